@@ -1,0 +1,170 @@
+"""Encoding against Hugging Face tokenizers on a whole corpus, with equal ids; and the speed of cleaning and learning.
+
+    python benchmarks/encoding.py --threads 2 --repeats 5
+
+Both encode all documents of the corpus with the same tokenizer.json and the same number of threads, turn about, so that
+whatever else the machine does falls on both. Medians of wall time decide; processor time is told beside it, since it
+depends less on what else runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+
+@dataclass
+class Timing:
+    """Seconds of one repetition."""
+
+    wall: float
+    processor: float
+
+
+def timed(work: Callable[[], Any]) -> tuple[Any, Timing]:
+    """Run something and say how long it took, its child processes included."""
+
+    def processor() -> float:
+        usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+    wall, used = time.perf_counter(), processor()
+    result = work()
+    return result, Timing(time.perf_counter() - wall, processor() - used)
+
+
+def median(timings: list[Timing], megabytes: float) -> dict[str, float]:
+    """Medians as figures to print."""
+    wall = statistics.median(timing.wall for timing in timings)
+    processor = statistics.median(timing.processor for timing in timings)
+    return {
+        "seconds": round(wall, 2),
+        "megabytes_per_second": round(megabytes / wall, 2),
+        "processor_seconds": round(processor, 2),
+    }
+
+
+def compare_encoding(tokenizer_file: Path, texts: list[str], threads: int, repeats: int) -> list[dict[str, Any]]:
+    """Encode with both in turns; stop if a single id differs."""
+    import tokenizers
+
+    from langmill.tokenization.tokenizer import Tokenizer
+
+    ours = Tokenizer.load(tokenizer_file)
+    theirs = tokenizers.Tokenizer.from_file(str(tokenizer_file))
+    megabytes = sum(len(text.encode()) for text in texts) / 1e6
+    timings: dict[str, list[Timing]] = {"langmill": [], "tokenizers": []}
+    for repeat in range(repeats):
+        mine, timing = timed(lambda: ours.encode_batch(texts, threads))
+        timings["langmill"].append(timing)
+        reference, timing = timed(lambda: theirs.encode_batch(texts, add_special_tokens=False))
+        timings["tokenizers"].append(timing)
+        if repeat == 0:
+            different = sum(a.tolist() != b.ids for a, b in zip(mine, reference, strict=True))
+            assert different == 0, f"{different} of {len(texts)} documents have other ids"
+        del mine, reference
+    results = [{"what": f"encode: {name}", **median(found, megabytes)} for name, found in timings.items()]
+    pairs = zip(timings["tokenizers"], timings["langmill"], strict=True)
+    ratios = sorted(theirs_.wall / ours_.wall for theirs_, ours_ in pairs)
+    results.append(
+        {
+            "what": "encode: times as fast",
+            "ratio": round(statistics.median(ratios), 2),
+            "smallest": round(ratios[0], 2),
+            "largest": round(ratios[-1], 2),
+            "documents_with_equal_ids": len(texts),
+        }
+    )
+    return results
+
+
+def measure_cleaning(corpus: str, repeats: int) -> list[dict[str, Any]]:
+    """Read, clean, split and write the raw corpus, with one process and with two."""
+    from langmill.config.compose import compose_corpus
+    from langmill.data.corpus import CorpusSettings, make_corpus
+
+    section = compose_corpus(corpus)
+    raw = Path("build/raw") / corpus
+    megabytes = sum(path.stat().st_size for path in raw.rglob("*") if path.is_file()) / 1e6
+    timings: dict[int, list[Timing]] = {1: [], 2: []}
+    for _ in range(repeats):
+        for workers, found in timings.items():
+            settings = CorpusSettings(corpus, section.fields, replace(section.cleaning, workers=workers), section.split)
+            with tempfile.TemporaryDirectory() as folder:
+                _, timing = timed(lambda: make_corpus(raw, Path(folder), settings, lambda _: None))  # noqa: B023
+            found.append(timing)
+    return [{"what": f"clean: workers {workers}", **median(found, megabytes)} for workers, found in timings.items()]
+
+
+def measure_learning(texts: list[str], vocab_size: int) -> dict[str, Any]:
+    """Learn the vocabulary once."""
+    from langmill.config.sections import TokenizerAlgorithm
+    from langmill.tokenization.training import train_tokenizer
+
+    megabytes = sum(len(text.encode()) for text in texts) / 1e6
+    with tempfile.TemporaryDirectory() as folder:
+        _, timing = timed(
+            lambda: train_tokenizer(
+                TokenizerAlgorithm.bpe, vocab_size, texts, Path(folder) / "tokenizer.json", lambda _: None
+            )
+        )
+    return {"what": f"learn: BPE {vocab_size}", **median([timing], megabytes)}
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--corpus", default="reviews", help="a corpus that `langmill run` has made (%(default)s)")
+    parser.add_argument("--tokenizer", default="reviews", help="a vocabulary that was learned (%(default)s)")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--json", action="store_true", help="print JSON lines instead of a table")
+    options = parser.parse_args()
+    os.environ["RAYON_NUM_THREADS"] = str(options.threads)  # read by tokenizers at its first work
+
+    from langmill.data.document import Split, documents_path, read_documents
+    from langmill.tokenization.tokenizer import FILE_NAME, Tokenizer
+
+    folder = Path("build/documents") / options.corpus
+    tokenizer_file = Path("build/tokenizers") / options.tokenizer / FILE_NAME
+    if not folder.is_dir() or not tokenizer_file.is_file():
+        sys.exit(f"{folder} or {tokenizer_file} does not exist; make them with `dvc repro` first.")
+    texts = [document.text for split in Split for document in read_documents(documents_path(folder, split))]
+    results: list[dict[str, Any]] = [
+        {
+            "what": "machine",
+            "processor": platform.processor() or platform.machine(),
+            "cores": os.cpu_count(),
+            "load": round(os.getloadavg()[0], 1),
+            "python": platform.python_version(),
+            "tiktoken": version("tiktoken"),
+            "tokenizers": version("tokenizers"),
+            "documents": len(texts),
+            "megabytes": round(sum(len(text.encode()) for text in texts) / 1e6, 1),
+        }
+    ]
+    results += compare_encoding(tokenizer_file, texts, options.threads, options.repeats)
+    results += measure_cleaning(options.corpus, min(options.repeats, 3))
+    results.append(measure_learning(texts, Tokenizer.load(tokenizer_file).vocab_size))
+    for result in results:
+        if options.json:
+            print(json.dumps(result))
+        else:
+            what, *rest = result.items()
+            print(f"{what[1]:26}" + "  ".join(f"{name} {value}" for name, value in rest))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What Langmill is measured against."""

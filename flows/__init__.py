@@ -1,0 +1,1 @@
+"""What runs when, after what and how often, in Prefect; no machine learning in here."""

@@ -1,0 +1,76 @@
+"""What a flow run leaves to read in Prefect's pages: data reports, the table of figures, verdicts and links."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
+
+from langmill.cli.results import read_row
+from langmill.config.sections import Operation, Recipe
+from langmill.graph import EVALUATION
+
+DOCUMENTS = Path("build/documents")
+
+
+def publish(recipes: Sequence[Recipe], results: Mapping[str, Any], operation: Operation) -> None:
+    """Create the artifacts of what this run has; what failed has none.
+
+    Args:
+        recipes: The recipes of this run.
+        results: What the flow's steps returned, by step.
+        operation: The workspace's settings.
+    """
+    for corpus in dict.fromkeys(recipe.corpus.name for recipe in recipes):
+        _markdown(f"data-{corpus}", DOCUMENTS / corpus / "report.md", f"What became of the corpus {corpus}")
+    for recipe in recipes:
+        path = Path(EVALUATION) / recipe.name / "report.md"
+        _markdown(f"model-{recipe.name}", path, f"How good {recipe.name} is")
+        verdict = results.get(f"gate {recipe.name}")
+        if verdict is not None:
+            create_markdown_artifact(
+                verdict.markdown(),
+                key=_key(f"verdict-{recipe.name}"),
+                description=f"What the gate said of {recipe.name}",
+            )
+    rows = [row for recipe in recipes if (row := read_row(recipe.name)) is not None]
+    if rows:
+        create_table_artifact(
+            [
+                {
+                    "recipe": row.recipe,
+                    "metric": row.metric,
+                    "value": row.value,
+                    "low": row.low,
+                    "high": row.high,
+                    "trivial baseline": f"{row.baseline} {row.baseline_value:.4g}",
+                    "verdict": row.verdict,
+                    "version": row.version,
+                }
+                for row in rows
+            ],
+            key="figures",
+            description="The metric that decides, with its interval, on the test split",
+        )
+    address = operation.tracking_uri
+    if not address.startswith("http"):
+        address = f"http://127.0.0.1:{operation.mlflow_port}"  # the pages of `langmill ui`
+    for recipe in recipes:
+        create_link_artifact(
+            f"{address}/#/models/{recipe.name}",
+            link_text=f"{recipe.name} in MLflow",
+            key=_key(f"mlflow-{recipe.name}"),
+            description="Versions and runs (`langmill ui` opens the pages)",
+        )
+
+
+def _markdown(key: str, path: Path, description: str) -> None:
+    if path.is_file():
+        create_markdown_artifact(path.read_text(encoding="utf-8"), key=_key(key), description=description)
+
+
+def _key(name: str) -> str:
+    """Prefect takes lower-case letters, digits and dashes in a key."""
+    return "".join(character if character.isalnum() else "-" for character in name.lower())

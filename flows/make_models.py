@@ -1,0 +1,352 @@
+"""The main job: bring every stage of the graph up to date, then register, validate, judge and promote each model.
+
+Which stage follows which is read from DVC; DVC is also the only cache. A step is a plain function; here it becomes a
+Prefect task with retries. What follows the graph changes the world outside the workspace's files, so it is not in the
+graph: each of those functions can be repeated without harm.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+import os
+import queue
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+from prefect import flow, runtime, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import (
+    FlowFilter,
+    FlowFilterName,
+    FlowRunFilter,
+    FlowRunFilterDeploymentId,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import StateType
+from prefect.client.schemas.sorting import FlowRunSort
+from prefect.exceptions import FailedRun, PrefectException
+from prefect.futures import PrefectFuture
+from prefect.states import Cancelled as CancelledState
+from prefect.states import Completed, Crashed, Failed, State
+
+from flows import artifacts
+from langmill import graph as stages
+from langmill.cli.events import LOCK_VARIABLE, LOG_VARIABLE, RUN_LOCK, Event, EventLog, StepState, progress_file
+from langmill.cli.results import settle
+from langmill.config.compose import compose_operation, compose_recipe
+from langmill.config.sections import Operation, Recipe
+from langmill.errors import LangmillError
+from langmill.files import exclusive_lock
+from langmill.lifetime import INTERRUPTED, end_with_parent
+
+ROOT = Path()
+LOGS = Path(".langmill/logs")
+_LOOK_SECONDS = 0.5
+logger = logging.getLogger("langmill.flow")
+
+
+@dataclass
+class Step:
+    """One task of the flow."""
+
+    key: str
+    title: str
+    upstream: tuple[str, ...]
+    work: Callable[[Mapping[str, Any]], Any]
+    """Gets the results of the upstream steps, by key."""
+    note: Callable[[Any], str] = lambda result: ""
+    """What to say of the result."""
+
+
+class Course:
+    """Runs steps as Prefect tasks, each as soon as those before it are done, some side by side.
+
+    A step after a failed one is skipped; the others go on.
+    """
+
+    def __init__(self, steps: Sequence[Step], operation: Operation, cancel: threading.Event) -> None:
+        self.results: dict[str, Any] = {}
+        self.failures: dict[str, BaseException] = {}
+        self.skipped: set[str] = set()
+        self._steps = {step.key: step for step in steps}
+        self._waiting = dict(self._steps)
+        self._running: set[str] = set()
+        self._futures: dict[str, PrefectFuture[Any]] = {}
+        self._ended: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._operation = operation
+        self._cancel = cancel
+        self._events = EventLog.from_environment()
+
+    def run(self) -> None:
+        """Run every step, or skip it; returns when none is at work any more."""
+        for step in self._steps.values():
+            self._say(step, StepState.waiting)
+        try:
+            self._drive()
+        except KeyboardInterrupt:  # end calmly: the stages are stopped, the rest is skipped
+            self._cancel.set()
+            self._drive()
+        except BaseException:  # Prefect's own cancellation: it wants its exception back
+            self._cancel.set()
+            raise
+
+    def _drive(self) -> None:
+        while self._running or self._waiting:
+            for step in list(self._waiting.values()):
+                if self._cancel.is_set() or any(up in self.failures or up in self.skipped for up in step.upstream):
+                    self.skipped.add(step.key)
+                    del self._waiting[step.key]
+                    self._say(step, StepState.skipped)
+                elif len(self._running) < self._operation.parallel and all(up in self.results for up in step.upstream):
+                    del self._waiting[step.key]
+                    self._running.add(step.key)
+                    self._start(step)
+            with contextlib.suppress(queue.Empty):
+                self._finish(self._steps[self._ended.get(timeout=_LOOK_SECONDS)])
+
+    def _start(self, step: Step) -> None:
+        attempts = iter(range(self._operation.retries, -1, -1))
+
+        def work() -> Any:
+            left = next(attempts)
+            self._say(step, StepState.running)
+            try:
+                return step.work(self.results)
+            except LangmillError as error:
+                if left and not self._cancel.is_set():
+                    self._say(step, StepState.waiting, f"{error} Trying again.")
+                raise
+
+        runner = task(
+            work,
+            name=step.key,
+            task_run_name=step.key,
+            description=step.title,
+            retries=self._operation.retries,
+            retry_delay_seconds=self._operation.retry_seconds,
+            retry_condition_fn=lambda *_: not self._cancel.is_set(),
+            cache_policy=NO_CACHE,
+            persist_result=False,
+        )
+        future = runner.submit(wait_for=[self._futures[key] for key in step.upstream])
+        self._futures[step.key] = future
+        future.add_done_callback(lambda _: self._ended.put(step.key))
+
+    def _finish(self, step: Step) -> None:
+        self._running.discard(step.key)
+        result = self._futures[step.key].result(raise_on_failure=False)
+        if isinstance(result, BaseException):
+            self.failures[step.key] = result
+            logger.error("%s failed", step.key, exc_info=result)
+            self._say(step, StepState.failed, _sentence(result))
+        else:
+            self.results[step.key] = result
+            self._say(step, StepState.done, step.note(result))
+
+    def _say(self, step: Step, state: StepState, note: str = "") -> None:
+        self._events.write(Event(step.key, step.title, state, note))
+
+
+def _run_name() -> str:
+    chosen = runtime.flow_run.parameters.get("recipes")
+    return f"make {', '.join(chosen)}" if chosen else "make the default recipes"
+
+
+@flow(name="make-models", flow_run_name=_run_name, validate_parameters=False)
+def make_models(recipes: list[str] | None = None) -> State[Any]:
+    """Make, register and judge models.
+
+    Args:
+        recipes: Names of recipes in dvc.yaml; without any, those of conf/operation/default.yaml.
+    """
+    operation = compose_operation()
+    chosen = list(dict.fromkeys(recipes or operation.recipes))
+    settings = [compose_recipe(name) for name in chosen]
+    cancel = threading.Event()
+    with _workspace():
+        _bury_dead_runs()
+        stages.heal_locks(ROOT)
+        graph = stages.read_graph(ROOT).for_recipes(chosen)
+        steps = list(_stage_steps(graph, cancel))
+        for recipe in settings:
+            steps += _registry_steps(graph, recipe, operation.tracking_uri)
+        course = Course(steps, operation, cancel)
+        course.run()
+        with _never_mind("publishing artifacts"):
+            artifacts.publish(settings, course.results, operation)
+    if cancel.is_set():
+        return CancelledState(message="Stopped; the next run goes on from there.")
+    if course.failures:
+        return Failed(message=" ".join(_sentence(error) for error in course.failures.values()))
+    return Completed(message=f"{', '.join(chosen)}: done.")
+
+
+def _stage_steps(graph: stages.Graph, cancel: threading.Event) -> Iterator[Step]:
+    """A step for each stage; one that is up to date with all before it costs nothing."""
+    fresh = {address for address, state in graph.freshness().items() if state.fresh}
+    for stage in graph.stages.values():
+
+        def work(done: Mapping[str, Any], stage: stages.Stage = stage) -> stages.Outcome:
+            untouched = all(done[upstream] == stages.Outcome.unchanged for upstream in stage.upstream)
+            if stage.address in fresh and untouched:
+                return stages.Outcome.unchanged
+            return _run_stage(stage, cancel)
+
+        yield Step(stage.address, stage.description, stage.upstream, work, _note_outcome)
+
+
+def _run_stage(stage: stages.Stage, cancel: threading.Event) -> stages.Outcome:
+    output = LOGS / f"{stage.file_name}.out"
+    try:
+        return stages.run(stage.address, root=ROOT, log=output, progress=progress_file(stage.address), cancel=cancel)
+    finally:
+        _keep_logs(stage, output)
+
+
+def _keep_logs(stage: stages.Stage, output: Path) -> None:
+    """Add what a stage's process said, and its own log, to the run's log."""
+    name = os.environ.get(LOG_VARIABLE)
+    if name is None:
+        return
+    parts = [f"\n===== {stage.address} =====\n"]
+    for path in (output, LOGS / f"{stage.address}.log"):
+        with contextlib.suppress(OSError):
+            parts.append(path.read_text(encoding="utf-8", errors="replace"))
+    with Path(name).open("a", encoding="utf-8") as log:
+        log.write("".join(parts))
+    output.unlink(missing_ok=True)
+
+
+def _note_outcome(outcome: stages.Outcome) -> str:
+    return {
+        stages.Outcome.unchanged: "up to date",
+        stages.Outcome.restored: "restored from DVC's cache",
+    }.get(outcome, "")
+
+
+def _registry_steps(graph: stages.Graph, recipe: Recipe, uri: str) -> list[Step]:
+    """What is done with a model once it is made."""
+    name = recipe.name
+    register, validate, gate, promote = (f"{verb} {name}" for verb in ("register", "validate", "gate", "promote"))
+
+    def registered(done: Mapping[str, Any]) -> Any:
+        from langmill.registry.steps import package_and_register
+
+        return package_and_register(recipe, uri)
+
+    def validated(done: Mapping[str, Any]) -> Any:
+        from langmill.registry.steps import validate_version
+
+        return validate_version(recipe, done[register].version, uri)
+
+    def judged(done: Mapping[str, Any]) -> Any:
+        from langmill.registry.steps import judge_version
+
+        return judge_version(recipe, done[register].version, uri)
+
+    def promoted(done: Mapping[str, Any]) -> Any:
+        from langmill.registry.steps import promote_if_passed
+
+        verdict = done[gate]
+        promotion = promote_if_passed(done[register].version, verdict, uri, "make-models")
+        settle(name, done[register].version.version, promotion.champion, verdict.outcome, promotion.sentence)
+        return promotion
+
+    def note_version(result: Any) -> str:
+        return f"version {result.version.version}" + ("" if result.fresh else ", as before")
+
+    def note_champion(result: Any) -> str:
+        if result.moved:
+            return str(result.sentence)
+        return f"version {result.champion} stays" if result.champion is not None else "none yet"
+
+    return [
+        Step(register, f"Register {name}", (graph.maker(stages.EVALUATION, name).address,), registered, note_version),
+        Step(validate, f"Try {name} in a fresh process", (register,), validated, lambda result: str(result.reason)),
+        Step(gate, f"Ask the gate about {name}", (register, validate), judged, lambda verdict: str(verdict.outcome)),
+        Step(promote, f"Settle the champion of {name}", (register, gate), promoted, note_champion),
+    ]
+
+
+def _sentence(error: BaseException) -> str:
+    if isinstance(error, LangmillError):
+        return str(error)
+    return f"A bug in Langmill: {type(error).__name__}: {error}."
+
+
+def _bury_dead_runs() -> None:
+    """End the runs that a `kill -9` left "running" in Prefect's pages.
+
+    A run by hand holds the workspace's lock from before its flow begins; this one holds it, so those are dead.
+    """
+    with get_client(sync_client=True) as client, _never_mind("burying dead runs"):
+        found = client.read_flow_runs(
+            flow_filter=FlowFilter(name=FlowFilterName(any_=[make_models.name])),
+            flow_run_filter=FlowRunFilter(
+                state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.RUNNING])),
+                deployment_id=FlowRunFilterDeploymentId(is_null_=True),
+            ),
+            sort=FlowRunSort.START_TIME_DESC,
+            limit=100,
+        )
+        for run in found:
+            if str(run.id) != runtime.flow_run.id:
+                client.set_flow_run_state(run.id, Crashed(message="The process was killed."), force=True)
+
+
+@contextlib.contextmanager
+def _never_mind(what: str) -> Iterator[None]:
+    """Let what Prefect shows fail without failing the run; the log keeps the trace."""
+    try:
+        yield
+    except (PrefectException, httpx.HTTPError):
+        logger.warning("%s failed", what, exc_info=True)
+
+
+@contextlib.contextmanager
+def _workspace() -> Iterator[None]:
+    """Hold the workspace's lock, unless the process that started this one holds it; a scheduled run waits for it."""
+    if os.environ.get(LOCK_VARIABLE) == "held":
+        yield
+        return
+    with exclusive_lock(RUN_LOCK, "A scheduled run", wait=True):
+        yield
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the flow once, for `langmill run`; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m flows.make_models", description=__doc__)
+    parser.add_argument("recipes", nargs="*")
+    recipes = parser.parse_args(arguments).recipes
+    end_with_parent()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    error: object
+    try:
+        state = make_models(recipes or None, return_state=True)
+        if state.is_completed():
+            return 0
+        if state.is_cancelled():
+            return INTERRUPTED
+        error = state.result(raise_on_failure=False)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except Exception as failure:
+        logger.exception("The flow could not be run")
+        error = failure
+    if isinstance(error, Exception) and not isinstance(error, FailedRun):  # outside any step, so nobody told it yet
+        EventLog.from_environment().write(Event("flow", "The flow", StepState.failed, _sentence(error)))
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,87 @@
+"""The `langmill` command.
+
+Everything heavy is imported inside the command that needs it: `langmill --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from pathlib import Path
+
+import click
+
+from langmill import __version__
+from langmill.cli.look import config, status, why
+from langmill.cli.models import classify, generate
+from langmill.cli.new import new
+from langmill.cli.release import promote, rollback, trace
+from langmill.cli.run import evaluate, run, train
+from langmill.cli.services import deploy, serve, ui
+from langmill.errors import LangmillError
+
+DEBUG_VARIABLE = "LANGMILL_DEBUG"
+_INTERRUPTED = 130
+_BUG = 70  # EX_SOFTWARE
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="langmill")
+def commands() -> None:
+    """Raw text to a served language model, and the story of how every one came to be.
+
+    Run it in the folder of a workspace (a clone). `langmill COMMAND --help` explains a command with an example. An
+    error is one sentence and a non-zero exit code; LANGMILL_DEBUG=1 shows where it came from.
+    """
+
+
+for _command in (
+    run, status, why, config, train, evaluate, generate, classify, promote, rollback, trace, serve, deploy, ui, new,
+):  # fmt: skip
+    commands.add_command(_command)
+
+
+def main() -> None:
+    """Be the `langmill` process."""
+    sys.exit(call(sys.argv[1:]))
+
+
+def call(arguments: list[str]) -> int:
+    """Run one command line and give its exit code; an error is told on stderr in a sentence."""
+    try:
+        result = commands.main(arguments, prog_name="langmill", standalone_mode=False)
+    except (Exception, KeyboardInterrupt) as error:
+        sentence, code = _told(error)
+        if os.environ.get(DEBUG_VARIABLE):
+            traceback.print_exception(error)
+        click.echo(sentence, err=True)
+        return code
+    return result if isinstance(result, int) else 0
+
+
+def _told(error: BaseException) -> tuple[str, int]:
+    """What to say of an error, and the exit code."""
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        return error.format_message(), error.exit_code
+    if isinstance(error, click.ClickException):
+        context = getattr(error, "ctx", None)
+        path = context.command_path if context is not None else "langmill"
+        return f"{error.format_message().rstrip('.')}. `{path} --help` shows how it is used.", error.exit_code
+    if isinstance(error, LangmillError):
+        return str(error), error.exit_code
+    if isinstance(error, KeyboardInterrupt | click.Abort):
+        return "Stopped; nothing is lost, and the same command goes on from there.", _INTERRUPTED
+    return f"A bug in Langmill: {type(error).__name__}: {error}. {_keep_trace()}", _BUG
+
+
+def _keep_trace() -> str:
+    path = Path(".langmill/logs/bug.log")
+    if not Path("dvc.yaml").is_file():  # no workspace: leave nothing behind
+        return f"{DEBUG_VARIABLE}=1 shows the trace; please report it."
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(traceback.format_exc(), encoding="utf-8")
+    except OSError:
+        return f"{DEBUG_VARIABLE}=1 shows the trace; please report it."
+    return f"The trace is in {path}; please report it."

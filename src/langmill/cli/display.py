@@ -1,0 +1,181 @@
+"""How a run looks: a live region with bars at a terminal, calm lines in a pipe."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from langmill.cli.events import Event, StepState, progress_file
+from langmill.progress import State, clock, describe, read_state
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+UP_TO_DATE = "up to date"
+_LINE_SECONDS = 15.0
+_REDRAW_SECONDS = 0.25
+
+
+class Display:
+    """Says what each step of a run does; a context manager."""
+
+    def __init__(self) -> None:
+        self.failures: list[str] = []
+        """The sentences of the steps that failed."""
+        self._steps: dict[str, Event] = {}
+        self._started: dict[str, float] = {}
+        self._unchanged = 0
+        self._last_line = time.time()
+        self._live = _Live(self) if sys.stdout.isatty() else None
+        self._waiting_for: str | None = None
+
+    def __enter__(self) -> Display:
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def say(self, text: str) -> None:
+        """Print a line that stays."""
+        if self._live is not None:
+            self._live.say(text)
+        else:
+            sys.stdout.write(text + "\n")
+            sys.stdout.flush()
+
+    def announce(self, text: str) -> None:
+        """Say what is being waited for before the first step runs."""
+        self._waiting_for = text
+        if self._live is None:
+            self.say(text)
+
+    def follow(self, news: Callable[[], list[Event]], alive: Callable[[], bool]) -> None:
+        """Show events until their source has ended."""
+        while True:
+            going = alive()  # before the last look, so that no event is missed
+            for event in news():
+                self.take(event)
+            self.refresh()
+            if not going:
+                return
+            time.sleep(_REDRAW_SECONDS)
+
+    def take(self, event: Event) -> None:
+        """Show one event."""
+        before = self._steps.get(event.step)
+        self._steps[event.step] = event
+        if event.state is StepState.running:
+            self._waiting_for = None
+            self._started.setdefault(event.step, event.when)
+        elif event.state is StepState.waiting and before is not None:
+            self.say(f"{event.title}: {event.note}")
+        elif event.state is StepState.failed:
+            self.failures.append(event.note)
+            self.say(f"{_mark('failed')} {event.title}: failed after {self._duration(event)}")
+        elif event.state is StepState.done and event.note == UP_TO_DATE:
+            self._unchanged += 1
+        elif event.state is StepState.done:
+            note = f"  {event.note}" if event.note else ""
+            self.say(f"{_mark('done')} {event.title}: done in {self._duration(event)}{note}")
+
+    def summary(self) -> str:
+        """What became of the steps that said nothing: `5 of 19 steps were up to date, 3 were skipped.`."""
+        parts = [f"{self._unchanged} of {len(self._steps)} steps were up to date"] if self._unchanged else []
+        skipped = sum(event.state is StepState.skipped for event in self._steps.values())
+        if skipped:
+            parts.append(f"{skipped} did not run because a step before them failed")
+        return "; ".join(parts) + "." if parts else ""
+
+    def refresh(self) -> None:
+        """Draw how far the running steps are."""
+        if self._live is not None:
+            self._live.draw()
+        elif time.time() - self._last_line >= _LINE_SECONDS:
+            self._last_line = time.time()
+            for event, state in self.running():
+                self.say(f"  {event.title}: {_how_far(event, state, self._started[event.step])}")
+
+    def running(self) -> Iterator[tuple[Event, State | None]]:
+        """The steps at work and how far each is."""
+        for event in self._steps.values():
+            if event.state is StepState.running:
+                yield event, read_state(progress_file(event.step))
+
+    def counts(self) -> str:
+        """How many steps are done, for the live region."""
+        if self._waiting_for is not None:
+            return self._waiting_for
+        ended = sum(event.state not in (StepState.waiting, StepState.running) for event in self._steps.values())
+        return f"{ended} of {len(self._steps)} steps done"
+
+    def started(self, step: str) -> float:
+        """When a step began, in seconds since the epoch."""
+        return self._started[step]
+
+    def _duration(self, event: Event) -> str:
+        return clock(event.when - self._started.get(event.step, event.when))
+
+
+class _Live:
+    """The live region: one line with a bar for each running step, and a count."""
+
+    def __init__(self, display: Display) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        self._display = display
+        self._console = Console(highlight=False)
+        self._live = Live(console=self._console, auto_refresh=False, transient=True)
+        self._began = time.time()
+
+    def start(self) -> None:
+        self._live.start()
+
+    def stop(self) -> None:
+        self._live.stop()
+
+    def say(self, text: str) -> None:
+        self._live.console.print(text, markup=False, soft_wrap=True)
+
+    def draw(self) -> None:
+        with contextlib.suppress(OSError):  # a terminal that was closed: the run goes on
+            self._live.update(self._region(), refresh=True)
+
+    def _region(self) -> RenderableType:
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        grid = Table.grid(padding=(0, 1))
+        for event, state in self._display.running():
+            share = min(1.0, state.done / state.total) if state is not None and state.total else None
+            bar = ProgressBar(total=1.0, completed=share or 0.0, width=20, pulse=share is None)
+            how_far = _how_far(event, state, self._display.started(event.step))
+            grid.add_row(Text(event.title), bar, Text(how_far, overflow="ellipsis", no_wrap=True))
+        elapsed = clock(time.time() - self._began)
+        grid.add_row(Text(f"{self._display.counts()}, {elapsed} so far", style="dim"))
+        return grid
+
+
+def _how_far(event: Event, state: State | None, started: float) -> str:
+    if state is None:
+        return f"{clock(time.time() - started)} so far"
+    return describe(state, time.time())
+
+
+def _mark(state: str) -> str:
+    signs = {"done": "✓", "failed": "✗"}
+    try:
+        signs[state].encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        return {"done": "+", "failed": "!"}[state]
+    return signs[state]

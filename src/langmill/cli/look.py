@@ -1,0 +1,154 @@
+"""`langmill status`, `why` and `config`: look, and change nothing."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import typing
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from langmill.cli.command import command
+
+_FEW = 12
+
+
+@command(example="langmill status")
+def status() -> None:
+    """Say what is in service and what is out of date."""
+    from langmill.cli.events import progress_file
+    from langmill.cli.workspace import composed_params, operation
+    from langmill.graph import read_graph
+    from langmill.registry.status import figure
+    from langmill.registry.status import status as models
+
+    settings = operation()
+    found = models(settings.tracking_uri)
+    if found:
+        rows = [("model", "champion", "challenger", "previous")]
+        rows += [(one.name, figure(one.champion), figure(one.challenger), figure(one.previous)) for one in found]
+        _columns(rows)
+        for one in found:
+            for note in one.notes:
+                click.echo(f"{one.name}: {note}")
+    else:
+        click.echo("No model is registered yet; `langmill run` makes the first.")
+    click.echo()
+    freshness = read_graph().freshness(composed_params)
+    stale = {address: state for address, state in freshness.items() if not state.fresh}
+    if not stale:
+        click.echo(f"All {len(freshness)} steps are up to date.")
+        return
+    never = sum(state.reasons == ("it has not run yet",) for state in stale.values())
+    click.echo(
+        f"{len(stale)} of {len(freshness)} steps are out of date" + (f", {never} of them never run:" if never else ":")
+    )
+    for address, state in list(stale.items())[:_FEW]:
+        at_work = state.busy or progress_file(address).exists()
+        reason = "at work now" if at_work else ", ".join(state.reasons) or f"follows {', '.join(state.follows)}"
+        click.echo(f"  {address}: {reason}")
+    if len(stale) > _FEW:
+        click.echo(f"  and {len(stale) - _FEW} more")
+    click.echo("`langmill run` makes them; `langmill why STAGE` says more.")
+
+
+@command(example="langmill why train@reviews-lm\nlangmill why reviews-lm")
+@click.argument("stage")
+def why(stage: str) -> None:
+    """Say in words why a stage is out of date.
+
+    STAGE is a stage of dvc.yaml, as in `train@reviews-lm`, or a recipe's name for all that leads to its evaluation.
+    Each changed setting is told with both its values. An edit of conf/ shows at once, before anything has run.
+    """
+    from langmill.cli.workspace import composed_params, require_workspace
+    from langmill.graph import EVALUATION, read_graph
+
+    require_workspace()
+    graph = read_graph()
+    if stage not in graph.stages and stage in graph.names(EVALUATION):
+        graph = graph.for_recipes([stage])
+        freshness = graph.freshness(composed_params)
+        stale = [address for address, state in freshness.items() if not state.fresh]
+    else:
+        graph.stage(stage)
+        graph = graph.restricted_to([stage])
+        freshness = graph.freshness(composed_params)
+        stale = [address for address, state in freshness.items() if not state.fresh]
+        if stage not in stale:
+            stale = []
+    if not stale:
+        click.echo(f"{stage} is up to date.")
+        return
+    for address in stale:
+        state = freshness[address]
+        click.echo(f"{address} ({graph.stages[address].description})")
+        for reason in state.reasons:
+            click.echo(f"  {reason}")
+        if state.busy:
+            click.echo("  it is at work now")
+        for upstream in state.follows:
+            click.echo(f"  it follows {upstream}, which is out of date")
+
+
+@command(example="langmill config reviews-lm\nlangmill config reviews-lm training.steps=1000 --explain")
+@click.argument("recipe")
+@click.argument("overrides", nargs=-1)
+@click.option("--explain", is_flag=True, help="Write above each value what it means and in which unit.")
+def config(recipe: str, overrides: tuple[str, ...], explain: bool) -> None:
+    """Print a recipe's resolved settings as YAML.
+
+    OVERRIDES change values for the look, as in `training.steps=1000`; files stay as they are.
+    """
+    import yaml
+
+    from langmill.cli.workspace import require_workspace
+    from langmill.config.compose import compose_recipe, plain
+    from langmill.config.sections import Recipe
+
+    require_workspace()
+    section = compose_recipe(recipe, overrides)
+    if explain:
+        click.echo("\n".join(_explained(Recipe, plain(section), "")))
+    else:
+        click.echo(yaml.safe_dump(plain(section), sort_keys=False, allow_unicode=True, width=100).rstrip())
+
+
+def _explained(section: type[Any], values: dict[str, Any], indent: str) -> list[str]:
+    """YAML lines of a section, each field under a comment with its docstring."""
+    import yaml
+
+    words = field_docstrings(section)
+    hints = typing.get_type_hints(section)
+    lines = []
+    for field in dataclasses.fields(section):
+        kind, value = hints[field.name], values[field.name]
+        doc = words.get(field.name) or (inspect.getdoc(kind) if dataclasses.is_dataclass(kind) else "")
+        lines += [f"{indent}# {line}" for line in (doc or "").splitlines()]
+        if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+            lines.append(f"{indent}{field.name}:")
+            lines += _explained(kind, value, indent + "  ")
+        else:
+            dumped = yaml.safe_dump({field.name: value}, allow_unicode=True, width=100).rstrip()
+            lines += [indent + line for line in dumped.splitlines()]
+    return lines
+
+
+def field_docstrings(section: type[Any]) -> dict[str, str]:
+    """The text under each field of a dataclass, by the field's name."""
+    body = ast.parse(inspect.cleandoc(inspect.getsource(section))).body[0]
+    assert isinstance(body, ast.ClassDef)
+    found = {}
+    for field, after in zip(body.body, body.body[1:], strict=False):
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(after, ast.Expr):
+            text = ast.literal_eval(after.value)
+            found[field.target.id] = "\n".join(line.strip() for line in text.splitlines())
+    return found
+
+
+def _columns(rows: Sequence[tuple[str, ...]]) -> None:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

@@ -1,0 +1,115 @@
+"""`langmill generate` and `classify`: ask a model without a server."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from langmill.cli.command import command
+from langmill.errors import LangmillError, ModelError
+
+if TYPE_CHECKING:
+    from langmill.tasks.loading import LoadedModel
+
+
+@command(
+    example="langmill generate reviews-lm --prompt 'The film'\n"
+    "langmill generate --model build/models/reviews-lm --prompt 'The film' --temperature 0"
+)
+@click.argument("recipe", required=False)
+@click.option("--model", type=click.Path(path_type=Path), help="A model folder, instead of a recipe's champion.")
+@click.option("--prompt", default="", help="What the text begins with.")
+@click.option("--max-new-tokens", default=100, show_default=True, help="How many tokens to write at most.")
+@click.option("--temperature", default=0.8, show_default=True, help="0 always takes the likeliest token.")
+@click.option("--top-k", default=50, show_default=True, help="Choose among so many of the likeliest tokens; 0 for all.")
+@click.option("--top-p", default=1.0, show_default=True, help="Choose among the likeliest tokens of this mass.")
+@click.option("--seed", default=1, show_default=True, help="Equal seeds give equal texts.")
+def generate(
+    *, recipe: str | None, model: Path | None, prompt: str, max_new_tokens: int, temperature: float, top_k: int,
+    top_p: float, seed: int,
+) -> None:  # fmt: skip
+    """Let a language model go on from a prompt."""
+    with _loaded(recipe, model) as (loaded, name):
+        from langmill.models.generation import Sampling
+        from langmill.tasks.base import Generates
+
+        task = loaded.task
+        if not isinstance(task, Generates):
+            raise ModelError(f"{name} does not generate text; ask it with `langmill classify`.")
+        sampling = Sampling(max_new_tokens, temperature, top_k, top_p, seed, (loaded.tokenizer.eot_id,))
+        prompt_ids = task.prompt_ids(loaded.tokenizer, prompt)
+        if len(prompt_ids) >= loaded.max_length:
+            raise ModelError(f"The prompt has {len(prompt_ids)} tokens; {name} takes less than {loaded.max_length}.")
+        ids = list(task.generate(loaded.network, prompt_ids, sampling))
+        click.echo(prompt + loaded.tokenizer.decode(ids))
+        click.echo(f"[{name}]", err=True)
+
+
+@command(
+    example="langmill classify sentiment 'A wonderful film.'\n"
+    "cat reviews.txt | langmill classify sentiment -"
+)  # fmt: skip
+@click.argument("recipe", required=False)
+@click.argument("texts", nargs=-1)
+@click.option("--model", type=click.Path(path_type=Path), help="A model folder, instead of a recipe's champion.")
+def classify(recipe: str | None, texts: tuple[str, ...], model: Path | None) -> None:
+    """Say the label of texts.
+
+    Prints one line a text: the label, its probability and the text.
+
+    `-` reads one text a line from standard input. With --model every argument is a text.
+    """
+    given = [text for text in ((recipe, *texts) if model is not None else texts) if text is not None]
+    if given == ["-"]:
+        given = [line.rstrip("\n") for line in sys.stdin if line.strip()]
+    if not given:
+        raise LangmillError("There is no text to classify; give it after the recipe's name, or - to read lines.")
+    with _loaded(None if model is not None else recipe, model) as (loaded, name):
+        from langmill.tasks.base import Classifies
+
+        task = loaded.task
+        if not isinstance(task, Classifies):
+            raise ModelError(f"{name} does not tell labels; ask it with `langmill generate`.")
+        for text, row in zip(given, task.probabilities(loaded.network, loaded.tokenizer, given), strict=True):
+            best = int(row.argmax())
+            click.echo(f"{task.labels[best]}\t{row[best]:.4f}\t{text}")
+        click.echo(f"[{name}]", err=True)
+
+
+@contextmanager
+def _loaded(recipe: str | None, folder: Path | None) -> Iterator[tuple[LoadedModel, str]]:
+    """A model and what to call it: the one in `folder`, or the champion of a recipe.
+
+    Raises:
+        LangmillError: Neither or both are named, or there is no such model.
+    """
+    if (recipe is None) == (folder is None):
+        raise LangmillError("Name either a recipe or, with --model, a model folder.")
+    from langmill.tasks.loading import load_model
+
+    if folder is not None:
+        yield load_model(folder, verify=True), str(folder)
+        return
+    assert recipe is not None
+    from langmill.cli.workspace import operation
+    from langmill.files import read_manifest
+    from langmill.graph import MODELS
+    from langmill.registry.store import CHAMPION, Registry
+
+    registry = Registry(operation().tracking_uri)
+    champion = next((one for one in registry.overview() if one.name == recipe and CHAMPION in one.aliases), None)
+    if champion is None:
+        raise ModelError(f"{recipe} has no champion; `langmill run {recipe}` makes one, --model takes a folder.")
+    local = Path(MODELS) / recipe
+    if local.is_dir() and read_manifest(local, verify=True).get("provenance") == champion.provenance:
+        yield load_model(local, verify=False), champion.title
+        return
+    with tempfile.TemporaryDirectory(prefix="langmill-model-") as temporary:
+        fetched = registry.download(recipe, champion.version, Path(temporary) / "model")
+        yield load_model(fetched, verify=False), champion.title

@@ -1,0 +1,78 @@
+"""`langmill promote`, `rollback` and `trace`: what is in service, and why."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+
+import click
+
+from langmill.cli.command import command
+from langmill.errors import RegistryError
+
+
+@command(
+    example="langmill promote sentiment 3\n"
+    "langmill promote sentiment 3 --force 'the test set was wrong, see the note of 3 May'"
+)  # fmt: skip
+@click.argument("model")
+@click.argument("version", type=int)
+@click.option("--force", metavar="REASON", help="Promote against the gate's verdict, or without one; say why.")
+def promote(model: str, version: int, force: str | None) -> None:
+    """Make a version the champion.
+
+    The one in service becomes the previous one.
+    Without --force only a version that the gate let through is promoted. A version that failed validation never is.
+    """
+    from langmill.cli.workspace import operation
+    from langmill.registry.promote import promote as move
+    from langmill.registry.store import Registry
+
+    registry = Registry(operation().tracking_uri)
+    click.echo(move(registry, model, version, force=force, command=_typed()).sentence)
+
+
+@command(example="langmill rollback sentiment --reason 'wrong on negations'")
+@click.argument("model")
+@click.option("--reason", default="", help="Why; it is kept in the ledger.")
+def rollback(model: str, reason: str) -> None:
+    """Put the previous version back in service.
+
+    Typing it a second time goes forward again. The flow does not promote a version that was rolled back; a person can.
+    """
+    from langmill.cli.workspace import operation
+    from langmill.registry.promote import rollback as move
+    from langmill.registry.store import Registry
+
+    registry = Registry(operation().tracking_uri)
+    click.echo(move(registry, model, reason=reason, command=_typed()).sentence)
+
+
+@command(example="langmill trace sentiment\nlangmill trace sentiment 3")
+@click.argument("model")
+@click.argument("version", type=int, required=False)
+def trace(model: str, version: int | None) -> None:
+    """Tell the whole story of a version.
+
+    From its place in service back to settings, code and data, each digest checked where its bytes are at hand.
+    Without VERSION it is the champion's, or the challenger's if there is no champion. Exits with 1 if something that
+    the version was made from is damaged.
+    """
+    from langmill.cli.workspace import operation
+    from langmill.registry.store import CHALLENGER, CHAMPION, Registry
+    from langmill.registry.trace import trace as tell
+
+    uri = operation().tracking_uri
+    if version is None:
+        found = {alias: one.version for one in Registry(uri).overview() if one.name == model for alias in one.aliases}
+        version = found.get(CHAMPION) or found.get(CHALLENGER)
+        if version is None:
+            raise RegistryError(f"{model} has no champion and no challenger; `langmill status` lists what there is.")
+    story = tell(uri, model, version)
+    click.echo(story.text())
+    if not story.sound:
+        click.get_current_context().exit(1)
+
+
+def _typed() -> str:
+    return shlex.join(["langmill", *sys.argv[1:]])

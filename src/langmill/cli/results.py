@@ -1,0 +1,134 @@
+"""What a run came to, for each recipe: the figures, the verdict and the version, as a table.
+
+When the flow has judged a model it notes so in .langmill/settled/. The note holds as long as the model and its
+evaluation are the same files and the champion is the one that the flow left; then nothing is to be done for that
+recipe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from langmill.errors import LangmillError
+from langmill.files import MANIFEST_NAME, digest_of, read_json, sha256_file, write_json
+from langmill.graph import EVALUATION, MODELS
+
+SETTLED = Path(".langmill/settled")
+COLUMNS = ("recipe", "metric", "interval", "trivial baseline", "verdict", "version")
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What the flow concluded about a recipe's model."""
+
+    files: str
+    """Digest of the model's and the evaluation's manifests."""
+    version: int
+    """The registered version."""
+    champion: int | None
+    """The champion after the run."""
+    outcome: str
+    """`passed`, `refused` or `unchanged`."""
+    sentence: str
+    """The verdict for a person."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One recipe's line in the table."""
+
+    recipe: str
+    metric: str
+    value: float
+    low: float
+    high: float
+    baseline: str
+    baseline_value: float
+    verdict: str
+    version: int
+    sentence: str
+
+    def cells(self) -> tuple[str, ...]:
+        """The line as texts, in the order of `COLUMNS`."""
+        return (
+            self.recipe,
+            f"{self.metric} {self.value:.4g}",
+            f"{self.low:.4g} to {self.high:.4g}",
+            f"{self.baseline} {self.baseline_value:.4g}",
+            self.verdict,
+            str(self.version),
+        )
+
+
+def files_digest(recipe: str) -> str | None:
+    """A digest of what was made for a recipe; None while something is missing."""
+    try:
+        return digest_of([sha256_file(Path(folder) / recipe / MANIFEST_NAME) for folder in (MODELS, EVALUATION)])
+    except FileNotFoundError:
+        return None
+
+
+def settle(recipe: str, version: int, champion: int | None, outcome: str, sentence: str) -> None:
+    """Note that a recipe's model is registered and judged."""
+    digest = files_digest(recipe)
+    if digest is not None:
+        write_json(SETTLED / f"{recipe}.json", asdict(Settled(digest, version, champion, outcome, sentence)))
+
+
+def settled(recipe: str) -> Settled | None:
+    """What was noted of the model that now lies in the workspace; None if nothing was."""
+    try:
+        note = Settled(**read_json(SETTLED / f"{recipe}.json"))
+    except (LangmillError, TypeError):
+        return None
+    return note if note.files == files_digest(recipe) else None
+
+
+def all_settled(recipes: Iterable[str], tracking_uri: str) -> bool:
+    """Whether every recipe's model is registered and judged, and the champions are those that the flow left.
+
+    Raises:
+        TrackingError: The registry can't be asked.
+    """
+    from langmill.registry.store import CHAMPION, Registry
+
+    registry = Registry(tracking_uri)
+    champions = {found.name: found.version for found in registry.overview() if CHAMPION in found.aliases}
+    for recipe in recipes:
+        note = settled(recipe)
+        if note is None or note.champion != champions.get(recipe) or registry.ledger.unfinished(recipe) is not None:
+            return False
+    return True
+
+
+def read_row(recipe: str) -> Row | None:
+    """A recipe's line; None if its model is not judged."""
+    note = settled(recipe)
+    if note is None:
+        return None
+    metrics = read_json(Path(EVALUATION) / recipe / "metrics.json")
+    metric = metrics["primary"]
+    name, baseline = next((name, facts) for name, facts in metrics["baselines"].items() if facts["trivial"])
+    return Row(
+        recipe,
+        metric,
+        metrics[metric]["value"],
+        metrics[metric]["low"],
+        metrics[metric]["high"],
+        name,
+        baseline[metric]["value"],
+        "champion" if note.champion == note.version else "refused",
+        note.version,
+        note.sentence,
+    )
+
+
+def table(rows: Sequence[Row]) -> str:
+    """The rows under their headings, in columns."""
+    lines = [COLUMNS, *(row.cells() for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(COLUMNS))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )

@@ -1,0 +1,259 @@
+"""`langmill run`, `train` and `evaluate`: make models."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import click
+
+from langmill.cli.command import command
+from langmill.errors import BusyError, GraphError
+
+_KEPT_LOGS = 20
+_STOP_SECONDS = 15.0
+
+
+@command(example="langmill run\nlangmill run reviews-lm")
+@click.argument("recipes", nargs=-1, metavar="[RECIPE]...")
+@click.option("--wait", is_flag=True, help="Wait for another run in this workspace instead of refusing.")
+def run(recipes: tuple[str, ...], wait: bool) -> None:
+    """Make models, from raw text to judged versions.
+
+    Runs what is out of date, then registers, validates and judges each model and puts it in service if it is better
+    than the champion. Without names it makes the recipes that conf/operation/default.yaml lists. Ctrl-C stops it; the
+    next run goes on from there.
+    """
+    click.echo("Looking at what there is to do ...")
+    from langmill.cli.events import RUN_LOCK
+    from langmill.cli.results import all_settled
+    from langmill.cli.workspace import composed_params, operation
+    from langmill.config.compose import compose_recipe
+    from langmill.graph import heal_locks, read_graph
+
+    settings = operation()
+    chosen = list(dict.fromkeys(recipes or settings.recipes))
+    with _turn(RUN_LOCK, wait=wait):
+        heal_locks(Path())
+        graph = read_graph().for_recipes(chosen)
+        stale = [address for address, state in graph.freshness(composed_params).items() if not state.fresh]
+        if not stale and all_settled(chosen, settings.tracking_uri):
+            click.echo(f"Nothing to do: {_listed(chosen)} up to date, registered and judged.\n")
+            _conclude(chosen, None)
+            return
+        for name in chosen:
+            compose_recipe(name)  # a wrong setting is told now, not after Prefect has started
+        _run_flow(chosen)
+
+
+@command(example="langmill train reviews-lm")
+@click.argument("recipe")
+def train(recipe: str) -> None:
+    """Train one model, and make what it needs.
+
+    The steps run as `dvc repro` would run them, without Prefect and without the registry.
+    """
+    from langmill.graph import MODELS
+
+    _make(MODELS, recipe)
+
+
+@command(example="langmill evaluate sentiment")
+@click.argument("recipe")
+def evaluate(recipe: str) -> None:
+    """Evaluate one model, and make what that needs.
+
+    Prints the report, which is also in build/evaluation/RECIPE/report.md.
+    """
+    from langmill.graph import EVALUATION
+
+    _make(EVALUATION, recipe)
+    click.echo((Path(EVALUATION) / recipe / "report.md").read_text(encoding="utf-8"))
+
+
+@contextlib.contextmanager
+def _turn(lock: Path, *, wait: bool) -> Iterator[None]:
+    """Hold the workspace's lock for a run.
+
+    Raises:
+        BusyError: Another run holds it and `wait` is false.
+    """
+    from langmill.files import exclusive_lock
+
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(exclusive_lock(lock, "Another `langmill run`"))
+        except BusyError as error:
+            if not wait:
+                raise
+            click.echo(f"{str(error).split('. ')[0]}; waiting for it to end ...")
+            stack.enter_context(exclusive_lock(lock, "Another `langmill run`", wait=True))
+        yield
+
+
+def _run_flow(recipes: Sequence[str]) -> None:
+    """Run the Prefect flow in a process of its own and show how it goes.
+
+    Raises:
+        GraphError: A step failed.
+        KeyboardInterrupt: Someone pressed Ctrl-C; the flow has been stopped.
+    """
+    from langmill.cli.display import Display
+    from langmill.cli.events import EVENTS_VARIABLE, LOCK_VARIABLE, LOG_VARIABLE, EventReader
+    from langmill.cli.workspace import LOGS, STATE, prefect_environment
+
+    log = _new_log(LOGS)
+    events = STATE / "progress" / "events.jsonl"
+    events.parent.mkdir(parents=True, exist_ok=True)
+    events.unlink(missing_ok=True)
+    environment = {
+        **prefect_environment(),
+        EVENTS_VARIABLE: str(events.absolute()),
+        LOG_VARIABLE: str(log.absolute()),
+        LOCK_VARIABLE: "held",
+    }
+    began = time.time()
+    with log.open("ab") as output:
+        flow = subprocess.Popen(
+            [sys.executable, "-m", "flows.make_models", *recipes],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    with _stopped_at_the_end(flow), Display() as display:
+        display.announce("Starting Prefect (10 to 20 seconds) ...")
+        display.follow(EventReader(events).new, lambda: flow.poll() is None)
+    if display.summary():
+        click.echo(display.summary())
+    if flow.returncode != 0:
+        sentences = display.failures or [f"The flow's process ended unexpectedly (code {flow.returncode})."]
+        raise GraphError(f"{' '.join(dict.fromkeys(sentences))} The full log is {log}.")
+    from langmill.progress import clock
+
+    click.echo(f"Done in {clock(time.time() - began)}.\n")
+    _conclude(recipes, log)
+
+
+@contextlib.contextmanager
+def _stopped_at_the_end(flow: subprocess.Popen[bytes]) -> Iterator[None]:
+    """However the block ends, leave no process of the flow behind."""
+    stop = {"asked": False}
+
+    def terminate(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    except KeyboardInterrupt:
+        stop["asked"] = True
+        click.echo("\nStopping ... (Ctrl-C again ends it at once)", err=True)
+        with contextlib.suppress(ProcessLookupError):
+            flow.send_signal(signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired, KeyboardInterrupt):
+            flow.wait(_STOP_SECONDS)
+        raise
+    finally:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(flow.pid, signal.SIGKILL)
+        flow.wait()
+        signal.signal(signal.SIGTERM, before)
+
+
+def _make(folder: str, recipe: str) -> None:
+    """Make one folder of a recipe and all that it needs, one stage after the other."""
+    from langmill.cli.display import Display
+    from langmill.cli.events import RUN_LOCK, Event, StepState, progress_file
+    from langmill.cli.workspace import LOGS, require_workspace
+    from langmill.files import exclusive_lock
+    from langmill.graph import Outcome, heal_locks, read_graph
+    from langmill.graph import run as run_stage
+
+    require_workspace()
+    news: list[Event] = []
+    cancel = threading.Event()
+    errors: list[BaseException] = []
+    with exclusive_lock(RUN_LOCK, "Another `langmill` command"):
+        heal_locks(Path())
+        graph = read_graph()
+        graph = graph.restricted_to([graph.maker(folder, recipe).address])
+
+        def work() -> None:
+            for stage in graph.stages.values():
+                news.append(Event(stage.address, stage.description, StepState.running))
+                try:
+                    outcome = run_stage(
+                        stage.address,
+                        root=graph.root,
+                        log=LOGS / f"{stage.file_name}.out",
+                        progress=progress_file(stage.address),
+                        cancel=cancel,
+                    )
+                except BaseException as error:
+                    errors.append(error)
+                    news.append(Event(stage.address, stage.description, StepState.failed, str(error)))
+                    return
+                note = {Outcome.unchanged: "up to date", Outcome.restored: "restored from DVC's cache"}.get(outcome, "")
+                news.append(Event(stage.address, stage.description, StepState.done, note))
+
+        def take() -> list[Event]:
+            taken = news[:]
+            del news[: len(taken)]
+            return taken
+
+        worker = threading.Thread(target=work, name="stages")
+        try:
+            with Display() as display:
+                worker.start()
+                display.follow(take, worker.is_alive)
+        finally:
+            cancel.set()
+            worker.join()
+    if errors:
+        raise errors[0]
+    click.echo(f"{folder}/{recipe} is up to date. {display.summary()}".rstrip())
+
+
+def _conclude(recipes: Sequence[str], log: Path | None) -> None:
+    """Print the table and where to look next."""
+    from langmill.cli.results import read_row, table
+    from langmill.cli.workspace import LOGS, own_command
+    from langmill.config.compose import compose_serving
+
+    rows = [row for recipe in recipes if (row := read_row(recipe)) is not None]
+    if rows:
+        click.echo(table(rows) + "\n")
+    for row in rows:
+        if row.verdict == "refused":
+            click.echo(f"{row.recipe}: {row.sentence}\n")
+    serving = compose_serving()
+    address = f"http://{serving.host}:{serving.port}"
+    click.echo("make ui      the runs with their curves, the models, the flow and its reports, in the browser")
+    click.echo(f"make serve   the champions over HTTP: a page to try them at {address}, or curl {address}/v1/models")
+    click.echo(f"{own_command()} trace {recipes[0]}   the story of a model, from its data to its place in service")
+    logs = sorted(LOGS.glob("run-*.log"))
+    if log is None and logs:
+        log = logs[-1]
+    if log is not None:
+        click.echo(f"The full log of the last run: {log}")
+
+
+def _new_log(folder: Path) -> Path:
+    """A fresh log file; the oldest ones are deleted."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in sorted(folder.glob("run-*.log"))[: -_KEPT_LOGS + 1]:
+        old.unlink(missing_ok=True)
+    return folder / time.strftime("run-%Y%m%d-%H%M%S.log")
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f"{names[0]} is" if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]} are"

@@ -1,0 +1,284 @@
+"""`langmill serve`, `ui` and `deploy`: what keeps running."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import click
+
+from langmill.cli.command import command
+from langmill.errors import LangmillError
+
+HOST = "127.0.0.1"
+_START_SECONDS = 120.0
+_SERVER_STOP_SECONDS = 4.0  # their databases survive a kill
+_WORKER_STOP_SECONDS = 15.0  # a run that is under way ends its stages first
+_POLL_SECONDS = 0.25
+
+
+@dataclass
+class Service:
+    """A server that a command has started."""
+
+    name: str
+    address: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+
+@command(example="langmill serve\nlangmill serve --port 8080 reviews-lm")
+@click.argument("recipes", nargs=-1, metavar="[RECIPE]...")
+@click.option("--host", help="The address to listen on, instead of that of conf/serving/default.yaml.")
+@click.option("--port", type=int, help="The port, instead of that of conf/serving/default.yaml; 0 takes a free one.")
+def serve(recipes: tuple[str, ...], host: str | None, port: int | None) -> None:
+    """Serve the champions over HTTP until Ctrl-C.
+
+    The server follows the registry: a new champion takes over without a request being dropped. Each answer names the
+    version that gave it. Open the printed address for a page to try the models at.
+    """
+    from langmill.cli.workspace import operation
+    from langmill.config.compose import compose_serving
+    from langmill.serving.server import serve as serve_models
+
+    uri = operation().tracking_uri
+    given = {
+        "serving.host": host,
+        "serving.port": port,
+        "serving.recipes": f"[{','.join(recipes)}]" if recipes else None,
+    }
+    settings = compose_serving(overrides=[f"{key}={value}" for key, value in given.items() if value is not None])
+    serve_models(settings, uri, Path.cwd())
+
+
+@command(example="langmill ui")
+def ui() -> None:
+    """Open the pages of MLflow and Prefect until Ctrl-C.
+
+    MLflow has the runs with their curves and samples, and the registered models; Prefect has the flow with its steps,
+    reports and verdicts. The ports are in conf/operation/default.yaml. Both listen on this machine only.
+    """
+    from langmill.cli.workspace import operation
+    from langmill.tracking import ensure_database
+
+    settings = operation()
+    with contextlib.ExitStack() as stack:
+        services = []
+        require_free_port(settings.mlflow_port, "operation.mlflow_port")
+        own_prefect = running_prefect(settings.prefect_port) is None
+        if own_prefect:
+            require_free_port(settings.prefect_port, "operation.prefect_port")
+        click.echo("Starting MLflow and Prefect (10 to 20 seconds) ...")
+        if not settings.tracking_uri.startswith("http"):
+            ensure_database(settings.tracking_uri)
+            services.append(stack.enter_context(mlflow_server(settings.tracking_uri, settings.mlflow_port)))
+        if own_prefect:
+            services.append(stack.enter_context(prefect_server(settings.prefect_port)))
+        for service in services:
+            wait_until_up(service)
+        address = settings.tracking_uri if settings.tracking_uri.startswith("http") else services[0].address
+        click.echo(f"MLflow:  {address}")
+        click.echo(f"Prefect: http://{HOST}:{settings.prefect_port}")
+        click.echo(
+            "Ctrl-C stops both." if own_prefect else "Ctrl-C stops MLflow; Prefect belongs to `langmill deploy`."
+        )
+        stay(services)
+    click.echo("Stopped.")
+
+
+@command(example="langmill deploy\nlangmill deploy --cron '0 3 * * 1' reviews-lm")
+@click.argument("recipes", nargs=-1, metavar="[RECIPE]...")
+@click.option("--cron", help="Five cron fields, instead of those of conf/operation/default.yaml.")
+@click.option("--interval", type=float, help="Every so many seconds instead of a cron schedule, to try it out.")
+def deploy(recipes: tuple[str, ...], cron: str | None, interval: float | None) -> None:
+    """Run the flow on a schedule, until Ctrl-C.
+
+    Uses the Prefect server on operation.prefect_port, and starts one there if none runs. The schedule stays in that
+    server when this command ends; runs that fall due meanwhile start late, when it is back. One run at a time works
+    in a workspace: one that falls due during another waits for it.
+    """
+    from langmill.cli.workspace import LOGS, operation, prefect_environment
+
+    settings = operation()
+    with contextlib.ExitStack() as stack:
+        services = []
+        if running_prefect(settings.prefect_port) is None:
+            require_free_port(settings.prefect_port, "operation.prefect_port")
+            click.echo("Starting Prefect (10 to 20 seconds) ...")
+            services.append(stack.enter_context(prefect_server(settings.prefect_port)))
+            wait_until_up(services[0])
+        log = LOGS / "schedule.log"
+        arguments = ["--interval", str(interval)] if interval else ["--cron", cron or settings.schedule.cron]
+        arguments += ["--timezone", settings.schedule.timezone, *recipes]
+        environment = {
+            **prefect_environment(),
+            "PREFECT_API_URL": f"http://{HOST}:{settings.prefect_port}/api",
+            "LANGMILL_RUN_LOG": str(log.absolute()),
+        }
+        worker = stack.enter_context(
+            started(
+                "The schedule",
+                f"http://{HOST}:{settings.prefect_port}",
+                ["flows.schedule", *arguments],
+                environment,
+                log,
+                stop_seconds=_WORKER_STOP_SECONDS,
+            )
+        )
+        services.append(worker)
+        when = f"every {interval:g} seconds" if interval else f"at {arguments[1]} ({settings.schedule.timezone})"
+        click.echo(f"{', '.join(recipes or settings.recipes)}: scheduled {when}.")
+        click.echo(f"Watch it at {worker.address}; its log is {log}. Ctrl-C stops this worker and keeps the schedule.")
+        stay(services)
+    click.echo("Stopped.")
+
+
+def require_free_port(port: int, field: str) -> None:
+    """Refuse to start a server whose port is taken.
+
+    Raises:
+        LangmillError: Another program listens on it.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise LangmillError(
+                f"Port {port} is in use; stop what uses it, or set another {field} in conf/operation/default.yaml."
+            ) from error
+
+
+def running_prefect(port: int) -> str | None:
+    """The API of a Prefect server of this workspace that answers on a port; None if there is none."""
+    from langmill.cli.workspace import STATE
+
+    mark = STATE / "prefect" / f"server-{port}.pid"
+    try:
+        os.kill(int(mark.read_text(encoding="utf-8")), 0)
+    except (FileNotFoundError, ValueError, ProcessLookupError, PermissionError):
+        return None
+    url = f"http://{HOST}:{port}/api"
+    return url if _answers(f"{url}/health") else None
+
+
+@contextlib.contextmanager
+def prefect_server(port: int) -> Iterator[Service]:
+    """A Prefect server on the workspace's database, stopped at the end of the block."""
+    from langmill.cli.workspace import LOGS, STATE, prefect_environment
+
+    environment = {
+        **prefect_environment(),
+        "PREFECT_API_URL": f"http://{HOST}:{port}/api",
+        "PREFECT_UI_API_URL": f"http://{HOST}:{port}/api",
+        # Which run holds a place survives a restart of the server.
+        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+    }
+    arguments = ["prefect", "server", "start", "--host", HOST, "--port", str(port), "--log-level", "WARNING"]
+    mark = STATE / "prefect" / f"server-{port}.pid"
+    mark.parent.mkdir(parents=True, exist_ok=True)
+    address, log = f"http://{HOST}:{port}", LOGS / "prefect-server.log"
+    with started("Prefect", address, arguments, environment, log, stop_seconds=_SERVER_STOP_SECONDS) as service:
+        mark.write_text(str(service.process.pid), encoding="utf-8")
+        try:
+            yield service
+        finally:
+            mark.unlink(missing_ok=True)
+
+
+def mlflow_server(tracking_uri: str, port: int) -> contextlib.AbstractContextManager[Service]:
+    """MLflow's pages on the workspace's database, stopped at the end of the block."""
+    from langmill.cli.workspace import LOGS, STATE, prefect_environment
+
+    arguments = ["mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]
+    arguments += ["--backend-store-uri", tracking_uri, "--artifacts-destination", str(STATE / "artifacts")]
+    address, log = f"http://{HOST}:{port}", LOGS / "mlflow-server.log"
+    return started("MLflow", address, arguments, prefect_environment(), log, stop_seconds=_SERVER_STOP_SECONDS)
+
+
+@contextlib.contextmanager
+def started(
+    name: str, address: str, module: Sequence[str], environment: Mapping[str, str], log: Path, *, stop_seconds: float
+) -> Iterator[Service]:
+    """A Python module run as a server in a process group of its own, which ends with the block."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as output:
+        service = Service(name, address, _start(module, environment, output), log)
+    try:
+        yield service
+    finally:
+        _stop(service.process, stop_seconds)
+
+
+def _start(module: Sequence[str], environment: Mapping[str, str], output: IO[bytes]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", *module],
+        env=dict(environment), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )  # fmt: skip
+
+
+def _stop(process: subprocess.Popen[bytes], seconds: float) -> None:
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(seconds)
+
+
+def wait_until_up(service: Service) -> None:
+    """Wait until a server answers.
+
+    Raises:
+        LangmillError: It ended, or does not answer in time.
+    """
+    end = time.monotonic() + _START_SECONDS
+    while time.monotonic() < end:
+        if service.process.poll() is not None:
+            raise LangmillError(f"{service.name} did not start; its log is {service.log}.")
+        if _answers(f"{service.address}/health") or _answers(f"{service.address}/api/health"):
+            return
+        time.sleep(_POLL_SECONDS)
+    raise LangmillError(f"{service.name} did not answer within {_START_SECONDS:.0f} seconds; its log is {service.log}.")
+
+
+def stay(services: Sequence[Service]) -> None:
+    """Return on Ctrl-C or SIGTERM.
+
+    Raises:
+        LangmillError: A server ended by itself.
+    """
+
+    def terminate(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        while True:
+            for service in services:
+                if service.process.poll() is not None:
+                    raise LangmillError(f"{service.name} ended by itself; its log is {service.log}.")
+            time.sleep(_POLL_SECONDS)
+    except KeyboardInterrupt:
+        click.echo("\nStopping ...")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _answers(url: str) -> bool:
+    from urllib.request import urlopen
+
+    try:
+        with urlopen(url, timeout=2) as response:  # noqa: S310 - an address of our own
+            return bool(response.status == 200)
+    except (OSError, ValueError):  # urllib's own errors are OSErrors
+        return False

@@ -1,0 +1,80 @@
+"""The workspace as the commands see it: its settings, its graph, its processes."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from langmill.config.compose import compose_corpus, compose_operation, compose_recipe, compose_tokenizer, plain
+from langmill.config.sections import Operation
+from langmill.errors import LangmillError
+
+STATE = Path(".langmill")
+LOGS = STATE / "logs"
+_COMPOSED = re.compile(r"build/config/(corpus|tokenizer|recipe)/(.+)\.yaml")
+
+
+def require_workspace() -> None:
+    """Refuse to work outside a workspace.
+
+    Raises:
+        LangmillError: The current folder is not the root of one.
+    """
+    if not Path("dvc.yaml").is_file() or not Path("conf").is_dir():
+        raise LangmillError(
+            f"{Path.cwd()} is not a Langmill workspace (no dvc.yaml or no conf/ in it); go to the folder of your clone."
+        )
+
+
+def operation() -> Operation:
+    """The settings of the workspace in the current folder.
+
+    Raises:
+        LangmillError: There is no workspace here.
+        ConfigError: Its settings are refused.
+    """
+    require_workspace()
+    return compose_operation()
+
+
+def composed_params(path: str) -> Mapping[str, Any] | None:
+    """What a file under build/config/ will hold once `compose` has run; None for other files.
+
+    Raises:
+        ConfigError: The settings are refused.
+    """
+    match = _COMPOSED.fullmatch(path)
+    if match is None:
+        return None
+    group, name = match[1], match[2]
+    if group == "recipe":
+        return plain(compose_recipe(name))
+    return plain(compose_corpus(name) if group == "corpus" else compose_tokenizer(name))
+
+
+def own_command() -> str:
+    """How the reader calls this program: `langmill`, or by its path if the environment is not activated."""
+    if shutil.which("langmill"):
+        return "langmill"
+    path = Path(sys.argv[0])
+    return os.path.relpath(path) if path.name == "langmill" else f"{os.path.relpath(sys.executable)} -m langmill.cli"
+
+
+def prefect_environment() -> dict[str, str]:
+    """The environment of every process that uses Prefect: its state in the workspace, nothing sent anywhere."""
+    return {
+        **os.environ,
+        "PREFECT_HOME": str((STATE / "prefect").absolute()),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+        "PREFECT_LOGGING_LEVEL": "INFO",
+        "DO_NOT_TRACK": "1",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "PYTHONWARNINGS": "ignore",
+        "PYTHONUNBUFFERED": "1",
+    }

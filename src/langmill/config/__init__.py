@@ -1,0 +1,1 @@
+"""Settings: typed sections, composed from `conf/` and refused when wrong."""

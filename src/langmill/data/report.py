@@ -1,0 +1,243 @@
+"""The data report: what came in, what was left out and why, and what the documents look like."""
+
+from __future__ import annotations
+
+import heapq
+from array import array
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from langmill.data.cleaning import DropReason
+from langmill.data.document import Document, Split
+from langmill.data.readers import BadRow
+
+_QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
+_SAMPLES = 3  # documents shown of each split
+_SAMPLE_CHARACTERS = 300
+_TABLE_LABELS = 20  # in the readable report; report.json has all
+
+
+@dataclass
+class SplitCount:
+    """One side of the corpus."""
+
+    documents: int = 0
+    num_bytes: int = 0
+    """UTF-8 bytes of the texts."""
+    lengths: array[int] = field(default_factory=lambda: array("Q"))
+    """Characters of each text."""
+    labels: Counter[str] = field(default_factory=Counter)
+    unlabelled: int = 0
+    samples: list[tuple[bytes, str, Document]] = field(default_factory=list)
+    """A heap of the documents with the largest keys: a random choice that is always the same."""
+
+    def add(self, document: Document, key: bytes) -> None:
+        """Count a document; `key` is a hash of its text."""
+        self.documents += 1
+        self.num_bytes += len(document.text) if document.text.isascii() else len(document.text.encode())
+        self.lengths.append(len(document.text))
+        if document.label is None:
+            self.unlabelled += 1
+        else:
+            self.labels[document.label] += 1
+        if len(self.samples) < _SAMPLES:
+            heapq.heappush(self.samples, (key, document.id, document))
+        elif key > self.samples[0][0]:
+            heapq.heapreplace(self.samples, (key, document.id, document))
+
+    def quantiles(self) -> dict[str, int]:
+        """Lengths in characters below which the given shares of the documents lie."""
+        if not self.documents:
+            return {}
+        values = np.quantile(np.asarray(self.lengths), _QUANTILES, method="lower")
+        return {f"{share:g}": int(value) for share, value in zip(_QUANTILES, values, strict=True)}
+
+    def shown(self) -> list[dict[str, str | None]]:
+        """A few documents, shortened."""
+        chosen = [document for _, _, document in sorted(self.samples, reverse=True)]
+        return [
+            {"id": document.id, "label": document.label, "text": document.text[:_SAMPLE_CHARACTERS]}
+            for document in chosen
+        ]
+
+
+class Report:
+    """Counts what happens to every row; no row is counted twice or not at all.
+
+    Attributes:
+        rows: Rows in the raw files.
+        files: Rows of each raw file.
+        quarantined: Rows that could not be read, by reason.
+        dropped: Documents left out, by reason.
+        duplicates: Documents that read like an earlier one, left out or not.
+        other_label: Duplicates whose label is not the first one's.
+        other_target: Duplicates whose target is not the first one's.
+        splits: What was kept.
+    """
+
+    def __init__(self, corpus: str) -> None:
+        self.corpus = corpus
+        self.rows = 0
+        self.files: Counter[str] = Counter()
+        self.quarantined: Counter[str] = Counter()
+        self.dropped: Counter[str] = Counter()
+        self.duplicates = self.other_label = self.other_target = 0
+        self.splits = {split: SplitCount() for split in Split}
+        self._first_bad: BadRow | None = None
+
+    def count_row(self, row: Document | BadRow) -> None:
+        """A row has been read, or could not be."""
+        self.rows += 1
+        where = row.where if isinstance(row, BadRow) else row.id
+        self.files[where.rpartition(":")[0]] += 1
+        if isinstance(row, BadRow):
+            self.quarantined[row.reason.value] += 1
+            self._first_bad = self._first_bad or row
+
+    def count_drop(self, reason: DropReason) -> None:
+        """A document is left out."""
+        self.dropped[reason.value] += 1
+
+    def count_duplicate(self, *, other_label: bool, other_target: bool) -> None:
+        """A document reads like an earlier one."""
+        self.duplicates += 1
+        self.other_label += other_label
+        self.other_target += other_target
+
+    def count_document(self, split: Split, document: Document, key: bytes) -> None:
+        """A document is kept; `key` is a hash of its text."""
+        self.splits[split].add(document, key)
+
+    @property
+    def num_documents(self) -> int:
+        """Documents kept."""
+        return sum(count.documents for count in self.splits.values())
+
+    def account(self) -> str:
+        """What became of the rows, in one phrase: `10 rows read; 2 quarantined (corrupt: 2, ...); 8 dropped (...)`."""
+        parts = [f"{self.rows:,} rows read"]
+        if self.quarantined:
+            example = f"; the first is {self._first_bad.where}" if self._first_bad else ""
+            parts.append(f"{self.quarantined.total():,} quarantined ({_told(self.quarantined)}{example})")
+        if self.dropped:
+            parts.append(f"{self.dropped.total():,} dropped ({_told(self.dropped)})")
+        return ", ".join(parts)
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything, as plain values."""
+        return {
+            "corpus": self.corpus,
+            "rows": self.rows,
+            "files": dict(self.files),
+            "quarantined": dict(self.quarantined),
+            "dropped": dict(self.dropped),
+            "duplicates": {
+                "count": self.duplicates,
+                "other_label": self.other_label,
+                "other_target": self.other_target,
+            },
+            "documents": self.num_documents,
+            "splits": {
+                split.value: {
+                    "documents": count.documents,
+                    "characters": sum(count.lengths),
+                    "bytes": count.num_bytes,
+                    "length_quantiles": count.quantiles(),
+                    "labels": dict(count.labels),
+                    "unlabelled": count.unlabelled,
+                    "samples": count.shown(),
+                }
+                for split, count in self.splits.items()
+            },
+        }
+
+    def as_markdown(self) -> str:
+        """The same for a reader."""
+        parts = [f"# The corpus {self.corpus}", self._flow(), self._sides(), self._lengths()]
+        if any(count.labels for count in self.splits.values()):
+            parts.append(self._labels())
+        if self.duplicates:
+            parts.append(self._duplicates())
+        parts.append(self._files())
+        parts.append(self._samples())
+        return "\n\n".join(parts) + "\n"
+
+    def _flow(self) -> str:
+        rows: list[list[object]] = [["rows read", self.rows]]
+        rows += [[f"quarantined: {_words(reason)}", -count] for reason, count in sorted(self.quarantined.items())]
+        rows += [[f"dropped: {_words(reason)}", -count] for reason, count in sorted(self.dropped.items())]
+        return _table(["", "rows"], [*rows, ["**documents**", self.num_documents]])
+
+    def _sides(self) -> str:
+        rows = [
+            [split.value, count.documents, f"{count.documents / max(1, self.num_documents):.2%}", count.num_bytes]
+            for split, count in self.splits.items()
+        ]
+        return "## Splits\n\n" + _table(["split", "documents", "share", "UTF-8 bytes"], rows)
+
+    def _lengths(self) -> str:
+        names = ["shortest", "5%", "25%", "median", "75%", "95%", "longest"]
+        rows = [[split.value, *count.quantiles().values()] for split, count in self.splits.items()]
+        return "## Length in characters\n\n" + _table(["split", *names], rows)
+
+    def _labels(self) -> str:
+        total: Counter[str] = Counter()
+        for count in self.splits.values():
+            total.update(count.labels)
+        common = [label for label, _ in sorted(total.items(), key=lambda item: (-item[1], item[0]))]
+        rows: list[list[object]] = [
+            [_cell(label), *(count.labels[label] for count in self.splits.values())] for label in common[:_TABLE_LABELS]
+        ]
+        if len(common) > _TABLE_LABELS:
+            rest = common[_TABLE_LABELS:]
+            others = [sum(count.labels[label] for label in rest) for count in self.splits.values()]
+            rows.append([f"{len(rest):,} others", *others])
+        rows.append(["none", *(count.unlabelled for count in self.splits.values())])
+        return "## Labels\n\n" + _table(["label", *(split.value for split in self.splits)], rows)
+
+    def _duplicates(self) -> str:
+        parts = [f"Documents that read like an earlier one: {self.duplicates:,}"]
+        if self.other_label:
+            parts.append(f"of these with another label: {self.other_label:,}")
+        if self.other_target:
+            parts.append(f"of these with another target: {self.other_target:,}")
+        return f"## Duplicates\n\n{'; '.join(parts)}."
+
+    def _files(self) -> str:
+        shown = sorted(self.files.items())
+        rows: list[list[object]] = [[_cell(name), count] for name, count in shown[:_TABLE_LABELS]]
+        if len(shown) > _TABLE_LABELS:
+            rows.append([f"{len(shown) - _TABLE_LABELS:,} others", sum(count for _, count in shown[_TABLE_LABELS:])])
+        return "## Files\n\n" + _table(["file", "rows"], rows)
+
+    def _samples(self) -> str:
+        parts = ["## Some documents"]
+        for split, count in self.splits.items():
+            for sample in count.shown():
+                text = _cell(str(sample["text"]))
+                label = "" if sample["label"] is None else f", label {_cell(str(sample['label']))}"
+                parts.append(f"**{_cell(str(sample['id']))}** ({split.value}{label})\n\n> {text}")
+        return "\n\n".join(parts)
+
+
+def _told(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{_words(reason)}: {count:,}" for reason, count in sorted(counts.items()))
+
+
+def _words(reason: str) -> str:
+    return reason.replace("_", " ")
+
+
+def _cell(text: str) -> str:
+    """Text that can't break a Markdown table or quotation."""
+    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
+
+
+def _table(head: list[str], rows: list[list[Any]]) -> str:
+    lines = [head, ["---", *["---:"] * (len(head) - 1)]]
+    lines += [[f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row] for row in rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

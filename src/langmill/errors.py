@@ -1,0 +1,94 @@
+"""Every error that Langmill raises on purpose.
+
+A message is one sentence or two: what was wrong, where, and what to do about it. The command line and the
+stages print it without a stack trace and exit with the class's `exit_code`; anything else that escapes is a
+bug and keeps its trace (in the log file).
+"""
+
+
+class LangmillError(Exception):
+    """Something the user, the data or the machine got wrong, told in a sentence."""
+
+    exit_code = 1
+
+
+class ConfigError(LangmillError):
+    """A setting is unknown, missing, of the wrong type or impossible."""
+
+    exit_code = 2
+
+
+class GraphError(LangmillError):
+    """`dvc.yaml` and the rest of the workspace do not fit, or a stage of it failed."""
+
+
+class DataError(LangmillError):
+    """A corpus can't be read, or nothing usable is left of it."""
+
+
+class SourceError(DataError):
+    """A corpus's source can't be had, or is not what its checksum says."""
+
+
+class TokenizerError(LangmillError):
+    """A tokenizer can't be trained or loaded, or does not fit the model."""
+
+
+class ModelError(LangmillError):
+    """A model folder is missing, damaged or made for something else."""
+
+
+class IntegrityError(LangmillError):
+    """A file's bytes are not those that its manifest promises."""
+
+
+class TrainingError(LangmillError):
+    """Training can't start or must stop (a loss that is not a number, no usable checkpoint)."""
+
+
+class EvaluationError(LangmillError):
+    """A model can't be scored, or two score sets can't be compared."""
+
+
+class TrackingError(LangmillError):
+    """The MLflow tracking server can't be reached or refused a call."""
+
+
+class RegistryError(LangmillError):
+    """The model registry can't do what was asked."""
+
+
+class ConflictError(RegistryError):
+    """Someone else moved the alias in between: nothing was changed."""
+
+
+class BusyError(LangmillError):
+    """Another process holds the lock that this one needs."""
+
+    exit_code = 75  # EX_TEMPFAIL: try again later
+
+
+class ServingError(LangmillError):
+    """The server can't start or can't answer."""
+
+
+class RequestError(ServingError):
+    """A request is refused.
+
+    Attributes:
+        status: The HTTP status to answer with.
+        param: The request's field that is wrong, if it is one field's fault.
+        code: A word for programs, as in OpenAI's API (`model_not_found`).
+    """
+
+    def __init__(self, message: str, status: int = 400, param: str | None = None, code: str | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.param = param
+        self.code = code
+
+
+class SpaceError(LangmillError):
+    """The disk is full."""
+
+    exit_code = 74  # EX_IOERR

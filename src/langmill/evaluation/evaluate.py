@@ -1,0 +1,249 @@
+"""A model's evaluation: figures with intervals, baselines, slices and pictures, written into one folder.
+
+The folder holds `metrics.json` (the figures), `scores.parquet` (one row a test document, for paired comparisons),
+`baselines/NAME.parquet` (the same of each baseline), `plots/` (a CSV and a PNG of each picture), `report.md` (all of it
+to read) and `manifest.json`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from langmill.config.sections import Evaluation
+from langmill.data.document import Document
+from langmill.errors import EvaluationError
+from langmill.evaluation.plots import draw, write_csv
+from langmill.evaluation.report import write_report
+from langmill.evaluation.scoring import EvaluationSet, score_model, usable
+from langmill.evaluation.significance import Comparison, Estimate, compare, estimate
+from langmill.evaluation.slices import slices_of
+from langmill.files import atomic_file, read_manifest, write_json, write_manifest
+from langmill.progress import track
+from langmill.tasks.base import Baseline, Plot, Task, build_task
+from langmill.tasks.loading import LoadedModel
+from langmill.tokenization.shards import Shard
+
+METRICS_NAME = "metrics.json"
+SCORES_NAME = "scores.parquet"
+BASELINES_NAME = "baselines"
+PLOTS_NAME = "plots"
+REPORT_NAME = "report.md"
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What is known about a model after its evaluation."""
+
+    test_set: EvaluationSet
+    scores: pa.Table
+    figures: dict[str, Estimate]
+    baselines: list[Baseline]
+    baseline_figures: dict[str, dict[str, Estimate]]
+    """By the baseline's name."""
+    against: dict[str, Comparison]
+    """The model against each baseline, in the metric that decides; by the baseline's name."""
+    slices: dict[str, dict[str, tuple[int, dict[str, Estimate]]]]
+    """By field and value: examples and figures."""
+    plots: list[Plot]
+
+
+def evaluate(
+    model: LoadedModel, documents: Iterable[Document], train: Shard, evaluation: Evaluation, decides: str
+) -> Evaluated:
+    """Score a model and its baselines on test documents.
+
+    Args:
+        model: The model to judge.
+        documents: The test split.
+        train: The shard that the baselines are fitted on.
+        evaluation: How to judge.
+        decides: The metric that models are compared by.
+
+    Raises:
+        EvaluationError: No document can be used, or a figure is not a finite number.
+        ConfigError: A slice field is not in the documents.
+    """
+    task = model.task
+    test_set = usable(task, documents)
+    if not test_set.documents:
+        reasons = (
+            ", ".join(f"{count:,} {reason}" for reason, count in test_set.left_out.items()) or "the split is empty"
+        )
+        raise EvaluationError(
+            f"No test document can be used ({reasons}); add documents, raise split.test, or check fields.label."
+        )
+    with track(f"Scoring {model.recipe}", len(test_set.documents), "documents") as progress:
+        scores = score_model(model, test_set.documents, evaluation, progress.advance)
+    figures = estimate(task, scores, evaluation)
+    baselines = task.baselines(train, test_set.documents, model.tokenizer, evaluation)
+    return Evaluated(
+        test_set,
+        scores,
+        figures,
+        baselines,
+        {baseline.name: estimate(task, baseline.scores, evaluation) for baseline in baselines},
+        {baseline.name: compare(task, scores, baseline.scores, decides, evaluation) for baseline in baselines},
+        _slices(task, scores, evaluation),
+        task.plots(scores),
+    )
+
+
+def _slices(
+    task: Task, scores: pa.Table, evaluation: Evaluation
+) -> dict[str, dict[str, tuple[int, dict[str, Estimate]]]]:
+    found: dict[str, dict[str, tuple[int, dict[str, Estimate]]]] = {}
+    for part in slices_of(scores):
+        found.setdefault(part.field, {})[part.value] = part.scores.num_rows, estimate(task, part.scores, evaluation)
+    return found
+
+
+def write_evaluation(
+    folder: Path, model: LoadedModel, evaluated: Evaluated, evaluation: Evaluation, decides: str
+) -> None:
+    """Write an evaluation's folder; equal evaluations give equal bytes."""
+    write_json(folder / METRICS_NAME, metrics_json(evaluated, decides))
+    _write_table(folder / SCORES_NAME, evaluated.scores)
+    for baseline in evaluated.baselines:
+        _write_table(folder / BASELINES_NAME / f"{baseline.name}.parquet", baseline.scores)
+    for plot in evaluated.plots:
+        write_csv(plot, folder / PLOTS_NAME / f"{plot.name}.csv")
+        draw(plot, folder / PLOTS_NAME / f"{plot.name}.png")
+    write_report(folder / REPORT_NAME, model, evaluated, evaluation, decides)
+    own = model.config["langmill"]
+    write_manifest(
+        folder,
+        {
+            "recipe": model.recipe,
+            "provenance": model.provenance,
+            "task": own["task"],
+            "primary": decides,
+            "test_set": evaluated.test_set.digest,
+            "examples": len(evaluated.test_set.documents),
+            "left_out": evaluated.test_set.left_out,
+            "baselines": {baseline.name: {"trivial": baseline.trivial} for baseline in evaluated.baselines},
+            "evaluation": asdict(evaluation),
+        },
+    )
+
+
+def metrics_json(evaluated: Evaluated, decides: str) -> dict[str, Any]:
+    """All figures: those of the model at the top, then `baselines` and `slices`."""
+    return {
+        **_numbers(evaluated.figures),
+        "primary": decides,
+        "examples": len(evaluated.test_set.documents),
+        "left_out": evaluated.test_set.left_out,
+        "test_set": evaluated.test_set.digest,
+        "baselines": {
+            baseline.name: {
+                **_numbers(evaluated.baseline_figures[baseline.name]),
+                "trivial": baseline.trivial,
+                "improvement": {
+                    **_number(evaluated.against[baseline.name].improvement),
+                    "p_value": rounded(evaluated.against[baseline.name].p_value),
+                },
+            }
+            for baseline in evaluated.baselines
+        },
+        "slices": {
+            field: {value: {"examples": examples, **_numbers(figures)} for value, (examples, figures) in values.items()}
+            for field, values in evaluated.slices.items()
+        },
+    }
+
+
+def rounded(value: float) -> float:
+    """Ten significant digits: the last ones of a sum depend on the order in which a library adds."""
+    return float(f"{value:.10g}")
+
+
+def _number(estimate: Estimate) -> dict[str, float]:
+    return {"value": rounded(estimate.value), "low": rounded(estimate.low), "high": rounded(estimate.high)}
+
+
+def _numbers(figures: dict[str, Estimate]) -> dict[str, dict[str, float]]:
+    return {name: _number(estimate) for name, estimate in figures.items()}
+
+
+def _write_table(path: Path, table: pa.Table) -> None:
+    with atomic_file(path) as file:
+        pq.write_table(table, file, compression="zstd")
+
+
+@dataclass(frozen=True)
+class EvaluationFolder:
+    """An evaluation read back: what the gate compares."""
+
+    folder: Path
+    manifest: dict[str, Any]
+
+    @classmethod
+    def open(cls, folder: Path, *, verify: bool) -> EvaluationFolder:
+        """Read an evaluation's manifest.
+
+        Raises:
+            EvaluationError: There is no such folder.
+            IntegrityError: A file differs from the manifest (with `verify`).
+        """
+        if not folder.is_dir():
+            raise EvaluationError(f"There is no evaluation in {folder}; make it with `langmill run` or `dvc repro`.")
+        return cls(folder, read_manifest(folder, verify=verify))
+
+    @property
+    def task(self) -> Task:
+        """The task that the scores are of."""
+        task = self.manifest["task"]
+        return build_task(task["name"], task["options"], task["labels"], str(self.folder))
+
+    @property
+    def test_set(self) -> str:
+        """The digest of the documents that were scored."""
+        return str(self.manifest["test_set"])
+
+    @property
+    def trivial_baseline(self) -> str:
+        """The name of the baseline that a first version must beat.
+
+        Raises:
+            EvaluationError: The task has none.
+        """
+        for name, facts in self.manifest["baselines"].items():
+            if facts["trivial"]:
+                return str(name)
+        raise EvaluationError(f"The evaluation in {self.folder} has no trivial baseline.")
+
+    def scores(self) -> pa.Table:
+        """The model's scores."""
+        return self._table(self.folder / SCORES_NAME)
+
+    def baseline(self, name: str) -> pa.Table:
+        """A baseline's scores."""
+        return self._table(self.folder / BASELINES_NAME / f"{name}.parquet")
+
+    def _table(self, path: Path) -> pa.Table:
+        try:
+            return pq.read_table(path)
+        except (OSError, pa.ArrowException) as error:
+            raise EvaluationError(f"{path} can't be read ({error}); evaluate the model again.") from error
+
+
+def compare_folders(challenger: Path, champion: Path, metric: str, evaluation: Evaluation) -> Comparison:
+    """A paired bootstrap between two evaluation folders.
+
+    Raises:
+        EvaluationError: A folder is missing, the test sets differ, or there is no such metric.
+    """
+    new = EvaluationFolder.open(challenger, verify=True)
+    old = EvaluationFolder.open(champion, verify=True)
+    if new.test_set != old.test_set:
+        raise EvaluationError(
+            f"{challenger} and {champion} are of other test sets ({new.test_set[:12]} and {old.test_set[:12]}); "
+            "score both models on the same documents."
+        )
+    return compare(new.task, new.scores(), old.scores(), metric, evaluation)

@@ -1,0 +1,118 @@
+"""Pictures of an evaluation: a CSV for `dvc plots` and a PNG for people, the same bytes for the same data."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from langmill.files import atomic_file
+from langmill.tasks.base import Plot
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+HISTOGRAM_BINS = 40
+MOST_NUMBERED_LABELS = 20
+"""A larger confusion matrix gets no numbers in its cells, and no names at its sides."""
+_BLUE, _ORANGE, _GREY = "#2b6cb0", "#c05621", "#718096"
+_STYLE: dict[str, Any] = {
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e2e8f0",
+    "axes.titlesize": 11,
+    "axes.titlelocation": "left",
+}
+
+
+def write_csv(plot: Plot, path: Path) -> None:
+    """The picture's data as `dvc plots` wants it.
+
+    A matrix becomes one row an example (DVC's confusion template counts rows), a histogram one row a bin.
+    """
+    columns = plot.columns
+    if plot.kind == "matrix":
+        rows = [
+            (actual, predicted)
+            for actual, predicted, count in zip(columns["actual"], columns["predicted"], columns["count"], strict=True)
+            for _ in range(count)
+        ]
+        header: list[str] = ["actual", "predicted"]
+    elif plot.kind == "histogram":
+        counts, edges = _histogram(plot)
+        header = [next(iter(columns)), plot.y_label]
+        rows = [(f"{(low + high) / 2:.6g}", count) for low, high, count in zip(edges, edges[1:], counts, strict=False)]
+    else:
+        header = list(columns)
+        rows = list(zip(*[[_short(value) for value in column] for column in columns.values()], strict=True))
+    with atomic_file(path, "w") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+def draw(plot: Plot, path: Path) -> None:
+    """Draw the picture as a PNG."""
+    from matplotlib import style
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with style.context(["default", _STYLE]):  # whatever the user's own matplotlibrc says
+        figure = Figure(figsize=(6.4, 4.2), dpi=120, layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.add_subplot()
+        {"matrix": _draw_matrix, "histogram": _draw_histogram, "line": _draw_lines}[plot.kind](axes, plot)
+        axes.set_title(plot.title)
+        axes.set_xlabel(plot.x_label)
+        axes.set_ylabel(plot.y_label)
+        with atomic_file(path) as file:
+            figure.savefig(file, format="png", metadata={"Software": None})
+
+
+def _draw_matrix(axes: Axes, plot: Plot) -> None:
+    labels = list(dict.fromkeys(plot.columns["actual"]))
+    counts = np.array(plot.columns["count"]).reshape(len(labels), len(labels))
+    shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axes.grid(visible=False)
+    axes.figure.colorbar(image, ax=axes, label="share of the actual label")
+    if len(labels) > MOST_NUMBERED_LABELS:
+        return
+    ticks = [label if len(label) <= 16 else label[:15] + "…" for label in labels]
+    axes.set_xticks(range(len(labels)), ticks, rotation=45 if max(map(len, ticks)) > 4 else 0)
+    axes.set_yticks(range(len(labels)), ticks)
+    for row, column in np.ndindex(*counts.shape):
+        color = "white" if shares[row, column] > 0.5 else "black"
+        axes.text(column, row, f"{counts[row, column]:,}", ha="center", va="center", color=color)
+
+
+def _draw_histogram(axes: Axes, plot: Plot) -> None:
+    counts, edges = _histogram(plot)
+    axes.bar(edges[:-1], counts, width=np.diff(edges), align="edge", color=_BLUE, edgecolor="white", linewidth=0.5)
+    median = float(np.median(next(iter(plot.columns.values()))))
+    axes.axvline(median, color=_ORANGE, linewidth=1.5, label=f"median {median:.3g}")
+    axes.legend(frameon=False)
+
+
+def _draw_lines(axes: Axes, plot: Plot) -> None:
+    (_, x), *lines = plot.columns.items()
+    styles = [(_BLUE, "-", "o"), (_GREY, "--", ""), (_ORANGE, "-", "s")]
+    for number, (name, values) in enumerate(lines):
+        color, line, marker = styles[number % len(styles)]
+        axes.plot(x, values, color=color, linestyle=line, marker=marker, markersize=4, label=name)
+    if len(lines) > 1:
+        axes.legend(frameon=False)
+
+
+def _histogram(plot: Plot) -> tuple[np.ndarray, np.ndarray]:
+    values = np.array(next(iter(plot.columns.values())), dtype=np.float64)
+    return np.histogram(values, bins=min(HISTOGRAM_BINS, max(1, len(values))))
+
+
+def _short(value: Any) -> Any:
+    return f"{value:.6g}" if isinstance(value, float) else value

@@ -1,0 +1,123 @@
+"""An evaluation in words."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from langmill.config.sections import Evaluation
+from langmill.evaluation.significance import Comparison, Estimate, find_metric
+from langmill.files import write_text
+from langmill.tasks.base import Metric
+from langmill.tasks.loading import LoadedModel
+
+if TYPE_CHECKING:
+    from langmill.evaluation.evaluate import Evaluated
+
+FEW_EXAMPLES = 30
+"""Below this an interval says little (Efron and Tibshirani, 1993, chapter 14)."""
+
+
+def write_report(path: Path, model: LoadedModel, evaluated: Evaluated, evaluation: Evaluation, decides: str) -> None:
+    """Write `report.md`."""
+    task = model.task
+    metric = find_metric(task, decides)
+    examples = len(evaluated.test_set.documents)
+    share = f"{100 * evaluation.confidence:g}%"
+    lines = [
+        f"# {model.recipe} on its test split",
+        "",
+        f"{examples:,} documents were scored; **{metric.title}** decides "
+        f"({'higher' if metric.higher_is_better else 'lower'} is better). "
+        f"An interval holds the middle {share} of {evaluation.bootstrap_samples:,} bootstrap resamples "
+        "of the documents; a difference is clear when its whole interval lies on one side of zero.",
+        "",
+        *_warnings(evaluated, examples),
+        *_figures_table(task.metrics, evaluated, share, decides),
+        "",
+        "## Against the baselines",
+        "",
+        *(_against(metric, baseline.name, baseline.trivial, evaluated) for baseline in evaluated.baselines),
+        "",
+    ]
+    for field, values in evaluated.slices.items():
+        lines += [f"## By {field}", "", *_slice_table(task.metrics, field, values), ""]
+    lines += ["## Pictures", ""]
+    lines += [f"![{plot.title}](plots/{plot.name}.png)" for plot in evaluated.plots]
+    lines += ["", f"Test set {evaluated.test_set.digest}, model {model.provenance}."]
+    write_text(path, "\n".join(lines) + "\n")
+
+
+def verdict(comparison: Comparison) -> str:
+    """How much better the first of two is, and whether that can be luck, in words."""
+    improvement = comparison.improvement
+    low, high = improvement.low, improvement.high
+    if low > 0:
+        return f"clearly better, by {number(improvement.value)} ({number(low)} to {number(high)})"
+    if high < 0:
+        return f"clearly worse, by {number(-improvement.value)} ({number(-high)} to {number(-low)})"
+    way = "better" if improvement.value >= 0 else "worse"
+    return (
+        f"{way} by {number(abs(improvement.value))}, which may be luck: "
+        f"the improvement's interval is {number(low)} to {number(high)}"
+    )
+
+
+def _warnings(evaluated: Evaluated, examples: int) -> list[str]:
+    lines = []
+    if evaluated.test_set.left_out:
+        reasons = ", ".join(f"{count:,} for {reason}" for reason, count in evaluated.test_set.left_out.items())
+        lines += [f"Left out: {reasons}.", ""]
+    if examples < FEW_EXAMPLES:
+        lines += [f"Only {examples} documents were scored: no interval here means much.", ""]
+    return lines
+
+
+def _figures_table(metrics: tuple[Metric, ...], evaluated: Evaluated, share: str, decides: str) -> list[str]:
+    names = [baseline.name for baseline in evaluated.baselines]
+    lines = [
+        f"| metric | value | {share} interval | {' | '.join(names)} |",
+        f"|---|---|---|{'---|' * len(names)}",
+    ]
+    for metric in metrics:
+        estimate = evaluated.figures[metric.name]
+        title = f"**{metric.title}**" if metric.name == decides else metric.title
+        others = " | ".join(number(evaluated.baseline_figures[name][metric.name].value) for name in names)
+        lines.append(f"| {title} | {number(estimate.value)} | {_interval(estimate)} | {others} |")
+    return lines
+
+
+def _against(metric: Metric, name: str, trivial: bool, evaluated: Evaluated) -> str:
+    comparison = evaluated.against[name]
+    kind = ", the trivial one" if trivial else ""
+    return (
+        f"- **{name}**{kind}: {metric.title} {number(comparison.challenger)} against {number(comparison.champion)}, "
+        f"{verdict(comparison)}."
+    )
+
+
+def _slice_table(
+    metrics: tuple[Metric, ...], field: str, values: dict[str, tuple[int, dict[str, Estimate]]]
+) -> list[str]:
+    shown = metrics[:3]
+    lines = [
+        f"| {field} | documents | {' | '.join(metric.title for metric in shown)} |",
+        f"|---|---|{'---|' * len(shown)}",
+    ]
+    for value, (examples, figures) in values.items():
+        cells = [f"{number(figures[metric.name].value)} ({_interval(figures[metric.name])})" for metric in shown]
+        lines.append(f"| {value} | {examples:,} | {' | '.join(cells)} |")
+    return lines
+
+
+def number(value: float) -> str:
+    """A figure for people: four significant digits, no exponent."""
+    if value == 0:
+        return "0"
+    decimals = 3 - math.floor(math.log10(abs(value)))
+    return f"{value:,.{min(max(decimals, 0), 6)}f}"
+
+
+def _interval(estimate: Estimate) -> str:
+    return f"{number(estimate.low)} to {number(estimate.high)}"

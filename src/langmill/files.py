@@ -1,0 +1,207 @@
+"""Files that are either whole or not there: atomic writes, digests, manifests and locks.
+
+Everything Langmill writes is first written under a temporary name *in the same folder*, flushed to the disk,
+and then renamed; `os.replace` is atomic on one filesystem only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from langmill.errors import BusyError, IntegrityError, LangmillError, SpaceError
+
+MANIFEST_NAME = "manifest.json"
+
+
+@contextlib.contextmanager
+def explained_os_errors(path: Path) -> Iterator[None]:
+    """Turn a full disk or a refused write into an error that says so.
+
+    Raises:
+        SpaceError: No space is left where `path` lies.
+        LangmillError: The path can't be written for want of permission.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise SpaceError(
+                f"No space is left on the disk that holds {path}. Nothing that was there before is lost; "
+                "free some space and run the same command again."
+            ) from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise LangmillError(f"{path} can't be written: {error.strerror}. Check its owner and mode.") from error
+        raise
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
+    """Open a file for writing that takes the place of `path` only when the block ends without an error.
+
+    Raises:
+        SpaceError: The disk is full; the old file, if any, is untouched.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    encoding = None if "b" in mode else "utf-8"
+    with explained_os_errors(path):
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        try:
+            with os.fdopen(descriptor, mode, encoding=encoding) as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(name, 0o644)
+            os.replace(name, path)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(name)
+            raise
+
+
+@contextlib.contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Fill a temporary folder that becomes `path` (replacing what was there) when the block ends well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with explained_os_errors(path):
+        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
+        try:
+            yield temporary
+            temporary.chmod(0o755)
+            if path.exists():
+                retired = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".old"))
+                os.replace(path, retired / path.name)
+                os.replace(temporary, path)
+                shutil.rmtree(retired)
+            else:
+                os.replace(temporary, path)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text atomically."""
+    with atomic_file(path, "w") as file:
+        file.write(text)
+
+
+def canonical_json(value: Any) -> str:
+    """JSON with sorted keys and no needless space: equal values give equal bytes.
+
+    Raises:
+        ValueError: The value holds a NaN or an infinity, which JSON has no word for.
+    """
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON atomically: sorted keys, two-space indent, a final newline."""
+    write_text(path, json.dumps(value, sort_keys=True, ensure_ascii=False, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        LangmillError: The file is missing or is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise LangmillError(f"{path} does not exist; make it with `langmill run` or `dvc repro`.") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise IntegrityError(f"{path} is not valid JSON ({error}); delete it and make it again.") from error
+
+
+def sha256_bytes(data: bytes) -> str:
+    """The SHA-256 of some bytes, in hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest_of(value: Any) -> str:
+    """The SHA-256 of a JSON-able value in its canonical form."""
+    return sha256_bytes(canonical_json(value).encode())
+
+
+def digest_files(folder: Path) -> dict[str, str]:
+    """The SHA-256 of every file below `folder`, by relative POSIX path, manifest and byte code left out."""
+    return {
+        path.relative_to(folder).as_posix(): sha256_file(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != MANIFEST_NAME and "__pycache__" not in path.parts
+    }
+
+
+def write_manifest(folder: Path, facts: Mapping[str, Any]) -> None:
+    """Write `manifest.json`: the digest of every file in `folder` under `files`, and the given facts."""
+    write_json(folder / MANIFEST_NAME, {**facts, "files": digest_files(folder)})
+
+
+def read_manifest(folder: Path, *, verify: bool) -> dict[str, Any]:
+    """Read `manifest.json`; with `verify`, check that the folder holds exactly the promised bytes.
+
+    Raises:
+        IntegrityError: The manifest is missing or damaged, or a file is missing, surplus or different.
+    """
+    path = folder / MANIFEST_NAME
+    if not path.is_file():
+        raise IntegrityError(f"{folder} has no {MANIFEST_NAME}, so it is not a finished result; make it again.")
+    manifest = read_json(path)
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
+        raise IntegrityError(f"{path} does not list the folder's files; make the folder again.")
+    if verify:
+        found = digest_files(folder)
+        wrong = sorted(name for name in {*found, *manifest["files"]} if found.get(name) != manifest["files"].get(name))
+        if wrong:
+            raise IntegrityError(
+                f"{folder} is damaged: {', '.join(wrong)} differ from {MANIFEST_NAME}. "
+                "Remove the folder and its copy in DVC's cache, and make it again."
+            )
+    return manifest
+
+
+@contextlib.contextmanager
+def exclusive_lock(path: Path, purpose: str, *, wait: bool = False) -> Iterator[None]:
+    """Hold an advisory lock on `path`; the kernel drops it when the process dies, however it dies.
+
+    The file holds who has the lock, for the message that the next one gets.
+
+    Args:
+        path: The lock file; made if it is missing and left in place.
+        purpose: What the lock is held for, in a few words.
+        wait: Wait for the lock instead of refusing at once.
+
+    Raises:
+        BusyError: Another process has it and `wait` is false.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError as error:
+            file.seek(0)
+            holder = file.read().strip() or "another process"
+            raise BusyError(f"{holder} is still at work here ({path}). Wait for it to end, or stop it.") from error
+        file.truncate(0)
+        file.write(f"{purpose} (process {os.getpid()})")
+        file.flush()
+        try:
+            yield
+        finally:
+            file.truncate(0)

@@ -1,0 +1,29 @@
+"""No process outlives the one that started it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+
+INTERRUPTED = 130
+"""The exit code of a process that was stopped from outside, as shells have it."""
+_WATCH_SECONDS = 1.0
+
+
+def end_with_parent() -> None:
+    """End this process, and its process group if it leads one, when the process that started it is gone.
+
+    `kill -9` of `dvc repro` would else leave an orphan that writes beside the next run, which DVC would then commit.
+    """
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_WATCH_SECONDS)
+        if os.getpgrp() == os.getpid():  # children of this process are in its group
+            os.killpg(0, signal.SIGKILL)
+        os._exit(INTERRUPTED)
+
+    threading.Thread(target=watch, name="end-with-parent", daemon=True).start()

@@ -1,0 +1,1 @@
+"""Networks: backbones by architecture, heads on top, their folders on the disk, and generation."""

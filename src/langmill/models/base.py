@@ -1,0 +1,159 @@
+"""What a network offers, and how an architecture is found by its name.
+
+Shape suffixes, used in every file of this package: B batch, T tokens (time), D model width, V vocabulary, K labels,
+H attention heads, G key/value heads, E width of one head, F feed-forward width, L layers.
+
+An architecture is one file: a settings dataclass, a `Backbone`, and `@architecture(...)` over the backbone. A file in
+`langmill/models/` is found by its name; one in another package by an entry point in the group
+`langmill.architectures`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+from torch import Tensor, nn
+
+from langmill.config.typed import typed
+from langmill.errors import ConfigError
+
+EMBEDDING_STD = 0.02
+"""Standard deviation of an embedding's weights at the start (GPT-2: Radford et al., 2019)."""
+
+
+def head_std(dim: int) -> float:
+    """Standard deviation at the start of weights that turn a hidden state of this width into logits.
+
+    The embedding's, but never so large that a token's own logit exceeds 2.6 where head and embedding are one (at the
+    start, the normalised hidden state points along the token's own embedding): the first loss would lie above ln V.
+    """
+    return EMBEDDING_STD * min(1.0, 128 / dim)
+
+
+class Cache(ABC):
+    """What a backbone remembers of the tokens it has seen (keys and values, or a recurrent state)."""
+
+    lengths: list[int]
+    """Tokens seen of each sequence."""
+
+    @property
+    @abstractmethod
+    def length(self) -> int:
+        """Tokens seen of the longest sequence."""
+
+    @abstractmethod
+    def keep(self, rows: Sequence[int]) -> None:
+        """Drop all sequences but these, and put these in this order."""
+
+    @abstractmethod
+    def append(self, other: Cache) -> None:
+        """Take in the sequences of another cache of the same network and capacity, after one's own."""
+
+
+class Backbone(nn.Module, ABC):
+    """Token ids to hidden states; heads for tasks sit on top (`langmill.models.heads`)."""
+
+    settings_class: ClassVar[type[Any]]
+    """The dataclass of the architecture's options."""
+    causal: ClassVar[bool]
+    """Whether a hidden state depends on earlier tokens alone."""
+    dim: int
+    """Width of a hidden state."""
+    vocab_size: int
+    max_length: int
+    """Tokens the network can look back on."""
+    tie_embeddings: bool
+    """Whether a language model's head is the token embedding itself."""
+
+    @abstractmethod
+    def __init__(self, settings: Any, vocab_size: int, max_length: int) -> None:
+        super().__init__()
+
+    @abstractmethod
+    def forward(self, tokens_BT: Tensor, lengths_B: Tensor | None = None, cache: Cache | None = None) -> Tensor:
+        """Hidden states `(batch, tokens, width)`.
+
+        Args:
+            tokens_BT: Token ids; sequences shorter than T are padded at their end.
+            lengths_B: Real tokens of each sequence; None where nothing is padded. What stands at padded places is
+                undefined, and real places do not depend on them.
+            cache: What was seen before these tokens; it is brought up to date in place.
+        """
+
+    @abstractmethod
+    def new_cache(self, batch_size: int, capacity: int | None = None) -> Cache:
+        """An empty cache for `forward`, with room for `capacity` tokens of each sequence (None: `max_length`)."""
+
+    @property
+    @abstractmethod
+    def embedding(self) -> nn.Embedding:
+        """The token embedding, to which a language model's head may be tied."""
+
+    @abstractmethod
+    def flops_per_token(self, length: int) -> float:
+        """Floating-point operations of a forward pass for one token in a sequence of `length`, the head left out."""
+
+    @abstractmethod
+    def config(self) -> dict[str, Any]:
+        """The entries of `config.json` that describe the backbone (Hugging Face's names where there are any)."""
+
+
+BackboneT = TypeVar("BackboneT", bound=Backbone)
+_architectures: dict[str, type[Backbone]] = {}
+ENTRY_POINTS = "langmill.architectures"
+_NOT_ARCHITECTURES = {"__init__", "base", "folder", "functions", "generation", "heads"}
+
+
+def architecture(name: str) -> Any:
+    """Class decorator: make a backbone known under the name that `conf/model/` uses."""
+
+    def register(cls: type[BackboneT]) -> type[BackboneT]:
+        _architectures[name] = cls
+        return cls
+
+    return register
+
+
+def known_architectures() -> list[str]:
+    """The names that `build_backbone` takes, sorted."""
+    internal = {path.stem for path in Path(__file__).parent.glob("*.py")} - _NOT_ARCHITECTURES
+    return sorted(internal | {point.name for point in entry_points(group=ENTRY_POINTS)} | set(_architectures))
+
+
+def find_architecture(name: str) -> type[Backbone]:
+    """The backbone class of a name.
+
+    Raises:
+        ConfigError: There is no such architecture.
+    """
+    if name not in _architectures:
+        if name not in known_architectures():
+            raise ConfigError(f"model.architecture is {name!r}; allowed is one of {', '.join(known_architectures())}.")
+        external = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+        if name in external:
+            external[name].load()
+        else:
+            importlib.import_module(f"langmill.models.{name}")
+    return _architectures[name]
+
+
+def build_backbone(name: str, options: Mapping[str, Any], vocab_size: int, max_length: int, where: str) -> Backbone:
+    """A freshly initialised backbone.
+
+    Args:
+        name: The architecture.
+        options: Its settings, not yet typed.
+        vocab_size: Entries of the tokenizer's vocabulary.
+        max_length: Tokens in a sequence, at most.
+        where: What the options come from, for messages.
+
+    Raises:
+        ConfigError: The architecture is unknown or its options are refused.
+    """
+    cls = find_architecture(name)
+    return cls(typed(cls.settings_class, options, where), vocab_size, max_length)

@@ -1,0 +1,176 @@
+"""A model on the disk: weights, description, tokenizer and manifest in one folder that `transformers` opens too."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from langmill.errors import LangmillError, ModelError
+from langmill.files import atomic_folder, read_json, read_manifest, write_json, write_manifest
+
+WEIGHTS_NAME = "model.safetensors"
+CONFIG_NAME = "config.json"
+TOKENIZER_NAME = "tokenizer.json"
+_SHARDS_NAME = "model.safetensors.index.json"
+
+
+@runtime_checkable
+class Described(Protocol):
+    """A network that says what belongs into `config.json`."""
+
+    def config(self) -> dict[str, Any]:
+        """The entries of `config.json` that describe the network."""
+
+
+def save_model(
+    folder: Path, network: nn.Module, config: Mapping[str, Any], tokenizer_file: Path, facts: Mapping[str, Any]
+) -> None:
+    """Write a model folder, whole or not at all; equal weights and settings give equal bytes.
+
+    Args:
+        folder: Where to; a folder that is there is replaced.
+        network: A language model or a classifier (whatever has `config()` and a state dict).
+        config: Entries of `config.json` over and above those of the network: at least `langmill`, a mapping that holds
+            `eot_id` and what is needed to build the network again.
+        tokenizer_file: The `tokenizer.json` that the network was trained with.
+        facts: What goes into the manifest beside the files' digests (provenance).
+
+    Raises:
+        ModelError: The config does not say which token ends a text, or the tokenizer's file is missing.
+        SpaceError: The disk is full; what was there before is untouched.
+    """
+    if not isinstance(network, Described):
+        raise ModelError(f"A {type(network).__name__} can't be saved: it has no config().")
+    eot_id = config.get("langmill", {}).get("eot_id")
+    if not isinstance(eot_id, int):
+        raise ModelError(
+            f"langmill.eot_id of the model's config is {eot_id!r}; it must be the id of the end of a text."
+        )
+    if not tokenizer_file.is_file():
+        raise ModelError(f"{tokenizer_file} does not exist, so the model can't be saved with its tokenizer.")
+    # Sorted and contiguous, since the file's bytes follow the order and layout they are given in.
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in sorted(network.state_dict().items())}
+    dtype = str(next(iter(state.values())).dtype).removeprefix("torch.")
+    described = {
+        **network.config(),
+        "bos_token_id": eot_id,
+        "eos_token_id": eot_id,
+        "pad_token_id": eot_id,
+        "dtype": dtype,  # transformers 5
+        "torch_dtype": dtype,  # transformers 4
+        **config,
+    }
+    with atomic_folder(folder) as temporary:
+        _write_weights(state, temporary / WEIGHTS_NAME)
+        write_json(temporary / CONFIG_NAME, described)
+        shutil.copyfile(tokenizer_file, temporary / TOKENIZER_NAME)
+        # Without this, transformers would rebuild the tokenizer as Llama's own instead of reading ours.
+        write_json(temporary / "tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast"})
+        write_manifest(temporary, facts)
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The content of `config.json`.
+
+    Raises:
+        ModelError: There is none, or it is damaged.
+    """
+    try:
+        config = read_json(folder / CONFIG_NAME)
+    except LangmillError as error:
+        raise ModelError(f"{folder} is not a model folder: {error}") from error
+    if not isinstance(config, dict):
+        raise ModelError(f"{folder / CONFIG_NAME} does not hold a model's description; make the folder again.")
+    return config
+
+
+def load_state(folder: Path, *, verify: bool = True) -> dict[str, Tensor]:
+    """The weights by their names, on the CPU.
+
+    Args:
+        folder: A model folder, or a checkpoint of Hugging Face (which has no manifest: `verify` must be off).
+        verify: Check every file's digest first.
+
+    Raises:
+        IntegrityError: A file of the folder differs from the manifest.
+        ModelError: There are no weights, or they can't be read.
+    """
+    if verify:
+        read_manifest(folder, verify=True)
+    paths = [folder / WEIGHTS_NAME]
+    if not paths[0].is_file() and (folder / _SHARDS_NAME).is_file():
+        paths = [folder / name for name in sorted(set(read_json(folder / _SHARDS_NAME)["weight_map"].values()))]
+    state: dict[str, Tensor] = {}
+    for path in paths:
+        try:
+            state |= load_file(path)
+        except FileNotFoundError as error:
+            raise ModelError(f"{path} does not exist, so {folder} is not a whole model folder.") from error
+        except SafetensorError as error:
+            raise ModelError(f"{path} is damaged ({error}); make the model again or fetch it anew.") from error
+    return state
+
+
+def load_weights(network: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
+    """Put weights into a network that has exactly these.
+
+    Args:
+        network: The network to fill.
+        state: Weights by name.
+        where: What they come from, for messages.
+
+    Raises:
+        ModelError: Weights are missing, surplus or of another shape; the network is unchanged.
+    """
+    own = network.state_dict()
+    # Older checkpoints of Hugging Face hold a constant of the rotary positions, and a tied head a second time.
+    given = {name: tensor for name, tensor in state.items() if not name.endswith("rotary_emb.inv_freq")}
+    if "lm_head.weight" not in own and _tied(given):
+        given.pop("lm_head.weight")
+    missing, surplus = sorted(own.keys() - given.keys()), sorted(given.keys() - own.keys())
+    if missing or surplus:
+        complaint = [f"lacks {_some(missing)}"] * bool(missing) + [f"has {_some(surplus)} too much"] * bool(surplus)
+        raise ModelError(f"{where} does not fit the network: it {' and '.join(complaint)}. Is it of another model?")
+    for name, tensor in given.items():
+        if tensor.shape != own[name].shape:
+            raise ModelError(
+                f"{where} does not fit the network: {name} has the shape {tuple(tensor.shape)} instead of "
+                f"{tuple(own[name].shape)}. Were the model's settings or its vocabulary changed?"
+            )
+    network.load_state_dict(given)
+
+
+def backbone_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The part of a model's weights that belongs to its backbone, under the backbone's own names."""
+    prefix = "model."
+    return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+
+
+def _write_weights(state: dict[str, Tensor], path: Path) -> None:
+    try:
+        save_file(state, path, metadata={"format": "pt"})
+    except SafetensorError as error:
+        # Written in Rust: what the system refused stands only in the text, and a full disk must be told from a bug.
+        number = re.search(r"os error (\d+)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
+    path.chmod(0o644)
+
+
+def _tied(state: Mapping[str, Tensor]) -> bool:
+    head, embedding = state.get("lm_head.weight"), state.get("model.embed_tokens.weight")
+    return head is not None and embedding is not None and head.shape == embedding.shape and head.equal(embedding)
+
+
+def _some(names: list[str]) -> str:
+    shown = ", ".join(names[:3])
+    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"

@@ -1,0 +1,150 @@
+"""Functions that need fewer passes over memory than autograd would take: RMSNorm, rotary positions, the head's loss.
+
+On a processor without much bandwidth these passes, and not the matrix products, decide the speed of a small network.
+docs/decisions/0201-own-backward-passes.md has the measurements. Shape suffixes: see `langmill.models.base`; N stands
+for the tokens of a whole batch.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+# Logits that are alive at once: a processor wants them in its cache, a GPU wants large products.
+_LOGITS_AT_ONCE = {"cpu": 2**21}
+_LOGITS_AT_ONCE_ELSEWHERE = 2**26
+_MIN_CHUNK_TOKENS = 256
+
+
+def rms_norm(x_BTD: Tensor, weight_D: Tensor, eps: float) -> Tensor:
+    """`x / sqrt(mean(x^2) + eps) * weight` (Zhang & Sennrich, 2019), computed in float32 at least."""
+    wide = torch.promote_types(x_BTD.dtype, torch.float32)
+    if wide != x_BTD.dtype:
+        return F.rms_norm(x_BTD.to(wide), weight_D.shape, None, eps).to(x_BTD.dtype) * weight_D
+    if _plain():
+        return F.rms_norm(x_BTD, weight_D.shape, weight_D, eps)
+    return cast("Tensor", _RMSNorm.apply(x_BTD, weight_D, eps))  # type: ignore[no-untyped-call]
+
+
+def rotate(x_BTHE: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Turn each pair (i, i + E/2) of a head's numbers by the angle of its place (Su et al., 2021).
+
+    Args:
+        x_BTHE: Queries or keys.
+        cos: Cosines that broadcast against `x_BTHE`, the same in both halves of E.
+        sin: Sines, those in the first half of E negated.
+    """
+    if _plain():
+        return torch.addcmul(x_BTHE * cos, x_BTHE.roll(x_BTHE.shape[-1] // 2, -1), sin).to(x_BTHE.dtype)
+    return cast("Tensor", _Rotate.apply(x_BTHE, cos, sin))  # type: ignore[no-untyped-call]
+
+
+def _plain() -> bool:
+    """Whether plain operations do better: a compiler fuses them itself, and one token at a time fewer calls count."""
+    return torch.compiler.is_compiling() or not torch.is_grad_enabled()
+
+
+def head_cross_entropy(hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor) -> Tensor:
+    """Mean cross entropy in nats of `hidden @ weight.T` against the targets, a scalar in float32.
+
+    The logits are made and used up a few hundred tokens at a time. With gradients on, a chunk's gradients are computed
+    while its logits are there, so that nothing is computed twice (as in Hsu et al., 2024, Liger Kernel).
+
+    Args:
+        hidden_ND: Last hidden states.
+        weight_VD: The head.
+        targets_N: Token ids; places with a negative one are left out of the mean.
+    """
+    device = hidden_ND.device.type
+    if torch.is_autocast_enabled(device):
+        dtype = torch.get_autocast_dtype(device)
+        hidden_ND, weight_VD = hidden_ND.to(dtype), weight_VD.to(dtype)
+    at_once = _LOGITS_AT_ONCE.get(device, _LOGITS_AT_ONCE_ELSEWHERE)
+    chunk = max(_MIN_CHUNK_TOKENS, at_once // weight_VD.shape[0])
+    if torch.is_grad_enabled():
+        return cast("Tensor", _HeadCrossEntropy.apply(hidden_ND, weight_VD, targets_N, chunk))  # type: ignore[no-untyped-call]
+    total = torch.zeros((), device=hidden_ND.device)
+    for start in range(0, len(hidden_ND), chunk):
+        part = slice(start, start + chunk)
+        logits_NV = (hidden_ND[part] @ weight_VD.T).float()
+        total += F.cross_entropy(logits_NV, targets_N[part].clamp(min=-1), ignore_index=-1, reduction="sum")
+    return total / (targets_N >= 0).sum().clamp(min=1)
+
+
+class _RMSNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight_D: Tensor, eps: float) -> Tensor:
+        norm: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+        scale = norm.square_().div_(x.shape[-1]).add_(eps).rsqrt_()
+        ctx.save_for_backward(x, weight_D, scale)
+        return (x * scale).mul_(weight_D)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+        # With n = x * scale: dweight = sum(grad * n) and dx = scale * (grad * weight - n * mean(grad * weight * n)).
+        x, weight_D, scale = ctx.saved_tensors
+        product_ND = (grad * x).flatten(0, -2)
+        scale_N = scale.flatten()
+        pull_N = (product_ND @ weight_D).mul_(scale_N.square()).div_(-x.shape[-1])
+        grad_x = torch.addcmul(grad * weight_D, x, pull_N.view(scale.shape)).mul_(scale)
+        return grad_x, scale_N @ product_ND, None
+
+
+class _Rotate(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        ctx.save_for_backward(cos, sin)
+        return _turned(x, cos, sin)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        cos, sin = ctx.saved_tensors
+        return _turned(grad, cos, -sin), None, None
+
+
+def _turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    half = x.shape[-1] // 2
+    turned = x * cos
+    turned[..., :half].addcmul_(x[..., half:], sin[..., :half])
+    turned[..., half:].addcmul_(x[..., :half], sin[..., half:])
+    return turned.to(x.dtype)
+
+
+class _HeadCrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, chunk: int) -> Tensor:
+        dtype = hidden_ND.dtype
+        left_out_N1 = targets_N[:, None] < 0
+        count = (~left_out_N1).sum().clamp(min=1)
+        targets_N = targets_N.clamp(min=0)
+        # A place that is left out must add nothing to the head's gradient: its hidden state is taken to be zero.
+        hidden_ND = hidden_ND.masked_fill(left_out_N1, 0.0)
+        grad_hidden_ND = torch.empty_like(hidden_ND)
+        grad_weight_VD = torch.zeros_like(weight_VD, dtype=torch.promote_types(dtype, torch.float32))
+        losses_N1 = torch.empty(len(hidden_ND), 1, dtype=grad_weight_VD.dtype, device=hidden_ND.device)
+        for start in range(0, len(hidden_ND), chunk):
+            part = slice(start, start + chunk)
+            logits_NV = (hidden_ND[part] @ weight_VD.T).to(losses_N1.dtype)
+            log_probabilities_NV = torch.log_softmax(logits_NV, dim=-1)
+            losses_N1[part] = -log_probabilities_NV.gather(1, targets_N[part, None])
+            # The gradient of the logits: probabilities, less one at the target.
+            grad_NV = log_probabilities_NV.exp_()
+            grad_NV[torch.arange(len(grad_NV), device=grad_NV.device), targets_N[part]] -= 1.0
+            grad_NV = grad_NV.to(dtype)
+            grad_hidden_ND[part] = grad_NV @ weight_VD
+            grad_weight_VD += grad_NV.T @ hidden_ND[part]
+        grad_hidden_ND.masked_fill_(left_out_N1, 0.0)
+        ctx.save_for_backward(grad_hidden_ND.div_(count), grad_weight_VD.div_(count).to(weight_VD.dtype))
+        return losses_N1.masked_fill(left_out_N1, 0.0).sum() / count
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        grad_hidden_ND, grad_weight_VD = ctx.saved_tensors
+        return grad_hidden_ND * grad, grad_weight_VD * grad, None, None

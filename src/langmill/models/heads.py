@@ -1,0 +1,114 @@
+"""What sits on a backbone: a language model's head or a classifier's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from langmill.models.base import Backbone, Cache, head_std
+from langmill.models.functions import head_cross_entropy
+
+
+class LanguageModel(nn.Module):
+    """A backbone that predicts the next token.
+
+    Args:
+        backbone: The network below.
+        tie: Whether the head is the token embedding itself (Press & Wolf, 2017).
+    """
+
+    def __init__(self, backbone: Backbone, tie: bool) -> None:
+        super().__init__()
+        self.model = backbone
+        self.lm_head: nn.Linear | None = None
+        if not tie:
+            self.lm_head = nn.Linear(backbone.dim, backbone.vocab_size, bias=False)
+            nn.init.normal_(self.lm_head.weight, std=head_std(backbone.dim))
+
+    @property
+    def tied(self) -> bool:
+        """Whether the head is the token embedding."""
+        return self.lm_head is None
+
+    @property
+    def head_weight_VD(self) -> Tensor:
+        """The weights that turn hidden states into logits."""
+        return self.model.embedding.weight if self.lm_head is None else self.lm_head.weight
+
+    def head(self, hidden_BTD: Tensor) -> Tensor:
+        """Logits `(batch, tokens, vocabulary)` of hidden states."""
+        return F.linear(hidden_BTD, self.head_weight_VD)
+
+    def forward(self, tokens_BT: Tensor, lengths_B: Tensor | None = None, cache: Cache | None = None) -> Tensor:
+        """Logits `(batch, tokens, vocabulary)` of what follows each token; see `Backbone.forward`."""
+        return self.head(self.model(tokens_BT, lengths_B, cache))
+
+    def loss(self, tokens_BT: Tensor, targets_BT: Tensor) -> Tensor:
+        """Mean cross entropy in nats, a scalar.
+
+        Args:
+            tokens_BT: What the network reads.
+            targets_BT: What follows each token; places with a negative target are left out of the mean.
+        """
+        hidden_ND = self.model(tokens_BT).flatten(0, 1)
+        return head_cross_entropy(hidden_ND, self.head_weight_VD, targets_BT.flatten())
+
+    def flops_per_token(self, length: int) -> float:
+        """Floating-point operations of a forward pass for one token in a sequence of `length`."""
+        return self.model.flops_per_token(length) + 2.0 * self.model.dim * self.model.vocab_size
+
+    def config(self) -> dict[str, Any]:
+        """The entries of `config.json` that describe the network."""
+        return {
+            **self.model.config(),
+            "architectures": ["LlamaForCausalLM"],
+            "tie_word_embeddings": self.tied,
+        }
+
+
+class Classifier(nn.Module):
+    """A backbone that tells the label of a sequence, from the mean of its hidden states.
+
+    Args:
+        backbone: The network below.
+        num_labels: Classes.
+        dropout: Share of the pooled state that is dropped in training.
+    """
+
+    def __init__(self, backbone: Backbone, num_labels: int, dropout: float) -> None:
+        super().__init__()
+        self.model = backbone
+        self.dropout = nn.Dropout(dropout)
+        self.score = nn.Linear(backbone.dim, num_labels, bias=False)
+        nn.init.normal_(self.score.weight, std=head_std(backbone.dim))
+
+    def forward(self, tokens_BT: Tensor, lengths_B: Tensor | None = None) -> Tensor:
+        """Logits `(batch, labels)`.
+
+        Args:
+            tokens_BT: Token ids, padded at the end.
+            lengths_B: Real tokens of each sequence; None where nothing is padded.
+        """
+        hidden_BTD = self.model(tokens_BT, lengths_B)
+        if lengths_B is None:
+            pooled_BD = hidden_BTD.mean(dim=1)
+        else:
+            padded_BT = torch.arange(tokens_BT.shape[1], device=tokens_BT.device) >= lengths_B[:, None]
+            pooled_BD = hidden_BTD.masked_fill(padded_BT[:, :, None], 0.0).sum(dim=1) / lengths_B[:, None]
+        logits_BK: Tensor = self.score(self.dropout(pooled_BD))
+        return logits_BK
+
+    def flops_per_token(self, length: int) -> float:
+        """Floating-point operations of a forward pass for one token in a sequence of `length`; the head's are few."""
+        return self.model.flops_per_token(length)
+
+    def config(self) -> dict[str, Any]:
+        """The entries of `config.json` that describe the network.
+
+        The architecture's name is our own: Hugging Face's Llama classifier reads the last token instead of the mean, so
+        it would open the same weights and answer otherwise.
+        """
+        return {**self.model.config(), "architectures": ["LangmillClassifier"], "num_labels": self.score.out_features}

@@ -1,0 +1,148 @@
+"""How far a long piece of work is and when it will end.
+
+The same calls serve three readers: a person at a terminal gets a bar, a pipe gets a calm line every fifteen seconds,
+and a process that was started by the flow writes its state to the file that `LANGMILL_PROGRESS_FILE` names, which the
+flow draws.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+FILE_VARIABLE = "LANGMILL_PROGRESS_FILE"
+_LINE_SECONDS = 15.0
+_FILE_SECONDS = 0.25
+
+
+@dataclass
+class State:
+    """How far a piece of work is."""
+
+    title: str
+    done: float
+    total: float
+    unit: str
+    note: str
+    started: float
+    """Seconds since the epoch."""
+    resumed_at: float
+    """What had been done before this process began (a resumed training)."""
+
+    def remaining_seconds(self, now: float) -> float | None:
+        """Seconds left at the speed so far; None before anything is done."""
+        fresh = self.done - self.resumed_at
+        if fresh <= 0 or now <= self.started:
+            return None
+        return (self.total - self.done) * (now - self.started) / fresh
+
+
+def clock(seconds: float) -> str:
+    """Seconds as m:ss or h:mm:ss."""
+    minutes, rest = divmod(max(0, round(seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def describe(state: State, now: float) -> str:
+    """The state in a short line: `42%  210/500 steps  1:10 left  loss 4.21`."""
+    share = f"{100 * state.done / state.total:.0f}%" if state.total else ""
+    parts = [share, f"{state.done:,.0f}/{state.total:,.0f} {state.unit}"]
+    remaining = state.remaining_seconds(now)
+    if remaining is not None and state.done < state.total:
+        parts.append(f"{clock(remaining)} left")
+    if state.note:
+        parts.append(state.note)
+    return "  ".join(part for part in parts if part)
+
+
+def read_state(path: Path) -> State | None:
+    """The state that another process wrote; None while there is none."""
+    try:
+        return State(**json.loads(path.read_text(encoding="utf-8")))
+    except (FileNotFoundError, json.JSONDecodeError, TypeError):
+        return None
+
+
+class Progress:
+    """Reports on one piece of work; made by `track`."""
+
+    def __init__(self, title: str, total: float, unit: str, initial: float) -> None:
+        self.state = State(title, initial, total, unit, "", time.time(), initial)
+        name = os.environ.get(FILE_VARIABLE)
+        self._file = Path(name) if name else None
+        self._last_report = 0.0 if self._file else time.time()
+        self._bar = None
+        if not self._file and sys.stderr.isatty():
+            self._bar = _Bar(self.state)
+        self._report(force=True)
+
+    def advance(self, amount: float = 1, note: str | None = None) -> None:
+        """Say that `amount` more units are done, and what there is to say about it."""
+        self.state.done += amount
+        if note is not None:
+            self.state.note = note
+        self._report()
+
+    def _report(self, force: bool = False) -> None:
+        now = time.time()
+        if self._bar is not None:
+            self._bar.draw()
+        elif self._file is not None:
+            if force or now - self._last_report >= _FILE_SECONDS:
+                self._last_report = now
+                temporary = self._file.with_suffix(".tmp")
+                with contextlib.suppress(OSError):  # progress is worth no failure
+                    temporary.write_text(json.dumps(asdict(self.state)), encoding="utf-8")
+                    os.replace(temporary, self._file)
+        elif now - self._last_report >= _LINE_SECONDS:
+            self._last_report = now
+            sys.stderr.write(f"{self.state.title}: {describe(self.state, now)}\n")
+
+    def close(self) -> None:
+        """Draw the last state and give the terminal back."""
+        self._report(force=True)
+        if self._bar is not None:
+            self._bar.close()
+
+
+class _Bar:
+    """A bar on the terminal."""
+
+    def __init__(self, state: State) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, TextColumn
+        from rich.progress import Progress as RichProgress
+
+        self._state = state
+        self._rich = RichProgress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[line]}"),
+            console=Console(stderr=True),
+            refresh_per_second=4,
+        )
+        self._rich.start()
+        self._task = self._rich.add_task(state.title, total=state.total, line="")
+
+    def draw(self) -> None:
+        self._rich.update(self._task, completed=self._state.done, line=describe(self._state, time.time()))
+
+    def close(self) -> None:
+        self._rich.stop()
+
+
+@contextlib.contextmanager
+def track(title: str, total: float, unit: str, initial: float = 0) -> Iterator[Progress]:
+    """Report on a piece of work of `total` units, `initial` of which were done before."""
+    progress = Progress(title, total, unit, initial)
+    try:
+        yield progress
+    finally:
+        progress.close()

@@ -1,0 +1,152 @@
+"""Wrap a model folder as an MLflow model: models from code, safetensors, signature, example, pinned requirements.
+
+Nothing in a package is pickled. Its layout:
+
+    MLmodel, requirements.txt, …    MLflow's description
+    pyfunc_model.py                 what MLflow runs to load the model
+    code/langmill/                  Langmill's code of the day, so that the package outlives the installed version
+    artifacts/model/                the model folder, with its manifest
+    artifacts/evaluation/           the evaluation it was registered with, so that a later challenger can be compared
+                                    with this model, document by document
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import shutil
+import tempfile
+import threading
+from pathlib import Path
+from typing import Any
+
+import langmill
+from langmill.errors import ModelError, RegistryError
+from langmill.files import read_manifest
+from langmill.models.folder import read_config
+from langmill.tasks.base import Classifies, Generates, Task, build_task
+from langmill.tracking import explained_tracking_errors, quiet_mlflow
+
+# What loading and answering import; pinned to what is installed, since that is what was tested.
+REQUIREMENTS = ("mlflow", "numpy", "omegaconf", "pyarrow", "safetensors", "tiktoken", "tokenizers", "torch")
+
+# The defaults of the signature's parameters, which MLflow wants in the signature itself.
+_GENERATION_PARAMETERS = (
+    ("max_new_tokens", "long", 64),
+    ("temperature", "double", 0.8),
+    ("top_k", "long", 50),
+    ("top_p", "double", 1.0),
+    ("seed", "long", 1),
+)
+_one_at_a_time = threading.Lock()  # MLflow keeps the model that it is saving in a global variable
+_EXAMPLES = {"prompt": "The film was", "text": "A wonderful film, I laughed and cried."}
+
+
+def package(model: Path, evaluation: Path, into: Path) -> Path:
+    """Make a package of a model folder and its evaluation.
+
+    Args:
+        model: The model folder.
+        evaluation: The evaluation folder of the same model.
+        into: The folder to make; it must not exist.
+
+    Raises:
+        IntegrityError: A file of either folder differs from its manifest.
+        RegistryError: The task's models can neither generate nor classify.
+        TrackingError: MLflow refused to write the package.
+    """
+    for folder in (model, evaluation):
+        read_manifest(folder, verify=True)
+    task = task_of(model)
+    quiet_mlflow()
+    with (
+        _one_at_a_time,
+        explained_tracking_errors("the package of a model"),
+        tempfile.TemporaryDirectory(dir=into.parent) as temporary,
+    ):
+        import mlflow.pyfunc
+
+        code = Path(temporary) / "langmill"
+        shutil.copytree(Path(langmill.__file__).parent, code, ignore=shutil.ignore_patterns("__pycache__"))
+        named = {"model": Path(temporary) / "model", "evaluation": Path(temporary) / "evaluation"}
+        # MLflow names what it copies after the last part of its path, which is the recipe's name for both.
+        shutil.copytree(model, named["model"], copy_function=_link)
+        shutil.copytree(evaluation, named["evaluation"], copy_function=_link)
+        mlflow.pyfunc.save_model(
+            str(into),
+            python_model=str(Path(__file__).with_name("pyfunc_model.py")),
+            artifacts={part: str(path) for part, path in named.items()},
+            code_paths=[str(code)],
+            signature=signature(task),
+            input_example=input_example(task),
+            pip_requirements=requirements(),
+            metadata={"langmill": langmill.__version__},
+        )
+    for part in ("model", "evaluation"):
+        read_manifest(into / "artifacts" / part, verify=True)
+    return into
+
+
+def _link(source: str, target: str) -> None:
+    """A second name for a file where the file system has such, else a copy; MLflow reads it and copies it again."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def task_of(model: Path) -> Task:
+    """The task of a model folder, without loading its weights.
+
+    Raises:
+        ModelError: The folder does not say.
+    """
+    config = read_config(model)
+    try:
+        own = config["langmill"]["task"]
+        return build_task(own["name"], own["options"], own["labels"], str(model))
+    except (KeyError, TypeError) as error:
+        raise ModelError(f"config.json in {model} lacks {error}, so its task is not known; make it again.") from error
+
+
+def signature(task: Task) -> Any:
+    """MLflow's signature of a task's models: columns in, columns out, parameters with their defaults.
+
+    Raises:
+        RegistryError: The task's models can neither generate nor classify.
+    """
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+    from mlflow.types.schema import Map
+
+    inputs = Schema([ColSpec(DataType.string, name) for name in input_example(task).columns])
+    if isinstance(task, Classifies):
+        outputs = [
+            ColSpec(DataType.string, "label"),
+            ColSpec(DataType.double, "probability"),
+            ColSpec(Map(DataType.double), "probabilities"),
+        ]
+        return ModelSignature(inputs, Schema(outputs))
+    params = [ParamSpec(name, DataType[kind], default) for name, kind, default in _GENERATION_PARAMETERS]
+    return ModelSignature(inputs, Schema([ColSpec(DataType.string, "text")]), ParamSchema(params))
+
+
+def input_example(task: Task) -> Any:
+    """A table with one row that shows what a model of this task takes. Raises RegistryError as `signature` does."""
+    import pandas as pd
+
+    if isinstance(task, Classifies):
+        column = "text"
+    elif isinstance(task, Generates):
+        column = "prompt"
+    else:
+        raise RegistryError(
+            f"A {type(task).__name__} can neither generate nor classify, so its models can't be packaged; "
+            "let it be a Generates or a Classifies (langmill.tasks.base)."
+        )
+    return pd.DataFrame({column: [_EXAMPLES[column]]})
+
+
+def requirements() -> list[str]:
+    """The pinned requirements of a package; local parts of a version (`+cpu`) left out, as no index has them."""
+    return [f"{name}=={importlib.metadata.version(name).split('+')[0]}" for name in REQUIREMENTS]

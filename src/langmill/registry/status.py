@@ -1,0 +1,74 @@
+"""What is in service, at a glance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from langmill.registry.store import CHALLENGER, CHAMPION, PREVIOUS, ModelVersion, Registry, State, Tag
+
+
+@dataclass(frozen=True)
+class ModelStatus:
+    """Where a registered model stands."""
+
+    name: str
+    champion: ModelVersion | None
+    challenger: ModelVersion | None
+    previous: ModelVersion | None
+    notes: tuple[str, ...]
+    """What a person should know: a move that was cut short, an alias moved by someone else."""
+
+
+def status(tracking_uri: str) -> list[ModelStatus]:
+    """Every registered model that an alias points into, by name.
+
+    Raises:
+        TrackingError: The registry can't be asked.
+    """
+    registry = Registry(tracking_uri)
+    found: dict[str, dict[str, ModelVersion]] = {}
+    for version in registry.overview():
+        for alias in version.aliases:
+            found.setdefault(version.name, {})[alias] = version
+    return [
+        ModelStatus(
+            name,
+            aliases.get(CHAMPION),
+            aliases.get(CHALLENGER),
+            aliases.get(PREVIOUS),
+            tuple(_notes(registry, name, aliases.get(CHAMPION))),
+        )
+        for name, aliases in sorted(found.items())
+    ]
+
+
+def _notes(registry: Registry, name: str, champion: ModelVersion | None) -> list[str]:
+    notes = []
+    entries = registry.ledger.entries(name)
+    if entries and entries[-1].event == "begin":
+        notes.append(
+            f"The {entries[-1].action} to version {entries[-1].target} was cut short; the next `langmill run`, "
+            "promote or rollback puts it right."
+        )
+    else:
+        moves = [entry for entry in entries if entry.event == "done"]
+        if moves and champion is not None and moves[-1].target != champion.version:
+            notes.append(
+                f"Langmill made version {moves[-1].target} the champion; someone moved the alias to version "
+                f"{champion.version} by other means."
+            )
+    if champion is not None and champion.state == State.rejected:
+        notes.append(f"The champion failed validation: {champion.tags.get(Tag.reason, '')}")
+    return notes
+
+
+def figure(version: ModelVersion | None) -> str:
+    """A version with its deciding metric and interval, as `3  accuracy 0.912 [0.901, 0.921]`; a dash for none."""
+    if version is None:
+        return "-"
+    metric, value = version.tags.get(Tag.metric), version.tags.get(Tag.value)
+    if metric is None or value is None:
+        return str(version.version)
+    low, high = version.tags.get(Tag.low), version.tags.get(Tag.high)
+    interval = f" [{float(low):.4g}, {float(high):.4g}]" if low and high else ""
+    return f"{version.version}  {metric} {float(value):.4g}{interval}"

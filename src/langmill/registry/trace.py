@@ -1,0 +1,272 @@
+"""The whole story of a version: from the service back to the bytes it came from, each digest checked where it can be.
+
+What is said of a check:
+
+- *verified*: the bytes are here and have the digest that the version promises;
+- *changed since*: something of that name is here, but it is not what the version was made from;
+- *damaged*: the bytes should be these and are not;
+- *not at hand*: there is nothing here to check.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import langmill
+from langmill.config.compose import load_section
+from langmill.config.sections import Recipe
+from langmill.data.document import Split, documents_path, read_documents
+from langmill.errors import IntegrityError, LangmillError
+from langmill.evaluation.evaluate import EvaluationFolder
+from langmill.evaluation.scoring import usable
+from langmill.files import digest_of, read_manifest
+from langmill.models.folder import TOKENIZER_NAME, WEIGHTS_NAME
+from langmill.registry.gate import Verdict
+from langmill.registry.ledger import Entry
+from langmill.registry.store import ModelVersion, Registry, State, Tag
+from langmill.training import provenance
+
+BUILD = Path("build")
+_SHORT = 12  # hexadecimal digits of a digest that are shown
+
+
+class Check(StrEnum):
+    """What a look at the bytes said."""
+
+    none = ""
+    verified = "verified"
+    changed = "changed since"
+    damaged = "damaged"
+    absent = "not at hand"
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One line of the story."""
+
+    name: str
+    told: str
+    check: Check = Check.none
+
+
+@dataclass(frozen=True)
+class Story:
+    """A version's story, latest first; `base` is that of the model it was fine-tuned from."""
+
+    title: str
+    facts: tuple[Fact, ...]
+    base: Story | None
+
+    @property
+    def sound(self) -> bool:
+        """Whether nothing that was looked at is damaged."""
+        own = all(fact.check is not Check.damaged for fact in self.facts)
+        return own and (self.base is None or self.base.sound)
+
+    def text(self) -> str:
+        """The story to read: one line a fact, with what a look at the bytes said at its end."""
+        width = max(len(fact.name) for fact in self.facts)
+        lines = [self.title]
+        for fact in self.facts:
+            check = f"  ({fact.check.value})" if fact.check else ""
+            lines.append(f"  {fact.name:<{width}}  {fact.told}{check}")
+        told = "\n".join(lines)
+        return f"{told}\n\nfine-tuned from {self.base.text()}" if self.base else told
+
+
+def trace(tracking_uri: str, name: str, version: int) -> Story:
+    """Tell a version's story. The current folder is the workspace whose files are compared.
+
+    Raises:
+        RegistryError: There is no such version.
+        TrackingError: The registry can't be asked.
+    """
+    registry = Registry(tracking_uri)
+    found = registry.version(name, version)
+    with tempfile.TemporaryDirectory() as temporary:
+        facts = [*_in_the_registry(registry, found)]
+        model, model_facts = _model(registry, found, Path(temporary) / "model")
+        facts += [*_evaluation(registry, found, Path(temporary) / "evaluation"), *model_facts]
+    base = None
+    if model is not None:
+        facts += _origins(model)
+        base = _base(registry, model)
+    aliases = f", {' and '.join(found.aliases)}" if found.aliases else ""
+    return Story(f"{found.title}{aliases}", tuple(facts), base)
+
+
+def _in_the_registry(registry: Registry, version: ModelVersion) -> Iterator[Fact]:
+    for entry in reversed(registry.ledger.entries(version.name)):
+        if entry.event == "done" and version.version in (entry.source, entry.target):
+            yield Fact("service", _move(entry, version.version))
+    verdict = Verdict.of(version)
+    yield Fact("gate", "not asked yet" if verdict is None else f"{verdict.outcome}: {verdict.sentence}")
+    told = {
+        State.validated: f"loads and answers; {version.tags.get(Tag.latency, '?')} ms for the example",
+        State.rejected: f"failed: {version.tags.get(Tag.reason, 'no reason noted')}",
+    }
+    yield Fact("validation", told.get(version.state, "not done yet"))
+    yield Fact("registered", f"{version.created:%Y-%m-%d %H:%M} UTC")
+    yield Fact("run", f"{version.run_id} in MLflow" if version.run_id else "none noted")
+
+
+def _move(entry: Entry, version: int) -> str:
+    if entry.target == version:
+        told = "champion" + (f" in place of version {entry.source}" if entry.source is not None else "")
+    else:
+        told = f"gave way to version {entry.target}"
+    forced = "by force, " if entry.forced else ""
+    return f"{entry.when[:16].replace('T', ' ')} UTC {told} ({entry.action}, {forced}{entry.who}): {entry.reason}"
+
+
+def _evaluation(registry: Registry, version: ModelVersion, into: Path) -> Iterator[Fact]:
+    try:
+        folder = registry.download_evaluation(version.name, version.version, into)
+        judged = EvaluationFolder.open(folder, verify=False)
+    except LangmillError as error:
+        yield Fact("evaluation", str(error), _problem(error))
+        return
+    tags = version.tags
+    figure = f"{tags.get(Tag.metric)} {_short_number(tags.get(Tag.value))}"
+    interval = f"[{_short_number(tags.get(Tag.low))}, {_short_number(tags.get(Tag.high))}]"
+    yield Fact("evaluation", f"{figure} {interval} on {judged.manifest['examples']:,} documents", Check.verified)
+    yield Fact("test set", judged.test_set[:_SHORT], _test_set(judged, version.name))
+
+
+def _test_set(judged: EvaluationFolder, name: str) -> Check:
+    path = documents_path(BUILD / "documents" / _corpus_of(name), Split.test)
+    if not path.is_file():
+        return Check.absent
+    same = usable(judged.task, read_documents(path)).digest == judged.test_set
+    return Check.verified if same else Check.changed
+
+
+def _corpus_of(recipe: str) -> str:
+    """The corpus of a model that lies in the workspace; "" if it does not."""
+    try:
+        return str(read_manifest(BUILD / "models" / recipe, verify=False)["corpus"]["name"])
+    except (LangmillError, KeyError, TypeError):
+        return ""
+
+
+def _model(registry: Registry, version: ModelVersion, into: Path) -> tuple[dict[str, Any] | None, list[Fact]]:
+    """The model's manifest and what is to be said of its files."""
+    promised = version.tags.get(Tag.weights, "")
+    try:
+        manifest = read_manifest(registry.download(version.name, version.version, into), verify=False)
+    except LangmillError as error:
+        return None, [Fact("model", str(error), _problem(error))]
+    same = manifest["files"].get(WEIGHTS_NAME) == promised and manifest.get("provenance") == version.provenance
+    weights = Fact("weights", promised[:_SHORT], Check.verified if same else Check.damaged)
+    parts = manifest.get("parts")
+    if not isinstance(parts, Mapping):
+        return None, [
+            weights,
+            Fact("provenance", f"{version.provenance[:_SHORT]}, its parts are not noted", Check.absent),
+        ]
+    whole = digest_of(parts) == version.provenance
+    return manifest, [
+        weights,
+        Fact("provenance", f"{version.provenance[:_SHORT]}", Check.verified if whole else Check.damaged),
+    ]
+
+
+def _origins(manifest: Mapping[str, Any]) -> Iterator[Fact]:
+    """What the model was made from, compared with what lies in the workspace."""
+    parts, recipe = manifest["parts"], str(manifest["recipe"])
+    settings = digest_of(parts["settings"])
+    yield Fact("settings", settings[:_SHORT], _same(_parts_now(recipe).get("settings"), parts["settings"]))
+    own = provenance.code_digests(Path(langmill.__file__).parent)
+    for name, digest in sorted(parts["code"].items()):
+        yield Fact("code", f"{name} {digest[:_SHORT]}", _same(own.get(name), digest))
+    versions = ", ".join(f"{name} {number}" for name, number in sorted(parts["versions"].items()))
+    if versions:
+        yield Fact("made with", versions)
+    tokenizer = manifest["files"].get(TOKENIZER_NAME)
+    yield Fact(
+        "tokenizer", parts["tokenizer"][:_SHORT], Check.verified if tokenizer == parts["tokenizer"] else Check.damaged
+    )
+    yield from _data(parts["data"], recipe, str(manifest["corpus"]["name"]))
+
+
+def _data(files: Mapping[str, str], recipe: str, corpus: str) -> Iterator[Fact]:
+    """The chain from the tokens to the raw bytes, as far as it is in the workspace and fits."""
+    wanted: Any = files
+    chain = (("tokens", BUILD / "shards" / recipe, "documents"), ("documents", BUILD / "documents" / corpus, "raw"))
+    for name, folder, upstream in (*chain, ("raw data", BUILD / "raw" / corpus, "")):
+        manifest, check = _verified(folder)
+        digest = digest_of(wanted) if isinstance(wanted, Mapping) else str(wanted or "")
+        if check is Check.verified and manifest is not None and digest:
+            check = Check.verified if digest_of(manifest["files"]) == digest else Check.changed
+        elif check is Check.verified:
+            check = Check.none  # what is here may be what it was made from; nothing says so
+        yield Fact(name, digest[:_SHORT] if digest else f"what lies in {folder}; the version does not say which", check)
+        if check not in (Check.verified, Check.none) or manifest is None:
+            return
+        wanted = manifest.get(upstream)
+        source = manifest.get("source")
+        if isinstance(source, Mapping):
+            yield Fact("source", f"{corpus}: {_source(source)}", check)
+
+
+def _source(source: Mapping[str, Any]) -> str:
+    if source.get("kind") == "pypi":
+        return f"package {source['package']} {source['version']}, SHA-256 {str(source['sha256'])[:_SHORT]}"
+    return f"local files, {source.get('name', '')}"
+
+
+def _base(registry: Registry, manifest: Mapping[str, Any]) -> Story | None:
+    """The story of the model that training started from."""
+    base = manifest.get("base")
+    if not isinstance(base, Mapping):
+        return None
+    name, digest = str(base["recipe"]), str(base["provenance"])
+    matching = [version for version in registry.versions(name) if version.provenance == digest]
+    if matching:
+        return trace(registry.tracking_uri, name, matching[-1].version)
+    at_hand, check = _verified(BUILD / "models" / name)
+    if check is Check.verified and at_hand is not None and at_hand.get("provenance") != digest:
+        check = Check.changed
+    fact = Fact("provenance", f"{digest[:_SHORT]}, which is not in this registry", check)
+    origins = tuple(_origins(at_hand)) if check is Check.verified and at_hand is not None and "parts" in at_hand else ()
+    return Story(name, (fact, *origins), None)
+
+
+def _verified(folder: Path) -> tuple[dict[str, Any] | None, Check]:
+    """A folder's manifest, and whether its bytes are what that promises."""
+    if not folder.is_dir():
+        return None, Check.absent
+    try:
+        return read_manifest(folder, verify=True), Check.verified
+    except IntegrityError:
+        return None, Check.damaged
+
+
+def _parts_now(name: str) -> Mapping[str, Any]:
+    """What the recipe would be trained from, with what lies in the workspace; empty where something is missing."""
+    try:
+        recipe = load_section(Recipe, BUILD / "config" / "recipe" / f"{name}.yaml")
+        base = BUILD / "models" / recipe.training.base if recipe.training.base else None
+        tokenizer = BUILD / "tokenizers" / recipe.tokenizer.name / TOKENIZER_NAME
+        return provenance.trace(recipe, BUILD / "shards" / name, tokenizer, base).parts
+    except (LangmillError, OSError):
+        return {}
+
+
+def _same(here: Any, promised: Any) -> Check:
+    if here is None:
+        return Check.absent
+    return Check.verified if here == promised else Check.changed
+
+
+def _problem(error: LangmillError) -> Check:
+    return Check.damaged if isinstance(error, IntegrityError) else Check.absent
+
+
+def _short_number(text: str | None) -> str:
+    return "?" if text is None else f"{float(text):.4g}"

@@ -1,0 +1,176 @@
+"""From a listening socket to a clean end: threads up, requests answered, drained on a signal."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import signal
+import socket
+import time
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any
+
+import torch
+import uvicorn
+
+from langmill.config.sections import Serving
+from langmill.serving.app import Service, build_app, endpoints
+from langmill.serving.engine import Engine
+from langmill.serving.follower import Follower
+from langmill.serving.metrics import Metrics
+from langmill.serving.middleware import MAX_HEADER_BYTES
+from langmill.serving.source import ChampionSource
+from langmill.tasks.loading import LoadedModel, load_model
+
+log = logging.getLogger(__name__)
+_CLOSING_SECONDS = 5
+"""Seconds for the last bytes of answers to leave once the models are done."""
+_STEP_SECONDS = 0.05
+_EXAMPLES: dict[str, dict[str, Any]] = {
+    "/v1/completions": {"prompt": "The film", "max_tokens": 40, "temperature": 0.7},
+    "/v1/classify": {"input": "A wonderful film, I laughed and cried."},
+}
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn's own handlers would close the port at once and end the process with the signal."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Leave the signals to `Lifecycle`."""
+        yield
+
+
+class Lifecycle:
+    """One server from start to end.
+
+    Args:
+        settings: The server's settings.
+        tracking_uri: Where the registry is.
+        state: The folder for downloaded versions (`serving/` in it).
+        key_digests: SHA-256 digests of the keys; none for an open server.
+        address: The URL that people use.
+        say: Prints a line for the person at the terminal.
+    """
+
+    def __init__(
+        self,
+        settings: Serving,
+        *,
+        tracking_uri: str,
+        state: Path,
+        key_digests: tuple[bytes, ...],
+        address: str,
+        say: Callable[[str], None],
+    ) -> None:
+        self._settings = settings
+        self._address = address
+        self._say = say
+        self._wants_key = bool(key_digests)
+        metrics = Metrics()
+        self._engine = Engine(settings.max_running, settings.max_waiting, metrics)
+        self._follower = Follower(
+            names=settings.recipes,
+            connect=lambda: ChampionSource(tracking_uri),
+            load=_load,
+            engine=self._engine,
+            metrics=metrics,
+            cache=state / "serving",
+            poll_seconds=settings.poll_seconds,
+            say=self._report,
+        )
+        self._service = Service(settings, self._engine, self._follower, metrics, int(time.time()))
+        config = uvicorn.Config(
+            build_app(self._service, key_digests),
+            http="h11",
+            loop="asyncio",
+            lifespan="off",
+            ws="none",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            h11_max_incomplete_event_size=MAX_HEADER_BYTES,
+            timeout_graceful_shutdown=_CLOSING_SECONDS,
+        )
+        self._server = _Server(config)
+        self._greeted = False
+        self._signals = 0
+
+    def run(self, listener: socket.socket) -> int:
+        """Serve on a listening socket until a signal comes; return how many requests had to be cut off."""
+        torch.set_num_threads(self._settings.threads)
+        torch.set_flush_denormal(True)  # threads started from here on inherit it
+        self._engine.start()
+        self._follower.start()
+        try:
+            return asyncio.run(self._serve(listener))
+        finally:
+            self._follower.stop()
+            self._engine.stop()
+
+    async def _serve(self, listener: socket.socket) -> int:
+        loop = asyncio.get_running_loop()
+        stop = asyncio.Event()
+        for each in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(each, self._on_signal, stop)
+        serving = asyncio.create_task(self._server.serve([listener]))
+        greeting = asyncio.create_task(self._greet())
+        await asyncio.wait({serving, asyncio.create_task(stop.wait())}, return_when=asyncio.FIRST_COMPLETED)
+        greeting.cancel()
+        cut_off = await self._drain()
+        self._server.should_exit = True
+        await serving
+        return cut_off
+
+    def _on_signal(self, stop: asyncio.Event) -> None:
+        """The first signal drains; a second one, from an impatient person, breaks off what is left."""
+        self._signals += 1
+        stop.set()
+        if self._signals == 1:
+            left = self._engine.load
+            waiting = f"; {left} requests get up to {self._settings.drain_seconds:g} s to finish" if left else ""
+            self._say(f"Stopping{waiting}.")
+
+    async def _drain(self) -> int:
+        """Let accepted requests finish while /ready says 503; return how many did not in time."""
+        self._engine.drain()
+        deadline = time.monotonic() + self._settings.drain_seconds
+        while self._engine.load and time.monotonic() < deadline and self._signals < 2:
+            await asyncio.sleep(_STEP_SECONDS)
+        left = self._engine.load
+        if left:
+            log.warning("%d requests were not done in time and are broken off", left)
+        await asyncio.to_thread(self._engine.stop)
+        return left
+
+    # What the person at the terminal reads ---------------------------------------------------------------------------
+
+    def _report(self, sentence: str) -> None:
+        log.info("%s", sentence)
+        self._say(f"  {sentence}")
+
+    async def _greet(self) -> None:
+        """Once every model has been looked for: what is missing, and commands that work as pasted."""
+        while not self._follower.looked.is_set():
+            await asyncio.sleep(_STEP_SECONDS)
+        lines = []
+        for name, following in self._follower.following.items():
+            if following.version is None and following.refused_reason is None:
+                why = following.trouble or "there is no champion"
+                lines.append(f"  {name}: nothing to serve yet ({why.rstrip('.')}); `langmill run {name}` makes one.")
+        lines.append(f"Open {self._address} in a browser, or paste:")
+        key = " -H 'Authorization: Bearer KEY'" if self._wants_key else ""
+        for name in self._settings.recipes:
+            champion = self._engine.champion(name)
+            for path in endpoints(champion) if champion else []:
+                body = json.dumps({"model": name, **_EXAMPLES[path]})
+                lines.append(f"  curl -s {self._address}{path} -H 'Content-Type: application/json'{key} -d '{body}'")
+        lines.append("Ctrl-C stops the server. Its log: .langmill/logs/serve.log")
+        self._say("\n".join(lines))
+
+
+def _load(folder: Path) -> LoadedModel:
+    return load_model(folder, verify=False)  # the follower has just verified it

@@ -1,0 +1,199 @@
+"""What surrounds every request: limits on its body, keys, accounting.
+
+Plain ASGI: Starlette's `BaseHTTPMiddleware` would hide from a handler that its client has gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import logging
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from langmill.errors import RequestError, ServingError
+from langmill.serving.metrics import Metrics
+
+access = logging.getLogger("langmill.access")
+MAX_HEADER_BYTES = 32768
+BODY_SECONDS = 30.0
+"""A body that takes longer to arrive is given up, so that slow senders can't hold connections for ever."""
+_SWALLOWED_BODIES = 16
+"""So many times the limit is read and thrown away before a large body is refused: a client that is still sending when
+the connection is closed sees a broken pipe instead of the reason."""
+CLIENT_GONE = 499
+"""The status that is counted when a client left before its answer; nginx's, there is no official one."""
+OPEN_PATHS = frozenset({"/", "/live", "/ready", "/metrics"})
+"""Answered without a key: probes have none, and the page asks its reader for one."""
+_PROBES = frozenset({"/live", "/ready", "/metrics"})
+_TYPES = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error", 503: "unavailable_error"}
+_RETRY_SECONDS = "1"
+
+
+def refusal(error: RequestError) -> JSONResponse:
+    """An error in the shape of OpenAI's API."""
+    kind = _TYPES.get(error.status, "invalid_request_error" if error.status < 500 else "server_error")
+    headers = {}
+    if error.status == 503:
+        headers["retry-after"] = _RETRY_SECONDS
+    if error.status == 401:
+        headers["www-authenticate"] = "Bearer"
+    body = {"error": {"message": str(error), "type": kind, "param": error.param, "code": error.code}}
+    return JSONResponse(body, error.status, headers)
+
+
+def read_keys(path: str | None) -> tuple[bytes, ...]:
+    """The digests of the keys in a file with one a line; empty lines and lines that begin with # are skipped.
+
+    Raises:
+        ServingError: The file can't be read or holds no key.
+    """
+    if path is None:
+        return ()
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ServingError(f"serving.api_keys_file {path} can't be read ({error}); make it, one key a line.") from error
+    keys = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    if not keys:
+        raise ServingError(f"serving.api_keys_file {path} holds no key; write one a line, or set the field to null.")
+    return tuple(hashlib.sha256(key.encode()).digest() for key in keys)
+
+
+class Keys:
+    """Lets in who carries one of the keys."""
+
+    def __init__(self, app: ASGIApp, digests: Sequence[bytes]) -> None:
+        self._app = app
+        self._digests = tuple(digests)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on or answer 401."""
+        if scope["type"] == "http" and self._digests and scope["path"] not in OPEN_PATHS and not self._known(scope):
+            error = RequestError(
+                "This server wants a key: send the header Authorization: Bearer KEY with one that it knows.",
+                401,
+                code="invalid_api_key",
+            )
+            await refusal(error)(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+    def _known(self, scope: Scope) -> bool:
+        scheme, _, key = Request(scope).headers.get("authorization", "").partition(" ")
+        digest = hashlib.sha256(key.strip().encode()).digest()
+        # Every key is compared, each in constant time: how long it takes tells nothing.
+        matches = [hmac.compare_digest(digest, known) for known in self._digests]
+        return scheme.lower() == "bearer" and any(matches)
+
+
+class Limits:
+    """Reads a request's body before the application does, up to a number of bytes and for a limited time."""
+
+    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+        self._app = app
+        self._max_bytes = max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on with its body, or answer 408, 413 or 431."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        # The parser limits only headers that come in pieces.
+        if sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEADER_BYTES:
+            error = RequestError(f"The request's headers are larger than {MAX_HEADER_BYTES} bytes.", 431)
+            await refusal(error)(scope, receive, send)
+            return
+        if scope["method"] in ("GET", "HEAD"):
+            await self._app(scope, receive, send)
+            return
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                body = await self._read(Request(scope), receive)
+        except TimeoutError:
+            error = RequestError(f"The request's body did not arrive within {BODY_SECONDS:.0f} s.", 408)
+            await refusal(error)(scope, receive, send)
+            return
+        except RequestError as error:
+            await refusal(error)(scope, receive, send)
+            return
+        if body is None:
+            return  # the client has gone
+        told = False
+
+        async def replay() -> Message:
+            nonlocal told
+            if told:
+                return await receive()
+            told = True
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        await self._app(scope, replay, send)
+
+    async def _read(self, request: Request, receive: Receive) -> bytes | None:
+        announced = request.headers.get("content-length", "0")
+        total = 0
+        pieces: list[bytes] = []
+        too_large = announced.isdigit() and int(announced) > self._max_bytes
+        give_up = self._max_bytes * _SWALLOWED_BODIES
+        while not (announced.isdigit() and int(announced) > give_up):
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return None
+            piece = message.get("body", b"")
+            total += len(piece)
+            too_large = too_large or total > self._max_bytes
+            if not too_large:
+                pieces.append(piece)
+            if not message.get("more_body", False) or total > give_up:
+                break
+        if too_large:
+            raise RequestError(
+                f"The request's body is larger than {self._max_bytes} bytes (serving.max_body_bytes).", 413
+            )
+        return b"".join(pieces)
+
+
+class Accounting:
+    """Counts and logs every request, and knows how many are under way."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, routes: frozenset[str]) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._routes = routes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on and note how it ended."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began = time.monotonic()
+        status = CLIENT_GONE
+
+        async def note(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, note)
+        except Exception:
+            status = 500
+            raise
+        finally:
+            route = scope["path"] if scope["path"] in self._routes else "other"
+            seconds = time.monotonic() - began
+            self._metrics.requests.labels(route, str(status)).inc()
+            self._metrics.seconds.labels(route).observe(seconds)
+            if scope["path"] not in _PROBES:  # asked every few seconds, for ever: counted, not logged
+                client = scope["client"][0] if scope.get("client") else "-"
+                path = ascii(scope["path"])[1:-1][:200]
+                who = scope.get("state", {}).get("answered_by", "-")
+                access.info("%s %s %s %s %.1f ms %s", client, scope["method"], path, status, 1000 * seconds, who)

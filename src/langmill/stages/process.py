@@ -1,0 +1,123 @@
+"""What every stage's process does around its work.
+
+Parse one name, silence the libraries (their words go to a log file), hold the stage's fence, die with the parent, and
+turn an error of the user's, the data's or the machine's into one sentence and an exit code.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+import os
+import signal
+import sys
+import traceback
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+from langmill.errors import LangmillError
+from langmill.files import exclusive_lock, explained_os_errors
+from langmill.lifetime import INTERRUPTED, end_with_parent
+from langmill.progress import FILE_VARIABLE
+
+WORKSPACE = Path(".langmill")
+
+# Settings that only the start of a process can set. glibc hands freed memory back to the kernel and fetches it again at
+# every training step unless told otherwise (1.28 times the tokens per second, measured in benchmarks/); the rest keeps
+# libraries from talking to the world and to the terminal.
+ENVIRONMENT = {
+    "MALLOC_TRIM_THRESHOLD_": "2147483647",
+    "MALLOC_MMAP_THRESHOLD_": "2147483647",
+    "MALLOC_TOP_PAD_": "268435456",
+    "PYTHONHASHSEED": "0",
+    "PYTHONWARNINGS": "ignore",
+    "DO_NOT_TRACK": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "TOKENIZERS_PARALLELISM": "true",
+}
+
+
+def run_stage(stage: str, work: Callable[[str], None], argument: str | None = "name") -> None:
+    """Be the process of a stage: `run_stage("train", work)` at the end of the stage's file.
+
+    Args:
+        stage: The stage's name in dvc.yaml.
+        work: Gets the name of the corpus, tokenizer or recipe ("" where the stage has none).
+        argument: What the one positional argument is called in the help; None for a stage without one.
+    """
+    _restart_with_environment()
+    about = sys.modules["__main__"].__doc__
+    parser = argparse.ArgumentParser(prog=f"python -m langmill.stages.{stage}", description=about)
+    if argument is not None:
+        parser.add_argument("name", metavar=argument.upper())
+    name = getattr(parser.parse_args(), "name", "")
+    address = f"{stage}@{name}" if name else stage
+    sys.exit(_run(address, lambda: work(name)))
+
+
+def _run(address: str, work: Callable[[], None]) -> int:
+    rank = _rank()
+    log = WORKSPACE / "logs" / (f"{address}.{rank}.log" if rank else f"{address}.log")
+    if rank:
+        os.environ.pop(FILE_VARIABLE, None)
+    try:
+        with explained_os_errors(log):
+            log.parent.mkdir(parents=True, exist_ok=True)
+        _log_to(log)
+        end_with_parent()
+        signal.signal(signal.SIGTERM, lambda *_: _interrupt())
+        with _fence(address) if not rank else contextlib.nullcontext(), explained_os_errors(WORKSPACE):
+            work()
+    except LangmillError as error:
+        logging.getLogger("langmill").error("%s", error, exc_info=error)
+        sys.stderr.write(f"{address}: {error}\n")
+        return error.exit_code
+    except KeyboardInterrupt:
+        sys.stderr.write(f"{address}: interrupted; the next run goes on from here.\n")
+        return INTERRUPTED
+    except Exception as error:
+        logging.getLogger("langmill").exception("A bug: %s", error)
+        sys.stderr.write(
+            f"{address}: a bug in Langmill: {type(error).__name__}: {error}. The trace is in {log}; please report it.\n"
+        )
+        if os.environ.get("LANGMILL_DEBUG"):
+            traceback.print_exc()
+        return 70  # EX_SOFTWARE
+    return 0
+
+
+def _fence(address: str) -> contextlib.AbstractContextManager[None]:
+    """Hold the stage for this process: a second one would write beside it."""
+    return exclusive_lock(WORKSPACE / "locks" / f"{address}.lock", f"Stage {address}")
+
+
+def _rank() -> int:
+    """Which of the processes of a training this one is, as torchrun, SLURM or Lightning tell it; 0 for any other.
+
+    The first one holds the fence for all of them: the others are its helpers and write nothing.
+    """
+    own = os.environ.get("RANK") or os.environ.get("SLURM_PROCID")
+    if own is None:
+        own = os.environ.get("LOCAL_RANK", "0") if os.environ.get("NODE_RANK", "0") == "0" else "1"
+    return int(own)
+
+
+def _interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+def _restart_with_environment() -> None:
+    """Start this process anew with `ENVIRONMENT`, which libraries and the C library read only at their start."""
+    missing = {key: value for key, value in ENVIRONMENT.items() if key not in os.environ}
+    if missing:
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, **missing})  # noqa: S606
+
+
+def _log_to(path: Path) -> None:
+    handler = logging.FileHandler(path, mode="w", encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    logging.captureWarnings(True)
+    warnings.simplefilter("ignore")

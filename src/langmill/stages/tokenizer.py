@@ -1,0 +1,45 @@
+"""Learn a vocabulary from a corpus's training split."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from langmill.config.compose import load_section
+from langmill.config.sections import Tokenizer
+from langmill.data.document import Split, count_documents, documents_path, read_documents
+from langmill.files import atomic_folder, sha256_file, write_manifest
+from langmill.progress import track
+from langmill.stages.process import run_stage
+from langmill.tokenization.tokenizer import FILE_NAME
+from langmill.tokenization.training import train_tokenizer
+
+logger = logging.getLogger(__name__)
+
+
+def main(name: str) -> None:
+    """Write build/tokenizers/NAME from the training documents of its corpus."""
+    section = load_section(Tokenizer, Path(f"build/config/tokenizer/{name}.yaml"))
+    documents = documents_path(Path(f"build/documents/{section.corpus}"), Split.train)
+    texts = (document.text for document in read_documents(documents))
+    with (
+        atomic_folder(Path(f"build/tokenizers/{name}")) as folder,
+        track(f"Learning the vocabulary {name}", count_documents(documents), "documents") as progress,
+    ):
+        size = train_tokenizer(
+            section.algorithm, section.vocab_size, texts, folder / FILE_NAME, lambda _: progress.advance()
+        )
+        if size < section.vocab_size:
+            logger.warning("%s: the text supports %d entries of the %d wanted", name, size, section.vocab_size)
+        facts = {
+            "algorithm": section.algorithm.value,
+            "corpus": section.corpus,
+            "corpus_sha256": sha256_file(documents),
+            "vocab_size": size,
+            "vocab_size_wanted": section.vocab_size,
+        }
+        write_manifest(folder, facts)
+
+
+if __name__ == "__main__":
+    run_stage("tokenizer", main)

@@ -1,0 +1,262 @@
+"""What a task is: examples, batches, a loss, per-example scores, metrics and predictions.
+
+A task is one file: an options dataclass, a `Task`, and `@task(...)` over it. A file in `langmill/tasks/` is found by
+its name; one in another package by an entry point in the group `langmill.tasks`. Nothing outside this package asks
+which task it is dealing with.
+"""
+
+from __future__ import annotations
+
+import importlib
+from abc import ABC, abstractmethod
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor, nn
+
+from langmill.config.sections import Evaluation, Training
+from langmill.config.typed import typed
+from langmill.data.document import Document
+from langmill.errors import ConfigError
+from langmill.models.base import Backbone
+from langmill.models.generation import Ending, Sampling
+from langmill.tasks.batching import Batch, MicroBatches
+from langmill.tokenization.shards import Shard
+from langmill.tokenization.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure that a task measures."""
+
+    name: str
+    """Snake case, as in `bits_per_byte`."""
+    title: str
+    """As a person reads it."""
+    higher_is_better: bool
+    unit: str = ""
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What one micro-batch costs."""
+
+    mean: Tensor
+    """The scalar to descend, in nats per predicted item."""
+    items: int
+    """Predicted items (tokens or labels) behind the mean."""
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A simpler way to do the same, scored on the same examples."""
+
+    name: str
+    trivial: bool
+    """A trivial one needs no learning worth the name (unigram, majority); a first version must beat it."""
+    scores: pa.Table
+    """As `Task.score` gives them."""
+
+
+@dataclass(frozen=True)
+class Plot:
+    """Data of a picture, drawn by `langmill.evaluation.plots`."""
+
+    name: str
+    kind: str
+    """`matrix` (confusion), `line` or `histogram`."""
+    title: str
+    x_label: str
+    y_label: str
+    columns: dict[str, list[Any]]
+    """`matrix`: actual, predicted, count; `line`: x (texts stand evenly) and one column a line; `histogram`: value."""
+
+
+class Generates(ABC):
+    """What a task offers besides when its model answers with text, token by token: `class Chat(Task, Generates)`.
+
+    The server and the packaged model ask with `isinstance` what a model can do; they never ask which task it is.
+    """
+
+    @abstractmethod
+    def prompt_ids(self, tokenizer: Tokenizer, prompt: str) -> list[int]:
+        """The tokens that generation goes on from, at least one, also for an empty prompt."""
+
+    @abstractmethod
+    def generate(
+        self, network: nn.Module, prompt_ids: Sequence[int], sampling: Sampling
+    ) -> Generator[int, None, Ending]:
+        """The answer's tokens, one at a time, without the token that ended it; the generator returns why it ended.
+
+        Several of these iterators are advanced by turns in one thread.
+        """
+
+
+class Classifies(ABC):
+    """What a task offers besides when its model answers with one of `labels`."""
+
+    @abstractmethod
+    def probabilities(self, network: nn.Module, tokenizer: Tokenizer, texts: Sequence[str]) -> np.ndarray:
+        """The probability of each label, `(texts, labels)` in the order of `Task.labels`; a row sums to 1.
+
+        A text longer than the network can look back on is cut as it was in training.
+        """
+
+
+class Task(ABC):
+    """One kind of learning problem.
+
+    Attributes:
+        options: The task's own typed settings.
+        labels: The classes in their order; empty for tasks without labels.
+    """
+
+    options_class: ClassVar[type[Any]]
+
+    def __init__(self, options: Any, labels: Sequence[str] = ()) -> None:
+        self.options = options
+        self.labels = tuple(labels)
+
+    @property
+    @abstractmethod
+    def metrics(self) -> tuple[Metric, ...]:
+        """Every figure, the one that decides first; a task with labels may have some for each label."""
+
+    # Data ------------------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def check(self, document: Document) -> str | None:
+        """Why this document can't be used (`missing_label`), or None; such documents are counted and left out."""
+
+    @abstractmethod
+    def find_labels(self, documents: Iterable[Document]) -> list[str]:
+        """The labels in the training split, sorted; empty for tasks without labels.
+
+        Raises:
+            DataError: The task needs labels and there are fewer than two.
+        """
+
+    @abstractmethod
+    def parts(self, document: Document) -> list[str]:
+        """The texts of an example, each encoded by itself: (text,) or (prompt, response)."""
+
+    @abstractmethod
+    def micro_batches(
+        self, shard: Shard, training: Training, *, rank: int, world_size: int, eot_id: int
+    ) -> MicroBatches:
+        """The training batches of one process, as a pure function of (seed, epoch, step)."""
+
+    @abstractmethod
+    def validation_batches(self, shard: Shard, training: Training, *, eot_id: int) -> Sequence[Batch]:
+        """The batches of one validation: always the same ones, in the same order, for every process.
+
+        Empty where the shard has no documents.
+        """
+
+    def context_length(self, block_length: int) -> int:
+        """Tokens that the network must be able to look back on, where training cuts at `block_length`."""
+        return block_length
+
+    # Learning --------------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def network(self, backbone: Backbone) -> nn.Module:
+        """The backbone with this task's head on it."""
+
+    @abstractmethod
+    def loss(self, network: nn.Module, batch: Batch) -> Loss:
+        """The loss of a micro-batch."""
+
+    @abstractmethod
+    def sample(self, network: nn.Module, tokenizer: Tokenizer, prompt: str, seed: int) -> str:
+        """What the network makes of a prompt, as text to be read during training."""
+
+    # Judging ---------------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def score(
+        self,
+        network: nn.Module,
+        tokenizer: Tokenizer,
+        documents: Sequence[Document],
+        evaluation: Evaluation,
+        progress: Any = None,
+    ) -> pa.Table:
+        """One row an example, in the documents' order: `id` and what the metrics need.
+
+        `langmill.evaluation.scoring` adds one column a slice field. `progress`, if given, is called with the number of
+        documents done since the last call.
+        """
+
+    @abstractmethod
+    def measure(self, scores: pa.Table, weights_RN: np.ndarray) -> dict[str, np.ndarray]:
+        """Every metric under each row of example weights.
+
+        Args:
+            scores: N examples.
+            weights_RN: How often each example counts, `(resamples, examples)`; one row of ones is the plain figure.
+
+        Returns:
+            By metric name, `(resamples,)` in float64.
+        """
+
+    @abstractmethod
+    def baselines(
+        self, train: Shard, documents: Sequence[Document], tokenizer: Tokenizer, evaluation: Evaluation
+    ) -> list[Baseline]:
+        """Simpler ways, fitted on the training shard and scored on the documents; the trivial one first."""
+
+    @abstractmethod
+    def plots(self, scores: pa.Table) -> list[Plot]:
+        """Pictures that say more than the figures."""
+
+
+TaskT = TypeVar("TaskT", bound=Task)
+_tasks: dict[str, type[Task]] = {}
+ENTRY_POINTS = "langmill.tasks"
+_NOT_TASKS = {"__init__", "base", "batching", "ngram", "loading"}
+
+
+def task(name: str) -> Any:
+    """Class decorator: make a task known under the name that `conf/task/` uses."""
+
+    def register(cls: type[TaskT]) -> type[TaskT]:
+        _tasks[name] = cls
+        return cls
+
+    return register
+
+
+def known_tasks() -> list[str]:
+    """The names that `build_task` takes, sorted."""
+    internal = {path.stem for path in Path(__file__).parent.glob("*.py")} - _NOT_TASKS
+    return sorted(internal | {point.name for point in entry_points(group=ENTRY_POINTS)} | set(_tasks))
+
+
+def build_task(name: str, options: Mapping[str, Any], labels: Sequence[str], where: str) -> Task:
+    """A task by its name.
+
+    Raises:
+        ConfigError: The task is unknown or its options are refused.
+    """
+    if name not in _tasks:
+        if name not in known_tasks():
+            raise ConfigError(f"task.name is {name!r}; allowed is one of {', '.join(known_tasks())}.")
+        external = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+        if name in external:
+            external[name].load()
+        else:
+            importlib.import_module(f"langmill.tasks.{name}")
+    cls = _tasks[name]
+    return cls(typed(cls.options_class, options, where), labels)
+
+
+def device_of(network: nn.Module) -> torch.device:
+    """The device that a network's weights are on."""
+    return next(network.parameters()).device

@@ -1,0 +1,279 @@
+"""Batches whose content is a pure function of (seed, epoch, step), for any number of processes and workers.
+
+All orders below are endless lists of items: item `i` belongs to pass `i // items` over the data, and each pass has an
+order of its own, drawn from a counter-based generator (Philox; Salmon et al., 2011) keyed by (seed, epoch). Optimizer
+step `s` takes items `s * batch_size` to `(s + 1) * batch_size`, whoever works on them: the processes and the
+micro-batches only cut that range into pieces.
+
+Shape suffixes: B sequences of a micro-batch, T tokens.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from langmill.config.sections import Training
+from langmill.errors import ConfigError, DataError
+
+Batch = dict[str, Tensor]
+
+
+class MicroBatches(ABC):
+    """An endless list of one process's micro-batches: number `i` is always the same one."""
+
+    @abstractmethod
+    def __getitem__(self, index: int) -> Batch:
+        """Micro-batch `index`, counted from the first step of training."""
+
+    @property
+    @abstractmethod
+    def epoch_steps(self) -> int:
+        """Optimizer steps in one pass over the data."""
+
+
+class FirstBatches(Sequence[Batch]):
+    """The first micro-batches of an endless list, for a validation."""
+
+    def __init__(self, batches: MicroBatches, count: int) -> None:
+        self._batches = batches
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: int) -> Batch:  # type: ignore[override]  # a validation is never sliced
+        if not 0 <= index < self._count:
+            raise IndexError(index)
+        return self._batches[index]
+
+
+@dataclass(frozen=True)
+class Share:
+    """Which part of every global batch is one process's."""
+
+    seed: int
+    batch_size: int
+    """Sequences in one optimizer step, over all processes."""
+    micro_batch_size: int
+    rank: int
+    world_size: int
+
+    @classmethod
+    def of(cls, training: Training, rank: int, world_size: int) -> Share:
+        """The share that the settings give to a process.
+
+        Raises:
+            ConfigError: The global batch can't be cut into equal micro-batches for so many processes.
+        """
+        if training.batch_size % (training.micro_batch_size * world_size):
+            raise ConfigError(
+                f"training.batch_size is {training.batch_size}; allowed is a multiple of "
+                f"processes x micro_batch_size = {world_size} x {training.micro_batch_size}."
+            )
+        return cls(training.seed, training.batch_size, training.micro_batch_size, rank, world_size)
+
+    def items(self, index: int) -> tuple[int, int]:
+        """The range of the endless list that this process's micro-batch `index` holds."""
+        accumulation = self.batch_size // (self.micro_batch_size * self.world_size)
+        step, turn = divmod(index, accumulation)
+        start = step * self.batch_size + (turn * self.world_size + self.rank) * self.micro_batch_size
+        return start, start + self.micro_batch_size
+
+
+def generator(seed: int, epoch: int) -> np.random.Generator:
+    """Random numbers that depend on the seed and the epoch alone."""
+    return np.random.Generator(np.random.Philox(key=np.array([seed, epoch], dtype=np.uint64)))
+
+
+class PackedBatches(MicroBatches):
+    """Blocks cut out of the flat stream of tokens, nothing padded, each pass at another phase.
+
+    The stream is a ring: after the last document's end-of-text token comes the first document. So a corpus shorter than
+    one block works too. A pass leaves out the fewer than `block_length` tokens before its random starting point that do
+    not fill a block.
+
+    Args:
+        tokens: The shard's flat stream, `(tokens,)`.
+        block_length: Predicted tokens in a block.
+        share: This process's part.
+
+    Raises:
+        DataError: The stream is empty.
+    """
+
+    def __init__(self, tokens: np.ndarray, block_length: int, share: Share) -> None:
+        if not len(tokens):
+            raise DataError(
+                "The training split holds no tokens: no document of the corpus is left for it. "
+                "Add documents, or lower split.validation and split.test."
+            )
+        self._tokens = tokens
+        self._length = block_length
+        self._share = share
+        self.num_blocks = max(1, len(tokens) // block_length)
+        self._starts: dict[int, np.ndarray] = {}
+
+    def __getitem__(self, index: int) -> Batch:
+        """Micro-batch `index`: `tokens` and `targets`, both `(B, T)` int64, each target the token after."""
+        first, end = self._share.items(index)
+        items = np.arange(first, end)
+        starts = np.empty(len(items), dtype=np.int64)
+        epochs = items // self.num_blocks
+        for epoch in np.unique(epochs):
+            inside = epochs == epoch
+            starts[inside] = self._epoch(int(epoch))[items[inside] % self.num_blocks]
+        places = (starts[:, None] + np.arange(self._length + 1)) % len(self._tokens)
+        block = torch.from_numpy(self._tokens[places].astype(np.int64))
+        return {"tokens": block[:, :-1].contiguous(), "targets": block[:, 1:].contiguous()}
+
+    def _epoch(self, epoch: int) -> np.ndarray:
+        """Where the blocks of a pass begin, in the pass's order."""
+        if epoch not in self._starts:
+            random = generator(self._share.seed, epoch)
+            phase = random.integers(len(self._tokens))
+            starts = random.permutation(self.num_blocks) * self._length + phase
+            _keep(self._starts, epoch, starts)
+        return self._starts[epoch]
+
+    @property
+    def epoch_steps(self) -> int:
+        """Optimizer steps in one pass over the blocks, the last one shared with the next pass."""
+        return -(-self.num_blocks // self._share.batch_size)
+
+
+class Cut(StrEnum):
+    """Which tokens of a document that is too long are kept."""
+
+    head = "head"
+    tail = "tail"
+    head_and_tail = "head_and_tail"
+
+
+def cut_tokens(tokens: np.ndarray, length: int, cut: Cut) -> np.ndarray:
+    """At most `length` tokens of a document; `head_and_tail` takes half from each end."""
+    if len(tokens) <= length:
+        return tokens
+    if cut is Cut.head:
+        return tokens[:length]
+    if cut is Cut.tail:
+        return tokens[len(tokens) - length :]
+    head = length // 2
+    return np.concatenate([tokens[:head], tokens[len(tokens) - (length - head) :]])
+
+
+def pad(sequences: Sequence[np.ndarray], filler: int) -> tuple[Tensor, Tensor]:
+    """Sequences side by side, filled up at their ends: tokens `(B, T)` and lengths `(B,)`, both int64.
+
+    A sequence without tokens becomes one filler token, so that every network has something to look at.
+    """
+    lengths = np.array([max(1, len(sequence)) for sequence in sequences], dtype=np.int64)
+    padded = np.full((len(sequences), lengths.max()), filler, dtype=np.int64)
+    for row, sequence in zip(padded, sequences, strict=True):
+        row[: len(sequence)] = sequence
+    return torch.from_numpy(padded), torch.from_numpy(lengths)
+
+
+def fill_batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[range]:
+    """Runs of neighbours in a list sorted by length, each as long as `batch_tokens`, padding counted, allows."""
+    start = 0
+    while start < len(lengths):
+        end = start + 1
+        while end < len(lengths) and (end + 1 - start) * lengths[end] <= batch_tokens:
+            end += 1
+        yield range(start, end)
+        start = end
+
+
+BATCHES_SORTED_TOGETHER = 50
+"""Batches' worth of examples that are sorted by length: more waste less padding, fewer mix the lengths better."""
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Labelled documents of a shard."""
+
+    tokens: np.ndarray
+    """The shard's flat stream."""
+    starts: np.ndarray
+    """Where each example's tokens begin, `(examples,)`."""
+    lengths: np.ndarray
+    """How many there are, `(examples,)`."""
+    labels: np.ndarray
+    """The index of each example's class, `(examples,)`."""
+
+
+class BucketedBatches(MicroBatches):
+    """Padded batches of examples of about equal length.
+
+    Each pass shuffles the examples, cuts them into groups of 50 batches, sorts each group by length, cuts it into
+    batches and shuffles the batches. Every example comes once in a pass; where the batches do not come out even, a few
+    come twice.
+
+    Args:
+        examples: What to batch.
+        block_length: Tokens of an example, at most.
+        cut: Which tokens of a longer one are kept.
+        filler: The token to pad with.
+        share: This process's part.
+
+    Raises:
+        DataError: There are no examples.
+    """
+
+    def __init__(self, examples: Examples, block_length: int, cut: Cut, filler: int, share: Share) -> None:
+        if not len(examples.starts):
+            raise DataError(
+                "The training split holds no labelled documents. "
+                "Check the corpus's label field, or lower split.validation and split.test."
+            )
+        self._examples = examples
+        self._length = block_length
+        self._cut = cut
+        self._filler = filler
+        self._share = share
+        self._orders: dict[int, np.ndarray] = {}
+
+    def __getitem__(self, index: int) -> Batch:
+        """Micro-batch `index`: `tokens` `(B, T)`, `lengths` `(B,)` and `labels` `(B,)`, all int64."""
+        first, end = self._share.items(index)
+        epoch, place = divmod(first, self.epoch_steps * self._share.batch_size)
+        chosen = self._epoch(epoch)[place : place + end - first]
+        examples = self._examples
+        sequences = [
+            cut_tokens(examples.tokens[start : start + length], self._length, self._cut)
+            for start, length in zip(examples.starts[chosen], examples.lengths[chosen], strict=True)
+        ]
+        tokens, lengths = pad(sequences, self._filler)
+        return {"tokens": tokens, "lengths": lengths, "labels": torch.from_numpy(examples.labels[chosen])}
+
+    def _epoch(self, epoch: int) -> np.ndarray:
+        """The examples of a pass in its order, a whole number of global batches."""
+        if epoch not in self._orders:
+            random = generator(self._share.seed, epoch)
+            size = self._share.batch_size
+            order = np.resize(random.permutation(len(self._examples.starts)), self.epoch_steps * size)
+            lengths = np.minimum(self._examples.lengths, self._length)
+            group = np.arange(len(order)) // (size * BATCHES_SORTED_TOGETHER)
+            order = order[np.lexsort((lengths[order], group))]
+            order = order.reshape(-1, size)[random.permutation(self.epoch_steps)].ravel()
+            _keep(self._orders, epoch, order)
+        return self._orders[epoch]
+
+    @property
+    def epoch_steps(self) -> int:
+        """Optimizer steps in one pass over the examples."""
+        return -(-len(self._examples.starts) // self._share.batch_size)
+
+
+def _keep(passes: dict[int, np.ndarray], epoch: int, order: np.ndarray) -> None:
+    """Remember a pass's order, and at most one other (a batch may lie across two)."""
+    while len(passes) > 1:
+        del passes[min(passes)]
+    passes[epoch] = order

@@ -1,0 +1,83 @@
+"""A trained model from its folder, ready to answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from langmill.errors import ModelError
+from langmill.files import read_manifest
+from langmill.models.base import build_backbone
+from langmill.models.folder import CONFIG_NAME, TOKENIZER_NAME, WEIGHTS_NAME, load_state, load_weights, read_config
+from langmill.tasks.base import Task, build_task
+from langmill.tokenization.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A network with all that is needed to use it."""
+
+    folder: Path
+    task: Task
+    network: nn.Module
+    """In evaluation mode."""
+    tokenizer: Tokenizer
+    manifest: dict[str, Any]
+    config: dict[str, Any]
+    """The content of `config.json`."""
+
+    @property
+    def recipe(self) -> str:
+        """The name of the recipe that made the model."""
+        return str(self.config["langmill"]["recipe"])
+
+    @property
+    def max_length(self) -> int:
+        """Tokens that the network can look back on."""
+        return int(self.config["langmill"]["max_length"])
+
+    @property
+    def provenance(self) -> str:
+        """The digest that ties data, code, settings, run and version together."""
+        return str(self.manifest["provenance"])
+
+
+def load_model(folder: Path, *, verify: bool, device: str = "cpu") -> LoadedModel:
+    """Load a model folder.
+
+    Args:
+        folder: What `langmill.models.folder.save_model` wrote.
+        verify: Check every file's digest against the manifest first.
+        device: Where the weights go, in torch's words.
+
+    Raises:
+        ModelError: The folder is missing, is not a model of Langmill, or its parts do not fit each other.
+        IntegrityError: A file differs from the manifest.
+    """
+    if not folder.is_dir():
+        raise ModelError(f"There is no model in {folder}; make it with `langmill run` or `dvc repro`.")
+    manifest = read_manifest(folder, verify=verify)
+    config = read_config(folder)
+    where = str(folder / CONFIG_NAME)
+    try:
+        own = config["langmill"]
+        task = build_task(own["task"]["name"], own["task"]["options"], own["task"]["labels"], where)
+        model, max_length, eot_id = own["model"], int(own["max_length"]), int(own["eot_id"])
+        vocab_size = int(config["vocab_size"])
+        architecture, options = model["architecture"], model["options"]
+    except (KeyError, TypeError) as error:
+        raise ModelError(f"{where} lacks {error}, so the model can't be built; make it again.") from error
+    tokenizer = Tokenizer.load(folder / TOKENIZER_NAME)
+    if tokenizer.vocab_size > vocab_size or tokenizer.eot_id != eot_id:
+        raise ModelError(
+            f"The tokenizer in {folder} ({tokenizer.vocab_size} entries, end of text {tokenizer.eot_id}) is not "
+            f"the one that the model was made with ({vocab_size} entries, end of text {eot_id}); make the model again."
+        )
+    with torch.random.fork_rng(devices=[]):  # the first weights are drawn at random, and thrown away
+        network = task.network(build_backbone(architecture, options, vocab_size, max_length, where))
+    load_weights(network, load_state(folder, verify=False), str(folder / WEIGHTS_NAME))
+    return LoadedModel(folder, task, network.to(device).eval(), tokenizer, manifest, config)

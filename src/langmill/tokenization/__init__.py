@@ -1,0 +1,1 @@
+"""Documents to tokens: learning a vocabulary, encoding, decoding, and token shards."""

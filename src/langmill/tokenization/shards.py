@@ -1,0 +1,186 @@
+"""Tokens of a recipe's documents as flat files that training maps into memory.
+
+A folder holds for each split `{split}.tokens`, every document's parts followed by one end-of-text token, as
+little-endian unsigned integers, and `{split}.index.parquet`, one row a document. Both are written as they come and read
+without being loaded, so neither the corpus nor its tokens have to fit into memory.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from langmill.errors import IntegrityError
+from langmill.files import explained_os_errors, read_manifest
+
+INDEX_SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("start", pa.int64(), nullable=False),  # place of the document's first token
+        pa.field("part_lengths", pa.list_(pa.field("item", pa.int32(), nullable=False)), nullable=False),
+        pa.field("num_bytes", pa.int64(), nullable=False),  # UTF-8, of all parts
+        pa.field("label", pa.string()),
+    ]
+)
+_ROWS = 10_000  # documents in a row group of the index: what is held back before it is written
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedDocument:
+    """A document as it goes into a shard."""
+
+    id: str
+    parts: list[np.ndarray]
+    """Token ids of each part, `(tokens,)`."""
+    num_bytes: int
+    """UTF-8 bytes of all parts."""
+    label: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ShardSize:
+    """How much is in a shard."""
+
+    documents: int
+    tokens: int
+    """End-of-text tokens included."""
+    bytes: int
+    """UTF-8 bytes of the text."""
+
+
+def tokens_path(folder: Path, split: str) -> Path:
+    """The file of a split's tokens."""
+    return folder / f"{split}.tokens"
+
+
+def index_path(folder: Path, split: str) -> Path:
+    """The file of a split's index."""
+    return folder / f"{split}.index.parquet"
+
+
+def write_shard(
+    folder: Path, split: str, documents: Iterable[EncodedDocument], eot_id: int, dtype: np.dtype[Any]
+) -> ShardSize:
+    """Write one split, a document at a time; equal documents give equal bytes.
+
+    Args:
+        folder: An existing folder, which takes the place of the old one when all of it is written.
+        split: Which side it is.
+        documents: What to write, in order.
+        eot_id: The token that ends every document.
+        dtype: `<u2` or `<u4`.
+
+    Raises:
+        SpaceError: The disk is full.
+    """
+    eot = np.array([eot_id], dtype=dtype).tobytes()
+    count = tokens = size = 0
+    rows: list[dict[str, Any]] = []
+    path = tokens_path(folder, split)
+    with (
+        explained_os_errors(path),
+        path.open("wb") as file,
+        pq.ParquetWriter(index_path(folder, split), INDEX_SCHEMA, compression="zstd") as index,
+    ):
+        for document in documents:
+            lengths = [len(part) for part in document.parts]
+            rows.append(
+                {
+                    "id": document.id,
+                    "start": tokens,
+                    "part_lengths": lengths,
+                    "num_bytes": document.num_bytes,
+                    "label": document.label,
+                }
+            )
+            for part in document.parts:
+                file.write(np.asarray(part, dtype=dtype).tobytes())
+            file.write(eot)
+            count, tokens, size = count + 1, tokens + sum(lengths) + 1, size + document.num_bytes
+            if len(rows) == _ROWS:
+                index.write_table(pa.Table.from_pylist(rows, schema=INDEX_SCHEMA))
+                rows.clear()
+        if rows or not count:
+            index.write_table(pa.Table.from_pylist(rows, schema=INDEX_SCHEMA))
+    return ShardSize(count, tokens, size)
+
+
+def shard_facts(folder: Path) -> dict[str, Any]:
+    """What the manifest of a folder of shards says: dtype, vocab_size, eot_id, labels, splits, digests.
+
+    Raises:
+        IntegrityError: The folder is not a finished result.
+    """
+    return read_manifest(folder, verify=False)
+
+
+class Shard:
+    """One split of a recipe's tokens, mapped into memory.
+
+    Attributes:
+        tokens: Every document's tokens, each followed by end-of-text, `(num_tokens,)`.
+        index: One row a document, in the documents' order.
+        starts: Place of each document's first token, `(num_documents,)` int64.
+        lengths: Tokens of each document without its end-of-text, `(num_documents,)` int64.
+        labels: Each document's label.
+    """
+
+    def __init__(self, tokens: np.ndarray, index: pa.Table) -> None:
+        self.tokens = tokens
+        self.index = index
+        self.starts = index.column("start").to_numpy().astype(np.int64)
+        ends = np.append(self.starts[1:], len(tokens)).astype(np.int64)
+        self.lengths = ends - self.starts - 1
+        self.labels: list[str | None] = index.column("label").to_pylist()
+
+    @classmethod
+    def open(cls, folder: Path, split: str) -> Shard:
+        """Map a split that the encode stage wrote.
+
+        Raises:
+            IntegrityError: A file is missing, or tokens and index do not belong together.
+        """
+        facts = shard_facts(folder)
+        path = tokens_path(folder, split)
+        dtype = np.dtype(facts["dtype"])
+        promised = facts["splits"][split]
+        try:
+            size = path.stat().st_size
+            # An empty file can't be mapped.
+            tokens = np.memmap(path, dtype=dtype, mode="r") if size else np.zeros(0, dtype=dtype)
+            index = pq.read_table(index_path(folder, split), schema=INDEX_SCHEMA)
+        except (OSError, ValueError, pa.ArrowException) as error:
+            raise IntegrityError(f"The {split} tokens in {folder} can't be read ({error}); make them again.") from error
+        if len(tokens) != promised["tokens"] or index.num_rows != promised["documents"]:
+            raise IntegrityError(
+                f"{path} holds {len(tokens)} tokens of {index.num_rows} documents, but its manifest promises "
+                f"{promised['tokens']} of {promised['documents']}; make the folder again."
+            )
+        return cls(tokens, index)
+
+    @property
+    def num_documents(self) -> int:
+        """Documents in the split."""
+        return int(self.index.num_rows)
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens in the split, end-of-text tokens included."""
+        return len(self.tokens)
+
+    def parts(self, number: int) -> list[np.ndarray]:
+        """The tokens of each part of a document, without end-of-text.
+
+        Args:
+            number: The document's place in the index.
+        """
+        lengths = self.index.column("part_lengths")[number].as_py()
+        bounds = np.cumsum([self.starts[number], *lengths])
+        return [self.tokens[start:end] for start, end in itertools.pairwise(bounds)]

@@ -1,0 +1,83 @@
+"""Learning a vocabulary from text."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import tokenizers
+from tokenizers import decoders, models, pre_tokenizers, trainers
+
+from langmill.config.sections import TokenizerAlgorithm
+from langmill.errors import TokenizerError
+from langmill.files import write_text
+from langmill.tokenization.byte_level import PATTERN
+from langmill.tokenization.tokenizer import EOT
+
+_BATCH = 500  # texts handed to the trainer at once
+_MIN_PAIR_COUNT = 2  # a pair seen once is no habit of the language
+
+
+def train_tokenizer(
+    algorithm: TokenizerAlgorithm,
+    vocab_size: int,
+    texts: Iterable[str],
+    out: Path,
+    on_text: Callable[[str], object],
+) -> int:
+    """Learn a vocabulary and write it as a Hugging Face `tokenizer.json`; equal texts give equal bytes.
+
+    Args:
+        algorithm: How to learn it.
+        vocab_size: Entries wanted, end-of-text (id 0) and the 256 bytes (from id 1 on) included.
+        texts: What to learn from.
+        out: The file to write.
+        on_text: Called with each text when it has been taken.
+
+    Returns:
+        Entries learned: fewer than wanted when the text has no more pairs that occur twice.
+
+    Raises:
+        TokenizerError: There is no text.
+    """
+    tokenizer = _TRAINERS[algorithm](vocab_size, texts, on_text)
+    write_text(out, tokenizer.to_str(pretty=True) + "\n")
+    size: int = tokenizer.get_vocab_size(with_added_tokens=True)
+    return size
+
+
+def _train_bpe(vocab_size: int, texts: Iterable[str], on_text: Callable[[str], object]) -> tokenizers.Tokenizer:
+    """Byte-level byte-pair encoding (Sennrich et al., 2016; Radford et al., 2019)."""
+    tokenizer = tokenizers.Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(tokenizers.Regex(PATTERN), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        min_frequency=_MIN_PAIR_COUNT,
+        special_tokens=[EOT],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(_batches(texts, on_text), trainer)
+    return tokenizer
+
+
+def _batches(texts: Iterable[str], on_text: Callable[[str], object]) -> Iterator[list[str]]:
+    remaining = iter(texts)
+    empty = True
+    while batch := list(itertools.islice(remaining, _BATCH)):
+        empty = False
+        yield batch
+        for text in batch:
+            on_text(text)
+    if empty:
+        raise TokenizerError("There is no text to learn a vocabulary from; the corpus has no document for training.")
+
+
+_TRAINERS = {TokenizerAlgorithm.bpe: _train_bpe}

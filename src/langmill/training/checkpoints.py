@@ -1,0 +1,93 @@
+"""Checkpoints that are either whole or not there, and the newest one that is still what it was when written.
+
+A checkpoint is `step-00000100.ckpt` (a dictionary of tensors and plain values, read with `weights_only`: nothing in it
+can run code) and `step-00000100.ckpt.sha256`, written after it. Without its digest a checkpoint does not count.
+"""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from langmill.errors import TrainingError
+from langmill.files import atomic_file, sha256_file, write_text
+
+KEPT = 2
+"""The newest, and the one before in case the newest is damaged."""
+_logger = logging.getLogger(__name__)
+
+
+def checkpoint_path(folder: Path, step: int) -> Path:
+    """The checkpoint after a number of optimizer steps."""
+    return folder / f"step-{step:08}.ckpt"
+
+
+def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> Path:
+    """Write a checkpoint, then drop all but the newest two.
+
+    Args:
+        folder: Where the run keeps its checkpoints.
+        step: Optimizer steps made.
+        state: Tensors and plain values, nested in dictionaries and lists.
+
+    Raises:
+        SpaceError: The disk is full; the older checkpoints are untouched.
+    """
+    path = checkpoint_path(folder, step)
+    with atomic_file(path) as file:
+        torch.save(state, file)
+    write_text(_digest_path(path), sha256_file(path) + "\n")
+    for old in _newest_first(folder)[KEPT:]:
+        _digest_path(old).unlink(missing_ok=True)
+        old.unlink(missing_ok=True)
+    return path
+
+
+def newest_valid(folder: Path) -> Path | None:
+    """The newest checkpoint whose bytes are those that were written; damaged ones are passed over with a warning."""
+    for path in _newest_first(folder):
+        digest = _digest_path(path)
+        if digest.is_file() and digest.read_text(encoding="utf-8").strip() == sha256_file(path):
+            return path
+        _logger.warning("%s is damaged or was not finished; the checkpoint before it is used.", path)
+    return None
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint's state onto the CPU.
+
+    Raises:
+        TrainingError: The file can't be read, although its digest was right.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
+        raise TrainingError(
+            f"{path} can't be read ({type(error).__name__}). Remove it, and the next run goes on from the one before."
+        ) from error
+    assert isinstance(state, dict)
+    return state
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what a killed process left half written."""
+    for path in folder.glob(".step-*.tmp"):
+        path.unlink(missing_ok=True)
+
+
+def remove_checkpoints(folder: Path) -> None:
+    """Remove all checkpoints of a run that has ended well."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _newest_first(folder: Path) -> list[Path]:
+    return sorted(folder.glob("step-*.ckpt"), reverse=True)
+
+
+def _digest_path(path: Path) -> Path:
+    return path.with_name(path.name + ".sha256")

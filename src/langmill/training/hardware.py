@@ -1,0 +1,129 @@
+"""What the machine has, and how the settings use it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.utils.deterministic
+
+from langmill.config.sections import Accelerator, Precision, Strategy, Training
+from langmill.errors import TrainingError
+
+memory: Any = torch.utils.deterministic  # its one setting has no type
+_BF16_FLAGS = ("amx_bf16", "avx512_bf16")
+# Dense bf16 products, operations per second, from the vendors' data sheets; the first name that fits counts.
+_PEAKS = {
+    "B200": 2.25e15,
+    "H200": 989e12,
+    "H100 PCIe": 756e12,
+    "H100": 989e12,
+    "A100": 312e12,
+    "L40S": 362e12,
+    "L4": 121e12,
+    "A10": 125e12,
+    "RTX 4090": 165e12,
+    "RTX 3090": 71e12,
+}
+
+
+@contextlib.contextmanager
+def prepared(training: Training) -> Iterator[None]:
+    """Make this process compute the same result every time, with the settings' number of threads; undone at the end.
+
+    The number of threads is part of the result, since it orders the sums. Denormal numbers are taken for zero: they
+    slow a recurrent network's backward pass down five times and change nothing that is measured. Memory that is about
+    to be overwritten is not filled first, which deterministic mode would do at every allocation.
+    """
+    threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
+    deterministic, fill = torch.are_deterministic_algorithms_enabled(), memory.fill_uninitialized_memory
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with a fixed workspace
+    os.environ["OMP_NUM_THREADS"] = str(training.threads)  # else Lightning chooses a number of its own
+    torch.set_num_threads(training.threads)
+    torch.set_flush_denormal(True)
+    torch.use_deterministic_algorithms(True)
+    memory.fill_uninitialized_memory = False
+    torch.set_float32_matmul_precision("high" if torch.cuda.is_available() else "highest")
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_flush_denormal(False)
+        torch.use_deterministic_algorithms(deterministic)
+        memory.fill_uninitialized_memory = fill
+        torch.set_float32_matmul_precision(precision)
+
+
+def choose_accelerator(training: Training) -> str:
+    """The kind of device, in Lightning's and torch's word: `cpu`, `cuda` or `mps`.
+
+    Raises:
+        TrainingError: The machine has no such device, or too few of them.
+    """
+    wanted = training.accelerator
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    if wanted is Accelerator.auto:
+        wanted = Accelerator.cuda if cuda else Accelerator.mps if mps else Accelerator.cpu
+    if (wanted is Accelerator.cuda and not cuda) or (wanted is Accelerator.mps and not mps):
+        raise TrainingError(
+            f"training.accelerator is {wanted.value}, but torch sees no such device here; "
+            "set it to auto or cpu, or install a torch that is built for it."
+        )
+    if wanted is Accelerator.cuda and training.devices > torch.cuda.device_count():
+        raise TrainingError(
+            f"training.devices is {training.devices}, but this machine has {torch.cuda.device_count()} cards; lower it."
+        )
+    if wanted is Accelerator.mps and training.devices * training.machines > 1:
+        raise TrainingError("training.devices and training.machines must be 1 on mps, which can't share a training.")
+    return wanted.value
+
+
+def uses_bf16(training: Training, accelerator: str) -> bool:
+    """Whether matrix products are made in bf16: as set, or with `auto` where the processor has instructions for it."""
+    if training.precision is not Precision.auto:
+        return training.precision is Precision.bf16
+    if accelerator == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return accelerator == "cpu" and any(flag in _cpu_flags() for flag in _BF16_FLAGS)
+
+
+def _cpu_flags() -> set[str]:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return set()
+    return next((set(line.split(":", 1)[1].split()) for line in lines if line.startswith("flags")), set())
+
+
+def is_sharding(training: Training) -> bool:
+    """Whether each process shall hold only a part of the weights."""
+    return training.strategy is Strategy.fsdp and training.devices * training.machines > 1
+
+
+def check_compiler(training: Training, accelerator: str) -> None:
+    """See that torch.compile can work before anything else is done.
+
+    Raises:
+        TrainingError: It is wanted on the CPU and there is no C++ compiler.
+    """
+    compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
+    if training.compile and accelerator == "cpu" and shutil.which(compiler) is None:
+        raise TrainingError(
+            f"training.compile is true, but there is no C++ compiler ({compiler}) on this machine; "
+            "install one (on Debian: apt install g++), or set training.compile to false."
+        )
+
+
+def peak_flops(training: Training, accelerator: str, *, bf16: bool) -> float | None:
+    """The most operations per second that all devices together can do in bf16; None where that is not known."""
+    if accelerator != "cuda" or not bf16:
+        return None
+    name = torch.cuda.get_device_name()
+    peak = next((peak for known, peak in _PEAKS.items() if known in name), None)
+    return None if peak is None else peak * training.devices * training.machines

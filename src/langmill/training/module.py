@@ -1,0 +1,162 @@
+"""The one LightningModule: any task's network, made to learn."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader
+
+from langmill.config.sections import Training
+from langmill.tasks.base import Task
+from langmill.tasks.batching import Batch, MicroBatches
+from langmill.training.data import count_tokens, span_loader
+from langmill.training.optimizer import ScheduledOptimizer, build_optimizer, clip_gradients
+from langmill.training.sharding import shard
+
+
+class Objective(nn.Module):
+    """A network with the task that judges it: one thing to compile, to copy to other processes or to shard."""
+
+    def __init__(self, network: nn.Module, task: Task) -> None:
+        super().__init__()
+        self.network = network
+        self.task = task
+
+    def forward(self, batch: Batch) -> tuple[Tensor, int]:
+        """The mean loss of a micro-batch, in nats per predicted item, and how many items that are."""
+        loss = self.task.loss(self.network, batch)
+        return loss.mean, loss.items
+
+
+class TrainingModule(pl.LightningModule):
+    """Makes optimizer steps. What else happens in a training (logging, validation, checkpoints) is up to callbacks.
+
+    Lightning's batch is a span of several optimizer steps (see `langmill.training.data`).
+
+    Attributes:
+        network: The network being trained.
+        step: Optimizer steps made since the start of training, resumed ones included.
+        losses: Each step's loss since somebody last took them, on the device.
+        norms: Likewise the gradients' global L2 norm before clipping.
+        tokens: Likewise the number of tokens, padding left out.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        task: Task,
+        training: Training,
+        batches: Callable[[int, int], MicroBatches],
+        *,
+        bf16: bool,
+        sharded: bool,
+    ) -> None:
+        """Wrap a network.
+
+        Args:
+            network: The plain network.
+            task: What it learns.
+            training: The settings.
+            batches: Gives a process's micro-batches, from its rank and the number of processes.
+            bf16: Make the matrix products in bf16.
+            sharded: Share the weights out over the processes.
+        """
+        super().__init__()
+        self.automatic_optimization = False
+        self.objective = Objective(network, task)
+        self.training_settings = training
+        self.after_step: Callable[[], None] | None = None
+        self.step = 0
+        self.losses: list[Tensor] = []
+        self.norms: list[Tensor] = []
+        self.tokens = 0
+        self._batches = batches
+        self._bf16 = bf16
+        self._sharded = sharded
+        self._optimizer: ScheduledOptimizer | None = None
+        self._weights: list[nn.Parameter] = []
+
+    @property
+    def network(self) -> nn.Module:
+        """The network being trained."""
+        return self.objective.network
+
+    @property
+    def optimizer(self) -> ScheduledOptimizer:
+        """The optimizer; there is one from `on_fit_start` on."""
+        assert self._optimizer is not None
+        return self._optimizer
+
+    def autocast(self) -> contextlib.AbstractContextManager[Any]:
+        """The number format of the matrix products."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self._bf16)
+
+    def configure_model(self) -> None:
+        """Shard and compile, once the other processes are there."""
+        if self._sharded:
+            assert self.device_mesh is not None
+            shard(self.objective, self.device_mesh["data_parallel"])
+        if self.training_settings.compile:
+            self.objective.compile()
+
+    def configure_optimizers(self) -> ScheduledOptimizer:  # type: ignore[override]  # Lightning's protocol, not torch's class
+        """The optimizer, whose learning rate follows its own course."""
+        self._optimizer = build_optimizer(self.network, self.training_settings.optimizer, self.training_settings.steps)
+        self._weights = [weight for weight in self.network.parameters() if weight.requires_grad]
+        return self._optimizer
+
+    def train_dataloader(self) -> DataLoader[list[Batch]]:
+        """What is left to train on."""
+        batches = self._batches(self.trainer.global_rank, self.trainer.world_size)
+        return span_loader(batches, self.training_settings, self.step)
+
+    def transfer_batch_to_device(self, batch: list[Batch], device: torch.device, dataloader_idx: int) -> list[Batch]:
+        """Count the tokens while they are still at hand, and move them."""
+        self.tokens += count_tokens(batch)
+        if device.type == "cpu":
+            return batch
+        return [{name: tensor.to(device, non_blocking=True) for name, tensor in item.items()} for item in batch]
+
+    def training_step(self, batch: list[Batch], batch_idx: int) -> None:
+        """Make the optimizer steps of a span."""
+        accumulation = self.training_settings.accumulation
+        for start in range(0, len(batch), accumulation):
+            self._make_step(batch[start : start + accumulation])
+
+    def _make_step(self, micro_batches: list[Batch]) -> None:
+        self.optimizer.zero_grad()
+        losses = []
+        for number, batch in enumerate(micro_batches, start=1):
+            with self._exchange(number == len(micro_batches)):
+                with self.autocast():
+                    loss, _ = self.objective(batch)
+                losses.append(loss.detach())
+                self._descend(loss / len(micro_batches) if len(micro_batches) > 1 else loss)
+        self.norms.append(clip_gradients(self._weights, self.training_settings.optimizer.gradient_clip))
+        self.losses.append(losses[0] if len(losses) == 1 else torch.stack(losses).mean())
+        self.optimizer.step()
+        self.step += 1
+        if self.after_step is not None:
+            self.after_step()
+
+    def _descend(self, loss: Tensor) -> None:
+        """What `manual_backward` does, without the hooks that nobody here listens to (a fifth of a millisecond)."""
+        strategy = self.trainer.strategy
+        strategy.pre_backward(loss)
+        loss.backward()  # type: ignore[no-untyped-call]
+        strategy.post_backward(loss)
+
+    def _exchange(self, last: bool) -> contextlib.AbstractContextManager[Any]:
+        """Let the processes exchange gradients with the last micro-batch of a step only."""
+        model = self.trainer.strategy.model
+        if isinstance(model, DistributedDataParallel) and not last:
+            return model.no_sync()
+        if self._sharded:
+            self.objective.set_requires_gradient_sync(last)  # type: ignore[operator]  # fully_shard adds it
+        return contextlib.nullcontext()

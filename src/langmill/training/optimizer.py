@@ -1,0 +1,172 @@
+"""How weights are moved: groups of parameters, the learning rate's course, and several optimizers as one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+
+from langmill.config.sections import Optimizer as OptimizerSettings
+from langmill.config.sections import OptimizerName
+from langmill.training.muon import Muon
+
+BACKBONE_PREFIX = "model."
+"""Parameters under this name belong to the backbone, all others to the task's own head."""
+
+
+def schedule(step: int, steps: int, warmup_steps: int, final_fraction: float) -> float:
+    """The share of the peak learning rate at a step: linear warm-up, then a half cosine (Loshchilov & Hutter, 2017).
+
+    Args:
+        step: The optimizer step about to be made, from 0.
+        steps: Optimizer steps in the whole training.
+        warmup_steps: Steps until the peak is reached; step `warmup_steps - 1` is the first at the peak.
+        final_fraction: The share at the last step.
+    """
+    if step < warmup_steps:
+        return (step + 1) / warmup_steps
+    progress = (step + 1 - warmup_steps) / (steps - warmup_steps)
+    return final_fraction + (1 - final_fraction) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+
+class ScheduledOptimizer:
+    """One or several torch optimizers that step together, each group's learning rate following one course.
+
+    Lightning takes it for an optimizer (its `Optimizable` protocol). The course is a function of the number of steps
+    made, which is part of the state: nothing else has to be put back for an exact continuation.
+
+    Args:
+        optimizers: Optimizers over disjoint parameters; a group's `lr` is its peak.
+        course: The share of the peak at a step, counted from 0.
+    """
+
+    def __init__(self, optimizers: list[torch.optim.Optimizer], course: Callable[[int], float]) -> None:
+        self.optimizers = optimizers
+        self.course = course
+        self.steps_made = 0
+        for group in self.param_groups:
+            group["peak_lr"] = group["lr"]
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        """The groups of all optimizers."""
+        return [group for optimizer in self.optimizers for group in optimizer.param_groups]
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """The defaults of the first optimizer."""
+        return self.optimizers[0].defaults
+
+    @property
+    def state(self) -> dict[Any, Any]:
+        """What is kept for each parameter, over all optimizers."""
+        return {key: value for optimizer in self.optimizers for key, value in optimizer.state.items()}
+
+    @property
+    def learning_rate(self) -> float:
+        """The first group's learning rate at the last step made."""
+        return float(self.optimizers[0].param_groups[0]["lr"])
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Move the weights once."""
+        result = closure() if closure is not None else None
+        share = self.course(self.steps_made)
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = group["peak_lr"] * share
+            optimizer.step()
+        self.steps_made += 1
+        return result
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradients."""
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that an exact continuation needs, in plain values and tensors."""
+        return {
+            "steps_made": self.steps_made,
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state_dict` gave."""
+        self.steps_made = int(state["steps_made"])
+        for optimizer, values in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(values)
+
+
+def build_optimizer(network: nn.Module, settings: OptimizerSettings, steps: int) -> ScheduledOptimizer:
+    """The optimizer of a task's network.
+
+    Matrices decay; the embedding, gains and biases do not. The embedding, the matrices and the task's head have
+    learning rates of their own: an embedding's row is moved only by the batches that hold its token, and wants larger
+    steps. With `muon` the backbone's matrices go to Muon (Jordan et al., 2024), everything else to AdamW (Loshchilov
+    and Hutter, 2019).
+
+    Args:
+        network: The network, its backbone under `model.`.
+        settings: The optimizer's settings.
+        steps: Optimizer steps in the whole training.
+    """
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    matrices: list[nn.Parameter] = []
+    for name, parameter, embeds in _parameters(network):
+        is_matrix = parameter.dim() == 2 and not embeds
+        if not name.startswith(BACKBONE_PREFIX):
+            rate = settings.head_learning_rate
+        elif is_matrix:
+            rate = settings.matrix_learning_rate
+            if settings.name is OptimizerName.muon:
+                matrices.append(parameter)
+                continue
+        else:
+            rate = settings.learning_rate
+        groups.setdefault((rate, settings.weight_decay if is_matrix else 0.0), []).append(parameter)
+    optimizers: list[torch.optim.Optimizer] = []
+    if groups:
+        optimizers.append(
+            torch.optim.AdamW(
+                [{"params": params, "lr": rate, "weight_decay": decay} for (rate, decay), params in groups.items()],
+                lr=settings.learning_rate,
+                betas=(settings.betas[0], settings.betas[1]),
+                fused=_can_fuse(network),
+            )
+        )
+    if matrices:
+        optimizers.append(
+            Muon(matrices, settings.matrix_learning_rate, settings.matrix_momentum, settings.weight_decay)
+        )
+
+    def course(step: int) -> float:
+        return schedule(step, steps, settings.warmup_steps, settings.final_fraction)
+
+    return ScheduledOptimizer(optimizers, course)
+
+
+def _parameters(network: nn.Module) -> Iterator[tuple[str, nn.Parameter, bool]]:
+    """Every trained parameter once: its name, itself, and whether it is an embedding's table."""
+    tables = {id(module.weight) for module in network.modules() if isinstance(module, nn.Embedding)}
+    for name, parameter in network.named_parameters():
+        if parameter.requires_grad:
+            yield name, parameter, id(parameter) in tables
+
+
+def _can_fuse(network: nn.Module) -> bool:
+    return all(parameter.device.type in ("cpu", "cuda", "mps") for parameter in network.parameters())
+
+
+def clip_gradients(parameters: list[nn.Parameter], largest: float) -> Tensor:
+    """Scale the gradients down to a global L2 norm of at most `largest` (0: leave them), and give the norm before."""
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    norm = nn.utils.get_total_norm(gradients)
+    if isinstance(norm, DTensor):  # sharded over the processes
+        norm = norm.full_tensor()
+    if largest > 0:
+        nn.utils.clip_grads_with_norm_(parameters, largest, norm)
+    return norm

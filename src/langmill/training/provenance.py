@@ -1,0 +1,73 @@
+"""The digest that ties data, code, settings, run and version together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import langmill
+from langmill.config.compose import plain
+from langmill.config.sections import Recipe
+from langmill.errors import TrainingError
+from langmill.files import digest_files, digest_of, read_manifest, sha256_file
+
+CODE = ("models", "stages/train.py", "tasks", "tokenization", "training")
+"""What of the package takes part in a training's result."""
+WITHOUT_INFLUENCE = ("checkpoint_every", "log_every", "samples")
+"""Training settings that change what is seen of a training and never its result. (The number of threads does change it:
+sums are made in another order.)"""
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a model comes from."""
+
+    digest: str
+    """SHA-256 over the parts: equal for two trainings with the same result."""
+    parts: dict[str, Any]
+    """`settings`, `data` (digest of each file of tokens), `tokenizer`, `base` (its digest or null), `code` (digest of
+    each folder) and `versions`."""
+    base: dict[str, str] | None
+    """The recipe and digest of the model that training starts from."""
+
+
+def trace(recipe: Recipe, shards: Path, tokenizer: Path, base: Path | None) -> Provenance:
+    """The provenance of a model about to be trained.
+
+    Args:
+        recipe: The settings.
+        shards: The folder of tokens.
+        tokenizer: The tokenizer's file.
+        base: The model folder that training starts from.
+
+    Raises:
+        IntegrityError: A folder is not a finished result.
+        TrainingError: The base model does not say where it comes from.
+    """
+    settings = plain(recipe)
+    training = {key: value for key, value in settings["training"].items() if key not in WITHOUT_INFLUENCE}
+    origin = None
+    if base is not None:
+        manifest = read_manifest(base, verify=False)
+        if "provenance" not in manifest:
+            raise TrainingError(f"{base} does not say where it comes from; make it again with `dvc repro`.")
+        origin = {"recipe": str(manifest["recipe"]), "provenance": str(manifest["provenance"])}
+    parts = {
+        "settings": {"task": settings["task"], "model": settings["model"], "training": training},
+        "data": read_manifest(shards, verify=False)["files"],
+        "tokenizer": sha256_file(tokenizer),
+        "base": origin["provenance"] if origin else None,
+        "code": code_digests(Path(langmill.__file__).parent),
+        "versions": {"langmill": langmill.__version__, "torch": version("torch")},
+    }
+    return Provenance(digest_of(parts), parts, origin)
+
+
+def code_digests(package: Path) -> dict[str, str]:
+    """The digest of each part of `CODE` below the package's folder."""
+    return {
+        name: sha256_file(package / name) if name.endswith(".py") else digest_of(digest_files(package / name))
+        for name in CODE
+    }

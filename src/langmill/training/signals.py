@@ -1,0 +1,45 @@
+"""Ctrl-C and SIGTERM: Lightning's own ways with them replaced by leaving at once.
+
+Lightning answers SIGTERM with a collective call from within the signal handler, which can hang several processes, and
+Ctrl-C with `sys.exit`. There is nothing to save in either case: the last checkpoint is there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+
+import pytorch_lightning as pl
+
+
+class OwnSignals(pl.Callback):
+    """Puts the process's own handler of SIGTERM back after Lightning has set one over it."""
+
+    def __init__(self) -> None:
+        self._handler = signal.getsignal(signal.SIGTERM)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Put it back; Lightning registers its own just before."""
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self._handler)
+
+
+@contextlib.contextmanager
+def interruptible(trainer: pl.Trainer) -> Iterator[None]:
+    """Let a Ctrl-C during `trainer.fit` come out as what it is.
+
+    Raises:
+        KeyboardInterrupt: The training was interrupted.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as error:
+        if trainer.interrupted:
+            raise KeyboardInterrupt from error
+        raise
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, handler)  # Lightning leaves it ignored

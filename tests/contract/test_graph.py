@@ -1,0 +1,143 @@
+"""dvc.yaml against conf/: both say the same, and what they say can run."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from langmill.config.compose import available, compose_operation, compose_serving, load_section
+from langmill.config.sections import Corpus, Recipe, Tokenizer
+from langmill.errors import ConfigError
+from langmill.graph import EVALUATION, MODELS, read_graph
+from langmill.stages import compose
+
+pytestmark = pytest.mark.contract
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def workspace(tmp_path, monkeypatch) -> Path:
+    """The shipped settings and graph, to change at will."""
+    shutil.copytree(ROOT / "conf", tmp_path / "conf")
+    shutil.copy(ROOT / "dvc.yaml", tmp_path / "dvc.yaml")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_shipped_graph_is_the_line_of_the_design():
+    graph = read_graph(ROOT).for_recipes(["sentiment"])
+    upstream = {address: set(stage.upstream) for address, stage in graph.stages.items()}
+    assert upstream == {
+        "compose": set(),
+        "fetch@reviews": {"compose"},
+        "clean@reviews": {"compose", "fetch@reviews"},
+        "tokenizer@reviews": {"compose", "clean@reviews"},
+        "encode@reviews-lm": {"compose", "clean@reviews", "tokenizer@reviews"},
+        "encode@sentiment": {"compose", "clean@reviews", "tokenizer@reviews"},
+        "train@reviews-lm": {"compose", "encode@reviews-lm", "tokenizer@reviews"},
+        "finetune@sentiment": {"compose", "encode@sentiment", "tokenizer@reviews", "train@reviews-lm"},
+        "evaluate@sentiment": {"compose", "clean@reviews", "encode@sentiment", "finetune@sentiment"},
+    }
+    for address, stage in graph.stages.items():
+        assert address == "compose" or "compose" in stage.by_params_only, f"{address} reads settings as whole files"
+
+
+def test_every_stage_says_what_it_does_and_has_its_module():
+    content = yaml.safe_load((ROOT / "dvc.yaml").read_text())
+    for name, stage in content["stages"].items():
+        body = stage.get("do", stage)
+        assert body["desc"], name
+        commands = body["cmd"] if isinstance(body["cmd"], list) else [body["cmd"]]
+        module = commands[0].split()[2]
+        assert commands[0].startswith("python -m ") and importlib.util.find_spec(module), f"{name}: {commands[0]}"
+
+
+def test_every_name_in_the_settings_is_in_the_graph():
+    graph = read_graph(ROOT)
+    recipes = graph.names(EVALUATION)
+    assert recipes == graph.names(MODELS) or sorted(recipes) == sorted(graph.names(MODELS))
+    assert set(compose_operation(conf=ROOT / "conf").recipes) <= set(recipes)
+    assert set(compose_serving(conf=ROOT / "conf").recipes) <= set(recipes)
+    text = (ROOT / "dvc.yaml").read_text()
+    for recipe in available("recipe", ROOT / "conf"):  # an optional one has its line as a comment
+        assert recipe in recipes or f"# {recipe}: {{" in text or f"#{recipe}: {{" in text, recipe
+
+
+def test_compose_writes_each_name_once_and_the_same_bytes_every_time(workspace):
+    compose.main()
+    lines = compose.read_lines()
+    first = {path.relative_to(compose.OUT).as_posix(): path.read_bytes() for path in compose.OUT.rglob("*.yaml")}
+    assert set(first) == {
+        *(f"corpus/{name}.yaml" for name in lines.corpora),
+        *(f"tokenizer/{name}.yaml" for name in lines.tokenizers),
+        *(f"recipe/{name}.yaml" for name in lines.recipes),
+    }
+    for group, section in (("corpus", Corpus), ("tokenizer", Tokenizer), ("recipe", Recipe)):
+        for path in (compose.OUT / group).glob("*.yaml"):
+            assert load_section(section, path).name == path.stem
+    path = workspace / "conf" / "training" / "from-scratch.yaml"
+    path.write_text("# Only a comment.\n" + path.read_text())
+    compose.main()
+    assert {
+        path.relative_to(compose.OUT).as_posix(): path.read_bytes() for path in compose.OUT.rglob("*.yaml")
+    } == first
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "sentence"),
+    [
+        ("dvc.yaml", "reviews: {source: src/langmill/data/sources.py}", "reviews: {source: data/mine}",
+         r"dvc\.yaml: corpora\.reviews\.source is 'data/mine', but conf/corpus/reviews\.yaml makes it 'src/langmill/"),
+        ("dvc.yaml", "reviews: {corpus: reviews}", "reviews: {corpus: others}",
+         r"tokenizers\.reviews\.corpus is 'others', but conf/tokenizer/reviews\.yaml makes it 'reviews'"),
+        ("dvc.yaml", "base: reviews-lm}", "base: another}",
+         r"fine_tuned\.sentiment\.base is 'another', but conf/recipe/sentiment\.yaml makes it 'reviews-lm' \(training"),
+        ("dvc.yaml", "reviews-lm: {corpus: reviews, tokenizer: reviews}", "reviews-lm: {corpus: reviews}",
+         r"from_scratch\.reviews-lm is .*; allowed is a line with corpus, tokenizer"),
+        ("dvc.yaml", "    fine_tuned: &fine_tuned\n",
+         "      sentiment: {corpus: reviews, tokenizer: reviews}\n    fine_tuned: &fine_tuned\n",
+         r"lists the recipe sentiment under from_scratch and under fine_tuned; keep one"),
+        ("dvc.yaml", "    tokenizers:\n", "      ghost: {source: ghost.csv}\n    tokenizers:\n",
+         r"no corpus named 'ghost' \(conf/corpus/ghost\.yaml does not exist\); there are: reviews"),
+        ("conf/recipe/sentiment.yaml", "base: reviews-lm", "base: null",
+         r"lists the recipe sentiment under fine_tuned, but in conf/recipe/sentiment\.yaml training\.base is null"),
+        ("conf/recipe/reviews-lm.yaml", "evaluation:\n", "training:\n  base: sentiment\nevaluation:\n",
+         r"lists the recipe reviews-lm under from_scratch, but .* training\.base is 'sentiment'"),
+        ("conf/gate/classification.yaml", "metric: accuracy", "metric: bits_per_byte",
+         r"conf/recipe/sentiment\.yaml: gate\.metric is 'bits_per_byte'; allowed for the task classification is .*acc"),
+        ("conf/task/classification.yaml", "options:\n", "options:\n  typo: 1\n",
+         r"conf/recipe/sentiment\.yaml: task\.options: typo is not a setting"),
+        ("conf/task/classification.yaml", "name: classification", "name: translation",
+         r"conf/recipe/sentiment\.yaml: task\.name is 'translation'; allowed is one of classification, language_mod"),
+        ("conf/model/decoder-small.yaml", "  num_layers:", "  layers: 1\n  num_layers:",
+         r"model\.options: layers is not a setting; did you mean num_layers"),
+        ("conf/model/decoder-small.yaml", "architecture: decoder", "architecture: encoder",
+         r"model\.architecture is 'encoder'; allowed is one of decoder"),
+        ("conf/recipe/reviews-lm.yaml", "# @package _global_\n", "# Mine.\n# @package _global_\n",
+         r"conf/recipe/reviews-lm\.yaml: the first line must be '# @package _global_'"),
+        ("conf/corpus/reviews.yaml", "metadata: [source]", "metadata: []",
+         r"evaluation\.slices names source; allowed are the metadata fields of the corpus reviews: none"),
+        ("conf/corpus/reviews.yaml", "label: label", "label: null",
+         r"conf/corpus/reviews\.yaml: fields\.label is null, but the task classification .* needs it"),
+        ("conf/recipe/sentiment.yaml", "training:\n", "corpus:\n  cleaning:\n    min_characters: 5\ntraining:\n",
+         r"conf/recipe/sentiment\.yaml: corpus\.cleaning differs from conf/corpus/reviews\.yaml"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_is_refused_with_file_and_field(workspace, file, old, new, sentence):
+    path = workspace / file
+    text = path.read_text()
+    assert text.count(old) >= 1, "the shipped file changed; change this test with it"
+    path.write_text(text.replace(old, new, 1))
+    with pytest.raises(ConfigError, match=sentence):
+        compose.main()
+    assert not compose.OUT.exists()
+
+
+def test_no_graph_file_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=r"dvc\.yaml does not exist here"):
+        compose.main()

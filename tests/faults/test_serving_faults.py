@@ -1,0 +1,143 @@
+"""What goes wrong around a server: the port, the registry, the cache, the keys, a dead engine."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.pipeline.served import Process, Workspace, wait_for
+
+pytestmark = pytest.mark.faults
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    made = Workspace(tmp_path_factory.mktemp("serving-faults"))
+    for seed in (1, 2):
+        made.register("tiny-lm", "language_modelling", seed)
+    made.register("tiny-judge", "classification", 1)
+    made.promote("tiny-lm", 1)
+    made.promote("tiny-judge", 1)
+    return made
+
+
+@pytest.fixture(scope="module")
+def server(workspace: Workspace) -> Iterator[Process]:
+    with workspace.serving() as process:
+        yield process.until_ready()
+
+
+@contextmanager
+def registry_away(workspace: Workspace) -> Iterator[Path]:
+    """The database is moved away, and put back afterwards."""
+    database = workspace.root / ".langmill" / "mlflow.db"
+    aside = database.with_name("aside.db")
+    database.rename(aside)
+    try:
+        yield database
+    finally:
+        aside.replace(database)
+
+
+def test_a_port_in_use_is_said_at_once(workspace: Workspace) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        began = time.monotonic()
+        with workspace.serving(port=port) as process:
+            assert process.exit_code() == 1
+        assert f"Port {port} on 127.0.0.1 is in use by process {os.getpid()}" in process.output
+        assert "serving.port" in process.output
+        assert "Traceback" not in process.output
+        assert time.monotonic() - began < 30
+
+
+def test_a_signal_while_loading_ends_it_calmly(workspace: Workspace) -> None:
+    with workspace.serving() as process:  # it has printed its address, and imports what is heavy
+        process.signal(signal.SIGINT)
+        assert process.exit_code() == 0
+    assert "Traceback" not in process.output
+    assert "Stopped" in process.output
+
+
+def test_the_registry_may_go_while_serving_and_come_back(server: Process, workspace: Workspace) -> None:
+    failures = 'langmill_registry_failures_total{model="tiny-lm"}'
+    before = server.metric(failures)
+    with registry_away(workspace) as database:
+        wait_for(lambda: server.metric(failures) >= before + 2)
+        assert server.complete().json()["version"] == 1
+        assert server.classify("x").status_code == 200
+        status, ready = server.ready()
+        assert status == 200, "a server that answers is ready"
+        assert "mlflow.db does not exist" in ready["models"]["tiny-lm"]["registry"]
+        assert not database.exists(), "looking must not make a database"
+    workspace.promote("tiny-lm", 2)
+    wait_for(lambda: server.complete().json()["version"] == 2)
+    workspace.promote("tiny-lm", 1)
+    wait_for(lambda: server.complete().json()["version"] == 1)
+    assert "registry" not in server.ready()[1]["models"]["tiny-lm"]
+
+
+def test_a_version_whose_files_are_gone_changes_nothing(server: Process, workspace: Workspace) -> None:
+    gone = workspace.register("tiny-judge", "classification", 7)
+    shutil.rmtree(workspace.registered_file("tiny-judge", gone.version, "config.json").parent)
+    workspace.promote("tiny-judge", gone.version)
+    wait_for(lambda: "can't be fetched" in str(server.ready()[1]["models"]["tiny-judge"].get("registry")))
+    assert server.classify("x").json()["version"] == 1
+    workspace.promote("tiny-judge", 1)
+    wait_for(lambda: "registry" not in server.ready()[1]["models"]["tiny-judge"])
+
+
+def test_a_second_server_with_keys_shares_the_workspace(server: Process, workspace: Workspace) -> None:
+    keys = workspace.root / "keys"
+    keys.write_text("open-sesame\n", encoding="utf-8")
+    with workspace.serving(api_keys_file=str(keys)) as second:
+        second.until_ready()
+        assert second.complete().status_code == 401
+        assert "Authorization: Bearer KEY" in second.output
+        assert "open-sesame" not in second.output
+        second.client.headers["authorization"] = "Bearer open-sesame"
+        for process in (server, second):
+            assert process.complete().json()["version"] == 1
+
+
+def test_starts_from_the_cache_without_a_registry_unless_it_is_damaged(server: Process, workspace: Workspace) -> None:
+    weights = workspace.root / ".langmill" / "serving" / "tiny-lm" / "1" / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-1])
+    try:
+        with registry_away(workspace), workspace.serving() as process:
+            wait_for(lambda: "Ctrl-C" in process.output)
+            status, ready = process.ready()
+            assert status == 503
+            assert any(reason.startswith("tiny-lm has no version in service") for reason in ready["reasons"])
+            refused = process.complete()
+            assert (refused.status_code, refused.json()["error"]["code"]) == (503, "model_not_ready")
+            # The other one is whole.
+            assert process.classify("x").json()["version"] == 1
+            assert ready["models"]["tiny-judge"]["source"] == "cache"
+            assert "in service (from the local cache, since the registry does not answer)." in process.output
+            weights.write_bytes(whole)
+            wait_for(lambda: process.ready()[0] == 200)
+            assert process.complete().json()["version"] == 1
+    finally:
+        weights.write_bytes(whole)
+
+
+def test_a_recipe_without_a_champion_is_waited_for(workspace: Workspace) -> None:
+    with workspace.serving(recipes=["tiny-judge", "to-come"]) as process:
+        wait_for(lambda: "Ctrl-C" in process.output)
+        assert "to-come: nothing to serve yet" in process.output
+        assert process.ready()[0] == 503
+        assert process.classify("x").status_code == 200
+        workspace.register("to-come", "language_modelling", 5)
+        workspace.promote("to-come", 1)
+        wait_for(lambda: process.ready()[0] == 200)
+        assert process.complete(model="to-come").json()["version"] == 1

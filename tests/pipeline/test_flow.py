@@ -1,0 +1,171 @@
+"""The whole line, small: from a table of texts to models in service; then what changes when something changes."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import subprocess
+import sys
+import time
+
+import pytest
+import yaml
+
+from tests.pipeline.workspace import CLASSIFIER, LM, edit, langmill
+
+pytestmark = [pytest.mark.pipeline, pytest.mark.slow, pytest.mark.timeout(1500)]
+
+
+def outs(workspace) -> dict[str, list]:
+    """What dvc.lock says of each stage's outputs."""
+    lock = yaml.safe_load((workspace / "dvc.lock").read_text())
+    return {address: stage["outs"] for address, stage in lock["stages"].items()}
+
+
+def prefect(workspace, question: str) -> list[tuple]:
+    """Rows of the flow's database."""
+    with sqlite3.connect(f"file:{workspace}/.langmill/prefect/prefect.db?mode=ro", uri=True) as database:
+        return database.execute(question).fetchall()
+
+
+def test_a_run_ends_with_the_table_and_where_to_look(made_workspace):
+    out = (made_workspace / "first-run.txt").read_text()
+    lines = out.splitlines()
+    assert lines[0] == "Looking at what there is to do ..."
+    assert "✓ Train tiny-lm: done in" in out
+    head = next(index for index, line in enumerate(lines) if line.startswith("recipe"))
+    lm, classifier = lines[head + 1], lines[head + 2]
+    assert lm.startswith(f"{LM} ")
+    assert "bits_per_byte" in lm
+    assert "champion" in lm
+    assert classifier.startswith(CLASSIFIER)
+    assert "accuracy" in classifier
+    assert "champion" in classifier
+    assert [line.split("  ")[0] for line in lines[-4:-1]][:2] == ["make ui", "make serve"]
+    assert "trace tiny-lm" in lines[-2]
+    log = lines[-1].removeprefix("The full log of the last run: ")
+    text = (made_workspace / log).read_text()
+    assert "===== train@tiny-lm =====" in text
+    for noise in ("Traceback", "Warning", "WARNING"):
+        assert noise not in out
+
+
+def test_the_models_are_better_than_doing_nothing(made_workspace):
+    metrics = json.loads((made_workspace / f"build/evaluation/{CLASSIFIER}/metrics.json").read_text())
+    assert metrics["accuracy"]["low"] > metrics["baselines"]["majority"]["accuracy"]["high"]
+    assert metrics["accuracy"]["value"] > 0.9
+
+
+def test_prefect_has_one_task_a_step_and_what_there_is_to_read(made_workspace):
+    runs = prefect(made_workspace, "SELECT name, state_type FROM flow_run")
+    assert runs == [(f"make {LM}, {CLASSIFIER}", "COMPLETED")]
+    tasks = dict(prefect(made_workspace, "SELECT name, state_type FROM task_run"))
+    assert set(tasks) == {
+        "compose", "fetch@tiny", "clean@tiny", "tokenizer@tiny", f"encode@{LM}", f"encode@{CLASSIFIER}", f"train@{LM}",
+        f"finetune@{CLASSIFIER}", f"evaluate@{LM}", f"evaluate@{CLASSIFIER}",
+        *(f"{verb} {name}" for verb in ("register", "validate", "gate", "promote") for name in (LM, CLASSIFIER)),
+    }  # fmt: skip
+    assert set(tasks.values()) == {"COMPLETED"}
+    artifacts = dict(prefect(made_workspace, "SELECT key, type FROM artifact WHERE key IS NOT NULL"))
+    assert artifacts == {
+        "data-tiny": "markdown",
+        "figures": "table",
+        **{f"model-{name}": "markdown" for name in (LM, CLASSIFIER)},
+        **{f"verdict-{name}": "markdown" for name in (LM, CLASSIFIER)},
+        **{f"mlflow-{name}": "markdown" for name in (LM, CLASSIFIER)},
+    }
+
+
+def test_a_second_run_has_nothing_to_do_and_says_so_quickly(remade_workspace):
+    before = outs(remade_workspace)
+    began = time.monotonic()
+    done = langmill(remade_workspace, "run")
+    assert done.returncode == 0, done.stderr
+    assert time.monotonic() - began < 20
+    assert f"Nothing to do: {LM} and {CLASSIFIER} are up to date, registered and judged." in done.stdout
+    first = (remade_workspace / "first-run.txt").read_text()
+    for name in (LM, CLASSIFIER):  # the same lines of the table
+        row = next(line for line in first.splitlines() if line.startswith(f"{name} "))
+        assert row in done.stdout
+    assert outs(remade_workspace) == before
+    assert len(prefect(remade_workspace, "SELECT id FROM flow_run")) == 1
+
+
+def test_status_why_and_trace_tell_how_it_stands(remade_workspace):
+    began = time.monotonic()
+    status = langmill(remade_workspace, "status")
+    assert time.monotonic() - began < 15  # 3 s where nothing else runs; benchmarks/ measures it
+    assert status.stdout.splitlines()[0].split() == ["model", "champion", "challenger", "previous"]
+    assert f"{LM}" in status.stdout
+    assert langmill(remade_workspace, "why", f"train@{LM}").stdout == f"train@{LM} is up to date.\n"
+    edit(remade_workspace / "conf" / "recipe" / f"{CLASSIFIER}.yaml", steps=90)
+    why = langmill(remade_workspace, "why", CLASSIFIER).stdout
+    assert "  training.steps: 80 → 90\n" in why
+    assert f"evaluate@{CLASSIFIER} (Judge {CLASSIFIER} on the test split)\n  it follows finetune@{CLASSIFIER}" in why
+    assert f"train@{LM} " not in why
+    trace = langmill(remade_workspace, "trace", CLASSIFIER)
+    assert trace.returncode == 0, trace.stderr
+    assert f"{CLASSIFIER} version 1, champion" in trace.stdout
+    assert f"fine-tuned from {LM} version 1" in trace.stdout
+
+
+def test_models_answer_on_the_command_line(made_workspace):
+    done = langmill(made_workspace, "classify", CLASSIFIER, "The film was wonderful and the whole thing felt superb.")
+    assert done.returncode == 0, done.stderr
+    label, probability, text = done.stdout.rstrip("\n").split("\t")
+    assert label == "positive"
+    assert float(probability) > 0.5
+    assert text.startswith("The film was wonderful")
+    done = langmill(
+        made_workspace, "generate", LM, "--prompt", "The film", "--max-new-tokens", "5", "--temperature", "0"
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("The film")
+    assert f"[{LM} version 1]" in done.stderr
+    done = langmill(made_workspace, "generate", CLASSIFIER, "--prompt", "x")
+    assert done.returncode == 1
+    assert "does not generate text" in done.stderr
+
+
+def test_an_edit_runs_exactly_the_steps_that_read_it(remade_workspace):
+    before = outs(remade_workspace)
+    recipe = remade_workspace / "conf" / "recipe" / f"{CLASSIFIER}.yaml"
+    recipe.write_text(recipe.read_text() + "# A comment.\n")
+    done = subprocess.run([sys.executable, "-m", "dvc", "repro", f"evaluate@{CLASSIFIER}"], cwd=remade_workspace,
+                          capture_output=True, text=True, check=False)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert [line for line in done.stdout.splitlines() if line.startswith("Running stage")] == [
+        "Running stage 'compose':"
+    ]
+    assert outs(remade_workspace) == before
+
+    edit(recipe, steps=85)
+    done = langmill(remade_workspace, "run", CLASSIFIER, timeout=900)
+    assert done.returncode == 0, done.stdout + done.stderr
+    ran = [line for line in done.stdout.splitlines() if line.startswith("✓")]
+    assert [line.split(":")[0][2:] for line in ran[:3]] == [
+        "Resolve and check the settings", f"Fine-tune {LM} into {CLASSIFIER}", f"Judge {CLASSIFIER} on the test split",
+    ]  # fmt: skip
+    after = outs(remade_workspace)
+    changed = {address for address in after if after[address] != before[address]}
+    assert changed == {"compose", f"finetune@{CLASSIFIER}", f"evaluate@{CLASSIFIER}"}
+    # The gate: equally good is not better, so the champion stays; the run is a success all the same.
+    assert "refused" in done.stdout
+    assert prefect(remade_workspace, "SELECT state_type FROM flow_run") == [("COMPLETED",)] * 2
+    assert langmill(remade_workspace, "run", CLASSIFIER).stdout.startswith(
+        "Looking at what there is to do ...\nNothing"
+    )
+
+
+def test_making_everything_again_gives_the_same_bytes(remade_workspace):
+    """Every stage is forced to run; the second dvc.lock is the first one, model weights included."""
+    before = outs(remade_workspace)
+    done = subprocess.run(
+        [sys.executable, "-m", "dvc", "repro", "--force", f"evaluate@{LM}", f"evaluate@{CLASSIFIER}"],
+        cwd=remade_workspace, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    ran = {line.split("'")[1] for line in done.stdout.splitlines() if line.startswith("Running stage")}
+    assert ran == set(before)
+    assert len(ran) == 10
+    assert outs(remade_workspace) == before

@@ -1,0 +1,115 @@
+"""A whole workspace on which the real line runs in about a minute: the shipped files, a small corpus, small recipes."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import os
+import random
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parents[2]
+LM, CLASSIFIER = "tiny-lm", "tiny-sentiment"
+
+_ADJECTIVES = {
+    "positive": ["wonderful", "charming", "brilliant", "delightful", "superb", "moving"],
+    "negative": ["dreadful", "boring", "clumsy", "awful", "tedious", "stupid"],
+}
+_SUBJECTS = ["film", "story", "plot", "cast", "music", "ending", "script", "dialogue"]
+_CLOSINGS = [
+    "I saw it on a rainy evening.",
+    "My sister came along.",
+    "It ran for two hours.",
+    "The hall was half full.",
+]
+
+
+def sentences(count: int, seed: int = 1) -> list[tuple[str, str]]:
+    """Different labelled texts from which a small model can learn both the language and the label."""
+    rows = []
+    for label, words in _ADJECTIVES.items():
+        for subject, first, second, closing in itertools.product(_SUBJECTS, words, words, _CLOSINGS):
+            if first != second:
+                rows.append((f"The {subject} was {first} and the whole thing felt {second}. {closing}", label))
+    random.Random(seed).shuffle(rows)
+    return rows[:count]
+
+
+def write_csv(path: Path, rows: list[tuple[str, str]]) -> None:
+    """Write labelled texts as a table."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerows([("text", "label"), *rows])
+
+
+def langmill(
+    workspace: Path, *arguments: str, timeout: float = 300, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run one command line in a workspace."""
+    return subprocess.run(
+        command(*arguments), cwd=workspace, env={**os.environ, **environment}, capture_output=True, text=True,
+        timeout=timeout, check=False,
+    )  # fmt: skip
+
+
+def command(*arguments: str) -> list[str]:
+    """The command line of `langmill`, with this interpreter."""
+    return [sys.executable, "-m", "langmill.cli", *arguments]
+
+
+def edit(path: Path, /, **values: object) -> None:
+    """Set values of a YAML file by their (unique) key, line by line, and keep the rest as it is."""
+    text = path.read_text(encoding="utf-8")
+    for key, value in values.items():
+        text, count = re.subn(rf"^(\s*){key}:.*$", rf"\g<1>{key}: {value}", text, flags=re.MULTILINE)
+        assert count == 1, f"{path} holds {key} {count} times"
+    path.write_text(text, encoding="utf-8")
+
+
+def create(folder: Path, rows: list[tuple[str, str]] | None = None) -> Path:
+    """Make the workspace; the recipes and their lines in dvc.yaml come from `langmill new`, as a user's would."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("dvc.yaml", ".dvcignore", ".gitignore"):
+        shutil.copy(REPOSITORY / name, folder / name)
+    for name in ("conf", "src", "flows"):
+        shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    (folder / ".dvc").mkdir()
+    shutil.copy(REPOSITORY / ".dvc" / "config", folder / ".dvc" / "config")
+    subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
+    write_csv(folder / "data" / "tiny.csv", sentences(1200) if rows is None else rows)
+    for arguments in (
+        ["new", "corpus", "tiny", "--from", "data/tiny.csv"],
+        ["new", "recipe", LM, "--corpus", "tiny"],
+        ["new", "recipe", CLASSIFIER, "--corpus", "tiny", "--task", "classification", "--base", LM],
+    ):
+        done = langmill(folder, *arguments)
+        assert done.returncode == 0, done.stderr
+    shrink(folder)
+    return folder
+
+
+def shrink(folder: Path) -> None:
+    """Make the recipes small, and the shipped ones leave the way."""
+    conf = folder / "conf"
+    edit(conf / "tokenizer" / "tiny.yaml", vocab_size=400)
+    edit(conf / "corpus" / "tiny.yaml", validation=0.1, test=0.2)
+    edit(conf / "model" / "decoder-small.yaml", dim=32, num_layers=1, hidden_dim=64, num_heads=2, num_kv_heads=2)
+    small = {
+        "batch_size": 16,
+        "micro_batch_size": 16,
+        "block_length": 64,
+        "validate_every": 20,
+        "validation_batches": 2,
+    }
+    edit(conf / "training" / "from-scratch.yaml", **small, warmup_steps=5, checkpoint_every=20)
+    edit(conf / "training" / "fine-tuning.yaml", batch_size=32, micro_batch_size=32, warmup_steps=5)
+    edit(conf / "evaluation" / "default.yaml", bootstrap_samples=200)
+    edit(conf / "recipe" / f"{LM}.yaml", steps=60)
+    edit(conf / "recipe" / f"{CLASSIFIER}.yaml", steps=80)
+    edit(conf / "operation" / "default.yaml", recipes=f"[{LM}, {CLASSIFIER}]", retries=0)
+    edit(conf / "serving" / "default.yaml", recipes=f"[{LM}, {CLASSIFIER}]")

@@ -1,0 +1,184 @@
+"""The command line itself: help, errors, exit codes, speed."""
+
+import os
+import re
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from langmill import cli
+from langmill.cli.command import Command
+from langmill.errors import LangmillError
+
+pytestmark = pytest.mark.unit
+ROOT = Path(__file__).parents[3]
+
+
+def leaves(group: click.Group, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], click.Command]:
+    """Every command by its path."""
+    found = {}
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            found |= leaves(command, (*path, name))
+        else:
+            found[*path, name] = command
+    return found
+
+
+def test_the_commands_are_those_of_the_readme():
+    assert {" ".join(path) for path in leaves(cli.commands)} == {
+        "run", "status", "why", "config", "train", "evaluate", "generate", "classify", "promote", "rollback", "trace",
+        "serve", "deploy", "ui", "new corpus", "new recipe",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("path", leaves(cli.commands), ids=" ".join)
+def test_every_command_explains_itself_with_an_example_that_parses(path, capsys):
+    command = leaves(cli.commands)[path]
+    assert isinstance(command, Command)
+    assert cli.call([*path, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert f"Usage: langmill {' '.join(path)}" in text
+    assert len(command.get_short_help_str(200)) <= 60
+    for option in command.params:
+        assert not isinstance(option, click.Option) or option.help, f"{option.name} has no help"
+    examples = re.findall(r"^  (?:.*\| )?langmill (.+)$", text.split("Example:")[1], re.MULTILINE)
+    assert examples
+    for example in examples:
+        words = __import__("shlex").split(example)
+        assert tuple(words[: len(path)]) == path
+        command.make_context(" ".join(path), words[len(path) :])  # raises if the example does not fit the command
+
+
+def test_help_is_quick():
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run([sys.executable, "-m", "langmill.cli", "--help"], capture_output=True, text=True, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert "Commands:" in done.stdout
+    spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    assert spent < 0.5, f"--help takes {spent:.2f} s of processor time"
+
+
+def test_help_imports_nothing_heavy():
+    code = "import sys, langmill.cli; print(sorted({name.split('.')[0] for name in sys.modules}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    for heavy in ("torch", "mlflow", "prefect", "dvc", "hydra", "omegaconf", "numpy", "pyarrow", "rich", "yaml"):
+        assert f"'{heavy}'" not in done.stdout, heavy
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        (["swim"], 2, "No such command 'swim'. `langmill --help` shows how it is used."),
+        (["why"], 2, "Missing argument 'STAGE'. `langmill why --help` shows how it is used."),
+        (
+            ["promote", "m", "one"],
+            2,
+            "Invalid value for 'VERSION': 'one' is not a valid integer. `langmill promote --help`",
+        ),
+        (["status"], 1, "is not a Langmill workspace (no dvc.yaml or no conf/ in it); go to the folder of your clone."),
+        (["run"], 1, "is not a Langmill workspace"),
+        (["train", "x"], 1, "is not a Langmill workspace"),
+        (["new", "corpus", "x"], 1, "is not a Langmill workspace"),
+        (["generate"], 1, "Name either a recipe or, with --model, a model folder."),
+        (["classify", "sentiment"], 1, "There is no text to classify"),
+        (["generate", "--model", "nowhere"], 1, "There is no model in nowhere"),
+    ],
+)
+def test_an_error_is_one_sentence_on_stderr_and_an_exit_code(arguments, code, sentence, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli.call(arguments) == code
+    said = capsys.readouterr().err
+    assert sentence in said
+    assert said.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_bug_keeps_its_trace_and_debug_shows_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "dvc.yaml").write_text("")
+
+    def broken(*arguments: object, **options: object) -> None:
+        raise ZeroDivisionError("no")
+
+    monkeypatch.setattr(cli.commands, "main", broken)
+    assert cli.call([]) == 70
+    assert capsys.readouterr().err == (
+        "A bug in Langmill: ZeroDivisionError: no. The trace is in .langmill/logs/bug.log; please report it.\n"
+    )
+    assert "ZeroDivisionError: no" in (tmp_path / ".langmill/logs/bug.log").read_text()
+    monkeypatch.setenv("LANGMILL_DEBUG", "1")
+    assert cli.call([]) == 70
+    assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "sentence"),
+    [
+        (KeyboardInterrupt(), 130, "Stopped; nothing is lost"),
+        (LangmillError("It is wrong."), 1, "It is wrong."),
+        (click.Abort(), 130, "Stopped"),
+    ],
+)
+def test_exit_codes(error, code, sentence, monkeypatch, capsys):
+    def fail(*arguments: object, **options: object) -> None:
+        raise error
+
+    monkeypatch.setattr(cli.commands, "main", fail)
+    assert cli.call([]) == code
+    assert sentence in capsys.readouterr().err
+
+
+def test_a_reader_that_leaves_early_is_no_error():
+    code = "import sys; sys.path.insert(0, '.'); from langmill.cli import call; sys.exit(call(['--help']))"
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT)
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    assert process.wait() in (0, 1)
+
+
+def test_config_prints_and_explains_the_resolved_settings(monkeypatch, capsys):
+    import yaml
+
+    monkeypatch.chdir(ROOT)
+    assert cli.call(["config", "reviews-lm", "training.steps=7", "training.optimizer.warmup_steps=2"]) == 0
+    plain = capsys.readouterr().out
+    assert yaml.safe_load(plain)["training"]["steps"] == 7
+    assert cli.call(["config", "reviews-lm", "training.steps=7", "training.optimizer.warmup_steps=2", "--explain"]) == 0
+    explained = capsys.readouterr().out
+    assert yaml.safe_load(explained) == yaml.safe_load(plain)
+    assert re.search(r"^  # Optimizer steps.*\n  steps: 7$", explained, re.MULTILINE)
+    assert re.search(r"^    # .+\n    learning_rate: ", explained, re.MULTILINE)
+    assert cli.call(["config", "nothing"]) == 2
+    assert "There is no recipe named 'nothing'" in capsys.readouterr().err
+    assert cli.call(["config", "reviews-lm", "training.steps=many"]) == 2
+    assert "training.steps is 'many'; allowed is a whole number" in capsys.readouterr().err
+
+
+def test_every_setting_has_a_docstring_for_explain():
+    import dataclasses
+
+    from langmill.cli.look import field_docstrings
+    from langmill.config import sections
+
+    classes = [each for each in vars(sections).values() if dataclasses.is_dataclass(each)]
+    assert len(classes) > 10
+    for each in classes:
+        words = field_docstrings(each)
+        for field in dataclasses.fields(each):
+            nested = isinstance(field.type, str) and field.type in vars(sections)
+            assert field.name in words or nested, f"{each.__name__}.{field.name}"
+
+
+def test_the_environment_of_prefect_stays_in_the_workspace(tmp_path, monkeypatch):
+    from langmill.cli.workspace import prefect_environment
+
+    monkeypatch.chdir(tmp_path)
+    environment = prefect_environment()
+    assert environment["PREFECT_HOME"] == str(tmp_path / ".langmill/prefect")
+    assert environment["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"
+    assert environment["PATH"] == os.environ["PATH"]

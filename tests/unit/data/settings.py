@@ -1,0 +1,35 @@
+"""Settings for tests, shrunk from the shipped ones."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from langmill.config.compose import compose_corpus
+from langmill.config.sections import Fields, Source, SourceKind
+from langmill.data.corpus import CorpusSettings
+
+CONF = Path(__file__).parents[3] / "conf"
+
+
+def fields(text: str = "text", label: str | None = None, target: str | None = None, *metadata: str) -> Fields:
+    return Fields(text, label, target, list(metadata))
+
+
+def settings(own_fields: Fields | None = None, split: dict[str, Any] | None = None, **cleaning: Any) -> CorpusSettings:
+    shipped = compose_corpus("reviews", CONF)
+    return CorpusSettings(
+        "tiny",
+        own_fields or fields(),
+        replace(shipped.cleaning, **({"workers": 1, "min_characters": 1} | cleaning)),
+        replace(shipped.split, **({"validation": 0.25, "test": 0.25} | (split or {}))),
+    )
+
+
+def local(path: Path) -> Source:
+    return Source(SourceKind.files, None, None, None, [], str(path))
+
+
+def package(sha256: str, *members: str, name: str = "films", version: str = "1.0") -> Source:
+    return Source(SourceKind.pypi, name, version, sha256, list(members), None)

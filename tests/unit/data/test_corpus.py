@@ -1,0 +1,161 @@
+"""From raw files to splits: what is kept, what is counted, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from langmill.data.corpus import CorpusSettings, make_corpus
+from langmill.data.document import Document, Split, documents_path, read_documents
+from langmill.data.folding import fold
+from langmill.data.report import Report
+from langmill.errors import DataError
+from tests.unit.data.settings import fields, settings
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> tuple[Path, Path]:
+    for name in ("raw", "out"):
+        (tmp_path / name).mkdir()
+    return tmp_path / "raw", tmp_path / "out"
+
+
+def write_rows(raw: Path, rows: list[dict[str, object]], name: str = "a.jsonl") -> None:
+    (raw / name).write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+
+
+def make(raw: Path, out: Path, wanted: CorpusSettings) -> Report:
+    return make_corpus(raw, out, wanted, lambda _: None)
+
+
+def documents(out: Path) -> dict[Split, list[Document]]:
+    return {split: list(read_documents(documents_path(out, split))) for split in Split}
+
+
+def many(count: int = 200) -> list[dict[str, object]]:
+    return [{"text": f"document {number}", "label": number % 2} for number in range(count)]
+
+
+def test_every_row_is_accounted_for(folders: tuple[Path, Path]) -> None:
+    raw, out = folders
+    rows = many()
+    rows += [{"text": "<br>"}, {"text": "no"}, {"text": "long " * 30}, {"text": 5}, {"other": 1}]
+    rows += [{"text": "Document  7", "label": 0}, {"text": "DOCUMENT 8", "label": 0}]
+    write_rows(raw, rows)
+    with (raw / "a.jsonl").open("a") as file:
+        file.write("not json\n")
+    report = make(raw, out, settings(fields("text", "label"), min_characters=3, max_characters=100))
+    told = report.as_json()
+    assert told["rows"] == 208
+    assert told["quarantined"] == {"wrong_type": 1, "missing_text": 1, "corrupt": 1}
+    assert told["dropped"] == {"empty": 1, "too_short": 1, "too_long": 1, "duplicate": 2}
+    assert told["duplicates"] == {"count": 2, "other_label": 1, "other_target": 0}
+    assert told["documents"] == 200
+    assert told["rows"] == told["documents"] + sum(told["dropped"].values()) + sum(told["quarantined"].values())
+    kept = documents(out)
+    assert {split.value: len(found) for split, found in kept.items()} == {
+        split: count["documents"] for split, count in told["splits"].items()
+    }
+    assert pq.read_table(out / "quarantine.parquet").to_pylist() == [
+        {"where": "a.jsonl:204", "reason": "wrong_type", "row": '{"text": 5}'},
+        {"where": "a.jsonl:205", "reason": "missing_text", "row": '{"other": 1}'},
+        {"where": "a.jsonl:208", "reason": "corrupt", "row": "not json\n"},
+    ]
+
+
+def test_the_first_of_duplicates_is_kept(folders: tuple[Path, Path]) -> None:
+    raw, out = folders
+    rows = [{"text": "Same  Text", "label": 1}, {"text": "same text", "label": 0}, {"text": "SAME\nTEXT", "label": 1}]
+    write_rows(raw, [*rows, *many()])
+    report = make(raw, out, settings(fields("text", "label")))
+    same = [one for found in documents(out).values() for one in found if fold(one.text) == "same text"]
+    assert same == [Document("a.jsonl:1", "Same Text", "1")]
+    assert (report.duplicates, report.other_label) == (2, 1)
+
+
+def test_duplicates_can_be_kept_and_are_still_counted(folders: tuple[Path, Path]) -> None:
+    raw, out = folders
+    rows = [{"text": "Same", "to": "a"}, {"text": "same", "to": "b"}, {"text": "same", "to": "a"}]
+    write_rows(raw, [*rows, *many()])
+    report = make(raw, out, settings(fields("text", None, "to"), drop_duplicates=False))
+    same = {split: [one.id for one in found if fold(one.text) == "same"] for split, found in documents(out).items()}
+    assert sorted(filter(None, same.values())) == [["a.jsonl:1", "a.jsonl:2", "a.jsonl:3"]]
+    assert (report.duplicates, report.other_target, report.dropped) == (2, 1, {})
+
+
+def test_adding_documents_moves_none(folders: tuple[Path, Path]) -> None:
+    raw, out = folders
+    write_rows(raw, many(100))
+    make(raw, out, settings())
+    before = {one.text: split for split, found in documents(out).items() for one in found}
+    write_rows(raw, many(300), "0.jsonl")
+    make(raw, out, settings())
+    after = {one.text: split for split, found in documents(out).items() for one in found}
+    assert len(before) == 100
+    assert len(after) == 300
+    assert {text: after[text] for text in before} == before
+
+
+@hypothesis_settings(max_examples=10, deadline=None)
+@given(
+    st.lists(st.text(st.sampled_from("aAéE\u0301 \n<b>"), min_size=1, max_size=6), min_size=1, max_size=40),
+    st.booleans(),
+)
+def test_splits_share_no_text(tmp_path_factory: pytest.TempPathFactory, found: list[str], drop: bool) -> None:
+    raw, out = tmp_path_factory.mktemp("raw"), tmp_path_factory.mktemp("out")
+    write_rows(raw, [{"text": text} for text in found] + many(60))
+    make(raw, out, settings(drop_duplicates=drop))
+    kept = documents(out)
+    folded = {split: [fold(one.text) for one in side] for split, side in kept.items()}
+    assert sum(len(set(side)) for side in folded.values()) == len(set().union(*folded.values()))
+    if drop:
+        assert all(len(set(side)) == len(side) for side in folded.values())
+
+
+def test_workers_and_repetition_change_no_byte(folders: tuple[Path, Path]) -> None:
+    raw, out = folders
+    write_rows(raw, [{"text": f"<p>document {number}</p>" * 3, "label": number % 3} for number in range(5000)])
+    results = []
+    for workers in (1, 2, 2):
+        report = make(raw, out, settings(fields("text", "label"), workers=workers))
+        files = {path.name: path.read_bytes() for path in sorted(out.iterdir())}
+        results.append((files, report.as_json(), report.as_markdown()))
+    assert results[0] == results[1] == results[2]
+
+
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [
+        ([], "The corpus tiny has no usable document: 0 rows read"),
+        (
+            [{"text": ""}, {"text": 3}],
+            r"2 rows read, 1 quarantined \(wrong type: 1; the first is a.jsonl:2\), 1 dropped \(empty: 1\)\.",
+        ),
+        ([{"text": "one"}], "The corpus tiny has 1 usable document; none fell to the .* side"),
+    ],
+)
+def test_too_little(folders: tuple[Path, Path], rows: list[dict[str, object]], told: str) -> None:
+    raw, out = folders
+    write_rows(raw, rows)
+    with pytest.raises(DataError, match=told):
+        make(raw, out, settings())
+
+
+@pytest.mark.parametrize("side", list(Split))
+def test_an_empty_side_is_named(folders: tuple[Path, Path], side: Split) -> None:
+    from langmill.data.splits import side_of
+
+    raw, out = folders
+    wanted = settings()
+    rows = [row for row in many() if side_of(str(row["text"]), wanted.split) is not side]
+    write_rows(raw, rows)
+    with pytest.raises(DataError, match=f"{len(rows)} usable documents; none fell to the {side.value} side. Add data"):
+        make(raw, out, wanted)

@@ -1,0 +1,81 @@
+"""The report says the right figures, for machines and for people."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from langmill.data.cleaning import DropReason
+from langmill.data.document import Document, Split
+from langmill.data.readers import BadRow, BadRowReason
+from langmill.data.report import Report
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.fixture
+def report() -> Report:
+    report = Report("films")
+    for number in range(1, 102):
+        document = Document(f"a.csv:{number}", "é" * number, "good|bad" if number <= 60 else None)
+        report.count_row(document)
+        report.count_document(Split.train, document, number.to_bytes(2, "big"))
+    report.count_row(BadRow("b.csv:3", BadRowReason.ragged, "x,y"))
+    report.count_row(Document("b.csv:4", "x"))
+    report.count_drop(DropReason.too_short)
+    report.count_duplicate(other_label=True, other_target=False)
+    return report
+
+
+def test_figures(report: Report) -> None:
+    told = report.as_json()
+    assert told["files"] == {"a.csv": 101, "b.csv": 2}
+    train = told["splits"]["train"]
+    assert train["documents"] == 101
+    assert train["characters"] == 5151
+    assert train["bytes"] == 10302
+    assert train["length_quantiles"] == {"0": 1, "0.05": 6, "0.25": 26, "0.5": 51, "0.75": 76, "0.95": 96, "1": 101}
+    assert train["labels"] == {"good|bad": 60}
+    assert train["unlabelled"] == 41
+    assert [sample["id"] for sample in train["samples"]] == ["a.csv:101", "a.csv:100", "a.csv:99"]
+    assert told["splits"]["test"]["length_quantiles"] == {}
+    json.dumps(told, allow_nan=False)
+
+
+def test_markdown(report: Report) -> None:
+    text = report.as_markdown()
+    for line in (
+        "# The corpus films",
+        "| rows read | 103 |",
+        "| quarantined: ragged | -1 |",
+        "| dropped: too short | -1 |",
+        "| **documents** | 101 |",
+        "| train | 101 | 100.00% | 10,302 |",
+        "| train | 1 | 6 | 26 | 51 | 76 | 96 | 101 |",
+        r"| good\|bad | 60 | 0 | 0 |",
+        "| none | 41 | 0 | 0 |",
+        "Documents that read like an earlier one: 1; of these with another label: 1.",
+        "| b.csv | 2 |",
+        "**a.csv:101** (train)",
+    ):
+        assert line in text
+
+
+def test_account(report: Report) -> None:
+    assert report.account() == (
+        "103 rows read, 1 quarantined (ragged: 1; the first is b.csv:3), 1 dropped (too short: 1)"
+    )
+
+
+def test_samples_break_no_markdown() -> None:
+    report = Report("films")
+    report.count_document(Split.test, Document("a:1", "# head\n\n| <script> x"), b"")
+    assert r"> # head \| &lt;script> x" in report.as_markdown()
+
+
+def test_many_labels_are_summed_up() -> None:
+    report = Report("films")
+    for number in range(25):
+        report.count_document(Split.train, Document(f"a:{number}", "x", f"label {number:02}"), b"")
+    assert "| label 19 | 1 | 0 | 0 |\n| 5 others | 5 | 0 | 0 |\n| none | 0 | 0 | 0 |" in report.as_markdown()

@@ -1,0 +1,72 @@
+"""The sides are disjoint after folding, keep their shares, and never change with the data."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from langmill.data.cleaning import clean_text
+from langmill.data.document import Split
+from langmill.data.folding import fold, key_of
+from langmill.data.splits import side_of
+from tests.unit.data.settings import settings
+
+pytestmark = pytest.mark.unit
+SPLIT = settings(split={"validation": 0.2, "test": 0.1}).split
+
+GOLDEN = ["train", "validation", "train", "train", "train", "validation", "train", "train", "train"]
+
+
+def test_shares_are_kept() -> None:
+    sides = [side_of(f"document {number}", SPLIT) for number in range(20_000)]
+    # Four standard deviations of a binomial with 20,000 draws are below 0.0115.
+    assert sides.count(Split.test) / 20_000 == pytest.approx(0.1, abs=0.0115)
+    assert sides.count(Split.validation) / 20_000 == pytest.approx(0.2, abs=0.0115)
+
+
+def test_sides_are_part_of_the_contract() -> None:
+    """Were these to change, every corpus would be split anew, and old test sets would leak into training."""
+    sides = [
+        side_of(text, SPLIT).value for text in ("the", "quick", "brown", "fox", "jumps", "over", "a", "lazy", "dog")
+    ]
+    assert sides == GOLDEN
+
+
+def test_another_salt_gives_another_split() -> None:
+    salted = settings(split={"validation": 0.2, "test": 0.1, "salt": "2"}).split
+    texts = [f"document {number}" for number in range(200)]
+    assert [side_of(text, SPLIT) for text in texts] != [side_of(text, salted) for text in texts]
+
+
+@given(st.text(min_size=1))
+def test_texts_that_read_alike_are_on_one_side(text: str) -> None:
+    clean = clean_text(text, markup=False)
+    for variant in (clean.upper().lower(), clean.replace(" ", "\n"), f"{clean} ", clean.replace("\n", "  ")):
+        if fold(variant) == fold(clean):  # upper() of some letters is not reversible
+            assert side_of(variant, SPLIT) is side_of(clean, SPLIT)
+    assert side_of(clean.casefold(), SPLIT) is side_of(clean, SPLIT)
+    assert side_of(clean.replace("\n", " "), SPLIT) is side_of(clean, SPLIT)
+
+
+@given(st.text())
+def test_folding_is_what_it_says(text: str) -> None:
+    import unicodedata
+
+    assert fold(text) == unicodedata.normalize("NFC", " ".join(text.casefold().split()))
+
+
+@given(st.lists(st.sampled_from(["A b", "a  B", "a b!", "É", "e\u0301", "é ", "straße", "STRASSE", "x"]), max_size=9))
+def test_sides_are_disjoint_after_folding(texts: list[str]) -> None:
+    sides: dict[Split, set[str]] = {split: set() for split in Split}
+    for text in texts:
+        sides[side_of(text, SPLIT)].add(fold(text))
+    assert sum(map(len, sides.values())) == len(set.union(*sides.values()))
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [("A  b", "a\nB", True), ("É", "e\u0301", True), ("straße", "STRASSE", True), ("a b", "ab", False)],
+)
+def test_keys(one: str, other: str, same: bool) -> None:
+    assert (key_of(one) == key_of(other)) is same

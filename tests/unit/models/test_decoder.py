@@ -1,0 +1,284 @@
+"""The decoder: what it computes, what it refuses, what it costs."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from langmill.config.compose import compose_recipe
+from langmill.errors import ConfigError, ModelError
+from langmill.models.base import build_backbone, find_architecture, known_architectures
+from langmill.models.decoder import Decoder, DecoderSettings, decoder_settings_from_hf
+from langmill.models.heads import LanguageModel
+from tests.unit.models.conftest import MAX_LENGTH, OPTIONS, VOCAB_SIZE, MakeModel
+
+pytestmark = pytest.mark.unit
+
+
+def test_architectures_are_found_by_their_file() -> None:
+    assert known_architectures() == ["decoder"]
+    assert find_architecture("decoder") is Decoder
+    with pytest.raises(ConfigError, match="'transformer'; allowed is one of decoder"):
+        find_architecture("transformer")
+
+
+@pytest.mark.parametrize("tie", [True, False])
+@pytest.mark.parametrize("dim", [128, 512, 1024])
+def test_first_loss_is_that_of_a_uniform_guess(tie: bool, dim: int) -> None:
+    torch.manual_seed(0)
+    options = {**OPTIONS, "dim": dim, "num_layers": 4, "hidden_dim": 3 * dim, "tie_embeddings": tie}
+    vocab_size = 2048
+    network = LanguageModel(Decoder(DecoderSettings(**options), vocab_size, 64), tie)
+    tokens_BT = torch.randint(vocab_size, (4, 65))
+    loss = network.loss(tokens_BT[:, :-1], tokens_BT[:, 1:]).item()
+    assert loss == pytest.approx(math.log(vocab_size), abs=0.15)
+
+
+def test_blocks_start_as_the_identity() -> None:
+    torch.manual_seed(0)
+    backbone = Decoder(DecoderSettings(**{**OPTIONS, "dim": 256, "hidden_dim": 512}), VOCAB_SIZE, MAX_LENGTH)
+    tokens_BT = torch.randint(VOCAB_SIZE, (2, 9))
+    assert torch.equal(backbone(tokens_BT), backbone.norm(backbone.embed_tokens(tokens_BT)))
+    for weight in (backbone.layers[0].self_attn.q_proj.weight, backbone.layers[1].mlp.up_proj.weight):
+        assert weight.std().item() == pytest.approx(1 / 16, rel=0.05)
+
+
+def test_equal_seeds_give_equal_weights(make_model: MakeModel) -> None:
+    for one, other in zip(make_model(seed=3).parameters(), make_model(seed=3).parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_learns_one_batch_by_heart(make_model: MakeModel, tokens_BT: torch.Tensor) -> None:
+    torch.use_deterministic_algorithms(True)
+    try:
+        network = make_model(std=0.02).train()
+        optimizer = torch.optim.AdamW(network.parameters(), lr=2e-2, weight_decay=0.0)
+        for _ in range(60):
+            optimizer.zero_grad()
+            loss = network.loss(tokens_BT[:, :-1], tokens_BT[:, 1:])
+            loss.backward()
+            optimizer.step()
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert loss.item() < 0.1
+    assert torch.equal(network(tokens_BT[:, :-1])[:, 3:].argmax(-1), tokens_BT[:, 4:])
+
+
+def test_later_tokens_change_nothing_earlier(make_model: MakeModel, tokens_BT: torch.Tensor) -> None:
+    network = make_model()
+    changed_BT = tokens_BT.clone()
+    changed_BT[:, 12] = (changed_BT[:, 12] + 1) % VOCAB_SIZE
+    before, after = network(tokens_BT), network(changed_BT)
+    assert torch.equal(before[:, :12], after[:, :12])
+    assert not torch.equal(before[:, 12], after[:, 12])
+    assert not torch.equal(before[:, 13], after[:, 13])
+
+
+def test_order_of_the_tokens_matters(make_model: MakeModel, tokens_BT: torch.Tensor) -> None:
+    swapped_BT = tokens_BT.clone()
+    swapped_BT[:, [2, 7]] = tokens_BT[:, [7, 2]]
+    network = make_model()
+    assert (network(tokens_BT)[:, -1] - network(swapped_BT)[:, -1]).abs().max() > 1e-3
+
+
+def test_padding_changes_nothing(make_model: MakeModel, tokens_BT: torch.Tensor) -> None:
+    network = make_model()
+    lengths = [20, 5, 13]
+    together_BTV = network(tokens_BT, torch.tensor(lengths))
+    for row, length in enumerate(lengths):
+        alone_TV = network(tokens_BT[row : row + 1, :length])[0]
+        torch.testing.assert_close(together_BTV[row, :length], alone_TV, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("num_kv_heads", [1, 2, 4])
+def test_cache_gives_what_the_whole_sequence_gives(
+    make_model: MakeModel, tokens_BT: torch.Tensor, num_kv_heads: int
+) -> None:
+    network = make_model(num_kv_heads=num_kv_heads)
+    whole_BTV = network(tokens_BT)
+    cache = network.model.new_cache(3)
+    pieces = [network(tokens_BT[:, start:end], None, cache) for start, end in [(0, 9), (9, 10), (10, 11), (11, 16)]]
+    pieces += [network(tokens_BT[:, place : place + 1], None, cache) for place in range(16, 20)]
+    assert cache.length == 20
+    torch.testing.assert_close(torch.cat(pieces, dim=1), whole_BTV, rtol=1e-4, atol=1e-4)
+
+
+def test_cache_of_unequal_sequences(make_model: MakeModel, tokens_BT: torch.Tensor) -> None:
+    network = make_model()
+    whole_BTV = network(tokens_BT)
+    cache = network.model.new_cache(3, capacity=20)
+    lengths = [4, 11, 7]
+    network(tokens_BT[:, :11], torch.tensor(lengths), cache)
+    assert cache.lengths == lengths
+    for step in range(5):
+        places = [length + step for length in lengths]
+        logits_B1V = network(tokens_BT[torch.arange(3), places][:, None], None, cache)
+        for row, place in enumerate(places):
+            torch.testing.assert_close(logits_B1V[row, 0], whole_BTV[row, place], rtol=1e-4, atol=1e-4)
+
+
+def test_sequences_leave_and_join_a_cache(make_model: MakeModel, tokens_BT: torch.Tensor) -> None:
+    network = make_model()
+    whole_BTV = network(tokens_BT)
+    cache = network.model.new_cache(2, capacity=20)
+    network(tokens_BT[:2, :8], None, cache)
+    newcomer = network.model.new_cache(1, capacity=20)
+    network(tokens_BT[2:, :3], None, newcomer)
+    cache.keep([1])
+    cache.append(newcomer)
+    assert cache.lengths == [8, 3]
+    logits_BTV = network(torch.stack([tokens_BT[1, 8:9], tokens_BT[2, 3:4]]), None, cache)
+    torch.testing.assert_close(logits_BTV[0, 0], whole_BTV[1, 8], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(logits_BTV[1, 0], whole_BTV[2, 3], rtol=1e-4, atol=1e-4)
+    with pytest.raises(ModelError, match="one capacity"):
+        cache.append(network.model.new_cache(1, capacity=19))
+
+
+def test_too_long_is_refused(make_model: MakeModel) -> None:
+    network = make_model()
+    too_long_BT = torch.zeros(1, MAX_LENGTH + 1, dtype=torch.long)
+    with pytest.raises(ModelError, match="33 tokens is longer than the model's 32; shorten"):
+        network(too_long_BT)
+    cache = network.model.new_cache(1, capacity=100)
+    network(too_long_BT[:, :MAX_LENGTH], None, cache)
+    with pytest.raises(ModelError, match="33 tokens is longer than the model's 32"):
+        network(too_long_BT[:, :1], None, cache)
+    with pytest.raises(ModelError, match="made for 2 sequences"):
+        network(torch.zeros(2, 1, dtype=torch.long), None, cache)
+
+
+def test_dropout_works_in_training_only(make_model: MakeModel, tokens_BT: torch.Tensor) -> None:
+    network, without = make_model(dropout=0.5), make_model(dropout=0.0)
+    assert torch.equal(network(tokens_BT), without(tokens_BT))
+    network.train()
+    assert not torch.equal(network(tokens_BT), network(tokens_BT))
+
+
+@pytest.mark.parametrize("num_kv_heads", [1, 4])
+@pytest.mark.parametrize("length", [8, 32])
+def test_flops_are_those_that_torch_counts(make_model: MakeModel, num_kv_heads: int, length: int) -> None:
+    network = make_model(num_kv_heads=num_kv_heads)
+    # The counter does not know the processor's fused attention, only the products it consists of.
+    with FlopCounterMode(display=False) as counter, torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
+        network(torch.zeros(2, length, dtype=torch.long))
+    assert counter.get_total_flops() == network.flops_per_token(length) * 2 * length
+
+
+def test_made_on_meta_and_filled_later(make_model: MakeModel, tokens_BT: torch.Tensor) -> None:
+    expected = make_model()
+    with torch.device("meta"):
+        network = LanguageModel(Decoder(DecoderSettings(**OPTIONS), VOCAB_SIZE, MAX_LENGTH), True)
+    assert next(network.parameters()).is_meta
+    network.to_empty(device="cpu")
+    network.model.initialise()
+    network.load_state_dict(expected.state_dict())
+    assert torch.equal(network.eval()(tokens_BT), expected(tokens_BT))
+
+
+def test_bf16_weights_keep_exact_positions(make_model: MakeModel, tokens_BT: torch.Tensor) -> None:
+    network = make_model(std=0.1)
+    expected = network(tokens_BT)
+    logits_BTV = network.bfloat16()(tokens_BT)
+    assert network.model.cos_SE.dtype == torch.float32
+    assert torch.equal(network.model.cos_SE, make_model().model.cos_SE)
+    assert logits_BTV.dtype == torch.bfloat16
+    assert (logits_BTV.float() - expected).abs().max() < 0.1 * expected.std()
+    cache = network.model.new_cache(3)
+    pieces = [network(tokens_BT[:, :9], None, cache), network(tokens_BT[:, 9:10], None, cache)]
+    assert (torch.cat(pieces, dim=1).float() - expected[:, :10]).abs().max() < 0.1 * expected.std()
+    network.train().loss(tokens_BT[:, :-1], tokens_BT[:, 1:]).backward()
+    assert all(weight.grad is not None and weight.grad.isfinite().all() for weight in network.parameters())
+
+
+@pytest.mark.slow
+def test_compiles_as_one_graph_to_the_same_numbers(make_model: MakeModel, tokens_BT: torch.Tensor) -> None:
+    network = make_model()
+    compiled = torch.compile(network.loss, fullgraph=True, backend="aot_eager")
+    weights = list(network.parameters())
+    results = []
+    for loss_of in (network.loss, compiled):
+        loss = loss_of(tokens_BT[:, :-1], tokens_BT[:, 1:])
+        results.append((loss.detach(), *torch.autograd.grad(loss, weights)))
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"dim": 0}, "dim is 0; allowed is 1 or more"),
+        ({"num_layers": 0}, "num_layers is 0; allowed is 1 or more"),
+        ({"num_heads": 0}, "num_heads is 0; allowed is 1 or more"),
+        ({"num_kv_heads": 0}, "num_kv_heads is 0; allowed is 1 or more"),
+        ({"hidden_dim": -1}, "hidden_dim is -1; allowed is 1 or more"),
+        ({"dim": 30}, r"dim is 30; allowed is a multiple of num_heads \(4\)"),
+        ({"dim": 12}, r"dim is 12; allowed is an even multiple of num_heads \(4\)"),
+        ({"num_kv_heads": 3}, r"num_kv_heads is 3; allowed is a divisor of num_heads \(4\)"),
+        ({"num_kv_heads": 8}, "num_kv_heads is 8; allowed is a divisor"),
+        ({"rope_theta": 1.0}, "rope_theta is 1.0; allowed is a finite number above 1"),
+        ({"rope_theta": math.inf}, "rope_theta is inf"),
+        ({"norm_eps": 0.0}, "norm_eps is 0.0; allowed is above 0 and below 1"),
+        ({"norm_eps": 1.0}, "norm_eps is 1.0"),
+        ({"dropout": 1.0}, "dropout is 1.0; allowed is 0 to below 1"),
+        ({"dropout": -0.1}, "dropout is -0.1"),
+        ({"width": 32}, "width is not a setting"),
+    ],
+)
+def test_impossible_options_are_refused(change: dict[str, float], message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        build_backbone("decoder", {**OPTIONS, **change}, VOCAB_SIZE, MAX_LENGTH, "conf/model/x.yaml")
+    assert str(caught.value).startswith("conf/model/x.yaml: ")
+
+
+def test_shipped_options_are_taken() -> None:
+    model = compose_recipe("reviews-lm").model
+    backbone = build_backbone(model.architecture, model.options, 4096, 256, "conf/model")
+    assert backbone.dim == 128
+    assert backbone.tie_embeddings
+
+
+HF_CONFIG = {
+    "model_type": "llama",
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "intermediate_size": 48,
+    "rms_norm_eps": 1e-6,
+    "rope_theta": 500000.0,
+    "tie_word_embeddings": False,
+}
+
+
+def test_settings_of_a_hugging_face_checkpoint() -> None:
+    settings = decoder_settings_from_hf(HF_CONFIG)
+    assert settings == DecoderSettings(32, 2, 4, 2, 48, 500000.0, 1e-6, False, 0.0)
+    newer = {**HF_CONFIG, "rope_parameters": {"rope_type": "default", "rope_theta": 2000.0}}
+    assert decoder_settings_from_hf(newer).rope_theta == 2000.0
+    own = Decoder(DecoderSettings(**OPTIONS), VOCAB_SIZE, MAX_LENGTH)
+    assert decoder_settings_from_hf(own.config()) == own.settings
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model_type": "gpt2"}, "type is 'gpt2'; only 'llama'"),
+        ({"attention_bias": True}, "attention_bias is True; a decoder can only have False"),
+        ({"mlp_bias": True}, "mlp_bias is True"),
+        ({"hidden_act": "gelu"}, "hidden_act is 'gelu'; a decoder can only have 'silu'"),
+        ({"head_dim": 16}, "head_dim is 16; a decoder can only have 8"),
+        ({"rope_scaling": {"rope_type": "llama3", "factor": 8.0}}, "rope_type is 'llama3'"),
+    ],
+)
+def test_other_checkpoints_are_refused(change: dict[str, object], message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        decoder_settings_from_hf({**HF_CONFIG, **change})
+
+
+def test_incomplete_checkpoint_config_is_refused() -> None:
+    with pytest.raises(ModelError, match="lacks 'hidden_size'"):
+        decoder_settings_from_hf({"model_type": "llama"})

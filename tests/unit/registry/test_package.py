@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from langmill.errors import IntegrityError, RegistryError
+from langmill.files import read_manifest
+from langmill.registry.package import REQUIREMENTS, input_example, package, requirements, signature, task_of
+from tests.unit.registry.building import CLASSIFIER, LANGUAGE_MODEL
+
+pytestmark = pytest.mark.unit
+PICKLES = {".pkl", ".pickle", ".joblib", ".pt", ".pth", ".bin", ".ckpt"}
+
+
+@pytest.mark.parametrize("name", [LANGUAGE_MODEL, CLASSIFIER])
+def test_a_package_holds_all_it_needs_and_no_pickle(built: Path, tmp_path: Path, name: str) -> None:
+    folder = package(built / "build" / "models" / name, built / "build" / "evaluation" / name, tmp_path / "package")
+    assert read_manifest(folder / "artifacts" / "model", verify=True)["recipe"] == name
+    assert read_manifest(folder / "artifacts" / "evaluation", verify=True)["recipe"] == name
+    assert (folder / "code" / "langmill" / "tasks" / "loading.py").is_file()
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert not [path for path in files if path.suffix in PICKLES]
+    assert not [path for path in files if path.read_bytes()[:1] == b"\x80"]  # how every pickle since protocol 2 begins
+    description = yaml.safe_load((folder / "MLmodel").read_text())
+    flavour = description["flavors"]["python_function"]
+    assert flavour["loader_module"] == "mlflow.pyfunc.loaders.code_model"
+    assert "python_model" not in flavour
+    assert description["signature"]["inputs"] is not None
+    assert (folder / "input_example.json").is_file()
+    assert (folder / "requirements.txt").read_text().split() == requirements()
+
+
+def test_requirements_are_pinned_to_what_an_index_has() -> None:
+    pinned = requirements()
+    assert [line.split("==")[0] for line in pinned] == list(REQUIREMENTS)
+    assert not [line for line in pinned if "+" in line]
+
+
+def test_a_damaged_model_is_not_packaged(workspace: Path, tmp_path: Path) -> None:
+    model = workspace / "build" / "models" / LANGUAGE_MODEL
+    (model / "config.json").write_text("{}")
+    with pytest.raises(IntegrityError, match=r"config\.json differ"):
+        package(model, workspace / "build" / "evaluation" / LANGUAGE_MODEL, tmp_path / "package")
+    assert not (tmp_path / "package").exists()
+
+
+def test_the_signature_follows_what_a_task_can_do(built: Path) -> None:
+    generates = task_of(built / "build" / "models" / LANGUAGE_MODEL)
+    classifies = task_of(built / "build" / "models" / CLASSIFIER)
+    assert signature(generates).inputs.input_names() == ["prompt"]
+    assert signature(generates).outputs.input_names() == ["text"]
+    assert [param.name for param in signature(generates).params] == [
+        "max_new_tokens", "temperature", "top_k", "top_p", "seed",
+    ]  # fmt: skip
+    assert signature(classifies).inputs.input_names() == ["text"]
+    assert signature(classifies).outputs.input_names() == ["label", "probability", "probabilities"]
+    assert signature(classifies).params is None
+
+
+def test_a_task_that_neither_generates_nor_classifies_is_refused() -> None:
+    class Silent:
+        pass
+
+    task: Any = Silent()
+    with pytest.raises(RegistryError, match="A Silent can neither generate nor classify"):
+        input_example(task)

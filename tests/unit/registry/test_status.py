@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from langmill.registry.status import figure, status
+from langmill.registry.store import CHAMPION, ModelVersion, Registry, State, Tag
+from tests.unit.registry.building import LANGUAGE_MODEL, URI, registered
+
+pytestmark = pytest.mark.unit
+
+
+def version(**tags: str) -> ModelVersion:
+    return ModelVersion("sentiment", 3, (), "", None, tags, datetime.now(UTC))
+
+
+def test_a_figure_comes_with_its_interval() -> None:
+    tags = {Tag.metric: "accuracy", Tag.value: "0.91234", Tag.low: "0.9", Tag.high: "0.92345"}
+    assert figure(version(**tags)) == "3  accuracy 0.9123 [0.9, 0.9234]"
+    assert figure(version(**{Tag.metric: "accuracy", Tag.value: "0.5"})) == "3  accuracy 0.5"
+    assert figure(version()) == "3"
+    assert figure(None) == "-"
+
+
+def test_every_model_that_an_alias_points_into_is_listed(workspace: Path) -> None:
+    assert status(URI) == []
+    made = registered(workspace, LANGUAGE_MODEL, seed=1, factor=1.0)
+    (found,) = status(URI)
+    assert (found.name, found.champion, found.previous) == (LANGUAGE_MODEL, None, None)
+    assert found.challenger == made
+    registry = Registry(URI)
+    registry.move_alias(LANGUAGE_MODEL, CHAMPION, 1, None)
+    registry.note(made, {Tag.state: State.rejected, Tag.reason: "Its files are damaged."})
+    (found,) = status(URI)
+    assert found.champion is not None
+    assert found.notes == ("The champion failed validation: Its files are damaged.",)
+
+
+def test_a_look_at_the_registry_needs_no_mlflow(workspace: Path) -> None:
+    """`langmill status` has three seconds, MLflow's import takes most of them."""
+    import subprocess
+
+    registered(workspace, LANGUAGE_MODEL, seed=1, factor=1.0)
+    code = f"import sys; from langmill.registry.status import status; assert status({URI!r}); " + (
+        "sys.exit(bool({'mlflow', 'torch', 'sqlalchemy'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from langmill.errors import ConflictError, IntegrityError, RegistryError
+from langmill.files import read_manifest, sha256_file
+from langmill.registry import steps
+from langmill.registry.store import CHALLENGER, CHAMPION, PREVIOUS, Registry, Tag
+from tests.unit.registry.building import LANGUAGE_MODEL, URI, build_model, recipe_of, registered
+
+pytestmark = pytest.mark.unit
+NAME = LANGUAGE_MODEL
+
+
+def test_registering_again_finds_the_same_version(workspace: Path) -> None:
+    first = steps.package_and_register(recipe_of(NAME), URI)
+    second = steps.package_and_register(recipe_of(NAME), URI)
+    assert (first.fresh, second.fresh) == (True, False)
+    assert second.version == first.version
+    registry = Registry(URI)
+    assert [version.version for version in registry.versions(NAME)] == [1]
+    assert registry.names() == [NAME]
+
+
+def test_a_version_says_what_it_is(workspace: Path) -> None:
+    version = steps.package_and_register(recipe_of(NAME), URI).version
+    manifest = read_manifest(workspace / "build" / "models" / NAME, verify=True)
+    assert version.provenance == manifest["provenance"]
+    assert version.tags[Tag.weights] == manifest["files"]["model.safetensors"]
+    assert version.tags[Tag.task] == "language_modelling"
+    assert version.tags[Tag.metric] == "bits_per_byte"
+    assert float(version.tags[Tag.low]) < float(version.tags[Tag.value]) < float(version.tags[Tag.high])
+    assert version.aliases == (CHALLENGER,)
+    assert version.state == "registered"
+    assert version.run_id is not None
+
+
+def test_another_model_is_another_version(workspace: Path) -> None:
+    first = registered(workspace, NAME, seed=1, factor=1.0)
+    second = registered(workspace, NAME, seed=2, factor=1.0)
+    assert (first.version, second.version) == (1, 2)
+    assert second.aliases == (CHALLENGER,)
+    assert Registry(URI).version(NAME, 1).aliases == ()
+    assert first.run_id != second.run_id
+
+
+def test_equal_provenance_with_other_weights_is_another_version(workspace: Path) -> None:
+    """Another kind of processor gives slightly other weights from the same inputs."""
+    first = registered(workspace, NAME, seed=1, factor=1.0)
+    registry = Registry(URI)
+    assert registry.find(NAME, first.provenance, first.tags[Tag.weights]) is not None
+    assert registry.find(NAME, first.provenance, "0" * 64) is None
+    assert registry.find(NAME, "0" * 64, first.tags[Tag.weights]) is None
+    assert registry.find("unknown", first.provenance, first.tags[Tag.weights]) is None
+
+
+def test_an_evaluation_of_another_model_is_refused(workspace: Path) -> None:
+    build_model(workspace, NAME, seed=2)
+    with pytest.raises(RegistryError, match="is of another model"):
+        steps.package_and_register(recipe_of(NAME), URI)
+    assert Registry(URI).names() == []
+
+
+def test_an_alias_moves_only_from_where_it_is_believed_to_be(workspace: Path) -> None:
+    for seed in (1, 2):
+        registered(workspace, NAME, seed=seed, factor=1.0)
+    registry = Registry(URI)
+    registry.move_alias(NAME, CHAMPION, 1, None)
+    with pytest.raises(ConflictError, match="points to version 1 and not to no version any more"):
+        registry.move_alias(NAME, CHAMPION, 2, None)
+    with pytest.raises(ConflictError, match="points to version 1 and not to version 2"):
+        registry.move_alias(NAME, CHAMPION, None, 2)
+    assert registry.champion(NAME) == registry.version(NAME, 1)
+    registry.move_alias(NAME, CHAMPION, 2, 1)
+    assert registry.champion(NAME) == registry.version(NAME, 2)
+    registry.move_alias(NAME, CHAMPION, None, 2)
+    assert registry.champion(NAME) is None
+
+
+def test_a_move_that_another_undoes_is_noticed(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for seed in (1, 2):
+        registered(workspace, NAME, seed=seed, factor=1.0)
+    registry = Registry(URI)
+    monkeypatch.setattr(
+        type(registry._client), "set_registered_model_alias", lambda *arguments: None
+    )  # as if the other's write came right after
+    with pytest.raises(ConflictError, match="was moved to version 2, yet points to no version"):
+        registry.move_alias(NAME, CHAMPION, 2, None)
+
+
+def test_unknown_versions_are_refused(workspace: Path) -> None:
+    registered(workspace, NAME, seed=1, factor=1.0)
+    registry = Registry(URI)
+    with pytest.raises(RegistryError, match="has no version 7"):
+        registry.version(NAME, 7)
+    with pytest.raises(RegistryError, match="has no version 7"):
+        registry.move_alias(NAME, CHAMPION, 7, None)
+    with pytest.raises(RegistryError, match="has no version 1"):
+        registry.version("unknown", 1)
+    assert registry.champion("unknown") is None
+    assert registry.versions("unknown") == []
+    with pytest.raises(RegistryError, match="can't be the name"):
+        registry.versions("a' OR name='b")
+
+
+def test_a_download_is_the_model_folder(workspace: Path, tmp_path: Path) -> None:
+    registered(workspace, NAME, seed=1, factor=1.0)
+    folder = Registry(URI).download(NAME, 1, tmp_path / "models" / "one")
+    original = workspace / "build" / "models" / NAME
+    assert {path.name: sha256_file(path) for path in folder.iterdir()} == {
+        path.name: sha256_file(path) for path in original.iterdir()
+    }
+    assert list(folder.parent.iterdir()) == [folder]
+    kept = Registry(URI).download_evaluation(NAME, 1, tmp_path / "evaluation")
+    assert (kept / "scores.parquet").is_file()
+
+
+def test_a_damaged_download_is_refused_and_leaves_the_old_one(workspace: Path, tmp_path: Path) -> None:
+    registered(workspace, NAME, seed=1, factor=1.0)
+    registry = Registry(URI)
+    into = registry.download(NAME, 1, tmp_path / "model")
+    weights = next((workspace / ".langmill" / "artifacts").rglob("artifacts/model/model.safetensors"))
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    with pytest.raises(IntegrityError, match=r"model\.safetensors differ"):
+        registry.download(NAME, 1, into)
+    assert read_manifest(into, verify=True)
+
+
+def test_files_that_are_gone_are_said(workspace: Path, tmp_path: Path) -> None:
+    registered(workspace, NAME, seed=1, factor=1.0)
+    shutil.rmtree(workspace / ".langmill" / "artifacts")
+    with pytest.raises(RegistryError, match="version 1 are gone from"):
+        Registry(URI).download(NAME, 1, tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
+def test_the_fast_look_says_what_mlflow_says(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    registry = Registry(URI)
+    assert registry.overview() == []
+    for seed in (1, 2, 3):
+        registered(workspace, NAME, seed=seed, factor=1.0)
+    registry.move_alias(NAME, CHAMPION, 2, None)
+    registry.move_alias(NAME, PREVIOUS, 2, None)
+    fast = registry.overview()
+    assert [(version.version, version.aliases) for version in fast] == [
+        (2, (CHAMPION, PREVIOUS)),
+        (3, (CHALLENGER,)),
+    ]
+    monkeypatch.setattr("langmill.registry.store.database_path", lambda uri: None)
+    assert registry.overview() == fast
+
+
+def test_the_fast_look_makes_no_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert Registry(URI).overview() == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_without_a_log_gets_a_run(workspace: Path) -> None:
+    """A result that came out of DVC's cache has no events here."""
+    assert not (workspace / ".langmill" / "runs").exists()
+    version = steps.package_and_register(recipe_of(NAME), URI).version
+    run = Registry(URI)._client.get_run(version.run_id)
+    assert run.data.tags["langmill.provenance"] == version.provenance
+    assert run.info.status == "FINISHED"
+
+
+def test_parameters_are_counted_from_the_header(workspace: Path) -> None:
+    from safetensors.torch import load_file
+
+    folder = workspace / "build" / "models" / NAME
+    expected = sum(tensor.numel() for tensor in load_file(folder / "model.safetensors").values())
+    assert steps.count_parameters(folder) == expected > 0

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from langmill.files import read_manifest, write_manifest
+from langmill.registry import steps
+from langmill.registry.promote import promote
+from langmill.registry.store import Registry
+from langmill.registry.trace import Check, Story, trace
+from tests.unit.registry.building import (
+    CLASSIFIER,
+    LANGUAGE_MODEL,
+    URI,
+    build_evaluation,
+    build_model,
+    recipe_of,
+    registered,
+)
+
+pytestmark = pytest.mark.unit
+
+
+def checks(story: Story) -> dict[str, Check]:
+    """The check of every fact; of several of one name the one that says most."""
+    found: dict[str, Check] = {}
+    for fact in story.facts:
+        if found.get(fact.name) in (None, Check.none, Check.verified):
+            found[fact.name] = fact.check
+    return found
+
+
+def test_what_is_here_is_verified(workspace: Path) -> None:
+    registered(workspace, LANGUAGE_MODEL, seed=1, factor=0.5)
+    promote(Registry(URI), LANGUAGE_MODEL, 1, force="for the test", command="test")
+    story = trace(URI, LANGUAGE_MODEL, 1)
+    assert story.sound
+    assert story.base is None
+    found = checks(story)
+    for name in ("evaluation", "test set", "weights", "provenance", "settings", "code", "tokenizer", "tokens"):
+        assert found[name] is Check.verified, name
+    assert found["raw data"] is Check.absent
+    text = story.text()
+    assert text.startswith("reviews-lm version 1, champion\n")
+    assert "champion (promote, by force, " in text
+    assert "for the test" in text
+
+
+def test_a_fine_tuned_version_tells_its_bases_story(workspace: Path) -> None:
+    registered(workspace, LANGUAGE_MODEL, seed=1, factor=1.0)
+    build_model(workspace, CLASSIFIER, seed=1)
+    build_evaluation(workspace, CLASSIFIER)
+    steps.package_and_register(recipe_of(CLASSIFIER), URI)
+    story = trace(URI, CLASSIFIER, 1)
+    assert story.base is not None
+    assert story.base.title == "reviews-lm version 1, challenger"
+    assert "fine-tuned from reviews-lm version 1" in story.text()
+
+
+def test_a_base_that_is_not_registered_is_told_from_the_workspace(workspace: Path) -> None:
+    steps.package_and_register(recipe_of(CLASSIFIER), URI)
+    story = trace(URI, CLASSIFIER, 1)
+    assert story.base is not None
+    assert checks(story.base)["provenance"] is Check.verified
+    assert "not in this registry" in story.text()
+    build_model(workspace, LANGUAGE_MODEL, seed=9)
+    base = trace(URI, CLASSIFIER, 1).base
+    assert base is not None
+    assert checks(base)["provenance"] is Check.changed
+
+
+def test_what_changed_since_is_told_apart_from_what_is_damaged(workspace: Path) -> None:
+    registered(workspace, LANGUAGE_MODEL, seed=1, factor=1.0)
+    build_model(workspace, LANGUAGE_MODEL, seed=2)  # the settings are other ones now
+    shards = workspace / "build" / "shards" / LANGUAGE_MODEL
+    facts = read_manifest(shards, verify=False)
+    (shards / "test.tokens").write_bytes(b"\0\0")
+    assert checks(trace(URI, LANGUAGE_MODEL, 1))["tokens"] is Check.damaged
+    del facts["files"]
+    write_manifest(shards, facts)
+    story = trace(URI, LANGUAGE_MODEL, 1)
+    assert checks(story)["tokens"] is Check.changed
+    assert checks(story)["settings"] is Check.changed
+    assert story.sound
+
+
+def test_a_damaged_model_is_told(workspace: Path) -> None:
+    registered(workspace, LANGUAGE_MODEL, seed=1, factor=1.0)
+    weights = next((workspace / ".langmill" / "artifacts").rglob("artifacts/model/model.safetensors"))
+    weights.write_bytes(weights.read_bytes()[:-1])
+    story = trace(URI, LANGUAGE_MODEL, 1)
+    assert not story.sound
+    assert checks(story)["model"] is Check.damaged
+
+
+def test_without_a_workspace_the_registry_still_speaks(workspace: Path) -> None:
+    registered(workspace, LANGUAGE_MODEL, seed=1, factor=1.0)
+    shutil.rmtree(workspace / "build")
+    story = trace(URI, LANGUAGE_MODEL, 1)
+    assert story.sound
+    found = checks(story)
+    assert found["weights"] is Check.verified
+    assert found["provenance"] is Check.verified
+    assert found["tokens"] is Check.absent
+    assert found["settings"] is Check.absent
+    assert found["test set"] is Check.absent

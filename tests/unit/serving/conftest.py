@@ -1,0 +1,213 @@
+"""A model whose answers are known in advance, in an engine without a server."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from torch import nn
+
+from langmill.config.sections import Serving
+from langmill.errors import IntegrityError, TrackingError
+from langmill.files import write_manifest
+from langmill.models.generation import Ending
+from langmill.serving.app import Service, build_app
+from langmill.serving.engine import Champion, Engine
+from langmill.serving.follower import Following
+from langmill.serving.metrics import Metrics
+from langmill.tasks.base import Classifies, Generates
+from langmill.tasks.loading import LoadedModel
+
+EOT = 256
+
+
+class Bytes:
+    """A tokenizer whose tokens are the bytes of UTF-8."""
+
+    vocab_size = 257
+    eot_id = EOT
+
+    def encode(self, text: str) -> list[int]:
+        return list(text.encode())
+
+    def decode(self, ids: list[int]) -> str:
+        return bytes(token for token in ids if token < EOT).decode(errors="replace")
+
+
+class Writer(Generates):
+    """Goes on with a fixed text, whatever the prompt; may be slow, and may fail after some tokens."""
+
+    labels = ()
+
+    def __init__(self, text: str = "abcdefghij" * 10, *, seconds: float = 0.0, fails_after: int = 10**9) -> None:
+        self.text = text
+        self.seconds = seconds
+        self.fails_after = fails_after
+        self.tokens_made = 0
+        self.samplings: list[Any] = []
+
+    def prompt_ids(self, tokenizer: Any, prompt: str) -> list[int]:
+        return [EOT, *tokenizer.encode(prompt)]
+
+    def generate(self, network: Any, prompt_ids: Any, sampling: Any) -> Any:
+        self.samplings.append(sampling)
+        for count, token in enumerate(self.text.encode(), start=1):
+            time.sleep(self.seconds)
+            if count > self.fails_after:
+                raise RuntimeError("out of memory")
+            self.tokens_made += 1
+            yield token
+            if count == sampling.max_new_tokens:
+                return Ending.length
+        return Ending.stop
+
+
+class Judge(Classifies):
+    """The longer a text, the more positive, up to 100 characters."""
+
+    labels = ("negative", "positive")
+
+    def __init__(self) -> None:
+        self.batches: list[list[str]] = []
+
+    def probabilities(self, network: Any, tokenizer: Any, texts: Any) -> np.ndarray:
+        self.batches.append(list(texts))
+        positive = np.array([min(len(text), 100) / 100 for text in texts])
+        return np.stack([1 - positive, positive], axis=1)
+
+
+def loaded(task: Any, max_length: int = 64) -> LoadedModel:
+    """A loaded model around a task; the network has one weight."""
+    config = {"langmill": {"recipe": "r", "max_length": max_length}}
+    return LoadedModel(Path(), task, nn.Linear(1, 1), Bytes(), {"provenance": "p"}, config)  # type: ignore[arg-type]
+
+
+def champion(name: str, version: int, task: Any) -> Champion:
+    return Champion(name, version, loaded(task), longest_token=1)
+
+
+class Quiet:
+    """A follower that has found everything."""
+
+    def __init__(self, names: list[str]) -> None:
+        self.following = {name: Following(version=1, source="registry") for name in names}
+        self.dead: str | None = None
+
+    def failure(self) -> str | None:
+        return self.dead
+
+
+@pytest.fixture
+def settings() -> Serving:
+    return Serving(
+        host="127.0.0.1",
+        port=0,
+        recipes=["writer", "judge"],
+        poll_seconds=0.05,
+        max_prompt_tokens=40,
+        max_new_tokens=50,
+        max_inputs=10,
+        max_body_bytes=4096,
+        max_running=2,
+        max_waiting=1,
+        drain_seconds=5.0,
+        api_keys_file=None,
+        threads=1,
+    )
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics()
+
+
+@pytest.fixture
+def engine(metrics: Metrics) -> Iterator[Engine]:
+    made = Engine(max_running=2, max_waiting=1, metrics=metrics)
+    made.start()
+    yield made
+    made.stop()
+
+
+Ask = Callable[[httpx.AsyncClient], Awaitable[Any]]
+
+
+class Server:
+    """The application around two models, spoken to without a socket."""
+
+    def __init__(self, settings: Serving, engine: Engine, metrics: Metrics) -> None:
+        self.settings = settings
+        self.engine = engine
+        self.metrics = metrics
+        self.follower = Quiet(settings.recipes)
+        self.writer, self.judge = Writer(), Judge()
+        self.keys: tuple[bytes, ...] = ()
+        engine.publish(champion("writer", 3, self.writer))
+        engine.publish(champion("judge", 7, self.judge))
+
+    @asynccontextmanager
+    async def client(self) -> AsyncIterator[httpx.AsyncClient]:
+        service = Service(self.settings, self.engine, self.follower, self.metrics, 1_700_000_000)
+        transport = httpx.ASGITransport(build_app(service, self.keys), raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
+            yield client
+
+    def ask(self, method: str, path: str, **rest: Any) -> httpx.Response:
+        async def once() -> httpx.Response:
+            async with self.client() as client:
+                return await client.request(method, path, **rest)
+
+        return asyncio.run(once())
+
+    def sample(self, name: str, **labels: str) -> float | None:
+        return self.metrics.registry.get_sample_value(name, labels)
+
+
+@pytest.fixture
+def server(settings: Serving, engine: Engine, metrics: Metrics) -> Server:
+    return Server(settings, engine, metrics)
+
+
+class Version:
+    def __init__(self, version: int, provenance: str) -> None:
+        self.version = version
+        self.provenance = provenance
+
+
+class Shelf:
+    """A registry of folders with one file each; everything about it can be broken."""
+
+    def __init__(self) -> None:
+        self.alias: Version | None = None
+        self.down = False
+        self.damaged: set[int] = set()
+        self.damaged_once: set[int] = set()
+        self.downloads: list[int] = []
+        self.asked = 0
+        self.full_disk = False
+
+    def champion(self, name: str) -> Version | None:
+        self.asked += 1
+        if self.down:
+            raise TrackingError("The tracking server at http://nowhere does not answer.")
+        return self.alias
+
+    def download(self, name: str, version: int, into: Path) -> Path:
+        self.downloads.append(version)
+        assert self.alias is not None
+        if self.full_disk:
+            raise OSError(28, "No space left on device")
+        into.mkdir(parents=True)
+        (into / "weights").write_text(f"{name} {version}", encoding="utf-8")
+        write_manifest(into, {"provenance": self.alias.provenance})
+        if version in self.damaged | self.damaged_once:
+            self.damaged_once.discard(version)
+            raise IntegrityError(f"{into} is damaged: weights differ from manifest.json.")
+        return into

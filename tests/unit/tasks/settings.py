@@ -1,0 +1,95 @@
+"""The shipped settings, shrunk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+
+from langmill.config.sections import Evaluation, Training
+from langmill.config.typed import typed
+from langmill.models.base import Backbone, build_backbone
+from langmill.models.folder import save_model
+from langmill.tasks.base import Task, build_task
+from langmill.tokenization.tokenizer import Tokenizer
+
+CONF = Path(__file__).parents[3] / "conf"
+
+
+def training(**changes: Any) -> Training:
+    values = yaml.safe_load((CONF / "training" / "from-scratch.yaml").read_text())
+    return typed(Training, {**values, **changes}, "test")
+
+
+def evaluation(**changes: Any) -> Evaluation:
+    values = yaml.safe_load((CONF / "evaluation" / "default.yaml").read_text())
+    return typed(Evaluation, {**values, **changes}, "test")
+
+
+def shipped_task(name: str, labels: tuple[str, ...] = (), **options: Any) -> Task:
+    values = yaml.safe_load((CONF / "task" / f"{name}.yaml").read_text())
+    return build_task(name, {**values["options"], **options}, labels, "test")
+
+
+def tiny_options() -> dict[str, Any]:
+    values = yaml.safe_load((CONF / "model" / "decoder-small.yaml").read_text())
+    return {**values["options"], "dim": 16, "num_heads": 2, "num_kv_heads": 2, "hidden_dim": 32}
+
+
+def tiny_backbone(vocab_size: int, max_length: int) -> Backbone:
+    return build_backbone("decoder", tiny_options(), vocab_size, max_length, "test")
+
+
+def save_tiny_model(
+    folder: Path, task_name: str, labels: tuple[str, ...], tokenizer: Tokenizer, max_length: int
+) -> None:
+    """A model folder as training writes it, with random weights."""
+    torch.manual_seed(0)
+    task = shipped_task(task_name, labels)
+    network = task.network(tiny_backbone(tokenizer.vocab_size, max_length))
+    options = {key: str(value) if isinstance(value, Enum) else value for key, value in vars(task.options).items()}
+    own = {
+        "recipe": "tiny",
+        "task": {"name": task_name, "options": options, "labels": list(labels)},
+        "model": {"architecture": "decoder", "options": tiny_options()},
+        "max_length": max_length,
+        "eot_id": tokenizer.eot_id,
+    }
+    save_model(folder, network, {"langmill": own}, tokenizer.file, {"provenance": "ab" * 32})
+
+
+@dataclass
+class TinyShard:
+    """What tasks read of a shard, made from lists; 0 ends every document."""
+
+    documents: list[list[int]]
+    labels: list[str | None]
+
+    @property
+    def tokens(self) -> np.ndarray:
+        return np.array([token for document in self.documents for token in (*document, 0)], dtype=np.uint16)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        return np.array([len(document) for document in self.documents], dtype=np.int64)
+
+    @property
+    def starts(self) -> np.ndarray:
+        return np.cumsum(self.lengths + 1) - self.lengths - 1
+
+    @property
+    def num_documents(self) -> int:
+        return len(self.documents)
+
+    @property
+    def num_tokens(self) -> int:
+        return len(self.tokens)
+
+
+def shard(documents: list[list[int]], labels: list[str | None] | None = None) -> Any:
+    return TinyShard(documents, labels or [None] * len(documents))

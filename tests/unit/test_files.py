@@ -1,0 +1,147 @@
+"""Files are whole or not there."""
+
+from __future__ import annotations
+
+import errno
+import json
+import multiprocessing
+import os
+from pathlib import Path
+
+import pytest
+
+from langmill.errors import BusyError, IntegrityError, LangmillError, SpaceError
+from langmill.files import (
+    MANIFEST_NAME,
+    atomic_file,
+    atomic_folder,
+    canonical_json,
+    digest_of,
+    exclusive_lock,
+    explained_os_errors,
+    read_json,
+    read_manifest,
+    sha256_bytes,
+    write_json,
+    write_manifest,
+    write_text,
+)
+
+pytestmark = pytest.mark.unit
+
+
+def test_a_file_replaces_the_old_one_only_when_it_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "file.txt"
+    write_text(path, "old")
+    with pytest.raises(RuntimeError), atomic_file(path, "w") as file:
+        file.write("half")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    write_text(path, "new")
+    assert path.read_text() == "new"
+    assert [child.name for child in path.parent.iterdir()] == ["file.txt"]
+
+
+def test_a_folder_replaces_the_old_one_only_when_it_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "folder"
+    for content in ("first", "second"):
+        with atomic_folder(path) as folder:
+            write_text(folder / content, content)
+    with pytest.raises(RuntimeError), atomic_folder(path) as folder:
+        write_text(folder / "third", "third")
+        raise RuntimeError
+    assert [child.name for child in path.iterdir()] == ["second"]
+    assert [child.name for child in tmp_path.iterdir()] == ["folder"]
+
+
+@pytest.mark.parametrize(
+    ("number", "error", "sentence"),
+    [
+        (errno.ENOSPC, SpaceError, "No space is left on the disk that holds here"),
+        (errno.EDQUOT, SpaceError, "No space is left"),
+        (errno.EACCES, LangmillError, "here can't be written"),
+        (errno.EROFS, LangmillError, "here can't be written"),
+    ],
+)
+def test_trouble_with_the_disk_is_told_in_a_sentence(number: int, error: type[Exception], sentence: str) -> None:
+    with pytest.raises(error, match=sentence), explained_os_errors(Path("here")):
+        raise OSError(number, os.strerror(number))
+
+
+def test_other_trouble_is_left_alone() -> None:
+    with pytest.raises(FileNotFoundError), explained_os_errors(Path("here")):
+        raise FileNotFoundError(errno.ENOENT, "gone")
+
+
+def test_equal_values_have_equal_digests() -> None:
+    assert canonical_json({"b": 1, "a": ["é"]}) == '{"a":["é"],"b":1}'
+    assert digest_of({"b": 1, "a": 2}) == digest_of({"a": 2, "b": 1}) == sha256_bytes(b'{"a":2,"b":1}')
+    with pytest.raises(ValueError, match="JSON"):
+        canonical_json(float("nan"))
+
+
+def test_a_manifest_knows_every_byte(tmp_path: Path) -> None:
+    write_text(tmp_path / "a.txt", "a")
+    write_text(tmp_path / "sub" / "b.txt", "b")
+    write_manifest(tmp_path, {"fact": 1})
+    manifest = read_manifest(tmp_path, verify=True)
+    assert manifest["fact"] == 1
+    assert manifest["files"] == {"a.txt": sha256_bytes(b"a"), "sub/b.txt": sha256_bytes(b"b")}
+
+
+@pytest.mark.parametrize("damage", ["change", "remove", "add"])
+def test_a_damaged_folder_is_refused_by_the_name_of_the_file(damage: str, tmp_path: Path) -> None:
+    write_text(tmp_path / "a.txt", "a")
+    write_text(tmp_path / "b.txt", "b")
+    write_manifest(tmp_path, {})
+    name = {"change": "a.txt", "remove": "b.txt", "add": "c.txt"}[damage]
+    if damage == "remove":
+        (tmp_path / name).unlink()
+    else:
+        (tmp_path / name).write_text("x")
+    with pytest.raises(IntegrityError, match=rf"damaged: {name} differ"):
+        read_manifest(tmp_path, verify=True)
+    read_manifest(tmp_path, verify=False)
+
+
+def test_a_folder_without_manifest_is_no_result(tmp_path: Path) -> None:
+    with pytest.raises(IntegrityError, match=f"has no {MANIFEST_NAME}"):
+        read_manifest(tmp_path, verify=False)
+    write_json(tmp_path / MANIFEST_NAME, ["not", "a", "manifest"])
+    with pytest.raises(IntegrityError, match="does not list"):
+        read_manifest(tmp_path, verify=False)
+
+
+def test_json_that_is_missing_or_torn_is_told_apart(tmp_path: Path) -> None:
+    with pytest.raises(LangmillError, match="does not exist"):
+        read_json(tmp_path / "none.json")
+    (tmp_path / "torn.json").write_text('{"a": ')
+    with pytest.raises(IntegrityError, match=r"torn\.json is not valid JSON"):
+        read_json(tmp_path / "torn.json")
+    write_json(tmp_path / "whole.json", {"b": 1, "a": 2})
+    assert (tmp_path / "whole.json").read_text() == json.dumps({"a": 2, "b": 1}, indent=2) + "\n"
+
+
+def _hold(path: Path, ready: object, end: object) -> None:
+    with exclusive_lock(path, "The other run"):
+        ready.set()  # type: ignore[attr-defined]
+        end.wait(30)  # type: ignore[attr-defined]
+
+
+def test_a_lock_says_who_holds_it_and_goes_with_its_process(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    ready, end = context.Event(), context.Event()
+    path = tmp_path / "a.lock"
+    other = context.Process(target=_hold, args=(path, ready, end))
+    other.start()
+    try:
+        assert ready.wait(30)
+        sentence = rf"The other run \(process {other.pid}\) is still at work"
+        with pytest.raises(BusyError, match=sentence), exclusive_lock(path, "This run"):
+            pass
+    finally:
+        other.kill()
+        other.join()
+    with exclusive_lock(path, "This run"):
+        assert path.read_text().startswith("This run")
+    assert path.read_text() == ""

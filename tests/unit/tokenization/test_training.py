@@ -1,0 +1,83 @@
+"""Learning a vocabulary."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from langmill.config.sections import TokenizerAlgorithm
+from langmill.errors import TokenizerError
+from langmill.tokenization.tokenizer import EOT, Tokenizer
+from langmill.tokenization.training import train_tokenizer
+from tests.unit.tokenization.conftest import sentences
+
+pytestmark = pytest.mark.unit
+
+
+def train(out: Path, texts: list[str], size: int = 400) -> int:
+    return train_tokenizer(TokenizerAlgorithm.bpe, size, texts, out, lambda _: None)
+
+
+def test_ids_are_the_end_of_text_then_bytes_then_merges(tmp_path: Path) -> None:
+    assert train(tmp_path / "t.json", sentences(200), 350) == 350
+    vocabulary = json.loads((tmp_path / "t.json").read_text())["model"]["vocab"]
+    by_id = sorted(vocabulary, key=vocabulary.__getitem__)
+    assert sorted(vocabulary.values()) == list(range(350))
+    assert by_id[0] == EOT
+    assert all(len(token) == 1 for token in by_id[1:257])
+    assert all(len(token) > 1 for token in by_id[257:])
+
+
+def test_equal_text_gives_equal_bytes(tmp_path: Path) -> None:
+    train(tmp_path / "a.json", sentences(200))
+    train(tmp_path / "b.json", sentences(200))
+    assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
+
+
+def test_threads_have_no_influence(tmp_path: Path) -> None:
+    train(tmp_path / "a.json", sentences(200))
+    code = (
+        "import sys; from pathlib import Path; from tests.unit.tokenization.test_training import train, sentences; "
+        "train(Path(sys.argv[1]), sentences(200))"
+    )
+    alone = {"RAYON_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[3])}
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "b.json")], env=alone, check=True)
+    assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
+
+
+def test_little_text_gives_a_smaller_vocabulary(tmp_path: Path) -> None:
+    assert train(tmp_path / "t.json", ["abab"], size=5000) == 258
+    tokenizer = Tokenizer.load(tmp_path / "t.json")
+    assert tokenizer.vocab_size == 258
+    assert tokenizer.is_fast
+    assert tokenizer.encode("abab") == [257, 257]
+    assert tokenizer.decode(tokenizer.encode("anything else: ü")) == "anything else: ü"
+
+
+def test_bytes_alone(tmp_path: Path) -> None:
+    assert train(tmp_path / "t.json", ["abab"], size=257) == 257
+    assert Tokenizer.load(tmp_path / "t.json").encode("ab") == [ord("a") - 32, ord("b") - 32]
+
+
+def test_every_text_is_told(tmp_path: Path) -> None:
+    told: list[str] = []
+    train_tokenizer(TokenizerAlgorithm.bpe, 300, iter(sentences(1100)), tmp_path / "t.json", told.append)
+    assert told == sentences(1100)
+
+
+def test_no_text(tmp_path: Path) -> None:
+    with pytest.raises(TokenizerError, match="no text to learn a vocabulary from"):
+        train(tmp_path / "t.json", [])
+    assert not (tmp_path / "t.json").exists()
+
+
+def test_an_end_of_text_in_the_data_is_not_learned_as_a_token(tmp_path: Path) -> None:
+    train(tmp_path / "t.json", [f"a{EOT}b {EOT}"] * 50, size=300)
+    tokenizer = Tokenizer.load(tmp_path / "t.json")
+    assert tokenizer.eot_id == 0
+    assert tokenizer.is_fast
+    assert 0 not in tokenizer.encode(f"a{EOT}b {EOT}")

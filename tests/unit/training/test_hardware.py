@@ -1,0 +1,82 @@
+"""What the machine has decides what `auto` means; what it lacks is said in a sentence."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+from langmill.config.compose import compose_recipe
+from langmill.config.sections import Accelerator, Precision, Strategy, Training
+from langmill.errors import TrainingError
+from langmill.training import hardware
+from tests.unit.training.material import RECIPES, REPOSITORY
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.fixture(scope="module")
+def training() -> Training:
+    return compose_recipe(
+        "reviews-lm", [*RECIPES["reviews-lm"], "training.micro_batch_size=4"], REPOSITORY / "conf"
+    ).training
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [({"avx512f", "amx_bf16"}, True), ({"avx512_bf16"}, True), ({"avx512f", "avx2"}, False), (set(), False)],
+)
+def test_auto_precision_is_bf16_where_the_processor_multiplies_it(training, monkeypatch, flags, expected):
+    monkeypatch.setattr(hardware, "_cpu_flags", lambda: flags)
+    assert hardware.uses_bf16(dataclasses.replace(training, precision=Precision.auto), "cpu") is expected
+    assert hardware.uses_bf16(dataclasses.replace(training, precision=Precision.bf16), "cpu") is True
+    assert hardware.uses_bf16(dataclasses.replace(training, precision=Precision.fp32), "cpu") is False
+
+
+def test_a_card_that_is_not_there_is_refused(training, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(TrainingError, match=r"training\.accelerator is cuda, but torch sees no such device"):
+        hardware.choose_accelerator(dataclasses.replace(training, accelerator=Accelerator.cuda))
+
+
+def test_more_cards_than_there_are_are_refused(training, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(TrainingError, match=r"training\.devices is 2, but this machine has 1 cards"):
+        hardware.choose_accelerator(dataclasses.replace(training, devices=2))
+
+
+def test_compiling_needs_a_compiler(training, monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    hardware.check_compiler(training, "cpu")
+    training = dataclasses.replace(training, compile=True)
+    hardware.check_compiler(training, "cuda")
+    with pytest.raises(TrainingError, match=r"no C\+\+ compiler \(no-such-compiler\).*training\.compile to false"):
+        hardware.check_compiler(training, "cpu")
+
+
+def test_the_process_is_given_back_as_it_was(training):
+    before = (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled())
+    with hardware.prepared(dataclasses.replace(training, threads=1)):
+        assert torch.get_num_threads() == 1
+        assert torch.are_deterministic_algorithms_enabled()
+        assert float(torch.tensor([1e-40]) * 0.5) == 0.0  # denormal
+    assert (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()) == before
+    assert float(torch.tensor([1e-40]) * 0.5) > 0.0
+
+
+def test_the_peak_is_known_for_known_cards_in_bf16_only(training, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "NVIDIA H100 80GB HBM3")
+    two = dataclasses.replace(training, devices=2)
+    assert hardware.peak_flops(two, "cuda", bf16=True) == 2 * 989e12
+    assert hardware.peak_flops(two, "cuda", bf16=False) is None
+    assert hardware.peak_flops(two, "cpu", bf16=True) is None
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Some Card")
+    assert hardware.peak_flops(two, "cuda", bf16=True) is None
+
+
+def test_one_process_has_nothing_to_shard(training):
+    assert not hardware.is_sharding(dataclasses.replace(training, strategy=Strategy.fsdp))
+    assert hardware.is_sharding(dataclasses.replace(training, strategy=Strategy.fsdp, devices=2))
+    assert not hardware.is_sharding(dataclasses.replace(training, devices=2))

@@ -1,0 +1,92 @@
+"""A provenance changes with everything that can change the result, and with nothing else."""
+
+from __future__ import annotations
+
+import pytest
+
+import langmill
+from langmill.config.compose import compose_recipe
+from langmill.errors import TrainingError
+from langmill.files import write_manifest
+from langmill.training import provenance
+from tests.unit.training.material import RECIPES, REPOSITORY
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.fixture
+def trace(prepared_workspace):
+    def of(*overrides, shards=None, base=None):
+        recipe = compose_recipe("reviews-lm", [*RECIPES["reviews-lm"], *overrides], REPOSITORY / "conf")
+        build = prepared_workspace / "build"
+        return provenance.trace(
+            recipe, shards or build / "shards" / "reviews-lm", build / "tokenizers" / "reviews" / "tokenizer.json", base
+        )
+
+    return of
+
+
+def test_it_is_the_same_every_time_and_says_its_parts(trace):
+    found = trace()
+    assert found == trace()
+    assert len(found.digest) == 64
+    assert set(found.parts) == {"settings", "data", "tokenizer", "base", "code", "versions"}
+    assert found.parts["base"] is None
+    assert found.parts["versions"]["langmill"] == langmill.__version__
+    assert set(found.parts["code"]) == set(provenance.CODE)
+    assert "train.tokens" in found.parts["data"]
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["training.seed=2", "training.threads=2", "training.optimizer.betas=[0.9,0.99]", "model.options.dropout=0.1"],
+)
+def test_what_changes_the_result_changes_it(trace, override):
+    assert trace(override).digest != trace().digest
+
+
+@pytest.mark.parametrize("override", ["training.log_every=1", "training.checkpoint_every=1", "training.samples=[]"])
+def test_what_only_changes_what_is_seen_does_not(trace, override):
+    assert trace(override).digest == trace().digest
+
+
+def test_the_gate_is_no_part_of_a_training(trace):
+    assert trace("gate.min_effect=0.5", "description=other").digest == trace().digest
+
+
+def test_other_data_changes_it(trace, tmp_path):
+    (tmp_path / "train.tokens").write_bytes(b"12")
+    write_manifest(tmp_path, {})
+    assert trace(shards=tmp_path).digest != trace().digest
+
+
+def test_the_base_is_named(trace, tmp_path):
+    write_manifest(tmp_path, {"recipe": "reviews-lm", "provenance": "ab" * 32})
+    found = trace(base=tmp_path)
+    assert found.base == {"recipe": "reviews-lm", "provenance": "ab" * 32}
+    assert found.parts["base"] == "ab" * 32
+    assert found.digest != trace().digest
+
+
+def test_a_base_without_provenance_is_refused(trace, tmp_path):
+    write_manifest(tmp_path, {"recipe": "reviews-lm"})
+    with pytest.raises(TrainingError, match="does not say where it comes from"):
+        trace(base=tmp_path)
+
+
+def test_code_counts_by_its_bytes(tmp_path):
+    for name in provenance.CODE:
+        path = tmp_path / name
+        if name.endswith(".py"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("1")
+        else:
+            path.mkdir()
+            (path / "code.py").write_text("1")
+    before = provenance.code_digests(tmp_path)
+    (tmp_path / "training" / "__pycache__").mkdir()
+    (tmp_path / "training" / "__pycache__" / "code.pyc").write_bytes(b"x")
+    assert provenance.code_digests(tmp_path) == before
+    (tmp_path / "training" / "code.py").write_text("2")
+    after = provenance.code_digests(tmp_path)
+    assert [name for name in before if before[name] != after[name]] == ["training"]
