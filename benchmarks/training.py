@@ -122,7 +122,7 @@ def langmill_worker(job: dict[str, Any]) -> dict[str, float]:
         for folder in ("shards", "tokenizers"):
             (workspace / "build" / folder).symlink_to(Path("build", folder).resolve())
         began = time.time()
-        subprocess.run([sys.executable, "-m", "langmill.stages.train", "reviews-lm"], cwd=workspace, check=True)
+        subprocess.run([sys.executable, "-m", "langmill.stages", "train", "reviews-lm"], cwd=workspace, check=True)
         log = next(workspace.glob(".langmill/runs/*/events.jsonl"))
         lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
     told = [line for line in lines if line["kind"] == "metrics" and "train/loss" in line["values"]]

@@ -66,6 +66,8 @@ class Step:
     """Gets the results of the upstream steps, by key."""
     note: Callable[[Any], str] = lambda result: ""
     """What to say of the result."""
+    alone: bool = False
+    """It uses the whole machine: never beside another such step."""
 
 
 class Course:
@@ -107,12 +109,17 @@ class Course:
                     self.skipped.add(step.key)
                     del self._waiting[step.key]
                     self._say(step, StepState.skipped)
-                elif len(self._running) < self._operation.parallel and all(up in self.results for up in step.upstream):
+                elif all(up in self.results for up in step.upstream) and self._has_room(step):
                     del self._waiting[step.key]
                     self._running.add(step.key)
                     self._start(step)
             with contextlib.suppress(queue.Empty):
                 self._finish(self._steps[self._ended.get(timeout=_LOOK_SECONDS)])
+
+    def _has_room(self, step: Step) -> bool:
+        if len(self._running) >= self._operation.parallel:
+            return False
+        return not (step.alone and any(self._steps[key].alone for key in self._running))
 
     def _start(self, step: Step) -> None:
         attempts = iter(range(self._operation.retries, -1, -1))
@@ -177,7 +184,7 @@ def make_models(recipes: list[str] | None = None) -> State[Any]:
         _bury_dead_runs()
         stages.heal_locks(ROOT)
         graph = stages.read_graph(ROOT).for_recipes(chosen)
-        steps = list(_stage_steps(graph, cancel))
+        steps = list(_stage_steps(graph, operation, cancel))
         for recipe in settings:
             steps += _registry_steps(graph, recipe, operation.tracking_uri)
         course = Course(steps, operation, cancel)
@@ -191,7 +198,7 @@ def make_models(recipes: list[str] | None = None) -> State[Any]:
     return Completed(message=f"{', '.join(chosen)}: done.")
 
 
-def _stage_steps(graph: stages.Graph, cancel: threading.Event) -> Iterator[Step]:
+def _stage_steps(graph: stages.Graph, operation: Operation, cancel: threading.Event) -> Iterator[Step]:
     """A step for each stage; one that is up to date with all before it costs nothing."""
     fresh = {address for address, state in graph.freshness().items() if state.fresh}
     for stage in graph.stages.values():
@@ -202,7 +209,8 @@ def _stage_steps(graph: stages.Graph, cancel: threading.Event) -> Iterator[Step]
                 return stages.Outcome.unchanged
             return _run_stage(stage, cancel)
 
-        yield Step(stage.address, stage.description, stage.upstream, work, _note_outcome)
+        alone = stage.kind in operation.one_at_a_time
+        yield Step(stage.address, stage.description, stage.upstream, work, _note_outcome, alone)
 
 
 def _run_stage(stage: stages.Stage, cancel: threading.Event) -> stages.Outcome:

@@ -1,11 +1,18 @@
-"""What every test gets: no telemetry, no hub, no colours, a quiet MLflow."""
+"""What every test gets: no telemetry, no hub, no colours, a quiet MLflow; and the workspaces to run the line in."""
 
 from __future__ import annotations
 
+import functools
 import os
+import shutil
 import signal
 import sys
 from pathlib import Path
+
+import pytest
+
+from langmill.files import exclusive_lock
+from tests.pipeline.workspace import create, langmill
 
 # A stage's command says `python`: it must be the one that runs the tests, whether its environment is active or not.
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
@@ -18,6 +25,9 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.update(
     {
         "DO_NOT_TRACK": "1",
+        # Two tests run side by side, with several threads each. A thread that waits for another one by spinning would
+        # take the core away from the very thread that it waits for.
+        "GOMP_SPINCOUNT": "200",
         "HF_HUB_OFFLINE": "1",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "NO_COLOR": "1",
@@ -25,3 +35,62 @@ os.environ.update(
         "TOKENIZERS_PARALLELISM": "true",
     }
 )
+
+
+def _shared(factory: pytest.TempPathFactory) -> Path:
+    """The folder that all processes of this test session share."""
+    own = factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@functools.cache
+def _template_folder(base: Path) -> Path:
+    folder = base / "template" / "workspace"
+    with exclusive_lock(base / "template.lock", "Another test process", wait=True):
+        return folder if folder.exists() else create(folder.with_name("unfinished")).rename(folder)
+
+
+@functools.cache
+def _made_folder(base: Path) -> Path:
+    template, folder, told = _template_folder(base), base / "made" / "workspace", base / "made" / "first-run.txt"
+    with exclusive_lock(base / "made.lock", "Another test process", wait=True):
+        if not told.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            shutil.copytree(template, folder, symlinks=True)
+            done = langmill(folder, "run", timeout=1200)
+            assert done.returncode == 0, done.stdout + done.stderr + _logs(folder)
+            told.write_text(done.stdout)
+    return folder
+
+
+def _logs(folder: Path) -> str:
+    logs = sorted((folder / ".langmill" / "logs").glob("run-*.log"))
+    return logs[-1].read_text(errors="replace")[-4000:] if logs else os.linesep
+
+
+@pytest.fixture
+def tiny_workspace(tmp_path_factory, tmp_path) -> Path:
+    """A fresh small workspace in which nothing has run; returns its folder."""
+    folder = tmp_path / "workspace"
+    shutil.copytree(_template_folder(_shared(tmp_path_factory)), folder, symlinks=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def made_workspace(tmp_path_factory) -> Path:
+    """A small workspace in which `langmill run` has run once; read it, do not change it."""
+    return _made_folder(_shared(tmp_path_factory))
+
+
+@pytest.fixture(scope="session")
+def first_run(made_workspace) -> str:
+    """What that `langmill run` printed."""
+    return (made_workspace.parent / "first-run.txt").read_text()
+
+
+@pytest.fixture
+def remade_workspace(made_workspace, tmp_path) -> Path:
+    """A copy of a workspace that has run, to change at will."""
+    folder = tmp_path / "workspace"
+    shutil.copytree(made_workspace, folder, symlinks=True)
+    return folder

@@ -14,6 +14,7 @@ from langmill.config.sections import Corpus, Recipe, Tokenizer
 from langmill.errors import ConfigError
 from langmill.graph import EVALUATION, MODELS, read_graph
 from langmill.stages import compose
+from langmill.stages.process import STAGES
 
 pytestmark = pytest.mark.contract
 ROOT = Path(__file__).parents[2]
@@ -52,8 +53,15 @@ def test_every_stage_says_what_it_does_and_has_its_module():
         body = stage.get("do", stage)
         assert body["desc"], name
         commands = body["cmd"] if isinstance(body["cmd"], list) else [body["cmd"]]
-        module = commands[0].split()[2]
-        assert commands[0].startswith("python -m ") and importlib.util.find_spec(module), f"{name}: {commands[0]}"
+        words = commands[0].split()
+        assert words[:3] == ["python", "-m", "langmill.stages"], f"{name}: {commands[0]}"
+        assert words[3] in STAGES, f"{name}: {commands[0]}"
+        assert importlib.util.find_spec(f"langmill.stages.{words[3]}"), name
+
+
+def test_the_steps_that_run_alone_are_stages():
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    assert set(compose_operation(conf=ROOT / "conf").one_at_a_time) <= set(stages)
 
 
 def test_every_name_in_the_settings_is_in_the_graph():

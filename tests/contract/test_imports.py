@@ -71,7 +71,7 @@ def stage_commands() -> dict[str, dict[str, object]]:
 def test_dependencies_cover_imports(stage: str) -> None:
     definition = stage_commands()[stage]
     command = definition["cmd"]
-    module = str(command[0] if isinstance(command, list) else command).split()[2]
+    module = "langmill.stages." + str(command[0] if isinstance(command, list) else command).split()[3]
     dependencies = [str(dependency) for dependency in definition["deps"]]  # type: ignore[attr-defined]
     missing = []
     for name in sorted(transitive_imports(module) - WATCHES_ONLY):

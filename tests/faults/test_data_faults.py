@@ -68,7 +68,7 @@ class Workspace:
     def stage(self, name: str) -> subprocess.Popen[str]:
         """Start a stage as DVC does, in a process group of its own, as a terminal does."""
         return subprocess.Popen(
-            [sys.executable, "-m", f"langmill.stages.{name}", "tiny"],
+            [sys.executable, "-m", "langmill.stages", name, "tiny"],
             cwd=self.root, stderr=subprocess.PIPE, text=True, start_new_session=True,
         )  # fmt: skip
 

@@ -18,7 +18,6 @@ from pathlib import Path
 import pytest
 
 from langmill.files import exclusive_lock, read_manifest
-from tests.pipeline.conftest import made_workspace, remade_workspace, tiny_workspace  # noqa: F401
 from tests.pipeline.workspace import LM, command, edit, langmill, sentences, write_csv
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(1500)]
@@ -53,7 +52,7 @@ def at_work(workspace: Path, stage: str) -> Callable[[], bool]:
     return working
 
 
-def test_a_second_run_at_the_same_time_says_so_or_waits(remade_workspace):  # noqa: F811
+def test_a_second_run_at_the_same_time_says_so_or_waits(remade_workspace):
     lock = remade_workspace / ".langmill" / "locks" / "run.lock"
     with exclusive_lock(lock, "Another `langmill run`"):
         done = langmill(remade_workspace, "run")
@@ -70,7 +69,7 @@ def test_a_second_run_at_the_same_time_says_so_or_waits(remade_workspace):  # no
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at processes through /proc")
-def test_ctrl_c_in_a_run_ends_it_within_seconds_and_the_next_run_goes_on(tiny_workspace):  # noqa: F811
+def test_ctrl_c_in_a_run_ends_it_within_seconds_and_the_next_run_goes_on(tiny_workspace):
     edit(tiny_workspace / "conf" / "recipe" / f"{LM}.yaml", steps=3000)
     edit(tiny_workspace / "conf" / "training" / "from-scratch.yaml", checkpoint_every=5)
     run = subprocess.Popen(
@@ -97,7 +96,7 @@ def test_ctrl_c_in_a_run_ends_it_within_seconds_and_the_next_run_goes_on(tiny_wo
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at processes through /proc")
 @pytest.mark.parametrize("stage", ["compose", "fetch", "clean", "tokenizer", "encode", "train", "evaluate"])
-def test_ctrl_c_in_a_stage_leaves_its_result_whole_or_absent(remade_workspace, stage):  # noqa: F811
+def test_ctrl_c_in_a_stage_leaves_its_result_whole_or_absent(remade_workspace, stage):
     name, out = {
         "compose": ("", "config"),
         "fetch": ("tiny", "raw/tiny"),
@@ -111,7 +110,7 @@ def test_ctrl_c_in_a_stage_leaves_its_result_whole_or_absent(remade_workspace, s
     before = {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     shutil.rmtree(remade_workspace / ".langmill" / "runs", ignore_errors=True)  # else training is done at once
     process = subprocess.Popen(
-        [sys.executable, "-m", f"langmill.stages.{stage}", *([name] if name else [])],
+        [sys.executable, "-m", "langmill.stages", stage, *([name] if name else [])],
         cwd=remade_workspace, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     address = f"{stage}@{name}" if name else stage
@@ -130,7 +129,7 @@ def test_ctrl_c_in_a_stage_leaves_its_result_whole_or_absent(remade_workspace, s
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at processes through /proc")
-def test_kill_9_of_dvc_takes_the_stage_along_and_the_next_run_is_fine(remade_workspace):  # noqa: F811
+def test_kill_9_of_dvc_takes_the_stage_along_and_the_next_run_is_fine(remade_workspace):
     edit(remade_workspace / "conf" / "recipe" / f"{LM}.yaml", steps=3000)
     run = subprocess.Popen(
         command("train", LM), cwd=remade_workspace, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -152,7 +151,7 @@ def test_kill_9_of_dvc_takes_the_stage_along_and_the_next_run_is_fine(remade_wor
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at processes through /proc")
-def test_kill_9_of_a_run_takes_all_along_and_the_next_run_buries_it(remade_workspace):  # noqa: F811
+def test_kill_9_of_a_run_takes_all_along_and_the_next_run_buries_it(remade_workspace):
     recipe = remade_workspace / "conf" / "recipe" / f"{LM}.yaml"
     recipe.write_text(recipe.read_text() + "# A comment.\n")
     run = subprocess.Popen(command("run", LM), cwd=remade_workspace, stdout=subprocess.DEVNULL)
@@ -169,7 +168,7 @@ def test_kill_9_of_a_run_takes_all_along_and_the_next_run_buries_it(remade_works
     assert states == [("COMPLETED",), ("CRASHED",), ("COMPLETED",)]
 
 
-def test_a_port_in_use_is_named(tiny_workspace):  # noqa: F811
+def test_a_port_in_use_is_named(tiny_workspace):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -191,7 +190,7 @@ def test_a_port_in_use_is_named(tiny_workspace):  # noqa: F811
     [(sentences(1), "tiny"), ([], "tiny")],
     ids=["one document", "no document"],
 )
-def test_a_corpus_that_is_too_small_stops_the_line_with_a_sentence(tiny_workspace, rows, sentence):  # noqa: F811
+def test_a_corpus_that_is_too_small_stops_the_line_with_a_sentence(tiny_workspace, rows, sentence):
     write_csv(tiny_workspace / "data" / "tiny.csv", rows)
     done = langmill(tiny_workspace, "train", LM, timeout=600)
     assert done.returncode == 1
@@ -204,7 +203,7 @@ def test_a_corpus_that_is_too_small_stops_the_line_with_a_sentence(tiny_workspac
     assert langmill(tiny_workspace, "why", f"train@{LM}").returncode == 0
 
 
-def test_a_missing_corpus_is_named_with_where_to_look(tiny_workspace):  # noqa: F811
+def test_a_missing_corpus_is_named_with_where_to_look(tiny_workspace):
     (tiny_workspace / "data" / "tiny.csv").unlink()
     done = langmill(tiny_workspace, "train", LM)
     assert done.returncode == 1
@@ -214,7 +213,7 @@ def test_a_missing_corpus_is_named_with_where_to_look(tiny_workspace):  # noqa: 
     assert "fetch@tiny: it has not run yet" in langmill(tiny_workspace, "status").stdout
 
 
-def test_a_checksum_that_differs_stops_the_line_and_tells_both(tiny_workspace, tmp_path):  # noqa: F811
+def test_a_checksum_that_differs_stops_the_line_and_tells_both(tiny_workspace, tmp_path):
     wheels = tmp_path / "wheels"
     wheels.mkdir()
     with zipfile.ZipFile(wheels / "tinytext-1.0-py3-none-any.whl", "w") as wheel:
@@ -241,7 +240,7 @@ def test_a_checksum_that_differs_stops_the_line_and_tells_both(tiny_workspace, t
     assert not (tiny_workspace / "build/raw/tiny").exists()
 
 
-def test_a_setting_that_is_wrong_stops_a_run_before_anything_starts(tiny_workspace):  # noqa: F811
+def test_a_setting_that_is_wrong_stops_a_run_before_anything_starts(tiny_workspace):
     edit(tiny_workspace / "conf" / "recipe" / f"{LM}.yaml", steps="many")
     done = langmill(tiny_workspace, "run")
     assert done.returncode == 2

@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from itertools import pairwise
 
 import pytest
 import yaml
@@ -28,11 +29,10 @@ def prefect(workspace, question: str) -> list[tuple]:
         return database.execute(question).fetchall()
 
 
-def test_a_run_ends_with_the_table_and_where_to_look(made_workspace):
-    out = (made_workspace / "first-run.txt").read_text()
-    lines = out.splitlines()
+def test_a_run_ends_with_the_table_and_where_to_look(made_workspace, first_run):
+    lines = first_run.splitlines()
     assert lines[0] == "Looking at what there is to do ..."
-    assert "✓ Train tiny-lm: done in" in out
+    assert "✓ Train tiny-lm: done in" in first_run
     head = next(index for index, line in enumerate(lines) if line.startswith("recipe"))
     lm, classifier = lines[head + 1], lines[head + 2]
     assert lm.startswith(f"{LM} ")
@@ -47,7 +47,7 @@ def test_a_run_ends_with_the_table_and_where_to_look(made_workspace):
     text = (made_workspace / log).read_text()
     assert "===== train@tiny-lm =====" in text
     for noise in ("Traceback", "Warning", "WARNING"):
-        assert noise not in out
+        assert noise not in first_run
 
 
 def test_the_models_are_better_than_doing_nothing(made_workspace):
@@ -76,16 +76,26 @@ def test_prefect_has_one_task_a_step_and_what_there_is_to_read(made_workspace):
     }
 
 
-def test_a_second_run_has_nothing_to_do_and_says_so_quickly(remade_workspace):
+def test_steps_that_use_every_core_run_one_at_a_time(made_workspace):
+    spans = [
+        (began, ended, name)
+        for name, began, ended in prefect(made_workspace, "SELECT name, start_time, end_time FROM task_run")
+        if name.split("@")[0] in ("train", "finetune", "evaluate")
+    ]
+    assert len(spans) == 4
+    for (_, ended, first), (began, _, second) in pairwise(sorted(spans)):
+        assert ended <= began, f"{first} and {second} ran side by side"
+
+
+def test_a_second_run_has_nothing_to_do_and_says_so_quickly(remade_workspace, first_run):
     before = outs(remade_workspace)
     began = time.monotonic()
     done = langmill(remade_workspace, "run")
     assert done.returncode == 0, done.stderr
     assert time.monotonic() - began < 20
     assert f"Nothing to do: {LM} and {CLASSIFIER} are up to date, registered and judged." in done.stdout
-    first = (remade_workspace / "first-run.txt").read_text()
     for name in (LM, CLASSIFIER):  # the same lines of the table
-        row = next(line for line in first.splitlines() if line.startswith(f"{name} "))
+        row = next(line for line in first_run.splitlines() if line.startswith(f"{name} "))
         assert row in done.stdout
     assert outs(remade_workspace) == before
     assert len(prefect(remade_workspace, "SELECT id FROM flow_run")) == 1

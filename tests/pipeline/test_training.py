@@ -41,7 +41,7 @@ def start(workspace: Path, name: str, overrides: Sequence[str] = ()) -> subproce
     """The train stage in a process of its own."""
     write_recipe(workspace, name, overrides)
     return subprocess.Popen(
-        [sys.executable, "-m", "langmill.stages.train", name],
+        [sys.executable, "-m", "langmill.stages", "train", name],
         cwd=workspace, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 

@@ -461,6 +461,9 @@ class Operation:
     """MLflow's tracking server and registry: an http(s) address, or a database as in sqlite:///.langmill/mlflow.db."""
     parallel: int
     """Steps of the graph that run side by side at most."""
+    one_at_a_time: list[str]
+    """Stages of dvc.yaml that use every core by themselves: one step of all of them runs at a time, as two side by side
+    would take longer than one after the other."""
     retries: int
     """How often a failed step is tried again."""
     retry_seconds: float

@@ -265,7 +265,9 @@ class Engine:
         return len(self._running) + len(self._waiting)
 
     def failure(self) -> str | None:
-        """Why the engine can't answer, in a sentence; None when all is well."""
+        """Why the engine can't answer, in a sentence; None when all is well, or when it was told to stop."""
+        if self._stopping:
+            return None
         if not self._thread.is_alive():
             return "The thread that runs the models has ended; restart the server and read its log."
         began = self._turn_began

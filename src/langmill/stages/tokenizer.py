@@ -10,7 +10,6 @@ from langmill.config.sections import Tokenizer
 from langmill.data.document import Split, count_documents, documents_path, read_documents
 from langmill.files import atomic_folder, sha256_file, write_manifest
 from langmill.progress import track
-from langmill.stages.process import run_stage
 from langmill.tokenization.tokenizer import FILE_NAME
 from langmill.tokenization.training import train_tokenizer
 
@@ -39,7 +38,3 @@ def main(name: str) -> None:
             "vocab_size_wanted": section.vocab_size,
         }
         write_manifest(folder, facts)
-
-
-if __name__ == "__main__":
-    run_stage("tokenizer", main)

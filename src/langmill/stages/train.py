@@ -6,15 +6,14 @@ from pathlib import Path
 
 from langmill.config.compose import compose_operation, load_section
 from langmill.config.sections import Recipe
-from langmill.stages.process import WORKSPACE, run_stage
+from langmill.stages.process import WORKSPACE
+from langmill.training.fit import fit
 
 BUILD = Path("build")
 
 
 def main(name: str) -> None:
     """Turn build/shards/NAME into build/models/NAME."""
-    from langmill.training.fit import fit
-
     recipe = load_section(Recipe, BUILD / "config" / "recipe" / f"{name}.yaml")
     base = recipe.training.base
     fit(
@@ -26,7 +25,3 @@ def main(name: str) -> None:
         out=BUILD / "models" / name,
         tracking_uri=compose_operation().tracking_uri,
     )
-
-
-if __name__ == "__main__":
-    run_stage("train", main)

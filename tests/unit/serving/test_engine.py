@@ -219,6 +219,17 @@ def test_stopping_breaks_off_what_runs(engine: Engine) -> None:
     asyncio.run(main())
 
 
+def test_one_that_comes_after_the_end_is_told_that_the_server_stops_not_that_it_is_broken(engine: Engine) -> None:
+    async def main() -> None:
+        engine.stop()
+        assert engine.failure() is None
+        with pytest.raises(RequestError, match="stopping") as refusal:
+            engine.submit(Scripted(1))
+        assert refusal.value.code == "stopping"
+
+    asyncio.run(main())
+
+
 def test_a_replaced_version_is_freed_when_its_last_request_ends(engine: Engine) -> None:
     old_writer = Writer("x" * 50, seconds=0.005)
     old = champion("writer", 1, old_writer)
