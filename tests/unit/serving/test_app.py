@@ -6,6 +6,7 @@ import asyncio
 import json
 import math
 import re
+import threading
 from typing import Any
 
 import httpx
@@ -325,10 +326,10 @@ def test_is_not_ready_while_stopping(server: Server) -> None:
     assert "stopping" in not_ready(server)
 
 
-def test_is_not_ready_when_a_thread_has_died(server: Server) -> None:
+def test_is_not_ready_when_a_thread_has_died(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     server.follower.dead = "The thread that follows the registry has ended."
     assert "follows the registry" in not_ready(server)
-    server.engine.stop()
+    monkeypatch.setattr(server.engine, "_thread", threading.Thread())
     assert "runs the models has ended" in not_ready(server)
 
 
