@@ -5,8 +5,9 @@
 
 `speed` runs our whole train stage (its own process, all tracking on) beside the Hugging Face Trainer around GPT-2 and
 a loop in the manner of nanoGPT, with the same number of layers, width, heads, vocabulary, block length and batch, on
-the same tokens, in fp32. The runs are interleaved, each in a process of its own; the medians are printed. The first
-steps, in which torch.compile is at work, are not counted; the seconds that they take are printed.
+the same tokens, in fp32 and, where the processor has instructions for it, in bf16. The runs are interleaved, each in a
+process of its own; the medians are printed. The first steps are not counted, because torch.compile and the start of the
+tracking process fall into them; the seconds that they take are printed.
 
 `overhead` runs our trainer with everything on around an almost empty network, and the same network, batches and
 optimizer in a bare loop; the difference is what a step pays for the trainer. Both are given in wall time and in the
@@ -36,11 +37,15 @@ import yaml
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 LEARNING_RATE = 1e-3
+PEER = "Hugging Face Trainer, GPT-2"
 SPEED = {
-    "langmill": {"kind": "langmill", "compile": False},
-    "langmill, compiled": {"kind": "langmill", "compile": True},
-    "Hugging Face Trainer, GPT-2": {"kind": "huggingface"},
-    "nanoGPT's loop": {"kind": "nanogpt"},
+    "langmill": {"kind": "langmill", "precision": "fp32", "compile": False},
+    "langmill, compiled": {"kind": "langmill", "precision": "fp32", "compile": True},
+    "langmill, bf16": {"kind": "langmill", "precision": "bf16", "compile": False},
+    "langmill, bf16, compiled": {"kind": "langmill", "precision": "bf16", "compile": True},
+    PEER: {"kind": "huggingface", "precision": "fp32"},
+    f"{PEER}, bf16": {"kind": "huggingface", "precision": "bf16"},
+    "nanoGPT's loop": {"kind": "nanogpt", "precision": "fp32"},
 }
 
 
@@ -49,8 +54,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["speed", "overhead", "worker"])
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=80)
-    parser.add_argument("--skip", type=int, default=20)
+    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--skip", type=int, default=100)
     parser.add_argument("--job", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.what == "worker":
@@ -78,14 +83,19 @@ def in_process(job: dict[str, Any], environment: dict[str, str] | None = None) -
 
 def speed(rounds: int, steps: int, skip: int) -> None:
     """Tokens per second of everyone, interleaved."""
+    from langmill.config.compose import compose_recipe
+    from langmill.training.hardware import uses_bf16
+
     if not Path("build/shards/reviews-lm/manifest.json").is_file():
         raise SystemExit("There are no tokens here; make them with `dvc repro encode@reviews-lm`.")
-    results: dict[str, list[dict[str, float]]] = {name: [] for name in SPEED}
+    has_bf16 = uses_bf16(compose_recipe("reviews-lm", ["training.precision=auto"], REPOSITORY / "conf").training, "cpu")
+    jobs = {name: job for name, job in SPEED.items() if has_bf16 or job["precision"] != "bf16"}
+    results: dict[str, list[dict[str, float]]] = {name: [] for name in jobs}
     for turn in range(rounds):
-        for name, job in SPEED.items():
+        for name, job in jobs.items():
             results[name].append(in_process({**job, "steps": steps, "skip": skip}))
             print(f"round {turn + 1}  {name}: {results[name][-1]}", flush=True)
-    reference = statistics.median(run["tokens_per_second"] for run in results["Hugging Face Trainer, GPT-2"])
+    reference = statistics.median(run["tokens_per_second"] for run in results[PEER])
     for name, runs in results.items():
         median = statistics.median(run["tokens_per_second"] for run in runs)
         print(f"{name:32} {median:10,.0f} tokens/s  {median / reference:5.2f}  loss {runs[0]['loss']:.4f}")
@@ -117,7 +127,7 @@ def langmill_worker(job: dict[str, Any]) -> dict[str, float]:
         shutil.copytree(REPOSITORY / "conf", workspace / "conf")
         path = workspace / "build" / "config" / "recipe" / "reviews-lm.yaml"
         path.parent.mkdir(parents=True)
-        settings = recipe_settings(steps=job["steps"], compile=job["compile"])
+        settings = recipe_settings(steps=job["steps"], compile=job["compile"], precision=job["precision"])
         path.write_text(yaml.safe_dump(settings), encoding="utf-8")
         for folder in ("shards", "tokenizers"):
             (workspace / "build" / folder).symlink_to(Path("build", folder).resolve())
@@ -227,6 +237,7 @@ def huggingface_worker(job: dict[str, Any]) -> dict[str, float]:
             folder, max_steps=job["steps"], per_device_train_batch_size=training["batch_size"],
             learning_rate=LEARNING_RATE, warmup_steps=10, lr_scheduler_type="constant_with_warmup", weight_decay=0.1,
             logging_steps=10, report_to=[], save_strategy="no", disable_tqdm=True, use_cpu=True, seed=1,
+            bf16=job["precision"] == "bf16",
         )  # fmt: skip
         trainer = Trainer(GPT2LMHeadModel(config), arguments, train_dataset=Blocks(), callbacks=[clock])
         with contextlib.redirect_stdout(sys.stderr):
