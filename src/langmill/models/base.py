@@ -60,6 +60,8 @@ class Backbone(nn.Module, ABC):
 
     settings_class: ClassVar[type[Any]]
     """The dataclass of the architecture's options."""
+    earlier_options: ClassVar[Mapping[str, Any]] = {}
+    """What a model was made with that is older than an option, by the option's name; see `langmill.tasks.loading`."""
     causal: ClassVar[bool]
     """Whether a hidden state depends on earlier tokens alone."""
     dim: int

@@ -118,6 +118,8 @@ class Task(ABC):
     """
 
     options_class: ClassVar[type[Any]]
+    earlier_options: ClassVar[Mapping[str, Any]] = {}
+    """What a model was made with that is older than an option, by the option's name; see `load_model`."""
 
     def __init__(self, options: Any, labels: Sequence[str] = ()) -> None:
         self.options = options
@@ -239,11 +241,11 @@ def known_tasks() -> list[str]:
     return sorted(internal | {point.name for point in entry_points(group=ENTRY_POINTS)} | set(_tasks))
 
 
-def build_task(name: str, options: Mapping[str, Any], labels: Sequence[str], where: str) -> Task:
-    """A task by its name.
+def find_task(name: str) -> type[Task]:
+    """The task class of a name.
 
     Raises:
-        ConfigError: The task is unknown or its options are refused.
+        ConfigError: There is no such task.
     """
     if name not in _tasks:
         if name not in known_tasks():
@@ -253,7 +255,16 @@ def build_task(name: str, options: Mapping[str, Any], labels: Sequence[str], whe
             external[name].load()
         else:
             importlib.import_module(f"langmill.tasks.{name}")
-    cls = _tasks[name]
+    return _tasks[name]
+
+
+def build_task(name: str, options: Mapping[str, Any], labels: Sequence[str], where: str) -> Task:
+    """A task by its name.
+
+    Raises:
+        ConfigError: The task is unknown or its options are refused.
+    """
+    cls = find_task(name)
     return cls(typed(cls.options_class, options, where), labels)
 
 

@@ -11,9 +11,9 @@ from torch import nn
 
 from langmill.errors import ModelError
 from langmill.files import read_manifest
-from langmill.models.base import build_backbone
+from langmill.models.base import build_backbone, find_architecture
 from langmill.models.folder import CONFIG_NAME, TOKENIZER_NAME, WEIGHTS_NAME, load_state, load_weights, read_config
-from langmill.tasks.base import Task, build_task
+from langmill.tasks.base import Task, build_task, find_task
 from langmill.tokenization.tokenizer import Tokenizer
 
 
@@ -49,6 +49,9 @@ class LoadedModel:
 def load_model(folder: Path, *, verify: bool, device: str = "cpu") -> LoadedModel:
     """Load a model folder.
 
+    A folder that is older than an option of its task or architecture lacks it; the class says in `earlier_options` what
+    it was made with (docs/decisions/0205).
+
     Args:
         folder: What `langmill.models.folder.save_model` wrote.
         verify: Check every file's digest against the manifest first.
@@ -65,10 +68,13 @@ def load_model(folder: Path, *, verify: bool, device: str = "cpu") -> LoadedMode
     where = str(folder / CONFIG_NAME)
     try:
         own = config["langmill"]
-        task = build_task(own["task"]["name"], own["task"]["options"], own["task"]["labels"], where)
+        name = own["task"]["name"]
+        given = {**find_task(name).earlier_options, **own["task"]["options"]}
+        task = build_task(name, given, own["task"]["labels"], where)
         model, max_length, eot_id = own["model"], int(own["max_length"]), int(own["eot_id"])
         vocab_size = int(config["vocab_size"])
-        architecture, options = model["architecture"], model["options"]
+        architecture = model["architecture"]
+        options = {**find_architecture(architecture).earlier_options, **model["options"]}
     except (KeyError, TypeError) as error:
         raise ModelError(f"{where} lacks {error}, so the model can't be built; make it again.") from error
     tokenizer = Tokenizer.load(folder / TOKENIZER_NAME)

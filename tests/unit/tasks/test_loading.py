@@ -6,8 +6,9 @@ import shutil
 import pytest
 import torch
 
-from langmill.errors import IntegrityError, ModelError
+from langmill.errors import ConfigError, IntegrityError, ModelError
 from langmill.files import write_manifest
+from langmill.models.decoder import Decoder
 from langmill.tasks.classification import Classification
 from langmill.tasks.language_modelling import LanguageModelling
 from langmill.tasks.loading import load_model
@@ -73,6 +74,20 @@ def test_what_is_no_model_is_refused(folder, tmp_path):
     write_manifest(foreign, {"provenance": "x"})
     with pytest.raises(ModelError, match=r"config.json lacks 'task'"):
         load_model(foreign, verify=True)
+
+
+def test_a_folder_that_is_older_than_an_option_is_read_as_it_was_made(folder, tmp_path, monkeypatch):
+    older = tmp_path / "m"
+    shutil.copytree(folder, older)
+    config = json.loads((older / "config.json").read_text())
+    dropout = config["langmill"]["model"]["options"].pop("dropout")
+    (older / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ConfigError, match=r"config\.json.*dropout is missing"):
+        load_model(older, verify=False)
+    monkeypatch.setattr(Decoder, "earlier_options", {"dropout": dropout, "num_layers": 7})
+    loaded, original = load_model(older, verify=False), load_model(folder, verify=False)
+    tokens = torch.tensor([[1, 2, 3]])
+    assert torch.equal(loaded.network(tokens), original.network(tokens))  # what the folder says itself goes first
 
 
 def test_a_tokenizer_that_is_not_the_models_is_refused(folder, tmp_path):
