@@ -1,4 +1,4 @@
-"""What every test gets: no telemetry, no hub, no colours, a quiet MLflow; and the workspaces to run the line in."""
+"""What every test gets: no telemetry, no hub, no colours, a quiet MLflow; and the workspaces to work in."""
 
 from __future__ import annotations
 
@@ -93,4 +93,27 @@ def remade_workspace(made_workspace, tmp_path) -> Path:
     """A copy of a workspace that has run, to change at will."""
     folder = tmp_path / "workspace"
     shutil.copytree(made_workspace, folder, symlinks=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def built_models(tmp_path_factory) -> Path:
+    """A workspace with models, evaluations and an empty registry, made without the line; copy it, do not change it."""
+    from langmill.tracking import ensure_database
+    from tests.unit.registry.building import URI, build_workspace
+
+    folder = tmp_path_factory.mktemp("built")
+    build_workspace(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        ensure_database(URI)
+    return folder
+
+
+@pytest.fixture
+def registry_workspace(built_models, tmp_path, monkeypatch) -> Path:
+    """A copy of it to change at will; it is the current folder."""
+    folder = tmp_path / "workspace"
+    shutil.copytree(built_models, folder)
+    monkeypatch.chdir(folder)
     return folder

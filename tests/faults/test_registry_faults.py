@@ -17,29 +17,15 @@ from langmill.registry import steps
 from langmill.registry.promote import promote, repair
 from langmill.registry.store import CHAMPION, PREVIOUS, ModelVersion, Registry, State, Tag
 from langmill.registry.validate import validate
-from langmill.tracking import ensure_database
-from tests.unit.registry.building import LANGUAGE_MODEL, URI, build_workspace, recipe_of, registered
+from tests.unit.registry.building import LANGUAGE_MODEL, URI, recipe_of, registered
 
 pytestmark = pytest.mark.faults
 NAME = LANGUAGE_MODEL
 
 
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("built")
-    build_workspace(folder)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        ensure_database(URI)
-    return folder
-
-
 @pytest.fixture
-def workspace(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "workspace"
-    shutil.copytree(built, folder)
-    monkeypatch.chdir(folder)
-    return folder
+def workspace(registry_workspace: Path) -> Path:
+    return registry_workspace
 
 
 def in_a_process(code: str) -> subprocess.Popen[str]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +19,17 @@ from langmill.registry import steps
 from langmill.registry.promote import promote
 from langmill.registry.store import CHAMPION, Registry, State, Tag
 from langmill.registry.validate import validate
-from langmill.tracking import ensure_database
-from tests.unit.registry.building import CLASSIFIER, LANGUAGE_MODEL, URI, build_workspace, recipe_of, restamp_evaluation
+from tests.unit.registry.building import CLASSIFIER, LANGUAGE_MODEL, URI, recipe_of, restamp_evaluation
 
 pytestmark = pytest.mark.pipeline
 
 
 @pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    folder = tmp_path_factory.mktemp("workspace")
-    build_workspace(folder)
+def workspace(built_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("workspace") / "workspace"
+    shutil.copytree(built_models, folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        ensure_database(URI)
         restamp_evaluation(folder, LANGUAGE_MODEL, 0.5)  # as if it had learned something
         yield folder
 

@@ -16,8 +16,9 @@ PICKLES = {".pkl", ".pickle", ".joblib", ".pt", ".pth", ".bin", ".ckpt"}
 
 
 @pytest.mark.parametrize("name", [LANGUAGE_MODEL, CLASSIFIER])
-def test_a_package_holds_all_it_needs_and_no_pickle(built: Path, tmp_path: Path, name: str) -> None:
-    folder = package(built / "build" / "models" / name, built / "build" / "evaluation" / name, tmp_path / "package")
+def test_a_package_holds_all_it_needs_and_no_pickle(built_models: Path, tmp_path: Path, name: str) -> None:
+    build = built_models / "build"
+    folder = package(build / "models" / name, build / "evaluation" / name, tmp_path / "package")
     assert read_manifest(folder / "artifacts" / "model", verify=True)["recipe"] == name
     assert read_manifest(folder / "artifacts" / "evaluation", verify=True)["recipe"] == name
     assert (folder / "code" / "langmill" / "tasks" / "loading.py").is_file()
@@ -47,9 +48,9 @@ def test_a_damaged_model_is_not_packaged(workspace: Path, tmp_path: Path) -> Non
     assert not (tmp_path / "package").exists()
 
 
-def test_the_signature_follows_what_a_task_can_do(built: Path) -> None:
-    generates = task_of(built / "build" / "models" / LANGUAGE_MODEL)
-    classifies = task_of(built / "build" / "models" / CLASSIFIER)
+def test_the_signature_follows_what_a_task_can_do(built_models: Path) -> None:
+    generates = task_of(built_models / "build" / "models" / LANGUAGE_MODEL)
+    classifies = task_of(built_models / "build" / "models" / CLASSIFIER)
     assert signature(generates).inputs.input_names() == ["prompt"]
     assert signature(generates).outputs.input_names() == ["text"]
     assert [param.name for param in signature(generates).params] == [

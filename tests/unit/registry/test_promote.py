@@ -19,10 +19,10 @@ NAME = LANGUAGE_MODEL
 
 
 @pytest.fixture(scope="module")
-def three(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def three(built_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace with three registered versions, all validated and none judged; made once."""
     folder = tmp_path_factory.mktemp("three") / "workspace"
-    shutil.copytree(built, folder)
+    shutil.copytree(built_models, folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         for seed in (1, 2, 3):
