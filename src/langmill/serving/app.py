@@ -18,6 +18,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, StreamingResponse
 from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
 
 from langmill import __version__
 from langmill.config.sections import Serving
@@ -216,8 +217,7 @@ def _add_answers(app: FastAPI, service: Service) -> None:
             answer.cancel()
             return Response(status_code=CLIENT_GONE)
         if body.stream:
-            headers = {"cache-control": "no-cache", "x-accel-buffering": "no"}
-            return StreamingResponse(writer.events(first), media_type="text/event-stream", headers=headers)
+            return EventStream(writer.events(first), answer)
         try:
             whole = await _unless_gone(request, writer.whole(first))
         finally:
@@ -391,6 +391,20 @@ class _CompletionWriter:
             yield "data: [DONE]\n\n"
         except RequestError as error:
             yield f"data: {bytes(refusal(error).body).decode()}\n\n"
+
+
+class EventStream(StreamingResponse):
+    """An answer as server-sent events; it is cancelled at the end, also if the client leaves before the first one."""
+
+    def __init__(self, events: AsyncIterator[str], answer: Answer[Any]) -> None:
+        headers = {"cache-control": "no-cache", "x-accel-buffering": "no"}
+        super().__init__(events, media_type="text/event-stream", headers=headers)
+        self._answer = answer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the events. The cancelling is not left to the generator: one that was never begun has no `finally`."""
+        try:
+            await super().__call__(scope, receive, send)
         finally:
             self._answer.cancel()
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import math
 import re
 import threading
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
 import pytest
+from starlette.requests import ClientDisconnect
 
 from langmill.errors import ServingError
 from langmill.models.generation import Sampling
 from langmill.serving import middleware
+from langmill.serving.app import EventStream
 from langmill.serving.middleware import read_keys
 from tests.unit.serving.conftest import Server, champion
 
@@ -441,3 +445,27 @@ def test_a_client_that_leaves_frees_the_engine(server: Server) -> None:
         assert server.engine.load == 0
         assert server.writer.tokens_made - made < 40
     assert math.isclose(server.sample("langmill_requests_cancelled_total") or 0, 2)
+
+
+def test_a_client_that_leaves_before_the_first_event_cancels_its_answer() -> None:
+    class Answer:
+        cancelled = False
+
+        def cancel(self) -> None:
+            self.cancelled = True
+
+    async def events() -> AsyncIterator[str]:
+        yield "data: never read"
+
+    async def receive() -> dict[str, str]:
+        return {"type": "http.disconnect"}
+
+    async def send(message: object) -> None:
+        raise OSError("the client has gone")
+
+    answer = Answer()
+    stream = EventStream(events(), answer)  # type: ignore[arg-type]
+    scope = {"type": "http", "asgi": {"spec_version": "2.4"}}
+    with contextlib.suppress(ClientDisconnect):
+        asyncio.run(stream(scope, receive, send))  # type: ignore[arg-type]
+    assert answer.cancelled
