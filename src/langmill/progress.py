@@ -53,7 +53,9 @@ def clock(seconds: float) -> str:
 def describe(state: State, now: float) -> str:
     """The state in a short line: `42%  210/500 steps  1:10 left  loss 4.21`."""
     share = f"{100 * state.done / state.total:.0f}%" if state.total else ""
-    parts = [share, f"{state.done:,.0f}/{state.total:,.0f} {state.unit}"]
+    small = state.total < 10 and not float(state.total).is_integer()  # megabytes of a small corpus
+    done, total = (f"{amount:.2g}" if small else f"{amount:,.0f}" for amount in (state.done, state.total))
+    parts = [share, f"{done}/{total} {state.unit}"]
     remaining = state.remaining_seconds(now)
     if remaining is not None and state.done < state.total:
         parts.append(f"{clock(remaining)} left")

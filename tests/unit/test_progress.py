@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,7 @@ def test_a_resumed_piece_counts_only_what_this_process_did() -> None:
 def test_describe() -> None:
     assert describe(state(note="loss 4.21"), now=1010.0) == "25%  30/120 steps  0:30 left  loss 4.21"
     assert describe(state(done=120), now=1010.0) == "100%  120/120 steps"
+    assert describe(replace(state(done=0.034), total=0.034, unit="MB"), now=1010.0) == "100%  0.034/0.034 MB"
 
 
 def test_the_state_goes_to_the_file_that_the_flow_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

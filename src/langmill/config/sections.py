@@ -44,7 +44,7 @@ class Source:
     sha256: str | None
     """`pypi` only: SHA-256 of the archive, in hexadecimal."""
     members: list[str]
-    """`pypi` only: the paths inside the archive to read."""
+    """`pypi` only: the paths inside the archive to read; `*` and `?` stand for any characters, `/` included."""
     path: str | None
     """`files` only: a file or a folder, absolute or relative to the workspace; folders are read recursively."""
 
