@@ -64,6 +64,8 @@ class Backbone(nn.Module, ABC):
     """What a model was made with that is older than an option, by the option's name; see `langmill.tasks.loading`."""
     causal: ClassVar[bool]
     """Whether a hidden state depends on earlier tokens alone."""
+    language_model: ClassVar[str] = "LangmillLanguageModel"
+    """A language model's class in `config.json`: Hugging Face's, where that opens the same weights."""
     dim: int
     """Width of a hidden state."""
     vocab_size: int
@@ -108,7 +110,7 @@ class Backbone(nn.Module, ABC):
 BackboneT = TypeVar("BackboneT", bound=Backbone)
 _architectures: dict[str, type[Backbone]] = {}
 ENTRY_POINTS = "langmill.architectures"
-_NOT_ARCHITECTURES = {"__init__", "base", "folder", "functions", "generation", "heads"}
+_NOT_ARCHITECTURES = {"__init__", "base", "folder", "functions", "generation", "heads", "recurrent"}
 
 
 def architecture(name: str) -> Any:

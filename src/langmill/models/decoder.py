@@ -233,6 +233,7 @@ class Decoder(Backbone):
 
     settings_class = DecoderSettings
     causal = True
+    language_model = "LlamaForCausalLM"
     cos_SE: Tensor
     sin_SE: Tensor
 

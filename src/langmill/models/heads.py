@@ -64,7 +64,7 @@ class LanguageModel(nn.Module):
         """The entries of `config.json` that describe the network."""
         return {
             **self.model.config(),
-            "architectures": ["LlamaForCausalLM"],
+            "architectures": [self.model.language_model],
             "tie_word_embeddings": self.tied,
         }
 

@@ -20,9 +20,9 @@ pytestmark = pytest.mark.unit
 
 
 def test_architectures_are_found_by_their_file() -> None:
-    assert known_architectures() == ["decoder"]
+    assert known_architectures() == ["decoder", "gru", "lstm", "rnn"]
     assert find_architecture("decoder") is Decoder
-    with pytest.raises(ConfigError, match="'transformer'; allowed is one of decoder"):
+    with pytest.raises(ConfigError, match="'transformer'; allowed is one of decoder, gru, lstm, rnn"):
         find_architecture("transformer")
 
 

@@ -1,0 +1,210 @@
+"""What the recurrent architectures share: token embedding, a stack of recurrent layers, and the state they carry.
+
+`rnn`, `lstm` and `gru` are a file each, with their equations; torch runs a whole layer in one call.
+Shape suffixes: see `langmill.models.base`; X stands for the width of the embedding.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from langmill.config.sections import require
+from langmill.errors import ModelError
+from langmill.models.base import Backbone, Cache, head_std
+
+
+@dataclass
+class RecurrentSettings:
+    """Options of the architectures `rnn`, `lstm` and `gru`."""
+
+    embedding_dim: int
+    """Width of a token's embedding."""
+    dim: int
+    """Width of a hidden state."""
+    num_layers: int
+    """Recurrent layers, each reading the one below."""
+    tie_embeddings: bool
+    """Whether a language model's head is the token embedding itself; needs embedding_dim = dim."""
+    dropout: float
+    """Share of the embedding and of each layer's outputs that is dropped in training, 0 to below 1."""
+
+    def __post_init__(self) -> None:
+        for field in ("embedding_dim", "dim", "num_layers"):
+            value = getattr(self, field)
+            require(value >= 1, f"model.options.{field}", value, "1 or more")
+        require(
+            not self.tie_embeddings or self.embedding_dim == self.dim,
+            "model.options.tie_embeddings",
+            self.tie_embeddings,
+            f"false, unless embedding_dim ({self.embedding_dim}) and dim ({self.dim}) are equal",
+        )
+        require(0 <= self.dropout < 1, "model.options.dropout", self.dropout, "0 to below 1")
+
+
+class RecurrentCache(Cache):
+    """The state after the tokens seen, which is all that a recurrent network keeps of them.
+
+    Attributes:
+        states_LBD: One tensor a kind of state: the hidden state, and for an LSTM the cell's.
+        lengths: Tokens seen of each sequence.
+    """
+
+    def __init__(self, states_LBD: tuple[Tensor, ...], lengths: list[int]) -> None:
+        self.states_LBD = states_LBD
+        self.lengths = lengths
+
+    @property
+    def length(self) -> int:
+        """Tokens seen of the longest sequence."""
+        return max(self.lengths, default=0)
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Drop all sequences but these, and put these in this order."""
+        index = torch.tensor(rows, dtype=torch.long, device=self.states_LBD[0].device)
+        self.states_LBD = tuple(state.index_select(1, index) for state in self.states_LBD)
+        self.lengths = [self.lengths[row] for row in rows]
+
+    def append(self, other: Cache) -> None:
+        """Take in the sequences of another cache, after one's own.
+
+        Raises:
+            ModelError: The other cache is of another network.
+        """
+        if not isinstance(other, RecurrentCache) or other._form != self._form:
+            raise ModelError("Two caches can be joined only if they come from one network.")
+        pairs = zip(self.states_LBD, other.states_LBD, strict=True)
+        self.states_LBD = tuple(torch.cat(pair, dim=1) for pair in pairs)
+        self.lengths = self.lengths + other.lengths
+
+    @property
+    def _form(self) -> tuple[tuple[int, int], ...]:
+        return tuple((state.shape[0], state.shape[2]) for state in self.states_LBD)
+
+
+class Recurrent(Backbone):
+    """A token embedding and a stack of recurrent layers.
+
+    Args:
+        settings: The architecture's options.
+        vocab_size: Entries of the token embedding.
+        max_length: Tokens in a training sequence; a longer one is read all the same.
+    """
+
+    settings_class = RecurrentSettings
+    causal = True
+    name: ClassVar[str]
+    """The architecture's name."""
+    layers_class: ClassVar[type[nn.RNN | nn.LSTM | nn.GRU]]
+    num_gates: ClassVar[int]
+    """Matrices that torch stacks in one."""
+    num_states: ClassVar[int] = 1
+
+    def __init__(self, settings: RecurrentSettings, vocab_size: int, max_length: int) -> None:
+        super().__init__(settings, vocab_size, max_length)
+        self.settings = settings
+        self.dim = settings.dim
+        self.vocab_size = vocab_size
+        self.max_length = max_length
+        self.tie_embeddings = settings.tie_embeddings
+        self.embed_tokens = nn.Embedding(vocab_size, settings.embedding_dim)
+        self.dropout = nn.Dropout(settings.dropout)
+        self.layers = self.layers_class(
+            settings.embedding_dim,
+            settings.dim,
+            settings.num_layers,
+            batch_first=True,
+            dropout=settings.dropout if settings.num_layers > 1 else 0.0,  # torch drops between layers only
+        )
+        self.initialise()
+
+    @torch.no_grad()
+    def initialise(self) -> None:
+        """Draw all weights anew.
+
+        Recurrent matrices are orthogonal, gate by gate (Saxe et al., 2014), so that a state neither fades nor grows
+        at first; matrices over the inputs are normal with a variance of one over their inputs; biases are zero. A tied
+        embedding is as small as a head must be for the first loss to be close to ln V, any other standard normal.
+        """
+        self.embed_tokens.weight.normal_(0.0, head_std(self.dim) if self.tie_embeddings else 1.0)
+        for name, weight in self.layers.named_parameters():
+            if name.startswith("weight_hh"):
+                for gate_DD in weight.chunk(self.num_gates):
+                    nn.init.orthogonal_(gate_DD)
+            elif name.startswith("weight_ih"):
+                weight.normal_(0.0, 1.0 / math.sqrt(weight.shape[1]))
+            else:
+                weight.zero_()
+
+    def forward(self, tokens_BT: Tensor, lengths_B: Tensor | None = None, cache: Cache | None = None) -> Tensor:
+        """Hidden states `(batch, tokens, width)` of the last layer; see `Backbone.forward`.
+
+        Without a cache `lengths_B` is not needed: padding stands at the end, and a state depends on what came before.
+
+        Raises:
+            ModelError: The cache is of another network or of another number of sequences.
+        """
+        x_BTX = self.dropout(self.embed_tokens(tokens_BT))
+        if cache is None:
+            hidden_BTD, _ = self.layers(x_BTX)
+        else:
+            hidden_BTD = self._go_on(x_BTX, lengths_B, cache)
+        dropped_BTD: Tensor = self.dropout(hidden_BTD)
+        return dropped_BTD
+
+    def _go_on(self, x_BTX: Tensor, lengths_B: Tensor | None, cache: Cache) -> Tensor:
+        """Read on from the cache's states, and leave in it those after each sequence's own last token."""
+        batch_size, num_tokens, _ = x_BTX.shape
+        if not isinstance(cache, RecurrentCache) or len(cache.lengths) != batch_size:
+            raise ModelError(
+                f"The cache is not one that this network made for {batch_size} sequences; "
+                f"make it with new_cache({batch_size})."
+            )
+        states = cache.states_LBD if self.num_states > 1 else cache.states_LBD[0]
+        hidden_BTD: Tensor
+        if lengths_B is None:
+            hidden_BTD, states = self.layers(x_BTX, states)
+            new = [num_tokens] * batch_size
+        else:
+            new = lengths_B.tolist()
+            packed = pack_padded_sequence(x_BTX, lengths_B.cpu(), batch_first=True, enforce_sorted=False)
+            told, states = self.layers(packed, states)
+            hidden_BTD, _ = pad_packed_sequence(told, batch_first=True, total_length=num_tokens)
+        cache.states_LBD = states if isinstance(states, tuple) else (states,)
+        cache.lengths = [old + more for old, more in zip(cache.lengths, new, strict=True)]
+        return hidden_BTD
+
+    def new_cache(self, batch_size: int, capacity: int | None = None) -> RecurrentCache:
+        """States of zeros; their size does not depend on `capacity`."""
+        del capacity
+        weight = self.embed_tokens.weight
+        shape = (self.settings.num_layers, batch_size, self.dim)
+        return RecurrentCache(tuple(weight.new_zeros(shape) for _ in range(self.num_states)), [0] * batch_size)
+
+    @property
+    def embedding(self) -> nn.Embedding:
+        """The token embedding."""
+        return self.embed_tokens
+
+    def flops_per_token(self, length: int) -> float:
+        """Operations of the matrix products in a forward pass, for one token: two for each weight of a matrix."""
+        del length
+        return 2.0 * sum(weight.numel() for weight in self.layers.parameters() if weight.dim() == 2)
+
+    def config(self) -> dict[str, Any]:
+        """The backbone in Hugging Face's words where there are any; `transformers` has no such network."""
+        return {
+            "model_type": f"langmill_{self.name}",
+            "vocab_size": self.vocab_size,
+            "embedding_size": self.settings.embedding_dim,
+            "hidden_size": self.dim,
+            "num_hidden_layers": self.settings.num_layers,
+            "max_position_embeddings": self.max_length,
+            "tie_word_embeddings": self.settings.tie_embeddings,
+        }

@@ -1,0 +1,22 @@
+"""The plain recurrent network (Elman, 1990).
+
+    h_t = tanh(W x_t + b + U h_{t-1} + c)
+
+with x_t the token's embedding (or the state of the layer below), W = `weight_ih`, U = `weight_hh`.
+"""
+
+from __future__ import annotations
+
+from torch import nn
+
+from langmill.models.base import architecture
+from langmill.models.recurrent import Recurrent
+
+
+@architecture("rnn")
+class ElmanNetwork(Recurrent):
+    """A stack of plain recurrent layers."""
+
+    name = "rnn"
+    layers_class = nn.RNN
+    num_gates = 1
