@@ -60,7 +60,14 @@ def run_stage() -> None:
     def work() -> None:
         importlib.import_module(f"langmill.stages.{stage}").main(name)
 
-    sys.exit(_run(f"{stage}@{name}" if name else stage, work))
+    code = _run(f"{stage}@{name}" if name else stage, work)
+    if code == INTERRUPTED:
+        # Where an interrupt passed through exec() of a text, as in an import that makes dataclasses, Python would send
+        # itself SIGINT at its end, caught or not, and the exit code would be another one.
+        logging.shutdown()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def _run(address: str, work: Callable[[], None]) -> int:
