@@ -27,6 +27,7 @@ from langmill.registry.store import CHAMPION, ModelVersion, Registry
 from langmill.tasks.base import build_task
 from langmill.tokenization.tokenizer import Tokenizer
 from langmill.tokenization.training import train_tokenizer
+from langmill.tracking import artifact_root
 
 CONF = Path(__file__).parents[2] / "conf"
 RECIPES = {"language_modelling": "reviews-lm", "classification": "sentiment"}
@@ -82,7 +83,11 @@ class Workspace:
         shutil.copytree(folder, package / "artifacts" / "model")
         client = self.registry._client
         experiment = client.get_experiment_by_name(name)
-        experiment_id = experiment.experiment_id if experiment else client.create_experiment(name)
+        kept = artifact_root(self.uri)
+        assert kept is not None  # without a place of its own MLflow would write into the current folder
+        experiment_id = (
+            experiment.experiment_id if experiment else client.create_experiment(name, (kept / name).as_uri())
+        )
         version, _ = self.registry.register(
             package,
             name=name,
