@@ -13,6 +13,7 @@ from __future__ import annotations
 import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from enum import StrEnum
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -20,7 +21,7 @@ from typing import Any, ClassVar, TypeVar
 from torch import Tensor, nn
 
 from langmill.config.typed import typed
-from langmill.errors import ConfigError
+from langmill.errors import ConfigError, ModelError
 
 EMBEDDING_STD = 0.02
 """Standard deviation of an embedding's weights at the start (GPT-2: Radford et al., 2019)."""
@@ -33,6 +34,17 @@ def head_std(dim: int) -> float:
     start, the normalised hidden state points along the token's own embedding): the first loss would lie above ln V.
     """
     return EMBEDDING_STD * min(1.0, 128 / dim)
+
+
+class Kind(StrEnum):
+    """What a hidden state may depend on."""
+
+    causal = "causal"
+    """Its own token and those before it: text can be gone on from."""
+    bidirectional = "bidirectional"
+    """Every token of the text."""
+    encoder_decoder = "encoder_decoder"
+    """Every token of a source text, and of the text being written those up to its own."""
 
 
 class Cache(ABC):
@@ -62,10 +74,12 @@ class Backbone(nn.Module, ABC):
     """The dataclass of the architecture's options."""
     earlier_options: ClassVar[Mapping[str, Any]] = {}
     """What a model was made with that is older than an option, by the option's name; see `langmill.tasks.loading`."""
-    causal: ClassVar[bool]
-    """Whether a hidden state depends on earlier tokens alone."""
+    kind: Kind
+    """What a hidden state depends on."""
     language_model: ClassVar[str] = "LangmillLanguageModel"
     """A language model's class in `config.json`: Hugging Face's, where that opens the same weights."""
+    settings: Any
+    """The architecture's options, of `settings_class`."""
     dim: int
     """Width of a hidden state."""
     vocab_size: int
@@ -77,6 +91,17 @@ class Backbone(nn.Module, ABC):
     @abstractmethod
     def __init__(self, settings: Any, vocab_size: int, max_length: int) -> None:
         super().__init__()
+        self.settings = settings
+        self.dim = settings.dim
+        self.vocab_size = vocab_size
+        self.max_length = max_length
+        self.tie_embeddings = settings.tie_embeddings
+
+    @classmethod
+    def kind_of(cls, settings: Any) -> Kind:
+        """What kind of network these options make; most architectures make one kind only."""
+        del settings
+        return cls.kind
 
     @abstractmethod
     def forward(self, tokens_BT: Tensor, lengths_B: Tensor | None = None, cache: Cache | None = None) -> Tensor:
@@ -91,7 +116,11 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def new_cache(self, batch_size: int, capacity: int | None = None) -> Cache:
-        """An empty cache for `forward`, with room for `capacity` tokens of each sequence (None: `max_length`)."""
+        """An empty cache for `forward`, with room for `capacity` tokens of each sequence (None: `max_length`).
+
+        Raises:
+            ModelError: The network does not go from left to right, so that there is nothing to keep.
+        """
 
     @property
     @abstractmethod
@@ -107,10 +136,52 @@ class Backbone(nn.Module, ABC):
         """The entries of `config.json` that describe the backbone (Hugging Face's names where there are any)."""
 
 
+class EncoderDecoder(Backbone):
+    """Reads a source text both ways, then writes another one from left to right.
+
+    `forward` is the decoder going on from a cache that `begin` made; `decode` is the same of whole sequences.
+    """
+
+    kind = Kind.encoder_decoder
+    start_id: int | None = None
+    """The token that the decoder reads first; None: the one that ends the source text."""
+
+    @abstractmethod
+    def encode(self, source_BS: Tensor, lengths_B: Tensor | None = None) -> Tensor:
+        """The memory `(batch, source tokens, width)`: the encoder's hidden states.
+
+        Args:
+            source_BS: Token ids; sequences shorter than S are padded at their end.
+            lengths_B: Real tokens of each sequence; None where nothing is padded.
+        """
+
+    @abstractmethod
+    def decode(self, tokens_BT: Tensor, memory_BSD: Tensor, lengths_B: Tensor | None = None) -> Tensor:
+        """Hidden states `(batch, tokens, width)` of whole target sequences.
+
+        Args:
+            tokens_BT: What the decoder reads, the start token first; padded at the end.
+            memory_BSD: What `encode` gave.
+            lengths_B: Real *source* tokens of each sequence; None where nothing is padded.
+        """
+
+    @abstractmethod
+    def begin(self, memory_BSD: Tensor, lengths_B: Tensor | None, capacity: int) -> Cache:
+        """A cache for `forward` that holds the memory and has room for `capacity` target tokens of each sequence."""
+
+    def new_cache(self, batch_size: int, capacity: int | None = None) -> Cache:
+        """Refused: a cache comes from a source text (`begin`).
+
+        Raises:
+            ModelError: Always.
+        """
+        raise ModelError("An encoder-decoder writes from a source text; make its cache with begin().")
+
+
 BackboneT = TypeVar("BackboneT", bound=Backbone)
 _architectures: dict[str, type[Backbone]] = {}
 ENTRY_POINTS = "langmill.architectures"
-_NOT_ARCHITECTURES = {"__init__", "base", "folder", "functions", "generation", "heads", "recurrent"}
+_NOT_ARCHITECTURES = {"__init__", "base", "folder", "functions", "generation", "heads", "recurrent", "transformer"}
 
 
 def architecture(name: str) -> Any:

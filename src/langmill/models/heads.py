@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from langmill.models.base import Backbone, Cache, head_std
+from langmill.errors import ModelError
+from langmill.models.base import Backbone, Cache, EncoderDecoder, head_std
 from langmill.models.functions import head_cross_entropy
 
 
@@ -69,6 +71,101 @@ class LanguageModel(nn.Module):
         }
 
 
+class TextToText(nn.Module):
+    """An encoder-decoder that writes a target text for a source text.
+
+    Args:
+        backbone: The network below.
+        tie: Whether the head is the embedding itself (Press & Wolf, 2017).
+    """
+
+    def __init__(self, backbone: EncoderDecoder, tie: bool) -> None:
+        super().__init__()
+        self.model = backbone
+        self.lm_head: nn.Linear | None = None
+        if not tie:
+            self.lm_head = nn.Linear(backbone.dim, backbone.vocab_size, bias=False)
+            nn.init.normal_(self.lm_head.weight, std=head_std(backbone.dim))
+
+    @property
+    def tied(self) -> bool:
+        """Whether the head is the embedding."""
+        return self.lm_head is None
+
+    @property
+    def max_length(self) -> int:
+        """Tokens of a source, and of a target, at most."""
+        return self.model.max_length
+
+    @property
+    def head_weight_VD(self) -> Tensor:
+        """The weights that turn hidden states into logits."""
+        return self.model.embedding.weight if self.lm_head is None else self.lm_head.weight
+
+    def head(self, hidden_BTD: Tensor) -> Tensor:
+        """Logits `(batch, tokens, vocabulary)` of hidden states."""
+        return F.linear(hidden_BTD, self.head_weight_VD)
+
+    def forward(self, source_BS: Tensor, lengths_B: Tensor | None = None, tokens_BT: Tensor | None = None) -> Tensor:
+        """Logits `(batch, tokens, vocabulary)` of what follows each target token.
+
+        Args:
+            source_BS: Source texts with their end-of-text token, padded at the end.
+            lengths_B: Real source tokens of each; None where nothing is padded.
+            tokens_BT: What the decoder reads; None lets it read the source itself, as when a text is to be copied.
+        """
+        memory_BSD = self.model.encode(source_BS, lengths_B)
+        return self.head(self.model.decode(source_BS if tokens_BT is None else tokens_BT, memory_BSD, lengths_B))
+
+    def hidden(self, source_BS: Tensor, lengths_B: Tensor, tokens_BT: Tensor) -> Tensor:
+        """Hidden states `(batch, tokens, width)` of target tokens, for `head`; arguments as in `forward`."""
+        return self.model.decode(tokens_BT, self.model.encode(source_BS, lengths_B), lengths_B)
+
+    def loss(self, source_BS: Tensor, lengths_B: Tensor, tokens_BT: Tensor, targets_BT: Tensor) -> Tensor:
+        """Mean cross entropy in nats, a scalar.
+
+        Args:
+            source_BS: Source texts, padded at the end.
+            lengths_B: Real source tokens of each.
+            tokens_BT: What the decoder reads.
+            targets_BT: What follows each of these; places with a negative target are left out of the mean.
+        """
+        hidden_ND = self.hidden(source_BS, lengths_B, tokens_BT).flatten(0, 1)
+        return head_cross_entropy(hidden_ND, self.head_weight_VD, targets_BT.flatten())
+
+    @torch.inference_mode()
+    def begin(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> tuple[Cache, list[list[int]]]:
+        """Read source texts; return a cache that holds them, and what the decoder reads first.
+
+        Args:
+            prompts: Source texts, each with its end-of-text token.
+            max_new_tokens: Tokens that will be written for each, at most.
+
+        Raises:
+            ModelError: A source is empty or too long, or the network is in training mode.
+        """
+        _refuse_prompts(self, prompts, self.max_length)
+        lengths = [len(ids) for ids in prompts]
+        device = self.head_weight_VD.device
+        source_BS = torch.tensor([[*ids, *[0] * (max(lengths) - len(ids))] for ids in prompts], device=device)
+        lengths_B = torch.tensor(lengths, device=device) if min(lengths) < max(lengths) else None
+        cache = self.model.begin(self.model.encode(source_BS, lengths_B), lengths_B, max_new_tokens + 1)
+        start = self.model.start_id
+        return cache, [[ids[-1] if start is None else start] for ids in prompts]
+
+    def flops_per_token(self, length: int) -> float:
+        """Floating-point operations of a forward pass for one token in a sequence of `length`, source or target."""
+        return self.model.flops_per_token(length) + self.model.dim * self.model.vocab_size
+
+    def config(self) -> dict[str, Any]:
+        """The entries of `config.json` that describe the network."""
+        return {
+            **self.model.config(),
+            "architectures": [self.model.language_model],
+            "tie_word_embeddings": self.tied,
+        }
+
+
 class Classifier(nn.Module):
     """A backbone that tells the label of a sequence, from the mean of its hidden states.
 
@@ -112,3 +209,15 @@ class Classifier(nn.Module):
         it would open the same weights and answer otherwise.
         """
         return {**self.model.config(), "architectures": ["LangmillClassifier"], "num_labels": self.score.out_features}
+
+
+def _refuse_prompts(network: nn.Module, prompts: Sequence[Sequence[int]], allowed: int) -> None:
+    if network.training:
+        raise ModelError(
+            "The network is in training mode, in which dropout would change its answers; call eval() first."
+        )
+    if min(map(len, prompts)) == 0:
+        raise ModelError("A prompt is empty; begin a new text with the end-of-text token.")
+    longest = max(map(len, prompts))
+    if longest > allowed:
+        raise ModelError(f"A prompt of {longest} tokens is longer than the model's {allowed}; shorten it.")

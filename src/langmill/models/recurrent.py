@@ -17,7 +17,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from langmill.config.sections import require
 from langmill.errors import ModelError
-from langmill.models.base import Backbone, Cache, head_std
+from langmill.models.base import Backbone, Cache, Kind, head_std
 
 
 @dataclass
@@ -98,7 +98,8 @@ class Recurrent(Backbone):
     """
 
     settings_class = RecurrentSettings
-    causal = True
+    settings: RecurrentSettings
+    kind = Kind.causal
     name: ClassVar[str]
     """The architecture's name."""
     layers_class: ClassVar[type[nn.RNN | nn.LSTM | nn.GRU]]
@@ -108,11 +109,6 @@ class Recurrent(Backbone):
 
     def __init__(self, settings: RecurrentSettings, vocab_size: int, max_length: int) -> None:
         super().__init__(settings, vocab_size, max_length)
-        self.settings = settings
-        self.dim = settings.dim
-        self.vocab_size = vocab_size
-        self.max_length = max_length
-        self.tie_embeddings = settings.tie_embeddings
         self.embed_tokens = nn.Embedding(vocab_size, settings.embedding_dim)
         self.dropout = nn.Dropout(settings.dropout)
         self.layers = self.layers_class(

@@ -11,8 +11,9 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from torch import nn
 
-from langmill.models.decoder import Decoder, DecoderSettings
+from langmill.models.decoder import Decoder
 from langmill.models.heads import LanguageModel
+from langmill.models.transformer import TransformerSettings
 
 VOCAB_SIZE = 257
 MAX_LENGTH = 32
@@ -55,7 +56,7 @@ def make_model() -> MakeModel:
 
     def make(seed: int = 1, tie: bool = True, std: float = 0.15, **options: Any) -> LanguageModel:
         torch.manual_seed(seed)
-        settings = DecoderSettings(**{**OPTIONS, **options, "tie_embeddings": tie})
+        settings = TransformerSettings(**{**OPTIONS, **options, "tie_embeddings": tie})
         network = LanguageModel(Decoder(settings, VOCAB_SIZE, MAX_LENGTH), tie)
         return randomise(network, std).eval()
 

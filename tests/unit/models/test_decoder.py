@@ -12,17 +12,18 @@ from torch.utils.flop_counter import FlopCounterMode
 from langmill.config.compose import compose_recipe
 from langmill.errors import ConfigError, ModelError
 from langmill.models.base import build_backbone, find_architecture, known_architectures
-from langmill.models.decoder import Decoder, DecoderSettings, decoder_settings_from_hf
+from langmill.models.decoder import Decoder, decoder_settings_from_hf
 from langmill.models.heads import LanguageModel
+from langmill.models.transformer import TransformerSettings
 from tests.unit.models.conftest import MAX_LENGTH, OPTIONS, VOCAB_SIZE, MakeModel
 
 pytestmark = pytest.mark.unit
 
 
 def test_architectures_are_found_by_their_file() -> None:
-    assert known_architectures() == ["decoder", "gru", "lstm", "rnn"]
+    assert known_architectures() == ["decoder", "encoder", "encoder_decoder", "gru", "lstm", "rnn"]
     assert find_architecture("decoder") is Decoder
-    with pytest.raises(ConfigError, match="'transformer'; allowed is one of decoder, gru, lstm, rnn"):
+    with pytest.raises(ConfigError, match="'transformer'; allowed is one of decoder, encoder, encoder_decoder"):
         find_architecture("transformer")
 
 
@@ -32,7 +33,7 @@ def test_first_loss_is_that_of_a_uniform_guess(tie: bool, dim: int) -> None:
     torch.manual_seed(0)
     options = {**OPTIONS, "dim": dim, "num_layers": 4, "hidden_dim": 3 * dim, "tie_embeddings": tie}
     vocab_size = 2048
-    network = LanguageModel(Decoder(DecoderSettings(**options), vocab_size, 64), tie)
+    network = LanguageModel(Decoder(TransformerSettings(**options), vocab_size, 64), tie)
     tokens_BT = torch.randint(vocab_size, (4, 65))
     loss = network.loss(tokens_BT[:, :-1], tokens_BT[:, 1:]).item()
     assert loss == pytest.approx(math.log(vocab_size), abs=0.15)
@@ -40,7 +41,7 @@ def test_first_loss_is_that_of_a_uniform_guess(tie: bool, dim: int) -> None:
 
 def test_blocks_start_as_the_identity() -> None:
     torch.manual_seed(0)
-    backbone = Decoder(DecoderSettings(**{**OPTIONS, "dim": 256, "hidden_dim": 512}), VOCAB_SIZE, MAX_LENGTH)
+    backbone = Decoder(TransformerSettings(**{**OPTIONS, "dim": 256, "hidden_dim": 512}), VOCAB_SIZE, MAX_LENGTH)
     tokens_BT = torch.randint(VOCAB_SIZE, (2, 9))
     assert torch.equal(backbone(tokens_BT), backbone.norm(backbone.embed_tokens(tokens_BT)))
     for weight in (backbone.layers[0].self_attn.q_proj.weight, backbone.layers[1].mlp.up_proj.weight):
@@ -171,7 +172,7 @@ def test_flops_are_those_that_torch_counts(make_model: MakeModel, num_kv_heads: 
 def test_made_on_meta_and_filled_later(make_model: MakeModel, tokens_BT: torch.Tensor) -> None:
     expected = make_model()
     with torch.device("meta"):
-        network = LanguageModel(Decoder(DecoderSettings(**OPTIONS), VOCAB_SIZE, MAX_LENGTH), True)
+        network = LanguageModel(Decoder(TransformerSettings(**OPTIONS), VOCAB_SIZE, MAX_LENGTH), True)
     assert next(network.parameters()).is_meta
     network.to_empty(device="cpu")
     network.model.initialise()
@@ -256,10 +257,10 @@ HF_CONFIG = {
 
 def test_settings_of_a_hugging_face_checkpoint() -> None:
     settings = decoder_settings_from_hf(HF_CONFIG)
-    assert settings == DecoderSettings(32, 2, 4, 2, 48, 500000.0, 1e-6, False, 0.0)
+    assert settings == TransformerSettings(32, 2, 4, 2, 48, 500000.0, 1e-6, False, 0.0)
     newer = {**HF_CONFIG, "rope_parameters": {"rope_type": "default", "rope_theta": 2000.0}}
     assert decoder_settings_from_hf(newer).rope_theta == 2000.0
-    own = Decoder(DecoderSettings(**OPTIONS), VOCAB_SIZE, MAX_LENGTH)
+    own = Decoder(TransformerSettings(**OPTIONS), VOCAB_SIZE, MAX_LENGTH)
     assert decoder_settings_from_hf(own.config()) == own.settings
 
 

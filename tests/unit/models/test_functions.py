@@ -7,8 +7,8 @@ import torch
 from torch.nn import functional as F
 
 from langmill.models import functions
-from langmill.models.decoder import DecoderSettings, rotary_tables
 from langmill.models.functions import head_cross_entropy, rms_norm, rotate
+from langmill.models.transformer import TransformerSettings, rotary_tables
 from tests.unit.models.conftest import OPTIONS
 
 pytestmark = pytest.mark.unit
@@ -29,7 +29,7 @@ def test_rms_norm_of_narrow_numbers_is_computed_in_float32() -> None:
 
 def test_rotate() -> None:
     torch.manual_seed(0)
-    cos_SE, sin_SE = (table.double()[:, None] for table in rotary_tables(DecoderSettings(**OPTIONS), 5))
+    cos_SE, sin_SE = (table.double()[:, None] for table in rotary_tables(TransformerSettings(**OPTIONS), 5))
     x = torch.randn(2, 5, 3, 8, dtype=torch.float64, requires_grad=True)
     turned = rotate(x, cos_SE, sin_SE)
     one, other = x.detach()[1, 4, 2, [1, 5]]

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from langmill.models.decoder import Decoder, DecoderSettings
+from langmill.models.decoder import Decoder
 from langmill.models.heads import Classifier, LanguageModel
+from langmill.models.transformer import TransformerSettings
 from tests.unit.models.conftest import MAX_LENGTH, OPTIONS, VOCAB_SIZE, MakeModel, randomise
 
 pytestmark = pytest.mark.unit
@@ -15,7 +16,7 @@ pytestmark = pytest.mark.unit
 
 def make_classifier(num_labels: int = 3, dropout: float = 0.0) -> Classifier:
     torch.manual_seed(0)
-    network = Classifier(Decoder(DecoderSettings(**OPTIONS), VOCAB_SIZE, MAX_LENGTH), num_labels, dropout)
+    network = Classifier(Decoder(TransformerSettings(**OPTIONS), VOCAB_SIZE, MAX_LENGTH), num_labels, dropout)
     return randomise(network, 0.15).eval()
 
 
@@ -66,7 +67,7 @@ def test_classifier_reads_every_token(tokens_BT: torch.Tensor) -> None:
 
 def test_classifier_starts_undecided(tokens_BT: torch.Tensor) -> None:
     torch.manual_seed(0)
-    network = Classifier(Decoder(DecoderSettings(**OPTIONS), VOCAB_SIZE, MAX_LENGTH), 3, 0.0)
+    network = Classifier(Decoder(TransformerSettings(**OPTIONS), VOCAB_SIZE, MAX_LENGTH), 3, 0.0)
     torch.testing.assert_close(network(tokens_BT).softmax(-1), torch.full((3, 3), 1 / 3), rtol=0, atol=0.05)
 
 
@@ -81,7 +82,7 @@ def test_classifier_drops_in_training_only(tokens_BT: torch.Tensor) -> None:
 def test_training_twice_gives_equal_bits(kind: str, tokens_BT: torch.Tensor) -> None:
     def trained() -> list[torch.Tensor]:
         torch.manual_seed(5)
-        backbone = Decoder(DecoderSettings(**{**OPTIONS, "dropout": 0.1}), VOCAB_SIZE, MAX_LENGTH)
+        backbone = Decoder(TransformerSettings(**{**OPTIONS, "dropout": 0.1}), VOCAB_SIZE, MAX_LENGTH)
         network = LanguageModel(backbone, True) if kind == "language_model" else Classifier(backbone, 3, 0.1)
         optimizer = torch.optim.AdamW(network.parameters(), lr=1e-2, fused=True)
         for _ in range(5):

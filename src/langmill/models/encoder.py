@@ -1,0 +1,51 @@
+"""A bidirectional encoder in EuroBERT's shape (Boizard et al., 2025), with Hugging Face's parameter names.
+
+The blocks are those of `langmill.models.transformer`; every token looks at every other one of its text.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from langmill.errors import ModelError
+from langmill.models.base import Cache, Kind, architecture
+from langmill.models.transformer import Places, Transformer
+
+
+@architecture("encoder")
+class Encoder(Transformer):
+    """A Transformer whose tokens look both ways: for classification, and to be pretrained on masked tokens."""
+
+    kind = Kind.bidirectional
+    language_model = "EuroBertForMaskedLM"
+
+    def forward(self, tokens_BT: Tensor, lengths_B: Tensor | None = None, cache: Cache | None = None) -> Tensor:
+        """Hidden states `(batch, tokens, width)` after the last norm; see `Backbone.forward`.
+
+        Raises:
+            ModelError: A sequence is longer than `max_length`, or there is a cache.
+        """
+        if cache is not None:
+            raise ModelError("An encoder reads a text at once, so it can't go on from a cache.")
+        num_tokens = tokens_BT.shape[1]
+        self.refuse_length(num_tokens, self.max_length)
+        places = Places(*self.turns(num_tokens), causal=False)
+        if lengths_B is not None:
+            seen_BS = torch.arange(num_tokens, device=tokens_BT.device) < lengths_B[:, None]
+            places.mask = seen_BS[:, None, None]
+        return self.run(tokens_BT, places)
+
+    def new_cache(self, batch_size: int, capacity: int | None = None) -> Cache:
+        """Refused: there is nothing to go on from.
+
+        Raises:
+            ModelError: Always.
+        """
+        raise ModelError("An encoder can't go on from a text; a model that generates needs a decoder.")
+
+    def config(self) -> dict[str, Any]:
+        """The backbone in the words of `transformers.EuroBertConfig`."""
+        return {"model_type": "eurobert", **super().config()}
