@@ -117,20 +117,25 @@ class TextToText(nn.Module):
         memory_BSD = self.model.encode(source_BS, lengths_B)
         return self.head(self.model.decode(source_BS if tokens_BT is None else tokens_BT, memory_BSD, lengths_B))
 
-    def hidden(self, source_BS: Tensor, lengths_B: Tensor, tokens_BT: Tensor) -> Tensor:
-        """Hidden states `(batch, tokens, width)` of target tokens, for `head`; arguments as in `forward`."""
-        return self.model.decode(tokens_BT, self.model.encode(source_BS, lengths_B), lengths_B)
-
-    def loss(self, source_BS: Tensor, lengths_B: Tensor, tokens_BT: Tensor, targets_BT: Tensor) -> Tensor:
-        """Mean cross entropy in nats, a scalar.
+    def hidden(self, source_BS: Tensor, lengths_B: Tensor, targets_BT: Tensor) -> Tensor:
+        """Hidden states `(batch, tokens, width)`, for `head`, from which the targets are to be told.
 
         Args:
-            source_BS: Source texts, padded at the end.
+            source_BS: Source texts with their end-of-text token, padded at the end.
             lengths_B: Real source tokens of each.
-            tokens_BT: What the decoder reads.
-            targets_BT: What follows each of these; places with a negative target are left out of the mean.
+            targets_BT: Target texts with theirs; negative at padded places. The decoder reads the start token and then
+                each target but the last.
         """
-        hidden_ND = self.hidden(source_BS, lengths_B, tokens_BT).flatten(0, 1)
+        if self.model.start_id is None:
+            start_B1 = source_BS.gather(1, lengths_B[:, None] - 1)
+        else:
+            start_B1 = torch.full_like(targets_BT[:, :1], self.model.start_id)
+        tokens_BT = torch.cat([start_B1, targets_BT[:, :-1].clamp(min=0)], dim=1)
+        return self.model.decode(tokens_BT, self.model.encode(source_BS, lengths_B), lengths_B)
+
+    def loss(self, source_BS: Tensor, lengths_B: Tensor, targets_BT: Tensor) -> Tensor:
+        """Mean cross entropy in nats over the targets that are not negative, a scalar; arguments as in `hidden`."""
+        hidden_ND = self.hidden(source_BS, lengths_B, targets_BT).flatten(0, 1)
         return head_cross_entropy(hidden_ND, self.head_weight_VD, targets_BT.flatten())
 
     @torch.inference_mode()

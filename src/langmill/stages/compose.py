@@ -89,10 +89,16 @@ def check_recipe(recipe: Recipe, where: str) -> Task:
     """
     try:
         task = build_task(recipe.task.name, recipe.task.options, (), f"{where}: task.options")
-        settings_class = find_architecture(recipe.model.architecture).settings_class
+        backbone = find_architecture(recipe.model.architecture)
     except ConfigError as error:
         raise ConfigError(str(error) if where in str(error) else f"{where}: {error}") from error
-    typed(settings_class, recipe.model.options, f"{where}: model.options")
+    kind = backbone.kind_of(typed(backbone.settings_class, recipe.model.options, f"{where}: model.options"))
+    if kind not in task.kinds:
+        fitting = ", ".join(sorted(kind.value for kind in task.kinds))
+        raise ConfigError(
+            f"{where}: model.architecture is {recipe.model.architecture!r}, which makes a network of the kind "
+            f"{kind.value}; the task {recipe.task.name} can be learned by these kinds: {fitting}."
+        )
     metrics = [metric.name for metric in task.metrics]
     if recipe.gate.metric not in metrics:
         raise ConfigError(

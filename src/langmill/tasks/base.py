@@ -24,7 +24,7 @@ from langmill.config.sections import Evaluation, Training
 from langmill.config.typed import typed
 from langmill.data.document import Document
 from langmill.errors import ConfigError
-from langmill.models.base import Backbone
+from langmill.models.base import Backbone, Kind
 from langmill.models.generation import Ending, Sampling
 from langmill.tasks.batching import Batch, MicroBatches
 from langmill.tokenization.shards import Shard
@@ -118,6 +118,8 @@ class Task(ABC):
     """
 
     options_class: ClassVar[type[Any]]
+    kinds: ClassVar[frozenset[Kind]]
+    """The kinds of network that can learn it."""
     earlier_options: ClassVar[Mapping[str, Any]] = {}
     """What a model was made with that is older than an option, by the option's name; see `load_model`."""
 
@@ -222,7 +224,10 @@ class Task(ABC):
 TaskT = TypeVar("TaskT", bound=Task)
 _tasks: dict[str, type[Task]] = {}
 ENTRY_POINTS = "langmill.tasks"
-_NOT_TASKS = {"__init__", "base", "batching", "ngram", "loading"}
+_NOT_TASKS = {
+    "__init__", "base", "baselines", "batching", "conditional_generation", "loading", "ngram", "pairs", "selection",
+    "text_metrics",
+}  # fmt: skip
 
 
 def task(name: str) -> Any:

@@ -209,12 +209,61 @@ class Examples:
     """The index of each example's class, `(examples,)`."""
 
 
-class BucketedBatches(MicroBatches):
-    """Padded batches of examples of about equal length.
+class PaddedBatches(MicroBatches):
+    """Padded batches of examples of about equal length; a subclass says what a batch of chosen examples holds.
 
     Each pass shuffles the examples, cuts them into groups of 50 batches, sorts each group by length, cuts it into
     batches and shuffles the batches. Every example comes once in a pass; where the batches do not come out even, a few
     come twice.
+
+    Args:
+        lengths: Tokens of each example as it will stand in a batch, `(examples,)`.
+        share: This process's part.
+
+    Raises:
+        DataError: There are no examples.
+    """
+
+    def __init__(self, lengths: np.ndarray, share: Share) -> None:
+        if not len(lengths):
+            raise DataError(
+                "The training split holds no document that the task can learn from. "
+                "Check the corpus's fields and task.options, or lower split.validation and split.test."
+            )
+        self._lengths = lengths
+        self._share = share
+        self._orders: dict[int, np.ndarray] = {}
+
+    @abstractmethod
+    def collate(self, chosen: np.ndarray) -> Batch:
+        """The batch that some examples make, by their numbers."""
+
+    def __getitem__(self, index: int) -> Batch:
+        """Micro-batch `index`."""
+        first, end = self._share.items(index)
+        epoch, place = divmod(first, self.epoch_steps * self._share.batch_size)
+        return self.collate(self._epoch(epoch)[place : place + end - first])
+
+    def _epoch(self, epoch: int) -> np.ndarray:
+        """The examples of a pass in its order, a whole number of global batches."""
+        if epoch not in self._orders:
+            random = generator(self._share.seed, epoch)
+            size = self._share.batch_size
+            order = np.resize(random.permutation(len(self._lengths)), self.epoch_steps * size)
+            group = np.arange(len(order)) // (size * BATCHES_SORTED_TOGETHER)
+            order = order[np.lexsort((self._lengths[order], group))]
+            order = order.reshape(-1, size)[random.permutation(self.epoch_steps)].ravel()
+            _keep(self._orders, epoch, order)
+        return self._orders[epoch]
+
+    @property
+    def epoch_steps(self) -> int:
+        """Optimizer steps in one pass over the examples."""
+        return -(-len(self._lengths) // self._share.batch_size)
+
+
+class BucketedBatches(PaddedBatches):
+    """Labelled documents of about equal length.
 
     Args:
         examples: What to batch.
@@ -228,23 +277,14 @@ class BucketedBatches(MicroBatches):
     """
 
     def __init__(self, examples: Examples, block_length: int, cut: Cut, filler: int, share: Share) -> None:
-        if not len(examples.starts):
-            raise DataError(
-                "The training split holds no labelled documents. "
-                "Check the corpus's label field, or lower split.validation and split.test."
-            )
+        super().__init__(np.minimum(examples.lengths, block_length), share)
         self._examples = examples
         self._length = block_length
         self._cut = cut
         self._filler = filler
-        self._share = share
-        self._orders: dict[int, np.ndarray] = {}
 
-    def __getitem__(self, index: int) -> Batch:
-        """Micro-batch `index`: `tokens` `(B, T)`, `lengths` `(B,)` and `labels` `(B,)`, all int64."""
-        first, end = self._share.items(index)
-        epoch, place = divmod(first, self.epoch_steps * self._share.batch_size)
-        chosen = self._epoch(epoch)[place : place + end - first]
+    def collate(self, chosen: np.ndarray) -> Batch:
+        """`tokens` `(B, T)`, `lengths` `(B,)` and `labels` `(B,)`, all int64."""
         examples = self._examples
         sequences = [
             cut_tokens(examples.tokens[start : start + length], self._length, self._cut)
@@ -252,24 +292,6 @@ class BucketedBatches(MicroBatches):
         ]
         tokens, lengths = pad(sequences, self._filler)
         return {"tokens": tokens, "lengths": lengths, "labels": torch.from_numpy(examples.labels[chosen])}
-
-    def _epoch(self, epoch: int) -> np.ndarray:
-        """The examples of a pass in its order, a whole number of global batches."""
-        if epoch not in self._orders:
-            random = generator(self._share.seed, epoch)
-            size = self._share.batch_size
-            order = np.resize(random.permutation(len(self._examples.starts)), self.epoch_steps * size)
-            lengths = np.minimum(self._examples.lengths, self._length)
-            group = np.arange(len(order)) // (size * BATCHES_SORTED_TOGETHER)
-            order = order[np.lexsort((lengths[order], group))]
-            order = order.reshape(-1, size)[random.permutation(self.epoch_steps)].ravel()
-            _keep(self._orders, epoch, order)
-        return self._orders[epoch]
-
-    @property
-    def epoch_steps(self) -> int:
-        """Optimizer steps in one pass over the examples."""
-        return -(-len(self._examples.starts) // self._share.batch_size)
 
 
 def _keep(passes: dict[int, np.ndarray], epoch: int, order: np.ndarray) -> None:

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from langmill.config.sections import Evaluation, Training, require
 from langmill.data.document import Document
 from langmill.errors import DataError
-from langmill.models.base import Backbone
+from langmill.models.base import Backbone, Kind
 from langmill.models.heads import Classifier
 from langmill.tasks.base import Baseline, Classifies, Loss, Metric, Plot, Task, device_of, task
 from langmill.tasks.batching import (
@@ -66,6 +66,7 @@ class Classification(Task, Classifies):
 
     options_class = ClassificationOptions
     options: ClassificationOptions
+    kinds = frozenset({Kind.causal, Kind.bidirectional})
 
     @property
     def metrics(self) -> tuple[Metric, ...]:

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from langmill.config.sections import Evaluation, Training, require
 from langmill.data.document import Document
-from langmill.models.base import Backbone
+from langmill.models.base import Backbone, Kind
 from langmill.models.generation import Ending, Sampling, generate
 from langmill.models.heads import LanguageModel
 from langmill.tasks.base import Baseline, Generates, Loss, Metric, Plot, Task, device_of, task
@@ -129,6 +129,7 @@ class LanguageModelling(Task, Generates):
 
     options_class = LanguageModellingOptions
     options: LanguageModellingOptions
+    kinds = frozenset({Kind.causal})
 
     @property
     def metrics(self) -> tuple[Metric, ...]:

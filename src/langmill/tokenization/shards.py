@@ -184,3 +184,22 @@ class Shard:
         lengths = self.index.column("part_lengths")[number].as_py()
         bounds = np.cumsum([self.starts[number], *lengths])
         return [self.tokens[start:end] for start, end in itertools.pairwise(bounds)]
+
+    def part_lengths(self, parts: int) -> np.ndarray:
+        """Tokens of each part of every document, `(num_documents, parts)` int64.
+
+        Args:
+            parts: Parts that every document has.
+
+        Raises:
+            IntegrityError: A document has another number of parts, so the tokens were made for another task.
+        """
+        column = self.index.column("part_lengths").combine_chunks()
+        flat: np.ndarray = column.flatten().to_numpy().astype(np.int64)
+        counts = np.diff(column.offsets.to_numpy())
+        if not (counts == parts).all():
+            raise IntegrityError(
+                f"The tokens hold documents of {sorted(set(counts.tolist()))} parts where {parts} are needed; "
+                "make them again with `dvc repro`."
+            )
+        return flat.reshape(-1, parts)

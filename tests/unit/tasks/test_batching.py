@@ -119,7 +119,7 @@ def test_packed_batches_of_a_stream_shorter_than_one_block():
 def test_empty_streams_and_splits_are_refused():
     with pytest.raises(DataError, match=r"no tokens.*lower split"):
         packed(tokens=np.array([], dtype=np.uint16))
-    with pytest.raises(DataError, match="no labelled documents"):
+    with pytest.raises(DataError, match="no document that the task can learn from"):
         bucketed(count=0)
 
 

@@ -1,0 +1,167 @@
+"""Pairs of texts as batches: a source and its target for an encoder-decoder, a prompt and its response for a decoder.
+
+A pair's tokens follow each other in the shard; both sides are cut and joined when a batch is made. Shape suffixes: B
+pairs of a micro-batch, S source tokens, T target tokens, or tokens of prompt and response together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from langmill.config.sections import Training
+from langmill.tasks.batching import Batch, Cut, FirstBatches, PaddedBatches, Share, cut_tokens, pad
+from langmill.tokenization.shards import Shard
+
+NOT_COUNTED = -1
+"""The target at places that are not learned from."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two token sequences, without end-of-text tokens."""
+
+    source: np.ndarray
+    target: np.ndarray
+
+
+class Form(Protocol):
+    """How pairs become a batch."""
+
+    def lengths(self, source_lengths: np.ndarray, target_lengths: np.ndarray) -> np.ndarray:
+        """Tokens that each pair will have in a batch, by which neighbours are chosen."""
+
+    def collate(self, pairs: Sequence[Pair]) -> Batch:
+        """The batch; `lengths` `(B,)` says each pair's real tokens, all counted."""
+
+
+@dataclass(frozen=True)
+class SourceAndTarget:
+    """The two sides apart: `source` `(B, S)`, `source_lengths` `(B,)`, `targets` `(B, T)`, all int64.
+
+    Both end with the end-of-text token; a target that was cut does not, since its text does not end there.
+    """
+
+    length: int
+    """Tokens of either side, its end-of-text token included, at most."""
+    cut: Cut
+    """Which tokens of a longer source are kept."""
+    eot_id: int
+
+    def lengths(self, source_lengths: np.ndarray, target_lengths: np.ndarray) -> np.ndarray:
+        """Tokens of both sides."""
+        return np.asarray(np.minimum(source_lengths + 1, self.length) + np.minimum(target_lengths + 1, self.length))
+
+    def source(self, tokens: np.ndarray) -> np.ndarray:
+        """A source as the encoder reads it."""
+        kept = cut_tokens(tokens, self.length - 1, self.cut).astype(np.int64)
+        return np.asarray(np.append(kept, self.eot_id))
+
+    def collate(self, pairs: Sequence[Pair]) -> Batch:
+        """The batch; see the class."""
+        sources, source_lengths = pad([self.source(pair.source) for pair in pairs], self.eot_id)
+        ended = [np.append(pair.target, self.eot_id)[: self.length].astype(np.int64) for pair in pairs]
+        targets, target_lengths = pad(ended, NOT_COUNTED)
+        return {
+            "source": sources,
+            "source_lengths": source_lengths,
+            "targets": targets,
+            "lengths": source_lengths + target_lengths,
+        }
+
+
+@dataclass(frozen=True)
+class PromptAndResponse:
+    """The two sides in one sequence: `tokens` and `targets` `(B, T)`; only the response's targets are counted.
+
+    A sequence is the end-of-text token, the prompt and the response; the end-of-text token that ends the response is
+    learned too, unless the response was cut.
+    """
+
+    length: int
+    """Tokens of a sequence, at most."""
+    prompt_length: int
+    """Tokens of a prompt, at most; what is left of `length` is the response's."""
+    cut: Cut
+    """Which tokens of a longer prompt are kept."""
+    eot_id: int
+
+    def lengths(self, source_lengths: np.ndarray, target_lengths: np.ndarray) -> np.ndarray:
+        """Tokens of the whole sequence."""
+        whole = 1 + np.minimum(source_lengths, self.prompt_length) + target_lengths
+        return np.asarray(np.minimum(whole, self.length))
+
+    def source(self, tokens: np.ndarray) -> np.ndarray:
+        """A prompt as the network reads it."""
+        kept = cut_tokens(tokens, self.prompt_length, self.cut).astype(np.int64)
+        return np.asarray(np.insert(kept, 0, self.eot_id))
+
+    def collate(self, pairs: Sequence[Pair]) -> Batch:
+        """The batch; see the class."""
+        prompts = [self.source(pair.source) for pair in pairs]
+        whole = [
+            np.concatenate([prompt, pair.target, [self.eot_id]])[: self.length + 1].astype(np.int64)
+            for prompt, pair in zip(prompts, pairs, strict=True)
+        ]
+        tokens, lengths = pad([sequence[:-1] for sequence in whole], self.eot_id)
+        targets, _ = pad([sequence[1:] for sequence in whole], NOT_COUNTED)
+        for row, prompt in zip(targets, prompts, strict=True):
+            row[: len(prompt) - 1] = NOT_COUNTED
+        return {"tokens": tokens, "targets": targets, "lengths": lengths}
+
+
+class Pairs(Sequence[Pair]):
+    """The pairs of a shard."""
+
+    def __init__(self, shard: Shard) -> None:
+        self._tokens = shard.tokens
+        self._starts = shard.starts
+        self.part_lengths = shard.part_lengths(2)
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def __getitem__(self, number: int) -> Pair:  # type: ignore[override]  # pairs are never sliced
+        start, (source, target) = self._starts[number], self.part_lengths[number]
+        middle = start + source
+        return Pair(self._tokens[start:middle], self._tokens[middle : middle + target])
+
+
+class PairBatches(PaddedBatches):
+    """Batches of pairs of about equal length.
+
+    Args:
+        pairs: What to batch.
+        form: How pairs become a batch.
+        share: This process's part.
+
+    Raises:
+        DataError: There are no pairs.
+    """
+
+    def __init__(self, pairs: Pairs, form: Form, share: Share) -> None:
+        super().__init__(form.lengths(*pairs.part_lengths.T), share)
+        self._pairs = pairs
+        self._form = form
+
+    def collate(self, chosen: np.ndarray) -> Batch:
+        """What the form makes of the chosen pairs."""
+        return self._form.collate([self._pairs[number] for number in chosen])
+
+
+def validation_pairs(pairs: Pairs, form: Form, training: Training) -> Sequence[Batch]:
+    """Pairs drawn from the whole split, each at most once."""
+    if not len(pairs):
+        return []
+    size = min(training.micro_batch_size, len(pairs))
+    batches = PairBatches(pairs, form, Share(0, size, size, rank=0, world_size=1))
+    return FirstBatches(batches, min(training.validation_batches, len(pairs) // size))
+
+
+def counted(targets: torch.Tensor) -> int:
+    """Targets that are learned from."""
+    return int((targets != NOT_COUNTED).sum())
