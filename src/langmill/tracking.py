@@ -414,6 +414,20 @@ def _first_line(message: str) -> str:
     return lines[0][:300] if lines else "no reason given"
 
 
+def last_metric(tracking_uri: str, run_id: str, name: str) -> float | None:
+    """The last value of a run's figure; None where the run or the figure is not there.
+
+    Raises:
+        TrackingError: MLflow can't be reached.
+    """
+    client = connect(tracking_uri)
+    with explained_tracking_errors(tracking_uri):
+        if not _has_run(client, run_id):
+            return None
+        value = client.get_run(run_id).data.metrics.get(name)
+    return None if value is None else float(value)
+
+
 def find_run(tracking_uri: str, provenance: str) -> str | None:
     """The id of the run that carries a provenance, the oldest if there are several; None if there is none.
 

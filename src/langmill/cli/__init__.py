@@ -17,6 +17,7 @@ from langmill.cli.look import config, status, why
 from langmill.cli.models import classify, generate
 from langmill.cli.new import new
 from langmill.cli.release import promote, rollback, trace
+from langmill.cli.report import compare, report
 from langmill.cli.run import evaluate, run, train
 from langmill.cli.services import deploy, serve, ui
 from langmill.errors import LangmillError
@@ -37,7 +38,8 @@ def commands() -> None:
 
 
 for _command in (
-    run, status, why, config, train, evaluate, generate, classify, promote, rollback, trace, serve, deploy, ui, new,
+    run, status, why, config, train, evaluate, report, compare, generate, classify, promote, rollback, trace, serve,
+    deploy, ui, new,
 ):  # fmt: skip
     commands.add_command(_command)
 

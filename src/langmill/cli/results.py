@@ -127,8 +127,12 @@ def read_row(recipe: str) -> Row | None:
 
 def table(rows: Sequence[Row]) -> str:
     """The rows under their headings, in columns."""
-    lines = [COLUMNS, *(row.cells() for row in rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(COLUMNS))]
+    return in_columns([COLUMNS, *(row.cells() for row in rows)])
+
+
+def in_columns(lines: Sequence[Sequence[str]]) -> str:
+    """Lines of cells, each column as wide as its widest cell."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
     )

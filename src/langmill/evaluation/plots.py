@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,6 +71,37 @@ def draw(plot: Plot, path: Path) -> None:
         axes.set_title(plot.title)
         axes.set_xlabel(plot.x_label)
         axes.set_ylabel(plot.y_label)
+        with atomic_file(path) as file:
+            figure.savefig(file, format="png", metadata={"Software": None})
+
+
+Point = tuple[float, float | None, float, float, float]
+"""Parameters, minutes (None where they are not known), and a figure with its interval."""
+
+
+def draw_points(points: Mapping[str, Point], metric: str, path: Path) -> None:
+    """Draw models as points: a figure with its interval against parameters, and against minutes where all have them."""
+    from matplotlib import style
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    sides = [("parameters", 0)]
+    if all(minutes is not None for _, minutes, *_ in points.values()):
+        sides.append(("minutes of training", 1))
+    with style.context(["default", _STYLE]):
+        figure = Figure(figsize=(6.4 * len(sides), 4.2), dpi=120, layout="constrained")
+        FigureCanvasAgg(figure)
+        for axes, (label, place) in zip(figure.subplots(1, len(sides), squeeze=False)[0], sides, strict=True):
+            for number, (name, point) in enumerate(points.items()):
+                x, value, low, high = point[place], *point[2:]
+                color = f"C{number}"
+                axes.errorbar(
+                    x, value, yerr=[[value - low], [high - value]], fmt="o", capsize=4, color=color, label=name
+                )
+            axes.set_xlabel(label)
+            axes.set_ylabel(metric)
+            axes.ticklabel_format(axis="x", style="plain")
+        figure.axes[0].legend(frameon=False)
         with atomic_file(path) as file:
             figure.savefig(file, format="png", metadata={"Software": None})
 

@@ -134,6 +134,8 @@ def _tags(recipe: Recipe, model: Path, judged: EvaluationFolder) -> dict[str, st
             f"The evaluation in {judged.folder} has no figure {recipe.gate.metric}, by which the gate decides; "
             "check gate.metric and run `dvc repro`."
         )
+    facts = read_manifest(model, verify=False).get("training_split")  # older models do not say
+    split = {Tag.documents: str(facts["documents"]), Tag.data_bytes: str(facts["bytes"])} if facts else {}
     return {
         Tag.recipe: recipe.name,
         Tag.task: recipe.task.name,
@@ -143,6 +145,7 @@ def _tags(recipe: Recipe, model: Path, judged: EvaluationFolder) -> dict[str, st
         Tag.low: repr(decides["low"]),
         Tag.high: repr(decides["high"]),
         Tag.parameters: str(count_parameters(model)),
+        **split,
         Tag.size: str((model / WEIGHTS_NAME).stat().st_size),
     }
 

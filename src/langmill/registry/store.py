@@ -49,6 +49,8 @@ class Tag:
     low = "langmill.value_low"
     high = "langmill.value_high"
     parameters = "langmill.parameters"
+    documents = "langmill.training_documents"
+    data_bytes = "langmill.training_bytes"
     size = "langmill.size_bytes"
     state = "langmill.state"
     reason = "langmill.reason"
@@ -150,6 +152,12 @@ class Registry:
     def champion(self, name: str) -> ModelVersion | None:
         """The version in service; None before the first promotion."""
         return self.aliased(name, CHAMPION)
+
+    def description(self, version: ModelVersion) -> str:
+        """What a version is for, as its recipe said when it was registered."""
+        client = self._client
+        with explained_tracking_errors(self.tracking_uri):
+            return str(client.get_model_version(_checked(version.name), str(version.version)).description or "")
 
     def find(self, name: str, provenance: str, weights: str) -> ModelVersion | None:
         """The newest version with this provenance and these weights (SHA-256 of the file).

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from langmill.errors import IntegrityError
@@ -174,6 +175,11 @@ class Shard:
     def num_tokens(self) -> int:
         """Tokens in the split, end-of-text tokens included."""
         return len(self.tokens)
+
+    @property
+    def num_bytes(self) -> int:
+        """UTF-8 bytes of the split's text."""
+        return int(pc.sum(self.index.column("num_bytes")).as_py() or 0)
 
     def parts(self, number: int) -> list[np.ndarray]:
         """The tokens of each part of a document, without end-of-text.

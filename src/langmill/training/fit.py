@@ -303,6 +303,11 @@ class Fitting:
             "parts": story.parts,
             "base": story.base,
             "corpus": {"name": recipe.corpus.name, "digest": digest_of(story.parts["data"])},
+            "training_split": {
+                "documents": data.train.num_documents,
+                "tokens": data.train.num_tokens,
+                "bytes": data.train.num_bytes,
+            },
             "parameters": sum(weight.numel() for weight in network.parameters()),
             "tokens_seen": self.figures.tokens_seen,
             "steps": self.module.step,

@@ -23,6 +23,7 @@ class Figures(pl.Callback):
         norms: Likewise the gradients' norm.
         tokens: Tokens since then, over all processes, padding left out.
         tokens_seen: Tokens since the start of training.
+        seconds: Time spent on steps since the start of training, in all processes that an interrupted one had.
     """
 
     def __init__(self) -> None:
@@ -30,6 +31,7 @@ class Figures(pl.Callback):
         self.norms: list[float] = []
         self.tokens = 0
         self.tokens_seen = 0
+        self.seconds = 0.0
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: object) -> None:
         """Take the figures of a span.
@@ -66,7 +68,7 @@ class Figures(pl.Callback):
 
     def state_dict(self) -> dict[str, object]:
         """What an exact continuation needs."""
-        return {key: getattr(self, key) for key in ("losses", "norms", "tokens", "tokens_seen")}
+        return {key: getattr(self, key) for key in ("losses", "norms", "tokens", "tokens_seen", "seconds")}
 
     def load_state_dict(self, state_dict: dict[str, object]) -> None:
         """Go on from what `state_dict` gave."""

@@ -43,9 +43,9 @@ class Reporter(pl.Callback):
     """Logs, every `log_every` steps, what happened since the last time; on the first process only.
 
     Figures: `train/loss` (nats, mean over the steps), `learning_rate`, `gradient_norm` (before clipping, mean over the
-    steps), `tokens_per_second` (over all processes; neither padding nor validation counts), `memory_rss_mb` of the
-    first process, and `model_flops_utilisation` (Chowdhery et al., 2022) where the device's peak is known, else
-    `model_gflops_per_second`.
+    steps), `tokens_per_second` (over all processes; neither padding nor validation counts), `training_minutes` (those
+    spent on steps so far), `memory_rss_mb` of the first process, and `model_flops_utilisation` (Chowdhery et al., 2022)
+    where the device's peak is known, else `model_gflops_per_second`.
     """
 
     def __init__(
@@ -110,6 +110,7 @@ class Reporter(pl.Callback):
             "memory_rss_mb": psutil.Process().memory_info().rss / 2**20,
         }
         values |= self.speed(tokens - self._untimed_tokens, tokens / (len(losses) * self.training.batch_size))
+        values["training_minutes"] = self.figures.seconds / 60
         self._untimed_tokens = 0
         self._note = f"loss {loss:.2f}  {values['tokens_per_second']:,.0f} tokens/s"
         self.write(values, step)
@@ -121,7 +122,9 @@ class Reporter(pl.Callback):
             tokens: Tokens worked on since then, padding left out.
             mean_length: Tokens of a sequence on the average.
         """
-        per_second = tokens / self.stopwatch.lap()
+        seconds = self.stopwatch.lap()
+        self.figures.seconds += seconds
+        per_second = tokens / seconds
         speed = {"tokens_per_second": per_second}
         if self._flops_per_token is not None:
             flops = 3 * self._flops_per_token(round(mean_length)) * per_second  # a backward pass costs two forward ones

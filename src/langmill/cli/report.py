@@ -1,0 +1,97 @@
+"""`langmill report` and `compare`: what the champions are worth, as a page, a table and a picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from langmill.cli.command import command
+from langmill.errors import LangmillError
+
+if TYPE_CHECKING:
+    from langmill.registry.results import Result
+
+
+@command(example="langmill report\nlangmill report --out docs/results.md")
+@click.option("--out", default="docs/results.md", show_default=True, type=click.Path(path_type=Path), help="The page.")
+def report(out: Path) -> None:
+    """Write the page of results from the registry.
+
+    Every champion, its figures, and what it was measured against. All of it comes from the registry: nothing is measured anew.
+    """
+    from langmill.cli.workspace import operation
+    from langmill.files import write_text
+    from langmill.registry.results import read_results, results_page
+    from langmill.registry.store import Registry
+
+    results = read_results(Registry(operation().tracking_uri))
+    if not results:
+        raise LangmillError("There is no champion yet; `langmill run` makes some.")
+    write_text(out, results_page(results))
+    click.echo(f"{len(results)} champions: {out}")
+
+
+@command(example="langmill compare shakespeare-rnn shakespeare-gru shakespeare-lstm shakespeare-gpt")
+@click.argument("recipes", nargs=-1, required=True, metavar="RECIPE...")
+@click.option("--metric", help="A figure of the task; default: the one that decides.")
+@click.option(
+    "--out",
+    default=".langmill/comparisons",
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="The folder for the picture.",
+)
+def compare(recipes: tuple[str, ...], metric: str | None, out: Path) -> None:
+    """Put recipes of one task side by side.
+
+    A table, and a picture of quality against parameters and minutes.
+    """
+    from langmill.cli.workspace import operation
+    from langmill.evaluation.plots import draw_points
+    from langmill.registry.results import read_results
+    from langmill.registry.store import Registry
+
+    results = read_results(Registry(operation().tracking_uri), dict.fromkeys(recipes))
+    tasks = sorted({result.task for result in results})
+    if len(tasks) > 1:
+        raise LangmillError(
+            f"These recipes are of {len(tasks)} tasks ({', '.join(tasks)}); only those of one can be compared."
+        )
+    decides = metric or results[0].metric
+    lacking = [result.name for result in results if decides not in result.figures]
+    if lacking:
+        known = ", ".join(results[0].figures)
+        raise LangmillError(f"{lacking[0]} has no figure {decides!r}; {results[0].name} has {known}.")
+    click.echo(comparison(results, decides))
+    path = out / f"{'-'.join(result.name for result in results)[:100]}-{decides}.png"
+    points = {
+        result.name: (result.parameters, result.minutes, result.figures[decides].value, result.figures[decides].low,
+                      result.figures[decides].high)
+        for result in results
+    }  # fmt: skip
+    draw_points(points, decides, path)
+    click.echo(f"\nThe picture: {path}")
+
+
+def comparison(results: list[Result], metric: str) -> str:
+    """Results under their headings, in columns."""
+    from langmill.cli.results import in_columns
+    from langmill.evaluation.report import number
+
+    lines = [("recipe", "version", "parameters", "minutes", metric, "interval", "test documents")]
+    for result in results:
+        figure = result.figures[metric]
+        lines.append(
+            (
+                result.name,
+                str(result.version),
+                f"{result.parameters:,}",
+                "-" if result.minutes is None else f"{result.minutes:.1f}",
+                number(figure.value),
+                f"{number(figure.low)} to {number(figure.high)}",
+                f"{result.examples:,}",
+            )
+        )
+    return in_columns(lines)
