@@ -62,7 +62,14 @@ def test_answers_are_those_of_the_models_themselves(server: Process, workspace: 
     model = load_model(workspace.root / "made" / "tiny-lm-1", verify=True)
     assert isinstance(model.task, Generates)
     sampling = Sampling(
-        max_new_tokens=30, temperature=0.9, top_k=20, top_p=0.95, seed=5, stop_ids=(model.tokenizer.eot_id,)
+        max_new_tokens=30,
+        temperature=0.9,
+        top_k=20,
+        top_p=0.95,
+        min_p=0.0,
+        repetition_penalty=1.0,
+        seed=5,
+        stop_ids=(model.tokenizer.eot_id,),
     )
     prompt = model.task.prompt_ids(model.tokenizer, "It was")
     expected = model.tokenizer.decode(list(model.task.generate(model.network, prompt, sampling)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from langmill.tasks.loading import LoadedModel
 
 
+_TEMPERATURE = 0.8
+"""A little safer than the network says: what one wants to read at a terminal."""
+
+
 @command(
     example="langmill generate reviews-lm --prompt 'The film'\n"
     "langmill generate --model build/models/reviews-lm --prompt 'The film' --temperature 0"
@@ -26,28 +30,53 @@ if TYPE_CHECKING:
 @click.option("--model", type=click.Path(path_type=Path), help="A model folder, instead of a recipe's champion.")
 @click.option("--prompt", default="", help="What the text begins with.")
 @click.option("--max-new-tokens", default=100, show_default=True, help="How many tokens to write at most.")
-@click.option("--temperature", default=0.8, show_default=True, help="0 always takes the likeliest token.")
+@click.option("--temperature", type=float, help="0 takes the likeliest token; default: 0.8, or as the model is judged.")
 @click.option("--top-k", default=50, show_default=True, help="Choose among so many of the likeliest tokens; 0 for all.")
 @click.option("--top-p", default=1.0, show_default=True, help="Choose among the likeliest tokens of this mass.")
+@click.option(
+    "--min-p", default=0.0, show_default=True, help="Choose among tokens this many times as likely as the first."
+)
+@click.option("--repetition-penalty", type=float, help="Make what is there already less likely; 1 does not.")
+@click.option("--beams", type=int, help="Search for the likeliest text with so many beams; 1 does not.")
+@click.option("--length-penalty", type=float, help="With beams: above 0 favours longer texts.")
+@click.option("--stop", multiple=True, help="A text to stop before; may be given several times.")
 @click.option("--seed", default=1, show_default=True, help="Equal seeds give equal texts.")
 def generate(
-    *, recipe: str | None, model: Path | None, prompt: str, max_new_tokens: int, temperature: float, top_k: int,
-    top_p: float, seed: int,
+    *, recipe: str | None, model: Path | None, prompt: str, max_new_tokens: int, temperature: float | None,
+    top_k: int, top_p: float, min_p: float, repetition_penalty: float | None, beams: int | None,
+    length_penalty: float | None, stop: tuple[str, ...], seed: int,
 ) -> None:  # fmt: skip
     """Let a language model go on from a prompt."""
     with _loaded(recipe, model) as (loaded, name):
-        from langmill.models.generation import Sampling
+        from langmill.models.generation import Beams, Sampling
         from langmill.tasks.base import Generates
+        from langmill.tokenization.text_stream import written
 
         task = loaded.task
         if not isinstance(task, Generates):
             raise ModelError(f"{name} does not generate text; ask it with `langmill classify`.")
-        sampling = Sampling(max_new_tokens, temperature, top_k, top_p, seed, (loaded.tokenizer.eot_id,))
         prompt_ids = task.prompt_ids(loaded.tokenizer, prompt)
         if len(prompt_ids) >= loaded.max_length:
             raise ModelError(f"The prompt has {len(prompt_ids)} tokens; {name} takes less than {loaded.max_length}.")
-        ids = list(task.generate(loaded.network, prompt_ids, sampling))
-        click.echo(prompt + loaded.tokenizer.decode(ids))
+        own = task.writing
+        freely = own.temperature > 0  # a model that goes on from its prompt; else one that answers it
+        if temperature is None:
+            temperature = _TEMPERATURE if freely else own.temperature
+        if beams is None:
+            beams = own.num_beams if temperature == 0 and repetition_penalty is None else 1
+        if repetition_penalty is None:
+            repetition_penalty = own.repetition_penalty
+        stop_ids = (loaded.tokenizer.eot_id,)
+        if beams > 1:
+            penalty = own.length_penalty if length_penalty is None else length_penalty
+            steps: Generator[int | None, None, object] = task.search(
+                loaded.network, prompt_ids, Beams(max_new_tokens, beams, penalty, stop_ids)
+            )
+        else:
+            sampling = Sampling(max_new_tokens, temperature, top_k, top_p, min_p, repetition_penalty, seed, stop_ids)
+            steps = task.generate(loaded.network, prompt_ids, sampling)
+        text = written(steps, loaded.tokenizer.decode, stop)
+        click.echo(prompt + text if freely else text)
         click.echo(f"[{name}]", err=True)
 
 

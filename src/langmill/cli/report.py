@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def report(out: Path) -> None:
     """Write the page of results from the registry.
 
-    Every champion, its figures, and what it was measured against. All of it comes from the registry: nothing is measured anew.
+    Every champion, its figures, and what it was measured against; nothing is measured anew.
     """
     from langmill.cli.workspace import operation
     from langmill.files import write_text

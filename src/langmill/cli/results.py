@@ -110,7 +110,11 @@ def read_row(recipe: str) -> Row | None:
         return None
     metrics = read_json(Path(EVALUATION) / recipe / "metrics.json")
     metric = metrics["primary"]
-    name, baseline = next((name, facts) for name, facts in metrics["baselines"].items() if facts["trivial"])
+    name, baseline = next(
+        (name, facts)
+        for name, facts in metrics["baselines"].items()
+        if facts["strength"] == "trivial" and metric in facts
+    )
     return Row(
         recipe,
         metric,

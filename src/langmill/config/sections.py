@@ -419,6 +419,8 @@ class Serving:
     """Texts in one classification request, at most."""
     max_body_bytes: int
     """A larger request body is refused."""
+    max_beams: int
+    """A search with more beams is refused."""
     max_running: int
     """Requests that the models work on by turns; the others wait."""
     max_waiting: int
@@ -436,7 +438,15 @@ class Serving:
         require(0 < self.poll_seconds < float("inf"), "serving.poll_seconds", self.poll_seconds, "above 0")
         require(self.max_waiting >= 0, "serving.max_waiting", self.max_waiting, "0 or more")
         require(0 <= self.drain_seconds < float("inf"), "serving.drain_seconds", self.drain_seconds, "0 or more")
-        for field in ["max_prompt_tokens", "max_new_tokens", "max_inputs", "max_body_bytes", "max_running", "threads"]:
+        for field in [
+            "max_prompt_tokens",
+            "max_new_tokens",
+            "max_inputs",
+            "max_body_bytes",
+            "max_beams",
+            "max_running",
+            "threads",
+        ]:
             value = getattr(self, field)
             require(value >= 1, f"serving.{field}", value, "1 or more")
 

@@ -7,7 +7,7 @@ to read) and `manifest.json`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,9 +25,8 @@ from langmill.evaluation.significance import Comparison, Estimate, compare, esti
 from langmill.evaluation.slices import slices_of
 from langmill.files import atomic_file, read_manifest, write_json, write_manifest
 from langmill.progress import track
-from langmill.tasks.base import Baseline, Plot, Task, build_task
+from langmill.tasks.base import Baseline, Metric, Plot, Strength, Task, TrainingData, build_task
 from langmill.tasks.loading import LoadedModel
-from langmill.tokenization.shards import Shard
 
 METRICS_NAME = "metrics.json"
 SCORES_NAME = "scores.parquet"
@@ -43,6 +42,8 @@ class Evaluated:
     test_set: EvaluationSet
     scores: pa.Table
     figures: dict[str, Estimate]
+    metrics: tuple[Metric, ...]
+    """What the figures are called."""
     baselines: list[Baseline]
     baseline_figures: dict[str, dict[str, Estimate]]
     """By the baseline's name."""
@@ -54,14 +55,14 @@ class Evaluated:
 
 
 def evaluate(
-    model: LoadedModel, documents: Iterable[Document], train: Shard, evaluation: Evaluation, decides: str
+    model: LoadedModel, documents: Iterable[Document], train: TrainingData, evaluation: Evaluation, decides: str
 ) -> Evaluated:
     """Score a model and its baselines on test documents.
 
     Args:
         model: The model to judge.
         documents: The test split.
-        train: The shard that the baselines are fitted on.
+        train: What the baselines are fitted on.
         evaluation: How to judge.
         decides: The metric that models are compared by.
 
@@ -82,16 +83,37 @@ def evaluate(
         scores = score_model(model, test_set.documents, evaluation, progress.advance)
     figures = estimate(task, scores, evaluation)
     baselines = task.baselines(train, test_set.documents, model.tokenizer, evaluation)
+    baseline_figures = {baseline.name: estimate(task, baseline.scores, evaluation) for baseline in baselines}
+    _require_trivial(baselines, baseline_figures, decides)
     return Evaluated(
         test_set,
         scores,
         figures,
+        task.metrics,
         baselines,
-        {baseline.name: estimate(task, baseline.scores, evaluation) for baseline in baselines},
-        {baseline.name: compare(task, scores, baseline.scores, decides, evaluation) for baseline in baselines},
+        baseline_figures,
+        {
+            baseline.name: compare(task, scores, baseline.scores, decides, evaluation)
+            for baseline in baselines
+            if decides in baseline_figures[baseline.name]
+        },
         _slices(task, scores, evaluation),
         task.plots(scores),
     )
+
+
+def _require_trivial(
+    baselines: Sequence[Baseline], figures: Mapping[str, Mapping[str, Estimate]], decides: str
+) -> None:
+    """Refuse a metric that no trivial baseline has: the gate could not judge a first version."""
+    if not any(each.strength is Strength.trivial and decides in figures[each.name] for each in baselines):
+        having = sorted(
+            {name for each in baselines if each.strength is Strength.trivial for name in figures[each.name]}
+        )
+        raise EvaluationError(
+            f"No trivial baseline has the metric {decides}, by which the gate decides; "
+            f"set gate.metric to one of {', '.join(having) or 'none'}."
+        )
 
 
 def _slices(
@@ -126,7 +148,13 @@ def write_evaluation(
             "test_set": evaluated.test_set.digest,
             "examples": len(evaluated.test_set.documents),
             "left_out": evaluated.test_set.left_out,
-            "baselines": {baseline.name: {"trivial": baseline.trivial} for baseline in evaluated.baselines},
+            "baselines": {
+                baseline.name: {
+                    "strength": baseline.strength.value,
+                    "metrics": sorted(evaluated.baseline_figures[baseline.name]),
+                }
+                for baseline in evaluated.baselines
+            },
             "evaluation": asdict(evaluation),
         },
     )
@@ -137,17 +165,15 @@ def metrics_json(evaluated: Evaluated, decides: str) -> dict[str, Any]:
     return {
         **_numbers(evaluated.figures),
         "primary": decides,
+        "signatures": {metric.name: metric.signature for metric in evaluated.metrics if metric.signature},
         "examples": len(evaluated.test_set.documents),
         "left_out": evaluated.test_set.left_out,
         "test_set": evaluated.test_set.digest,
         "baselines": {
             baseline.name: {
                 **_numbers(evaluated.baseline_figures[baseline.name]),
-                "trivial": baseline.trivial,
-                "improvement": {
-                    **_number(evaluated.against[baseline.name].improvement),
-                    "p_value": rounded(evaluated.against[baseline.name].p_value),
-                },
+                "strength": baseline.strength.value,
+                **_improvement(evaluated.against.get(baseline.name)),
             }
             for baseline in evaluated.baselines
         },
@@ -156,6 +182,13 @@ def metrics_json(evaluated: Evaluated, decides: str) -> dict[str, Any]:
             for field, values in evaluated.slices.items()
         },
     }
+
+
+def _improvement(found: Comparison | None) -> dict[str, Any]:
+    """How much better the model is in the metric that decides; nothing where a baseline lacks that."""
+    if found is None:
+        return {}
+    return {"improvement": {**_number(found.improvement), "p_value": rounded(found.p_value)}}
 
 
 def rounded(value: float) -> float:
@@ -208,13 +241,13 @@ class EvaluationFolder:
 
     @property
     def trivial_baseline(self) -> str:
-        """The name of the baseline that a first version must beat.
+        """The name of the baseline that a first version must beat: the first trivial one with the metric that decides.
 
         Raises:
-            EvaluationError: The task has none.
+            EvaluationError: There is none.
         """
         for name, facts in self.manifest["baselines"].items():
-            if facts["trivial"]:
+            if is_trivial(facts) and self.manifest["primary"] in facts.get("metrics", [self.manifest["primary"]]):
                 return str(name)
         raise EvaluationError(f"The evaluation in {self.folder} has no trivial baseline.")
 
@@ -231,6 +264,11 @@ class EvaluationFolder:
             return pq.read_table(path)
         except (OSError, pa.ArrowException) as error:
             raise EvaluationError(f"{path} can't be read ({error}); evaluate the model again.") from error
+
+
+def is_trivial(facts: Mapping[str, Any]) -> bool:
+    """Whether what is noted of a baseline says that it is a trivial one (before 0.2: `trivial`, true or false)."""
+    return bool(facts.get("trivial", facts.get("strength") == Strength.trivial.value))
 
 
 def compare_folders(challenger: Path, champion: Path, metric: str, evaluation: Evaluation) -> Comparison:

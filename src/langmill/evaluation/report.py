@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING
 from langmill.config.sections import Evaluation
 from langmill.evaluation.significance import Comparison, Estimate, find_metric
 from langmill.files import write_text
-from langmill.tasks.base import Metric
+from langmill.tasks.base import Baseline, Metric
 from langmill.tasks.loading import LoadedModel
 
 if TYPE_CHECKING:
     from langmill.evaluation.evaluate import Evaluated
 
+SAMPLES = 8
+"""Written texts that a report shows."""
+_SAMPLE_CHARACTERS = 1000
 FEW_EXAMPLES = 30
 """Below this an interval says little (Efron and Tibshirani, 1993, chapter 14)."""
 
@@ -38,15 +41,34 @@ def write_report(path: Path, model: LoadedModel, evaluated: Evaluated, evaluatio
         "",
         "## Against the baselines",
         "",
-        *(_against(metric, baseline.name, baseline.trivial, evaluated) for baseline in evaluated.baselines),
+        *(_against(metric, baseline, evaluated) for baseline in evaluated.baselines),
         "",
     ]
     for field, values in evaluated.slices.items():
         lines += [f"## By {field}", "", *_slice_table(task.metrics, field, values), ""]
-    lines += ["## Pictures", ""]
+    lines += [*_signatures(task.metrics), *_samples(evaluated), "## Pictures", ""]
     lines += [f"![{plot.title}](plots/{plot.name}.png)" for plot in evaluated.plots]
     lines += ["", f"Test set {evaluated.test_set.digest}, model {model.provenance}."]
     write_text(path, "\n".join(lines) + "\n")
+
+
+def _signatures(metrics: tuple[Metric, ...]) -> list[str]:
+    signed = [f"- {metric.title}: `{metric.signature}`" for metric in metrics if metric.signature]
+    return ["## Signatures", "", *signed, ""] if signed else []
+
+
+def _samples(evaluated: Evaluated) -> list[str]:
+    """What the model wrote for the first test documents, beside what was wanted."""
+    if "produced" not in evaluated.scores.column_names:
+        return []
+    lines = ["## What it wrote", ""]
+    produced = evaluated.scores["produced"].to_pylist()
+    for document, text in list(zip(evaluated.test_set.documents, produced, strict=True))[:SAMPLES]:
+        for title, shown in (("Given", document.text), ("Wanted", document.target or ""), ("Written", text)):
+            quoted = "\n".join(f"    {line}" for line in shown[:_SAMPLE_CHARACTERS].splitlines())
+            lines += [f"{title}:", "", quoted, ""]
+        lines += ["---", ""]
+    return lines
 
 
 def verdict(comparison: Comparison) -> str:
@@ -83,16 +105,19 @@ def _figures_table(metrics: tuple[Metric, ...], evaluated: Evaluated, share: str
     for metric in metrics:
         estimate = evaluated.figures[metric.name]
         title = f"**{metric.title}**" if metric.name == decides else metric.title
-        others = " | ".join(number(evaluated.baseline_figures[name][metric.name].value) for name in names)
+        rivals = (evaluated.baseline_figures[name].get(metric.name) for name in names)
+        others = " | ".join("-" if rival is None else number(rival.value) for rival in rivals)
         lines.append(f"| {title} | {number(estimate.value)} | {_interval(estimate)} | {others} |")
     return lines
 
 
-def _against(metric: Metric, name: str, trivial: bool, evaluated: Evaluated) -> str:
-    comparison = evaluated.against[name]
-    kind = ", the trivial one" if trivial else ""
+def _against(metric: Metric, baseline: Baseline, evaluated: Evaluated) -> str:
+    head = f"- **{baseline.name}** ({baseline.strength.value})"
+    comparison = evaluated.against.get(baseline.name)
+    if comparison is None:
+        return f"{head}: it has no {metric.title}; the table has its other figures."
     return (
-        f"- **{name}**{kind}: {metric.title} {number(comparison.challenger)} against {number(comparison.champion)}, "
+        f"{head}: {metric.title} {number(comparison.challenger)} against {number(comparison.champion)}, "
         f"{verdict(comparison)}."
     )
 

@@ -1,18 +1,21 @@
-"""Going on from a prompt, one token after the other, with a cache of what was read."""
+"""Writing text one token after the other, with a cache of what was read: by sampling, greedily, or with beams.
+
+What a network must offer for it is `Decodes`: a causal language model goes on from a prompt, an encoder-decoder writes
+from a source text; to this module both are sequences that grow.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from langmill.config.sections import require
-from langmill.errors import ModelError
 from langmill.models.base import Cache
-from langmill.models.heads import LanguageModel
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,12 @@ class Sampling:
     """Choose among this many of the likeliest tokens; 0 for all."""
     top_p: float
     """Choose among the fewest tokens whose probabilities add up to this (Holtzman et al., 2020); 1 for all."""
+    min_p: float
+    """Choose among tokens that are at least this many times as likely as the likeliest one (Nguyen et al., 2024); 0 for
+    all."""
+    repetition_penalty: float
+    """Positive logits of tokens that were read or written are divided by this, negative ones multiplied (Keskar et al.,
+    2019); 1 leaves them."""
     seed: int
     """Equal seeds give equal texts, whatever else is drawn in the process."""
     stop_ids: tuple[int, ...]
@@ -37,11 +46,53 @@ class Sampling:
         require(0 <= self.temperature <= 100, "temperature", self.temperature, "0 to 100")
         require(self.top_k >= 0, "top_k", self.top_k, "0 or more")
         require(0 < self.top_p <= 1, "top_p", self.top_p, "above 0, at most 1")
+        require(0 <= self.min_p <= 1, "min_p", self.min_p, "0 to 1")
+        require(
+            0 < self.repetition_penalty <= 100, "repetition_penalty", self.repetition_penalty, "above 0, at most 100"
+        )
         require(0 <= self.seed < 2**63, "seed", self.seed, "0 to 9223372036854775807")
 
     def generator(self) -> torch.Generator:
         """A fresh source of random numbers with the seed."""
         return torch.Generator().manual_seed(self.seed)
+
+
+@dataclass(frozen=True)
+class Beams:
+    """How the likeliest text is searched for."""
+
+    max_new_tokens: int
+    """Tokens of a text, at most."""
+    num_beams: int
+    """Texts that are pursued side by side; 1 is greedy search."""
+    length_penalty: float
+    """A text's log probability is divided by its length in tokens, the stop token included, to this power: above 0
+    favours longer ones."""
+    stop_ids: tuple[int, ...]
+    """A text ends before any of these tokens."""
+
+    def __post_init__(self) -> None:
+        require(self.max_new_tokens >= 1, "max_new_tokens", self.max_new_tokens, "1 or more")
+        require(1 <= self.num_beams <= 100, "num_beams", self.num_beams, "1 to 100")
+        require(-10 <= self.length_penalty <= 10, "length_penalty", self.length_penalty, "-10 to 10")
+
+
+class Decodes(Protocol):
+    """What generation needs of a network."""
+
+    @property
+    def max_length(self) -> int:
+        """Tokens of a sequence, at most."""
+
+    def begin(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> tuple[Cache, list[list[int]]]:
+        """A cache for so many prompts, and the ids that each sequence is to read first.
+
+        Raises:
+            ModelError: A prompt is empty or too long, or the network is in training mode.
+        """
+
+    def read(self, new_ids: Sequence[Sequence[int]], cache: Cache) -> Tensor:
+        """Read each sequence's new tokens into the cache; return the logits `(batch, vocabulary)` of what follows."""
 
 
 class Ending(StrEnum):
@@ -53,17 +104,25 @@ class Ending(StrEnum):
     """`max_new_tokens` are there, or the network can look back no further."""
 
 
-def choose(logits_V: Tensor, sampling: Sampling, generator: torch.Generator) -> int:
+def choose(logits_V: Tensor, sampling: Sampling, generator: torch.Generator, seen_ids: Sequence[int] = ()) -> int:
     """The next token's id.
 
-    The order is temperature, top k, top p, as in `transformers`. Chosen on the CPU in float32, so that a seed means the
-    same on every device.
+    The order is repetition penalty, temperature, top k, top p, min p, as in `transformers`. Chosen on the CPU in
+    float32, so that a seed means the same on every device.
+
+    Args:
+        logits_V: What the network says.
+        sampling: How to choose.
+        generator: Where chance comes from.
+        seen_ids: What was read and written, for the repetition penalty.
     """
+    if sampling.repetition_penalty != 1:
+        logits_V = penalised(logits_V, sampling.repetition_penalty, seen_ids)
     if sampling.temperature == 0:
         return int(logits_V.argmax())
     logits_V = logits_V.float().cpu() / sampling.temperature
     if not 0 < sampling.top_k < len(logits_V):
-        if sampling.top_p == 1:
+        if sampling.top_p == 1 and sampling.min_p == 0:
             return _draw(logits_V.softmax(dim=-1), generator)
         ranked, ids = logits_V.sort(descending=True, stable=True)
     else:
@@ -72,7 +131,17 @@ def choose(logits_V: Tensor, sampling: Sampling, generator: torch.Generator) -> 
     if sampling.top_p < 1:
         before = probabilities.cumsum(dim=-1) - probabilities
         probabilities = probabilities.masked_fill(before >= sampling.top_p, 0.0)
+    if sampling.min_p > 0:  # shares of the likeliest one: it does not matter whether what is left adds up to one
+        probabilities = probabilities.masked_fill(probabilities < sampling.min_p * probabilities[0], 0.0)
     return int(ids[_draw(probabilities, generator)])
+
+
+def penalised(logits_V: Tensor, penalty: float, seen_ids: Sequence[int]) -> Tensor:
+    """The logits with those of the tokens seen made smaller."""
+    seen = torch.tensor(sorted(set(seen_ids)), dtype=torch.long, device=logits_V.device)
+    logits_V = logits_V.float().clone()
+    logits_V[seen] = torch.where(logits_V[seen] < 0, logits_V[seen] * penalty, logits_V[seen] / penalty)
+    return logits_V
 
 
 def _draw(weights: Tensor, generator: torch.Generator) -> int:
@@ -82,34 +151,34 @@ def _draw(weights: Tensor, generator: torch.Generator) -> int:
     return int(torch.searchsorted(cumulative, point, right=True).clamp(max=int(weights.nonzero()[-1])))
 
 
-def generate(network: LanguageModel, prompt_ids: Sequence[int], sampling: Sampling) -> Generator[int, None, Ending]:
+def generate(network: Decodes, prompt_ids: Sequence[int], sampling: Sampling) -> Generator[int, None, Ending]:
     """Yield the tokens that follow a prompt; the generator's return value says why it ended.
 
     Args:
-        network: A language model in evaluation mode.
-        prompt_ids: At least one token (the end-of-text token begins a new text), at most `network.model.max_length`.
+        network: A language model or an encoder-decoder in evaluation mode.
+        prompt_ids: At least one token (the end-of-text token begins a new text), at most `network.max_length`.
         sampling: How to choose and when to stop. The network's `max_length` also ends the text.
 
     Raises:
         ModelError: The prompt is empty or too long, or the network is in training mode.
     """
-    capacity = _check(network, [prompt_ids], sampling.max_new_tokens)
-    cache = network.model.new_cache(1, capacity)
+    cache, (new_ids,) = network.begin([prompt_ids], sampling.max_new_tokens)
     generator = sampling.generator()
-    new_ids = list(prompt_ids)
+    seen_ids = list(new_ids)
     for count in range(1, sampling.max_new_tokens + 1):
-        chosen = choose(read(network, [new_ids], cache)[0], sampling, generator)
+        chosen = choose(network.read([new_ids], cache)[0], sampling, generator, seen_ids)
         if chosen in sampling.stop_ids:
             return Ending.stop
         yield chosen
         new_ids = [chosen]
-        if cache.length == network.model.max_length or count == sampling.max_new_tokens:
+        seen_ids.append(chosen)
+        if cache.length == network.max_length or count == sampling.max_new_tokens:
             break
     return Ending.length
 
 
 def generate_batch(
-    network: LanguageModel, prompts: Sequence[Sequence[int]], samplings: Sequence[Sampling]
+    network: Decodes, prompts: Sequence[Sequence[int]], samplings: Sequence[Sampling]
 ) -> list[list[int]]:
     """The tokens that follow each of several prompts, as `generate` gives them for each alone.
 
@@ -119,21 +188,21 @@ def generate_batch(
     Raises:
         ModelError: As for `generate`.
     """
-    capacity = _check(network, prompts, max(sampling.max_new_tokens for sampling in samplings))
-    cache = network.model.new_cache(len(prompts), capacity)
+    cache, new_ids = network.begin(prompts, max(sampling.max_new_tokens for sampling in samplings))
     generators = [sampling.generator() for sampling in samplings]
+    read = [list(ids) for ids in new_ids]
     results: list[list[int]] = [[] for _ in prompts]
     active = list(range(len(prompts)))
-    new_ids = [list(prompt) for prompt in prompts]
     while active:
-        logits_BV = read(network, new_ids, cache)
+        logits_BV = network.read(new_ids, cache)
         going_on = []
         for row, number in enumerate(active):
-            chosen = choose(logits_BV[row], samplings[number], generators[number])
+            seen_ids = read[number] + results[number]
+            chosen = choose(logits_BV[row], samplings[number], generators[number], seen_ids)
             if chosen in samplings[number].stop_ids:
                 continue
             results[number].append(chosen)
-            at_end = cache.lengths[row] == network.model.max_length
+            at_end = cache.lengths[row] == network.max_length
             if not at_end and len(results[number]) < samplings[number].max_new_tokens:
                 going_on.append(row)
         if len(going_on) < len(active):
@@ -143,33 +212,111 @@ def generate_batch(
     return results
 
 
-@torch.inference_mode()
-def read(network: LanguageModel, new_ids: Sequence[Sequence[int]], cache: Cache) -> Tensor:
-    """Read each sequence's new tokens into the cache; return the logits `(batch, vocabulary)` of what follows.
+# Beams ---------------------------------------------------------------------------------------------------------------
+
+_NEVER = -1.0e9  # the score of what can't be chosen, as in transformers
+
+
+class _Search:
+    """The beams of one prompt, step by step as in `transformers` (early_stopping=False).
+
+    Attributes:
+        texts: What each running beam has written.
+        scores_K: Its log probability.
+        origins: Which beam of the step before each running beam goes on from.
+    """
+
+    def __init__(self, beams: Beams, limit: int) -> None:
+        self.beams = beams
+        self.limit = limit
+        self.texts: list[list[int]] = [[] for _ in range(beams.num_beams)]
+        self.scores_K = torch.full((beams.num_beams,), _NEVER)
+        self.scores_K[0] = 0.0  # all beams read the same prompt: one of them stands for all
+        self.origins = [0] * beams.num_beams
+        self.finished: list[tuple[float, list[int]]] = []
+        self.length = 0
+        self.ended = False
+
+    def step(self, logits_KV: Tensor) -> None:
+        """Take the logits of what follows each running beam."""
+        beams = self.beams
+        self.length += 1
+        total_KV = logits_KV.float().cpu().log_softmax(dim=-1) + self.scores_K[:, None]
+        num_candidates = min(max(2, 1 + len(beams.stop_ids)) * beams.num_beams, total_KV.numel())
+        scores, places = total_KV.flatten().topk(num_candidates)
+        vocab_size = total_KV.shape[1]
+        candidates = [
+            (score, place // vocab_size, place % vocab_size)
+            for score, place in zip(scores.tolist(), places.tolist(), strict=True)
+        ]
+        last = self.length == self.limit
+        running: list[tuple[float, int, int]] = []
+        for rank, (score, origin, token) in enumerate(candidates):
+            stops = token in beams.stop_ids
+            if not (stops or last):
+                running.append((score, origin, token))
+            elif rank < beams.num_beams and score > _NEVER:  # the others only see to it that enough beams go on
+                text = self.texts[origin] if stops else [*self.texts[origin], token]
+                self.finished.append((score / self.length**beams.length_penalty, text))
+        self.finished = sorted(self.finished, key=lambda pair: -pair[0])[: beams.num_beams]
+        if last or not running:
+            self.ended = True
+            return
+        running = running[: beams.num_beams]
+        self.texts = [[*self.texts[origin], token] for _, origin, token in running]
+        self.origins = [origin for _, origin, _ in running]
+        self.scores_K = torch.tensor([score for score, _, _ in running])
+        best_running = float(self.scores_K[0]) / self.length**beams.length_penalty
+        self.ended = len(self.finished) == beams.num_beams and best_running <= self.finished[-1][0]
+
+    @property
+    def best(self) -> list[int]:
+        """The text with the best score."""
+        return self.finished[0][1] if self.finished else self.texts[0]
+
+
+def beam_search(network: Decodes, prompts: Sequence[Sequence[int]], beams: Beams) -> list[list[int]]:
+    """The likeliest text that follows each prompt, as `transformers` finds it with the same number of beams.
+
+    Args:
+        network: A language model or an encoder-decoder in evaluation mode.
+        prompts: Prompts or source texts.
+        beams: How to search.
+
+    Returns:
+        The new tokens for each prompt, without a stop token.
 
     Raises:
-        ModelError: A sequence is longer than the cache has room for.
+        ModelError: A prompt is empty or too long, or the network is in training mode.
     """
-    lengths = [len(ids) for ids in new_ids]
-    longest = max(lengths)
-    device = network.head_weight_VD.device
-    tokens_BT = torch.tensor([[*ids, *[0] * (longest - len(ids))] for ids in new_ids], device=device)
-    if min(lengths) == longest:
-        return network.head(network.model(tokens_BT, None, cache)[:, -1])
-    lengths_B = torch.tensor(lengths, device=device)
-    hidden_BTD = network.model(tokens_BT, lengths_B, cache)
-    return network.head(hidden_BTD[torch.arange(len(lengths), device=device), lengths_B - 1])
+    steps = beam_steps(network, prompts, beams)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            found: list[list[int]] = end.value
+            return found
 
 
-def _check(network: LanguageModel, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> int:
-    """Refuse what can't be gone on from; return the places that a cache needs."""
-    if network.training:
-        raise ModelError(
-            "The network is in training mode, in which dropout would change its answers; call eval() first."
-        )
-    longest, allowed = max(map(len, prompts)), network.model.max_length
-    if min(map(len, prompts)) == 0:
-        raise ModelError("A prompt is empty; begin a new text with the end-of-text token.")
-    if longest > allowed:
-        raise ModelError(f"A prompt of {longest} tokens is longer than the model's {allowed}; shorten it.")
-    return min(allowed, longest + max_new_tokens)
+def beam_steps(
+    network: Decodes, prompts: Sequence[Sequence[int]], beams: Beams
+) -> Generator[None, None, list[list[int]]]:
+    """`beam_search` by turns: yields after each token, and returns what `beam_search` does."""
+    cache, new_ids = network.begin(prompts, beams.max_new_tokens)
+    searches = [_Search(beams, min(beams.max_new_tokens, network.max_length - len(ids) + 1)) for ids in new_ids]
+    logits_BV = network.read(new_ids, cache)
+    active = list(searches)
+    logits_BKV = logits_BV[:, None].expand(-1, beams.num_beams, -1)
+    rows = torch.arange(len(active))[:, None].expand(-1, beams.num_beams)  # each beam's place in the cache
+    while True:
+        for search, logits_KV in zip(active, logits_BKV, strict=True):
+            search.step(logits_KV)
+        yield
+        going_on = [number for number, search in enumerate(active) if not search.ended]
+        if not going_on:
+            return [search.best for search in searches]
+        cache.keep([int(rows[number, origin]) for number in going_on for origin in active[number].origins])
+        active = [active[number] for number in going_on]
+        rows = torch.arange(len(active) * beams.num_beams).view(len(active), beams.num_beams)
+        logits_BV = network.read([text[-1:] for search in active for text in search.texts], cache)
+        logits_BKV = logits_BV.view(len(active), beams.num_beams, -1)

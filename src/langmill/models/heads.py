@@ -58,6 +58,25 @@ class LanguageModel(nn.Module):
         hidden_ND = self.model(tokens_BT).flatten(0, 1)
         return head_cross_entropy(hidden_ND, self.head_weight_VD, targets_BT.flatten())
 
+    @property
+    def max_length(self) -> int:
+        """Tokens that the network can look back on."""
+        return self.model.max_length
+
+    def begin(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> tuple[Cache, list[list[int]]]:
+        """An empty cache with room for the prompts and what follows, and the prompts themselves to be read.
+
+        Raises:
+            ModelError: A prompt is empty or too long, or the network is in training mode.
+        """
+        _refuse_prompts(self, prompts, self.max_length)
+        capacity = min(self.max_length, max(map(len, prompts)) + max_new_tokens)
+        return self.model.new_cache(len(prompts), capacity), [list(ids) for ids in prompts]
+
+    def read(self, new_ids: Sequence[Sequence[int]], cache: Cache) -> Tensor:
+        """Logits of what follows each sequence; see `langmill.models.generation.Decodes`."""
+        return _read(self, new_ids, cache)
+
     def flops_per_token(self, length: int) -> float:
         """Floating-point operations of a forward pass for one token in a sequence of `length`."""
         return self.model.flops_per_token(length) + 2.0 * self.model.dim * self.model.vocab_size
@@ -158,6 +177,10 @@ class TextToText(nn.Module):
         start = self.model.start_id
         return cache, [[ids[-1] if start is None else start] for ids in prompts]
 
+    def read(self, new_ids: Sequence[Sequence[int]], cache: Cache) -> Tensor:
+        """Logits of what follows each target so far; see `langmill.models.generation.Decodes`."""
+        return _read(self, new_ids, cache)
+
     def flops_per_token(self, length: int) -> float:
         """Floating-point operations of a forward pass for one token in a sequence of `length`, source or target."""
         return self.model.flops_per_token(length) + self.model.dim * self.model.vocab_size
@@ -226,3 +249,21 @@ def _refuse_prompts(network: nn.Module, prompts: Sequence[Sequence[int]], allowe
     longest = max(map(len, prompts))
     if longest > allowed:
         raise ModelError(f"A prompt of {longest} tokens is longer than the model's {allowed}; shorten it.")
+
+
+@torch.inference_mode()
+def _read(network: LanguageModel | TextToText, new_ids: Sequence[Sequence[int]], cache: Cache) -> Tensor:
+    """Read each sequence's new tokens into the cache; return the logits `(batch, vocabulary)` of what follows.
+
+    Raises:
+        ModelError: A sequence is longer than the cache has room for.
+    """
+    lengths = [len(ids) for ids in new_ids]
+    longest = max(lengths)
+    device = network.head_weight_VD.device
+    tokens_BT = torch.tensor([[*ids, *[0] * (longest - len(ids))] for ids in new_ids], device=device)
+    if min(lengths) == longest:
+        return network.head(network.model(tokens_BT, None, cache)[:, -1])
+    lengths_B = torch.tensor(lengths, device=device)
+    hidden_BTD = network.model(tokens_BT, lengths_B, cache)
+    return network.head(hidden_BTD[torch.arange(len(lengths), device=device), lengths_B - 1])

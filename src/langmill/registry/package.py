@@ -30,14 +30,6 @@ from langmill.tracking import explained_tracking_errors, quiet_mlflow
 # What loading and answering import; pinned to what is installed, since that is what was tested.
 REQUIREMENTS = ("mlflow", "numpy", "omegaconf", "pyarrow", "safetensors", "tiktoken", "tokenizers", "torch")
 
-# The defaults of the signature's parameters, which MLflow wants in the signature itself.
-_GENERATION_PARAMETERS = (
-    ("max_new_tokens", "long", 64),
-    ("temperature", "double", 0.8),
-    ("top_k", "long", 50),
-    ("top_p", "double", 1.0),
-    ("seed", "long", 1),
-)
 _one_at_a_time = threading.Lock()  # MLflow keeps the model that it is saving in a global variable
 _EXAMPLES = {"prompt": "The film was", "text": "A wonderful film, I laughed and cried."}
 
@@ -127,8 +119,25 @@ def signature(task: Task) -> Any:
             ColSpec(Map(DataType.double), "probabilities"),
         ]
         return ModelSignature(inputs, Schema(outputs))
-    params = [ParamSpec(name, DataType[kind], default) for name, kind, default in _GENERATION_PARAMETERS]
+    params = [ParamSpec(name, DataType[kind], default) for name, kind, default in _generation_parameters(task)]
     return ModelSignature(inputs, Schema([ColSpec(DataType.string, "text")]), ParamSchema(params))
+
+
+def _generation_parameters(task: Task) -> list[tuple[str, str, int | float]]:
+    """Names, MLflow's types and defaults of what a caller may say, which MLflow wants in the signature itself."""
+    assert isinstance(task, Generates)
+    own = task.writing
+    return [
+        ("max_new_tokens", "long", 64),
+        ("temperature", "double", 0.8 * own.temperature),  # a little safer than the network says
+        ("top_k", "long", 50),
+        ("top_p", "double", 1.0),
+        ("min_p", "double", 0.0),
+        ("repetition_penalty", "double", own.repetition_penalty),
+        ("num_beams", "long", own.num_beams),
+        ("length_penalty", "double", own.length_penalty),
+        ("seed", "long", 1),
+    ]
 
 
 def input_example(task: Task) -> Any:

@@ -7,7 +7,7 @@ packages of its requirements.txt, with or without Langmill, as on the day it was
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,15 +47,24 @@ class LangmillModel(PythonModel):  # type: ignore[misc]
 
 
 def _generate(loaded: LoadedModel, prompts: list[str], params: Mapping[str, Any] | None) -> pd.DataFrame:
-    from langmill.models.generation import Sampling
+    from langmill.models.generation import Beams, Sampling
     from langmill.tasks.base import Generates
+    from langmill.tokenization.text_stream import written
 
-    assert isinstance(loaded.task, Generates)
-    sampling = Sampling(stop_ids=(loaded.tokenizer.eot_id,), **(params or {}))
+    task, tokenizer = loaded.task, loaded.tokenizer
+    assert isinstance(task, Generates)
+    given = dict(params or {})
+    num_beams, length_penalty = int(given.pop("num_beams")), float(given.pop("length_penalty"))
+    sampling = Sampling(stop_ids=(tokenizer.eot_id,), **given)
+    searches = num_beams > 1 and sampling.temperature == 0
+    beams = Beams(sampling.max_new_tokens, num_beams, length_penalty, sampling.stop_ids)
     answers = []
     for prompt in prompts:
-        ids = loaded.task.prompt_ids(loaded.tokenizer, prompt)
-        answers.append(loaded.tokenizer.decode(list(loaded.task.generate(loaded.network, ids, sampling))))
+        ids = task.prompt_ids(tokenizer, prompt)
+        steps: Generator[int | None, None, object] = (
+            task.search(loaded.network, ids, beams) if searches else task.generate(loaded.network, ids, sampling)
+        )
+        answers.append(written(steps, tokenizer.decode, ()))
     return pd.DataFrame({"text": answers})
 
 

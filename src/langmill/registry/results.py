@@ -143,9 +143,9 @@ def results_page(results: Sequence[Result]) -> str:
     lines = [
         "# Results",
         "",
-        "Written by `langmill report` from the registry; an edit here is lost. Every figure is of the test split of the",
-        "recipe's corpus, with a 95% bootstrap interval over its documents. The trivial baseline is what a first version",
-        "must beat; the serious one is what a person would try before a neural network, measured on the same documents in",
+        "Written by `langmill report` from the registry; an edit here is lost. Every figure is of the test split,",
+        "with a 95% bootstrap interval over its documents. The trivial baseline is what a first version must",
+        "beat; the serious one is what a person would try before a neural network, measured on the same documents in",
         "the same run. Minutes are those spent on training steps.",
     ]
     for task in sorted({result.task for result in results}):

@@ -23,13 +23,13 @@ from starlette.types import Receive, Scope, Send
 from langmill import __version__
 from langmill.config.sections import Serving
 from langmill.errors import RequestError
-from langmill.models.generation import Sampling
-from langmill.serving.engine import Answer, Champion, Classification, Completion, Engine, Piece
+from langmill.models.generation import Beams, Sampling
+from langmill.serving.engine import Answer, BeamCompletion, Champion, Classification, Completion, Engine, Piece
 from langmill.serving.follower import Following
 from langmill.serving.metrics import CONTENT_TYPE, Metrics
 from langmill.serving.middleware import CLIENT_GONE, Accounting, Keys, Limits, refusal
 from langmill.serving.schema import ClassifyBody, CompletionBody, reason
-from langmill.tasks.base import Classifies, Generates
+from langmill.tasks.base import Classifies, Generates, Writing
 
 ResultT = TypeVar("ResultT")
 _ROUTES = frozenset(
@@ -296,7 +296,32 @@ def _count_inputs(champion: Champion, texts: list[str], limit: int) -> list[int]
     return counts
 
 
-async def _completion(service: Service, champion: Champion, body: CompletionBody) -> tuple[Completion, int]:
+def _num_beams(service: Service, body: CompletionBody, own: Writing | None) -> int:
+    """Beams to search with: what was asked for, or the model's own number where nothing speaks against a search.
+
+    Raises:
+        RequestError: Too many are asked for, or together with what a search can't do.
+    """
+    asked = body.num_beams
+    if asked is None:
+        return 1 if own is None or body.stream or body.repetition_penalty is not None else own.num_beams
+    most = service.settings.max_beams
+    if asked > most:
+        raise RequestError(f"num_beams is {str(asked)[:20]}; up to {most} are allowed.", 400, "num_beams")
+    if asked > 1 and body.stream:
+        raise RequestError(
+            "num_beams is more than 1 and stream is true; a search knows its text only at the end.", 400, "num_beams"
+        )
+    if asked > 1 and body.temperature:
+        raise RequestError(
+            "num_beams is more than 1 and temperature is not 0; a search leaves nothing to chance.", 400, "num_beams"
+        )
+    return asked
+
+
+async def _completion(
+    service: Service, champion: Champion, body: CompletionBody
+) -> tuple[Completion | BeamCompletion, int]:
     """The request for the engine, and how many tokens its prompt has."""
     task = champion.model.task
     if not isinstance(task, Generates):
@@ -312,20 +337,30 @@ async def _completion(service: Service, champion: Champion, body: CompletionBody
         raise RequestError(
             f"prompt has {len(prompt_ids)} tokens; up to {limit} are allowed.", 400, "prompt", "context_length_exceeded"
         )
+    own = task.writing
+    temperature = own.temperature if body.temperature is None else body.temperature
+    num_beams = _num_beams(service, body, own if temperature == 0 else None)
+    stop, stop_ids = list(body.stop or []), (champion.model.tokenizer.eot_id,)
+    if num_beams > 1:
+        penalty = own.length_penalty if body.length_penalty is None else body.length_penalty
+        beams = Beams(body.max_tokens, num_beams, penalty, stop_ids)
+        return BeamCompletion(champion, task, prompt_ids=prompt_ids, beams=beams, stop=stop), len(prompt_ids)
     sampling = Sampling(
         max_new_tokens=body.max_tokens,
-        temperature=body.temperature,
+        temperature=temperature,
         top_k=body.top_k,
         top_p=body.top_p,
+        min_p=body.min_p,
+        repetition_penalty=own.repetition_penalty if body.repetition_penalty is None else body.repetition_penalty,
         seed=secrets.randbits(63) if body.seed is None else body.seed,
-        stop_ids=(champion.model.tokenizer.eot_id,),
+        stop_ids=stop_ids,
     )
     completion = Completion(
         champion,
         task,
         prompt_ids=prompt_ids,
         sampling=sampling,
-        stop=list(body.stop or []),
+        stop=stop,
         streamed=body.stream,
     )
     return completion, len(prompt_ids)

@@ -26,11 +26,11 @@ import numpy as np
 import torch
 
 from langmill.errors import RequestError, ServingError
-from langmill.models.generation import Ending, Sampling
+from langmill.models.generation import Beams, Ending, Sampling
 from langmill.serving.metrics import Metrics
-from langmill.serving.text import TextStream
 from langmill.tasks.base import Classifies, Generates
 from langmill.tasks.loading import LoadedModel
+from langmill.tokenization.text_stream import TextStream
 
 log = logging.getLogger(__name__)
 EventT = TypeVar("EventT")
@@ -131,6 +131,34 @@ class Completion(Request[Piece]):
                 yield None
         text = held + self._text.finish()
         yield Piece(text, count, Ending.stop if self._text.stopped else ending)
+
+
+class BeamCompletion(Request[Piece]):
+    """Writes the likeliest text.
+
+    Args:
+        champion: The version that answers.
+        task: What it can do.
+        prompt_ids: What to go on from.
+        beams: How to search.
+        stop: Texts to stop before.
+    """
+
+    def __init__(
+        self, champion: Champion, task: Generates, *, prompt_ids: Sequence[int], beams: Beams, stop: Sequence[str]
+    ) -> None:
+        super().__init__(champion)
+        self._task = task
+        self._prompt_ids = list(prompt_ids)
+        self._beams = beams
+        self._text = TextStream(champion.model.tokenizer.decode, stop)
+
+    def steps(self) -> Iterator[Piece | None]:
+        """One token of every beam a turn; the only piece comes last."""
+        tokens = yield from self._task.search(self.champion.model.network, self._prompt_ids, self._beams)
+        text = "".join(self._text.push(token) for token in tokens) + self._text.finish()
+        full = len(tokens) == self._beams.max_new_tokens and not self._text.stopped
+        yield Piece(text, len(tokens), Ending.length if full else Ending.stop)
 
 
 class Classification(Request[np.ndarray]):

@@ -338,7 +338,16 @@ def warm_up(champion: Champion) -> None:
         served = False
         if isinstance(model.task, Generates):
             ids = model.task.prompt_ids(model.tokenizer, _WARM_UP_TEXT)
-            sampling = Sampling(max_new_tokens=2, temperature=1.0, top_k=0, top_p=1.0, seed=0, stop_ids=())
+            sampling = Sampling(
+                max_new_tokens=2,
+                temperature=1.0,
+                top_k=0,
+                top_p=1.0,
+                min_p=0.0,
+                repetition_penalty=1.0,
+                seed=0,
+                stop_ids=(),
+            )
             tokens = list(model.task.generate(model.network, ids, sampling))
             model.tokenizer.decode(tokens)
             served = True

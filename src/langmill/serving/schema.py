@@ -49,9 +49,19 @@ class CompletionBody(_Body):
 
     prompt: Text | list[Text] = Field(description="What to go on from; empty begins a new text. A list holds one text.")
     max_tokens: int = Field(default=16, ge=1, description="Tokens to generate at most.")
-    temperature: float = Field(default=1.0, ge=0, le=2, description="0 always takes the likeliest token.")
+    temperature: float | None = Field(
+        default=None, ge=0, le=2, description="0 takes the likeliest token. Default: 1, or as the model is judged."
+    )
     top_p: float = Field(default=1.0, gt=0, le=1, description="Share of the probability to draw from.")
     top_k: int = Field(default=0, ge=0, description="Draw from this many of the likeliest tokens; 0 from all.")
+    min_p: float = Field(default=0, ge=0, le=1, description="Draw from tokens this many times as likely as the first.")
+    repetition_penalty: float | None = Field(
+        default=None, gt=0, le=100, description="Make what is there already less likely; 1 does not."
+    )
+    num_beams: int | None = Field(
+        default=None, ge=1, description="Search for the likeliest text with so many beams; not with stream."
+    )
+    length_penalty: float | None = Field(default=None, ge=-10, le=10, description="With beams: favour longer texts.")
     seed: int | None = Field(default=None, ge=0, lt=2**63, description="Equal seeds give equal texts.")
     stop: str | list[str] | None = Field(default=None, description="Up to four texts to stop before.")
     stream: bool = Field(default=False, description="Send the text as server-sent events while it is written.")

@@ -14,6 +14,7 @@ from langmill.evaluation.evaluate import evaluate, write_evaluation
 from langmill.evaluation.runlog import log_evaluation
 from langmill.files import atomic_folder
 from langmill.stages.process import WORKSPACE
+from langmill.tasks.base import TrainingData
 from langmill.tasks.loading import load_model
 from langmill.tokenization.shards import Shard
 
@@ -32,8 +33,12 @@ def main(name: str) -> None:
     metrics = [metric.name for metric in model.task.metrics]
     if gate.metric not in metrics:
         raise ConfigError(f"{path}: gate.metric is {gate.metric!r}; allowed is one of {', '.join(metrics)}.")
+    known = documents_path(BUILD / "documents" / corpus.name, Split.train)
     documents = read_documents(documents_path(BUILD / "documents" / corpus.name, Split.test))
-    train = Shard.open(BUILD / "shards" / name, Split.train)
+    train = TrainingData(
+        Shard.open(BUILD / "shards" / name, Split.train),
+        lambda: filter(lambda document: model.task.check(document) is None, read_documents(known)),
+    )
     evaluated = evaluate(model, documents, train, evaluation, gate.metric)
     out = BUILD / "evaluation" / name
     with atomic_folder(out) as folder:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, cast
 
 import numpy as np
 import pyarrow as pa
@@ -24,8 +25,9 @@ from langmill.config.sections import Evaluation, Training
 from langmill.config.typed import typed
 from langmill.data.document import Document
 from langmill.errors import ConfigError
+from langmill.models import generation
 from langmill.models.base import Backbone, Kind
-from langmill.models.generation import Ending, Sampling
+from langmill.models.generation import Beams, Decodes, Ending, Sampling
 from langmill.tasks.batching import Batch, MicroBatches
 from langmill.tokenization.shards import Shard
 from langmill.tokenization.tokenizer import Tokenizer
@@ -41,6 +43,8 @@ class Metric:
     """As a person reads it."""
     higher_is_better: bool
     unit: str = ""
+    signature: str = ""
+    """What a reader needs to get the same figure elsewhere (sacreBLEU's signature)."""
 
 
 @dataclass(frozen=True)
@@ -53,15 +57,34 @@ class Loss:
     """Predicted items (tokens or labels) behind the mean."""
 
 
+class Strength(StrEnum):
+    """What a baseline is good for."""
+
+    trivial = "trivial"
+    """Needs no learning worth the name (unigram, majority, copy); a first version must beat it."""
+    serious = "serious"
+    """What a person would try before a neural network."""
+
+
 @dataclass(frozen=True)
 class Baseline:
     """A simpler way to do the same, scored on the same examples."""
 
     name: str
-    trivial: bool
-    """A trivial one needs no learning worth the name (unigram, majority); a first version must beat it."""
+    strength: Strength
     scores: pa.Table
-    """As `Task.score` gives them."""
+    """As `Task.score` gives them; columns may be missing, and with them the figures that need them: a translation
+    memory knows no probabilities."""
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What baselines are fitted on."""
+
+    shard: Shard
+    """The training split's tokens."""
+    documents: Callable[[], Iterable[Document]]
+    """Reads the training documents that the task can use, in the shard's order."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +101,20 @@ class Plot:
     """`matrix`: actual, predicted, count; `line`: x (texts stand evenly) and one column a line; `histogram`: value."""
 
 
+@dataclass(frozen=True)
+class Writing:
+    """How an answer is written."""
+
+    temperature: float
+    """0 always takes the likeliest token."""
+    num_beams: int
+    """Answers that are pursued side by side; more than 1 only with a temperature of 0."""
+    length_penalty: float
+    """With several beams: an answer's log probability is divided by its length to this power."""
+    repetition_penalty: float
+    """What is there already becomes this many times less likely; 1 leaves it. One beam only."""
+
+
 class Generates(ABC):
     """What a task offers besides when its model answers with text, token by token: `class Chat(Task, Generates)`.
 
@@ -88,7 +125,11 @@ class Generates(ABC):
     def prompt_ids(self, tokenizer: Tokenizer, prompt: str) -> list[int]:
         """The tokens that generation goes on from, at least one, also for an empty prompt."""
 
-    @abstractmethod
+    @property
+    def writing(self) -> Writing:
+        """How an answer is written where the asker does not say: by chance, as the network says."""
+        return Writing(temperature=1.0, num_beams=1, length_penalty=1.0, repetition_penalty=1.0)
+
     def generate(
         self, network: nn.Module, prompt_ids: Sequence[int], sampling: Sampling
     ) -> Generator[int, None, Ending]:
@@ -96,6 +137,12 @@ class Generates(ABC):
 
         Several of these iterators are advanced by turns in one thread.
         """
+        return (yield from generation.generate(cast("Decodes", network), prompt_ids, sampling))
+
+    def search(self, network: nn.Module, prompt_ids: Sequence[int], beams: Beams) -> Generator[None, None, list[int]]:
+        """The likeliest answer's tokens, which the generator returns; it yields between two turns of the search."""
+        (found,) = yield from generation.beam_steps(cast("Decodes", network), [prompt_ids], beams)
+        return found
 
 
 class Classifies(ABC):
@@ -200,7 +247,7 @@ class Task(ABC):
 
     @abstractmethod
     def measure(self, scores: pa.Table, weights_RN: np.ndarray) -> dict[str, np.ndarray]:
-        """Every metric under each row of example weights.
+        """Every metric under each row of example weights; those whose columns a baseline's table lacks are left out.
 
         Args:
             scores: N examples.
@@ -212,9 +259,9 @@ class Task(ABC):
 
     @abstractmethod
     def baselines(
-        self, train: Shard, documents: Sequence[Document], tokenizer: Tokenizer, evaluation: Evaluation
+        self, train: TrainingData, documents: Sequence[Document], tokenizer: Tokenizer, evaluation: Evaluation
     ) -> list[Baseline]:
-        """Simpler ways, fitted on the training shard and scored on the documents; the trivial one first."""
+        """Simpler ways, fitted on the training split and scored on the documents; the trivial ones first."""
 
     @abstractmethod
     def plots(self, scores: pa.Table) -> list[Plot]:

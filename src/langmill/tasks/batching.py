@@ -207,6 +207,8 @@ class Examples:
     """How many there are, `(examples,)`."""
     labels: np.ndarray
     """The index of each example's class, `(examples,)`."""
+    weights: np.ndarray
+    """How much each example counts in the loss, `(examples,)` float32."""
 
 
 class PaddedBatches(MicroBatches):
@@ -284,14 +286,19 @@ class BucketedBatches(PaddedBatches):
         self._filler = filler
 
     def collate(self, chosen: np.ndarray) -> Batch:
-        """`tokens` `(B, T)`, `lengths` `(B,)` and `labels` `(B,)`, all int64."""
+        """`tokens` `(B, T)`, `lengths` `(B,)` and `labels` `(B,)`, all int64; `weights` `(B,)` in float32."""
         examples = self._examples
         sequences = [
             cut_tokens(examples.tokens[start : start + length], self._length, self._cut)
             for start, length in zip(examples.starts[chosen], examples.lengths[chosen], strict=True)
         ]
         tokens, lengths = pad(sequences, self._filler)
-        return {"tokens": tokens, "lengths": lengths, "labels": torch.from_numpy(examples.labels[chosen])}
+        return {
+            "tokens": tokens,
+            "lengths": lengths,
+            "labels": torch.from_numpy(examples.labels[chosen]),
+            "weights": torch.from_numpy(examples.weights[chosen]),
+        }
 
 
 def _keep(passes: dict[int, np.ndarray], epoch: int, order: np.ndarray) -> None:

@@ -5,8 +5,10 @@ Shape suffixes: B sequences, T tokens, N examples, K labels, R resamples.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +21,19 @@ from langmill.data.document import Document
 from langmill.errors import DataError
 from langmill.models.base import Backbone, Kind
 from langmill.models.heads import Classifier
-from langmill.tasks.base import Baseline, Classifies, Loss, Metric, Plot, Task, device_of, task
+from langmill.tasks.base import (
+    Baseline,
+    Classifies,
+    Loss,
+    Metric,
+    Plot,
+    Strength,
+    Task,
+    TrainingData,
+    device_of,
+    task,
+)
+from langmill.tasks.baselines import tfidf_logistic_regression
 from langmill.tasks.batching import (
     Batch,
     BucketedBatches,
@@ -32,12 +46,20 @@ from langmill.tasks.batching import (
     fill_batches,
     pad,
 )
+from langmill.tasks.selection import is_selected
 from langmill.tokenization.shards import Shard
 from langmill.tokenization.tokenizer import Tokenizer
 
 CALIBRATION_BINS = 15
 """Bins of equal width in the calibration error (Guo et al., 2017)."""
 _TOKENS_AT_ONCE = 8192  # padding counted, in one forward pass for callers without settings
+
+
+class ClassWeights(StrEnum):
+    """How much a document of each label counts in the loss."""
+
+    none = "none"
+    balanced = "balanced"
 
 
 @dataclass
@@ -51,6 +73,10 @@ class ClassificationOptions:
     answer_length: int
     """Tokens of a text that are looked at when its label is told; a longer text is cut. May exceed
     training.block_length: what was learned from pieces is told from more of the text. 0 takes training.block_length."""
+    class_weights: ClassWeights
+    """How much a document counts in the loss: `none`, all the same; `balanced`, documents of each label the same
+    together (weights inversely proportional to a label's share, King & Zeng, 2001), so that a rare one is not
+    neglected."""
     only: dict[str, list[str]]
     """Metadata fields and the values to learn from and be judged on; documents with others are left out and counted.
     Empty takes every document."""
@@ -65,6 +91,7 @@ class Classification(Task, Classifies):
     """Tell which of the labels seen in training a text has."""
 
     options_class = ClassificationOptions
+    earlier_options: ClassVar[Mapping[str, Any]] = {"class_weights": "none"}
     options: ClassificationOptions
     kinds = frozenset({Kind.causal, Kind.bidirectional})
 
@@ -95,14 +122,11 @@ class Classification(Task, Classifies):
         """
         if document.label is None:
             return "missing_label"
-        if not self._is_selected(document):
+        if not is_selected(document, self.options.only):
             return "not_selected"
         if self.labels and document.label not in self.labels:
             return "unseen_label"
         return None
-
-    def _is_selected(self, document: Document) -> bool:
-        return all(document.metadata.get(field) in values for field, values in self.options.only.items())
 
     def find_labels(self, documents: Iterable[Document]) -> list[str]:
         """The labels of the training split, sorted.
@@ -110,7 +134,7 @@ class Classification(Task, Classifies):
         Raises:
             DataError: There are fewer than two.
         """
-        selected = (document.label for document in documents if self._is_selected(document))
+        selected = (document.label for document in documents if is_selected(document, self.options.only))
         labels = sorted({label for label in selected if label is not None})
         if len(labels) < 2:
             found = f"only one label, {labels[0]!r}" if labels else "no labels"
@@ -146,7 +170,16 @@ class Classification(Task, Classifies):
         number = {label: index for index, label in enumerate(self.labels)}
         labels = np.array([-1 if label is None else number.get(label, -1) for label in shard.labels], dtype=np.int64)
         known = labels >= 0
-        return Examples(shard.tokens, shard.starts[known], shard.lengths[known], labels[known])
+        return Examples(
+            shard.tokens, shard.starts[known], shard.lengths[known], labels[known], self._weights(labels[known])
+        )
+
+    def _weights(self, labels_N: np.ndarray) -> np.ndarray:
+        """How much each example counts in the loss; 1 on the average."""
+        if self.options.class_weights is ClassWeights.none or not len(labels_N):
+            return np.ones(len(labels_N), dtype=np.float32)
+        counts_K = np.bincount(labels_N, minlength=len(self.labels))
+        return np.asarray(len(labels_N) / (np.count_nonzero(counts_K) * counts_K[labels_N]), dtype=np.float32)
 
     def context_length(self, block_length: int) -> int:
         """The longer of what is learned from and what is answered from."""
@@ -159,9 +192,14 @@ class Classification(Task, Classifies):
         return Classifier(backbone, len(self.labels), self.options.dropout)
 
     def loss(self, network: nn.Module, batch: Batch) -> Loss:
-        """Mean cross entropy over the documents."""
+        """Mean cross entropy over the documents, each with its weight.
+
+        The weights are not made to add up to one in each batch: that would give a batch with few documents of a rare
+        label another scale.
+        """
         logits_BK = network(batch["tokens"], batch["lengths"])
-        return Loss(F.cross_entropy(logits_BK.float(), batch["labels"]), len(batch["labels"]))
+        nats_B = F.cross_entropy(logits_BK.float(), batch["labels"], reduction="none")
+        return Loss((nats_B * batch["weights"]).mean(), len(batch["labels"]))
 
     def sample(self, network: nn.Module, tokenizer: Tokenizer, prompt: str, seed: int) -> str:
         """The prompt and the probability of each label, the likeliest first."""
@@ -264,12 +302,20 @@ class Classification(Task, Classifies):
         return result
 
     def baselines(
-        self, train: Shard, documents: Sequence[Document], tokenizer: Tokenizer, evaluation: Evaluation
+        self, train: TrainingData, documents: Sequence[Document], tokenizer: Tokenizer, evaluation: Evaluation
     ) -> list[Baseline]:
-        """Always the commonest label of the training split, with the labels' shares there as probabilities."""
-        counts = np.bincount(self._examples(train).labels, minlength=len(self.labels)).astype(np.float64)
+        """Always the commonest label, with the labels' shares as probabilities; and TF-IDF with logistic regression."""
+        counts = np.bincount(self._examples(train.shard).labels, minlength=len(self.labels)).astype(np.float64)
         shares_NK = np.tile(counts / counts.sum(), (len(documents), 1))
-        return [Baseline("majority", trivial=True, scores=self._table(documents, shares_NK))]
+        number = {label: index for index, label in enumerate(self.labels)}
+        known = [(document.text, number[str(document.label)]) for document in train.documents()]
+        texts, labels = [text for text, _ in known], [label for _, label in known]
+        asked = [document.text for document in documents]
+        learned_NK = tfidf_logistic_regression(texts, labels, len(self.labels), asked)
+        return [
+            Baseline("majority", Strength.trivial, self._table(documents, shares_NK)),
+            Baseline("tfidf_logistic_regression", Strength.serious, self._table(documents, learned_NK)),
+        ]
 
     def plots(self, scores: pa.Table) -> list[Plot]:
         """The confusion matrix, and accuracy against confidence."""

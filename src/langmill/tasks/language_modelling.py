@@ -10,7 +10,7 @@ Shape suffixes: B sequences, T tokens, N predicted tokens, D model width, V voca
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,9 +22,20 @@ from torch.nn import functional as F
 from langmill.config.sections import Evaluation, Training, require
 from langmill.data.document import Document
 from langmill.models.base import Backbone, Kind
-from langmill.models.generation import Ending, Sampling, generate
+from langmill.models.generation import Sampling
 from langmill.models.heads import LanguageModel
-from langmill.tasks.base import Baseline, Generates, Loss, Metric, Plot, Task, device_of, task
+from langmill.tasks.base import (
+    Baseline,
+    Generates,
+    Loss,
+    Metric,
+    Plot,
+    Strength,
+    Task,
+    TrainingData,
+    device_of,
+    task,
+)
 from langmill.tasks.batching import Batch, FirstBatches, MicroBatches, PackedBatches, Share, fill_batches, pad
 from langmill.tasks.ngram import NgramModel, fit_ngram
 from langmill.tokenization.shards import Shard
@@ -187,6 +198,8 @@ class LanguageModelling(Task, Generates):
             temperature=self.options.sample_temperature,
             top_k=0,
             top_p=1.0,
+            min_p=0.0,
+            repetition_penalty=1.0,
             seed=seed,
             stop_ids=(tokenizer.eot_id,),
         )
@@ -196,13 +209,6 @@ class LanguageModelling(Task, Generates):
     def prompt_ids(self, tokenizer: Tokenizer, prompt: str) -> list[int]:
         """An end-of-text token, as before every document in training, and the prompt."""
         return [tokenizer.eot_id, *tokenizer.encode(prompt)]
-
-    def generate(
-        self, network: nn.Module, prompt_ids: Sequence[int], sampling: Sampling
-    ) -> Generator[int, None, Ending]:
-        """The continuation; see `langmill.models.generation.generate`."""
-        assert isinstance(network, LanguageModel)
-        return (yield from generate(network, prompt_ids, sampling))
 
     # Judging ---------------------------------------------------------------------------------------------------------
 
@@ -251,15 +257,15 @@ class LanguageModelling(Task, Generates):
         }
 
     def baselines(
-        self, train: Shard, documents: Sequence[Document], tokenizer: Tokenizer, evaluation: Evaluation
+        self, train: TrainingData, documents: Sequence[Document], tokenizer: Tokenizer, evaluation: Evaluation
     ) -> list[Baseline]:
         """A unigram and a trigram model of the same tokens, both smoothed."""
         # A score needs only what is predicted: each document's tokens and the end-of-text token after them.
         predicted = [sequence[1:] for sequence in _sequences(tokenizer, documents, evaluation)]
         found = []
-        for name, order in (("unigram", 1), ("trigram", 3)):
-            model = fit_ngram(train.tokens, tokenizer.vocab_size, tokenizer.eot_id, order)
-            found.append(Baseline(name, order == 1, _score_ngram(model, predicted, documents)))
+        for name, order, strength in (("unigram", 1, Strength.trivial), ("trigram", 3, Strength.serious)):
+            model = fit_ngram(train.shard.tokens, tokenizer.vocab_size, tokenizer.eot_id, order)
+            found.append(Baseline(name, strength, _score_ngram(model, predicted, documents)))
         return found
 
     def plots(self, scores: pa.Table) -> list[Plot]:

@@ -35,6 +35,9 @@ class Form(Protocol):
     def lengths(self, source_lengths: np.ndarray, target_lengths: np.ndarray) -> np.ndarray:
         """Tokens that each pair will have in a batch, by which neighbours are chosen."""
 
+    def source(self, tokens: np.ndarray) -> np.ndarray:
+        """A source or prompt as the network reads it."""
+
     def collate(self, pairs: Sequence[Pair]) -> Batch:
         """The batch; `lengths` `(B,)` says each pair's real tokens, all counted."""
 

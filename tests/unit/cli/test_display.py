@@ -76,8 +76,8 @@ def made(tmp_path, monkeypatch):
             "primary": "bits_per_byte",
             "bits_per_byte": figures,
             "baselines": {
-                "trigram": {"trivial": False, "bits_per_byte": {"value": 2.5}},
-                "unigram": {"trivial": True, "bits_per_byte": {"value": 4.5}},
+                "trigram": {"strength": "serious", "bits_per_byte": {"value": 2.5}},
+                "unigram": {"strength": "trivial", "bits_per_byte": {"value": 4.5}},
             },
         },
     )

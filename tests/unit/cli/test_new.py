@@ -106,7 +106,7 @@ def test_corpus_and_recipes_begin_with_files_that_compose(workspace, capsys):
         (["recipe", "x", "--corpus", "gone"], "There is no corpus named 'gone'"),
         (
             ["recipe", "x", "--corpus", "reviews", "--task", "gone"],
-            "There is no conf/task/gone.yaml; there are: classif",
+            "There is no conf/task/gone.yaml; there are: chat, ",
         ),
         (["recipe", "x", "--corpus", "reviews", "--base", "gone"], "There is no recipe named 'gone'"),
     ],

@@ -15,7 +15,7 @@ from langmill.evaluation.scoring import EvaluationSet, usable
 from langmill.files import digest_files
 from langmill.tracking import read_events
 
-from ..tasks.settings import evaluation, shard
+from ..tasks.settings import evaluation, shard, training_data
 
 pytestmark = pytest.mark.unit
 SETTINGS = evaluation(slices=["source"], bootstrap_samples=100)
@@ -24,7 +24,7 @@ SETTINGS = evaluation(slices=["source"], bootstrap_samples=100)
 @pytest.fixture(scope="module")
 def language_folder(tmp_path_factory, language_model, documents):
     folder = tmp_path_factory.mktemp("evaluation") / "lm"
-    train = shard([language_model.tokenizer.encode(document.text) for document in documents])
+    train = training_data(shard([language_model.tokenizer.encode(document.text) for document in documents]))
     evaluated = evaluate(language_model, documents, train, SETTINGS, "bits_per_byte")
     write_evaluation(folder, language_model, evaluated, SETTINGS, "bits_per_byte")
     return folder
@@ -33,7 +33,7 @@ def language_folder(tmp_path_factory, language_model, documents):
 @pytest.fixture(scope="module")
 def label_folder(tmp_path_factory, classifier, documents):
     folder = tmp_path_factory.mktemp("evaluation") / "classifier"
-    train = shard([[1], [2], [3]], ["pos", "pos", "neg"])
+    train = training_data(shard([[1], [2], [3]], ["pos", "pos", "neg"]), documents)
     strange = [Document("s1", "x", "strange"), Document("s2", "x", None), Document("s3", "y", "strange")]
     evaluated = evaluate(classifier, [*documents, *strange], train, SETTINGS, "accuracy")
     write_evaluation(folder, classifier, evaluated, SETTINGS, "accuracy")
@@ -48,7 +48,7 @@ def test_figures_are_those_of_the_scores(language_folder, documents):
     assert figure["value"] == pytest.approx(expected)
     assert figure["low"] < figure["value"] < figure["high"]
     assert metrics["examples"] == len(documents) and metrics["left_out"] == {}
-    assert [metrics["baselines"][name]["trivial"] for name in ("unigram", "trigram")] == [True, False]
+    assert [metrics["baselines"][name]["strength"] for name in ("unigram", "trigram")] == ["trivial", "serious"]
     improvement = metrics["baselines"]["trigram"]["improvement"]
     trigram = metrics["baselines"]["trigram"]["bits_per_byte"]["value"]
     assert improvement["value"] == pytest.approx(trigram - expected) and improvement["high"] < 0
@@ -64,7 +64,7 @@ def test_a_folder_is_whole_and_its_bytes_come_again(language_folder, language_mo
         "plots/document_losses.csv", "plots/document_losses.png",
     }  # fmt: skip
     assert set(digest_files(language_folder)) == names
-    train = shard([language_model.tokenizer.encode(document.text) for document in documents])
+    train = training_data(shard([language_model.tokenizer.encode(document.text) for document in documents]))
     evaluated = evaluate(language_model, documents, train, SETTINGS, "bits_per_byte")
     write_evaluation(tmp_path / "again", language_model, evaluated, SETTINGS, "bits_per_byte")
     assert (tmp_path / "again" / "manifest.json").read_bytes() == (language_folder / "manifest.json").read_bytes()
@@ -75,8 +75,8 @@ def test_the_report_says_it_in_words(language_folder, label_folder):
     report = (language_folder / "report.md").read_text()
     assert "32 documents were scored; **Bits per byte** decides (lower is better)" in report
     assert "| metric | value | 95% interval | unigram | trigram |" in report
-    assert "- **trigram**: Bits per byte " in report and "clearly worse, by " in report
-    assert "- **unigram**, the trivial one: " in report
+    assert "- **trigram** (serious): Bits per byte " in report and "clearly worse, by " in report
+    assert "- **unigram** (trivial): " in report
     assert "## By source" in report and "plots/bits_by_position.png" in report
     assert "Left out: 1 for missing_label, 2 for unseen_label." in (label_folder / "report.md").read_text()
 
@@ -91,11 +91,17 @@ def test_documents_that_can_not_be_judged_are_counted(label_folder, documents):
 
 def test_a_test_set_without_a_usable_document_is_refused(classifier):
     with pytest.raises(EvaluationError, match=r"No test document can be used \(1 missing_label\)"):
-        evaluate(classifier, [Document("a", "x")], shard([[1]], ["pos"]), SETTINGS, "accuracy")
+        evaluate(
+            classifier,
+            [Document("a", "x")],
+            training_data(shard([[1]], ["pos"]), [Document("b", "y", "pos")]),
+            SETTINGS,
+            "accuracy",
+        )
 
 
 def test_one_document_can_be_judged(language_model, documents, tmp_path):
-    train = shard([[5, 6]])
+    train = training_data(shard([[5, 6]]))
     evaluated = evaluate(language_model, documents[:1], train, SETTINGS, "bits_per_byte")
     write_evaluation(tmp_path / "one", language_model, evaluated, SETTINGS, "bits_per_byte")
     assert "Only 1 documents were scored" in (tmp_path / "one" / "report.md").read_text()
@@ -113,7 +119,7 @@ def test_the_digest_follows_what_is_judged_and_not_its_order(documents, language
 def test_folders_are_compared_on_one_test_set_only(language_folder, language_model, documents, tmp_path):
     same = compare_folders(language_folder, language_folder, "bits_per_byte", SETTINGS)
     assert same.improvement.value == 0 and same.examples == len(documents)
-    evaluated = evaluate(language_model, documents[1:], shard([[5, 6]]), SETTINGS, "bits_per_byte")
+    evaluated = evaluate(language_model, documents[1:], training_data(shard([[5, 6]])), SETTINGS, "bits_per_byte")
     write_evaluation(tmp_path / "other", language_model, evaluated, SETTINGS, "bits_per_byte")
     with pytest.raises(EvaluationError, match="other test sets"):
         compare_folders(language_folder, tmp_path / "other", "bits_per_byte", SETTINGS)

@@ -14,7 +14,9 @@ from langmill.models.heads import LanguageModel
 from tests.unit.models.conftest import MAX_LENGTH, MakeModel
 
 pytestmark = pytest.mark.unit
-GREEDY = Sampling(max_new_tokens=12, temperature=0.0, top_k=0, top_p=1.0, seed=0, stop_ids=())
+GREEDY = Sampling(
+    max_new_tokens=12, temperature=0.0, top_k=0, top_p=1.0, min_p=0.0, repetition_penalty=1.0, seed=0, stop_ids=()
+)
 RANDOM = replace(GREEDY, temperature=1.0)
 PROMPT = [3, 141, 59, 26, 5]
 

@@ -174,7 +174,9 @@ def test_caches_of_others_are_refused(network: LanguageModel, tokens_BT: torch.T
 
 
 def test_generates_from_the_carried_state_alone_and_in_a_batch(network: LanguageModel) -> None:
-    greedy = Sampling(max_new_tokens=8, temperature=0, top_k=0, top_p=1.0, seed=1, stop_ids=())
+    greedy = Sampling(
+        max_new_tokens=8, temperature=0, top_k=0, top_p=1.0, min_p=0.0, repetition_penalty=1.0, seed=1, stop_ids=()
+    )
     prompts = [[1, 2, 3], [4], [5, 6]]
     for prompt, together in zip(prompts, generate_batch(network, prompts, [greedy] * 3), strict=True):
         alone = list(generate(network, prompt, greedy))

@@ -22,7 +22,7 @@ from langmill.models.base import build_backbone
 from langmill.models.folder import save_model
 from langmill.registry import steps
 from langmill.registry.store import ModelVersion, Registry, State, Tag
-from langmill.tasks.base import build_task
+from langmill.tasks.base import TrainingData, build_task
 from langmill.tasks.loading import load_model
 from langmill.tokenization.encoding import Example, encode_examples
 from langmill.tokenization.shards import Shard, write_shard
@@ -154,7 +154,7 @@ def build_evaluation(workspace: Path, name: str) -> None:
     recipe = recipe_of(name)
     build = workspace / "build"
     model = load_model(build / "models" / name, verify=False)
-    train = Shard.open(build / "shards" / name, Split.train)
+    train = TrainingData(Shard.open(build / "shards" / name, Split.train), lambda: documents(60))
     found = evaluate(model, documents(90)[60:], train, recipe.evaluation, recipe.gate.metric)
     with atomic_folder(build / "evaluation" / name) as folder:
         write_evaluation(folder, model, found, recipe.evaluation, recipe.gate.metric)

@@ -115,6 +115,7 @@ def settings() -> Serving:
         max_new_tokens=50,
         max_inputs=10,
         max_body_bytes=4096,
+        max_beams=4,
         max_running=2,
         max_waiting=1,
         drain_seconds=5.0,

@@ -41,7 +41,16 @@ class Scripted(Request[Any]):
 
 
 def sampling(tokens: int) -> Sampling:
-    return Sampling(max_new_tokens=tokens, temperature=0.0, top_k=0, top_p=1.0, seed=0, stop_ids=(256,))
+    return Sampling(
+        max_new_tokens=tokens,
+        temperature=0.0,
+        top_k=0,
+        top_p=1.0,
+        min_p=0.0,
+        repetition_penalty=1.0,
+        seed=0,
+        stop_ids=(256,),
+    )
 
 
 def completion(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -13,9 +14,10 @@ import yaml
 
 from langmill.config.sections import Evaluation, Training
 from langmill.config.typed import typed
+from langmill.data.document import Document
 from langmill.models.base import Backbone, build_backbone
 from langmill.models.folder import save_model
-from langmill.tasks.base import Task, build_task
+from langmill.tasks.base import Task, TrainingData, build_task
 from langmill.tokenization.tokenizer import Tokenizer
 
 CONF = Path(__file__).parents[3] / "conf"
@@ -89,6 +91,11 @@ class TinyShard:
     @property
     def num_tokens(self) -> int:
         return len(self.tokens)
+
+
+def training_data(shard: Any, documents: Sequence[Document] = ()) -> TrainingData:
+    """What baselines are fitted on."""
+    return TrainingData(shard, lambda: documents)
 
 
 def shard(documents: list[list[int]], labels: list[str | None] | None = None) -> Any:

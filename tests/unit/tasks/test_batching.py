@@ -36,7 +36,9 @@ def examples(count: int) -> Examples:
     random = np.random.default_rng(0)
     lengths = random.integers(1, 30, count)
     tokens = np.repeat(np.arange(count), lengths + 1).astype(np.uint16)  # every token says which example it is of
-    return Examples(tokens, np.cumsum(lengths + 1) - lengths - 1, lengths, np.arange(count) % 3)
+    return Examples(
+        tokens, np.cumsum(lengths + 1) - lengths - 1, lengths, np.arange(count) % 3, np.ones(count, dtype=np.float32)
+    )
 
 
 def bucketed(micro: int = BATCH, rank: int = 0, world_size: int = 1, seed: int = 1, count: int = 61) -> MicroBatches:

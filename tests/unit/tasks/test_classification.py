@@ -9,9 +9,10 @@ from torch.nn import functional as F
 
 from langmill.data.document import Document
 from langmill.errors import ConfigError, DataError
+from langmill.tasks.base import Strength
 from langmill.tasks.batching import Cut, cut_tokens
 
-from .settings import evaluation, shard, shipped_task, tiny_backbone, training
+from .settings import evaluation, shard, shipped_task, tiny_backbone, training, training_data
 
 pytestmark = pytest.mark.unit
 REACH = 16
@@ -124,8 +125,8 @@ def test_an_empty_text_gets_an_answer(task, network, tokenizer):
 
 def test_majority_baseline(task, tokenizer, documents):
     train = shard([[1], [2], [3], [4]], ["pos", "pos", "pos", "neg"])
-    (majority,) = task.baselines(train, documents, tokenizer, evaluation())
-    assert majority.trivial and majority.name == "majority"
+    majority, _ = task.baselines(training_data(train, documents), documents, tokenizer, evaluation())
+    assert majority.strength is Strength.trivial and majority.name == "majority"
     assert set(majority.scores["predicted"].to_pylist()) == {"pos"}
     assert majority.scores["p_0"][0].as_py() == 0.25
     share = np.mean([document.label == "pos" for document in documents])
@@ -204,6 +205,7 @@ def test_loss_is_the_mean_over_documents(task, tokenizer):
         "tokens": torch.ones(3, 4, dtype=torch.long),
         "lengths": torch.tensor([4, 2, 1]),
         "labels": torch.tensor([0, 1, 1]),
+        "weights": torch.ones(3),
     }
     loss = task.loss(network, batch)
     expected = F.cross_entropy(network(batch["tokens"], batch["lengths"]), batch["labels"])

@@ -10,9 +10,10 @@ from torch.nn import functional as F
 
 from langmill.data.document import Document
 from langmill.errors import ConfigError
+from langmill.tasks.base import Strength
 from langmill.tasks.language_modelling import POSITION_EDGES, cut_windows
 
-from .settings import evaluation, shard, shipped_task, tiny_backbone, training
+from .settings import evaluation, shard, shipped_task, tiny_backbone, training, training_data
 
 pytestmark = pytest.mark.unit
 REACH = 24
@@ -107,8 +108,11 @@ def test_baselines_score_the_same_tokens_and_the_trigram_is_better(task, network
     train = shard([tokenizer.encode(document.text) for document in documents] * 5)
     assert tokenizer.eot_id == 0
     scores = task.score(network, tokenizer, documents, evaluation())
-    unigram, trigram = task.baselines(train, documents, tokenizer, evaluation())
-    assert (unigram.name, unigram.trivial, trigram.name, trigram.trivial) == ("unigram", True, "trigram", False)
+    unigram, trigram = task.baselines(training_data(train), documents, tokenizer, evaluation())
+    assert [(each.name, each.strength) for each in (unigram, trigram)] == [
+        ("unigram", Strength.trivial),
+        ("trigram", Strength.serious),
+    ]
     for baseline in (unigram, trigram):
         assert baseline.scores["id"].equals(scores["id"])
         assert baseline.scores["tokens"].equals(scores["tokens"])

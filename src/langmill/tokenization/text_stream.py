@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 
 REPLACEMENT = "\ufffd"
 """What a decoder puts where bytes are not (yet) a character."""
@@ -65,3 +65,27 @@ class TextStream:
             if any(stop.startswith(self._held[-length:]) for stop in self._stop):
                 return length
         return 0
+
+
+def written(steps: Generator[int | None, None, object], decode: Callable[[list[int]], str], stop: Sequence[str]) -> str:
+    """The whole text that a generation writes, cut before the first stop string.
+
+    Args:
+        steps: Yields tokens, as sampling does, and is left as soon as a stop string is met; or yields None between its
+            steps and returns the tokens, as a search does.
+        decode: Tokens to text.
+        stop: Texts to stop before.
+    """
+    stream = TextStream(decode, stop)
+    pieces: list[str] = []
+    while not stream.stopped:
+        try:
+            token = next(steps)
+        except StopIteration as end:
+            if isinstance(end.value, list):
+                pieces += [stream.push(each) for each in end.value]
+            break
+        if token is not None:
+            pieces.append(stream.push(token))
+    steps.close()
+    return "".join(pieces) + stream.finish()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langmill.serving.text import TextStream
+from langmill.tokenization.text_stream import TextStream
 
 pytestmark = pytest.mark.unit
 

@@ -1,0 +1,114 @@
+"""Completion: write a response to a prompt with a causal model; the loss is on the response alone.
+
+A template makes the prompt of a document's text and metadata: a poem from its title, a function from its docstring, an
+answer from a question. In a chat the earlier turns stand before it, each in a template of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import string
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from langmill.config.sections import require
+from langmill.data.document import Document
+from langmill.models.base import Backbone, Kind
+from langmill.models.heads import LanguageModel
+from langmill.tasks.base import task
+from langmill.tasks.batching import Batch
+from langmill.tasks.conditional_generation import ConditionalGeneration, ConditionalGenerationOptions
+from langmill.tasks.pairs import PromptAndResponse
+from langmill.tokenization.tokenizer import Tokenizer
+
+HISTORY = "history"
+"""The metadata field with the earlier turns of a chat: a JSON list of pairs [user, assistant]."""
+
+
+@dataclass
+class CompletionOptions(ConditionalGenerationOptions):
+    """Options of the task `completion`."""
+
+    template: str
+    """The prompt, with {text} for the document's text and {name} for a metadata field; {{ and }} are braces."""
+    turn: str
+    """An earlier turn of a chat, with {user} and {assistant}; "" where there is no chat."""
+    prompt_length: int
+    """Tokens of a prompt, at most; what training.block_length leaves is the response's."""
+
+    def __post_init__(self) -> None:
+        fields = _fields("task.options.template", self.template)
+        require("text" in fields, "task.options.template", self.template, "a template that holds {text}")
+        known = _fields("task.options.turn", self.turn)
+        require(
+            known in (set(), {"user", "assistant"}), "task.options.turn", self.turn, "empty, or {user} and {assistant}"
+        )
+        require(self.prompt_length >= 1, "task.options.prompt_length", self.prompt_length, "1 or more")
+
+
+@task("completion")
+class Completion(ConditionalGeneration):
+    """Write a response to a prompt."""
+
+    options_class = CompletionOptions
+    options: CompletionOptions
+    kinds = frozenset({Kind.causal})
+
+    def prompt(self, document: Document) -> str:
+        """The template, filled with the document."""
+        history = json.loads(document.metadata.get(HISTORY) or "[]") if self.options.turn else []
+        return self.fill(document.text, history, document.metadata)
+
+    def fill(self, text: str, history: Sequence[tuple[str, str]], metadata: Mapping[str, str]) -> str:
+        """The prompt that a text makes after earlier turns; metadata that is not there is empty."""
+        turns = "".join(self.options.turn.format(user=user, assistant=assistant) for user, assistant in history)
+        fields = {name: metadata.get(name, "") for name in _fields("task.options.template", self.options.template)}
+        return turns + self.options.template.format(**{**fields, "text": text})
+
+    def form(self, length: int, eot_id: int) -> PromptAndResponse:
+        """Prompt and response in one sequence."""
+        return PromptAndResponse(length, min(self.options.prompt_length, length - 2), self.options.cut, eot_id)
+
+    def network(self, backbone: Backbone) -> nn.Module:
+        """The backbone with a head over the vocabulary."""
+        return LanguageModel(backbone, backbone.tie_embeddings)
+
+    def target_loss(self, network: nn.Module, batch: Batch) -> Tensor:
+        """Mean cross entropy over the responses' tokens."""
+        assert isinstance(network, LanguageModel)
+        return network.loss(batch["tokens"], batch["targets"])
+
+    def target_hidden(self, network: nn.Module, batch: Batch) -> Tensor:
+        """The hidden states of the whole sequence."""
+        assert isinstance(network, LanguageModel)
+        hidden_BTD: Tensor = network.model(batch["tokens"], batch["lengths"])
+        return hidden_BTD
+
+    def reach(self, network: nn.Module) -> int:
+        """Tokens of prompt and response together."""
+        assert isinstance(network, LanguageModel)
+        return network.model.max_length
+
+    def prompt_ids(self, tokenizer: Tokenizer, prompt: str) -> list[int]:
+        """An end-of-text token, as before every document in training, and the filled template."""
+        return [tokenizer.eot_id, *tokenizer.encode(self.fill(prompt, [], {}))]
+
+
+def _fields(where: str, template: str) -> set[str]:
+    """The names in a template.
+
+    Raises:
+        ConfigError: It is not a template of plain names.
+    """
+    try:
+        found: list[tuple[str, Any, Any, Any]] = list(string.Formatter().parse(template))
+    except ValueError as error:
+        require(False, where, template, f"text with {{name}} in it ({error})")
+        raise AssertionError from error
+    names = {name for _, name, _, _ in found if name is not None}
+    plain = all(name.isidentifier() for name in names) and not any(spec or change for _, _, spec, change in found)
+    require(plain, where, template, "text with {name} in it, nothing but a name between the braces")
+    return names

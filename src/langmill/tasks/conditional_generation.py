@@ -1,0 +1,353 @@
+"""What the tasks share whose model writes a text for a text: translation and its like, completion.
+
+A document's target is scored twice. Given the right tokens so far, how likely is the next one: that gives nats, and so
+bits per byte and perplexity *of the target*. And what does the model write by itself: that text is compared with the
+target by the figures that the recipe names (`langmill.tasks.text_metrics`).
+
+Shape suffixes: B pairs, T tokens, N counted target tokens, D model width, V vocabulary, R resamples.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from langmill.config.sections import Evaluation, Training, require
+from langmill.data.document import Document
+from langmill.models.generation import Beams, Decodes, Sampling, beam_search, generate_batch
+from langmill.tasks.base import (
+    Baseline,
+    Generates,
+    Loss,
+    Metric,
+    Plot,
+    Strength,
+    Task,
+    TrainingData,
+    Writing,
+    device_of,
+)
+from langmill.tasks.baselines import translation_memory
+from langmill.tasks.batching import Batch, Cut, MicroBatches, Share, fill_batches
+from langmill.tasks.ngram import fit_ngram
+from langmill.tasks.pairs import Form, Pair, PairBatches, Pairs, counted, validation_pairs
+from langmill.tasks.selection import is_selected
+from langmill.tasks.text_metrics import TextMetric, text_metrics
+from langmill.tokenization.shards import Shard
+from langmill.tokenization.tokenizer import Tokenizer
+
+_LOGITS_AT_ONCE = 512  # target tokens whose logits are in memory together
+_HISTOGRAM_SCORES = 2000  # a picture needs no more
+_SAMPLE_TOKENS = 100
+
+
+@dataclass
+class WritingOptions:
+    """How a model writes its answer when it is judged, and where the asker does not say."""
+
+    max_new_tokens: int
+    """Tokens of an answer, at most."""
+    num_beams: int
+    """Answers that are pursued side by side; 1 always takes the likeliest token."""
+    length_penalty: float
+    """With several beams: an answer's log probability is divided by its length to this power; more favours longer
+    ones."""
+    repetition_penalty: float
+    """Tokens that are there already become this many times less likely (Keskar et al., 2019); 1 leaves them. One beam
+    only."""
+
+    def __post_init__(self) -> None:
+        where = "task.options.writing"
+        require(self.max_new_tokens >= 1, f"{where}.max_new_tokens", self.max_new_tokens, "1 or more")
+        require(self.num_beams >= 1, f"{where}.num_beams", self.num_beams, "1 or more")
+        require(
+            self.repetition_penalty > 0 and (self.repetition_penalty == 1 or self.num_beams == 1),
+            f"{where}.repetition_penalty",
+            self.repetition_penalty,
+            "above 0, and 1 with several beams",
+        )
+
+
+@dataclass
+class ConditionalGenerationOptions:
+    """Options that these tasks share."""
+
+    metrics: list[str]
+    """Figures of the written text against the target, as in langmill.tasks.text_metrics."""
+    cut: Cut
+    """Which tokens of a source or prompt that is too long are kept: `head`, `tail`, or half of each."""
+    writing: WritingOptions
+    only: dict[str, list[str]]
+    """Metadata fields and the values to learn from and be judged on; documents with others are left out and counted.
+    Empty takes every document."""
+
+
+class ConditionalGeneration(Task, Generates):
+    """Write a document's target from its text."""
+
+    options: ConditionalGenerationOptions
+
+    @property
+    def text_metrics(self) -> tuple[TextMetric, ...]:
+        """The figures that the recipe names, in its order."""
+        return text_metrics(self.options.metrics)
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """The figures of the written text, then those of the target's tokens."""
+        return (
+            *(metric.metric for metric in self.text_metrics),
+            Metric("bits_per_byte", "Bits per byte of the target", higher_is_better=False, unit="bits"),
+            Metric("perplexity", "Perplexity per token of the target", higher_is_better=False),
+            Metric("next_token_accuracy", "Next-token accuracy in the target", higher_is_better=True),
+        )
+
+    @property
+    def writing(self) -> Writing:
+        """As it is judged: the likeliest answer."""
+        options = self.options.writing
+        return Writing(0.0, options.num_beams, options.length_penalty, options.repetition_penalty)
+
+    # Data ------------------------------------------------------------------------------------------------------------
+
+    def check(self, document: Document) -> str | None:
+        """`empty_text`, `missing_target`, or `not_selected` by the option `only`."""
+        if not document.text:
+            return "empty_text"
+        if not document.target:
+            return "missing_target"
+        return None if is_selected(document, self.options.only) else "not_selected"
+
+    def find_labels(self, documents: Iterable[Document]) -> list[str]:
+        """None."""
+        return []
+
+    @abstractmethod
+    def prompt(self, document: Document) -> str:
+        """The text that the model writes from."""
+
+    def parts(self, document: Document) -> list[str]:
+        """What the model writes from, and the target."""
+        assert document.target is not None
+        return [self.prompt(document), document.target]
+
+    @abstractmethod
+    def form(self, length: int, eot_id: int) -> Form:
+        """How pairs become a batch, for sequences of at most `length` tokens."""
+
+    def micro_batches(
+        self, shard: Shard, training: Training, *, rank: int, world_size: int, eot_id: int
+    ) -> MicroBatches:
+        """Padded batches of pairs of about equal length."""
+        form = self.form(training.block_length, eot_id)
+        return PairBatches(Pairs(shard), form, Share.of(training, rank, world_size))
+
+    def validation_batches(self, shard: Shard, training: Training, *, eot_id: int) -> Sequence[Batch]:
+        """Pairs drawn from the whole split, each at most once."""
+        return validation_pairs(Pairs(shard), self.form(training.block_length, eot_id), training)
+
+    # Learning --------------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def target_loss(self, network: nn.Module, batch: Batch) -> Tensor:
+        """Mean cross entropy in nats over the targets of a batch, a scalar."""
+
+    @abstractmethod
+    def target_hidden(self, network: nn.Module, batch: Batch) -> Tensor:
+        """Hidden states `(batch, tokens, width)` from which each of the batch's `targets` is to be told."""
+
+    @abstractmethod
+    def reach(self, network: nn.Module) -> int:
+        """Tokens in a sequence that the network can work on."""
+
+    def loss(self, network: nn.Module, batch: Batch) -> Loss:
+        """Mean cross entropy over the target's tokens alone."""
+        return Loss(self.target_loss(network, batch), counted(batch["targets"]))
+
+    def sample(self, network: nn.Module, tokenizer: Tokenizer, prompt: str, seed: int) -> str:
+        """What the network writes for a prompt."""
+        del seed  # it writes what it holds likeliest
+        limit = min(_SAMPLE_TOKENS, self.options.writing.max_new_tokens)
+        (answer,) = self._write(network, [self.prompt_ids(tokenizer, prompt)], tokenizer.eot_id, limit)
+        return prompt + "\n" + tokenizer.decode(answer)
+
+    def _write(
+        self, network: nn.Module, prompts: Sequence[Sequence[int]], eot_id: int, max_new_tokens: int
+    ) -> list[list[int]]:
+        writing, decodes = self.options.writing, cast("Decodes", network)
+        if writing.num_beams > 1:
+            beams = Beams(max_new_tokens, writing.num_beams, writing.length_penalty, (eot_id,))
+            return beam_search(decodes, prompts, beams)
+        sampling = Sampling(
+            max_new_tokens=max_new_tokens,
+            temperature=0.0,
+            top_k=0,
+            top_p=1.0,
+            min_p=0.0,
+            repetition_penalty=writing.repetition_penalty,
+            seed=0,
+            stop_ids=(eot_id,),
+        )
+        return generate_batch(decodes, prompts, [sampling] * len(prompts))
+
+    # Judging ---------------------------------------------------------------------------------------------------------
+
+    def score(
+        self,
+        network: nn.Module,
+        tokenizer: Tokenizer,
+        documents: Sequence[Document],
+        evaluation: Evaluation,
+        progress: Callable[[int], None] | None = None,
+    ) -> pa.Table:
+        """Nats, tokens, bytes and right guesses of each target, the text written for it, and what the figures need."""
+        form = self.form(self.reach(network), tokenizer.eot_id)
+        pairs = self._pairs(tokenizer, documents, evaluation)
+        columns = _likelihood(self, network, form, pairs, evaluation.batch_tokens)
+        columns["bytes"] = _num_bytes(documents)
+        produced = [""] * len(documents)
+        prompts = [form.source(pair.source).tolist() for pair in pairs]
+        order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
+        writing = self.options.writing
+        room = [(len(prompts[index]) + writing.max_new_tokens) * writing.num_beams for index in order]
+        for batch in fill_batches(room, evaluation.batch_tokens):
+            chosen = [order[place] for place in batch]
+            answers = self._write(
+                network, [prompts[index] for index in chosen], tokenizer.eot_id, writing.max_new_tokens
+            )
+            for index, answer in zip(chosen, answers, strict=True):
+                produced[index] = tokenizer.decode(answer)
+            if progress is not None:
+                progress(len(chosen))
+        return self._table(documents, columns, produced)
+
+    def _pairs(self, tokenizer: Tokenizer, documents: Sequence[Document], evaluation: Evaluation) -> list[Pair]:
+        texts = [part for document in documents for part in self.parts(document)]
+        encoded = tokenizer.encode_batch(texts, threads=evaluation.threads)
+        return [Pair(source, target) for source, target in zip(encoded[::2], encoded[1::2], strict=True)]
+
+    def _table(
+        self, documents: Sequence[Document], columns: dict[str, np.ndarray], produced: Sequence[str] | None
+    ) -> pa.Table:
+        table = {"id": pa.array([document.id for document in documents], pa.string()), **columns}
+        if produced is not None:
+            table["produced"] = pa.array(produced, pa.large_string())
+            for metric in self.text_metrics:
+                table |= metric.columns(produced, documents)
+        return pa.table(table)
+
+    def measure(self, scores: pa.Table, weights_RN: np.ndarray) -> dict[str, np.ndarray]:
+        """The figures that the table has columns for: a baseline may write no text, or know no probabilities."""
+        figures: dict[str, np.ndarray] = {}
+        if "produced" in scores.column_names:
+            figures |= {metric.name: metric.measure(scores, weights_RN) for metric in self.text_metrics}
+        if "nats" in scores.column_names:
+            names = ("nats", "tokens", "bytes", "correct")
+            sums = weights_RN @ np.stack([scores[name].to_numpy().astype(np.float64) for name in names], axis=1)
+            nats, tokens, num_bytes, correct = sums.T
+            figures |= {
+                "bits_per_byte": nats / (math.log(2) * num_bytes),
+                "perplexity": np.exp(nats / tokens),
+                "next_token_accuracy": correct / tokens,
+            }
+        return figures
+
+    def baselines(
+        self, train: TrainingData, documents: Sequence[Document], tokenizer: Tokenizer, evaluation: Evaluation
+    ) -> list[Baseline]:
+        """For the text: the source itself and the nearest training source's target; for the tokens: n-grams of targets.
+
+        The n-gram models know the targets of the training split and nothing of the source.
+        """
+        known = list(train.documents())
+        nearest = translation_memory(
+            [self.prompt(document) for document in known],
+            [str(document.target) for document in known],
+            [self.prompt(document) for document in documents],
+        )
+        copied = [document.text for document in documents]
+        found = [
+            Baseline("copy", Strength.trivial, self._table(documents, {}, copied)),
+            Baseline("translation_memory", Strength.serious, self._table(documents, {}, nearest)),
+        ]
+        eot = np.array([tokenizer.eot_id], dtype=np.int64)
+        stream = np.concatenate([part for pair in Pairs(train.shard) for part in (pair.target, eot)])
+        predicted = [np.append(pair.target, eot) for pair in self._pairs(tokenizer, documents, evaluation)]
+        for name, order, strength in (("unigram", 1, Strength.trivial), ("trigram", 3, Strength.serious)):
+            model = fit_ngram(stream, tokenizer.vocab_size, tokenizer.eot_id, order)
+            tokens = np.concatenate(predicted)
+            ends = np.cumsum([len(each) for each in predicted])
+            starts = np.concatenate([[0], ends[:-1]])
+            columns = {
+                "nats": np.add.reduceat(model.nats(tokens), starts),
+                "tokens": ends - starts,
+                "correct": np.add.reduceat((model.most_likely(tokens) == tokens).astype(np.int64), starts),
+                "bytes": _num_bytes(documents),
+            }
+            found.append(Baseline(name, strength, self._table(documents, columns, None)))
+        return found
+
+    def plots(self, scores: pa.Table) -> list[Plot]:
+        """How the targets' losses are spread."""
+        shown = np.sort(scores["nats"].to_numpy() / (math.log(2) * scores["bytes"].to_numpy()))
+        if len(shown) > _HISTOGRAM_SCORES:
+            shown = np.quantile(shown, np.linspace(0, 1, _HISTOGRAM_SCORES))
+        return [
+            Plot(
+                "target_losses",
+                "histogram",
+                "Loss of each target",
+                "bits per byte",
+                "documents",
+                {"bits per byte": [float(value) for value in shown]},
+            )
+        ]
+
+
+def _num_bytes(documents: Sequence[Document]) -> np.ndarray:
+    """UTF-8 bytes of each target."""
+    return np.array([len(str(document.target).encode()) for document in documents], dtype=np.int64)
+
+
+@torch.inference_mode()
+def _likelihood(
+    task: ConditionalGeneration, network: nn.Module, form: Form, pairs: Sequence[Pair], batch_tokens: int
+) -> dict[str, np.ndarray]:
+    """Nats, tokens and right guesses of each target, the right tokens given."""
+    device = device_of(network)
+    columns = {
+        "nats": np.zeros(len(pairs)),
+        "tokens": np.zeros(len(pairs), dtype=np.int64),
+        "correct": np.zeros(len(pairs), dtype=np.int64),
+    }
+    lengths = form.lengths(
+        np.array([len(pair.source) for pair in pairs]), np.array([len(pair.target) for pair in pairs])
+    )
+    order = np.argsort(lengths, kind="stable")
+    for group in fill_batches(lengths[order].tolist(), batch_tokens):
+        chosen = order[group.start : group.stop]
+        batch = {name: tensor.to(device) for name, tensor in form.collate([pairs[index] for index in chosen]).items()}
+        hidden_BTD = task.target_hidden(network, batch)
+        row_N, place_N = (batch["targets"] >= 0).nonzero(as_tuple=True)
+        target_N = batch["targets"][row_N, place_N]
+        for row, hidden, target in _pieces(row_N, hidden_BTD[row_N, place_N], target_N):
+            logits_NV = network.head(hidden).float()  # type: ignore[operator]  # both kinds of network have a head
+            document = chosen[row.cpu().numpy()]
+            nats = F.cross_entropy(logits_NV, target, reduction="none")
+            np.add.at(columns["nats"], document, nats.double().cpu().numpy())
+            np.add.at(columns["tokens"], document, 1)
+            np.add.at(columns["correct"], document, (logits_NV.argmax(dim=-1) == target).cpu().numpy())
+    return columns
+
+
+def _pieces(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    return zip(*(torch.split(tensor, _LOGITS_AT_ONCE) for tensor in tensors), strict=True)
