@@ -30,7 +30,7 @@ _SIGNS = re.compile(f"[^{_HAN}]")
 _POEM = re.compile(f"[{_HAN}。，！？；、：「」『』]+")
 _TITLE = re.compile(f"[{_HAN}。，、：·\\s○]+")
 _NOTE_IN_TITLE = re.compile("（[^（）]*）")
-_CATALOGUE_ENTRY = re.compile("詩題：|首句：")  # of a poem that is lost: no verse
+_CATALOGUE_ENTRY = re.compile("詩題：|首句：|^(?:無正文|空|缺)。$")  # of a poem that is lost: no verse
 _FRAGMENT = re.compile("[殘斷佚]?句(?=$|[\\s（])|存目")  # titles of what is left of a poem
 
 

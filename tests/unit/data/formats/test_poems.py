@@ -61,6 +61,7 @@ def test_forms(paragraphs: list[str], form: str) -> None:
         (["床前看\ue829光。"], "靜夜思", "damaged_text"),
         (["床前看月光。〖1〗"], "靜夜思", "damaged_text"),
         (["詩題：十日菊。"], "菊", "damaged_text"),
+        (["無正文。"], "菊", "damaged_text"),
         (NIGHT, "", "damaged_text"),
         (NIGHT, "送許□之", "damaged_text"),
         ([], "靜夜思", "unfinished"),
