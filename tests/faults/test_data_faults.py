@@ -43,7 +43,7 @@ class Workspace:
         corpus = plain(compose_corpus("reviews", CONF))
         corpus["name"] = "tiny"
         corpus["source"] = {
-            "kind": "files", "path": "mine", "package": None, "version": None, "sha256": None, "members": [],
+            "kind": "files", "path": "mine", "packages": [],
         }  # fmt: skip
         corpus["fields"] |= {"metadata": []}
         corpus["cleaning"] |= {"min_characters": 1, "workers": 1} | cleaning
@@ -198,15 +198,15 @@ def test_no_space_for_tokens(tmp_path: Path, name: str) -> None:
 
 @needs_dev_full
 def test_no_space_for_raw_files(workspace: Workspace) -> None:
-    from langmill.data.sources import fetch as bring
-    from tests.unit.data.settings import local
+    from langmill.data.sources.fetching import fetch as bring
+    from tests.unit.data.settings import file_format, local
 
     workspace.write(many())
     into = workspace.root / "raw"
     into.mkdir()
     (into / "a.jsonl").symlink_to("/dev/full")
     with pytest.raises(SpaceError, match="No space is left"):
-        bring(local(workspace.mine), into, workspace.root / "downloads")
+        bring(local(workspace.mine), file_format(), into, workspace.root / "downloads")
 
 
 # Stopped in the middle -----------------------------------------------------------------------------------------------

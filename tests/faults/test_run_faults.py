@@ -225,18 +225,15 @@ def test_a_checksum_that_differs_stops_the_line_and_tells_both(tiny_workspace, t
     edit(
         corpus,
         kind="pypi",
-        package="tinytext",
-        version="'1.0'",
-        sha256="ab" * 32,
-        members="[tinytext/data.csv]",
+        packages=f"[{{package: tinytext, version: '1.0', sha256: {'ab' * 32}, members: [tinytext/data.csv]}}]",
         path="null",
     )
     graph = tiny_workspace / "dvc.yaml"
-    graph.write_text(graph.read_text().replace("{source: data/tiny.csv}", "{source: src/langmill/data/sources.py}"))
+    graph.write_text(graph.read_text().replace("{source: data/tiny.csv}", "{source: src/langmill/data/sources}"))
     done = langmill(tiny_workspace, "train", LM, PIP_NO_INDEX="1", PIP_FIND_LINKS=str(wheels))
     assert done.returncode == 1
     assert done.stderr.startswith("fetch@tiny: The archive of tinytext==1.0 is not the promised one: its SHA-256 is ")
-    assert "source.sha256 says ababab" in done.stderr
+    assert "source.packages says ababab" in done.stderr
     assert not (tiny_workspace / "build/raw/tiny").exists()
 
 

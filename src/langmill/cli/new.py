@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import click
@@ -35,7 +35,7 @@ def new() -> None:
 def corpus(name: str, path: Path | None) -> None:
     """Begin a corpus of local files.
 
-    They may be .txt, .jsonl, .csv, .tsv or .parquet, plain or compressed.
+    They may be .txt, .json, .jsonl, .csv, .tsv or .parquet, plain or compressed.
     With --from the fields that hold the text and the label are guessed from the first rows; look at the file that is
     written. Without it the corpus reads data/NAME, which you fill. The names must be new.
     """
@@ -89,7 +89,7 @@ def recipe(name: str, corpus_name: str, tokenizer_name: str | None, task: str, b
         text = (
             f"name: {tokenizer}\n# The corpus whose training split it is learned on.\ncorpus: {corpus_name}\n"
             "algorithm: bpe\n# Entries; a small corpus (below a million characters) does better with 1000 to 2000.\n"
-            "vocab_size: 4096\n"
+            "vocab_size: 4096\nspecial_tokens: []\n"
         )
         path = _write("tokenizer", tokenizer, text, [("tokenizers", tokenizer, {"corpus": corpus_name})])
         click.echo(f"Wrote {path} and its line in {GRAPH_FILE}.")
@@ -111,14 +111,17 @@ def guess_fields(path: Path) -> tuple[dict[str, str | None], list[str]]:
     Raises:
         LangmillError: There is no file that can be read, or no field with text.
     """
-    from langmill.data.readers import endings, first_rows, format_of, readable_files
+    from langmill.config.sections import FormatSection
+    from langmill.data.formats.base import build_format
+    from langmill.data.readers import first_rows
 
-    files = [path] if path.is_file() else readable_files(path)
-    if not files or format_of(files[0]) is None:
-        raise LangmillError(f"{path} holds no file that can be read; readable are {endings()}.")
-    if format_of(files[0]) == ".txt":
+    auto = build_format(FormatSection("auto", {}), "langmill new")
+    files = [path] if path.is_file() else auto.files(path)
+    if not files or auto.ending(files[0]) is None:
+        raise LangmillError(f"{path} holds no file that can be read; readable are {auto.endings()}.")
+    if auto.is_plain_text(PurePosixPath(files[0])):
         return {"text": "text", "label": None}, []
-    rows = first_rows(files[0], _SAMPLED_ROWS)
+    rows = first_rows(files[0], auto, _SAMPLED_ROWS)
     names = list(dict.fromkeys(name for row in rows for name in row))
     text = _named(names, _TEXT_NAMES) or max(names, key=lambda name: _mean_length(rows, name), default=None)
     if text is None or not _mean_length(rows, text):
@@ -244,12 +247,13 @@ description: Local files from {source}.
 licence: not stated
 source:
   kind: files
-  package: null
-  version: null
-  sha256: null
-  members: []
+  packages: []
   # A file or a folder, which is read with all below it. dvc.yaml must say the same.
   path: {_scalar(str(source))}
+# How files become rows: `auto` goes by their endings; src/langmill/data/formats/ has readers for special shapes.
+format:
+  name: auto
+  options: {{}}
 # Which field of a row is what; a .txt file is one document and has none.{known}
 fields:
   text: {_scalar(str(fields["text"]))}
@@ -260,9 +264,13 @@ fields:
 cleaning:
   # Take HTML tags out.
   strip_markup: false
+  # Keep indentation and runs of spaces, as code needs them.
+  keep_layout: false
   # Shorter and longer documents are dropped and counted.
   min_characters: 10
   max_characters: 100000
+  # Drop pairs whose target is the text itself.
+  drop_same: false
   drop_duplicates: true
   workers: 2
 # Shares held out: to watch training, and to judge. A small corpus needs larger ones.
@@ -270,6 +278,8 @@ split:
   validation: 0.05
   test: 0.05
   salt: ""
+  # A metadata field whose equal values stay on one side.
+  by: null
 """
 
 

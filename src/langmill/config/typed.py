@@ -81,5 +81,5 @@ def _unknown_key(section: Any, key: str) -> str:
     holder = _field_type(section, key)
     known = [field.name for field in dataclasses.fields(holder)] if dataclasses.is_dataclass(holder) else []
     close = difflib.get_close_matches(key.rpartition(".")[2], known, n=1)
-    hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}."
+    hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(known) or 'none'}."
     return f"{key} is not a setting; {hint}"

@@ -26,7 +26,7 @@ from multiprocessing import resource_tracker
 from typing import TypeVar
 
 from langmill.config.sections import Cleaning
-from langmill.data.folding import key_of
+from langmill.data.folding import key_of, pair_key_of
 from langmill.errors import DataError
 
 _BATCH_ROWS = 2000
@@ -85,17 +85,23 @@ _ODD_SPACE = re.compile("[\t\xa0\u1680\u2000-\u200a\u202f\u205f\u3000]")
 _SPACES = re.compile(" {2,}")
 _SPACED_LINE_END = re.compile(" ?\n ?")
 _MANY_LINE_ENDS = re.compile("\n{3,}")
+_OUTER_LINES = re.compile(r"\A(?:[^\S\n]*\n)+")  # before the first line with something on it
 
 
-def clean_text(text: str, *, markup: bool) -> str:
+def clean_text(text: str, *, markup: bool, layout: bool = False) -> str:
     """One text made clean; cleaning it again without `markup` changes nothing.
 
     Args:
         text: Any text.
         markup: Take HTML out.
+        layout: Keep white space as it is, but for the ends of lines and empty lines around the text.
     """
     if markup:
         text = strip_markup(text)
+    if layout:
+        text = _NOT_TEXT.sub("", _LINE_END.sub("\n", text))
+        text = _OUTER_LINES.sub("", text.rstrip())
+        return text if text.isascii() else unicodedata.normalize("NFC", text)
     if not text.replace("\n", "").isprintable():  # printable text has no control characters and no space but " "
         text = _LINE_END.sub("\n", text)
         text = _NOT_TEXT.sub("", text)
@@ -120,8 +126,12 @@ class DropReason(StrEnum):
     """No text is left of it."""
     too_short = "too_short"
     too_long = "too_long"
+    same = "same"
+    """The target reads like the text."""
     duplicate = "duplicate"
-    """An earlier document reads alike."""
+    """An earlier document reads alike, and so does its target."""
+    other_side = "other_side"
+    """Its text stands on another side of the split already, where `split.by` put it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,13 +143,17 @@ class Cleaned:
     dropped: DropReason | None
     """Why the document is left out, by its text alone (duplicates show only among documents)."""
     key: bytes
-    """Equal for documents that are alike (`folding.key_of`)."""
+    """Equal for texts that are alike (`folding.key_of`)."""
+    pair_key: bytes
+    """Equal for documents whose texts and targets are alike."""
 
 
 def clean_one(text: str, target: str | None, cleaning: Cleaning) -> Cleaned:
     """Clean a row's text and target, and judge its length."""
-    text = clean_text(text, markup=cleaning.strip_markup)
-    target = clean_text(target, markup=cleaning.strip_markup) or None if target is not None else None
+    text = _clean(text, cleaning)
+    target = None if target is None else _clean(target, cleaning) or None
+    key = key_of(text)
+    target_key = None if target is None else key_of(target)
     dropped = None
     if not text:
         dropped = DropReason.empty
@@ -147,7 +161,13 @@ def clean_one(text: str, target: str | None, cleaning: Cleaning) -> Cleaned:
         dropped = DropReason.too_short
     elif len(text) > cleaning.max_characters:
         dropped = DropReason.too_long
-    return Cleaned(text, target, dropped, key_of(text))
+    elif cleaning.drop_same and key == target_key:
+        dropped = DropReason.same
+    return Cleaned(text, target, dropped, key, key if target_key is None else pair_key_of(key, target_key))
+
+
+def _clean(text: str, cleaning: Cleaning) -> str:
+    return clean_text(text, markup=cleaning.strip_markup, layout=cleaning.keep_layout)
 
 
 Row = TypeVar("Row")

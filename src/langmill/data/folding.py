@@ -18,3 +18,8 @@ def fold(text: str) -> str:
 def key_of(text: str) -> bytes:
     """The SHA-256 of the folded text: equal for documents that are alike, and for no others."""
     return hashlib.sha256(fold(text).encode()).digest()
+
+
+def pair_key_of(text_key: bytes, target_key: bytes) -> bytes:
+    """One key for a text and its target, from the key of each."""
+    return hashlib.sha256(text_key + target_key).digest()

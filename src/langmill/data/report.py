@@ -13,7 +13,7 @@ import numpy as np
 
 from langmill.data.cleaning import DropReason
 from langmill.data.document import Document, Split
-from langmill.data.readers import BadRow
+from langmill.data.rows import BadRow
 
 _QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 _SAMPLES = 3  # documents shown of each split
@@ -28,6 +28,10 @@ class SplitCount:
     documents: int = 0
     num_bytes: int = 0
     """UTF-8 bytes of the texts."""
+    targets: int = 0
+    """Documents with a target."""
+    target_characters: int = 0
+    """Characters of all targets."""
     lengths: array[int] = field(default_factory=lambda: array("Q"))
     """Characters of each text."""
     labels: Counter[str] = field(default_factory=Counter)
@@ -40,6 +44,9 @@ class SplitCount:
         self.documents += 1
         self.num_bytes += len(document.text) if document.text.isascii() else len(document.text.encode())
         self.lengths.append(len(document.text))
+        if document.target is not None:
+            self.targets += 1
+            self.target_characters += len(document.target)
         if document.label is None:
             self.unlabelled += 1
         else:
@@ -60,7 +67,12 @@ class SplitCount:
         """A few documents, shortened."""
         chosen = [document for _, _, document in sorted(self.samples, reverse=True)]
         return [
-            {"id": document.id, "label": document.label, "text": document.text[:_SAMPLE_CHARACTERS]}
+            {
+                "id": document.id,
+                "label": document.label,
+                "text": document.text[:_SAMPLE_CHARACTERS],
+                "target": None if document.target is None else document.target[:_SAMPLE_CHARACTERS],
+            }
             for document in chosen
         ]
 
@@ -73,9 +85,9 @@ class Report:
         files: Rows of each raw file.
         quarantined: Rows that could not be read, by reason.
         dropped: Documents left out, by reason.
-        duplicates: Documents that read like an earlier one, left out or not.
+        duplicates: Documents that read like an earlier one, target included, left out or not.
         other_label: Duplicates whose label is not the first one's.
-        other_target: Duplicates whose target is not the first one's.
+        other_target: Documents that read like an earlier one but have another target; they are no duplicates.
         splits: What was kept.
     """
 
@@ -102,11 +114,14 @@ class Report:
         """A document is left out."""
         self.dropped[reason.value] += 1
 
-    def count_duplicate(self, *, other_label: bool, other_target: bool) -> None:
-        """A document reads like an earlier one."""
+    def count_duplicate(self, *, other_label: bool) -> None:
+        """A document reads like an earlier one, and so does its target."""
         self.duplicates += 1
         self.other_label += other_label
-        self.other_target += other_target
+
+    def count_other_target(self) -> None:
+        """A document reads like an earlier one, but has another target."""
+        self.other_target += 1
 
     def count_document(self, split: Split, document: Document, key: bytes) -> None:
         """A document is kept; `key` is a hash of its text."""
@@ -146,6 +161,8 @@ class Report:
                     "documents": count.documents,
                     "characters": sum(count.lengths),
                     "bytes": count.num_bytes,
+                    "targets": count.targets,
+                    "target_characters": count.target_characters,
                     "length_quantiles": count.quantiles(),
                     "labels": dict(count.labels),
                     "unlabelled": count.unlabelled,
@@ -160,7 +177,7 @@ class Report:
         parts = [f"# The corpus {self.corpus}", self._flow(), self._sides(), self._lengths()]
         if any(count.labels for count in self.splits.values()):
             parts.append(self._labels())
-        if self.duplicates:
+        if self.duplicates or self.other_target:
             parts.append(self._duplicates())
         parts.append(self._files())
         parts.append(self._samples())
@@ -177,7 +194,14 @@ class Report:
             [split.value, count.documents, f"{count.documents / max(1, self.num_documents):.2%}", count.num_bytes]
             for split, count in self.splits.items()
         ]
-        return "## Splits\n\n" + _table(["split", "documents", "share", "UTF-8 bytes"], rows)
+        head = ["split", "documents", "share", "UTF-8 bytes"]
+        if any(count.targets for count in self.splits.values()):
+            head += ["with a target", "target characters"]
+            rows = [
+                [*row, count.targets, count.target_characters]
+                for row, count in zip(rows, self.splits.values(), strict=True)
+            ]
+        return "## Splits\n\n" + _table(head, rows)
 
     def _lengths(self) -> str:
         names = ["shortest", "5%", "25%", "median", "75%", "95%", "longest"]
@@ -204,7 +228,7 @@ class Report:
         if self.other_label:
             parts.append(f"of these with another label: {self.other_label:,}")
         if self.other_target:
-            parts.append(f"of these with another target: {self.other_target:,}")
+            parts.append(f"documents that read like an earlier one but have another target: {self.other_target:,}")
         return f"## Duplicates\n\n{'; '.join(parts)}."
 
     def _files(self) -> str:
@@ -220,7 +244,8 @@ class Report:
             for sample in count.shown():
                 text = _cell(str(sample["text"]))
                 label = "" if sample["label"] is None else f", label {_cell(str(sample['label']))}"
-                parts.append(f"**{_cell(str(sample['id']))}** ({split.value}{label})\n\n> {text}")
+                target = "" if sample["target"] is None else f"\n>\n> → {_cell(str(sample['target']))}"
+                parts.append(f"**{_cell(str(sample['id']))}** ({split.value}{label})\n\n> {text}{target}")
         return "\n\n".join(parts)
 
 

@@ -1,12 +1,14 @@
-"""Which side of the corpus a document is on, as a function of its text alone.
+"""Which side of the corpus a document is on, as a function of its text or of one of its metadata fields alone.
 
 Documents that read alike, whatever their case, white space and Unicode form, are always on the same side: the sides
-are disjoint by construction, and adding documents moves none.
+are disjoint by construction, and adding documents moves none. Where a field decides (`split.by`), its equal values are
+on the same side, and `corpus.make_corpus` sees to it that no text is on two.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 
 from langmill.config import sections
 from langmill.data.document import Split
@@ -25,8 +27,17 @@ def side_of(text: str, split: sections.Split) -> Split:
     return side_of_key(key_of(text), split)
 
 
+def deciding_key(text_key: bytes, metadata: Mapping[str, str], split: sections.Split) -> bytes:
+    """What decides a document's side: its text's key, or the key of the field that `split.by` names.
+
+    A document without a value there goes by its text; else all of these would be on one side.
+    """
+    value = metadata.get(split.by, "") if split.by else ""
+    return key_of(value) if value else text_key
+
+
 def side_of_key(key: bytes, split: sections.Split) -> Split:
-    """The side of the documents with a key (`key_of`).
+    """The side of the documents with a key (`deciding_key`).
 
     A hash of the salt and the key is a number from 0 to 1: below `split.test` it is the test side, in the next
     `split.validation` the validation side, and training is the rest.

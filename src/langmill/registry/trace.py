@@ -215,8 +215,13 @@ def _data(files: Mapping[str, str], recipe: str, corpus: str) -> Iterator[Fact]:
 
 
 def _source(source: Mapping[str, Any]) -> str:
-    if source.get("kind") == "pypi":
-        return f"package {source['package']} {source['version']}, SHA-256 {str(source['sha256'])[:_SHORT]}"
+    if "packages" in source:
+        return "; ".join(
+            f"package {each['package']} {each['version']}, SHA-256 {str(each['sha256'])[:_SHORT]}"
+            for each in source["packages"]
+        )
+    if source.get("kind") == "python":
+        return f"the standard library of {source['implementation']} {source['version']}"
     return f"local files, {source.get('name', '')}"
 
 

@@ -6,9 +6,9 @@ import logging
 from pathlib import Path
 
 from langmill.config.compose import load_section
-from langmill.config.sections import Cleaning, Fields, Split
+from langmill.config.sections import Cleaning, Fields, FormatSection, Split
 from langmill.data.corpus import QUARANTINE_NAME, CorpusSettings, make_corpus
-from langmill.data.readers import readable_files
+from langmill.data.formats.base import build_format
 from langmill.files import atomic_folder, digest_of, read_manifest, write_json, write_manifest, write_text
 from langmill.progress import track
 
@@ -20,12 +20,13 @@ def main(name: str) -> None:
     path = Path(f"build/config/corpus/{name}.yaml")
     settings = CorpusSettings(
         name,
+        build_format(load_section(FormatSection, path, "format"), str(path)),
         load_section(Fields, path, "fields"),
         load_section(Cleaning, path, "cleaning"),
         load_section(Split, path, "split"),
     )
     raw = Path(f"build/raw/{name}")
-    size = sum(file.stat().st_size for file in readable_files(raw))
+    size = sum(file.stat().st_size for file in settings.file_format.files(raw))
     out = Path(f"build/documents/{name}")
     with (
         atomic_folder(out) as folder,

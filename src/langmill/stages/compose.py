@@ -16,6 +16,7 @@ from langmill.config.compose import CONF, compose_corpus, compose_recipe, compos
 from langmill.config.sections import Corpus, Recipe, SourceKind, Tokenizer
 from langmill.config.typed import typed
 from langmill.data.document import Document
+from langmill.data.formats.base import build_format
 from langmill.errors import ConfigError
 from langmill.files import atomic_folder, write_text
 from langmill.models.base import find_architecture
@@ -23,8 +24,8 @@ from langmill.tasks.base import Task, build_task
 
 GRAPH_FILE = Path("dvc.yaml")
 OUT = Path("build/config")
-PACKAGE_SOURCE = "src/langmill/data/sources.py"
-"""What `fetch` watches for a pinned package, whose bytes can't change: the code that fetches it."""
+FETCHING = "src/langmill/data/sources"
+"""What `fetch` watches where the source is no local file: the code that fetches it. A pinned package can't change."""
 
 
 @dataclass(frozen=True)
@@ -132,8 +133,9 @@ def check_lines(
         ConfigError: A line differs; the message names the line, the file and the field.
     """
     for name, corpus in corpora.items():
+        build_format(corpus.format, _file(f"corpus/{name}"))
         local = corpus.source.kind is SourceKind.files
-        expected = str(corpus.source.path) if local else PACKAGE_SOURCE
+        expected = str(corpus.source.path) if local else FETCHING
         _same(f"corpora.{name}.source", lines.corpora[name]["source"], expected, f"corpus/{name}", "source.path")
     for name, tokenizer in tokenizers.items():
         _same(f"tokenizers.{name}.corpus", lines.tokenizers[name]["corpus"], tokenizer.corpus, f"tokenizer/{name}")

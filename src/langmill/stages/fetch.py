@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from langmill.config.compose import load_section
-from langmill.config.sections import Source
-from langmill.data.sources import facts_of, fetch
+from langmill.config.sections import FormatSection, Source
+from langmill.data.formats.base import build_format
+from langmill.data.sources.fetching import facts_of, fetch
 from langmill.files import atomic_folder, write_manifest
 from langmill.stages.process import WORKSPACE
 
@@ -16,7 +17,9 @@ DOWNLOADS = WORKSPACE / "downloads"
 
 def main(name: str) -> None:
     """Write build/raw/NAME from the corpus's source."""
-    source = load_section(Source, Path(f"build/config/corpus/{name}.yaml"), "source")
+    path = Path(f"build/config/corpus/{name}.yaml")
+    source = load_section(Source, path, "source")
+    file_format = build_format(load_section(FormatSection, path, "format"), str(path))
     with atomic_folder(Path(f"build/raw/{name}")) as folder:
-        fetch(source, folder, DOWNLOADS)
+        fetch(source, file_format, folder, DOWNLOADS)
         write_manifest(folder, {"corpus": name, "source": facts_of(source)})

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from langmill.config.compose import load_section
 from langmill.config.sections import Tokenizer
-from langmill.data.document import Split, count_documents, documents_path, read_documents
+from langmill.data.document import Document, Split, count_documents, documents_path, read_documents
 from langmill.files import atomic_folder, sha256_file, write_manifest
 from langmill.progress import track
 from langmill.tokenization.tokenizer import FILE_NAME
@@ -20,13 +20,18 @@ def main(name: str) -> None:
     """Write build/tokenizers/NAME from the training documents of its corpus."""
     section = load_section(Tokenizer, Path(f"build/config/tokenizer/{name}.yaml"))
     documents = documents_path(Path(f"build/documents/{section.corpus}"), Split.train)
-    texts = (document.text for document in read_documents(documents))
+    texts = (_whole(document) for document in read_documents(documents))
     with (
         atomic_folder(Path(f"build/tokenizers/{name}")) as folder,
         track(f"Learning the vocabulary {name}", count_documents(documents), "documents") as progress,
     ):
         size = train_tokenizer(
-            section.algorithm, section.vocab_size, texts, folder / FILE_NAME, lambda _: progress.advance()
+            section.algorithm,
+            section.vocab_size,
+            texts,
+            folder / FILE_NAME,
+            lambda _: progress.advance(),
+            special_tokens=section.special_tokens,
         )
         if size < section.vocab_size:
             logger.warning("%s: the text supports %d entries of the %d wanted", name, size, section.vocab_size)
@@ -34,7 +39,13 @@ def main(name: str) -> None:
             "algorithm": section.algorithm.value,
             "corpus": section.corpus,
             "corpus_sha256": sha256_file(documents),
+            "special_tokens": section.special_tokens,
             "vocab_size": size,
             "vocab_size_wanted": section.vocab_size,
         }
         write_manifest(folder, facts)
+
+
+def _whole(document: Document) -> str:
+    """All text that a model sees of a document: a translation's two languages, a question and its answer."""
+    return document.text if document.target is None else f"{document.text}\n{document.target}"

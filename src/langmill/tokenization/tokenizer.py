@@ -31,6 +31,7 @@ class Tokenizer:
         file: The `tokenizer.json` it was read from.
         vocab_size: Entries, special tokens included: one more than the highest id.
         eot_id: The id of the end-of-text token.
+        special_ids: The id of every special token, end-of-text included, by its name.
         dtype: The smallest unsigned little-endian type that holds every id.
     """
 
@@ -46,6 +47,9 @@ class Tokenizer:
         self.eot_id = next((vocabulary[name] for name in _END_NAMES if name in vocabulary), -1)
         if self.eot_id < 0:
             raise TokenizerError(f"{file} has no end-of-text token; it must have one of {', '.join(_END_NAMES)}.")
+        self.special_ids: dict[str, int] = {
+            token.content: number for number, token in reference.get_added_tokens_decoder().items() if token.special
+        }
         self.dtype = np.dtype("<u2" if self.vocab_size <= 2**16 else "<u4")
         self._bytes: list[bytes] | None = None
         if fast is not None:

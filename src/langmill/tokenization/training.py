@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import tokenizers
@@ -25,29 +25,36 @@ def train_tokenizer(
     texts: Iterable[str],
     out: Path,
     on_text: Callable[[str], object],
+    *,
+    special_tokens: Sequence[str] = (),
 ) -> int:
     """Learn a vocabulary and write it as a Hugging Face `tokenizer.json`; equal texts give equal bytes.
 
     Args:
         algorithm: How to learn it.
-        vocab_size: Entries wanted, end-of-text (id 0) and the 256 bytes (from id 1 on) included.
+        vocab_size: Entries wanted: end-of-text (id 0), the special tokens (from id 1 on), then the 256 bytes, included.
         texts: What to learn from.
         out: The file to write.
         on_text: Called with each text when it has been taken.
+        special_tokens: Further tokens that stand for no text.
 
     Returns:
         Entries learned: fewer than wanted when the text has no more pairs that occur twice.
 
     Raises:
-        TokenizerError: There is no text.
+        TokenizerError: There is no text, or the end-of-text token is among the special ones.
     """
-    tokenizer = _TRAINERS[algorithm](vocab_size, texts, on_text)
+    if EOT in special_tokens:
+        raise TokenizerError(f"tokenizer.special_tokens has {EOT}, which every vocabulary has anyway; leave it out.")
+    tokenizer = _TRAINERS[algorithm](vocab_size, texts, on_text, [EOT, *special_tokens])
     write_text(out, tokenizer.to_str(pretty=True) + "\n")
     size: int = tokenizer.get_vocab_size(with_added_tokens=True)
     return size
 
 
-def _train_bpe(vocab_size: int, texts: Iterable[str], on_text: Callable[[str], object]) -> tokenizers.Tokenizer:
+def _train_bpe(
+    vocab_size: int, texts: Iterable[str], on_text: Callable[[str], object], special_tokens: list[str]
+) -> tokenizers.Tokenizer:
     """Byte-level byte-pair encoding (Sennrich et al., 2016; Radford et al., 2019)."""
     tokenizer = tokenizers.Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -60,7 +67,7 @@ def _train_bpe(vocab_size: int, texts: Iterable[str], on_text: Callable[[str], o
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
         min_frequency=_MIN_PAIR_COUNT,
-        special_tokens=[EOT],
+        special_tokens=special_tokens,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )

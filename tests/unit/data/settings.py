@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from langmill.config.compose import compose_corpus
-from langmill.config.sections import Fields, Source, SourceKind
+from langmill.config.sections import Fields, FormatSection, Package, Source, SourceKind
 from langmill.data.corpus import CorpusSettings
+from langmill.data.formats.base import Format, build_format
 
 CONF = Path(__file__).parents[3] / "conf"
 
@@ -21,15 +22,22 @@ def settings(own_fields: Fields | None = None, split: dict[str, Any] | None = No
     shipped = compose_corpus("reviews", CONF)
     return CorpusSettings(
         "tiny",
+        file_format(),
         own_fields or fields(),
         replace(shipped.cleaning, **({"workers": 1, "min_characters": 1} | cleaning)),
         replace(shipped.split, **({"validation": 0.25, "test": 0.25} | (split or {}))),
     )
 
 
+def file_format(name: str = "auto", **options: Any) -> Format:
+    return build_format(FormatSection(name, options), "tiny.yaml")
+
+
 def local(path: Path) -> Source:
-    return Source(SourceKind.files, None, None, None, [], str(path))
+    return Source(SourceKind.files, [], str(path))
 
 
-def package(sha256: str, *members: str, name: str = "films", version: str = "1.0") -> Source:
-    return Source(SourceKind.pypi, name, version, sha256, list(members), None)
+def package(
+    sha256: str, *members: str, name: str = "films", version: str = "1.0", kind: SourceKind = SourceKind.pypi
+) -> Source:
+    return Source(kind, [Package(name, version, sha256, list(members))], None)

@@ -74,6 +74,29 @@ def test_characters_are_evened_out(raw: str, clean: str) -> None:
     assert clean_text(raw, markup=False) == clean
 
 
+@pytest.mark.parametrize(
+    ("raw", "kept"),
+    [
+        ("def f():\r\n\tif x:\r\n\t\treturn  1\r\n", "def f():\n\tif x:\n\t\treturn  1"),
+        ("\n \n    return x\n\n\n    # end   \n", "    return x\n\n\n    # end"),
+        ("  nul\x00l cafe\u0301\ufeff", "  null café"),
+        (" \t\n ", ""),
+    ],
+)
+def test_layout_can_be_kept(raw: str, kept: str) -> None:
+    assert clean_text(raw, markup=False, layout=True) == kept
+
+
+@given(st.text())
+def test_text_with_its_layout_is_clean_and_stays_so(text: str) -> None:
+    clean = clean_text(text, markup=False, layout=True)
+    assert clean_text(clean, markup=False, layout=True) == clean
+    assert unicodedata.is_normalized("NFC", clean)
+    assert {unicodedata.category(c) for c in clean if c not in "\n\t"}.isdisjoint({"Cc", "Cs", "Zl", "Zp"})
+    assert clean == clean.rstrip()
+    assert not clean or clean.split("\n")[0].strip()
+
+
 @given(st.text(), st.booleans())
 def test_clean_text_is_clean_and_stays_so(text: str, markup: bool) -> None:
     clean = clean_text(text, markup=markup)
@@ -105,6 +128,23 @@ def test_targets_are_cleaned_and_never_decide() -> None:
     assert clean_one("text", "<b>T\u0301</b>", cleaning).target == "T\u0301"
     assert clean_one("text", "<br>", cleaning).target is None
     assert clean_one("text", "<br>", cleaning).dropped is None
+
+
+def test_a_target_that_says_the_same_is_told() -> None:
+    cleaning = settings(drop_same=True).cleaning
+    assert clean_one("Click  here", "click here", cleaning).dropped is DropReason.same
+    assert clean_one("Click here", "Hier klicken", cleaning).dropped is None
+    assert clean_one("Click here", None, cleaning).dropped is None
+
+
+def test_keys_tell_pairs_apart() -> None:
+    cleaning = settings().cleaning
+    pairs = [("a", None), ("a", "b"), ("a", "B "), ("a", "c"), ("ab", "c"), ("a", "bc")]
+    cleaned = [clean_one(text, target, cleaning) for text, target in pairs]
+    assert cleaned[0].pair_key == cleaned[0].key
+    assert cleaned[1].pair_key == cleaned[2].pair_key
+    assert len({one.pair_key for one in cleaned}) == 5
+    assert len({one.key for one in cleaned}) == 2
 
 
 def test_rows_come_in_order_and_alike_for_any_number_of_workers() -> None:

@@ -88,7 +88,86 @@ def test_duplicates_can_be_kept_and_are_still_counted(folders: tuple[Path, Path]
     report = make(raw, out, settings(fields("text", None, "to"), drop_duplicates=False))
     same = {split: [one.id for one in found if fold(one.text) == "same"] for split, found in documents(out).items()}
     assert sorted(filter(None, same.values())) == [["a.jsonl:1", "a.jsonl:2", "a.jsonl:3"]]
-    assert (report.duplicates, report.other_target, report.dropped) == (2, 1, {})
+    assert (report.duplicates, report.other_target, report.dropped) == (1, 1, {})
+
+
+def test_another_target_makes_another_document_on_the_same_side(folders: tuple[Path, Path]) -> None:
+    raw, out = folders
+    rows = [{"text": "How are you?", "to": to} for to in ("Well.", "Tired.", "WELL.", "Tired.")]
+    write_rows(raw, [*rows, *many()])
+    report = make(raw, out, settings(fields("text", None, "to")))
+    kept = [(split, one.target) for split, found in documents(out).items() for one in found if one.target]
+    assert [target for _, target in kept] == ["Well.", "Tired."]
+    assert len({split for split, _ in kept}) == 1
+    assert (report.duplicates, report.other_target, report.dropped) == (2, 1, {"duplicate": 2})
+    assert "an earlier one but have another target: 1" in report.as_markdown()
+    sides = report.as_json()["splits"].values()
+    assert (sum(side["targets"] for side in sides), sum(side["target_characters"] for side in sides)) == (2, 11)
+
+
+def test_pairs_that_say_the_same_can_be_dropped(folders: tuple[Path, Path]) -> None:
+    raw, out = folders
+    write_rows(raw, [{"text": "OK ", "to": "ok"}, {"text": "Yes", "to": "Ja"}, *many()])
+    report = make(raw, out, settings(fields("text", None, "to"), drop_same=True))
+    assert report.dropped == {"same": 1}
+    assert report.num_documents == 201
+
+
+# Sides by a field ----------------------------------------------------------------------------------------------------
+
+
+def works(count: int = 60, passages: int = 5) -> list[dict[str, object]]:
+    return [
+        {"text": f"passage {passage} of {work}", "work": f"work {work}"}
+        for work in range(count)
+        for passage in range(passages)
+    ]
+
+
+def test_equal_values_stay_on_one_side(folders: tuple[Path, Path]) -> None:
+    raw, out = folders
+    write_rows(raw, works())
+    make(raw, out, settings(fields("text", None, None, "work"), {"by": "work"}))
+    sides = {split: {one.metadata["work"] for one in found} for split, found in documents(out).items()}
+    assert all(sides.values())
+    assert sum(map(len, sides.values())) == 60
+
+
+def test_documents_without_a_value_go_by_their_text(folders: tuple[Path, Path]) -> None:
+    raw, out = folders
+    write_rows(raw, [{**row, "work": ""} for row in many()])
+    wanted = settings(fields("text", None, None, "work"), {"by": "work"})
+    by_text = settings(fields("text", None, None, "work"))
+    found = []
+    for each in (wanted, by_text):
+        make(raw, out, each)
+        found.append({one.text: split for split, side in documents(out).items() for one in side})
+    assert found[0] == found[1]
+
+
+def test_no_text_stands_on_two_sides(folders: tuple[Path, Path]) -> None:
+    raw, out = folders
+    everywhere = [{"text": "THE END", "work": f"work {work}"} for work in range(60)]
+    write_rows(raw, [*works(), *everywhere])
+    report = make(raw, out, settings(fields("text", None, None, "work"), {"by": "work"}))
+    assert report.dropped == {"duplicate": 59}
+    wanted = settings(fields("text", None, None, "work"), {"by": "work"}, drop_duplicates=False)
+    with pytest.raises(
+        DataError, match=r"a\.jsonl:\d+ of the corpus tiny reads like a document on the .* side, but its"
+    ):
+        make(raw, out, wanted)
+
+
+def test_a_text_with_another_target_on_another_side_is_dropped_and_counted(folders: tuple[Path, Path]) -> None:
+    raw, out = folders
+    asked = [{"text": "And you?", "to": f"Answer {work}", "work": f"work {work}"} for work in range(60)]
+    write_rows(raw, [*works(), *asked])
+    report = make(raw, out, settings(fields("text", None, "to", "work"), {"by": "work"}))
+    sides = [split for split, found in documents(out).items() for one in found if one.text == "And you?"]
+    assert len(set(sides)) == 1
+    assert report.dropped == {"other_side": 60 - len(sides)}
+    assert report.other_target == len(sides) - 1
+    assert report.rows == report.num_documents + sum(report.dropped.values())
 
 
 def test_adding_documents_moves_none(folders: tuple[Path, Path]) -> None:

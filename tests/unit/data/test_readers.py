@@ -21,17 +21,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from langmill.config.sections import Fields
-from langmill.data import readers
 from langmill.data.document import Document
-from langmill.data.readers import BadRow, first_rows, read_rows, readable_files
+from langmill.data.formats import auto
+from langmill.data.readers import first_rows, read_rows
+from langmill.data.rows import BadRow
 from langmill.errors import DataError
-from tests.unit.data.settings import fields
+from tests.unit.data.settings import fields, file_format
 
 pytestmark = pytest.mark.unit
 
 
 def read(folder: Path, wanted: Fields | None = None) -> list[Document | BadRow]:
-    return list(read_rows(folder, wanted or fields()))
+    return list(read_rows(folder, file_format(), wanted or fields()))
 
 
 def bad(folder: Path, wanted: Fields | None = None) -> list[tuple[str, str]]:
@@ -50,6 +51,7 @@ def parquet(**columns: list[object]) -> bytes:
 
 CONTENT: dict[str, bytes] = {
     "a.txt": "Tränen\nlügen nicht".encode(),
+    "a.json": '[{"text": "Tränen\\nlügen nicht", "n": 1}, {"text": "zwei"}]'.encode(),
     "a.jsonl": '{"text": "Tränen\\nlügen nicht", "n": 1}\n\n{"text": "zwei"}\n'.encode(),
     "a.csv": 'n,text\n1,"Tränen\nlügen nicht"\n\n2,zwei\n'.encode(),
     "a.tsv": "n\ttext\n1\tTränen, viele\n".encode(),
@@ -57,6 +59,7 @@ CONTENT: dict[str, bytes] = {
 }
 EXPECTED = {
     "a.txt": {"a.txt:1": "Tränen\nlügen nicht"},
+    "a.json": {"a.json:1": "Tränen\nlügen nicht", "a.json:2": "zwei"},
     "a.jsonl": {"a.jsonl:1": "Tränen\nlügen nicht", "a.jsonl:3": "zwei"},
     "a.csv": {"a.csv:2": "Tränen\nlügen nicht", "a.csv:5": "zwei"},
     "a.tsv": {"a.tsv:2": "Tränen, viele"},
@@ -79,17 +82,21 @@ def test_formats(tmp_path: Path, name: str, ending: str) -> None:
     assert texts(tmp_path) == expected
 
 
-@pytest.mark.parametrize("name", ["a.txt", "a.jsonl", "a.csv", "a.tsv"])
+@pytest.mark.parametrize("name", ["a.txt", "a.json", "a.jsonl", "a.csv", "a.tsv"])
 def test_a_byte_order_mark_is_no_text(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"\xef\xbb\xbf" + CONTENT[name])
     assert texts(tmp_path) == EXPECTED[name]
 
 
 def test_folders_are_read_in_a_stable_order_and_hidden_files_are_not(tmp_path: Path) -> None:
-    for name in ("b.TXT", "a/z.txt", "a.txt", ".hidden.txt", ".git/x.txt", "notes.md", "data.json"):
+    for name in ("b.TXT", "a/z.txt", "a.txt", ".hidden.txt", ".git/x.txt", "notes.md", "manifest.json"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(name)
-    assert [path.relative_to(tmp_path).as_posix() for path in readable_files(tmp_path)] == ["a.txt", "a/z.txt", "b.TXT"]
+    assert [path.relative_to(tmp_path).as_posix() for path in file_format().files(tmp_path)] == [
+        "a.txt",
+        "a/z.txt",
+        "b.TXT",
+    ]
     assert list(texts(tmp_path)) == ["a.txt:1", "a/z.txt:1", "b.TXT:1"]
 
 
@@ -158,6 +165,34 @@ def test_bad_json_lines(tmp_path: Path) -> None:
     assert shown[2] == '{"text": "\\xff\\xfe"}\n'
 
 
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b'[{"text": "a"}, 3, {"other": 1}]', [("a.json:2", "not_an_object"), ("a.json:3", "missing_text")]),
+        (b'{"text": "a"}', [("a.json:1", "unexpected_shape")]),
+        (b'[{"text": "a"}', [("a.json:1", "corrupt")]),
+        (b'[{"text": "\xff"}]', [("a.json:1", "undecodable")]),
+    ],
+)
+def test_bad_json(tmp_path: Path, content: bytes, expected: list[tuple[str, str]]) -> None:
+    (tmp_path / "a.json").write_bytes(content)
+    assert bad(tmp_path) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "target"),
+    [(["one", "two"], "one\ntwo"), (["one"], "one"), ([], None), ("one", "one"), (None, None)],
+)
+def test_a_list_of_texts_is_a_target_of_lines(tmp_path: Path, value: object, target: str | None) -> None:
+    (tmp_path / "a.jsonl").write_text(json.dumps({"text": "x", "to": value}))
+    assert read(tmp_path, fields("text", None, "to")) == [Document("a.jsonl:1", "x", None, target)]
+
+
+def test_a_list_of_something_else_is_no_target(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "x", "to": ["a", 1]}')
+    assert bad(tmp_path, fields("text", None, "to")) == [("a.jsonl:1", "wrong_type")]
+
+
 def test_bad_csv_rows(tmp_path: Path) -> None:
     rows = [b"text,label", b"good,1", b"short", b"a,b,c", b"caf\xe9,1", b'"x" y,1', b'5" disk,0', b"last,1"]
     (tmp_path / "a.csv").write_bytes(b"\n".join(rows))
@@ -180,7 +215,7 @@ def test_a_quotation_mark_that_is_never_closed_costs_its_own_line_only(tmp_path:
 
 
 def test_a_csv_record_can_be_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(readers, "_RECORD_CHARACTERS", 40)
+    monkeypatch.setattr(auto, "_RECORD_CHARACTERS", 40)
     (tmp_path / "a.csv").write_text('text,n\n"' + "long line\n" * 9 + "good,1\n")
     assert bad(tmp_path)[0] == ("a.csv:2", "corrupt")
     assert texts(tmp_path) == {"a.csv:11": "good"}
@@ -262,7 +297,7 @@ def test_bytes_read_are_told_before_decompression(tmp_path: Path) -> None:
     data = gzip.compress(b"x" * 1_000_000)
     (tmp_path / "a.txt.gz").write_bytes(data)
     told: list[int] = []
-    list(read_rows(tmp_path, fields(), told.append))
+    list(read_rows(tmp_path, file_format(), fields(), told.append))
     assert sum(told) == len(data)
 
 
@@ -282,12 +317,14 @@ def test_csv_comes_back_as_written(
 
 
 @settings(max_examples=60)
-@given(data=st.binary(max_size=200), name=st.sampled_from(["a.csv", "a.jsonl", "a.txt", "a.parquet", "a.csv.gz"]))
+@given(
+    data=st.binary(max_size=200), name=st.sampled_from(["a.csv", "a.json", "a.jsonl", "a.txt", "a.parquet", "a.csv.gz"])
+)
 def test_any_bytes_at_all_are_survived(tmp_path_factory: pytest.TempPathFactory, data: bytes, name: str) -> None:
     folder = tmp_path_factory.mktemp("any")
     (folder / name).write_bytes(data)
     try:
-        for row in read_rows(folder, fields()):
+        for row in read_rows(folder, file_format(), fields()):
             (row.row if isinstance(row, BadRow) else row.id).encode()
     except DataError as error:
         str(error).encode()
@@ -295,4 +332,4 @@ def test_any_bytes_at_all_are_survived(tmp_path_factory: pytest.TempPathFactory,
 
 def test_first_rows_are_the_readable_ones(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"a": 1}\nnot json\n{"b": 2}\n{"c": 3}\n')
-    assert first_rows(tmp_path / "a.jsonl", 2) == [{"a": 1}, {"b": 2}]
+    assert first_rows(tmp_path / "a.jsonl", file_format(), 2) == [{"a": 1}, {"b": 2}]

@@ -24,7 +24,7 @@ def report() -> Report:
     report.count_row(BadRow("b.csv:3", BadRowReason.ragged, "x,y"))
     report.count_row(Document("b.csv:4", "x"))
     report.count_drop(DropReason.too_short)
-    report.count_duplicate(other_label=True, other_target=False)
+    report.count_duplicate(other_label=True)
     return report
 
 

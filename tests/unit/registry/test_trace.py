@@ -9,7 +9,7 @@ from langmill.files import read_manifest, write_manifest
 from langmill.registry import steps
 from langmill.registry.promote import promote
 from langmill.registry.store import Registry
-from langmill.registry.trace import Check, Story, trace
+from langmill.registry.trace import Check, Story, _source, trace
 from tests.unit.registry.building import (
     CLASSIFIER,
     LANGUAGE_MODEL,
@@ -106,3 +106,27 @@ def test_without_a_workspace_the_registry_still_speaks(workspace: Path) -> None:
     assert found["tokens"] is Check.absent
     assert found["settings"] is Check.absent
     assert found["test set"] is Check.absent
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ({"kind": "files", "name": "letters"}, "local files, letters"),
+        (
+            {
+                "kind": "npm",
+                "packages": [
+                    {"package": "@a/b", "version": "1.0", "sha256": "ab" * 32},
+                    {"package": "c", "version": "2", "sha256": "cd" * 32},
+                ],
+            },
+            "package @a/b 1.0, SHA-256 abababababab; package c 2, SHA-256 cdcdcdcdcdcd",
+        ),
+        (
+            {"kind": "python", "implementation": "CPython", "version": "3.11.7"},
+            "the standard library of CPython 3.11.7",
+        ),
+    ],
+)
+def test_sources_are_told(source: dict[str, object], told: str) -> None:
+    assert _source(source) == told

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import tokenizers
 
 from langmill.config.sections import TokenizerAlgorithm
 from langmill.errors import TokenizerError
@@ -18,8 +19,8 @@ from tests.unit.tokenization.conftest import sentences
 pytestmark = pytest.mark.unit
 
 
-def train(out: Path, texts: list[str], size: int = 400) -> int:
-    return train_tokenizer(TokenizerAlgorithm.bpe, size, texts, out, lambda _: None)
+def train(out: Path, texts: list[str], size: int = 400, *special: str) -> int:
+    return train_tokenizer(TokenizerAlgorithm.bpe, size, texts, out, lambda _: None, special_tokens=special)
 
 
 def test_ids_are_the_end_of_text_then_bytes_then_merges(tmp_path: Path) -> None:
@@ -30,6 +31,29 @@ def test_ids_are_the_end_of_text_then_bytes_then_merges(tmp_path: Path) -> None:
     assert by_id[0] == EOT
     assert all(len(token) == 1 for token in by_id[1:257])
     assert all(len(token) > 1 for token in by_id[257:])
+
+
+def test_special_tokens_come_after_the_end_of_text_and_stand_for_no_text(tmp_path: Path) -> None:
+    special = ["<|mask|>", "<|user|>"]
+    texts = [*sentences(200), *["say <|mask|> and <|user|>"] * 20]
+    assert train(tmp_path / "t.json", texts, 350, *special) == 350
+    tokenizer = Tokenizer.load(tmp_path / "t.json")
+    assert tokenizer.is_fast
+    assert tokenizer.special_ids == {EOT: 0, "<|mask|>": 1, "<|user|>": 2}
+    assert tokenizer.encode("!")[0] == 3  # the first byte
+    said = "a <|mask|> in a text is text"
+    ids = tokenizer.encode(said)
+    assert not {0, 1, 2}.intersection(ids)
+    assert [list(batch) for batch in tokenizer.encode_batch([said], 1)] == [ids]
+    assert tokenizer.decode([1, *ids, 2, 0]) == said
+    reference = tokenizers.Tokenizer.from_file(str(tmp_path / "t.json"))
+    assert reference.decode([1, *ids, 2, 0], skip_special_tokens=True) == said
+    assert reference.token_to_id("<|user|>") == 2
+
+
+def test_the_end_of_text_is_no_further_token(tmp_path: Path) -> None:
+    with pytest.raises(TokenizerError, match=r"special_tokens has <\|endoftext\|>, which every vocabulary has"):
+        train(tmp_path / "t.json", sentences(10), 350, EOT)
 
 
 def test_equal_text_gives_equal_bytes(tmp_path: Path) -> None:

@@ -1,0 +1,135 @@
+"""What a format offers, and how it is found by its name.
+
+A format is one file: an optional settings dataclass, a `Format`, and `@file_format(...)` over it. A file in
+`langmill/data/formats/` is found by its name; one in another package by an entry point in the group `langmill.formats`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path, PurePosixPath
+from typing import IO, Any, ClassVar, TypeVar
+
+from langmill.config.sections import FormatSection
+from langmill.config.typed import typed
+from langmill.data.compression import COMPRESSIONS
+from langmill.data.rows import BadRowReason, Raw, Unreadable, escaped
+from langmill.errors import ConfigError
+from langmill.files import MANIFEST_NAME
+
+
+@dataclass
+class NoOptions:
+    """The settings of a format that has none."""
+
+
+class Format(ABC):
+    """Raw files to rows."""
+
+    settings_class: ClassVar[type[Any]] = NoOptions
+    """The dataclass of the format's options."""
+    file_endings: ClassVar[frozenset[str]]
+    """The files it reads, by their ending in lower case; each may be compressed."""
+
+    def __init__(self, options: Any) -> None:
+        self.options = options
+
+    @abstractmethod
+    def read(self, file: IO[bytes], path: PurePosixPath) -> Iterator[Raw]:
+        """The rows of one file, as a stream where the file allows it.
+
+        What is wrong with a row is yielded in its place (`Unreadable`), never raised. Each row's place is another one:
+        it becomes the end of the document's id.
+
+        Args:
+            file: The content, decompressed.
+            path: The file's path below the raw folder, for formats whose folders mean something.
+        """
+
+    def is_plain_text(self, path: PurePosixPath) -> bool:
+        """Whether the file is one text, so that the corpus's `fields` mean nothing there."""
+        del path
+        return False
+
+    def ending(self, path: PurePosixPath | Path) -> str | None:
+        """The ending that decides how a file is read (`.jsonl` for `a.jsonl.gz`); None where it is not read."""
+        found = [ending.lower() for ending in path.suffixes]
+        if found and found[-1] in COMPRESSIONS:
+            found.pop()
+        return found[-1] if found and found[-1] in self.file_endings else None
+
+    def reads(self, path: PurePosixPath | Path) -> bool:
+        """Whether it reads a file of this relative path: not a hidden one, and not a folder's own manifest."""
+        hidden = any(part.startswith(".") for part in path.parts)
+        return not hidden and path.name != MANIFEST_NAME and self.ending(path) is not None
+
+    def files(self, folder: Path) -> list[Path]:
+        """The files below a folder that it reads, sorted by path."""
+        found = (path for path in folder.rglob("*") if path.is_file() and self.reads(path.relative_to(folder)))
+        return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
+
+    def endings(self) -> str:
+        """The file endings that can be read, for messages."""
+        return f"{', '.join(sorted(self.file_endings))}, each plain or with {', '.join(sorted(COMPRESSIONS))}"
+
+
+FormatT = TypeVar("FormatT", bound=Format)
+_formats: dict[str, type[Format]] = {}
+ENTRY_POINTS = "langmill.formats"
+_NOT_FORMATS = {"__init__", "base", "conversations"}
+
+
+def file_format(name: str) -> Callable[[type[FormatT]], type[FormatT]]:
+    """Class decorator: make a format known under the name that `conf/corpus/` uses."""
+
+    def register(cls: type[FormatT]) -> type[FormatT]:
+        _formats[name] = cls
+        return cls
+
+    return register
+
+
+def known_formats() -> list[str]:
+    """The names that `build_format` takes, sorted."""
+    internal = {path.stem for path in Path(__file__).parent.glob("*.py")} - _NOT_FORMATS
+    return sorted(internal | {point.name for point in entry_points(group=ENTRY_POINTS)} | set(_formats))
+
+
+def build_format(section: FormatSection, where: str) -> Format:
+    """The format that a corpus names, with its options.
+
+    Args:
+        section: The name and the options, not yet typed.
+        where: What they come from, for messages.
+
+    Raises:
+        ConfigError: There is no such format, or its options are refused.
+    """
+    name = section.name
+    if name not in _formats:
+        if name not in known_formats():
+            raise ConfigError(f"{where}: format.name is {name!r}; allowed is one of {', '.join(known_formats())}.")
+        external = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+        if name in external:
+            external[name].load()
+        else:
+            importlib.import_module(f"langmill.data.formats.{name}")
+    cls = _formats[name]
+    return cls(typed(cls.settings_class, section.options, f"{where}: format.options"))
+
+
+def decoded(data: bytes) -> str:
+    """A UTF-8 file's text, with even line ends and without a byte-order mark.
+
+    Raises:
+        Unreadable: It is not UTF-8.
+    """
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise Unreadable(BadRowReason.undecodable, escaped(data)) from error
+    return text.replace("\r\n", "\n").replace("\r", "\n")

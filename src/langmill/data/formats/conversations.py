@@ -1,0 +1,24 @@
+"""Conversations as rows: each answer of the assistant with what led to it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+
+from langmill.data.rows import Values
+
+
+def answers(turns: Sequence[tuple[str, str]], extra: Values) -> Iterator[Values]:
+    """One row for each answer.
+
+    Args:
+        turns: Pairs of the user's and the assistant's words, in their order.
+        extra: Fields that every row gets.
+
+    Yields:
+        `question` and `answer`, `history` (the pairs before as JSON, `[]` at first), and `opening`: the first question,
+        by which a conversation, and every other one that begins alike, can be kept on one side of a split.
+    """
+    for number, (question, answer) in enumerate(turns):
+        history = json.dumps([list(pair) for pair in turns[:number]], ensure_ascii=False)
+        yield {"question": question, "answer": answer, "history": history, "opening": turns[0][0], **extra}

@@ -1,0 +1,81 @@
+"""Long texts cut into passages (.txt), at empty lines wherever that is possible."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import IO
+
+from langmill.config.sections import require
+from langmill.data.formats.base import Format, decoded, file_format
+from langmill.data.rows import Raw, Unreadable
+
+_EMPTY_LINES = re.compile(r"\n(?:[^\S\n]*\n)+")
+# Project Gutenberg's frame around a text: what it says about itself and its licence is not the author's.
+_GUTENBERG_START = re.compile(
+    r"^\*\*\* ?START OF (?:THE|THIS) PROJECT GUTENBERG EBOOK.*?\*\*\*[^\n]*\n", re.DOTALL | re.MULTILINE
+)
+_GUTENBERG_END = re.compile(r"^\*\*\* ?END OF (?:THE|THIS) PROJECT GUTENBERG EBOOK", re.MULTILINE)
+
+
+@dataclass
+class PassagesOptions:
+    """How large a passage is."""
+
+    max_characters: int
+    """Paragraphs are joined as long as they stay within this; a longer paragraph is cut at the ends of lines, and a
+    longer line is a passage by itself."""
+
+    def __post_init__(self) -> None:
+        require(self.max_characters >= 1, "max_characters", self.max_characters, "1 or more")
+
+
+@file_format("passages")
+class Passages(Format):
+    """Passages with the fields `text` and `work` (the file's name without its ending), in the order of the work."""
+
+    settings_class = PassagesOptions
+    file_endings = frozenset({".txt"})
+    options: PassagesOptions
+
+    def read(self, file: IO[bytes], path: PurePosixPath) -> Iterator[Raw]:
+        """The passages of one work, placed by number."""
+        try:
+            text = decoded(file.read())
+        except Unreadable as error:
+            yield 1, error
+            return
+        start, end = _GUTENBERG_START.search(text), _GUTENBERG_END.search(text)
+        text = text[start.end() if start else 0 : end.start() if end else None]
+        for number, passage in enumerate(cut(text, self.options.max_characters), start=1):
+            yield number, {"text": passage, "work": path.stem}
+
+
+def cut(text: str, max_characters: int) -> Iterator[str]:
+    """A text's passages; joined again by their empty lines and line ends they are the whole text."""
+    paragraphs = (paragraph.strip("\n") for paragraph in _EMPTY_LINES.split(text) if paragraph.strip())
+    pieces = (piece for paragraph in paragraphs for piece in _pieces(paragraph, max_characters))
+    yield from _joined(pieces, "\n\n", max_characters)
+
+
+def _pieces(paragraph: str, max_characters: int) -> Iterator[str]:
+    """A paragraph, cut at the ends of lines if it is too long."""
+    if len(paragraph) <= max_characters:
+        yield paragraph
+    else:
+        yield from _joined(iter(paragraph.split("\n")), "\n", max_characters)
+
+
+def _joined(pieces: Iterator[str], sign: str, max_characters: int) -> Iterator[str]:
+    """Neighbours put together while they stay within the limit."""
+    held = ""
+    for piece in pieces:
+        if held and len(held) + len(sign) + len(piece) > max_characters:
+            yield held
+            held = piece
+        else:
+            held = f"{held}{sign}{piece}" if held else piece
+    if held:
+        yield held

@@ -1,0 +1,68 @@
+"""Raw files that are there already."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import IO
+
+from langmill.data.formats.base import Format
+from langmill.errors import SourceError
+from langmill.files import explained_os_errors
+from langmill.progress import track
+
+_CHUNK = 2**20
+
+
+def copy(path: Path, file_format: Format, into: Path) -> None:
+    """Copy a file, or every file below a folder that the format reads.
+
+    Raises:
+        SourceError: The path does not exist, can't be read, or holds nothing that the format reads.
+        SpaceError: The disk is full.
+    """
+    if path.is_dir():
+        files = {file.relative_to(path): file for file in file_format.files(path)}
+        if not files:
+            raise SourceError(
+                f"{path}, the corpus's source.path, holds no file that can be read: {file_format.endings()}."
+            )
+    elif path.is_file():
+        if not file_format.reads(Path(path.name)):
+            raise SourceError(f"{path}, the corpus's source.path, can't be read; readable are {file_format.endings()}.")
+        files = {Path(path.name): path}
+    else:
+        raise SourceError(f"{path}, the corpus's source.path, does not exist. Paths start at the workspace's root.")
+    copy_files(files, path.name, into)
+
+
+def copy_files(files: Mapping[Path, Path], title: str, into: Path) -> None:
+    """Copy files to their names below `into`.
+
+    Raises:
+        SourceError: A file can't be read.
+        SpaceError: The disk is full.
+    """
+    total = sum(file.stat().st_size for file in files.values())
+    with track(f"Copying {title}", total / 1e6, "MB") as progress:
+        for name, file in files.items():
+            try:
+                original = file.open("rb")
+            except OSError as error:
+                raise SourceError(f"{file} can't be read: {error.strerror}.") from error
+            with original:
+                write(original, into / name, lambda count: progress.advance(count / 1e6))
+
+
+def write(content: IO[bytes], path: Path, on_bytes: Callable[[int], object]) -> None:
+    """Write a stream to a file, whose folders are made.
+
+    Raises:
+        SpaceError: The disk is full.
+    """
+    with explained_os_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("wb") as file:
+            while chunk := content.read(_CHUNK):
+                file.write(chunk)
+                on_bytes(len(chunk))

@@ -1,0 +1,212 @@
+"""A pinned package's archive: from the folder of downloads, or from its index by the machine's own pip or npm.
+
+pip and npm know the user's index, mirror, proxy, certificates and keys; a client of our own would know none of them.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from langmill.config.sections import Package, SourceKind
+from langmill.data.sources.source_archive import NOT_THERE
+from langmill.errors import SourceError
+from langmill.files import exclusive_lock, sha256_file
+from langmill.progress import track
+
+logger = logging.getLogger(__name__)
+
+_SECONDS = 1800  # for one archive
+_NAME = r"[A-Za-z0-9][A-Za-z0-9._+!-]*"
+_SCOPED_NAME = rf"(@{_NAME}/)?{_NAME}"
+_NPM_FOLDER = "package"  # the first folder of every archive that npm makes
+
+
+def archive_of(kind: SourceKind, package: Package, downloads: Path) -> Path:
+    """The package's archive.
+
+    Args:
+        kind: Whose package it is, `pypi` or `npm`.
+        package: Name, version and digest.
+        downloads: Where archives are kept by their SHA-256.
+
+    Raises:
+        SourceError: It can't be had, or is not what its digest says.
+    """
+    index = _INDEXES[kind]
+    sha256 = package.sha256.lower()
+    _require_plain("package", package.package, index.name_pattern)
+    _require_plain("version", package.version, _NAME)
+    downloads.mkdir(parents=True, exist_ok=True)
+    folder = downloads / f"{package.package.replace('/', '+')}-{package.version}-{sha256}"
+    with exclusive_lock(folder.with_name(f"{folder.name}.lock"), f"The download of {package.package}", wait=True):
+        for kept in sorted(folder.glob("*")):
+            if sha256_file(kept) == sha256:
+                return kept
+            kept.unlink()  # damaged
+        with tempfile.TemporaryDirectory(dir=downloads, prefix=".download-") as temporary:
+            with track(f"Fetching {package.package} {package.version}", 1, "archive") as progress:
+                fetched = index.download(package.package, package.version, sha256, Path(temporary))
+                progress.advance()
+            if (digest := sha256_file(fetched)) != sha256:
+                raise SourceError(_differs(index.requirement(package.package, package.version), sha256, digest))
+            folder.mkdir(exist_ok=True)
+            return Path(shutil.move(fetched, folder / fetched.name))
+
+
+def member_path(kind: SourceKind, package: Package) -> Callable[[PurePosixPath], PurePosixPath]:
+    """Where a member lies in the raw folder: under its own name, npm's with the package's name for `package/`."""
+
+    def place(path: PurePosixPath) -> PurePosixPath:
+        if kind is SourceKind.npm and path.parts[0] == _NPM_FOLDER:
+            return PurePosixPath(package.package, *path.parts[1:])
+        return path
+
+    return place
+
+
+def _require_plain(field: str, value: str, pattern: str) -> None:
+    """Refuse what pip and npm would take for more than a name: "-r file", "name @ address", "file:folder"."""
+    if not re.fullmatch(pattern, value):
+        raise SourceError(
+            f"{field} of source.packages is {value!r}; allowed are letters, digits and the signs . _ - + !"
+        )
+
+
+def _differs(requirement: str, sha256: str, digest: str) -> str:
+    return (
+        f"The archive of {requirement} is not the promised one: its SHA-256 is {digest}, but source.packages says "
+        f"{sha256}. If the package was replaced, look at what changed before you change the digest."
+    )
+
+
+def _run(command: Sequence[str], requirement: str) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise SourceError(
+            f"{requirement} did not arrive within {_SECONDS // 60} minutes; try again with a better connection."
+        ) from error
+
+
+def _last_line(words: str) -> str:
+    return next((line.strip() for line in reversed(words.splitlines()) if line.strip()), "it gave no reason")
+
+
+# pip -----------------------------------------------------------------------------------------------------------------
+
+_SOURCE_ARCHIVE = "langmill.data.sources.source_archive"
+_PIP_OFFLINE = re.compile(
+    "NewConnectionError|ConnectTimeout|ReadTimeout|name resolution|Name or service not known|Network is unreachable"
+    "|ProxyError|Connection refused|Max retries exceeded|Could not fetch URL",
+    re.IGNORECASE,
+)
+
+
+def _download_with_pip(name: str, version: str, sha256: str, folder: Path) -> Path:
+    """Have the running interpreter's pip fetch an archive, by the user's own pip settings.
+
+    A wheel is fetched by `pip download`. Given a source archive, that command would run the package's own code to learn
+    its metadata; so a source archive is only looked up and brought, by `source_archive`.
+    """
+    requirement = f"{name}=={version}"
+    requirements = folder / "requirements.txt"
+    requirements.write_text(f"{requirement} --hash=sha256:{sha256}\n", encoding="utf-8")
+    out = folder / "archive"
+    settings = ["--no-input", "--disable-pip-version-check", "--retries", "2"]
+    wheel = _run(
+        [
+            sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes", "--only-binary=:all:",
+            *settings, "--dest", str(out), "--requirement", str(requirements),
+        ],
+        requirement,
+    )  # fmt: skip
+    if wheel.returncode == 0 and len(found := sorted(out.glob("*"))) == 1:
+        return found[0]
+    if not _PIP_OFFLINE.search(wheel.stderr) and "No module named pip" not in wheel.stderr:
+        shutil.rmtree(out, ignore_errors=True)
+        command = [sys.executable, "-m", _SOURCE_ARCHIVE, name, version, sha256, str(out)]
+        source = _run([*command, *settings], requirement)
+        if source.returncode == 0 and len(found := sorted(out.glob("*"))) == 1:
+            return found[0]
+        logger.error("pip could not fetch the source archive of %s:\n%s", requirement, source.stderr)
+        if source.returncode != NOT_THERE:
+            raise SourceError(f"pip could not look for a source archive of {requirement}: {_last_line(source.stderr)}.")
+    logger.error("pip could not fetch %s:\n%s", requirement, wheel.stderr)
+    raise SourceError(_why_pip(requirement, sha256, wheel.stderr))
+
+
+def _why_pip(requirement: str, sha256: str, words: str) -> str:
+    """What pip's words mean for the user."""
+    got = re.search(r"Got\s+([0-9a-f]{64})", words)
+    if got:
+        return _differs(requirement, sha256, got[1])
+    if "No module named pip" in words:
+        return f"{sys.executable} has no pip, which fetches {requirement}; install it with `python -m ensurepip`."
+    if _PIP_OFFLINE.search(words):
+        return f"{requirement} can't be fetched: no package index answers. Check the network and pip's settings."
+    if "No matching distribution" in words:
+        return f"No package index offers {requirement} with that SHA-256; check source.packages, and pip's settings."
+    return f"pip could not fetch {requirement}: {_last_line(words)}."
+
+
+# npm -----------------------------------------------------------------------------------------------------------------
+
+_NPM_OFFLINE = re.compile("ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ENETUNREACH|EHOSTUNREACH|ETIMEDOUT|ENOTCACHED")
+_NPM_UNKNOWN = re.compile(r"\bE404\b|\bETARGET\b")
+
+
+def _download_with_npm(name: str, version: str, sha256: str, folder: Path) -> Path:
+    """Have the machine's npm fetch an archive, by the user's own npm settings; no script of any package runs."""
+    requirement = f"{name}@{version}"
+    npm = shutil.which("npm")
+    if npm is None:
+        raise SourceError(f"There is no npm, which fetches {requirement}; install Node.js, which brings it.")
+    command = [
+        npm, "pack", requirement, "--ignore-scripts", "--pack-destination", str(folder), "--fetch-retries=2",
+        "--loglevel=error", "--no-update-notifier", "--no-fund", "--no-audit",
+    ]  # fmt: skip
+    done = _run(command, requirement)
+    found = sorted(folder.glob("*.tgz"))
+    if done.returncode != 0 or len(found) != 1:
+        logger.error("npm could not fetch %s:\n%s", requirement, done.stderr)
+        raise SourceError(_why_npm(requirement, done.stderr))
+    return found[0]
+
+
+def _why_npm(requirement: str, words: str) -> str:
+    """What npm's words mean for the user."""
+    if _NPM_UNKNOWN.search(words):
+        return f"No npm registry offers {requirement}; check source.packages, and npm's settings."
+    if _NPM_OFFLINE.search(words):
+        return f"{requirement} can't be fetched: no npm registry answers. Check the network and npm's settings."
+    lines = [line for line in words.splitlines() if "A complete log of this run" not in line and ".log" not in line]
+    return f"npm could not fetch {requirement}: {_last_line(chr(10).join(lines))}."
+
+
+@dataclass(frozen=True)
+class _Index:
+    """What brings archives of one kind of package."""
+
+    download: Callable[[str, str, str, Path], Path]
+    """Name, version and SHA-256 of an archive to a file below the given folder."""
+    separator: str
+    """Between a package's name and its version."""
+    name_pattern: str
+
+    def requirement(self, name: str, version: str) -> str:
+        """Name and version as the index's own tool writes them."""
+        return f"{name}{self.separator}{version}"
+
+
+_INDEXES = {
+    SourceKind.pypi: _Index(_download_with_pip, "==", _NAME),
+    SourceKind.npm: _Index(_download_with_npm, "@", _SCOPED_NAME),
+}

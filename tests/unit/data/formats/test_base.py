@@ -1,0 +1,96 @@
+"""Formats are found by name; none of them falls over any bytes, and no two rows of a file have one place."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path, PurePosixPath
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from langmill.config.sections import FormatSection
+from langmill.data.formats.base import build_format, known_formats
+from langmill.data.readers import read_rows
+from langmill.data.rows import BadRow
+from langmill.errors import ConfigError, DataError
+from tests.unit.data.settings import fields, file_format
+
+pytestmark = pytest.mark.unit
+OPTIONS = {"passages": {"max_characters": 40}, "python_functions": {"max_lines": 20}}
+NAMES = ["auto", "chatterbot", "email", "gettext", "messages", "passages", "poems", "python_functions", "squad"]
+SHAPES = {
+    "chatterbot": [
+        "categories: [a]\nconversations:\n- [a, b]\n",
+        "conversations: 3",
+        "- a: &x [*x]",
+        "!!python/object:os {}",
+    ],
+    "email": ["Subject: =?utf-8?q?=ff?=\n\nx", "Content-Type: multipart/mixed; boundary=a\n\n--a\n\n--a--", "a"],
+    "gettext": ['msgid "a"\nmsgstr "b"\n', "msgid", '#~ msgid "x"', "\xde\x12\x04\x95"],
+    "messages": ['{"messages": [{"role": "user"}]}', '{"messages": {}}', '{"messages": [[]]}', "[]", "{}"],
+    "passages": ["a\n\nb", "\n \n"],
+    "poems": ['[{"title": "a", "author": "b", "paragraphs": ["c"]}]', '[{"paragraphs": [1]}]', "[[]]"],
+    "python_functions": ['def f():\n    "x"\n    y\n', "(" * 300, "def f(:", '@a\nclass b:\n  def c(): "d"; e'],
+    "squad": ['{"data": [{"paragraphs": [{"context": "a", "qas": [{}]}]}]}', '{"data": [3]}', "[]"],
+    "auto": ["a,b\n1,2\n"],
+}
+
+
+def test_the_shipped_formats_are_known() -> None:
+    assert known_formats() == NAMES
+    for name in NAMES:
+        assert file_format(name, **OPTIONS.get(name, {})).file_endings
+
+
+@pytest.mark.parametrize(
+    ("section", "told"),
+    [
+        (
+            FormatSection("word", {}),
+            r"x\.yaml: format\.name is 'word'; allowed is one of auto, chatterbot, .*, squad\.$",
+        ),
+        (FormatSection("base", {}), r"format\.name is 'base'; allowed is one of"),
+        (FormatSection("conversations", {}), r"format\.name is 'conversations'; allowed is one of"),
+        (FormatSection("auto", {"limit": 3}), r"x\.yaml: format\.options: limit is not a setting; known are none\."),
+        (FormatSection("passages", {}), r"x\.yaml: format\.options: max_characters is missing"),
+        (FormatSection("passages", {"max_characters": 0}), r"max_characters is 0; allowed is 1 or more"),
+        (FormatSection("python_functions", {"max_lines": "x"}), r"max_lines is 'x'; allowed is a whole number"),
+    ],
+)
+def test_refusals(section: FormatSection, told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        build_format(section, "x.yaml")
+
+
+@pytest.mark.parametrize("name", NAMES)
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_any_bytes_are_survived(tmp_path_factory: pytest.TempPathFactory, name: str, data: st.DataObject) -> None:
+    reader = file_format(name, **OPTIONS.get(name, {}))
+    ending = data.draw(st.sampled_from(sorted(reader.file_endings)))
+    shaped = st.tuples(st.sampled_from(SHAPES[name]), st.binary(max_size=9), st.integers(0, 60))
+    mixed = shaped.map(
+        lambda parts: parts[0].encode("latin-1")[: parts[2]] + parts[1] + parts[0].encode("latin-1")[parts[2] :]
+    )
+    content = data.draw(st.one_of(st.binary(max_size=120), mixed))
+    places = (
+        [place for place, _ in reader.read(io.BytesIO(content), PurePosixPath(f"a/b{ending}"))]
+        if name != "auto"
+        else []
+    )
+    assert len(set(places)) == len(places)
+    folder = tmp_path_factory.mktemp("any")
+    (folder / f"a{ending}").write_bytes(content)
+    try:
+        for row in read_rows(folder, reader, fields()):
+            (row.row if isinstance(row, BadRow) else row.id).encode()
+    except DataError as error:
+        assert "has a field 'text'" in str(error)
+
+
+def test_a_manifest_is_no_data(tmp_path: Path) -> None:
+    for name in ("manifest.json", "a/manifest.json", "b.json", ".c.json"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("[]")
+    assert file_format("poems").files(tmp_path) == [tmp_path / "b.json"]
