@@ -31,14 +31,18 @@ RECIPES = available("recipe", CONF)
 
 def test_all_files_are_found() -> None:
     """A glob that finds nothing tests nothing."""
-    assert RECIPES == ["reviews-lm", "reviews-lm-hour", "sentiment"]
+    assert RECIPES == [
+        "catalogs-en-de", "code-summary", "dialogues", "docstring-code", "poems", "questions", "reviews-lm",
+        "reviews-lm-hour", "sentiment", "sentiment-lstm", "shakespeare-gpt", "shakespeare-gru",
+        "shakespeare-gru-textbook", "shakespeare-lstm", "shakespeare-rnn", "spam",
+    ]  # fmt: skip
     assert available("corpus", CONF) == [
         "catalogs-en-de", "dialogues", "poems", "python-functions", "python-summaries", "questions", "reviews",
         "shakespeare", "spam",
     ]  # fmt: skip
     assert available("tokenizer", CONF) == [
-        "catalogs-en-de", "dialogues", "poems", "python-functions", "questions", "reviews", "shakespeare",
-        "shakespeare-10000", "spam",
+        "catalogs-en-de", "dialogues", "poems", "python-functions", "questions", "reviews", "reviews-10000",
+        "shakespeare", "shakespeare-10000", "spam",
     ]  # fmt: skip
 
 
