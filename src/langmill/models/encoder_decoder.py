@@ -24,10 +24,8 @@ from torch.nn import functional as F
 
 from langmill.config.sections import require
 from langmill.errors import ModelError
-from langmill.models.base import Cache, EncoderDecoder, architecture
+from langmill.models.base import EMBEDDING_STD, Cache, EncoderDecoder, architecture, head_std
 from langmill.models.transformer import KeyValueCache, RMSNorm
-
-_START_LOGIT = 2.6  # of a token's own embedding at the start; see langmill.models.base.head_std
 
 
 @dataclass
@@ -51,7 +49,7 @@ class EncoderDecoderSettings:
     norm_eps: float
     """Added to the mean square in RMSNorm."""
     tie_embeddings: bool
-    """Whether the head is the embedding itself, its input scaled by 1 / sqrt(dim) as in the first T5."""
+    """Whether the head is the embedding itself."""
     dropout: float
     """Share of the embeddings, of the attention's weights and of each block's outputs that is dropped in training, 0 to
     below 1."""
@@ -333,7 +331,7 @@ class T5Shaped(EncoderDecoder):
         divided by sqrt(E); the distances' weights are zero.
         """
         settings = self.settings
-        self.shared.weight.normal_(0.0, min(1.0, _START_LOGIT / math.sqrt(settings.dim)))
+        self.shared.weight.normal_(0.0, head_std(settings.dim) if self.tie_embeddings else EMBEDDING_STD)
         for name, weight in self.named_parameters():
             if weight.dim() < 2:
                 weight.fill_(1.0)
@@ -432,7 +430,7 @@ class T5Shaped(EncoderDecoder):
             x_BTD = block.own(x_BTD, bias_BHTS, cache, number)
             x_BTD = block.feed_forward(block.cross(x_BTD, *source))
         x_BTD = self.decoder.dropout(self.decoder.final_layer_norm(x_BTD))
-        return x_BTD / math.sqrt(self.dim) if self.tie_embeddings else x_BTD
+        return x_BTD
 
     def _read_source(self, memory_BSD: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Keys and values of the source in each block of the decoder."""
@@ -482,7 +480,7 @@ class T5Shaped(EncoderDecoder):
             "layer_norm_epsilon": settings.norm_eps,
             "feed_forward_proj": "gated-gelu",
             "dropout_rate": settings.dropout,
-            "tie_word_embeddings": settings.tie_embeddings,
+            "tie_word_embeddings": False,  # in transformers: hidden states are not scaled before the head
         }
 
 

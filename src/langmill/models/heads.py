@@ -187,11 +187,7 @@ class TextToText(nn.Module):
 
     def config(self) -> dict[str, Any]:
         """The entries of `config.json` that describe the network."""
-        return {
-            **self.model.config(),
-            "architectures": [self.model.language_model],
-            "tie_word_embeddings": self.tied,
-        }
+        return {**self.model.config(), "architectures": [self.model.language_model]}
 
 
 class Classifier(nn.Module):
