@@ -120,13 +120,13 @@ class _Tally:
         np.add.at(self.tokens, (document, place), 1)
         np.add.at(self.correct, document, correct)
 
-    def table(self, documents: Sequence[Document]) -> pa.Table:
+    def table(self, documents: Sequence[Document], texts: Sequence[str]) -> pa.Table:
         return pa.table(
             {
                 "id": pa.array([document.id for document in documents], pa.string()),
                 "nats": self.nats.sum(axis=1),
                 "tokens": self.tokens.sum(axis=1),
-                "bytes": np.array([len(document.text.encode()) for document in documents], dtype=np.int64),
+                "bytes": np.array([len(text.encode()) for text in texts], dtype=np.int64),
                 "correct": self.correct,
                 "position_nats": pa.array(list(self.nats), pa.list_(pa.float64())),
                 "position_tokens": pa.array(list(self.tokens), pa.list_(pa.int64())),
@@ -225,7 +225,8 @@ class LanguageModelling(Task, Generates):
         Windows of about equal length are read together, as many as `evaluation.batch_tokens` allows.
         """
         assert isinstance(network, LanguageModel)
-        sequences = _sequences(tokenizer, documents, evaluation)
+        texts = self._texts(documents)
+        sequences = _sequences(tokenizer, texts, evaluation)
         reach = network.model.max_length
         windows = [
             window
@@ -243,7 +244,11 @@ class LanguageModelling(Task, Generates):
                 touched, scored = np.unique(document, return_counts=True)
                 finished[touched] -= scored
                 progress(int(np.count_nonzero(finished[touched] == 0)))
-        return tally.table(documents)
+        return tally.table(documents, texts)
+
+    def _texts(self, documents: Sequence[Document]) -> list[str]:
+        """What is scored of each document: what is learned from one."""
+        return ["".join(self.parts(document)) for document in documents]
 
     def measure(self, scores: pa.Table, weights_RN: np.ndarray) -> dict[str, np.ndarray]:
         """Ratios of weighted sums over the documents."""
@@ -260,12 +265,13 @@ class LanguageModelling(Task, Generates):
         self, train: TrainingData, documents: Sequence[Document], tokenizer: Tokenizer, evaluation: Evaluation
     ) -> list[Baseline]:
         """A unigram and a trigram model of the same tokens, both smoothed."""
+        texts = self._texts(documents)
         # A score needs only what is predicted: each document's tokens and the end-of-text token after them.
-        predicted = [sequence[1:] for sequence in _sequences(tokenizer, documents, evaluation)]
+        predicted = [sequence[1:] for sequence in _sequences(tokenizer, texts, evaluation)]
         found = []
         for name, order, strength in (("unigram", 1, Strength.trivial), ("trigram", 3, Strength.serious)):
             model = fit_ngram(train.shard.tokens, tokenizer.vocab_size, tokenizer.eot_id, order)
-            found.append(Baseline(name, strength, _score_ngram(model, predicted, documents)))
+            found.append(Baseline(name, strength, _score_ngram(model, predicted, documents, texts)))
         return found
 
     def plots(self, scores: pa.Table) -> list[Plot]:
@@ -301,10 +307,10 @@ class LanguageModelling(Task, Generates):
         ]
 
 
-def _sequences(tokenizer: Tokenizer, documents: Sequence[Document], evaluation: Evaluation) -> list[np.ndarray]:
-    """Every document's tokens between two end-of-text tokens."""
+def _sequences(tokenizer: Tokenizer, texts: Sequence[str], evaluation: Evaluation) -> list[np.ndarray]:
+    """Every text's tokens between two end-of-text tokens."""
     eot = np.array([tokenizer.eot_id], dtype=np.int64)
-    encoded = tokenizer.encode_batch([document.text for document in documents], threads=evaluation.threads)
+    encoded = tokenizer.encode_batch(texts, threads=evaluation.threads)
     return [np.concatenate([eot, tokens, eot]) for tokens in encoded]
 
 
@@ -341,11 +347,13 @@ def _pieces(tensor: Tensor) -> tuple[Tensor, ...]:
     return torch.split(tensor, _LOGITS_AT_ONCE)
 
 
-def _score_ngram(model: NgramModel, predicted: Sequence[np.ndarray], documents: Sequence[Document]) -> pa.Table:
+def _score_ngram(
+    model: NgramModel, predicted: Sequence[np.ndarray], documents: Sequence[Document], texts: Sequence[str]
+) -> pa.Table:
     lengths = np.array([len(tokens) for tokens in predicted])
     tokens = np.concatenate(predicted)
     tally = _Tally(len(documents))
     position = np.arange(len(tokens)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
     document = np.repeat(np.arange(len(documents)), lengths)
     tally.add(document, position, model.nats(tokens), model.most_likely(tokens) == tokens)
-    return tally.table(documents)
+    return tally.table(documents, texts)

@@ -54,7 +54,8 @@ def test_the_signature_follows_what_a_task_can_do(built_models: Path) -> None:
     assert signature(generates).inputs.input_names() == ["prompt"]
     assert signature(generates).outputs.input_names() == ["text"]
     assert [param.name for param in signature(generates).params] == [
-        "max_new_tokens", "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "num_beams", "length_penalty", "seed",
+        "max_new_tokens", "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "num_beams",
+        "length_penalty", "seed",
     ]  # fmt: skip
     assert signature(classifies).inputs.input_names() == ["text"]
     assert signature(classifies).outputs.input_names() == ["label", "probability", "probabilities"]

@@ -23,9 +23,7 @@ def test_logistic_regression_learns_words() -> None:
 
 
 @pytest.mark.parametrize(("texts", "labels"), [(["!", "?"], [0, 1]), (["good", "fine"], [0, 0])])
-def test_without_words_or_labels_to_tell_apart_the_shares_are_all_there_is(
-    texts: list[str], labels: list[int]
-) -> None:
+def test_without_words_or_labels_to_tell_apart_the_shares_are_all_there_is(texts: list[str], labels: list[int]) -> None:
     found_NK = tfidf_logistic_regression(texts, labels, 2, ["good"])
     assert found_NK.tolist() == [[labels.count(0) / 2, labels.count(1) / 2]]
 

@@ -22,7 +22,13 @@ WANTED = [
     "Es gibt %d Nachrichten in {folder}.",
     "Was für ein schöner Tag!",
 ]
-WRITTEN = ["The cat sits on the mat .", "Die Datei wurde nicht gefunden", "", "Es gibt {folder} %d.", "Was für ein Tag!"]
+WRITTEN = [
+    "The cat sits on the mat .",
+    "Die Datei wurde nicht gefunden",
+    "",
+    "Es gibt {folder} %d.",
+    "Was für ein Tag!",
+]
 
 
 def pairs(wanted: list[str] = WANTED) -> list[Document]:
@@ -69,6 +75,7 @@ def test_squads_normalisation_and_best_answer() -> None:
     assert figure("exact_match", ["paris"], [document])[0] == 0
 
 
+# ruff: noqa: RUF001
 POEM = "白日依山盡，\n黃河入海流。\n欲窮千里目，\n更上一層樓。"
 
 
@@ -133,7 +140,7 @@ def test_placeholders_survive(source: str, written: str, kept: int | None) -> No
 
 
 def test_unknown_figures_are_refused() -> None:
-    with pytest.raises(ConfigError, match="task.options.metrics is 'bleurt'; allowed is some of bleu, bleu_zh"):
+    with pytest.raises(ConfigError, match=r"task\.options\.metrics is 'bleurt'; allowed is some of bleu, bleu_zh"):
         text_metrics(["bleurt"])
     with pytest.raises(ConfigError, match="each name once"):
         text_metrics(["bleu", "bleu"])

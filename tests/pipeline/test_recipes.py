@@ -1,0 +1,144 @@
+"""Every shipped recipe goes from documents to a package, shrunk: few documents, few steps, and a small vocabulary.
+
+What is not shrunk is what could be wrong in a recipe: its task and options, template, metrics, model, optimizer, gate.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from langmill.config.compose import available, compose_recipe, compose_tokenizer, plain
+from langmill.config.sections import Recipe
+from langmill.data.document import Document, Split, documents_path, write_documents
+from langmill.evaluation.evaluate import EvaluationFolder
+from langmill.files import read_json, write_manifest, write_text
+from langmill.registry.package import package
+from langmill.stages import encode, evaluate, tokenizer, train
+from langmill.stages.compose import check_recipe
+from langmill.tasks.loading import load_model
+
+pytestmark = pytest.mark.pipeline
+ROOT = Path(__file__).parents[2]
+CONF = ROOT / "conf"
+RECIPES = available("recipe", CONF)
+SIZES = {Split.train: 48, Split.validation: 8, Split.test: 8}
+SHRUNK = [
+    "tokenizer.vocab_size=400",
+    "training.steps=3",
+    "training.optimizer.warmup_steps=1",
+    "training.batch_size=4",
+    "training.micro_batch_size=4",
+    "training.block_length=48",
+    "training.validate_every=2",
+    "training.validation_batches=1",
+    "training.log_every=1",
+    "training.threads=1",
+    "evaluation.bootstrap_samples=100",
+    "evaluation.threads=1",
+]
+WORDS = [
+    "the",
+    "film",
+    "was",
+    "good",
+    "and",
+    "a",
+    "file",
+    "could",
+    "not",
+    "be",
+    "found",
+    "where",
+    "rose",
+    "is",
+    "red",
+    "春眠不覺曉",
+    "return",
+    "value",
+    "of",
+    "name",
+]
+
+
+def test_every_recipe_is_found() -> None:
+    assert len(RECIPES) == 16
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with the shipped settings, in which recipes are made one after the other."""
+    folder = tmp_path_factory.mktemp("recipes")
+    (folder / "conf").symlink_to(CONF)
+    before = Path.cwd()
+    os.chdir(folder)
+    yield folder
+    os.chdir(before)
+
+
+def documents_of(recipe: Recipe, split: Split) -> list[Document]:
+    """Documents that have the fields of the recipe's corpus, and that the recipe takes."""
+    fields, only = recipe.corpus.fields, recipe.task.options.get("only", {})
+    known = {"history": "[]", "answers": '["red"]', "form": "五言绝句"}
+    found = []
+    for number in range(SIZES[split]):
+        words = [WORDS[(number * 7 + place * (1 + number % 5)) % len(WORDS)] for place in range(9)]
+        metadata = {name: only.get(name, [known.get(name, f"{name} {number % 3}")])[0] for name in fields.metadata}
+        found.append(
+            Document(
+                f"{split}:{number}",
+                " ".join(words),
+                str(number % 2) if fields.label else None,
+                " ".join(reversed(words[:5])) if fields.target else None,
+                metadata,
+            )
+        )
+    return found
+
+
+def make(name: str) -> Recipe:
+    """A recipe's model, evaluation and all that they need, unless they are there."""
+    recipe = compose_recipe(name, SHRUNK, Path("conf"))
+    check_recipe(recipe, name)
+    if Path(f"build/evaluation/{name}").is_dir():
+        return recipe
+    if recipe.training.base is not None:
+        make(recipe.training.base)
+    corpus = Path(f"build/documents/{recipe.corpus.name}")
+    for split in Split:
+        write_documents(documents_path(corpus, split), documents_of(recipe, split))
+    write_manifest(corpus, {"corpus": recipe.corpus.name})
+    vocabulary = plain(compose_tokenizer(recipe.tokenizer.name)) | {"vocab_size": 400, "corpus": recipe.corpus.name}
+    for group, values in (("recipe", plain(recipe)), ("tokenizer", vocabulary)):
+        write_text(Path(f"build/config/{group}/{values['name']}.yaml"), yaml.safe_dump(values, allow_unicode=True))
+    if not Path(f"build/tokenizers/{recipe.tokenizer.name}").is_dir():
+        tokenizer.main(recipe.tokenizer.name)
+    for stage in (encode, train, evaluate):
+        stage.main(name)
+    return recipe
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_goes_through_the_whole_line(name: str, workspace: Path) -> None:
+    recipe = make(name)
+    evaluation, model = workspace / "build" / "evaluation" / name, workspace / "build" / "models" / name
+    metrics = read_json(evaluation / "metrics.json")
+    assert metrics["primary"] == recipe.gate.metric
+    assert metrics["examples"] == SIZES[Split.test]
+    loaded = load_model(model, verify=True)
+    assert {metric.name for metric in loaded.task.metrics} <= set(metrics)
+    folder = EvaluationFolder.open(evaluation, verify=True)
+    strengths = {facts["strength"] for facts in metrics["baselines"].values()}
+    assert strengths == {"trivial", "serious"}
+    assert recipe.gate.metric in metrics["baselines"][folder.trivial_baseline]
+    assert any(
+        facts["strength"] == "serious" and recipe.gate.metric in facts for facts in metrics["baselines"].values()
+    )
+    (workspace / "packages").mkdir(exist_ok=True)
+    packaged = package(model, evaluation, workspace / "packages" / name)
+    assert json.loads((packaged / "artifacts/model/config.json").read_text())["langmill"]["recipe"] == name
