@@ -42,28 +42,9 @@ SHRUNK = [
     "evaluation.bootstrap_samples=100",
     "evaluation.threads=1",
 ]
-WORDS = [
-    "the",
-    "film",
-    "was",
-    "good",
-    "and",
-    "a",
-    "file",
-    "could",
-    "not",
-    "be",
-    "found",
-    "where",
-    "rose",
-    "is",
-    "red",
-    "春眠不覺曉",
-    "return",
-    "value",
-    "of",
-    "name",
-]
+WORDS = tuple(
+    "the film was good and a file could not be found where rose is red 春眠不覺曉 return value of name".split(" ")
+)
 
 
 def test_every_recipe_is_found() -> None:
