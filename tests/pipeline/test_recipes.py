@@ -42,9 +42,7 @@ SHRUNK = [
     "evaluation.bootstrap_samples=100",
     "evaluation.threads=1",
 ]
-WORDS = tuple(
-    "the film was good and a file could not be found where rose is red 春眠不覺曉 return value of name".split(" ")
-)
+WORDS = "the film was good and a file could not be found where rose is red 春眠不覺曉 return value of name".split()  # noqa: SIM905
 
 
 def test_every_recipe_is_found() -> None:

@@ -35,7 +35,7 @@ def evaluation(**changes: Any) -> Evaluation:
 
 def shipped_task(name: str, labels: tuple[str, ...] = (), **options: Any) -> Task:
     values = yaml.safe_load((CONF / "task" / f"{name}.yaml").read_text())
-    return build_task(name, {**values["options"], **options}, labels, "test")
+    return build_task(values["name"], {**values["options"], **options}, labels, "test")
 
 
 def tiny_options() -> dict[str, Any]:

@@ -1,0 +1,182 @@
+"""Tasks that write a text for a text: what is scored, what is written, and what they are measured against."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from torch.nn import functional as F
+
+from langmill.data.document import Document
+from langmill.errors import ConfigError
+from langmill.models.base import build_backbone
+from langmill.models.heads import TextToText
+from langmill.tasks.base import Strength, Task
+from langmill.tasks.completion import Completion
+from langmill.tasks.conditional_generation import ConditionalGeneration
+from langmill.tasks.pairs import Pair
+from langmill.tokenization.tokenizer import Tokenizer
+
+from .settings import CONF, evaluation, shipped_task, tiny_backbone, training_data
+
+pytestmark = pytest.mark.unit
+REACH = 48
+WRITING = {"max_new_tokens": 6, "num_beams": 2, "length_penalty": 1.0, "repetition_penalty": 1.0}
+PAIRS = [
+    Document(f"d{number}", f"the film was {word}", target=f"{word} plot", metadata={"source": "imdb"})
+    for number, word in enumerate(["good", "bad", "dull", "good good", "bad dull bad"])
+]
+
+
+def tiny_pair_backbone(vocab_size: int) -> Any:
+    values = yaml.safe_load((CONF / "model" / "encoder-decoder-small.yaml").read_text())
+    options = {**values["options"], "dim": 16, "num_heads": 2, "hidden_dim": 32, "dropout": 0.0}
+    return build_backbone("encoder_decoder", options, vocab_size, REACH, "test")
+
+
+@pytest.fixture(params=["text_to_text", "completion"])
+def task(request: pytest.FixtureRequest) -> ConditionalGeneration:
+    task = shipped_task(request.param, writing=WRITING)
+    assert isinstance(task, ConditionalGeneration)
+    return task
+
+
+@pytest.fixture
+def network(task: Task, tokenizer: Tokenizer) -> torch.nn.Module:
+    torch.manual_seed(3)
+    pair = isinstance(task, Completion)
+    size = tokenizer.vocab_size
+    network = task.network(tiny_backbone(size, REACH) if pair else tiny_pair_backbone(size))
+    for weight in network.parameters():
+        torch.nn.init.normal_(weight, std=0.2)
+    return network.eval()
+
+
+def test_the_score_is_the_likelihood_of_the_target_alone(
+    task: ConditionalGeneration, network: Any, tokenizer: Tokenizer
+) -> None:
+    scores = task.score(network, tokenizer, PAIRS, evaluation(batch_tokens=64))
+    for row, document in enumerate(PAIRS):
+        source, target = (tokenizer.encode(part) for part in task.parts(document))
+        wanted = torch.tensor([[*target, tokenizer.eot_id]])
+        with torch.no_grad():
+            if isinstance(network, TextToText):
+                read = torch.tensor([[tokenizer.eot_id, *target]])
+                logits = network(torch.tensor([[*source, tokenizer.eot_id]]), None, read)[0]
+            else:
+                logits = network(torch.tensor([[tokenizer.eot_id, *source, *target]]))[0, len(source) :]
+        nats = F.cross_entropy(logits, wanted[0], reduction="sum").item()
+        assert scores["nats"][row].as_py() == pytest.approx(nats, rel=1e-4)
+        assert scores["tokens"][row].as_py() == len(target) + 1
+        assert scores["bytes"][row].as_py() == len(str(document.target).encode())
+        assert scores["correct"][row].as_py() == int((logits.argmax(dim=-1) == wanted[0]).sum())
+
+
+def test_what_is_written_is_what_is_measured(task: ConditionalGeneration, network: Any, tokenizer: Tokenizer) -> None:
+    scores = task.score(network, tokenizer, PAIRS, evaluation())
+    prompts = [task.prompt_ids(tokenizer, document.text) for document in PAIRS]
+    for prompt, text in zip(prompts, scores["produced"].to_pylist(), strict=True):
+        steps = task.search(network, prompt, _beams(tokenizer))
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                assert tokenizer.decode(end.value) == text
+                break
+    figures = task.measure(scores, np.ones((1, len(PAIRS))))
+    assert set(figures) == {metric.name for metric in task.metrics}
+    exact = np.mean(
+        [text == document.target for text, document in zip(scores["produced"].to_pylist(), PAIRS, strict=True)]
+    )
+    assert figures["exact_match"][0] == exact
+    nats, num_bytes = sum(scores["nats"].to_pylist()), sum(scores["bytes"].to_pylist())
+    assert figures["bits_per_byte"][0] == pytest.approx(nats / math.log(2) / num_bytes)
+
+
+def _beams(tokenizer: Tokenizer) -> Any:
+    from langmill.models.generation import Beams
+
+    return Beams(6, 2, 1.0, (tokenizer.eot_id,))
+
+
+def test_baselines_have_what_they_can_have(task: ConditionalGeneration, tokenizer: Tokenizer) -> None:
+    class Pairs:
+        tokens = np.concatenate([np.array([*_part(tokenizer, task, d), tokenizer.eot_id]) for d in PAIRS])
+        starts = np.cumsum([0, *(len(_part(tokenizer, task, d)) + 1 for d in PAIRS)])[:-1]
+
+        @staticmethod
+        def part_lengths(parts: int) -> np.ndarray:
+            assert parts == 2
+            return np.array([[len(tokenizer.encode(part)) for part in task.parts(d)] for d in PAIRS])
+
+    found = {
+        each.name: each for each in task.baselines(training_data(Pairs(), PAIRS), PAIRS[:2], tokenizer, evaluation())
+    }
+    strengths = {name: each.strength for name, each in found.items()}
+    assert strengths == {
+        "copy": Strength.trivial,
+        "translation_memory": Strength.serious,
+        "unigram": Strength.trivial,
+        "trigram": Strength.serious,
+    }
+    figures = {name: task.measure(each.scores, np.ones((1, 2))) for name, each in found.items()}
+    assert figures["translation_memory"]["exact_match"][0] == 1  # it knows these very sources
+    assert found["copy"].scores["produced"].to_pylist() == [document.text for document in PAIRS[:2]]
+    assert "bits_per_byte" not in figures["copy"]
+    assert set(figures["trigram"]) == {"bits_per_byte", "perplexity", "next_token_accuracy"}
+    assert figures["trigram"]["bits_per_byte"][0] < figures["unigram"]["bits_per_byte"][0]
+
+
+def _part(tokenizer: Tokenizer, task: Task, document: Document) -> list[int]:
+    return [token for part in task.parts(document) for token in tokenizer.encode(part)]
+
+
+def test_documents_that_can_not_be_used_have_a_reason() -> None:
+    task = shipped_task("text_to_text", only={"source": ["imdb"]})
+    assert task.check(Document("a", "")) == "empty_text"
+    assert task.check(Document("a", "x")) == "missing_target"
+    assert task.check(Document("a", "x", target="y", metadata={"source": "elsewhere"})) == "not_selected"
+    assert task.check(PAIRS[0]) is None
+
+
+def test_a_template_is_filled_with_text_metadata_and_earlier_turns(tokenizer: Tokenizer) -> None:
+    task = shipped_task("chat")
+    assert isinstance(task, Completion)
+    history = json.dumps([["Hi", "Hello"], ["Who are you?", "A model."]])
+    document = Document("c", "Really?", target="Yes.", metadata={"history": history})
+    assert task.prompt(document) == (
+        "User: Hi\nAssistant: Hello\nUser: Who are you?\nAssistant: A model.\nUser: Really?\nAssistant: "
+    )
+    plain = shipped_task("completion", template="[{source}] {text} {{x}}\n")
+    assert isinstance(plain, Completion)
+    assert plain.prompt(PAIRS[0]) == "[imdb] the film was good {x}\n"
+    asked = tokenizer.decode(plain.prompt_ids(tokenizer, "the film"))
+    assert asked == "[] the film {x}\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"template": "no text"}, r"template is 'no text'; allowed is a template that holds \{text\}"),
+        ({"template": "{text!r}"}, "nothing but a name between the braces"),
+        ({"template": "{text.__class__}"}, "nothing but a name between the braces"),
+        ({"template": "{text"}, "text with {name} in it"),
+        ({"turn": "{user}"}, r"empty, or \{user\} and \{assistant\}"),
+        ({"writing": {**WRITING, "repetition_penalty": 1.2}}, "1 with several beams"),
+    ],
+)
+def test_impossible_options_are_refused(options: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        shipped_task("completion", **options)
+
+
+def test_pairs_are_read_from_text(task: ConditionalGeneration, tokenizer: Tokenizer) -> None:
+    pair = Pair(np.array(tokenizer.encode("the film")), np.array(tokenizer.encode("good")))
+    batch = task.form(REACH, tokenizer.eot_id).collate([pair])
+    counted = batch["targets"][0][batch["targets"][0] >= 0].tolist()
+    assert counted == [*tokenizer.encode("good"), tokenizer.eot_id]
