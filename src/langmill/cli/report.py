@@ -65,6 +65,8 @@ def compare(recipes: tuple[str, ...], metric: str | None, out: Path) -> None:
         known = ", ".join(results[0].figures)
         raise LangmillError(f"{lacking[0]} has no figure {decides!r}; {results[0].name} has {known}.")
     click.echo(comparison(results, decides))
+    if len({result.test_set for result in results}) > 1:
+        click.echo("\nThey were judged on different documents: how they rank says little.")
     path = out / f"{'-'.join(result.name for result in results)[:100]}-{decides}.png"
     points = {
         result.name: (result.parameters, result.minutes, result.figures[decides].value, result.figures[decides].low,

@@ -100,7 +100,7 @@ def draw_points(points: Mapping[str, Point], metric: str, path: Path) -> None:
                 )
             axes.set_xlabel(label)
             axes.set_ylabel(metric)
-            axes.ticklabel_format(axis="x", style="plain")
+            axes.xaxis.set_major_formatter("{x:,.10g}")
         figure.axes[0].legend(frameon=False)
         with atomic_file(path) as file:
             figure.savefig(file, format="png", metadata={"Software": None})

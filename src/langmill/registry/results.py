@@ -67,6 +67,8 @@ class Result:
     """Every metric, by its name."""
     examples: int
     """Test documents."""
+    test_set: str
+    """What identifies them."""
     documents: int | None
     """Training documents."""
     megabytes: float | None
@@ -126,6 +128,7 @@ def _result(registry: Registry, champion: ModelVersion, metrics: Mapping[str, An
         decides,
         {name: _figure(value) for name, value in metrics.items() if isinstance(value, dict) and "low" in value},
         int(metrics["examples"]),
+        str(metrics["test_set"]),
         int(tags[Tag.documents]) if Tag.documents in tags else None,
         int(size) / 1e6 if size else None,
         int(tags.get(Tag.parameters, 0)),
@@ -143,10 +146,10 @@ def results_page(results: Sequence[Result]) -> str:
     lines = [
         "# Results",
         "",
-        "Written by `langmill report` from the registry; an edit here is lost. Every figure is of the test split,",
-        "with a 95% bootstrap interval over its documents. The trivial baseline is what a first version must",
-        "beat; the serious one is what a person would try before a neural network, measured on the same documents in",
-        "the same run. Minutes are those spent on training steps.",
+        "Written by `langmill report` from the registry; an edit here is lost. Every figure is of the test split, with",
+        "its bootstrap interval over the documents. The trivial baseline is what a first version must beat; the",
+        "serious one is what a person would try before a neural network, measured on the same documents in the same",
+        "run. Minutes are those spent on training steps.",
     ]
     for task in sorted({result.task for result in results}):
         chosen = [result for result in results if result.task == task]

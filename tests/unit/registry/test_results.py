@@ -1,0 +1,109 @@
+"""What the champions are worth, read back from the registry alone."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from langmill import cli
+from langmill.errors import RegistryError
+from langmill.registry import steps
+from langmill.registry.promote import promote
+from langmill.registry.results import Figure, Result, Rival, read_result, read_results, results_page
+from langmill.registry.store import Registry, State, Tag
+from tests.unit.registry.building import CLASSIFIER, LANGUAGE_MODEL, URI, recipe_of
+
+pytestmark = pytest.mark.unit
+ROOT = Path(__file__).parents[3]
+
+
+def result(**changes: object) -> Result:
+    rivals = (
+        Rival("majority", "trivial", 0.5, Figure(0.4, 0.35, 0.45)),
+        Rival("tfidf", "serious", 0.91, Figure(-0.01, -0.02, -0.005)),
+        Rival("weak", "serious", 0.8, Figure(0.1, 0.05, 0.15)),
+    )
+    given = {
+        "name": "mood", "version": 2, "task": "classification", "description": "Tells moods.", "metric": "accuracy",
+        "figures": {"accuracy": Figure(0.9, 0.88, 0.92), "macro_f1": Figure(0.89, 0.87, 0.91)}, "examples": 1234,
+        "test_set": "ab", "documents": 22468, "megabytes": 29.34, "parameters": 1412352, "minutes": 1.44,
+        "rivals": rivals,
+    }  # fmt: skip
+    return Result(**{**given, **changes})  # type: ignore[arg-type]
+
+
+def test_the_page_says_plainly_what_was_not_beaten() -> None:
+    page = results_page([result(), result(name="other", task="language_modelling", minutes=None, rivals=())])
+    assert "## Classification" in page and "## Language modelling" in page
+    assert (
+        "| `mood` | 22,468 | 29.3 | 1,412,352 | 1.4 | accuracy | 0.9000 (0.8800 to 0.9200) | majority 0.5000 "
+        "| tfidf 0.9100 |"
+    ) in page
+    assert (
+        "`mood` (version 2, 1,234 test documents): Tells moods. Against tfidf: **does not beat it**: worse by" in page
+    )
+    assert "Also: macro_f1 0.8900." in page
+    assert "| `other` | 22,468 | 29.3 | 1,412,352 | - | accuracy | 0.9000 (0.8800 to 0.9200) | - | - |" in page
+
+
+@pytest.mark.parametrize(
+    ("gain", "words"),
+    [
+        (Figure(0.1, 0.05, 0.15), "beats it by 0.1000"),
+        (Figure(0.01, -0.05, 0.15), "no clear difference"),
+        (Figure(-0.1, -0.2, -0.05), "**does not beat it**: worse by 0.1000"),
+    ],
+)
+def test_a_rival_is_beaten_or_not(gain: Figure, words: str) -> None:
+    assert Rival("x", "serious", 1.0, gain).sentence.startswith(words)
+
+
+@pytest.fixture(scope="module")
+def champions(built_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with a champion of each of two recipes; made once."""
+    folder = tmp_path_factory.mktemp("champions") / "workspace"
+    shutil.copytree(built_models, folder)
+    if not (folder / "conf").exists():
+        shutil.copytree(ROOT / "conf", folder / "conf")
+    shutil.copy(ROOT / "dvc.yaml", folder / "dvc.yaml")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for name in (LANGUAGE_MODEL, CLASSIFIER):
+            version = steps.package_and_register(recipe_of(name), URI).version
+            Registry(URI).note(version, {Tag.state: State.validated})
+            promote(Registry(URI), name, version.version, force="for the test", command="test")
+    return folder
+
+
+def test_a_champion_is_read_back(champions: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(champions)
+    found = read_results(Registry(URI))
+    assert [each.name for each in found] == [CLASSIFIER, LANGUAGE_MODEL]  # by task
+    language_model = found[1]
+    assert language_model.metric == "bits_per_byte"
+    assert language_model.figure.low < language_model.figure.value < language_model.figure.high
+    trivial, serious = language_model.strongest("trivial"), language_model.strongest("serious")
+    assert trivial is not None and serious is not None
+    assert (trivial.name, serious.name) == ("unigram", "trigram")
+    gain = trivial.value - language_model.figure.value
+    assert trivial.gain.value == pytest.approx(gain, abs=1e-6)
+    with pytest.raises(RegistryError, match="ghost has no champion"):
+        read_result(Registry(URI), "ghost")
+
+
+def test_the_commands_write_a_page_a_table_and_a_picture(
+    champions: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(champions)
+    assert cli.call(["report", "--out", "out/results.md"]) == 0
+    assert Path("out/results.md").read_text().count("\n| `") == 2
+    assert cli.call(["compare", LANGUAGE_MODEL, "--out", "out"]) == 0
+    told = capsys.readouterr().out
+    assert "recipe" in told and "bits_per_byte" in told
+    assert Path(f"out/{LANGUAGE_MODEL}-bits_per_byte.png").read_bytes().startswith(b"\x89PNG")
+    assert cli.call(["compare", LANGUAGE_MODEL, CLASSIFIER]) == 1
+    assert "of 2 tasks (classification, language_modelling)" in capsys.readouterr().err
+    assert cli.call(["compare", LANGUAGE_MODEL, "--metric", "charm"]) == 1
+    assert "has no figure 'charm'" in capsys.readouterr().err
