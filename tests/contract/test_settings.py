@@ -33,8 +33,8 @@ def test_all_files_are_found() -> None:
     """A glob that finds nothing tests nothing."""
     assert RECIPES == [
         "catalogs-en-de", "code-summary", "dialogues", "docstring-code", "poems", "questions", "reviews-lm",
-        "reviews-lm-hour", "sentiment", "sentiment-lstm", "shakespeare-gpt", "shakespeare-gru",
-        "shakespeare-gru-textbook", "shakespeare-lstm", "shakespeare-rnn", "spam",
+        "reviews-lm-hour", "reviews-mlm", "sentiment", "sentiment-encoder", "sentiment-lstm", "shakespeare-gpt",
+        "shakespeare-gru", "shakespeare-gru-textbook", "shakespeare-lstm", "shakespeare-rnn", "spam",
     ]  # fmt: skip
     assert available("corpus", CONF) == [
         "catalogs-en-de", "dialogues", "poems", "python-functions", "python-summaries", "questions", "reviews",

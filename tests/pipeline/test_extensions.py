@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import importlib
 import shutil
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -17,9 +19,11 @@ from langmill.config.compose import compose_recipe, compose_tokenizer, plain
 from langmill.data.document import Document, Split, documents_path, write_documents
 from langmill.errors import ConfigError
 from langmill.files import read_json, write_manifest, write_text
+from langmill.models import base as architectures
 from langmill.models.base import known_architectures
 from langmill.stages import encode, evaluate, tokenizer, train
 from langmill.stages.compose import check_recipe
+from langmill.tasks import base as tasks
 from langmill.tasks.base import known_tasks
 from langmill.tasks.loading import load_model
 from tests.pipeline.test_recipes import SHRUNK
@@ -40,7 +44,7 @@ def quoted(name: str) -> str:
 
 
 @pytest.fixture
-def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A workspace with the guide's settings, and the guide's package on the path as pip would install it."""
     site = tmp_path / "site"
     for name in ("bag_of_words.py", "headline.py"):
@@ -49,6 +53,8 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_text(site / "toy-1.0.dist-info" / "METADATA", "Metadata-Version: 2.1\nName: toy\nVersion: 1.0\n")
     write_text(site / "toy-1.0.dist-info" / "entry_points.txt", quoted("entry_points.txt").partition("\n")[2])
     monkeypatch.syspath_prepend(str(site))
+    for name in ("toy", "toy.bag_of_words", "toy.headline"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
     importlib.invalidate_caches()
     workspace = tmp_path / "workspace"
     shutil.copytree(ROOT / "conf", workspace / "conf")
@@ -56,7 +62,10 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         text = quoted(f"conf/{name}.yaml").partition("\n")[2]
         write_text(workspace / "conf" / f"{name}.yaml", text)
     monkeypatch.chdir(workspace)
-    return workspace
+    yield workspace
+    # What was registered here is forgotten again: other tests of this process know nothing of it.
+    architectures._architectures.pop("bag_of_words", None)
+    tasks._tasks.pop("headline", None)
 
 
 def test_a_toy_architecture_and_a_toy_task_go_through_the_line(workspace: Path) -> None:

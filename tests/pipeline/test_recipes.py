@@ -42,11 +42,13 @@ SHRUNK = [
     "evaluation.bootstrap_samples=100",
     "evaluation.threads=1",
 ]
+WITHOUT_SERIOUS = {"reviews-mlm"}
+"""Made to be fine-tuned, not to be used: what it is good for shows in the recipe that it is the base of."""
 WORDS = "the film was good and a file could not be found where rose is red 春眠不覺曉 return value of name".split()  # noqa: SIM905
 
 
 def test_every_recipe_is_found() -> None:
-    assert len(RECIPES) == 16
+    assert len(RECIPES) == 18
 
 
 @pytest.fixture(scope="module")
@@ -111,13 +113,16 @@ def test_a_recipe_goes_through_the_whole_line(name: str, workspace: Path) -> Non
     assert metrics["examples"] == SIZES[Split.test]
     loaded = load_model(model, verify=True)
     assert {metric.name for metric in loaded.task.metrics} <= set(metrics)
+    (workspace / "packages").mkdir(exist_ok=True)
+    packaged = package(model, evaluation, workspace / "packages" / name)
+    assert json.loads((packaged / "artifacts/model/config.json").read_text())["langmill"]["recipe"] == name
     folder = EvaluationFolder.open(evaluation, verify=True)
     strengths = {facts["strength"] for facts in metrics["baselines"].values()}
+    if name in WITHOUT_SERIOUS:
+        assert strengths == {"trivial"}
+        return
     assert strengths == {"trivial", "serious"}
     assert recipe.gate.metric in metrics["baselines"][folder.trivial_baseline]
     assert any(
         facts["strength"] == "serious" and recipe.gate.metric in facts for facts in metrics["baselines"].values()
     )
-    (workspace / "packages").mkdir(exist_ok=True)
-    packaged = package(model, evaluation, workspace / "packages" / name)
-    assert json.loads((packaged / "artifacts/model/config.json").read_text())["langmill"]["recipe"] == name

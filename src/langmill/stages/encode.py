@@ -57,6 +57,7 @@ def main(name: str) -> None:
             "dtype": tokenizer.dtype.str,
             "vocab_size": tokenizer.vocab_size,
             "eot_id": tokenizer.eot_id,
+            "special_ids": tokenizer.special_ids,
             "labels": labels,
             "splits": splits,
             "tokenizer_sha256": sha256_file(tokenizer.file),

@@ -8,7 +8,7 @@ without being loaded, so neither the corpus nor its tokens have to fit into memo
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -131,10 +131,14 @@ class Shard:
         starts: Place of each document's first token, `(num_documents,)` int64.
         lengths: Tokens of each document without its end-of-text, `(num_documents,)` int64.
         labels: Each document's label.
+        vocab_size: Entries of the vocabulary.
+        special_ids: The id of every special token, by its name.
     """
 
-    def __init__(self, tokens: np.ndarray, index: pa.Table) -> None:
+    def __init__(self, tokens: np.ndarray, index: pa.Table, facts: Mapping[str, Any]) -> None:
         self.tokens = tokens
+        self.vocab_size = int(facts.get("vocab_size", 0))
+        self.special_ids: dict[str, int] = dict(facts.get("special_ids", {}))
         self.index = index
         self.starts = index.column("start").to_numpy().astype(np.int64)
         ends = np.append(self.starts[1:], len(tokens)).astype(np.int64)
@@ -164,7 +168,7 @@ class Shard:
                 f"{path} holds {len(tokens)} tokens of {index.num_rows} documents, but its manifest promises "
                 f"{promised['tokens']} of {promised['documents']}; make the folder again."
             )
-        return cls(tokens, index)
+        return cls(tokens, index, facts)
 
     @property
     def num_documents(self) -> int:

@@ -1,0 +1,341 @@
+"""Masked-token pretraining (Devlin et al., 2019): tell hidden tokens from the text on both sides of them.
+
+Of the tokens a share is chosen to be told; of these four fifths are replaced by the mask token, a tenth by a token
+drawn from the vocabulary, and a tenth stays (so that the network can't rely on the mask to know what it will be asked).
+Which tokens are chosen is a function of the seed and the batch's number in training, and of the document's id in
+evaluation: a score is the same at every evaluation.
+
+Shape suffixes: B sequences, T tokens, N chosen tokens, V vocabulary, R resamples.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Generator, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from langmill.config.sections import Evaluation, Training, require
+from langmill.data.document import Document
+from langmill.errors import ConfigError
+from langmill.models.base import Backbone, Kind
+from langmill.models.generation import Ending, Sampling, choose
+from langmill.models.heads import LanguageModel
+from langmill.tasks.base import (
+    Baseline,
+    Generates,
+    Loss,
+    Metric,
+    Plot,
+    Strength,
+    Task,
+    TrainingData,
+    Writing,
+    device_of,
+    task,
+)
+from langmill.tasks.batching import Batch, FirstBatches, MicroBatches, PackedBatches, Share, fill_batches, pad
+from langmill.tasks.ngram import fit_ngram
+from langmill.tokenization.shards import Shard
+from langmill.tokenization.tokenizer import Tokenizer
+
+MASK = "<|mask|>"
+"""The special token that stands for a hidden one; the tokenizer's setting special_tokens must hold it."""
+_REPLACED, _DRAWN = 0.8, 0.1
+"""Shares of the chosen tokens that become the mask and a drawn token (Devlin et al., 2019, section 3.1)."""
+_NOT_CHOSEN = -1
+_LOGITS_AT_ONCE = 512
+_MOST_TOKENS = 10_000  # of a sample: as many as there are
+
+
+@dataclass
+class MaskedLanguageModellingOptions:
+    """Options of the task `masked_language_modelling`."""
+
+    mask_share: float
+    """Share of the tokens that are to be told, above 0, to 0.5."""
+    score_length: int
+    """Tokens of a document that are scored; of a longer one its beginning."""
+
+    def __post_init__(self) -> None:
+        require(0 < self.mask_share <= 0.5, "task.options.mask_share", self.mask_share, "above 0, at most 0.5")
+        require(self.score_length >= 1, "task.options.score_length", self.score_length, "1 or more")
+
+
+def hide(
+    tokens: np.ndarray, share: float, mask_id: int, vocab_size: int, random: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Choose tokens to be told and hide them.
+
+    Args:
+        tokens: Token ids, any shape.
+        share: How many of them are chosen.
+        mask_id: The mask token.
+        vocab_size: Tokens are drawn from 0 to this.
+        random: Decides.
+
+    Returns:
+        The tokens as the network reads them, and the targets: -1 where nothing is to be told.
+    """
+    chosen = random.random(tokens.shape) < share
+    kind = random.random(tokens.shape)
+    drawn = random.integers(vocab_size, size=tokens.shape)
+    read = np.where(kind < _REPLACED, mask_id, np.where(kind < _REPLACED + _DRAWN, drawn, tokens))
+    return np.where(chosen, read, tokens), np.where(chosen, tokens, _NOT_CHOSEN)
+
+
+class MaskedBatches(MicroBatches):
+    """Packed blocks with tokens hidden; in each pass others.
+
+    Args:
+        blocks: The blocks.
+        share: How many tokens are hidden.
+        mask_id: The mask token.
+        vocab_size: Entries of the vocabulary.
+        seed: Decides, together with a batch's number.
+        stream: Tells the batches of one process from those of the others.
+    """
+
+    def __init__(
+        self, blocks: PackedBatches, share: float, mask_id: int, vocab_size: int, *, seed: int, stream: int
+    ) -> None:
+        self._blocks = blocks
+        self._share = share
+        self._mask_id = mask_id
+        self._vocab_size = vocab_size
+        self._seed = seed
+        self._stream = stream
+
+    def __getitem__(self, index: int) -> Batch:
+        """Micro-batch `index`: `tokens` and `targets`, both `(B, T)` int64; targets are -1 where nothing is told."""
+        key = np.array([self._seed, 2**63 + self._stream * 2**40 + index], dtype=np.uint64)  # not one of a pass's order
+        random = np.random.Generator(np.random.Philox(key=key))
+        tokens = self._blocks[index]["tokens"].numpy()
+        read, targets = hide(tokens, self._share, self._mask_id, self._vocab_size, random)
+        return {"tokens": torch.from_numpy(read), "targets": torch.from_numpy(targets)}
+
+    @property
+    def epoch_steps(self) -> int:
+        """Optimizer steps in one pass over the blocks."""
+        return self._blocks.epoch_steps
+
+
+@task("masked_language_modelling")
+class MaskedLanguageModelling(Task, Generates):
+    """Tell hidden tokens: what an encoder is pretrained with."""
+
+    options_class = MaskedLanguageModellingOptions
+    options: MaskedLanguageModellingOptions
+    kinds = frozenset({Kind.bidirectional})
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """The loss on hidden tokens decides."""
+        return (
+            Metric("masked_loss", "Loss on hidden tokens", higher_is_better=False, unit="nats"),
+            Metric("masked_accuracy", "Accuracy on hidden tokens", higher_is_better=True),
+        )
+
+    # Data ------------------------------------------------------------------------------------------------------------
+
+    def check(self, document: Document) -> str | None:
+        """Every text can be learned from, except an empty one."""
+        return None if document.text else "empty_text"
+
+    def find_labels(self, documents: Iterable[Document]) -> list[str]:
+        """None."""
+        return []
+
+    def parts(self, document: Document) -> list[str]:
+        """The text."""
+        return [document.text]
+
+    def micro_batches(
+        self, shard: Shard, training: Training, *, rank: int, world_size: int, eot_id: int
+    ) -> MicroBatches:
+        """Packed blocks of the whole stream, tokens hidden."""
+        blocks = PackedBatches(shard.tokens, training.block_length, Share.of(training, rank, world_size))
+        return self._hidden(blocks, shard, training.seed, rank)
+
+    def validation_batches(self, shard: Shard, training: Training, *, eot_id: int) -> Sequence[Batch]:
+        """Blocks drawn from all over the stream, each at most once; always the same tokens are hidden."""
+        if not shard.num_tokens:
+            return []
+        size = min(training.micro_batch_size, max(1, shard.num_tokens // training.block_length))
+        blocks = PackedBatches(shard.tokens, training.block_length, Share(0, size, size, rank=0, world_size=1))
+        count = min(training.validation_batches, blocks.num_blocks // size)
+        return FirstBatches(self._hidden(blocks, shard, 0, 0), count)
+
+    def _hidden(self, blocks: PackedBatches, shard: Shard, seed: int, stream: int) -> MaskedBatches:
+        mask_id = shard.special_ids.get(MASK)
+        if mask_id is None:
+            raise ConfigError(f"The tokenizer has no mask token; put {MASK!r} into special_tokens in conf/tokenizer/.")
+        return MaskedBatches(blocks, self.options.mask_share, mask_id, shard.vocab_size, seed=seed, stream=stream)
+
+    def context_length(self, block_length: int) -> int:
+        """The longer of what is learned from and what is scored."""
+        return max(block_length, self.options.score_length)
+
+    # Learning --------------------------------------------------------------------------------------------------------
+
+    def network(self, backbone: Backbone) -> nn.Module:
+        """The backbone with a head over the vocabulary."""
+        return LanguageModel(backbone, backbone.tie_embeddings)
+
+    def loss(self, network: nn.Module, batch: Batch) -> Loss:
+        """Mean cross entropy over the hidden tokens."""
+        assert isinstance(network, LanguageModel)
+        targets_BT = batch["targets"]
+        return Loss(network.loss(batch["tokens"], targets_BT), int((targets_BT != _NOT_CHOSEN).sum()))
+
+    def sample(self, network: nn.Module, tokenizer: Tokenizer, prompt: str, seed: int) -> str:
+        """The prompt with its masks filled by the likeliest tokens."""
+        sampling = Sampling(
+            max_new_tokens=_MOST_TOKENS,
+            temperature=0.0,
+            top_k=0,
+            top_p=1.0,
+            min_p=0.0,
+            repetition_penalty=1.0,
+            seed=seed,
+            stop_ids=(),
+        )
+        return tokenizer.decode(list(self.generate(network, self.prompt_ids(tokenizer, prompt), sampling)))
+
+    @property
+    def writing(self) -> Writing:
+        """The likeliest token for each mask."""
+        return Writing(temperature=0.0, num_beams=1, length_penalty=1.0, repetition_penalty=1.0)
+
+    def prompt_ids(self, tokenizer: Tokenizer, prompt: str) -> list[int]:
+        """The tokens of a text in which `<|mask|>` stands for hidden tokens, one each.
+
+        A place to be filled is the complement of the mask token's id, below zero: `generate` must tell it from a token.
+        """
+        to_fill = ~tokenizer.special_ids[MASK]
+        first, *others = (tokenizer.encode(piece) for piece in prompt.split(MASK))
+        ids = list(first)
+        for piece in others:
+            ids += [to_fill, *piece]
+        return ids or [tokenizer.eot_id]
+
+    @torch.inference_mode()
+    def generate(
+        self, network: nn.Module, prompt_ids: Sequence[int], sampling: Sampling
+    ) -> Generator[int, None, Ending]:
+        """The whole text, each mask replaced by a token; the masks are filled independently of each other.
+
+        Raises:
+            ModelError: The text is longer than the network can read at once.
+        """
+        assert isinstance(network, LanguageModel)
+        read = [~token if token < 0 else token for token in prompt_ids]
+        logits_TV = network(torch.tensor([read], device=device_of(network)))[0]
+        random = sampling.generator()
+        for count, (token, logits_V) in enumerate(zip(prompt_ids, logits_TV, strict=True)):
+            if count == sampling.max_new_tokens:
+                return Ending.length
+            yield choose(logits_V, sampling, random) if token < 0 else token
+        return Ending.stop
+
+    # Judging ---------------------------------------------------------------------------------------------------------
+
+    def score(
+        self,
+        network: nn.Module,
+        tokenizer: Tokenizer,
+        documents: Sequence[Document],
+        evaluation: Evaluation,
+        progress: Callable[[int], None] | None = None,
+    ) -> pa.Table:
+        """Nats, hidden tokens and right answers of each document; of a long one, of its beginning."""
+        assert isinstance(network, LanguageModel)
+        examples = self._examples(tokenizer, documents, evaluation)
+        order = sorted(range(len(examples)), key=lambda index: len(examples[index][0]))
+        nats, correct = np.zeros(len(documents)), np.zeros(len(documents), dtype=np.int64)
+        device = device_of(network)
+        for group in fill_batches([len(examples[index][0]) for index in order], evaluation.batch_tokens):
+            chosen = [order[place] for place in group]
+            tokens_BT, lengths_B = pad([examples[index][0] for index in chosen], tokenizer.eot_id)
+            targets_BT, _ = pad([examples[index][1] for index in chosen], _NOT_CHOSEN)
+            with torch.inference_mode():
+                hidden_BTD = network.model(tokens_BT.to(device), lengths_B.to(device))
+                row_N, place_N = (targets_BT >= 0).nonzero(as_tuple=True)
+                pieces = zip(torch.split(row_N, _LOGITS_AT_ONCE), torch.split(place_N, _LOGITS_AT_ONCE), strict=True)
+                for row, place in pieces:
+                    logits_NV = network.head(hidden_BTD[row.to(device), place.to(device)]).float().cpu()
+                    target_N = targets_BT[row, place]
+                    document = np.array(chosen)[row.numpy()]
+                    np.add.at(nats, document, F.cross_entropy(logits_NV, target_N, reduction="none").double().numpy())
+                    np.add.at(correct, document, (logits_NV.argmax(dim=-1) == target_N).numpy())
+            if progress is not None:
+                progress(len(chosen))
+        return _table(documents, nats, _counts(examples), correct)
+
+    def _examples(
+        self, tokenizer: Tokenizer, documents: Sequence[Document], evaluation: Evaluation
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Each document's tokens as the network reads them, and what is to be told; at least one token is hidden."""
+        mask_id = tokenizer.special_ids[MASK]
+        encoded = tokenizer.encode_batch([document.text for document in documents], threads=evaluation.threads)
+        examples = []
+        for document, tokens in zip(documents, encoded, strict=True):
+            digest = hashlib.sha256(document.id.encode()).digest()
+            random = np.random.default_rng(int.from_bytes(digest[:8], "big"))
+            kept = (tokens if len(tokens) else np.array([tokenizer.eot_id]))[: self.options.score_length].astype(
+                np.int64
+            )
+            read, targets = hide(kept, self.options.mask_share, mask_id, tokenizer.vocab_size, random)
+            if (targets == _NOT_CHOSEN).all():
+                place = int(random.integers(len(kept)))
+                targets[place], read[place] = kept[place], mask_id
+            examples.append((read, targets))
+        return examples
+
+    def measure(self, scores: pa.Table, weights_RN: np.ndarray) -> dict[str, np.ndarray]:
+        """Ratios of weighted sums over the documents."""
+        columns = ("nats", "tokens", "correct")
+        sums = weights_RN @ np.stack([scores[name].to_numpy().astype(np.float64) for name in columns], axis=1)
+        nats, tokens, correct = sums.T
+        return {"masked_loss": nats / tokens, "masked_accuracy": correct / tokens}
+
+    def baselines(
+        self, train: TrainingData, documents: Sequence[Document], tokenizer: Tokenizer, evaluation: Evaluation
+    ) -> list[Baseline]:
+        """A smoothed unigram: how common each token is, whatever stands around it."""
+        model = fit_ngram(train.shard.tokens, tokenizer.vocab_size, tokenizer.eot_id, 1)
+        examples = self._examples(tokenizer, documents, evaluation)
+        nats, correct = np.zeros(len(documents)), np.zeros(len(documents), dtype=np.int64)
+        for number, (_, targets) in enumerate(examples):
+            told = targets[targets != _NOT_CHOSEN]
+            nats[number] = model.nats(told).sum()
+            correct[number] = int((model.most_likely(told) == told).sum())
+        return [Baseline("unigram", Strength.trivial, _table(documents, nats, _counts(examples), correct))]
+
+    def plots(self, scores: pa.Table) -> list[Plot]:
+        """How the documents' losses are spread."""
+        values = np.sort(scores["nats"].to_numpy() / scores["tokens"].to_numpy())
+        return [
+            Plot(
+                "document_losses",
+                "histogram",
+                "Loss on the hidden tokens of each document",
+                "nats per hidden token",
+                "documents",
+                {"nats per hidden token": [float(value) for value in values]},
+            )
+        ]
+
+
+def _counts(examples: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    return np.array([int((targets != _NOT_CHOSEN).sum()) for _, targets in examples], dtype=np.int64)
+
+
+def _table(documents: Sequence[Document], nats: np.ndarray, tokens: np.ndarray, correct: np.ndarray) -> pa.Table:
+    ids = pa.array([document.id for document in documents], pa.string())
+    return pa.table({"id": ids, "nats": nats, "tokens": tokens, "correct": correct})

@@ -1,0 +1,143 @@
+"""Masked-token pretraining: what is hidden, what is learned from, and what a model fills in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from langmill.config.sections import TokenizerAlgorithm
+from langmill.data.document import Document
+from langmill.errors import ConfigError
+from langmill.models.base import build_backbone
+from langmill.models.generation import Sampling
+from langmill.models.heads import LanguageModel
+from langmill.tasks.base import Strength
+from langmill.tasks.masked_language_modelling import MASK, MaskedLanguageModelling, hide
+from langmill.tokenization.tokenizer import Tokenizer
+from langmill.tokenization.training import train_tokenizer
+
+from .conftest import sentences
+from .settings import evaluation, shipped_task, tiny_options, training, training_data
+from .settings import shard as plain_shard
+
+pytestmark = pytest.mark.unit
+REACH = 128
+
+
+@pytest.fixture(scope="module")
+def masking(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
+    """A tokenizer with a mask token."""
+    file: Path = tmp_path_factory.mktemp("masking") / "tokenizer.json"
+    train_tokenizer(TokenizerAlgorithm.bpe, 300, sentences(50, 20, 0), file, lambda _: None, special_tokens=[MASK])
+    return Tokenizer.load(file)
+
+
+@pytest.fixture
+def task() -> MaskedLanguageModelling:
+    task = shipped_task("masked_language_modelling")
+    assert isinstance(task, MaskedLanguageModelling)
+    return task
+
+
+@pytest.fixture
+def network(task: MaskedLanguageModelling, masking: Tokenizer) -> Iterator[LanguageModel]:
+    torch.manual_seed(2)
+    network = task.network(build_backbone("encoder", tiny_options(), masking.vocab_size, REACH, "test"))
+    assert isinstance(network, LanguageModel)
+    for weight in network.parameters():
+        torch.nn.init.normal_(weight, std=0.3)
+    yield network.eval()
+
+
+def shard(masking: Tokenizer, texts: list[str]) -> Any:
+    found = plain_shard([masking.encode(text) for text in texts])
+    found.vocab_size, found.special_ids = masking.vocab_size, masking.special_ids
+    return found
+
+
+def test_shares_are_those_of_the_paper() -> None:
+    tokens = np.full(200_000, 7)
+    read, targets = hide(tokens, 0.15, 1, 1000, np.random.default_rng(0))
+    chosen = targets >= 0
+    assert chosen.mean() == pytest.approx(0.15, abs=0.005)
+    assert (targets[chosen] == 7).all()
+    assert (read[~chosen] == 7).all()
+    assert (read[chosen] == 1).mean() == pytest.approx(0.8, abs=0.01)
+    assert (read[chosen] == 7).mean() == pytest.approx(0.1, abs=0.01)
+
+
+def test_each_pass_hides_other_tokens_and_a_batch_is_always_the_same(
+    task: MaskedLanguageModelling, masking: Tokenizer
+) -> None:
+    data = shard(masking, sentences(30, 20, 3))
+    settings = training(batch_size=4, micro_batch_size=2, block_length=16)
+    of = [task.micro_batches(data, settings, rank=rank, world_size=2, eot_id=0) for rank in (0, 1)]
+    first, again, later = of[0][0], of[0][0], of[0][of[0].epoch_steps]
+    assert torch.equal(first["tokens"], again["tokens"]) and torch.equal(first["targets"], again["targets"])
+    assert not torch.equal(first["targets"], later["targets"])
+    assert not torch.equal(first["targets"] >= 0, of[1][0]["targets"] >= 0)
+    told = first["targets"] >= 0
+    assert task.loss(task.network(_backbone(masking)), first).items == int(told.sum()) > 0
+    validation = task.validation_batches(data, settings, eot_id=0)
+    assert torch.equal(validation[0]["tokens"], task.validation_batches(data, settings, eot_id=0)[0]["tokens"])
+
+
+def _backbone(masking: Tokenizer) -> Any:
+    return build_backbone("encoder", tiny_options(), masking.vocab_size, REACH, "test")
+
+
+def test_a_tokenizer_without_a_mask_is_refused(task: MaskedLanguageModelling, masking: Tokenizer) -> None:
+    data = shard(masking, ["a film"])
+    data.special_ids = {}
+    with pytest.raises(ConfigError, match=r"no mask token; put '<\|mask\|>' into special_tokens"):
+        task.micro_batches(data, training(), rank=0, world_size=1, eot_id=0)
+
+
+def test_a_score_is_the_loss_on_the_hidden_tokens_and_always_the_same(
+    task: MaskedLanguageModelling, network: LanguageModel, masking: Tokenizer
+) -> None:
+    documents = [Document(f"d{number}", text) for number, text in enumerate([*sentences(9, 30, 5), "a"])]
+    scores = task.score(network, masking, documents, evaluation(batch_tokens=64))
+    examples = task._examples(masking, documents, evaluation())
+    for row, (read, targets) in enumerate(examples):
+        told = torch.from_numpy(targets >= 0)
+        with torch.no_grad():
+            logits = network(torch.from_numpy(read)[None])[0][told]
+        wanted = torch.from_numpy(targets)[told]
+        assert scores["tokens"][row].as_py() == len(wanted) >= 1
+        assert scores["nats"][row].as_py() == pytest.approx(
+            F.cross_entropy(logits, wanted, reduction="sum").item(), rel=1e-4
+        )
+        assert scores["correct"][row].as_py() == int((logits.argmax(dim=-1) == wanted).sum())
+    figures = task.measure(scores, np.ones((1, len(documents))))
+    assert figures["masked_loss"][0] == pytest.approx(
+        sum(scores["nats"].to_pylist()) / sum(scores["tokens"].to_pylist())
+    )
+    train = shard(masking, sentences(30, 20, 3))
+    (unigram,) = task.baselines(training_data(train), documents, masking, evaluation())
+    assert unigram.strength is Strength.trivial
+    assert unigram.scores["tokens"].equals(scores["tokens"])  # the very same tokens are hidden
+    assert unigram.scores["id"].equals(scores["id"])
+
+
+def test_masks_are_filled_and_nothing_else_changes(
+    task: MaskedLanguageModelling, network: LanguageModel, masking: Tokenizer
+) -> None:
+    text = f"the film was {MASK} and the actors {MASK}"
+    ids = task.prompt_ids(masking, text)
+    assert sum(token < 0 for token in ids) == 2
+    greedy = Sampling(50, 0.0, 0, 1.0, 0.0, 1.0, 0, ())
+    filled = list(task.generate(network, ids, greedy))
+    read = [~token if token < 0 else token for token in ids]
+    with torch.no_grad():
+        likeliest = network(torch.tensor([read]))[0].argmax(dim=-1).tolist()
+    assert filled == [likeliest[place] if token < 0 else token for place, token in enumerate(ids)]
+    assert task.sample(network, masking, text, seed=1) == masking.decode(filled)
+    assert list(task.generate(network, task.prompt_ids(masking, ""), greedy)) == [masking.eot_id]
+    assert len(list(task.generate(network, ids, Sampling(3, 0.0, 0, 1.0, 0.0, 1.0, 0, ())))) == 3
