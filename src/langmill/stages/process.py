@@ -13,6 +13,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 import traceback
 import warnings
 from collections.abc import Callable
@@ -75,22 +76,26 @@ def _run(address: str, work: Callable[[], None]) -> int:
     log = WORKSPACE / "logs" / (f"{address}.{rank}.log" if rank else f"{address}.log")
     if rank:
         os.environ.pop(FILE_VARIABLE, None)
+    interrupted = threading.Event()
     try:
         with explained_os_errors(log):
             log.parent.mkdir(parents=True, exist_ok=True)
         _log_to(log)
         end_with_parent()
-        signal.signal(signal.SIGTERM, lambda *_: _interrupt())
+        _interrupt_on_signals(interrupted)
         with _fence(address) if not rank else contextlib.nullcontext(), explained_os_errors(WORKSPACE):
             work()
-    except LangmillError as error:
-        logging.getLogger("langmill").error("%s", error, exc_info=error)
-        sys.stderr.write(f"{address}: {error}\n")
-        return error.exit_code
-    except KeyboardInterrupt:
-        sys.stderr.write(f"{address}: interrupted; the next run goes on from here.\n")
-        return INTERRUPTED
-    except Exception as error:
+    except (Exception, KeyboardInterrupt) as error:
+        if isinstance(error, KeyboardInterrupt) or interrupted.is_set():
+            # An interrupt amid a library's work may come out as an error of that library's, whose clean-up meets what
+            # was left half done.
+            logging.getLogger("langmill").info("Interrupted", exc_info=error)
+            sys.stderr.write(f"{address}: interrupted; the next run goes on from here.\n")
+            return INTERRUPTED
+        if isinstance(error, LangmillError):
+            logging.getLogger("langmill").error("%s", error, exc_info=error)
+            sys.stderr.write(f"{address}: {error}\n")
+            return error.exit_code
         logging.getLogger("langmill").exception("A bug: %s", error)
         sys.stderr.write(
             f"{address}: a bug in Langmill: {type(error).__name__}: {error}. The trace is in {log}; please report it.\n"
@@ -117,8 +122,16 @@ def _rank() -> int:
     return int(own)
 
 
-def _interrupt() -> None:
-    raise KeyboardInterrupt
+def _interrupt_on_signals(interrupted: threading.Event) -> None:
+    """Raise KeyboardInterrupt in this process when it is asked to end, and note that it was."""
+
+    def interrupt(*_: object) -> None:
+        interrupted.set()
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else the shell has it ignored, as nohup does
+        signal.signal(signal.SIGINT, interrupt)
 
 
 def _restart_with_environment() -> None:

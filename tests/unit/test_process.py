@@ -1,0 +1,40 @@
+"""An interrupt ends a stage as an interrupt, whatever the library at work makes of it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROGRAM = """
+import os, signal
+from langmill.stages.process import _run
+
+def work():
+    try:
+        os.kill(os.getpid(), signal.{name})
+        while True:
+            pass
+    finally:
+        {clean_up}
+
+raise SystemExit(_run("fetch@tiny", work))
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("clean_up", ["pass", "None.invalidate()"], ids=["calm", "failing clean-up"])
+def test_an_interrupt_is_told_as_one(tmp_path: Path, name: str, clean_up: str) -> None:
+    program = PROGRAM.format(name=name, clean_up=clean_up)
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.stderr == "fetch@tiny: interrupted; the next run goes on from here.\n"
+    assert done.returncode == 130
+
+
+def test_an_error_without_an_interrupt_is_a_bug(tmp_path: Path) -> None:
+    program = PROGRAM.replace("os.kill(os.getpid(), signal.{name})", "return").format(clean_up="None.invalidate()")
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert "a bug in Langmill: AttributeError" in done.stderr
+    assert done.returncode == 70
