@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from langmill.config.compose import available, compose_operation, compose_serving, load_section
-from langmill.config.sections import Corpus, Recipe, Tokenizer
+from langmill.config.sections import Corpus, Pretrained, Recipe, Tokenizer
 from langmill.errors import ConfigError
 from langmill.graph import EVALUATION, MODELS, read_graph
 from langmill.stages import compose
@@ -66,13 +66,16 @@ def test_the_steps_that_run_alone_are_stages():
 
 def test_every_name_in_the_settings_is_in_the_graph():
     graph = read_graph(ROOT)
-    recipes = graph.names(EVALUATION)
-    assert recipes == graph.names(MODELS) or sorted(recipes) == sorted(graph.names(MODELS))
+    recipes, pretrained = graph.names(EVALUATION), set(compose.read_lines(ROOT / "dvc.yaml").pretrained)
+    assert sorted(graph.names(MODELS)) == sorted([*recipes, *pretrained])
+    assert pretrained <= set(graph.names("build/tokenizers"))
     assert set(compose_operation(conf=ROOT / "conf").recipes) <= set(recipes)
     assert set(compose_serving(conf=ROOT / "conf").recipes) <= set(recipes)
     text = (ROOT / "dvc.yaml").read_text()
     for recipe in available("recipe", ROOT / "conf"):  # an optional one has its line as a comment
         assert recipe in recipes or f"# {recipe}: {{" in text or f"#{recipe}: {{" in text, recipe
+    for name in available("pretrained", ROOT / "conf"):
+        assert name in pretrained or f"# {name}: {{" in text, name
 
 
 def test_compose_writes_each_name_once_and_the_same_bytes_every_time(workspace):
@@ -82,9 +85,11 @@ def test_compose_writes_each_name_once_and_the_same_bytes_every_time(workspace):
     assert set(first) == {
         *(f"corpus/{name}.yaml" for name in lines.corpora),
         *(f"tokenizer/{name}.yaml" for name in lines.tokenizers),
+        *(f"pretrained/{name}.yaml" for name in lines.pretrained),
         *(f"recipe/{name}.yaml" for name in lines.recipes),
     }
-    for group, section in (("corpus", Corpus), ("tokenizer", Tokenizer), ("recipe", Recipe)):
+    groups = {"corpus": Corpus, "tokenizer": Tokenizer, "pretrained": Pretrained, "recipe": Recipe}
+    for group, section in groups.items():
         for path in (compose.OUT / group).glob("*.yaml"):
             assert load_section(section, path).name == path.stem
     path = workspace / "conf" / "training" / "from-scratch.yaml"
@@ -115,6 +120,20 @@ def test_compose_writes_each_name_once_and_the_same_bytes_every_time(workspace):
          r"lists the recipe sentiment under fine_tuned, but in conf/recipe/sentiment\.yaml training\.base is null"),
         ("conf/recipe/reviews-lm.yaml", "evaluation:\n", "training:\n  base: sentiment\nevaluation:\n",
          r"lists the recipe reviews-lm under from_scratch, but .* training\.base is 'sentiment'"),
+        ("dvc.yaml", "      minilm: {source: src/langmill/data/sources}", "      minilm: {source: data}",
+         r"pretrained\.minilm\.source is 'data', but conf/pretrained/minilm\.yaml makes it 'src/lang"),
+        ("dvc.yaml", "      minilm: {source: src/langmill/data/sources}\n", "",
+         r"fine_tuned\.sentiment-minilm\S*\.tokenizer is 'minilm', which has no line there"),
+        ("dvc.yaml", "    tokenizers:\n", "    tokenizers:\n      minilm: {corpus: reviews}\n",
+         r"lists minilm under pretrained and among the tokenizers; give one of them another name"),
+        ("conf/recipe/sentiment-minilm.yaml", "/model: minilm", "/model: encoder-small",
+         r"conf/recipe/sentiment-minilm\.yaml: model\.architecture is 'encoder'; a recipe that starts"),
+        ("conf/recipe/sentiment-minilm.yaml", "/tokenizer: minilm", "/tokenizer: reviews",
+         r"\.tokenizer is 'minilm', but conf/recipe/sentiment-minilm\.yaml makes it 'reviews'"),
+        ("conf/recipe/sentiment-encoder.yaml", "/model: encoder-small", "/model: minilm",
+         r"sentiment-encoder\.yaml: model\.architecture is 'pretrained', but its base reviews-mlm was made with 'enc"),
+        ("conf/recipe/sentiment-lstm.yaml", "/model: lstm-textbook", "/model: minilm",
+         r"sentiment-lstm\.yaml: training\.base is None, but the architecture pretrained needs one to start from"),
         ("conf/gate/classification.yaml", "metric: accuracy", "metric: bits_per_byte",
          r"conf/recipe/\S+\.yaml: gate\.metric is 'bits_per_byte'; allowed for the task classification is .*acc"),
         ("conf/task/classification.yaml", "options:\n", "options:\n  typo: 1\n",

@@ -11,13 +11,15 @@ from langmill.config.compose import (
     available,
     compose_corpus,
     compose_operation,
+    compose_pretrained,
     compose_recipe,
     compose_serving,
     compose_tokenizer,
     load_section,
     plain,
 )
-from langmill.config.sections import Recipe
+from langmill.config.sections import Pretrained, Recipe
+from langmill.config.typed import typed
 from langmill.data.formats.base import build_format
 from langmill.errors import ConfigError
 from langmill.files import write_text
@@ -27,23 +29,26 @@ pytestmark = pytest.mark.contract
 ROOT = Path(__file__).parents[2]
 CONF = ROOT / "conf"
 RECIPES = available("recipe", CONF)
+PRETRAINED = available("pretrained", CONF)
 
 
 def test_all_files_are_found() -> None:
     """A glob that finds nothing tests nothing."""
     assert RECIPES == [
-        "catalogs-en-de", "code-summary", "dialogues", "docstring-code", "poems", "questions", "reviews-lm",
-        "reviews-lm-hour", "reviews-mlm", "sentiment", "sentiment-encoder", "sentiment-lstm", "shakespeare-gpt",
-        "shakespeare-gru", "shakespeare-gru-textbook", "shakespeare-lstm", "shakespeare-rnn", "spam",
+        "catalogs-en-de", "code-summary", "dialogues", "docstring-code", "gpt2", "gpt2-lora", "poems", "questions",
+        "reviews-lm", "reviews-lm-hour", "reviews-mlm", "sentiment", "sentiment-encoder", "sentiment-lstm",
+        "sentiment-minilm", "sentiment-minilm-lora", "shakespeare-gpt", "shakespeare-gru", "shakespeare-gru-textbook",
+        "shakespeare-lstm", "shakespeare-rnn", "spam",
     ]  # fmt: skip
     assert available("corpus", CONF) == [
         "catalogs-en-de", "dialogues", "poems", "python-functions", "python-summaries", "questions", "reviews",
         "shakespeare", "spam",
     ]  # fmt: skip
     assert available("tokenizer", CONF) == [
-        "catalogs-en-de", "dialogues", "poems", "python-functions", "questions", "reviews", "reviews-10000",
-        "shakespeare", "shakespeare-10000", "spam",
+        "catalogs-en-de", "dialogues", "gpt2-small", "minilm", "poems", "python-functions", "questions", "reviews",
+        "reviews-10000", "shakespeare", "shakespeare-10000", "spam",
     ]  # fmt: skip
+    assert PRETRAINED == ["gpt2-small", "minilm"]
 
 
 @pytest.mark.parametrize("name", available("corpus", CONF))
@@ -56,7 +61,15 @@ def test_corpus_composes_and_its_format_is_there(name: str) -> None:
 
 @pytest.mark.parametrize("name", available("tokenizer", CONF))
 def test_tokenizer_composes(name: str) -> None:
-    assert compose_tokenizer(name, CONF).corpus in available("corpus", CONF)
+    corpus = compose_tokenizer(name, CONF).corpus
+    assert (corpus is None and name in PRETRAINED) or corpus in available("corpus", CONF)
+
+
+@pytest.mark.parametrize("name", PRETRAINED)
+def test_pretrained_model_composes(name: str) -> None:
+    model = compose_pretrained(name, CONF)
+    assert len(model.description) > 20
+    assert model.licence
 
 
 def test_the_same_modules_are_held_out_of_both_code_corpora() -> None:
@@ -79,6 +92,10 @@ def test_recipe_composes_and_survives_the_round_trip(name: str, tmp_path: Path) 
 @pytest.mark.parametrize("name", RECIPES)
 def test_recipe_holds_together(name: str) -> None:
     recipe = compose_recipe(name, conf=CONF)
+    if recipe.tokenizer.corpus is None:
+        assert recipe.tokenizer.name == recipe.training.base
+        assert recipe.training.base in PRETRAINED
+        return
     assert recipe.tokenizer.corpus in available("corpus", CONF)
     if recipe.training.base is not None:
         base = compose_recipe(recipe.training.base, conf=CONF)
@@ -118,6 +135,11 @@ def test_the_other_groups_compose() -> None:
         ("corpus.cleaning.max_characters=1", "min_characters (10) or more"),
         ("tokenizer.vocab_size=10", "tokenizer.vocab_size is 10; allowed is 257"),
         ("evaluation.confidence=1.5", "evaluation.confidence is 1.5"),
+        (
+            "tokenizer.algorithm=pretrained",
+            "tokenizer.corpus is 'reviews'; allowed is null for the algorithm pretrained",
+        ),
+        ("tokenizer.corpus=null", "tokenizer.corpus is None; allowed is the name of a corpus"),
         ("+colour=red", "colour is not a setting"),
         ("training.steps=null", "training.steps is None; allowed is a whole number"),
     ],
@@ -127,6 +149,27 @@ def test_wrong_settings_are_refused(override: str, sentence: str) -> None:
         compose_recipe("sentiment", [override], CONF)
     assert sentence in str(caught.value)
     assert "sentiment.yaml" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"kind": "pypi"}, "source.packages is []; allowed is at least one package"),
+        (
+            {"revision": "main"},
+            "source.revision is 'main'; allowed is a commit of the repository, 40 hexadecimal digits",
+        ),
+        ({"repository": "../gpt2"}, "source.repository is '../gpt2'; allowed is a name as in"),
+        ({"path": "a/folder"}, "source.path is 'a/folder'; allowed is null for the kind hub"),
+        ({"kind": "files"}, "source.repository is 'openai-community/gpt2'; allowed is null for the kind files"),
+        ({"kind": "ftp"}, "source.kind is 'ftp'; allowed is one of pypi, hub, files"),
+    ],
+)
+def test_a_wrong_source_of_a_pretrained_model_is_refused(values: dict[str, str], sentence: str) -> None:
+    right = plain(compose_pretrained("gpt2-small", CONF))
+    with pytest.raises(ConfigError) as caught:
+        typed(Pretrained, right | {"source": right["source"] | values}, "gpt2-small.yaml")
+    assert sentence in str(caught.value)
 
 
 @pytest.mark.parametrize(

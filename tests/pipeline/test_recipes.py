@@ -13,15 +13,16 @@ from pathlib import Path
 import pytest
 import yaml
 
-from langmill.config.compose import available, compose_recipe, compose_tokenizer, plain
-from langmill.config.sections import Recipe
+from langmill.config.compose import available, compose_pretrained, compose_recipe, compose_tokenizer, plain
+from langmill.config.sections import Recipe, TokenizerAlgorithm
 from langmill.data.document import Document, Split, documents_path, write_documents
 from langmill.evaluation.evaluate import EvaluationFolder
 from langmill.files import read_json, write_manifest, write_text
 from langmill.registry.package import package
-from langmill.stages import encode, evaluate, tokenizer, train
+from langmill.stages import encode, evaluate, pretrained, tokenizer, train
 from langmill.stages.compose import check_recipe
 from langmill.tasks.loading import load_model
+from tests.unit.models.checkpoints import write_checkpoint
 
 pytestmark = pytest.mark.pipeline
 ROOT = Path(__file__).parents[2]
@@ -29,7 +30,6 @@ CONF = ROOT / "conf"
 RECIPES = available("recipe", CONF)
 SIZES = {Split.train: 48, Split.validation: 8, Split.test: 8}
 SHRUNK = [
-    "tokenizer.vocab_size=400",
     "training.steps=3",
     "training.optimizer.warmup_steps=1",
     "training.batch_size=4",
@@ -42,13 +42,15 @@ SHRUNK = [
     "evaluation.bootstrap_samples=100",
     "evaluation.threads=1",
 ]
+PUBLISHED = {"minilm": ("Bert", "Model", {"max_position_embeddings": 512}), "gpt2-small": ("GPT2", "LMHeadModel", {})}
+"""The families of the pretrained models that recipes start from."""
 WITHOUT_SERIOUS = {"reviews-mlm"}
 """Made to be fine-tuned, not to be used: what it is good for shows in the recipe that it is the base of."""
 WORDS = "the film was good and a file could not be found where rose is red 春眠不覺曉 return value of name".split()  # noqa: SIM905
 
 
 def test_every_recipe_is_found() -> None:
-    assert len(RECIPES) == 18
+    assert len(RECIPES) == 22
 
 
 @pytest.fixture(scope="module")
@@ -82,23 +84,41 @@ def documents_of(recipe: Recipe, split: Split) -> list[Document]:
     return found
 
 
+def learn_vocabulary(recipe: Recipe) -> None:
+    """A small vocabulary in the place of the recipe's."""
+    name = recipe.tokenizer.name
+    values = plain(compose_tokenizer(name)) | {"vocab_size": 400, "corpus": recipe.corpus.name}
+    write_text(Path(f"build/config/tokenizer/{name}.yaml"), yaml.safe_dump(values))
+    tokenizer.main(name)
+
+
+def bring(recipe: Recipe) -> None:
+    """A small model of the same architecture in the place of the pretrained one, brought by the stage."""
+    name = str(recipe.training.base)
+    family, head, changes = PUBLISHED[name]
+    write_checkpoint(Path("published") / name, family, head, **changes)
+    source = {"kind": "files", "path": f"published/{name}", "packages": [], "repository": None, "revision": None}
+    values = plain(compose_pretrained(name)) | {"source": source}
+    write_text(Path(f"build/config/pretrained/{name}.yaml"), yaml.safe_dump(values))
+    pretrained.main(name)
+
+
 def make(name: str) -> Recipe:
     """A recipe's model, evaluation and all that they need, unless they are there."""
     recipe = compose_recipe(name, SHRUNK, Path("conf"))
     check_recipe(recipe, name)
+    own = recipe.tokenizer.algorithm is TokenizerAlgorithm.pretrained
     if Path(f"build/evaluation/{name}").is_dir():
         return recipe
-    if recipe.training.base is not None:
+    if recipe.training.base is not None and not own:
         make(recipe.training.base)
     corpus = Path(f"build/documents/{recipe.corpus.name}")
     for split in Split:
         write_documents(documents_path(corpus, split), documents_of(recipe, split))
     write_manifest(corpus, {"corpus": recipe.corpus.name})
-    vocabulary = plain(compose_tokenizer(recipe.tokenizer.name)) | {"vocab_size": 400, "corpus": recipe.corpus.name}
-    for group, values in (("recipe", plain(recipe)), ("tokenizer", vocabulary)):
-        write_text(Path(f"build/config/{group}/{values['name']}.yaml"), yaml.safe_dump(values, allow_unicode=True))
+    write_text(Path(f"build/config/recipe/{name}.yaml"), yaml.safe_dump(plain(recipe), allow_unicode=True))
     if not Path(f"build/tokenizers/{recipe.tokenizer.name}").is_dir():
-        tokenizer.main(recipe.tokenizer.name)
+        bring(recipe) if own else learn_vocabulary(recipe)
     for stage in (encode, train, evaluate):
         stage.main(name)
     return recipe
@@ -113,6 +133,7 @@ def test_a_recipe_goes_through_the_whole_line(name: str, workspace: Path) -> Non
     assert metrics["examples"] == SIZES[Split.test]
     loaded = load_model(model, verify=True)
     assert {metric.name for metric in loaded.task.metrics} <= set(metrics)
+    assert (model / "adapter").is_dir() == ("lora" in name)
     (workspace / "packages").mkdir(exist_ok=True)
     packaged = package(model, evaluation, workspace / "packages" / name)
     assert json.loads((packaged / "artifacts/model/config.json").read_text())["langmill"]["recipe"] == name

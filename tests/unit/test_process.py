@@ -24,17 +24,22 @@ raise SystemExit(_run("fetch@tiny", work))
 """
 
 
+def run(program: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", program]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+
+
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 @pytest.mark.parametrize("clean_up", ["pass", "None.invalidate()"], ids=["calm", "failing clean-up"])
 def test_an_interrupt_is_told_as_one(tmp_path: Path, name: str, clean_up: str) -> None:
     program = PROGRAM.format(name=name, clean_up=clean_up)
-    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    done = run(program, tmp_path)
     assert done.stderr == "fetch@tiny: interrupted; the next run goes on from here.\n"
     assert done.returncode == 130
 
 
 def test_an_error_without_an_interrupt_is_a_bug(tmp_path: Path) -> None:
     program = PROGRAM.replace("os.kill(os.getpid(), signal.{name})", "return").format(clean_up="None.invalidate()")
-    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    done = run(program, tmp_path)
     assert "a bug in Langmill: AttributeError" in done.stderr
     assert done.returncode == 70

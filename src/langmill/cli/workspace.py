@@ -6,17 +6,24 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from langmill.config.compose import compose_corpus, compose_operation, compose_recipe, compose_tokenizer, plain
+from langmill.config.compose import (
+    compose_corpus,
+    compose_operation,
+    compose_pretrained,
+    compose_recipe,
+    compose_tokenizer,
+    plain,
+)
 from langmill.config.sections import Operation
 from langmill.errors import LangmillError
 
 STATE = Path(".langmill")
 LOGS = STATE / "logs"
-_COMPOSED = re.compile(r"build/config/(corpus|tokenizer|recipe)/(.+)\.yaml")
+_COMPOSED = re.compile(r"build/config/(corpus|tokenizer|pretrained|recipe)/(.+)\.yaml")
 
 
 def require_workspace() -> None:
@@ -52,9 +59,13 @@ def composed_params(path: str) -> Mapping[str, Any] | None:
     if match is None:
         return None
     group, name = match[1], match[2]
-    if group == "recipe":
-        return plain(compose_recipe(name))
-    return plain(compose_corpus(name) if group == "corpus" else compose_tokenizer(name))
+    composers: dict[str, Callable[[str], object]] = {
+        "corpus": compose_corpus,
+        "tokenizer": compose_tokenizer,
+        "pretrained": compose_pretrained,
+        "recipe": compose_recipe,
+    }
+    return plain(composers[group](name))
 
 
 def own_command() -> str:

@@ -17,7 +17,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from langmill.config.sections import Corpus, Operation, Recipe, Serving, Tokenizer
+from langmill.config.sections import Corpus, Operation, Pretrained, Recipe, Serving, Tokenizer
 from langmill.config.typed import typed
 from langmill.errors import ConfigError
 
@@ -55,6 +55,11 @@ def compose_corpus(name: str, conf: Path = CONF) -> Corpus:
 def compose_tokenizer(name: str, conf: Path = CONF) -> Tokenizer:
     """A tokenizer's resolved settings. Raises ConfigError as `compose_recipe` does."""
     return _section(Tokenizer, "tokenizer", name, conf)
+
+
+def compose_pretrained(name: str, conf: Path = CONF) -> Pretrained:
+    """A pretrained model's resolved settings. Raises ConfigError as `compose_recipe` does."""
+    return _section(Pretrained, "pretrained", name, conf)
 
 
 def compose_serving(name: str = "default", overrides: Sequence[str] = (), conf: Path = CONF) -> Serving:

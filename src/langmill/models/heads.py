@@ -14,35 +14,64 @@ from langmill.models.base import Backbone, Cache, EncoderDecoder, head_std
 from langmill.models.functions import head_cross_entropy
 
 
-class LanguageModel(nn.Module):
-    """A backbone that predicts the next token.
+class _TokenHead(nn.Module):
+    """A backbone and what turns its hidden states into the logits of a token.
+
+    That is a module of the backbone's own, where it brings one; else the token embedding (Press & Wolf, 2017) or a
+    linear layer.
 
     Args:
         backbone: The network below.
-        tie: Whether the head is the token embedding itself (Press & Wolf, 2017).
+        tie: Whether the head is the token embedding itself, where the backbone brings none.
     """
 
     def __init__(self, backbone: Backbone, tie: bool) -> None:
         super().__init__()
         self.model = backbone
-        self.lm_head: nn.Linear | None = None
-        if not tie:
+        self.lm_head = backbone.language_model_head()
+        if self.lm_head is None and not tie:
             self.lm_head = nn.Linear(backbone.dim, backbone.vocab_size, bias=False)
             nn.init.normal_(self.lm_head.weight, std=head_std(backbone.dim))
 
     @property
     def tied(self) -> bool:
-        """Whether the head is the token embedding."""
+        """Whether the head is the token embedding and nothing else."""
         return self.lm_head is None
+
+    @property
+    def max_length(self) -> int:
+        """Tokens that the network can look back on; of an encoder-decoder, those of a source and of a target."""
+        return self.model.max_length
 
     @property
     def head_weight_VD(self) -> Tensor:
         """The weights that turn hidden states into logits."""
-        return self.model.embedding.weight if self.lm_head is None else self.lm_head.weight
+        weight = (self.model.embedding if self.lm_head is None else self.lm_head).weight
+        assert isinstance(weight, Tensor)
+        return weight
 
     def head(self, hidden_BTD: Tensor) -> Tensor:
         """Logits `(batch, tokens, vocabulary)` of hidden states."""
-        return F.linear(hidden_BTD, self.head_weight_VD)
+        if self.lm_head is None:
+            return F.linear(hidden_BTD, self.head_weight_VD)
+        logits_BTV: Tensor = self.lm_head(hidden_BTD)
+        return logits_BTV
+
+    def cross_entropy(self, hidden_BTD: Tensor, targets_BT: Tensor) -> Tensor:
+        """Mean cross entropy in nats of the targets that are not negative, a scalar."""
+        hidden_ND, targets_N = hidden_BTD.flatten(0, 1), targets_BT.flatten()
+        if getattr(self.lm_head, "bias", None) is None:
+            return head_cross_entropy(hidden_ND, self.head_weight_VD, targets_N)
+        counted_N = targets_N >= 0
+        return F.cross_entropy(self.head(hidden_ND[counted_N]).float(), targets_N[counted_N])
+
+    def stored_names(self) -> dict[str, str]:
+        """What each weight is called in a model's file."""
+        return self.model.stored_names(self)
+
+
+class LanguageModel(_TokenHead):
+    """A backbone that predicts the next token."""
 
     def forward(self, tokens_BT: Tensor, lengths_B: Tensor | None = None, cache: Cache | None = None) -> Tensor:
         """Logits `(batch, tokens, vocabulary)` of what follows each token; see `Backbone.forward`."""
@@ -55,13 +84,7 @@ class LanguageModel(nn.Module):
             tokens_BT: What the network reads.
             targets_BT: What follows each token; places with a negative target are left out of the mean.
         """
-        hidden_ND = self.model(tokens_BT).flatten(0, 1)
-        return head_cross_entropy(hidden_ND, self.head_weight_VD, targets_BT.flatten())
-
-    @property
-    def max_length(self) -> int:
-        """Tokens that the network can look back on."""
-        return self.model.max_length
+        return self.cross_entropy(self.model(tokens_BT), targets_BT)
 
     def begin(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> tuple[Cache, list[list[int]]]:
         """An empty cache with room for the prompts and what follows, and the prompts themselves to be read.
@@ -90,40 +113,13 @@ class LanguageModel(nn.Module):
         }
 
 
-class TextToText(nn.Module):
-    """An encoder-decoder that writes a target text for a source text.
+class TextToText(_TokenHead):
+    """An encoder-decoder that writes a target text for a source text."""
 
-    Args:
-        backbone: The network below.
-        tie: Whether the head is the embedding itself (Press & Wolf, 2017).
-    """
+    model: EncoderDecoder
 
     def __init__(self, backbone: EncoderDecoder, tie: bool) -> None:
-        super().__init__()
-        self.model = backbone
-        self.lm_head: nn.Linear | None = None
-        if not tie:
-            self.lm_head = nn.Linear(backbone.dim, backbone.vocab_size, bias=False)
-            nn.init.normal_(self.lm_head.weight, std=head_std(backbone.dim))
-
-    @property
-    def tied(self) -> bool:
-        """Whether the head is the embedding."""
-        return self.lm_head is None
-
-    @property
-    def max_length(self) -> int:
-        """Tokens of a source, and of a target, at most."""
-        return self.model.max_length
-
-    @property
-    def head_weight_VD(self) -> Tensor:
-        """The weights that turn hidden states into logits."""
-        return self.model.embedding.weight if self.lm_head is None else self.lm_head.weight
-
-    def head(self, hidden_BTD: Tensor) -> Tensor:
-        """Logits `(batch, tokens, vocabulary)` of hidden states."""
-        return F.linear(hidden_BTD, self.head_weight_VD)
+        super().__init__(backbone, tie)
 
     def forward(self, source_BS: Tensor, lengths_B: Tensor | None = None, tokens_BT: Tensor | None = None) -> Tensor:
         """Logits `(batch, tokens, vocabulary)` of what follows each target token.
@@ -154,8 +150,7 @@ class TextToText(nn.Module):
 
     def loss(self, source_BS: Tensor, lengths_B: Tensor, targets_BT: Tensor) -> Tensor:
         """Mean cross entropy in nats over the targets that are not negative, a scalar; arguments as in `hidden`."""
-        hidden_ND = self.hidden(source_BS, lengths_B, targets_BT).flatten(0, 1)
-        return head_cross_entropy(hidden_ND, self.head_weight_VD, targets_BT.flatten())
+        return self.cross_entropy(self.hidden(source_BS, lengths_B, targets_BT), targets_BT)
 
     @torch.inference_mode()
     def begin(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> tuple[Cache, list[list[int]]]:
@@ -191,20 +186,23 @@ class TextToText(nn.Module):
 
 
 class Classifier(nn.Module):
-    """A backbone that tells the label of a sequence, from the mean of its hidden states.
+    """A backbone that tells the label of a sequence: from the mean of its hidden states, or with a head of its own.
 
     Args:
         backbone: The network below.
         num_labels: Classes.
-        dropout: Share of the pooled state that is dropped in training.
+        dropout: Share of the pooled state that is dropped in training; a head of the backbone's own has its own.
     """
 
     def __init__(self, backbone: Backbone, num_labels: int, dropout: float) -> None:
         super().__init__()
         self.model = backbone
-        self.dropout = nn.Dropout(dropout)
-        self.score = nn.Linear(backbone.dim, num_labels, bias=False)
-        nn.init.normal_(self.score.weight, std=head_std(backbone.dim))
+        self.num_labels = num_labels
+        self.head = backbone.classification_head(num_labels)
+        if self.head is None:
+            self.dropout = nn.Dropout(dropout)
+            self.score = nn.Linear(backbone.dim, num_labels, bias=False)
+            nn.init.normal_(self.score.weight, std=head_std(backbone.dim))
 
     def forward(self, tokens_BT: Tensor, lengths_B: Tensor | None = None) -> Tensor:
         """Logits `(batch, labels)`.
@@ -213,6 +211,9 @@ class Classifier(nn.Module):
             tokens_BT: Token ids, padded at the end.
             lengths_B: Real tokens of each sequence; None where nothing is padded.
         """
+        if self.head is not None:
+            own_BK: Tensor = self.head(tokens_BT, lengths_B)
+            return own_BK
         hidden_BTD = self.model(tokens_BT, lengths_B)
         if lengths_B is None:
             pooled_BD = hidden_BTD.mean(dim=1)
@@ -226,13 +227,18 @@ class Classifier(nn.Module):
         """Floating-point operations of a forward pass for one token in a sequence of `length`; the head's are few."""
         return self.model.flops_per_token(length)
 
+    def stored_names(self) -> dict[str, str]:
+        """What each weight is called in a model's file."""
+        return self.model.stored_names(self)
+
     def config(self) -> dict[str, Any]:
         """The entries of `config.json` that describe the network.
 
-        The architecture's name is our own: Hugging Face's Llama classifier reads the last token instead of the mean, so
-        it would open the same weights and answer otherwise.
+        Without a head that came with the network, the architecture's name is our own: Hugging Face's Llama classifier
+        reads the last token instead of the mean, so it would open the same weights and answer otherwise.
         """
-        return {**self.model.config(), "architectures": ["LangmillClassifier"], "num_labels": self.score.out_features}
+        own = {} if self.head is not None else {"architectures": ["LangmillClassifier"], "num_labels": self.num_labels}
+        return {**self.model.config(), **own}
 
 
 def _refuse_prompts(network: nn.Module, prompts: Sequence[Sequence[int]], allowed: int) -> None:

@@ -23,6 +23,7 @@ from typing import Any
 import langmill
 from langmill.errors import ModelError, RegistryError
 from langmill.files import read_manifest
+from langmill.models.base import find_architecture
 from langmill.models.folder import read_config
 from langmill.tasks.base import Classifies, Generates, Task, build_task
 from langmill.tracking import explained_tracking_errors, quiet_mlflow
@@ -71,7 +72,7 @@ def package(model: Path, evaluation: Path, into: Path) -> Path:
             code_paths=[str(code)],
             signature=signature(task),
             input_example=input_example(task),
-            pip_requirements=requirements(),
+            pip_requirements=requirements(model),
             metadata={"langmill": langmill.__version__},
         )
     for part in ("model", "evaluation"):
@@ -156,6 +157,8 @@ def input_example(task: Task) -> Any:
     return pd.DataFrame({column: [_EXAMPLES[column]]})
 
 
-def requirements() -> list[str]:
-    """The pinned requirements of a package; local parts of a version (`+cpu`) left out, as no index has them."""
-    return [f"{name}=={importlib.metadata.version(name).split('+')[0]}" for name in REQUIREMENTS]
+def requirements(model: Path) -> list[str]:
+    """What a model's package needs, pinned; local parts of a version (`+cpu`) left out, as no index has them."""
+    architecture = find_architecture(read_config(model)["langmill"]["model"]["architecture"])
+    names = sorted({*REQUIREMENTS, *architecture.libraries})
+    return [f"{name}=={importlib.metadata.version(name).split('+')[0]}" for name in names]

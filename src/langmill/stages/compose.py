@@ -1,19 +1,35 @@
 """Resolve and check the settings of every name in `dvc.yaml`.
 
-Each corpus, tokenizer and recipe becomes one file under build/config/, from which the other stages read the sections
-they declare: a stage reruns when a value that it reads changes, and not when a comment does.
+Each corpus, tokenizer, pretrained model and recipe becomes one file under build/config/, from which the other stages
+read the sections they declare: a stage reruns when a value that it reads changes, and not when a comment does.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from langmill.config.compose import CONF, compose_corpus, compose_recipe, compose_tokenizer, plain
-from langmill.config.sections import Corpus, Recipe, SourceKind, Tokenizer
+from langmill.config.compose import (
+    CONF,
+    compose_corpus,
+    compose_pretrained,
+    compose_recipe,
+    compose_tokenizer,
+    plain,
+)
+from langmill.config.sections import (
+    CheckpointKind,
+    Corpus,
+    Pretrained,
+    Recipe,
+    SourceKind,
+    Tokenizer,
+    TokenizerAlgorithm,
+)
 from langmill.config.typed import typed
 from langmill.data.document import Document
 from langmill.data.formats.base import build_format
@@ -25,7 +41,8 @@ from langmill.tasks.base import Task, build_task
 GRAPH_FILE = Path("dvc.yaml")
 OUT = Path("build/config")
 FETCHING = "src/langmill/data/sources"
-"""What `fetch` watches where the source is no local file: the code that fetches it. A pinned package can't change."""
+"""What `fetch` and `pretrained` watch where the source is no local file: the code that fetches it. What is pinned can't
+change."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +51,7 @@ class Lines:
 
     corpora: dict[str, dict[str, str]]
     tokenizers: dict[str, dict[str, str]]
+    pretrained: dict[str, dict[str, str]]
     from_scratch: dict[str, dict[str, str]]
     fine_tuned: dict[str, dict[str, str]]
 
@@ -59,11 +77,12 @@ def read_lines(path: Path = GRAPH_FILE) -> Lines:
     for entry in (values or {}).get("vars") or []:
         if isinstance(entry, dict):
             groups |= entry
-    needed = {"corpora": {"source"}, "tokenizers": {"corpus"}, "from_scratch": {"corpus", "tokenizer"}}
+    needed = {"corpora": {"source"}, "tokenizers": {"corpus"}, "pretrained": {"source"}}
+    needed["from_scratch"] = {"corpus", "tokenizer"}
     needed["fine_tuned"] = needed["from_scratch"] | {"base"}
     for group, keys in needed.items():
         names = groups.get(group)
-        if names is None and group == "fine_tuned":
+        if names is None and group in ("fine_tuned", "pretrained"):
             names = groups[group] = {}
         if not isinstance(names, dict):
             raise ConfigError(f"{path}: vars has no table of names called {group}.")
@@ -91,6 +110,10 @@ def check_recipe(recipe: Recipe, where: str) -> Task:
     try:
         task = build_task(recipe.task.name, recipe.task.options, (), f"{where}: task.options")
         backbone = find_architecture(recipe.model.architecture)
+        if backbone.needs_base and recipe.training.base is None:
+            raise ConfigError(
+                f"training.base is None, but the architecture {recipe.model.architecture} needs one to start from"
+            )
     except ConfigError as error:
         raise ConfigError(str(error) if where in str(error) else f"{where}: {error}") from error
     kind = backbone.kind_of(typed(backbone.settings_class, recipe.model.options, f"{where}: model.options"))
@@ -125,7 +148,11 @@ def check_recipe(recipe: Recipe, where: str) -> Task:
 
 
 def check_lines(
-    lines: Lines, corpora: dict[str, Corpus], tokenizers: dict[str, Tokenizer], recipes: dict[str, Recipe]
+    lines: Lines,
+    corpora: dict[str, Corpus],
+    tokenizers: dict[str, Tokenizer],
+    pretrained: dict[str, Pretrained],
+    recipes: dict[str, Recipe],
 ) -> None:
     """Check that dvc.yaml's lines say the same as the settings.
 
@@ -137,36 +164,59 @@ def check_lines(
         local = corpus.source.kind is SourceKind.files
         expected = str(corpus.source.path) if local else FETCHING
         _same(f"corpora.{name}.source", lines.corpora[name]["source"], expected, f"corpus/{name}", "source.path")
+    for name, model in pretrained.items():
+        local = model.source.kind is CheckpointKind.files
+        expected = str(model.source.path) if local else FETCHING
+        _same(
+            f"pretrained.{name}.source", lines.pretrained[name]["source"], expected, f"pretrained/{name}", "source.path"
+        )
+        for group, others in (("tokenizers", lines.tokenizers), ("recipes", lines.recipes)):
+            if name in others:
+                raise ConfigError(
+                    f"{GRAPH_FILE} lists {name} under pretrained and among the {group}; give one of them another name."
+                )
     for name, tokenizer in tokenizers.items():
+        if tokenizer.corpus is None:
+            raise ConfigError(
+                f"{GRAPH_FILE} lists the tokenizer {name} under tokenizers, but it comes with the pretrained model of "
+                "its name; take the line out."
+            )
         _same(f"tokenizers.{name}.corpus", lines.tokenizers[name]["corpus"], tokenizer.corpus, f"tokenizer/{name}")
         _known(f"tokenizers.{name}.corpus", tokenizer.corpus, lines.corpora)
     for name, recipe in recipes.items():
-        group = "fine_tuned" if name in lines.fine_tuned else "from_scratch"
-        line, file, base = lines.recipes[name], f"recipe/{name}", recipe.training.base
-        _same(f"{group}.{name}.corpus", line["corpus"], recipe.corpus.name, file)
-        _same(f"{group}.{name}.tokenizer", line["tokenizer"], recipe.tokenizer.name, file)
-        _known(f"{group}.{name}.corpus", recipe.corpus.name, lines.corpora)
-        _known(f"{group}.{name}.tokenizer", recipe.tokenizer.name, lines.tokenizers)
-        if name in lines.fine_tuned and name in lines.from_scratch:
+        _check_recipe_line(lines, name, recipe, recipes)
+        _unchanged(recipe.corpus, corpora[recipe.corpus.name], _file(f"recipe/{name}"), "corpus")
+        shared = tokenizers.get(recipe.tokenizer.name) or compose_tokenizer(recipe.tokenizer.name)
+        _unchanged(recipe.tokenizer, shared, _file(f"recipe/{name}"), "tokenizer")
+
+
+def _check_recipe_line(lines: Lines, name: str, recipe: Recipe, recipes: dict[str, Recipe]) -> None:
+    group = "fine_tuned" if name in lines.fine_tuned else "from_scratch"
+    line, file, base = lines.recipes[name], f"recipe/{name}", recipe.training.base
+    _same(f"{group}.{name}.corpus", line["corpus"], recipe.corpus.name, file)
+    _same(f"{group}.{name}.tokenizer", line["tokenizer"], recipe.tokenizer.name, file)
+    _known(f"{group}.{name}.corpus", recipe.corpus.name, lines.corpora)
+    own = recipe.tokenizer.algorithm is TokenizerAlgorithm.pretrained
+    _known(f"{group}.{name}.tokenizer", recipe.tokenizer.name, lines.pretrained if own else lines.tokenizers)
+    if name in lines.fine_tuned and name in lines.from_scratch:
+        raise ConfigError(f"{GRAPH_FILE} lists the recipe {name} under from_scratch and under fine_tuned; keep one.")
+    if group == "from_scratch" and base is not None:
+        raise ConfigError(
+            f"{GRAPH_FILE} lists the recipe {name} under from_scratch, but in {_file(file)} training.base is "
+            f"{base!r}; move the line to fine_tuned or set training.base to null."
+        )
+    if group == "fine_tuned":
+        if base is None:
             raise ConfigError(
-                f"{GRAPH_FILE} lists the recipe {name} under from_scratch and under fine_tuned; keep one."
+                f"{GRAPH_FILE} lists the recipe {name} under fine_tuned, but in {_file(file)} training.base is "
+                "null; move the line to from_scratch or name a base."
             )
-        if group == "from_scratch" and base is not None:
-            raise ConfigError(
-                f"{GRAPH_FILE} lists the recipe {name} under from_scratch, but in {_file(file)} training.base is "
-                f"{base!r}; move the line to fine_tuned or set training.base to null."
-            )
-        if group == "fine_tuned":
-            if base is None:
-                raise ConfigError(
-                    f"{GRAPH_FILE} lists the recipe {name} under fine_tuned, but in {_file(file)} training.base is "
-                    "null; move the line to from_scratch or name a base."
-                )
-            _same(f"fine_tuned.{name}.base", line["base"], base, file, "training.base")
-            _known(f"fine_tuned.{name}.base", base, lines.recipes)
+        _same(f"fine_tuned.{name}.base", line["base"], base, file, "training.base")
+        _known(f"fine_tuned.{name}.base", base, {**lines.recipes, **lines.pretrained})
+        if base in lines.pretrained:
+            _fits_pretrained(recipe, base, _file(file))
+        else:
             _fits_base(recipe, recipes[base], _file(file))
-        _unchanged(recipe.corpus, corpora[recipe.corpus.name], _file(file), "corpus")
-        _unchanged(recipe.tokenizer, tokenizers[recipe.tokenizer.name], _file(file), "tokenizer")
 
 
 def _file(name: str) -> str:
@@ -201,6 +251,19 @@ def _fits_base(recipe: Recipe, base: Recipe, where: str) -> None:
             )
 
 
+def _fits_pretrained(recipe: Recipe, base: str, where: str) -> None:
+    if recipe.tokenizer.name != base:
+        raise ConfigError(
+            f"{where}: tokenizer is {recipe.tokenizer.name!r}, but the pretrained model {base} knows its own tokens "
+            f"only; take the tokenizer {base} (conf/tokenizer/{base}.yaml)."
+        )
+    if not find_architecture(recipe.model.architecture).needs_base:
+        raise ConfigError(
+            f"{where}: model.architecture is {recipe.model.architecture!r}; a recipe that starts from the pretrained "
+            f"model {base} has the architecture pretrained."
+        )
+
+
 def _unchanged(own: Any, shared: Any, where: str, group: str) -> None:
     if own != shared:
         changed = sorted(key for key, value in plain(own).items() if value != plain(shared)[key])
@@ -216,12 +279,19 @@ def main(name: str = "") -> None:
     lines = read_lines()
     corpora = {corpus: compose_corpus(corpus) for corpus in lines.corpora}
     tokenizers = {tokenizer: compose_tokenizer(tokenizer) for tokenizer in lines.tokenizers}
+    pretrained = {model: compose_pretrained(model) for model in lines.pretrained}
     recipes = {recipe: compose_recipe(recipe) for recipe in lines.recipes}
-    check_lines(lines, corpora, tokenizers, recipes)
+    check_lines(lines, corpora, tokenizers, pretrained, recipes)
     for recipe in recipes.values():
         check_recipe(recipe, _file(f"recipe/{recipe.name}"))
     with atomic_folder(OUT) as folder:
-        for group, sections in (("corpus", corpora), ("tokenizer", tokenizers), ("recipe", recipes)):
+        groups: dict[str, Mapping[str, object]] = {
+            "corpus": corpora,
+            "tokenizer": tokenizers,
+            "pretrained": pretrained,
+            "recipe": recipes,
+        }
+        for group, sections in groups.items():
             for section_name, section in sections.items():
                 text = yaml.safe_dump(plain(section), sort_keys=True, allow_unicode=True)
                 write_text(folder / group / f"{section_name}.yaml", text)

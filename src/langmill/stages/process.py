@@ -25,7 +25,9 @@ from langmill.lifetime import INTERRUPTED, end_with_parent
 from langmill.progress import FILE_VARIABLE
 
 WORKSPACE = Path(".langmill")
-STAGES = ("compose", "fetch", "clean", "tokenizer", "encode", "train", "evaluate")
+DOWNLOADS = WORKSPACE / "downloads"
+"""Archives of pinned packages by their SHA-256, kept so that fetching again needs no network."""
+STAGES = ("compose", "fetch", "clean", "tokenizer", "pretrained", "encode", "train", "evaluate")
 
 # Settings that only the start of a process can set. glibc hands freed memory back to the kernel and fetches it again at
 # every training step unless told otherwise (1.28 times the tokens per second, measured in benchmarks/); the rest keeps

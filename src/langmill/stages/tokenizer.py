@@ -19,6 +19,8 @@ logger = logging.getLogger(__name__)
 def main(name: str) -> None:
     """Write build/tokenizers/NAME from the training documents of its corpus."""
     section = load_section(Tokenizer, Path(f"build/config/tokenizer/{name}.yaml"))
+    assert section.corpus is not None  # compose refuses a line for a pretrained one
+    assert section.vocab_size is not None
     documents = documents_path(Path(f"build/documents/{section.corpus}"), Split.train)
     texts = (_whole(document) for document in read_documents(documents))
     with (

@@ -12,7 +12,15 @@ from torch import nn
 from langmill.errors import ModelError
 from langmill.files import read_manifest
 from langmill.models.base import build_backbone, find_architecture
-from langmill.models.folder import CONFIG_NAME, TOKENIZER_NAME, WEIGHTS_NAME, load_state, load_weights, read_config
+from langmill.models.folder import (
+    CONFIG_NAME,
+    TOKENIZER_NAME,
+    WEIGHTS_NAME,
+    load_state,
+    load_weights,
+    own_names,
+    read_config,
+)
 from langmill.tasks.base import Task, build_task, find_task
 from langmill.tokenization.tokenizer import Tokenizer
 
@@ -84,6 +92,6 @@ def load_model(folder: Path, *, verify: bool, device: str = "cpu") -> LoadedMode
             f"the one that the model was made with ({vocab_size} entries, end of text {eot_id}); make the model again."
         )
     with torch.random.fork_rng(devices=[]):  # the first weights are drawn at random, and thrown away
-        network = task.network(build_backbone(architecture, options, vocab_size, max_length, where))
-    load_weights(network, load_state(folder, verify=False), str(folder / WEIGHTS_NAME))
+        network = task.network(build_backbone(architecture, options, vocab_size, max_length, where, source=folder))
+    load_weights(network, own_names(network, load_state(folder, verify=False)), str(folder / WEIGHTS_NAME))
     return LoadedModel(folder, task, network.to(device).eval(), tokenizer, manifest, config)

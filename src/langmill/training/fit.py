@@ -22,15 +22,8 @@ from langmill.config.sections import Recipe, Training
 from langmill.data.document import Split
 from langmill.errors import TrainingError
 from langmill.files import digest_of, read_manifest, sha256_file
-from langmill.models.base import build_backbone
-from langmill.models.folder import (
-    TOKENIZER_NAME,
-    backbone_state,
-    load_state,
-    load_weights,
-    read_config,
-    save_model,
-)
+from langmill.models.base import Backbone, build_backbone, find_architecture
+from langmill.models.folder import TOKENIZER_NAME, load_weights, read_config, save_model
 from langmill.tasks.base import Task, build_task
 from langmill.tasks.batching import Batch, MicroBatches
 from langmill.tokenization.shards import Shard
@@ -97,7 +90,7 @@ def fit(
         fitting = Fitting(recipe, data, network, runs / story.digest)
         with fitting.reported(story, tracking_uri):
             fitting.run()
-            fitting.save(story, out)
+            fitting.save(story, base, out)
 
 
 @dataclass(frozen=True)
@@ -151,26 +144,38 @@ def initial_network(recipe: Recipe, data: Data, base: Path | None) -> nn.Module:
 
     Raises:
         TrainingError: The base model has another tokenizer or another network.
+        ConfigError: The network's options do not fit the base.
+        ModelError: The base's weights do not fit the network.
         IntegrityError: The base model is damaged.
     """
     torch.manual_seed(recipe.training.seed)
-    network = new_network(recipe, data)
     if base is not None:
         _check_base(recipe, data, base)
-        load_weights(network.get_submodule("model"), backbone_state(load_state(base)), str(base))
+    network = new_network(recipe, data, base)
+    backbone = _backbone(network)
+    if base is not None:
+        backbone.start_from(base)
+    backbone.adapt()
     return network
 
 
-def new_network(recipe: Recipe, data: Data) -> nn.Module:
-    """A network of the recipe's shape with random weights."""
+def new_network(recipe: Recipe, data: Data, base: Path | None) -> nn.Module:
+    """A network of the recipe's shape with random weights; a base may be needed to know the shape."""
     backbone = build_backbone(
         recipe.model.architecture,
         recipe.model.options,
         data.tokenizer.vocab_size,
         data.task.context_length(recipe.training.block_length),
         f"Recipe {recipe.name}",
+        source=base,
     )
     return data.task.network(backbone)
+
+
+def _backbone(network: nn.Module) -> Backbone:
+    backbone = network.get_submodule("model")
+    assert isinstance(backbone, Backbone)
+    return backbone
 
 
 def _check_base(recipe: Recipe, data: Data, base: Path) -> None:
@@ -179,9 +184,22 @@ def _check_base(recipe: Recipe, data: Data, base: Path) -> None:
             f"Recipe {recipe.name} has another tokenizer than its base {recipe.training.base}, "
             "so the base's embedding means other tokens; give both the same tokenizer in conf/recipe/."
         )
-    theirs, own = read_config(base)["langmill"]["model"], plain(recipe)["model"]
+    architecture = find_architecture(recipe.model.architecture)
+    described = read_config(base).get("langmill")
+    if described is None:  # a checkpoint of other authors
+        if not architecture.needs_base:
+            raise TrainingError(
+                f"Recipe {recipe.name} starts from the pretrained model {recipe.training.base}, so its "
+                f"model.architecture must be pretrained and not {recipe.model.architecture}."
+            )
+        return
+    theirs, own = described["model"], plain(recipe)["model"]
     options = {**theirs["options"], **own["options"]}
-    differing = sorted(name for name in options if theirs["options"].get(name) != own["options"].get(name))
+    differing = sorted(
+        name
+        for name in options.keys() - architecture.free_options
+        if theirs["options"].get(name) != own["options"].get(name)
+    )
     if theirs["architecture"] != own["architecture"]:
         differing.insert(0, "architecture")
     if differing:
@@ -277,17 +295,24 @@ class Fitting:
         with interruptible(self.trainer):
             self.trainer.fit(self.module)
 
-    def save(self, story: Provenance, out: Path) -> None:
+    def save(self, story: Provenance, base: Path | None, out: Path) -> None:
         """Write the model folder, whole or not at all, and drop the checkpoints.
 
         The best weights are kept where there is patience, else the last.
+
+        Args:
+            story: Where the model comes from.
+            base: The model folder that training started from, if any.
+            out: The folder to write.
         """
         state = full_state(self.module.network)  # with sharding every process must ask
         if not self.trainer.is_global_zero:
             return
         recipe, data, settings = self.recipe, self.data, plain(self.recipe)
-        network = new_network(recipe, data)
+        network = new_network(recipe, data, base)
+        _backbone(network).adapt()
         load_weights(network, self.validation.best_state or state, "The trained network")
+        adapter = _backbone(network).settle()
         config = {
             "langmill": {
                 "recipe": recipe.name,
@@ -312,7 +337,7 @@ class Fitting:
             "tokens_seen": self.figures.tokens_seen,
             "steps": self.module.step,
         }
-        save_model(out, network, config, data.tokenizer.file, facts)
+        save_model(out, network, config, data.tokenizer.file, facts, adapter=adapter)
         remove_checkpoints(self.folder / CHECKPOINTS)
 
 

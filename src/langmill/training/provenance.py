@@ -12,6 +12,7 @@ from langmill.config.compose import plain
 from langmill.config.sections import Recipe
 from langmill.errors import TrainingError
 from langmill.files import digest_files, digest_of, read_manifest, sha256_file
+from langmill.models.base import find_architecture
 
 CODE = ("models", "stages/train.py", "tasks", "tokenization", "training")
 """What of the package takes part in a training's result."""
@@ -60,9 +61,14 @@ def trace(recipe: Recipe, shards: Path, tokenizer: Path, base: Path | None) -> P
         "tokenizer": sha256_file(tokenizer),
         "base": origin["provenance"] if origin else None,
         "code": code_digests(Path(langmill.__file__).parent),
-        "versions": {"langmill": langmill.__version__, "torch": version("torch")},
+        "versions": {"langmill": langmill.__version__, **_versions(recipe)},
     }
     return Provenance(digest_of(parts), parts, origin)
+
+
+def _versions(recipe: Recipe) -> dict[str, str]:
+    """The versions of the libraries that compute the result."""
+    return {name: version(name) for name in ("torch", *find_architecture(recipe.model.architecture).libraries)}
 
 
 def code_digests(package: Path) -> dict[str, str]:

@@ -31,11 +31,11 @@ def test_a_package_holds_all_it_needs_and_no_pickle(built_models: Path, tmp_path
     assert "python_model" not in flavour
     assert description["signature"]["inputs"] is not None
     assert (folder / "input_example.json").is_file()
-    assert (folder / "requirements.txt").read_text().split() == requirements()
+    assert (folder / "requirements.txt").read_text().split() == requirements(build / "models" / name)
 
 
-def test_requirements_are_pinned_to_what_an_index_has() -> None:
-    pinned = requirements()
+def test_requirements_are_pinned_to_what_an_index_has(built_models: Path) -> None:
+    pinned = requirements(built_models / "build" / "models" / CLASSIFIER)
     assert [line.split("==")[0] for line in pinned] == list(REQUIREMENTS)
     assert not [line for line in pinned if "+" in line]
 

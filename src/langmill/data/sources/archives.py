@@ -13,8 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from langmill.data.formats.base import Format
-from langmill.data.sources.local import write
+from langmill.data.sources.local import Wanted, write
 from langmill.errors import SourceError
 
 _NAMES_SHOWN = 8
@@ -23,7 +22,7 @@ _NAMES_SHOWN = 8
 def extract(
     archive: Path,
     members: list[str],
-    file_format: Format,
+    file_format: Wanted,
     into: Path,
     place: Callable[[PurePosixPath], PurePosixPath] = lambda path: path,
 ) -> None:
@@ -57,7 +56,7 @@ def extract(
                 write(member, path, lambda _: None)
 
 
-def _chosen(archive: Path, members: list[str], file_format: Format, available: Collection[str]) -> list[str]:
+def _chosen(archive: Path, members: list[str], file_format: Wanted, available: Collection[str]) -> list[str]:
     """The names that the patterns fit, each once."""
     chosen: dict[str, None] = {}
     for pattern in members:

@@ -7,10 +7,11 @@ archive whose SHA-256 has been checked, never unpacked by path.
 from __future__ import annotations
 
 import platform
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from langmill.config.sections import Source, SourceKind
+from langmill.config.sections import Package, Source, SourceKind
 from langmill.data.formats.base import Format
 from langmill.data.sources.archives import extract
 from langmill.data.sources.local import copy
@@ -49,13 +50,18 @@ def facts_of(source: Source) -> dict[str, Any]:
     elif source.kind is SourceKind.python:
         facts |= {"implementation": platform.python_implementation(), "version": platform.python_version()}
     else:
-        facts["packages"] = [
-            {
-                "package": package.package,
-                "version": package.version,
-                "sha256": package.sha256.lower(),
-                "members": package.members,
-            }
-            for package in source.packages
-        ]
+        facts["packages"] = package_facts(source.packages)
     return facts
+
+
+def package_facts(packages: Sequence[Package]) -> list[dict[str, Any]]:
+    """What a manifest says about pinned packages."""
+    return [
+        {
+            "package": package.package,
+            "version": package.version,
+            "sha256": package.sha256.lower(),
+            "members": package.members,
+        }
+        for package in packages
+    ]

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import IO
+from pathlib import Path, PurePosixPath
+from typing import IO, Protocol
 
-from langmill.data.formats.base import Format
 from langmill.errors import SourceError
 from langmill.files import explained_os_errors
 from langmill.progress import track
@@ -14,7 +13,20 @@ from langmill.progress import track
 _CHUNK = 2**20
 
 
-def copy(path: Path, file_format: Format, into: Path) -> None:
+class Wanted(Protocol):
+    """Which files of a source are of use; a corpus's format knows."""
+
+    def reads(self, path: PurePosixPath | Path) -> bool:
+        """Whether a file of this relative path is."""
+
+    def files(self, folder: Path) -> list[Path]:
+        """Those below a folder, sorted by path."""
+
+    def endings(self) -> str:
+        """What they are called, for messages."""
+
+
+def copy(path: Path, file_format: Wanted, into: Path) -> None:
     """Copy a file, or every file below a folder that the format reads.
 
     Raises:

@@ -1,0 +1,382 @@
+"""Models of `transformers`: the same logits, texts and names as there; adapters as `peft` reads them."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import peft
+import pytest
+import torch
+import transformers
+from torch import nn
+
+from langmill.errors import ConfigError, IntegrityError, ModelError
+from langmill.files import read_manifest, write_manifest
+from langmill.models.base import Kind, build_backbone, find_architecture
+from langmill.models.folder import load_state, load_weights, own_names, save_model
+from langmill.models.generation import Beams, Sampling, beam_search, generate_batch
+from langmill.models.heads import Classifier, LanguageModel, TextToText
+from langmill.models.pretrained import Affixes, Pretrained
+from tests.unit.models.checkpoints import SIZES, write_checkpoint, write_tokenizer
+
+pytestmark = pytest.mark.unit
+CAUSAL = {"GPT2": "LMHeadModel", **dict.fromkeys(("GPTJ", "Llama", "OPT", "Bloom"), "ForCausalLM")}
+WRITERS = {"T5": "ForConditionalGeneration", "Bart": "ForConditionalGeneration", "Marian": "MTModel"}
+ENCODERS = ("Bert", "Roberta", "DistilBert")
+KINDS = {
+    **dict.fromkeys(CAUSAL, Kind.causal),
+    **dict.fromkeys(WRITERS, Kind.encoder_decoder),
+    **dict.fromkeys(ENCODERS, Kind.bidirectional),
+}
+HEADS = {**CAUSAL, **WRITERS, **dict.fromkeys(ENCODERS, "ForSequenceClassification")}
+MAX_LENGTH, LABELS = 32, 3
+TOKENS_BT = torch.randint(4, 20, (3, 9), generator=torch.Generator().manual_seed(5))
+LENGTHS_B = torch.tensor([9, 4, 1])
+MASK_BT = (torch.arange(9) < LENGTHS_B[:, None]).long()
+TARGETS_BT = torch.randint(4, 20, (3, 5), generator=torch.Generator().manual_seed(6))
+EOT_ID = 2
+LORA = {"rank": 4, "alpha": 8.0, "dropout": 0.0, "targets": ["all-linear"]}
+
+
+def build(folder: Path, kind: Kind, max_length: int = MAX_LENGTH, **options: Any) -> nn.Module:
+    """A network with random weights for the checkpoint in a folder."""
+    given = {"kind": kind.value, "tuning": "full", "lora": LORA, **options}
+    torch.manual_seed(1)
+    backbone = build_backbone("pretrained", given, 20, max_length, "test", source=folder)
+    assert isinstance(backbone, Pretrained)
+    if kind is Kind.causal:
+        return LanguageModel(backbone, backbone.tie_embeddings)
+    if kind is Kind.bidirectional:
+        return Classifier(backbone, LABELS, dropout=0.0)
+    return TextToText(backbone, backbone.tie_embeddings)
+
+
+def load(folder: Path, kind: Kind, **options: Any) -> nn.Module:
+    """The checkpoint's network, in evaluation mode."""
+    network = build(folder, kind, **options)
+    network.model.start_from(folder)  # type: ignore[union-attr, operator]
+    return network.eval()
+
+
+@pytest.fixture
+def checkpoint(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, str, Any]:
+    """The folder, the family and Hugging Face's own model of a checkpoint."""
+    family = request.param
+    changes = {"num_labels": LABELS} if family in ENCODERS else {}
+    return tmp_path / family, family, write_checkpoint(tmp_path / family, family, HEADS[family], **changes)
+
+
+each_causal = pytest.mark.parametrize("checkpoint", CAUSAL, indirect=True)
+each_writer = pytest.mark.parametrize("checkpoint", WRITERS, indirect=True)
+each_encoder = pytest.mark.parametrize("checkpoint", ENCODERS, indirect=True)
+each_family = pytest.mark.parametrize("checkpoint", HEADS, indirect=True)
+Checkpoint = tuple[Path, str, Any]
+
+
+def close(own: torch.Tensor, theirs: torch.Tensor) -> None:
+    torch.testing.assert_close(own, theirs, rtol=1e-4, atol=1e-5)
+
+
+def logits_of(network: nn.Module) -> torch.Tensor:
+    """Logits of fixed tokens, those at padded places left out."""
+    with torch.no_grad():
+        if isinstance(network, TextToText):
+            logits: torch.Tensor = network(TOKENS_BT, LENGTHS_B, TARGETS_BT)
+            return logits
+        logits = network(TOKENS_BT, LENGTHS_B)
+    return logits[MASK_BT.bool()] if logits.dim() == 3 else logits
+
+
+@torch.no_grad()
+def theirs_of(model: Any, family: str) -> torch.Tensor:
+    """The same of Hugging Face's model, one sequence at a time and so without padding."""
+    rows = []
+    for row, length in enumerate(LENGTHS_B.tolist()):
+        tokens = TOKENS_BT[row : row + 1, :length]
+        if family in ENCODERS:
+            tokens = torch.cat([torch.tensor([[3]]), tokens, torch.tensor([[2]])], dim=1)
+            rows.append(model(input_ids=tokens).logits)
+        elif family in WRITERS:
+            rows.append(model(input_ids=tokens, decoder_input_ids=TARGETS_BT[row : row + 1]).logits)
+        else:
+            rows.append(model(input_ids=tokens).logits[0])
+    return torch.cat(rows)
+
+
+@each_family
+def test_logits_are_those_of_transformers(checkpoint: Checkpoint) -> None:
+    folder, family, model = checkpoint
+    close(logits_of(load(folder, KINDS[family])), theirs_of(model, family))
+
+
+@each_causal
+def test_the_loss_is_the_cross_entropy_of_what_counts(checkpoint: Checkpoint) -> None:
+    folder, family, model = checkpoint
+    network = load(folder, KINDS[family])
+    assert isinstance(network, LanguageModel)
+    targets_BT = torch.where(MASK_BT.bool(), TOKENS_BT.roll(-1, dims=1), -1)
+    with torch.no_grad():
+        logits_NV = model(input_ids=TOKENS_BT, attention_mask=MASK_BT).logits[MASK_BT.bool()]
+    expected = nn.functional.cross_entropy(logits_NV, targets_BT[MASK_BT.bool()])
+    close(network.loss(TOKENS_BT, targets_BT), expected)
+
+
+@each_causal
+def test_a_cache_of_sequences_of_unequal_length_changes_nothing(checkpoint: Checkpoint) -> None:
+    folder, family, model = checkpoint
+    network = load(folder, KINDS[family])
+    assert isinstance(network, LanguageModel)
+    cache = network.model.new_cache(3)
+    with torch.no_grad():
+        network.model(TOKENS_BT, LENGTHS_B, cache)
+        cache.keep([2, 0])
+        more = network.model.new_cache(1)
+        network.model(TOKENS_BT[1:2, :4], None, more)
+        cache.append(more)
+        assert cache.lengths == [1, 9, 4]
+        new_BT = torch.tensor([[5, 6], [7, 8], [9, 0]])
+        hidden = network.model(new_BT, torch.tensor([2, 2, 1]), cache)
+        own = network.head(hidden)
+        assert cache.lengths == [3, 11, 5]
+        for row, (before, read) in enumerate([(TOKENS_BT[2, :1], 2), (TOKENS_BT[0], 2), (TOKENS_BT[1, :4], 1)]):
+            whole = torch.cat([before, new_BT[row, :read]])[None]
+            close(own[row, :read], model(input_ids=whole).logits[0, -read:])
+
+
+def written(ids: list[int]) -> list[int]:
+    """What stands before the end: `transformers` goes on with padding until the longest text of a batch is done."""
+    return [number for number in ids if number not in (1, EOT_ID)]
+
+
+@pytest.mark.parametrize("checkpoint", ["GPT2", "Llama"], indirect=True)
+def test_texts_are_those_that_transformers_generates(checkpoint: Checkpoint) -> None:
+    folder, family, model = checkpoint
+    network = load(folder, KINDS[family])
+    prompts = [TOKENS_BT[0].tolist(), TOKENS_BT[1, :4].tolist()]
+    greedy = Sampling(12, 0.0, 0, 1.0, 0.0, 1.0, 1, (EOT_ID,))
+    own = generate_batch(network, prompts, [greedy, greedy])  # type: ignore[arg-type]
+    found = beam_search(network, prompts, Beams(8, 3, 1.0, (EOT_ID,)))  # type: ignore[arg-type]
+    for row, prompt in enumerate(prompts):
+        given = {"input_ids": torch.tensor([prompt]), "attention_mask": torch.ones(1, len(prompt), dtype=torch.long)}
+        fixed = {"do_sample": False, "pad_token_id": 1, "eos_token_id": EOT_ID}
+        theirs = model.generate(**given, **fixed, max_new_tokens=12)[0, len(prompt) :].tolist()
+        assert written(own[row]) == written(theirs)
+        theirs = model.generate(**given, **fixed, max_new_tokens=8, num_beams=3, early_stopping=False)[0, len(prompt) :]
+        assert written(found[row]) == written(theirs.tolist())
+
+
+@each_writer
+def test_what_is_written_for_a_source_is_what_transformers_writes(checkpoint: Checkpoint) -> None:
+    folder, family, model = checkpoint
+    network = load(folder, KINDS[family])
+    sources = [[*TOKENS_BT[0].tolist(), EOT_ID], [*TOKENS_BT[1, :4].tolist(), EOT_ID]]
+    found = beam_search(network, sources, Beams(8, 3, 1.0, (EOT_ID,)))  # type: ignore[arg-type]
+    for row, source in enumerate(sources):
+        theirs = model.generate(
+            input_ids=torch.tensor([source]), attention_mask=torch.ones(1, len(source), dtype=torch.long),
+            do_sample=False, num_beams=3, max_new_tokens=8, early_stopping=False, pad_token_id=1, eos_token_id=EOT_ID,
+        )[0, 1:]  # fmt: skip
+        assert written(found[row]) == written(theirs.tolist())
+
+
+@each_family
+def test_a_saved_model_opens_here_and_in_transformers(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    folder, family, model = checkpoint
+    network = load(folder, KINDS[family])
+    expected = logits_of(network)
+    out = tmp_path / "out"
+    save_model(out, network, {"langmill": {"eot_id": EOT_ID}}, folder / "tokenizer.json", {})
+    read_manifest(out, verify=True)
+    again = build(out, KINDS[family])
+    load_weights(again, own_names(again, load_state(out)), "test")
+    close(logits_of(again.eval()), expected)
+    opened = type(model).from_pretrained(out).eval()
+    close(theirs_of(opened, family), expected)
+    config = json.loads((out / "config.json").read_text())
+    assert config["architectures"] == [type(model).__name__]
+    assert config["pad_token_id"] == model.config.pad_token_id  # RoBERTa counts its places from it
+
+
+@each_family
+def test_an_adapter_alone_is_trained_and_then_added_in(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    folder, family, model = checkpoint
+    kind = KINDS[family]
+    network = load(folder, kind, tuning="lora")
+    backbone = network.model
+    assert isinstance(backbone, Pretrained)
+    before = logits_of(network)
+    backbone.adapt()
+    trained = {name for name, weight in network.named_parameters() if weight.requires_grad}
+    heads = {name for name in trained if "lora_" not in name}
+    assert any("lora_A" in name for name in trained)
+    assert all(name.startswith("head.") for name in heads)
+    assert bool(heads) == (kind is Kind.bidirectional)
+    close(logits_of(network), before)  # B begins as zero
+    frozen = {name: weight.clone() for name, weight in network.named_parameters() if not weight.requires_grad}
+    optimizer = torch.optim.Adam([weight for weight in network.parameters() if weight.requires_grad], lr=0.02)
+    for _ in range(3):
+        optimizer.zero_grad()
+        if isinstance(network, Classifier):
+            loss = nn.functional.cross_entropy(network(TOKENS_BT, LENGTHS_B), torch.tensor([0, 1, 2]))
+        elif isinstance(network, TextToText):
+            loss = network.loss(TOKENS_BT, LENGTHS_B, TARGETS_BT)
+        else:
+            assert isinstance(network, LanguageModel)
+            loss = network.loss(TOKENS_BT, TOKENS_BT.roll(-1, dims=1))
+        loss.backward()
+        optimizer.step()
+    for name, weight in network.named_parameters():
+        assert name not in frozen or weight.equal(frozen[name])
+    learned = logits_of(network.eval())
+    assert (learned - before).abs().max() > 1e-2
+    adapter = backbone.settle()
+    assert adapter is not None
+    torch.testing.assert_close(logits_of(network), learned, rtol=1e-3, atol=1e-4)
+    out = tmp_path / "out"
+    save_model(out, network, {"langmill": {"eot_id": EOT_ID}}, folder / "tokenizer.json", {}, adapter=adapter)
+    assert not any("lora" in name for name in load_state(out))
+    close(theirs_of(type(model).from_pretrained(out).eval(), family), logits_of(network))
+    with_adapter = peft.PeftModel.from_pretrained(copy.deepcopy(model), out / "adapter").eval()
+    torch.testing.assert_close(theirs_of(with_adapter, family), learned, rtol=1e-3, atol=1e-4)
+
+
+def test_the_names_of_the_checkpoints_before_training_and_after_it_are_the_same(tmp_path: Path) -> None:
+    """A body alone (a sentence encoder, say) becomes a classifier whose last layers are new."""
+    write_checkpoint(tmp_path / "bert", "Bert", "Model")
+    network = load(tmp_path / "bert", Kind.bidirectional)
+    stored = load_state(tmp_path / "bert")
+    assert set(network.stored_names().values()) == {  # type: ignore[operator, union-attr]
+        *(f"bert.{name}" for name in stored),
+        "classifier.weight",
+        "classifier.bias",
+    }
+    assert network(TOKENS_BT, LENGTHS_B).shape == (3, LABELS)
+
+
+def test_a_causal_model_can_be_a_classifier(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path / "gpt2", "GPT2", "LMHeadModel")
+    given = {"kind": "causal", "tuning": "full", "lora": LORA}
+    backbone = build_backbone("pretrained", given, 20, MAX_LENGTH, "test", source=tmp_path / "gpt2")
+    network = Classifier(backbone, LABELS, dropout=0.0).eval()
+    backbone.start_from(tmp_path / "gpt2")
+    alone = network(TOKENS_BT[1:2, :4])
+    close(network(TOKENS_BT, LENGTHS_B)[1:2], alone)
+    save_model(tmp_path / "out", network, {"langmill": {"eot_id": EOT_ID}}, tmp_path / "gpt2" / "tokenizer.json", {})
+    again_backbone = build_backbone("pretrained", given, 20, MAX_LENGTH, "test", source=tmp_path / "out")
+    again = Classifier(again_backbone, LABELS, dropout=0.0).eval()
+    load_weights(again, own_names(again, load_state(tmp_path / "out")), "test")
+    close(again(TOKENS_BT[1:2, :4]), alone)
+
+
+def test_what_a_tokenizer_puts_around_a_text(tmp_path: Path) -> None:
+    write_tokenizer(tmp_path, around=True)
+    around = Affixes.read(tmp_path / "tokenizer.json")
+    assert around == Affixes((3,), (2,))
+    tokens_BT, mask_BT = around.put(torch.tensor([[7, 8, 9], [5, 0, 0]]), torch.tensor([3, 1]))
+    assert tokens_BT[0].tolist() == [3, 7, 8, 9, 2]
+    assert tokens_BT[1, :3].tolist() == [3, 5, 2]
+    assert mask_BT is not None
+    assert mask_BT.tolist() == [[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]]
+    assert around.put(torch.tensor([[7, 8]]), None)[0].tolist() == [[3, 7, 8, 2]]
+
+
+def test_operations_for_a_token(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path, "Llama", "ForCausalLM")
+    network = build(tmp_path, Kind.causal)
+    attention, feed_forward = 16 * (16 + 8 + 8 + 16), 3 * 16 * 32
+    expected = 2 * 2 * (attention + feed_forward) + 4 * 2 * 16 * 10 + 2 * 16 * network.model.vocab_size  # type: ignore[union-attr, operator]
+    assert network.flops_per_token(10) == expected  # type: ignore[operator, union-attr]
+
+
+# What is refused ------------------------------------------------------------------------------------------------------
+
+
+def test_logits_that_come_about_in_another_way_are_found_out(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path, "Granite", "ForCausalLM")  # divides its logits after the head
+    with pytest.raises(
+        ModelError, match=r"GraniteForCausalLM in .* computes its logits in a way that Langmill does not"
+    ):
+        load(tmp_path, Kind.causal)
+
+
+def test_missing_and_damaged_weights(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path / "body", "Llama", "Model")
+    with pytest.raises(ModelError, match=r"do not fit the model .*: lm_head\.weight are missing or of another shape"):
+        load(tmp_path / "body", Kind.causal)
+    write_checkpoint(tmp_path / "damaged", "Llama", "ForCausalLM")
+    network = build(tmp_path / "damaged", Kind.causal)
+    (tmp_path / "damaged" / "model.safetensors").write_bytes(b"nothing")
+    with pytest.raises(IntegrityError, match=r"model\.safetensors differ from manifest\.json"):
+        network.model.start_from(tmp_path / "damaged")  # type: ignore[union-attr, operator]
+    write_manifest(tmp_path / "damaged", {})
+    with pytest.raises(ModelError, match=r"do not fit the model that its config\.json describes"):
+        network.model.start_from(tmp_path / "damaged")  # type: ignore[union-attr, operator]
+
+
+@pytest.mark.parametrize(
+    ("family", "kind", "error", "sentence"),
+    [
+        ("Bert", Kind.encoder_decoder, ConfigError, "transformers has no AutoModelForSeq2SeqLM for a bert model"),
+        ("T5", Kind.causal, ConfigError, "transformers has no AutoModelForCausalLM for a t5 model"),
+    ],
+)
+def test_another_kind_is_refused(
+    tmp_path: Path, family: str, kind: Kind, error: type[Exception], sentence: str
+) -> None:
+    write_checkpoint(tmp_path, family, HEADS[family])
+    with pytest.raises(error, match=sentence):
+        build(tmp_path, kind)
+
+
+def test_sequences_that_are_too_long_are_refused(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path, "Bert", "ForSequenceClassification")
+    with pytest.raises(
+        ModelError, match=r"65 tokens is longer than the pretrained model's 64 positions; lower training"
+    ):
+        build(tmp_path, Kind.bidirectional, max_length=63)  # [CLS] and [SEP] need places too
+    network = build(tmp_path, Kind.bidirectional, max_length=62)
+    with pytest.raises(ModelError, match="longer than the pretrained model's 64 positions"):
+        network(torch.zeros(1, 63, dtype=torch.long))
+    write_checkpoint(tmp_path / "roberta", "Roberta", "ForSequenceClassification")
+    build(tmp_path / "roberta", Kind.bidirectional, max_length=62)
+    with pytest.raises(ModelError, match="64 positions"):
+        build(tmp_path / "roberta", Kind.bidirectional, max_length=63)
+
+
+def test_a_folder_that_describes_nothing_known(tmp_path: Path) -> None:
+    write_tokenizer(tmp_path, around=False)
+    (tmp_path / "config.json").write_text('{"model_type": "bag-of-words"}')
+    with pytest.raises(ModelError, match=r"transformers can't read .*config\.json \(model_type 'bag-of-words'\)"):
+        build(tmp_path, Kind.causal)
+    (tmp_path / "config.json").unlink()
+    with pytest.raises(ModelError, match="is not a model folder"):
+        build(tmp_path, Kind.causal)
+
+
+def test_layers_that_are_not_there_can_not_be_adapted(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path, "Llama", "ForCausalLM")
+    network = load(tmp_path, Kind.causal, tuning="lora", lora={**LORA, "targets": ["c_attn"]})
+    with pytest.raises(ConfigError, match=re.escape("targets is ['c_attn'], which names no layer") + ".*q_proj"):
+        network.model.adapt()  # type: ignore[union-attr, operator]
+
+
+def test_an_encoder_predicts_no_tokens_and_nothing_goes_without_a_base(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path, "Bert", "Model")
+    given = {"kind": "bidirectional", "tuning": "full", "lora": LORA}
+    backbone = build_backbone("pretrained", given, 20, MAX_LENGTH, "test", source=tmp_path)
+    with pytest.raises(ModelError, match="fine-tuned as a classifier only"):
+        LanguageModel(backbone, tie=False)
+    with pytest.raises(ModelError, match="can't go on from a text by itself"):
+        backbone.new_cache(1)
+    with pytest.raises(ConfigError, match=r"needs a model to start from; name it as training\.base"):
+        build_backbone("pretrained", given, 20, MAX_LENGTH, "test")
+    assert find_architecture("pretrained").needs_base
+
+
+def test_all_families_are_tried() -> None:
+    assert set(HEADS) | {"Granite"} == set(SIZES)
+    assert transformers.__version__.startswith("5.")
