@@ -29,15 +29,18 @@ from langmill.tokenization.tokenizer import Tokenizer
 
 END_OF_TEXT = "⟨end⟩"
 """How the end-of-text token is shown; it has no text of its own."""
-STEPS = (32, 64, 128, 256, 512, 1024)
+STEPS = (50, 200, 800, 3200)
 """Places on the way from the baseline to the text at which gradients are taken: the first count that is exact enough
 is kept."""
 TOLERANCE = 0.01
 """The attributions' sum may miss the difference of the logits by this share of it, but for `SMALLEST_ERROR`."""
 SMALLEST_ERROR = 1e-3
 """An error in the logit that nobody minds, where the difference itself is close to nothing."""
+BASELINE_MARKS = (".", ",", ";", ":", "-", "(", ")", '"', "\n", " ")
+"""What a baseline may be made of, besides end-of-text tokens: marks that hardly mean anything by themselves."""
 MOST_WRITTEN = 64
 """Tokens of a model's own answer, at most: more would not be a picture."""
+_MOST_TOKENS = 500_000  # steps times tokens, half a minute of a small network; no more steps are tried than that
 _TOKENS_AT_ONCE = 8192  # steps side by side, in one pass through the network
 
 
@@ -52,8 +55,10 @@ class Attribution:
     shares_T: np.ndarray
     """What each piece adds to the logit, in nats; negative where it speaks against the label."""
     logit: float
+    baseline: str
+    """The token that the baseline repeats."""
     baseline_logit: float
-    """The same label's logit for a text of as many end-of-text tokens."""
+    """The same label's logit for the baseline, a text of as many such tokens."""
     steps: int
     left_out: int
     """Tokens that were cut away."""
@@ -95,10 +100,14 @@ class AttentionMaps:
     """The pieces that are looked at."""
     row_title: str
     column_title: str
+    columns_go_on: bool
+    """Whether the rows' own pieces are the last of the columns: a prompt, and what is written after it."""
     answer: str | None
     """What the model wrote, where it was asked for an answer of its own."""
     left_out: int
     """Tokens of the text that were cut away."""
+    target_left_out: int = 0
+    """Tokens of the target that were cut away, since the network has no room for them."""
 
 
 # Attribution ---------------------------------------------------------------------------------------------------------
@@ -109,8 +118,8 @@ def attribute(model: LoadedModel, name: str, text: str) -> Attribution:
 
     Integrated gradients on the token embedding (Sundararajan et al., 2017, equation 1, with captum): the gradient of
     the logit, added up on the straight way from a baseline to the text, times the difference of the two. The baseline
-    is a text of as many end-of-text tokens (docs/decisions/0407). The sum over the steps is a Gauss-Legendre
-    quadrature; steps are doubled until the shares add up.
+    is the most neutral text that repeats one mark (`_neutral`). The sum over the way is a Gauss-Legendre quadrature;
+    steps are added until the shares add up.
 
     Args:
         model: A classifier, of any architecture.
@@ -127,15 +136,17 @@ def attribute(model: LoadedModel, name: str, text: str) -> Attribution:
         raise EvaluationError(f"{name} tells no labels, so no token can speak for one; ask for its attention instead.")
     reading = task.reading(network, model.tokenizer, text)
     tokens_BT = torch.tensor([reading.tokens], device=device_of(network))
-    baseline_BT = torch.full_like(tokens_BT, model.tokenizer.eot_id)
     with torch.no_grad():
-        logits_K, baseline_K = network(tokens_BT)[0].double(), network(baseline_BT)[0].double()
+        logits_K = network(tokens_BT)[0].double()
+        neutral, baseline_K = _neutral(network, model.tokenizer, len(reading.tokens))
+    baseline_BT = torch.full_like(tokens_BT, neutral)
     best = int(logits_K.argmax())
     logit, baseline_logit = float(logits_K[best]), float(baseline_K[best])
     if not np.isfinite(logit - baseline_logit):
         raise EvaluationError(f"{name} gives logits that are not numbers, so there is nothing to explain.")
     gradients = LayerIntegratedGradients(network, network.model.embedding)
-    for steps in STEPS:
+    affordable = [count for count in STEPS if count * len(reading.tokens) <= _MOST_TOKENS]
+    for steps in affordable or STEPS[:1]:
         found_BTD: Tensor = gradients.attribute(
             tokens_BT,
             baseline_BT,
@@ -154,10 +165,26 @@ def attribute(model: LoadedModel, name: str, text: str) -> Attribution:
         pieces,
         np.add.reduceat(shares_T, starts),
         logit,
+        END_OF_TEXT if neutral == model.tokenizer.eot_id else model.tokenizer.decode([neutral]),
         baseline_logit,
         steps,
         reading.left_out,
     )
+
+
+def _neutral(network: nn.Module, tokenizer: Tokenizer, length: int) -> tuple[int, Tensor]:
+    """The token whose repetition makes the network least sure of any label, and the logits `(K,)` of that.
+
+    A baseline should say nothing (Sundararajan et al., 2017, section 2). End-of-text tokens do not always: where the
+    network never learned them, they are as good as any word.
+    """
+    marks = [tokenizer.encode(mark) for mark in BASELINE_MARKS]
+    tokens = [tokenizer.eot_id, *(ids[0] for ids in marks if len(ids) == 1)]
+    texts_NT = torch.tensor(tokens, device=device_of(network))[:, None].expand(-1, length)
+    logits_NK = network(texts_NT).double()
+    sure_N = (logits_NK.softmax(dim=-1) * logits_NK.log_softmax(dim=-1)).sum(dim=-1)  # negative entropy
+    number = int(sure_N.argmin())
+    return tokens[number], logits_NK[number]
 
 
 def _close(error: float, difference: float) -> bool:
@@ -180,8 +207,8 @@ def attention_maps(model: LoadedModel, name: str, text: str, target: str | None 
         target: What is written; None lets the model write its own answer where it answers.
 
     Raises:
-        EvaluationError: The network has no attention, the task writes nothing but a target is given, there is no room
-            for a target, or the model's own answer is empty.
+        EvaluationError: The network has no attention, the task writes nothing but a target is given, or the model's
+            own answer is empty.
     """
     network, task = model.network, _explained(model, name)
     backbone = cast("Backbone", network.model)
@@ -196,7 +223,9 @@ def attention_maps(model: LoadedModel, name: str, text: str, target: str | None 
     tokens_BT = torch.tensor([reading.tokens], device=device_of(network))
     pieces, starts = whole_characters(model.tokenizer, reading.tokens)
     weights_LHTS = _grouped(backbone.attention(tokens_BT)[:, 0], starts, starts)
-    return AttentionMaps(weights_LHTS, pieces, pieces, "token that looks", "token looked at", None, reading.left_out)
+    return AttentionMaps(
+        weights_LHTS, pieces, pieces, "token that looks", "token looked at", False, None, reading.left_out
+    )
 
 
 def _written(model: LoadedModel, task: Generates, name: str, reading: Reading, target: str | None) -> AttentionMaps:
@@ -205,15 +234,12 @@ def _written(model: LoadedModel, task: Generates, name: str, reading: Reading, t
     backbone = cast("Backbone", network.model)
     apart = isinstance(network, TextToText) and isinstance(backbone, AttendsToSource)
     room = backbone.max_length if apart else backbone.max_length - len(reading.tokens) + 1
-    if room < 1:
-        raise EvaluationError(
-            f"The text alone fills the {backbone.max_length} tokens that {name} can look back on; shorten it, so that "
-            "there is room for what is written."
-        )
+    target_left_out = 0
     if target is None:
         written = _own_answer(network, task, reading.tokens, min(MOST_WRITTEN, room), tokenizer.eot_id)
     else:
-        written = tokenizer.encode(target)[:room]
+        wanted = tokenizer.encode(target)
+        written, target_left_out = wanted[:room], max(0, len(wanted) - room)
     if not written:
         raise EvaluationError(f"{name} answers with an empty text, so there is nothing to show; give a --target.")
     device = device_of(network)
@@ -233,7 +259,9 @@ def _written(model: LoadedModel, task: Generates, name: str, reading: Reading, t
     columns, column_starts = whole_characters(tokenizer, seen)
     answer = tokenizer.decode(written) if target is None else None
     weights_LHTS = _grouped(maps_LHTS, row_starts, column_starts)
-    return AttentionMaps(weights_LHTS, rows, columns, "token written", title, answer, reading.left_out)
+    return AttentionMaps(
+        weights_LHTS, rows, columns, "token written", title, not apart, answer, reading.left_out, target_left_out
+    )
 
 
 def _own_answer(network: nn.Module, task: Generates, prompt_ids: list[int], limit: int, eot_id: int) -> list[int]:
@@ -336,7 +364,7 @@ def _words(pieces: Sequence[str], shares_T: np.ndarray) -> list[tuple[str, float
     words: list[tuple[str, float]] = []
     before = ""
     for piece, share in zip(pieces, shares_T, strict=True):
-        if before and piece and _inside_a_word(before[-1]) and _inside_a_word(piece[0]) and not piece[0].isspace():
+        if before and piece and _inside_a_word(before[-1]) and _inside_a_word(piece[0]):
             word, sofar = words.pop()
             words.append((word + piece.rstrip(), sofar + float(share)))
         else:
@@ -346,7 +374,7 @@ def _words(pieces: Sequence[str], shares_T: np.ndarray) -> list[tuple[str, float
 
 
 def _inside_a_word(character: str) -> bool:
-    return character in "'’" or (character.isalnum() and unicodedata.east_asian_width(character) not in "WF")
+    return character in "'\u2019" or (character.isalnum() and unicodedata.east_asian_width(character) not in "WF")
 
 
 def _explained(model: LoadedModel, name: str) -> Explains:
