@@ -133,11 +133,7 @@ def draw_attribution(found: Attribution, name: str, path: Path) -> frozenset[str
         label = glyphs.drawn(found.label)
         title = f"{glyphs.drawn(name)} says “{label}”, probability {found.probability:.3f}"
         _write(axes, _MARGIN, 22, title, size=13, va="baseline")
-        sums = f"The shares add up to {_signed(float(found.shares_T.sum()))}: the label's logit, "
-        sums += (
-            f"{_signed(found.logit)}, less its logit for a text of end-of-text tokens, {_signed(found.baseline_logit)}"
-        )
-        _write(axes, _MARGIN, 40, sums, size=8.5, color=_GREY, va="baseline")
+        _write(axes, _MARGIN, 40, caption(found), size=8.5, color=_GREY, va="baseline")
         bar_axes = figure.add_axes((_MARGIN / _WIDTH, 44 / whole, 0.42, 9 / whole))
         bar = figure.colorbar(ScalarMappable(scale, palette), cax=bar_axes, orientation="horizontal")
         bar.outline.set_visible(False)
@@ -147,6 +143,18 @@ def draw_attribution(found: Attribution, name: str, path: Path) -> frozenset[str
         _write(axes, _MARGIN + 0.42 * _WIDTH + 18, whole - 49, legend, size=8.5, va="center")
         _save(figure, path)
     return glyphs.missing
+
+
+def caption(found: Attribution) -> str:
+    """What the shares add up to, and what they are measured against."""
+    alone = {" ": "spaces", "\n": "line ends", END_OF_TEXT: "end-of-text tokens"}.get(
+        found.baseline, f"“{found.baseline}” alone"
+    )
+    sums = f"The shares add up to {_signed(float(found.shares_T.sum()))}: the label's logit, {_signed(found.logit)}, "
+    sums += f"less what it is for a text of {alone}, {_signed(found.baseline_logit)}"
+    if not found.complete:
+        sums += f". They are off by {_signed(found.error)}: read them with care"
+    return sums + "."
 
 
 @dataclass
@@ -316,10 +324,6 @@ def _write(axes: Axes, x: float, y: float, text: str, **how: Any) -> None:
 
 def _short(text: str, most: int) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
-
-
-def _mark(baseline: str) -> str:
-    return {" ": "spaces", "\n": "line ends", END_OF_TEXT: "end-of-text tokens"}.get(baseline, f"“{baseline}”")
 
 
 def _signed(value: float) -> str:

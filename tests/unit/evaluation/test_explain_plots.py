@@ -8,9 +8,10 @@ import pytest
 
 from langmill.errors import EvaluationError
 from langmill.evaluation import explain_plots
-from langmill.evaluation.explain import AttentionMaps, Attribution
+from langmill.evaluation.explain import END_OF_TEXT, AttentionMaps, Attribution
 from langmill.evaluation.explain_plots import (
     MOST_SHOWN,
+    caption,
     draw_attention,
     draw_attribution,
     glyphs_for,
@@ -61,6 +62,15 @@ def test_a_long_text_is_wrapped_and_stays_on_the_page(tmp_path: Path) -> None:
     for one, two in itertools.pairwise(boxes):
         assert two.y > one.y or (two.y == one.y and two.x >= one.x + one.width - 1e-6)
     draw_attribution(attribution(pieces), "tiny", tmp_path / "long.png")
+
+
+def test_the_caption_says_what_the_shares_are_measured_against() -> None:
+    found = Attribution("positive", 0.9, ["a"], np.array([1.5]), 2.0, ",", 0.5, 50, 0)
+    assert caption(found) == (
+        "The shares add up to +1.50: the label's logit, +2.00, less what it is for a text of “,” alone, +0.50."
+    )
+    missed = Attribution("positive", 0.9, ["a"], np.array([1.0]), 2.0, END_OF_TEXT, 0.5, 3200, 0)
+    assert caption(missed).endswith("of end-of-text tokens, +0.50. They are off by \u22120.50: read them with care.")
 
 
 def test_what_no_font_has_is_shown_as_code_points_and_told(tmp_path: Path) -> None:
