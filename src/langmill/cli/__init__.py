@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 
 from langmill import __version__
+from langmill.cli.explain import explain
 from langmill.cli.look import config, status, why
 from langmill.cli.models import classify, generate
 from langmill.cli.new import new
@@ -38,8 +39,8 @@ def commands() -> None:
 
 
 for _command in (
-    run, status, why, config, train, evaluate, report, compare, generate, classify, promote, rollback, trace, serve,
-    deploy, ui, new,
+    run, status, why, config, train, evaluate, report, compare, generate, classify, explain, promote, rollback,
+    trace, serve, deploy, ui, new,
 ):  # fmt: skip
     commands.add_command(_command)
 

@@ -47,7 +47,7 @@ def generate(
     length_penalty: float | None, stop: tuple[str, ...], seed: int,
 ) -> None:  # fmt: skip
     """Let a language model go on from a prompt."""
-    with _loaded(recipe, model) as (loaded, name):
+    with opened_model(recipe, model) as (loaded, name):
         from langmill.models.generation import Beams, Sampling
         from langmill.tasks.base import Generates
         from langmill.tokenization.text_stream import written
@@ -99,7 +99,7 @@ def classify(recipe: str | None, texts: tuple[str, ...], model: Path | None) -> 
         given = [line.rstrip("\n") for line in sys.stdin if line.strip()]
     if not given:
         raise LangmillError("There is no text to classify; give it after the recipe's name, or - to read lines.")
-    with _loaded(None if model is not None else recipe, model) as (loaded, name):
+    with opened_model(None if model is not None else recipe, model) as (loaded, name):
         from langmill.tasks.base import Classifies
 
         task = loaded.task
@@ -112,7 +112,7 @@ def classify(recipe: str | None, texts: tuple[str, ...], model: Path | None) -> 
 
 
 @contextmanager
-def _loaded(recipe: str | None, folder: Path | None) -> Iterator[tuple[LoadedModel, str]]:
+def opened_model(recipe: str | None, folder: Path | None) -> Iterator[tuple[LoadedModel, str]]:
     """A model and what to call it: the one in `folder`, or the champion of a recipe.
 
     Raises:

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Protocol, Self, TypeVar, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -144,6 +144,11 @@ class Backbone(nn.Module, ABC):
         """Be again as before `adapt`, with what was learned; what was learned by itself, if it is kept apart."""
         return None
 
+    @property
+    def affixes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Token ids that the network itself puts before and after every text: none, but for pretrained encoders."""
+        return (), ()
+
     def language_model_head(self) -> nn.Module | None:
         """A module from hidden states to logits that comes with the network; None has one made where it is needed."""
         return None
@@ -233,6 +238,41 @@ class EncoderDecoder(Backbone):
             ModelError: Always.
         """
         raise ModelError("An encoder-decoder writes from a source text; make its cache with begin().")
+
+
+@runtime_checkable
+class Attends(Protocol):
+    """What a backbone offers besides when its tokens look at one another; asked for with `isinstance`."""
+
+    def attention(self, tokens_BT: Tensor, lengths_B: Tensor | None = None) -> Tensor:
+        """The weights by which each token mixes what it reads of its own text: `(layers, batch, heads, T, T)`, float32.
+
+        T counts the backbone's `affixes` too. The weights are those of `forward` without a cache (an encoder-decoder's:
+        of `encode`), in evaluation mode. A row, the token that looks, sums to 1; places that may not be seen and padding
+        have 0. Rows of padding are undefined.
+
+        Args:
+            tokens_BT: Token ids, padded at the end.
+            lengths_B: Real tokens of each sequence; None where nothing is padded.
+        """
+        ...
+
+
+@runtime_checkable
+class AttendsToSource(Protocol):
+    """What an encoder-decoder offers besides when its decoder looks at the source."""
+
+    def cross_attention(self, source_BS: Tensor, tokens_BT: Tensor, lengths_B: Tensor | None = None) -> Tensor:
+        """The weights by which each target token mixes what it reads of the source: `(layers, batch, heads, T, S)`.
+
+        As in `Attends.attention`, of `encode` and `decode`.
+
+        Args:
+            source_BS: Source texts, padded at the end.
+            tokens_BT: What the decoder reads, the start token first; from row t the token after t is told.
+            lengths_B: Real source tokens of each sequence; None where nothing is padded.
+        """
+        ...
 
 
 BackboneT = TypeVar("BackboneT", bound=Backbone)

@@ -25,7 +25,7 @@ from torch.nn import functional as F
 from langmill.config.sections import require
 from langmill.errors import ModelError
 from langmill.models.base import EMBEDDING_STD, Cache, EncoderDecoder, architecture, head_std
-from langmill.models.transformer import KeyValueCache, RMSNorm
+from langmill.models.transformer import KeyValueCache, RMSNorm, attention_weights, watched
 
 
 @dataclass
@@ -170,6 +170,11 @@ class Attention(nn.Module):
         )
         y_BTD: Tensor = self.o(y_BHTE.transpose(1, 2).flatten(2))
         return y_BTD
+
+    def weights(self, x_BTD: Tensor, k_BHSE: Tensor, v_BHSE: Tensor, bias_BHTS: Tensor | None) -> Tensor:
+        """The weights with which `forward` of the same arguments mixes the values, `(batch, heads, T, S)`."""
+        del v_BHSE
+        return attention_weights(self.heads(self.q(x_BTD)), k_BHSE, bias_BHTS, 1.0)
 
 
 class FeedForward(nn.Module):
@@ -431,6 +436,27 @@ class T5Shaped(EncoderDecoder):
             x_BTD = block.feed_forward(block.cross(x_BTD, *source))
         x_BTD = self.decoder.dropout(self.decoder.final_layer_norm(x_BTD))
         return x_BTD
+
+    @torch.no_grad()
+    def attention(self, source_BS: Tensor, lengths_B: Tensor | None = None) -> Tensor:
+        """The encoder's weights, `(layers, batch, heads, S, S)`; see `Attends.attention`.
+
+        Raises:
+            ModelError: A source is longer than `max_length`.
+        """
+        modules = [block.own.SelfAttention for block in self.encoder.blocks]
+        return watched(modules, lambda: self.encode(source_BS, lengths_B))
+
+    @torch.no_grad()
+    def cross_attention(self, source_BS: Tensor, tokens_BT: Tensor, lengths_B: Tensor | None = None) -> Tensor:
+        """The decoder's weights on the source, `(layers, batch, heads, T, S)`; see `AttendsToSource.cross_attention`.
+
+        Raises:
+            ModelError: A source or a target is longer than `max_length`.
+        """
+        modules = [block.cross.EncDecAttention for block in self.decoder.blocks]
+        memory_BSD = self.encode(source_BS, lengths_B)
+        return watched(modules, lambda: self.decode(tokens_BT, memory_BSD, lengths_B))
 
     def _read_source(self, memory_BSD: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Keys and values of the source in each block of the decoder."""

@@ -414,6 +414,45 @@ class Pretrained(EncoderDecoder):
         described = {name: value for name, value in described.items() if name not in ("_name_or_path", "torch_dtype")}
         return {**described, "architectures": [self.language_model], "num_labels": self.config_hf.num_labels}
 
+    @property
+    def affixes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """What the tokenizer puts around a text, as in `[CLS] … [SEP]`."""
+        return self.around.before, self.around.after
+
+    @torch.no_grad()
+    def attention(self, tokens_BT: Tensor, lengths_B: Tensor | None = None) -> Tensor:
+        """The weights of all layers, an encoder-decoder's of its encoder; see `Attends.attention`."""
+        wrapped_BT, mask_BT = self.around.put(tokens_BT, lengths_B)
+        part = self.whole.get_encoder() if self.kind is Kind.encoder_decoder else self.body
+        with self._told():
+            found = part(input_ids=wrapped_BT, attention_mask=mask_BT, output_attentions=True, return_dict=True)
+        return torch.stack(found.attentions).float()
+
+    @torch.no_grad()
+    def cross_attention(self, source_BS: Tensor, tokens_BT: Tensor, lengths_B: Tensor | None = None) -> Tensor:
+        """The decoder's weights over the source; see `AttendsToSource.cross_attention`."""
+        memory_BSD = self.encode(source_BS, lengths_B)
+        with self._told():
+            found = self.whole.get_decoder()(
+                input_ids=tokens_BT,
+                encoder_hidden_states=memory_BSD,
+                encoder_attention_mask=self.around.mask(source_BS.shape[1], lengths_B),
+                use_cache=False,
+                output_attentions=True,
+                return_dict=True,
+            )
+        return torch.stack(found.cross_attentions).float()
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        """Let the network compute its weights where they can be seen, which is slower."""
+        usual = self.config_hf._attn_implementation
+        self.whole.set_attn_implementation("eager")
+        try:
+            yield
+        finally:
+            self.whole.set_attn_implementation(usual)
+
     def _body(self) -> nn.Module:
         whole = self.whole
         if self.kind is Kind.encoder_decoder:

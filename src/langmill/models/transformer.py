@@ -9,7 +9,7 @@ are looked at.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Self, cast
 
@@ -188,6 +188,23 @@ class Attention(nn.Module):
         y_BTD: Tensor = self.o_proj(y_BHTE.transpose(1, 2).flatten(2))
         return y_BTD
 
+    def weights(self, x_BTD: Tensor, places: Places, layer: int) -> Tensor:
+        """The weights with which `forward` of the same arguments mixes the values, `(batch, heads, T, T)`.
+
+        Without a cache only. `forward` never has them in memory as a whole, which is what makes it fast.
+        """
+        del layer
+        assert places.cache is None
+        q_BTHE = self.q_proj(x_BTD).unflatten(-1, (-1, self.head_dim))
+        k_BTGE = self.k_proj(x_BTD).unflatten(-1, (-1, self.head_dim))
+        q_BHTE = rotate(q_BTHE, *places.turns_q).transpose(1, 2)
+        k_BGTE = rotate(k_BTGE, *places.turns_k).transpose(1, 2)
+        k_BHTE = k_BGTE.repeat_interleave(q_BHTE.shape[1] // k_BGTE.shape[1], dim=1)
+        mask = places.mask
+        if places.causal:
+            mask = torch.ones(x_BTD.shape[1], x_BTD.shape[1], dtype=torch.bool, device=x_BTD.device).tril()
+        return attention_weights(q_BHTE, k_BHTE, mask, 1.0 / math.sqrt(self.head_dim))
+
 
 class FeedForward(nn.Module):
     """SwiGLU: a gated network of two layers."""
@@ -297,6 +314,16 @@ class Transformer(Backbone):
             x_BTD = layer(x_BTD, places, number)
         return cast("Tensor", self.norm(x_BTD))
 
+    @torch.no_grad()
+    def attention(self, tokens_BT: Tensor, lengths_B: Tensor | None = None) -> Tensor:
+        """The weights of all layers, `(layers, batch, heads, T, T)`; see `Attends.attention`.
+
+        Raises:
+            ModelError: A sequence is longer than `max_length`.
+        """
+        modules = [cast("Block", layer).self_attn for layer in self.layers]
+        return watched(modules, lambda: self(tokens_BT, lengths_B))
+
     def refuse_length(self, length: int, allowed: int) -> None:
         """Refuse a sequence that is too long.
 
@@ -353,6 +380,48 @@ def rotary_tables(settings: TransformerSettings, length: int) -> tuple[Tensor, T
     angles = torch.outer(torch.arange(length, dtype=torch.float32, device="cpu"), 1.0 / settings.rope_theta**exponents)
     cos, sin = angles.cos(), angles.sin()
     return torch.cat([cos, cos], dim=-1), torch.cat([-sin, sin], dim=-1)
+
+
+def attention_weights(q_BHTE: Tensor, k_BHSE: Tensor, mask: Tensor | None, scale: float) -> Tensor:
+    """softmax(q k^T scale + mask), `(batch, heads, T, S)` in float32 (Vaswani et al., 2017, equation 1).
+
+    Args:
+        q_BHTE: Queries.
+        k_BHSE: Keys.
+        mask: As `scaled_dot_product_attention` takes it: added to the scores, or of truth values, true where a token
+            may look.
+        scale: What the products are multiplied with.
+    """
+    scores_BHTS = q_BHTE.float() @ k_BHSE.float().transpose(-1, -2) * scale
+    if mask is not None and mask.dtype == torch.bool:
+        scores_BHTS = scores_BHTS.masked_fill(~mask, -torch.inf)
+    elif mask is not None:
+        scores_BHTS = scores_BHTS + mask
+    return scores_BHTS.softmax(dim=-1)
+
+
+def watched(modules: Iterable[nn.Module], run: Callable[[], object]) -> Tensor:
+    """The `weights` of attention modules at what they are given while `run` runs, `(layers, batch, heads, T, S)`.
+
+    The ordinary forward pass runs, so that what is found is what the network does, and the pass itself knows nothing of
+    it. For one thread: another one that runs the same network meanwhile would be watched too.
+
+    Args:
+        modules: One a layer, in the order in which they run; `weights` takes what `forward` takes.
+        run: Runs each of them once.
+    """
+    found: list[Tensor] = []
+
+    def note(module: nn.Module, given: tuple[Any, ...]) -> None:
+        found.append(cast("Any", module).weights(*given))
+
+    handles = [module.register_forward_pre_hook(note) for module in modules]
+    try:
+        run()
+    finally:
+        for handle in handles:
+            handle.remove()
+    return torch.stack(found)
 
 
 def remember(places: Places, layer: int, k_BGTE: Tensor, v_BGTE: Tensor) -> tuple[Tensor, Tensor]:

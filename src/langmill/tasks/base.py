@@ -156,6 +156,27 @@ class Classifies(ABC):
         """
 
 
+@dataclass(frozen=True)
+class Reading:
+    """What a network reads of a text that it is asked about."""
+
+    tokens: list[int]
+    """As the network gets them, at least one: cut, and with what the task puts before or after them."""
+    left_out: int
+    """Tokens of the text that were cut away because the network can't look back so far."""
+
+
+class Explains(ABC):
+    """What a task offers besides when one may look into its network while it reads a text.
+
+    The network is one of `langmill.models.heads`; with the head comes what can be shown.
+    """
+
+    @abstractmethod
+    def reading(self, network: nn.Module, tokenizer: Tokenizer, text: str) -> Reading:
+        """What the network reads of a text, cut as it was in training."""
+
+
 class Task(ABC):
     """One kind of learning problem.
 

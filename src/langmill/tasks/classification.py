@@ -24,9 +24,11 @@ from langmill.models.heads import Classifier
 from langmill.tasks.base import (
     Baseline,
     Classifies,
+    Explains,
     Loss,
     Metric,
     Plot,
+    Reading,
     Strength,
     Task,
     TrainingData,
@@ -87,7 +89,7 @@ class ClassificationOptions:
 
 
 @task("classification")
-class Classification(Task, Classifies):
+class Classification(Task, Classifies, Explains):
     """Tell which of the labels seen in training a text has."""
 
     options_class = ClassificationOptions
@@ -211,6 +213,13 @@ class Classification(Task, Classifies):
         """The probability of each label, `(N, K)` in float64; long texts are cut as in training."""
         encoded = [np.asarray(tokenizer.encode(text), dtype=np.int64) for text in texts]
         return self._probabilities(network, encoded, tokenizer.eot_id, _TOKENS_AT_ONCE, None)
+
+    def reading(self, network: nn.Module, tokenizer: Tokenizer, text: str) -> Reading:
+        """The text's tokens, cut as in training; a text without tokens is read as one end-of-text token."""
+        assert isinstance(network, Classifier)
+        tokens = np.asarray(tokenizer.encode(text), dtype=np.int64)
+        kept = cut_tokens(tokens, network.model.max_length, self.options.cut)
+        return Reading(kept.tolist() or [tokenizer.eot_id], len(tokens) - len(kept))
 
     @torch.inference_mode()
     def _probabilities(

@@ -26,10 +26,12 @@ from langmill.data.document import Document
 from langmill.models.generation import Beams, Decodes, Sampling, beam_search, generate_batch
 from langmill.tasks.base import (
     Baseline,
+    Explains,
     Generates,
     Loss,
     Metric,
     Plot,
+    Reading,
     Strength,
     Task,
     TrainingData,
@@ -91,7 +93,7 @@ class ConditionalGenerationOptions:
     Empty takes every document."""
 
 
-class ConditionalGeneration(Task, Generates):
+class ConditionalGeneration(Task, Generates, Explains):
     """Write a document's target from its text."""
 
     options: ConditionalGenerationOptions
@@ -179,6 +181,12 @@ class ConditionalGeneration(Task, Generates):
         limit = min(_SAMPLE_TOKENS, self.options.writing.max_new_tokens)
         (answer,) = self._write(network, [self.prompt_ids(tokenizer, prompt)], tokenizer.eot_id, limit)
         return prompt + "\n" + tokenizer.decode(answer)
+
+    def reading(self, network: nn.Module, tokenizer: Tokenizer, text: str) -> Reading:
+        """The source or prompt that a text makes, cut as in training."""
+        tokens = np.asarray(tokenizer.encode(self.prompt(Document(id="", text=text))), dtype=np.int64)
+        kept = self.form(self.reach(network), tokenizer.eot_id).source(tokens)
+        return Reading(kept.tolist(), len(tokens) + 1 - len(kept))  # 1 for the end-of-text token
 
     def _write(
         self, network: nn.Module, prompts: Sequence[Sequence[int]], eot_id: int, max_new_tokens: int

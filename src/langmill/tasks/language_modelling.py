@@ -26,10 +26,12 @@ from langmill.models.generation import Sampling
 from langmill.models.heads import LanguageModel
 from langmill.tasks.base import (
     Baseline,
+    Explains,
     Generates,
     Loss,
     Metric,
     Plot,
+    Reading,
     Strength,
     Task,
     TrainingData,
@@ -135,7 +137,7 @@ class _Tally:
 
 
 @task("language_modelling")
-class LanguageModelling(Task, Generates):
+class LanguageModelling(Task, Generates, Explains):
     """Predict the next token of a text."""
 
     options_class = LanguageModellingOptions
@@ -209,6 +211,12 @@ class LanguageModelling(Task, Generates):
     def prompt_ids(self, tokenizer: Tokenizer, prompt: str) -> list[int]:
         """An end-of-text token, as before every document in training, and the prompt."""
         return [tokenizer.eot_id, *tokenizer.encode(prompt)]
+
+    def reading(self, network: nn.Module, tokenizer: Tokenizer, text: str) -> Reading:
+        """The prompt that a text makes; of a long one its beginning."""
+        assert isinstance(network, LanguageModel)
+        tokens = self.prompt_ids(tokenizer, text)
+        return Reading(tokens[: network.model.max_length], max(0, len(tokens) - network.model.max_length))
 
     # Judging ---------------------------------------------------------------------------------------------------------
 

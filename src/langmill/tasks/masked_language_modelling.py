@@ -28,10 +28,12 @@ from langmill.models.generation import Ending, Sampling, choose
 from langmill.models.heads import LanguageModel
 from langmill.tasks.base import (
     Baseline,
+    Explains,
     Generates,
     Loss,
     Metric,
     Plot,
+    Reading,
     Strength,
     Task,
     TrainingData,
@@ -126,7 +128,7 @@ class MaskedBatches(MicroBatches):
 
 
 @task("masked_language_modelling")
-class MaskedLanguageModelling(Task, Generates):
+class MaskedLanguageModelling(Task, Generates, Explains):
     """Tell hidden tokens: what an encoder is pretrained with."""
 
     options_class = MaskedLanguageModellingOptions
@@ -223,6 +225,12 @@ class MaskedLanguageModelling(Task, Generates):
         for piece in others:
             ids += [to_fill, *piece]
         return ids or [tokenizer.eot_id]
+
+    def reading(self, network: nn.Module, tokenizer: Tokenizer, text: str) -> Reading:
+        """The tokens of a text, masks among them; of a long one its beginning."""
+        assert isinstance(network, LanguageModel)
+        tokens = [~token if token < 0 else token for token in self.prompt_ids(tokenizer, text)]
+        return Reading(tokens[: network.model.max_length], max(0, len(tokens) - network.model.max_length))
 
     @torch.inference_mode()
     def generate(

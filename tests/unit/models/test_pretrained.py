@@ -16,7 +16,7 @@ from torch import nn
 
 from langmill.errors import ConfigError, IntegrityError, ModelError
 from langmill.files import read_manifest, write_manifest
-from langmill.models.base import Kind, build_backbone, find_architecture
+from langmill.models.base import Attends, Kind, build_backbone, find_architecture
 from langmill.models.folder import load_state, load_weights, own_names, save_model
 from langmill.models.generation import Beams, Sampling, beam_search, generate_batch
 from langmill.models.heads import Classifier, LanguageModel, TextToText
@@ -290,6 +290,33 @@ def test_operations_for_a_token(tmp_path: Path) -> None:
     attention, feed_forward = 16 * (16 + 8 + 8 + 16), 3 * 16 * 32
     expected = 2 * 2 * (attention + feed_forward) + 4 * 2 * 16 * 10 + 2 * 16 * network.model.vocab_size  # type: ignore[union-attr, operator]
     assert network.flops_per_token(10) == expected  # type: ignore[operator, union-attr]
+
+
+@each_family
+def test_attention_is_that_of_transformers(checkpoint: Checkpoint) -> None:
+    folder, family, model = checkpoint
+    network = load(folder, KINDS[family])
+    backbone = network.model
+    assert isinstance(backbone, Attends)
+    before = logits_of(network)
+    own = backbone.attention(TOKENS_BT[1:2, :4])
+    model.set_attn_implementation("eager")
+    tokens_BT = TOKENS_BT[1:2, :4]
+    if family in ENCODERS:
+        tokens_BT = torch.cat([torch.tensor([[3]]), tokens_BT, torch.tensor([[2]])], dim=1)
+    part = model.get_encoder() if family in WRITERS else model
+    with torch.no_grad():
+        close(own, torch.stack(part(input_ids=tokens_BT, output_attentions=True).attentions))
+    assert isinstance(backbone, Pretrained)
+    assert own.shape[-1] == 4 + sum(map(len, backbone.affixes))
+    torch.testing.assert_close(own.sum(dim=-1), torch.ones(own.shape[:-1]))
+    padded = backbone.attention(TOKENS_BT, LENGTHS_B)[:, 1:2, :, : own.shape[-1], : own.shape[-1]]
+    close(padded, own)
+    if family in WRITERS:
+        crossed = backbone.cross_attention(TOKENS_BT, TARGETS_BT, LENGTHS_B)
+        torch.testing.assert_close(crossed.sum(dim=-1), torch.ones(crossed.shape[:-1]))
+        assert crossed[:, 1, :, :, 4:].eq(0).all()
+    assert logits_of(network).equal(before)  # the fast way is taken again
 
 
 # What is refused ------------------------------------------------------------------------------------------------------

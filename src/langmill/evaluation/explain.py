@@ -1,0 +1,390 @@
+"""Why a model answers as it does: which tokens speak for a label, and where a Transformer looks.
+
+`attribute` shares a label's logit out among the tokens by integrated gradients (Sundararajan et al., 2017); what the
+figures mean and what they are measured against: docs/decisions/0407. `attention_maps` reads off the weights with which
+a Transformer mixes its tokens' values; what they do not prove: docs/guides/explaining.md.
+
+Shape suffixes: T tokens or whole-character pieces that look, S those that are looked at, L layers, H heads, K labels.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from langmill.errors import EvaluationError
+from langmill.models.base import Attends, AttendsToSource, Backbone, Kind
+from langmill.models.generation import Beams, Sampling
+from langmill.models.heads import Classifier, TextToText
+from langmill.tasks.base import Explains, Generates, Reading, device_of
+from langmill.tasks.loading import LoadedModel
+from langmill.tokenization.text_stream import TextStream
+from langmill.tokenization.tokenizer import Tokenizer
+
+END_OF_TEXT = "⟨end⟩"
+"""How the end-of-text token is shown; it has no text of its own."""
+STEPS = (50, 200, 800, 3200)
+"""Places on the way from the baseline to the text at which gradients are taken: the first count that is exact enough
+is kept."""
+TOLERANCE = 0.01
+"""The attributions' sum may miss the difference of the logits by this share of it, but for `SMALLEST_ERROR`."""
+SMALLEST_ERROR = 1e-3
+"""An error in the logit that nobody minds, where the difference itself is close to nothing."""
+BASELINE_MARKS = (".", ",", ";", ":", "-", "(", ")", '"', "\n", " ")
+"""What a baseline may be made of, besides end-of-text tokens: marks that hardly mean anything by themselves."""
+MOST_WRITTEN = 64
+"""Tokens of a model's own answer, at most: more would not be a picture."""
+_MOST_TOKENS = 500_000  # steps times tokens, half a minute of a small network; no more steps are tried than that
+_TOKENS_AT_ONCE = 8192  # steps side by side, in one pass through the network
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """How much each piece of a text adds to the logit of the label that the model tells."""
+
+    label: str
+    probability: float
+    pieces: list[str]
+    """The text as the network read it, in whole characters."""
+    shares_T: np.ndarray
+    """What each piece adds to the logit, in nats; negative where it speaks against the label."""
+    logit: float
+    baseline: str
+    """The token that the baseline repeats."""
+    baseline_logit: float
+    """The same label's logit for the baseline, a text of as many such tokens."""
+    steps: int
+    left_out: int
+    """Tokens that were cut away."""
+
+    @property
+    def error(self) -> float:
+        """By how much the shares' sum misses what it should be, logit - baseline_logit."""
+        return float(self.shares_T.sum()) - (self.logit - self.baseline_logit)
+
+    @property
+    def complete(self) -> bool:
+        """Whether the shares add up (Sundararajan et al., 2017, proposition 1), within the tolerance."""
+        return _close(self.error, self.logit - self.baseline_logit)
+
+    def words(self, count: int) -> tuple[list[tuple[str, float]], list[tuple[str, float]]]:
+        """The words that speak most for the label and most against it, the strongest first, `count` of each at most.
+
+        A word that stands in the text several times is named once, with its strongest share.
+        """
+        strongest: dict[str, float] = {}
+        for word, share in _words(self.pieces, self.shares_T):
+            if abs(share) > abs(strongest.get(word, 0.0)):
+                strongest[word] = share
+        ranked = sorted(strongest.items(), key=lambda pair: -pair[1])
+        speak_for = [pair for pair in ranked if pair[1] > 0]
+        against = [pair for pair in reversed(ranked) if pair[1] < 0]
+        return speak_for[:count], against[:count]
+
+
+@dataclass(frozen=True)
+class AttentionMaps:
+    """Where a Transformer looks, layer by layer and head by head."""
+
+    weights_LHTS: np.ndarray
+    """The share of its attention that each row gives to each column; a row sums to 1."""
+    rows: list[str]
+    """The pieces that look, or that are written while the network looks."""
+    columns: list[str]
+    """The pieces that are looked at."""
+    row_title: str
+    column_title: str
+    columns_go_on: bool
+    """Whether the rows' own pieces are the last of the columns: a prompt, and what is written after it."""
+    answer: str | None
+    """What the model wrote, where it was asked for an answer of its own."""
+    left_out: int
+    """Tokens of the text that were cut away."""
+    target_left_out: int = 0
+    """Tokens of the target that were cut away, since the network has no room for them."""
+
+
+# Attribution ---------------------------------------------------------------------------------------------------------
+
+
+def attribute(model: LoadedModel, name: str, text: str) -> Attribution:
+    """Share the logit of the label that the model tells out among the text's tokens.
+
+    Integrated gradients on the token embedding (Sundararajan et al., 2017, equation 1, with captum): the gradient of
+    the logit, added up on the straight way from a baseline to the text, times the difference of the two. The baseline
+    is the most neutral text that repeats one mark (`_neutral`). The sum over the way is a Gauss-Legendre quadrature;
+    steps are added until the shares add up.
+
+    Args:
+        model: A classifier, of any architecture.
+        name: What to call it in messages.
+        text: What it is asked about.
+
+    Raises:
+        EvaluationError: The model does not tell labels, or its logit is not a number.
+    """
+    from captum.attr import LayerIntegratedGradients
+
+    network, task = model.network, _explained(model, name)
+    if not isinstance(network, Classifier):
+        raise EvaluationError(f"{name} tells no labels, so no token can speak for one; ask for its attention instead.")
+    reading = task.reading(network, model.tokenizer, text)
+    tokens_BT = torch.tensor([reading.tokens], device=device_of(network))
+    with torch.no_grad():
+        logits_K = network(tokens_BT)[0].double()
+        neutral, baseline_K = _neutral(network, model.tokenizer, len(reading.tokens))
+    baseline_BT = torch.full_like(tokens_BT, neutral)
+    best = int(logits_K.argmax())
+    logit, baseline_logit = float(logits_K[best]), float(baseline_K[best])
+    if not np.isfinite(logit - baseline_logit):
+        raise EvaluationError(f"{name} gives logits that are not numbers, so there is nothing to explain.")
+    gradients = LayerIntegratedGradients(network, network.model.embedding)
+    affordable = [count for count in STEPS if count * len(reading.tokens) <= _MOST_TOKENS]
+    for steps in affordable or STEPS[:1]:
+        found_BTD: Tensor = gradients.attribute(
+            tokens_BT,
+            baseline_BT,
+            target=best,
+            n_steps=steps,
+            method="gausslegendre",
+            internal_batch_size=max(2, _TOKENS_AT_ONCE // len(reading.tokens)),
+        )
+        shares_T = found_BTD.detach()[0].double().sum(dim=-1).cpu().numpy()
+        if _close(float(shares_T.sum()) - (logit - baseline_logit), logit - baseline_logit):
+            break
+    pieces, starts = whole_characters(model.tokenizer, _with_affixes(network.model, reading.tokens))
+    return Attribution(
+        model.task.labels[best],
+        float(logits_K.softmax(dim=-1)[best]),
+        pieces,
+        np.add.reduceat(shares_T, starts),
+        logit,
+        END_OF_TEXT if neutral == model.tokenizer.eot_id else model.tokenizer.decode([neutral]),
+        baseline_logit,
+        steps,
+        reading.left_out,
+    )
+
+
+def _neutral(network: nn.Module, tokenizer: Tokenizer, length: int) -> tuple[int, Tensor]:
+    """The token whose repetition makes the network least sure of any label, and the logits `(K,)` of that.
+
+    A baseline should say nothing (Sundararajan et al., 2017, section 2). End-of-text tokens do not always: where the
+    network never learned them, they are as good as any word.
+    """
+    marks = [tokenizer.encode(mark) for mark in BASELINE_MARKS]
+    tokens = [tokenizer.eot_id, *(ids[0] for ids in marks if len(ids) == 1)]
+    texts_NT = torch.tensor(tokens, device=device_of(network))[:, None].expand(-1, length)
+    logits_NK = network(texts_NT).double()
+    sure_N = (logits_NK.softmax(dim=-1) * logits_NK.log_softmax(dim=-1)).sum(dim=-1)  # negative entropy
+    number = int(sure_N.argmin())
+    return tokens[number], logits_NK[number]
+
+
+def _close(error: float, difference: float) -> bool:
+    return abs(error) <= max(TOLERANCE * abs(difference), SMALLEST_ERROR)
+
+
+# Attention -----------------------------------------------------------------------------------------------------------
+
+
+def attention_maps(model: LoadedModel, name: str, text: str, target: str | None = None) -> AttentionMaps:
+    """Where the network looks as it reads a text, or as it writes an answer to it.
+
+    A model that answers (an encoder-decoder, a completion) is shown as it writes: each row is a token of the answer,
+    with the weights at work when that token was told. Others are shown as they read.
+
+    Args:
+        model: One whose network is a Transformer.
+        name: What to call it in messages.
+        text: The text, source or prompt.
+        target: What is written; None lets the model write its own answer where it answers.
+
+    Raises:
+        EvaluationError: The network has no attention, the task writes nothing but a target is given, or the model's
+            own answer is empty.
+    """
+    network, task = model.network, _explained(model, name)
+    backbone = cast("Backbone", network.model)
+    if not isinstance(backbone, Attends):
+        raise EvaluationError(f"{name} is no Transformer, so it has no attention to show; its layers look at nothing.")
+    writes = isinstance(task, Generates) and backbone.kind is not Kind.bidirectional
+    if target is not None and not writes:
+        raise EvaluationError(f"{name} does not go on from a text, so it has no use for --target.")
+    reading = task.reading(network, model.tokenizer, text)
+    if isinstance(task, Generates) and writes and (target is not None or task.writing.temperature == 0):
+        return _written(model, task, name, reading, target)
+    tokens_BT = torch.tensor([reading.tokens], device=device_of(network))
+    pieces, starts = whole_characters(model.tokenizer, _with_affixes(backbone, reading.tokens))
+    weights_LHTS = _grouped(backbone.attention(tokens_BT)[:, 0], starts, starts)
+    return AttentionMaps(
+        weights_LHTS, pieces, pieces, "token that looks", "token looked at", False, None, reading.left_out
+    )
+
+
+def _written(model: LoadedModel, task: Generates, name: str, reading: Reading, target: str | None) -> AttentionMaps:
+    """The weights at work while a target, or the model's own answer, is written."""
+    network, tokenizer = model.network, model.tokenizer
+    backbone = cast("Backbone", network.model)
+    apart = isinstance(network, TextToText) and isinstance(backbone, AttendsToSource)
+    room = backbone.max_length if apart else backbone.max_length - len(reading.tokens) + 1
+    target_left_out = 0
+    if target is None:
+        written = _own_answer(network, task, reading.tokens, min(MOST_WRITTEN, room), tokenizer.eot_id)
+    else:
+        wanted = tokenizer.encode(target)
+        written, target_left_out = wanted[:room], max(0, len(wanted) - room)
+    if not written:
+        raise EvaluationError(f"{name} answers with an empty text, so there is nothing to show; give a --target.")
+    device = device_of(network)
+    rows, row_starts = whole_characters(tokenizer, written)
+    if apart:
+        assert isinstance(backbone, AttendsToSource) and isinstance(network, TextToText)
+        source_BS = torch.tensor([reading.tokens], device=device)
+        start = reading.tokens[-1] if network.model.start_id is None else network.model.start_id
+        tokens_BT = torch.tensor([[start, *written[:-1]]], device=device)
+        maps_LHTS = backbone.cross_attention(source_BS, tokens_BT)[:, 0]
+        seen, title = _with_affixes(backbone, reading.tokens), "source token looked at"
+    else:
+        seen = [*reading.tokens, *written[:-1]]
+        maps_LHTS = cast("Attends", backbone).attention(torch.tensor([seen], device=device))[:, 0]
+        maps_LHTS = maps_LHTS[:, :, len(reading.tokens) - 1 :]
+        title = "token looked at: the prompt, then what is written"
+    columns, column_starts = whole_characters(tokenizer, seen)
+    answer = tokenizer.decode(written) if target is None else None
+    weights_LHTS = _grouped(maps_LHTS, row_starts, column_starts)
+    return AttentionMaps(
+        weights_LHTS, rows, columns, "token written", title, not apart, answer, reading.left_out, target_left_out
+    )
+
+
+def _own_answer(network: nn.Module, task: Generates, prompt_ids: list[int], limit: int, eot_id: int) -> list[int]:
+    """The answer's tokens, written as the task writes when it is judged."""
+    writing = task.writing
+    if writing.num_beams > 1:
+        search = task.search(network, prompt_ids, Beams(limit, writing.num_beams, writing.length_penalty, (eot_id,)))
+        while True:
+            try:
+                next(search)
+            except StopIteration as end:
+                return list(end.value)
+    sampling = Sampling(
+        max_new_tokens=limit,
+        temperature=0.0,
+        top_k=0,
+        top_p=1.0,
+        min_p=0.0,
+        repetition_penalty=writing.repetition_penalty,
+        seed=0,
+        stop_ids=(eot_id,),
+    )
+    return list(task.generate(network, prompt_ids, sampling))
+
+
+def _grouped(weights_LHTS: Tensor, row_starts: Sequence[int], column_starts: Sequence[int]) -> np.ndarray:
+    """Tokens' weights as pieces': what a piece gets is the sum over its tokens, what it gives their mean."""
+    weights = weights_LHTS.double().cpu().numpy()
+    columns = np.add.reduceat(weights, column_starts, axis=3)
+    sizes = np.diff([*row_starts, weights.shape[2]])
+    return np.asarray(np.add.reduceat(columns, row_starts, axis=2) / sizes[:, None])
+
+
+def chosen_maps(maps: AttentionMaps, name: str, layer: int | None, head: int | None) -> dict[str, np.ndarray]:
+    """The maps to draw, `(T, S)` each, by their titles: of one layer or of each, of one head or the mean over heads.
+
+    Args:
+        maps: All there are.
+        name: What to call the model in messages.
+        layer: Counted from 1; None takes each.
+        head: Counted from 1; None takes the mean over heads.
+
+    Raises:
+        EvaluationError: There is no such layer or head.
+    """
+    layers, heads = maps.weights_LHTS.shape[:2]
+    for option, given, count in (("layer", layer, layers), ("head", head, heads)):
+        if given is not None and not 1 <= given <= count:
+            there = f"{option}s 1 to {count}" if count > 1 else f"one {option} only, number 1"
+            raise EvaluationError(f"--{option} is {given}; {name} has {there}.")
+    of_head = "" if head is None else f", head {head}"
+    return {
+        f"layer {number + 1}{of_head}": (
+            maps.weights_LHTS[number].mean(axis=0) if head is None else maps.weights_LHTS[number, head - 1]
+        )
+        for number in (range(layers) if layer is None else [layer - 1])
+    }
+
+
+# Text ----------------------------------------------------------------------------------------------------------------
+
+
+def whole_characters(tokenizer: Tokenizer, tokens: Sequence[int]) -> tuple[list[str], list[int]]:
+    """Token ids as readable pieces.
+
+    A byte-level token may hold a part of a character; such tokens are joined to the next ones until the character is
+    whole. Special tokens are pieces of their own.
+
+    Returns:
+        The pieces' texts, and the place in `tokens` where each begins.
+    """
+    names = {number: name for name, number in tokenizer.special_ids.items()} | {tokenizer.eot_id: END_OF_TEXT}
+    pieces: list[str] = []
+    starts: list[int] = []
+    stream, begun = TextStream(tokenizer.decode), 0
+
+    def add(text: str, start: int) -> None:
+        pieces.append(text)
+        starts.append(start)
+
+    for place, token in enumerate(tokens):
+        if token in names:
+            if begun < place:
+                add(stream.finish(), begun)
+            add(names[token], place)
+            stream, begun = TextStream(tokenizer.decode), place + 1
+        elif text := stream.push(token):
+            add(text, begun)
+            begun = place + 1
+    if begun < len(tokens):
+        add(stream.finish(), begun)
+    return pieces, starts
+
+
+def _with_affixes(backbone: Backbone, tokens: Sequence[int]) -> list[int]:
+    """The tokens with those that the network itself puts around them."""
+    before, after = backbone.affixes
+    return [*before, *tokens, *after]
+
+
+def _words(pieces: Sequence[str], shares_T: np.ndarray) -> list[tuple[str, float]]:
+    """Words and their shares: pieces joined where letters or digits follow each other without a space.
+
+    Scripts that write words without spaces stay in their pieces.
+    """
+    words: list[tuple[str, float]] = []
+    before = ""
+    for piece, share in zip(pieces, shares_T, strict=True):
+        if before and piece and _inside_a_word(before[-1]) and _inside_a_word(piece[0]):
+            word, sofar = words.pop()
+            words.append((word + piece.rstrip(), sofar + float(share)))
+        else:
+            words.append((piece.strip(), float(share)))
+        before = piece
+    return [(word, share) for word, share in words if word]
+
+
+def _inside_a_word(character: str) -> bool:
+    return character in "'\u2019" or (character.isalnum() and unicodedata.east_asian_width(character) not in "WF")
+
+
+def _explained(model: LoadedModel, name: str) -> Explains:
+    task = model.task
+    if not isinstance(task, Explains):
+        raise EvaluationError(f"{name} can't be explained: its task does not say what the network reads of a text.")
+    return task
