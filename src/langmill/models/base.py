@@ -247,9 +247,9 @@ class Attends(Protocol):
     def attention(self, tokens_BT: Tensor, lengths_B: Tensor | None = None) -> Tensor:
         """The weights by which each token mixes what it reads of its own text: `(layers, batch, heads, T, T)`, float32.
 
-        T counts the backbone's `affixes` too. The weights are those of `forward` without a cache (an encoder-decoder's:
-        of `encode`), in evaluation mode. A row, the token that looks, sums to 1; places that may not be seen and padding
-        have 0. Rows of padding are undefined.
+        T counts the backbone's `affixes` too. The weights are those of `forward` without a cache (an
+        encoder-decoder's: of `encode`), in evaluation mode. A row, the token that looks, sums to 1; places that may not
+        be seen and padding have 0. Rows of padding are undefined.
 
         Args:
             tokens_BT: Token ids, padded at the end.
