@@ -19,18 +19,20 @@ if TYPE_CHECKING:
 def report(out: Path) -> None:
     """Write the page of results from the registry.
 
-    Every champion, its figures, and what it was measured against; nothing is measured anew.
+    Every champion, its figures, and what it was measured against; what the gate refused, and why. Nothing is measured
+    anew.
     """
     from langmill.cli.workspace import operation
     from langmill.files import write_text
-    from langmill.registry.results import read_results, results_page
+    from langmill.registry.results import read_refused, read_results, results_page
     from langmill.registry.store import Registry
 
-    results = read_results(Registry(operation().tracking_uri))
+    registry = Registry(operation().tracking_uri)
+    results, refused = read_results(registry), read_refused(registry)
     if not results:
         raise LangmillError("There is no champion yet; `langmill run` makes some.")
-    write_text(out, results_page(results))
-    click.echo(f"{len(results)} champions: {out}")
+    write_text(out, results_page(results, refused))
+    click.echo(f"{len(results)} champions{f', {len(refused)} refused' if refused else ''}: {out}")
 
 
 @command(example="langmill compare shakespeare-rnn shakespeare-gru shakespeare-lstm shakespeare-gpt")

@@ -12,6 +12,7 @@ from langmill.errors import RegistryError
 from langmill.evaluation.evaluate import METRICS_NAME
 from langmill.evaluation.report import number
 from langmill.files import read_json
+from langmill.registry.gate import Verdict
 from langmill.registry.store import ModelVersion, Registry, Tag
 from langmill.tracking import last_metric
 
@@ -77,6 +78,9 @@ class Result:
     minutes: float | None
     """Time spent on training steps."""
     rivals: tuple[Rival, ...]
+    """The baselines that have the deciding metric."""
+    serious: Mapping[str, Mapping[str, float]]
+    """What the serious baselines reach, by metric and baseline; one that writes no text has no figures of text."""
 
     @property
     def figure(self) -> Figure:
@@ -134,15 +138,26 @@ def _result(registry: Registry, champion: ModelVersion, metrics: Mapping[str, An
         int(tags.get(Tag.parameters, 0)),
         last_metric(registry.tracking_uri, champion.run_id, MINUTES) if champion.run_id else None,
         rivals,
+        _serious(metrics["baselines"]),
     )
+
+
+def _serious(baselines: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    found: dict[str, dict[str, float]] = {}
+    for name, facts in baselines.items():
+        if facts["strength"] == "serious":
+            for metric, each in facts.items():
+                if isinstance(each, dict) and metric != "improvement":
+                    found.setdefault(metric, {})[name] = each["value"]
+    return found
 
 
 def _figure(values: Mapping[str, float]) -> Figure:
     return Figure(values["value"], values["low"], values["high"])
 
 
-def results_page(results: Sequence[Result]) -> str:
-    """The page of all results, in Markdown."""
+def results_page(results: Sequence[Result], refused: Sequence[Refused] = ()) -> str:
+    """The page of all results, in Markdown, and of what the gate kept out."""
     lines = [
         "# Results",
         "",
@@ -155,6 +170,9 @@ def results_page(results: Sequence[Result]) -> str:
         chosen = [result for result in results if result.task == task]
         lines += ["", f"## {task.replace('_', ' ').capitalize()}", "", *_table(chosen), ""]
         lines += [line for result in chosen for line in _sentences(result)]
+    if refused:
+        lines += ["", "## Refused by the gate", ""]
+        lines += [f"- `{each.name}` (version {each.version}): {each.reason}" for each in refused]
     return "\n".join(lines) + "\n"
 
 
@@ -183,8 +201,41 @@ def _sentences(result: Result) -> list[str]:
     serious = result.strongest("serious")
     against = f" Against {serious.name}: {serious.sentence}." if serious is not None else ""
     others = ", ".join(
-        f"{name} {number(figure.value)}" for name, figure in result.figures.items() if name != result.metric
+        " ".join([name, number(figure.value), *_beside(result.serious.get(name, {}))])
+        for name, figure in result.figures.items()
+        if name != result.metric
     )
     more = f" Also: {others}." if others and len(result.figures) <= 12 else ""
     return [f"- `{result.name}` (version {result.version}, {result.examples:,} test documents): "
             f"{result.description}{against}{more}"]  # fmt: skip
+
+
+def _beside(serious: Mapping[str, float]) -> list[str]:
+    told = ", ".join(f"{name} {number(value)}" for name, value in serious.items())
+    return [f"({told})"] if told else []
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A recipe without a champion: the gate let no version through."""
+
+    name: str
+    version: int
+    reason: str
+
+
+def read_refused(registry: Registry) -> list[Refused]:
+    """The recipes that have versions and no champion, by name, with what was said of the newest version.
+
+    Raises:
+        TrackingError: The registry can't be reached.
+    """
+    found = []
+    for name in sorted(registry.names()):
+        versions = registry.versions(name)
+        if versions and registry.champion(name) is None:
+            newest = max(versions, key=lambda version: version.version)
+            verdict = Verdict.of(newest)
+            reason = verdict.sentence if verdict is not None else newest.tags.get(Tag.reason, "It was not judged.")
+            found.append(Refused(name, newest.version, reason))
+    return found

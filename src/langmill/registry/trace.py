@@ -220,6 +220,8 @@ def _source(source: Mapping[str, Any]) -> str:
             f"package {each['package']} {each['version']}, SHA-256 {str(each['sha256'])[:_SHORT]}"
             for each in source["packages"]
         )
+    if "repository" in source:
+        return f"the Hugging Face hub, {source['repository']} at {str(source['revision'])[:_SHORT]}"
     if source.get("kind") == "python":
         return f"the standard library of {source['implementation']} {source['version']}"
     return f"local files, {source.get('name', '')}"
@@ -237,6 +239,10 @@ def _base(registry: Registry, manifest: Mapping[str, Any]) -> Story | None:
     at_hand, check = _verified(BUILD / "models" / name)
     if check is Check.verified and at_hand is not None and at_hand.get("provenance") != digest:
         check = Check.changed
+    source = at_hand.get("source") if at_hand is not None else None
+    if isinstance(source, Mapping):  # published by others: there is no run and no version to tell of
+        published = Fact("provenance", digest[:_SHORT], check)
+        return Story(f"{name}, a pretrained model", (published, Fact("source", _source(source), check)), None)
     fact = Fact("provenance", f"{digest[:_SHORT]}, which is not in this registry", check)
     origins = tuple(_origins(at_hand)) if check is Check.verified and at_hand is not None and "parts" in at_hand else ()
     return Story(name, (fact, *origins), None)

@@ -11,7 +11,16 @@ from langmill import cli
 from langmill.errors import RegistryError
 from langmill.registry import steps
 from langmill.registry.promote import promote
-from langmill.registry.results import Figure, Result, Rival, read_result, read_results, results_page
+from langmill.registry.results import (
+    Figure,
+    Refused,
+    Result,
+    Rival,
+    read_refused,
+    read_result,
+    read_results,
+    results_page,
+)
 from langmill.registry.store import Registry, State, Tag
 from tests.unit.registry.building import CLASSIFIER, LANGUAGE_MODEL, URI, recipe_of
 
@@ -29,7 +38,7 @@ def result(**changes: object) -> Result:
         "name": "mood", "version": 2, "task": "classification", "description": "Tells moods.", "metric": "accuracy",
         "figures": {"accuracy": Figure(0.9, 0.88, 0.92), "macro_f1": Figure(0.89, 0.87, 0.91)}, "examples": 1234,
         "test_set": "ab", "documents": 22468, "megabytes": 29.34, "parameters": 1412352, "minutes": 1.44,
-        "rivals": rivals,
+        "rivals": rivals, "serious": {"macro_f1": {"tfidf": 0.905}},
     }  # fmt: skip
     return Result(**{**given, **changes})  # type: ignore[arg-type]
 
@@ -44,8 +53,14 @@ def test_the_page_says_plainly_what_was_not_beaten() -> None:
     assert (
         "`mood` (version 2, 1,234 test documents): Tells moods. Against tfidf: **does not beat it**: worse by" in page
     )
-    assert "Also: macro_f1 0.8900." in page
+    assert "Also: macro_f1 0.8900 (tfidf 0.9050)." in page
     assert "| `other` | 22,468 | 29.3 | 1,412,352 | - | accuracy | 0.9000 (0.8800 to 0.9200) | - | - |" in page
+
+
+def test_the_page_says_what_the_gate_kept_out() -> None:
+    page = results_page([result()], [Refused("answers", 3, "Too few documents.")])
+    assert page.endswith("## Refused by the gate\n\n- `answers` (version 3): Too few documents.\n")
+    assert "Refused" not in results_page([result()])
 
 
 @pytest.mark.parametrize(
@@ -89,8 +104,17 @@ def test_a_champion_is_read_back(champions: Path, monkeypatch: pytest.MonkeyPatc
     assert (trivial.name, serious.name) == ("unigram", "trigram")
     gain = trivial.value - language_model.figure.value
     assert trivial.gain.value == pytest.approx(gain, abs=1e-6)
+    assert language_model.serious["bits_per_byte"] == {"trigram": serious.value}
     with pytest.raises(RegistryError, match="ghost has no champion"):
         read_result(Registry(URI), "ghost")
+
+
+def test_a_version_that_is_not_in_service_is_told(champions: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(champions)
+    assert read_refused(Registry(URI)) == []
+    registry = Registry(URI)
+    monkeypatch.setattr(registry, "champion", lambda name: None)
+    assert [each.name for each in read_refused(registry)] == sorted([CLASSIFIER, LANGUAGE_MODEL])
 
 
 def test_the_commands_write_a_page_a_table_and_a_picture(

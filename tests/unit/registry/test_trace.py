@@ -71,6 +71,19 @@ def test_a_base_that_is_not_registered_is_told_from_the_workspace(workspace: Pat
     assert checks(base)["provenance"] is Check.changed
 
 
+def test_a_pretrained_base_is_told_with_where_it_was_published(workspace: Path) -> None:
+    base = workspace / "build" / "models" / LANGUAGE_MODEL
+    facts = {key: value for key, value in read_manifest(base, verify=True).items() if key not in ("files", "parts")}
+    hub = {"kind": "hub", "repository": "some/model", "revision": "ab" * 20}
+    write_manifest(base, facts | {"source": hub})
+    steps.package_and_register(recipe_of(CLASSIFIER), URI)
+    story = trace(URI, CLASSIFIER, 1)
+    assert story.base is not None
+    assert story.base.title == "reviews-lm, a pretrained model"
+    assert checks(story.base) == {"provenance": Check.verified, "source": Check.verified}
+    assert "some/model at abababababab" in story.text()
+
+
 def test_what_changed_since_is_told_apart_from_what_is_damaged(workspace: Path) -> None:
     registered(workspace, LANGUAGE_MODEL, seed=1, factor=1.0)
     build_model(workspace, LANGUAGE_MODEL, seed=2)  # the settings are other ones now
@@ -121,6 +134,10 @@ def test_without_a_workspace_the_registry_still_speaks(workspace: Path) -> None:
                 ],
             },
             "package @a/b 1.0, SHA-256 abababababab; package c 2, SHA-256 cdcdcdcdcdcd",
+        ),
+        (
+            {"kind": "hub", "repository": "openai-community/gpt2", "revision": "607a30d783df" + "0" * 28},
+            "the Hugging Face hub, openai-community/gpt2 at 607a30d783df",
         ),
         (
             {"kind": "python", "implementation": "CPython", "version": "3.11.7"},
