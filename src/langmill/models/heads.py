@@ -152,10 +152,13 @@ class TextToText(nn.Module):
         tokens_BT = torch.cat([start_B1, targets_BT[:, :-1].clamp(min=0)], dim=1)
         return self.model.decode(tokens_BT, self.model.encode(source_BS, lengths_B), lengths_B)
 
-    def loss(self, source_BS: Tensor, lengths_B: Tensor, targets_BT: Tensor) -> Tensor:
-        """Mean cross entropy in nats over the targets that are not negative, a scalar; arguments as in `hidden`."""
+    def loss(self, source_BS: Tensor, lengths_B: Tensor, targets_BT: Tensor, label_smoothing: float = 0.0) -> Tensor:
+        """Mean cross entropy in nats over the targets that are not negative, a scalar; arguments as in `hidden`.
+
+        `label_smoothing` as in `langmill.models.functions.head_cross_entropy`.
+        """
         hidden_ND = self.hidden(source_BS, lengths_B, targets_BT).flatten(0, 1)
-        return head_cross_entropy(hidden_ND, self.head_weight_VD, targets_BT.flatten())
+        return head_cross_entropy(hidden_ND, self.head_weight_VD, targets_BT.flatten(), label_smoothing)
 
     @torch.inference_mode()
     def begin(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> tuple[Cache, list[list[int]]]:
