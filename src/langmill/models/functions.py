@@ -48,7 +48,7 @@ def _plain() -> bool:
     return torch.compiler.is_compiling() or not torch.is_grad_enabled()
 
 
-def head_cross_entropy(hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor) -> Tensor:
+def head_cross_entropy(hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, label_smoothing: float = 0.0) -> Tensor:
     """Mean cross entropy in nats of `hidden @ weight.T` against the targets, a scalar in float32.
 
     The logits are made and used up a few hundred tokens at a time. With gradients on, a chunk's gradients are computed
@@ -58,6 +58,8 @@ def head_cross_entropy(hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor) 
         hidden_ND: Last hidden states.
         weight_VD: The head.
         targets_N: Token ids; places with a negative one are left out of the mean.
+        label_smoothing: Share of what is wanted that all tokens have alike, the target keeps the rest (Szegedy et al.,
+            2016).
     """
     device = hidden_ND.device.type
     if torch.is_autocast_enabled(device):
@@ -66,12 +68,19 @@ def head_cross_entropy(hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor) 
     at_once = _LOGITS_AT_ONCE.get(device, _LOGITS_AT_ONCE_ELSEWHERE)
     chunk = max(_MIN_CHUNK_TOKENS, at_once // weight_VD.shape[0])
     if torch.is_grad_enabled():
-        return cast("Tensor", _HeadCrossEntropy.apply(hidden_ND, weight_VD, targets_N, chunk))  # type: ignore[no-untyped-call]
+        loss = _HeadCrossEntropy.apply(hidden_ND, weight_VD, targets_N, chunk, label_smoothing)  # type: ignore[no-untyped-call]
+        return cast("Tensor", loss)
     total = torch.zeros((), device=hidden_ND.device)
     for start in range(0, len(hidden_ND), chunk):
         part = slice(start, start + chunk)
         logits_NV = (hidden_ND[part] @ weight_VD.T).float()
-        total += F.cross_entropy(logits_NV, targets_N[part].clamp(min=-1), ignore_index=-1, reduction="sum")
+        total += F.cross_entropy(
+            logits_NV,
+            targets_N[part].clamp(min=-1),
+            ignore_index=-1,
+            reduction="sum",
+            label_smoothing=label_smoothing,
+        )
     return total / (targets_N >= 0).sum().clamp(min=1)
 
 
@@ -118,7 +127,9 @@ def _turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 class _HeadCrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, chunk: int) -> Tensor:
+    def forward(
+        ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, chunk: int, label_smoothing: float
+    ) -> Tensor:
         dtype = hidden_ND.dtype
         left_out_N1 = targets_N[:, None] < 0
         count = (~left_out_N1).sum().clamp(min=1)
@@ -133,9 +144,14 @@ class _HeadCrossEntropy(torch.autograd.Function):
             logits_NV = (hidden_ND[part] @ weight_VD.T).to(losses_N1.dtype)
             log_probabilities_NV = torch.log_softmax(logits_NV, dim=-1)
             losses_N1[part] = -log_probabilities_NV.gather(1, targets_N[part, None])
-            # The gradient of the logits: probabilities, less one at the target.
+            if label_smoothing:
+                of_all_N1 = log_probabilities_NV.mean(dim=-1, keepdim=True)
+                losses_N1[part].mul_(1.0 - label_smoothing).sub_(of_all_N1, alpha=label_smoothing)
+            # The gradient of the logits: probabilities, less what is wanted.
             grad_NV = log_probabilities_NV.exp_()
-            grad_NV[torch.arange(len(grad_NV), device=grad_NV.device), targets_N[part]] -= 1.0
+            if label_smoothing:
+                grad_NV -= label_smoothing / len(weight_VD)
+            grad_NV[torch.arange(len(grad_NV), device=grad_NV.device), targets_N[part]] -= 1.0 - label_smoothing
             grad_NV = grad_NV.to(dtype)
             grad_hidden_ND[part] = grad_NV @ weight_VD
             grad_weight_VD += grad_NV.T @ hidden_ND[part]
@@ -147,4 +163,4 @@ class _HeadCrossEntropy(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         grad_hidden_ND, grad_weight_VD = ctx.saved_tensors
-        return grad_hidden_ND * grad, grad_weight_VD * grad, None, None
+        return grad_hidden_ND * grad, grad_weight_VD * grad, None, None, None

@@ -57,13 +57,17 @@ class _TokenHead(nn.Module):
         logits_BTV: Tensor = self.lm_head(hidden_BTD)
         return logits_BTV
 
-    def cross_entropy(self, hidden_BTD: Tensor, targets_BT: Tensor) -> Tensor:
-        """Mean cross entropy in nats of the targets that are not negative, a scalar."""
+    def cross_entropy(self, hidden_BTD: Tensor, targets_BT: Tensor, label_smoothing: float = 0.0) -> Tensor:
+        """Mean cross entropy in nats of the targets that are not negative, a scalar.
+
+        `label_smoothing` as in `langmill.models.functions.head_cross_entropy`.
+        """
         hidden_ND, targets_N = hidden_BTD.flatten(0, 1), targets_BT.flatten()
         if getattr(self.lm_head, "bias", None) is None:
-            return head_cross_entropy(hidden_ND, self.head_weight_VD, targets_N)
+            return head_cross_entropy(hidden_ND, self.head_weight_VD, targets_N, label_smoothing)
         counted_N = targets_N >= 0
-        return F.cross_entropy(self.head(hidden_ND[counted_N]).float(), targets_N[counted_N])
+        logits_NV = self.head(hidden_ND[counted_N]).float()
+        return F.cross_entropy(logits_NV, targets_N[counted_N], label_smoothing=label_smoothing)
 
     def stored_names(self) -> dict[str, str]:
         """What each weight is called in a model's file."""
@@ -148,9 +152,8 @@ class TextToText(_TokenHead):
         tokens_BT = torch.cat([start_B1, targets_BT[:, :-1].clamp(min=0)], dim=1)
         return self.model.decode(tokens_BT, self.model.encode(source_BS, lengths_B), lengths_B)
 
-    def loss(self, source_BS: Tensor, lengths_B: Tensor, targets_BT: Tensor) -> Tensor:
-        """Mean cross entropy in nats over the targets that are not negative, a scalar; arguments as in `hidden`."""
-        return self.cross_entropy(self.hidden(source_BS, lengths_B, targets_BT), targets_BT)
+        hidden_BTD = self.hidden(source_BS, lengths_B, targets_BT)
+        return self.cross_entropy(hidden_BTD, targets_BT, label_smoothing)
 
     @torch.inference_mode()
     def begin(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> tuple[Cache, list[list[int]]]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from langmill.config.sections import require
 from langmill.data.document import Document
 from langmill.models.base import Backbone, EncoderDecoder, Kind
 from langmill.models.heads import TextToText
@@ -20,6 +23,14 @@ from langmill.tokenization.tokenizer import Tokenizer
 class TextToTextOptions(ConditionalGenerationOptions):
     """Options of the task `text_to_text`."""
 
+    label_smoothing: float
+    """Share of what is wanted at each target token that all tokens of the vocabulary have alike (Szegedy et al., 2016), 0
+    to below 1; in training only."""
+
+    def __post_init__(self) -> None:
+        given = self.label_smoothing
+        require(0 <= given < 1, "task.options.label_smoothing", given, "0 to below 1")
+
 
 @task("text_to_text")
 class TextToTextTask(ConditionalGeneration):
@@ -27,6 +38,7 @@ class TextToTextTask(ConditionalGeneration):
 
     options_class = TextToTextOptions
     options: TextToTextOptions
+    earlier_options: ClassVar[Mapping[str, Any]] = {"label_smoothing": 0.0}
     kinds = frozenset({Kind.encoder_decoder})
 
     def prompt(self, document: Document) -> str:
@@ -45,7 +57,8 @@ class TextToTextTask(ConditionalGeneration):
     def target_loss(self, network: nn.Module, batch: Batch) -> Tensor:
         """Mean cross entropy over the targets' tokens."""
         assert isinstance(network, TextToText)
-        return network.loss(batch["source"], batch["source_lengths"], batch["targets"])
+        smoothing = self.options.label_smoothing if network.training else 0.0
+        return network.loss(batch["source"], batch["source_lengths"], batch["targets"], smoothing)
 
     def target_hidden(self, network: nn.Module, batch: Batch) -> Tensor:
         """The decoder's hidden states."""

@@ -39,19 +39,21 @@ def test_rotate() -> None:
     assert torch.autograd.gradcheck(lambda x: rotate(x, cos_SE, sin_SE), (x,))
 
 
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.2])
 @pytest.mark.parametrize("deterministic", [True, False])
-def test_head_cross_entropy(monkeypatch: pytest.MonkeyPatch, deterministic: bool) -> None:
+def test_head_cross_entropy(monkeypatch: pytest.MonkeyPatch, deterministic: bool, label_smoothing: float) -> None:
     monkeypatch.setattr(functions, "_MIN_CHUNK_TOKENS", 4)
     monkeypatch.setitem(functions._LOGITS_AT_ONCE, "cpu", 1)
     torch.manual_seed(0)
     hidden = torch.randn(10, 6, dtype=torch.float64, requires_grad=True)
     weight = torch.randn(7, 6, dtype=torch.float64, requires_grad=True)
     targets = torch.tensor([0, 6, -100, 3, 3, 1, -1, 5, 2, 4])
-    expected = F.cross_entropy(hidden @ weight.T, targets.clamp(min=-1), ignore_index=-1)
+    wanted = {"ignore_index": -1, "label_smoothing": label_smoothing}
+    expected = F.cross_entropy(hidden @ weight.T, targets.clamp(min=-1), **wanted)
     expected_grads = torch.autograd.grad(expected, (hidden, weight))
     torch.use_deterministic_algorithms(deterministic)
     try:
-        loss = head_cross_entropy(hidden, weight, targets)
+        loss = head_cross_entropy(hidden, weight, targets, label_smoothing)
         grads = torch.autograd.grad(3 * loss, (hidden, weight))
     finally:
         torch.use_deterministic_algorithms(False)
@@ -59,7 +61,8 @@ def test_head_cross_entropy(monkeypatch: pytest.MonkeyPatch, deterministic: bool
     for grad, expected_grad in zip(grads, expected_grads, strict=True):
         torch.testing.assert_close(grad, 3 * expected_grad)
     with torch.no_grad():
-        assert head_cross_entropy(hidden, weight, targets).item() == pytest.approx(expected.item(), rel=1e-6)
+        again = head_cross_entropy(hidden, weight, targets, label_smoothing)
+        assert again.item() == pytest.approx(expected.item(), rel=1e-6)
 
 
 @pytest.mark.parametrize("grad", [True, False])

@@ -136,6 +136,17 @@ def _part(tokenizer: Tokenizer, task: Task, document: Document) -> list[int]:
     return [token for part in task.parts(document) for token in tokenizer.encode(part)]
 
 
+def test_labels_are_smoothed_in_training_only(tokenizer: Tokenizer) -> None:
+    plain, smoothed = (shipped_task("text_to_text", label_smoothing=smoothing) for smoothing in (0.0, 0.3))
+    torch.manual_seed(3)
+    network = plain.network(tiny_pair_backbone(tokenizer.vocab_size))
+    assert isinstance(plain, ConditionalGeneration)
+    encoded = [Pair(*(np.array(tokenizer.encode(part)) for part in plain.parts(document))) for document in PAIRS]
+    batch = plain.form(REACH, tokenizer.eot_id).collate(encoded)
+    assert smoothed.loss(network.eval(), batch).mean == plain.loss(network, batch).mean
+    assert smoothed.loss(network.train(), batch).mean != plain.loss(network, batch).mean
+
+
 def test_documents_that_can_not_be_used_have_a_reason() -> None:
     task = shipped_task("text_to_text", only={"source": ["imdb"]})
     assert task.check(Document("a", "")) == "empty_text"
@@ -173,6 +184,11 @@ def test_a_template_is_filled_with_text_metadata_and_earlier_turns(tokenizer: To
 def test_impossible_options_are_refused(options: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence):
         shipped_task("completion", **options)
+
+
+def test_labels_can_not_be_smoothed_away() -> None:
+    with pytest.raises(ConfigError, match="label_smoothing is 1.0; allowed is 0 to below 1"):
+        shipped_task("text_to_text", label_smoothing=1)
 
 
 def test_pairs_are_read_from_text(task: ConditionalGeneration, tokenizer: Tokenizer) -> None:
