@@ -152,6 +152,11 @@ class TextToText(_TokenHead):
         tokens_BT = torch.cat([start_B1, targets_BT[:, :-1].clamp(min=0)], dim=1)
         return self.model.decode(tokens_BT, self.model.encode(source_BS, lengths_B), lengths_B)
 
+    def loss(self, source_BS: Tensor, lengths_B: Tensor, targets_BT: Tensor, label_smoothing: float = 0.0) -> Tensor:
+        """Mean cross entropy in nats over the targets that are not negative, a scalar; arguments as in `hidden`.
+
+        `label_smoothing` as in `langmill.models.functions.head_cross_entropy`.
+        """
         hidden_BTD = self.hidden(source_BS, lengths_B, targets_BT)
         return self.cross_entropy(hidden_BTD, targets_BT, label_smoothing)
 

@@ -24,8 +24,8 @@ class TextToTextOptions(ConditionalGenerationOptions):
     """Options of the task `text_to_text`."""
 
     label_smoothing: float
-    """Share of what is wanted at each target token that all tokens of the vocabulary have alike (Szegedy et al., 2016), 0
-    to below 1; in training only."""
+    """Share of what is wanted at each target token that all tokens of the vocabulary have alike (Szegedy et al., 2016),
+    0 to below 1; in training only."""
 
     def __post_init__(self) -> None:
         given = self.label_smoothing
