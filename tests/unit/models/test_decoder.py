@@ -21,7 +21,7 @@ pytestmark = pytest.mark.unit
 
 
 def test_architectures_are_found_by_their_file() -> None:
-    assert known_architectures() == ["decoder", "encoder", "encoder_decoder", "gru", "lstm", "rnn"]
+    assert known_architectures() == ["decoder", "encoder", "encoder_decoder", "gru", "lstm", "pretrained", "rnn"]
     assert find_architecture("decoder") is Decoder
     with pytest.raises(ConfigError, match="'transformer'; allowed is one of decoder, encoder, encoder_decoder"):
         find_architecture("transformer")
