@@ -79,6 +79,8 @@ class PretrainedSettings:
     """`full`: every weight is moved; `lora`: an adapter and a classifier's last layers."""
     lora: LoraSettings
     """How weights are adapted where `tuning` is `lora`."""
+    config: dict[str, Any]
+    """Entries of the checkpoint's config.json that are replaced, by their names there: a share of dropout, say."""
 
 
 @architecture("pretrained")
@@ -93,7 +95,7 @@ class Pretrained(EncoderDecoder):
     settings_class = PretrainedSettings
     settings: PretrainedSettings
     needs_base = True
-    free_options: ClassVar[frozenset[str]] = frozenset({"tuning", "lora"})
+    free_options: ClassVar[frozenset[str]] = frozenset({"tuning", "lora", "config"})
     libraries = ("peft", "transformers")
 
     def __init__(
@@ -143,7 +145,15 @@ class Pretrained(EncoderDecoder):
                 "The architecture pretrained needs a model to start from; name it as training.base in conf/recipe/."
             )
         with _quiet():
-            return cls(settings, vocab_size, max_length, _described(source), Affixes.read(source / TOKENIZER_NAME))
+            config = _described(source)
+            unknown = sorted(name for name in settings.config if not hasattr(config, name))
+            if unknown:
+                raise ConfigError(
+                    f"model.options.config replaces {', '.join(unknown)}, which a {config.model_type} model's "
+                    f"{CONFIG_NAME} does not have."
+                )
+            config.update(settings.config)
+            return cls(settings, vocab_size, max_length, config, Affixes.read(source / TOKENIZER_NAME))
 
     @property
     def whole(self) -> Any:

@@ -44,7 +44,7 @@ LORA = {"rank": 4, "alpha": 8.0, "dropout": 0.0, "targets": ["all-linear"]}
 
 def build(folder: Path, kind: Kind, max_length: int = MAX_LENGTH, **options: Any) -> nn.Module:
     """A network with random weights for the checkpoint in a folder."""
-    given = {"kind": kind.value, "tuning": "full", "lora": LORA, **options}
+    given = {"kind": kind.value, "tuning": "full", "lora": LORA, "config": {}, **options}
     torch.manual_seed(1)
     backbone = build_backbone("pretrained", given, 20, max_length, "test", source=folder)
     assert isinstance(backbone, Pretrained)
@@ -259,7 +259,7 @@ def test_the_names_of_the_checkpoints_before_training_and_after_it_are_the_same(
 
 def test_a_causal_model_can_be_a_classifier(tmp_path: Path) -> None:
     write_checkpoint(tmp_path / "gpt2", "GPT2", "LMHeadModel")
-    given = {"kind": "causal", "tuning": "full", "lora": LORA}
+    given = {"kind": "causal", "tuning": "full", "lora": LORA, "config": {}}
     backbone = build_backbone("pretrained", given, 20, MAX_LENGTH, "test", source=tmp_path / "gpt2")
     network = Classifier(backbone, LABELS, dropout=0.0).eval()
     backbone.start_from(tmp_path / "gpt2")
@@ -384,6 +384,17 @@ def test_a_folder_that_describes_nothing_known(tmp_path: Path) -> None:
         build(tmp_path, Kind.causal)
 
 
+def test_entries_of_the_description_can_be_replaced(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path, "Bert", "Model")
+    network = build(tmp_path, Kind.bidirectional, config={"attention_probs_dropout_prob": 0.0})
+    dropped = {name: part.p for name, part in network.named_modules() if isinstance(part, nn.Dropout)}
+    assert {p for name, p in dropped.items() if "attention.self" in name} == {0.0}
+    assert dropped["head.dropout"] == 0.1
+    assert network.config()["attention_probs_dropout_prob"] == 0.0  # type: ignore[operator]
+    with pytest.raises(ConfigError, match=r"config replaces dropuot, which a bert model's config\.json does not have"):
+        build(tmp_path, Kind.bidirectional, config={"dropuot": 0.0})
+
+
 def test_layers_that_are_not_there_can_not_be_adapted(tmp_path: Path) -> None:
     write_checkpoint(tmp_path, "Llama", "ForCausalLM")
     network = load(tmp_path, Kind.causal, tuning="lora", lora={**LORA, "targets": ["c_attn"]})
@@ -393,7 +404,7 @@ def test_layers_that_are_not_there_can_not_be_adapted(tmp_path: Path) -> None:
 
 def test_an_encoder_predicts_no_tokens_and_nothing_goes_without_a_base(tmp_path: Path) -> None:
     write_checkpoint(tmp_path, "Bert", "Model")
-    given = {"kind": "bidirectional", "tuning": "full", "lora": LORA}
+    given = {"kind": "bidirectional", "tuning": "full", "lora": LORA, "config": {}}
     backbone = build_backbone("pretrained", given, 20, MAX_LENGTH, "test", source=tmp_path)
     with pytest.raises(ModelError, match="fine-tuned as a classifier only"):
         LanguageModel(backbone, tie=False)
