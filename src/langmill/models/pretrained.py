@@ -272,7 +272,6 @@ class Pretrained(EncoderDecoder):
         if self.kind is Kind.encoder_decoder:
             raise ModelError("An encoder-decoder writes from a source text; make a cache with begin().")
         self._refuse_length(tokens_BT.shape[1])
-        # A causal model's real tokens do not look at what follows them, so padding needs no mask.
         wrapped_BT, mask_BT = self.around.put(tokens_BT, lengths_B)
         return self._hidden(self.body, input_ids=wrapped_BT, attention_mask=mask_BT, use_cache=False)
 
