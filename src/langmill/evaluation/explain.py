@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from langmill.errors import EvaluationError
 from langmill.models.base import Attends, AttendsToSource, Backbone, Kind
-from langmill.models.generation import Beams, Sampling
+from langmill.models.generation import Beams, likeliest
 from langmill.models.heads import Classifier, TextToText
 from langmill.tasks.base import Explains, Generates, Reading, device_of
 from langmill.tasks.loading import LoadedModel
@@ -274,16 +274,7 @@ def _own_answer(network: nn.Module, task: Generates, prompt_ids: list[int], limi
                 next(search)
             except StopIteration as end:
                 return list(end.value)
-    sampling = Sampling(
-        max_new_tokens=limit,
-        temperature=0.0,
-        top_k=0,
-        top_p=1.0,
-        min_p=0.0,
-        repetition_penalty=writing.repetition_penalty,
-        seed=0,
-        stop_ids=(eot_id,),
-    )
+    sampling = likeliest(limit, (eot_id,), writing.repetition_penalty)
     return list(task.generate(network, prompt_ids, sampling))
 
 

@@ -57,6 +57,20 @@ class Sampling:
         return torch.Generator().manual_seed(self.seed)
 
 
+def likeliest(max_new_tokens: int, stop_ids: tuple[int, ...], repetition_penalty: float = 1.0) -> Sampling:
+    """Greedy search: always the likeliest token, so that nothing else needs to be said."""
+    return Sampling(
+        max_new_tokens=max_new_tokens,
+        temperature=0.0,
+        top_k=0,
+        top_p=1.0,
+        min_p=0.0,
+        repetition_penalty=repetition_penalty,
+        seed=0,
+        stop_ids=stop_ids,
+    )
+
+
 @dataclass(frozen=True)
 class Beams:
     """How the likeliest text is searched for."""

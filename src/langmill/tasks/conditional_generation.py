@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from langmill.config.sections import Evaluation, Training, require
 from langmill.data.document import Document
-from langmill.models.generation import Beams, Decodes, Sampling, beam_search, generate_batch
+from langmill.models.generation import Beams, Decodes, beam_search, generate_batch, likeliest
 from langmill.tasks.base import (
     Baseline,
     Explains,
@@ -195,16 +195,7 @@ class ConditionalGeneration(Task, Generates, Explains):
         if writing.num_beams > 1:
             beams = Beams(max_new_tokens, writing.num_beams, writing.length_penalty, (eot_id,))
             return beam_search(decodes, prompts, beams)
-        sampling = Sampling(
-            max_new_tokens=max_new_tokens,
-            temperature=0.0,
-            top_k=0,
-            top_p=1.0,
-            min_p=0.0,
-            repetition_penalty=writing.repetition_penalty,
-            seed=0,
-            stop_ids=(eot_id,),
-        )
+        sampling = likeliest(max_new_tokens, (eot_id,), writing.repetition_penalty)
         return generate_batch(decodes, prompts, [sampling] * len(prompts))
 
     # Judging ---------------------------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ from langmill.config.sections import Evaluation, Training, require
 from langmill.data.document import Document
 from langmill.errors import ConfigError
 from langmill.models.base import Backbone, Kind
-from langmill.models.generation import Ending, Sampling, choose
+from langmill.models.generation import Ending, Sampling, choose, likeliest
 from langmill.models.heads import LanguageModel
 from langmill.tasks.base import (
     Baseline,
@@ -197,16 +197,8 @@ class MaskedLanguageModelling(Task, Generates, Explains):
 
     def sample(self, network: nn.Module, tokenizer: Tokenizer, prompt: str, seed: int) -> str:
         """The prompt with its masks filled by the likeliest tokens."""
-        sampling = Sampling(
-            max_new_tokens=_MOST_TOKENS,
-            temperature=0.0,
-            top_k=0,
-            top_p=1.0,
-            min_p=0.0,
-            repetition_penalty=1.0,
-            seed=seed,
-            stop_ids=(),
-        )
+        del seed  # nothing is drawn
+        sampling = likeliest(_MOST_TOKENS, ())
         return tokenizer.decode(list(self.generate(network, self.prompt_ids(tokenizer, prompt), sampling)))
 
     @property
