@@ -59,13 +59,14 @@ def corpus(name: str, path: Path | None) -> None:
 @new.command(
     cls=Command,
     example="langmill new recipe letters-lm --corpus letters\n"
-    "langmill new recipe letters-topic --corpus letters --task classification --base letters-lm",
+    "langmill new recipe letters-topic --corpus letters --task classification --base letters-lm\n"
+    "langmill new recipe letters-minilm --corpus letters --task classification --base minilm",
 )
 @click.argument("name")
 @click.option("--corpus", "corpus_name", required=True, help="The corpus to learn from.")
 @click.option("--tokenizer", "tokenizer_name", help="A tokenizer; default: the base's, or the corpus's own.")
 @click.option("--task", default="language_modelling", show_default=True, help="A file in conf/task/.")
-@click.option("--base", help="Fine-tune from this recipe's model, instead of from scratch.")
+@click.option("--base", help="Fine-tune from this recipe's or pretrained model, instead of from scratch.")
 def recipe(name: str, corpus_name: str, tokenizer_name: str | None, task: str, base: str | None) -> None:
     """Begin a recipe: one model to make from a corpus.
 
@@ -78,9 +79,11 @@ def recipe(name: str, corpus_name: str, tokenizer_name: str | None, task: str, b
     compose_corpus(corpus_name)  # refuses an unknown one with a sentence
     if task not in available("task"):
         raise LangmillError(f"There is no conf/task/{task}.yaml; there are: {', '.join(available('task'))}.")
-    tokenizer, model = tokenizer_name, "decoder-small"
+    tokenizer, model, training = tokenizer_name, "decoder-small", "fine-tuning" if base else "from-scratch"
     lines: list[tuple[str, str, Mapping[str, str]]] = []
-    if base is not None:
+    if base in available("pretrained"):
+        tokenizer, model, training = tokenizer or base, base, "pretrained"
+    elif base is not None:
         based_on = compose_recipe(base)
         tokenizer = tokenizer or based_on.tokenizer.name
         model = _choice(CONF / "recipe" / f"{base}.yaml", "model") or model
@@ -95,9 +98,8 @@ def recipe(name: str, corpus_name: str, tokenizer_name: str | None, task: str, b
         click.echo(f"Wrote {path} and its line in {GRAPH_FILE}.")
     line = {"corpus": corpus_name, "tokenizer": tokenizer} | ({"base": base} if base else {})
     lines.append(("fine_tuned" if base else "from_scratch", name, line))
-    written = _write(
-        "recipe", name, _recipe_text(name, corpus_name, tokenizer, task=task, model=model, base=base), lines
-    )
+    text = _recipe_text(name, corpus_name, tokenizer, task=task, model=model, training=training, base=base)
+    written = _write("recipe", name, text, lines)
     click.echo(f"Wrote {written} and its line in {GRAPH_FILE}.")
     click.echo(f"Next: langmill config {name} --explain, then langmill run {name}")
 
@@ -283,8 +285,9 @@ split:
 """
 
 
-def _recipe_text(name: str, corpus_name: str, tokenizer: str, *, task: str, model: str, base: str | None) -> str:
-    training = "fine-tuning" if base else "from-scratch"
+def _recipe_text(
+    name: str, corpus_name: str, tokenizer: str, *, task: str, model: str, training: str, base: str | None
+) -> str:
     purpose = f"Fine-tuned from {base} on {corpus_name}." if base else f"Trained from scratch on {corpus_name}."
     based = f"\n  base: {base}" if base else ""
     return f"""\

@@ -95,6 +95,16 @@ def test_corpus_and_recipes_begin_with_files_that_compose(workspace, capsys):
     assert "# The graph: which step follows which" in (workspace / "dvc.yaml").read_text()
 
 
+@pytest.mark.parametrize("base", ["minilm", "gpt2-small"])
+def test_a_recipe_can_start_from_a_pretrained_model(workspace, base):
+    assert call(["new", "recipe", "mine", "--corpus", "reviews", "--task", "classification", "--base", base]) == 0
+    recipe = compose_recipe("mine")
+    assert (recipe.tokenizer.name, recipe.training.base, recipe.model.architecture) == (base, base, "pretrained")
+    assert recipe.training.optimizer.matrix_learning_rate < 1e-4
+    after = yaml.safe_load((workspace / "dvc.yaml").read_text())["vars"][0]
+    assert after["fine_tuned"]["mine"] == {"corpus": "reviews", "tokenizer": base, "base": base}
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
