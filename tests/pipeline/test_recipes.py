@@ -50,7 +50,7 @@ WORDS = "the film was good and a file could not be found where rose is red æ˜¥çœ
 
 
 def test_every_recipe_is_found() -> None:
-    assert len(RECIPES) == 23
+    assert len(RECIPES) == 22
 
 
 @pytest.fixture(scope="module")
