@@ -50,7 +50,7 @@ WORDS = "the film was good and a file could not be found where rose is red æ˜¥çœ
 
 
 def test_every_recipe_is_found() -> None:
-    assert len(RECIPES) == 22
+    assert len(RECIPES) == 23
 
 
 @pytest.fixture(scope="module")
@@ -107,10 +107,9 @@ def make(name: str) -> Recipe:
     """A recipe's model, evaluation and all that they need, unless they are there."""
     recipe = compose_recipe(name, SHRUNK, Path("conf"))
     check_recipe(recipe, name)
-    own = recipe.tokenizer.algorithm is TokenizerAlgorithm.pretrained
     if Path(f"build/evaluation/{name}").is_dir():
         return recipe
-    if recipe.training.base is not None and not own:
+    if recipe.training.base in RECIPES:
         make(recipe.training.base)
     corpus = Path(f"build/documents/{recipe.corpus.name}")
     for split in Split:
@@ -118,7 +117,10 @@ def make(name: str) -> Recipe:
     write_manifest(corpus, {"corpus": recipe.corpus.name})
     write_text(Path(f"build/config/recipe/{name}.yaml"), yaml.safe_dump(plain(recipe), allow_unicode=True))
     if not Path(f"build/tokenizers/{recipe.tokenizer.name}").is_dir():
-        bring(recipe) if own else learn_vocabulary(recipe)
+        if recipe.tokenizer.algorithm is TokenizerAlgorithm.pretrained:
+            bring(recipe)
+        else:
+            learn_vocabulary(recipe)
     for stage in (encode, train, evaluate):
         stage.main(name)
     return recipe
