@@ -70,7 +70,7 @@ def generate(
         if beams > 1:
             penalty = own.length_penalty if length_penalty is None else length_penalty
             steps: Generator[int | None, None, object] = task.search(
-                loaded.network, prompt_ids, Beams(max_new_tokens, beams, penalty, stop_ids)
+                loaded.network, loaded.tokenizer, prompt_ids, Beams(max_new_tokens, beams, penalty, stop_ids)
             )
         else:
             sampling = Sampling(max_new_tokens, temperature, top_k, top_p, min_p, repetition_penalty, seed, stop_ids)

@@ -236,7 +236,7 @@ def _written(model: LoadedModel, task: Generates, name: str, reading: Reading, t
     room = backbone.max_length if apart else backbone.max_length - len(reading.tokens) + 1
     target_left_out = 0
     if target is None:
-        written = _own_answer(network, task, reading.tokens, min(MOST_WRITTEN, room), tokenizer.eot_id)
+        written = _own_answer(network, task, tokenizer, reading.tokens, min(MOST_WRITTEN, room))
     else:
         wanted = tokenizer.encode(target)
         written, target_left_out = wanted[:room], max(0, len(wanted) - room)
@@ -264,17 +264,20 @@ def _written(model: LoadedModel, task: Generates, name: str, reading: Reading, t
     )
 
 
-def _own_answer(network: nn.Module, task: Generates, prompt_ids: list[int], limit: int, eot_id: int) -> list[int]:
+def _own_answer(
+    network: nn.Module, task: Generates, tokenizer: Tokenizer, prompt_ids: list[int], limit: int
+) -> list[int]:
     """The answer's tokens, written as the task writes when it is judged."""
-    writing = task.writing
+    writing, stop_ids = task.writing, (tokenizer.eot_id,)
     if writing.num_beams > 1:
-        search = task.search(network, prompt_ids, Beams(limit, writing.num_beams, writing.length_penalty, (eot_id,)))
+        beams = Beams(limit, writing.num_beams, writing.length_penalty, stop_ids)
+        search = task.search(network, tokenizer, prompt_ids, beams)
         while True:
             try:
                 next(search)
             except StopIteration as end:
                 return list(end.value)
-    sampling = likeliest(limit, (eot_id,), writing.repetition_penalty)
+    sampling = likeliest(limit, stop_ids, writing.repetition_penalty)
     return list(task.generate(network, prompt_ids, sampling))
 
 

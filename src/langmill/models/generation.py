@@ -6,7 +6,7 @@ from a source text; to this module both are sequences that grow.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -229,6 +229,8 @@ def generate_batch(
 # Beams ---------------------------------------------------------------------------------------------------------------
 
 _NEVER = -1.0e9  # the score of what can't be chosen, as in transformers
+Accepts = Callable[[Sequence[int]], bool]
+"""Whether a text, as token ids, has what it must have."""
 
 
 class _Search:
@@ -240,9 +242,10 @@ class _Search:
         origins: Which beam of the step before each running beam goes on from.
     """
 
-    def __init__(self, beams: Beams, limit: int) -> None:
+    def __init__(self, beams: Beams, limit: int, accepts: Accepts | None) -> None:
         self.beams = beams
         self.limit = limit
+        self.accepts = accepts
         self.texts: list[list[int]] = [[] for _ in range(beams.num_beams)]
         self.scores_K = torch.full((beams.num_beams,), _NEVER)
         self.scores_K[0] = 0.0  # all beams read the same prompt: one of them stands for all
@@ -285,17 +288,25 @@ class _Search:
 
     @property
     def best(self) -> list[int]:
-        """The text with the best score."""
-        return self.finished[0][1] if self.finished else self.texts[0]
+        """The text with the best score: of those that are accepted, where one is."""
+        found = [text for _, text in self.finished] or self.texts[:1]
+        accepts = self.accepts
+        return found[0] if accepts is None else next(filter(accepts, found), found[0])
 
 
-def beam_search(network: Decodes, prompts: Sequence[Sequence[int]], beams: Beams) -> list[list[int]]:
+def beam_search(
+    network: Decodes,
+    prompts: Sequence[Sequence[int]],
+    beams: Beams,
+    accepts: Sequence[Accepts | None] | None = None,
+) -> list[list[int]]:
     """The likeliest text that follows each prompt, as `transformers` finds it with the same number of beams.
 
     Args:
         network: A language model or an encoder-decoder in evaluation mode.
         prompts: Prompts or source texts.
         beams: How to search.
+        accepts: For each prompt, which of the texts that the search ends with are preferred to likelier ones.
 
     Returns:
         The new tokens for each prompt, without a stop token.
@@ -303,7 +314,7 @@ def beam_search(network: Decodes, prompts: Sequence[Sequence[int]], beams: Beams
     Raises:
         ModelError: A prompt is empty or too long, or the network is in training mode.
     """
-    steps = beam_steps(network, prompts, beams)
+    steps = beam_steps(network, prompts, beams, accepts)
     while True:
         try:
             next(steps)
@@ -313,11 +324,17 @@ def beam_search(network: Decodes, prompts: Sequence[Sequence[int]], beams: Beams
 
 
 def beam_steps(
-    network: Decodes, prompts: Sequence[Sequence[int]], beams: Beams
+    network: Decodes,
+    prompts: Sequence[Sequence[int]],
+    beams: Beams,
+    accepts: Sequence[Accepts | None] | None = None,
 ) -> Generator[None, None, list[list[int]]]:
     """`beam_search` by turns: yields after each token, and returns what `beam_search` does."""
     cache, new_ids = network.begin(prompts, beams.max_new_tokens)
-    searches = [_Search(beams, min(beams.max_new_tokens, network.max_length - len(ids) + 1)) for ids in new_ids]
+    searches = [
+        _Search(beams, min(beams.max_new_tokens, network.max_length - len(ids) + 1), preference)
+        for ids, preference in zip(new_ids, accepts or [None] * len(new_ids), strict=True)
+    ]
     logits_BV = network.read(new_ids, cache)
     active = list(searches)
     logits_BKV = logits_BV[:, None].expand(-1, beams.num_beams, -1)

@@ -62,7 +62,9 @@ def _generate(loaded: LoadedModel, prompts: list[str], params: Mapping[str, Any]
     for prompt in prompts:
         ids = task.prompt_ids(tokenizer, prompt)
         steps: Generator[int | None, None, object] = (
-            task.search(loaded.network, ids, beams) if searches else task.generate(loaded.network, ids, sampling)
+            task.search(loaded.network, tokenizer, ids, beams)
+            if searches
+            else task.generate(loaded.network, ids, sampling)
         )
         answers.append(written(steps, tokenizer.decode, ()))
     return pd.DataFrame({"text": answers})

@@ -155,7 +155,8 @@ class BeamCompletion(Request[Piece]):
 
     def steps(self) -> Iterator[Piece | None]:
         """One token of every beam a turn; the only piece comes last."""
-        tokens = yield from self._task.search(self.champion.model.network, self._prompt_ids, self._beams)
+        model = self.champion.model
+        tokens = yield from self._task.search(model.network, model.tokenizer, self._prompt_ids, self._beams)
         text = "".join(self._text.push(token) for token in tokens) + self._text.finish()
         full = len(tokens) == self._beams.max_new_tokens and not self._text.stopped
         yield Piece(text, len(tokens), Ending.length if full else Ending.stop)

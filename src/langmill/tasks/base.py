@@ -27,7 +27,7 @@ from langmill.data.document import Document
 from langmill.errors import ConfigError
 from langmill.models import generation
 from langmill.models.base import Backbone, Kind
-from langmill.models.generation import Beams, Decodes, Ending, Sampling
+from langmill.models.generation import Accepts, Beams, Decodes, Ending, Sampling
 from langmill.tasks.batching import Batch, MicroBatches
 from langmill.tokenization.shards import Shard
 from langmill.tokenization.tokenizer import Tokenizer
@@ -139,9 +139,17 @@ class Generates(ABC):
         """
         return (yield from generation.generate(cast("Decodes", network), prompt_ids, sampling))
 
-    def search(self, network: nn.Module, prompt_ids: Sequence[int], beams: Beams) -> Generator[None, None, list[int]]:
+    def accepts(self, tokenizer: Tokenizer, prompt_ids: Sequence[int]) -> Accepts | None:
+        """Which answers to a prompt a search prefers to likelier ones; None where likelihood is all that counts."""
+        del tokenizer, prompt_ids
+        return None
+
+    def search(
+        self, network: nn.Module, tokenizer: Tokenizer, prompt_ids: Sequence[int], beams: Beams
+    ) -> Generator[None, None, list[int]]:
         """The likeliest answer's tokens, which the generator returns; it yields between two turns of the search."""
-        (found,) = yield from generation.beam_steps(cast("Decodes", network), [prompt_ids], beams)
+        accepts = [self.accepts(tokenizer, prompt_ids)]
+        (found,) = yield from generation.beam_steps(cast("Decodes", network), [prompt_ids], beams, accepts)
         return found
 
 

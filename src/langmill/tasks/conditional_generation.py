@@ -179,7 +179,7 @@ class ConditionalGeneration(Task, Generates, Explains):
         """What the network writes for a prompt."""
         del seed  # it writes what it holds likeliest
         limit = min(_SAMPLE_TOKENS, self.options.writing.max_new_tokens)
-        (answer,) = self._write(network, [self.prompt_ids(tokenizer, prompt)], tokenizer.eot_id, limit)
+        (answer,) = self._write(network, tokenizer, [self.prompt_ids(tokenizer, prompt)], limit)
         return prompt + "\n" + tokenizer.decode(answer)
 
     def reading(self, network: nn.Module, tokenizer: Tokenizer, text: str) -> Reading:
@@ -189,13 +189,13 @@ class ConditionalGeneration(Task, Generates, Explains):
         return Reading(kept.tolist(), len(tokens) + 1 - len(kept))  # 1 for the end-of-text token
 
     def _write(
-        self, network: nn.Module, prompts: Sequence[Sequence[int]], eot_id: int, max_new_tokens: int
+        self, network: nn.Module, tokenizer: Tokenizer, prompts: Sequence[Sequence[int]], max_new_tokens: int
     ) -> list[list[int]]:
-        writing, decodes = self.options.writing, cast("Decodes", network)
+        writing, decodes, stop_ids = self.options.writing, cast("Decodes", network), (tokenizer.eot_id,)
         if writing.num_beams > 1:
-            beams = Beams(max_new_tokens, writing.num_beams, writing.length_penalty, (eot_id,))
-            return beam_search(decodes, prompts, beams)
-        sampling = likeliest(max_new_tokens, (eot_id,), writing.repetition_penalty)
+            beams = Beams(max_new_tokens, writing.num_beams, writing.length_penalty, stop_ids)
+            return beam_search(decodes, prompts, beams, [self.accepts(tokenizer, prompt) for prompt in prompts])
+        sampling = likeliest(max_new_tokens, stop_ids, writing.repetition_penalty)
         return generate_batch(decodes, prompts, [sampling] * len(prompts))
 
     # Judging ---------------------------------------------------------------------------------------------------------
@@ -220,9 +220,7 @@ class ConditionalGeneration(Task, Generates, Explains):
         room = [(len(prompts[index]) + writing.max_new_tokens) * writing.num_beams for index in order]
         for batch in fill_batches(room, evaluation.batch_tokens):
             chosen = [order[place] for place in batch]
-            answers = self._write(
-                network, [prompts[index] for index in chosen], tokenizer.eot_id, writing.max_new_tokens
-            )
+            answers = self._write(network, tokenizer, [prompts[index] for index in chosen], writing.max_new_tokens)
             for index, answer in zip(chosen, answers, strict=True):
                 produced[index] = tokenizer.decode(answer)
             if progress is not None:

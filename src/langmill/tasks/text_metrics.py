@@ -221,10 +221,21 @@ PLACEHOLDER = re.compile(
 )
 
 
+def placeholders_in(text: str) -> Counter[str]:
+    """How often each placeholder stands in a text."""
+    return Counter(PLACEHOLDER.findall(text))
+
+
 def placeholders(produced: str, document: Document) -> float | None:
-    """Whether a translation holds its source's placeholders, each as often, in any order; None where there are none."""
-    wanted = Counter(PLACEHOLDER.findall(document.text))
-    return float(Counter(PLACEHOLDER.findall(produced)) == wanted) if wanted else None
+    """Whether a translation holds its source's placeholders, each as often, in any order.
+
+    None where there are none, or where the reference does not hold them either: what looks like markup may be words
+    to be translated, as in `<no name>`.
+    """
+    wanted = placeholders_in(document.text)
+    if not wanted or placeholders_in(document.target or "") != wanted:
+        return None
+    return float(placeholders_in(produced) == wanted)
 
 
 def _mean(name: str, title: str, score: Callable[[str, Document], float | None]) -> Callable[[], TextMetric]:

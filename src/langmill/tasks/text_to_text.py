@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -11,11 +11,13 @@ from torch import Tensor, nn
 from langmill.config.sections import require
 from langmill.data.document import Document
 from langmill.models.base import Backbone, EncoderDecoder, Kind
+from langmill.models.generation import Accepts
 from langmill.models.heads import TextToText
 from langmill.tasks.base import task
 from langmill.tasks.batching import Batch
 from langmill.tasks.conditional_generation import ConditionalGeneration, ConditionalGenerationOptions
 from langmill.tasks.pairs import SourceAndTarget
+from langmill.tasks.text_metrics import placeholders_in
 from langmill.tokenization.tokenizer import Tokenizer
 
 
@@ -26,10 +28,19 @@ class TextToTextOptions(ConditionalGenerationOptions):
     label_smoothing: float
     """Share of what is wanted at each target token that all tokens of the vocabulary have alike (Szegedy et al., 2016),
     0 to below 1; in training only."""
+    keep_placeholders: bool
+    """Of the texts that a search with several beams ends with, take the likeliest that holds the source's placeholders
+    (`%s`, `{name}`, markup), where one does."""
 
     def __post_init__(self) -> None:
         given = self.label_smoothing
         require(0 <= given < 1, "task.options.label_smoothing", given, "0 to below 1")
+        require(
+            not self.keep_placeholders or self.writing.num_beams > 1,
+            "task.options.keep_placeholders",
+            self.keep_placeholders,
+            "false where task.options.writing.num_beams is 1",
+        )
 
 
 @task("text_to_text")
@@ -38,7 +49,7 @@ class TextToTextTask(ConditionalGeneration):
 
     options_class = TextToTextOptions
     options: TextToTextOptions
-    earlier_options: ClassVar[Mapping[str, Any]] = {"label_smoothing": 0.0}
+    earlier_options: ClassVar[Mapping[str, Any]] = {"label_smoothing": 0.0, "keep_placeholders": False}
     kinds = frozenset({Kind.encoder_decoder})
 
     def prompt(self, document: Document) -> str:
@@ -73,3 +84,10 @@ class TextToTextTask(ConditionalGeneration):
     def prompt_ids(self, tokenizer: Tokenizer, prompt: str) -> list[int]:
         """The source and its end-of-text token."""
         return [*tokenizer.encode(prompt), tokenizer.eot_id]
+
+    def accepts(self, tokenizer: Tokenizer, prompt_ids: Sequence[int]) -> Accepts | None:
+        """With the option `keep_placeholders`: those that hold the source's."""
+        if not self.options.keep_placeholders:
+            return None
+        wanted = placeholders_in(tokenizer.decode(prompt_ids[:-1]))  # the last one is the end-of-text token
+        return lambda answer: placeholders_in(tokenizer.decode(answer)) == wanted

@@ -107,8 +107,14 @@ def test_enough_beams_find_the_best_of_all_texts(name: str) -> None:
         with torch.no_grad():
             logits = network(torch.tensor([[*prompt, *ended]]))[0, len(prompt) - 1 : -1].log_softmax(dim=-1)
         scores[text] = float(logits[torch.arange(len(ended)), torch.tensor(ended)].sum()) / len(ended)
-    (found,) = beam_search(network, [prompt], Beams(length, 40, 1.0, (stop,)))
-    assert tuple(found) == max(scores, key=lambda text: scores[text])
+    beams = Beams(length, 40, 1.0, (stop,))
+    (found,) = beam_search(network, [prompt], beams)
+    best = max(scores, key=lambda text: scores[text])
+    assert tuple(found) == best
+    (other,) = beam_search(network, [prompt], beams, [lambda text: tuple(text) != best and len(text) > 0])
+    assert tuple(other) == max(scores.keys() - {best, ()}, key=lambda text: scores[text])
+    (nothing_fits,) = beam_search(network, [prompt], beams, [lambda text: False])
+    assert tuple(nothing_fits) == best
 
 
 def test_one_beam_is_greedy(make_model: MakeModel) -> None:

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from langmill.data.document import Document
 from langmill.errors import ConfigError
 from langmill.models.base import build_backbone
+from langmill.models.generation import Beams
 from langmill.models.heads import TextToText
 from langmill.tasks.base import Strength, Task
 from langmill.tasks.completion import Completion
@@ -81,13 +82,7 @@ def test_what_is_written_is_what_is_measured(task: ConditionalGeneration, networ
     scores = task.score(network, tokenizer, PAIRS, evaluation())
     prompts = [task.prompt_ids(tokenizer, document.text) for document in PAIRS]
     for prompt, text in zip(prompts, scores["produced"].to_pylist(), strict=True):
-        steps = task.search(network, prompt, _beams(tokenizer))
-        while True:
-            try:
-                next(steps)
-            except StopIteration as end:
-                assert tokenizer.decode(end.value) == text
-                break
+        assert tokenizer.decode(searched(task, network, tokenizer, prompt)) == text
     figures = task.measure(scores, np.ones((1, len(PAIRS))))
     assert set(figures) == {metric.name for metric in task.metrics}
     exact = np.mean(
@@ -98,10 +93,40 @@ def test_what_is_written_is_what_is_measured(task: ConditionalGeneration, networ
     assert figures["bits_per_byte"][0] == pytest.approx(nats / math.log(2) / num_bytes)
 
 
-def _beams(tokenizer: Tokenizer) -> Any:
-    from langmill.models.generation import Beams
+def searched(task: ConditionalGeneration, network: Any, tokenizer: Tokenizer, prompt: list[int]) -> list[int]:
+    """What `task.search` returns."""
+    steps = task.search(network, tokenizer, prompt, Beams(6, 2, 1.0, (tokenizer.eot_id,)))
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return list(end.value)
 
-    return Beams(6, 2, 1.0, (tokenizer.eot_id,))
+
+def test_what_a_task_accepts_is_preferred_wherever_it_writes(
+    task: ConditionalGeneration, network: Any, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document = PAIRS[0]
+    prompt = task.prompt_ids(tokenizer, document.text)
+    best = searched(task, network, tokenizer, prompt)
+    monkeypatch.setattr(task, "accepts", lambda tokenizer, prompt_ids: lambda answer: list(answer) != best)
+    second = searched(task, network, tokenizer, prompt)
+    assert second != best
+    assert task.score(network, tokenizer, [document], evaluation())["produced"].to_pylist() == [
+        tokenizer.decode(second)
+    ]
+
+
+def test_placeholders_are_kept_where_the_option_says_so(tokenizer: Tokenizer) -> None:
+    plain, keeping = (shipped_task("text_to_text", keep_placeholders=keep) for keep in (False, True))
+    assert isinstance(plain, ConditionalGeneration) and isinstance(keeping, ConditionalGeneration)
+    prompt = keeping.prompt_ids(tokenizer, "%d of {name}")
+    assert plain.accepts(tokenizer, prompt) is None
+    accepts = keeping.accepts(tokenizer, prompt)
+    assert accepts is not None
+    assert accepts(tokenizer.encode("{name}, %d"))
+    assert not accepts(tokenizer.encode("{Name}, %d"))
+    assert not accepts(tokenizer.encode("{name}, %d, %d"))
 
 
 def test_baselines_have_what_they_can_have(task: ConditionalGeneration, tokenizer: Tokenizer) -> None:
@@ -189,6 +214,11 @@ def test_impossible_options_are_refused(options: dict[str, Any], sentence: str) 
 def test_labels_can_not_be_smoothed_away() -> None:
     with pytest.raises(ConfigError, match=r"label_smoothing is 1\.0; allowed is 0 to below 1"):
         shipped_task("text_to_text", label_smoothing=1)
+
+
+def test_one_beam_has_nothing_to_prefer() -> None:
+    with pytest.raises(ConfigError, match=r"keep_placeholders is True; allowed is false where .*num_beams is 1"):
+        shipped_task("text_to_text", keep_placeholders=True, writing={**WRITING, "num_beams": 1})
 
 
 def test_pairs_are_read_from_text(task: ConditionalGeneration, tokenizer: Tokenizer) -> None:

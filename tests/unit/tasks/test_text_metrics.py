@@ -135,8 +135,14 @@ def test_a_body_parses_below_its_signature(body: str, parses: int) -> None:
 )
 def test_placeholders_survive(source: str, written: str, kept: int | None) -> None:
     (metric,) = text_metrics(["placeholders"])
-    columns = metric.columns([written], [Document("m", source, target="t")])
+    columns = metric.columns([written], [Document("m", source, target=source)])
     assert columns["placeholders_score"].to_pylist() == [kept]
+
+
+def test_what_the_reference_translates_is_no_placeholder() -> None:
+    (metric,) = text_metrics(["placeholders"])
+    columns = metric.columns(["<no name>"], [Document("m", "<no name>", target="<kein Name>")])
+    assert columns["placeholders_score"].to_pylist() == [None]
 
 
 def test_unknown_figures_are_refused() -> None:
