@@ -80,28 +80,31 @@ Point = tuple[float, float | None, float, float, float]
 
 
 def draw_points(points: Mapping[str, Point], metric: str, path: Path) -> None:
-    """Draw models as points: a figure with its interval against parameters, and against minutes where all have them."""
+    """Draw models as points: a figure with its interval against parameters, and against minutes where all have them.
+
+    Both axes begin at 0, so that models that are meant to be of a size look it.
+    """
     from matplotlib import style
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    sides = [("parameters", 0)]
+    sides = [("parameters, in millions", 0, 1e6)]
     if all(minutes is not None for _, minutes, *_ in points.values()):
-        sides.append(("minutes of training", 1))
+        sides.append(("minutes of training", 1, 1.0))
     with style.context(["default", _STYLE]):
         figure = Figure(figsize=(6.4 * len(sides), 4.2), dpi=120, layout="constrained")
         FigureCanvasAgg(figure)
-        for axes, (label, place) in zip(figure.subplots(1, len(sides), squeeze=False)[0], sides, strict=True):
+        for axes, (label, place, unit) in zip(figure.subplots(1, len(sides), squeeze=False)[0], sides, strict=True):
             for number, (name, point) in enumerate(points.items()):
-                x, value, low, high = point[place], *point[2:]
+                x, value, low, high = (point[place] or 0.0) / unit, *point[2:]
                 color = f"C{number}"
                 axes.errorbar(
                     x, value, yerr=[[value - low], [high - value]], fmt="o", capsize=4, color=color, label=name
                 )
+            axes.set_xlim(0, 1.08 * axes.dataLim.xmax)
             axes.set_xlabel(label)
             axes.set_ylabel(metric)
-            axes.xaxis.set_major_formatter("{x:,.10g}")
-        figure.axes[0].legend(frameon=False)
+        figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside right upper", frameon=False)
         with atomic_file(path) as file:
             figure.savefig(file, format="png", metadata={"Software": None})
 

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import csv
+from itertools import pairwise
 
 import pytest
 
-from langmill.evaluation.plots import draw, write_csv
+from langmill.evaluation.plots import draw, draw_points, write_csv
 from langmill.tasks.base import Plot
 
 pytestmark = pytest.mark.unit
@@ -51,3 +52,21 @@ def test_a_histogram_becomes_bins_that_hold_all_values(tmp_path):
     header, *bins = rows(HISTOGRAM, tmp_path)
     assert header == ["bits per byte", "documents"]
     assert [(float(middle), int(count)) for middle, count in bins] == [(1.25, 2), (1.75, 0), (2.25, 1), (2.75, 1)]
+
+
+@pytest.mark.parametrize(("minutes", "sides"), [(4.0, 2), (None, 1)])
+def test_models_stand_on_axes_from_zero_with_numbers_apart(minutes, sides, tmp_path, monkeypatch):
+    from matplotlib.figure import Figure
+
+    drawn, save = [], Figure.savefig
+    monkeypatch.setattr(
+        Figure, "savefig", lambda self, *args, **named: (drawn.append(self), save(self, *args, **named))
+    )
+    points = {"one": (1_598_944, 4.1, 2.2, 2.1, 2.3), "two": (1_634_688, minutes, 2.4, 2.3, 2.5)}
+    draw_points(points, "bits_per_byte", tmp_path / "points.png")
+    (figure,) = drawn
+    assert len(figure.axes) == sides
+    for axes in figure.axes:
+        assert axes.get_xlim()[0] == 0
+        labels = [label.get_window_extent() for label in axes.get_xticklabels()]
+        assert all(left.x1 < right.x0 for left, right in pairwise(labels))
