@@ -94,8 +94,10 @@ def test_recipe_holds_together(name: str) -> None:
     recipe = compose_recipe(name, conf=CONF)
     if recipe.training.base in PRETRAINED:
         assert recipe.tokenizer.name == recipe.training.base
+        assert recipe.tokenizer.corpus is None
         return
-    assert recipe.tokenizer.corpus in [*available("corpus", CONF), None]
+    if recipe.training.base is None or recipe.tokenizer.corpus is not None:
+        assert recipe.tokenizer.corpus in available("corpus", CONF)
     if recipe.training.base is not None:
         base = compose_recipe(recipe.training.base, conf=CONF)
         assert (base.model, base.tokenizer) == (recipe.model, recipe.tokenizer)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from langmill.errors import EvaluationError
 from langmill.models.base import Attends, AttendsToSource, Backbone, Kind
-from langmill.models.generation import Beams, likeliest
+from langmill.models.generation import Beams, likeliest, returned
 from langmill.models.heads import Classifier, TextToText
 from langmill.tasks.base import Explains, Generates, Reading, device_of
 from langmill.tasks.loading import LoadedModel
@@ -271,12 +271,7 @@ def _own_answer(
     writing, stop_ids = task.writing, (tokenizer.eot_id,)
     if writing.num_beams > 1:
         beams = Beams(limit, writing.num_beams, writing.length_penalty, stop_ids)
-        search = task.search(network, tokenizer, prompt_ids, beams)
-        while True:
-            try:
-                next(search)
-            except StopIteration as end:
-                return list(end.value)
+        return returned(task.search(network, tokenizer, prompt_ids, beams))
     sampling = likeliest(limit, stop_ids, writing.repetition_penalty)
     return list(task.generate(network, prompt_ids, sampling))
 

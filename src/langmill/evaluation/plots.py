@@ -88,20 +88,17 @@ def draw_points(points: Mapping[str, Point], metric: str, path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    sides = [("parameters, in millions", 0, 1e6)]
-    if all(minutes is not None for _, minutes, *_ in points.values()):
-        sides.append(("minutes of training", 1, 1.0))
+    sides = {"parameters, in millions": [parameters / 1e6 for parameters, *_ in points.values()]}
+    known = [minutes for _, minutes, *_ in points.values() if minutes is not None]
+    if len(known) == len(points):
+        sides["minutes of training"] = known
     with style.context(["default", _STYLE]):
         figure = Figure(figsize=(6.4 * len(sides), 4.2), dpi=120, layout="constrained")
         FigureCanvasAgg(figure)
-        for axes, (label, place, unit) in zip(figure.subplots(1, len(sides), squeeze=False)[0], sides, strict=True):
-            for number, (name, point) in enumerate(points.items()):
-                x, value, low, high = (point[place] or 0.0) / unit, *point[2:]
-                color = f"C{number}"
-                axes.errorbar(
-                    x, value, yerr=[[value - low], [high - value]], fmt="o", capsize=4, color=color, label=name
-                )
-            axes.set_xlim(0, 1.08 * axes.dataLim.xmax)
+        for axes, (label, places) in zip(figure.subplots(1, len(sides), squeeze=False)[0], sides.items(), strict=True):
+            for x, (name, (*_, value, low, high)) in zip(places, points.items(), strict=True):
+                axes.errorbar(x, value, yerr=[[value - low], [high - value]], fmt="o", capsize=4, label=name)
+            axes.set_xlim(0, 1.08 * max(places))
             axes.set_xlabel(label)
             axes.set_ylabel(metric)
         figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside right upper", frameon=False)

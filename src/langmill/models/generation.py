@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 from langmill.config.sections import require
 from langmill.models.base import Cache
+
+ReturnT = TypeVar("ReturnT")
 
 
 @dataclass(frozen=True)
@@ -226,6 +228,16 @@ def generate_batch(
     return results
 
 
+def returned(steps: Generator[object, None, ReturnT]) -> ReturnT:
+    """What a generator returns, once it is run to its end."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: ReturnT = end.value
+            return result
+
+
 # Beams ---------------------------------------------------------------------------------------------------------------
 
 _NEVER = -1.0e9  # the score of what can't be chosen, as in transformers
@@ -314,13 +326,7 @@ def beam_search(
     Raises:
         ModelError: A prompt is empty or too long, or the network is in training mode.
     """
-    steps = beam_steps(network, prompts, beams, accepts)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            found: list[list[int]] = end.value
-            return found
+    return returned(beam_steps(network, prompts, beams, accepts))
 
 
 def beam_steps(

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from langmill.data.document import Document
 from langmill.errors import ConfigError
 from langmill.models.base import build_backbone
-from langmill.models.generation import Beams
+from langmill.models.generation import Beams, returned
 from langmill.models.heads import TextToText
 from langmill.tasks.base import Strength, Task
 from langmill.tasks.completion import Completion
@@ -95,12 +95,7 @@ def test_what_is_written_is_what_is_measured(task: ConditionalGeneration, networ
 
 def searched(task: ConditionalGeneration, network: Any, tokenizer: Tokenizer, prompt: list[int]) -> list[int]:
     """What `task.search` returns."""
-    steps = task.search(network, tokenizer, prompt, Beams(6, 2, 1.0, (tokenizer.eot_id,)))
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return list(end.value)
+    return returned(task.search(network, tokenizer, prompt, Beams(6, 2, 1.0, (tokenizer.eot_id,))))
 
 
 def test_what_a_task_accepts_is_preferred_wherever_it_writes(
