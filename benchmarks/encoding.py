@@ -94,14 +94,17 @@ def measure_cleaning(corpus: str, repeats: int) -> list[dict[str, Any]]:
     """Read, clean, split and write the raw corpus, with one process and with two."""
     from langmill.config.compose import compose_corpus
     from langmill.data.corpus import CorpusSettings, make_corpus
+    from langmill.data.formats.base import build_format
 
     section = compose_corpus(corpus)
+    file_format = build_format(section.format, corpus)
     raw = Path("build/raw") / corpus
     megabytes = sum(path.stat().st_size for path in raw.rglob("*") if path.is_file()) / 1e6
     timings: dict[int, list[Timing]] = {1: [], 2: []}
     for _ in range(repeats):
         for workers, found in timings.items():
-            settings = CorpusSettings(corpus, section.fields, replace(section.cleaning, workers=workers), section.split)
+            cleaning = replace(section.cleaning, workers=workers)
+            settings = CorpusSettings(corpus, file_format, section.fields, cleaning, section.split)
             with tempfile.TemporaryDirectory() as folder:
                 _, timing = timed(lambda: make_corpus(raw, Path(folder), settings, lambda _: None))  # noqa: B023
             found.append(timing)
