@@ -12,6 +12,12 @@ class LangmillError(Exception):
     exit_code = 1
 
 
+class TransientError(LangmillError):
+    """What may pass by itself: the same call can succeed later. Only these are retried; everything else never helps."""
+
+    exit_code = 75  # EX_TEMPFAIL: try again later
+
+
 class ConfigError(LangmillError):
     """A setting is unknown, missing, of the wrong type or impossible."""
 
@@ -28,6 +34,10 @@ class DataError(LangmillError):
 
 class SourceError(DataError):
     """A corpus's source can't be had, or is not what its checksum says."""
+
+
+class SourceUnreachableError(TransientError, SourceError):
+    """A corpus's source does not answer."""
 
 
 class TokenizerError(LangmillError):
@@ -51,21 +61,23 @@ class EvaluationError(LangmillError):
 
 
 class TrackingError(LangmillError):
-    """The MLflow tracking server can't be reached or refused a call."""
+    """The MLflow tracking server refused a call."""
+
+
+class TrackingUnreachableError(TransientError, TrackingError):
+    """The MLflow tracking server can't be reached."""
 
 
 class RegistryError(LangmillError):
     """The model registry can't do what was asked."""
 
 
-class ConflictError(RegistryError):
+class ConflictError(TransientError, RegistryError):
     """Someone else moved the alias in between: nothing was changed."""
 
 
-class BusyError(LangmillError):
+class BusyError(TransientError):
     """Another process holds the lock that this one needs."""
-
-    exit_code = 75  # EX_TEMPFAIL: try again later
 
 
 class ServingError(LangmillError):
