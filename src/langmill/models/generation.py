@@ -6,15 +6,16 @@ from a source text; to this module both are sequences that grow.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 from langmill.config.sections import require
+from langmill.errors import ConfigError
 from langmill.models.base import Cache
 
 ReturnT = TypeVar("ReturnT")
@@ -91,6 +92,128 @@ class Beams:
         require(self.max_new_tokens >= 1, "max_new_tokens", self.max_new_tokens, "1 or more")
         require(1 <= self.num_beams <= 100, "num_beams", self.num_beams, "1 to 100")
         require(-10 <= self.length_penalty <= 10, "length_penalty", self.length_penalty, "-10 to 10")
+
+
+@dataclass(frozen=True)
+class GenerationConfig:
+    """How a model writes where the asker does not say: the content of a model folder's `generation_config.json`.
+
+    The command line, the server, MLflow's package and `transformers` all start from it.
+    """
+
+    max_new_tokens: int
+    """Tokens of an answer, at most."""
+    temperature: float
+    """0 always takes the likeliest token."""
+    top_k: int = 0
+    """As in `Sampling`, with a temperature above 0."""
+    top_p: float = 1.0
+    """As in `Sampling`, with a temperature above 0."""
+    min_p: float = 0.0
+    """As in `Sampling`, with a temperature above 0."""
+    repetition_penalty: float = 1.0
+    """As in `Sampling`; 1 with several beams."""
+    num_beams: int = 1
+    """More than 1 searches, with a temperature of 0."""
+    length_penalty: float = 1.0
+    """As in `Beams`."""
+
+    def __post_init__(self) -> None:
+        # Both refuse what is out of range, whichever the model uses by itself.
+        Beams(self.max_new_tokens, self.num_beams, self.length_penalty, ())
+        self.decoding((), searches=False)
+
+    @property
+    def samples(self) -> bool:
+        """Whether tokens are drawn: the model goes on from a text as it likes, and does not answer it."""
+        return self.temperature > 0
+
+    def decoding(self, stop_ids: tuple[int, ...], *, searches: bool = True, **asked: float | None) -> Sampling | Beams:
+        """How to write an answer.
+
+        Args:
+            stop_ids: The tokens that end a text.
+            searches: Whether the model's own beams may be used where nothing is asked; a stream has none.
+            **asked: What the asker says, by the names of the fields here and `seed`; None leaves it to the model. A
+                search by default gives way to anything asked that needs sampling or a penalty.
+
+        Returns:
+            `Beams` for a search with several beams, else `Sampling`.
+
+        Raises:
+            ConfigError: A value is out of its range, or a search is asked for together with what it can't obey.
+        """
+        said = {name: value for name, value in asked.items() if value is not None}
+        temperature = float(said.get("temperature", self.temperature))
+        obstacles = [name for name in ("top_k", "top_p", "min_p") if said.get(name, _NEUTRAL[name]) != _NEUTRAL[name]]
+        obstacles += ["repetition_penalty"] * (said.get("repetition_penalty", 1.0) != 1)
+        if "num_beams" in said:
+            num_beams = int(said["num_beams"])
+            # Without sampling, a model's own temperature has nothing to say in a search that somebody asks for.
+            obstacles = ["temperature"] * (said.get("temperature", 0) > 0) + obstacles + ["seed"] * ("seed" in said)
+            if num_beams > 1 and obstacles:
+                raise ConfigError(
+                    f"{obstacles[0]} is {said[obstacles[0]]:g} and num_beams is {num_beams}; a search leaves nothing to "
+                    f"chance and knows no penalty: leave {obstacles[0]} out, or set num_beams to 1."
+                )
+        else:
+            num_beams = self.num_beams if searches and temperature == 0 and not obstacles else 1
+        max_new_tokens = int(said.get("max_new_tokens", self.max_new_tokens))
+        if num_beams != 1:
+            return Beams(max_new_tokens, num_beams, float(said.get("length_penalty", self.length_penalty)), stop_ids)
+        if said.get("length_penalty", 1.0) != 1:
+            raise ConfigError(
+                f"length_penalty is {said['length_penalty']:g}, but nothing is searched for; "
+                "set num_beams to more than 1, or leave length_penalty out."
+            )
+        return Sampling(
+            max_new_tokens,
+            temperature,
+            int(said.get("top_k", self.top_k)),
+            float(said.get("top_p", self.top_p)),
+            float(said.get("min_p", self.min_p)),
+            float(said.get("repetition_penalty", self.repetition_penalty)),
+            int(said.get("seed", 1)),
+            stop_ids,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The entries of `generation_config.json`, in the words of `transformers`; what does not apply is left out."""
+        written: dict[str, Any] = {"do_sample": self.samples, "max_new_tokens": self.max_new_tokens}
+        if self.samples:
+            written |= {"temperature": self.temperature, "top_k": self.top_k, "top_p": self.top_p}
+            if self.min_p > 0:
+                written["min_p"] = self.min_p
+        written |= {"repetition_penalty": self.repetition_penalty, "num_beams": self.num_beams}
+        if self.num_beams > 1:
+            written |= {"length_penalty": self.length_penalty, "early_stopping": False}
+        return written
+
+    @classmethod
+    def from_json(cls, written: Mapping[str, Any]) -> GenerationConfig:
+        """What `to_json` wrote.
+
+        Raises:
+            ConfigError: A value is missing or out of its range.
+        """
+        try:
+            temperature = float(written.get("temperature", 1.0)) if written["do_sample"] else 0.0
+            return cls(
+                max_new_tokens=int(written["max_new_tokens"]),
+                temperature=temperature,
+                top_k=int(written.get("top_k", 0)),
+                top_p=float(written.get("top_p", 1.0)),
+                min_p=float(written.get("min_p") or 0.0),
+                repetition_penalty=float(written.get("repetition_penalty", 1.0)),
+                num_beams=int(written.get("num_beams", 1)),
+                length_penalty=float(written.get("length_penalty", 1.0)),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise ConfigError(f"generation_config.json can't be read ({error!r}); make the model again.") from error
+
+
+_NEUTRAL = {"top_k": 0, "top_p": 1.0, "min_p": 0.0}
+"""What asks for nothing."""
 
 
 class Decodes(Protocol):

@@ -31,6 +31,18 @@ from langmill.tracking import explained_tracking_errors, quiet_mlflow
 # What loading and answering import; pinned to what is installed, since that is what was tested.
 REQUIREMENTS = ("mlflow", "numpy", "omegaconf", "pyarrow", "safetensors", "tiktoken", "tokenizers", "torch")
 
+GENERATION_PARAMETERS = {
+    "max_new_tokens": "long",
+    "temperature": "double",
+    "top_k": "long",
+    "top_p": "double",
+    "min_p": "double",
+    "repetition_penalty": "double",
+    "num_beams": "long",
+    "length_penalty": "double",
+    "seed": "long",
+}
+"""What a caller of a model that writes may say, in MLflow's types."""
 _one_at_a_time = threading.Lock()  # MLflow keeps the model that it is saving in a global variable
 _EXAMPLES = {"prompt": "The film was", "text": "A wonderful film, I laughed and cried."}
 
@@ -103,7 +115,7 @@ def task_of(model: Path) -> Task:
 
 
 def signature(task: Task) -> Any:
-    """MLflow's signature of a task's models: columns in, columns out, parameters with their defaults.
+    """MLflow's signature of a task's models: columns in, columns out, parameters.
 
     Raises:
         RegistryError: The task's models can neither generate nor classify.
@@ -120,25 +132,9 @@ def signature(task: Task) -> Any:
             ColSpec(Map(DataType.double), "probabilities"),
         ]
         return ModelSignature(inputs, Schema(outputs))
-    params = [ParamSpec(name, DataType[kind], default) for name, kind, default in _generation_parameters(task)]
+    # No default: None leaves it to the model's generation_config.json, and only so can it be told from what was asked.
+    params = [ParamSpec(name, DataType[kind], None) for name, kind in GENERATION_PARAMETERS.items()]
     return ModelSignature(inputs, Schema([ColSpec(DataType.string, "text")]), ParamSchema(params))
-
-
-def _generation_parameters(task: Task) -> list[tuple[str, str, int | float]]:
-    """Names, MLflow's types and defaults of what a caller may say, which MLflow wants in the signature itself."""
-    assert isinstance(task, Generates)
-    own = task.writing
-    return [
-        ("max_new_tokens", "long", 64),
-        ("temperature", "double", 0.8 * own.temperature),  # a little safer than the network says
-        ("top_k", "long", 50),
-        ("top_p", "double", 1.0),
-        ("min_p", "double", 0.0),
-        ("repetition_penalty", "double", own.repetition_penalty),
-        ("num_beams", "long", own.num_beams),
-        ("length_penalty", "double", own.length_penalty),
-        ("seed", "long", 1),
-    ]
 
 
 def input_example(task: Task) -> Any:

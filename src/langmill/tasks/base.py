@@ -27,7 +27,7 @@ from langmill.data.document import Document
 from langmill.errors import ConfigError
 from langmill.models import generation
 from langmill.models.base import Backbone, Kind
-from langmill.models.generation import Accepts, Beams, Decodes, Ending, Sampling
+from langmill.models.generation import Accepts, Beams, Decodes, Ending, GenerationConfig, Sampling
 from langmill.tasks.batching import Batch, MicroBatches
 from langmill.tokenization.shards import Shard
 from langmill.tokenization.tokenizer import Tokenizer
@@ -101,34 +101,25 @@ class Plot:
     """`matrix`: actual, predicted, count; `line`: x (texts stand evenly) and one column a line; `histogram`: value."""
 
 
-@dataclass(frozen=True)
-class Writing:
-    """How an answer is written."""
-
-    temperature: float
-    """0 always takes the likeliest token."""
-    num_beams: int
-    """Answers that are pursued side by side; more than 1 only with a temperature of 0."""
-    length_penalty: float
-    """With several beams: an answer's log probability is divided by its length to this power."""
-    repetition_penalty: float
-    """What is there already becomes this many times less likely; 1 leaves it. One beam only."""
-
-
 class Generates(ABC):
     """What a task offers besides when its model answers with text, token by token: `class Chat(Task, Generates)`.
 
     The server and the packaged model ask with `isinstance` what a model can do; they never ask which task it is.
     """
 
+    eot_before: ClassVar[bool] = False
+    """Whether `prompt_ids` puts the end-of-text token before a prompt, as other programs then have to."""
+    eot_after: ClassVar[bool] = False
+    """Whether it puts one after it."""
+
     @abstractmethod
     def prompt_ids(self, tokenizer: Tokenizer, prompt: str) -> list[int]:
         """The tokens that generation goes on from, at least one, also for an empty prompt."""
 
     @property
-    def writing(self) -> Writing:
-        """How an answer is written where the asker does not say: by chance, as the network says."""
-        return Writing(temperature=1.0, num_beams=1, length_penalty=1.0, repetition_penalty=1.0)
+    def generation_config(self) -> GenerationConfig:
+        """How an answer is written where neither the asker nor the model folder says: by chance, as the network says."""
+        return GenerationConfig(max_new_tokens=64, temperature=1.0)
 
     def generate(
         self, network: nn.Module, prompt_ids: Sequence[int], sampling: Sampling

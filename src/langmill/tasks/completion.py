@@ -56,6 +56,7 @@ class Completion(ConditionalGeneration):
     options_class = CompletionOptions
     options: CompletionOptions
     kinds = frozenset({Kind.causal})
+    eot_before = True
 
     def prompt(self, document: Document) -> str:
         """The template, filled with the document."""

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from langmill.config.sections import Evaluation, Training, require
 from langmill.data.document import Document
-from langmill.models.generation import Beams, Decodes, beam_search, generate_batch, likeliest
+from langmill.models.generation import Beams, Decodes, GenerationConfig, beam_search, generate_batch, likeliest
 from langmill.tasks.base import (
     Baseline,
     Explains,
@@ -35,7 +35,6 @@ from langmill.tasks.base import (
     Strength,
     Task,
     TrainingData,
-    Writing,
     device_of,
 )
 from langmill.tasks.baselines import translation_memory
@@ -114,10 +113,16 @@ class ConditionalGeneration(Task, Generates, Explains):
         )
 
     @property
-    def writing(self) -> Writing:
+    def generation_config(self) -> GenerationConfig:
         """As it is judged: the likeliest answer."""
         options = self.options.writing
-        return Writing(0.0, options.num_beams, options.length_penalty, options.repetition_penalty)
+        return GenerationConfig(
+            options.max_new_tokens,
+            temperature=0.0,
+            repetition_penalty=options.repetition_penalty,
+            num_beams=options.num_beams,
+            length_penalty=options.length_penalty,
+        )
 
     # Data ------------------------------------------------------------------------------------------------------------
 

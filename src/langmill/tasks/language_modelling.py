@@ -10,8 +10,9 @@ Shape suffixes: B sequences, T tokens, N predicted tokens, D model width, V voca
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +23,7 @@ from torch.nn import functional as F
 from langmill.config.sections import Evaluation, Training, require
 from langmill.data.document import Document
 from langmill.models.base import Backbone, Kind
-from langmill.models.generation import Sampling
+from langmill.models.generation import GenerationConfig, Sampling
 from langmill.models.heads import LanguageModel
 from langmill.tasks.base import (
     Baseline,
@@ -50,6 +51,27 @@ _HISTOGRAM_SCORES = 2000  # a picture needs no more
 
 
 @dataclass
+class SamplingOptions:
+    """How a model goes on from a text where the asker does not say: what its `generation_config.json` will hold."""
+
+    max_new_tokens: int
+    """Tokens of a text, at most."""
+    temperature: float
+    """How freely tokens are drawn: 1 as the network says, below 1 safer, 0 always the most likely token."""
+    top_k: int
+    """Choose among this many of the likeliest tokens; 0 for all."""
+    top_p: float
+    """Choose among the fewest tokens whose probabilities add up to this; 1 for all."""
+    min_p: float
+    """Choose among tokens that are at least this many times as likely as the likeliest one; 0 for all."""
+    repetition_penalty: float
+    """Tokens that are there already become this many times less likely; 1 leaves them."""
+
+    def __post_init__(self) -> None:
+        GenerationConfig(**asdict(self))  # refuses what is out of range
+
+
+@dataclass
 class LanguageModellingOptions:
     """Options of the task `language_modelling`."""
 
@@ -60,6 +82,8 @@ class LanguageModellingOptions:
     """Tokens in a sample text that is generated during training, at most."""
     sample_temperature: float
     """How freely samples are drawn: 1 as the network says, below 1 safer, 0 always the most likely token."""
+    writing: SamplingOptions
+    """How the finished model goes on from a text where the asker does not say."""
 
     def __post_init__(self) -> None:
         require(0 <= self.context_overlap <= 0.9, "task.options.context_overlap", self.context_overlap, "0 to 0.9")
@@ -142,7 +166,14 @@ class LanguageModelling(Task, Generates, Explains):
 
     options_class = LanguageModellingOptions
     options: LanguageModellingOptions
+    # What `langmill generate` took before a model said it itself.
+    earlier_options: ClassVar[Mapping[str, Any]] = {
+        "writing": {
+            "max_new_tokens": 100, "temperature": 0.8, "top_k": 50, "top_p": 1.0, "min_p": 0.0, "repetition_penalty": 1.0,
+        }
+    }  # fmt: skip
     kinds = frozenset({Kind.causal})
+    eot_before = True
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
@@ -207,6 +238,11 @@ class LanguageModelling(Task, Generates, Explains):
         )
         prompt_ids = self.prompt_ids(tokenizer, prompt)[-max(1, network.model.max_length // 2) :]
         return prompt + tokenizer.decode(list(self.generate(network, prompt_ids, sampling)))
+
+    @property
+    def generation_config(self) -> GenerationConfig:
+        """As the recipe says."""
+        return GenerationConfig(**asdict(self.options.writing))
 
     def prompt_ids(self, tokenizer: Tokenizer, prompt: str) -> list[int]:
         """An end-of-text token, as before every document in training, and the prompt."""

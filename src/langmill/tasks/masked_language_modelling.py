@@ -24,7 +24,7 @@ from langmill.config.sections import Evaluation, Training, require
 from langmill.data.document import Document
 from langmill.errors import ConfigError
 from langmill.models.base import Backbone, Kind
-from langmill.models.generation import Ending, Sampling, choose, likeliest
+from langmill.models.generation import Ending, GenerationConfig, Sampling, choose, likeliest
 from langmill.models.heads import LanguageModel
 from langmill.tasks.base import (
     Baseline,
@@ -37,7 +37,6 @@ from langmill.tasks.base import (
     Strength,
     Task,
     TrainingData,
-    Writing,
     device_of,
     task,
 )
@@ -202,9 +201,9 @@ class MaskedLanguageModelling(Task, Generates, Explains):
         return tokenizer.decode(list(self.generate(network, self.prompt_ids(tokenizer, prompt), sampling)))
 
     @property
-    def writing(self) -> Writing:
-        """The likeliest token for each mask."""
-        return Writing(temperature=0.0, num_beams=1, length_penalty=1.0, repetition_penalty=1.0)
+    def generation_config(self) -> GenerationConfig:
+        """The likeliest token for each mask; the whole text is given back, however long it is."""
+        return GenerationConfig(_MOST_TOKENS, temperature=0.0)
 
     def prompt_ids(self, tokenizer: Tokenizer, prompt: str) -> list[int]:
         """The tokens of a text in which `<|mask|>` stands for hidden tokens, one each.

@@ -23,9 +23,10 @@ from langmill.data.document import Split
 from langmill.errors import TrainingError
 from langmill.files import digest_of, read_manifest, sha256_file
 from langmill.models.base import Backbone, build_backbone, find_architecture
-from langmill.models.folder import TOKENIZER_NAME, load_weights, read_config, save_model
+from langmill.models.folder import load_weights, read_config, save_model, tokenizer_digest
 from langmill.tasks.base import Task, build_task
 from langmill.tasks.batching import Batch, MicroBatches
+from langmill.tasks.loading import interface_of
 from langmill.tokenization.shards import Shard
 from langmill.tokenization.tokenizer import Tokenizer
 from langmill.tracking import RunLog, shipping
@@ -179,7 +180,7 @@ def _backbone(network: nn.Module) -> Backbone:
 
 
 def _check_base(recipe: Recipe, data: Data, base: Path) -> None:
-    if sha256_file(base / TOKENIZER_NAME) != sha256_file(data.tokenizer.file):
+    if tokenizer_digest(base) != sha256_file(data.tokenizer.file):
         raise TrainingError(
             f"Recipe {recipe.name} has another tokenizer than its base {recipe.training.base}, "
             "so the base's embedding means other tokens; give both the same tokenizer in conf/recipe/."
@@ -337,7 +338,8 @@ class Fitting:
             "tokens_seen": self.figures.tokens_seen,
             "steps": self.module.step,
         }
-        save_model(out, network, config, data.tokenizer.file, facts, adapter=adapter)
+        interface = interface_of(data.task, _backbone(network), config["langmill"]["max_length"])
+        save_model(out, network, config, data.tokenizer.file, facts, adapter=adapter, interface=interface)
         remove_checkpoints(self.folder / CHECKPOINTS)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 import torch
 import yaml
 
+from langmill.config.compose import plain
 from langmill.config.sections import Evaluation, Training
 from langmill.config.typed import typed
 from langmill.data.document import Document
@@ -54,7 +54,7 @@ def save_tiny_model(
     torch.manual_seed(0)
     task = shipped_task(task_name, labels)
     network = task.network(tiny_backbone(tokenizer.vocab_size, max_length))
-    options = {key: str(value) if isinstance(value, Enum) else value for key, value in vars(task.options).items()}
+    options = plain(task.options)
     own = {
         "recipe": "tiny",
         "task": {"name": task_name, "options": options, "labels": list(labels)},
