@@ -618,8 +618,8 @@ class Operation:
     """Stages of dvc.yaml that use every core by themselves: one step of all of them runs at a time, as two side by side
     would take longer than one after the other."""
     device: Accelerator
-    """Where finished models are judged, asked and served: `auto` takes a GPU where there is one, or `cpu`, `cuda`, `mps`.
-    Where training runs is `training.accelerator`."""
+    """Where finished models are judged, asked and served: `auto` takes a GPU where there is one; or `cpu`, `cuda`,
+    `mps`. Where training runs is `training.accelerator`."""
     retries: int
     """How often a failed step is tried again."""
     retry_seconds: float

@@ -282,7 +282,8 @@ BackboneT = TypeVar("BackboneT", bound=Backbone)
 _architectures: dict[str, type[Backbone]] = {}
 ENTRY_POINTS = "langmill.architectures"
 _NOT_ARCHITECTURES = {
-    "__init__", "base", "device", "folder", "functions", "generation", "heads", "pretrained_cache", "recurrent", "transformer",
+    "__init__", "base", "device", "folder", "functions", "generation", "heads", "pretrained_cache", "recurrent",
+    "transformer",
 }  # fmt: skip
 
 

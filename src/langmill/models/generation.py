@@ -153,8 +153,8 @@ class GenerationConfig:
             obstacles = ["temperature"] * (said.get("temperature", 0) > 0) + obstacles + ["seed"] * ("seed" in said)
             if num_beams > 1 and obstacles:
                 raise ConfigError(
-                    f"{obstacles[0]} is {said[obstacles[0]]:g} and num_beams is {num_beams}; a search leaves nothing to "
-                    f"chance and knows no penalty: leave {obstacles[0]} out, or set num_beams to 1."
+                    f"{obstacles[0]} is {said[obstacles[0]]:g} and num_beams is {num_beams}; a search leaves nothing "
+                    f"to chance and knows no penalty: leave {obstacles[0]} out, or set num_beams to 1."
                 )
         else:
             num_beams = self.num_beams if searches and temperature == 0 and not obstacles else 1

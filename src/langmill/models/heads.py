@@ -240,7 +240,7 @@ class Classifier(nn.Module):
         return self.model.flops_per_token(length)
 
     def stored_names(self) -> dict[str, str]:
-        """What each weight is called in a model's file; a head of ours has a name that no class of Hugging Face's has."""
+        """What each weight is called in a model's file; our own head has a name that Hugging Face's classes lack."""
         names = self.model.stored_names(self)
         return names if self.head is not None else {**names, "score.weight": "classifier.weight"}
 
@@ -252,8 +252,8 @@ class Classifier(nn.Module):
         """The entries of `config.json` that describe the network.
 
         Without a head that came with the network, type and class are our own: Hugging Face's Llama classifier reads the
-        last token instead of the mean, so it would open the same weights and answer otherwise, and their Auto classes go
-        by the type alone. `langmill.models.hub` has the class, which travels in the model folder.
+        last token instead of the mean, so it would open the same weights and answer otherwise, and their Auto classes
+        go by the type alone. `langmill.models.hub` has the class, which travels in the model folder.
         """
         config = self.model.config()
         if self.head is not None:

@@ -118,7 +118,7 @@ class Generates(ABC):
 
     @property
     def generation_config(self) -> GenerationConfig:
-        """How an answer is written where neither the asker nor the model folder says: by chance, as the network says."""
+        """How an answer is written where neither asker nor model folder says: by chance, as the network says."""
         return GenerationConfig(max_new_tokens=64, temperature=1.0)
 
     def generate(

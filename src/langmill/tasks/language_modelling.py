@@ -169,7 +169,8 @@ class LanguageModelling(Task, Generates, Explains):
     # What `langmill generate` took before a model said it itself.
     earlier_options: ClassVar[Mapping[str, Any]] = {
         "writing": {
-            "max_new_tokens": 100, "temperature": 0.8, "top_k": 50, "top_p": 1.0, "min_p": 0.0, "repetition_penalty": 1.0,
+            "max_new_tokens": 100, "temperature": 0.8, "top_k": 50, "top_p": 1.0, "min_p": 0.0,
+            "repetition_penalty": 1.0,
         }
     }  # fmt: skip
     kinds = frozenset({Kind.causal})

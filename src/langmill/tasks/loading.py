@@ -40,7 +40,7 @@ class LoadedModel:
     manifest: dict[str, Any]
     config: dict[str, Any]
     """The content of `config.json`."""
-    generation_config: GenerationConfig | None
+    generation_config: GenerationConfig | None = None
     """How it writes where the asker does not say; None for a model that writes nothing."""
 
     @property
