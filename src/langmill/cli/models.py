@@ -57,7 +57,7 @@ def generate(
             raise ModelError(f"The prompt has {len(prompt_ids)} tokens; {name} takes less than {loaded.max_length}.")
         config = loaded.generation_config
         assert config is not None
-        decoding = config.decoding((loaded.tokenizer.eot_id,), num_beams=beams, **asked)
+        decoding = config.decoding((loaded.tokenizer.eot_id,), {**asked, "num_beams": beams})
         steps: Generator[int | None, None, object] = (
             task.search(loaded.network, loaded.tokenizer, prompt_ids, decoding)
             if isinstance(decoding, Beams)

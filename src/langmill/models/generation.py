@@ -121,21 +121,23 @@ class GenerationConfig:
     def __post_init__(self) -> None:
         # Both refuse what is out of range, whichever the model uses by itself.
         Beams(self.max_new_tokens, self.num_beams, self.length_penalty, ())
-        self.decoding((), searches=False)
+        self.decoding((), {}, searches=False)
 
     @property
     def samples(self) -> bool:
         """Whether tokens are drawn: the model goes on from a text as it likes, and does not answer it."""
         return self.temperature > 0
 
-    def decoding(self, stop_ids: tuple[int, ...], *, searches: bool = True, **asked: float | None) -> Sampling | Beams:
+    def decoding(
+        self, stop_ids: tuple[int, ...], asked: Mapping[str, float | None], *, searches: bool = True
+    ) -> Sampling | Beams:
         """How to write an answer.
 
         Args:
             stop_ids: The tokens that end a text.
-            searches: Whether the model's own beams may be used where nothing is asked; a stream has none.
-            **asked: What the asker says, by the names of the fields here and `seed`; None leaves it to the model. A
+            asked: What the asker says, by the names of the fields here and `seed`; None leaves it to the model. A
                 search by default gives way to anything asked that needs sampling or a penalty.
+            searches: Whether the model's own beams may be used where nothing is asked; a stream has none.
 
         Returns:
             `Beams` for a search with several beams, else `Sampling`.

@@ -68,7 +68,7 @@ def _generate(loaded: LoadedModel, prompts: list[str], params: Mapping[str, Any]
     task, tokenizer = loaded.task, loaded.tokenizer
     assert isinstance(task, Generates)
     assert loaded.generation_config is not None
-    decoding = loaded.generation_config.decoding((tokenizer.eot_id,), **(params or {}))
+    decoding = loaded.generation_config.decoding((tokenizer.eot_id,), params or {})
     answers = []
     for prompt in prompts:
         ids = task.prompt_ids(tokenizer, prompt)

@@ -315,7 +315,7 @@ def _decoding(service: Service, champion: Champion, body: CompletionBody) -> Sam
     asked["max_new_tokens"] = body.max_tokens or min(config.max_new_tokens, settings.max_new_tokens)
     searches = not body.stream and config.num_beams <= settings.max_beams
     try:
-        decoding = config.decoding((champion.model.tokenizer.eot_id,), searches=searches, **asked)
+        decoding = config.decoding((champion.model.tokenizer.eot_id,), asked, searches=searches)
     except ConfigError as error:
         raise RequestError(str(error), 400, str(error).split(" ", 1)[0]) from error
     if isinstance(decoding, Sampling) and body.seed is None:

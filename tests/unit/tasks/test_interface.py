@@ -201,19 +201,23 @@ SEARCHES = GenerationConfig(9, 0.0, num_beams=4, length_penalty=0.5)
 
 
 def test_what_is_not_asked_is_as_the_model_has_it() -> None:
-    assert SAMPLES.decoding((0,)) == Sampling(9, 0.8, 50, 1.0, 0.0, 1.0, 1, (0,))
-    assert SAMPLES.decoding((0,), temperature=0.0, top_p=0.5, seed=3) == Sampling(9, 0.0, 50, 0.5, 0.0, 1.0, 3, (0,))
-    assert SEARCHES.decoding((0,)) == Beams(9, 4, 0.5, (0,))
-    assert SEARCHES.decoding((0,), length_penalty=2.0, max_new_tokens=5) == Beams(5, 4, 2.0, (0,))
-    assert SEARCHES.decoding((0,), seed=3) == Beams(9, 4, 0.5, (0,))  # equal seeds give equal texts, as for any seed
+    assert SAMPLES.decoding((0,), {}) == Sampling(9, 0.8, 50, 1.0, 0.0, 1.0, 1, (0,))
+    assert SAMPLES.decoding((0,), {"temperature": 0.0, "top_p": 0.5, "seed": 3}) == Sampling(
+        9, 0.0, 50, 0.5, 0.0, 1.0, 3, (0,)
+    )
+    assert SEARCHES.decoding((0,), {}) == Beams(9, 4, 0.5, (0,))
+    assert SEARCHES.decoding((0,), {"length_penalty": 2.0, "max_new_tokens": 5}) == Beams(5, 4, 2.0, (0,))
+    assert SEARCHES.decoding((0,), {"seed": 3}) == Beams(
+        9, 4, 0.5, (0,)
+    )  # equal seeds give equal texts, as for any seed
 
 
 @pytest.mark.parametrize("asked", [{"temperature": 0.7}, {"repetition_penalty": 1.2}, {"top_p": 0.9}, {"top_k": 5}])
 def test_a_search_by_default_gives_way_to_what_it_cannot_obey(asked: dict[str, float]) -> None:
-    found = SEARCHES.decoding((0,), **asked)
+    found = SEARCHES.decoding((0,), asked)
     assert isinstance(found, Sampling)
     assert {name: getattr(found, name) for name in asked} == asked
-    assert isinstance(SEARCHES.decoding((0,), searches=False), Sampling)
+    assert isinstance(SEARCHES.decoding((0,), {}, searches=False), Sampling)
 
 
 @pytest.mark.parametrize(
@@ -226,13 +230,13 @@ def test_a_search_that_is_asked_for_refuses_what_it_would_drop(
 ) -> None:
     (name,) = asked
     with pytest.raises(ConfigError, match=f"^{name} is .* and num_beams is 2"):
-        config.decoding((0,), num_beams=2, **asked)
-    assert isinstance(config.decoding((0,), num_beams=1, **asked), Sampling)
+        config.decoding((0,), {"num_beams": 2, **asked})
+    assert isinstance(config.decoding((0,), {"num_beams": 1, **asked}), Sampling)
 
 
 def test_a_length_penalty_without_a_search_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"^length_penalty is 2, but nothing is searched for"):
-        SAMPLES.decoding((0,), length_penalty=2.0)
+        SAMPLES.decoding((0,), {"length_penalty": 2.0})
 
 
 @pytest.mark.parametrize("config", [SAMPLES, SEARCHES, GenerationConfig(1, 0.0, repetition_penalty=1.3)])
