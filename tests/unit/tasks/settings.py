@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -48,13 +48,13 @@ def tiny_backbone(vocab_size: int, max_length: int) -> Backbone:
 
 
 def save_tiny_model(
-    folder: Path, task_name: str, labels: tuple[str, ...], tokenizer: Tokenizer, max_length: int
+    folder: Path, task_name: str, labels: tuple[str, ...], tokenizer: Tokenizer, max_length: int, **changes: Any
 ) -> None:
     """A model folder as training writes it, with random weights."""
     torch.manual_seed(0)
-    task = shipped_task(task_name, labels)
+    task = shipped_task(task_name, labels, **changes)
     network = task.network(tiny_backbone(tokenizer.vocab_size, max_length))
-    options = {key: str(value) if isinstance(value, Enum) else value for key, value in vars(task.options).items()}
+    options = {key: str(value) if isinstance(value, Enum) else value for key, value in asdict(task.options).items()}
     own = {
         "recipe": "tiny",
         "task": {"name": task_name, "options": options, "labels": list(labels)},

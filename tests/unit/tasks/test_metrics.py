@@ -174,8 +174,10 @@ CASES: dict[str, tuple[str, str, dict[str, Any]]] = {
     ),
     "completion, beams": ("completion", "decoder", {"writing": {**WRITING, "num_beams": 3}, "prompt_length": 16}),
     "chat": ("chat", "gru", {"writing": WRITING, "prompt_length": 16}),
-    "text_to_text": ("text_to_text", "encoder_decoder", {"writing": WRITING}),
-    "text_to_text, beams": ("text_to_text", "encoder_decoder", {"writing": {**WRITING, "num_beams": 4}}),
+    "text_to_text": ("text_to_text", "encoder_decoder", {"writing": WRITING, "metrics": ["chrf", "rouge_l"]}),
+    "text_to_text, beams": (
+        "text_to_text", "encoder_decoder", {"writing": {**WRITING, "num_beams": 4}, "metrics": ["chrf", "rouge_l"]},
+    ),
 }  # fmt: skip
 
 

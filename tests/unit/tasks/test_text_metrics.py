@@ -143,9 +143,11 @@ def test_squads_punctuation_is_that_of_every_script() -> None:
 
 @pytest.mark.parametrize(("name", "kind"), [("rouge_1", "rouge1"), ("rouge_2", "rouge2"), ("rouge_l", "rougeL")])
 def test_rouge_is_the_mean_of_the_packages_f_measure(name: str, kind: str) -> None:
-    scorer = RougeScorer([kind])
-    expected = [scorer.score(w, h)[kind].fmeasure for w, h in zip(WANTED, WRITTEN, strict=True)]
-    assert figure(name, WRITTEN, pairs())[0] == pytest.approx(np.mean(expected))
+    scorer = RougeScorer([kind])  # its tokenizer keeps a to z alone, so the texts that both can read are compared
+    expected = [scorer.score(w, h)[kind].fmeasure for w, h in zip(WANTED[:4], WRITTEN[:4], strict=True)]
+    assert figure(name, WRITTEN[:4], pairs(WANTED[:4]))[0] == pytest.approx(np.mean(expected))
+    found = {"rouge_1": 2 * 3 / (4 + 5), "rouge_2": 2 * 1 / (3 + 4), "rouge_l": 2 * 3 / (4 + 5)}
+    assert figure(name, WRITTEN[4:], pairs(WANTED[4:]))[0] == pytest.approx(found[name])
 
 
 def test_squads_normalisation_and_best_answer() -> None:
