@@ -206,8 +206,8 @@ class Undecided:
     ("logits", "greedy_close", "beams_close"),
     [
         ([3.0, 2.0, 1.0, 0.0], False, False),
-        ([3.0, 2.9999, 1.0, 0.0], True, False),  # the first two are both pursued
-        ([3.0, 2.0, 1.9999, 0.0], False, True),  # which of two is pursued
+        ([3.0, 2.9999, 1.0, 0.0], True, True),  # which is the best
+        ([3.0, 2.0, 1.9999, 0.0], False, True),  # which of two is kept
         ([3.0, 2.0, 1.0, 0.9999], False, False),  # neither is
     ],
 )
@@ -217,5 +217,5 @@ def test_choices_that_rounding_may_decide_are_told(logits: list[float], greedy_c
     generate_batch(network, [[5], [6]], [greedy(max_new_tokens=1), greedy(max_new_tokens=1, temperature=1.0)], close)
     assert close == ({0} if greedy_close else set())  # what is drawn depends on the seed
     close = set()
-    beam_search(network, [[5]], Beams(2, 2, 0.0, ()), None, close)
+    beam_search(network, [[5]], Beams(1, 2, 0.0, ()), None, close)
     assert bool(close) == beams_close
