@@ -492,7 +492,7 @@ class Evaluation:
     """How a model is judged on the test split."""
 
     batch_tokens: int
-    """Tokens, padding counted, in one forward pass."""
+    """Tokens, padding counted, in one forward pass, but four texts at least; has no influence on what is found."""
     bootstrap_samples: int
     """Resamples of the test documents behind each interval."""
     confidence: float

@@ -6,6 +6,7 @@ from a source text; to this module both are sequences that grow.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -318,13 +319,27 @@ def generate(network: Decodes, prompt_ids: Sequence[int], sampling: Sampling) ->
     return Ending.length
 
 
+CLOSE = 1e-3
+"""Two logits or log probabilities nearer than this may change places when other texts are written beside: a larger
+matrix product rounds otherwise. Rounding alone moves them by 1e-6 to 1e-4."""
+
+
 def generate_batch(
-    network: Decodes, prompts: Sequence[Sequence[int]], samplings: Sequence[Sampling]
+    network: Decodes,
+    prompts: Sequence[Sequence[int]],
+    samplings: Sequence[Sampling],
+    close: set[int] | None = None,
 ) -> list[list[int]]:
     """The tokens that follow each of several prompts, as `generate` gives them for each alone.
 
     Prompts may differ in length and sampling. The arithmetic is that of a larger matrix product, so that two tokens
     whose logits differ in the last bits only may change places.
+
+    Args:
+        network: As for `generate`.
+        prompts: As for `generate`.
+        samplings: One a prompt.
+        close: Gets the numbers of the prompts with a temperature of 0 at which two tokens were `CLOSE`.
 
     Raises:
         ModelError: As for `generate`.
@@ -339,6 +354,8 @@ def generate_batch(
         going_on = []
         for row, number in enumerate(active):
             seen_ids = read[number] + results[number]
+            if close is not None and number not in close and _is_close(logits_BV[row], samplings[number], seen_ids):
+                close.add(number)
             chosen = choose(logits_BV[row], samplings[number], generators[number], seen_ids)
             if chosen in samplings[number].stop_ids:
                 continue
@@ -351,6 +368,16 @@ def generate_batch(
         active = [active[row] for row in going_on]
         new_ids = [[results[number][-1]] for number in active]
     return results
+
+
+def _is_close(logits_V: Tensor, sampling: Sampling, seen_ids: Sequence[int]) -> bool:
+    """Whether rounding may decide which token is the likeliest."""
+    if sampling.temperature > 0:
+        return False
+    if sampling.repetition_penalty != 1:
+        logits_V = penalised(logits_V, sampling.repetition_penalty, seen_ids)
+    first, second = logits_V.topk(2).values.tolist()
+    return bool(first - second < CLOSE)
 
 
 def returned(steps: Generator[object, None, ReturnT]) -> ReturnT:
@@ -377,6 +404,7 @@ class _Search:
         texts: What each running beam has written.
         scores_K: Its log probability.
         origins: Which beam of the step before each running beam goes on from.
+        close: Whether two scores were `CLOSE` between which it was decided what goes on or ends.
     """
 
     def __init__(self, beams: Beams, limit: int, accepts: Accepts | None) -> None:
@@ -390,6 +418,7 @@ class _Search:
         self.finished: list[tuple[float, list[int]]] = []
         self.length = 0
         self.ended = False
+        self.close = False
 
     def step(self, logits_KV: Tensor) -> None:
         """Take the logits of what follows each running beam."""
@@ -397,13 +426,15 @@ class _Search:
         self.length += 1
         total_KV = logits_KV.float().cpu().log_softmax(dim=-1) + self.scores_K[:, None]
         num_candidates = min(max(2, 1 + len(beams.stop_ids)) * beams.num_beams, total_KV.numel())
-        scores, places = total_KV.flatten().topk(num_candidates)
+        scores, places = total_KV.flatten().topk(min(num_candidates + 1, total_KV.numel()))
         vocab_size = total_KV.shape[1]
         candidates = [
             (score, place // vocab_size, place % vocab_size)
             for score, place in zip(scores.tolist(), places.tolist(), strict=True)
         ]
         last = self.length == self.limit
+        self._note_close(candidates, last)
+        del candidates[num_candidates:]
         running: list[tuple[float, int, int]] = []
         for rank, (score, origin, token) in enumerate(candidates):
             stops = token in beams.stop_ids
@@ -412,7 +443,9 @@ class _Search:
             elif rank < beams.num_beams and score > _NEVER:  # the others only see to it that enough beams go on
                 text = self.texts[origin] if stops else [*self.texts[origin], token]
                 self.finished.append((score / self.length**beams.length_penalty, text))
-        self.finished = sorted(self.finished, key=lambda pair: -pair[0])[: beams.num_beams]
+        self.finished.sort(key=lambda pair: -pair[0])
+        self.close |= _near([score for score, _ in self.finished[beams.num_beams - 1 : beams.num_beams + 1]])
+        del self.finished[beams.num_beams :]
         if last or not running:
             self.ended = True
             return
@@ -421,7 +454,26 @@ class _Search:
         self.origins = [origin for _, origin, _ in running]
         self.scores_K = torch.tensor([score for score, _, _ in running])
         best_running = float(self.scores_K[0]) / self.length**beams.length_penalty
-        self.ended = len(self.finished) == beams.num_beams and best_running <= self.finished[-1][0]
+        if len(self.finished) == beams.num_beams:
+            self.ended = best_running <= self.finished[-1][0]
+            self.close |= abs(best_running - self.finished[-1][0]) < CLOSE
+
+    def _note_close(self, candidates: Sequence[tuple[float, int, int]], last: bool) -> None:
+        """Note whether it is close which candidates may end or go on; `candidates` has one more than is used."""
+        wanted = self.beams.num_beams
+        stops = [token in self.beams.stop_ids for _, _, token in candidates]
+        running = [score for (score, _, _), stop in zip(candidates, stops, strict=True) if not stop]
+        borders = [running[wanted - 1 : wanted + 1]] if not last else []
+        if last or any(stops[wanted - 1 : wanted + 1]):
+            borders.append([score for score, _, _ in candidates[wanted - 1 : wanted + 1]])
+        self.close |= any(_near(border) for border in borders)
+
+    @property
+    def is_close(self) -> bool:
+        """Whether rounding may decide which text is the best."""
+        scores = [score for score, _ in self.finished]
+        preferred = scores[:2] if self.accepts is None else scores
+        return self.close or any(_near(list(pair)) for pair in itertools.pairwise(preferred))
 
     @property
     def best(self) -> list[int]:
@@ -431,11 +483,17 @@ class _Search:
         return found[0] if accepts is None else next(filter(accepts, found), found[0])
 
 
+def _near(scores: Sequence[float]) -> bool:
+    """Whether there are two scores, the better one first, and rounding may change their order."""
+    return len(scores) == 2 and scores[1] > _NEVER / 2 and scores[0] - scores[1] < CLOSE
+
+
 def beam_search(
     network: Decodes,
     prompts: Sequence[Sequence[int]],
     beams: Beams,
     accepts: Sequence[Accepts | None] | None = None,
+    close: set[int] | None = None,
 ) -> list[list[int]]:
     """The likeliest text that follows each prompt, as `transformers` finds it with the same number of beams.
 
@@ -444,6 +502,7 @@ def beam_search(
         prompts: Prompts or source texts.
         beams: How to search.
         accepts: For each prompt, which of the texts that the search ends with are preferred to likelier ones.
+        close: Gets the numbers of the prompts at which scores were `CLOSE`.
 
     Returns:
         The new tokens for each prompt, without a stop token.
@@ -451,7 +510,7 @@ def beam_search(
     Raises:
         ModelError: A prompt is empty or too long, or the network is in training mode.
     """
-    return returned(beam_steps(network, prompts, beams, accepts))
+    return returned(beam_steps(network, prompts, beams, accepts, close))
 
 
 def beam_steps(
@@ -459,6 +518,7 @@ def beam_steps(
     prompts: Sequence[Sequence[int]],
     beams: Beams,
     accepts: Sequence[Accepts | None] | None = None,
+    close: set[int] | None = None,
 ) -> Generator[None, None, list[list[int]]]:
     """`beam_search` by turns: yields after each token, and returns what `beam_search` does."""
     cache, new_ids = network.begin(prompts, beams.max_new_tokens)
@@ -476,6 +536,8 @@ def beam_steps(
         yield
         going_on = [number for number, search in enumerate(active) if not search.ended]
         if not going_on:
+            if close is not None:
+                close.update(number for number, search in enumerate(searches) if search.is_close)
             return [search.best for search in searches]
         cache.keep([int(rows[number, origin]) for number in going_on for origin in active[number].origins])
         active = [active[number] for number in going_on]

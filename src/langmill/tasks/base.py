@@ -199,6 +199,11 @@ class Task(ABC):
     def metrics(self) -> tuple[Metric, ...]:
         """Every figure, the one that decides first; a task with labels may have some for each label."""
 
+    def metrics_of(self, scores: pa.Table) -> tuple[Metric, ...]:
+        """`metrics` with the signatures that they have for these scores, where those depend on what was scored."""
+        del scores
+        return self.metrics
+
     # Data ------------------------------------------------------------------------------------------------------------
 
     @abstractmethod
@@ -279,9 +284,23 @@ class Task(ABC):
 
     @abstractmethod
     def baselines(
-        self, train: TrainingData, documents: Sequence[Document], tokenizer: Tokenizer, evaluation: Evaluation
+        self,
+        train: TrainingData,
+        documents: Sequence[Document],
+        tokenizer: Tokenizer,
+        evaluation: Evaluation,
+        *,
+        max_length: int,
     ) -> list[Baseline]:
-        """Simpler ways, fitted on the training split and scored on the documents; the trivial ones first."""
+        """Simpler ways, fitted on the training split and scored on the documents; the trivial ones first.
+
+        Args:
+            train: What they are fitted on.
+            documents: What they are scored on.
+            tokenizer: The model's.
+            evaluation: How to judge.
+            max_length: Tokens that the model can look back on: what it is not scored on, a baseline is not either.
+        """
 
     @abstractmethod
     def plots(self, scores: pa.Table) -> list[Plot]:
@@ -292,8 +311,8 @@ TaskT = TypeVar("TaskT", bound=Task)
 _tasks: dict[str, type[Task]] = {}
 ENTRY_POINTS = "langmill.tasks"
 _NOT_TASKS = {
-    "__init__", "base", "baselines", "batching", "conditional_generation", "loading", "ngram", "pairs", "selection",
-    "text_metrics",
+    "__init__", "base", "baselines", "batching", "conditional_generation", "likelihood", "loading", "ngram", "pairs",
+    "selection", "text_metrics", "words",
 }  # fmt: skip
 
 

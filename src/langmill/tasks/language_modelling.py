@@ -18,7 +18,6 @@ import numpy as np
 import pyarrow as pa
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from langmill.config.sections import Evaluation, Training, require
 from langmill.data.document import Document
@@ -39,14 +38,24 @@ from langmill.tasks.base import (
     device_of,
     task,
 )
-from langmill.tasks.batching import Batch, FirstBatches, MicroBatches, PackedBatches, Share, fill_batches, pad
+from langmill.tasks.batching import (
+    LEAST_ROWS,
+    Batch,
+    FirstBatches,
+    MicroBatches,
+    PackedBatches,
+    Share,
+    pad,
+    padded_length,
+    uniform_batches,
+)
+from langmill.tasks.likelihood import likelihood
 from langmill.tasks.ngram import NgramModel, fit_ngram
 from langmill.tokenization.shards import Shard
 from langmill.tokenization.tokenizer import Tokenizer
 
 POSITION_EDGES = (0, 16, 32, 64, 128, 256, 512, 1024)
 """Where the bins begin, in tokens from the start of the document, in which losses by position are kept."""
-_LOGITS_AT_ONCE = 512  # predicted tokens whose logits are in memory together
 _HISTOGRAM_SCORES = 2000  # a picture needs no more
 
 
@@ -267,7 +276,8 @@ class LanguageModelling(Task, Generates, Explains):
     ) -> pa.Table:
         """Nats, tokens, bytes and right guesses of each document, and its nats and tokens by position.
 
-        Windows of about equal length are read together, as many as `evaluation.batch_tokens` allows.
+        Windows of about equal length are read together, as many as `evaluation.batch_tokens` allows; scores do not
+        depend on it.
         """
         assert isinstance(network, LanguageModel)
         texts = self._texts(documents)
@@ -278,12 +288,12 @@ class LanguageModelling(Task, Generates, Explains):
             for number, sequence in enumerate(sequences)
             for window in cut_windows(number, len(sequence) - 1, reach, self.options.context_overlap)
         ]
-        windows.sort(key=len)
         tally = _Tally(len(documents))
         finished = np.array([len(sequence) - 1 for sequence in sequences])  # places still to be scored
-        for batch in fill_batches([len(window) for window in windows], evaluation.batch_tokens):
-            chosen = [windows[index] for index in batch]
-            document, position, nats, correct = _predict(network, chosen, sequences, tokenizer.eot_id)
+        shapes = [(padded_length(len(window), reach),) for window in windows]
+        for numbers, (padded,) in uniform_batches(shapes, evaluation.batch_tokens):
+            chosen = [windows[number] for number in numbers]
+            document, position, nats, correct = _predict(network, chosen, sequences, tokenizer.eot_id, padded)
             tally.add(document, position, nats, correct)
             if progress is not None:
                 touched, scored = np.unique(document, return_counts=True)
@@ -307,9 +317,16 @@ class LanguageModelling(Task, Generates, Explains):
         }
 
     def baselines(
-        self, train: TrainingData, documents: Sequence[Document], tokenizer: Tokenizer, evaluation: Evaluation
+        self,
+        train: TrainingData,
+        documents: Sequence[Document],
+        tokenizer: Tokenizer,
+        evaluation: Evaluation,
+        *,
+        max_length: int,
     ) -> list[Baseline]:
         """A unigram and a trigram model of the same tokens, both smoothed."""
+        del max_length  # of a long document every token is scored, window by window
         texts = self._texts(documents)
         # A score needs only what is predicted: each document's tokens and the end-of-text token after them.
         predicted = [sequence[1:] for sequence in _sequences(tokenizer, texts, evaluation)]
@@ -361,35 +378,27 @@ def _sequences(tokenizer: Tokenizer, texts: Sequence[str], evaluation: Evaluatio
 
 @torch.inference_mode()
 def _predict(
-    network: LanguageModel, windows: Sequence[Window], sequences: Sequence[np.ndarray], eot_id: int
+    network: LanguageModel, windows: Sequence[Window], sequences: Sequence[np.ndarray], eot_id: int, padded: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Each counted prediction's document, position in it, nats, and whether the most likely token was right."""
     device = device_of(network)
-    tokens_BT, lengths_B = pad([sequences[window.document][window.start : window.end] for window in windows], eot_id)
-    hidden_BTD: Tensor = network.model(tokens_BT.to(device), lengths_B.to(device))
-    place_T = torch.arange(tokens_BT.shape[1])
+    read = [sequences[window.document][window.start : window.end] for window in windows]
+    tokens_BT, lengths_B = pad(read, eot_id, padded, LEAST_ROWS)
+    hidden_BTD: Tensor = network.model(tokens_BT.to(device), lengths_B.to(device))[: len(windows)]
+    place_T = torch.arange(padded)
     first_B = torch.tensor([window.first_scored - window.start for window in windows])
-    counted_BT = (place_T >= first_B[:, None]) & (place_T < lengths_B[:, None])
-    hidden_ND = hidden_BTD[counted_BT.to(device)]
+    counted_BT = (place_T >= first_B[:, None]) & (place_T < lengths_B[: len(windows), None])
     target_N = torch.from_numpy(
         np.concatenate([sequences[window.document][window.first_scored + 1 : window.end + 1] for window in windows])
-    ).to(device)
-    nats, correct = [], []
-    for hidden, target in zip(_pieces(hidden_ND), _pieces(target_N), strict=True):
-        logits = network.head(hidden).float()
-        nats.append(F.cross_entropy(logits, target, reduction="none"))
-        correct.append(logits.argmax(dim=-1) == target)
+    )
+    nats, correct = likelihood(network.head, hidden_BTD[counted_BT.to(device)], target_N.to(device))
     counts = [window.end - window.first_scored for window in windows]
     return (
         np.repeat([window.document for window in windows], counts),
         np.concatenate([np.arange(window.first_scored, window.end) for window in windows]),
-        torch.cat(nats).double().cpu().numpy(),
-        torch.cat(correct).cpu().numpy(),
+        nats,
+        correct,
     )
-
-
-def _pieces(tensor: Tensor) -> tuple[Tensor, ...]:
-    return torch.split(tensor, _LOGITS_AT_ONCE)
 
 
 def _score_ngram(

@@ -18,7 +18,6 @@ import numpy as np
 import pyarrow as pa
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from langmill.config.sections import Evaluation, Training, require
 from langmill.data.document import Document
@@ -40,7 +39,18 @@ from langmill.tasks.base import (
     device_of,
     task,
 )
-from langmill.tasks.batching import Batch, FirstBatches, MicroBatches, PackedBatches, Share, fill_batches, pad
+from langmill.tasks.batching import (
+    LEAST_ROWS,
+    Batch,
+    FirstBatches,
+    MicroBatches,
+    PackedBatches,
+    Share,
+    pad,
+    padded_length,
+    uniform_batches,
+)
+from langmill.tasks.likelihood import likelihood
 from langmill.tasks.ngram import fit_ngram
 from langmill.tokenization.shards import Shard
 from langmill.tokenization.tokenizer import Tokenizer
@@ -50,7 +60,6 @@ MASK = "<|mask|>"
 _REPLACED, _DRAWN = 0.8, 0.1
 """Shares of the chosen tokens that become the mask and a drawn token (Devlin et al., 2019, section 3.1)."""
 _NOT_CHOSEN = -1
-_LOGITS_AT_ONCE = 512
 _MOST_TOKENS = 10_000  # of a sample: as many as there are
 
 
@@ -252,26 +261,26 @@ class MaskedLanguageModelling(Task, Generates, Explains):
         evaluation: Evaluation,
         progress: Callable[[int], None] | None = None,
     ) -> pa.Table:
-        """Nats, hidden tokens and right answers of each document; of a long one, of its beginning."""
+        """Nats, hidden tokens and right answers of each document; of a long one, of its beginning.
+
+        Which tokens are hidden depends on the document alone, and scores do not depend on `evaluation.batch_tokens`.
+        """
         assert isinstance(network, LanguageModel)
         examples = self._examples(tokenizer, documents, evaluation)
-        order = sorted(range(len(examples)), key=lambda index: len(examples[index][0]))
         nats, correct = np.zeros(len(documents)), np.zeros(len(documents), dtype=np.int64)
         device = device_of(network)
-        for group in fill_batches([len(examples[index][0]) for index in order], evaluation.batch_tokens):
-            chosen = [order[place] for place in group]
-            tokens_BT, lengths_B = pad([examples[index][0] for index in chosen], tokenizer.eot_id)
-            targets_BT, _ = pad([examples[index][1] for index in chosen], _NOT_CHOSEN)
+        shapes = [(padded_length(len(read), network.model.max_length),) for read, _ in examples]
+        for chosen, (padded,) in uniform_batches(shapes, evaluation.batch_tokens):
+            tokens_BT, lengths_B = pad([examples[number][0] for number in chosen], tokenizer.eot_id, padded, LEAST_ROWS)
+            targets_BT, _ = pad([examples[number][1] for number in chosen], _NOT_CHOSEN)
+            row_N, place_N = (targets_BT >= 0).nonzero(as_tuple=True)
             with torch.inference_mode():
                 hidden_BTD = network.model(tokens_BT.to(device), lengths_B.to(device))
-                row_N, place_N = (targets_BT >= 0).nonzero(as_tuple=True)
-                pieces = zip(torch.split(row_N, _LOGITS_AT_ONCE), torch.split(place_N, _LOGITS_AT_ONCE), strict=True)
-                for row, place in pieces:
-                    logits_NV = network.head(hidden_BTD[row.to(device), place.to(device)]).float().cpu()
-                    target_N = targets_BT[row, place]
-                    document = np.array(chosen)[row.numpy()]
-                    np.add.at(nats, document, F.cross_entropy(logits_NV, target_N, reduction="none").double().numpy())
-                    np.add.at(correct, document, (logits_NV.argmax(dim=-1) == target_N).numpy())
+                hidden_ND = hidden_BTD[row_N.to(device), place_N.to(device)]
+                found = likelihood(network.head, hidden_ND, targets_BT[row_N, place_N].to(device))
+            document = np.array(chosen)[row_N.numpy()]
+            for column, values in zip((nats, correct), found, strict=True):
+                np.add.at(column, document, values)
             if progress is not None:
                 progress(len(chosen))
         return _table(documents, nats, _counts(examples), correct)
@@ -304,9 +313,16 @@ class MaskedLanguageModelling(Task, Generates, Explains):
         return {"masked_loss": nats / tokens, "masked_accuracy": correct / tokens}
 
     def baselines(
-        self, train: TrainingData, documents: Sequence[Document], tokenizer: Tokenizer, evaluation: Evaluation
+        self,
+        train: TrainingData,
+        documents: Sequence[Document],
+        tokenizer: Tokenizer,
+        evaluation: Evaluation,
+        *,
+        max_length: int,
     ) -> list[Baseline]:
         """A smoothed unigram: how common each token is, whatever stands around it."""
+        del max_length  # it is asked for the same hidden tokens
         model = fit_ngram(train.shard.tokens, tokenizer.vocab_size, tokenizer.eot_id, 1)
         examples = self._examples(tokenizer, documents, evaluation)
         nats, correct = np.zeros(len(documents)), np.zeros(len(documents), dtype=np.int64)

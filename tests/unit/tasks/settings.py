@@ -48,11 +48,11 @@ def tiny_backbone(vocab_size: int, max_length: int) -> Backbone:
 
 
 def save_tiny_model(
-    folder: Path, task_name: str, labels: tuple[str, ...], tokenizer: Tokenizer, max_length: int
+    folder: Path, task_name: str, labels: tuple[str, ...], tokenizer: Tokenizer, max_length: int, **changes: Any
 ) -> None:
     """A model folder as training writes it, with random weights."""
     torch.manual_seed(0)
-    task = shipped_task(task_name, labels)
+    task = shipped_task(task_name, labels, **changes)
     network = task.network(tiny_backbone(tokenizer.vocab_size, max_length))
     options = plain(task.options)
     own = {

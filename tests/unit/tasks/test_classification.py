@@ -125,7 +125,7 @@ def test_an_empty_text_gets_an_answer(task, network, tokenizer):
 
 def test_majority_baseline(task, tokenizer, documents):
     train = shard([[1], [2], [3], [4]], ["pos", "pos", "pos", "neg"])
-    majority, _ = task.baselines(training_data(train, documents), documents, tokenizer, evaluation())
+    majority, _ = task.baselines(training_data(train, documents), documents, tokenizer, evaluation(), max_length=REACH)
     assert majority.strength is Strength.trivial and majority.name == "majority"
     assert set(majority.scores["predicted"].to_pylist()) == {"pos"}
     assert majority.scores["p_0"][0].as_py() == 0.25

@@ -108,7 +108,7 @@ def test_baselines_score_the_same_tokens_and_the_trigram_is_better(task, network
     train = shard([tokenizer.encode(document.text) for document in documents] * 5)
     assert tokenizer.eot_id == 0
     scores = task.score(network, tokenizer, documents, evaluation())
-    unigram, trigram = task.baselines(training_data(train), documents, tokenizer, evaluation())
+    unigram, trigram = task.baselines(training_data(train), documents, tokenizer, evaluation(), max_length=REACH)
     assert [(each.name, each.strength) for each in (unigram, trigram)] == [
         ("unigram", Strength.trivial),
         ("trigram", Strength.serious),

@@ -120,7 +120,7 @@ def test_a_score_is_the_loss_on_the_hidden_tokens_and_always_the_same(
         sum(scores["nats"].to_pylist()) / sum(scores["tokens"].to_pylist())
     )
     train = shard(masking, sentences(30, 20, 3))
-    (unigram,) = task.baselines(training_data(train), documents, masking, evaluation())
+    (unigram,) = task.baselines(training_data(train), documents, masking, evaluation(), max_length=REACH)
     assert unigram.strength is Strength.trivial
     assert unigram.scores["tokens"].equals(scores["tokens"])  # the very same tokens are hidden
     assert unigram.scores["id"].equals(scores["id"])
