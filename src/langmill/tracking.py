@@ -773,10 +773,13 @@ def shipping(folder: Path, tracking_uri: str | None) -> Iterator[None]:
 
 
 def end_killed_runs(runs: Path) -> list[Path]:
-    """Say of every run below `runs` whose process was killed that it was, and give their folders."""
+    """Say of every run below `runs` whose process was killed that it was, and give their folders.
+
+    It was if its log says no end and nobody holds the lock of `RunLog.told`.
+    """
     ended = []
     for path in sorted(runs.glob(f"*/{EVENTS_NAME}")):
-        if _status(read_events(path, 0)[0]) != "RUNNING":
+        if not path.with_name(_LOCK_NAME).exists() or _status(read_events(path, 0)[0]) != "RUNNING":
             continue
         with contextlib.suppress(BusyError), exclusive_lock(path.with_name(_LOCK_NAME), "Ending a killed run"):
             RunLog(path.parent).kill("Its process was killed, or the machine went down.")
@@ -787,7 +790,7 @@ def end_killed_runs(runs: Path) -> list[Path]:
 def _follow(folder: Path, tracking_uri: str) -> int:
     """The process of `shipping`: send until standard input ends or the parent is gone, and then once more.
 
-    The runs beside it whose processes were killed are ended and sent too.
+    The runs whose processes were killed, this one or those beside it, are ended and sent too.
     """
     with contextlib.suppress(OSError):
         os.nice(10)
@@ -799,6 +802,8 @@ def _follow(folder: Path, tracking_uri: str) -> int:
         while not ending and time.monotonic() - began < pause:
             readable, _, _ = select.select([sys.stdin], [], [], 0.5)
             ending = bool(readable and not os.read(sys.stdin.fileno(), 1)) or os.getppid() != parent
+        if ending:
+            waiting = [*waiting, *end_killed_runs(folder.parent)]
         try:
             _ship(folder, tracking_uri)
             while waiting:

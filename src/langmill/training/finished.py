@@ -2,7 +2,7 @@
 
 Between the last step and DVC's commit lie the sending of the log and DVC's own work. A process that is killed there
 leaves a model that the next `dvc repro` removes before it starts the stage again. So the model is written to the run's
-folder first, and takes its place from there; see docs/decisions/0304-a-finished-model-is-kept.md.
+folder first, and takes its place from there; see docs/decisions/0320-a-finished-model-is-kept.md.
 """
 
 from __future__ import annotations

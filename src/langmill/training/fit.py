@@ -15,6 +15,7 @@ import torch
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from pytorch_lightning.strategies import DDPStrategy, ModelParallelStrategy
 from pytorch_lightning.strategies.strategy import Strategy as LightningStrategy
+from pytorch_lightning.utilities import rank_zero_only
 from torch import nn
 
 from langmill.config.compose import plain
@@ -91,11 +92,14 @@ def fit(
         data = Data.open(recipe, shards, tokenizer)
         story = provenance.trace(recipe, shards, data.tokenizer.file, base)
         run = runs / story.digest
-        sweep_finished(runs, run, recipe.name, is_committed)
-        if is_finished(run):
+        first = rank_zero_only.rank == 0  # set from the environment: there is no trainer yet that could be asked
+        if first:
+            sweep_finished(runs, run, recipe.name, is_committed)
+        if is_finished(run) and not is_committed(run / FINISHED):  # every process comes to the same answer
             _logger.info("This run was finished before; its model is in %s.", run)
-            with told(recipe, story, run, tracking_uri):
-                put_finished(run, out)
+            if first:
+                with told(recipe, story, run, tracking_uri):
+                    put_finished(run, out)
             return
         network = initial_network(recipe, data, base)
         fitting = Fitting(recipe, data, network, run)
