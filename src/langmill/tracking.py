@@ -772,14 +772,16 @@ def shipping(folder: Path, tracking_uri: str | None) -> Iterator[None]:
             _logger.warning("Not all of the run is in MLflow yet; the rest is kept in %s. %s", folder, told)
 
 
-def end_killed_runs(runs: Path) -> list[Path]:
+def end_killed_runs(runs: Path, *, but: Path | None = None) -> list[Path]:
     """Say of every run below `runs` whose process was killed that it was, and give their folders.
 
-    It was if its log says no end and nobody holds the lock of `RunLog.told`.
+    It was if its log says no end and nobody holds the lock of `RunLog.told`. `but` is a folder to leave alone.
     """
     ended = []
     for path in sorted(runs.glob(f"*/{EVENTS_NAME}")):
-        if not path.with_name(_LOCK_NAME).exists() or _status(read_events(path, 0)[0]) != "RUNNING":
+        if path.parent == but or not path.with_name(_LOCK_NAME).exists():
+            continue
+        if _status(read_events(path, 0)[0]) != "RUNNING":
             continue
         with contextlib.suppress(BusyError), exclusive_lock(path.with_name(_LOCK_NAME), "Ending a killed run"):
             RunLog(path.parent).kill("Its process was killed, or the machine went down.")
@@ -796,7 +798,7 @@ def _follow(folder: Path, tracking_uri: str) -> int:
         os.nice(10)
     parent = os.getppid()
     pause, told, ending = _SHIP_SECONDS, "", False
-    waiting = end_killed_runs(folder.parent)
+    waiting = end_killed_runs(folder.parent, but=folder)  # that one may be about to go on
     while True:
         began = time.monotonic()
         while not ending and time.monotonic() - began < pause:

@@ -47,7 +47,7 @@ def step_divisors(num_targets: Sequence[float], accumulation: int, device: torch
         accumulation: Micro-batches of a step.
         device: Where the processes exchange.
     """
-    own = torch.tensor(num_targets, dtype=torch.float64).view(-1, accumulation)
+    own = torch.tensor(num_targets, dtype=torch.float64).view(len(num_targets) // accumulation, accumulation)
     of_steps = processes.mean(own.sum(dim=1).to(device) if processes.several() else own.sum(dim=1)).cpu()
     return (of_steps[:, None] / own).flatten().nan_to_num(nan=math.inf, posinf=math.inf).tolist()
 

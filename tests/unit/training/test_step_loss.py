@@ -61,6 +61,7 @@ def test_a_step_counts_its_targets_and_not_its_micro_batches() -> None:
 def test_equal_counts_are_divided_by_the_accumulation_alone() -> None:
     assert step_divisors([8192] * 6, 3, CPU) == [3.0] * 6
     assert step_divisors([7], 1, CPU) == [1.0]
+    assert step_divisors([], 2, CPU) == []
     assert step_divisors([0, 5, 0, 0], 2, CPU) == [float("inf"), 1.0, float("inf"), float("inf")]
 
 
