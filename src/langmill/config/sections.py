@@ -338,6 +338,7 @@ class Precision(StrEnum):
 
     auto = "auto"
     fp32 = "fp32"
+    tf32 = "tf32"
     bf16 = "bf16"
 
 
@@ -439,7 +440,8 @@ class Training:
     accelerator: Accelerator
     strategy: Strategy
     precision: Precision
-    """`auto`: bf16 where the processor multiplies it natively, fp32 elsewhere."""
+    """`fp32`: 24 bits of precision; `tf32`: 11 bits, on recent GPUs only; `bf16`: 8 bits; `auto`: bf16 where the
+    processor multiplies it natively, else fp32. With `bf16` on a GPU, products outside the network are made in tf32."""
     compile: bool
     """Fuse the network's operations with torch.compile; needs a C++ compiler (CPU) or a recent GPU."""
 

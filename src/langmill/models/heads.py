@@ -58,7 +58,7 @@ class _TokenHead(nn.Module):
         return logits_BTV
 
     def cross_entropy(self, hidden_BTD: Tensor, targets_BT: Tensor, label_smoothing: float = 0.0) -> Tensor:
-        """Mean cross entropy in nats of the targets that are not negative, a scalar.
+        """Mean cross entropy in nats of the targets that are not negative, a scalar; 0 where all are.
 
         `label_smoothing` as in `langmill.models.functions.head_cross_entropy`.
         """
@@ -67,7 +67,8 @@ class _TokenHead(nn.Module):
             return head_cross_entropy(hidden_ND, self.head_weight_VD, targets_N, label_smoothing)
         counted_N = targets_N >= 0
         logits_NV = self.head(hidden_ND[counted_N]).float()
-        return F.cross_entropy(logits_NV, targets_N[counted_N], label_smoothing=label_smoothing)
+        nats = F.cross_entropy(logits_NV, targets_N[counted_N], reduction="sum", label_smoothing=label_smoothing)
+        return nats / counted_N.sum().clamp(min=1)
 
     def stored_names(self) -> dict[str, str]:
         """What each weight is called in a model's file."""

@@ -6,6 +6,7 @@ read the sections they declare: a stage reruns when a value that it reads change
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,10 +33,14 @@ from langmill.config.sections import (
 )
 from langmill.config.typed import typed
 from langmill.data.document import Document
+from langmill.data.formats.base import ENTRY_POINTS as FORMATS
 from langmill.data.formats.base import build_format
 from langmill.errors import ConfigError
 from langmill.files import atomic_folder, write_text
+from langmill.models.base import ENTRY_POINTS as ARCHITECTURES
 from langmill.models.base import find_architecture
+from langmill.plugins import find_plugins
+from langmill.tasks.base import ENTRY_POINTS as TASKS
 from langmill.tasks.base import Task, build_task
 
 GRAPH_FILE = Path("dvc.yaml")
@@ -54,6 +59,8 @@ class Lines:
     pretrained: dict[str, dict[str, str]]
     from_scratch: dict[str, dict[str, str]]
     fine_tuned: dict[str, dict[str, str]]
+    plugins: Path | None = None
+    """The folder of other packages that bring architectures, tasks or formats, watched for changes."""
 
     @property
     def recipes(self) -> dict[str, dict[str, str]]:
@@ -91,7 +98,8 @@ def read_lines(path: Path = GRAPH_FILE) -> Lines:
                 raise ConfigError(
                     f"{path}: {group}.{name} is {line!r}; allowed is a line with {', '.join(sorted(keys))}."
                 )
-    return Lines(**{group: groups[group] for group in needed})
+    plugins = groups.get("plugins")
+    return Lines(**{group: groups[group] for group in needed}, plugins=Path(str(plugins)) if plugins else None)
 
 
 def check_recipe(recipe: Recipe, where: str) -> Task:
@@ -145,6 +153,25 @@ def check_recipe(recipe: Recipe, where: str) -> Task:
             f"{where} needs it; name the field of a row that holds it."
         )
     return task
+
+
+def check_plugins(lines: Lines, corpora: dict[str, Corpus], recipes: dict[str, Recipe]) -> None:
+    """Check that the stages watch the code of every plug-in that the settings use.
+
+    Raises:
+        ConfigError: A plug-in lies elsewhere; the message names it and the line to write.
+    """
+    names = {(FORMATS, corpus.format.name) for corpus in corpora.values()}
+    for recipe in recipes.values():
+        names |= {(ARCHITECTURES, recipe.model.architecture), (TASKS, recipe.task.name)}
+    for plugin in find_plugins(sorted(names)):
+        for path in plugin.packages:
+            if lines.plugins is None or not path.resolve().is_relative_to(lines.plugins.resolve()):
+                found = os.path.relpath(path.resolve().parent)
+                raise ConfigError(
+                    f"{GRAPH_FILE}: the code of the plug-in {plugin.name} lies in {found}, which no stage watches for "
+                    f"changes; name the folder that holds all plug-ins under vars, as in `- plugins: {found}`."
+                )
 
 
 def check_lines(
@@ -284,6 +311,7 @@ def main(name: str = "") -> None:
     check_lines(lines, corpora, tokenizers, pretrained, recipes)
     for recipe in recipes.values():
         check_recipe(recipe, _file(f"recipe/{recipe.name}"))
+    check_plugins(lines, corpora, recipes)
     with atomic_folder(OUT) as folder:
         groups: dict[str, Mapping[str, object]] = {
             "corpus": corpora,

@@ -12,7 +12,7 @@ from langmill.data.document import Split, documents_path, read_documents
 from langmill.errors import ConfigError
 from langmill.evaluation.evaluate import evaluate, write_evaluation
 from langmill.evaluation.runlog import log_evaluation
-from langmill.files import atomic_folder
+from langmill.files import atomic_folder, read_manifest
 from langmill.models.device import use_device
 from langmill.stages.process import WORKSPACE
 from langmill.tasks.base import TrainingData
@@ -35,6 +35,8 @@ def main(name: str) -> None:
     metrics = [metric.name for metric in model.task.metrics]
     if gate.metric not in metrics:
         raise ConfigError(f"{path}: gate.metric is {gate.metric!r}; allowed is one of {', '.join(metrics)}.")
+    for folder in (BUILD / "documents" / corpus.name, BUILD / "shards" / name):
+        read_manifest(folder, verify=True)
     known = documents_path(BUILD / "documents" / corpus.name, Split.train)
     documents = read_documents(documents_path(BUILD / "documents" / corpus.name, Split.test))
     train = TrainingData(

@@ -47,16 +47,6 @@ class Metric:
     """What a reader needs to get the same figure elsewhere (sacreBLEU's signature)."""
 
 
-@dataclass(frozen=True)
-class Loss:
-    """What one micro-batch costs."""
-
-    mean: Tensor
-    """The scalar to descend, in nats per predicted item."""
-    items: int
-    """Predicted items (tokens or labels) behind the mean."""
-
-
 class Strength(StrEnum):
     """What a baseline is good for."""
 
@@ -246,8 +236,16 @@ class Task(ABC):
         """The backbone with this task's head on it."""
 
     @abstractmethod
-    def loss(self, network: nn.Module, batch: Batch) -> Loss:
-        """The loss of a micro-batch."""
+    def loss(self, network: nn.Module, batch: Batch) -> Tensor:
+        """The mean loss over the targets of a micro-batch, in nats, a scalar to descend; 0 where it has none."""
+
+    @abstractmethod
+    def num_targets(self, batch: Batch) -> float:
+        """What the mean of a micro-batch is a mean over: its targets (tokens or labels), each with its weight.
+
+        A function of the batch alone: the loss of a step is the sum over its targets divided by their number, over all
+        micro-batches and processes, which must be known before the first one's gradients are made.
+        """
 
     @abstractmethod
     def sample(self, network: nn.Module, tokenizer: Tokenizer, prompt: str, seed: int) -> str:

@@ -122,8 +122,7 @@ class PackedBatches(MicroBatches):
 
     def __getitem__(self, index: int) -> Batch:
         """Micro-batch `index`: `tokens` and `targets`, both `(B, T)` int64, each target the token after."""
-        first, end = self._share.items(index)
-        items = np.arange(first, end)
+        items = np.asarray(self.items(index))
         starts = np.empty(len(items), dtype=np.int64)
         epochs = items // self.num_blocks
         for epoch in np.unique(epochs):
@@ -132,6 +131,10 @@ class PackedBatches(MicroBatches):
         places = (starts[:, None] + np.arange(self._length + 1)) % len(self._tokens)
         block = torch.from_numpy(self._tokens[places].astype(np.int64))
         return {"tokens": block[:, :-1].contiguous(), "targets": block[:, 1:].contiguous()}
+
+    def items(self, index: int) -> range:
+        """The blocks of micro-batch `index` in the endless list: `num_blocks` for each pass."""
+        return range(*self._share.items(index))
 
     def _epoch(self, epoch: int) -> np.ndarray:
         """Where the blocks of a pass begin, in the pass's order."""

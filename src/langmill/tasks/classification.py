@@ -25,7 +25,6 @@ from langmill.tasks.base import (
     Baseline,
     Classifies,
     Explains,
-    Loss,
     Metric,
     Plot,
     Reading,
@@ -196,15 +195,15 @@ class Classification(Task, Classifies, Explains):
         """The backbone with a classifier's head."""
         return Classifier(backbone, len(self.labels), self.options.dropout)
 
-    def loss(self, network: nn.Module, batch: Batch) -> Loss:
-        """Mean cross entropy over the documents, each with its weight.
-
-        The weights are not made to add up to one in each batch: that would give a batch with few documents of a rare
-        label another scale.
-        """
+    def loss(self, network: nn.Module, batch: Batch) -> Tensor:
+        """Mean cross entropy over the documents, each with its weight."""
         logits_BK = network(batch["tokens"], batch["lengths"])
         nats_B = F.cross_entropy(logits_BK.float(), batch["labels"], reduction="none")
-        return Loss((nats_B * batch["weights"]).mean(), len(batch["labels"]))
+        return (nats_B * batch["weights"]).sum() / batch["weights"].sum()
+
+    def num_targets(self, batch: Batch) -> float:
+        """The documents, each with its weight."""
+        return float(batch["weights"].sum(dtype=torch.float64))
 
     def sample(self, network: nn.Module, tokenizer: Tokenizer, prompt: str, seed: int) -> str:
         """The prompt and the probability of each label, the likeliest first."""

@@ -29,7 +29,6 @@ from langmill.tasks.base import (
     Baseline,
     Explains,
     Generates,
-    Loss,
     Metric,
     Plot,
     Reading,
@@ -210,9 +209,13 @@ class ConditionalGeneration(Task, Generates, Explains):
     def reach(self, network: nn.Module) -> int:
         """Tokens in a sequence that the network can work on."""
 
-    def loss(self, network: nn.Module, batch: Batch) -> Loss:
+    def loss(self, network: nn.Module, batch: Batch) -> Tensor:
         """Mean cross entropy over the target's tokens alone."""
-        return Loss(self.target_loss(network, batch), counted(batch["targets"]))
+        return self.target_loss(network, batch)
+
+    def num_targets(self, batch: Batch) -> float:
+        """The targets' tokens."""
+        return counted(batch["targets"])
 
     def sample(self, network: nn.Module, tokenizer: Tokenizer, prompt: str, seed: int) -> str:
         """What the network writes for a prompt."""

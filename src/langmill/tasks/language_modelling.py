@@ -28,7 +28,6 @@ from langmill.tasks.base import (
     Baseline,
     Explains,
     Generates,
-    Loss,
     Metric,
     Plot,
     Reading,
@@ -228,10 +227,14 @@ class LanguageModelling(Task, Generates, Explains):
         """The backbone with a head over the vocabulary."""
         return LanguageModel(backbone, backbone.tie_embeddings)
 
-    def loss(self, network: nn.Module, batch: Batch) -> Loss:
+    def loss(self, network: nn.Module, batch: Batch) -> Tensor:
         """Mean cross entropy over all tokens of the blocks."""
         assert isinstance(network, LanguageModel)
-        return Loss(network.loss(batch["tokens"], batch["targets"]), batch["targets"].numel())
+        return network.loss(batch["tokens"], batch["targets"])
+
+    def num_targets(self, batch: Batch) -> float:
+        """All tokens of the blocks."""
+        return batch["targets"].numel()
 
     def sample(self, network: nn.Module, tokenizer: Tokenizer, prompt: str, seed: int) -> str:
         """How the network goes on from a prompt, the prompt included (its end, where the prompt is very long)."""
