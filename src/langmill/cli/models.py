@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from langmill.cli.command import command
-from langmill.errors import LangmillError, ModelError
+from langmill.errors import ConfigError, LangmillError, ModelError
 
 if TYPE_CHECKING:
     from langmill.tasks.loading import LoadedModel
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _TEMPERATURE = 0.8
 """A little safer than the network says: what one wants to read at a terminal."""
+_TOP_K = 50
 
 
 @command(
@@ -31,7 +32,7 @@ _TEMPERATURE = 0.8
 @click.option("--prompt", default="", help="What the text begins with.")
 @click.option("--max-new-tokens", default=100, show_default=True, help="How many tokens to write at most.")
 @click.option("--temperature", type=float, help="0 takes the likeliest token; default: 0.8, or as the model is judged.")
-@click.option("--top-k", default=50, show_default=True, help="Choose among so many of the likeliest tokens; 0 for all.")
+@click.option("--top-k", type=int, help="Choose among so many of the likeliest tokens; 0 for all; default: 50.")
 @click.option("--top-p", default=1.0, show_default=True, help="Choose among the likeliest tokens of this mass.")
 @click.option(
     "--min-p", default=0.0, show_default=True, help="Choose among tokens this many times as likely as the first."
@@ -40,15 +41,15 @@ _TEMPERATURE = 0.8
 @click.option("--beams", type=int, help="Search for the likeliest text with so many beams; 1 does not.")
 @click.option("--length-penalty", type=float, help="With beams: above 0 favours longer texts.")
 @click.option("--stop", multiple=True, help="A text to stop before; may be given several times.")
-@click.option("--seed", default=1, show_default=True, help="Equal seeds give equal texts.")
+@click.option("--seed", type=int, help="Equal seeds give equal texts; default: 1.")
 def generate(
     *, recipe: str | None, model: Path | None, prompt: str, max_new_tokens: int, temperature: float | None,
-    top_k: int, top_p: float, min_p: float, repetition_penalty: float | None, beams: int | None,
-    length_penalty: float | None, stop: tuple[str, ...], seed: int,
+    top_k: int | None, top_p: float, min_p: float, repetition_penalty: float | None, beams: int | None,
+    length_penalty: float | None, stop: tuple[str, ...], seed: int | None,
 ) -> None:  # fmt: skip
     """Let a language model go on from a prompt."""
     with opened_model(recipe, model) as (loaded, name):
-        from langmill.models.generation import Beams, Sampling
+        from langmill.models.generation import GREEDY_BELOW, Sampling, searching
         from langmill.tasks.base import Generates
         from langmill.tokenization.text_stream import written
 
@@ -63,17 +64,32 @@ def generate(
         if temperature is None:
             temperature = _TEMPERATURE if freely else own.temperature
         if beams is None:
-            beams = own.num_beams if temperature == 0 and repetition_penalty is None else 1
+            beams = own.num_beams if temperature < GREEDY_BELOW and repetition_penalty is None else 1
+        searches = beams > 1
+        if searches and seed is not None:
+            raise ConfigError(
+                f"--seed is {seed} together with {beams} beams, and a search draws nothing; leave it out."
+            )
+        if not searches and length_penalty is not None:
+            raise ConfigError(f"--length-penalty is {length_penalty} without beams, which alone have lengths to weigh.")
         if repetition_penalty is None:
-            repetition_penalty = own.repetition_penalty
-        stop_ids = (loaded.tokenizer.eot_id,)
-        if beams > 1:
+            repetition_penalty = 1.0 if searches else own.repetition_penalty
+        sampling = Sampling(
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            top_k=top_k if top_k is not None else 0 if searches else _TOP_K,
+            top_p=top_p,
+            min_p=min_p,
+            repetition_penalty=repetition_penalty,
+            seed=1 if seed is None else seed,
+            stop_ids=(loaded.tokenizer.eot_id,),
+        )
+        if searches:
             penalty = own.length_penalty if length_penalty is None else length_penalty
             steps: Generator[int | None, None, object] = task.search(
-                loaded.network, loaded.tokenizer, prompt_ids, Beams(max_new_tokens, beams, penalty, stop_ids)
+                loaded.network, loaded.tokenizer, prompt_ids, searching(sampling, beams, penalty)
             )
         else:
-            sampling = Sampling(max_new_tokens, temperature, top_k, top_p, min_p, repetition_penalty, seed, stop_ids)
             steps = task.generate(loaded.network, prompt_ids, sampling)
         text = written(steps, loaded.tokenizer.decode, stop)
         click.echo(prompt + text if freely else text)

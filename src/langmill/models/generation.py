@@ -6,6 +6,7 @@ from a source text; to this module both are sequences that grow.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -15,9 +16,15 @@ import torch
 from torch import Tensor
 
 from langmill.config.sections import require
+from langmill.errors import ConfigError, ModelError
 from langmill.models.base import Cache
 
 ReturnT = TypeVar("ReturnT")
+GREEDY_BELOW = 1e-5
+"""Temperatures below this are 0: logits divided by a smaller one may leave float32, and what is drawn is the likeliest
+token anyway."""
+LEAST_PENALTY = 0.01
+"""The smallest repetition penalty: logits divided by a smaller one may leave float32."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +34,7 @@ class Sampling:
     max_new_tokens: int
     """Stop after this many tokens."""
     temperature: float
-    """Logits are divided by this; 0 always takes the likeliest token."""
+    """Logits are divided by this; 0, and all below `GREEDY_BELOW`, always takes the likeliest token."""
     top_k: int
     """Choose among this many of the likeliest tokens; 0 for all."""
     top_p: float
@@ -50,9 +57,17 @@ class Sampling:
         require(0 < self.top_p <= 1, "top_p", self.top_p, "above 0, at most 1")
         require(0 <= self.min_p <= 1, "min_p", self.min_p, "0 to 1")
         require(
-            0 < self.repetition_penalty <= 100, "repetition_penalty", self.repetition_penalty, "above 0, at most 100"
+            LEAST_PENALTY <= self.repetition_penalty <= 100,
+            "repetition_penalty",
+            self.repetition_penalty,
+            f"{LEAST_PENALTY} to 100",
         )
         require(0 <= self.seed < 2**63, "seed", self.seed, "0 to 9223372036854775807")
+
+    @property
+    def greedy(self) -> bool:
+        """Whether the likeliest token is always taken."""
+        return self.temperature < GREEDY_BELOW
 
     def generator(self) -> torch.Generator:
         """A fresh source of random numbers with the seed."""
@@ -93,6 +108,28 @@ class Beams:
         require(-10 <= self.length_penalty <= 10, "length_penalty", self.length_penalty, "-10 to 10")
 
 
+def unsearchable(sampling: Sampling) -> str | None:
+    """The first field of a sampling that a search would ignore; None where a search can stand in for it."""
+    neutral = {"top_k": 0, "top_p": 1, "min_p": 0, "repetition_penalty": 1}
+    asks = {field: getattr(sampling, field) != value for field, value in neutral.items()}
+    return next((field for field, asked in {"temperature": not sampling.greedy, **asks}.items() if asked), None)
+
+
+def searching(sampling: Sampling, num_beams: int, length_penalty: float) -> Beams:
+    """The search that stands in for a sampling.
+
+    Raises:
+        ConfigError: The sampling asks for something that a search would ignore.
+    """
+    field = unsearchable(sampling)
+    if field is not None:
+        raise ConfigError(
+            f"{field} is {getattr(sampling, field)} together with {num_beams} beams, and a search draws nothing and "
+            "has no penalty; leave it out, or search with 1 beam"
+        )
+    return Beams(sampling.max_new_tokens, num_beams, length_penalty, sampling.stop_ids)
+
+
 class Decodes(Protocol):
     """What generation needs of a network."""
 
@@ -131,11 +168,16 @@ def choose(logits_V: Tensor, sampling: Sampling, generator: torch.Generator, see
         sampling: How to choose.
         generator: Where chance comes from.
         seen_ids: What was read and written, for the repetition penalty.
+
+    Raises:
+        ModelError: A logit is not a number.
     """
     if sampling.repetition_penalty != 1:
         logits_V = penalised(logits_V, sampling.repetition_penalty, seen_ids)
-    if sampling.temperature == 0:
-        return int(logits_V.argmax())
+    if sampling.greedy:
+        chosen = int(logits_V.argmax())
+        _require_finite(logits_V[chosen])
+        return chosen
     logits_V = logits_V.float().cpu() / sampling.temperature
     if not 0 < sampling.top_k < len(logits_V):
         if sampling.top_p == 1 and sampling.min_p == 0:
@@ -146,7 +188,9 @@ def choose(logits_V: Tensor, sampling: Sampling, generator: torch.Generator, see
     probabilities = ranked.softmax(dim=-1)
     if sampling.top_p < 1:
         before = probabilities.cumsum(dim=-1) - probabilities
-        probabilities = probabilities.masked_fill(before >= sampling.top_p, 0.0)
+        beyond = before >= sampling.top_p
+        beyond[0] = False  # float32 takes the smallest top_p for 0; the likeliest token stays all the same
+        probabilities = probabilities.masked_fill(beyond, 0.0)
     if sampling.min_p > 0:  # shares of the likeliest one: it does not matter whether what is left adds up to one
         probabilities = probabilities.masked_fill(probabilities < sampling.min_p * probabilities[0], 0.0)
     return int(ids[_draw(probabilities, generator)])
@@ -163,8 +207,15 @@ def penalised(logits_V: Tensor, penalty: float, seen_ids: Sequence[int]) -> Tens
 def _draw(weights: Tensor, generator: torch.Generator) -> int:
     """An index, by inverting the cumulative distribution at one uniform number."""
     cumulative = weights.double().cumsum(dim=-1)
+    _require_finite(cumulative[-1])
     point = torch.rand(1, generator=generator, dtype=torch.float64) * cumulative[-1]
     return int(torch.searchsorted(cumulative, point, right=True).clamp(max=int(weights.nonzero()[-1])))
+
+
+def _require_finite(value: Tensor) -> None:
+    """Refuse to choose by what is not a number: the same token would be chosen for ever."""
+    if not math.isfinite(value):
+        raise ModelError("The network gave a logit that is not a number; its weights or its input are damaged.")
 
 
 def generate(network: Decodes, prompt_ids: Sequence[int], sampling: Sampling) -> Generator[int, None, Ending]:
@@ -273,6 +324,7 @@ class _Search:
         total_KV = logits_KV.float().cpu().log_softmax(dim=-1) + self.scores_K[:, None]
         num_candidates = min(max(2, 1 + len(beams.stop_ids)) * beams.num_beams, total_KV.numel())
         scores, places = total_KV.flatten().topk(num_candidates)
+        _require_finite(scores[0])
         vocab_size = total_KV.shape[1]
         candidates = [
             (score, place // vocab_size, place % vocab_size)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +48,7 @@ class LangmillModel(PythonModel):  # type: ignore[misc]
 
 
 def _generate(loaded: LoadedModel, prompts: list[str], params: Mapping[str, Any] | None) -> pd.DataFrame:
-    from langmill.models.generation import Beams, Sampling
+    from langmill.models.generation import Sampling, searching
     from langmill.tasks.base import Generates
     from langmill.tokenization.text_stream import written
 
@@ -56,14 +57,15 @@ def _generate(loaded: LoadedModel, prompts: list[str], params: Mapping[str, Any]
     given = dict(params or {})
     num_beams, length_penalty = int(given.pop("num_beams")), float(given.pop("length_penalty"))
     sampling = Sampling(stop_ids=(tokenizer.eot_id,), **given)
-    searches = num_beams > 1 and sampling.temperature == 0
-    beams = Beams(sampling.max_new_tokens, num_beams, length_penalty, sampling.stop_ids)
+    # A temperature says that something is to be drawn. Whether top_k was asked for or is the default can't be told.
+    searches = num_beams > 1 and sampling.greedy
+    beams = searching(replace(sampling, top_k=0), num_beams, length_penalty) if searches else None
     answers = []
     for prompt in prompts:
         ids = task.prompt_ids(tokenizer, prompt)
         steps: Generator[int | None, None, object] = (
             task.search(loaded.network, tokenizer, ids, beams)
-            if searches
+            if beams is not None
             else task.generate(loaded.network, ids, sampling)
         )
         answers.append(written(steps, tokenizer.decode, ()))
