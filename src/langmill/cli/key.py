@@ -9,13 +9,13 @@ import click
 from langmill.cli.command import command
 
 
-@command(example="langmill key >> keys.txt\nlangmill key --convert < keys-in-clear.txt > keys.txt")
+@command(example="langmill key\ncat keys-in-clear.txt | langmill key --convert")
 @click.option("--convert", is_flag=True, help="Read keys from standard input, one a line, and make none.")
 def key(convert: bool) -> None:
     """Make a key for the server.
 
-    Writes a line for the file that serving.api_keys_file names, which holds the key's SHA-256 digest alone. The key
-    itself is shown once, on standard error: give it to the client.
+    Writes a line for the file that serving.api_keys_file names, with the key's SHA-256 digest alone: append it there
+    with >>. The key itself is shown once, on standard error: give it to the client.
     """
     from langmill.serving.keys import is_key_line, key_line, new_key
 

@@ -171,6 +171,9 @@ class Fields:
     """The field with the text (.txt files: always the whole file)."""
     label: str | None
     """The field with the label of a classification."""
+    label_names: dict[str, str]
+    """The names of the labels, by what stands in the field (`"0": negative`); a row with anything else is quarantined.
+    Empty takes the labels as they stand there."""
     target: str | None
     """The field with the text to produce (translation, completion); a list of texts is joined by new lines."""
     metadata: list[str]
