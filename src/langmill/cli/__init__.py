@@ -14,6 +14,7 @@ import click
 
 from langmill import __version__
 from langmill.cli.explain import explain
+from langmill.cli.key import key
 from langmill.cli.look import config, status, why
 from langmill.cli.models import classify, generate
 from langmill.cli.new import new
@@ -40,7 +41,7 @@ def commands() -> None:
 
 for _command in (
     run, status, why, config, train, evaluate, report, compare, generate, classify, explain, promote, rollback,
-    trace, serve, deploy, ui, new,
+    trace, serve, key, deploy, ui, new,
 ):  # fmt: skip
     commands.add_command(_command)
 

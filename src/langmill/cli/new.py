@@ -260,6 +260,8 @@ format:
 fields:
   text: {_scalar(str(fields["text"]))}
   label: {_scalar(label) if label else "null"}
+  # Names for the labels, where the field has numbers: "0": negative
+  label_names: {{}}
   target: null
   # Fields to keep with each document; a recipe's evaluation.slices can cut along them.
   metadata: []

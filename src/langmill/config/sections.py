@@ -171,6 +171,9 @@ class Fields:
     """The field with the text (.txt files: always the whole file)."""
     label: str | None
     """The field with the label of a classification."""
+    label_names: dict[str, str]
+    """The names of the labels, by what stands in the field (`"0": negative`); a row with anything else is quarantined.
+    Empty takes the labels as they stand there."""
     target: str | None
     """The field with the text to produce (translation, completion); a list of texts is joined by new lines."""
     metadata: list[str]
@@ -573,7 +576,23 @@ class Serving:
     drain_seconds: float
     """Seconds that requests in flight get to finish when the server is stopped."""
     api_keys_file: str | None
-    """A file with one key a line; requests must then carry one. Null lets anyone in."""
+    """A file with the SHA-256 digest of one key a line, as `langmill key` writes it; requests must then carry a key.
+    Null lets anyone in."""
+    allowed_hosts: list[str]
+    """Names besides those of the loopback address, `host` and the address that is connected to, by which requests may
+    call this server in their header Host, without scheme and port. `*` allows any, and with it DNS rebinding."""
+    max_connections: int
+    """Connections at once, at most; fewer where the limit of open files leaves no room. At the cap the one that has
+    been silent longest is closed; if none has, new ones wait."""
+    header_seconds: float
+    """Seconds for a request's line and headers to arrive, from the connection's or the request's first moment."""
+    body_seconds: float
+    """Seconds for a request's body to arrive."""
+    keep_alive_seconds: float
+    """Seconds that a connection may be idle between two requests."""
+    stalled_seconds: float
+    """A turn of the models (one token, or a few texts) that takes longer counts as stuck: `/live` and `/ready` then
+    answer 503."""
     threads: int
     """CPU threads."""
 
@@ -590,10 +609,17 @@ class Serving:
             "max_body_bytes",
             "max_beams",
             "max_running",
+            "max_connections",
             "threads",
         ]:
             value = getattr(self, field)
             require(value >= 1, f"serving.{field}", value, "1 or more")
+        for field in ["header_seconds", "body_seconds", "keep_alive_seconds", "stalled_seconds"]:
+            value = getattr(self, field)
+            require(0 < value < float("inf"), f"serving.{field}", value, "above 0")
+        for name in self.allowed_hosts:
+            plain = name == "*" or (bool(name) and not set(name) & set("/[]@*") and name.count(":") != 1)
+            require(plain, "serving.allowed_hosts", name, "host names without scheme and port, or *")
 
 
 @dataclass

@@ -51,7 +51,7 @@ def read_rows(
         name = shown(relative.as_posix())
         plain_text = file_format.is_plain_text(PurePosixPath(relative))
         tabular |= not plain_text
-        wanted = Fields("text", None, None, []) if plain_text else fields
+        wanted = Fields("text", None, {}, None, []) if plain_text else fields
         for place, values in _read_file(path, PurePosixPath(relative), file_format, on_bytes):
             where = f"{name}:{place}"
             try:
@@ -99,8 +99,13 @@ def _document(where: str, values: Values, fields: Fields) -> Document:
     label = values.get(fields.label) if fields.label else None
     if isinstance(label, list | dict):
         raise Unreadable(BadRowReason.wrong_type, _compact(values))
+    label_name = _as_text(label)
+    if fields.label_names and label_name is not None:
+        label_name = fields.label_names.get(label_name)
+        if label_name is None:
+            raise Unreadable(BadRowReason.unknown_label, _compact(values))
     metadata = {name: _as_text(values.get(name)) or "" for name in fields.metadata}
-    return Document(where, text, _as_text(label), target, metadata)
+    return Document(where, text, label_name, target, metadata)
 
 
 def _as_text(value: object) -> str | None:

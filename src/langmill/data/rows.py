@@ -25,6 +25,8 @@ class BadRowReason(StrEnum):
     """The text field is absent or null."""
     wrong_type = "wrong_type"
     """A field holds something else than text (or, for labels and metadata, a plain value)."""
+    unknown_label = "unknown_label"
+    """A label that the corpus has no name for."""
     unexpected_shape = "unexpected_shape"
     """The file or row has not the shape that the corpus's format asks for."""
     unfinished = "unfinished"

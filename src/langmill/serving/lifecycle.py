@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import logging
 import signal
 import socket
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ import uvicorn
 
 from langmill.config.sections import Serving
 from langmill.serving.app import Service, build_app, endpoints
+from langmill.serving.connections import RESERVED_FILES, Server, connection_limit
 from langmill.serving.engine import Engine
 from langmill.serving.follower import Follower
 from langmill.serving.metrics import Metrics
@@ -33,15 +33,6 @@ _EXAMPLES: dict[str, dict[str, Any]] = {
     "/v1/completions": {"prompt": "The film", "max_tokens": 40, "temperature": 0.7},
     "/v1/classify": {"input": "A wonderful film, I laughed and cried."},
 }
-
-
-class _Server(uvicorn.Server):
-    """Uvicorn's own handlers would close the port at once and end the process with the signal."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None, None, None]:
-        """Leave the signals to `Lifecycle`."""
-        yield
 
 
 class Lifecycle:
@@ -71,7 +62,7 @@ class Lifecycle:
         self._say = say
         self._wants_key = bool(key_digests)
         metrics = Metrics()
-        self._engine = Engine(settings.max_running, settings.max_waiting, metrics)
+        self._engine = Engine(settings.max_running, settings.max_waiting, metrics, settings.stalled_seconds)
         self._follower = Follower(
             names=settings.recipes,
             connect=lambda: ChampionSource(tracking_uri),
@@ -95,12 +86,18 @@ class Lifecycle:
             h11_max_incomplete_event_size=MAX_HEADER_BYTES,
             timeout_graceful_shutdown=_CLOSING_SECONDS,
         )
-        self._server = _Server(config)
+        self._server = Server(config, settings, metrics)
         self._greeted = False
         self._signals = 0
 
     def run(self, listener: socket.socket) -> int:
         """Serve on a listening socket until a signal comes; return how many requests had to be cut off."""
+        most = connection_limit(self._settings.max_connections)
+        if most < self._settings.max_connections:
+            self._report(
+                f"Up to {most} connections at once: the limit of open files (`ulimit -n`) leaves no room for the "
+                f"{self._settings.max_connections} of serving.max_connections and {RESERVED_FILES} files besides."
+            )
         torch.set_num_threads(self._settings.threads)
         torch.set_flush_denormal(True)  # threads started from here on inherit it
         self._engine.start()

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from langmill.config.sections import Serving
 from langmill.errors import ServingError
-from langmill.serving.middleware import read_keys
+from langmill.serving.keys import read_keys
 
 STATE = Path(".langmill")
 _BACKLOG = 1024

@@ -106,6 +106,13 @@ class Generates(ABC):
     def prompt_ids(self, tokenizer: Tokenizer, prompt: str) -> list[int]:
         """The tokens that generation goes on from, at least one, also for an empty prompt."""
 
+    def room(self, prompt_ids: Sequence[int], max_length: int) -> int:
+        """New tokens that fit behind a prompt of at most `max_length` tokens, where the network can read that many.
+
+        The last new token is written and never read.
+        """
+        return max_length - len(prompt_ids) + 1
+
     @property
     def generation_config(self) -> GenerationConfig:
         """How an answer is written where neither asker nor model folder says: by chance, as the network says."""

@@ -24,7 +24,15 @@ from torch import Tensor, nn
 
 from langmill.config.sections import Evaluation, Training, require
 from langmill.data.document import Document
-from langmill.models.generation import Beams, Decodes, GenerationConfig, beam_search, generate_batch, likeliest
+from langmill.models.generation import (
+    LEAST_PENALTY,
+    Beams,
+    Decodes,
+    GenerationConfig,
+    beam_search,
+    generate_batch,
+    likeliest,
+)
 from langmill.tasks.base import (
     Baseline,
     Explains,
@@ -82,10 +90,10 @@ class WritingOptions:
         require(self.max_new_tokens >= 1, f"{where}.max_new_tokens", self.max_new_tokens, "1 or more")
         require(self.num_beams >= 1, f"{where}.num_beams", self.num_beams, "1 or more")
         require(
-            self.repetition_penalty > 0 and (self.repetition_penalty == 1 or self.num_beams == 1),
+            LEAST_PENALTY <= self.repetition_penalty <= 100 and (self.repetition_penalty == 1 or self.num_beams == 1),
             f"{where}.repetition_penalty",
             self.repetition_penalty,
-            "above 0, and 1 with several beams",
+            f"{LEAST_PENALTY} to 100, and 1 with several beams",
         )
 
 

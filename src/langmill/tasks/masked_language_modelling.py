@@ -241,6 +241,10 @@ class MaskedLanguageModelling(Task, Generates, Explains):
             ids += [to_fill, *piece]
         return ids or [tokenizer.eot_id]
 
+    def room(self, prompt_ids: Sequence[int], max_length: int) -> int:
+        """As many as the network can read: the answer is the prompt, filled."""
+        return max_length
+
     def reading(self, network: nn.Module, tokenizer: Tokenizer, text: str) -> Reading:
         """The tokens of a text, masks among them; of a long one its beginning."""
         assert isinstance(network, LanguageModel)

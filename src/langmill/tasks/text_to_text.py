@@ -86,6 +86,10 @@ class TextToTextTask(ConditionalGeneration):
         """The source and its end-of-text token."""
         return [*tokenizer.encode(prompt), tokenizer.eot_id]
 
+    def room(self, prompt_ids: Sequence[int], max_length: int) -> int:
+        """As many as the decoder can read: the source is not in their way."""
+        return max_length
+
     def accepts(self, tokenizer: Tokenizer, prompt_ids: Sequence[int]) -> Accepts | None:
         """With the option `keep_placeholders`: those that hold the source's."""
         if not self.options.keep_placeholders:

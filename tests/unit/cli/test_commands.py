@@ -32,7 +32,7 @@ def leaves(group: click.Group, path: tuple[str, ...] = ()) -> dict[tuple[str, ..
 def test_the_commands_are_those_of_the_readme():
     assert {" ".join(path) for path in leaves(cli.commands)} == {
         "run", "status", "why", "config", "train", "evaluate", "report", "compare", "generate", "classify", "explain",
-        "promote", "rollback", "trace", "serve", "deploy", "ui", "new corpus", "new recipe",
+        "promote", "rollback", "trace", "serve", "key", "deploy", "ui", "new corpus", "new recipe",
     }  # fmt: skip
 
 

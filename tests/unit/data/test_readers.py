@@ -11,6 +11,7 @@ import json
 import lzma
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -20,13 +21,14 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from langmill.config.compose import compose_corpus
 from langmill.config.sections import Fields
 from langmill.data.document import Document
 from langmill.data.formats import auto
 from langmill.data.readers import first_rows, read_rows
 from langmill.data.rows import BadRow
 from langmill.errors import DataError
-from tests.unit.data.settings import fields, file_format
+from tests.unit.data.settings import CONF, fields, file_format
 
 pytestmark = pytest.mark.unit
 
@@ -132,6 +134,24 @@ def test_fields_become_parts_of_the_document(tmp_path: Path) -> None:
 def test_labels_are_text(tmp_path: Path, value: object, label: str | None) -> None:
     (tmp_path / "a.jsonl").write_text(json.dumps({"text": "x", "label": value}))
     assert read(tmp_path, fields("text", "label")) == [Document("a.jsonl:1", "x", label)]
+
+
+@pytest.mark.parametrize(("value", "name"), [(0, "negative"), ("1", "positive"), (1.0, "positive"), (None, None)])
+def test_labels_get_the_corpus_names(tmp_path: Path, value: object, name: str | None) -> None:
+    (tmp_path / "a.jsonl").write_text(json.dumps({"text": "x", "label": value}))
+    wanted = replace(fields("text", "label"), label_names={"0": "negative", "1": "positive"})
+    assert read(tmp_path, wanted) == [Document("a.jsonl:1", "x", name)]
+
+
+@pytest.mark.parametrize("value", [2, "negative", True])
+def test_a_label_without_a_name_is_quarantined(tmp_path: Path, value: object) -> None:
+    (tmp_path / "a.jsonl").write_text(json.dumps({"text": "x", "label": value}))
+    wanted = replace(fields("text", "label"), label_names={"0": "negative", "1": "positive"})
+    assert bad(tmp_path, wanted) == [("a.jsonl:1", "unknown_label")]
+
+
+def test_the_reviews_have_names_for_labels() -> None:
+    assert compose_corpus("reviews", CONF).fields.label_names == {"0": "negative", "1": "positive"}
 
 
 def test_bad_json_lines(tmp_path: Path) -> None:
