@@ -173,8 +173,8 @@ class GenerationConfig:
             ignored |= {name: said.get(name, neutral) != neutral for name, neutral in _NEUTRAL.items()}
             if name := next((name for name, there in ignored.items() if there), None):
                 raise ConfigError(
-                    f"{name} is {said[name]:g} and num_beams is {num_beams}; a search leaves nothing to chance and knows "
-                    f"no penalty: leave {name} out, or set num_beams to 1."
+                    f"{name} is {said[name]:g} and num_beams is {num_beams}; a search leaves nothing to "
+                    f"chance and knows no penalty: leave {name} out, or set num_beams to 1."
                 )
         max_new_tokens = int(said.get("max_new_tokens", self.max_new_tokens))
         if num_beams != 1:
