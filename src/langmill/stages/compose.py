@@ -1,26 +1,28 @@
 """Resolve and check the settings of every name in `dvc.yaml`.
 
 Each corpus, tokenizer, pretrained model and recipe becomes one file under build/config/, from which the other stages
-read the sections they declare: a stage reruns when a value that it reads changes, and not when a comment does.
+read the sections they declare: a stage reruns when a value that it reads changes, and not when a comment does. Where a
+name's settings are refused, its file holds the sentence that says why: its own stages stop with it, the others go on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from langmill.config.compose import (
     CONF,
+    REFUSED,
     compose_corpus,
     compose_pretrained,
     compose_recipe,
     compose_tokenizer,
     plain,
 )
+from langmill.config.core_yaml import ALLOWED_NAMES, dump_yaml, is_name, read_yaml
 from langmill.config.sections import (
     CheckpointKind,
     Corpus,
@@ -68,11 +70,9 @@ def read_lines(path: Path = GRAPH_FILE) -> Lines:
         ConfigError: The file is missing, is not YAML, or a group of names is missing or malformed.
     """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = read_yaml(path, anchors=True)
     except FileNotFoundError as error:
         raise ConfigError(f"{path} does not exist here; go to the folder of a Langmill workspace.") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     groups: dict[str, Any] = {}
     for entry in (values or {}).get("vars") or []:
         if isinstance(entry, dict):
@@ -87,10 +87,18 @@ def read_lines(path: Path = GRAPH_FILE) -> Lines:
         if not isinstance(names, dict):
             raise ConfigError(f"{path}: vars has no table of names called {group}.")
         for name, line in names.items():
+            if not is_name(name):
+                raise ConfigError(f"{path}: {group}.{name}: {name!r} can't be a name; allowed are {ALLOWED_NAMES}.")
             if not isinstance(line, dict) or set(line) != keys:
                 raise ConfigError(
                     f"{path}: {group}.{name} is {line!r}; allowed is a line with {', '.join(sorted(keys))}."
                 )
+            for key, value in line.items():
+                if not isinstance(value, str):
+                    raise ConfigError(
+                        f"{path}: {group}.{name}.{key} is {value!r}; allowed is a text, quoted where YAML takes it for "
+                        "something else."
+                    )
     return Lines(**{group: groups[group] for group in needed})
 
 
@@ -147,50 +155,122 @@ def check_recipe(recipe: Recipe, where: str) -> Task:
     return task
 
 
-def check_lines(
-    lines: Lines,
-    corpora: dict[str, Corpus],
-    tokenizers: dict[str, Tokenizer],
-    pretrained: dict[str, Pretrained],
-    recipes: dict[str, Recipe],
-) -> None:
-    """Check that dvc.yaml's lines say the same as the settings.
+@dataclass
+class Composed:
+    """What conf/ makes of the names in dvc.yaml.
+
+    Attributes:
+        lines: dvc.yaml's lines.
+        sections: The settings of each name, by group and name.
+        refused: The sentence that refuses a name's settings, by group and name.
+    """
+
+    lines: Lines
+    sections: dict[str, dict[str, Any]] = field(default_factory=lambda: {group: {} for group in _COMPOSERS})
+    refused: dict[str, dict[str, str]] = field(default_factory=lambda: {group: {} for group in _COMPOSERS})
+
+    def add(self, group: str, name: str, check: Callable[[Composed, str, Any], None]) -> None:
+        """Compose and check a name's settings; what is wrong with them is kept, never raised."""
+        try:
+            section = _COMPOSERS[group](name)
+            check(self, name, section)
+        except ConfigError as error:
+            self.refused[group][name] = str(error)
+        else:
+            self.sections[group][name] = section
+
+    def get(self, group: str, name: str) -> Any:
+        """Another name's settings.
+
+        Raises:
+            ConfigError: They are refused.
+        """
+        if name in self.refused[group]:
+            raise ConfigError(self.refused[group][name])
+        if name not in self.sections[group]:
+            return _COMPOSERS[group](name)
+        return self.sections[group][name]
+
+
+_COMPOSERS: dict[str, Callable[[str], Any]] = {
+    "corpus": compose_corpus,
+    "tokenizer": compose_tokenizer,
+    "pretrained": compose_pretrained,
+    "recipe": compose_recipe,
+}
+
+
+def compose_all(lines: Lines, recipes: Sequence[str] | None = None) -> Composed:
+    """Compose every name in dvc.yaml, and check that its lines say the same as the settings.
+
+    Args:
+        lines: dvc.yaml's lines.
+        recipes: Only these recipes, with all corpora, tokenizers and pretrained models; None takes every recipe.
+    """
+    composed = Composed(lines)
+    for name in lines.corpora:
+        composed.add("corpus", name, _check_corpus)
+    for name in lines.pretrained:
+        composed.add("pretrained", name, _check_pretrained)
+    for name in lines.tokenizers:
+        composed.add("tokenizer", name, _check_tokenizer)
+    for name in lines.recipes if recipes is None else recipes:
+        composed.add("recipe", name, _check_recipe)
+    return composed
+
+
+def require_composed(recipes: Sequence[str]) -> None:
+    """Refuse recipes that the graph could not make, before anything runs.
 
     Raises:
-        ConfigError: A line differs; the message names the line, the file and the field.
+        ConfigError: The settings of one of them, or its lines in dvc.yaml, are refused.
     """
-    for name, corpus in corpora.items():
-        build_format(corpus.format, _file(f"corpus/{name}"))
-        local = corpus.source.kind is SourceKind.files
-        expected = str(corpus.source.path) if local else FETCHING
-        _same(f"corpora.{name}.source", lines.corpora[name]["source"], expected, f"corpus/{name}", "source.path")
-    for name, model in pretrained.items():
-        local = model.source.kind is CheckpointKind.files
-        expected = str(model.source.path) if local else FETCHING
-        _same(
-            f"pretrained.{name}.source", lines.pretrained[name]["source"], expected, f"pretrained/{name}", "source.path"
-        )
-        for group, others in (("tokenizers", lines.tokenizers), ("recipes", lines.recipes)):
-            if name in others:
-                raise ConfigError(
-                    f"{GRAPH_FILE} lists {name} under pretrained and among the {group}; give one of them another name."
-                )
-    for name, tokenizer in tokenizers.items():
-        if tokenizer.corpus is None:
+    lines = read_lines()
+    refused = compose_all(lines, [name for name in recipes if name in lines.recipes]).refused["recipe"]
+    for sentence in refused.values():
+        raise ConfigError(sentence)
+
+
+def _check_corpus(composed: Composed, name: str, corpus: Corpus) -> None:
+    build_format(corpus.format, _file(f"corpus/{name}"))
+    expected = str(corpus.source.path) if corpus.source.kind is SourceKind.files else FETCHING
+    _same(f"corpora.{name}.source", composed.lines.corpora[name]["source"], expected, f"corpus/{name}", "source.path")
+
+
+def _check_pretrained(composed: Composed, name: str, model: Pretrained) -> None:
+    lines = composed.lines
+    expected = str(model.source.path) if model.source.kind is CheckpointKind.files else FETCHING
+    _same(f"pretrained.{name}.source", lines.pretrained[name]["source"], expected, f"pretrained/{name}", "source.path")
+    for group, others in (("tokenizers", lines.tokenizers), ("recipes", lines.recipes)):
+        if name in others:
             raise ConfigError(
-                f"{GRAPH_FILE} lists the tokenizer {name} under tokenizers, but it comes with the pretrained model of "
-                "its name; take the line out."
+                f"{GRAPH_FILE} lists {name} under pretrained and among the {group}; give one of them another name."
             )
-        _same(f"tokenizers.{name}.corpus", lines.tokenizers[name]["corpus"], tokenizer.corpus, f"tokenizer/{name}")
-        _known(f"tokenizers.{name}.corpus", tokenizer.corpus, lines.corpora)
-    for name, recipe in recipes.items():
-        _check_recipe_line(lines, name, recipe, recipes)
-        _unchanged(recipe.corpus, corpora[recipe.corpus.name], _file(f"recipe/{name}"), "corpus")
-        shared = tokenizers.get(recipe.tokenizer.name) or compose_tokenizer(recipe.tokenizer.name)
-        _unchanged(recipe.tokenizer, shared, _file(f"recipe/{name}"), "tokenizer")
 
 
-def _check_recipe_line(lines: Lines, name: str, recipe: Recipe, recipes: dict[str, Recipe]) -> None:
+def _check_tokenizer(composed: Composed, name: str, tokenizer: Tokenizer) -> None:
+    lines = composed.lines
+    if tokenizer.corpus is None:
+        raise ConfigError(
+            f"{GRAPH_FILE} lists the tokenizer {name} under tokenizers, but it comes with the pretrained model of "
+            "its name; take the line out."
+        )
+    _same(f"tokenizers.{name}.corpus", lines.tokenizers[name]["corpus"], tokenizer.corpus, f"tokenizer/{name}")
+    _known(f"tokenizers.{name}.corpus", tokenizer.corpus, lines.corpora)
+
+
+def _check_recipe(composed: Composed, name: str, recipe: Recipe) -> None:
+    _check_recipe_line(composed, name, recipe)
+    _unchanged(recipe.corpus, composed.get("corpus", recipe.corpus.name), _file(f"recipe/{name}"), "corpus")
+    shared = composed.get("tokenizer", recipe.tokenizer.name)
+    _unchanged(recipe.tokenizer, shared, _file(f"recipe/{name}"), "tokenizer")
+    if recipe.training.base in composed.lines.pretrained:
+        composed.get("pretrained", recipe.training.base)
+    check_recipe(recipe, _file(f"recipe/{name}"))
+
+
+def _check_recipe_line(composed: Composed, name: str, recipe: Recipe) -> None:
+    lines = composed.lines
     group = "fine_tuned" if name in lines.fine_tuned else "from_scratch"
     line, file, base = lines.recipes[name], f"recipe/{name}", recipe.training.base
     _same(f"{group}.{name}.corpus", line["corpus"], recipe.corpus.name, file)
@@ -216,7 +296,7 @@ def _check_recipe_line(lines: Lines, name: str, recipe: Recipe, recipes: dict[st
         if base in lines.pretrained:
             _fits_pretrained(recipe, base, _file(file))
         else:
-            _fits_base(recipe, recipes[base], _file(file))
+            _fits_base(recipe, compose_recipe(base), _file(file))
 
 
 def _file(name: str) -> str:
@@ -274,24 +354,21 @@ def _unchanged(own: Any, shared: Any, where: str, group: str) -> None:
 
 
 def main(name: str = "") -> None:
-    """Write build/config/ from conf/ and dvc.yaml; `name` is not used."""
+    """Write build/config/ from conf/ and dvc.yaml; `name` is not used.
+
+    Raises:
+        ConfigError: dvc.yaml can't be read, or no recipe's settings are accepted.
+    """
     del name
-    lines = read_lines()
-    corpora = {corpus: compose_corpus(corpus) for corpus in lines.corpora}
-    tokenizers = {tokenizer: compose_tokenizer(tokenizer) for tokenizer in lines.tokenizers}
-    pretrained = {model: compose_pretrained(model) for model in lines.pretrained}
-    recipes = {recipe: compose_recipe(recipe) for recipe in lines.recipes}
-    check_lines(lines, corpora, tokenizers, pretrained, recipes)
-    for recipe in recipes.values():
-        check_recipe(recipe, _file(f"recipe/{recipe.name}"))
+    composed = compose_all(read_lines())
+    sentences = list(dict.fromkeys(text for group in composed.refused.values() for text in group.values()))
+    if sentences and not composed.sections["recipe"]:
+        raise ConfigError(sentences[0])
+    for sentence in sentences:
+        print(f"Left out: {sentence}", file=sys.stderr)
     with atomic_folder(OUT) as folder:
-        groups: dict[str, Mapping[str, object]] = {
-            "corpus": corpora,
-            "tokenizer": tokenizers,
-            "pretrained": pretrained,
-            "recipe": recipes,
-        }
-        for group, sections in groups.items():
-            for section_name, section in sections.items():
-                text = yaml.safe_dump(plain(section), sort_keys=True, allow_unicode=True)
-                write_text(folder / group / f"{section_name}.yaml", text)
+        for group in _COMPOSERS:
+            for section_name, section in composed.sections[group].items():
+                write_text(folder / group / f"{section_name}.yaml", dump_yaml(plain(section)))
+            for section_name, sentence in composed.refused[group].items():
+                write_text(folder / group / f"{section_name}.yaml", dump_yaml({REFUSED: sentence}))
