@@ -210,7 +210,10 @@ def _merge(config_name: str, overrides: Sequence[str], conf: Path) -> DictConfig
     """What Hydra's `compose` does, without Hydra's own settings: those read the environment and the search path."""
     version.setbase("1.3")
     loader = ConfigLoaderImpl(ConfigSearchPathImpl())
-    loader.repository.sources = [_ConfSource("main", f"conf://{conf}"), StructuredConfigSource("schema", "structured://")]
+    loader.repository.sources = [
+        _ConfSource("main", f"conf://{conf}"),
+        StructuredConfigSource("schema", "structured://"),
+    ]
     repository = CachingConfigRepository(loader.repository)
     parsed = OverridesParser.create().parse_overrides(list(overrides))
     loader.validate_sweep_overrides_legal(parsed, RunMode.RUN, from_shell=False)

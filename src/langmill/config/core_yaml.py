@@ -27,7 +27,7 @@ _NUMBER_LIKE = re.compile(
     r"[-+]?[0-9][0-9_]*(:[0-9_]+)*(\.[0-9_]*)?([eE][-+]?[0-9_]+)?|[-+]?\.[0-9][0-9_]*([eE][-+]?[0-9_]+)?"
     r"|[-+]?0o?[0-7_]+|[-+]?0x[0-9a-fA-F_]+|[-+]?0b[01_]+|[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}([Tt ].*)?"
 )
-_WORDS = frozenset("null true false yes no on off y n nan inf".split())
+_WORDS = frozenset({"null", "true", "false", "yes", "no", "on", "off", "y", "n", "nan", "inf"})
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 ALLOWED_NAMES = (
     "lower-case letters, digits, - and _, at most 63, and nothing that YAML takes for a number, a date, true, false "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import enum
@@ -53,42 +54,45 @@ def _section(section: Any, values: object, key: str) -> Any:
 
 def _value(kind: Any, value: Any, key: str) -> Any:
     """One value as its field wants it."""
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin in (typing.Union, types.UnionType):
-        if value is None and type(None) in arguments:
-            return None
-        kinds = [each for each in arguments if each is not type(None)]
-        for each in kinds[:-1]:
-            try:
-                return _value(each, value, key)
-            except ConfigError:
-                continue
-        if not _is_composite(kinds[-1]):  # those name the place inside by themselves
-            try:
-                return _value(kinds[-1], value, key)
-            except ConfigError as error:
-                raise _wrong(kind, value, key) from error
-        return _value(kinds[-1], value, key)
-    if kind is Any:
+    origin = typing.get_origin(kind)
+    if kind is Any or type(value) is kind:
         return value
+    if origin in (typing.Union, types.UnionType):
+        return _one_of(kind, value, key)
     if dataclasses.is_dataclass(kind):
-        return value if type(value) is kind else _section(kind, value, key)
-    if origin is list and isinstance(value, list | tuple):
-        return [_value(arguments[0], item, f"{key}[{index}]") for index, item in enumerate(value)]
-    if origin is dict and isinstance(value, Mapping):
-        return {
-            _value(arguments[0], name, f"a key of {key}"): _value(arguments[1], item, _joined(key, str(name)))
-            for name, item in value.items()
-        }
-    if isinstance(kind, type) and issubclass(kind, enum.Enum):
-        try:
-            return kind(value)
-        except ValueError as error:
-            raise _wrong(kind, value, key) from error
+        return _section(kind, value, key)
+    if origin in (list, dict):
+        return _container(kind, value, key)
     if kind is float and type(value) is int:
         return float(value)
-    if kind in _PLAIN and type(value) is kind:
-        return value
+    if isinstance(kind, type) and issubclass(kind, enum.Enum) and value in [member.value for member in kind]:
+        return kind(value)
+    raise _wrong(kind, value, key)
+
+
+def _one_of(kind: Any, value: Any, key: str) -> Any:
+    kinds = typing.get_args(kind)
+    if value is None and type(None) in kinds:
+        return None
+    inner = [each for each in kinds if each is not type(None)]
+    if len(inner) == 1 and _is_composite(inner[0]):
+        return _value(inner[0], value, key)  # which names the place inside by itself
+    for each in inner:
+        with contextlib.suppress(ConfigError):
+            return _value(each, value, key)
+    raise _wrong(kind, value, key)
+
+
+def _container(kind: Any, value: Any, key: str) -> Any:
+    arguments = typing.get_args(kind)
+    if typing.get_origin(kind) is list and isinstance(value, list | tuple):
+        return [_value(arguments[0], item, f"{key}[{index}]") for index, item in enumerate(value)]
+    if typing.get_origin(kind) is dict and isinstance(value, Mapping):
+        names, items = arguments
+        return {
+            _value(names, name, f"a key of {key}"): _value(items, item, _joined(key, str(name)))
+            for name, item in value.items()
+        }
     raise _wrong(kind, value, key)
 
 
@@ -110,19 +114,18 @@ def _wrong(kind: Any, value: object, key: str) -> ConfigError:
 
 def _allowed(kind: Any) -> str:
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if kind in _PLAIN:
-        return _PLAIN[kind]
+    text = _PLAIN.get(kind, str(kind))
     if origin in (typing.Union, types.UnionType):
-        return " or ".join("null" if each is type(None) else _allowed(each) for each in arguments)
-    if isinstance(kind, type) and issubclass(kind, enum.Enum):
-        return "one of " + ", ".join(str(member.value) for member in kind)
-    if dataclasses.is_dataclass(kind):
-        return "a section with the fields " + ", ".join(field.name for field in dataclasses.fields(kind))
-    if origin is list:
-        return f"a list, each item {_allowed(arguments[0])}"
-    if origin is dict:
-        return "a table of names" if arguments[1] is Any else f"a table of names, each with {_allowed(arguments[1])}"
-    return str(kind)
+        text = " or ".join("null" if each is type(None) else _allowed(each) for each in arguments)
+    elif isinstance(kind, type) and issubclass(kind, enum.Enum):
+        text = "one of " + ", ".join(str(member.value) for member in kind)
+    elif dataclasses.is_dataclass(kind):
+        text = "a section with the fields " + ", ".join(field.name for field in dataclasses.fields(kind))
+    elif origin is list:
+        text = f"a list, each item {_allowed(arguments[0])}"
+    elif origin is dict:
+        text = "a table of names" if arguments[1] is Any else f"a table of names, each with {_allowed(arguments[1])}"
+    return text
 
 
 def _unknown_key(known: list[str], key: str, name: str) -> str:

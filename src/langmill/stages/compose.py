@@ -7,9 +7,11 @@ name's settings are refused, its file holds the sentence that says why: its own 
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +63,16 @@ class Lines:
     def recipes(self) -> dict[str, dict[str, str]]:
         """Every recipe's line."""
         return {**self.from_scratch, **self.fine_tuned}
+
+    @property
+    def groups(self) -> dict[str, dict[str, dict[str, str]]]:
+        """Every name's line, by the folder of conf/ that has its file."""
+        return {
+            "corpus": self.corpora,
+            "tokenizer": self.tokenizers,
+            "pretrained": self.pretrained,
+            "recipe": self.recipes,
+        }
 
 
 def read_lines(path: Path = GRAPH_FILE) -> Lines:
@@ -155,6 +167,14 @@ def check_recipe(recipe: Recipe, where: str) -> Task:
     return task
 
 
+_COMPOSERS: dict[str, Callable[[str], Any]] = {
+    "corpus": compose_corpus,
+    "tokenizer": compose_tokenizer,
+    "pretrained": compose_pretrained,
+    "recipe": compose_recipe,
+}
+
+
 @dataclass
 class Composed:
     """What conf/ makes of the names in dvc.yaml.
@@ -166,21 +186,11 @@ class Composed:
     """
 
     lines: Lines
-    sections: dict[str, dict[str, Any]] = field(default_factory=lambda: {group: {} for group in _COMPOSERS})
-    refused: dict[str, dict[str, str]] = field(default_factory=lambda: {group: {} for group in _COMPOSERS})
-
-    def add(self, group: str, name: str, check: Callable[[Composed, str, Any], None]) -> None:
-        """Compose and check a name's settings; what is wrong with them is kept, never raised."""
-        try:
-            section = _COMPOSERS[group](name)
-            check(self, name, section)
-        except ConfigError as error:
-            self.refused[group][name] = str(error)
-        else:
-            self.sections[group][name] = section
+    sections: dict[str, dict[str, Any]] = dataclasses.field(default_factory=lambda: {group: {} for group in _COMPOSERS})
+    refused: dict[str, dict[str, str]] = dataclasses.field(default_factory=lambda: {group: {} for group in _COMPOSERS})
 
     def get(self, group: str, name: str) -> Any:
-        """Another name's settings.
+        """A name's settings, composed and checked once.
 
         Raises:
             ConfigError: They are refused.
@@ -188,47 +198,47 @@ class Composed:
         if name in self.refused[group]:
             raise ConfigError(self.refused[group][name])
         if name not in self.sections[group]:
-            return _COMPOSERS[group](name)
+            try:
+                section = _COMPOSERS[group](name)
+                if name in self.lines.groups[group]:
+                    _CHECKS[group](self, name, section)
+            except ConfigError as error:
+                self.refused[group][name] = str(error)
+                raise
+            self.sections[group][name] = section
         return self.sections[group][name]
 
 
-_COMPOSERS: dict[str, Callable[[str], Any]] = {
-    "corpus": compose_corpus,
-    "tokenizer": compose_tokenizer,
-    "pretrained": compose_pretrained,
-    "recipe": compose_recipe,
-}
-
-
-def compose_all(lines: Lines, recipes: Sequence[str] | None = None) -> Composed:
-    """Compose every name in dvc.yaml, and check that its lines say the same as the settings.
-
-    Args:
-        lines: dvc.yaml's lines.
-        recipes: Only these recipes, with all corpora, tokenizers and pretrained models; None takes every recipe.
-    """
+def compose_all(lines: Lines) -> Composed:
+    """Compose every name in dvc.yaml, and check that its lines say the same as the settings."""
     composed = Composed(lines)
-    for name in lines.corpora:
-        composed.add("corpus", name, _check_corpus)
-    for name in lines.pretrained:
-        composed.add("pretrained", name, _check_pretrained)
-    for name in lines.tokenizers:
-        composed.add("tokenizer", name, _check_tokenizer)
-    for name in lines.recipes if recipes is None else recipes:
-        composed.add("recipe", name, _check_recipe)
+    for group, names in lines.groups.items():
+        for name in names:
+            with contextlib.suppress(ConfigError):
+                composed.get(group, name)
     return composed
 
 
-def require_composed(recipes: Sequence[str]) -> None:
-    """Refuse recipes that the graph could not make, before anything runs.
+def require_composed(recipes: Sequence[str] = (), corpora: Sequence[str] = ()) -> None:
+    """Refuse names whose stages would stop at their settings, before anything runs.
+
+    Args:
+        recipes: Recipes; what they start from is looked at as well.
+        corpora: Corpora.
 
     Raises:
-        ConfigError: The settings of one of them, or its lines in dvc.yaml, are refused.
+        ConfigError: The settings of one, or its line in dvc.yaml, are refused.
     """
-    lines = read_lines()
-    refused = compose_all(lines, [name for name in recipes if name in lines.recipes]).refused["recipe"]
-    for sentence in refused.values():
-        raise ConfigError(sentence)
+    composed = Composed(read_lines())
+    for name in corpora:
+        composed.get("corpus", name)
+    waiting, seen = list(recipes), set[str]()
+    while waiting:
+        name = waiting.pop(0)
+        if name not in seen:
+            seen.add(name)
+            base = composed.get("recipe", name).training.base
+            waiting += [base] if base in composed.lines.recipes else []
 
 
 def _check_corpus(composed: Composed, name: str, corpus: Corpus) -> None:
@@ -257,6 +267,7 @@ def _check_tokenizer(composed: Composed, name: str, tokenizer: Tokenizer) -> Non
         )
     _same(f"tokenizers.{name}.corpus", lines.tokenizers[name]["corpus"], tokenizer.corpus, f"tokenizer/{name}")
     _known(f"tokenizers.{name}.corpus", tokenizer.corpus, lines.corpora)
+    composed.get("corpus", tokenizer.corpus)
 
 
 def _check_recipe(composed: Composed, name: str, recipe: Recipe) -> None:
@@ -267,6 +278,14 @@ def _check_recipe(composed: Composed, name: str, recipe: Recipe) -> None:
     if recipe.training.base in composed.lines.pretrained:
         composed.get("pretrained", recipe.training.base)
     check_recipe(recipe, _file(f"recipe/{name}"))
+
+
+_CHECKS: dict[str, Callable[[Composed, str, Any], None]] = {
+    "corpus": _check_corpus,
+    "tokenizer": _check_tokenizer,
+    "pretrained": _check_pretrained,
+    "recipe": _check_recipe,
+}
 
 
 def _check_recipe_line(composed: Composed, name: str, recipe: Recipe) -> None:
@@ -365,10 +384,10 @@ def main(name: str = "") -> None:
     if sentences and not composed.sections["recipe"]:
         raise ConfigError(sentences[0])
     for sentence in sentences:
-        print(f"Left out: {sentence}", file=sys.stderr)
+        sys.stderr.write(f"Left out: {sentence}\n")
     with atomic_folder(OUT) as folder:
-        for group in _COMPOSERS:
-            for section_name, section in composed.sections[group].items():
-                write_text(folder / group / f"{section_name}.yaml", dump_yaml(plain(section)))
-            for section_name, sentence in composed.refused[group].items():
-                write_text(folder / group / f"{section_name}.yaml", dump_yaml({REFUSED: sentence}))
+        for group, names in composed.lines.groups.items():
+            for each in names:
+                sentence = composed.refused[group].get(each)
+                values = {REFUSED: sentence} if sentence else plain(composed.sections[group][each])
+                write_text(folder / group / f"{each}.yaml", dump_yaml(values))
