@@ -22,7 +22,7 @@ from hydra._internal.config_repository import CachingConfigRepository
 from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra._internal.core_plugins.structured_config_source import StructuredConfigSource
-from hydra._internal.defaults_list import create_defaults_list
+from hydra._internal.defaults_list import DefaultsList, create_defaults_list
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.plugins.config_source import ConfigResult, ConfigSource
@@ -33,7 +33,7 @@ from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseExceptio
 
 from langmill.config.core_yaml import ALLOWED_NAMES, is_name, parse_yaml, read_yaml
 from langmill.config.sections import Corpus, Operation, Pretrained, Recipe, Serving, Tokenizer
-from langmill.config.typed import typed
+from langmill.config.typed import FieldError, typed
 from langmill.errors import ConfigError
 
 CONF = Path("conf")
@@ -148,7 +148,11 @@ def _section(
     values = composed if whole else composed.get(group)
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: the file holds no settings.")
-    result = typed(section, values, str(path))
+    try:
+        result = typed(section, values, str(path))
+    except FieldError as error:
+        where = _origin(error.key if whole else f"{group}.{error.key}", f"{group}/{name}", overrides, conf)
+        raise ConfigError(f"{error} It stands in {where}." if where not in (None, str(path)) else str(error)) from error
     own_name = getattr(result, "name", name)
     if own_name != name:
         raise ConfigError(f"{path}: name is {own_name!r}; allowed is the file's own name, {name!r}.")
@@ -208,6 +212,17 @@ def _compose(config_name: str, overrides: Sequence[str], conf: Path) -> dict[str
 
 def _merge(config_name: str, overrides: Sequence[str], conf: Path) -> DictConfig:
     """What Hydra's `compose` does, without Hydra's own settings: those read the environment and the search path."""
+    loader, repository, defaults = _plan(config_name, overrides, conf)
+    merged: DictConfig = loader._compose_config_from_defaults_list(defaults.defaults, repository)
+    OmegaConf.set_struct(merged, True)
+    loader._apply_overrides_to_config(defaults.config_overrides, merged)
+    return merged
+
+
+def _plan(
+    config_name: str, overrides: Sequence[str], conf: Path
+) -> tuple[ConfigLoaderImpl, CachingConfigRepository, DefaultsList]:
+    """Which files are merged, in which order."""
     version.setbase("1.3")
     loader = ConfigLoaderImpl(ConfigSearchPathImpl())
     loader.repository.sources = [
@@ -218,10 +233,24 @@ def _merge(config_name: str, overrides: Sequence[str], conf: Path) -> DictConfig
     parsed = OverridesParser.create().parse_overrides(list(overrides))
     loader.validate_sweep_overrides_legal(parsed, RunMode.RUN, from_shell=False)
     defaults = create_defaults_list(repository, config_name, parsed, prepend_hydra=False, skip_missing=False)
-    merged: DictConfig = loader._compose_config_from_defaults_list(defaults.defaults, repository)
-    OmegaConf.set_struct(merged, True)
-    loader._apply_overrides_to_config(defaults.config_overrides, merged)
-    return merged
+    return loader, repository, defaults
+
+
+def _origin(key: str, config_name: str, overrides: Sequence[str], conf: Path) -> str | None:
+    """What gave a setting its value: a file, or the command line; None if nothing did."""
+    with _no_resolvers():
+        loader, repository, defaults = _plan(config_name, overrides, conf)
+        for override in defaults.config_overrides:
+            if override.key_or_group == key:
+                return f"the override {override.input_line}"
+        for default in reversed(defaults.defaults):
+            config = loader._load_single_config(default, repository).config
+            parent, _, name = key.rpartition(".")
+            with contextlib.suppress(OmegaConfBaseException):
+                holder = OmegaConf.select(config, parent) if parent else config
+                if isinstance(holder, DictConfig) and name.partition("[")[0] in holder:
+                    return str(conf / f"{default.config_path}.yaml")
+    return None
 
 
 @contextlib.contextmanager

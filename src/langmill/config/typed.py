@@ -17,6 +17,18 @@ SectionT = TypeVar("SectionT")
 _PLAIN = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
 
 
+class FieldError(ConfigError):
+    """A field is refused.
+
+    Attributes:
+        key: The field's dotted name.
+    """
+
+    def __init__(self, message: str, key: str) -> None:
+        super().__init__(message)
+        self.key = key
+
+
 def typed(section: type[SectionT], values: Mapping[str, Any], where: str) -> SectionT:
     """Put plain values onto a dataclass.
 
@@ -28,13 +40,13 @@ def typed(section: type[SectionT], values: Mapping[str, Any], where: str) -> Sec
         where: What the values come from, for the message (a file's path).
 
     Raises:
-        ConfigError: A key is unknown or missing, or a value is of the wrong type or impossible. The message names
+        FieldError: A key is unknown or missing, or a value is of the wrong type or impossible. The message names
             `where`, the field, what was given and what is allowed.
     """
     try:
         return typing.cast("SectionT", _section(section, values, ""))
-    except ConfigError as error:
-        raise ConfigError(f"{where}: {error}{'' if str(error).endswith(('?', '.')) else '.'}") from error
+    except FieldError as error:
+        raise FieldError(f"{where}: {error}{'' if str(error).endswith(('?', '.')) else '.'}", error.key) from error
 
 
 def _section(section: Any, values: object, key: str) -> Any:
@@ -44,12 +56,18 @@ def _section(section: Any, values: object, key: str) -> Any:
     fields = {field.name: field for field in dataclasses.fields(section)}
     for name in values:
         if name not in fields:
-            raise ConfigError(_unknown_key(list(fields), key, str(name)))
+            raise _unknown_key(list(fields), key, str(name))
     given = {name: _value(hints[name], value, _joined(key, name)) for name, value in values.items()}
     for name, field in fields.items():
         if name not in given and field.default is field.default_factory is dataclasses.MISSING:
-            raise ConfigError(f"{_joined(key, name)} is missing; it has no default")
-    return section(**given)
+            raise FieldError(f"{_joined(key, name)} is missing; it has no default", _joined(key, name))
+    try:
+        return section(**given)
+    except FieldError:
+        raise
+    except ConfigError as error:  # from its __post_init__, whose sentence begins with the field's name
+        field = str(error).split(" ", maxsplit=1)[0].rpartition(".")[2]
+        raise FieldError(str(error), _joined(key, field)) from error
 
 
 def _value(kind: Any, value: Any, key: str) -> Any:
@@ -78,7 +96,7 @@ def _one_of(kind: Any, value: Any, key: str) -> Any:
     if len(inner) == 1 and _is_composite(inner[0]):
         return _value(inner[0], value, key)  # which names the place inside by itself
     for each in inner:
-        with contextlib.suppress(ConfigError):
+        with contextlib.suppress(FieldError):
             return _value(each, value, key)
     raise _wrong(kind, value, key)
 
@@ -104,12 +122,12 @@ def _joined(key: str, name: str) -> str:
     return f"{key}.{name}" if key else name
 
 
-def _wrong(kind: Any, value: object, key: str) -> ConfigError:
+def _wrong(kind: Any, value: object, key: str) -> FieldError:
     quote = ""
     if str in (kind, *typing.get_args(kind)) and isinstance(value, bool | int | float):
         meaning = "true or false" if isinstance(value, bool) else "a number"
         quote = f", but this was read as {meaning}: quote it as it is meant"
-    return ConfigError(f"{key} is {value!r}; allowed is {_allowed(kind)}{quote}")
+    return ConfigError(f"{key} is {value!r}; allowed is {_allowed(kind)}{quote}", key)
 
 
 def _allowed(kind: Any) -> str:
@@ -128,7 +146,7 @@ def _allowed(kind: Any) -> str:
     return text
 
 
-def _unknown_key(known: list[str], key: str, name: str) -> str:
+def _unknown_key(known: list[str], key: str, name: str) -> FieldError:
     close = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(known) or 'none'}"
-    return f"{_joined(key, name)} is not a setting; {hint}"
+    return FieldError(f"{_joined(key, name)} is not a setting; {hint}", _joined(key, name))

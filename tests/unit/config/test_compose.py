@@ -205,3 +205,39 @@ def test_a_refused_name_says_so_where_its_settings_are_read(tmp_path):
     path.write_text(dump_yaml({compose.REFUSED: "conf/corpus/a.yaml: this and that."}))
     with pytest.raises(ConfigError, match=r"^conf/corpus/a\.yaml: this and that\.$"):
         load_section(Corpus, path, "source")
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "sentence"),
+    [
+        ("training/from-scratch.yaml", "seed: 1", "seeed: 1",
+         "conf/recipe/sentiment.yaml: training.seeed is not a setting; did you mean seed? It stands in "
+         "conf/training/from-scratch.yaml."),
+        ("training/fine-tuning.yaml", "steps: 1400", "steps: many",
+         "conf/recipe/sentiment.yaml: training.steps is 'many'; allowed is a whole number. It stands in "
+         "conf/training/fine-tuning.yaml."),
+        ("training/fine-tuning.yaml", "learning_rate: 1.0e-2", "learning_rate: -1.0",
+         "optimizer.learning_rate is -1.0; allowed is above 0 and below 10. It stands in "
+         "conf/training/fine-tuning.yaml."),
+        ("corpus/reviews.yaml", "version: 0.0.2", "version: 1.10",
+         "corpus.source.packages[0].version is 1.1; allowed is a text, but this was read as a number: quote "
+         "it as it is "
+         "meant."),
+        ("recipe/sentiment.yaml", "training:\n", "training:\n  stepps: 1\n",
+         "conf/recipe/sentiment.yaml: training.stepps is not a setting; did you mean steps?"),
+        ("gate/classification.yaml", "min_effect: 0.0", "min_effect: null",
+         "gate.min_effect is None; allowed is a number. It stands in conf/gate/classification.yaml."),
+    ],
+)  # fmt: skip
+def test_a_wrong_setting_names_the_file_that_it_stands_in(conf, file, old, new, sentence):
+    path = conf / file
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new, 1))
+    with pytest.raises(ConfigError) as caught:
+        compose_recipe("sentiment", conf=conf)
+    assert str(caught.value).endswith(sentence)
+
+
+def test_a_wrong_override_is_named_too():
+    with pytest.raises(ConfigError, match=r"steps is 'many'; .* It stands in the override training\.steps=many\.$"):
+        compose_recipe("sentiment", ["training.steps=many"], ROOT / "conf")
