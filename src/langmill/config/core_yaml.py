@@ -169,6 +169,10 @@ class _Dumper(yaml.SafeDumper):
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
+    def represent_text(self, text: str) -> yaml.Node:
+        # Only double quotes have escapes for what some readers take for the end of a line.
+        return self.represent_scalar(f"{_TAG}str", text, style='"' if re.search("[\x85\u2028\u2029]", text) else None)
+
 
 for _kind, _pattern, _first in (
     ("null", re.compile("~|null|Null|NULL|"), [*"~nN", ""]),
@@ -182,6 +186,7 @@ _GraphLoader.add_implicit_resolver(f"{_TAG}merge", re.compile("<<$"), ["<"])
 _Dumper.add_implicit_resolver(
     f"{_TAG}float", re.compile(f"(?:{_NUMBER_LIKE.pattern}|{_FLOAT.pattern})$"), list("-+.0123456789")
 )
+_Dumper.add_representer(str, _Dumper.represent_text)
 _Dumper.add_implicit_resolver(f"{_TAG}bool", re.compile("(?:y|Y|n|N)$"), list("yYnN"))
 for _kind, _construct in {
     "null": SafeConstructor.construct_yaml_null,

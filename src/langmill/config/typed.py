@@ -127,7 +127,7 @@ def _wrong(kind: Any, value: object, key: str) -> FieldError:
     if str in (kind, *typing.get_args(kind)) and isinstance(value, bool | int | float):
         meaning = "true or false" if isinstance(value, bool) else "a number"
         quote = f", but this was read as {meaning}: quote it as it is meant"
-    return ConfigError(f"{key} is {value!r}; allowed is {_allowed(kind)}{quote}", key)
+    return FieldError(f"{key} is {value!r}; allowed is {_allowed(kind)}{quote}", key)
 
 
 def _allowed(kind: Any) -> str:

@@ -21,6 +21,7 @@ from langmill.data.rows import shown
 _HEAD = 2**20  # bytes looked at, except of .json, which only makes sense whole
 _UNPACK = "unpack it and give the files in it"
 _EXPORT = "export it as .csv, .jsonl or .parquet"
+_ONE_VALUE = "is one JSON value and not one a line; name it .json."
 _KINDS: tuple[tuple[bytes, str, str], ...] = (
     (b"version https://git-lfs", "a Git LFS pointer and not the data", "run `git lfs pull` where it lies"),
     (b"PK\x03\x04", "a ZIP archive (or a document of an office program)", f"{_UNPACK}, or {_EXPORT}"),
@@ -99,6 +100,7 @@ def _foreign_content(head: bytes, ending: str | None) -> str | None:
             "is a web page, as a download that failed leaves it; bring the data themselves.",
         ),
         (ending != ".txt" and start.startswith(b"<?xml"), f"is an XML file; {_EXPORT}."),
+        (ending == ".jsonl" and re.match(rb"\[\s*\n", start), _ONE_VALUE),
     ):
         if found:
             return sentence
@@ -250,7 +252,7 @@ def _lines_problem(text: str) -> str:
     with contextlib.suppress(ValueError, RecursionError):
         whole = json.loads(text)
         if len(lines) > 1 or (isinstance(whole, list) and any(isinstance(item, dict) for item in whole)):
-            return "is one JSON value and not one a line; name it .json."
+            return _ONE_VALUE
     try:
         return _no_objects([json.loads(lines[0])])
     except RecursionError:

@@ -221,8 +221,7 @@ def test_a_refused_name_says_so_where_its_settings_are_read(tmp_path):
          "conf/training/fine-tuning.yaml."),
         ("corpus/reviews.yaml", "version: 0.0.2", "version: 1.10",
          "corpus.source.packages[0].version is 1.1; allowed is a text, but this was read as a number: quote "
-         "it as it is "
-         "meant."),
+         "it as it is meant. It stands in conf/corpus/reviews.yaml."),
         ("recipe/sentiment.yaml", "training:\n", "training:\n  stepps: 1\n",
          "conf/recipe/sentiment.yaml: training.stepps is not a setting; did you mean steps?"),
         ("gate/classification.yaml", "min_effect: 0.0", "min_effect: null",

@@ -84,7 +84,7 @@ def test_right_values_are_taken_as_they_are_and_come_back():
         ({"only": {"source": "imdb"}}, "only.source is 'imdb'; allowed is a list, each item a text."),
         ({"only": {"source": [1]}}, "only.source[0] is 1; allowed is a text"),
         ({"only": []}, "only is []; allowed is a table of names, each with a list, each item a text."),
-        ({"nothing": 1}, "nothing is not a setting; known are text, maybe, number, "),
+        ({"zzz": 1}, "zzz is not a setting; known are text, maybe, number, "),
     ],
 )
 def test_wrong_values_are_refused(values, sentence):
