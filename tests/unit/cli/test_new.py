@@ -4,6 +4,7 @@ import gzip
 import io
 import json
 import pickle
+import shlex
 import shutil
 from pathlib import Path
 
@@ -171,6 +172,23 @@ def test_awkward_paths_are_quoted_in_both_files_and_for_dvc(workspace, path, mon
         assert read_as_dvc(text, "dvc.yaml")["vars"][0]["corpora"][name] == {"source": given}
     assert call(["new", "recipe", "mine-lm", "--corpus", "mine"]) == 0
     assert compose_recipe("mine-lm").corpus.source.path == f"{path}.jsonl"
+
+
+def test_dvc_watches_awkward_paths(workspace):
+    from dvc.repo import Repo
+
+    (workspace / ".dvc").mkdir()
+    (workspace / ".dvc" / "config").write_text("[core]\n    no_scm = true\n")
+    paths = [f"{path}.jsonl" for path in AWKWARD if "${" not in path]
+    for number, path in enumerate(paths):
+        write_rows(workspace / path, PAIRS)
+        assert call(["new", "corpus", f"c{number}", "--from", path]) == 0
+    stages = {stage.addressing: stage for stage in Repo(str(workspace)).index.stages}
+    for number, path in enumerate(paths):
+        assert str(workspace / path) in {dep.fs_path for dep in stages[f"fetch@c{number}"].deps}
+    words = shlex.split(stages["compose"].cmd[1])  # the shell's view of the line that names every path
+    assert words[0] == "true"
+    assert set(paths) <= set(words)
 
 
 @pytest.mark.parametrize(
