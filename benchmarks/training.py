@@ -265,13 +265,15 @@ def _almost_nothing() -> Any:
     import torch
     from torch import nn
 
-    from langmill.tasks.base import Loss
-
     class Nothing:
         """The smallest task."""
 
-        def loss(self, network: nn.Module, batch: dict[str, torch.Tensor]) -> Loss:
-            return Loss(network.model(batch["tokens"]).square().mean(), batch["tokens"].numel())
+        def loss(self, network: nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+            mean: torch.Tensor = network.model(batch["tokens"]).square().mean()
+            return mean
+
+        def num_targets(self, batch: dict[str, torch.Tensor]) -> float:
+            return batch["tokens"].numel()
 
     network = nn.Module()
     network.model = nn.Embedding(8, 8)
@@ -299,7 +301,7 @@ def bare_worker(job: dict[str, Any]) -> dict[str, float]:
     watch = _Watch()
     for _ in range(job["steps"]):
         optimizer.zero_grad()
-        task.loss(network, batch).mean.backward()
+        task.loss(network, batch).backward()
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
         optimizer.step()
         watch.tick()

@@ -1,26 +1,31 @@
 """Files that are either whole or not there: atomic writes, digests, manifests and locks.
 
 Everything Langmill writes is first written under a temporary name *in the same folder*, flushed to the disk,
-and then renamed; `os.replace` is atomic on one filesystem only.
+and then renamed; `os.replace` is atomic on one filesystem only. A temporary name is locked while somebody writes to it,
+so that what a killed process left is told from what is being written (`sweep`).
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
 from langmill.errors import BusyError, IntegrityError, LangmillError, SpaceError
 
 MANIFEST_NAME = "manifest.json"
+_TEMPORARY = re.compile(r"\.(?P<name>.+)\.[a-z0-9_]{8}\.(?P<kind>tmp|old)")
+_CURRENT_FOLDER, _RENAME_EXCHANGE = -100, 2  # AT_FDCWD and the flag, from Linux's headers
 
 
 @contextlib.contextmanager
@@ -54,14 +59,14 @@ def atomic_file(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
     path.parent.mkdir(parents=True, exist_ok=True)
     encoding = None if "b" in mode else "utf-8"
     with explained_os_errors(path):
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        descriptor, name = _locked_temporary(path, tempfile.mkstemp)
         try:
             with os.fdopen(descriptor, mode, encoding=encoding) as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            os.chmod(name, 0o644)
-            os.replace(name, path)
+                os.chmod(name, 0o644)
+                os.replace(name, path)  # before the file is closed, and with it the lock on the name given up
         except BaseException:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(name)
@@ -73,20 +78,86 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     """Fill a temporary folder that becomes `path` (replacing what was there) when the block ends well."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with explained_os_errors(path):
-        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
+        descriptor, name = _locked_temporary(path, _make_folder)
+        temporary = Path(name)
         try:
             yield temporary
             temporary.chmod(0o755)
-            if path.exists():
-                retired = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".old"))
-                os.replace(path, retired / path.name)
-                os.replace(temporary, path)
-                shutil.rmtree(retired)
-            else:
-                os.replace(temporary, path)
+            _replace_folder(temporary, path)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
+        finally:
+            os.close(descriptor)
+
+
+def _make_folder(**place: Any) -> tuple[int, str]:
+    name = tempfile.mkdtemp(**place)
+    return os.open(name, os.O_RDONLY), name
+
+
+def _locked_temporary(path: Path, make: Callable[..., tuple[int, str]], suffix: str = ".tmp") -> tuple[int, str]:
+    """A temporary name beside `path`, made by `make` and locked: its descriptor and itself."""
+    while True:
+        descriptor, name = make(dir=path.parent, prefix=f".{path.name}.", suffix=suffix)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if os.path.lexists(name):
+            return descriptor, name
+        os.close(descriptor)  # a sweep came between its making and its lock
+
+
+def _replace_folder(temporary: Path, path: Path) -> None:
+    """Give a folder its name, at which there is a whole folder at every moment where the system can exchange two."""
+    if not path.exists():
+        os.replace(temporary, path)
+    elif _exchange(temporary, path):
+        shutil.rmtree(temporary, ignore_errors=True)  # the old one
+    else:
+        descriptor, name = _locked_temporary(path, _make_folder, ".old")
+        try:
+            os.replace(path, Path(name) / path.name)
+            try:
+                os.replace(temporary, path)
+            except BaseException:
+                os.replace(Path(name) / path.name, path)
+                raise
+        finally:
+            shutil.rmtree(name, ignore_errors=True)
+            os.close(descriptor)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Exchange two paths in one step; False where the system or the filesystem can't."""
+    try:
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError):
+        return False
+    names = os.fsencode(one), os.fsencode(other)
+    return bool(rename(_CURRENT_FOLDER, names[0], _CURRENT_FOLDER, names[1], _RENAME_EXCHANGE) == 0)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed processes left half written in `folder`; what somebody is writing stays.
+
+    A folder that was about to be replaced, where the system can't exchange two, gets its name back.
+    """
+    for path in sorted(folder.glob(".*")):
+        found = _TEMPORARY.fullmatch(path.name)
+        if found is None:
+            continue
+        with contextlib.suppress(OSError):  # gone meanwhile, held by somebody, or another user's
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                retired, home = path / found["name"], folder / found["name"]
+                if found["kind"] == "old" and retired.exists() and not home.exists():
+                    os.replace(retired, home)
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink()
+            finally:
+                os.close(descriptor)
 
 
 def write_text(path: Path, text: str) -> None:

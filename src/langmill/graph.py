@@ -26,7 +26,7 @@ from typing import Any
 
 from langmill.errors import BusyError, GraphError
 from langmill.files import write_text
-from langmill.lifetime import end_with_parent
+from langmill.lifetime import PARENT_VARIABLE, end_with_parent
 from langmill.progress import FILE_VARIABLE
 
 MODELS = "build/models"
@@ -327,6 +327,7 @@ def _run_once(address: str, root: Path, log: Path, progress: Path, cancel: threa
     environment = {
         **os.environ,
         FILE_VARIABLE: str(progress.absolute()),
+        PARENT_VARIABLE: str(os.getpid()),
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
         "SHELL": "/bin/sh",  # DVC runs commands with the user's own shell, whichever that is
         "DVC_NO_ANALYTICS": "true",
@@ -473,9 +474,9 @@ def _explained() -> Iterator[None]:
 
 def main(arguments: Sequence[str]) -> int:
     """Be the process of `dvc repro --single-item ADDRESS`; returns DVC's exit code."""
+    end_with_parent()
     from dvc.cli import main as dvc
 
-    end_with_parent()
     code = dvc(["--wait-for-lock", "repro", "--single-item", *arguments])
     assert isinstance(code, int)
     return code

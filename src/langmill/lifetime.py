@@ -9,6 +9,8 @@ import time
 
 INTERRUPTED = 130
 """The exit code of a process that was stopped from outside, as shells have it."""
+PARENT_VARIABLE = "LANGMILL_PARENT"
+"""The environment variable in which a process may tell its child who started it: `os.getpid()`."""
 _WATCH_SECONDS = 1.0
 
 
@@ -16,8 +18,10 @@ def end_with_parent() -> None:
     """End this process, and its process group if it leads one, when the process that started it is gone.
 
     `kill -9` of `dvc repro` would else leave an orphan that writes beside the next run, which DVC would then commit.
+    A parent that died before this call is known by `PARENT_VARIABLE`, which is taken out of the environment: it is
+    true of this process alone, not of those that it starts.
     """
-    parent = os.getppid()
+    parent = int(os.environ.pop(PARENT_VARIABLE, 0)) or os.getppid()
 
     def watch() -> None:
         while os.getppid() == parent:

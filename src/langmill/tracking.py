@@ -12,6 +12,7 @@ value). The run itself is found again by its provenance tag, so it is not made t
 from __future__ import annotations
 
 import contextlib
+import errno
 import getpass
 import json
 import logging
@@ -25,13 +26,13 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from langmill.errors import TrackingError
+from langmill.errors import BusyError, LangmillError, TrackingError, TrackingUnreachableError
 from langmill.files import atomic_file, canonical_json, exclusive_lock, explained_os_errors, sha256_bytes, write_json
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ PROVENANCE_TAG = "langmill.provenance"
 EVENTS_NAME = "events.jsonl"
 STATE_NAME = "shipped.json"
 _FILES_NAME = "files"
+_LOCK_NAME = "run.lock"
 
 # MLflow reads these when it is imported or called. The retries: by default a dead server costs four minutes a call.
 _ENVIRONMENT = {
@@ -62,6 +64,11 @@ _SHIP_SECONDS = 5.0
 _LONGEST_PAUSE_SECONDS = 60.0
 _LAST_SHIPMENT_SECONDS = 60.0
 _PROBE_SECONDS = 5.0
+_NO_ANSWER = (
+    r"[Cc]onnection (?:refused|reset|aborted)|Max retries|timed out|timeout expired|could not connect|"
+    r"could not translate host|too many 5\d\d error"
+)
+_UNREACHABLE = {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN}
 
 _logger = logging.getLogger(__name__)
 
@@ -91,7 +98,7 @@ class RunLog:
         if whole < self._path.stat().st_size:
             os.truncate(self._path, whole)
         self._started = any(event["kind"] == "start" for event in events)
-        self._ends = [event["status"] for event in events if event["kind"] == "finish"]
+        self._status = _status(events)
         self._logged = {
             (name, event["step"]) for event in events if event["kind"] == "metrics" for name in event["values"]
         }
@@ -112,7 +119,7 @@ class RunLog:
         """
         if self._started:
             return
-        self._started = True
+        self._started, self._status = True, "RUNNING"
         commit = git_commit()
         extra = {"mlflow.source.git.commit": commit} if commit else {}
         self._append(
@@ -171,16 +178,53 @@ class RunLog:
         for file in files:
             self._keep(file.read_bytes(), (Path(folder) / file.relative_to(base)).as_posix())
 
+    @property
+    def status(self) -> str | None:
+        """How the run stands, in MLflow's words, as far as its log says; None before it has started."""
+        return self._status
+
     def finish(self) -> None:
         """Say that the run has ended well, unless that has been said."""
-        if self._ends[-1:] != ["FINISHED"]:
-            self._ends.append("FINISHED")
-            self._append({"kind": "finish", "status": "FINISHED"})
+        if self._status != "FINISHED":
+            self._end("FINISHED")
 
     def fail(self, reason: str) -> None:
         """Say that the run was given up, and why."""
-        self._ends.append("FAILED")
-        self._append({"kind": "finish", "status": "FAILED", "reason": reason})
+        self._end("FAILED", reason)
+
+    def kill(self, reason: str) -> None:
+        """Say that the run was stopped from outside, and how."""
+        self._end("KILLED", reason)
+
+    @contextlib.contextmanager
+    def told(self) -> Iterator[None]:
+        """Say how the block ends, however it ends; a run that goes on after an end is running again.
+
+        A process that is killed says nothing. Its lock on the folder goes with it, by which `end_killed_runs` knows.
+
+        Raises:
+            BusyError: Another process is at work on this run.
+        """
+        with exclusive_lock(self.folder / _LOCK_NAME, "A run"):
+            if self._status in ("FAILED", "KILLED"):
+                self._status = "RUNNING"
+                self._append({"kind": "resume"})
+            try:
+                yield
+            except LangmillError as error:
+                self.fail(str(error))
+                raise
+            except (KeyboardInterrupt, SystemExit):
+                self.kill("It was interrupted.")
+                raise
+            except BaseException as error:
+                self.fail(f"{type(error).__name__}: {error}")
+                raise
+            self.finish()
+
+    def _end(self, status: str, reason: str | None = None) -> None:
+        self._status = status
+        self._append({"kind": "finish", "status": status} | ({"reason": reason} if reason else {}))
 
     def _keep(self, data: bytes, name: str) -> None:
         digest = sha256_bytes(data)
@@ -217,6 +261,17 @@ def read_events(path: Path, offset: int) -> tuple[list[dict[str, Any]], int]:
         else:
             _logger.warning("%s holds a line that is not an event; it is passed over.", path)
     return events, offset + end
+
+
+def _status(events: Sequence[Mapping[str, Any]]) -> str | None:
+    """How a run stands after some events; a finished one stays so, whatever is added to it (an evaluation)."""
+    status = None
+    for event in events:
+        if event["kind"] in ("start", "resume"):
+            status = "RUNNING"
+        elif event["kind"] == "finish":
+            status = event["status"]
+    return status
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -366,7 +421,8 @@ def explained_tracking_errors(tracking_uri: str) -> Iterator[None]:
     """Turn what MLflow and its stores raise into a `TrackingError` of one sentence.
 
     Raises:
-        TrackingError: Anything that was not a Langmill error already.
+        TrackingUnreachableError: The server does not answer, or the database is locked.
+        TrackingError: Anything else that was not a Langmill error already.
     """
     try:
         yield
@@ -375,7 +431,22 @@ def explained_tracking_errors(tracking_uri: str) -> Iterator[None]:
     except Exception as error:
         if not _is_foreign(error):
             raise
-        raise TrackingError(_sentence(tracking_uri, error)) from error
+        kind = TrackingUnreachableError if _may_pass(error) else TrackingError
+        raise kind(without_credentials(_sentence(tracking_uri, error))) from error
+
+
+def without_credentials(text: str) -> str:
+    """A text with the user and password taken out of every address in it."""
+    return re.sub(r"//[^/@\s]*@", "//", text)
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether the same call may succeed later: a server that does not answer, a database that another one writes to."""
+    if type(error).__module__.split(".")[0] in {"requests", "urllib3"}:
+        return getattr(error, "response", None) is None
+    if isinstance(error, OSError):  # a full disk or a missing permission is no matter of time
+        return isinstance(error, ConnectionError | TimeoutError | socket.gaierror) or error.errno in _UNREACHABLE
+    return re.search(_NO_ANSWER, str(error)) is not None or "database is locked" in str(error)
 
 
 def _is_foreign(error: Exception) -> bool:
@@ -384,7 +455,7 @@ def _is_foreign(error: Exception) -> bool:
 
 
 def _sentence(tracking_uri: str, error: Exception) -> str:
-    place = re.sub(r"//[^/@]*@", "//", str(database_path(tracking_uri) or tracking_uri))  # no password in a message
+    place = str(database_path(tracking_uri) or tracking_uri)
     message = str(error)
     kept = "Nothing is lost: what was logged is kept and sent by the next run."
     if "database is locked" in message:
@@ -395,13 +466,11 @@ def _sentence(tracking_uri: str, error: Exception) -> str:
     if "out-of-date" in message or "Can't locate revision" in message:
         return (
             f"The tracking database {place} was made by another version of MLflow. Upgrade it with "
-            f"`mlflow db upgrade {re.sub(r'//[^/@]*@', '//', resolved_uri(tracking_uri))}`."
+            f"`mlflow db upgrade {resolved_uri(tracking_uri)}`."
         )
     if "not a database" in message or "malformed" in message:
         return f"The tracking database {place} is damaged. Restore it, or move it away and a new one is made."
-    if isinstance(error, OSError) or re.search(
-        r"refused|Max retries|timed out|could not connect|unable to open", message
-    ):
+    if isinstance(error, OSError) or re.search(f"{_NO_ANSWER}|unable to open", message):
         return (
             f"The tracking server {place} can't be reached ({_first_line(message)}). {kept} "
             "Check operation.tracking_uri, and that the server is up."
@@ -456,6 +525,7 @@ class _Shipped:
     """How far a server has been told."""
 
     tracking_uri: str
+    """Without user and password."""
     run_id: str
     offset: int
     """Bytes of the events that are there."""
@@ -487,7 +557,7 @@ def _ship(folder: Path, tracking_uri: str) -> str | None:
                 start = next((event for event in read_events(path, 0)[0] if event["kind"] == "start"), None)
                 if start is None:
                     return None
-                state = _Shipped(resolved_uri(tracking_uri), _open_run(client, tracking_uri, folder, start), 0)
+                state = _Shipped(_address(tracking_uri), _open_run(client, tracking_uri, folder, start), 0)
                 _write_state(folder, state)
             _send(client, folder, state)
         return state.run_id
@@ -513,7 +583,12 @@ def _read_state(folder: Path, tracking_uri: str) -> _Shipped | None:
     except (FileNotFoundError, ValueError, TypeError):
         return None  # sending all of it again is safe
     size = (folder / EVENTS_NAME).stat().st_size
-    return state if state.tracking_uri == resolved_uri(tracking_uri) and state.offset <= size else None
+    return state if state.tracking_uri == _address(tracking_uri) and state.offset <= size else None
+
+
+def _address(tracking_uri: str) -> str:
+    """What tells a server from others, fit to be written to a file."""
+    return without_credentials(resolved_uri(tracking_uri))
 
 
 def _write_state(folder: Path, state: _Shipped) -> None:
@@ -638,6 +713,8 @@ def _send_other(client: MlflowClient, folder: Path, run_id: str, event: Mapping[
             data = Dataset(name=event["name"], digest=event["digest"][:36], source_type="langmill", source=source)
             tags = [InputTag("mlflow.data.context", event["context"])]
             client.log_inputs(run_id, [DatasetInput(data, tags)])
+        case "resume":
+            client.update_run(run_id, "RUNNING")
         case "finish":
             if event.get("reason"):
                 client.set_tag(run_id, "langmill.reason", event["reason"])
@@ -695,19 +772,45 @@ def shipping(folder: Path, tracking_uri: str | None) -> Iterator[None]:
             _logger.warning("Not all of the run is in MLflow yet; the rest is kept in %s. %s", folder, told)
 
 
+def end_killed_runs(runs: Path, *, but: Path | None = None) -> list[Path]:
+    """Say of every run below `runs` whose process was killed that it was, and give their folders.
+
+    It was if its log says no end and nobody holds the lock of `RunLog.told`. `but` is a folder to leave alone.
+    """
+    ended = []
+    for path in sorted(runs.glob(f"*/{EVENTS_NAME}")):
+        if path.parent == but or not path.with_name(_LOCK_NAME).exists():
+            continue
+        if _status(read_events(path, 0)[0]) != "RUNNING":
+            continue
+        with contextlib.suppress(BusyError), exclusive_lock(path.with_name(_LOCK_NAME), "Ending a killed run"):
+            RunLog(path.parent).kill("Its process was killed, or the machine went down.")
+            ended.append(path.parent)
+    return ended
+
+
 def _follow(folder: Path, tracking_uri: str) -> int:
-    """The process of `shipping`: send until standard input ends or the parent is gone, and then once more."""
+    """The process of `shipping`: send until standard input ends or the parent is gone, and then once more.
+
+    The runs whose processes were killed, this one or those beside it, are ended and sent too.
+    """
     with contextlib.suppress(OSError):
         os.nice(10)
     parent = os.getppid()
     pause, told, ending = _SHIP_SECONDS, "", False
+    waiting = end_killed_runs(folder.parent, but=folder)  # that one may be about to go on
     while True:
         began = time.monotonic()
         while not ending and time.monotonic() - began < pause:
             readable, _, _ = select.select([sys.stdin], [], [], 0.5)
             ending = bool(readable and not os.read(sys.stdin.fileno(), 1)) or os.getppid() != parent
+        if ending:
+            waiting = [*waiting, *end_killed_runs(folder.parent)]
         try:
             _ship(folder, tracking_uri)
+            while waiting:
+                _ship(waiting[-1], tracking_uri)
+                waiting.pop()
             pause, failed = _SHIP_SECONDS, False
         except Exception as error:
             failed = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import re
 import shutil
@@ -13,6 +14,7 @@ import yaml
 from langmill.config.compose import available, compose_operation, compose_recipe, compose_serving, load_section
 from langmill.config.sections import Corpus, Pretrained, Recipe, Tokenizer
 from langmill.errors import ConfigError
+from langmill.files import write_text
 from langmill.graph import EVALUATION, MODELS, read_graph
 from langmill.stages import compose
 from langmill.stages.process import STAGES
@@ -214,6 +216,24 @@ def test_no_recipe_left_is_an_error(workspace):
     with pytest.raises(ConfigError, match=r"evaluation\.seeds is not a setting; did you mean seed"):
         compose.main()
     assert not compose.OUT.exists()
+
+
+def test_the_code_of_plug_ins_is_watched_or_refused(workspace, monkeypatch):
+    """An architecture of another package: refused while no stage watches its folder, taken once dvc.yaml names it."""
+    packages = workspace / "packages"
+    write_text(packages / "toy.py", "from langmill.models.rnn import Rnn\n")
+    write_text(packages / "toy-1.0.dist-info" / "METADATA", "Metadata-Version: 2.1\nName: toy\nVersion: 1.0\n")
+    write_text(packages / "toy-1.0.dist-info" / "entry_points.txt", "[langmill.architectures]\ndecoder = toy\n")
+    monkeypatch.syspath_prepend(str(packages))
+    importlib.invalidate_caches()
+    with pytest.raises(ConfigError, match=r"the plug-in toy lies in packages, .*`- plugins: packages`"):
+        compose.main()
+    path = workspace / "dvc.yaml"
+    path.write_text(path.read_text().replace("- plugins: src/langmill/plugins.py", "- plugins: packages"))
+    compose.main()
+    stages = yaml.safe_load(path.read_text())["stages"]
+    for name in ("compose", "fetch", "clean", "encode", "train", "finetune", "evaluate"):
+        assert "${plugins}" in stages[name].get("do", stages[name])["deps"], name
 
 
 def test_no_graph_file_is_refused(tmp_path, monkeypatch):

@@ -23,6 +23,7 @@ WATCHES_ONLY = {
     "langmill.files",
     "langmill.graph",
     "langmill.lifetime",
+    "langmill.plugins",
     "langmill.progress",
     "langmill.stages",
     "langmill.stages.process",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
 from pathlib import Path
 
@@ -13,9 +14,14 @@ import torch
 from langmill.config.compose import load_section
 from langmill.config.sections import Recipe
 from langmill.errors import IntegrityError, SpaceError, TrainingError
+from langmill.files import read_manifest
+from langmill.stages import encode, tokenizer
+from langmill.tracking import RunLog
 from langmill.training import continuation
+from langmill.training import fit as fit_module
 from langmill.training.fit import fit
 from langmill.training.module import TrainingModule
+from langmill.training.validation import Validation
 from tests.unit.training.material import (
     curve,
     events,
@@ -47,11 +53,11 @@ def checkpoints(workspace: Path) -> list[str]:
 def test_a_loss_that_is_no_number_stops_and_saves_nothing_more(workspace, monkeypatch):
     make_step = TrainingModule._make_step
 
-    def poisoned(self: TrainingModule, micro_batches: list[dict[str, torch.Tensor]]) -> None:
+    def poisoned(self: TrainingModule, *arguments: object) -> None:
         if self.step == 6:
             with torch.no_grad():
                 next(self.network.parameters()).fill_(float("nan"))
-        make_step(self, micro_batches)
+        make_step(self, *arguments)
 
     monkeypatch.setattr(TrainingModule, "_make_step", poisoned)
     with pytest.raises(TrainingError, match=r"The loss became nan at step 7, .*learning_rate \(it is 0\.003\)"):
@@ -133,6 +139,118 @@ def test_a_damaged_base_is_refused(workspace):
     path.write_bytes(data)
     with pytest.raises(IntegrityError, match=r"model\.safetensors"):
         train(workspace, "sentiment")
+
+
+def test_damaged_tokens_are_refused(workspace):
+    """Every 64th byte flipped, the file's mode and times kept: no weights of them may carry the data's provenance."""
+    path = workspace / "build/shards/reviews-lm/train.tokens"
+    before = path.stat()
+    data = bytearray(path.read_bytes())
+    for place in range(0, len(data), 64):
+        data[place] ^= 1
+    path.write_bytes(data)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    with pytest.raises(IntegrityError, match=r"shards/reviews-lm is damaged: train\.tokens differ"):
+        train(workspace, "reviews-lm")
+    with inside(workspace):
+        for stage, name in ((encode, "reviews-lm"), (tokenizer, "reviews")):
+            damaged = next(Path("build/documents/reviews").glob("train*"))
+            whole = damaged.read_bytes()
+            damaged.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+            with pytest.raises(IntegrityError, match=r"documents/reviews is damaged"):
+                stage.main(name)
+            damaged.write_bytes(whole)
+        vocabulary = Path("build/tokenizers/reviews/tokenizer.json")
+        vocabulary.write_text(vocabulary.read_text() + "\n")
+        with pytest.raises(IntegrityError, match=r"tokenizers/reviews is damaged"):
+            encode.main("reviews-lm")
+
+
+@pytest.mark.parametrize(
+    ("raised", "status"), [(KeyboardInterrupt(), "KILLED"), (MemoryError(), "FAILED"), (KeyError("bug"), "FAILED")]
+)
+def test_however_a_training_ends_its_run_says_so(workspace, monkeypatch, raised, status):
+    make_step = TrainingModule._make_step
+
+    def broken(self: TrainingModule, *arguments: object) -> None:
+        if self.step == 6:
+            raise raised
+        make_step(self, *arguments)
+
+    monkeypatch.setattr(TrainingModule, "_make_step", broken)
+    with pytest.raises(type(raised)):
+        train(workspace, "reviews-lm")
+    monkeypatch.undo()
+    assert [event["status"] for event in events(workspace, "finish")] == [status]
+    train(workspace, "reviews-lm")
+    assert [event["kind"] for event in events(workspace, "resume")] == ["resume"]
+    assert [event["status"] for event in events(workspace, "finish")] == [status, "FINISHED"]
+
+
+@pytest.mark.parametrize("place", ["last validation", "saving", "its place", "sending"])
+def test_killed_after_the_last_step_no_step_is_made_again(workspace, tmp_path, monkeypatch, place):
+    """No checkpoint but that of the last step: what is made again would be made from step 0."""
+    overrides = [*DROPOUT, "training.checkpoint_every=1000", "training.patience=3"]
+    untouched = Path(shutil.copytree(workspace, tmp_path / "untouched"))
+    expected = train(untouched, "reviews-lm", overrides)
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    def killed_at_the_end(self: Validation, trainer: object, module: TrainingModule, *_: object) -> None:
+        validate(self, trainer, module)
+        if module.step == 12:
+            raise KeyboardInterrupt
+
+    validate = Validation.on_train_batch_end
+    targets = {
+        "last validation": (Validation, "on_train_batch_end", killed_at_the_end),
+        "saving": (fit_module, "save_model", killed),
+        "its place": (fit_module, "put_finished", killed),
+        "sending": (RunLog, "finish", killed),
+    }
+    monkeypatch.setattr(*targets[place])
+    with pytest.raises(KeyboardInterrupt):
+        train(workspace, "reviews-lm", overrides, is_committed=lambda _: False)
+    monkeypatch.undo()
+    shutil.rmtree(workspace / "build/models", ignore_errors=True)  # as DVC does before it starts a stage
+
+    def step(*_: object) -> None:
+        raise AssertionError("a step was made again")
+
+    monkeypatch.setattr(TrainingModule, "_make_step", step)
+    model = train(workspace, "reviews-lm", overrides, is_committed=lambda _: False)
+    for name in ("model.safetensors", "manifest.json", "config.json"):
+        assert (model / name).read_bytes() == (expected / name).read_bytes()
+    assert curve(workspace, "validation/loss") == curve(untouched, "validation/loss")
+    assert checkpoints(workspace) == []
+    assert events(workspace, "finish")[-1]["status"] == "FINISHED"
+
+
+def test_a_finished_model_is_kept_until_it_is_committed(workspace):
+    kept = lambda: sorted(path.parent.name for path in workspace.glob(".langmill/runs/*/finished"))  # noqa: E731
+    model = train(workspace, "reviews-lm", is_committed=lambda _: False)
+    first = kept()
+    assert len(first) == 1
+    manifest = read_manifest(model, verify=True)
+    assert first == [manifest["provenance"]]
+    finished = workspace / ".langmill/runs" / first[0] / "finished"
+    assert (finished / "model.safetensors").stat().st_ino == (model / "model.safetensors").stat().st_ino  # no more disk
+    train(workspace, "reviews-lm", ["training.seed=2"], is_committed=lambda _: False)
+    assert len(kept()) == 1 and kept() != first  # at most one of a recipe
+    train(workspace, "sentiment", is_committed=lambda _: True)
+    assert [json.loads((workspace / f".langmill/runs/{name}/finished/manifest.json").read_text())["recipe"]
+            for name in kept()] == ["sentiment"]  # fmt: skip
+
+
+def test_a_damaged_finished_model_is_not_taken(workspace, caplog):
+    model = train(workspace, "reviews-lm", is_committed=lambda _: False)
+    expected = weights(model)
+    kept = next(workspace.glob(".langmill/runs/*/finished/model.safetensors"))
+    shutil.rmtree(model)
+    kept.write_bytes(expected[:-1] + bytes([expected[-1] ^ 1]))
+    assert weights(train(workspace, "reviews-lm", is_committed=lambda _: False)) == expected
+    assert "is damaged, so it is trained again" in caplog.text
 
 
 def test_tokens_that_were_not_finished_are_refused(workspace):

@@ -25,6 +25,7 @@ from langmill.models.base import build_backbone
 from langmill.models.folder import save_model
 from langmill.registry.store import CHAMPION, ModelVersion, Registry
 from langmill.tasks.base import build_task
+from langmill.tasks.loading import interface_of
 from langmill.tokenization.tokenizer import Tokenizer
 from langmill.tokenization.training import train_tokenizer
 from langmill.tracking import artifact_root
@@ -61,7 +62,9 @@ def make_model(folder: Path, recipe: str, task_name: str, seed: int) -> Path:
         "max_length": MAX_LENGTH,
         "eot_id": tokenizer.eot_id,
     }
-    save_model(folder, network, {"langmill": own}, tokenizer_file, {"provenance": f"{recipe}-{seed}"})
+    interface = interface_of(task, network.get_submodule("model"), MAX_LENGTH)
+    facts = {"provenance": f"{recipe}-{seed}"}
+    save_model(folder, network, {"langmill": own}, tokenizer_file, facts, interface=interface)
     return folder
 
 

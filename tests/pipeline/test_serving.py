@@ -94,6 +94,29 @@ def test_answers_are_those_of_the_models_themselves(server: Process, workspace: 
         assert list(each["probabilities"].values()) == pytest.approx(row, abs=1e-6)
 
 
+def test_answers_are_those_of_transformers(server: Process, workspace: Workspace) -> None:
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+
+    folder = workspace.root / "made" / "tiny-lm-1"
+    tokenizer, network = AutoTokenizer.from_pretrained(folder), AutoModelForCausalLM.from_pretrained(folder)
+    encoded = tokenizer("It was", return_tensors="pt", return_token_type_ids=False)
+    ids = network.generate(**encoded, do_sample=False, max_new_tokens=30)[0, encoded["input_ids"].shape[1] :]
+    written = server.complete(max_tokens=30, temperature=0).json()["choices"][0]["text"]
+    assert written == tokenizer.decode(ids, skip_special_tokens=True)
+    assert written
+
+    folder = workspace.root / "made" / "tiny-judge-1"
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    judge = AutoModelForSequenceClassification.from_pretrained(folder, trust_remote_code=True)
+    texts = ["A fine film.", "Nothing works, not even the end of it all, he said."]
+    encoded = tokenizer(texts, padding=True, return_tensors="pt", return_token_type_ids=False)
+    with torch.inference_mode():
+        rows = judge(**encoded).logits.softmax(dim=-1).tolist()
+    for row, each in zip(rows, server.classify(texts).json()["data"], strict=True):
+        assert list(each["probabilities"]) == list(judge.config.id2label.values())
+        assert list(each["probabilities"].values()) == pytest.approx(row, abs=1e-5)
+
+
 def test_the_same_seed_gives_the_same_text_among_others(server: Process) -> None:
     """Requests advance by turns in one thread; none may disturb another's random numbers."""
     alone = server.complete(max_tokens=40, seed=3).json()["choices"][0]["text"]

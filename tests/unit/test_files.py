@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from langmill import files
 from langmill.errors import BusyError, IntegrityError, LangmillError, SpaceError
 from langmill.files import (
     MANIFEST_NAME,
@@ -22,6 +23,7 @@ from langmill.files import (
     read_json,
     read_manifest,
     sha256_bytes,
+    sweep,
     write_json,
     write_manifest,
     write_text,
@@ -145,3 +147,97 @@ def test_a_lock_says_who_holds_it_and_goes_with_its_process(tmp_path: Path) -> N
     with exclusive_lock(path, "This run"):
         assert path.read_text().startswith("This run")
     assert path.read_text() == ""
+
+
+@pytest.mark.parametrize("exchanges", [True, False])
+def test_a_folder_is_replaced_with_and_without_the_systems_help(
+    exchanges: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not exchanges:
+        monkeypatch.setattr(files, "_exchange", lambda *_: False)
+    for content in ("first", "second"):
+        with atomic_folder(tmp_path / "folder") as folder:
+            write_text(folder / content, content)
+    assert [child.name for child in (tmp_path / "folder").iterdir()] == ["second"]
+    assert [child.name for child in tmp_path.iterdir()] == ["folder"]
+
+
+def test_something_whole_is_at_the_path_at_every_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At every rename and removal the path holds the old folder or the new one."""
+    path = tmp_path / "folder"
+    with atomic_folder(path) as folder:
+        write_text(folder / "old", "old")
+    seen: list[list[str]] = []
+
+    def watched(name: str, module: object) -> None:
+        real = getattr(module, name)
+
+        def call(*arguments: object, **others: object) -> object:
+            seen.append([child.name for child in path.iterdir()])
+            result = real(*arguments, **others)
+            seen.append([child.name for child in path.iterdir()])
+            return result
+
+        monkeypatch.setattr(module, name, call)
+
+    if not files._exchange(tmp_path, tmp_path):  # a path with itself: nothing happens
+        pytest.skip("this system can't exchange two folders")
+    with atomic_folder(path) as folder:
+        write_text(folder / "new", "new")
+        watched("replace", files.os)
+        watched("rmtree", files.shutil)
+    assert seen
+    assert all(names in (["old"], ["new"]) for names in seen)
+
+
+def _killed_between_two_renames(path: Path) -> None:
+    def killed(source: object, target: object) -> None:
+        if Path(str(target)) == path:
+            os._exit(9)
+        os.rename(str(source), str(target))
+
+    files._exchange = lambda *_: False  # type: ignore[assignment]
+    files.os.replace = killed  # type: ignore[assignment]
+    with atomic_folder(path) as folder:
+        (folder / "new").write_text("new")
+
+
+def test_a_folder_that_lost_its_name_gets_it_back(tmp_path: Path) -> None:
+    path = tmp_path / "folder"
+    with atomic_folder(path) as folder:
+        write_text(folder / "old", "old")
+    process = multiprocessing.get_context("spawn").Process(target=_killed_between_two_renames, args=(path,))
+    process.start()
+    process.join(60)
+    assert process.exitcode == 9
+    assert not path.exists()
+    sweep(tmp_path)
+    assert (path / "old").read_text() == "old"
+    assert [child.name for child in tmp_path.iterdir()] == ["folder"]
+
+
+def _killed_while_writing(folder: Path) -> None:
+    with atomic_file(folder / "file.txt", "w") as file, atomic_folder(folder / "made") as made:
+        file.write("half")
+        file.flush()
+        (made / "half").write_text("half")
+        os._exit(9)
+
+
+def test_what_killed_processes_left_is_swept_and_what_is_being_written_is_not(tmp_path: Path) -> None:
+    process = multiprocessing.get_context("spawn").Process(target=_killed_while_writing, args=(tmp_path,))
+    process.start()
+    process.join(60)
+    assert len(list(tmp_path.iterdir())) == 2
+    others = [tmp_path / ".hidden", tmp_path / "name.tmp", tmp_path / ".short.tmp"]
+    for path in others:
+        path.write_text("of somebody else")
+    with atomic_file(tmp_path / "file.txt", "w") as file, atomic_folder(tmp_path / "made") as made:
+        sweep(tmp_path)
+        left = {path for path in tmp_path.iterdir() if path not in others}
+        assert len(left) == 2
+        assert made in left
+        file.write("whole")
+    assert (tmp_path / "file.txt").read_text() == "whole"
+    assert (tmp_path / "made").is_dir()
+    assert all(path.exists() for path in others)

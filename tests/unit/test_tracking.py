@@ -1,19 +1,27 @@
 from __future__ import annotations
 
+import contextlib
+import errno
 import logging
 import shutil
+import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from langmill.errors import TrackingError
+from langmill import tracking
+from langmill.errors import TrackingError, TrackingUnreachableError
 from langmill.files import read_json
 from langmill.tracking import (
     RunLog,
     artifact_root,
     connect,
     database_path,
+    end_killed_runs,
     ensure_database,
+    explained_tracking_errors,
     find_run,
     flatten,
     read_events,
@@ -127,6 +135,91 @@ def test_a_run_ends_once(tmp_path: Path) -> None:
     log.finish()
     RunLog(tmp_path).finish()
     assert [event["status"] for event in events_of(tmp_path)] == ["FAILED", "FINISHED"]
+
+
+@pytest.mark.parametrize(
+    ("raised", "status", "reason"),
+    [
+        (None, "FINISHED", None),
+        (TrackingError("A sentence."), "FAILED", "A sentence."),
+        (MemoryError("no memory"), "FAILED", "MemoryError: no memory"),
+        (KeyError("bug"), "FAILED", "KeyError: 'bug'"),
+        (KeyboardInterrupt(), "KILLED", "It was interrupted."),
+        (SystemExit(1), "KILLED", "It was interrupted."),
+    ],
+)
+def test_every_end_is_told(tmp_path: Path, raised: BaseException | None, status: str, reason: str | None) -> None:
+    log = RunLog(tmp_path)
+    with contextlib.suppress(TrackingError, MemoryError, KeyError, KeyboardInterrupt, SystemExit), log.told():
+        start(log)
+        if raised is not None:
+            raise raised
+    assert log.status == status
+    (end,) = [event for event in events_of(tmp_path) if event["kind"] == "finish"]
+    assert (end["status"], end.get("reason")) == (status, reason)
+
+
+def test_a_run_that_goes_on_is_running_again(workspace: Path, tmp_path: Path) -> None:
+    with contextlib.suppress(KeyboardInterrupt), (log := RunLog(tmp_path)).told():
+        start(log, "goes on")
+        raise KeyboardInterrupt
+    run_id = ship(tmp_path, URI)
+    assert connect(URI).get_run(run_id).info.status == "KILLED"
+    with (log := RunLog(tmp_path)).told():
+        start(log, "goes on")
+        ship(tmp_path, URI)
+        assert connect(URI).get_run(run_id).info.status == "RUNNING"
+    ship(tmp_path, URI)
+    assert connect(URI).get_run(run_id).info.status == "FINISHED"
+
+
+def test_a_killed_run_is_ended_by_the_next_start_and_a_living_one_is_not(tmp_path: Path) -> None:
+    program = "import os; from pathlib import Path; from langmill.tracking import RunLog\n"
+    program += "log = RunLog(Path('killed')); told = log.told(); told.__enter__()\n"
+    program += "log.start(experiment='e', name='n', provenance='p', params={}, tags={})\nos._exit(9)"
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=False)
+    start(RunLog(tmp_path / "of an evaluation"))
+    with (living := RunLog(tmp_path / "living")).told():
+        start(living)
+        assert end_killed_runs(tmp_path) == [tmp_path / "killed"]
+        assert end_killed_runs(tmp_path) == []
+    assert RunLog(tmp_path / "killed").status == "KILLED"
+    assert RunLog(tmp_path / "living").status == "FINISHED"
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused"), TrackingUnreachableError),
+        (TimeoutError("timed out"), TrackingUnreachableError),
+        (OSError(errno.EHOSTUNREACH, "No route to host"), TrackingUnreachableError),
+        (sqlite3.OperationalError("database is locked"), TrackingUnreachableError),
+        (PermissionError(errno.EACCES, "Permission denied"), TrackingError),
+        (sqlite3.OperationalError("unable to open database file"), TrackingError),
+        (sqlite3.DatabaseError("file is not a database"), TrackingError),
+    ],
+)
+def test_only_what_may_pass_is_transient(error: Exception, kind: type[Exception]) -> None:
+    with pytest.raises(TrackingError) as caught, explained_tracking_errors("http://me:secret@server:5000"):
+        raise error
+    assert type(caught.value) is kind
+    assert "secret" not in str(caught.value)
+
+
+def test_a_password_is_written_to_no_file(workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server's address with user and password: whoever answers, its note of what was sent holds neither."""
+    uri = "http://me:secret@server:5000/path"
+    log = RunLog(tmp_path)
+    start(log, "with a password")
+    client = connect(URI)
+    monkeypatch.setattr(tracking, "connect", lambda _: client)
+    run_id = ship(tmp_path, uri)
+    assert read_json(tmp_path / "shipped.json") == {
+        "tracking_uri": "http://server:5000/path",
+        "run_id": run_id,
+        "offset": (tmp_path / "events.jsonl").stat().st_size,
+    }
+    assert ship(tmp_path, uri) == run_id
 
 
 def test_nested_settings_get_dotted_names() -> None:

@@ -15,11 +15,8 @@ from langmill.cli.command import command
 from langmill.errors import LangmillError, ModelError
 
 if TYPE_CHECKING:
+    from langmill.config.sections import Accelerator
     from langmill.tasks.loading import LoadedModel
-
-
-_TEMPERATURE = 0.8
-"""A little safer than the network says: what one wants to read at a terminal."""
 
 
 @command(
@@ -29,26 +26,26 @@ _TEMPERATURE = 0.8
 @click.argument("recipe", required=False)
 @click.option("--model", type=click.Path(path_type=Path), help="A model folder, instead of a recipe's champion.")
 @click.option("--prompt", default="", help="What the text begins with.")
-@click.option("--max-new-tokens", default=100, show_default=True, help="How many tokens to write at most.")
-@click.option("--temperature", type=float, help="0 takes the likeliest token; default: 0.8, or as the model is judged.")
-@click.option("--top-k", default=50, show_default=True, help="Choose among so many of the likeliest tokens; 0 for all.")
-@click.option("--top-p", default=1.0, show_default=True, help="Choose among the likeliest tokens of this mass.")
-@click.option(
-    "--min-p", default=0.0, show_default=True, help="Choose among tokens this many times as likely as the first."
-)
+@click.option("--max-new-tokens", type=int, help="How many tokens to write at most.")
+@click.option("--temperature", type=float, help="0 takes the likeliest token, 1 draws as the network says.")
+@click.option("--top-k", type=int, help="Choose among so many of the likeliest tokens; 0 for all.")
+@click.option("--top-p", type=float, help="Choose among the likeliest tokens of this mass; 1 for all.")
+@click.option("--min-p", type=float, help="Choose among tokens this many times as likely as the first; 0 for all.")
 @click.option("--repetition-penalty", type=float, help="Make what is there already less likely; 1 does not.")
 @click.option("--beams", type=int, help="Search for the likeliest text with so many beams; 1 does not.")
 @click.option("--length-penalty", type=float, help="With beams: above 0 favours longer texts.")
 @click.option("--stop", multiple=True, help="A text to stop before; may be given several times.")
-@click.option("--seed", default=1, show_default=True, help="Equal seeds give equal texts.")
+@click.option("--seed", type=int, help="Equal seeds give equal texts; 1 if not said.")
 def generate(
-    *, recipe: str | None, model: Path | None, prompt: str, max_new_tokens: int, temperature: float | None,
-    top_k: int, top_p: float, min_p: float, repetition_penalty: float | None, beams: int | None,
-    length_penalty: float | None, stop: tuple[str, ...], seed: int,
+    *, recipe: str | None, model: Path | None, prompt: str, stop: tuple[str, ...], beams: int | None,
+    **asked: float | None,
 ) -> None:  # fmt: skip
-    """Let a language model go on from a prompt."""
+    """Let a language model go on from a prompt, or answer it.
+
+    What is not said is as the model's generation_config.json has it.
+    """
     with opened_model(recipe, model) as (loaded, name):
-        from langmill.models.generation import Beams, Sampling
+        from langmill.models.generation import Beams
         from langmill.tasks.base import Generates
         from langmill.tokenization.text_stream import written
 
@@ -58,25 +55,16 @@ def generate(
         prompt_ids = task.prompt_ids(loaded.tokenizer, prompt)
         if len(prompt_ids) >= loaded.max_length:
             raise ModelError(f"The prompt has {len(prompt_ids)} tokens; {name} takes less than {loaded.max_length}.")
-        own = task.writing
-        freely = own.temperature > 0  # a model that goes on from its prompt; else one that answers it
-        if temperature is None:
-            temperature = _TEMPERATURE if freely else own.temperature
-        if beams is None:
-            beams = own.num_beams if temperature == 0 and repetition_penalty is None else 1
-        if repetition_penalty is None:
-            repetition_penalty = own.repetition_penalty
-        stop_ids = (loaded.tokenizer.eot_id,)
-        if beams > 1:
-            penalty = own.length_penalty if length_penalty is None else length_penalty
-            steps: Generator[int | None, None, object] = task.search(
-                loaded.network, loaded.tokenizer, prompt_ids, Beams(max_new_tokens, beams, penalty, stop_ids)
-            )
-        else:
-            sampling = Sampling(max_new_tokens, temperature, top_k, top_p, min_p, repetition_penalty, seed, stop_ids)
-            steps = task.generate(loaded.network, prompt_ids, sampling)
+        config = loaded.generation_config
+        assert config is not None
+        decoding = config.decoding((loaded.tokenizer.eot_id,), {**asked, "num_beams": beams})
+        steps: Generator[int | None, None, object] = (
+            task.search(loaded.network, loaded.tokenizer, prompt_ids, decoding)
+            if isinstance(decoding, Beams)
+            else task.generate(loaded.network, prompt_ids, decoding)
+        )
         text = written(steps, loaded.tokenizer.decode, stop)
-        click.echo(prompt + text if freely else text)
+        click.echo(prompt + text if config.samples else text)  # one goes on from its prompt, another answers it
         click.echo(f"[{name}]", err=True)
 
 
@@ -120,10 +108,11 @@ def opened_model(recipe: str | None, folder: Path | None) -> Iterator[tuple[Load
     """
     if (recipe is None) == (folder is None):
         raise LangmillError("Name either a recipe or, with --model, a model folder.")
+    from langmill.models.device import use_device
     from langmill.tasks.loading import load_model
 
     if folder is not None:
-        yield load_model(folder, verify=True), str(folder)
+        yield load_model(folder, verify=True, device=use_device(_folder_device())), str(folder)
         return
     assert recipe is not None
     from langmill.cli.workspace import operation
@@ -131,14 +120,24 @@ def opened_model(recipe: str | None, folder: Path | None) -> Iterator[tuple[Load
     from langmill.graph import MODELS
     from langmill.registry.store import CHAMPION, Registry
 
-    registry = Registry(operation().tracking_uri)
+    settings = operation()
+    device = use_device(settings.device)
+    registry = Registry(settings.tracking_uri)
     champion = next((one for one in registry.overview() if one.name == recipe and CHAMPION in one.aliases), None)
     if champion is None:
         raise ModelError(f"{recipe} has no champion; `langmill run {recipe}` makes one, --model takes a folder.")
     local = Path(MODELS) / recipe
     if local.is_dir() and read_manifest(local, verify=True).get("provenance") == champion.provenance:
-        yield load_model(local, verify=False), champion.title
+        yield load_model(local, verify=False, device=device), champion.title
         return
     with tempfile.TemporaryDirectory(prefix="langmill-model-") as temporary:
         fetched = registry.download(recipe, champion.version, Path(temporary) / "model")
-        yield load_model(fetched, verify=False), champion.title
+        yield load_model(fetched, verify=False, device=device), champion.title
+
+
+def _folder_device() -> Accelerator:
+    """The workspace's setting; a model folder can also be asked outside of one."""
+    from langmill.cli.workspace import in_workspace, operation
+    from langmill.config.sections import Accelerator
+
+    return operation().device if in_workspace() else Accelerator.auto

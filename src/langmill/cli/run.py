@@ -16,6 +16,7 @@ import click
 
 from langmill.cli.command import command
 from langmill.errors import BusyError, GraphError
+from langmill.lifetime import PARENT_VARIABLE
 
 _KEPT_LOGS = 20
 _STOP_SECONDS = 15.0
@@ -117,6 +118,7 @@ def _run_flow(recipes: Sequence[str]) -> None:
         EVENTS_VARIABLE: str(events.absolute()),
         LOG_VARIABLE: str(log.absolute()),
         LOCK_VARIABLE: "held",
+        PARENT_VARIABLE: str(os.getpid()),
     }
     began = time.time()
     with log.open("ab") as output:

@@ -26,13 +26,18 @@ LOGS = STATE / "logs"
 _COMPOSED = re.compile(r"build/config/(corpus|tokenizer|pretrained|recipe)/(.+)\.yaml")
 
 
+def in_workspace() -> bool:
+    """Whether the current folder is the root of a workspace."""
+    return Path("dvc.yaml").is_file() and Path("conf").is_dir()
+
+
 def require_workspace() -> None:
     """Refuse to work outside a workspace.
 
     Raises:
         LangmillError: The current folder is not the root of one.
     """
-    if not Path("dvc.yaml").is_file() or not Path("conf").is_dir():
+    if not in_workspace():
         raise LangmillError(
             f"{Path.cwd()} is not a Langmill workspace (no dvc.yaml or no conf/ in it); go to the folder of your clone."
         )

@@ -350,6 +350,7 @@ class Precision(StrEnum):
 
     auto = "auto"
     fp32 = "fp32"
+    tf32 = "tf32"
     bf16 = "bf16"
 
 
@@ -451,7 +452,8 @@ class Training:
     accelerator: Accelerator
     strategy: Strategy
     precision: Precision
-    """`auto`: bf16 where the processor multiplies it natively, fp32 elsewhere."""
+    """`fp32`: 24 bits of precision; `tf32`: 11 bits, on recent GPUs only; `bf16`: 8 bits; `auto`: bf16 where the
+    processor multiplies it natively, else fp32. With `bf16` on a GPU, products outside the network are made in tf32."""
     compile: bool
     """Fuse the network's operations with torch.compile; needs a C++ compiler (CPU) or a recent GPU."""
 
@@ -504,7 +506,7 @@ class Evaluation:
     """How a model is judged on the test split."""
 
     batch_tokens: int
-    """Tokens, padding counted, in one forward pass."""
+    """Tokens, padding counted, in one forward pass, but four texts at least; has no influence on what is found."""
     bootstrap_samples: int
     """Resamples of the test documents behind each interval."""
     confidence: float
@@ -629,6 +631,9 @@ class Operation:
     one_at_a_time: list[str]
     """Stages of dvc.yaml that use every core by themselves: one step of all of them runs at a time, as two side by side
     would take longer than one after the other."""
+    device: Accelerator
+    """Where finished models are judged, asked and served: `auto` takes a GPU where there is one; or `cpu`, `cuda`,
+    `mps`. Where training runs is `training.accelerator`."""
     retries: int
     """How often a failed step is tried again."""
     retry_seconds: float

@@ -82,14 +82,14 @@ def evaluate(
     with track(f"Scoring {model.recipe}", len(test_set.documents), "documents") as progress:
         scores = score_model(model, test_set.documents, evaluation, progress.advance)
     figures = estimate(task, scores, evaluation)
-    baselines = task.baselines(train, test_set.documents, model.tokenizer, evaluation)
+    baselines = task.baselines(train, test_set.documents, model.tokenizer, evaluation, max_length=model.max_length)
     baseline_figures = {baseline.name: estimate(task, baseline.scores, evaluation) for baseline in baselines}
     _require_trivial(baselines, baseline_figures, decides)
     return Evaluated(
         test_set,
         scores,
         figures,
-        task.metrics,
+        task.metrics_of(scores),
         baselines,
         baseline_figures,
         {

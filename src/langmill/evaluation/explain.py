@@ -218,7 +218,7 @@ def attention_maps(model: LoadedModel, name: str, text: str, target: str | None 
     if target is not None and not writes:
         raise EvaluationError(f"{name} does not go on from a text, so it has no use for --target.")
     reading = task.reading(network, model.tokenizer, text)
-    if isinstance(task, Generates) and writes and (target is not None or task.writing.temperature == 0):
+    if isinstance(task, Generates) and writes and (target is not None or not task.generation_config.samples):
         return _written(model, task, name, reading, target)
     tokens_BT = torch.tensor([reading.tokens], device=device_of(network))
     pieces, starts = whole_characters(model.tokenizer, _with_affixes(backbone, reading.tokens))
@@ -268,7 +268,7 @@ def _own_answer(
     network: nn.Module, task: Generates, tokenizer: Tokenizer, prompt_ids: list[int], limit: int
 ) -> list[int]:
     """The answer's tokens, written as the task writes when it is judged."""
-    writing, stop_ids = task.writing, (tokenizer.eot_id,)
+    writing, stop_ids = task.generation_config, (tokenizer.eot_id,)
     if writing.num_beams > 1:
         beams = Beams(limit, writing.num_beams, writing.length_penalty, stop_ids)
         return returned(task.search(network, tokenizer, prompt_ids, beams))

@@ -46,7 +46,7 @@ def write_report(path: Path, model: LoadedModel, evaluated: Evaluated, evaluatio
     ]
     for field, values in evaluated.slices.items():
         lines += [f"## By {field}", "", *_slice_table(task.metrics, field, values), ""]
-    lines += [*_signatures(task.metrics), *_samples(evaluated), "## Pictures", ""]
+    lines += [*_signatures(evaluated.metrics), *_samples(evaluated), "## Pictures", ""]
     lines += [f"![{plot.title}](plots/{plot.name}.png)" for plot in evaluated.plots]
     lines += ["", f"Test set {evaluated.test_set.digest}, model {model.provenance}."]
     write_text(path, "\n".join(lines) + "\n")

@@ -48,6 +48,7 @@ def log_evaluation(folder: Path, corpus: str, run_folder: Path, tracking_uri: st
     run.artifact(folder / METRICS_NAME, ARTIFACTS)
     run.artifact(folder / REPORT_NAME, ARTIFACTS)
     run.artifact(folder / PLOTS_NAME, f"{ARTIFACTS}/{PLOTS_NAME}")
+    run.finish()  # said already, unless the run was made here
     try:
         ship(run_folder, tracking_uri)
     except TrackingError as error:

@@ -81,6 +81,9 @@ class Backbone(nn.Module, ABC):
     """Options that may differ from those of the base that training starts from."""
     libraries: ClassVar[tuple[str, ...]] = ()
     """Packages beside torch that compute a part of its result: their versions belong to a model's provenance."""
+    stored_copies: ClassVar[Mapping[str, str]] = {}
+    """With a tied head: further names in a model's file of weights that stand there already, for programs that would
+    tie them otherwise."""
     kind: Kind
     """What a hidden state depends on."""
     language_model: str = "LangmillLanguageModel"
@@ -279,7 +282,8 @@ BackboneT = TypeVar("BackboneT", bound=Backbone)
 _architectures: dict[str, type[Backbone]] = {}
 ENTRY_POINTS = "langmill.architectures"
 _NOT_ARCHITECTURES = {
-    "__init__", "base", "folder", "functions", "generation", "heads", "pretrained_cache", "recurrent", "transformer",
+    "__init__", "base", "device", "folder", "functions", "generation", "heads", "pretrained_cache", "recurrent",
+    "transformer",
 }  # fmt: skip
 
 

@@ -14,9 +14,10 @@ width of all heads together.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from pathlib import Path
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +26,7 @@ from torch.nn import functional as F
 from langmill.config.sections import require
 from langmill.errors import ModelError
 from langmill.models.base import EMBEDDING_STD, Cache, EncoderDecoder, architecture, head_std
+from langmill.models.folder import load_state, load_weights
 from langmill.models.transformer import KeyValueCache, RMSNorm, attention_weights, watched
 
 
@@ -318,7 +320,8 @@ class T5Shaped(EncoderDecoder):
 
     settings_class = EncoderDecoderSettings
     settings: EncoderDecoderSettings
-    language_model = "LangmillTextToText"
+    language_model = "T5ForConditionalGeneration"
+    stored_copies: ClassVar[Mapping[str, str]] = {"lm_head.weight": "shared.weight"}  # T5 scales what a tied head reads
 
     def __init__(self, settings: EncoderDecoderSettings, vocab_size: int, max_length: int) -> None:
         super().__init__(settings, vocab_size, max_length)
@@ -487,6 +490,16 @@ class T5Shaped(EncoderDecoder):
         settings = self.settings
         attended = settings.num_layers + 2 * settings.num_decoder_layers
         return matrices + 2.0 * attended * self.dim * length
+
+    def stored_names(self, network: nn.Module) -> dict[str, str]:
+        """T5's names, which has its two stacks and its head side by side."""
+        return {name: name.removeprefix("model.") for name in network.state_dict()}
+
+    def start_from(self, base: Path) -> None:
+        """Take the weights of another model's backbone; see `Backbone.start_from`."""
+        state = {name.removeprefix("model."): tensor for name, tensor in load_state(base).items()}
+        state.pop("lm_head.weight", None)
+        load_weights(self, state, str(base))
 
     def config(self) -> dict[str, Any]:
         """The backbone in the words of `transformers.T5Config`."""

@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -15,14 +15,33 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from langmill.errors import LangmillError, ModelError
-from langmill.files import atomic_folder, read_json, read_manifest, write_json, write_manifest
+from langmill.files import atomic_folder, read_json, read_manifest, sha256_file, write_json, write_manifest
 
 WEIGHTS_NAME = "model.safetensors"
 CONFIG_NAME = "config.json"
 TOKENIZER_NAME = "tokenizer.json"
+GENERATION_NAME = "generation_config.json"
+HUB_CODE = Path(__file__).parent / "hub" / "modeling_langmill.py"
+"""What `transformers` runs, if it is trusted, to open a network that it has no class for."""
 ADAPTER = "adapter"
 """The folder below a model's with what was learned on top of frozen weights, if it was learned so."""
 _SHARDS_NAME = "model.safetensors.index.json"
+
+
+@dataclass(frozen=True)
+class Interface:
+    """What other programs must know to ask a model as Langmill does."""
+
+    eot_before: bool = False
+    """Whether an end-of-text token stands before what is asked."""
+    eot_after: bool = False
+    """Whether one stands after it."""
+    generation: Mapping[str, Any] = field(default_factory=dict)
+    """The entries of `generation_config.json`; empty for a model that writes nothing."""
+    labels: tuple[str, ...] = ()
+    """The classes in the order of the logits."""
+    max_length: int | None = None
+    """Tokens of a text, at most."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +64,9 @@ class Described(Protocol):
     def stored_names(self) -> dict[str, str]:
         """What each weight is called in the file, by its name in the network."""
 
+    def stored_copies(self) -> dict[str, str]:
+        """Further names in the file, each of a weight that stands there under the given one."""
+
 
 def save_model(
     folder: Path,
@@ -54,6 +76,7 @@ def save_model(
     facts: Mapping[str, Any],
     *,
     adapter: Adapter | None = None,
+    interface: Interface | None = None,
 ) -> None:
     """Write a model folder, whole or not at all; equal weights and settings give equal bytes.
 
@@ -65,6 +88,7 @@ def save_model(
         tokenizer_file: The `tokenizer.json` that the network was trained with.
         facts: What goes into the manifest beside the files' digests (provenance).
         adapter: What was learned on top of weights that stayed as they were; written apart too, in `adapter/`.
+        interface: How other programs are to ask it; None where nobody will.
 
     Raises:
         ModelError: The config does not say which token ends a text, or the tokenizer's file is missing.
@@ -82,13 +106,17 @@ def save_model(
     # Sorted and contiguous, since the file's bytes follow the order and layout they are given in.
     names = network.stored_names()
     named = {names[name]: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    named |= {copy: named[name].clone() for copy, name in network.stored_copies().items()}
     state = dict(sorted(named.items()))
     dtype = str(next(iter(state.values())).dtype).removeprefix("torch.")
+    interface, own = interface or Interface(), network.config()
     described = {
         "bos_token_id": eot_id,
         "eos_token_id": eot_id,
         "pad_token_id": eot_id,
-        **network.config(),
+        **({"decoder_start_token_id": eot_id} if own.get("is_encoder_decoder") else {}),
+        **own,
+        **_labels(interface.labels),
         "dtype": dtype,  # transformers 5
         "torch_dtype": dtype,  # transformers 4
         **config,
@@ -96,13 +124,77 @@ def save_model(
     with atomic_folder(folder) as temporary:
         _write_weights(state, temporary / WEIGHTS_NAME)
         write_json(temporary / CONFIG_NAME, described)
-        shutil.copyfile(tokenizer_file, temporary / TOKENIZER_NAME)
-        # Without this, transformers would rebuild the tokenizer as Llama's own instead of reading ours.
-        write_json(temporary / "tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast"})
+        _write_tokenizer(tokenizer_file, temporary, described, interface)
+        if interface.generation:
+            ids = {name: described[name] for name in _GENERATION_IDS if name in described}
+            write_json(temporary / GENERATION_NAME, {**ids, **interface.generation})
+        if "auto_map" in described:
+            shutil.copyfile(HUB_CODE, temporary / HUB_CODE.name)
         if adapter is not None:
             _write_weights(dict(sorted(adapter.weights.items())), temporary / ADAPTER / "adapter_model.safetensors")
             write_json(temporary / ADAPTER / "adapter_config.json", adapter.config)
-        write_manifest(temporary, facts)
+        write_manifest(temporary, {**facts, _TOKENIZER_DIGEST: sha256_file(tokenizer_file)})
+
+
+def _labels(labels: tuple[str, ...]) -> dict[str, Any]:
+    if not labels:
+        return {}
+    return {
+        "id2label": {str(number): label for number, label in enumerate(labels)},
+        "label2id": {label: number for number, label in enumerate(labels)},
+    }
+
+
+def tokenizer_digest(folder: Path) -> str:
+    """SHA-256 of the tokenizer that a model was trained with; its folder holds that with a template added.
+
+    Raises:
+        IntegrityError: The folder's manifest is missing or damaged.
+    """
+    manifest = read_manifest(folder, verify=False)
+    return str(manifest.get(_TOKENIZER_DIGEST) or sha256_file(folder / TOKENIZER_NAME))
+
+
+def _write_tokenizer(file: Path, folder: Path, described: Mapping[str, Any], interface: Interface) -> None:
+    """Write the tokenizer so that `transformers` reads a text as Langmill does.
+
+    A tokenizer that brings a template of special tokens of its own, as pretrained encoders do, keeps it.
+    """
+    tokenizer = read_json(file)
+    special = {added["id"]: added["content"] for added in tokenizer.get("added_tokens", []) if added["special"]}
+    eot_id = described["langmill"]["eot_id"]
+    end, pad = special.get(eot_id), special.get(described["pad_token_id"])
+    # Without the class, transformers would rebuild the tokenizer as Llama's own instead of reading ours.
+    config: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
+    if end is not None:
+        config |= {"bos_token": end, "eos_token": end, "pad_token": pad or end}
+    if mask := next((name for name in _MASK_NAMES if name in special.values()), None):
+        config["mask_token"] = mask
+    else:
+        config["split_special_tokens"] = True  # the characters of a special token in a text are only text
+    if interface.max_length is not None:
+        config["model_max_length"] = interface.max_length
+    write_json(folder / "tokenizer_config.json", config)
+    shutil.copyfile(file, folder / TOKENIZER_NAME)
+    own = (tokenizer.get("post_processor") or {}).get("type") in _TEMPLATES
+    if end is not None and not own and (interface.eot_before or interface.eot_after):
+        # transformers heeds the file alone; Langmill puts special tokens where they belong by itself.
+        eot = [{"SpecialToken": {"id": end, "type_id": 0}}]
+        text = [{"Sequence": {"id": "A", "type_id": 0}}]
+        single = eot * interface.eot_before + text + eot * interface.eot_after
+        tokenizer["post_processor"] = {
+            "type": "TemplateProcessing",
+            "single": single,
+            "pair": [*single, {"Sequence": {"id": "B", "type_id": 1}}],
+            "special_tokens": {end: {"id": end, "ids": [eot_id], "tokens": [end]}},
+        }
+        write_json(folder / TOKENIZER_NAME, tokenizer)
+
+
+_TOKENIZER_DIGEST = "tokenizer_sha256"
+_GENERATION_IDS = ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id")
+_MASK_NAMES = ("<|mask|>", "[MASK]", "<mask>")
+_TEMPLATES = ("TemplateProcessing", "BertProcessing", "RobertaProcessing")
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -207,7 +299,10 @@ def _write_weights(state: dict[str, Tensor], path: Path) -> None:
 
 
 def _tied(state: Mapping[str, Tensor]) -> bool:
-    head, embedding = state.get("lm_head.weight"), state.get("model.embed_tokens.weight")
+    head = state.get("lm_head.weight")
+    embedding = next(
+        (state[name] for name in ("model.embed_tokens.weight", "model.shared.weight") if name in state), None
+    )
     return head is not None and embedding is not None and head.shape == embedding.shape and head.equal(embedding)
 
 

@@ -6,15 +6,17 @@ from a source text; to this module both are sequences that grow.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+import itertools
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 from langmill.config.sections import require
+from langmill.errors import ConfigError
 from langmill.models.base import Cache
 
 ReturnT = TypeVar("ReturnT")
@@ -91,6 +93,130 @@ class Beams:
         require(self.max_new_tokens >= 1, "max_new_tokens", self.max_new_tokens, "1 or more")
         require(1 <= self.num_beams <= 100, "num_beams", self.num_beams, "1 to 100")
         require(-10 <= self.length_penalty <= 10, "length_penalty", self.length_penalty, "-10 to 10")
+
+
+@dataclass(frozen=True)
+class GenerationConfig:
+    """How a model writes where the asker does not say: the content of a model folder's `generation_config.json`.
+
+    The command line, the server, MLflow's package and `transformers` all start from it.
+    """
+
+    max_new_tokens: int
+    """Tokens of an answer, at most."""
+    temperature: float
+    """0 always takes the likeliest token."""
+    top_k: int = 0
+    """As in `Sampling`, with a temperature above 0."""
+    top_p: float = 1.0
+    """As in `Sampling`, with a temperature above 0."""
+    min_p: float = 0.0
+    """As in `Sampling`, with a temperature above 0."""
+    repetition_penalty: float = 1.0
+    """As in `Sampling`; 1 with several beams."""
+    num_beams: int = 1
+    """More than 1 searches, with a temperature of 0."""
+    length_penalty: float = 1.0
+    """As in `Beams`."""
+
+    def __post_init__(self) -> None:
+        # Both refuse what is out of range, whichever the model uses by itself.
+        Beams(self.max_new_tokens, self.num_beams, self.length_penalty, ())
+        self.decoding((), {}, searches=False)
+
+    @property
+    def samples(self) -> bool:
+        """Whether tokens are drawn: the model goes on from a text as it likes, and does not answer it."""
+        return self.temperature > 0
+
+    def decoding(
+        self, stop_ids: tuple[int, ...], asked: Mapping[str, float | None], *, searches: bool = True
+    ) -> Sampling | Beams:
+        """How to write an answer.
+
+        Args:
+            stop_ids: The tokens that end a text.
+            asked: What the asker says, by the names of the fields here and `seed`; None leaves it to the model. A
+                search by default gives way to anything asked that needs sampling or a penalty.
+            searches: Whether the model's own beams may be used where nothing is asked; a stream has none.
+
+        Returns:
+            `Beams` for a search with several beams, else `Sampling`.
+
+        Raises:
+            ConfigError: A value is out of its range, or a search is asked for together with what it can't obey.
+        """
+        said = {name: value for name, value in asked.items() if value is not None}
+        temperature = float(said.get("temperature", self.temperature))
+        obstacles = [name for name in ("top_k", "top_p", "min_p") if said.get(name, _NEUTRAL[name]) != _NEUTRAL[name]]
+        obstacles += ["repetition_penalty"] * (said.get("repetition_penalty", 1.0) != 1)
+        if "num_beams" in said:
+            num_beams = int(said["num_beams"])
+            # Without sampling, a model's own temperature has nothing to say in a search that somebody asks for.
+            obstacles = ["temperature"] * (said.get("temperature", 0) > 0) + obstacles + ["seed"] * ("seed" in said)
+            if num_beams > 1 and obstacles:
+                raise ConfigError(
+                    f"{obstacles[0]} is {said[obstacles[0]]:g} and num_beams is {num_beams}; a search leaves nothing "
+                    f"to chance and knows no penalty: leave {obstacles[0]} out, or set num_beams to 1."
+                )
+        else:
+            num_beams = self.num_beams if searches and temperature == 0 and not obstacles else 1
+        max_new_tokens = int(said.get("max_new_tokens", self.max_new_tokens))
+        if num_beams != 1:
+            return Beams(max_new_tokens, num_beams, float(said.get("length_penalty", self.length_penalty)), stop_ids)
+        if said.get("length_penalty", 1.0) != 1:
+            raise ConfigError(
+                f"length_penalty is {said['length_penalty']:g}, but nothing is searched for; "
+                "set num_beams to more than 1, or leave length_penalty out."
+            )
+        return Sampling(
+            max_new_tokens,
+            temperature,
+            int(said.get("top_k", self.top_k)),
+            float(said.get("top_p", self.top_p)),
+            float(said.get("min_p", self.min_p)),
+            float(said.get("repetition_penalty", self.repetition_penalty)),
+            int(said.get("seed", 1)),
+            stop_ids,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The entries of `generation_config.json`, in the words of `transformers`; what does not apply is left out."""
+        written: dict[str, Any] = {"do_sample": self.samples, "max_new_tokens": self.max_new_tokens}
+        if self.samples:
+            written |= {"temperature": self.temperature, "top_k": self.top_k, "top_p": self.top_p}
+            if self.min_p > 0:
+                written["min_p"] = self.min_p
+        written |= {"repetition_penalty": self.repetition_penalty, "num_beams": self.num_beams}
+        if self.num_beams > 1:
+            written |= {"length_penalty": self.length_penalty, "early_stopping": False}
+        return written
+
+    @classmethod
+    def from_json(cls, written: Mapping[str, Any]) -> GenerationConfig:
+        """What `to_json` wrote.
+
+        Raises:
+            ConfigError: A value is missing or out of its range.
+        """
+        try:
+            temperature = float(written.get("temperature", 1.0)) if written["do_sample"] else 0.0
+            return cls(
+                max_new_tokens=int(written["max_new_tokens"]),
+                temperature=temperature,
+                top_k=int(written.get("top_k", 0)),
+                top_p=float(written.get("top_p", 1.0)),
+                min_p=float(written.get("min_p") or 0.0),
+                repetition_penalty=float(written.get("repetition_penalty", 1.0)),
+                num_beams=int(written.get("num_beams", 1)),
+                length_penalty=float(written.get("length_penalty", 1.0)),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise ConfigError(f"generation_config.json can't be read ({error!r}); make the model again.") from error
+
+
+_NEUTRAL = {"top_k": 0, "top_p": 1.0, "min_p": 0.0}
+"""What asks for nothing."""
 
 
 class Decodes(Protocol):
@@ -193,13 +319,27 @@ def generate(network: Decodes, prompt_ids: Sequence[int], sampling: Sampling) ->
     return Ending.length
 
 
+CLOSE = 1e-3
+"""Two logits or log probabilities nearer than this may change places when other texts are written beside: a larger
+matrix product rounds otherwise. Rounding alone moves them by 1e-6 to 1e-4."""
+
+
 def generate_batch(
-    network: Decodes, prompts: Sequence[Sequence[int]], samplings: Sequence[Sampling]
+    network: Decodes,
+    prompts: Sequence[Sequence[int]],
+    samplings: Sequence[Sampling],
+    close: set[int] | None = None,
 ) -> list[list[int]]:
     """The tokens that follow each of several prompts, as `generate` gives them for each alone.
 
     Prompts may differ in length and sampling. The arithmetic is that of a larger matrix product, so that two tokens
     whose logits differ in the last bits only may change places.
+
+    Args:
+        network: As for `generate`.
+        prompts: As for `generate`.
+        samplings: One a prompt.
+        close: Gets the numbers of the prompts with a temperature of 0 at which two tokens were `CLOSE`.
 
     Raises:
         ModelError: As for `generate`.
@@ -214,6 +354,8 @@ def generate_batch(
         going_on = []
         for row, number in enumerate(active):
             seen_ids = read[number] + results[number]
+            if close is not None and number not in close and _is_close(logits_BV[row], samplings[number], seen_ids):
+                close.add(number)
             chosen = choose(logits_BV[row], samplings[number], generators[number], seen_ids)
             if chosen in samplings[number].stop_ids:
                 continue
@@ -226,6 +368,16 @@ def generate_batch(
         active = [active[row] for row in going_on]
         new_ids = [[results[number][-1]] for number in active]
     return results
+
+
+def _is_close(logits_V: Tensor, sampling: Sampling, seen_ids: Sequence[int]) -> bool:
+    """Whether rounding may decide which token is the likeliest."""
+    if sampling.temperature > 0:
+        return False
+    if sampling.repetition_penalty != 1:
+        logits_V = penalised(logits_V, sampling.repetition_penalty, seen_ids)
+    first, second = logits_V.topk(2).values.tolist()
+    return bool(first - second < CLOSE)
 
 
 def returned(steps: Generator[object, None, ReturnT]) -> ReturnT:
@@ -252,6 +404,7 @@ class _Search:
         texts: What each running beam has written.
         scores_K: Its log probability.
         origins: Which beam of the step before each running beam goes on from.
+        close: Whether two scores were `CLOSE` between which it was decided what goes on or ends.
     """
 
     def __init__(self, beams: Beams, limit: int, accepts: Accepts | None) -> None:
@@ -265,6 +418,7 @@ class _Search:
         self.finished: list[tuple[float, list[int]]] = []
         self.length = 0
         self.ended = False
+        self.close = False
 
     def step(self, logits_KV: Tensor) -> None:
         """Take the logits of what follows each running beam."""
@@ -272,13 +426,15 @@ class _Search:
         self.length += 1
         total_KV = logits_KV.float().cpu().log_softmax(dim=-1) + self.scores_K[:, None]
         num_candidates = min(max(2, 1 + len(beams.stop_ids)) * beams.num_beams, total_KV.numel())
-        scores, places = total_KV.flatten().topk(num_candidates)
+        scores, places = total_KV.flatten().topk(min(num_candidates + 1, total_KV.numel()))
         vocab_size = total_KV.shape[1]
         candidates = [
             (score, place // vocab_size, place % vocab_size)
             for score, place in zip(scores.tolist(), places.tolist(), strict=True)
         ]
         last = self.length == self.limit
+        self._note_close(candidates, last)
+        del candidates[num_candidates:]
         running: list[tuple[float, int, int]] = []
         for rank, (score, origin, token) in enumerate(candidates):
             stops = token in beams.stop_ids
@@ -287,7 +443,9 @@ class _Search:
             elif rank < beams.num_beams and score > _NEVER:  # the others only see to it that enough beams go on
                 text = self.texts[origin] if stops else [*self.texts[origin], token]
                 self.finished.append((score / self.length**beams.length_penalty, text))
-        self.finished = sorted(self.finished, key=lambda pair: -pair[0])[: beams.num_beams]
+        self.finished.sort(key=lambda pair: -pair[0])
+        self.close |= _near([score for score, _ in self.finished[beams.num_beams - 1 : beams.num_beams + 1]])
+        del self.finished[beams.num_beams :]
         if last or not running:
             self.ended = True
             return
@@ -296,7 +454,26 @@ class _Search:
         self.origins = [origin for _, origin, _ in running]
         self.scores_K = torch.tensor([score for score, _, _ in running])
         best_running = float(self.scores_K[0]) / self.length**beams.length_penalty
-        self.ended = len(self.finished) == beams.num_beams and best_running <= self.finished[-1][0]
+        if len(self.finished) == beams.num_beams:
+            self.ended = best_running <= self.finished[-1][0]
+            self.close |= abs(best_running - self.finished[-1][0]) < CLOSE
+
+    def _note_close(self, candidates: Sequence[tuple[float, int, int]], last: bool) -> None:
+        """Note whether it is close which candidates may end or go on; `candidates` has one more than is used."""
+        wanted = self.beams.num_beams
+        stops = [token in self.beams.stop_ids for _, _, token in candidates]
+        running = [score for (score, _, _), stop in zip(candidates, stops, strict=True) if not stop]
+        borders = [running[wanted - 1 : wanted + 1]] if not last else []
+        if last or any(stops[wanted - 1 : wanted + 1]):
+            borders.append([score for score, _, _ in candidates[wanted - 1 : wanted + 1]])
+        self.close |= any(_near(border) for border in borders)
+
+    @property
+    def is_close(self) -> bool:
+        """Whether rounding may decide which text is the best."""
+        scores = [score for score, _ in self.finished]
+        preferred = scores[:2] if self.accepts is None else scores
+        return self.close or any(_near(list(pair)) for pair in itertools.pairwise(preferred))
 
     @property
     def best(self) -> list[int]:
@@ -306,11 +483,17 @@ class _Search:
         return found[0] if accepts is None else next(filter(accepts, found), found[0])
 
 
+def _near(scores: Sequence[float]) -> bool:
+    """Whether there are two scores, the better one first, and rounding may change their order."""
+    return len(scores) == 2 and scores[1] > _NEVER / 2 and scores[0] - scores[1] < CLOSE
+
+
 def beam_search(
     network: Decodes,
     prompts: Sequence[Sequence[int]],
     beams: Beams,
     accepts: Sequence[Accepts | None] | None = None,
+    close: set[int] | None = None,
 ) -> list[list[int]]:
     """The likeliest text that follows each prompt, as `transformers` finds it with the same number of beams.
 
@@ -319,6 +502,7 @@ def beam_search(
         prompts: Prompts or source texts.
         beams: How to search.
         accepts: For each prompt, which of the texts that the search ends with are preferred to likelier ones.
+        close: Gets the numbers of the prompts at which scores were `CLOSE`.
 
     Returns:
         The new tokens for each prompt, without a stop token.
@@ -326,7 +510,7 @@ def beam_search(
     Raises:
         ModelError: A prompt is empty or too long, or the network is in training mode.
     """
-    return returned(beam_steps(network, prompts, beams, accepts))
+    return returned(beam_steps(network, prompts, beams, accepts, close))
 
 
 def beam_steps(
@@ -334,6 +518,7 @@ def beam_steps(
     prompts: Sequence[Sequence[int]],
     beams: Beams,
     accepts: Sequence[Accepts | None] | None = None,
+    close: set[int] | None = None,
 ) -> Generator[None, None, list[list[int]]]:
     """`beam_search` by turns: yields after each token, and returns what `beam_search` does."""
     cache, new_ids = network.begin(prompts, beams.max_new_tokens)
@@ -351,6 +536,8 @@ def beam_steps(
         yield
         going_on = [number for number, search in enumerate(active) if not search.ended]
         if not going_on:
+            if close is not None:
+                close.update(number for number, search in enumerate(searches) if search.is_close)
             return [search.best for search in searches]
         cache.keep([int(rows[number, origin]) for number in going_on for origin in active[number].origins])
         active = [active[number] for number in going_on]

@@ -58,7 +58,7 @@ class _TokenHead(nn.Module):
         return logits_BTV
 
     def cross_entropy(self, hidden_BTD: Tensor, targets_BT: Tensor, label_smoothing: float = 0.0) -> Tensor:
-        """Mean cross entropy in nats of the targets that are not negative, a scalar.
+        """Mean cross entropy in nats of the targets that are not negative, a scalar; 0 where all are.
 
         `label_smoothing` as in `langmill.models.functions.head_cross_entropy`.
         """
@@ -67,11 +67,16 @@ class _TokenHead(nn.Module):
             return head_cross_entropy(hidden_ND, self.head_weight_VD, targets_N, label_smoothing)
         counted_N = targets_N >= 0
         logits_NV = self.head(hidden_ND[counted_N]).float()
-        return F.cross_entropy(logits_NV, targets_N[counted_N], label_smoothing=label_smoothing)
+        nats = F.cross_entropy(logits_NV, targets_N[counted_N], reduction="sum", label_smoothing=label_smoothing)
+        return nats / counted_N.sum().clamp(min=1)
 
     def stored_names(self) -> dict[str, str]:
         """What each weight is called in a model's file."""
         return self.model.stored_names(self)
+
+    def stored_copies(self) -> dict[str, str]:
+        """Further names in a model's file of weights that stand there already."""
+        return dict(self.model.stored_copies) if self.tied else {}
 
 
 class LanguageModel(_TokenHead):
@@ -236,17 +241,38 @@ class Classifier(nn.Module):
         return self.model.flops_per_token(length)
 
     def stored_names(self) -> dict[str, str]:
-        """What each weight is called in a model's file."""
-        return self.model.stored_names(self)
+        """What each weight is called in a model's file; our own head has a name that Hugging Face's classes lack."""
+        names = self.model.stored_names(self)
+        return names if self.head is not None else {**names, "score.weight": "classifier.weight"}
+
+    def stored_copies(self) -> dict[str, str]:
+        """None."""
+        return {}
 
     def config(self) -> dict[str, Any]:
         """The entries of `config.json` that describe the network.
 
-        Without a head that came with the network, the architecture's name is our own: Hugging Face's Llama classifier
-        reads the last token instead of the mean, so it would open the same weights and answer otherwise.
+        Without a head that came with the network, type and class are our own: Hugging Face's Llama classifier reads the
+        last token instead of the mean, so it would open the same weights and answer otherwise, and their Auto classes
+        go by the type alone. `langmill.models.hub` has the class, which travels in the model folder.
         """
-        own = {} if self.head is not None else {"architectures": ["LangmillClassifier"], "num_labels": self.num_labels}
-        return {**self.model.config(), **own}
+        config = self.model.config()
+        if self.head is not None:
+            return config
+        kind = config.get("model_type", "")
+        name = f"Langmill{HUB_BACKBONES.get(kind, '')}"
+        own: dict[str, Any] = {"architectures": [f"{name}ForSequenceClassification"], "num_labels": self.num_labels}
+        if kind in HUB_BACKBONES:
+            own["model_type"] = f"langmill_{kind}_classifier"
+            own["auto_map"] = {
+                "AutoConfig": f"modeling_langmill.{name}Config",
+                "AutoModelForSequenceClassification": f"modeling_langmill.{name}ForSequenceClassification",
+            }
+        return {**config, **own}
+
+
+HUB_BACKBONES = {"llama": "Llama", "eurobert": "EuroBert"}
+"""The backbones that `langmill.models.hub` has a classifier for: their part in its classes' names, by their type."""
 
 
 def _refuse_prompts(network: nn.Module, prompts: Sequence[Sequence[int]], allowed: int) -> None:

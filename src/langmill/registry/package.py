@@ -5,6 +5,8 @@ Nothing in a package is pickled. Its layout:
     MLmodel, requirements.txt, …    MLflow's description
     pyfunc_model.py                 what MLflow runs to load the model
     code/langmill/                  Langmill's code of the day, so that the package outlives the installed version
+    code/…                          likewise that of the plug-ins which bring its task or its architecture, with the
+                                    metadata by which their entry points are found
     artifacts/model/                the model folder, with its manifest
     artifacts/evaluation/           the evaluation it was registered with, so that a later challenger can be compared
                                     with this model, document by document
@@ -14,6 +16,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+import re
 import shutil
 import tempfile
 import threading
@@ -22,15 +25,30 @@ from typing import Any
 
 import langmill
 from langmill.errors import ModelError, RegistryError
-from langmill.files import read_manifest
+from langmill.files import read_manifest, write_text
+from langmill.models.base import ENTRY_POINTS as ARCHITECTURES
 from langmill.models.base import find_architecture
 from langmill.models.folder import read_config
+from langmill.plugins import PlugIn, find_plugins
+from langmill.tasks.base import ENTRY_POINTS as TASKS
 from langmill.tasks.base import Classifies, Generates, Task, build_task
 from langmill.tracking import explained_tracking_errors, quiet_mlflow
 
 # What loading and answering import; pinned to what is installed, since that is what was tested.
 REQUIREMENTS = ("mlflow", "numpy", "omegaconf", "pyarrow", "safetensors", "tiktoken", "tokenizers", "torch")
 
+GENERATION_PARAMETERS = {
+    "max_new_tokens": "long",
+    "temperature": "double",
+    "top_k": "long",
+    "top_p": "double",
+    "min_p": "double",
+    "repetition_penalty": "double",
+    "num_beams": "long",
+    "length_penalty": "double",
+    "seed": "long",
+}
+"""What a caller of a model that writes may say, in MLflow's types."""
 _one_at_a_time = threading.Lock()  # MLflow keeps the model that it is saving in a global variable
 _EXAMPLES = {"prompt": "The film was", "text": "A wonderful film, I laughed and cried."}
 
@@ -59,8 +77,12 @@ def package(model: Path, evaluation: Path, into: Path) -> Path:
     ):
         import mlflow.pyfunc
 
-        code = Path(temporary) / "langmill"
-        shutil.copytree(Path(langmill.__file__).parent, code, ignore=shutil.ignore_patterns("__pycache__"))
+        code = Path(temporary) / "code"
+        _copy_code(Path(langmill.__file__).parent, code)
+        for plugin in _plugins(model):
+            for path in plugin.packages:
+                _copy_code(path, code)
+            _write_metadata(plugin, code)
         named = {"model": Path(temporary) / "model", "evaluation": Path(temporary) / "evaluation"}
         # MLflow names what it copies after the last part of its path, which is the recipe's name for both.
         shutil.copytree(model, named["model"], copy_function=_link)
@@ -69,7 +91,7 @@ def package(model: Path, evaluation: Path, into: Path) -> Path:
             str(into),
             python_model=str(Path(__file__).with_name("pyfunc_model.py")),
             artifacts={part: str(path) for part, path in named.items()},
-            code_paths=[str(code)],
+            code_paths=[str(path) for path in sorted(code.iterdir())],
             signature=signature(task),
             input_example=input_example(task),
             pip_requirements=requirements(model),
@@ -78,6 +100,30 @@ def package(model: Path, evaluation: Path, into: Path) -> Path:
     for part in ("model", "evaluation"):
         read_manifest(into / "artifacts" / part, verify=True)
     return into
+
+
+def _plugins(model: Path) -> list[PlugIn]:
+    """The other distributions that bring a model's task or architecture."""
+    own = read_config(model)["langmill"]
+    return find_plugins([(ARCHITECTURES, own["model"]["architecture"]), (TASKS, own["task"]["name"])])
+
+
+def _copy_code(path: Path, into: Path) -> None:
+    if path.is_dir():
+        shutil.copytree(path, into / path.name, ignore=shutil.ignore_patterns("__pycache__"))
+    else:
+        shutil.copyfile(path, into / path.name)
+
+
+def _write_metadata(plugin: PlugIn, into: Path) -> None:
+    """What Python finds a distribution's entry points by: a folder beside its code."""
+    folder = into / f"{re.sub(r'[-_.]+', '_', plugin.name)}-{plugin.version}.dist-info"
+    about = f"Metadata-Version: 2.1\nName: {plugin.name}\nVersion: {plugin.version}\n"
+    write_text(folder / "METADATA", about)
+    groups: dict[str, list[str]] = {}
+    for point in plugin.entry_points:
+        groups.setdefault(point.group, []).append(f"{point.name} = {point.value}")
+    write_text(folder / "entry_points.txt", "\n".join("\n".join([f"[{group}]", *groups[group]]) for group in groups))
 
 
 def _link(source: str, target: str) -> None:
@@ -103,7 +149,7 @@ def task_of(model: Path) -> Task:
 
 
 def signature(task: Task) -> Any:
-    """MLflow's signature of a task's models: columns in, columns out, parameters with their defaults.
+    """MLflow's signature of a task's models: columns in, columns out, parameters.
 
     Raises:
         RegistryError: The task's models can neither generate nor classify.
@@ -120,25 +166,9 @@ def signature(task: Task) -> Any:
             ColSpec(Map(DataType.double), "probabilities"),
         ]
         return ModelSignature(inputs, Schema(outputs))
-    params = [ParamSpec(name, DataType[kind], default) for name, kind, default in _generation_parameters(task)]
+    # No default: None leaves it to the model's generation_config.json, and only so can it be told from what was asked.
+    params = [ParamSpec(name, DataType[kind], None) for name, kind in GENERATION_PARAMETERS.items()]
     return ModelSignature(inputs, Schema([ColSpec(DataType.string, "text")]), ParamSchema(params))
-
-
-def _generation_parameters(task: Task) -> list[tuple[str, str, int | float]]:
-    """Names, MLflow's types and defaults of what a caller may say, which MLflow wants in the signature itself."""
-    assert isinstance(task, Generates)
-    own = task.writing
-    return [
-        ("max_new_tokens", "long", 64),
-        ("temperature", "double", 0.8 * own.temperature),  # a little safer than the network says
-        ("top_k", "long", 50),
-        ("top_p", "double", 1.0),
-        ("min_p", "double", 0.0),
-        ("repetition_penalty", "double", own.repetition_penalty),
-        ("num_beams", "long", own.num_beams),
-        ("length_penalty", "double", own.length_penalty),
-        ("seed", "long", 1),
-    ]
 
 
 def input_example(task: Task) -> Any:
@@ -160,5 +190,17 @@ def input_example(task: Task) -> Any:
 def requirements(model: Path) -> list[str]:
     """What a model's package needs, pinned; local parts of a version (`+cpu`) left out, as no index has them."""
     architecture = find_architecture(read_config(model)["langmill"]["model"]["architecture"])
-    names = sorted({*REQUIREMENTS, *architecture.libraries})
+    needed = {name for plugin in _plugins(model) for name in map(_installed_name, plugin.requires) if name}
+    names = sorted({*REQUIREMENTS, *architecture.libraries, *needed})
     return [f"{name}=={importlib.metadata.version(name).split('+')[0]}" for name in names]
+
+
+def _installed_name(requirement: str) -> str | None:
+    """The distribution that a plug-in's requirement names; None for Langmill itself and for what is not installed."""
+    found = re.match(r"[\w.-]+", requirement)
+    if found is None or found[0].lower() == "langmill":
+        return None
+    try:
+        return str(importlib.metadata.distribution(found[0]).name)
+    except importlib.metadata.PackageNotFoundError:
+        return None  # of an extra that nobody asked for

@@ -37,34 +37,45 @@ class LangmillModel(PythonModel):  # type: ignore[misc]
         Args:
             context: MLflow's; not needed after loading.
             model_input: A column `prompt` (a model that generates) or `text` (one that classifies).
-            params: The signature's parameters, every one filled in by MLflow.
+            params: The signature's parameters; None, or what is left out, is the model's `generation_config.json`.
+
+        Raises:
+            ModelError: A row is not a text, or a prompt is too long.
+            ConfigError: The parameters do not go together.
         """
         from langmill.tasks.base import Classifies
 
-        texts = [str(text) for text in pd.DataFrame(model_input).iloc[:, 0]]
+        texts = _texts(pd.DataFrame(model_input).iloc[:, 0])
         task = self.loaded.task
         return _classify(self.loaded, texts) if isinstance(task, Classifies) else _generate(self.loaded, texts, params)
 
 
+def _texts(column: pd.Series) -> list[str]:
+    """The rows as they are: a list or a missing value has no text that anybody meant."""
+    from langmill.errors import ModelError
+
+    for number, value in enumerate(column):
+        if not isinstance(value, str):
+            raise ModelError(f"Row {number} of {column.name} is {value!r:.60}, a {type(value).__name__}; give a text.")
+    return list(column)
+
+
 def _generate(loaded: LoadedModel, prompts: list[str], params: Mapping[str, Any] | None) -> pd.DataFrame:
-    from langmill.models.generation import Beams, Sampling
+    from langmill.models.generation import Beams
     from langmill.tasks.base import Generates
     from langmill.tokenization.text_stream import written
 
     task, tokenizer = loaded.task, loaded.tokenizer
     assert isinstance(task, Generates)
-    given = dict(params or {})
-    num_beams, length_penalty = int(given.pop("num_beams")), float(given.pop("length_penalty"))
-    sampling = Sampling(stop_ids=(tokenizer.eot_id,), **given)
-    searches = num_beams > 1 and sampling.temperature == 0
-    beams = Beams(sampling.max_new_tokens, num_beams, length_penalty, sampling.stop_ids)
+    assert loaded.generation_config is not None
+    decoding = loaded.generation_config.decoding((tokenizer.eot_id,), params or {})
     answers = []
     for prompt in prompts:
         ids = task.prompt_ids(tokenizer, prompt)
         steps: Generator[int | None, None, object] = (
-            task.search(loaded.network, tokenizer, ids, beams)
-            if searches
-            else task.generate(loaded.network, ids, sampling)
+            task.search(loaded.network, tokenizer, ids, decoding)
+            if isinstance(decoding, Beams)
+            else task.generate(loaded.network, ids, decoding)
         )
         answers.append(written(steps, tokenizer.decode, ()))
     return pd.DataFrame({"text": answers})

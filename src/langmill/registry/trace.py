@@ -187,7 +187,7 @@ def _origins(manifest: Mapping[str, Any]) -> Iterator[Fact]:
     versions = ", ".join(f"{name} {number}" for name, number in sorted(parts["versions"].items()))
     if versions:
         yield Fact("made with", versions)
-    tokenizer = manifest["files"].get(TOKENIZER_NAME)
+    tokenizer = manifest.get("tokenizer_sha256") or manifest["files"].get(TOKENIZER_NAME)
     yield Fact(
         "tokenizer", parts["tokenizer"][:_SHORT], Check.verified if tokenizer == parts["tokenizer"] else Check.damaged
     )

@@ -10,7 +10,7 @@ import re
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import Any, Protocol, TypeVar
 
@@ -22,14 +22,14 @@ from starlette.types import Receive, Scope, Send
 
 from langmill import __version__
 from langmill.config.sections import Serving
-from langmill.errors import RequestError
+from langmill.errors import ConfigError, RequestError
 from langmill.models.generation import Beams, Sampling
 from langmill.serving.engine import Answer, BeamCompletion, Champion, Classification, Completion, Engine, Piece
 from langmill.serving.follower import Following
 from langmill.serving.metrics import CONTENT_TYPE, Metrics
 from langmill.serving.middleware import CLIENT_GONE, Accounting, Keys, Limits, refusal
 from langmill.serving.schema import ClassifyBody, CompletionBody, reason
-from langmill.tasks.base import Classifies, Generates, Writing
+from langmill.tasks.base import Classifies, Generates
 
 ResultT = TypeVar("ResultT")
 _ROUTES = frozenset(
@@ -296,27 +296,36 @@ def _count_inputs(champion: Champion, texts: list[str], limit: int) -> list[int]
     return counts
 
 
-def _num_beams(service: Service, body: CompletionBody, own: Writing | None) -> int:
-    """Beams to search with: what was asked for, or the model's own number where nothing speaks against a search.
+def _decoding(service: Service, champion: Champion, body: CompletionBody) -> Sampling | Beams:
+    """How to write: as asked, and where nothing is asked, as the model's own `generation_config.json` has it.
 
     Raises:
-        RequestError: Too many are asked for, or together with what a search can't do.
+        RequestError: Too much is asked for, or what does not go together.
     """
-    asked = body.num_beams
-    if asked is None:
-        return 1 if own is None or body.stream or body.repetition_penalty is not None else own.num_beams
-    most = service.settings.max_beams
-    if asked > most:
-        raise RequestError(f"num_beams is {str(asked)[:20]}; up to {most} are allowed.", 400, "num_beams")
-    if asked > 1 and body.stream:
+    config, settings = champion.model.generation_config, service.settings
+    assert config is not None
+    for name, most in (("max_tokens", settings.max_new_tokens), ("num_beams", settings.max_beams)):
+        if (value := getattr(body, name)) is not None and value > most:
+            raise RequestError(f"{name} is {str(value)[:20]}; up to {most} are allowed.", 400, name)
+    if body.stream and (body.num_beams or 1) > 1:
         raise RequestError(
             "num_beams is more than 1 and stream is true; a search knows its text only at the end.", 400, "num_beams"
         )
-    if asked > 1 and body.temperature:
-        raise RequestError(
-            "num_beams is more than 1 and temperature is not 0; a search leaves nothing to chance.", 400, "num_beams"
-        )
-    return asked
+    asked = {name: getattr(body, name) for name in _DECODING}
+    asked["max_new_tokens"] = body.max_tokens or min(config.max_new_tokens, settings.max_new_tokens)
+    searches = not body.stream and config.num_beams <= settings.max_beams
+    try:
+        decoding = config.decoding((champion.model.tokenizer.eot_id,), asked, searches=searches)
+    except ConfigError as error:
+        raise RequestError(str(error), 400, str(error).split(" ", 1)[0]) from error
+    if isinstance(decoding, Sampling) and body.seed is None:
+        return replace(decoding, seed=secrets.randbits(63))
+    return decoding
+
+
+_DECODING = (
+    "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "num_beams", "length_penalty", "seed",
+)  # fmt: skip
 
 
 async def _completion(
@@ -326,9 +335,7 @@ async def _completion(
     task = champion.model.task
     if not isinstance(task, Generates):
         raise RequestError(f"{body.model} tells labels; ask it at /v1/classify.", 400, "model")
-    most = service.settings.max_new_tokens
-    if body.max_tokens > most:
-        raise RequestError(f"max_tokens is {str(body.max_tokens)[:20]}; up to {most} are allowed.", 400, "max_tokens")
+    decoding = _decoding(service, champion, body)
     limit = _prompt_limit(service, champion)
     prompt = str(body.prompt)
     _refuse_hopeless(champion, prompt, limit, "prompt")
@@ -337,29 +344,14 @@ async def _completion(
         raise RequestError(
             f"prompt has {len(prompt_ids)} tokens; up to {limit} are allowed.", 400, "prompt", "context_length_exceeded"
         )
-    own = task.writing
-    temperature = own.temperature if body.temperature is None else body.temperature
-    num_beams = _num_beams(service, body, own if temperature == 0 else None)
-    stop, stop_ids = list(body.stop or []), (champion.model.tokenizer.eot_id,)
-    if num_beams > 1:
-        penalty = own.length_penalty if body.length_penalty is None else body.length_penalty
-        beams = Beams(body.max_tokens, num_beams, penalty, stop_ids)
-        return BeamCompletion(champion, task, prompt_ids=prompt_ids, beams=beams, stop=stop), len(prompt_ids)
-    sampling = Sampling(
-        max_new_tokens=body.max_tokens,
-        temperature=temperature,
-        top_k=body.top_k,
-        top_p=body.top_p,
-        min_p=body.min_p,
-        repetition_penalty=own.repetition_penalty if body.repetition_penalty is None else body.repetition_penalty,
-        seed=secrets.randbits(63) if body.seed is None else body.seed,
-        stop_ids=stop_ids,
-    )
+    stop = list(body.stop or [])
+    if isinstance(decoding, Beams):
+        return BeamCompletion(champion, task, prompt_ids=prompt_ids, beams=decoding, stop=stop), len(prompt_ids)
     completion = Completion(
         champion,
         task,
         prompt_ids=prompt_ids,
-        sampling=sampling,
+        sampling=decoding,
         stop=stop,
         streamed=body.stream,
     )

@@ -48,13 +48,16 @@ class CompletionBody(_Body):
     """A request to go on from a prompt."""
 
     prompt: Text | list[Text] = Field(description="What to go on from; empty begins a new text. A list holds one text.")
-    max_tokens: int = Field(default=16, ge=1, description="Tokens to generate at most.")
-    temperature: float | None = Field(
-        default=None, ge=0, le=2, description="0 takes the likeliest token. Default: 1, or as the model is judged."
+    # What is left out of these is as the model's own generation_config.json has it.
+    max_tokens: int | None = Field(default=None, ge=1, description="Tokens to generate at most.")
+    temperature: float | None = Field(default=None, ge=0, le=2, description="0 takes the likeliest token.")
+    top_p: float | None = Field(default=None, gt=0, le=1, description="Share of the probability to draw from.")
+    top_k: int | None = Field(
+        default=None, ge=0, description="Draw from this many of the likeliest tokens; 0 from all."
     )
-    top_p: float = Field(default=1.0, gt=0, le=1, description="Share of the probability to draw from.")
-    top_k: int = Field(default=0, ge=0, description="Draw from this many of the likeliest tokens; 0 from all.")
-    min_p: float = Field(default=0, ge=0, le=1, description="Draw from tokens this many times as likely as the first.")
+    min_p: float | None = Field(
+        default=None, ge=0, le=1, description="Draw from tokens this many times as likely as the first."
+    )
     repetition_penalty: float | None = Field(
         default=None, gt=0, le=100, description="Make what is there already less likely; 1 does not."
     )

@@ -26,6 +26,7 @@ def main(name: str) -> None:
         load_section(Split, path, "split"),
     )
     raw = Path(f"build/raw/{name}")
+    raw_digest = digest_of(read_manifest(raw, verify=True)["files"])
     size = sum(file.stat().st_size for file in settings.file_format.files(raw))
     out = Path(f"build/documents/{name}")
     with (
@@ -35,7 +36,6 @@ def main(name: str) -> None:
         report = make_corpus(raw, folder, settings, lambda count: progress.advance(count / 1e6))
         write_json(folder / "report.json", report.as_json())
         write_text(folder / "report.md", report.as_markdown())
-        raw_digest = digest_of(read_manifest(raw, verify=False)["files"])
         write_manifest(folder, {"corpus": name, "documents": report.num_documents, "raw": raw_digest})
     if report.quarantined:
         logger.warning("%s: %s; the rows are in %s", name, report.account(), out / QUARANTINE_NAME)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -36,10 +37,14 @@ from langmill.config.sections import (
 )
 from langmill.config.typed import typed
 from langmill.data.document import Document
+from langmill.data.formats.base import ENTRY_POINTS as FORMATS
 from langmill.data.formats.base import build_format
 from langmill.errors import ConfigError
 from langmill.files import atomic_folder, write_text
+from langmill.models.base import ENTRY_POINTS as ARCHITECTURES
 from langmill.models.base import find_architecture
+from langmill.plugins import find_plugins
+from langmill.tasks.base import ENTRY_POINTS as TASKS
 from langmill.tasks.base import Task, build_task
 
 GRAPH_FILE = Path("dvc.yaml")
@@ -58,6 +63,8 @@ class Lines:
     pretrained: dict[str, dict[str, str]]
     from_scratch: dict[str, dict[str, str]]
     fine_tuned: dict[str, dict[str, str]]
+    plugins: Path | None = None
+    """The folder of other packages that bring architectures, tasks or formats, watched for changes."""
 
     @property
     def recipes(self) -> dict[str, dict[str, str]]:
@@ -111,7 +118,8 @@ def read_lines(path: Path = GRAPH_FILE) -> Lines:
                         f"{path}: {group}.{name}.{key} is {value!r}; allowed is a text, quoted where YAML takes it for "
                         "something else."
                     )
-    return Lines(**{group: groups[group] for group in needed})
+    plugins = groups.get("plugins")
+    return Lines(**{group: groups[group] for group in needed}, plugins=Path(str(plugins)) if plugins else None)
 
 
 def check_recipe(recipe: Recipe, where: str) -> Task:
@@ -183,11 +191,13 @@ class Composed:
         lines: dvc.yaml's lines.
         sections: The settings of each name, by group and name.
         refused: The sentence that refuses a name's settings, by group and name.
+        own: Formats, architectures and tasks whose code is watched, each with its group.
     """
 
     lines: Lines
     sections: dict[str, dict[str, Any]] = dataclasses.field(default_factory=lambda: {group: {} for group in _COMPOSERS})
     refused: dict[str, dict[str, str]] = dataclasses.field(default_factory=lambda: {group: {} for group in _COMPOSERS})
+    own: set[tuple[str, str]] = dataclasses.field(default_factory=set)
 
     def get(self, group: str, name: str) -> Any:
         """A name's settings, composed and checked once.
@@ -207,6 +217,23 @@ class Composed:
                 raise
             self.sections[group][name] = section
         return self.sections[group][name]
+
+    def check_plugins(self, *names: tuple[str, str]) -> None:
+        """Check that the stages watch the code of every plug-in among some names, each with its group.
+
+        Raises:
+            ConfigError: A plug-in lies elsewhere; the message names it and the line to write.
+        """
+        folder = self.lines.plugins
+        for plugin in find_plugins(sorted(set(names) - self.own)):
+            for path in plugin.packages:
+                if folder is None or not path.resolve().is_relative_to(folder.resolve()):
+                    found = os.path.relpath(path.resolve().parent)
+                    raise ConfigError(
+                        f"{GRAPH_FILE}: the code of the plug-in {plugin.name} lies in {found}, which no stage watches "
+                        f"for changes; name the folder that holds all plug-ins under vars, as in `- plugins: {found}`."
+                    )
+        self.own |= set(names)  # looking them up takes as long as there are packages installed
 
 
 def compose_all(lines: Lines) -> Composed:
@@ -243,6 +270,7 @@ def require_composed(recipes: Sequence[str] = (), corpora: Sequence[str] = ()) -
 
 def _check_corpus(composed: Composed, name: str, corpus: Corpus) -> None:
     build_format(corpus.format, _file(f"corpus/{name}"))
+    composed.check_plugins((FORMATS, corpus.format.name))
     expected = str(corpus.source.path) if corpus.source.kind is SourceKind.files else FETCHING
     _same(f"corpora.{name}.source", composed.lines.corpora[name]["source"], expected, f"corpus/{name}", "source.path")
 
@@ -278,6 +306,7 @@ def _check_recipe(composed: Composed, name: str, recipe: Recipe) -> None:
     if recipe.training.base in composed.lines.pretrained:
         composed.get("pretrained", recipe.training.base)
     check_recipe(recipe, _file(f"recipe/{name}"))
+    composed.check_plugins((ARCHITECTURES, recipe.model.architecture), (TASKS, recipe.task.name))
 
 
 _CHECKS: dict[str, Callable[[Composed, str, Any], None]] = {

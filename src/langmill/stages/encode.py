@@ -25,7 +25,9 @@ def main(name: str) -> None:
     where = Path(f"build/config/recipe/{name}.yaml")
     recipe = load_section(Recipe, where)
     documents = Path(f"build/documents/{recipe.corpus.name}")
+    read_manifest(Path(f"build/tokenizers/{recipe.tokenizer.name}"), verify=True)
     tokenizer = Tokenizer.load(Path(f"build/tokenizers/{recipe.tokenizer.name}"))
+    documents_digest = digest_of(read_manifest(documents, verify=True)["files"])
     without_labels = build_task(recipe.task.name, recipe.task.options, (), str(where))
     labels = without_labels.find_labels(read_documents(documents_path(documents, Split.train)))
     task = build_task(recipe.task.name, recipe.task.options, labels, str(where))
@@ -61,7 +63,7 @@ def main(name: str) -> None:
             "labels": labels,
             "splits": splits,
             "tokenizer_sha256": sha256_file(tokenizer.file),
-            "documents": digest_of(read_manifest(documents, verify=False)["files"]),
+            "documents": documents_digest,
         }
         write_manifest(folder, facts)
 

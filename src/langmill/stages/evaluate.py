@@ -12,7 +12,8 @@ from langmill.data.document import Split, documents_path, read_documents
 from langmill.errors import ConfigError
 from langmill.evaluation.evaluate import evaluate, write_evaluation
 from langmill.evaluation.runlog import log_evaluation
-from langmill.files import atomic_folder
+from langmill.files import atomic_folder, read_manifest
+from langmill.models.device import use_device
 from langmill.stages.process import WORKSPACE
 from langmill.tasks.base import TrainingData
 from langmill.tasks.loading import load_model
@@ -29,10 +30,13 @@ def main(name: str) -> None:
     gate = load_section(Gate, path, "gate")
     torch.set_num_threads(evaluation.threads)
     torch.set_flush_denormal(True)
-    model = load_model(BUILD / "models" / name, verify=True)
+    operation = compose_operation()
+    model = load_model(BUILD / "models" / name, verify=True, device=use_device(operation.device))
     metrics = [metric.name for metric in model.task.metrics]
     if gate.metric not in metrics:
         raise ConfigError(f"{path}: gate.metric is {gate.metric!r}; allowed is one of {', '.join(metrics)}.")
+    for folder in (BUILD / "documents" / corpus.name, BUILD / "shards" / name):
+        read_manifest(folder, verify=True)
     known = documents_path(BUILD / "documents" / corpus.name, Split.train)
     documents = read_documents(documents_path(BUILD / "documents" / corpus.name, Split.test))
     train = TrainingData(
@@ -43,5 +47,4 @@ def main(name: str) -> None:
     out = BUILD / "evaluation" / name
     with atomic_folder(out) as folder:
         write_evaluation(folder, model, evaluated, evaluation, gate.metric)
-    tracking_uri = compose_operation().tracking_uri
-    log_evaluation(out, corpus.name, WORKSPACE / "runs" / model.provenance, tracking_uri)
+    log_evaluation(out, corpus.name, WORKSPACE / "runs" / model.provenance, operation.tracking_uri)

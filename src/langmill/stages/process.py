@@ -20,10 +20,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from langmill.errors import LangmillError
-from langmill.files import exclusive_lock, explained_os_errors
-from langmill.lifetime import INTERRUPTED, end_with_parent
+from langmill.files import exclusive_lock, explained_os_errors, sweep
+from langmill.lifetime import INTERRUPTED, PARENT_VARIABLE, end_with_parent
 from langmill.progress import FILE_VARIABLE
 
+BUILD = Path("build")
 WORKSPACE = Path(".langmill")
 DOWNLOADS = WORKSPACE / "downloads"
 """Archives of pinned packages by their SHA-256, kept so that fetching again needs no network."""
@@ -82,10 +83,12 @@ def _run(address: str, work: Callable[[], None]) -> int:
     try:
         with explained_os_errors(log):
             log.parent.mkdir(parents=True, exist_ok=True)
-        _log_to(log)
         end_with_parent()
+        _log_to(log)
         _interrupt_on_signals(interrupted)
         with _fence(address) if not rank else contextlib.nullcontext(), explained_os_errors(WORKSPACE):
+            if not rank:
+                _sweep()
             work()
     except (Exception, KeyboardInterrupt) as error:
         if isinstance(error, KeyboardInterrupt) or interrupted.is_set():
@@ -113,6 +116,12 @@ def _fence(address: str) -> contextlib.AbstractContextManager[None]:
     return exclusive_lock(WORKSPACE / "locks" / f"{address}.lock", f"Stage {address}")
 
 
+def _sweep() -> None:
+    """Remove what killed processes left half written where stages write; what others are writing stays."""
+    for folder in (BUILD, *BUILD.glob("*/"), WORKSPACE, *WORKSPACE.glob("*/"), *WORKSPACE.glob("runs/*/**/")):
+        sweep(folder)
+
+
 def _rank() -> int:
     """Which of the processes of a training this one is, as torchrun, SLURM or Lightning tell it; 0 for any other.
 
@@ -137,7 +146,11 @@ def _interrupt_on_signals(interrupted: threading.Event) -> None:
 
 
 def _restart_with_environment() -> None:
-    """Start this process anew with `ENVIRONMENT`, which libraries and the C library read only at their start."""
+    """Start this process anew with `ENVIRONMENT`, which libraries and the C library read only at their start.
+
+    Who started it is noted before anything is imported that takes time.
+    """
+    os.environ.setdefault(PARENT_VARIABLE, str(os.getppid()))
     missing = {key: value for key, value in ENVIRONMENT.items() if key not in os.environ}
     if missing:
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, **missing})  # noqa: S606

@@ -8,7 +8,7 @@ from pathlib import Path
 from langmill.config.compose import load_section
 from langmill.config.sections import Tokenizer
 from langmill.data.document import Document, Split, count_documents, documents_path, read_documents
-from langmill.files import atomic_folder, sha256_file, write_manifest
+from langmill.files import atomic_folder, read_manifest, sha256_file, write_manifest
 from langmill.progress import track
 from langmill.tokenization.tokenizer import FILE_NAME
 from langmill.tokenization.training import train_tokenizer
@@ -21,6 +21,7 @@ def main(name: str) -> None:
     section = load_section(Tokenizer, Path(f"build/config/tokenizer/{name}.yaml"))
     assert section.corpus is not None  # compose refuses a line for a pretrained one
     assert section.vocab_size is not None
+    read_manifest(Path(f"build/documents/{section.corpus}"), verify=True)
     documents = documents_path(Path(f"build/documents/{section.corpus}"), Split.train)
     texts = (_whole(document) for document in read_documents(documents))
     with (

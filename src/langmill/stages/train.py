@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
+
+import yaml
 
 from langmill.config.compose import compose_operation, load_section
 from langmill.config.sections import Recipe
@@ -24,4 +28,26 @@ def main(name: str) -> None:
         runs=WORKSPACE / "runs",
         out=BUILD / "models" / name,
         tracking_uri=compose_operation().tracking_uri,
+        is_committed=is_committed,
     )
+
+
+def is_committed(folder: Path, lock: Path = Path("dvc.lock")) -> bool:
+    """Whether dvc.lock names a folder of these very files among the outputs: DVC writes it after its cache has them."""
+    try:
+        stages = yaml.safe_load(lock.read_text(encoding="utf-8"))["stages"]
+        known = {out["md5"] for stage in stages.values() for out in stage.get("outs") or ()}
+    except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError):
+        return False
+    return dvc_digest(folder) in known
+
+
+def dvc_digest(folder: Path) -> str:
+    """What DVC knows a folder by: the MD5 of the list of its files' own, by name."""
+    listed = []
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+        listed.append({"md5": digest, "relpath": path.relative_to(folder).as_posix()})
+    listed.sort(key=lambda entry: entry["relpath"])
+    return hashlib.md5(json.dumps(listed, sort_keys=True).encode(), usedforsecurity=False).hexdigest() + ".dir"

@@ -27,7 +27,7 @@ from langmill.data.document import Document
 from langmill.errors import ConfigError
 from langmill.models import generation
 from langmill.models.base import Backbone, Kind
-from langmill.models.generation import Accepts, Beams, Decodes, Ending, Sampling
+from langmill.models.generation import Accepts, Beams, Decodes, Ending, GenerationConfig, Sampling
 from langmill.tasks.batching import Batch, MicroBatches
 from langmill.tokenization.shards import Shard
 from langmill.tokenization.tokenizer import Tokenizer
@@ -45,16 +45,6 @@ class Metric:
     unit: str = ""
     signature: str = ""
     """What a reader needs to get the same figure elsewhere (sacreBLEU's signature)."""
-
-
-@dataclass(frozen=True)
-class Loss:
-    """What one micro-batch costs."""
-
-    mean: Tensor
-    """The scalar to descend, in nats per predicted item."""
-    items: int
-    """Predicted items (tokens or labels) behind the mean."""
 
 
 class Strength(StrEnum):
@@ -101,34 +91,25 @@ class Plot:
     """`matrix`: actual, predicted, count; `line`: x (texts stand evenly) and one column a line; `histogram`: value."""
 
 
-@dataclass(frozen=True)
-class Writing:
-    """How an answer is written."""
-
-    temperature: float
-    """0 always takes the likeliest token."""
-    num_beams: int
-    """Answers that are pursued side by side; more than 1 only with a temperature of 0."""
-    length_penalty: float
-    """With several beams: an answer's log probability is divided by its length to this power."""
-    repetition_penalty: float
-    """What is there already becomes this many times less likely; 1 leaves it. One beam only."""
-
-
 class Generates(ABC):
     """What a task offers besides when its model answers with text, token by token: `class Chat(Task, Generates)`.
 
     The server and the packaged model ask with `isinstance` what a model can do; they never ask which task it is.
     """
 
+    eot_before: ClassVar[bool] = False
+    """Whether `prompt_ids` puts the end-of-text token before a prompt, as other programs then have to."""
+    eot_after: ClassVar[bool] = False
+    """Whether it puts one after it."""
+
     @abstractmethod
     def prompt_ids(self, tokenizer: Tokenizer, prompt: str) -> list[int]:
         """The tokens that generation goes on from, at least one, also for an empty prompt."""
 
     @property
-    def writing(self) -> Writing:
-        """How an answer is written where the asker does not say: by chance, as the network says."""
-        return Writing(temperature=1.0, num_beams=1, length_penalty=1.0, repetition_penalty=1.0)
+    def generation_config(self) -> GenerationConfig:
+        """How an answer is written where neither asker nor model folder says: by chance, as the network says."""
+        return GenerationConfig(max_new_tokens=64, temperature=1.0)
 
     def generate(
         self, network: nn.Module, prompt_ids: Sequence[int], sampling: Sampling
@@ -208,6 +189,11 @@ class Task(ABC):
     def metrics(self) -> tuple[Metric, ...]:
         """Every figure, the one that decides first; a task with labels may have some for each label."""
 
+    def metrics_of(self, scores: pa.Table) -> tuple[Metric, ...]:
+        """`metrics` with the signatures that they have for these scores, where those depend on what was scored."""
+        del scores
+        return self.metrics
+
     # Data ------------------------------------------------------------------------------------------------------------
 
     @abstractmethod
@@ -250,8 +236,16 @@ class Task(ABC):
         """The backbone with this task's head on it."""
 
     @abstractmethod
-    def loss(self, network: nn.Module, batch: Batch) -> Loss:
-        """The loss of a micro-batch."""
+    def loss(self, network: nn.Module, batch: Batch) -> Tensor:
+        """The mean loss over the targets of a micro-batch, in nats, a scalar to descend; 0 where it has none."""
+
+    @abstractmethod
+    def num_targets(self, batch: Batch) -> float:
+        """What the mean of a micro-batch is a mean over: its targets (tokens or labels), each with its weight.
+
+        A function of the batch alone: the loss of a step is the sum over its targets divided by their number, over all
+        micro-batches and processes, which must be known before the first one's gradients are made.
+        """
 
     @abstractmethod
     def sample(self, network: nn.Module, tokenizer: Tokenizer, prompt: str, seed: int) -> str:
@@ -288,9 +282,23 @@ class Task(ABC):
 
     @abstractmethod
     def baselines(
-        self, train: TrainingData, documents: Sequence[Document], tokenizer: Tokenizer, evaluation: Evaluation
+        self,
+        train: TrainingData,
+        documents: Sequence[Document],
+        tokenizer: Tokenizer,
+        evaluation: Evaluation,
+        *,
+        max_length: int,
     ) -> list[Baseline]:
-        """Simpler ways, fitted on the training split and scored on the documents; the trivial ones first."""
+        """Simpler ways, fitted on the training split and scored on the documents; the trivial ones first.
+
+        Args:
+            train: What they are fitted on.
+            documents: What they are scored on.
+            tokenizer: The model's.
+            evaluation: How to judge.
+            max_length: Tokens that the model can look back on: what it is not scored on, a baseline is not either.
+        """
 
     @abstractmethod
     def plots(self, scores: pa.Table) -> list[Plot]:
@@ -301,8 +309,8 @@ TaskT = TypeVar("TaskT", bound=Task)
 _tasks: dict[str, type[Task]] = {}
 ENTRY_POINTS = "langmill.tasks"
 _NOT_TASKS = {
-    "__init__", "base", "baselines", "batching", "conditional_generation", "loading", "ngram", "pairs", "selection",
-    "text_metrics",
+    "__init__", "base", "baselines", "batching", "conditional_generation", "likelihood", "loading", "ngram", "pairs",
+    "selection", "text_metrics", "words",
 }  # fmt: skip
 
 

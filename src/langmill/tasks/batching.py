@@ -122,8 +122,7 @@ class PackedBatches(MicroBatches):
 
     def __getitem__(self, index: int) -> Batch:
         """Micro-batch `index`: `tokens` and `targets`, both `(B, T)` int64, each target the token after."""
-        first, end = self._share.items(index)
-        items = np.arange(first, end)
+        items = np.asarray(self.items(index))
         starts = np.empty(len(items), dtype=np.int64)
         epochs = items // self.num_blocks
         for epoch in np.unique(epochs):
@@ -132,6 +131,10 @@ class PackedBatches(MicroBatches):
         places = (starts[:, None] + np.arange(self._length + 1)) % len(self._tokens)
         block = torch.from_numpy(self._tokens[places].astype(np.int64))
         return {"tokens": block[:, :-1].contiguous(), "targets": block[:, 1:].contiguous()}
+
+    def items(self, index: int) -> range:
+        """The blocks of micro-batch `index` in the endless list: `num_blocks` for each pass."""
+        return range(*self._share.items(index))
 
     def _epoch(self, epoch: int) -> np.ndarray:
         """Where the blocks of a pass begin, in the pass's order."""
@@ -168,13 +171,20 @@ def cut_tokens(tokens: np.ndarray, length: int, cut: Cut) -> np.ndarray:
     return np.concatenate([tokens[:head], tokens[len(tokens) - (length - head) :]])
 
 
-def pad(sequences: Sequence[np.ndarray], filler: int) -> tuple[Tensor, Tensor]:
+def pad(sequences: Sequence[np.ndarray], filler: int, length: int = 0, rows: int = 0) -> tuple[Tensor, Tensor]:
     """Sequences side by side, filled up at their ends: tokens `(B, T)` and lengths `(B,)`, both int64.
 
     A sequence without tokens becomes one filler token, so that every network has something to look at.
+
+    Args:
+        sequences: What is padded.
+        filler: The token to pad with.
+        length: T at least.
+        rows: B at least; what is missing is added as sequences without tokens.
     """
+    sequences = [*sequences, *[np.zeros(0, dtype=np.int64)] * (rows - len(sequences))]
     lengths = np.array([max(1, len(sequence)) for sequence in sequences], dtype=np.int64)
-    padded = np.full((len(sequences), lengths.max()), filler, dtype=np.int64)
+    padded = np.full((len(sequences), max(length, lengths.max())), filler, dtype=np.int64)
     for row, sequence in zip(padded, sequences, strict=True):
         row[: len(sequence)] = sequence
     return torch.from_numpy(padded), torch.from_numpy(lengths)
@@ -189,6 +199,47 @@ def fill_batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[range]:
             end += 1
         yield range(start, end)
         start = end
+
+
+# Scores must not depend on which texts are scored together. Addition rounds, and a library adds in an order that
+# depends on the shape: a text's sums are the same only if it is always padded to the same length, and if there are
+# rows enough that the same routine multiplies them.
+
+LEAST_ROWS = 4
+"""Sequences in a batch to be scored, at least: matrices of one or two rows are multiplied by other routines."""
+
+
+def padded_length(length: int, longest: int) -> int:
+    """The length that a sequence is padded to, whatever it is scored with: in steps of 8 at least, a quarter at most.
+
+    Args:
+        length: The sequence's own tokens.
+        longest: Tokens that the network can read at once.
+    """
+    length = max(1, length)
+    step = max(8, (1 << (length - 1).bit_length()) >> 3)
+    return max(length, min(longest, -(-length // step) * step))
+
+
+def uniform_batches(
+    shapes: Sequence[tuple[int, ...]], batch_tokens: int
+) -> Iterator[tuple[list[int], tuple[int, ...]]]:
+    """Examples of one shape together, as many as `batch_tokens` allows, the small ones first.
+
+    Args:
+        shapes: The padded length of each sequence of each example.
+        batch_tokens: Tokens of a batch, padding counted; a batch has one example at least.
+
+    Yields:
+        The examples' numbers and their shape.
+    """
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for number, shape in enumerate(shapes):
+        groups.setdefault(shape, []).append(number)
+    for shape, numbers in sorted(groups.items()):
+        size = max(1, batch_tokens // sum(shape))
+        for start in range(0, len(numbers), size):
+            yield numbers[start : start + size], shape
 
 
 BATCHES_SORTED_TOGETHER = 50

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from langmill.config.sections import Evaluation, Training, require
@@ -25,7 +25,6 @@ from langmill.tasks.base import (
     Baseline,
     Classifies,
     Explains,
-    Loss,
     Metric,
     Plot,
     Reading,
@@ -37,6 +36,7 @@ from langmill.tasks.base import (
 )
 from langmill.tasks.baselines import tfidf_logistic_regression
 from langmill.tasks.batching import (
+    LEAST_ROWS,
     Batch,
     BucketedBatches,
     Cut,
@@ -47,6 +47,8 @@ from langmill.tasks.batching import (
     cut_tokens,
     fill_batches,
     pad,
+    padded_length,
+    uniform_batches,
 )
 from langmill.tasks.selection import is_selected
 from langmill.tokenization.shards import Shard
@@ -193,15 +195,15 @@ class Classification(Task, Classifies, Explains):
         """The backbone with a classifier's head."""
         return Classifier(backbone, len(self.labels), self.options.dropout)
 
-    def loss(self, network: nn.Module, batch: Batch) -> Loss:
-        """Mean cross entropy over the documents, each with its weight.
-
-        The weights are not made to add up to one in each batch: that would give a batch with few documents of a rare
-        label another scale.
-        """
+    def loss(self, network: nn.Module, batch: Batch) -> Tensor:
+        """Mean cross entropy over the documents, each with its weight."""
         logits_BK = network(batch["tokens"], batch["lengths"])
         nats_B = F.cross_entropy(logits_BK.float(), batch["labels"], reduction="none")
-        return Loss((nats_B * batch["weights"]).mean(), len(batch["labels"]))
+        return (nats_B * batch["weights"]).sum() / batch["weights"].sum()
+
+    def num_targets(self, batch: Batch) -> float:
+        """The documents, each with its weight."""
+        return float(batch["weights"].sum(dtype=torch.float64))
 
     def sample(self, network: nn.Module, tokenizer: Tokenizer, prompt: str, seed: int) -> str:
         """The prompt and the probability of each label, the likeliest first."""
@@ -211,8 +213,13 @@ class Classification(Task, Classifies, Explains):
 
     def probabilities(self, network: nn.Module, tokenizer: Tokenizer, texts: Sequence[str]) -> np.ndarray:
         """The probability of each label, `(N, K)` in float64; long texts are cut as in training."""
-        encoded = [np.asarray(tokenizer.encode(text), dtype=np.int64) for text in texts]
-        return self._probabilities(network, encoded, tokenizer.eot_id, _TOKENS_AT_ONCE, None)
+        sequences = self._sequences(network, [np.asarray(tokenizer.encode(text), dtype=np.int64) for text in texts])
+        order = sorted(range(len(sequences)), key=lambda number: len(sequences[number]))
+        result_NK = np.empty((len(sequences), len(self.labels)))
+        for places in fill_batches([len(sequences[number]) for number in order], _TOKENS_AT_ONCE):
+            chosen = [order[place] for place in places]
+            result_NK[chosen] = _softmax(network, *pad([sequences[number] for number in chosen], tokenizer.eot_id))
+        return result_NK
 
     def reading(self, network: nn.Module, tokenizer: Tokenizer, text: str) -> Reading:
         """The text's tokens, cut as in training; a text without tokens is read as one end-of-text token."""
@@ -221,28 +228,9 @@ class Classification(Task, Classifies, Explains):
         kept = cut_tokens(tokens, network.model.max_length, self.options.cut)
         return Reading(kept.tolist() or [tokenizer.eot_id], len(tokens) - len(kept))
 
-    @torch.inference_mode()
-    def _probabilities(
-        self,
-        network: nn.Module,
-        encoded: Sequence[np.ndarray],
-        filler: int,
-        batch_tokens: int,
-        progress: Callable[[int], None] | None,
-    ) -> np.ndarray:
+    def _sequences(self, network: nn.Module, encoded: Sequence[np.ndarray]) -> list[np.ndarray]:
         assert isinstance(network, Classifier)
-        device = device_of(network)
-        sequences = [cut_tokens(tokens, network.model.max_length, self.options.cut) for tokens in encoded]
-        order = sorted(range(len(sequences)), key=lambda index: len(sequences[index]))
-        result_NK = np.empty((len(sequences), len(self.labels)))
-        for batch in fill_batches([len(sequences[index]) for index in order], batch_tokens):
-            chosen = [order[place] for place in batch]
-            tokens_BT, lengths_B = pad([sequences[index] for index in chosen], filler)
-            logits_BK = network(tokens_BT.to(device), lengths_B.to(device))
-            result_NK[chosen] = logits_BK.double().softmax(dim=-1).cpu().numpy()
-            if progress is not None:
-                progress(len(chosen))
-        return result_NK
+        return [cut_tokens(tokens, network.model.max_length, self.options.cut) for tokens in encoded]
 
     # Judging ---------------------------------------------------------------------------------------------------------
 
@@ -254,9 +242,20 @@ class Classification(Task, Classifies, Explains):
         evaluation: Evaluation,
         progress: Callable[[int], None] | None = None,
     ) -> pa.Table:
-        """Each document's label, the predicted one, and the probability of every label (`p_0`, `p_1`, …)."""
+        """Each document's label, the predicted one, and the probability of every label (`p_0`, `p_1`, …).
+
+        They do not depend on `evaluation.batch_tokens`.
+        """
+        assert isinstance(network, Classifier)
         encoded = tokenizer.encode_batch([document.text for document in documents], threads=evaluation.threads)
-        probabilities_NK = self._probabilities(network, encoded, tokenizer.eot_id, evaluation.batch_tokens, progress)
+        sequences = self._sequences(network, encoded)
+        shapes = [(padded_length(len(sequence), network.model.max_length),) for sequence in sequences]
+        probabilities_NK = np.empty((len(sequences), len(self.labels)))
+        for chosen, (padded,) in uniform_batches(shapes, evaluation.batch_tokens):
+            batch = pad([sequences[number] for number in chosen], tokenizer.eot_id, padded, LEAST_ROWS)
+            probabilities_NK[chosen] = _softmax(network, *batch)[: len(chosen)]
+            if progress is not None:
+                progress(len(chosen))
         return self._table(documents, probabilities_NK)
 
     def _table(self, documents: Sequence[Document], probabilities_NK: np.ndarray) -> pa.Table:
@@ -311,9 +310,16 @@ class Classification(Task, Classifies, Explains):
         return result
 
     def baselines(
-        self, train: TrainingData, documents: Sequence[Document], tokenizer: Tokenizer, evaluation: Evaluation
+        self,
+        train: TrainingData,
+        documents: Sequence[Document],
+        tokenizer: Tokenizer,
+        evaluation: Evaluation,
+        *,
+        max_length: int,
     ) -> list[Baseline]:
         """Always the commonest label, with the labels' shares as probabilities; and TF-IDF with logistic regression."""
+        del max_length  # whatever is read of a text, the same labels are scored
         counts = np.bincount(self._examples(train.shard).labels, minlength=len(self.labels)).astype(np.float64)
         shares_NK = np.tile(counts / counts.sum(), (len(documents), 1))
         number = {label: index for index, label in enumerate(self.labels)}
@@ -363,6 +369,14 @@ class Classification(Task, Classifies, Explains):
                 },
             ),
         ]
+
+
+@torch.inference_mode()
+def _softmax(network: nn.Module, tokens_BT: Tensor, lengths_B: Tensor) -> np.ndarray:
+    """The probability of each label, `(B, K)` in float64."""
+    device = device_of(network)
+    logits_BK: Tensor = network(tokens_BT.to(device), lengths_B.to(device))
+    return np.asarray(logits_BK.double().softmax(dim=-1).cpu().numpy())
 
 
 def _bins(confidence_N: np.ndarray) -> np.ndarray:

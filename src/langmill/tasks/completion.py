@@ -56,11 +56,21 @@ class Completion(ConditionalGeneration):
     options_class = CompletionOptions
     options: CompletionOptions
     kinds = frozenset({Kind.causal})
+    eot_before = True
+
+    def check(self, document: Document) -> str | None:
+        """As every writing task; in a chat also `unreadable_history`: no JSON list of pairs of texts."""
+        reason = super().check(document)
+        if reason is None and self.options.turn:
+            try:
+                history_of(document)
+            except (ValueError, RecursionError):
+                return "unreadable_history"
+        return reason
 
     def prompt(self, document: Document) -> str:
         """The template, filled with the document."""
-        history = json.loads(document.metadata.get(HISTORY) or "[]") if self.options.turn else []
-        return self.fill(document.text, history, document.metadata)
+        return self.fill(document.text, history_of(document) if self.options.turn else [], document.metadata)
 
     def fill(self, text: str, history: Sequence[tuple[str, str]], metadata: Mapping[str, str]) -> str:
         """The prompt that a text makes after earlier turns; metadata that is not there is empty."""
@@ -95,6 +105,22 @@ class Completion(ConditionalGeneration):
     def prompt_ids(self, tokenizer: Tokenizer, prompt: str) -> list[int]:
         """An end-of-text token, as before every document in training, and the filled template."""
         return [tokenizer.eot_id, *tokenizer.encode(self.fill(prompt, [], {}))]
+
+
+def history_of(document: Document) -> list[tuple[str, str]]:
+    """The earlier turns of a chat: what the user and the assistant said.
+
+    Raises:
+        ValueError: The metadata field `history` is no JSON list of pairs of texts.
+    """
+    turns = json.loads(document.metadata.get(HISTORY) or "[]")
+    if not (isinstance(turns, list) and all(_is_pair(turn) for turn in turns)):
+        raise ValueError(f"{HISTORY} is {turns!r}")
+    return [(user, assistant) for user, assistant in turns]
+
+
+def _is_pair(turn: object) -> bool:
+    return isinstance(turn, list) and len(turn) == 2 and all(isinstance(said, str) for said in turn)
 
 
 def _fields(where: str, template: str) -> set[str]:

@@ -1,7 +1,9 @@
 """What the tasks share whose model writes a text for a text: translation and its like, completion.
 
 A document's target is scored twice. Given the right tokens so far, how likely is the next one: that gives nats, and so
-bits per byte and perplexity *of the target*. And what does the model write by itself: that text is compared with the
+bits per byte and perplexity *of the target*. Of a target longer than the context only the beginning is scored, so its
+nats are divided by that beginning's bytes; `scored_share` says how much of the targets that is, and the n-gram
+baselines are scored on the same tokens. And what does the model write by itself: that text is compared with the whole
 target by the figures that the recipe names (`langmill.tasks.text_metrics`).
 
 Shape suffixes: B pairs, T tokens, N counted target tokens, D model width, V vocabulary, R resamples.
@@ -11,7 +13,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -19,37 +21,45 @@ import numpy as np
 import pyarrow as pa
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from langmill.config.sections import Evaluation, Training, require
 from langmill.data.document import Document
-from langmill.models.generation import Beams, Decodes, beam_search, generate_batch, likeliest
+from langmill.models.generation import Beams, Decodes, GenerationConfig, beam_search, generate_batch, likeliest
 from langmill.tasks.base import (
     Baseline,
     Explains,
     Generates,
-    Loss,
     Metric,
     Plot,
     Reading,
     Strength,
     Task,
     TrainingData,
-    Writing,
     device_of,
 )
 from langmill.tasks.baselines import translation_memory
-from langmill.tasks.batching import Batch, Cut, MicroBatches, Share, fill_batches
+from langmill.tasks.batching import (
+    LEAST_ROWS,
+    Batch,
+    Cut,
+    MicroBatches,
+    Share,
+    fill_batches,
+    padded_length,
+    uniform_batches,
+)
+from langmill.tasks.likelihood import likelihood
 from langmill.tasks.ngram import fit_ngram
-from langmill.tasks.pairs import Form, Pair, PairBatches, Pairs, counted, validation_pairs
+from langmill.tasks.pairs import NOT_COUNTED, Form, Pair, PairBatches, Pairs, counted, validation_pairs
 from langmill.tasks.selection import is_selected
-from langmill.tasks.text_metrics import TextMetric, text_metrics
+from langmill.tasks.text_metrics import TextMetric, references_of, text_metrics
 from langmill.tokenization.shards import Shard
 from langmill.tokenization.tokenizer import Tokenizer
 
-_LOGITS_AT_ONCE = 512  # target tokens whose logits are in memory together
 _HISTOGRAM_SCORES = 2000  # a picture needs no more
 _SAMPLE_TOKENS = 100
+_SCORED_BYTES = "bytes:of the scored tokens"
+"""Signature of bits per byte; before it the bytes of the whole target were counted, however few tokens were scored."""
 
 
 @dataclass
@@ -108,26 +118,54 @@ class ConditionalGeneration(Task, Generates, Explains):
         """The figures of the written text, then those of the target's tokens."""
         return (
             *(metric.metric for metric in self.text_metrics),
-            Metric("bits_per_byte", "Bits per byte of the target", higher_is_better=False, unit="bits"),
+            Metric(
+                "bits_per_byte",
+                "Bits per byte of the target",
+                higher_is_better=False,
+                unit="bits",
+                signature=_SCORED_BYTES,
+            ),
             Metric("perplexity", "Perplexity per token of the target", higher_is_better=False),
             Metric("next_token_accuracy", "Next-token accuracy in the target", higher_is_better=True),
+            Metric("scored_share", "Share of the target's bytes that were scored", higher_is_better=True),
         )
 
+    def metrics_of(self, scores: pa.Table) -> tuple[Metric, ...]:
+        """The figures of text say how these scores were tokenized."""
+        signed = {metric.name: metric.metric_of(scores) for metric in self.text_metrics}
+        return tuple(signed.get(metric.name, metric) for metric in self.metrics)
+
     @property
-    def writing(self) -> Writing:
+    def generation_config(self) -> GenerationConfig:
         """As it is judged: the likeliest answer."""
         options = self.options.writing
-        return Writing(0.0, options.num_beams, options.length_penalty, options.repetition_penalty)
+        return GenerationConfig(
+            options.max_new_tokens,
+            temperature=0.0,
+            repetition_penalty=options.repetition_penalty,
+            num_beams=options.num_beams,
+            length_penalty=options.length_penalty,
+        )
 
     # Data ------------------------------------------------------------------------------------------------------------
 
     def check(self, document: Document) -> str | None:
-        """`empty_text`, `missing_target`, or `not_selected` by the option `only`."""
+        """Why a document is left out.
+
+        `empty_text`, `missing_target`, `not_selected` by the option `only`, or `unreadable_answers` for a metadata
+        field `answers` that is no JSON list of texts: found here, and not by a figure of text after all the training.
+        """
         if not document.text:
             return "empty_text"
         if not document.target:
             return "missing_target"
-        return None if is_selected(document, self.options.only) else "not_selected"
+        if not is_selected(document, self.options.only):
+            return "not_selected"
+        try:
+            references_of(document)
+        except (ValueError, RecursionError):
+            return "unreadable_answers"
+        return None
 
     def find_labels(self, documents: Iterable[Document]) -> list[str]:
         """None."""
@@ -171,9 +209,13 @@ class ConditionalGeneration(Task, Generates, Explains):
     def reach(self, network: nn.Module) -> int:
         """Tokens in a sequence that the network can work on."""
 
-    def loss(self, network: nn.Module, batch: Batch) -> Loss:
+    def loss(self, network: nn.Module, batch: Batch) -> Tensor:
         """Mean cross entropy over the target's tokens alone."""
-        return Loss(self.target_loss(network, batch), counted(batch["targets"]))
+        return self.target_loss(network, batch)
+
+    def num_targets(self, batch: Batch) -> float:
+        """The targets' tokens."""
+        return counted(batch["targets"])
 
     def sample(self, network: nn.Module, tokenizer: Tokenizer, prompt: str, seed: int) -> str:
         """What the network writes for a prompt."""
@@ -191,12 +233,27 @@ class ConditionalGeneration(Task, Generates, Explains):
     def _write(
         self, network: nn.Module, tokenizer: Tokenizer, prompts: Sequence[Sequence[int]], max_new_tokens: int
     ) -> list[list[int]]:
+        """What the network writes for each prompt, the same whatever it is written beside.
+
+        Prompts side by side are a larger matrix product, which rounds otherwise than a prompt alone. Where a choice was
+        so close that this may have decided it, the text is written again, alone.
+        """
         writing, decodes, stop_ids = self.options.writing, cast("Decodes", network), (tokenizer.eot_id,)
-        if writing.num_beams > 1:
-            beams = Beams(max_new_tokens, writing.num_beams, writing.length_penalty, stop_ids)
-            return beam_search(decodes, prompts, beams, [self.accepts(tokenizer, prompt) for prompt in prompts])
-        sampling = likeliest(max_new_tokens, stop_ids, writing.repetition_penalty)
-        return generate_batch(decodes, prompts, [sampling] * len(prompts))
+
+        def write(chosen: Sequence[Sequence[int]], close: set[int]) -> list[list[int]]:
+            if writing.num_beams > 1:
+                beams = Beams(max_new_tokens, writing.num_beams, writing.length_penalty, stop_ids)
+                accepts = [self.accepts(tokenizer, prompt) for prompt in chosen]
+                return beam_search(decodes, chosen, beams, accepts, close)
+            sampling = likeliest(max_new_tokens, stop_ids, writing.repetition_penalty)
+            return generate_batch(decodes, chosen, [sampling] * len(chosen), close)
+
+        close: set[int] = set()
+        found = write(prompts, close)
+        if len(prompts) > 1:
+            for number in sorted(close):
+                (found[number],) = write([prompts[number]], set())
+        return found
 
     # Judging ---------------------------------------------------------------------------------------------------------
 
@@ -208,11 +265,14 @@ class ConditionalGeneration(Task, Generates, Explains):
         evaluation: Evaluation,
         progress: Callable[[int], None] | None = None,
     ) -> pa.Table:
-        """Nats, tokens, bytes and right guesses of each target, the text written for it, and what the figures need."""
+        """Nats, tokens, bytes and right guesses of each target, the text written for it, and what the figures need.
+
+        None of it depends on `evaluation.batch_tokens`.
+        """
         form = self.form(self.reach(network), tokenizer.eot_id)
         pairs = self._pairs(tokenizer, documents, evaluation)
         columns = _likelihood(self, network, form, pairs, evaluation.batch_tokens)
-        columns["bytes"] = _num_bytes(documents)
+        columns |= _num_bytes(tokenizer, documents, pairs, form)
         produced = [""] * len(documents)
         prompts = [form.source(pair.source).tolist() for pair in pairs]
         order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
@@ -256,14 +316,23 @@ class ConditionalGeneration(Task, Generates, Explains):
                 "perplexity": np.exp(nats / tokens),
                 "next_token_accuracy": correct / tokens,
             }
+            if "target_bytes" in scores.column_names:  # not in evaluations of before
+                figures["scored_share"] = num_bytes / (weights_RN @ scores["target_bytes"].to_numpy())
         return figures
 
     def baselines(
-        self, train: TrainingData, documents: Sequence[Document], tokenizer: Tokenizer, evaluation: Evaluation
+        self,
+        train: TrainingData,
+        documents: Sequence[Document],
+        tokenizer: Tokenizer,
+        evaluation: Evaluation,
+        *,
+        max_length: int,
     ) -> list[Baseline]:
         """For the text: the source itself and the nearest training source's target; for the tokens: n-grams of targets.
 
-        The n-gram models know the targets of the training split and nothing of the source.
+        The n-gram models know the targets of the training split and nothing of the source; of a target that is too long
+        for the model they are scored on the same beginning.
         """
         known = list(train.documents())
         nearest = translation_memory(
@@ -278,17 +347,23 @@ class ConditionalGeneration(Task, Generates, Explains):
         ]
         eot = np.array([tokenizer.eot_id], dtype=np.int64)
         stream = np.concatenate([part for pair in Pairs(train.shard) for part in (pair.target, eot)])
-        predicted = [np.append(pair.target, eot) for pair in self._pairs(tokenizer, documents, evaluation)]
+        form = self.form(max_length, tokenizer.eot_id)
+        pairs = self._pairs(tokenizer, documents, evaluation)
+        whole = [np.append(pair.target, eot) for pair in pairs]
+        lengths = np.array([len(form.target(pair)) for pair in pairs])
+        scored = np.concatenate(
+            [np.arange(len(tokens)) < length for tokens, length in zip(whole, lengths, strict=True)]
+        )
+        document = np.repeat(np.arange(len(pairs)), lengths)
+        tokens = np.concatenate(whole)
         for name, order, strength in (("unigram", 1, Strength.trivial), ("trigram", 3, Strength.serious)):
             model = fit_ngram(stream, tokenizer.vocab_size, tokenizer.eot_id, order)
-            tokens = np.concatenate(predicted)
-            ends = np.cumsum([len(each) for each in predicted])
-            starts = np.concatenate([[0], ends[:-1]])
+            correct = (model.most_likely(tokens) == tokens)[scored]
             columns = {
-                "nats": np.add.reduceat(model.nats(tokens), starts),
-                "tokens": ends - starts,
-                "correct": np.add.reduceat((model.most_likely(tokens) == tokens).astype(np.int64), starts),
-                "bytes": _num_bytes(documents),
+                "nats": np.bincount(document, model.nats(tokens)[scored], len(pairs)),
+                "tokens": lengths,
+                "correct": np.bincount(document, correct, len(pairs)).astype(np.int64),
+                **_num_bytes(tokenizer, documents, pairs, form),
             }
             found.append(Baseline(name, strength, self._table(documents, columns, None)))
         return found
@@ -310,9 +385,17 @@ class ConditionalGeneration(Task, Generates, Explains):
         ]
 
 
-def _num_bytes(documents: Sequence[Document]) -> np.ndarray:
-    """UTF-8 bytes of each target."""
-    return np.array([len(str(document.target).encode()) for document in documents], dtype=np.int64)
+def _num_bytes(
+    tokenizer: Tokenizer, documents: Sequence[Document], pairs: Sequence[Pair], form: Form
+) -> dict[str, np.ndarray]:
+    """UTF-8 bytes of the scored tokens of each target, and of the whole target; an end-of-text token has none."""
+    targets = [str(document.target) for document in documents]
+    whole = [len(target.encode()) for target in targets]
+    scored = list(whole)
+    for number, pair in enumerate(pairs):
+        if (kept := len(form.target(pair))) < len(pair.target):
+            scored[number] = tokenizer.leading_bytes(targets[number], kept)
+    return {"bytes": np.array(scored, dtype=np.int64), "target_bytes": np.array(whole, dtype=np.int64)}
 
 
 @torch.inference_mode()
@@ -326,25 +409,16 @@ def _likelihood(
         "tokens": np.zeros(len(pairs), dtype=np.int64),
         "correct": np.zeros(len(pairs), dtype=np.int64),
     }
-    lengths = form.lengths(
-        np.array([len(pair.source) for pair in pairs]), np.array([len(pair.target) for pair in pairs])
-    )
-    order = np.argsort(lengths, kind="stable")
-    for group in fill_batches(lengths[order].tolist(), batch_tokens):
-        chosen = order[group.start : group.stop]
-        batch = {name: tensor.to(device) for name, tensor in form.collate([pairs[index] for index in chosen]).items()}
+    shapes = [tuple(padded_length(length, form.length) for length in form.shape(pair)) for pair in pairs]
+    for chosen, shape in uniform_batches(shapes, batch_tokens):
+        rows = [*chosen, *chosen[-1:] * (LEAST_ROWS - len(chosen))]
+        batch = {name: tensor.to(device) for name, tensor in form.collate([pairs[n] for n in rows], shape).items()}
+        batch["targets"][len(chosen) :] = NOT_COUNTED
         hidden_BTD = task.target_hidden(network, batch)
         row_N, place_N = (batch["targets"] >= 0).nonzero(as_tuple=True)
-        target_N = batch["targets"][row_N, place_N]
-        for row, hidden, target in _pieces(row_N, hidden_BTD[row_N, place_N], target_N):
-            logits_NV = network.head(hidden).float()  # type: ignore[operator]  # both kinds of network have a head
-            document = chosen[row.cpu().numpy()]
-            nats = F.cross_entropy(logits_NV, target, reduction="none")
-            np.add.at(columns["nats"], document, nats.double().cpu().numpy())
-            np.add.at(columns["tokens"], document, 1)
-            np.add.at(columns["correct"], document, (logits_NV.argmax(dim=-1) == target).cpu().numpy())
+        head = network.head
+        found = likelihood(head, hidden_BTD[row_N, place_N], batch["targets"][row_N, place_N])  # type: ignore[arg-type]
+        document = np.array(chosen)[row_N.cpu().numpy()]
+        for name, values in zip(("nats", "correct", "tokens"), (*found, 1), strict=True):
+            np.add.at(columns[name], document, values)
     return columns
-
-
-def _pieces(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    return zip(*(torch.split(tensor, _LOGITS_AT_ONCE) for tensor in tensors), strict=True)

@@ -10,25 +10,24 @@ Shape suffixes: B sequences, T tokens, N predicted tokens, D model width, V voca
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from langmill.config.sections import Evaluation, Training, require
 from langmill.data.document import Document
 from langmill.models.base import Backbone, Kind
-from langmill.models.generation import Sampling
+from langmill.models.generation import GenerationConfig, Sampling
 from langmill.models.heads import LanguageModel
 from langmill.tasks.base import (
     Baseline,
     Explains,
     Generates,
-    Loss,
     Metric,
     Plot,
     Reading,
@@ -38,15 +37,46 @@ from langmill.tasks.base import (
     device_of,
     task,
 )
-from langmill.tasks.batching import Batch, FirstBatches, MicroBatches, PackedBatches, Share, fill_batches, pad
+from langmill.tasks.batching import (
+    LEAST_ROWS,
+    Batch,
+    FirstBatches,
+    MicroBatches,
+    PackedBatches,
+    Share,
+    pad,
+    padded_length,
+    uniform_batches,
+)
+from langmill.tasks.likelihood import likelihood
 from langmill.tasks.ngram import NgramModel, fit_ngram
 from langmill.tokenization.shards import Shard
 from langmill.tokenization.tokenizer import Tokenizer
 
 POSITION_EDGES = (0, 16, 32, 64, 128, 256, 512, 1024)
 """Where the bins begin, in tokens from the start of the document, in which losses by position are kept."""
-_LOGITS_AT_ONCE = 512  # predicted tokens whose logits are in memory together
 _HISTOGRAM_SCORES = 2000  # a picture needs no more
+
+
+@dataclass
+class SamplingOptions:
+    """How a model goes on from a text where the asker does not say: what its `generation_config.json` will hold."""
+
+    max_new_tokens: int
+    """Tokens of a text, at most."""
+    temperature: float
+    """How freely tokens are drawn: 1 as the network says, below 1 safer, 0 always the most likely token."""
+    top_k: int
+    """Choose among this many of the likeliest tokens; 0 for all."""
+    top_p: float
+    """Choose among the fewest tokens whose probabilities add up to this; 1 for all."""
+    min_p: float
+    """Choose among tokens that are at least this many times as likely as the likeliest one; 0 for all."""
+    repetition_penalty: float
+    """Tokens that are there already become this many times less likely; 1 leaves them."""
+
+    def __post_init__(self) -> None:
+        GenerationConfig(**asdict(self))  # refuses what is out of range
 
 
 @dataclass
@@ -60,6 +90,8 @@ class LanguageModellingOptions:
     """Tokens in a sample text that is generated during training, at most."""
     sample_temperature: float
     """How freely samples are drawn: 1 as the network says, below 1 safer, 0 always the most likely token."""
+    writing: SamplingOptions
+    """How the finished model goes on from a text where the asker does not say."""
 
     def __post_init__(self) -> None:
         require(0 <= self.context_overlap <= 0.9, "task.options.context_overlap", self.context_overlap, "0 to 0.9")
@@ -142,7 +174,15 @@ class LanguageModelling(Task, Generates, Explains):
 
     options_class = LanguageModellingOptions
     options: LanguageModellingOptions
+    # What `langmill generate` took before a model said it itself.
+    earlier_options: ClassVar[Mapping[str, Any]] = {
+        "writing": {
+            "max_new_tokens": 100, "temperature": 0.8, "top_k": 50, "top_p": 1.0, "min_p": 0.0,
+            "repetition_penalty": 1.0,
+        }
+    }  # fmt: skip
     kinds = frozenset({Kind.causal})
+    eot_before = True
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
@@ -187,10 +227,14 @@ class LanguageModelling(Task, Generates, Explains):
         """The backbone with a head over the vocabulary."""
         return LanguageModel(backbone, backbone.tie_embeddings)
 
-    def loss(self, network: nn.Module, batch: Batch) -> Loss:
+    def loss(self, network: nn.Module, batch: Batch) -> Tensor:
         """Mean cross entropy over all tokens of the blocks."""
         assert isinstance(network, LanguageModel)
-        return Loss(network.loss(batch["tokens"], batch["targets"]), batch["targets"].numel())
+        return network.loss(batch["tokens"], batch["targets"])
+
+    def num_targets(self, batch: Batch) -> float:
+        """All tokens of the blocks."""
+        return batch["targets"].numel()
 
     def sample(self, network: nn.Module, tokenizer: Tokenizer, prompt: str, seed: int) -> str:
         """How the network goes on from a prompt, the prompt included (its end, where the prompt is very long)."""
@@ -207,6 +251,11 @@ class LanguageModelling(Task, Generates, Explains):
         )
         prompt_ids = self.prompt_ids(tokenizer, prompt)[-max(1, network.model.max_length // 2) :]
         return prompt + tokenizer.decode(list(self.generate(network, prompt_ids, sampling)))
+
+    @property
+    def generation_config(self) -> GenerationConfig:
+        """As the recipe says."""
+        return GenerationConfig(**asdict(self.options.writing))
 
     def prompt_ids(self, tokenizer: Tokenizer, prompt: str) -> list[int]:
         """An end-of-text token, as before every document in training, and the prompt."""
@@ -230,7 +279,8 @@ class LanguageModelling(Task, Generates, Explains):
     ) -> pa.Table:
         """Nats, tokens, bytes and right guesses of each document, and its nats and tokens by position.
 
-        Windows of about equal length are read together, as many as `evaluation.batch_tokens` allows.
+        Windows of about equal length are read together, as many as `evaluation.batch_tokens` allows; scores do not
+        depend on it.
         """
         assert isinstance(network, LanguageModel)
         texts = self._texts(documents)
@@ -241,12 +291,12 @@ class LanguageModelling(Task, Generates, Explains):
             for number, sequence in enumerate(sequences)
             for window in cut_windows(number, len(sequence) - 1, reach, self.options.context_overlap)
         ]
-        windows.sort(key=len)
         tally = _Tally(len(documents))
         finished = np.array([len(sequence) - 1 for sequence in sequences])  # places still to be scored
-        for batch in fill_batches([len(window) for window in windows], evaluation.batch_tokens):
-            chosen = [windows[index] for index in batch]
-            document, position, nats, correct = _predict(network, chosen, sequences, tokenizer.eot_id)
+        shapes = [(padded_length(len(window), reach),) for window in windows]
+        for numbers, (padded,) in uniform_batches(shapes, evaluation.batch_tokens):
+            chosen = [windows[number] for number in numbers]
+            document, position, nats, correct = _predict(network, chosen, sequences, tokenizer.eot_id, padded)
             tally.add(document, position, nats, correct)
             if progress is not None:
                 touched, scored = np.unique(document, return_counts=True)
@@ -270,9 +320,16 @@ class LanguageModelling(Task, Generates, Explains):
         }
 
     def baselines(
-        self, train: TrainingData, documents: Sequence[Document], tokenizer: Tokenizer, evaluation: Evaluation
+        self,
+        train: TrainingData,
+        documents: Sequence[Document],
+        tokenizer: Tokenizer,
+        evaluation: Evaluation,
+        *,
+        max_length: int,
     ) -> list[Baseline]:
         """A unigram and a trigram model of the same tokens, both smoothed."""
+        del max_length  # of a long document every token is scored, window by window
         texts = self._texts(documents)
         # A score needs only what is predicted: each document's tokens and the end-of-text token after them.
         predicted = [sequence[1:] for sequence in _sequences(tokenizer, texts, evaluation)]
@@ -324,35 +381,27 @@ def _sequences(tokenizer: Tokenizer, texts: Sequence[str], evaluation: Evaluatio
 
 @torch.inference_mode()
 def _predict(
-    network: LanguageModel, windows: Sequence[Window], sequences: Sequence[np.ndarray], eot_id: int
+    network: LanguageModel, windows: Sequence[Window], sequences: Sequence[np.ndarray], eot_id: int, padded: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Each counted prediction's document, position in it, nats, and whether the most likely token was right."""
     device = device_of(network)
-    tokens_BT, lengths_B = pad([sequences[window.document][window.start : window.end] for window in windows], eot_id)
-    hidden_BTD: Tensor = network.model(tokens_BT.to(device), lengths_B.to(device))
-    place_T = torch.arange(tokens_BT.shape[1])
+    read = [sequences[window.document][window.start : window.end] for window in windows]
+    tokens_BT, lengths_B = pad(read, eot_id, padded, LEAST_ROWS)
+    hidden_BTD: Tensor = network.model(tokens_BT.to(device), lengths_B.to(device))[: len(windows)]
+    place_T = torch.arange(padded)
     first_B = torch.tensor([window.first_scored - window.start for window in windows])
-    counted_BT = (place_T >= first_B[:, None]) & (place_T < lengths_B[:, None])
-    hidden_ND = hidden_BTD[counted_BT.to(device)]
+    counted_BT = (place_T >= first_B[:, None]) & (place_T < lengths_B[: len(windows), None])
     target_N = torch.from_numpy(
         np.concatenate([sequences[window.document][window.first_scored + 1 : window.end + 1] for window in windows])
-    ).to(device)
-    nats, correct = [], []
-    for hidden, target in zip(_pieces(hidden_ND), _pieces(target_N), strict=True):
-        logits = network.head(hidden).float()
-        nats.append(F.cross_entropy(logits, target, reduction="none"))
-        correct.append(logits.argmax(dim=-1) == target)
+    )
+    nats, correct = likelihood(network.head, hidden_BTD[counted_BT.to(device)], target_N.to(device))
     counts = [window.end - window.first_scored for window in windows]
     return (
         np.repeat([window.document for window in windows], counts),
         np.concatenate([np.arange(window.first_scored, window.end) for window in windows]),
-        torch.cat(nats).double().cpu().numpy(),
-        torch.cat(correct).cpu().numpy(),
+        nats,
+        correct,
     )
-
-
-def _pieces(tensor: Tensor) -> tuple[Tensor, ...]:
-    return torch.split(tensor, _LOGITS_AT_ONCE)
 
 
 def _score_ngram(

@@ -9,19 +9,22 @@ from typing import Any
 import torch
 from torch import nn
 
-from langmill.errors import ModelError
-from langmill.files import read_manifest
-from langmill.models.base import build_backbone, find_architecture
+from langmill.errors import LangmillError, ModelError
+from langmill.files import read_json, read_manifest
+from langmill.models.base import Backbone, Kind, build_backbone, find_architecture
 from langmill.models.folder import (
     CONFIG_NAME,
+    GENERATION_NAME,
     TOKENIZER_NAME,
     WEIGHTS_NAME,
+    Interface,
     load_state,
     load_weights,
     own_names,
     read_config,
 )
-from langmill.tasks.base import Task, build_task, find_task
+from langmill.models.generation import GenerationConfig
+from langmill.tasks.base import Generates, Task, build_task, find_task
 from langmill.tokenization.tokenizer import Tokenizer
 
 
@@ -37,6 +40,8 @@ class LoadedModel:
     manifest: dict[str, Any]
     config: dict[str, Any]
     """The content of `config.json`."""
+    generation_config: GenerationConfig | None = None
+    """How it writes where the asker does not say; None for a model that writes nothing."""
 
     @property
     def recipe(self) -> str:
@@ -94,4 +99,38 @@ def load_model(folder: Path, *, verify: bool, device: str = "cpu") -> LoadedMode
     with torch.random.fork_rng(devices=[]):  # the first weights are drawn at random, and thrown away
         network = task.network(build_backbone(architecture, options, vocab_size, max_length, where, source=folder))
     load_weights(network, own_names(network, load_state(folder, verify=False)), str(folder / WEIGHTS_NAME))
-    return LoadedModel(folder, task, network.to(device).eval(), tokenizer, manifest, config)
+    return LoadedModel(
+        folder, task, network.to(device).eval(), tokenizer, manifest, config, generation_config_of(folder, task)
+    )
+
+
+def generation_config_of(folder: Path, task: Task) -> GenerationConfig | None:
+    """How a model folder's model writes: as the folder says, or, where that is older, as its task does.
+
+    Raises:
+        ModelError: The folder's `generation_config.json` can't be read.
+    """
+    if not isinstance(task, Generates):
+        return None
+    file = folder / GENERATION_NAME
+    if not file.is_file():
+        return task.generation_config
+    try:
+        return GenerationConfig.from_json(read_json(file))
+    except LangmillError as error:
+        raise ModelError(f"{file}: {error}") from error
+
+
+def interface_of(task: Task, backbone: Backbone, max_length: int) -> Interface:
+    """What other programs must know to ask a task's models."""
+    if not isinstance(task, Generates):
+        return Interface(labels=task.labels, max_length=max_length)
+    # A pretrained network that reads both ways reads what its own tokenizer puts around a text.
+    own = backbone.needs_base and backbone.kind is not Kind.causal
+    return Interface(
+        task.eot_before and not own,
+        task.eot_after and not own,
+        task.generation_config.to_json(),
+        task.labels,
+        max_length,
+    )

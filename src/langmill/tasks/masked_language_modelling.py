@@ -2,8 +2,8 @@
 
 Of the tokens a share is chosen to be told; of these four fifths are replaced by the mask token, a tenth by a token
 drawn from the vocabulary, and a tenth stays (so that the network can't rely on the mask to know what it will be asked).
-Which tokens are chosen is a function of the seed and the batch's number in training, and of the document's id in
-evaluation: a score is the same at every evaluation.
+Which tokens are chosen is a function of the seed, the epoch and the token's place in the data in training, however they
+are cut into micro-batches, and of the document's id in evaluation: a score is the same at every evaluation.
 
 Shape suffixes: B sequences, T tokens, N chosen tokens, V vocabulary, R resamples.
 """
@@ -17,31 +17,39 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import torch
-from torch import nn
-from torch.nn import functional as F
+from torch import Tensor, nn
 
 from langmill.config.sections import Evaluation, Training, require
 from langmill.data.document import Document
 from langmill.errors import ConfigError
 from langmill.models.base import Backbone, Kind
-from langmill.models.generation import Ending, Sampling, choose, likeliest
+from langmill.models.generation import Ending, GenerationConfig, Sampling, choose, likeliest
 from langmill.models.heads import LanguageModel
 from langmill.tasks.base import (
     Baseline,
     Explains,
     Generates,
-    Loss,
     Metric,
     Plot,
     Reading,
     Strength,
     Task,
     TrainingData,
-    Writing,
     device_of,
     task,
 )
-from langmill.tasks.batching import Batch, FirstBatches, MicroBatches, PackedBatches, Share, fill_batches, pad
+from langmill.tasks.batching import (
+    LEAST_ROWS,
+    Batch,
+    FirstBatches,
+    MicroBatches,
+    PackedBatches,
+    Share,
+    pad,
+    padded_length,
+    uniform_batches,
+)
+from langmill.tasks.likelihood import likelihood
 from langmill.tasks.ngram import fit_ngram
 from langmill.tokenization.shards import Shard
 from langmill.tokenization.tokenizer import Tokenizer
@@ -51,8 +59,8 @@ MASK = "<|mask|>"
 _REPLACED, _DRAWN = 0.8, 0.1
 """Shares of the chosen tokens that become the mask and a drawn token (Devlin et al., 2019, section 3.1)."""
 _NOT_CHOSEN = -1
-_LOGITS_AT_ONCE = 512
 _MOST_TOKENS = 10_000  # of a sample: as many as there are
+_PHILOX_NUMBERS = 4  # of 64 bits, for each step of the generator's counter
 
 
 @dataclass
@@ -70,7 +78,7 @@ class MaskedLanguageModellingOptions:
 
 
 def hide(
-    tokens: np.ndarray, share: float, mask_id: int, vocab_size: int, random: np.random.Generator
+    tokens: np.ndarray, share: float, mask_id: int, chances: tuple[np.ndarray, np.ndarray], drawn: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Choose tokens to be told and hide them.
 
@@ -78,15 +86,14 @@ def hide(
         tokens: Token ids, any shape.
         share: How many of them are chosen.
         mask_id: The mask token.
-        vocab_size: Tokens are drawn from 0 to this.
-        random: Decides.
+        chances: Numbers drawn from 0 to 1, of the tokens' shape: the first decide which are chosen, the second how they
+            are hidden.
+        drawn: Tokens drawn from the vocabulary, of the tokens' shape.
 
     Returns:
         The tokens as the network reads them, and the targets: -1 where nothing is to be told.
     """
-    chosen = random.random(tokens.shape) < share
-    kind = random.random(tokens.shape)
-    drawn = random.integers(vocab_size, size=tokens.shape)
+    chosen, kind = chances[0] < share, chances[1]
     read = np.where(kind < _REPLACED, mask_id, np.where(kind < _REPLACED + _DRAWN, drawn, tokens))
     return np.where(chosen, read, tokens), np.where(chosen, tokens, _NOT_CHOSEN)
 
@@ -94,32 +101,45 @@ def hide(
 class MaskedBatches(MicroBatches):
     """Packed blocks with tokens hidden; in each pass others.
 
+    A block's random numbers depend on the seed, the epoch and the block's place in it alone.
+
     Args:
         blocks: The blocks.
         share: How many tokens are hidden.
         mask_id: The mask token.
         vocab_size: Entries of the vocabulary.
-        seed: Decides, together with a batch's number.
-        stream: Tells the batches of one process from those of the others.
+        seed: Decides, together with the epoch and the place.
     """
 
-    def __init__(
-        self, blocks: PackedBatches, share: float, mask_id: int, vocab_size: int, *, seed: int, stream: int
-    ) -> None:
+    def __init__(self, blocks: PackedBatches, share: float, mask_id: int, vocab_size: int, *, seed: int) -> None:
         self._blocks = blocks
         self._share = share
         self._mask_id = mask_id
         self._vocab_size = vocab_size
         self._seed = seed
-        self._stream = stream
 
     def __getitem__(self, index: int) -> Batch:
         """Micro-batch `index`: `tokens` and `targets`, both `(B, T)` int64; targets are -1 where nothing is told."""
-        key = np.array([self._seed, 2**63 + self._stream * 2**40 + index], dtype=np.uint64)  # not one of a pass's order
-        random = np.random.Generator(np.random.Philox(key=key))
         tokens = self._blocks[index]["tokens"].numpy()
-        read, targets = hide(tokens, self._share, self._mask_id, self._vocab_size, random)
+        chosen, kind, drawn = self._random(self._blocks.items(index), tokens.shape[1])
+        read, targets = hide(
+            tokens, self._share, self._mask_id, (chosen, kind), (drawn * self._vocab_size).astype(np.int64)
+        )
         return {"tokens": torch.from_numpy(read), "targets": torch.from_numpy(targets)}
+
+    def _random(self, items: range, length: int) -> np.ndarray:
+        """Three numbers from 0 to 1 for every token of some blocks, `(3, blocks, length)`."""
+        # A counter-based generator can begin anywhere: every block has its own stretch of an epoch's numbers.
+        counts = -(-3 * length // _PHILOX_NUMBERS)
+        found = []
+        while items:
+            epoch, first = divmod(items.start, self._blocks.num_blocks)
+            of_epoch = items[: self._blocks.num_blocks - first]
+            key = np.array([self._seed, 2**63 + epoch], dtype=np.uint64)  # not that of the epoch's order
+            random = np.random.Generator(np.random.Philox(key=key).advance(first * counts))
+            found.append(random.random((len(of_epoch), counts * _PHILOX_NUMBERS))[:, : 3 * length])
+            items = items[len(of_epoch) :]
+        return np.moveaxis(np.concatenate(found).reshape(-1, 3, length), 1, 0)
 
     @property
     def epoch_steps(self) -> int:
@@ -162,7 +182,7 @@ class MaskedLanguageModelling(Task, Generates, Explains):
     ) -> MicroBatches:
         """Packed blocks of the whole stream, tokens hidden."""
         blocks = PackedBatches(shard.tokens, training.block_length, Share.of(training, rank, world_size))
-        return self._hidden(blocks, shard, training.seed, rank)
+        return self._hidden(blocks, shard, training.seed)
 
     def validation_batches(self, shard: Shard, training: Training, *, eot_id: int) -> Sequence[Batch]:
         """Blocks drawn from all over the stream, each at most once; always the same tokens are hidden."""
@@ -171,13 +191,13 @@ class MaskedLanguageModelling(Task, Generates, Explains):
         size = min(training.micro_batch_size, max(1, shard.num_tokens // training.block_length))
         blocks = PackedBatches(shard.tokens, training.block_length, Share(0, size, size, rank=0, world_size=1))
         count = min(training.validation_batches, blocks.num_blocks // size)
-        return FirstBatches(self._hidden(blocks, shard, 0, 0), count)
+        return FirstBatches(self._hidden(blocks, shard, 0), count)
 
-    def _hidden(self, blocks: PackedBatches, shard: Shard, seed: int, stream: int) -> MaskedBatches:
+    def _hidden(self, blocks: PackedBatches, shard: Shard, seed: int) -> MaskedBatches:
         mask_id = shard.special_ids.get(MASK)
         if mask_id is None:
             raise ConfigError(f"The tokenizer has no mask token; put {MASK!r} into special_tokens in conf/tokenizer/.")
-        return MaskedBatches(blocks, self.options.mask_share, mask_id, shard.vocab_size, seed=seed, stream=stream)
+        return MaskedBatches(blocks, self.options.mask_share, mask_id, shard.vocab_size, seed=seed)
 
     def context_length(self, block_length: int) -> int:
         """The longer of what is learned from and what is scored."""
@@ -189,11 +209,14 @@ class MaskedLanguageModelling(Task, Generates, Explains):
         """The backbone with a head over the vocabulary."""
         return LanguageModel(backbone, backbone.tie_embeddings)
 
-    def loss(self, network: nn.Module, batch: Batch) -> Loss:
+    def loss(self, network: nn.Module, batch: Batch) -> Tensor:
         """Mean cross entropy over the hidden tokens."""
         assert isinstance(network, LanguageModel)
-        targets_BT = batch["targets"]
-        return Loss(network.loss(batch["tokens"], targets_BT), int((targets_BT != _NOT_CHOSEN).sum()))
+        return network.loss(batch["tokens"], batch["targets"])
+
+    def num_targets(self, batch: Batch) -> float:
+        """The hidden tokens."""
+        return int((batch["targets"] != _NOT_CHOSEN).sum())
 
     def sample(self, network: nn.Module, tokenizer: Tokenizer, prompt: str, seed: int) -> str:
         """The prompt with its masks filled by the likeliest tokens."""
@@ -202,9 +225,9 @@ class MaskedLanguageModelling(Task, Generates, Explains):
         return tokenizer.decode(list(self.generate(network, self.prompt_ids(tokenizer, prompt), sampling)))
 
     @property
-    def writing(self) -> Writing:
-        """The likeliest token for each mask."""
-        return Writing(temperature=0.0, num_beams=1, length_penalty=1.0, repetition_penalty=1.0)
+    def generation_config(self) -> GenerationConfig:
+        """The likeliest token for each mask; the whole text is given back, however long it is."""
+        return GenerationConfig(_MOST_TOKENS, temperature=0.0)
 
     def prompt_ids(self, tokenizer: Tokenizer, prompt: str) -> list[int]:
         """The tokens of a text in which `<|mask|>` stands for hidden tokens, one each.
@@ -253,26 +276,26 @@ class MaskedLanguageModelling(Task, Generates, Explains):
         evaluation: Evaluation,
         progress: Callable[[int], None] | None = None,
     ) -> pa.Table:
-        """Nats, hidden tokens and right answers of each document; of a long one, of its beginning."""
+        """Nats, hidden tokens and right answers of each document; of a long one, of its beginning.
+
+        Which tokens are hidden depends on the document alone, and scores do not depend on `evaluation.batch_tokens`.
+        """
         assert isinstance(network, LanguageModel)
         examples = self._examples(tokenizer, documents, evaluation)
-        order = sorted(range(len(examples)), key=lambda index: len(examples[index][0]))
         nats, correct = np.zeros(len(documents)), np.zeros(len(documents), dtype=np.int64)
         device = device_of(network)
-        for group in fill_batches([len(examples[index][0]) for index in order], evaluation.batch_tokens):
-            chosen = [order[place] for place in group]
-            tokens_BT, lengths_B = pad([examples[index][0] for index in chosen], tokenizer.eot_id)
-            targets_BT, _ = pad([examples[index][1] for index in chosen], _NOT_CHOSEN)
+        shapes = [(padded_length(len(read), network.model.max_length),) for read, _ in examples]
+        for chosen, (padded,) in uniform_batches(shapes, evaluation.batch_tokens):
+            tokens_BT, lengths_B = pad([examples[number][0] for number in chosen], tokenizer.eot_id, padded, LEAST_ROWS)
+            targets_BT, _ = pad([examples[number][1] for number in chosen], _NOT_CHOSEN)
+            row_N, place_N = (targets_BT >= 0).nonzero(as_tuple=True)
             with torch.inference_mode():
                 hidden_BTD = network.model(tokens_BT.to(device), lengths_B.to(device))
-                row_N, place_N = (targets_BT >= 0).nonzero(as_tuple=True)
-                pieces = zip(torch.split(row_N, _LOGITS_AT_ONCE), torch.split(place_N, _LOGITS_AT_ONCE), strict=True)
-                for row, place in pieces:
-                    logits_NV = network.head(hidden_BTD[row.to(device), place.to(device)]).float().cpu()
-                    target_N = targets_BT[row, place]
-                    document = np.array(chosen)[row.numpy()]
-                    np.add.at(nats, document, F.cross_entropy(logits_NV, target_N, reduction="none").double().numpy())
-                    np.add.at(correct, document, (logits_NV.argmax(dim=-1) == target_N).numpy())
+                hidden_ND = hidden_BTD[row_N.to(device), place_N.to(device)]
+                found = likelihood(network.head, hidden_ND, targets_BT[row_N, place_N].to(device))
+            document = np.array(chosen)[row_N.numpy()]
+            for column, values in zip((nats, correct), found, strict=True):
+                np.add.at(column, document, values)
             if progress is not None:
                 progress(len(chosen))
         return _table(documents, nats, _counts(examples), correct)
@@ -290,7 +313,9 @@ class MaskedLanguageModelling(Task, Generates, Explains):
             kept = (tokens if len(tokens) else np.array([tokenizer.eot_id]))[: self.options.score_length].astype(
                 np.int64
             )
-            read, targets = hide(kept, self.options.mask_share, mask_id, tokenizer.vocab_size, random)
+            chances = random.random(kept.shape), random.random(kept.shape)
+            drawn = random.integers(tokenizer.vocab_size, size=kept.shape)
+            read, targets = hide(kept, self.options.mask_share, mask_id, chances, drawn)
             if (targets == _NOT_CHOSEN).all():
                 place = int(random.integers(len(kept)))
                 targets[place], read[place] = kept[place], mask_id
@@ -305,9 +330,16 @@ class MaskedLanguageModelling(Task, Generates, Explains):
         return {"masked_loss": nats / tokens, "masked_accuracy": correct / tokens}
 
     def baselines(
-        self, train: TrainingData, documents: Sequence[Document], tokenizer: Tokenizer, evaluation: Evaluation
+        self,
+        train: TrainingData,
+        documents: Sequence[Document],
+        tokenizer: Tokenizer,
+        evaluation: Evaluation,
+        *,
+        max_length: int,
     ) -> list[Baseline]:
         """A smoothed unigram: how common each token is, whatever stands around it."""
+        del max_length  # it is asked for the same hidden tokens
         model = fit_ngram(train.shard.tokens, tokenizer.vocab_size, tokenizer.eot_id, 1)
         examples = self._examples(tokenizer, documents, evaluation)
         nats, correct = np.zeros(len(documents)), np.zeros(len(documents), dtype=np.int64)

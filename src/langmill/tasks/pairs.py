@@ -32,14 +32,24 @@ class Pair:
 class Form(Protocol):
     """How pairs become a batch."""
 
+    @property
+    def length(self) -> int:
+        """Tokens of a sequence, at most."""
+
     def lengths(self, source_lengths: np.ndarray, target_lengths: np.ndarray) -> np.ndarray:
         """Tokens that each pair will have in a batch, by which neighbours are chosen."""
 
     def source(self, tokens: np.ndarray) -> np.ndarray:
         """A source or prompt as the network reads it."""
 
-    def collate(self, pairs: Sequence[Pair]) -> Batch:
-        """The batch; `lengths` `(B,)` says each pair's real tokens, all counted."""
+    def target(self, pair: Pair) -> np.ndarray:
+        """The tokens that are learned and scored: the target and an end-of-text token, or what there is room for."""
+
+    def shape(self, pair: Pair) -> tuple[int, ...]:
+        """Tokens of each sequence that a pair becomes."""
+
+    def collate(self, pairs: Sequence[Pair], shape: tuple[int, ...] | None = None) -> Batch:
+        """The batch, padded to a shape if one is given; `lengths` `(B,)` says each pair's real tokens, all counted."""
 
 
 @dataclass(frozen=True)
@@ -64,11 +74,19 @@ class SourceAndTarget:
         kept = cut_tokens(tokens, self.length - 1, self.cut).astype(np.int64)
         return np.asarray(np.append(kept, self.eot_id))
 
-    def collate(self, pairs: Sequence[Pair]) -> Batch:
+    def target(self, pair: Pair) -> np.ndarray:
+        """The target as the decoder is to write it."""
+        return np.append(pair.target, self.eot_id)[: self.length].astype(np.int64)
+
+    def shape(self, pair: Pair) -> tuple[int, ...]:
+        """Source tokens and target tokens."""
+        return len(self.source(pair.source)), len(self.target(pair))
+
+    def collate(self, pairs: Sequence[Pair], shape: tuple[int, ...] | None = None) -> Batch:
         """The batch; see the class."""
-        sources, source_lengths = pad([self.source(pair.source) for pair in pairs], self.eot_id)
-        ended = [np.append(pair.target, self.eot_id)[: self.length].astype(np.int64) for pair in pairs]
-        targets, target_lengths = pad(ended, NOT_COUNTED)
+        source_length, target_length = shape or (0, 0)
+        sources, source_lengths = pad([self.source(pair.source) for pair in pairs], self.eot_id, source_length)
+        targets, target_lengths = pad([self.target(pair) for pair in pairs], NOT_COUNTED, target_length)
         return {
             "source": sources,
             "source_lengths": source_lengths,
@@ -103,15 +121,22 @@ class PromptAndResponse:
         kept = cut_tokens(tokens, self.prompt_length, self.cut).astype(np.int64)
         return np.asarray(np.insert(kept, 0, self.eot_id))
 
-    def collate(self, pairs: Sequence[Pair]) -> Batch:
+    def target(self, pair: Pair) -> np.ndarray:
+        """What follows the prompt; the last token is predicted and never read, so that there is room for one more."""
+        room = max(0, self.length + 1 - len(self.source(pair.source)))
+        return np.append(pair.target, self.eot_id)[:room].astype(np.int64)
+
+    def shape(self, pair: Pair) -> tuple[int, ...]:
+        """Tokens that are read."""
+        return (len(self.source(pair.source)) + len(self.target(pair)) - 1,)
+
+    def collate(self, pairs: Sequence[Pair], shape: tuple[int, ...] | None = None) -> Batch:
         """The batch; see the class."""
+        (length,) = shape or (0,)
         prompts = [self.source(pair.source) for pair in pairs]
-        whole = [
-            np.concatenate([prompt, pair.target, [self.eot_id]])[: self.length + 1].astype(np.int64)
-            for prompt, pair in zip(prompts, pairs, strict=True)
-        ]
-        tokens, lengths = pad([sequence[:-1] for sequence in whole], self.eot_id)
-        targets, _ = pad([sequence[1:] for sequence in whole], NOT_COUNTED)
+        whole = [np.concatenate([prompt, self.target(pair)]) for prompt, pair in zip(prompts, pairs, strict=True)]
+        tokens, lengths = pad([sequence[:-1] for sequence in whole], self.eot_id, length)
+        targets, _ = pad([sequence[1:] for sequence in whole], NOT_COUNTED, length)
         for row, prompt in zip(targets, prompts, strict=True):
             row[: len(prompt) - 1] = NOT_COUNTED
         return {"tokens": tokens, "targets": targets, "lengths": lengths}

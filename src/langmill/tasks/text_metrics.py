@@ -5,6 +5,8 @@ from weighted sums of these. So a bootstrap of a thousand resamples looks at eac
 
 BLEU (Papineni et al., 2002) and chrF (Popović, 2015) are sacreBLEU's (Post, 2018), with its signature; ROUGE (Lin,
 2004) is the `rouge-score` package's F-measure; exact match and token F1 are those of SQuAD (Rajpurkar et al., 2016).
+All of them read any script: BLEU's tokenizer is chosen by the references, the words of the others are those of
+`langmill.tasks.words`. docs/decisions/0404-figures-of-written-text.md says why.
 
 Shape suffixes: N examples, R resamples, C statistics of one example.
 """
@@ -17,9 +19,13 @@ import json
 import re
 import string
 import textwrap
+import unicodedata
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from importlib.metadata import version
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -27,9 +33,10 @@ import pyarrow as pa
 from langmill.config.sections import require
 from langmill.data.document import Document
 from langmill.tasks.base import Metric
+from langmill.tasks.words import pieces, unspaced_scripts, words
 
 ANSWERS = "answers"
-"""The metadata field with all answers that count as right, as a JSON list; without it only the target does."""
+"""The metadata field with all answers that count as right, a JSON list of texts; without it only the target does."""
 FORMS = {"五言绝句": (4, 5), "七言绝句": (4, 7), "五言律诗": (8, 5), "七言律诗": (8, 7)}
 """Lines of a poem, and characters of a line, by the form's name in the metadata field `form`."""
 
@@ -45,6 +52,11 @@ class TextMetric(ABC):
         """The name by which a recipe asks for it."""
         return self.metric.name
 
+    def metric_of(self, scores: pa.Table) -> Metric:
+        """The metric with the signature that it has for these scores."""
+        del scores
+        return self.metric
+
     @abstractmethod
     def columns(self, produced: Sequence[str], documents: Sequence[Document]) -> dict[str, pa.Array]:
         """What the figure needs of each example; the columns' names begin with the figure's."""
@@ -55,10 +67,15 @@ class TextMetric(ABC):
 
 
 def references_of(document: Document) -> list[str]:
-    """The texts that count as right: the metadata field `answers`, or else the target alone."""
-    answers = document.metadata.get(ANSWERS)
-    found = [str(answer) for answer in json.loads(answers)] if answers else []
-    return found or [document.target or ""]
+    """The texts that count as right: the metadata field `answers`, or else the target alone.
+
+    Raises:
+        ValueError: The field is no JSON list of texts (or numbers, which are read as texts).
+    """
+    answers = json.loads(document.metadata.get(ANSWERS) or "[]")
+    if not (isinstance(answers, list) and all(type(answer) in (str, int, float) for answer in answers)):
+        raise ValueError(f"{ANSWERS} is {answers!r}")
+    return [str(answer) for answer in answers] or [document.target or ""]
 
 
 # Figures of a whole corpus -------------------------------------------------------------------------------------------
@@ -87,6 +104,40 @@ class SacreBleu(TextMetric):
         return np.array([compute(sums.tolist()).score for sums in weights_RN @ counts_NC])
 
 
+class Bleu(SacreBleu):
+    """BLEU with the tokenizer that the references need: never one that takes a sentence without spaces for a word.
+
+    `char` where a tenth or more of the references' letters are Japanese, Thai or of another script without spaces, `zh`
+    where they are Chinese, else the one for words between spaces.
+
+    Args:
+        metric: What it is called.
+        spaced: SacreBLEU's tokenizer for other scripts.
+    """
+
+    def __init__(self, metric: Metric, spaced: str) -> None:
+        super().__init__(metric, lambda: _bleu(spaced))
+        self._spaced = spaced
+        self.metric = replace(metric, signature=_signature(_bleu(spaced)))
+
+    def columns(self, produced: Sequence[str], documents: Sequence[Document]) -> dict[str, pa.Array]:
+        """SacreBLEU's counts of each example, and the tokenizer, the same for all."""
+        unspaced, not_chinese = unspaced_scripts(each for document in documents for each in references_of(document))
+        tokenizer = self._spaced if not unspaced else "char" if not_chinese else "zh"
+        counts = SacreBleu(self.metric, lambda: _bleu(tokenizer)).columns(produced, documents)
+        return {**counts, self._column: pa.array([tokenizer] * len(documents), pa.string())}
+
+    @property
+    def _column(self) -> str:
+        return f"{self.name}_tokenizer"
+
+    def metric_of(self, scores: pa.Table) -> Metric:
+        """With the tokenizer that was taken; older tables do not name it, they have the one for words."""
+        if self._column not in scores.column_names or not scores.num_rows:
+            return self.metric
+        return replace(self.metric, signature=_signature(_bleu(scores[self._column][0].as_py())))
+
+
 @functools.cache
 def _bleu(tokenize: str) -> object:
     from sacrebleu.metrics.bleu import BLEU
@@ -101,11 +152,13 @@ def _chrf() -> object:
     return CHRF()
 
 
-def _signed(name: str, title: str, scorer: Callable[[], object]) -> TextMetric:
-    scored = scorer()
-    scored.corpus_score([""], [[""]])  # type: ignore[attr-defined]  # the signature is known after a first use
-    signature = str(scored.get_signature())  # type: ignore[attr-defined]
-    return SacreBleu(Metric(name, title, higher_is_better=True, signature=signature), scorer)
+def _signature(scorer: object) -> str:
+    scorer.corpus_score([""], [[""]])  # type: ignore[attr-defined]  # the signature is known after a first use
+    return str(scorer.get_signature())  # type: ignore[attr-defined]
+
+
+def _made_chrf() -> TextMetric:
+    return SacreBleu(Metric("chrf", "chrF", higher_is_better=True, signature=_signature(_chrf())), _chrf)
 
 
 # Means over the examples ---------------------------------------------------------------------------------------------
@@ -133,9 +186,17 @@ class Mean(TextMetric):
 
 
 def normalised(answer: str) -> str:
-    """An answer as SQuAD's evaluation compares it: lower case, no punctuation, no articles, single spaces."""
-    plain = "".join(character for character in answer.lower() if character not in string.punctuation)
-    return " ".join(re.sub(r"\b(a|an|the)\b", " ", plain).split())
+    """An answer as SQuAD's evaluation compares it: lower case, no punctuation, no articles, single spaces.
+
+    Punctuation of every script, where SQuAD's script knows ASCII's alone. An answer of nothing else stays as it is.
+    """
+    lower = unicodedata.normalize("NFC", answer.lower())
+    plain = "".join(character for character in lower if not _is_punctuation(character))
+    return " ".join(re.sub(r"\b(a|an|the)\b", " ", plain).split()) or lower.strip()
+
+
+def _is_punctuation(character: str) -> bool:
+    return character in string.punctuation or (not character.isascii() and unicodedata.category(character)[0] == "P")
 
 
 def f1(produced: Sequence[str], wanted: Sequence[str]) -> float:
@@ -146,9 +207,14 @@ def f1(produced: Sequence[str], wanted: Sequence[str]) -> float:
     return 2 * common / (len(produced) + len(wanted))
 
 
-def _best(score: Callable[[str, str], float]) -> Callable[[str, Document], float]:
-    """The best of a score over all references."""
-    return lambda produced, document: max(score(produced, reference) for reference in references_of(document))
+def _best(score: Callable[[str, str], float | None]) -> Callable[[str, Document], float | None]:
+    """The best of a score over all references; None where it says nothing of any."""
+
+    def best(produced: str, document: Document) -> float | None:
+        found = (score(produced, reference) for reference in references_of(document))
+        return max((value for value in found if value is not None), default=None)
+
+    return best
 
 
 def _exact(produced: str, wanted: str) -> float:
@@ -156,7 +222,7 @@ def _exact(produced: str, wanted: str) -> float:
 
 
 def _token_f1(produced: str, wanted: str) -> float:
-    return f1(produced.split(), wanted.split())
+    return f1(pieces(produced), pieces(wanted))
 
 
 def _squad_exact(produced: str, wanted: str) -> float:
@@ -164,11 +230,13 @@ def _squad_exact(produced: str, wanted: str) -> float:
 
 
 def _squad_f1(produced: str, wanted: str) -> float:
-    return f1(normalised(produced).split(), normalised(wanted).split())
+    return f1(pieces(normalised(produced)), pieces(normalised(wanted)))
 
 
-def _rouge(kind: str) -> Callable[[str, str], float]:
-    def score(produced: str, wanted: str) -> float:
+def _rouge(kind: str) -> Callable[[str, str], float | None]:
+    def score(produced: str, wanted: str) -> float | None:
+        if not words(wanted):
+            return None  # signs alone have no words to be found again
         return float(_rouge_scorer(kind).score(wanted, produced)[kind].fmeasure)  # type: ignore[attr-defined]
 
     return score
@@ -178,7 +246,7 @@ def _rouge(kind: str) -> Callable[[str, str], float]:
 def _rouge_scorer(kind: str) -> object:
     from rouge_score.rouge_scorer import RougeScorer
 
-    return RougeScorer([kind], use_stemmer=False)
+    return RougeScorer([kind], tokenizer=SimpleNamespace(tokenize=words))  # its own keeps a to z and 0 to 9 alone
 
 
 _CLAUSE_END = re.compile("[\n，。？！；、,.?!;]")  # noqa: RUF001 - Chinese punctuation
@@ -238,21 +306,33 @@ def placeholders(produced: str, document: Document) -> float | None:
     return float(placeholders_in(produced) == wanted)
 
 
-def _mean(name: str, title: str, score: Callable[[str, Document], float | None]) -> Callable[[], TextMetric]:
-    return lambda: Mean(Metric(name, title, higher_is_better=True), score)
+def _mean(
+    name: str, title: str, score: Callable[[str, Document], float | None], signature: str = ""
+) -> Callable[[], TextMetric]:
+    return lambda: Mean(Metric(name, title, higher_is_better=True, signature=signature), score)
+
+
+_PIECES = "tok:spaces, characters of scripts without them"
+_SQUAD = f"{_PIECES}|punctuation:Unicode"
+
+
+def _rouge_mean(name: str, title: str, kind: str) -> Callable[[], TextMetric]:
+    tokenizer = "letters and digits, characters of scripts without spaces"
+    signature = f"tok:{tokenizer}|stemmer:no|rouge-score:{version('rouge-score')}"
+    return _mean(name, title, _best(_rouge(kind)), signature)
 
 
 _METRICS: dict[str, Callable[[], TextMetric]] = {
-    "bleu": lambda: _signed("bleu", "BLEU", lambda: _bleu("13a")),
-    "bleu_zh": lambda: _signed("bleu_zh", "BLEU (Chinese characters as words)", lambda: _bleu("zh")),
-    "chrf": lambda: _signed("chrf", "chrF", _chrf),
+    "bleu": lambda: Bleu(Metric("bleu", "BLEU", higher_is_better=True), "13a"),
+    "bleu_zh": lambda: Bleu(Metric("bleu_zh", "BLEU (Chinese characters as words)", higher_is_better=True), "zh"),
+    "chrf": _made_chrf,
     "exact_match": _mean("exact_match", "Exact match", _best(_exact)),
-    "token_f1": _mean("token_f1", "Token F1", _best(_token_f1)),
-    "squad_exact_match": _mean("squad_exact_match", "Exact match (SQuAD's)", _best(_squad_exact)),
-    "squad_f1": _mean("squad_f1", "Token F1 (SQuAD's)", _best(_squad_f1)),
-    "rouge_1": _mean("rouge_1", "ROUGE-1", _best(_rouge("rouge1"))),
-    "rouge_2": _mean("rouge_2", "ROUGE-2", _best(_rouge("rouge2"))),
-    "rouge_l": _mean("rouge_l", "ROUGE-L", _best(_rouge("rougeL"))),
+    "token_f1": _mean("token_f1", "Token F1", _best(_token_f1), _PIECES),
+    "squad_exact_match": _mean("squad_exact_match", "Exact match (SQuAD's)", _best(_squad_exact), _SQUAD),
+    "squad_f1": _mean("squad_f1", "Token F1 (SQuAD's)", _best(_squad_f1), _SQUAD),
+    "rouge_1": _rouge_mean("rouge_1", "ROUGE-1", "rouge1"),
+    "rouge_2": _rouge_mean("rouge_2", "ROUGE-2", "rouge2"),
+    "rouge_l": _rouge_mean("rouge_l", "ROUGE-L", "rougeL"),
     "poem_form": _mean("poem_form", "Poems in their form", poem_form),
     "valid_python": _mean("valid_python", "Functions that parse", valid_python),
     "placeholders": _mean("placeholders", "Placeholders kept", placeholders),

@@ -51,6 +51,7 @@ class TextToTextTask(ConditionalGeneration):
     options: TextToTextOptions
     earlier_options: ClassVar[Mapping[str, Any]] = {"label_smoothing": 0.0, "keep_placeholders": False}
     kinds = frozenset({Kind.encoder_decoder})
+    eot_after = True
 
     def prompt(self, document: Document) -> str:
         """The source."""

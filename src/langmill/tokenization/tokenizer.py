@@ -119,6 +119,16 @@ class Tokenizer:
         encode = self._fast.encode_ordinary
         return [np.array(encode(text), dtype=self.dtype) for text in texts]
 
+    def leading_bytes(self, text: str, count: int) -> int:
+        """UTF-8 bytes of a text that its first `count` tokens stand for.
+
+        Of a vocabulary that is not one of bytes, a character that is cut into several tokens counts with the first.
+        """
+        if self._fast is not None:
+            return len(self.decode_bytes(self.encode(text)[:count]))
+        ends = [end for _, end in self._reference.encode(_encodable(text), add_special_tokens=False).offsets]
+        return len(text[: max(ends[:count], default=0)].encode())
+
     def decode(self, ids: Sequence[int]) -> str:
         """The text of some ids, special tokens left out; bytes that are no whole character become U+FFFD.
 

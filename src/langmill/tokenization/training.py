@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -17,6 +18,10 @@ from langmill.tokenization.tokenizer import EOT
 
 _BATCH = 500  # texts handed to the trainer at once
 _MIN_PAIR_COUNT = 2  # a pair seen once is no habit of the language
+_LONGEST_WORD = 1000
+"""Characters; a merge takes the trainer time that grows with the square of a word's length. Longer ones (encoded
+pictures, texts without spaces) are learned from in pieces."""
+_LONG_WORD = re.compile(rf"\S{{{_LONGEST_WORD}}}|\s{{{_LONGEST_WORD}}}")  # where there may be one
 
 
 def train_tokenizer(
@@ -80,11 +85,25 @@ def _batches(texts: Iterable[str], on_text: Callable[[str], object]) -> Iterator
     empty = True
     while batch := list(itertools.islice(remaining, _BATCH)):
         empty = False
-        yield batch
+        yield [piece for text in batch for piece in _pieces(text)]
         for text in batch:
             on_text(text)
     if empty:
         raise TokenizerError("There is no text to learn a vocabulary from; the corpus has no document for training.")
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """A text, cut within its very long words only: between two words a cut changes nothing."""
+    if _LONG_WORD.search(text) is None:
+        yield text
+        return
+    words = pre_tokenizers.Split(tokenizers.Regex(PATTERN), behavior="isolated").pre_tokenize_str(text)
+    for is_long, group in itertools.groupby((word for word, _ in words), lambda word: len(word) > _LONGEST_WORD):
+        if not is_long:
+            yield "".join(group)
+            continue
+        for word in group:
+            yield from (word[start : start + _LONGEST_WORD] for start in range(0, len(word), _LONGEST_WORD))
 
 
 _TRAINERS = {TokenizerAlgorithm.bpe: _train_bpe}

@@ -69,18 +69,44 @@ class Continuation(pl.Callback):
             torch.manual_seed(self.training.seed + 1 + trainer.global_rank)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: object) -> None:
-        """Save every `checkpoint_every` steps, though not at the end: what follows is a matter of seconds."""
+        """Save every `checkpoint_every` steps, though not at the end: `LastStep` has done so."""
         assert isinstance(pl_module, TrainingModule)
         step = pl_module.step
         if step % self.training.checkpoint_every or step >= self.training.steps or trainer.should_stop:
             return
+        self.save(trainer, pl_module)
+
+    def save(self, trainer: pl.Trainer, module: TrainingModule) -> None:
+        """Write a checkpoint; every process must ask."""
         state = {
-            "step": step,
-            "network": full_state(pl_module.network),
-            "optimizer": full_optimizer_state(pl_module.network, pl_module.optimizer),
+            "step": module.step,
+            "network": full_state(module.network),
+            "optimizer": full_optimizer_state(module.network, module.optimizer),
             "random": processes.of_all(processes.random_state()),
             "figures": self.figures.state_dict(),
             "validation": self.validation.state_dict(),
         }
         if trainer.is_global_zero:
-            save_checkpoint(self.folder, step, state)
+            save_checkpoint(self.folder, module.step, state)
+
+
+class LastStep(pl.Callback):
+    """Saves once all steps are made, before the last validation, so that a run killed after them repeats none.
+
+    Between the logging and the validation in the list of callbacks.
+    """
+
+    def __init__(self, continuation: Continuation) -> None:
+        self.continuation = continuation
+        self._first: int | None = None
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Remember where this process began."""
+        assert isinstance(pl_module, TrainingModule)
+        self._first = pl_module.step
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: object) -> None:
+        """Save after the last step, unless this process began there."""
+        assert isinstance(pl_module, TrainingModule)
+        if pl_module.step == self.continuation.training.steps != self._first:
+            self.continuation.save(trainer, pl_module)

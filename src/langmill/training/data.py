@@ -29,7 +29,12 @@ class Span:
 
 
 def spans(start: int, training: Training) -> Iterator[Span]:
-    """The rest of a training from step `start` on, cut wherever something happens between two steps."""
+    """The rest of a training from step `start` on, cut wherever something happens between two steps.
+
+    Where all steps are made, one without any: what follows the last step is still to be done.
+    """
+    if start == training.steps:
+        yield Span(start, start)
     longest = max(1, _MICRO_BATCHES_AT_ONCE // training.accumulation)
     events = (training.log_every, training.validate_every, training.checkpoint_every)
     while start < training.steps:

@@ -15,6 +15,7 @@ import torch
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from pytorch_lightning.strategies import DDPStrategy, ModelParallelStrategy
 from pytorch_lightning.strategies.strategy import Strategy as LightningStrategy
+from pytorch_lightning.utilities import rank_zero_only
 from torch import nn
 
 from langmill.config.compose import plain
@@ -23,15 +24,17 @@ from langmill.data.document import Split
 from langmill.errors import TrainingError
 from langmill.files import digest_of, read_manifest, sha256_file
 from langmill.models.base import Backbone, build_backbone, find_architecture
-from langmill.models.folder import TOKENIZER_NAME, load_weights, read_config, save_model
+from langmill.models.folder import load_weights, read_config, save_model, tokenizer_digest
 from langmill.tasks.base import Task, build_task
 from langmill.tasks.batching import Batch, MicroBatches
+from langmill.tasks.loading import interface_of
 from langmill.tokenization.shards import Shard
 from langmill.tokenization.tokenizer import Tokenizer
 from langmill.tracking import RunLog, shipping
 from langmill.training import provenance
 from langmill.training.checkpoints import remove_checkpoints
-from langmill.training.continuation import Continuation
+from langmill.training.continuation import Continuation, LastStep
+from langmill.training.finished import FINISHED, is_finished, put_finished, sweep_finished
 from langmill.training.guard import Figures
 from langmill.training.hardware import (
     check_compiler,
@@ -61,10 +64,12 @@ def fit(
     runs: Path,
     out: Path,
     tracking_uri: str | None,
+    is_committed: Callable[[Path], bool] = lambda _: True,
 ) -> None:
     """Train a recipe's model, going on from where an interrupted run of the same provenance stopped.
 
-    With several devices, this function runs in every process; only the first one writes.
+    A run that was finished before, but is not known to be committed, is not trained again. With several devices, this
+    function runs in every process; only the first one writes.
 
     Args:
         recipe: The settings.
@@ -74,6 +79,7 @@ def fit(
         runs: Each run keeps its log and its checkpoints in a folder here that is named by its provenance.
         out: The model folder to write, whole or not at all.
         tracking_uri: The MLflow server that gets the run's log in the background; None keeps it here only.
+        is_committed: Whether a model folder is safe elsewhere, so that the run's own copy may go.
 
     Raises:
         TrainingError: The parts do not fit each other, the machine lacks what the settings ask for, or the loss stopped
@@ -86,11 +92,23 @@ def fit(
     with prepared(recipe.training), quiet_lightning():
         data = Data.open(recipe, shards, tokenizer)
         story = provenance.trace(recipe, shards, data.tokenizer.file, base)
+        run = runs / story.digest
+        first = rank_zero_only.rank == 0  # set from the environment: there is no trainer yet that could be asked
+        if first:
+            sweep_finished(runs, run, recipe.name, is_committed)
+        if is_finished(run) and not is_committed(run / FINISHED):  # every process comes to the same answer
+            _logger.info("This run was finished before; its model is in %s.", run)
+            if first:
+                with told(recipe, story, run, tracking_uri):
+                    put_finished(run, out)
+            return
         network = initial_network(recipe, data, base)
-        fitting = Fitting(recipe, data, network, runs / story.digest)
+        fitting = Fitting(recipe, data, network, run)
         with fitting.reported(story, tracking_uri):
             fitting.run()
-            fitting.save(story, base, out)
+            fitting.save(story, base)
+            if fitting.trainer.is_global_zero:
+                put_finished(run, out)
 
 
 @dataclass(frozen=True)
@@ -108,8 +126,9 @@ class Data:
 
         Raises:
             TrainingError: The tokens were made by another tokenizer.
+            IntegrityError: The shards are not a finished result, or are damaged.
         """
-        facts = read_manifest(shards, verify=False)
+        facts = read_manifest(shards, verify=True)
         opened = Tokenizer.load(tokenizer)
         if facts["tokenizer_sha256"] != sha256_file(opened.file):
             raise TrainingError(
@@ -179,7 +198,7 @@ def _backbone(network: nn.Module) -> Backbone:
 
 
 def _check_base(recipe: Recipe, data: Data, base: Path) -> None:
-    if sha256_file(base / TOKENIZER_NAME) != sha256_file(data.tokenizer.file):
+    if tokenizer_digest(base) != sha256_file(data.tokenizer.file):
         raise TrainingError(
             f"Recipe {recipe.name} has another tokenizer than its base {recipe.training.base}, "
             "so the base's embedding means other tokens; give both the same tokenizer in conf/recipe/."
@@ -256,7 +275,9 @@ class Fitting:
         self.validation = Validation(training, data.validation_batches(training), data.tokenizer, self.reporter)
         continuation = Continuation(training, run / CHECKPOINTS, self.figures, self.validation)
         self.trainer = build_trainer(
-            training, accelerator, [self.figures, self.reporter, self.validation, continuation, OwnSignals()]
+            training,
+            accelerator,
+            [self.figures, self.reporter, LastStep(continuation), self.validation, continuation, OwnSignals()],
         )
 
     @contextlib.contextmanager
@@ -265,25 +286,11 @@ class Fitting:
         if not self.trainer.is_global_zero:
             yield
             return
-        recipe = self.recipe
-        log = RunLog(self.folder)
-        log.start(
-            experiment=recipe.name,
-            name=f"{recipe.name}-{story.digest[:8]}",
-            provenance=story.digest,
-            params=plain(recipe),
-            tags={"langmill.recipe": recipe.name, "langmill.code": digest_of(story.parts["code"])},
-        )
-        log.dataset(recipe.corpus.name, digest_of(story.parts["data"]), "the tokens of the training split", "training")
-        self.reporter.run_log = log
-        with shipping(self.folder, tracking_uri):
-            try:
-                with contextlib.ExitStack() as self.reporter.closing:
-                    yield
-            except TrainingError as error:
-                log.fail(str(error))
-                raise
-            log.finish()
+        with (
+            told(self.recipe, story, self.folder, tracking_uri) as self.reporter.run_log,
+            contextlib.ExitStack() as self.reporter.closing,
+        ):
+            yield
 
     def run(self) -> None:
         """Train to the end.
@@ -295,15 +302,14 @@ class Fitting:
         with interruptible(self.trainer):
             self.trainer.fit(self.module)
 
-    def save(self, story: Provenance, base: Path | None, out: Path) -> None:
-        """Write the model folder, whole or not at all, and drop the checkpoints.
+    def save(self, story: Provenance, base: Path | None) -> None:
+        """Write the model into the run's folder, whole or not at all, and drop the checkpoints.
 
         The best weights are kept where there is patience, else the last.
 
         Args:
             story: Where the model comes from.
             base: The model folder that training started from, if any.
-            out: The folder to write.
         """
         state = full_state(self.module.network)  # with sharding every process must ask
         if not self.trainer.is_global_zero:
@@ -337,8 +343,30 @@ class Fitting:
             "tokens_seen": self.figures.tokens_seen,
             "steps": self.module.step,
         }
-        save_model(out, network, config, data.tokenizer.file, facts, adapter=adapter)
+        interface = interface_of(data.task, _backbone(network), config["langmill"]["max_length"])
+        model = self.folder / FINISHED
+        save_model(model, network, config, data.tokenizer.file, facts, adapter=adapter, interface=interface)
         remove_checkpoints(self.folder / CHECKPOINTS)
+
+
+@contextlib.contextmanager
+def told(recipe: Recipe, story: Provenance, run: Path, tracking_uri: str | None) -> Iterator[RunLog]:
+    """Keep a run's log while a block works on it, say how it ends, and send it.
+
+    Raises:
+        BusyError: Another process is at work on the same run.
+    """
+    log = RunLog(run)
+    with shipping(run, tracking_uri), log.told():
+        log.start(
+            experiment=recipe.name,
+            name=f"{recipe.name}-{story.digest[:8]}",
+            provenance=story.digest,
+            params=plain(recipe),
+            tags={"langmill.recipe": recipe.name, "langmill.code": digest_of(story.parts["code"])},
+        )
+        log.dataset(recipe.corpus.name, digest_of(story.parts["data"]), "the tokens of the training split", "training")
+        yield log
 
 
 def build_trainer(training: Training, accelerator: str, callbacks: list[pl.Callback]) -> pl.Trainer:

@@ -40,6 +40,8 @@ class Figures(pl.Callback):
             TrainingError: One of them is not a finite number; every process raises it.
         """
         assert isinstance(pl_module, TrainingModule)
+        if not pl_module.losses:  # all steps were made before
+            return
         first = pl_module.step - len(pl_module.losses) + 1
         losses = processes.mean(torch.stack(pl_module.losses).float()).tolist()
         norms = torch.stack(pl_module.norms).tolist()

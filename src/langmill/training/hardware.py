@@ -42,6 +42,7 @@ def prepared(training: Training) -> Iterator[None]:
     to be overwritten is not filled first, which deterministic mode would do at every allocation.
     """
     threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
+    cudnn_tf32 = torch.backends.cudnn.allow_tf32
     deterministic, fill = torch.are_deterministic_algorithms_enabled(), memory.fill_uninitialized_memory
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with a fixed workspace
     os.environ["OMP_NUM_THREADS"] = str(training.threads)  # else Lightning chooses a number of its own
@@ -49,7 +50,9 @@ def prepared(training: Training) -> Iterator[None]:
     torch.set_flush_denormal(True)
     torch.use_deterministic_algorithms(True)
     memory.fill_uninitialized_memory = False
-    torch.set_float32_matmul_precision("high" if torch.cuda.is_available() else "highest")
+    tf32 = torch.cuda.is_available() and training.precision is not Precision.fp32
+    torch.set_float32_matmul_precision("high" if tf32 else "highest")
+    torch.backends.cudnn.allow_tf32 = tf32  # recurrent networks; torch's own default is true
     try:
         yield
     finally:
@@ -58,6 +61,7 @@ def prepared(training: Training) -> Iterator[None]:
         torch.use_deterministic_algorithms(deterministic)
         memory.fill_uninitialized_memory = fill
         torch.set_float32_matmul_precision(precision)
+        torch.backends.cudnn.allow_tf32 = cudnn_tf32
 
 
 def choose_accelerator(training: Training) -> str:
@@ -79,9 +83,17 @@ def choose_accelerator(training: Training) -> str:
         raise TrainingError(
             f"training.devices is {training.devices}, but this machine has {torch.cuda.device_count()} cards; lower it."
         )
+    if training.precision is Precision.tf32 and (wanted is not Accelerator.cuda or not _has_tf32()):
+        raise TrainingError(
+            "training.precision is tf32, which only NVIDIA's GPUs from Ampere on have; set it to auto, fp32 or bf16."
+        )
     if wanted is Accelerator.mps and training.devices * training.machines > 1:
         raise TrainingError("training.devices and training.machines must be 1 on mps, which can't share a training.")
     return wanted.value
+
+
+def _has_tf32() -> bool:
+    return torch.cuda.get_device_capability() >= (8, 0)
 
 
 def uses_bf16(training: Training, accelerator: str) -> bool:

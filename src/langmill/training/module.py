@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -15,6 +16,7 @@ from torch.utils.data import DataLoader
 from langmill.config.sections import Training
 from langmill.tasks.base import Task
 from langmill.tasks.batching import Batch, MicroBatches
+from langmill.training import processes
 from langmill.training.data import count_tokens, span_loader
 from langmill.training.optimizer import ScheduledOptimizer, build_optimizer, clip_gradients
 from langmill.training.sharding import shard
@@ -28,10 +30,26 @@ class Objective(nn.Module):
         self.network = network
         self.task = task
 
-    def forward(self, batch: Batch) -> tuple[Tensor, int]:
-        """The mean loss of a micro-batch, in nats per predicted item, and how many items that are."""
-        loss = self.task.loss(self.network, batch)
-        return loss.mean, loss.items
+    def forward(self, batch: Batch) -> Tensor:
+        """The mean loss over the targets of a micro-batch, in nats."""
+        return self.task.loss(self.network, batch)
+
+
+def step_divisors(num_targets: Sequence[float], accumulation: int, device: torch.device) -> list[float]:
+    """By what to divide the mean loss of each of a span's micro-batches, so that a step's loss is one over its targets.
+
+    A micro-batch counts by its share of the step's targets, over all processes; those average their gradients, hence
+    times their number. Where all have equally many targets that is the accumulation, exactly; where one has none it is
+    infinity.
+
+    Args:
+        num_targets: Of each micro-batch of this process.
+        accumulation: Micro-batches of a step.
+        device: Where the processes exchange.
+    """
+    own = torch.tensor(num_targets, dtype=torch.float64).view(len(num_targets) // accumulation, accumulation)
+    of_steps = processes.mean(own.sum(dim=1).to(device) if processes.several() else own.sum(dim=1)).cpu()
+    return (of_steps[:, None] / own).flatten().nan_to_num(nan=math.inf, posinf=math.inf).tolist()
 
 
 class TrainingModule(pl.LightningModule):
@@ -42,7 +60,7 @@ class TrainingModule(pl.LightningModule):
     Attributes:
         network: The network being trained.
         step: Optimizer steps made since the start of training, resumed ones included.
-        losses: Each step's loss since somebody last took them, on the device.
+        losses: Each step's loss since somebody last took them, on the device; of several processes, their mean counts.
         norms: Likewise the gradients' global L2 norm before clipping.
         tokens: Likewise the number of tokens, padding left out.
     """
@@ -77,6 +95,7 @@ class TrainingModule(pl.LightningModule):
         self.norms: list[Tensor] = []
         self.tokens = 0
         self._batches = batches
+        self._num_targets: list[float] = []
         self._bf16 = bf16
         self._sharded = sharded
         self._optimizer: ScheduledOptimizer | None = None
@@ -117,8 +136,9 @@ class TrainingModule(pl.LightningModule):
         return span_loader(batches, self.training_settings, self.step)
 
     def transfer_batch_to_device(self, batch: list[Batch], device: torch.device, dataloader_idx: int) -> list[Batch]:
-        """Count the tokens while they are still at hand, and move them."""
+        """Count tokens and targets while they are still at hand, and move them."""
         self.tokens += count_tokens(batch)
+        self._num_targets = [self.objective.task.num_targets(item) for item in batch]
         if device.type == "cpu":
             return batch
         return [{name: tensor.to(device, non_blocking=True) for name, tensor in item.items()} for item in batch]
@@ -126,20 +146,24 @@ class TrainingModule(pl.LightningModule):
     def training_step(self, batch: list[Batch], batch_idx: int) -> None:
         """Make the optimizer steps of a span."""
         accumulation = self.training_settings.accumulation
+        divisors = step_divisors(self._num_targets, accumulation, self.device)
         for start in range(0, len(batch), accumulation):
-            self._make_step(batch[start : start + accumulation])
+            chosen = slice(start, start + accumulation)
+            self._make_step(batch[chosen], divisors[chosen])
 
-    def _make_step(self, micro_batches: list[Batch]) -> None:
+    def _make_step(self, micro_batches: list[Batch], divisors: list[float]) -> None:
         self.optimizer.zero_grad()
         losses = []
-        for number, batch in enumerate(micro_batches, start=1):
+        for number, (batch, divisor) in enumerate(zip(micro_batches, divisors, strict=True), start=1):
             with self._exchange(number == len(micro_batches)):
                 with self.autocast():
-                    loss, _ = self.objective(batch)
+                    loss = self.objective(batch)
+                if divisor != 1:
+                    loss = loss / divisor
                 losses.append(loss.detach())
-                self._descend(loss / len(micro_batches) if len(micro_batches) > 1 else loss)
+                self._descend(loss)
         self.norms.append(clip_gradients(self._weights, self.training_settings.optimizer.gradient_clip))
-        self.losses.append(losses[0] if len(losses) == 1 else torch.stack(losses).mean())
+        self.losses.append(losses[0] if len(losses) == 1 else torch.stack(losses).sum())
         self.optimizer.step()
         self.step += 1
         if self.after_step is not None:

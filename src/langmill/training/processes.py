@@ -11,25 +11,26 @@ from torch import Tensor
 ValueT = TypeVar("ValueT")
 
 
-def _several() -> bool:
+def several() -> bool:
+    """Whether there is more than one."""
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
 def total(values: Tensor) -> Tensor:
     """The sum of a tensor over all processes, at every process."""
-    if _several():
+    if several():
         dist.all_reduce(values)
     return values
 
 
 def mean(values: Tensor) -> Tensor:
     """The mean of a tensor over all processes, at every process."""
-    return total(values) / dist.get_world_size() if _several() else values
+    return total(values) / dist.get_world_size() if several() else values
 
 
 def of_all(value: Tensor) -> list[Tensor]:
     """Every process's tensor (all of one shape, on the CPU), in order of rank."""
-    if not _several():
+    if not several():
         return [value]
     values: list[Tensor | None] = [None] * dist.get_world_size()
     dist.all_gather_object(values, value)
@@ -38,7 +39,7 @@ def of_all(value: Tensor) -> list[Tensor]:
 
 def from_first(value: ValueT) -> ValueT:
     """The first process's value, at every process."""
-    if not _several():
+    if not several():
         return value
     held = [value]
     dist.broadcast_object_list(held, src=0)

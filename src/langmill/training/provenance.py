@@ -12,10 +12,15 @@ from langmill.config.compose import plain
 from langmill.config.sections import Recipe
 from langmill.errors import TrainingError
 from langmill.files import digest_files, digest_of, read_manifest, sha256_file
+from langmill.models.base import ENTRY_POINTS as ARCHITECTURES
 from langmill.models.base import find_architecture
+from langmill.plugins import find_plugins
+from langmill.tasks.base import ENTRY_POINTS as TASKS
 
 CODE = ("models", "stages/train.py", "tasks", "tokenization", "training")
 """What of the package takes part in a training's result."""
+LIBRARIES = ("numpy", "pytorch-lightning", "tokenizers", "torch")
+"""Distributions that take part in every training's result."""
 WITHOUT_INFLUENCE = ("checkpoint_every", "log_every", "samples")
 """Training settings that change what is seen of a training and never its result. (The number of threads does change it:
 sums are made in another order.)"""
@@ -29,7 +34,8 @@ class Provenance:
     """SHA-256 over the parts: equal for two trainings with the same result."""
     parts: dict[str, Any]
     """`settings`, `data` (digest of each file of tokens), `tokenizer`, `base` (its digest or null), `code` (digest of
-    each folder) and `versions`."""
+    each folder), `plugins` (digest of each other distribution that brings the task or the architecture) and
+    `versions`."""
     base: dict[str, str] | None
     """The recipe and digest of the model that training starts from."""
 
@@ -45,6 +51,7 @@ def trace(recipe: Recipe, shards: Path, tokenizer: Path, base: Path | None) -> P
 
     Raises:
         IntegrityError: A folder is not a finished result.
+        ConfigError: The code of a plug-in can't be found.
         TrainingError: The base model does not say where it comes from.
     """
     settings = plain(recipe)
@@ -61,14 +68,20 @@ def trace(recipe: Recipe, shards: Path, tokenizer: Path, base: Path | None) -> P
         "tokenizer": sha256_file(tokenizer),
         "base": origin["provenance"] if origin else None,
         "code": code_digests(Path(langmill.__file__).parent),
+        "plugins": {plugin.name: plugin.digest for plugin in find_plugins(plugin_names(recipe))},
         "versions": {"langmill": langmill.__version__, **_versions(recipe)},
     }
     return Provenance(digest_of(parts), parts, origin)
 
 
+def plugin_names(recipe: Recipe) -> list[tuple[str, str]]:
+    """Under which entry points a plug-in that takes part in a training would be found."""
+    return [(ARCHITECTURES, recipe.model.architecture), (TASKS, recipe.task.name)]
+
+
 def _versions(recipe: Recipe) -> dict[str, str]:
     """The versions of the libraries that compute the result."""
-    return {name: version(name) for name in ("torch", *find_architecture(recipe.model.architecture).libraries)}
+    return {name: version(name) for name in (*LIBRARIES, *find_architecture(recipe.model.architecture).libraries)}
 
 
 def code_digests(package: Path) -> dict[str, str]:

@@ -102,6 +102,8 @@ class Reporter(pl.Callback):
         if step % self.training.log_every and step != self.training.steps:
             return
         losses, norms, tokens = self.figures.take()
+        if not losses:  # all steps were made and logged before
+            return
         loss = sum(losses) / len(losses)
         values = {
             "train/loss": loss,

@@ -99,7 +99,7 @@ class Validation(pl.Callback):
 
 @torch.no_grad()
 def validation_loss(module: TrainingModule, batches: Sequence[Batch], rank: int, world_size: int) -> float:
-    """The mean loss in nats per predicted item; the processes share the batches.
+    """The mean loss in nats over all targets; the processes share the batches.
 
     With sharded weights all processes must make the same number of passes, so the ones that run out of batches repeat
     the first with weight zero.
@@ -112,8 +112,9 @@ def validation_loss(module: TrainingModule, batches: Sequence[Batch], rank: int,
         index = first + rank
         batch = batches[index if index < len(batches) else 0]
         with module.autocast():
-            mean, items = judge({name: tensor.to(module.device) for name, tensor in batch.items()})
+            mean = judge({name: tensor.to(module.device) for name, tensor in batch.items()})
         if index < len(batches):
+            items = module.objective.task.num_targets(batch)
             sums += torch.tensor([float(mean) * items, items], dtype=torch.float64)
     module.objective.train()
     nats, items = processes.total(sums.to(module.device) if module.device.type == "cuda" else sums).tolist()

@@ -184,3 +184,38 @@ def test_impossible_sampling_is_refused(wrong: dict[str, float]) -> None:
 def test_impossible_beams_are_refused() -> None:
     with pytest.raises(ConfigError, match="num_beams is 0; allowed is 1 to 100"):
         Beams(5, 0, 1.0, ())
+
+
+class Undecided:
+    """A network of four tokens whose logits are said beforehand, whatever was read."""
+
+    max_length = 20
+
+    def __init__(self, logits: list[float]) -> None:
+        self.logits_V = torch.tensor(logits)
+
+    def begin(self, prompts: Any, max_new_tokens: int) -> tuple[Any, list[list[int]]]:
+        cache = type("Lengths", (), {"lengths": [1] * len(prompts), "keep": lambda self, rows: None})()
+        return cache, [list(ids) for ids in prompts]
+
+    def read(self, new_ids: Any, cache: Any) -> torch.Tensor:
+        return self.logits_V.expand(len(new_ids), -1)
+
+
+@pytest.mark.parametrize(
+    ("logits", "greedy_close", "beams_close"),
+    [
+        ([3.0, 2.0, 1.0, 0.0], False, False),
+        ([3.0, 2.9999, 1.0, 0.0], True, True),  # which is the best
+        ([3.0, 2.0, 1.9999, 0.0], False, True),  # which of two is kept
+        ([3.0, 2.0, 1.0, 0.9999], False, False),  # neither is
+    ],
+)
+def test_choices_that_rounding_may_decide_are_told(logits: list[float], greedy_close: bool, beams_close: bool) -> None:
+    network: Any = Undecided(logits)
+    close: set[int] = set()
+    generate_batch(network, [[5], [6]], [greedy(max_new_tokens=1), greedy(max_new_tokens=1, temperature=1.0)], close)
+    assert close == ({0} if greedy_close else set())  # what is drawn depends on the seed
+    close = set()
+    beam_search(network, [[5]], Beams(1, 2, 0.0, ()), None, close)
+    assert bool(close) == beams_close

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import importlib
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +10,7 @@ import pytest
 import yaml
 
 from langmill.errors import IntegrityError, RegistryError
-from langmill.files import read_manifest
+from langmill.files import read_manifest, write_text
 from langmill.registry.package import REQUIREMENTS, input_example, package, requirements, signature, task_of
 from tests.unit.registry.building import CLASSIFIER, LANGUAGE_MODEL
 
@@ -32,6 +35,35 @@ def test_a_package_holds_all_it_needs_and_no_pickle(built_models: Path, tmp_path
     assert description["signature"]["inputs"] is not None
     assert (folder / "input_example.json").is_file()
     assert (folder / "requirements.txt").read_text().split() == requirements(build / "models" / name)
+
+
+def test_a_package_carries_the_code_of_plugins(
+    built_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The model's task made one of another package, which is then found from the packaged code alone."""
+    site = tmp_path / "site"
+    write_text(site / "toy" / "tasks.py", "from langmill.tasks.language_modelling import LanguageModelling")
+    write_text(site / "toy" / "__init__.py", "")
+    about = "Metadata-Version: 2.1\nName: toy-tasks\nVersion: 1.0\nRequires-Dist: pyyaml>=5\nRequires-Dist: langmill\n"
+    write_text(site / "toy_tasks-1.0.dist-info" / "METADATA", about)
+    points = "[langmill.tasks]\nlanguage_modelling = toy.tasks\n"
+    write_text(site / "toy_tasks-1.0.dist-info" / "entry_points.txt", points)
+    with monkeypatch.context() as patch:
+        patch.syspath_prepend(str(site))
+        importlib.invalidate_caches()
+        build = built_models / "build"
+        folder = package(build / "models" / LANGUAGE_MODEL, build / "evaluation" / LANGUAGE_MODEL, tmp_path / "package")
+    pinned = (folder / "requirements.txt").read_text().lower().split()
+    assert [line for line in pinned if line.startswith("pyyaml==")]
+    assert not [line for line in pinned if line.startswith(("langmill", "toy"))]
+    program = (
+        "import sys; sys.path.insert(0, 'code')\n"
+        "from importlib.metadata import entry_points\n"
+        "(point,) = entry_points(group='langmill.tasks', name='language_modelling')\n"
+        "print(point.dist.version, point.load().__file__)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["1.0", str(folder / "code" / "toy" / "tasks.py")]
 
 
 def test_requirements_are_pinned_to_what_an_index_has(built_models: Path) -> None:

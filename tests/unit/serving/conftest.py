@@ -86,7 +86,8 @@ class Judge(Classifies):
 def loaded(task: Any, max_length: int = 64) -> LoadedModel:
     """A loaded model around a task; the network has one weight."""
     config = {"langmill": {"recipe": "r", "max_length": max_length}}
-    return LoadedModel(Path(), task, nn.Linear(1, 1), Bytes(), {"provenance": "p"}, config)  # type: ignore[arg-type]
+    writes = task.generation_config if isinstance(task, Generates) else None
+    return LoadedModel(Path(), task, nn.Linear(1, 1), Bytes(), {"provenance": "p"}, config, writes)  # type: ignore[arg-type]
 
 
 def champion(name: str, version: int, task: Any) -> Champion:

@@ -67,11 +67,12 @@ def test_the_sampling_is_the_one_asked_for(server: Server) -> None:
     ]
 
 
-def test_defaults_are_those_of_openai_and_the_seed_is_drawn(server: Server) -> None:
+def test_defaults_are_the_models_own_and_the_seed_is_drawn(server: Server) -> None:
     completion(server)
     completion(server, temperature=1, top_p=1, n=1, best_of=1, echo=False, logprobs=None, presence_penalty=0.0)
     first, second = server.writer.samplings
-    assert (first.max_new_tokens, first.temperature, first.top_k, first.top_p) == (16, 1.0, 0, 1.0)
+    # The model has 64 tokens, and the server gives no more than 50.
+    assert (first.max_new_tokens, first.temperature, first.top_k, first.top_p) == (50, 1.0, 0, 1.0)
     assert first.seed != second.seed
 
 

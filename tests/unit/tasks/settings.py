@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 import torch
 import yaml
 
+from langmill.config.compose import plain
 from langmill.config.sections import Evaluation, Training
 from langmill.config.typed import typed
 from langmill.data.document import Document
@@ -48,13 +48,13 @@ def tiny_backbone(vocab_size: int, max_length: int) -> Backbone:
 
 
 def save_tiny_model(
-    folder: Path, task_name: str, labels: tuple[str, ...], tokenizer: Tokenizer, max_length: int
+    folder: Path, task_name: str, labels: tuple[str, ...], tokenizer: Tokenizer, max_length: int, **changes: Any
 ) -> None:
     """A model folder as training writes it, with random weights."""
     torch.manual_seed(0)
-    task = shipped_task(task_name, labels)
+    task = shipped_task(task_name, labels, **changes)
     network = task.network(tiny_backbone(tokenizer.vocab_size, max_length))
-    options = {key: str(value) if isinstance(value, Enum) else value for key, value in vars(task.options).items()}
+    options = plain(task.options)
     own = {
         "recipe": "tiny",
         "task": {"name": task_name, "options": options, "labels": list(labels)},

@@ -125,7 +125,7 @@ def test_an_empty_text_gets_an_answer(task, network, tokenizer):
 
 def test_majority_baseline(task, tokenizer, documents):
     train = shard([[1], [2], [3], [4]], ["pos", "pos", "pos", "neg"])
-    majority, _ = task.baselines(training_data(train, documents), documents, tokenizer, evaluation())
+    majority, _ = task.baselines(training_data(train, documents), documents, tokenizer, evaluation(), max_length=REACH)
     assert majority.strength is Strength.trivial and majority.name == "majority"
     assert set(majority.scores["predicted"].to_pylist()) == {"pos"}
     assert majority.scores["p_0"][0].as_py() == 0.25
@@ -207,9 +207,14 @@ def test_loss_is_the_mean_over_documents(task, tokenizer):
         "labels": torch.tensor([0, 1, 1]),
         "weights": torch.ones(3),
     }
-    loss = task.loss(network, batch)
-    expected = F.cross_entropy(network(batch["tokens"], batch["lengths"]), batch["labels"])
-    assert loss.mean.item() == pytest.approx(expected.item()) and loss.items == 3
+    logits = network(batch["tokens"], batch["lengths"])
+    expected = F.cross_entropy(logits, batch["labels"])
+    assert task.loss(network, batch).item() == pytest.approx(expected.item())
+    assert task.num_targets(batch) == 3
+    weighted = batch | {"weights": torch.tensor([0.5, 2.0, 2.0])}
+    expected = F.cross_entropy(logits, batch["labels"], torch.tensor([0.5, 2.0]))  # over the sum of the weights
+    assert task.loss(network, weighted).item() == pytest.approx(expected.item())
+    assert task.num_targets(weighted) == 4.5
 
 
 def test_plots_hold_the_confusion_and_the_calibration(task):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from langmill.errors import ConfigError
 from langmill.models.base import build_backbone
 from langmill.models.generation import Beams, returned
 from langmill.models.heads import TextToText
-from langmill.tasks.base import Strength, Task
+from langmill.tasks.base import Baseline, Strength, Task
 from langmill.tasks.completion import Completion
 from langmill.tasks.conditional_generation import ConditionalGeneration
 from langmill.tasks.pairs import Pair
@@ -125,18 +126,7 @@ def test_placeholders_are_kept_where_the_option_says_so(tokenizer: Tokenizer) ->
 
 
 def test_baselines_have_what_they_can_have(task: ConditionalGeneration, tokenizer: Tokenizer) -> None:
-    class Pairs:
-        tokens = np.concatenate([np.array([*_part(tokenizer, task, d), tokenizer.eot_id]) for d in PAIRS])
-        starts = np.cumsum([0, *(len(_part(tokenizer, task, d)) + 1 for d in PAIRS)])[:-1]
-
-        @staticmethod
-        def part_lengths(parts: int) -> np.ndarray:
-            assert parts == 2
-            return np.array([[len(tokenizer.encode(part)) for part in task.parts(d)] for d in PAIRS])
-
-    found = {
-        each.name: each for each in task.baselines(training_data(Pairs(), PAIRS), PAIRS[:2], tokenizer, evaluation())
-    }
+    found = baselines(task, tokenizer, PAIRS[:2], max_length=REACH)
     strengths = {name: each.strength for name, each in found.items()}
     assert strengths == {
         "copy": Strength.trivial,
@@ -148,12 +138,66 @@ def test_baselines_have_what_they_can_have(task: ConditionalGeneration, tokenize
     assert figures["translation_memory"]["exact_match"][0] == 1  # it knows these very sources
     assert found["copy"].scores["produced"].to_pylist() == [document.text for document in PAIRS[:2]]
     assert "bits_per_byte" not in figures["copy"]
-    assert set(figures["trigram"]) == {"bits_per_byte", "perplexity", "next_token_accuracy"}
+    assert set(figures["trigram"]) == {"bits_per_byte", "perplexity", "next_token_accuracy", "scored_share"}
     assert figures["trigram"]["bits_per_byte"][0] < figures["unigram"]["bits_per_byte"][0]
 
 
-def _part(tokenizer: Tokenizer, task: Task, document: Document) -> list[int]:
-    return [token for part in task.parts(document) for token in tokenizer.encode(part)]
+def baselines(task: Task, tokenizer: Tokenizer, documents: list[Document], max_length: int) -> dict[str, Baseline]:
+    """The baselines of some documents, fitted on PAIRS."""
+    parts = [[tokenizer.encode(part) for part in task.parts(document)] for document in PAIRS]
+
+    class Pairs:
+        tokens = np.array([token for pair in parts for token in (*pair[0], *pair[1], tokenizer.eot_id)])
+        starts = np.cumsum([0, *(len(source) + len(target) + 1 for source, target in parts)])[:-1]
+
+        @staticmethod
+        def part_lengths(count: int) -> np.ndarray:
+            assert count == 2
+            return np.array([[len(part) for part in pair] for pair in parts])
+
+    train = training_data(Pairs(), PAIRS)
+    found = task.baselines(train, documents, tokenizer, evaluation(), max_length=max_length)
+    return {baseline.name: baseline for baseline in found}
+
+
+LONG = [
+    Document("short", "the film", target="good"),
+    Document("long", "the film was good", target="bad dull " * 30),
+    Document("chinese", "the film", target="静夜思床前明月光疑是地上霜" * 4),
+    Document("just", "the film", target="good"),
+]
+
+
+def test_of_a_long_target_what_is_scored_is_divided_by_its_own_bytes(
+    task: ConditionalGeneration, network: Any, tokenizer: Tokenizer
+) -> None:
+    scores = task.score(network, tokenizer, LONG, evaluation())
+    ngrams = baselines(task, tokenizer, LONG, max_length=REACH)
+    whole = baselines(task, tokenizer, LONG, max_length=10_000)
+    ones = np.ones((1, len(LONG)))
+    scored = []
+    for row, document in enumerate(LONG):
+        source, target = (tokenizer.encode(part) for part in task.parts(document))
+        room = REACH if isinstance(network, TextToText) else REACH - len(source)
+        kept = [*target, tokenizer.eot_id][:room]
+        scored.append(tokenizer.decode_bytes(kept))
+        assert len(scored[-1]) < len(str(document.target).encode()) or row not in {1, 2}
+        for table in (scores, ngrams["unigram"].scores, ngrams["trigram"].scores):
+            assert table["tokens"][row].as_py() == len(kept)
+            assert table["bytes"][row].as_py() == len(scored[-1])
+            assert table["target_bytes"][row].as_py() == len(str(document.target).encode())
+    share = sum(map(len, scored)) / sum(len(str(document.target).encode()) for document in LONG)
+    figures = task.measure(scores, ones)
+    assert figures["scored_share"][0] == pytest.approx(share) and share < 0.6
+    nats = sum(scores["nats"].to_pylist())
+    assert figures["bits_per_byte"][0] == pytest.approx(nats / math.log(2) / sum(map(len, scored)))
+    assert task.measure(whole["trigram"].scores, ones)["scored_share"][0] == 1
+    for name in ("unigram", "trigram"):  # a beginning costs what it costs in the whole target, and no context leaks in
+        cut, full = ngrams[name].scores, whole[name].scores
+        assert cut["nats"][0] == full["nats"][0] and cut["nats"][3] == full["nats"][3]
+        assert cut["nats"][1].as_py() < full["nats"][1].as_py()
+    older = scores.drop_columns(["target_bytes"])
+    assert set(task.measure(older, ones)) == set(figures) - {"scored_share"}
 
 
 def test_labels_are_smoothed_in_training_only(tokenizer: Tokenizer) -> None:
@@ -163,8 +207,8 @@ def test_labels_are_smoothed_in_training_only(tokenizer: Tokenizer) -> None:
     assert isinstance(plain, ConditionalGeneration)
     encoded = [Pair(*(np.array(tokenizer.encode(part)) for part in plain.parts(document))) for document in PAIRS]
     batch = plain.form(REACH, tokenizer.eot_id).collate(encoded)
-    assert smoothed.loss(network.eval(), batch).mean == plain.loss(network, batch).mean
-    assert smoothed.loss(network.train(), batch).mean != plain.loss(network, batch).mean
+    assert smoothed.loss(network.eval(), batch) == plain.loss(network, batch)
+    assert smoothed.loss(network.train(), batch) != plain.loss(network, batch)
 
 
 def test_documents_that_can_not_be_used_have_a_reason() -> None:
@@ -173,6 +217,25 @@ def test_documents_that_can_not_be_used_have_a_reason() -> None:
     assert task.check(Document("a", "x")) == "missing_target"
     assert task.check(Document("a", "x", target="y", metadata={"source": "elsewhere"})) == "not_selected"
     assert task.check(PAIRS[0]) is None
+
+
+@pytest.mark.parametrize("answers", ["Paris", "{}", '"Paris"', "3", '[["a"]]', "[null]", "[" * 100_000, '["a"'])
+def test_answers_that_are_no_list_of_texts_are_found_before_training(answers: str) -> None:
+    document = replace(PAIRS[0], metadata={"answers": answers})
+    assert shipped_task("text_to_text").check(document) == "unreadable_answers"
+    assert shipped_task("completion").check(document) == "unreadable_answers"
+
+
+@pytest.mark.parametrize("answers", ["", "[]", '["Paris", "the city"]', "[1921, 2.5]"])
+def test_answers_in_a_list_are_taken(answers: str) -> None:
+    assert shipped_task("completion").check(replace(PAIRS[0], metadata={"answers": answers})) is None
+
+
+@pytest.mark.parametrize("history", ["Hi", "{}", '["Hi", "Hello"]', '[["Hi"]]', '[["Hi", 1]]', '["ab"]', "[" * 100_000])
+def test_a_history_that_is_no_list_of_pairs_is_found_before_training(history: str) -> None:
+    document = replace(PAIRS[0], metadata={"history": history})
+    assert shipped_task("chat").check(document) == "unreadable_history"
+    assert shipped_task("completion").check(document) is None  # it has no turns
 
 
 def test_a_template_is_filled_with_text_metadata_and_earlier_turns(tokenizer: Tokenizer) -> None:

@@ -63,7 +63,9 @@ def shard(masking: Tokenizer, texts: list[str]) -> Any:
 
 def test_shares_are_those_of_the_paper() -> None:
     tokens = np.full(200_000, 7)
-    read, targets = hide(tokens, 0.15, 1, 1000, np.random.default_rng(0))
+    random = np.random.default_rng(0)
+    chances = random.random(tokens.shape), random.random(tokens.shape)
+    read, targets = hide(tokens, 0.15, 1, chances, random.integers(1000, size=tokens.shape))
     chosen = targets >= 0
     assert chosen.mean() == pytest.approx(0.15, abs=0.005)
     assert (targets[chosen] == 7).all()
@@ -82,14 +84,41 @@ def test_each_pass_hides_other_tokens_and_a_batch_is_always_the_same(
     assert torch.equal(first["tokens"], again["tokens"]) and torch.equal(first["targets"], again["targets"])
     assert not torch.equal(first["targets"], later["targets"])
     assert not torch.equal(first["targets"] >= 0, of[1][0]["targets"] >= 0)
-    told = first["targets"] >= 0
-    assert task.loss(task.network(_backbone(masking)), first).items == int(told.sum()) > 0
+    assert task.num_targets(first) == int((first["targets"] >= 0).sum()) > 0
     validation = task.validation_batches(data, settings, eot_id=0)
     assert torch.equal(validation[0]["tokens"], task.validation_batches(data, settings, eot_id=0)[0]["tokens"])
 
 
-def _backbone(masking: Tokenizer) -> Any:
-    return build_backbone("encoder", tiny_options(), masking.vocab_size, REACH, "test")
+def test_what_is_hidden_does_not_depend_on_micro_batches_and_processes(
+    task: MaskedLanguageModelling, masking: Tokenizer
+) -> None:
+    data = shard(masking, sentences(30, 20, 3))
+
+    def blocks(micro_batch_size: int, world_size: int) -> list[tuple[torch.Tensor, ...]]:
+        settings = training(batch_size=12, micro_batch_size=micro_batch_size, block_length=15)
+        accumulation = 12 // (micro_batch_size * world_size)
+        of = [
+            task.micro_batches(data, settings, rank=rank, world_size=world_size, eot_id=0) for rank in range(world_size)
+        ]
+        steps = 2 * of[0].epoch_steps  # and across the end of an epoch
+        batches = [part[index] for index in range(steps * accumulation) for part in of]
+        return [block for batch in batches for block in zip(batch["tokens"], batch["targets"], strict=True)]
+
+    expected = blocks(12, 1)
+    for found in (blocks(3, 1), blocks(3, 2), blocks(1, 4)):
+        assert len(found) == len(expected)
+        for one, other in zip(found, expected, strict=True):
+            assert torch.equal(one[0], other[0]) and torch.equal(one[1], other[1])
+
+
+def test_a_batch_in_which_nothing_is_hidden_costs_nothing(task: MaskedLanguageModelling, masking: Tokenizer) -> None:
+    network = task.network(build_backbone("encoder", tiny_options(), masking.vocab_size, REACH, "test"))
+    tokens = torch.ones(2, 6, dtype=torch.long)
+    batch = {"tokens": tokens, "targets": torch.full_like(tokens, -1)}
+    loss = task.loss(network, batch)
+    loss.backward()
+    assert loss.item() == task.num_targets(batch) == 0
+    assert all(weight.grad is None or not weight.grad.any() for weight in network.parameters())
 
 
 def test_a_tokenizer_without_a_mask_is_refused(task: MaskedLanguageModelling, masking: Tokenizer) -> None:
@@ -120,7 +149,7 @@ def test_a_score_is_the_loss_on_the_hidden_tokens_and_always_the_same(
         sum(scores["nats"].to_pylist()) / sum(scores["tokens"].to_pylist())
     )
     train = shard(masking, sentences(30, 20, 3))
-    (unigram,) = task.baselines(training_data(train), documents, masking, evaluation())
+    (unigram,) = task.baselines(training_data(train), documents, masking, evaluation(), max_length=REACH)
     assert unigram.strength is Strength.trivial
     assert unigram.scores["tokens"].equals(scores["tokens"])  # the very same tokens are hidden
     assert unigram.scores["id"].equals(scores["id"])

@@ -56,13 +56,98 @@ def test_a_signature_says_how_it_was_computed() -> None:
     assert bleu.metric.signature.startswith("nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:")
     assert "nc:6|nw:0" in chrf.metric.signature
     assert exact.metric.signature == ""
+    for name in ("rouge_l", "token_f1", "squad_f1", "squad_exact_match"):
+        assert text_metrics([name])[0].metric.signature.startswith("tok:")
+
+
+# ruff: noqa: RUF001
+SCRIPTS = {
+    "zh": ["静夜思，床前明月光。", "疑是地上霜。"],
+    "ja": ["東京タワーへ行きます。", "映画はおもしろかった。"],
+    "th": ["สวัสดีครับ ยินดีต้อนรับ", "ภาพยนตร์เรื่องนี้ดีมาก"],
+    "ru": ["Привет, большой мир!", "Фильм был очень хорош."],
+    "de": ["Die Größe der Straße.", "Über den Fluss führt eine Brücke."],
+    "hi": ["नमस्ते दुनिया, यह अच्छा है।", "फ़िल्म बहुत अच्छी थी।"],
+    "ko": ["안녕하세요 세계 여러분 모두.", "영화가 정말 아주 좋았어요."],
+    "ar": ["مرحبا بالعالم، هذا جيد.", "كان الفيلم جيدا جدا حقا."],
+}
+OTHERS = {
+    "zh": ["春曉，春眠不覺。", "處處聞啼鳥。"],
+    "ja": ["大阪", "本"],
+    "th": ["ขอบ", "หนู"],
+    "ru": ["Вечер", "Книга"],
+    "de": ["Grüße", "Masse"],
+    "hi": ["किताब", "पानी"],
+    "ko": ["책", "물"],
+    "ar": ["كتاب", "ماء"],
+}
+GENERAL = ["bleu", "bleu_zh", "chrf", "exact_match", "token_f1", "squad_exact_match", "squad_f1"]
+GENERAL += ["rouge_1", "rouge_2", "rouge_l"]
+
+
+@pytest.mark.parametrize("language", SCRIPTS)
+@pytest.mark.parametrize("name", GENERAL)
+def test_every_script_is_read(name: str, language: str) -> None:
+    wanted = SCRIPTS[language]
+    best = 100 if name.startswith(("bleu", "chrf")) else 1
+    assert figure(name, wanted, pairs(wanted))[0] == pytest.approx(best)
+    assert figure(name, OTHERS[language], pairs(wanted))[0] < (30 if best == 100 else 0.3)
+    assert figure(name, wanted[:1], pairs(wanted[:1]))[0] == pytest.approx(best)  # one example
+
+
+@pytest.mark.parametrize("name", ["rouge_1", "rouge_l", "token_f1", "squad_f1", "squad_exact_match"])
+def test_other_words_are_other_words(name: str) -> None:
+    assert figure(name, ["Größe"], pairs(["Grüße"]))[0] == 0
+    assert figure(name, ["+"], pairs(["-"]))[0] == 0
+
+
+def test_words_of_scripts_without_spaces_are_characters() -> None:
+    wanted = pairs(["静夜思"])
+    for name in ("rouge_1", "rouge_l", "token_f1", "squad_f1"):
+        assert figure(name, ["静夜詩"], wanted)[0] == pytest.approx(2 / 3)
+    assert figure("rouge_2", ["静夜詩"], wanted)[0] == pytest.approx(1 / 2)
+    assert figure("token_f1", ["สวัสดี"], pairs(["สวัส"]))[0] == pytest.approx(6 / 7)  # four characters and three
+
+
+@pytest.mark.parametrize(
+    ("language", "tokenizer"),
+    [("zh", "zh"), ("ja", "char"), ("th", "char"), ("ru", "13a"), ("de", "13a"), ("ko", "13a")],
+)
+def test_bleu_takes_the_tokenizer_that_the_references_need_and_says_so(language: str, tokenizer: str) -> None:
+    wanted = SCRIPTS[language]
+    written = [wanted[0], wanted[1][::-1]]
+    (metric,) = text_metrics(["bleu"])
+    scores = pa.table(metric.columns(written, pairs(wanted)))
+    expected = sacrebleu.corpus_bleu(written, [wanted], tokenize=tokenizer).score
+    assert metric.measure(scores, np.ones((1, 2)))[0] == pytest.approx(expected, abs=1e-9)
+    assert f"|tok:{tokenizer}|" in metric.metric_of(scores).signature
+    assert "|tok:13a|" in metric.metric_of(scores.drop_columns(["bleu_tokenizer"])).signature  # an older table
+
+
+def test_a_foreign_word_does_not_change_the_tokenizer() -> None:
+    (metric,) = text_metrics(["bleu"])
+    assert (
+        "tok:13a"
+        in metric.metric_of(pa.table(metric.columns(WRITTEN, pairs([*WANTED[:4], "Das heißt 明."])))).signature
+    )
+
+
+def test_a_reference_without_words_says_nothing_of_words() -> None:
+    assert figure("rouge_l", ["…", "good"], pairs(["%", "good"]))[0] == 1
+
+
+def test_squads_punctuation_is_that_of_every_script() -> None:
+    assert normalised("„Straße“, ¿qué? 你好。") == "straße qué 你好"
+    assert normalised("A") == "a" and normalised("+") == "+"  # what is left of an answer may be nothing
 
 
 @pytest.mark.parametrize(("name", "kind"), [("rouge_1", "rouge1"), ("rouge_2", "rouge2"), ("rouge_l", "rougeL")])
 def test_rouge_is_the_mean_of_the_packages_f_measure(name: str, kind: str) -> None:
-    scorer = RougeScorer([kind])
-    expected = [scorer.score(w, h)[kind].fmeasure for w, h in zip(WANTED, WRITTEN, strict=True)]
-    assert figure(name, WRITTEN, pairs())[0] == pytest.approx(np.mean(expected))
+    scorer = RougeScorer([kind])  # its tokenizer keeps a to z alone, so the texts that both can read are compared
+    expected = [scorer.score(w, h)[kind].fmeasure for w, h in zip(WANTED[:4], WRITTEN[:4], strict=True)]
+    assert figure(name, WRITTEN[:4], pairs(WANTED[:4]))[0] == pytest.approx(np.mean(expected))
+    found = {"rouge_1": 2 * 3 / (4 + 5), "rouge_2": 2 * 1 / (3 + 4), "rouge_l": 2 * 3 / (4 + 5)}
+    assert figure(name, WRITTEN[4:], pairs(WANTED[4:]))[0] == pytest.approx(found[name])
 
 
 def test_squads_normalisation_and_best_answer() -> None:
@@ -75,7 +160,6 @@ def test_squads_normalisation_and_best_answer() -> None:
     assert figure("exact_match", ["paris"], [document])[0] == 0
 
 
-# ruff: noqa: RUF001
 POEM = "白日依山盡，\n黃河入海流。\n欲窮千里目，\n更上一層樓。"
 
 

@@ -146,3 +146,13 @@ def test_a_vocabulary_without_an_end_of_text(tmp_path: Path) -> None:
     tokenizers.Tokenizer(tokenizers.models.WordLevel({"a": 0}, "a")).save(str(tmp_path / "tokenizer.json"))
     with pytest.raises(TokenizerError, match="has no end-of-text token"):
         Tokenizer.load(tmp_path)
+
+
+def test_bytes_of_the_first_tokens(tokenizer: Tokenizer, word_pieces: Tokenizer) -> None:
+    text = "naïve 映画 films"
+    ids = tokenizer.encode(text)
+    for count in range(len(ids) + 2):
+        assert tokenizer.leading_bytes(text, count) == len(tokenizer.decode_bytes(ids[:count]))
+    assert tokenizer.leading_bytes(text, len(ids)) == len(text.encode())
+    assert word_pieces.encode("Films ü good") == [3, 4, 0, 5]
+    assert [word_pieces.leading_bytes("Films ü good", count) for count in range(5)] == [0, 4, 5, 8, 13]

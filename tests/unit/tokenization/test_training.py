@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tokenizers
 
 from langmill.config.sections import TokenizerAlgorithm
 from langmill.errors import TokenizerError
 from langmill.tokenization.tokenizer import EOT, Tokenizer
-from langmill.tokenization.training import train_tokenizer
+from langmill.tokenization.training import _pieces, train_tokenizer
 from tests.unit.tokenization.conftest import sentences
 
 pytestmark = pytest.mark.unit
@@ -105,3 +107,27 @@ def test_an_end_of_text_in_the_data_is_not_learned_as_a_token(tmp_path: Path) ->
     assert tokenizer.eot_id == 0
     assert tokenizer.is_fast
     assert 0 not in tokenizer.encode(f"a{EOT}b {EOT}")
+
+
+def test_a_very_long_word_takes_time_in_proportion_to_its_length(tmp_path: Path) -> None:
+    random = np.random.default_rng(1)
+
+    def seconds(length: int) -> float:
+        texts = ["the film was good " * 50, "".join(random.choice(list("abcdefgh"), length))]
+        began = time.process_time()
+        train_tokenizer(TokenizerAlgorithm.bpe, 600, texts, tmp_path / "tokenizer.json", lambda _: None)
+        return time.process_time() - began
+
+    short, long = (min(seconds(length) for _ in range(3)) for length in (25_000, 200_000))
+    assert long < 8 * 3 * short + 0.2  # with time in the square of the length: 64 times
+
+
+def test_cutting_long_words_leaves_all_others_alone() -> None:
+    text = "It's a film, no. 123\n\n  " + "ab" * 1500 + "  was 'good'!" + "-" * 2100 + " " * 1100 + "end"
+    pieces = list(_pieces(text))
+    assert "".join(pieces) == text
+    assert max(map(len, pieces)) <= 1000
+    assert pieces[0].startswith("It's a film, no. 123\n\n ")
+    assert "  was 'good'" in [piece.rstrip("!-") for piece in pieces]
+    short = "naïve café, 映画 " * 40
+    assert list(_pieces(short)) == [short]

@@ -106,7 +106,7 @@ def inside(folder: Path) -> Iterator[None]:
         yield
 
 
-def train(workspace: Path, name: str, overrides: Sequence[str] = (), out: str | None = None) -> Path:
+def train(workspace: Path, name: str, overrides: Sequence[str] = (), out: str | None = None, **others: Any) -> Path:
     """Train a recipe in this process, without a tracking server; gives the model folder."""
     write_recipe(workspace, name, overrides)
     with inside(workspace):
@@ -119,6 +119,7 @@ def train(workspace: Path, name: str, overrides: Sequence[str] = (), out: str | 
             runs=Path(".langmill/runs"),
             out=Path(f"build/models/{out or name}"),
             tracking_uri=None,
+            **others,
         )
     return workspace / "build" / "models" / (out or name)
 

@@ -80,3 +80,36 @@ def test_one_process_has_nothing_to_shard(training):
     assert not hardware.is_sharding(dataclasses.replace(training, strategy=Strategy.fsdp))
     assert hardware.is_sharding(dataclasses.replace(training, strategy=Strategy.fsdp, devices=2))
     assert not hardware.is_sharding(dataclasses.replace(training, devices=2))
+
+
+@pytest.mark.parametrize(
+    ("precision", "products", "recurrent"),
+    [
+        (Precision.fp32, "highest", False),
+        (Precision.tf32, "high", True),
+        (Precision.bf16, "high", True),
+        (Precision.auto, "high", True),
+    ],
+)
+def test_fp32_is_fp32_on_a_gpu_too(training, monkeypatch, precision, products, recurrent):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    with hardware.prepared(dataclasses.replace(training, precision=precision)):
+        assert torch.get_float32_matmul_precision() == products
+        assert torch.backends.cudnn.allow_tf32 is recurrent
+    assert (torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32) == before
+
+
+def test_tf32_is_refused_where_there_is_none(training, monkeypatch):
+    training = dataclasses.replace(training, precision=Precision.tf32)
+    said = r"training\.precision is tf32, which only NVIDIA's GPUs from Ampere on have"
+    with pytest.raises(TrainingError, match=said):
+        hardware.choose_accelerator(dataclasses.replace(training, accelerator=Accelerator.cpu))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (7, 5))
+    with pytest.raises(TrainingError, match=said):
+        hardware.choose_accelerator(training)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (8, 0))
+    assert hardware.choose_accelerator(training) == "cuda"
+    assert hardware.uses_bf16(training, "cuda") is False

@@ -30,9 +30,11 @@ def test_it_is_the_same_every_time_and_says_its_parts(trace):
     found = trace()
     assert found == trace()
     assert len(found.digest) == 64
-    assert set(found.parts) == {"settings", "data", "tokenizer", "base", "code", "versions"}
+    assert set(found.parts) == {"settings", "data", "tokenizer", "base", "code", "plugins", "versions"}
     assert found.parts["base"] is None
+    assert found.parts["plugins"] == {}
     assert found.parts["versions"]["langmill"] == langmill.__version__
+    assert set(found.parts["versions"]) == {"langmill", "numpy", "pytorch-lightning", "tokenizers", "torch"}
     assert set(found.parts["code"]) == set(provenance.CODE)
     assert "train.tokens" in found.parts["data"]
 

@@ -10,7 +10,6 @@ from torch import nn
 
 from langmill.config.compose import compose_recipe
 from langmill.errors import TrainingError
-from langmill.tasks.base import Loss
 from langmill.training.guard import Figures
 from langmill.training.module import TrainingModule
 from langmill.training.reporting import Reporter
@@ -23,9 +22,12 @@ pytestmark = pytest.mark.unit
 class Given:
     """A task whose loss stands in the batch."""
 
-    def loss(self, network: nn.Module, batch: dict[str, torch.Tensor]) -> Loss:
+    def loss(self, network: nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         assert not network.training
-        return Loss(batch["mean"], int(batch["items"]))
+        return batch["mean"]
+
+    def num_targets(self, batch: dict[str, torch.Tensor]) -> float:
+        return float(batch["items"])
 
 
 def module() -> TrainingModule:

@@ -1,0 +1,36 @@
+"""How likely a network holds each of the tokens that are wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from langmill.tasks.batching import LEAST_ROWS
+
+_LOGITS_AT_ONCE = 512  # tokens whose logits are in memory together
+
+
+def likelihood(head: Callable[[Tensor], Tensor], hidden_ND: Tensor, target_N: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """What each target costs, and whether it is the most likely token; does not depend on what else is asked.
+
+    Args:
+        head: Makes logits of hidden states.
+        hidden_ND: Hidden states, on the head's device.
+        target_N: The token that each is to tell, on the same device.
+
+    Returns:
+        Nats `(N,)` in float64, and truth values `(N,)`.
+    """
+    nats, correct = [np.zeros(0)], [np.zeros(0, dtype=bool)]
+    for hidden, target in zip(hidden_ND.split(_LOGITS_AT_ONCE), target_N.split(_LOGITS_AT_ONCE), strict=True):
+        missing = LEAST_ROWS - len(hidden)
+        if 0 < missing < LEAST_ROWS:
+            hidden = torch.cat([hidden, hidden[-1:].expand(missing, -1)])  # noqa: PLW2901
+        logits_NV = head(hidden)[: len(target)].float()
+        nats.append(F.cross_entropy(logits_NV, target, reduction="none").double().cpu().numpy())
+        correct.append((logits_NV.argmax(dim=-1) == target).cpu().numpy())
+    return np.concatenate(nats), np.concatenate(correct)

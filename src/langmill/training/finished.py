@@ -1,0 +1,77 @@
+"""The finished model of a run, kept in the run's own folder until its outputs are known to be committed.
+
+Between the last step and DVC's commit lie the sending of the log and DVC's own work. A process that is killed there
+leaves a model that the next `dvc repro` removes before it starts the stage again. So the model is written to the run's
+folder first, and takes its place from there; see docs/decisions/0320-a-finished-model-is-kept.md.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from langmill.errors import IntegrityError
+from langmill.files import atomic_folder, read_manifest
+
+FINISHED = "finished"
+"""The folder's name within a run's."""
+_logger = logging.getLogger(__name__)
+
+
+def sweep_finished(runs: Path, run: Path, recipe: str, is_committed: Callable[[Path], bool]) -> None:
+    """Remove the kept models that are known to be committed, and of this recipe those of other runs.
+
+    So at most one is kept of a recipe, and after its commit none from the next training on.
+
+    Args:
+        runs: The folder of the runs' folders.
+        run: The folder of the run that is about to begin.
+        recipe: Its recipe.
+        is_committed: Whether a model's folder can be had from DVC's cache.
+    """
+    for folder in sorted(runs.glob(f"*/{FINISHED}")):
+        if is_committed(folder) or (folder.parent != run and _recipe(folder) == recipe):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _recipe(folder: Path) -> str | None:
+    try:
+        return str(read_manifest(folder, verify=False)["recipe"])
+    except (IntegrityError, KeyError):
+        return None
+
+
+def is_finished(run: Path) -> bool:
+    """Whether a run's folder has its finished model, whole; a damaged one is removed, to be made again."""
+    folder = run / FINISHED
+    if not folder.is_dir():
+        return False
+    try:
+        read_manifest(folder, verify=True)
+    except IntegrityError as error:
+        _logger.warning("The finished model of this run is damaged, so it is trained again. %s", error)
+        shutil.rmtree(folder, ignore_errors=True)
+        return False
+    return True
+
+
+def put_finished(run: Path, out: Path) -> None:
+    """Give a run's finished model its place as an output: second names of the same files where that is possible.
+
+    Args:
+        run: The run's folder.
+        out: The model folder to write, whole or not at all.
+    """
+    source = run / FINISHED
+    with atomic_folder(out) as folder:
+        shutil.copytree(source, folder, copy_function=_link, dirs_exist_ok=True)
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)

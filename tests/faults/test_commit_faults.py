@@ -1,0 +1,139 @@
+"""`dvc repro` killed between a training's last step and DVC's commit: the next one makes no step again."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from langmill.files import exclusive_lock
+from tests.unit.training.material import make_workspace, train, write_recipe
+
+pytestmark = [pytest.mark.faults, pytest.mark.slow]
+NO_SERVER = "http://127.0.0.1:9"
+GRAPH = """
+stages:
+  train:
+    cmd: python stage.py
+    deps: [build/shards/reviews-lm, build/tokenizers/reviews]
+    outs: [build/models/reviews-lm]
+"""
+# The train stage, which kills `dvc repro` at a place; and one that refuses to make a step.
+STAGE = """
+import os, sys
+import psutil
+from langmill.stages import process
+from langmill.tracking import RunLog
+from langmill.training import fit
+from langmill.training.module import TrainingModule
+from langmill.training.validation import Validation
+
+place = open("place").read()
+
+def kill(*_, **__):
+    for parent in psutil.Process().parents():
+        if "repro" in parent.cmdline():
+            parent.kill()
+    os._exit(9)
+
+def refuse(*_):
+    raise RuntimeError("a step was made again")
+
+def after(real):
+    def call(*arguments, **others):
+        real(*arguments, **others)
+        kill()
+    return call
+
+if place == "last validation":
+    validate = Validation.on_train_batch_end
+    Validation.on_train_batch_end = lambda self, trainer, module, *rest: (
+        kill() if module.step == 12 else validate(self, trainer, module, *rest))
+elif place == "saving":
+    fit.save_model = kill
+elif place == "saved":
+    fit.save_model = after(fit.save_model)
+elif place == "in its place":
+    fit.put_finished = after(fit.put_finished)
+elif place == "refuse":
+    TrainingModule._make_step = refuse
+sys.argv = ["langmill.stages", "train", "reviews-lm"]
+process._restart_with_environment = lambda: None
+process.run_stage()
+"""
+# DVC, which is killed before it does something.
+DVC = """
+import os, sys
+from dvc.dvcfile import Lockfile
+from dvc.stage import Stage
+def die(*_, **__):
+    os.kill(os.getpid(), 9)
+if sys.argv[2] != "-":
+    setattr({"Stage": Stage, "Lockfile": Lockfile}[sys.argv[2]], sys.argv[3], die)
+from dvc.cli import main
+sys.exit(main(["repro", *sys.argv[4:]]))
+"""
+
+
+@pytest.fixture(scope="module")
+def prepared_workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    workspace = make_workspace(tmp_path_factory.mktemp("commit") / "workspace")
+    operation = workspace / "conf" / "operation" / "default.yaml"
+    operation.write_text(operation.read_text().replace("sqlite:///.langmill/mlflow.db", NO_SERVER))
+    write_recipe(workspace, "reviews-lm", ["training.checkpoint_every=1000", "model.options.dropout=0.1"])
+    (workspace / "dvc.yaml").write_text(GRAPH.replace("python", sys.executable))
+    (workspace / "stage.py").write_text(STAGE)
+    subprocess.run([sys.executable, "-m", "dvc", "init", "--no-scm", "-q"], cwd=workspace, check=True)
+    return workspace
+
+
+@pytest.fixture(scope="module")
+def expected(prepared_workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The model of a training that nobody killed."""
+    untouched = Path(shutil.copytree(prepared_workspace, tmp_path_factory.mktemp("untouched") / "workspace"))
+    return train(untouched, "reviews-lm", ["training.checkpoint_every=1000", "model.options.dropout=0.1"])
+
+
+def repro(
+    workspace: Path, *arguments: str, place: str, killed: tuple[str, str] = ("-", "-")
+) -> subprocess.CompletedProcess[str]:
+    (workspace / "place").write_text(place)
+    done = subprocess.run(
+        [sys.executable, "-c", DVC, "repro", *killed, *arguments], cwd=workspace, capture_output=True, text=True,
+        timeout=240, check=False,
+    )  # fmt: skip
+    with exclusive_lock(workspace / ".langmill/locks/train@reviews-lm.lock", "The test", wait=True):
+        return done  # the stage has ended too
+
+
+@pytest.mark.parametrize(
+    ("place", "killed"),
+    [
+        ("last validation", ("-", "-")),
+        ("saving", ("-", "-")),
+        ("saved", ("-", "-")),
+        ("in its place", ("-", "-")),
+        ("", ("Stage", "save")),
+        ("", ("Stage", "commit")),
+        ("", ("Lockfile", "dump")),
+    ],
+    ids=lambda value: value if isinstance(value, str) else ".".join(value),
+)
+def test_the_next_repro_makes_no_step(
+    prepared_workspace: Path, expected: Path, tmp_path: Path, place: str, killed: tuple[str, str]
+) -> None:
+    workspace = Path(shutil.copytree(prepared_workspace, tmp_path / "workspace"))
+    assert repro(workspace, place=place, killed=killed).returncode == -9
+    done = repro(workspace, place="refuse")
+    assert done.returncode == 0, done.stdout + done.stderr
+    model = workspace / "build/models/reviews-lm"
+    for name in ("model.safetensors", "manifest.json", "config.json"):
+        assert (model / name).read_bytes() == (expected / name).read_bytes()
+    assert "didn't change, skipping" in repro(workspace, place="refuse").stdout
+    # What is committed is trained again when someone asks for it, and nothing is kept twice.
+    forced = repro(workspace, "-f", place="refuse")
+    assert "a step was made again" in forced.stderr + forced.stdout
+    assert not list(workspace.glob(".langmill/runs/*/finished"))

@@ -1,0 +1,250 @@
+"""What other programs make of a model folder: the same texts and probabilities, from the same defaults."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from langmill.errors import ConfigError, ModelError
+from langmill.models.base import build_backbone
+from langmill.models.folder import load_state, save_model
+from langmill.models.generation import Beams, GenerationConfig, Sampling
+from langmill.registry.pyfunc_model import LangmillModel
+from langmill.tasks.base import Classifies, Generates
+from langmill.tasks.loading import LoadedModel, interface_of, load_model
+from langmill.tokenization.tokenizer import Tokenizer
+
+from .settings import CONF, shipped_task, tiny_options
+
+pytestmark = pytest.mark.unit
+MAX_LENGTH = 48
+WRITING = {"max_new_tokens": 12, "num_beams": 1, "length_penalty": 1.0, "repetition_penalty": 1.0}
+PROMPTS = ["the film was", "", "very <|endoftext|> dull", "naïve café 映画"]
+LABELS = ("negative", "positive", "好评")
+
+
+def options_of(architecture: str) -> dict[str, Any]:
+    import yaml
+
+    if architecture in ("decoder", "encoder"):
+        return tiny_options()
+    values = yaml.safe_load((CONF / "model" / "encoder-decoder-small.yaml").read_text())["options"]
+    return {**values, "dim": 16, "num_heads": 2, "hidden_dim": 32}
+
+
+def saved(folder: Path, tokenizer: Tokenizer, task_name: str, architecture: str, **options: Any) -> LoadedModel:
+    """A model of random weights, large enough to have opinions, as training would write it."""
+    labels = LABELS if task_name == "classification" else ()
+    task = shipped_task(task_name, labels, **options)
+    own_options = options_of(architecture)
+    torch.manual_seed(4)
+    network = task.network(build_backbone(architecture, own_options, tokenizer.vocab_size, MAX_LENGTH, "test"))
+    with torch.no_grad():
+        for weight in network.parameters():
+            weight.normal_(0.0, 0.3) if weight.dim() > 1 else weight.normal_(1.0, 0.1)
+    import yaml
+
+    shipped = yaml.safe_load((CONF / "task" / f"{task_name}.yaml").read_text())
+    own = {
+        "recipe": "tiny",
+        "task": {"name": shipped["name"], "options": {**shipped["options"], **options}, "labels": list(labels)},
+        "model": {"architecture": architecture, "options": own_options},
+        "max_length": MAX_LENGTH,
+        "eot_id": tokenizer.eot_id,
+    }
+    save_model(
+        folder, network, {"langmill": own}, tokenizer.file, {"provenance": "ab" * 32},
+        interface=interface_of(task, network.get_submodule("model"), MAX_LENGTH),
+    )  # fmt: skip
+    return load_model(folder, verify=True)
+
+
+def packaged(model: LoadedModel, texts: list[Any], **params: Any) -> pd.DataFrame:
+    """What MLflow's package answers."""
+    pyfunc = LangmillModel()
+    pyfunc.loaded = model
+    return pyfunc.predict(None, pd.DataFrame({"text": texts}), params)
+
+
+@pytest.mark.parametrize(
+    ("task_name", "architecture", "options"),
+    [
+        ("language_modelling", "decoder", {}),
+        ("completion", "decoder", {"writing": WRITING}),
+        ("text_to_text", "encoder_decoder", {"writing": WRITING}),
+        ("text_to_text", "encoder_decoder", {"writing": {**WRITING, "num_beams": 3}}),
+    ],
+)
+def test_transformers_and_the_package_write_what_langmill_writes(
+    tmp_path: Path, tokenizer: Tokenizer, task_name: str, architecture: str, options: dict[str, Any]
+) -> None:
+    from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
+
+    model = saved(tmp_path / "m", tokenizer, task_name, architecture, **options)
+    task, config = model.task, model.generation_config
+    assert isinstance(task, Generates) and config is not None
+    theirs = AutoTokenizer.from_pretrained(model.folder)
+    family = AutoModelForSeq2SeqLM if architecture == "encoder_decoder" else AutoModelForCausalLM
+    network = family.from_pretrained(model.folder).eval()
+    greedy = {"max_new_tokens": 12} | ({"temperature": 0.0} if config.samples else {})
+    own = packaged(model, PROMPTS, **greedy)["text"].tolist()
+    for prompt, expected in zip(PROMPTS, own, strict=True):
+        asked = task.prompt(_document(prompt)) if hasattr(task, "prompt") else prompt  # the template filled
+        encoded = theirs(asked, return_tensors="pt", return_token_type_ids=False)
+        assert encoded["input_ids"][0].tolist() == task.prompt_ids(tokenizer, prompt)
+        with torch.no_grad():
+            ids = network.generate(**encoded, max_new_tokens=12, **({"do_sample": False} if config.samples else {}))
+        new = ids[0] if architecture == "encoder_decoder" else ids[0, encoded["input_ids"].shape[1] :]
+        assert theirs.decode(new, skip_special_tokens=True) == expected
+    assert len(set(own)) > 1
+    assert network.generation_config.do_sample is config.samples
+    assert network.generation_config.pad_token_id == theirs.pad_token_id == tokenizer.eot_id
+
+
+def _document(text: str) -> Any:
+    from langmill.data.document import Document
+
+    return Document(id="", text=text)
+
+
+@pytest.mark.parametrize("architecture", ["decoder", "encoder"])
+def test_transformers_and_the_package_give_the_same_probabilities(
+    tmp_path: Path, tokenizer: Tokenizer, architecture: str
+) -> None:
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    model = saved(tmp_path / "m", tokenizer, "classification", architecture)
+    texts = ["the film was good", "the plot was very dull and the actor not", "naïve"]
+    assert isinstance(model.task, Classifies)
+    own = model.task.probabilities(model.network, tokenizer, texts)
+    network = AutoModelForSequenceClassification.from_pretrained(model.folder, trust_remote_code=True).eval()
+    theirs = AutoTokenizer.from_pretrained(model.folder)
+    encoded = theirs(texts, padding=True, return_tensors="pt", return_token_type_ids=False)
+    with torch.no_grad():
+        found = network(**encoded).logits.double().softmax(dim=-1).numpy()
+    assert abs(found - own).max() < 1e-5
+    assert own.max() - own.min() > 0.1
+    assert network.config.id2label == dict(enumerate(LABELS))
+    answers = packaged(model, texts)
+    assert answers["label"].tolist() == [LABELS[row.argmax()] for row in own]
+    assert [list(row) for row in answers["probabilities"]] == [list(LABELS)] * 3
+
+
+@pytest.mark.parametrize("architecture", ["decoder", "encoder"])
+def test_no_class_of_theirs_opens_a_classifier_and_pools_otherwise(
+    tmp_path: Path, tokenizer: Tokenizer, architecture: str
+) -> None:
+    from transformers import AutoModelForSequenceClassification, LlamaForSequenceClassification
+
+    model = saved(tmp_path / "m", tokenizer, "classification", architecture)
+    with pytest.raises(ValueError, match="trust_remote_code"):
+        AutoModelForSequenceClassification.from_pretrained(model.folder, trust_remote_code=False)
+    if architecture == "decoder":
+        _, info = LlamaForSequenceClassification.from_pretrained(model.folder, output_loading_info=True)
+        assert info["missing_keys"] == {"score.weight"}  # and says so
+
+
+def test_a_classifier_of_before_still_loads(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    from safetensors.torch import save_file
+
+    model = saved(tmp_path / "m", tokenizer, "classification", "decoder")
+    state = load_state(model.folder)
+    state["score.weight"] = state.pop("classifier.weight")
+    save_file(state, model.folder / "model.safetensors", metadata={"format": "pt"})
+    (model.folder / "generation_config.json").unlink(missing_ok=True)
+    older = load_model(model.folder, verify=False)
+    assert torch.equal(_score(older.network), _score(model.network))
+
+
+def _score(network: nn.Module) -> torch.Tensor:
+    return network.get_submodule("score").weight.detach()  # type: ignore[return-value]
+
+
+def test_a_model_folder_of_before_writes_as_its_task_did(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    model = saved(tmp_path / "m", tokenizer, "language_modelling", "decoder")
+    (model.folder / "generation_config.json").unlink()
+    config = json.loads((model.folder / "config.json").read_text())
+    del config["langmill"]["task"]["options"]["writing"]
+    (model.folder / "config.json").write_text(json.dumps(config))
+    older = load_model(model.folder, verify=False)
+    assert older.generation_config == model.generation_config == GenerationConfig(100, 0.8, top_k=50)
+
+
+def test_the_folders_own_defaults_serve_everyone(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    model = saved(tmp_path / "m", tokenizer, "language_modelling", "decoder")
+    file = model.folder / "generation_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "max_new_tokens": 3, "do_sample": False}))
+    changed = load_model(model.folder, verify=False)
+    (whole,) = packaged(changed, ["the film"])["text"]
+    (short,) = packaged(model, ["the film"], temperature=0.0, max_new_tokens=3)["text"]
+    assert whole == short
+    file.write_text("[]")
+    with pytest.raises(ModelError, match=r"generation_config\.json"):
+        load_model(model.folder, verify=False)
+
+
+@pytest.mark.parametrize("row", [["a", "b"], None, 3, float("nan"), b"text"])
+def test_the_package_judges_texts_only(tmp_path: Path, tokenizer: Tokenizer, row: Any) -> None:
+    model = saved(tmp_path / "m", tokenizer, "classification", "decoder")
+    with pytest.raises(ModelError, match=r"Row 1 of text is .*; give a text"):
+        packaged(model, ["the film", row])
+
+
+SAMPLES = GenerationConfig(9, 0.8, top_k=50)
+SEARCHES = GenerationConfig(9, 0.0, num_beams=4, length_penalty=0.5)
+
+
+def test_what_is_not_asked_is_as_the_model_has_it() -> None:
+    assert SAMPLES.decoding((0,), {}) == Sampling(9, 0.8, 50, 1.0, 0.0, 1.0, 1, (0,))
+    assert SAMPLES.decoding((0,), {"temperature": 0.0, "top_p": 0.5, "seed": 3}) == Sampling(
+        9, 0.0, 50, 0.5, 0.0, 1.0, 3, (0,)
+    )
+    assert SEARCHES.decoding((0,), {}) == Beams(9, 4, 0.5, (0,))
+    assert SEARCHES.decoding((0,), {"length_penalty": 2.0, "max_new_tokens": 5}) == Beams(5, 4, 2.0, (0,))
+    assert SEARCHES.decoding((0,), {"seed": 3}) == Beams(
+        9, 4, 0.5, (0,)
+    )  # equal seeds give equal texts, as for any seed
+
+
+@pytest.mark.parametrize("asked", [{"temperature": 0.7}, {"repetition_penalty": 1.2}, {"top_p": 0.9}, {"top_k": 5}])
+def test_a_search_by_default_gives_way_to_what_it_cannot_obey(asked: dict[str, float]) -> None:
+    found = SEARCHES.decoding((0,), asked)
+    assert isinstance(found, Sampling)
+    assert {name: getattr(found, name) for name in asked} == asked
+    assert isinstance(SEARCHES.decoding((0,), {}, searches=False), Sampling)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [{"temperature": 0.7}, {"repetition_penalty": 1.2}, {"top_p": 0.9}, {"top_k": 5}, {"min_p": 0.1}, {"seed": 1}],
+)
+@pytest.mark.parametrize("config", [SAMPLES, SEARCHES])
+def test_a_search_that_is_asked_for_refuses_what_it_would_drop(
+    config: GenerationConfig, asked: dict[str, float]
+) -> None:
+    (name,) = asked
+    with pytest.raises(ConfigError, match=f"^{name} is .* and num_beams is 2"):
+        config.decoding((0,), {"num_beams": 2, **asked})
+    assert isinstance(config.decoding((0,), {"num_beams": 1, **asked}), Sampling)
+
+
+def test_a_length_penalty_without_a_search_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"^length_penalty is 2, but nothing is searched for"):
+        SAMPLES.decoding((0,), {"length_penalty": 2.0})
+
+
+@pytest.mark.parametrize("config", [SAMPLES, SEARCHES, GenerationConfig(1, 0.0, repetition_penalty=1.3)])
+def test_what_is_written_is_read_back(config: GenerationConfig) -> None:
+    assert GenerationConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
+
+
+@pytest.mark.parametrize("wrong", [{"max_new_tokens": 0}, {"temperature": -1.0}, {"num_beams": 0}, {"top_p": 0.0}])
+def test_impossible_defaults_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ConfigError):
+        GenerationConfig(**{"max_new_tokens": 9, "temperature": 0.8, **wrong})  # type: ignore[arg-type]

@@ -1,0 +1,60 @@
+"""Distributions that bring architectures, tasks and formats: found by entry points, known by all their code."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import pytest
+
+from langmill.errors import ConfigError
+from langmill.files import write_text
+from langmill.plugins import find_plugins
+
+pytestmark = pytest.mark.unit
+NAMES = [
+    ("langmill.tasks", "toy_task"),
+    ("langmill.architectures", "toy_network"),
+    ("langmill.tasks", "classification"),
+]
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of installed packages with one plug-in of a package and a module."""
+    write_text(tmp_path / "toy_package" / "__init__.py", "")
+    write_text(tmp_path / "toy_package" / "deep" / "network.py", "width = 1")
+    write_text(tmp_path / "toy_module.py", "x = 1")
+    about = "Metadata-Version: 2.1\nName: toy-plugin\nVersion: 1.5\nRequires-Dist: numpy>=1\n"
+    write_text(tmp_path / "toy_plugin-1.5.dist-info" / "METADATA", about)
+    points = (
+        "[langmill.tasks]\ntoy_task = toy_module\n[langmill.architectures]\ntoy_network = toy_package.deep.network\n"
+    )
+    write_text(tmp_path / "toy_plugin-1.5.dist-info" / "entry_points.txt", points + "[others]\nname = json\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    importlib.invalidate_caches()
+    return tmp_path
+
+
+def test_a_plugin_is_known_by_all_its_code_and_its_version(site: Path) -> None:
+    (plugin,) = find_plugins(NAMES)
+    assert (plugin.name, plugin.version, plugin.requires) == ("toy-plugin", "1.5", ("numpy>=1",))
+    assert [path.name for path in plugin.packages] == ["toy_module.py", "toy_package"]
+    digests = [plugin.digest]
+    write_text(site / "toy_package" / "__pycache__" / "network.pyc", "byte code")
+    assert plugin.digest == digests[0]
+    for path, text in (("toy_package/deep/network.py", "width = 2"), ("toy_module.py", "x = 2")):
+        write_text(site / path, text)
+        digests.append(find_plugins(NAMES)[0].digest)
+    assert len(set(digests)) == 3
+
+
+def test_langmills_own_are_none(site: Path) -> None:
+    assert find_plugins([("langmill.tasks", "classification"), ("langmill.architectures", "decoder")]) == []
+
+
+def test_a_plugin_without_code_is_named(site: Path) -> None:
+    (site / "toy_module.py").unlink()
+    importlib.invalidate_caches()
+    with pytest.raises(ConfigError, match="The plug-in toy-plugin brings no code for toy_module"):
+        find_plugins(NAMES)
