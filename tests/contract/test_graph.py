@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 import yaml
 
-from langmill.config.compose import available, compose_operation, compose_serving, load_section
+from langmill.config.compose import available, compose_operation, compose_recipe, compose_serving, load_section
 from langmill.config.sections import Corpus, Pretrained, Recipe, Tokenizer
 from langmill.errors import ConfigError
 from langmill.files import write_text
@@ -111,8 +112,6 @@ def test_compose_writes_each_name_once_and_the_same_bytes_every_time(workspace):
          r"tokenizers\.reviews\.corpus is 'others', but conf/tokenizer/reviews\.yaml makes it 'reviews'"),
         ("dvc.yaml", "base: reviews-lm}", "base: another}",
          r"fine_tuned\.sentiment\.base is 'another', but conf/recipe/sentiment\.yaml makes it 'reviews-lm' \(training"),
-        ("dvc.yaml", "reviews-lm: {corpus: reviews, tokenizer: reviews}", "reviews-lm: {corpus: reviews}",
-         r"from_scratch\.reviews-lm is .*; allowed is a line with corpus, tokenizer"),
         ("dvc.yaml", "    fine_tuned: &fine_tuned\n",
          "      sentiment: {corpus: reviews, tokenizer: reviews}\n    fine_tuned: &fine_tuned\n",
          r"lists the recipe sentiment under from_scratch and under fine_tuned; keep one"),
@@ -120,7 +119,7 @@ def test_compose_writes_each_name_once_and_the_same_bytes_every_time(workspace):
          r"no corpus named 'ghost' \(conf/corpus/ghost\.yaml does not exist\); there are: .*reviews"),
         ("conf/recipe/sentiment.yaml", "base: reviews-lm", "base: null",
          r"lists the recipe sentiment under fine_tuned, but in conf/recipe/sentiment\.yaml training\.base is null"),
-        ("conf/recipe/reviews-lm.yaml", "evaluation:\n", "training:\n  base: sentiment\nevaluation:\n",
+        ("conf/recipe/reviews-lm.yaml", "training:\n", "training:\n  base: sentiment\n",
          r"lists the recipe reviews-lm under from_scratch, but .* training\.base is 'sentiment'"),
         ("dvc.yaml", "      minilm: {source: src/langmill/data/sources}", "      minilm: {source: data}",
          r"pretrained\.minilm\.source is 'data', but conf/pretrained/minilm\.yaml makes it 'src/lang"),
@@ -165,7 +164,56 @@ def test_what_does_not_fit_is_refused_with_file_and_field(workspace, file, old, 
     text = path.read_text()
     assert text.count(old) >= 1, "the shipped file changed; change this test with it"
     path.write_text(text.replace(old, new, 1))
-    with pytest.raises(ConfigError, match=sentence):
+    composed = compose.compose_all(compose.read_lines())
+    refused = {name: text for names in composed.refused.values() for name, text in names.items()}
+    assert any(re.search(sentence, text) for text in refused.values()), refused
+    assert set(composed.sections["recipe"]) == set(compose.read_lines().recipes) - set(composed.refused["recipe"])
+
+
+def test_a_line_without_a_field_that_the_graph_reads_is_refused(workspace):
+    path = workspace / "dvc.yaml"
+    path.write_text(path.read_text().replace("reviews-lm: {corpus: reviews, tokenizer: reviews}", "reviews-lm: {}"))
+    with pytest.raises(ConfigError, match=r"from_scratch\.reviews-lm is {}; allowed is a line with corpus, tokenizer"):
+        compose.main()
+    assert not compose.OUT.exists()
+
+
+@pytest.mark.parametrize("name", ["1e5", "true", "123", "no", "0x1f", "2024-01-31", "~", "Upper", "../up"])
+def test_a_name_that_yaml_takes_for_something_else_is_refused(workspace, name):
+    path = workspace / "dvc.yaml"
+    for written in (name, f'"{name}"'):  # quoted it is a text here, and none in the files that DVC writes
+        text = (ROOT / "dvc.yaml").read_text()
+        path.write_text(text.replace("      poems: {source", f"      {written}: {{source: a}}\n      poems: {{source"))
+        with pytest.raises(ConfigError, match=r"allowed are lower-case letters|not read as a text; quote it"):
+            compose.read_lines()
+
+
+def test_a_broken_file_stops_what_uses_it_and_nothing_else(workspace, capsys):
+    (workspace / "conf" / "corpus" / "poems.yaml").write_text("name: [poems\n")
+    (workspace / "conf" / "corpus" / "unused.yaml").write_bytes(b"\xff\xfe")
+    compose.main()
+    error = capsys.readouterr().err
+    assert error.count("\n") == error.count("conf/corpus/poems.yaml is not valid YAML") == 1
+    out = compose.OUT
+    for group, section in (("corpus", Corpus), ("tokenizer", Tokenizer), ("recipe", Recipe)):
+        with pytest.raises(ConfigError, match=r"^conf/corpus/poems\.yaml is not valid YAML"):
+            load_section(section, out / group / "poems.yaml")
+    assert load_section(Recipe, out / "recipe" / "sentiment.yaml") == compose_recipe("sentiment")
+    with pytest.raises(ConfigError, match=r"poems\.yaml is not valid YAML"):
+        compose.require_composed(["poems"])
+    compose.require_composed(["sentiment", "spam"])
+
+
+def test_a_recipe_whose_base_is_refused_is_told_before_anything_runs(workspace):
+    path = workspace / "conf" / "recipe" / "reviews-lm.yaml"
+    path.write_text(path.read_text().replace("training:\n", "training:\n  steps: 0\n"))
+    with pytest.raises(ConfigError, match=r"reviews-lm\.yaml: training\.steps is 0; allowed is 1 or more"):
+        compose.require_composed(["sentiment"])
+
+
+def test_no_recipe_left_is_an_error(workspace):
+    (workspace / "conf" / "evaluation" / "default.yaml").write_text("seeds: 1\n")
+    with pytest.raises(ConfigError, match=r"evaluation\.seeds is not a setting; did you mean seed"):
         compose.main()
     assert not compose.OUT.exists()
 

@@ -6,12 +6,13 @@ import ast
 import dataclasses
 import inspect
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
 
 from langmill.cli.command import command
+from langmill.errors import ConfigError
 
 _FEW = 12
 
@@ -37,7 +38,18 @@ def status() -> None:
     else:
         click.echo("No model is registered yet; `langmill run` makes the first.")
     click.echo()
-    freshness = read_graph().freshness(composed_params)
+    refused: dict[str, None] = {}
+
+    def params(path: str) -> Mapping[str, Any] | None:
+        try:
+            return composed_params(path)
+        except ConfigError as error:
+            refused[str(error)] = None
+            return None  # what the file holds now
+
+    freshness = read_graph().freshness(params)
+    for sentence in refused:
+        click.echo(sentence)
     stale = {address: state for address, state in freshness.items() if not state.fresh}
     if not stale:
         click.echo(f"All {len(freshness)} steps are up to date.")
@@ -102,10 +114,9 @@ def config(recipe: str, overrides: tuple[str, ...], explain: bool) -> None:
 
     OVERRIDES change values for the look, as in `training.steps=1000`; files stay as they are.
     """
-    import yaml
-
     from langmill.cli.workspace import require_workspace
     from langmill.config.compose import compose_recipe, plain
+    from langmill.config.core_yaml import dump_yaml
     from langmill.config.sections import Recipe
 
     require_workspace()
@@ -113,12 +124,12 @@ def config(recipe: str, overrides: tuple[str, ...], explain: bool) -> None:
     if explain:
         click.echo("\n".join(_explained(Recipe, plain(section), "")))
     else:
-        click.echo(yaml.safe_dump(plain(section), sort_keys=False, allow_unicode=True, width=100).rstrip())
+        click.echo(dump_yaml(plain(section), sort_keys=False, width=100).rstrip())
 
 
 def _explained(section: type[Any], values: dict[str, Any], indent: str) -> list[str]:
     """YAML lines of a section, each field under a comment with its docstring."""
-    import yaml
+    from langmill.config.core_yaml import dump_yaml
 
     words = field_docstrings(section)
     hints = typing.get_type_hints(section)
@@ -131,7 +142,7 @@ def _explained(section: type[Any], values: dict[str, Any], indent: str) -> list[
             lines.append(f"{indent}{field.name}:")
             lines += _explained(kind, value, indent + "  ")
         else:
-            dumped = yaml.safe_dump({field.name: value}, allow_unicode=True, width=100).rstrip()
+            dumped = dump_yaml({field.name: value}, width=100).rstrip()
             lines += [indent + line for line in dumped.splitlines()]
     return lines
 

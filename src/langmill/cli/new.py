@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from langmill.cli.command import Command
 from langmill.errors import ConfigError, LangmillError
 
+if TYPE_CHECKING:
+    from langmill.config.sections import Corpus
+    from langmill.tasks.base import Task
+
 GRAPH_FILE = Path("dvc.yaml")
 CONF = Path("conf")
-_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _TEXT_NAMES = ("text", "content", "body", "review", "sentence", "document", "message", "article", "abstract")
 _LABEL_NAMES = ("label", "labels", "class", "category", "sentiment", "stars", "rating", "intent", "topic")
 _SAMPLED_ROWS = 100
+_SAMPLED_FILES = 20
+_MODELS = ("decoder-small", "encoder-small", "encoder-decoder-small")
+"""Networks to begin with, the first whose kind the task can be learned by."""
+_TRAINING = {"classification": "classifier", "completion": "pairs", "text_to_text": "translation"}
+"""What to begin training from scratch with, by task; `from-scratch` for any other."""
 
 
 @click.group()
@@ -43,9 +51,11 @@ def corpus(name: str, path: Path | None) -> None:
     source = path if path is not None else Path("data") / name
     if path is not None and not path.exists():
         raise LangmillError(f"{path} does not exist; give the path of a file or a folder to --from.")
+    _require_text(source)
     fields, others = guess_fields(path) if path is not None else ({"text": "text", "label": None}, [])
-    written = _write(
-        "corpus", name, _corpus_text(name, source, fields, others), [("corpora", name, {"source": str(source)})]
+    text = _corpus_text(name, source, fields, others)
+    (written,) = _write(
+        [Part("corpus", name, text, "corpora", {"source": str(source)})], lambda: _require_composed(corpora=[name])
     )
     click.echo(f"Wrote {written} and its line in {GRAPH_FILE}.")
     if path is None:
@@ -72,35 +82,51 @@ def recipe(name: str, corpus_name: str, tokenizer_name: str | None, task: str, b
 
     A tokenizer for the corpus is begun as well if there is none. The files say which values to try first.
     """
-    from langmill.config.compose import available, compose_corpus, compose_recipe
+    from langmill.config.compose import available, compose_corpus, compose_recipe, compose_tokenizer
 
     _require_new("recipe", name, "from_scratch")
     _require_new("recipe", name, "fine_tuned")
-    compose_corpus(corpus_name)  # refuses an unknown one with a sentence
+    corpus_section = compose_corpus(corpus_name)  # refuses an unknown one with a sentence
     if task not in available("task"):
         raise LangmillError(f"There is no conf/task/{task}.yaml; there are: {', '.join(available('task'))}.")
-    tokenizer, model, training = tokenizer_name, "decoder-small", "fine-tuning" if base else "from-scratch"
-    lines: list[tuple[str, str, Mapping[str, str]]] = []
+    learned = _task(task)
+    tokenizer = tokenizer_name
     if base in available("pretrained"):
         tokenizer, model, training = tokenizer or base, base, "pretrained"
     elif base is not None:
         based_on = compose_recipe(base)
-        tokenizer = tokenizer or based_on.tokenizer.name
-        model = _choice(CONF / "recipe" / f"{base}.yaml", "model") or model
+        tokenizer, training = tokenizer or based_on.tokenizer.name, "fine-tuning"
+        model = _choice(CONF / "recipe" / f"{base}.yaml", "model") or _fitting_model(learned)
+    else:
+        model, training = _fitting_model(learned), _TRAINING.get(learned.name, "from-scratch")
     tokenizer = tokenizer or corpus_name
+    special = _special_tokens(learned)
+    parts = []
     if tokenizer not in available("tokenizer"):
-        text = (
-            f"name: {tokenizer}\n# The corpus whose training split it is learned on.\ncorpus: {corpus_name}\n"
-            "algorithm: bpe\n# Entries; a small corpus (below a million characters) does better with 1000 to 2000.\n"
-            "vocab_size: 4096\nspecial_tokens: []\n"
+        _require_new("tokenizer", tokenizer, "tokenizers")
+        text = _tokenizer_text(tokenizer, corpus_name, special)
+        parts.append(Part("tokenizer", tokenizer, text, "tokenizers", {"corpus": corpus_name}))
+    elif missing := sorted(set(special) - set(compose_tokenizer(tokenizer).special_tokens)):
+        raise LangmillError(
+            f"The task {task} needs the special token {missing[0]}, which conf/tokenizer/{tokenizer}.yaml does not "
+            "have; give --tokenizer a new name, or add it to special_tokens there."
         )
-        path = _write("tokenizer", tokenizer, text, [("tokenizers", tokenizer, {"corpus": corpus_name})])
-        click.echo(f"Wrote {path} and its line in {GRAPH_FILE}.")
+    documents = _first_documents(corpus_section)
+    text = _recipe_text(
+        name, corpus_name, tokenizer, task=task, model=model, training=training, base=base,
+        gate=task if task in available("gate") else learned.name, samples=_samples(documents, learned),
+    )  # fmt: skip
     line = {"corpus": corpus_name, "tokenizer": tokenizer} | ({"base": base} if base else {})
-    lines.append(("fine_tuned" if base else "from_scratch", name, line))
-    text = _recipe_text(name, corpus_name, tokenizer, task=task, model=model, training=training, base=base)
-    written = _write("recipe", name, text, lines)
-    click.echo(f"Wrote {written} and its line in {GRAPH_FILE}.")
+    parts.append(Part("recipe", name, text, "fine_tuned" if base else "from_scratch", line))
+    for path in _write(parts, lambda: _require_composed(recipes=[name])):
+        click.echo(f"Wrote {path} and its line in {GRAPH_FILE}.")
+    field = corpus_section.fields.label
+    if learned.name == "classification" and documents and not any(label for _, label in documents):
+        click.echo(
+            f"Warning: none of the first {len(documents)} rows of {corpus_name} has a label in the field {field!r}, "
+            f"and a classifier learns from labelled rows only; see fields.label in conf/corpus/{corpus_name}.yaml.",
+            err=True,
+        )
     click.echo(f"Next: langmill config {name} --explain, then langmill run {name}")
 
 
@@ -114,22 +140,33 @@ def guess_fields(path: Path) -> tuple[dict[str, str | None], list[str]]:
         LangmillError: There is no file that can be read, or no field with text.
     """
     from langmill.config.sections import FormatSection
+    from langmill.data.diagnosis import foreign, nothing_readable, separator_problem, why_no_rows, why_no_text
     from langmill.data.formats.base import build_format
     from langmill.data.readers import first_rows
 
     auto = build_format(FormatSection("auto", {}), "langmill new")
-    files = [path] if path.is_file() else auto.files(path)
-    if not files or auto.ending(files[0]) is None:
-        raise LangmillError(f"{path} holds no file that can be read; readable are {auto.endings()}.")
-    if auto.is_plain_text(PurePosixPath(files[0])):
+    files = [path] if path.is_file() and auto.ending(path) else auto.files(path)
+    if not files:
+        raise LangmillError(f"{path} {nothing_readable(path, auto)}")
+    rows: Sequence[Mapping[str, object]] = []
+    for file in files[:_SAMPLED_FILES]:
+        if cause := foreign(file, auto):
+            raise LangmillError(f"{file} {cause}")
+        rows = first_rows(file, auto, _SAMPLED_ROWS)
+        if rows:
+            break
+    else:
+        raise LangmillError(f"{files[0]} {why_no_rows(files[0], auto)}")
+    if auto.is_plain_text(PurePosixPath(file)):
         return {"text": "text", "label": None}, []
-    rows = first_rows(files[0], auto, _SAMPLED_ROWS)
     names = list(dict.fromkeys(name for row in rows for name in row))
-    text = _named(names, _TEXT_NAMES) or max(names, key=lambda name: _mean_length(rows, name), default=None)
+    if problem := separator_problem(names, auto.ending(file)):
+        raise LangmillError(f"{file} {problem}")
+    text = _named(names, _TEXT_NAMES)
     if text is None or not _mean_length(rows, text):
-        raise LangmillError(
-            f"{files[0]} has no field with text in its first rows; known are {', '.join(names) or 'none'}."
-        )
+        text = max(names, key=lambda name: _mean_length(rows, name), default=None)
+    if text is None or not _mean_length(rows, text):
+        raise LangmillError(f"{file} {why_no_text(rows)}")
     label = _named([name for name in names if name != text], _LABEL_NAMES)
     return {"text": text, "label": label}, [name for name in names if name not in (text, label)]
 
@@ -146,9 +183,9 @@ def add_line(text: str, group: str, name: str, values: Mapping[str, str]) -> str
     Raises:
         ConfigError: The file is not in the form that this can edit; the message holds the line to write by hand.
     """
-    import yaml
+    from langmill.config.core_yaml import parse_yaml
 
-    line = f"{name}: {{{', '.join(f'{key}: {_scalar(value)}' for key, value in values.items())}}}"
+    line = f"{name}: {{{', '.join(f'{key}: {_scalar(key, value)}' for key, value in values.items())}}}"
     by_hand = ConfigError(f"{GRAPH_FILE} has no block {group!r} that can be added to; write under it: {line}")
     lines = text.splitlines(keepends=True)
     heading = re.compile(rf"^(\s*(?:- )?){group}:(\s*&\S+)?\s*(\{{\s*\}})?\s*(#.*)?$")
@@ -171,8 +208,8 @@ def add_line(text: str, group: str, name: str, values: Mapping[str, str]) -> str
     lines.insert(last + 1, f"{' ' * (indent or column + 2)}{line}\n")
     result = "".join(lines)
     try:
-        before, after = _vars(yaml.safe_load(text)), _vars(yaml.safe_load(result))
-    except yaml.YAMLError as error:
+        before, after = (_vars(parse_yaml(each, str(GRAPH_FILE), anchors=True)) for each in (text, result))
+    except ConfigError as error:
         raise by_hand from error
     if after.get(group) != {**(before.get(group) or {}), name: dict(values)}:
         raise by_hand
@@ -183,46 +220,165 @@ def _vars(content: Any) -> dict[str, Any]:
     return {key: value for entry in content["vars"] if isinstance(entry, dict) for key, value in entry.items()}
 
 
-def _write(group: str, name: str, text: str, lines: Sequence[tuple[str, str, Mapping[str, str]]]) -> Path:
-    """Write a file of conf/ and its lines of dvc.yaml; if the lines can't be added, nothing is written."""
+@dataclass(frozen=True)
+class Part:
+    """A file of conf/ to write, and its line of dvc.yaml.
+
+    Attributes:
+        group: The folder of conf/.
+        name: The file's name without its ending, and the line's.
+        text: The file's content.
+        block: The group of `vars` in dvc.yaml.
+        line: What the line says of the name.
+    """
+
+    group: str
+    name: str
+    text: str
+    block: str
+    line: Mapping[str, str]
+
+
+def _write(parts: Sequence[Part], verify: Callable[[], None]) -> list[Path]:
+    """Write files of conf/ and their lines of dvc.yaml; if they do not do, take all of it back."""
     from langmill.files import write_text
 
-    graph = GRAPH_FILE.read_text(encoding="utf-8")
-    for block, key, values in lines:
-        graph = add_line(graph, block, key, values)
-    path = CONF / group / f"{name}.yaml"
-    write_text(path, text)
-    write_text(GRAPH_FILE, graph)
-    return path
+    before = GRAPH_FILE.read_text(encoding="utf-8")
+    after = before
+    for part in parts:
+        after = add_line(after, part.block, part.name, part.line)
+    paths = [CONF / part.group / f"{part.name}.yaml" for part in parts]
+    try:
+        for path, part in zip(paths, parts, strict=True):
+            write_text(path, part.text)
+        write_text(GRAPH_FILE, after)
+        verify()
+    except BaseException:
+        for path in paths:
+            path.unlink(missing_ok=True)
+        if GRAPH_FILE.read_text(encoding="utf-8") != before:
+            write_text(GRAPH_FILE, before)
+        raise
+    return paths
+
+
+def _require_composed(recipes: Sequence[str] = (), corpora: Sequence[str] = ()) -> None:
+    from langmill.stages.compose import require_composed
+
+    try:
+        require_composed(recipes, corpora)
+    except ConfigError as error:
+        raise ConfigError(f"Nothing was written. {error}") from error
 
 
 def _require_new(group: str, name: str, block: str) -> None:
-    import yaml
-
     from langmill.cli.workspace import require_workspace
+    from langmill.config.core_yaml import ALLOWED_NAMES, is_name, read_yaml
 
     require_workspace()
-    if not _NAME.fullmatch(name):
-        raise LangmillError(f"{name!r} can't be a name; allowed are lower-case letters, digits, - and _, at most 63.")
+    if not is_name(name):
+        raise LangmillError(f"{name!r} can't be a name; allowed are {ALLOWED_NAMES}.")
     path = CONF / group / f"{name}.yaml"
     if path.exists():
         raise LangmillError(f"{path} exists; choose another name, or edit that file.")
     try:
-        known = _vars(yaml.safe_load(GRAPH_FILE.read_text(encoding="utf-8"))).get(block) or {}
-    except (yaml.YAMLError, KeyError, TypeError) as error:
+        known = _vars(read_yaml(GRAPH_FILE, anchors=True)).get(block) or {}
+    except (KeyError, TypeError) as error:
         raise ConfigError(f"{GRAPH_FILE} has no readable vars: {' '.join(str(error).split())}") from error
     if name in known:
         raise LangmillError(f"{GRAPH_FILE} has a line {name} under {block} already; choose another name.")
 
 
+def _require_text(path: Path) -> None:
+    from langmill.data.rows import is_text, shown
+
+    if not is_text(str(path)):
+        raise LangmillError(f"The name of {shown(str(path))} is not UTF-8, and YAML can't hold it; rename the file.")
+
+
 def _choice(path: Path, group: str) -> str | None:
     """The file that a recipe's defaults list names for a group."""
-    import yaml
+    from langmill.config.core_yaml import read_yaml
 
-    for entry in yaml.safe_load(path.read_text(encoding="utf-8")).get("defaults", []):
+    for entry in read_yaml(path).get("defaults", []):
         if isinstance(entry, dict) and f"/{group}" in entry:
             return str(entry[f"/{group}"])
     return None
+
+
+# What fits a task and a corpus ---------------------------------------------------------------------------------------
+
+
+def _task(file: str) -> Task:
+    """The task of a file in conf/task/."""
+    from langmill.config.core_yaml import read_yaml
+    from langmill.tasks.base import build_task
+
+    path = CONF / "task" / f"{file}.yaml"
+    values = read_yaml(path)
+    return build_task(str(values["name"]), values.get("options") or {}, (), f"{path}: options")
+
+
+def _fitting_model(task: Task) -> str:
+    """A network that the task can be learned by."""
+    from langmill.config.core_yaml import read_yaml
+    from langmill.config.typed import typed
+    from langmill.models.base import find_architecture
+
+    for name in _MODELS:
+        path = CONF / "model" / f"{name}.yaml"
+        if path.is_file():
+            values = read_yaml(path)
+            backbone = find_architecture(values["architecture"])
+            if backbone.kind_of(typed(backbone.settings_class, values["options"], str(path))) in task.kinds:
+                return name
+    kinds = ", ".join(sorted(kind.value for kind in task.kinds))
+    raise LangmillError(
+        f"None of {', '.join(_MODELS)} in {CONF / 'model'} makes a network that the task {task.name} can be learned by "
+        f"(kinds: {kinds}); write such a file there and a recipe by hand."
+    )
+
+
+def _special_tokens(task: Task) -> list[str]:
+    from langmill.tasks.masked_language_modelling import MASK, MaskedLanguageModelling
+
+    return [MASK] if isinstance(task, MaskedLanguageModelling) else []
+
+
+def _first_documents(corpus: Corpus) -> list[tuple[str, object]]:
+    """Text and label of the first rows of a corpus, as far as it is on this machine."""
+    from langmill.config.sections import SourceKind
+    from langmill.data.formats.base import build_format
+    from langmill.data.readers import first_rows
+
+    local = corpus.source.kind is SourceKind.files
+    folder = Path(corpus.source.path or "") if local else Path("build/raw") / corpus.name
+    file_format = build_format(corpus.format, f"conf/corpus/{corpus.name}.yaml")
+    try:
+        files = [folder] if folder.is_file() else file_format.files(folder)
+        rows = [row for file in files[:_SAMPLED_FILES] for row in first_rows(file, file_format, _SAMPLED_ROWS)]
+    except (LangmillError, OSError):
+        return []  # the stages say what is wrong with it
+    plain = bool(files) and file_format.is_plain_text(PurePosixPath(files[0]))
+    text_field, label_field = "text" if plain else corpus.fields.text, corpus.fields.label
+    return [
+        (text, row.get(label_field) if label_field else None)
+        for row in rows
+        if isinstance(text := row.get(text_field), str) and text.strip()
+    ]
+
+
+def _samples(documents: Sequence[tuple[str, object]], task: Task) -> list[str]:
+    """Prompts of the corpus's own for a model to go on from."""
+    from langmill.models.base import Kind
+
+    texts = list(dict.fromkeys(" ".join(text.split()[:30]) for text, _ in documents))[:2]
+    if special := _special_tokens(task):
+        words = [text.split()[:12] for text in texts]
+        return [" ".join([*each[:2], special[0], *each[3:]]) for each in words if len(each) > 3]
+    if task.name == "language_modelling" and Kind.causal in task.kinds:
+        texts = [" ".join(text.split()[:3]) for text in texts]
+    return [text[:200] for text in texts]
 
 
 def _named(names: Sequence[str], wanted: Sequence[str]) -> str | None:
@@ -235,31 +391,40 @@ def _mean_length(rows: Sequence[Mapping[str, object]], name: str) -> float:
     return sum(map(len, texts)) / len(rows) if rows else 0.0
 
 
-def _scalar(value: str) -> str:
-    """A text in YAML's flow style, quoted only where it must be."""
-    return value if re.fullmatch(r"[A-Za-z_./][A-Za-z0-9_./-]*", value) else json.dumps(value, ensure_ascii=False)
+def _scalar(key: str, value: str) -> str:
+    """A value of a line in dvc.yaml: names are made so that they need no quotes, paths get them always."""
+    from langmill.config.core_yaml import quoted
+
+    return quoted(value) if key == "source" else value
+
+
+def _quoted(text: str) -> str:
+    from langmill.config.core_yaml import literal, quoted
+
+    return quoted(literal(text))
 
 
 def _corpus_text(name: str, source: Path, fields: Mapping[str, str | None], others: Sequence[str]) -> str:
     label = fields["label"]
-    known = f" Others in the first rows: {', '.join(others)}." if others else ""
+    listed = ", ".join(_quoted(each) for each in others[:20])
+    known = f" Others in the first rows: {listed}." if others else ""
     return f"""\
 name: {name}
-description: Local files from {source}.
+description: {_quoted(f"Local files from {source}.")}
 licence: not stated
 source:
   kind: files
   packages: []
   # A file or a folder, which is read with all below it. dvc.yaml must say the same.
-  path: {_scalar(str(source))}
+  path: {_quoted(str(source))}
 # How files become rows: `auto` goes by their endings; src/langmill/data/formats/ has readers for special shapes.
 format:
   name: auto
   options: {{}}
 # Which field of a row is what; a .txt file is one document and has none.{known}
 fields:
-  text: {_scalar(str(fields["text"]))}
-  label: {_scalar(label) if label else "null"}
+  text: {_quoted(str(fields["text"]))}
+  label: {_quoted(label) if label else "null"}
   # Names for the labels, where the field has numbers: "0": negative
   label_names: {{}}
   target: null
@@ -287,11 +452,22 @@ split:
 """
 
 
+def _tokenizer_text(name: str, corpus_name: str, special: Sequence[str]) -> str:
+    return (
+        f"name: {name}\n# The corpus whose training split it is learned on.\ncorpus: {corpus_name}\n"
+        "algorithm: bpe\n# Entries; a small corpus (below a million characters) does better with 1000 to 2000.\n"
+        f"vocab_size: 4096\nspecial_tokens: [{', '.join(map(_quoted, special))}]\n"
+    )
+
+
 def _recipe_text(
-    name: str, corpus_name: str, tokenizer: str, *, task: str, model: str, training: str, base: str | None
-) -> str:
+    name: str, corpus_name: str, tokenizer: str, *, task: str, model: str, training: str, base: str | None, gate: str,
+    samples: Sequence[str],
+) -> str:  # fmt: skip
     purpose = f"Fine-tuned from {base} on {corpus_name}." if base else f"Trained from scratch on {corpus_name}."
     based = f"\n  base: {base}" if base else ""
+    # A prompt and its continuation are one sequence, so it is longer than the prompt_length of conf/task/.
+    length = "\n  # Tokens of a sequence: prompt and response.\n  block_length: 256" if gate == "completion" else ""
     return f"""\
 # @package _global_
 # {purpose}
@@ -302,12 +478,14 @@ defaults:
   - /model: {model}
   - /training: {training}
   - /evaluation: default
-  - /gate: {task}
+  - /gate: {gate}
   - _self_
 name: {name}
 description: {purpose}
 # What stands here wins over the files named above; `langmill config {name} --explain` tells what each value means.
 training:{based}
   # More steps, better model, longer training.
-  steps: {300 if base else 500}
+  steps: {300 if base else 500}{length}
+  # Prompts of the corpus, answered at each validation.
+  samples: [{", ".join(map(_quoted, samples))}]
 """

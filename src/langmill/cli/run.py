@@ -36,8 +36,8 @@ def run(recipes: tuple[str, ...], wait: bool) -> None:
     from langmill.cli.events import RUN_LOCK
     from langmill.cli.results import all_settled
     from langmill.cli.workspace import composed_params, operation
-    from langmill.config.compose import compose_recipe
     from langmill.graph import heal_locks, read_graph
+    from langmill.stages.compose import require_composed
 
     settings = operation()
     chosen = list(dict.fromkeys(recipes or settings.recipes))
@@ -49,8 +49,7 @@ def run(recipes: tuple[str, ...], wait: bool) -> None:
             click.echo(f"Nothing to do: {_listed(chosen)} up to date, registered and judged.\n")
             _conclude(chosen, None)
             return
-        for name in chosen:
-            compose_recipe(name)  # a wrong setting is told now, not after Prefect has started
+        require_composed(chosen)  # a wrong setting is told now, not after Prefect has started
         _run_flow(chosen)
 
 

@@ -52,7 +52,7 @@ def serve(recipes: tuple[str, ...], host: str | None, port: int | None) -> None:
 
     uri = operation().tracking_uri
     given = {
-        "serving.host": host,
+        "serving.host": None if host is None else f"'{host}'",  # 0 is an address here and no number
         "serving.port": port,
         "serving.recipes": f"[{','.join(recipes)}]" if recipes else None,
     }

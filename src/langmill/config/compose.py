@@ -1,31 +1,49 @@
 """Compose `conf/` with Hydra and put the result onto typed sections.
 
-Hydra only merges YAML here. A setting can't run code: there is no `_target_`, and aliases, anchors and resolvers that
-read the environment are refused before anything is parsed (a 258-byte file of aliases can take OmegaConf 38 s).
+Hydra only merges YAML here. A setting can't run code or look outside: there is no `_target_`, anchors and aliases are
+refused before they are followed (a 258-byte file of aliases can take OmegaConf 38 s), and no resolver is registered
+while settings are composed, so that `${...}` can name other settings and nothing else. Only the files that a name needs
+are read: a broken one stops nothing else.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import dataclasses
+import enum
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
+from hydra import version
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import CachingConfigRepository
+from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
+from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra._internal.core_plugins.structured_config_source import StructuredConfigSource
+from hydra._internal.defaults_list import DefaultsList, create_defaults_list
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
+from hydra.plugins.config_source import ConfigResult, ConfigSource
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.basecontainer import BaseContainer
+from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException, UnsupportedInterpolationType
 
+from langmill.config.core_yaml import ALLOWED_NAMES, is_name, parse_yaml, read_yaml
 from langmill.config.sections import Corpus, Operation, Pretrained, Recipe, Serving, Tokenizer
-from langmill.config.typed import typed
+from langmill.config.typed import FieldError, typed
 from langmill.errors import ConfigError
 
 CONF = Path("conf")
 _RECIPE_HEADER = (
     "# @package _global_"  # Hydra reads it in the first lines only, and files a recipe elsewhere without it
 )
+REFUSED = "refused"
+"""The one key of a file that the compose stage writes for a name whose settings are refused; it holds the sentence."""
 SectionT = TypeVar("SectionT")
+_composing = threading.RLock()  # OmegaConf's resolvers belong to the whole process
 
 
 def available(group: str, conf: Path = CONF) -> list[str]:
@@ -84,10 +102,12 @@ def load_section(section: type[SectionT], path: Path, key: str | None = None) ->
         ConfigError: The file is missing or does not hold such a section.
     """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = read_yaml(path)
     except FileNotFoundError as error:
         raise ConfigError(f"{path} does not exist; `dvc repro compose` writes it.") from error
-    if key is not None:
+    if isinstance(values, dict) and set(values) == {REFUSED}:
+        raise ConfigError(str(values[REFUSED]))
+    if key is not None and isinstance(values, dict):
         values = values.get(key)
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: {key or 'the file'} holds no settings; `dvc repro compose` writes it anew.")
@@ -96,9 +116,17 @@ def load_section(section: type[SectionT], path: Path, key: str | None = None) ->
 
 def plain(section: Any) -> dict[str, Any]:
     """A typed section as plain values: enums by value, ready for YAML or JSON."""
-    container = OmegaConf.to_container(OmegaConf.structured(section), enum_to_str=True)
-    assert isinstance(container, dict)
-    return {str(key): value for key, value in container.items()}
+    return {field.name: _plain(getattr(section, field.name)) for field in dataclasses.fields(section)}
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return plain(value)
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value.value if isinstance(value, enum.Enum) else value
 
 
 def _section(
@@ -114,51 +142,129 @@ def _section(
     if not path.is_file():
         known = ", ".join(available(group, conf)) or "none"
         raise ConfigError(f"There is no {group} named {name!r} ({path} does not exist); there are: {known}.")
-    refuse_unsafe_yaml(conf)
-    if group == "recipe" and not path.read_text(encoding="utf-8").startswith(_RECIPE_HEADER):
-        raise ConfigError(f"{path}: the first line must be {_RECIPE_HEADER!r}; other comments may follow it.")
+    if not is_name(name):
+        raise ConfigError(f"{path}: {name!r} can't be a name; allowed are {ALLOWED_NAMES}.")
     composed = _compose(f"{group}/{name}", overrides, conf)
     values = composed if whole else composed.get(group)
-    if not isinstance(values, DictConfig):
+    if not isinstance(values, dict):
         raise ConfigError(f"{path}: the file holds no settings.")
-    result = typed(section, values, str(path))
+    try:
+        result = typed(section, values, str(path))
+    except FieldError as error:
+        where = _origin(error.key if whole else f"{group}.{error.key}", f"{group}/{name}", overrides, conf)
+        raise ConfigError(f"{error} It stands in {where}." if where not in (None, str(path)) else str(error)) from error
     own_name = getattr(result, "name", name)
     if own_name != name:
         raise ConfigError(f"{path}: name is {own_name!r}; allowed is the file's own name, {name!r}.")
     return result
 
 
-def _compose(config_name: str, overrides: Sequence[str], conf: Path) -> DictConfig:
-    GlobalHydra.instance().clear()
-    try:
-        with initialize_config_dir(config_dir=str(conf.resolve()), version_base="1.3"):
-            composed: DictConfig = compose(config_name=config_name, overrides=list(overrides))
-            return composed
-    except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
-        message = " ".join(str(error).split())
-        raise ConfigError(f"{conf / config_name}.yaml can't be composed: {message}") from error
-    finally:
-        GlobalHydra.instance().clear()
+class _ConfSource(FileConfigSource):  # type: ignore[misc]
+    """A folder of settings, each file read as the core schema of YAML has it."""
 
+    @staticmethod
+    def scheme() -> str:
+        return "conf"
 
-def refuse_unsafe_yaml(conf: Path) -> None:
-    """Refuse anchors, aliases and environment resolvers anywhere under `conf`, without parsing them.
-
-    Raises:
-        ConfigError: A file has one; the message says where.
-    """
-    for path in sorted(conf.rglob("*.yaml")):
-        text = path.read_text(encoding="utf-8")
+    def load_config(self, config_path: str) -> ConfigResult:
+        path = Path(self.path) / self._normalize_file_name(config_path)
         try:
-            for event in yaml.parse(text, Loader=yaml.SafeLoader):  # events: aliases are seen, not followed
-                if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-                    line = event.start_mark.line + 1 if event.start_mark else 0
-                    raise ConfigError(f"{path}, line {line}: YAML anchors and aliases are not allowed; write it out.")
-        except yaml.YAMLError as error:
-            raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
-        for number, content in enumerate(text.splitlines(), start=1):
-            if "${oc." in content.partition("#")[0]:
-                raise ConfigError(
-                    f"{path}, line {number}: resolvers that read the environment are not allowed, "
-                    "since their values would be logged."
-                )
+            text = path.read_text(encoding="utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"{path} is not UTF-8 (byte {error.start}); save it as UTF-8.") from error
+        values = parse_yaml(text, str(path))
+        if not isinstance(values, dict | None):
+            raise ConfigError(f"{path} holds {type(values).__name__} instead of settings; write `key: value` lines.")
+        if config_path.startswith("recipe/") and not text.startswith(_RECIPE_HEADER):
+            raise ConfigError(f"{path}: the first line must be {_RECIPE_HEADER!r}; other comments may follow it.")
+        try:
+            config = OmegaConf.create(values or {})
+        except OmegaConfBaseException as error:  # the grammar of ${...}
+            raise ConfigError(f"{path}: {_first_line(error)}; `${{` in a text is written `\\${{`.") from error
+        header = ConfigSource._get_header_dict(text)
+        return ConfigResult(provider=self.provider, path=f"conf://{self.path}", config=config, header=header)
+
+
+def _compose(config_name: str, overrides: Sequence[str], conf: Path) -> dict[str, Any]:
+    """The merged and resolved values of a file, of those that its defaults list names, and of the overrides."""
+    path = conf / f"{config_name}.yaml"
+    try:
+        with _no_resolvers():
+            merged = _merge(config_name, overrides, conf)
+            values = OmegaConf.to_container(merged, resolve=True)
+    except UnsupportedInterpolationType as error:
+        raise ConfigError(
+            f"{path}: {error.full_key} asks for a resolver ({_first_line(error)}), and what one looks up would be "
+            "logged; `${...}` may name another setting, as in ${training.steps}, and nothing else."
+        ) from error
+    except InterpolationResolutionError as error:
+        raise ConfigError(
+            f"{path}: {error.full_key}: {_first_line(error)}; `${{...}}` may name another setting, as in "
+            "${training.steps}, and is written `\\${` in a text."
+        ) from error
+    except (HydraException, OmegaConfBaseException, ValueError) as error:  # ValueError: a malformed defaults list
+        message = " ".join(str(error).split()).partition(" Config search path:")[0]
+        cause = f" ({_first_line(error.__cause__)})" if isinstance(error.__cause__, OmegaConfBaseException) else ""
+        raise ConfigError(f"{path} can't be composed: {message}{cause}") from error
+    assert isinstance(values, dict)
+    return {str(key): value for key, value in values.items()}
+
+
+def _merge(config_name: str, overrides: Sequence[str], conf: Path) -> DictConfig:
+    """What Hydra's `compose` does, without Hydra's own settings: those read the environment and the search path."""
+    loader, repository, defaults = _plan(config_name, overrides, conf)
+    merged: DictConfig = loader._compose_config_from_defaults_list(defaults.defaults, repository)
+    OmegaConf.set_struct(merged, True)
+    loader._apply_overrides_to_config(defaults.config_overrides, merged)
+    return merged
+
+
+def _plan(
+    config_name: str, overrides: Sequence[str], conf: Path
+) -> tuple[ConfigLoaderImpl, CachingConfigRepository, DefaultsList]:
+    """Which files are merged, in which order."""
+    version.setbase("1.3")
+    loader = ConfigLoaderImpl(ConfigSearchPathImpl())
+    loader.repository.sources = [
+        _ConfSource("main", f"conf://{conf}"),
+        StructuredConfigSource("schema", "structured://"),
+    ]
+    repository = CachingConfigRepository(loader.repository)
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    loader.validate_sweep_overrides_legal(parsed, RunMode.RUN, from_shell=False)
+    defaults = create_defaults_list(repository, config_name, parsed, prepend_hydra=False, skip_missing=False)
+    return loader, repository, defaults
+
+
+def _origin(key: str, config_name: str, overrides: Sequence[str], conf: Path) -> str | None:
+    """What gave a setting its value: a file, or the command line; None if nothing did."""
+    with _no_resolvers():
+        loader, repository, defaults = _plan(config_name, overrides, conf)
+        for override in defaults.config_overrides:
+            if override.key_or_group == key:
+                return f"the override {override.input_line}"
+        for default in reversed(defaults.defaults):
+            config = loader._load_single_config(default, repository).config
+            parent, _, name = key.rpartition(".")
+            with contextlib.suppress(OmegaConfBaseException):
+                holder = OmegaConf.select(config, parent) if parent else config
+                if isinstance(holder, DictConfig) and name.partition("[")[0] in holder:
+                    return str(conf / f"{default.config_path}.yaml")
+    return None
+
+
+@contextlib.contextmanager
+def _no_resolvers() -> Iterator[None]:
+    """Unregister every resolver for a while, whoever registered it: OmegaConf, Hydra or a plug-in."""
+    with _composing:
+        held = dict(BaseContainer._resolvers)
+        BaseContainer._resolvers.clear()
+        try:
+            yield
+        finally:
+            for name, resolver in held.items():
+                BaseContainer._resolvers.setdefault(name, resolver)
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().split("\n", maxsplit=1)[0].rstrip(".")

@@ -29,6 +29,16 @@ def require(condition: bool, field: str, given: object, allowed: str) -> None:
         raise ConfigError(f"{field} is {given!r}; allowed is {allowed}")
 
 
+def _require_watchable(path: str | None) -> None:
+    """Refuse a path that dvc.yaml can't name."""
+    require(
+        path is None or not ("${" in path or "\0" in path),
+        "source.path",
+        path,
+        "a path without `${`, which DVC takes for a reference in dvc.yaml; rename the file",
+    )
+
+
 class SourceKind(StrEnum):
     """Where a corpus comes from."""
 
@@ -87,6 +97,7 @@ class Source:
             require(not self.packages, "source.packages", self.packages, f"[] for the kind {self.kind.value}")
         if self.kind is SourceKind.files:
             require(bool(self.path), "source.path", self.path, "the path of a file or a folder")
+        _require_watchable(self.path)
 
 
 class CheckpointKind(StrEnum):
@@ -126,6 +137,7 @@ class CheckpointSource:
             else:
                 empty = "[]" if field == "packages" else "null"
                 require(not given, f"source.{field}", given, f"{empty} for the kind {self.kind.value}")
+        _require_watchable(self.path)
         require(
             self.revision is None or _COMMIT.fullmatch(self.revision) is not None,
             "source.revision",

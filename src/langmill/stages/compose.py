@@ -1,27 +1,31 @@
 """Resolve and check the settings of every name in `dvc.yaml`.
 
 Each corpus, tokenizer, pretrained model and recipe becomes one file under build/config/, from which the other stages
-read the sections they declare: a stage reruns when a value that it reads changes, and not when a comment does.
+read the sections they declare: a stage reruns when a value that it reads changes, and not when a comment does. Where a
+name's settings are refused, its file holds the sentence that says why: its own stages stop with it, the others go on.
 """
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import os
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from langmill.config.compose import (
     CONF,
+    REFUSED,
     compose_corpus,
     compose_pretrained,
     compose_recipe,
     compose_tokenizer,
     plain,
 )
+from langmill.config.core_yaml import ALLOWED_NAMES, dump_yaml, is_name, read_yaml
 from langmill.config.sections import (
     CheckpointKind,
     Corpus,
@@ -67,6 +71,16 @@ class Lines:
         """Every recipe's line."""
         return {**self.from_scratch, **self.fine_tuned}
 
+    @property
+    def groups(self) -> dict[str, dict[str, dict[str, str]]]:
+        """Every name's line, by the folder of conf/ that has its file."""
+        return {
+            "corpus": self.corpora,
+            "tokenizer": self.tokenizers,
+            "pretrained": self.pretrained,
+            "recipe": self.recipes,
+        }
+
 
 def read_lines(path: Path = GRAPH_FILE) -> Lines:
     """Read the names that the graph is made for.
@@ -75,11 +89,9 @@ def read_lines(path: Path = GRAPH_FILE) -> Lines:
         ConfigError: The file is missing, is not YAML, or a group of names is missing or malformed.
     """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = read_yaml(path, anchors=True)
     except FileNotFoundError as error:
         raise ConfigError(f"{path} does not exist here; go to the folder of a Langmill workspace.") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     groups: dict[str, Any] = {}
     for entry in (values or {}).get("vars") or []:
         if isinstance(entry, dict):
@@ -94,10 +106,18 @@ def read_lines(path: Path = GRAPH_FILE) -> Lines:
         if not isinstance(names, dict):
             raise ConfigError(f"{path}: vars has no table of names called {group}.")
         for name, line in names.items():
+            if not is_name(name):
+                raise ConfigError(f"{path}: {group}.{name}: {name!r} can't be a name; allowed are {ALLOWED_NAMES}.")
             if not isinstance(line, dict) or set(line) != keys:
                 raise ConfigError(
                     f"{path}: {group}.{name} is {line!r}; allowed is a line with {', '.join(sorted(keys))}."
                 )
+            for key, value in line.items():
+                if not isinstance(value, str):
+                    raise ConfigError(
+                        f"{path}: {group}.{name}.{key} is {value!r}; allowed is a text, quoted where YAML takes it for "
+                        "something else."
+                    )
     plugins = groups.get("plugins")
     return Lines(**{group: groups[group] for group in needed}, plugins=Path(str(plugins)) if plugins else None)
 
@@ -155,69 +175,150 @@ def check_recipe(recipe: Recipe, where: str) -> Task:
     return task
 
 
-def check_plugins(lines: Lines, corpora: dict[str, Corpus], recipes: dict[str, Recipe]) -> None:
-    """Check that the stages watch the code of every plug-in that the settings use.
+_COMPOSERS: dict[str, Callable[[str], Any]] = {
+    "corpus": compose_corpus,
+    "tokenizer": compose_tokenizer,
+    "pretrained": compose_pretrained,
+    "recipe": compose_recipe,
+}
+
+
+@dataclass
+class Composed:
+    """What conf/ makes of the names in dvc.yaml.
+
+    Attributes:
+        lines: dvc.yaml's lines.
+        sections: The settings of each name, by group and name.
+        refused: The sentence that refuses a name's settings, by group and name.
+        own: Formats, architectures and tasks whose code is watched, each with its group.
+    """
+
+    lines: Lines
+    sections: dict[str, dict[str, Any]] = dataclasses.field(default_factory=lambda: {group: {} for group in _COMPOSERS})
+    refused: dict[str, dict[str, str]] = dataclasses.field(default_factory=lambda: {group: {} for group in _COMPOSERS})
+    own: set[tuple[str, str]] = dataclasses.field(default_factory=set)
+
+    def get(self, group: str, name: str) -> Any:
+        """A name's settings, composed and checked once.
+
+        Raises:
+            ConfigError: They are refused.
+        """
+        if name in self.refused[group]:
+            raise ConfigError(self.refused[group][name])
+        if name not in self.sections[group]:
+            try:
+                section = _COMPOSERS[group](name)
+                if name in self.lines.groups[group]:
+                    _CHECKS[group](self, name, section)
+            except ConfigError as error:
+                self.refused[group][name] = str(error)
+                raise
+            self.sections[group][name] = section
+        return self.sections[group][name]
+
+    def check_plugins(self, *names: tuple[str, str]) -> None:
+        """Check that the stages watch the code of every plug-in among some names, each with its group.
+
+        Raises:
+            ConfigError: A plug-in lies elsewhere; the message names it and the line to write.
+        """
+        folder = self.lines.plugins
+        for plugin in find_plugins(sorted(set(names) - self.own)):
+            for path in plugin.packages:
+                if folder is None or not path.resolve().is_relative_to(folder.resolve()):
+                    found = os.path.relpath(path.resolve().parent)
+                    raise ConfigError(
+                        f"{GRAPH_FILE}: the code of the plug-in {plugin.name} lies in {found}, which no stage watches "
+                        f"for changes; name the folder that holds all plug-ins under vars, as in `- plugins: {found}`."
+                    )
+        self.own |= set(names)  # looking them up takes as long as there are packages installed
+
+
+def compose_all(lines: Lines) -> Composed:
+    """Compose every name in dvc.yaml, and check that its lines say the same as the settings."""
+    composed = Composed(lines)
+    for group, names in lines.groups.items():
+        for name in names:
+            with contextlib.suppress(ConfigError):
+                composed.get(group, name)
+    return composed
+
+
+def require_composed(recipes: Sequence[str] = (), corpora: Sequence[str] = ()) -> None:
+    """Refuse names whose stages would stop at their settings, before anything runs.
+
+    Args:
+        recipes: Recipes; what they start from is looked at as well.
+        corpora: Corpora.
 
     Raises:
-        ConfigError: A plug-in lies elsewhere; the message names it and the line to write.
+        ConfigError: The settings of one, or its line in dvc.yaml, are refused.
     """
-    names = {(FORMATS, corpus.format.name) for corpus in corpora.values()}
-    for recipe in recipes.values():
-        names |= {(ARCHITECTURES, recipe.model.architecture), (TASKS, recipe.task.name)}
-    for plugin in find_plugins(sorted(names)):
-        for path in plugin.packages:
-            if lines.plugins is None or not path.resolve().is_relative_to(lines.plugins.resolve()):
-                found = os.path.relpath(path.resolve().parent)
-                raise ConfigError(
-                    f"{GRAPH_FILE}: the code of the plug-in {plugin.name} lies in {found}, which no stage watches for "
-                    f"changes; name the folder that holds all plug-ins under vars, as in `- plugins: {found}`."
-                )
+    composed = Composed(read_lines())
+    for name in corpora:
+        composed.get("corpus", name)
+    waiting, seen = list(recipes), set[str]()
+    while waiting:
+        name = waiting.pop(0)
+        if name not in seen:
+            seen.add(name)
+            base = composed.get("recipe", name).training.base
+            waiting += [base] if base in composed.lines.recipes else []
 
 
-def check_lines(
-    lines: Lines,
-    corpora: dict[str, Corpus],
-    tokenizers: dict[str, Tokenizer],
-    pretrained: dict[str, Pretrained],
-    recipes: dict[str, Recipe],
-) -> None:
-    """Check that dvc.yaml's lines say the same as the settings.
+def _check_corpus(composed: Composed, name: str, corpus: Corpus) -> None:
+    build_format(corpus.format, _file(f"corpus/{name}"))
+    composed.check_plugins((FORMATS, corpus.format.name))
+    expected = str(corpus.source.path) if corpus.source.kind is SourceKind.files else FETCHING
+    _same(f"corpora.{name}.source", composed.lines.corpora[name]["source"], expected, f"corpus/{name}", "source.path")
 
-    Raises:
-        ConfigError: A line differs; the message names the line, the file and the field.
-    """
-    for name, corpus in corpora.items():
-        build_format(corpus.format, _file(f"corpus/{name}"))
-        local = corpus.source.kind is SourceKind.files
-        expected = str(corpus.source.path) if local else FETCHING
-        _same(f"corpora.{name}.source", lines.corpora[name]["source"], expected, f"corpus/{name}", "source.path")
-    for name, model in pretrained.items():
-        local = model.source.kind is CheckpointKind.files
-        expected = str(model.source.path) if local else FETCHING
-        _same(
-            f"pretrained.{name}.source", lines.pretrained[name]["source"], expected, f"pretrained/{name}", "source.path"
-        )
-        for group, others in (("tokenizers", lines.tokenizers), ("recipes", lines.recipes)):
-            if name in others:
-                raise ConfigError(
-                    f"{GRAPH_FILE} lists {name} under pretrained and among the {group}; give one of them another name."
-                )
-    for name, tokenizer in tokenizers.items():
-        if tokenizer.corpus is None:
+
+def _check_pretrained(composed: Composed, name: str, model: Pretrained) -> None:
+    lines = composed.lines
+    expected = str(model.source.path) if model.source.kind is CheckpointKind.files else FETCHING
+    _same(f"pretrained.{name}.source", lines.pretrained[name]["source"], expected, f"pretrained/{name}", "source.path")
+    for group, others in (("tokenizers", lines.tokenizers), ("recipes", lines.recipes)):
+        if name in others:
             raise ConfigError(
-                f"{GRAPH_FILE} lists the tokenizer {name} under tokenizers, but it comes with the pretrained model of "
-                "its name; take the line out."
+                f"{GRAPH_FILE} lists {name} under pretrained and among the {group}; give one of them another name."
             )
-        _same(f"tokenizers.{name}.corpus", lines.tokenizers[name]["corpus"], tokenizer.corpus, f"tokenizer/{name}")
-        _known(f"tokenizers.{name}.corpus", tokenizer.corpus, lines.corpora)
-    for name, recipe in recipes.items():
-        _check_recipe_line(lines, name, recipe, recipes)
-        _unchanged(recipe.corpus, corpora[recipe.corpus.name], _file(f"recipe/{name}"), "corpus")
-        shared = tokenizers.get(recipe.tokenizer.name) or compose_tokenizer(recipe.tokenizer.name)
-        _unchanged(recipe.tokenizer, shared, _file(f"recipe/{name}"), "tokenizer")
 
 
-def _check_recipe_line(lines: Lines, name: str, recipe: Recipe, recipes: dict[str, Recipe]) -> None:
+def _check_tokenizer(composed: Composed, name: str, tokenizer: Tokenizer) -> None:
+    lines = composed.lines
+    if tokenizer.corpus is None:
+        raise ConfigError(
+            f"{GRAPH_FILE} lists the tokenizer {name} under tokenizers, but it comes with the pretrained model of "
+            "its name; take the line out."
+        )
+    _same(f"tokenizers.{name}.corpus", lines.tokenizers[name]["corpus"], tokenizer.corpus, f"tokenizer/{name}")
+    _known(f"tokenizers.{name}.corpus", tokenizer.corpus, lines.corpora)
+    composed.get("corpus", tokenizer.corpus)
+
+
+def _check_recipe(composed: Composed, name: str, recipe: Recipe) -> None:
+    _check_recipe_line(composed, name, recipe)
+    _unchanged(recipe.corpus, composed.get("corpus", recipe.corpus.name), _file(f"recipe/{name}"), "corpus")
+    shared = composed.get("tokenizer", recipe.tokenizer.name)
+    _unchanged(recipe.tokenizer, shared, _file(f"recipe/{name}"), "tokenizer")
+    if recipe.training.base in composed.lines.pretrained:
+        composed.get("pretrained", recipe.training.base)
+    check_recipe(recipe, _file(f"recipe/{name}"))
+    composed.check_plugins((ARCHITECTURES, recipe.model.architecture), (TASKS, recipe.task.name))
+
+
+_CHECKS: dict[str, Callable[[Composed, str, Any], None]] = {
+    "corpus": _check_corpus,
+    "tokenizer": _check_tokenizer,
+    "pretrained": _check_pretrained,
+    "recipe": _check_recipe,
+}
+
+
+def _check_recipe_line(composed: Composed, name: str, recipe: Recipe) -> None:
+    lines = composed.lines
     group = "fine_tuned" if name in lines.fine_tuned else "from_scratch"
     line, file, base = lines.recipes[name], f"recipe/{name}", recipe.training.base
     _same(f"{group}.{name}.corpus", line["corpus"], recipe.corpus.name, file)
@@ -243,7 +344,7 @@ def _check_recipe_line(lines: Lines, name: str, recipe: Recipe, recipes: dict[st
         if base in lines.pretrained:
             _fits_pretrained(recipe, base, _file(file))
         else:
-            _fits_base(recipe, recipes[base], _file(file))
+            _fits_base(recipe, compose_recipe(base), _file(file))
 
 
 def _file(name: str) -> str:
@@ -301,25 +402,21 @@ def _unchanged(own: Any, shared: Any, where: str, group: str) -> None:
 
 
 def main(name: str = "") -> None:
-    """Write build/config/ from conf/ and dvc.yaml; `name` is not used."""
+    """Write build/config/ from conf/ and dvc.yaml; `name` is not used.
+
+    Raises:
+        ConfigError: dvc.yaml can't be read, or no recipe's settings are accepted.
+    """
     del name
-    lines = read_lines()
-    corpora = {corpus: compose_corpus(corpus) for corpus in lines.corpora}
-    tokenizers = {tokenizer: compose_tokenizer(tokenizer) for tokenizer in lines.tokenizers}
-    pretrained = {model: compose_pretrained(model) for model in lines.pretrained}
-    recipes = {recipe: compose_recipe(recipe) for recipe in lines.recipes}
-    check_lines(lines, corpora, tokenizers, pretrained, recipes)
-    for recipe in recipes.values():
-        check_recipe(recipe, _file(f"recipe/{recipe.name}"))
-    check_plugins(lines, corpora, recipes)
+    composed = compose_all(read_lines())
+    sentences = list(dict.fromkeys(text for group in composed.refused.values() for text in group.values()))
+    if sentences and not composed.sections["recipe"]:
+        raise ConfigError(sentences[0])
+    for sentence in sentences:
+        sys.stderr.write(f"Left out: {sentence}\n")
     with atomic_folder(OUT) as folder:
-        groups: dict[str, Mapping[str, object]] = {
-            "corpus": corpora,
-            "tokenizer": tokenizers,
-            "pretrained": pretrained,
-            "recipe": recipes,
-        }
-        for group, sections in groups.items():
-            for section_name, section in sections.items():
-                text = yaml.safe_dump(plain(section), sort_keys=True, allow_unicode=True)
-                write_text(folder / group / f"{section_name}.yaml", text)
+        for group, names in composed.lines.groups.items():
+            for each in names:
+                sentence = composed.refused[group].get(each)
+                values = {REFUSED: sentence} if sentence else plain(composed.sections[group][each])
+                write_text(folder / group / f"{each}.yaml", dump_yaml(values))

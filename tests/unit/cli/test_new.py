@@ -1,7 +1,10 @@
 """`langmill new`: files, lines, guesses, refusals."""
 
 import gzip
+import io
 import json
+import pickle
+import shlex
 import shutil
 from pathlib import Path
 
@@ -9,11 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from dvc.utils.serialize import parse_yaml as read_as_dvc
 
 from langmill.cli import call
 from langmill.cli.new import add_line, guess_fields
-from langmill.config.compose import compose_corpus, compose_recipe
+from langmill.config.compose import available, compose_corpus, compose_recipe
 from langmill.errors import ConfigError, LangmillError
+from langmill.stages.compose import check_recipe, require_composed
 
 pytestmark = pytest.mark.unit
 ROOT = Path(__file__).parents[3]
@@ -52,6 +57,7 @@ def test_a_line_is_added_and_everything_else_stays():
     lines = GRAPH.splitlines()
     added = add_line(GRAPH, "corpora", "two", {"source": "data/two words.csv"}).splitlines()
     assert added == [*lines[:5], '      two: {source: "data/two words.csv"}', *lines[5:]]
+    assert add_line(GRAPH, "corpora", "two", {"source": "no"}).splitlines()[5] == '      two: {source: "no"}'
     added = add_line(GRAPH, "from_scratch", "other", {"corpus": "one", "tokenizer": "one"}).splitlines()
     assert added == [*lines[:9], "      other: {corpus: one, tokenizer: one}", *lines[9:]]
     added = add_line(GRAPH, "tokenizers", "one", {"corpus": "one"}).splitlines()
@@ -63,7 +69,7 @@ def test_a_line_is_added_and_everything_else_stays():
 
 @pytest.mark.parametrize("text", ["vars:\n  - corpora: {one: {source: a}}\n", "vars:\n  - other: {}\n"])
 def test_a_graph_in_another_form_is_left_alone_with_the_line_to_write(text):
-    with pytest.raises(ConfigError, match=r"write under it: two: \{source: b\.csv\}"):
+    with pytest.raises(ConfigError, match=r'write under it: two: \{source: "b\.csv"\}'):
         add_line(text, "corpora", "two", {"source": "b.csv"})
 
 
@@ -135,6 +141,156 @@ def test_a_name_that_stands_in_the_graph_alone_is_refused_too(workspace, capsys)
     assert "dvc.yaml has a line ghost under corpora already" in capsys.readouterr().err
 
 
+def write_rows(path: Path, rows: list[dict[str, object]]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+PAIRS = [
+    {"text": f"A question, the {number}th of them all", "target": "An answer", "label": "x"} for number in range(4)
+]
+AWKWARD = ["a: b", "${a}", "a\nb", "no", "1e5", "# a", "'", '"', "[a", "é ü", "a\tb", " a", "0123", "*a", "$(a)"]
+
+
+@pytest.mark.parametrize("header", AWKWARD)
+def test_awkward_headers_are_quoted(workspace, header):
+    rows = [{"x": 1, header: "some longer text here", f"{header}2": "y"}] * 2
+    write_rows(workspace / "a.jsonl", rows)
+    assert call(["new", "corpus", "mine", "--from", "a.jsonl"]) == 0
+    assert compose_corpus("mine").fields.text == header
+
+
+@pytest.mark.parametrize("path", [each for each in AWKWARD if "${" not in each])
+def test_awkward_paths_are_quoted_in_both_files_and_for_dvc(workspace, path, monkeypatch):
+    write_rows(workspace / f"{path}.jsonl", PAIRS)
+    (workspace / path).mkdir()
+    write_rows(workspace / path / "a.jsonl", PAIRS)
+    for name, given in (("mine", f"{path}.jsonl"), ("folder", path)):
+        assert call(["new", "corpus", name, "--from", given]) == 0
+        assert compose_corpus(name).source.path == given
+        text = (workspace / "dvc.yaml").read_text()
+        assert yaml.safe_load(text)["vars"][0]["corpora"][name] == {"source": given}
+        assert read_as_dvc(text, "dvc.yaml")["vars"][0]["corpora"][name] == {"source": given}
+    assert call(["new", "recipe", "mine-lm", "--corpus", "mine"]) == 0
+    assert compose_recipe("mine-lm").corpus.source.path == f"{path}.jsonl"
+
+
+def test_dvc_watches_awkward_paths(workspace):
+    from dvc.repo import Repo
+
+    (workspace / ".dvc").mkdir()
+    (workspace / ".dvc" / "config").write_text("[core]\n    no_scm = true\n")
+    paths = [f"{path}.jsonl" for path in AWKWARD if "${" not in path]
+    for number, path in enumerate(paths):
+        write_rows(workspace / path, PAIRS)
+        assert call(["new", "corpus", f"c{number}", "--from", path]) == 0
+    stages = {stage.addressing: stage for stage in Repo(str(workspace)).index.stages}
+    for number, path in enumerate(paths):
+        assert str(workspace / path) in {dep.fs_path for dep in stages[f"fetch@c{number}"].deps}
+    words = shlex.split(stages["compose"].cmd[1])  # the shell's view of the line that names every path
+    assert words[0] == "true"
+    assert set(paths) <= set(words)
+
+
+@pytest.mark.parametrize(
+    ("path", "sentence"),
+    [("${a}.jsonl", "a path without `${`, which DVC takes"), ("\udcff.jsonl", "is not UTF-8, and YAML can't hold it")],
+)
+def test_paths_that_dvc_cannot_hold_are_refused_and_leave_nothing(workspace, path, sentence, capsys):
+    write_rows(workspace / path, PAIRS)
+    before = {path: path.read_bytes() for path in workspace.rglob("*") if path.is_file()}
+    assert call(["new", "corpus", "mine", "--from", path]) in (1, 2)
+    assert sentence in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in workspace.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("name", ["1e5", "true", "123", "no", "null", "0x1f", "2024-01-01"])
+@pytest.mark.parametrize("command", [["corpus"], ["recipe", "--corpus", "reviews"]])
+def test_names_that_yaml_takes_for_something_else_are_refused(workspace, name, command, capsys):
+    assert call(["new", command[0], name, *command[1:]]) == 1
+    assert f"{name!r} can't be a name; allowed are lower-case letters" in capsys.readouterr().err
+
+
+def test_a_tokenizer_gets_a_name_as_well(workspace, capsys):
+    assert call(["new", "recipe", "mine", "--corpus", "reviews", "--tokenizer", "../no"]) == 1
+    assert "'../no' can't be a name" in capsys.readouterr().err
+
+
+@pytest.fixture
+def pairs(workspace) -> Path:
+    """A corpus `mine` with a text, a label and a target in each row."""
+    write_rows(workspace / "a.jsonl", PAIRS)
+    assert call(["new", "corpus", "mine", "--from", "a.jsonl"]) == 0
+    path = workspace / "conf" / "corpus" / "mine.yaml"
+    path.write_text(path.read_text().replace("target: null", "target: target"))
+    return workspace
+
+
+@pytest.mark.parametrize("task", available("task", ROOT / "conf"))
+def test_every_task_gets_a_network_that_can_learn_it_and_prompts_of_the_corpus(pairs, task):
+    assert call(["new", "recipe", "mine", "--corpus", "mine", "--task", task]) == 0
+    recipe = compose_recipe("mine")
+    check_recipe(recipe, "conf/recipe/mine.yaml")
+    require_composed(["mine"])
+    assert recipe.training.samples
+    assert all("question" in prompt or prompt.startswith("A ") for prompt in recipe.training.samples)
+    assert recipe.model.architecture == {
+        "text_to_text": "encoder_decoder", "masked_language_modelling": "encoder",
+    }.get(task, "decoder")  # fmt: skip
+    masked = task == "masked_language_modelling"
+    assert recipe.tokenizer.special_tokens == (["<|mask|>"] if masked else [])
+    assert all(("<|mask|>" in prompt) == masked for prompt in recipe.training.samples)
+    assert read_as_dvc((pairs / "dvc.yaml").read_text(), "dvc.yaml")
+
+
+def test_prompts_with_references_and_new_lines_are_texts(workspace):
+    write_rows(workspace / "a.jsonl", [{"text": "${a}: 'b'\n\"c\" # d"}, {"text": "no"}])
+    assert call(["new", "corpus", "mine", "--from", "a.jsonl"]) == 0
+    assert call(["new", "recipe", "mine", "--corpus", "mine"]) == 0
+    assert compose_recipe("mine").training.samples == ["${a}: 'b' \"c\"", "no"]
+
+
+def test_a_corpus_that_is_not_here_gives_no_prompts(workspace):
+    assert call(["new", "recipe", "mine", "--corpus", "shakespeare"]) == 0
+    assert compose_recipe("mine").training.samples == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--task", "classification"], "conf/corpus/mine.yaml: fields.label is null, but the task classification of"),
+        (["--task", "text_to_text"], "fields.target is null, but the task text_to_text of"),
+        (["--task", "masked_language_modelling", "--tokenizer", "reviews"], "needs the special token <|mask|>, which"),
+        (["--task", "text_to_text", "--base", "reviews-lm"], "makes a network of the kind causal; the task"),
+        (["--base", "reviews-lm", "--tokenizer", "mine"], "but its base reviews-lm was made with 'reviews'"),
+    ],
+)
+def test_a_recipe_that_cannot_be_made_is_taken_back(workspace, arguments, sentence, capsys):
+    assert call(["new", "corpus", "mine"]) == 0
+    before = {path: path.read_bytes() for path in workspace.rglob("*") if path.is_file()}
+    assert call(["new", "recipe", "x", "--corpus", "mine", *arguments]) in (1, 2)
+    assert sentence in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in workspace.rglob("*") if path.is_file()} == before
+
+
+def test_a_classifier_of_rows_without_labels_is_warned_of(workspace, capsys):
+    write_rows(workspace / "a.jsonl", [{"text": "some longer text here", "label": None}] * 3)
+    assert call(["new", "corpus", "mine", "--from", "a.jsonl"]) == 0
+    assert call(["new", "recipe", "mine", "--corpus", "mine", "--task", "classification"]) == 0
+    assert "Warning: none of the first 3 rows of mine has a label in the field 'label'" in capsys.readouterr().err
+
+
+def test_an_interruption_takes_back_what_was_written(workspace, monkeypatch):
+    before = {path: path.read_bytes() for path in workspace.rglob("*") if path.is_file()}
+
+    def interrupted(*_: object) -> None:
+        assert Path("conf/corpus/mine.yaml").is_file()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("langmill.stages.compose.require_composed", interrupted)
+    assert call(["new", "corpus", "mine"]) == 130
+    assert {path: path.read_bytes() for path in workspace.rglob("*") if path.is_file()} == before
+
+
 def test_fields_are_guessed_from_each_kind_of_file(tmp_path):
     table = {"n": [1, 2], "words": ["a long piece of text", "another long piece of text"], "code": ["a", "b"]}
     pq.write_table(pa.table(table), tmp_path / "a.parquet")
@@ -144,5 +300,120 @@ def test_fields_are_guessed_from_each_kind_of_file(tmp_path):
     (tmp_path / "c.txt").write_text("hello")
     assert guess_fields(tmp_path / "c.txt") == ({"text": "text", "label": None}, [])
     (tmp_path / "d.jsonl").write_text('{"n": 1}\n')
-    with pytest.raises(LangmillError, match=r"no field with text in its first rows; known are n"):
+    with pytest.raises(LangmillError, match=r"no field with text in its first rows, only numbers; known are n"):
         guess_fields(tmp_path / "d.jsonl")
+
+
+def parquet(table: dict[str, list[object]]) -> bytes:
+    file = io.BytesIO()
+    pq.write_table(pa.table(table), file)
+    return file.getvalue()
+
+
+ROW = b'{"text": "a"}'
+NASTY = {
+    "empty": ("a.csv", b"", "is empty; bring it again"),
+    "white space": ("a.jsonl", b" \n\n", "holds nothing but white space"),
+    "Latin-1 header and rows": (
+        "a.csv",
+        "text,größe\nä,ö\n".encode("latin-1"),
+        "is not UTF-8 (the byte 0xf6 in line 1)",
+    ),
+    "Latin-1 lines": ("a.jsonl", '{"text": "é"}'.encode("latin-1"), "save it as UTF-8 (`iconv -f WINDOWS-1252"),
+    "Latin-1 text": (
+        "a.txt",
+        "größe".encode("latin-1"),
+        "is not UTF-8 (the byte 0xf6 in line 1), but probably Latin-1",
+    ),
+    "UTF-16 by its mark": ("a.csv", "text\na\n".encode("utf-16"), "is UTF-16; save it as UTF-8 (`iconv -f UTF-16"),
+    "UTF-16 without a mark": ("a.txt", "some text".encode("utf-16-le"), "is UTF-16LE; save it as UTF-8"),
+    "UTF-32": ("a.json", "[]".encode("utf-32"), "is UTF-32; save it as UTF-8"),
+    "zero bytes": ("a.txt", b"some text\0\0\0 and more text that is not wide", "holds zero bytes, so it is no text"),
+    "arrays in an array": ("a.json", b'[["a", 1], ["b", 2]]', "has rows that are arrays and not objects"),
+    "arrays in lines": ("a.jsonl", b'["a", 1]\n["b", 2]\n', "has rows that are arrays and not objects"),
+    "texts": ("a.json", b'["a", "b"]', "has rows that are texts and not objects, so no field has a name; write {"),
+    "numbers in lines": ("a.jsonl", b"1\n2\n", "has rows that are numbers and not objects"),
+    "a trailing comma": ("a.json", b"[" + ROW + b",\n]", "before a closing bracket, which JSON does not allow"),
+    "commas between lines": ("a.jsonl", ROW + b",\n" + ROW + b",\n", "has a comma behind each object"),
+    "single quotes": ("a.json", b"[{'text': 'a'}]", "has single quotation marks in line 1, as Python writes them"),
+    "single quotes in lines": ("a.jsonl", b"{'text': 'a'}\n", "JSON wants double ones"),
+    "a comment": ("a.json", b"// rows\n[]", "has a comment in line 1"),
+    "half a JSON file": ("a.json", b"[" + ROW + b",", "ends in line 1 in the middle of a value; bring it again"),
+    "other JSON": ("a.json", b"[{text: 1}]", "is not JSON (Expecting property name"),
+    "JSON lines in .json": ("a.json", ROW + b"\n" + ROW, "which is JSON lines; name it .jsonl"),
+    "JSON in .jsonl": ("a.jsonl", b"[\n" + ROW + b"\n]", "is one JSON value and not one a line; name it .json"),
+    "JSON in one line": ("a.jsonl", b"[" + ROW + b"]", "is one JSON value and not one a line; name it .json"),
+    "rows inside an object": ("a.json", b'{"data": [{"text": "a"}]}', "whose rows may be the list 'data'; write that"),
+    "an object": ("a.json", ROW, "is one object and not an array of objects; write it as an array"),
+    "an empty array": ("a.json", b"[]", "is an empty array"),
+    "deep nesting": ("a.json", b"[" * 100_000, "is nested too deeply"),
+    "old line ends": ("a.jsonl", ROW + b"\r" + ROW, "has line ends of the old Macintosh"),
+    "an LFS pointer": (
+        "a.csv",
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n",
+        "is a Git LFS pointer and not",
+    ),
+    "an LFS pointer for Parquet": ("a.parquet", b"version https://git-lfs.github.com/spec/v1\n", "run `git lfs pull`"),
+    "a web page": ("a.json", b"<!DOCTYPE html>\n<html>", "is a web page, as a download that failed leaves it"),
+    "XML": ("a.csv", b"<?xml version='1.0'?>", "is an XML file; export it"),
+    "a ZIP archive": ("a.csv", b"PK\x03\x04rest", "is a ZIP archive (or a document of an office program); unpack it"),
+    "a PDF": ("a.txt", b"%PDF-1.7", "is a PDF; take the text out of it first"),
+    "a pickle": ("a.json", pickle.dumps([1], protocol=4), "is a Python pickle, which could run code"),
+    "gzip without its ending": ("a.csv", gzip.compress(b"text\na\n"), "is compressed by gzip; name it so that it ends"),
+    "no gzip in .gz": ("a.csv.gz", b"text\na\n", "is not compressed as its ending .gz says; take that off its name"),
+    "half of a .gz": ("a.csv.gz", gzip.compress(b"text\na\n" * 99)[:-12], "is damaged (Compressed file ended before"),
+    "Parquet under another name": ("a.csv", parquet({"text": ["a"]}), "is a Parquet file; name it .parquet"),
+    "no Parquet": ("a.parquet", b"text\na\n", "is not a Parquet file, though its name says so"),
+    "half a Parquet file": ("a.parquet", parquet({"text": ["a"]})[:-20], "is damaged ("),
+    "Parquet without rows": ("a.parquet", parquet({"text": []}), "has columns and no rows"),
+    "a header alone": ("a.csv", b"text,label\n", "has a header and no row below it"),
+    "semicolons": ("a.csv", b"text;label\na;b\n", "is separated by semicolons, not by commas; save it with commas"),
+    "tabs in .csv": ("a.csv", b"text\tlabel\na\tb\n", "is separated by tabs, not by commas; name it .tsv"),
+    "commas in .tsv": ("a.tsv", b"text,label\na,b\n", "is separated by commas, not by tabs; name it .csv"),
+    "semicolons and commas in the rows": ("a.csv", b"text;label\na, b;c\n", "is separated by semicolons"),
+    "too few names": (
+        "a.csv",
+        b"text,label\na, b,c\nd, e,f\n",
+        "has 2 names in its header and about 3 cells in the rows",
+    ),
+    "an open quotation mark": ("a.csv", b'"text,label\na,b\n', "has a quotation mark in line 1 that is never closed"),
+    "conversations": (
+        "a.jsonl",
+        b'{"messages": [{"role": "user"}]}\n',
+        "messages holds lists or objects: conversations",
+    ),
+    "numbers": ("a.jsonl", b'{"n": 1}\n', "only numbers; known are n"),
+    "empty fields": ("a.csv", b"text,label\n,\n", "has only empty fields in its first rows; known are text, label"),
+    "fields without a name": ("a.jsonl", b"{}\n", "has rows without any fields"),
+    "bytes": ("a.parquet", parquet({"text": [b"a"]}), "only bytes; write them as text"),
+    "another ending": ("a.docx", b"x", "holds no file that can be read; readable are .csv"),
+}
+
+
+@pytest.mark.parametrize("case", NASTY)
+def test_a_file_without_rows_is_told_by_its_cause_with_a_remedy(tmp_path, case):
+    name, data, sentence = NASTY[case]
+    (tmp_path / name).write_bytes(data)
+    for path in (tmp_path / name, tmp_path):
+        with pytest.raises(LangmillError) as caught:
+            guess_fields(path)
+        message = str(caught.value)
+        assert sentence in message
+        assert message.startswith(str(tmp_path))
+        assert "known are none" not in message
+        assert "\n" not in message
+
+
+def test_a_folder_says_what_it_has(tmp_path):
+    with pytest.raises(LangmillError, match=r"holds no file that can be read; readable are .*, and it is empty\."):
+        guess_fields(tmp_path)
+    for name in ("a.docx", "b.docx", "README"):
+        (tmp_path / name).write_text("x")
+    with pytest.raises(LangmillError, match=r"it has files with the endings \.docx \(2\), none \(1\)\."):
+        guess_fields(tmp_path)
+
+
+def test_a_file_without_rows_among_others_is_passed_over(tmp_path):
+    (tmp_path / "a.jsonl").write_text("1\n")
+    (tmp_path / "b.jsonl").write_text('{"text": "hello"}\n')
+    assert guess_fields(tmp_path)[0]["text"] == "text"

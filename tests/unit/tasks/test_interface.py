@@ -207,8 +207,6 @@ def test_what_is_not_asked_is_as_the_model_has_it() -> None:
     )
     assert SEARCHES.decoding((0,), {}) == Beams(9, 4, 0.5, (0,))
     assert SEARCHES.decoding((0,), {"length_penalty": 2.0, "max_new_tokens": 5}) == Beams(5, 4, 2.0, (0,))
-        9, 4, 0.5, (0,)
-    )  # equal seeds give equal texts, as for any seed
 
 
 @pytest.mark.parametrize(
