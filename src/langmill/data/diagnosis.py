@@ -16,7 +16,7 @@ from typing import IO
 from langmill.data.compression import COMPRESSIONS, DAMAGED, open_decompressed
 
 _HEAD = 2**16  # bytes that show a file's kind
-_SCANNED = 2**26  # bytes that are looked through for the first thing that is wrong
+_SCANNED = 2**24  # bytes that are looked through for the first thing that is wrong
 _BINARY_SHARE = 0.1  # of control characters: text has hardly any
 
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
@@ -55,7 +55,7 @@ def diagnose(path: Path) -> str | None:
     """What is wrong with a data file and what to do about it, in one sentence; None if nothing is found.
 
     By its ending a file is taken for what the format `auto` reads; of any other one only its kind and its encoding are
-    judged. Of a long file the first 64 MiB are looked through.
+    judged. Of a long file the first 16 MiB are looked through.
 
     Args:
         path: The file; one that is not there or may not be read gives a sentence too.
