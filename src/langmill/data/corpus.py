@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from langmill.config import sections
@@ -106,7 +107,7 @@ def make_corpus(
 def _settle(out: Path, seen: Duplicates, report: Report) -> None:
     """Take out the documents whose place another one has taken since, and tell the report where its samples stand."""
     superseded: set[tuple[str, str]] = set()
-    for split in seen.unsettled:
+    for split in (split for split in Split if split in seen.unsettled):
         path, report.splits[split] = documents_path(out, split), SplitCount(dropped=report.splits[split].dropped)
 
         def kept(path: Path = path, split: Split = split) -> Iterator[Document]:
@@ -128,8 +129,10 @@ def _settle(out: Path, seen: Duplicates, report: Report) -> None:
                     if (split_name, name) not in superseded:
                         places.add(split_name, name, where)
         temporary.replace(path)
-    shown = pq.read_table(path, filters=[("id", "in", report.sample_ids())]).to_pylist() if report.num_documents else []
-    report.places = {row["id"]: row["where"] for row in shown}
+    samples = pa.array(report.sample_ids(), pa.string())
+    for batch in pq.ParquetFile(path).iter_batches(columns=["id", "where"]):
+        shown = batch.filter(pc.is_in(batch["id"], samples))
+        report.places.update(zip(shown["id"].to_pylist(), shown["where"].to_pylist(), strict=True))
 
 
 def _require_usable(report: Report, settings: CorpusSettings) -> None:
