@@ -208,7 +208,7 @@ class Cleaning:
     drop_same: bool
     """Drop documents whose target reads like their text: what a translator left as it was."""
     drop_duplicates: bool
-    """Keep only the first of documents whose text and target are equal once case and white space are folded."""
+    """Keep only one of documents whose text and target are equal once case and white space are folded, in any order."""
     workers: int
     """Processes that clean side by side; has no influence on the result."""
 
