@@ -97,6 +97,7 @@ class ConditionalGeneration(Task, Generates, Explains):
     """Write a document's target from its text."""
 
     options: ConditionalGenerationOptions
+    judging_options = ("metrics", "writing")
 
     @property
     def text_metrics(self) -> tuple[TextMetric, ...]:
@@ -109,8 +110,8 @@ class ConditionalGeneration(Task, Generates, Explains):
         return (
             *(metric.metric for metric in self.text_metrics),
             Metric("bits_per_byte", "Bits per byte of the target", higher_is_better=False, unit="bits"),
-            Metric("perplexity", "Perplexity per token of the target", higher_is_better=False),
-            Metric("next_token_accuracy", "Next-token accuracy in the target", higher_is_better=True),
+            Metric("perplexity", "Perplexity per token of the target", higher_is_better=False, per_token=True),
+            Metric("next_token_accuracy", "Next-token accuracy in the target", higher_is_better=True, per_token=True),
         )
 
     @property

@@ -51,6 +51,7 @@ class TextToTextTask(ConditionalGeneration):
     options: TextToTextOptions
     earlier_options: ClassVar[Mapping[str, Any]] = {"label_smoothing": 0.0, "keep_placeholders": False}
     kinds = frozenset({Kind.encoder_decoder})
+    judging_options = (*ConditionalGeneration.judging_options, "keep_placeholders")
 
     def prompt(self, document: Document) -> str:
         """The source."""
