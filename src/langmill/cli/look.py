@@ -29,7 +29,8 @@ def status() -> None:
     settings = operation()
     found = models(settings.tracking_uri)
     if found:
-        rows = [("model", "champion", "trivial baseline", "strong baseline", "challenger", "previous")]
+        heads = ("model", "champion", "trivial baseline", "strong baseline", "challenger", "previous")
+        rows: list[tuple[str, ...]] = [heads]
         rows += [
             (
                 one.name,

@@ -244,7 +244,7 @@ def find_metric(task: Task, name: str) -> Metric:
 def _with_interval(value: float, resampled: np.ndarray, confidence: float, groups: int) -> Estimate:
     tail = _tail(confidence, groups)
     low, high = np.quantile(resampled, [tail, 1 - tail])
-    return Estimate(value, float(low), float(high))
+    return Estimate(value + 0.0, float(low) + 0.0, float(high) + 0.0)  # no zero below zero
 
 
 def _tail(confidence: float, groups: int) -> float:

@@ -13,7 +13,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import ClassVar, cast
 
 import numpy as np
 import pyarrow as pa
@@ -97,7 +97,7 @@ class ConditionalGeneration(Task, Generates, Explains):
     """Write a document's target from its text."""
 
     options: ConditionalGenerationOptions
-    judging_options = ("metrics", "writing")
+    judging_options: ClassVar[tuple[str, ...]] = ("metrics", "writing")
 
     @property
     def text_metrics(self) -> tuple[TextMetric, ...]:
