@@ -45,7 +45,8 @@ def publish(recipes: Sequence[Recipe], results: Mapping[str, Any], operation: Op
                     "value": row.value,
                     "low": row.low,
                     "high": row.high,
-                    "trivial baseline": f"{row.baseline} {row.baseline_value:.4g}",
+                    "trivial baseline": row.baseline,
+                    "strong baseline": row.strong,
                     "verdict": row.verdict,
                     "version": row.version,
                 }

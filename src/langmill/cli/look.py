@@ -23,14 +23,25 @@ def status() -> None:
     from langmill.cli.events import progress_file
     from langmill.cli.workspace import composed_params, operation
     from langmill.graph import read_graph
-    from langmill.registry.status import figure
+    from langmill.registry.status import baseline, figure
     from langmill.registry.status import status as models
+    from langmill.registry.store import Tag
 
     settings = operation()
     found = models(settings.tracking_uri)
     if found:
-        rows = [("model", "champion", "challenger", "previous")]
-        rows += [(one.name, figure(one.champion), figure(one.challenger), figure(one.previous)) for one in found]
+        heads = ("model", "champion", "trivial baseline", "strong baseline", "challenger", "previous")
+        rows: list[tuple[str, ...]] = [heads]
+        rows += [
+            (
+                one.name,
+                figure(one.champion),
+                *(baseline(one.champion or one.challenger, tag) for tag in (Tag.trivial, Tag.strong)),
+                figure(one.challenger),
+                figure(one.previous),
+            )
+            for one in found
+        ]
         _columns(rows)
         for one in found:
             for note in one.notes:

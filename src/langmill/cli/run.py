@@ -234,7 +234,7 @@ def _conclude(recipes: Sequence[str], log: Path | None) -> None:
     if rows:
         click.echo(table(rows) + "\n")
     for row in rows:
-        if row.verdict == "refused":
+        if row.verdict != "champion":
             click.echo(f"{row.recipe}: {row.sentence}\n")
     serving = compose_serving()
     address = f"http://{serving.host}:{serving.port}"

@@ -511,7 +511,7 @@ class Evaluation:
     batch_tokens: int
     """Tokens, padding counted, in one forward pass, but four texts at least; has no influence on what is found."""
     bootstrap_samples: int
-    """Resamples of the test documents behind each interval."""
+    """Resamples of the test documents' groups behind each interval, and swaps behind each test."""
     confidence: float
     """Mass of the intervals, 0.5 to below 1."""
     seed: int
@@ -525,6 +525,13 @@ class Evaluation:
         require(self.batch_tokens >= 1, "evaluation.batch_tokens", self.batch_tokens, "1 or more")
         require(self.bootstrap_samples >= 100, "evaluation.bootstrap_samples", self.bootstrap_samples, "100 or more")
         require(0.5 <= self.confidence < 1, "evaluation.confidence", self.confidence, "0.5 to below 1")
+        most = 1 - 2 / (self.bootstrap_samples + 1)  # the least p-value of so many draws
+        require(
+            self.confidence <= most,
+            "evaluation.confidence",
+            self.confidence,
+            f"at most {most:.6g} with {self.bootstrap_samples} evaluation.bootstrap_samples: no test is surer",
+        )
         require(self.threads >= 1, "evaluation.threads", self.threads, "1 or more")
 
 
@@ -537,9 +544,16 @@ class Gate:
     min_effect: float
     """How much better than the champion (first version: than the trivial baseline) the challenger must be, in the
     metric's unit, at the least: the whole interval of the paired difference must lie beyond it."""
+    min_documents: int
+    """Test documents that a judgement needs, at the least."""
+    min_groups: int
+    """Groups of test documents (those that split.by keeps together) that a judgement needs, at the least; where nothing
+    is kept together each document is its own."""
 
     def __post_init__(self) -> None:
         require(self.min_effect >= 0, "gate.min_effect", self.min_effect, "0 or more")
+        require(self.min_documents >= 1, "gate.min_documents", self.min_documents, "1 or more")
+        require(self.min_groups >= 1, "gate.min_groups", self.min_groups, "1 or more")
 
 
 @dataclass

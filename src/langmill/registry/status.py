@@ -72,3 +72,12 @@ def figure(version: ModelVersion | None) -> str:
     low, high = version.tags.get(Tag.low), version.tags.get(Tag.high)
     interval = f" [{float(low):.4g}, {float(high):.4g}]" if low and high else ""
     return f"{version.version}  {metric} {float(value):.4g}{interval}"
+
+
+def baseline(version: ModelVersion | None, tag: str) -> str:
+    """The baseline that a version was measured against (`Tag.trivial`, `Tag.strong`), as `unigram 2.7`.
+
+    A dash for none, and for a version that is older than these tags.
+    """
+    name, _, value = (version.tags.get(tag, "") if version is not None else "").rpartition(" ")
+    return f"{name} {float(value):.4g}" if name else "-"

@@ -14,6 +14,7 @@ from pathlib import Path
 from langmill.config.sections import Recipe
 from langmill.errors import RegistryError
 from langmill.evaluation.evaluate import EvaluationFolder
+from langmill.evaluation.figures import hardest_baseline
 from langmill.files import read_json, read_manifest
 from langmill.models.folder import WEIGHTS_NAME
 from langmill.registry.gate import Verdict, judge
@@ -134,17 +135,24 @@ def _tags(recipe: Recipe, model: Path, judged: EvaluationFolder) -> dict[str, st
             f"The evaluation in {judged.folder} has no figure {recipe.gate.metric}, by which the gate decides; "
             "check gate.metric and run `dvc repro`."
         )
+    baselines = {
+        tag: f"{name_value[0]} {name_value[1]!r}"
+        for tag, strength in ((Tag.trivial, "trivial"), (Tag.strong, "serious"))
+        if (name_value := hardest_baseline(figures, strength)) is not None
+    }
     facts = read_manifest(model, verify=False).get("training_split")  # older models do not say
     split = {Tag.documents: str(facts["documents"]), Tag.data_bytes: str(facts["bytes"])} if facts else {}
     return {
         Tag.recipe: recipe.name,
         Tag.task: recipe.task.name,
         Tag.test_set: judged.test_set,
+        **({Tag.protocol: judged.protocol} if judged.protocol is not None else {}),
         Tag.metric: recipe.gate.metric,
         Tag.value: repr(decides["value"]),
         Tag.low: repr(decides["low"]),
         Tag.high: repr(decides["high"]),
         Tag.parameters: str(count_parameters(model)),
+        **baselines,
         **split,
         Tag.size: str((model / WEIGHTS_NAME).stat().st_size),
     }

@@ -15,7 +15,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import ClassVar, cast
 
 import numpy as np
 import pyarrow as pa
@@ -115,6 +115,7 @@ class ConditionalGeneration(Task, Generates, Explains):
     """Write a document's target from its text."""
 
     options: ConditionalGenerationOptions
+    judging_options: ClassVar[tuple[str, ...]] = ("metrics", "writing")
 
     @property
     def text_metrics(self) -> tuple[TextMetric, ...]:
@@ -133,8 +134,8 @@ class ConditionalGeneration(Task, Generates, Explains):
                 unit="bits",
                 signature=_SCORED_BYTES,
             ),
-            Metric("perplexity", "Perplexity per token of the target", higher_is_better=False),
-            Metric("next_token_accuracy", "Next-token accuracy in the target", higher_is_better=True),
+            Metric("perplexity", "Perplexity per token of the target", higher_is_better=False, per_token=True),
+            Metric("next_token_accuracy", "Next-token accuracy in the target", higher_is_better=True, per_token=True),
             Metric("scored_share", "Share of the target's bytes that were scored", higher_is_better=True),
         )
 

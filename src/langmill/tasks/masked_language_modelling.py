@@ -154,13 +154,14 @@ class MaskedLanguageModelling(Task, Generates, Explains):
     options_class = MaskedLanguageModellingOptions
     options: MaskedLanguageModellingOptions
     kinds = frozenset({Kind.bidirectional})
+    judging_options = ("mask_share", "score_length")
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
         """The loss on hidden tokens decides."""
         return (
-            Metric("masked_loss", "Loss on hidden tokens", higher_is_better=False, unit="nats"),
-            Metric("masked_accuracy", "Accuracy on hidden tokens", higher_is_better=True),
+            Metric("masked_loss", "Loss on hidden tokens", higher_is_better=False, unit="nats", per_token=True),
+            Metric("masked_accuracy", "Accuracy on hidden tokens", higher_is_better=True, per_token=True),
         )
 
     # Data ------------------------------------------------------------------------------------------------------------

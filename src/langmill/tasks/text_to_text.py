@@ -52,6 +52,7 @@ class TextToTextTask(ConditionalGeneration):
     earlier_options: ClassVar[Mapping[str, Any]] = {"label_smoothing": 0.0, "keep_placeholders": False}
     kinds = frozenset({Kind.encoder_decoder})
     eot_after = True
+    judging_options = (*ConditionalGeneration.judging_options, "keep_placeholders")
 
     def prompt(self, document: Document) -> str:
         """The source."""
