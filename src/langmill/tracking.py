@@ -12,6 +12,7 @@ value). The run itself is found again by its provenance tag, so it is not made t
 from __future__ import annotations
 
 import contextlib
+import errno
 import getpass
 import json
 import logging
@@ -31,8 +32,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from langmill.errors import TrackingError
+from langmill.errors import SpaceError, TrackingError, TrackingUnreachableError
 from langmill.files import atomic_file, canonical_json, exclusive_lock, explained_os_errors, sha256_bytes, write_json
+from langmill.relocation import mend_locations
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -56,6 +58,13 @@ _ENVIRONMENT = {
     "MLFLOW_DISABLE_AGENT_HINT": "true",
 }
 _NOISY = ("mlflow", "alembic", "sqlalchemy", "urllib3", "git")
+_DRIVERS = {
+    "psycopg2": "psycopg2-binary",
+    "psycopg": "'psycopg[binary]'",
+    "MySQLdb": "mysqlclient",
+    "pymysql": "pymysql",
+}
+"""Packages that a tracking address may need, with what pip calls them; none of them is Langmill's own need."""
 _BATCH_METRICS = 500  # MLflow takes 1,000 in one call
 _PARAM_CHARACTERS = 6000  # MLflow refuses longer ones
 _SHIP_SECONDS = 5.0
@@ -305,13 +314,17 @@ def connect(tracking_uri: str) -> MlflowClient:
 def ensure_database(tracking_uri: str) -> None:
     """Make the local database if it is missing: once, whole, whoever asks first.
 
-    MLflow makes it at first use, and several processes that do so at once break it.
+    MLflow makes it at first use, and several processes that do so at once break it. In a database whose folder was
+    moved or copied, the artifacts' locations are set right (`langmill.relocation`).
 
     Raises:
         TrackingError: The file can't be made, is locked, or is not MLflow's.
     """
     path = database_path(tracking_uri)
-    if path is None or _is_database(path, tracking_uri):
+    if path is None:
+        return
+    if _is_database(path, tracking_uri):
+        _mend_locations(path, tracking_uri)
         return
     with explained_os_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -348,6 +361,22 @@ def _is_database(path: Path, tracking_uri: str) -> bool:
             connection.close()
 
 
+def _mend_locations(path: Path, tracking_uri: str) -> None:
+    root = artifact_root(tracking_uri)
+    assert root is not None
+    with (
+        explained_tracking_errors(tracking_uri),
+        contextlib.closing(sqlite3.connect(path, timeout=_PROBE_SECONDS, isolation_level=None)) as database,
+    ):
+        former = mend_locations(database, root)
+    if former is not None:
+        _logger.warning(
+            "The workspace was moved or copied: MLflow's addresses of its artifacts led to %s and lead to %s now.",
+            former,
+            root.as_uri(),
+        )
+
+
 def _probe(tracking_uri: str) -> None:
     """Fail soon where nothing answers: MLflow itself tries a dead PostgreSQL for the better part of an hour."""
     parts = urlsplit(tracking_uri)
@@ -366,16 +395,28 @@ def explained_tracking_errors(tracking_uri: str) -> Iterator[None]:
     """Turn what MLflow and its stores raise into a `TrackingError` of one sentence.
 
     Raises:
-        TrackingError: Anything that was not a Langmill error already.
+        SpaceError: The disk is full.
+        TrackingUnreachableError: The server does not answer, or the database is locked.
+        TrackingError: Anything else that was not a Langmill error already.
     """
     try:
         yield
     except (TrackingError, AssertionError):
         raise
     except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and error.name in _DRIVERS:
+            raise TrackingError(
+                f"The tracking address {_place(tracking_uri)} needs the Python package {error.name}, which is not "
+                f"installed; `pip install {_DRIVERS[error.name]}` gets it."
+            ) from error
         if not _is_foreign(error):
             raise
-        raise TrackingError(_sentence(tracking_uri, error)) from error
+        if _is_full_disk(error):
+            raise SpaceError(
+                f"No space is left for what MLflow at {_place(tracking_uri)} was to write. What was there before is "
+                "whole; free some space and run the same command again."
+            ) from error
+        raise _error(tracking_uri, error) from error
 
 
 def _is_foreign(error: Exception) -> bool:
@@ -383,30 +424,42 @@ def _is_foreign(error: Exception) -> bool:
     return module in {"mlflow", "sqlalchemy", "sqlite3", "alembic", "requests", "urllib3"} or isinstance(error, OSError)
 
 
-def _sentence(tracking_uri: str, error: Exception) -> str:
-    place = re.sub(r"//[^/@]*@", "//", str(database_path(tracking_uri) or tracking_uri))  # no password in a message
+def _is_full_disk(error: Exception) -> bool:
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return full or "disk is full" in str(error) or "No space left on device" in str(error)
+
+
+def _place(tracking_uri: str) -> str:
+    return re.sub(r"//[^/@]*@", "//", str(database_path(tracking_uri) or tracking_uri))  # no password in a message
+
+
+def _error(tracking_uri: str, error: Exception) -> TrackingError:
+    place = _place(tracking_uri)
     message = str(error)
     kept = "Nothing is lost: what was logged is kept and sent by the next run."
     if "database is locked" in message:
-        return (
+        return TrackingUnreachableError(
             f"The tracking database {place} is locked by another process. {kept} "
             "Wait for that process or stop it, and run the same command again."
         )
     if "out-of-date" in message or "Can't locate revision" in message:
-        return (
+        return TrackingError(
             f"The tracking database {place} was made by another version of MLflow. Upgrade it with "
             f"`mlflow db upgrade {re.sub(r'//[^/@]*@', '//', resolved_uri(tracking_uri))}`."
         )
     if "not a database" in message or "malformed" in message:
-        return f"The tracking database {place} is damaged. Restore it, or move it away and a new one is made."
+        return TrackingError(
+            f"The tracking database {place} is damaged. Restore it, or move it away and a new one is made (and the "
+            "ledger with it, which would miss the champions that it names)."
+        )
     if isinstance(error, OSError) or re.search(
         r"refused|Max retries|timed out|could not connect|unable to open", message
     ):
-        return (
+        return TrackingUnreachableError(
             f"The tracking server {place} can't be reached ({_first_line(message)}). {kept} "
             "Check operation.tracking_uri, and that the server is up."
         )
-    return f"MLflow at {place} refused: {_first_line(message)}"
+    return TrackingError(f"MLflow at {place} refused: {_first_line(message)}")
 
 
 def _first_line(message: str) -> str:

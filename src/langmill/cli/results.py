@@ -87,7 +87,7 @@ def settled(recipe: str) -> Settled | None:
 
 
 def all_settled(recipes: Iterable[str], tracking_uri: str) -> bool:
-    """Whether every recipe's model is registered and judged, and the champions are those that the flow left.
+    """Whether every recipe's model is still registered and judged, and the champions are those that the flow left.
 
     Raises:
         TrackingError: The registry can't be asked.
@@ -96,9 +96,12 @@ def all_settled(recipes: Iterable[str], tracking_uri: str) -> bool:
 
     registry = Registry(tracking_uri)
     champions = {found.name: found.version for found in registry.overview() if CHAMPION in found.aliases}
+    numbers = registry.numbers()
     for recipe in recipes:
         note = settled(recipe)
-        if note is None or note.champion != champions.get(recipe) or registry.ledger.unfinished(recipe) is not None:
+        if note is None or note.version not in numbers.get(recipe, ()):
+            return False
+        if note.champion != champions.get(recipe) or registry.ledger.unfinished(recipe) is not None:
             return False
     return True
 

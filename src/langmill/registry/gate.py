@@ -121,6 +121,7 @@ def judge(
 
     Raises:
         EvaluationError: The two can't be compared.
+        RegistryError: Who the champion is, is not sure: the registry and the ledger disagree.
         TrackingError: The registry can't be reached.
     """
     champion = registry.champion(version.name)
