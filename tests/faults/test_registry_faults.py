@@ -157,7 +157,7 @@ def test_a_model_whose_bytes_changed_is_refused_until_it_is_whole_again(workspac
     whole = path.read_bytes()
     path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     reason = refused(workspace, version)
-    assert f"model.safetensors in {path.parent.as_uri()} differ from what was registered" in reason
+    assert f"damaged in {path.parent.as_uri()}: model.safetensors differ from manifest.json" in reason
     assert "Delete the version in MLflow's pages" in reason
     assert "DVC" not in reason
 
@@ -187,7 +187,7 @@ def test_a_model_with_other_weights_is_refused_although_it_is_consistent(workspa
 def test_an_empty_package_is_refused(workspace: Path) -> None:
     version = registered(workspace, NAME, seed=1, factor=0.5)
     shutil.rmtree(registered_weights(workspace).parents[2])
-    assert "are gone from" in refused(workspace, version)
+    assert "does not load or answer: The files of reviews-lm version 1 are gone from" in refused(workspace, version)
 
 
 def test_a_pickled_model_is_refused(workspace: Path) -> None:
@@ -264,29 +264,20 @@ def test_no_time_rejects_nothing(workspace: Path, unasked: ModelVersion, monkeyp
     ("program", "told"),
     [
         ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "killed from outside (SIGKILL)"),
-        (
-            "import sys; sys.path.insert(0, {folder!r}); import probe; probe.main = None\n"
-            "import sys; sys.stderr.write('MemoryError: '); sys.exit(probe.UNDECIDED)",
-            "It could not be asked: MemoryError",
-        ),
+        ("import sys; sys.stderr.write('MemoryError: '); sys.exit(75)", "It could not be asked: MemoryError"),
     ],
     ids=["killed", "memory"],
 )
 def test_a_machine_without_memory_rejects_nothing(
     workspace: Path, unasked: ModelVersion, monkeypatch: pytest.MonkeyPatch, program: str, told: str
 ) -> None:
-    from langmill.registry import probe
-
     other = workspace / "langmill" / "validate.py"
     other.parent.mkdir()
-    (other.parent / "probe.py").write_text(program.format(folder=str(Path(probe.__file__).parent)))
+    (other.parent / "probe.py").write_text(program)
     with monkeypatch.context() as patch:
         patch.setattr("langmill.registry.validate.__file__", str(other))
-        with pytest.raises(UndecidedError, match="can't be told"):
-            steps.validate_version(recipe_of(NAME), unasked, URI)
-    noted = Registry(URI).version(NAME, 1)
-    assert noted.state == State.registered
-    assert told in noted.tags[Tag.reason]
+        assert told in undecided(workspace, unasked)
+    passes_now(unasked)
 
 
 def test_a_registry_that_goes_away_rejects_nothing(

@@ -82,6 +82,7 @@ class Ledger:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._parsed: tuple[bytes, list[tuple[Entry, str]]] = (b"", [])
 
     def append(
         self,
@@ -126,7 +127,7 @@ class Ledger:
         del values["digest"]
         chained = [one for one in self.entries(name) if one.digest is not None]
         before = chained[-1].digest if chained and not restart else None
-        digest = _link(before, values)
+        digest = _link(before, canonical_json(values))
         with explained_os_errors(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("a+b") as file:
@@ -151,12 +152,12 @@ class Ledger:
             witness: What the registry remembers of the chain; None where it remembers nothing.
         """
         chain: list[str] = []
-        for entry, values in self._chain(name):
+        for entry, text in self._chain(name):
             if entry.digest is None:
                 if chain:
                     return f"its entry of {entry.when} has no digest, though older ones have"
                 continue
-            if _link(chain[-1] if chain else None, values) != entry.digest:
+            if _link(chain[-1] if chain else None, text) != entry.digest:
                 return f"its entry of {entry.when} was changed, or one before it was"
             chain.append(entry.digest)
         if witness is None:
@@ -177,37 +178,41 @@ class Ledger:
         done = [entry for entry in self.entries(name) if entry.event == "done"]
         return done[-1].target if done else None
 
-    def _chain(self, name: str) -> list[tuple[Entry, dict[str, Any]]]:
-        """A model's entries from the last one on that began a chain anew."""
-        read = self._read(name)
-        anew = [index for index, (entry, _) in enumerate(read) if entry.restart]
-        return read[anew[-1] :] if anew else read
-
-    def _read(self, name: str | None) -> list[tuple[Entry, dict[str, Any]]]:
-        """Entries, each with the values that its digest was made from."""
-        if not self.path.is_file():
-            return []
-        found = []
-        for line in self.path.read_bytes().splitlines():
-            try:
-                values = json.loads(line)
-                entry = Entry(**{"demoted": values["source"], **values})  # older entries always demoted the champion
-            except (ValueError, TypeError, KeyError):
-                continue
-            if name in (None, entry.name):
-                values.pop("digest", None)
-                found.append((entry, values))
-        return found
-
     def unfinished(self, name: str) -> Entry | None:
         """The move of a model's champion that was begun and never ended, if there is one."""
         entries = self.entries(name)
         return entries[-1] if entries and entries[-1].event == "begin" else None
 
+    def _chain(self, name: str) -> list[tuple[Entry, str]]:
+        """A model's entries from the last one on that began a chain anew."""
+        read = self._read(name)
+        anew = [index for index, (entry, _) in enumerate(read) if entry.restart]
+        return read[anew[-1] :] if anew else read
 
-def _link(before: str | None, values: Mapping[str, Any]) -> str:
+    def _read(self, name: str | None) -> list[tuple[Entry, str]]:
+        """Entries, each with the text that its digest was made from."""
+        data = self.path.read_bytes() if self.path.is_file() else b""
+        if data != self._parsed[0]:
+            self._parsed = (data, _parse(data))
+        return [(entry, text) for entry, text in self._parsed[1] if name in (None, entry.name)]
+
+
+def _parse(data: bytes) -> list[tuple[Entry, str]]:
+    found = []
+    for line in data.splitlines():
+        try:
+            values = json.loads(line)
+            entry = Entry(**{"demoted": values["source"], **values})  # older entries always demoted the champion
+            text = canonical_json({key: value for key, value in values.items() if key != "digest"})
+        except (ValueError, TypeError, KeyError):
+            continue
+        found.append((entry, text))
+    return found
+
+
+def _link(before: str | None, text: str) -> str:
     """The digest of an entry that follows the one with the digest `before`."""
-    return sha256_bytes(f"{before or ''}\n{canonical_json(values)}".encode())
+    return sha256_bytes(f"{before or ''}\n{text}".encode())
 
 
 def _who() -> str:

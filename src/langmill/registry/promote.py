@@ -238,10 +238,10 @@ def _require_validated(version: ModelVersion) -> None:
 
 def _require_verdict(version: ModelVersion, verdict: Verdict | None, champion: int | None) -> Verdict:
     hint = "To promote it all the same, give a reason with --force."
-    if verdict is None:
-        raise RegistryError(f"The gate was never asked about {version.title}; `langmill run` asks it. {hint}")
     if Tag.rolled_back in version.tags:  # the verdict may be of before that
         raise RegistryError(f"{version.title} was rolled back: {version.tags[Tag.rolled_back]}. {hint}")
+    if verdict is None:
+        raise RegistryError(f"The gate was never asked about {version.title}; `langmill run` asks it. {hint}")
     if not verdict.passed:
         raise RegistryError(f"The gate refused {version.title}: {verdict.sentence} {hint}")
     if verdict.champion != champion:

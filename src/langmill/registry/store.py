@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from langmill.errors import ConflictError, IntegrityError, LangmillError, RegistryError
-from langmill.files import atomic_folder, changed_files, exclusive_lock, sha256_bytes
+from langmill.files import MANIFEST_NAME, atomic_folder, changed_files, exclusive_lock, sha256_bytes
 from langmill.registry.ledger import Entry, Ledger, Witness
 from langmill.tracking import connect, database_path, explained_tracking_errors
 
@@ -597,10 +597,10 @@ def _check(folder: Path, title: str, source: str, remedy: str) -> None:
     try:
         changed = changed_files(folder)
     except IntegrityError:
-        changed = ["manifest.json"]
+        changed = [MANIFEST_NAME]
     if changed:
         raise IntegrityError(
-            f"{title} is damaged: {', '.join(changed)} in {source} differ from what was registered. {remedy}"
+            f"{title} is damaged in {source}: {', '.join(changed)} differ from {MANIFEST_NAME}. {remedy}"
         )
 
 

@@ -124,7 +124,7 @@ def _ask(registry: Registry, version: ModelVersion, model: Path) -> tuple[dict[s
         try:
             package = stack.enter_context(registry.package(version))
         except (IntegrityError, RegistryError) as error:
-            raise _Refused(str(error)) from error
+            raise _Refused(f"It does not load or answer: {error}") from error
         started = []
         for kind, folder in (("packaged", package), ("folder", model)):
             started.append(_start(kind, folder, temporary / f"{kind}.json"))
