@@ -24,6 +24,7 @@ WATCHES_ONLY = {
     "langmill.graph",
     "langmill.lifetime",
     "langmill.progress",
+    "langmill.relocation",
     "langmill.stages",
     "langmill.stages.process",
     "langmill.tracking",

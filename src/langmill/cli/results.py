@@ -99,7 +99,7 @@ def all_settled(recipes: Iterable[str], tracking_uri: str) -> bool:
     numbers = registry.numbers()
     for recipe in recipes:
         note = settled(recipe)
-        if note is None or note.version not in numbers.get(recipe, ()):
+        if note is None or note.version not in numbers.get(recipe, {note.version}):
             return False
         if note.champion != champions.get(recipe) or registry.ledger.unfinished(recipe) is not None:
             return False

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from langmill.cli import call
+from langmill.cli.results import all_settled, settle
 from langmill.errors import ConflictError, RegistryError
 from langmill.registry import steps
 from langmill.registry.ledger import Ledger
@@ -488,6 +492,32 @@ def test_a_ledger_that_was_cut_stops_the_gate_until_a_person_accepts_it(registry
     assert story.sound
     assert "where the registry remembers 4" in story.text()
     assert "the disk was lost" in story.text()
+
+
+def test_the_command_says_that_a_story_is_not_sound(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("langmill.cli.workspace.operation", lambda: SimpleNamespace(tracking_uri=URI))
+    force(registry, 1)
+    assert call(["trace", NAME]) == 0
+    assert "Not sound" not in capsys.readouterr().out
+    path = registry.ledger.path
+    path.write_text(path.read_text().replace("for the test", "for the fun"))
+    assert call(["trace", NAME]) == 1
+    assert re.search(
+        r"\nNot sound\. ledger of .* is not what was written: its entry of .* was changed", capsys.readouterr().out
+    )
+
+
+def test_a_run_is_not_settled_once_its_version_was_deleted(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The remedy for a version with damaged files: delete it, and the next run registers the model anew."""
+    monkeypatch.setattr("langmill.cli.results.files_digest", lambda recipe: "as before")
+    force(registry, 1)
+    settle(NAME, 3, 1, "refused", "Not better.")
+    assert all_settled([NAME], URI)
+    registry._client.delete_model_version(NAME, "3")
+    assert not all_settled([NAME], URI)
+    assert steps.package_and_register(recipe_of(NAME), URI).version.version == 4
 
 
 def test_workspaces_that_share_a_server_accuse_nobody(
