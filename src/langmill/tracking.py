@@ -71,6 +71,11 @@ _SHIP_SECONDS = 5.0
 _LONGEST_PAUSE_SECONDS = 60.0
 _LAST_SHIPMENT_SECONDS = 60.0
 _PROBE_SECONDS = 5.0
+_NO_ANSWER = (
+    r"[Cc]onnection (?:refused|reset|aborted)|Max retries|timed out|timeout expired|could not connect|"
+    r"could not translate host|too many 5\d\d error"
+)
+_UNREACHABLE = {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN}
 
 _logger = logging.getLogger(__name__)
 
@@ -405,23 +410,21 @@ def explained_tracking_errors(tracking_uri: str) -> Iterator[None]:
         raise
     except Exception as error:
         if isinstance(error, ModuleNotFoundError) and error.name in _DRIVERS:
+            place = without_credentials(tracking_uri)
             raise TrackingError(
-                f"The tracking address {_place(tracking_uri)} needs the Python package {error.name}, which is not "
-                f"installed; `pip install {_DRIVERS[error.name]}` gets it."
+                f"The tracking address {place} needs the Python package {error.name}, which is not installed; "
+                f"`pip install {_DRIVERS[error.name]}` gets it."
             ) from error
         if not _is_foreign(error):
             raise
         if _is_full_disk(error):
+            place = without_credentials(str(database_path(tracking_uri) or tracking_uri))
             raise SpaceError(
-                f"No space is left for what MLflow at {_place(tracking_uri)} was to write. What was there before is "
-                "whole; free some space and run the same command again."
+                f"No space is left for what MLflow at {place} was to write. What was there before is whole; free some "
+                "space and run the same command again."
             ) from error
-        raise _error(tracking_uri, error) from error
-
-
-def _is_foreign(error: Exception) -> bool:
-    module = type(error).__module__.split(".")[0]
-    return module in {"mlflow", "sqlalchemy", "sqlite3", "alembic", "requests", "urllib3"} or isinstance(error, OSError)
+        kind = TrackingUnreachableError if _may_pass(error) else TrackingError
+        raise kind(without_credentials(_sentence(tracking_uri, error))) from error
 
 
 def _is_full_disk(error: Exception) -> bool:
@@ -429,37 +432,50 @@ def _is_full_disk(error: Exception) -> bool:
     return full or "disk is full" in str(error) or "No space left on device" in str(error)
 
 
-def _place(tracking_uri: str) -> str:
-    return re.sub(r"//[^/@]*@", "//", str(database_path(tracking_uri) or tracking_uri))  # no password in a message
+def without_credentials(text: str) -> str:
+    """A text with the user and password taken out of every address in it."""
+    return re.sub(r"//[^/@\s]*@", "//", text)
 
 
-def _error(tracking_uri: str, error: Exception) -> TrackingError:
-    place = _place(tracking_uri)
+def _may_pass(error: Exception) -> bool:
+    """Whether the same call may succeed later: a server that does not answer, a database that another one writes to."""
+    if type(error).__module__.split(".")[0] in {"requests", "urllib3"}:
+        return getattr(error, "response", None) is None
+    if isinstance(error, OSError):  # a full disk or a missing permission is no matter of time
+        return isinstance(error, ConnectionError | TimeoutError | socket.gaierror) or error.errno in _UNREACHABLE
+    return re.search(_NO_ANSWER, str(error)) is not None or "database is locked" in str(error)
+
+
+def _is_foreign(error: Exception) -> bool:
+    module = type(error).__module__.split(".")[0]
+    return module in {"mlflow", "sqlalchemy", "sqlite3", "alembic", "requests", "urllib3"} or isinstance(error, OSError)
+
+
+def _sentence(tracking_uri: str, error: Exception) -> str:
+    place = str(database_path(tracking_uri) or tracking_uri)
     message = str(error)
     kept = "Nothing is lost: what was logged is kept and sent by the next run."
     if "database is locked" in message:
-        return TrackingUnreachableError(
+        return (
             f"The tracking database {place} is locked by another process. {kept} "
             "Wait for that process or stop it, and run the same command again."
         )
     if "out-of-date" in message or "Can't locate revision" in message:
-        return TrackingError(
+        return (
             f"The tracking database {place} was made by another version of MLflow. Upgrade it with "
-            f"`mlflow db upgrade {re.sub(r'//[^/@]*@', '//', resolved_uri(tracking_uri))}`."
+            f"`mlflow db upgrade {resolved_uri(tracking_uri)}`."
         )
     if "not a database" in message or "malformed" in message:
-        return TrackingError(
-            f"The tracking database {place} is damaged. Restore it, or move it away and a new one is made (and the "
-            "ledger with it, which would miss the champions that it names)."
+        return (
+            f"The tracking database {place} is damaged. Restore it, or move it and the ledger beside it away and new "
+            "ones are made."
         )
-    if isinstance(error, OSError) or re.search(
-        r"refused|Max retries|timed out|could not connect|unable to open", message
-    ):
-        return TrackingUnreachableError(
+    if isinstance(error, OSError) or re.search(f"{_NO_ANSWER}|unable to open", message):
+        return (
             f"The tracking server {place} can't be reached ({_first_line(message)}). {kept} "
             "Check operation.tracking_uri, and that the server is up."
         )
-    return TrackingError(f"MLflow at {place} refused: {_first_line(message)}")
+    return f"MLflow at {place} refused: {_first_line(message)}"
 
 
 def _first_line(message: str) -> str:
