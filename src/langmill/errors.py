@@ -72,6 +72,10 @@ class RegistryError(LangmillError):
     """The model registry can't do what was asked."""
 
 
+class UndecidedError(TransientError, RegistryError):
+    """Validation could not tell whether a version works; the next run asks again."""
+
+
 class ConflictError(TransientError, RegistryError):
     """Someone else moved the alias in between: nothing was changed."""
 

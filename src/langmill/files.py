@@ -230,20 +230,35 @@ def read_manifest(folder: Path, *, verify: bool) -> dict[str, Any]:
     Raises:
         IntegrityError: The manifest is missing or damaged, or a file is missing, surplus or different.
     """
+    manifest = _read_manifest(folder)
+    if verify:
+        wrong = changed_files(folder)
+        if wrong:
+            raise IntegrityError(
+                f"{folder} is damaged: {', '.join(wrong)} differ from {MANIFEST_NAME}. "
+                "Remove the folder and its copy in DVC's cache, and make it again."
+            )
+    return manifest
+
+
+def changed_files(folder: Path) -> list[str]:
+    """Names of the files in a folder that are missing, surplus or different from what its manifest promises.
+
+    Raises:
+        IntegrityError: The manifest is missing or damaged.
+    """
+    promised = _read_manifest(folder)["files"]
+    found = digest_files(folder)
+    return sorted(name for name in {*found, *promised} if found.get(name) != promised.get(name))
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST_NAME
     if not path.is_file():
         raise IntegrityError(f"{folder} has no {MANIFEST_NAME}, so it is not a finished result; make it again.")
     manifest = read_json(path)
     if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
         raise IntegrityError(f"{path} does not list the folder's files; make the folder again.")
-    if verify:
-        found = digest_files(folder)
-        wrong = sorted(name for name in {*found, *manifest["files"]} if found.get(name) != manifest["files"].get(name))
-        if wrong:
-            raise IntegrityError(
-                f"{folder} is damaged: {', '.join(wrong)} differ from {MANIFEST_NAME}. "
-                "Remove the folder and its copy in DVC's cache, and make it again."
-            )
     return manifest
 
 

@@ -91,7 +91,7 @@ def settled(recipe: str) -> Settled | None:
 
 
 def all_settled(recipes: Iterable[str], tracking_uri: str) -> bool:
-    """Whether every recipe's model is registered and judged, and the champions are those that the flow left.
+    """Whether every recipe's model is still registered and judged, and the champions are those that the flow left.
 
     A verdict that the gate could not tell is none: it is asked again.
 
@@ -102,14 +102,14 @@ def all_settled(recipes: Iterable[str], tracking_uri: str) -> bool:
 
     registry = Registry(tracking_uri)
     champions = {found.name: found.version for found in registry.overview() if CHAMPION in found.aliases}
+    numbers = registry.numbers()
     for recipe in recipes:
         note = settled(recipe)
-        if (
-            note is None
-            or note.outcome == "cannot tell"
-            or note.champion != champions.get(recipe)
-            or registry.ledger.unfinished(recipe) is not None
-        ):
+        if note is None or note.version not in numbers.get(recipe, {note.version}):
+            return False
+        if note.outcome == "cannot tell" or note.champion != champions.get(recipe):
+            return False
+        if registry.ledger.unfinished(recipe) is not None:
             return False
     return True
 

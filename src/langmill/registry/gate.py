@@ -160,7 +160,16 @@ def judge(
     Raises:
         TrackingUnreachableError: The registry can't be reached.
     """
-    champion = registry.champion(version.name)
+    try:
+        champion = registry.champion(version.name)
+    except TransientError:
+        raise
+    except RegistryError as error:  # the registry and the ledger disagree on who it is
+        own = version.tags.get(Tag.weights, "")
+        asked = (_validated(version), _not_rolled_back(version), _untold(version, "the champion", error))
+        verdict = Verdict(version.name, version.version, "the champion", None, "", False, asked, own)
+        registry.note(version, {Tag.verdict: json.dumps(verdict.to_json())})
+        return verdict
     number = champion.version if champion else None
     against = f"version {number}" if champion else "the trivial baseline"
     weights = version.tags.get(Tag.weights, ""), champion.tags.get(Tag.weights, "") if champion else ""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from langmill.config.sections import Recipe
-from langmill.errors import RegistryError
+from langmill.errors import RegistryError, UndecidedError
 from langmill.evaluation.evaluate import EvaluationFolder
 from langmill.evaluation.figures import hardest_baseline
 from langmill.files import read_json, read_manifest
@@ -21,7 +21,7 @@ from langmill.registry.gate import Verdict, judge
 from langmill.registry.package import package
 from langmill.registry.promote import Promotion, promote, repair
 from langmill.registry.store import CHALLENGER, ModelVersion, Registry, Tag
-from langmill.registry.validate import Validation, validate
+from langmill.registry.validate import Outcome, Validation, validate
 from langmill.tracking import RunLog, ship
 
 BUILD = Path("build")
@@ -78,8 +78,17 @@ def package_and_register(recipe: Recipe, tracking_uri: str) -> Registered:
 
 
 def validate_version(recipe: Recipe, version: ModelVersion, tracking_uri: str) -> Validation:
-    """Validate a version in fresh processes, unless that was done. Raises as `langmill.registry.validate.validate`."""
-    return validate(Registry(tracking_uri), version, BUILD / "models" / recipe.name, again=False)
+    """Validate a version in fresh processes, unless that was done.
+
+    Raises:
+        UndecidedError: Nothing could be said of the version; the same call can succeed later.
+        TrackingError: The registry can't be reached.
+        RegistryError: The model folder can't be compared with.
+    """
+    found = validate(Registry(tracking_uri), version, BUILD / "models" / recipe.name, again=False)
+    if found.outcome is Outcome.undecided:
+        raise UndecidedError(f"Whether {version.title} works can't be told: {found.reason} The next run asks again.")
+    return found
 
 
 def judge_version(recipe: Recipe, version: ModelVersion, tracking_uri: str) -> Verdict:
