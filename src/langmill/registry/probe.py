@@ -1,7 +1,9 @@
 """Ask a model in a process of its own what it answers: the two halves of `langmill.registry.validate`.
 
-    python probe.py packaged MODEL_URI TRACKING_URI ANSWER.json    through MLflow, with the package's own code
-    python probe.py folder MODEL_FOLDER "" ANSWER.json             through Langmill's loader, as training and serving do
+    python probe.py packaged MODEL_URI ANSWER.json    through MLflow, with the package's own code
+    python probe.py folder MODEL_FOLDER ANSWER.json   through Langmill's loader, as training and serving do
+
+MLflow's address comes in MLFLOW_TRACKING_URI and MLFLOW_REGISTRY_URI, since it may hold a password.
 
 It is run as a file and imports nothing of the installed Langmill by itself, so that the packaged code is really what
 answers.
@@ -20,28 +22,25 @@ _LATENCY_RUNS = 5
 _PROBE_TOKENS = (2, 24)
 
 
-def main(kind: str, model: str, tracking_uri: str, answer: Path) -> None:
+def main(kind: str, model: str, answer: Path) -> None:
     """Load the model, ask it, and write what it said.
 
     Args:
         kind: `packaged` or `folder`.
         model: The model's URI or folder.
-        tracking_uri: MLflow's address, for a packaged one.
         answer: The JSON file to write.
     """
     import torch
 
     torch.set_num_threads(1)
-    found = _packaged(model, tracking_uri) if kind == "packaged" else _folder(model)
+    found = _packaged(model) if kind == "packaged" else _folder(model)
     answer.write_text(json.dumps(found), encoding="utf-8")
 
 
-def _packaged(uri: str, tracking_uri: str) -> dict[str, Any]:
+def _packaged(uri: str) -> dict[str, Any]:
     import mlflow.pyfunc
     from mlflow.models import Model
 
-    mlflow.set_tracking_uri(tracking_uri)
-    mlflow.set_registry_uri(tracking_uri)
     began = time.perf_counter()
     model = mlflow.pyfunc.load_model(uri)
     loading = time.perf_counter() - began
@@ -89,4 +88,4 @@ def _logits(loaded: Any) -> list[Any]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], sys.argv[3], Path(sys.argv[4]))
+    main(sys.argv[1], sys.argv[2], Path(sys.argv[3]))

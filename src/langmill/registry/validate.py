@@ -107,7 +107,8 @@ def _start(kind: str, model: str, tracking_uri: str, answer: Path) -> Started:
     quiet_mlflow()
     environment = {**os.environ, "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false", "PYTHONWARNINGS": "ignore"}
     environment["TQDM_DISABLE"] = "1"
-    command = [sys.executable, "-P", str(Path(__file__).with_name("probe.py")), kind, model, tracking_uri, str(answer)]
+    environment["MLFLOW_TRACKING_URI"] = environment["MLFLOW_REGISTRY_URI"] = tracking_uri  # `ps` shows a command line
+    command = [sys.executable, "-P", str(Path(__file__).with_name("probe.py")), kind, model, str(answer)]
     process = subprocess.Popen(
         command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )

@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 
 from langmill.config.sections import Package, SourceKind
 from langmill.data.sources.source_archive import NOT_THERE
-from langmill.errors import SourceError
+from langmill.errors import SourceError, SourceUnreachableError
 from langmill.files import exclusive_lock, sha256_file
 from langmill.progress import track
 
@@ -91,7 +91,7 @@ def _run(command: Sequence[str], requirement: str) -> subprocess.CompletedProces
     try:
         return subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
     except subprocess.TimeoutExpired as error:
-        raise SourceError(
+        raise SourceUnreachableError(
             f"{requirement} did not arrive within {_SECONDS // 60} minutes; try again with a better connection."
         ) from error
 
@@ -138,9 +138,11 @@ def _download_with_pip(name: str, version: str, sha256: str, folder: Path) -> Pa
             return found[0]
         logger.error("pip could not fetch the source archive of %s:\n%s", requirement, source.stderr)
         if source.returncode != NOT_THERE:
-            raise SourceError(f"pip could not look for a source archive of {requirement}: {_last_line(source.stderr)}.")
+            kind = SourceUnreachableError if _PIP_OFFLINE.search(source.stderr) else SourceError
+            raise kind(f"pip could not look for a source archive of {requirement}: {_last_line(source.stderr)}.")
     logger.error("pip could not fetch %s:\n%s", requirement, wheel.stderr)
-    raise SourceError(_why_pip(requirement, sha256, wheel.stderr))
+    offline = _PIP_OFFLINE.search(wheel.stderr) and "Got " not in wheel.stderr
+    raise (SourceUnreachableError if offline else SourceError)(_why_pip(requirement, sha256, wheel.stderr))
 
 
 def _why_pip(requirement: str, sha256: str, words: str) -> str:
@@ -177,7 +179,8 @@ def _download_with_npm(name: str, version: str, sha256: str, folder: Path) -> Pa
     found = sorted(folder.glob("*.tgz"))
     if done.returncode != 0 or len(found) != 1:
         logger.error("npm could not fetch %s:\n%s", requirement, done.stderr)
-        raise SourceError(_why_npm(requirement, done.stderr))
+        offline = _NPM_OFFLINE.search(done.stderr) and not _NPM_UNKNOWN.search(done.stderr)
+        raise (SourceUnreachableError if offline else SourceError)(_why_npm(requirement, done.stderr))
     return found[0]
 
 
