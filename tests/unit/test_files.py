@@ -6,6 +6,7 @@ import errno
 import json
 import multiprocessing
 import os
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from langmill.files import (
     digest_of,
     exclusive_lock,
     explained_os_errors,
+    is_full_disk,
     read_json,
     read_manifest,
     sha256_bytes,
@@ -145,3 +147,26 @@ def test_a_lock_says_who_holds_it_and_goes_with_its_process(tmp_path: Path) -> N
     with exclusive_lock(path, "This run"):
         assert path.read_text().startswith("This run")
     assert path.read_text() == ""
+
+
+def test_a_full_disk_is_seen_through_what_libraries_make_of_it() -> None:
+    assert is_full_disk(OSError(errno.EDQUOT, "Disk quota exceeded"))
+    assert not is_full_disk(OSError(errno.EACCES, "Permission denied"))
+    assert not is_full_disk(None)
+    try:
+        try:
+            raise sqlite3.OperationalError("database or disk is full")
+        except sqlite3.OperationalError as error:
+            raise RuntimeError("A library's own words") from error
+    except RuntimeError as error:
+        assert is_full_disk(error)
+
+
+def test_a_full_disk_takes_no_lock_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "write", full)
+    with exclusive_lock(tmp_path / "lock", "A test"), pytest.raises(BusyError, match=r"^another process is still"):  # noqa: SIM117
+        with exclusive_lock(tmp_path / "lock", "A second one"):
+            pass
