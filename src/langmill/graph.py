@@ -642,9 +642,7 @@ def main(arguments: Sequence[str]) -> int:
         if witness.full:
             sys.stderr.write(f"{address}: {full_disk_sentence(f'DVC and its cache ({_cache_folder()})')}\n")
         elif witness.code == _NOT_KEPT:
-            sys.stderr.write(
-                f"{address}: DVC could not keep what the stage made ({witness.reason}); look at its cache.\n"
-            )
+            sys.stderr.write(f"{address}: DVC could not keep in its cache what the stage made: {witness.reason}.\n")
         sys.stderr.flush()
     assert isinstance(code, int)
     return witness.code or code

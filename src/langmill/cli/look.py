@@ -7,6 +7,7 @@ import dataclasses
 import inspect
 import typing
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -46,8 +47,7 @@ def status(recipes: tuple[str, ...]) -> None:
     else:
         click.echo("No model is registered yet; `langmill run` makes the first.")
     click.echo()
-    freshness = graph.freshness(composed_params)
-    stale = {address: freshness[address] for address in asked.stages if not freshness[address].fresh}
+    stale = {address: state for address, state in asked.freshness(composed_params).items() if not state.fresh}
     if stale:
         click.echo(f"{len(stale)} of {len(asked.stages)} steps of {', '.join(chosen)} are out of date:")
     else:
@@ -60,10 +60,10 @@ def status(recipes: tuple[str, ...]) -> None:
     if stale:
         click.echo(f"`{' '.join(['langmill run', *recipes])}` makes them; `langmill why STAGE` says more.")
     others = [name for name in names if name not in chosen]
-    made = sum(freshness[graph.maker(EVALUATION, name).address].fresh for name in others)
+    made = sum((Path(EVALUATION) / name).is_dir() for name in others)
     if others:
         click.echo(
-            f"Of {len(others)} other recipes {made} {'is' if made == 1 else 'are'} up to date; "
+            f"Of {len(others)} other recipes {made} {'has' if made == 1 else 'have'} been made here; "
             "`langmill status RECIPE` tells of one, `langmill run RECIPE` makes it."
         )
 

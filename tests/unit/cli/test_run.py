@@ -1,13 +1,14 @@
 """What `langmill run` looks at before and after the flow's process."""
 
 import json
+import shutil
 from collections import namedtuple
 from pathlib import Path
 
 import pytest
 
-from langmill.cli import run
 from langmill.cli.events import Event, EventLog, EventReader, StepState
+from langmill.cli.run import _require_space
 from langmill.errors import SpaceError
 
 pytestmark = pytest.mark.unit
@@ -15,10 +16,10 @@ Usage = namedtuple("Usage", "total used free")
 
 
 def test_a_disk_without_room_for_the_databases_is_told_before_anything_starts(tmp_path, monkeypatch):
-    run._require_space(tmp_path / "state")
-    monkeypatch.setattr(run.shutil, "disk_usage", lambda path: Usage(10**9, 10**9, 1_500_000))
+    _require_space(tmp_path / "state")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(10**9, 10**9, 1_500_000))
     with pytest.raises(SpaceError, match=r"Only 1\.5 MB are left on the disk that holds .*state, too little for a run"):
-        run._require_space(tmp_path / "state")
+        _require_space(tmp_path / "state")
 
 
 def test_an_event_that_a_full_disk_cut_short_stops_neither_side(tmp_path, monkeypatch):
