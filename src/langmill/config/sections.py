@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from langmill.config.schedule import refuse_impossible_schedule
 from langmill.errors import ConfigError
 
 _COMMIT = re.compile("[0-9a-f]{40}")
@@ -656,6 +657,9 @@ class Schedule:
     """Five cron fields."""
     timezone: str
     """An IANA time zone."""
+
+    def __post_init__(self) -> None:
+        refuse_impossible_schedule(self.cron, self.timezone)
 
 
 @dataclass

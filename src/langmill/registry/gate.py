@@ -242,7 +242,7 @@ def _untold(version: ModelVersion, against: str, error: Exception) -> Rule:
 
 
 def _validated(version: ModelVersion) -> Rule:
-    passed = version.state == State.validated
+    passed = {State.validated: True, State.rejected: False}.get(version.state)  # None: not yet, or it could not tell
     told = (
         "It loads, answers and says what the trained model says."
         if passed
