@@ -164,19 +164,16 @@ def judge(
         champion = registry.champion(version.name)
     except TransientError:
         raise
-    except RegistryError as error:  # the registry and the ledger disagree on who it is
-        own = version.tags.get(Tag.weights, "")
-        asked = (_validated(version), _not_rolled_back(version), _untold(version, "the champion", error))
-        verdict = Verdict(version.name, version.version, "the champion", None, "", False, asked, own)
-        registry.note(version, {Tag.verdict: json.dumps(verdict.to_json())})
-        return verdict
+    except RegistryError as error:
+        rules = (_untold(version, "the champion", error),)
+        return Verdict(version.name, version.version, "the champion", None, "", False, rules)
     number = champion.version if champion else None
     against = f"version {number}" if champion else "the trivial baseline"
     weights = version.tags.get(Tag.weights, ""), champion.tags.get(Tag.weights, "") if champion else ""
     if champion is not None and champion.version == version.version:
         return Verdict(version.name, version.version, against, number, "", True, (), *weights)
-    rules, notes, question = [_validated(version), _not_rolled_back(version)], [], ""
-    if all(rule.passed for rule in rules):
+    asked, notes, question = [_validated(version), _not_rolled_back(version)], [], ""
+    if all(rule.passed for rule in asked):
         try:
             challenger = EvaluationFolder.open(scores, verify=True)
             question = _question(challenger, gate, evaluation)
@@ -187,11 +184,11 @@ def judge(
                 against = f"the baseline {challenger.trivial_baseline}"
             if challenger.unseen_labels:
                 notes.append(unseen(challenger.unseen_labels))
-            rules += enough_rules(*_size(challenger.scores()), gate, challenger.group_by)
-            if all(rule.passed for rule in rules):
+            asked += enough_rules(*_size(challenger.scores()), gate, challenger.group_by)
+            if all(rule.passed for rule in asked):
                 case = _Case(registry, version, champion, challenger, gate, evaluation, documents)
                 pair = case.against_baseline() if champion is None else case.against_champion(champion)
-                rules.append(case.improvement(pair, against))
+                asked.append(case.improvement(pair, against))
                 notes = [unseen(left)] if (left := _unknown(challenger.unseen_labels, pair.task)) else []
         except TransientError:
             raise
@@ -200,9 +197,9 @@ def judge(
                 "The gate can't compare %s with %s: %s",
                 version.title, against, error, exc_info=not isinstance(error, LangmillError),
             )  # fmt: skip
-            rules.append(_untold(version, against, error))
+            asked.append(_untold(version, against, error))
     verdict = Verdict(
-        version.name, version.version, against, number, question, False, tuple(rules), *weights, tuple(notes)
+        version.name, version.version, against, number, question, False, tuple(asked), *weights, tuple(notes)
     )
     registry.note(version, {Tag.verdict: json.dumps(verdict.to_json())})
     return verdict

@@ -11,7 +11,7 @@ import pytest
 
 from langmill.config.sections import Gate
 from langmill.data.document import Document, Split, documents_path, write_documents
-from langmill.errors import TrackingUnreachableError
+from langmill.errors import RegistryError, TrackingUnreachableError
 from langmill.evaluation.significance import Comparison, Estimate
 from langmill.files import read_manifest, write_manifest
 from langmill.registry import gate, steps
@@ -192,6 +192,8 @@ def test_a_version_that_failed_validation_is_refused_whatever_its_figures(worksp
     verdict = judged(version)
     assert verdict.outcome == "refused"
     assert verdict.sentence == "reviews-lm version 1 did not pass validation: Its logits differ."
+    Registry(URI).note(version, {Tag.state: State.registered})
+    assert judged(version).outcome == "cannot tell"  # it may still be validated
     Registry(URI).note(version, {Tag.state: State.validated})
     assert judged(version).outcome == "passed"
 
@@ -271,6 +273,18 @@ def test_a_damaged_champion_ends_nothing(workspace: Path, part: str, monkeypatch
         assert verdict.sentence.startswith(
             "The gate cannot tell whether reviews-lm version 2 is better than version 1: "
         )
+
+
+def test_a_champion_that_is_not_sure_is_told(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    version = registered(workspace, NAME, seed=1, factor=0.5)
+
+    def unsure(*arguments: object) -> None:
+        raise RegistryError("The registry and the ledger disagree.")
+
+    monkeypatch.setattr(Registry, "champion", unsure)
+    verdict = judged(version)
+    assert verdict.outcome == "cannot tell"
+    assert "The registry and the ledger disagree." in verdict.sentence
 
 
 def test_a_fault_of_the_gates_own_is_told_and_not_raised(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
