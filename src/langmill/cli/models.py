@@ -62,7 +62,8 @@ def generate(
         own = task.writing
         freely = own.temperature > 0  # a model that goes on from its prompt; else one that answers it
         if temperature is None:
-            temperature = _TEMPERATURE if freely else own.temperature
+            searches = beams is not None and beams > 1  # by itself at a temperature of 0
+            temperature = 0.0 if searches else _TEMPERATURE if freely else own.temperature
         if beams is None:
             beams = own.num_beams if temperature < GREEDY_BELOW and repetition_penalty is None else 1
         searches = beams > 1

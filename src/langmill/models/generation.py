@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Protocol, TypeVar
 
@@ -108,11 +108,14 @@ class Beams:
         require(-10 <= self.length_penalty <= 10, "length_penalty", self.length_penalty, "-10 to 10")
 
 
+_IGNORED_BY_SEARCH = {"temperature": 0, "top_k": 0, "top_p": 1, "min_p": 0, "repetition_penalty": 1}
+"""Fields of a sampling that a search would ignore, with the values that ask for nothing."""
+
+
 def unsearchable(sampling: Sampling) -> str | None:
     """The first field of a sampling that a search would ignore; None where a search can stand in for it."""
-    neutral = {"top_k": 0, "top_p": 1, "min_p": 0, "repetition_penalty": 1}
-    asks = {field: getattr(sampling, field) != value for field, value in neutral.items()}
-    return next((field for field, asked in {"temperature": not sampling.greedy, **asks}.items() if asked), None)
+    sampling = replace(sampling, temperature=0) if sampling.greedy else sampling
+    return next((field for field, value in _IGNORED_BY_SEARCH.items() if getattr(sampling, field) != value), None)
 
 
 def searching(sampling: Sampling, num_beams: int, length_penalty: float) -> Beams:
@@ -125,7 +128,7 @@ def searching(sampling: Sampling, num_beams: int, length_penalty: float) -> Beam
     if field is not None:
         raise ConfigError(
             f"{field} is {getattr(sampling, field)} together with {num_beams} beams, and a search draws nothing and "
-            "has no penalty; leave it out, or search with 1 beam"
+            f"has no penalty; set it to {_IGNORED_BY_SEARCH[field]}, or search with 1 beam"
         )
     return Beams(sampling.max_new_tokens, num_beams, length_penalty, sampling.stop_ids)
 

@@ -57,8 +57,9 @@ def _generate(loaded: LoadedModel, prompts: list[str], params: Mapping[str, Any]
     given = dict(params or {})
     num_beams, length_penalty = int(given.pop("num_beams")), float(given.pop("length_penalty"))
     sampling = Sampling(stop_ids=(tokenizer.eot_id,), **given)
-    # A temperature says that something is to be drawn. Whether top_k was asked for or is the default can't be told.
-    searches = num_beams > 1 and sampling.greedy
+    # Every parameter is filled in, so what was asked for is told by how it differs from the model's own: a temperature
+    # instead of its search, or beams instead of its temperature. A top_k can't be told from the signature's.
+    searches = num_beams > 1 and (sampling.greedy or num_beams != task.writing.num_beams)
     beams = searching(replace(sampling, top_k=0), num_beams, length_penalty) if searches else None
     answers = []
     for prompt in prompts:

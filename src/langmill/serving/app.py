@@ -365,7 +365,8 @@ async def _completion(
             "context_length_exceeded",
         )
     own = task.writing
-    temperature = own.temperature if body.temperature is None else body.temperature
+    searches = body.num_beams is not None and body.num_beams > 1  # by itself at a temperature of 0
+    temperature = body.temperature if body.temperature is not None else 0.0 if searches else own.temperature
     num_beams = _num_beams(service, body, own if temperature < GREEDY_BELOW else None)
     own_penalty = own.repetition_penalty if num_beams == 1 else 1.0
     stop = list(body.stop or [])
