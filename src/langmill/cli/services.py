@@ -52,7 +52,8 @@ def serve(recipes: tuple[str, ...], host: str | None, port: int | None) -> None:
     from langmill.config.compose import compose_serving
     from langmill.serving.server import serve as serve_models
 
-    uri = operation().tracking_uri
+    own = operation()
+    uri = own.tracking_uri
     given = {
         "serving.host": None if host is None else f"'{host}'",  # 0 is an address here and no number
         "serving.port": port,
@@ -61,7 +62,7 @@ def serve(recipes: tuple[str, ...], host: str | None, port: int | None) -> None:
     settings = compose_serving(overrides=[f"{key}={value}" for key, value in given.items() if value is not None])
     for line in unserved(settings.recipes, uri):
         click.echo(line)
-    serve_models(settings, uri, Path.cwd())
+    serve_models(settings, uri, Path.cwd(), own.device)
 
 
 def unserved(names: Sequence[str], tracking_uri: str) -> list[str]:

@@ -142,7 +142,14 @@ class Verdict:
 
 
 def judge(
-    registry: Registry, version: ModelVersion, gate: Gate, evaluation: Evaluation, *, scores: Path, documents: Path
+    registry: Registry,
+    version: ModelVersion,
+    gate: Gate,
+    evaluation: Evaluation,
+    *,
+    scores: Path,
+    documents: Path,
+    device: str = "cpu",
 ) -> Verdict:
     """Judge a version against the champion, or against the trivial baseline where there is none, and note the verdict.
 
@@ -156,6 +163,7 @@ def judge(
         evaluation: Resamples, seed and confidence; and how a champion that was judged by another protocol is scored.
         scores: The version's evaluation folder.
         documents: The corpus's folder of documents, for such a champion.
+        device: Where such a champion is scored, in torch's word.
 
     Raises:
         TrackingUnreachableError: The registry can't be reached.
@@ -186,7 +194,7 @@ def judge(
                 notes.append(unseen(challenger.unseen_labels))
             asked += enough_rules(*_size(challenger.scores()), gate, challenger.group_by)
             if all(rule.passed for rule in asked):
-                case = _Case(registry, version, champion, challenger, gate, evaluation, documents)
+                case = _Case(registry, version, champion, challenger, gate, evaluation, documents, device)
                 pair = case.against_baseline() if champion is None else case.against_champion(champion)
                 asked.append(case.improvement(pair, against))
                 notes = [unseen(left)] if (left := _unknown(challenger.unseen_labels, pair.task)) else []
@@ -338,6 +346,7 @@ class _Case:
     gate: Gate
     evaluation: Evaluation
     documents: Path
+    device: str
 
     def improvement(self, pair: _Pair, against: str) -> Rule:
         """The rule that the version is better, with the part that both can judge told besides."""
@@ -417,7 +426,7 @@ class _Case:
         require_comparable(metric, (self.challenger.tokenizer, tokenizer), f"version {champion.version}")
 
     def _load(self, version: ModelVersion, into: Path) -> LoadedModel:
-        return load_model(self.registry.download(version.name, version.version, into), verify=False)
+        return load_model(self.registry.download(version.name, version.version, into), verify=False, device=self.device)
 
     def _score(self, version: ModelVersion, model: LoadedModel, task: Task, documents: Sequence[Document]) -> pa.Table:
         """A model's scores as the stage `evaluate` makes them."""

@@ -11,11 +11,13 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from langmill.config.compose import compose_operation
 from langmill.config.sections import Recipe
 from langmill.errors import RegistryError, UndecidedError
 from langmill.evaluation.evaluate import EvaluationFolder
 from langmill.evaluation.figures import hardest_baseline
 from langmill.files import read_json, read_manifest
+from langmill.models.device import use_device
 from langmill.models.folder import WEIGHTS_NAME
 from langmill.registry.gate import Verdict, judge
 from langmill.registry.package import package
@@ -101,6 +103,7 @@ def judge_version(recipe: Recipe, version: ModelVersion, tracking_uri: str) -> V
         recipe.evaluation,
         scores=BUILD / "evaluation" / recipe.name,
         documents=BUILD / "documents" / recipe.corpus.name,
+        device=use_device(compose_operation().device),
     )
 
 

@@ -23,7 +23,7 @@ from langmill.serving.follower import Follower
 from langmill.serving.metrics import Metrics
 from langmill.serving.middleware import MAX_HEADER_BYTES
 from langmill.serving.source import ChampionSource
-from langmill.tasks.loading import LoadedModel, load_model
+from langmill.tasks.loading import load_model
 
 log = logging.getLogger(__name__)
 _CLOSING_SECONDS = 5
@@ -44,6 +44,7 @@ class Lifecycle:
         state: The folder for downloaded versions (`serving/` in it).
         key_digests: SHA-256 digests of the keys; none for an open server.
         address: The URL that people use.
+        device: Where the models compute, in torch's word.
         say: Prints a line for the person at the terminal.
     """
 
@@ -55,6 +56,7 @@ class Lifecycle:
         state: Path,
         key_digests: tuple[bytes, ...],
         address: str,
+        device: str,
         say: Callable[[str], None],
     ) -> None:
         self._settings = settings
@@ -66,7 +68,7 @@ class Lifecycle:
         self._follower = Follower(
             names=settings.recipes,
             connect=lambda: ChampionSource(tracking_uri),
-            load=_load,
+            load=lambda folder: load_model(folder, verify=False, device=device),  # the follower has just verified it
             engine=self._engine,
             metrics=metrics,
             cache=state / "serving",
@@ -167,7 +169,3 @@ class Lifecycle:
                 lines.append(f"  curl -s {self._address}{path} -H 'Content-Type: application/json'{key} -d '{body}'")
         lines.append("Ctrl-C stops the server. Its log: .langmill/logs/serve.log")
         self._say("\n".join(lines))
-
-
-def _load(folder: Path) -> LoadedModel:
-    return load_model(folder, verify=False)  # the follower has just verified it

@@ -364,7 +364,9 @@ def test_a_search_of_the_models_own_ignores_nothing_either(server: Server) -> No
     server.engine.publish(Champion("writer", 5, loaded(searcher), longest_token=1))
     assert completion(server).json()["choices"][0]["text"] == "found"
     assert completion(server, temperature=1e-38, length_penalty=2.0).json()["choices"][0]["text"] == "found"
-    assert [(beams.num_beams, beams.length_penalty) for beams in searcher.samplings] == [(4, 1.0), (4, 2.0)]
+    assert completion(server, num_beams=2).json()["choices"][0]["text"] == "found"
+    found = [(beams.num_beams, beams.length_penalty) for beams in searcher.samplings]
+    assert found == [(4, 1.0), (4, 2.0), (2, 1.0)]
     assert completion(server, top_p=0.5).json()["error"]["param"] == "top_p"
     assert completion(server, seed=1).json()["error"]["param"] == "seed"
     assert completion(server, num_beams=1, seed=1, top_p=0.5).status_code == 200
