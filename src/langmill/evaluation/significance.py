@@ -23,6 +23,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from langmill.config.sections import Evaluation
 from langmill.errors import EvaluationError
@@ -59,6 +60,8 @@ class Comparison:
     """Groups that the examples are in: what is drawn."""
     confidence: float
     """Mass of the interval."""
+    left_out: int = 0
+    """Examples that were not compared on, because the two can read other parts of them."""
 
     @property
     def level(self) -> float:
@@ -72,7 +75,8 @@ class Comparison:
     @property
     def counted(self) -> str:
         """What was compared on, for a sentence: `323 test documents in 12 groups`."""
-        return counted(self.examples, self.groups)
+        some = f" ({self.left_out:,} left out, since the two can read other parts of them)" if self.left_out else ""
+        return counted(self.examples, self.groups) + some
 
 
 def counted(examples: int, groups: int) -> str:
@@ -174,10 +178,14 @@ def compare(
         evaluation: Resamples, seed and confidence.
 
     Raises:
-        EvaluationError: The two were scored on other examples, or the task has no such metric.
+        EvaluationError: The two were scored on other examples, or on other parts of all of them, or there is no such
+            metric.
     """
     metric = find_metric(task, metric_name)
     champion = _aligned(challenger, champion)
+    num_examples = challenger.num_rows
+    if metric.of_scored_bytes:
+        challenger, champion = _with_equal_bytes(challenger, champion, metric)
     sign = 1.0 if metric.higher_is_better else -1.0
     new, old = plain_figures(task, challenger)[metric_name], plain_figures(task, champion)[metric_name]
     differences = np.concatenate(
@@ -196,7 +204,19 @@ def compare(
         challenger.num_rows,
         groups,
         evaluation.confidence,
+        num_examples - challenger.num_rows,
     )
+
+
+def _with_equal_bytes(challenger: pa.Table, champion: pa.Table, metric: Metric) -> tuple[pa.Table, pa.Table]:
+    """Both tables, without the texts of which one model can read more than the other: that part may be easier."""
+    same = pc.equal(challenger["bytes"], champion["bytes"])
+    if not pc.any(same).as_py():
+        raise EvaluationError(
+            f"{metric.title} can't be compared: there is no test document of which both models can read the same part. "
+            "Give them the same training.block_length, or choose a metric of whole texts."
+        )
+    return challenger.filter(same), champion.filter(same)
 
 
 def _swap_test(task: Task, challenger: pa.Table, champion: pa.Table, metric: Metric, evaluation: Evaluation) -> float:

@@ -48,6 +48,9 @@ class Metric:
     """What a reader needs to get the same figure elsewhere (sacreBLEU's signature)."""
     per_token: bool = False
     """Whether it counts tokens, so that it can't be compared between tokenizers."""
+    of_scored_bytes: bool = False
+    """Whether it is of the part of a text alone that the model can read, the score table's column `bytes`: two models
+    compare on the texts of which that part is the same."""
 
 
 UNSEEN_LABEL = "unseen_label"

@@ -133,9 +133,12 @@ class ConditionalGeneration(Task, Generates, Explains):
                 higher_is_better=False,
                 unit="bits",
                 signature=_SCORED_BYTES,
+                of_scored_bytes=True,
             ),
-            Metric("perplexity", "Perplexity per token of the target", higher_is_better=False, per_token=True),
-            Metric("next_token_accuracy", "Next-token accuracy in the target", higher_is_better=True, per_token=True),
+            Metric("perplexity", "Perplexity per token of the target", False, per_token=True, of_scored_bytes=True),
+            Metric(
+                "next_token_accuracy", "Next-token accuracy in the target", True, per_token=True, of_scored_bytes=True
+            ),
             Metric("scored_share", "Share of the target's bytes that were scored", higher_is_better=True),
         )
 

@@ -209,6 +209,24 @@ def test_higher_is_better_turns_the_sign(task):
     assert found.improvement.value == pytest.approx(4 / 25)
 
 
+def test_two_models_are_compared_where_both_can_read_the_same():
+    """One looks back further: what it alone is scored on may be easier, and must not make it look better."""
+    task = shipped_task("completion")
+    bits = np.random.default_rng(1).normal(2.0, 0.1, 60)
+    short = losses(bits)
+    order = np.array([int(name[1:]) for name in short["id"].to_pylist()])
+    longer = pa.array(np.where(order < 20, 400, 100))  # of a third it reads four times as much, for the same nats
+    far = short.set_column(short.column_names.index("bytes"), "bytes", longer)
+    settings = evaluation(bootstrap_samples=200)
+    assert estimate(task, far, settings)["bits_per_byte"].value < 1.2
+    found = compare(task, far, short, "bits_per_byte", settings)
+    assert (found.improvement.value, found.examples, found.left_out) == (0.0, 40, 20)
+    assert found.counted == "40 test documents (20 left out, since the two can read other parts of them)"
+    nothing = short.set_column(short.column_names.index("bytes"), "bytes", pa.array(np.full(60, 99)))
+    with pytest.raises(EvaluationError, match="no test document of which both models can read the same part"):
+        compare(task, nothing, short, "bits_per_byte", settings)
+
+
 def test_other_test_sets_are_refused(task):
     scores = losses(np.ones(20))
     with pytest.raises(EvaluationError, match=r"other test sets \(20 and 19 examples, 19 in common\)"):
