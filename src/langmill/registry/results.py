@@ -14,7 +14,7 @@ from langmill.evaluation.report import number
 from langmill.evaluation.significance import counted
 from langmill.files import read_json
 from langmill.registry.gate import Verdict
-from langmill.registry.store import CHAMPION, ModelVersion, Registry, Tag
+from langmill.registry.store import ModelVersion, Registry, Tag
 from langmill.tracking import last_metric
 
 MINUTES = "training_minutes"
@@ -103,7 +103,7 @@ def read_result(registry: Registry, name: str) -> Result:
         RegistryError: The recipe has no champion.
         TrackingError: The registry can't be reached.
     """
-    champion = registry.aliased(name, CHAMPION)
+    champion = registry.champion(name)
     if champion is None:
         raise RegistryError(f"{name} has no champion; make one with `langmill run {name}`.")
     with tempfile.TemporaryDirectory(prefix="langmill-result-") as temporary:
@@ -115,7 +115,7 @@ def read_result(registry: Registry, name: str) -> Result:
 def read_results(registry: Registry, names: Iterable[str] | None = None) -> list[Result]:
     """The champions of some recipes, or of all that have one, by task and name. Raises as `read_result`."""
     if names is None:
-        names = [name for name in registry.names() if registry.aliased(name, CHAMPION) is not None]
+        names = [name for name in registry.names() if registry.champion(name) is not None]
     return sorted((read_result(registry, name) for name in names), key=lambda result: (result.task, result.name))
 
 
@@ -237,7 +237,7 @@ def read_refused(registry: Registry) -> list[Refused]:
     found = []
     for name in sorted(registry.names()):
         versions = registry.versions(name)
-        if versions and registry.aliased(name, CHAMPION) is None:
+        if versions and registry.champion(name) is None:
             newest = max(versions, key=lambda version: version.version)
             verdict = Verdict.of(newest)
             reason = verdict.sentence if verdict is not None else newest.tags.get(Tag.reason, "It was not judged.")
