@@ -431,6 +431,7 @@ def _likelihood(
         head = network.head
         found = likelihood(head, hidden_BTD[row_N, place_N], batch["targets"][row_N, place_N])  # type: ignore[arg-type]
         document = np.array(chosen)[row_N.cpu().numpy()]
-        for name, values in zip(("nats", "correct", "tokens"), (*found, 1), strict=True):
+        np.add.at(columns["tokens"], document, 1)
+        for name, values in zip(("nats", "correct"), found, strict=True):
             np.add.at(columns[name], document, values)
     return columns
