@@ -19,7 +19,7 @@ import yaml
 from langmill.config.compose import compose_corpus, compose_recipe, compose_tokenizer, plain
 from langmill.data.corpus import make_corpus
 from langmill.data.document import Split, documents_path
-from langmill.errors import DataError, LangmillError, SpaceError
+from langmill.errors import DataError, IntegrityError, LangmillError, SpaceError
 from langmill.files import explained_os_errors, read_json, read_manifest, write_manifest
 from langmill.stages import clean, encode, fetch, tokenizer
 from langmill.tokenization.shards import EncodedDocument, Shard, write_shard
@@ -213,7 +213,7 @@ def test_damaged_documents(workspace: Workspace) -> None:
     for stage in (fetch, clean):
         stage.main("tiny")
     Path("build/documents/tiny/train.parquet").write_bytes(b"PAR1 and then nothing")
-    with pytest.raises(DataError, match=r"train\.parquet is not a table of documents"):
+    with pytest.raises(IntegrityError, match=r"build/documents/tiny is damaged: train\.parquet differ"):
         tokenizer.main("tiny")
     assert not Path("build/tokenizers/tiny").exists()
 

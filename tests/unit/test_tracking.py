@@ -163,12 +163,12 @@ def test_every_end_is_told(tmp_path: Path, raised: BaseException | None, status:
 
 def test_a_run_that_goes_on_is_running_again(workspace: Path, tmp_path: Path) -> None:
     with contextlib.suppress(KeyboardInterrupt), (log := RunLog(tmp_path)).told():
-        start(log, "goes on")
+        start(log, "goes-on")
         raise KeyboardInterrupt
     run_id = ship(tmp_path, URI)
     assert connect(URI).get_run(run_id).info.status == "KILLED"
     with (log := RunLog(tmp_path)).told():
-        start(log, "goes on")
+        start(log, "goes-on")
         ship(tmp_path, URI)
         assert connect(URI).get_run(run_id).info.status == "RUNNING"
     ship(tmp_path, URI)
@@ -212,7 +212,7 @@ def test_a_password_is_written_to_no_file(workspace: Path, tmp_path: Path, monke
     """A server's address with user and password: whoever answers, its note of what was sent holds neither."""
     uri = "http://me:secret@server:5000/path"
     log = RunLog(tmp_path)
-    start(log, "with a password")
+    start(log, "with-a-password")
     client = connect(URI)
     monkeypatch.setattr(tracking, "connect", lambda _: client)
     run_id = ship(tmp_path, uri)
