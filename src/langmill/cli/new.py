@@ -89,7 +89,7 @@ def recipe(name: str, corpus_name: str, tokenizer_name: str | None, task: str, b
     corpus_section = compose_corpus(corpus_name)  # refuses an unknown one with a sentence
     if task not in available("task"):
         raise LangmillError(f"There is no conf/task/{task}.yaml; there are: {', '.join(available('task'))}.")
-    learned = _task(task)
+    task_name, learned = _task(task)
     tokenizer = tokenizer_name
     if base in available("pretrained"):
         tokenizer, model, training = tokenizer or base, base, "pretrained"
@@ -98,7 +98,7 @@ def recipe(name: str, corpus_name: str, tokenizer_name: str | None, task: str, b
         tokenizer, training = tokenizer or based_on.tokenizer.name, "fine-tuning"
         model = _choice(CONF / "recipe" / f"{base}.yaml", "model") or _fitting_model(learned)
     else:
-        model, training = _fitting_model(learned), _TRAINING.get(learned.name, "from-scratch")
+        model, training = _fitting_model(learned), _TRAINING.get(task_name, "from-scratch")
     tokenizer = tokenizer or corpus_name
     special = _special_tokens(learned)
     parts = []
@@ -114,14 +114,14 @@ def recipe(name: str, corpus_name: str, tokenizer_name: str | None, task: str, b
     documents = _first_documents(corpus_section)
     text = _recipe_text(
         name, corpus_name, tokenizer, task=task, model=model, training=training, base=base,
-        gate=task if task in available("gate") else learned.name, samples=_samples(documents, learned),
+        gate=task if task in available("gate") else task_name, samples=_samples(documents, task_name, learned),
     )  # fmt: skip
     line = {"corpus": corpus_name, "tokenizer": tokenizer} | ({"base": base} if base else {})
     parts.append(Part("recipe", name, text, "fine_tuned" if base else "from_scratch", line))
     for path in _write(parts, lambda: _require_composed(recipes=[name])):
         click.echo(f"Wrote {path} and its line in {GRAPH_FILE}.")
     field = corpus_section.fields.label
-    if learned.name == "classification" and documents and not any(label for _, label in documents):
+    if task_name == "classification" and documents and not any(label for _, label in documents):
         click.echo(
             f"Warning: none of the first {len(documents)} rows of {corpus_name} has a label in the field {field!r}, "
             f"and a classifier learns from labelled rows only; see fields.label in conf/corpus/{corpus_name}.yaml.",
@@ -309,14 +309,15 @@ def _choice(path: Path, group: str) -> str | None:
 # What fits a task and a corpus ---------------------------------------------------------------------------------------
 
 
-def _task(file: str) -> Task:
-    """The task of a file in conf/task/."""
+def _task(file: str) -> tuple[str, Task]:
+    """The task of a file in conf/task/, and its name: several files can be of one task."""
     from langmill.config.core_yaml import read_yaml
     from langmill.tasks.base import build_task
 
     path = CONF / "task" / f"{file}.yaml"
     values = read_yaml(path)
-    return build_task(str(values["name"]), values.get("options") or {}, (), f"{path}: options")
+    name = str(values["name"])
+    return name, build_task(name, values.get("options") or {}, (), f"{path}: options")
 
 
 def _fitting_model(task: Task) -> str:
@@ -334,7 +335,7 @@ def _fitting_model(task: Task) -> str:
                 return name
     kinds = ", ".join(sorted(kind.value for kind in task.kinds))
     raise LangmillError(
-        f"None of {', '.join(_MODELS)} in {CONF / 'model'} makes a network that the task {task.name} can be learned by "
+        f"None of {', '.join(_MODELS)} in {CONF / 'model'} makes a network that the task can be learned by "
         f"(kinds: {kinds}); write such a file there and a recipe by hand."
     )
 
@@ -368,15 +369,13 @@ def _first_documents(corpus: Corpus) -> list[tuple[str, object]]:
     ]
 
 
-def _samples(documents: Sequence[tuple[str, object]], task: Task) -> list[str]:
+def _samples(documents: Sequence[tuple[str, object]], task_name: str, task: Task) -> list[str]:
     """Prompts of the corpus's own for a model to go on from."""
-    from langmill.models.base import Kind
-
     texts = list(dict.fromkeys(" ".join(text.split()[:30]) for text, _ in documents))[:2]
     if special := _special_tokens(task):
         words = [text.split()[:12] for text in texts]
         return [" ".join([*each[:2], special[0], *each[3:]]) for each in words if len(each) > 3]
-    if task.name == "language_modelling" and Kind.causal in task.kinds:
+    if task_name == "language_modelling":
         texts = [" ".join(text.split()[:3]) for text in texts]
     return [text[:200] for text in texts]
 

@@ -116,7 +116,7 @@ class _CoreLoader(yaml.SafeLoader):
     allows_anchors = False
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        event = self.peek_event()
+        event = self.peek_event()  # type: ignore[no-untyped-call]
         if not self.allows_anchors and (isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None)):
             raise _Refused("YAML anchors and aliases are not allowed; write it out", event)
         return super().compose_node(parent, index)
@@ -188,7 +188,7 @@ _Dumper.add_implicit_resolver(
 )
 _Dumper.add_representer(str, _Dumper.represent_text)
 _Dumper.add_implicit_resolver(f"{_TAG}bool", re.compile("(?:y|Y|n|N)$"), list("yYnN"))
-for _kind, _construct in {
+_CONSTRUCTORS: dict[str, Any] = {
     "null": SafeConstructor.construct_yaml_null,
     "bool": SafeConstructor.construct_yaml_bool,
     "int": _CoreLoader.construct_whole_number,
@@ -196,7 +196,8 @@ for _kind, _construct in {
     "str": _CoreLoader.construct_text,
     "seq": SafeConstructor.construct_yaml_seq,
     "map": SafeConstructor.construct_yaml_map,
-}.items():
+}
+for _kind, _construct in _CONSTRUCTORS.items():
     _CoreLoader.add_constructor(f"{_TAG}{_kind}", _construct)
 _CoreLoader.add_constructor(None, SafeConstructor.construct_undefined)
 _GraphLoader.yaml_constructors = _CoreLoader.yaml_constructors

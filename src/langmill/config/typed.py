@@ -66,8 +66,8 @@ def _section(section: Any, values: object, key: str) -> Any:
     except FieldError:
         raise
     except ConfigError as error:  # from its __post_init__, whose sentence begins with the field's name
-        field = str(error).split(" ", maxsplit=1)[0].rpartition(".")[2]
-        raise FieldError(str(error), _joined(key, field)) from error
+        own = str(error).split(" ", maxsplit=1)[0].rpartition(".")[2]
+        raise FieldError(str(error), _joined(key, own)) from error
 
 
 def _value(kind: Any, value: Any, key: str) -> Any:

@@ -417,6 +417,6 @@ def main(name: str = "") -> None:
     with atomic_folder(OUT) as folder:
         for group, names in composed.lines.groups.items():
             for each in names:
-                sentence = composed.refused[group].get(each)
-                values = {REFUSED: sentence} if sentence else plain(composed.sections[group][each])
+                refusal = composed.refused[group].get(each)
+                values = {REFUSED: refusal} if refusal else plain(composed.sections[group][each])
                 write_text(folder / group / f"{each}.yaml", dump_yaml(values))
