@@ -105,7 +105,7 @@ def _is_stub(statement: ast.stmt) -> bool:
 def _functions(tree: ast.AST) -> Iterator[tuple[str, Function]]:
     """Every function with its name below the module, in the order of the file; those inside functions too.
 
-    Without recursion: a sum of a thousand terms is a tree a thousand levels deep.
+    Without recursion: a long chain of `elif` is a deep tree.
     """
     waiting: list[tuple[ast.AST, str]] = [(tree, "")]
     while waiting:
@@ -114,7 +114,8 @@ def _functions(tree: ast.AST) -> Iterator[tuple[str, Function]]:
             yield f"{prefix}{node.name}", node
         if isinstance(node, Function | ast.ClassDef):
             prefix = f"{prefix}{node.name}."
-        waiting.extend((child, prefix) for child in reversed(list(ast.iter_child_nodes(node))))
+        inner = [child for child in ast.iter_child_nodes(node) if not isinstance(child, ast.expr)]  # they hold no def
+        waiting.extend((child, prefix) for child in reversed(inner))
 
 
 def _first_line(function: Function) -> int:

@@ -142,5 +142,6 @@ def test_summaries(docstring: str, summary: str) -> None:
 
 
 def test_a_deep_tree_is_walked() -> None:
-    text = f'x = {" + ".join("1" * 900)}\n\n\ndef f():\n    """Add."""\n    return 1\n'
+    chain = "if x:\n    y\n" + "elif x:\n    y\n" * 900
+    text = f'x = {" + ".join("1" * 900)}\n{chain}\ndef f():\n    """Add."""\n    return 1\n'
     assert [values["name"] for _, values in good(read("python_functions", text, "a.py", max_lines=9))] == ["f"]
