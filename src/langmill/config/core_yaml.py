@@ -111,7 +111,7 @@ class _Refused(Exception):
 class _CoreLoader(yaml.SafeLoader):
     """The core schema, without anchors, aliases, merge keys and tags that make objects."""
 
-    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}  # type: ignore[misc]  # it is one of the class there, too
     yaml_constructors: ClassVar[dict[Any, Any]] = {}
     allows_anchors = False
 
@@ -199,5 +199,5 @@ _CONSTRUCTORS: dict[str, Any] = {
 }
 for _kind, _construct in _CONSTRUCTORS.items():
     _CoreLoader.add_constructor(f"{_TAG}{_kind}", _construct)
-_CoreLoader.add_constructor(None, SafeConstructor.construct_undefined)
+_CoreLoader.add_constructor(None, SafeConstructor.construct_undefined)  # type: ignore[type-var]
 _GraphLoader.yaml_constructors = _CoreLoader.yaml_constructors
