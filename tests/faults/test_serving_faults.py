@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 
 from langmill.serving.keys import key_line
@@ -111,8 +112,11 @@ def test_silent_sockets_do_not_stop_a_server_with_few_files(workspace: Workspace
                 if number % 3 == 1:
                     silent[-1].send(b"GET /live HTTP/1.1\r\nX-Slow: ")
             began = time.monotonic()
-            assert process.complete().status_code == 200
-            assert process.classify("x").status_code == 200
+            for _ in range(2):  # each over a connection of its own, behind all the silent ones
+                answer = httpx.post(
+                    f"{process.url}/v1/classify", json={"model": "tiny-judge", "input": "x"}, timeout=15
+                )
+                assert answer.status_code == 200
             assert time.monotonic() - began < 15
             workspace.promote("tiny-lm", 2)  # there are files left for it
             wait_for(lambda: process.complete().json()["version"] == 2)
@@ -120,7 +124,7 @@ def test_silent_sockets_do_not_stop_a_server_with_few_files(workspace: Workspace
             workspace.promote("tiny-lm", 1)
             for each in silent:
                 each.close()
-        assert process.metric('langmill_connections_closed_total{reason="crowded_out"}') >= 130
+        assert process.metric('langmill_connections_closed_total{reason="crowded_out"}') >= 100
 
 
 def test_keys_in_clear_are_refused_at_the_start(workspace: Workspace) -> None:
