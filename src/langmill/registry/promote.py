@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from langmill.errors import LangmillError, RegistryError
-from langmill.registry.gate import Verdict
+from langmill.registry.gate import CANNOT_TELL, Verdict
 from langmill.registry.ledger import Entry
 from langmill.registry.store import CHALLENGER, CHAMPION, PREVIOUS, ModelVersion, Registry, State, Tag
 
@@ -243,7 +243,8 @@ def _require_verdict(version: ModelVersion, verdict: Verdict | None, champion: i
     if verdict is None:
         raise RegistryError(f"The gate was never asked about {version.title}; `langmill run` asks it. {hint}")
     if not verdict.passed:
-        raise RegistryError(f"The gate refused {version.title}: {verdict.sentence} {hint}")
+        said = "could not tell of" if verdict.outcome == CANNOT_TELL else "refused"
+        raise RegistryError(f"The gate {said} {version.title}: {verdict.sentence} {hint}")
     if verdict.champion != champion:
         raise RegistryError(
             f"The gate compared {version.title} with {verdict.against}, which is not the champion now; "

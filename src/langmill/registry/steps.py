@@ -22,7 +22,7 @@ from langmill.models.folder import WEIGHTS_NAME
 from langmill.registry.gate import Verdict, judge
 from langmill.registry.package import package
 from langmill.registry.promote import Promotion, promote, repair
-from langmill.registry.store import CHALLENGER, ModelVersion, Registry, Tag
+from langmill.registry.store import CHALLENGER, CHAMPION, ModelVersion, Registry, Tag
 from langmill.registry.validate import Outcome, Validation, validate
 from langmill.tracking import RunLog, ship
 
@@ -118,7 +118,7 @@ def promote_if_passed(version: ModelVersion, verdict: Verdict, tracking_uri: str
     registry = Registry(tracking_uri)
     if verdict.outcome == "passed":
         return promote(registry, version.name, version.version, force=None, command=command)
-    champion = registry.champion(version.name)
+    champion = registry.aliased(version.name, CHAMPION)  # where it is not sure who that is, the verdict says so
     number = champion.version if champion else None
     stays = f" Version {number} stays the champion." if number is not None else " There is no champion."
     sentence = verdict.sentence if verdict.unchanged else verdict.sentence + stays
