@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 PROVENANCE_TAG = "langmill.provenance"
 EVENTS_NAME = "events.jsonl"
 STATE_NAME = "shipped.json"
+_URI_VARIABLE = "LANGMILL_TRACKING_URI"
 _FILES_NAME = "files"
 _LOCK_NAME = "run.lock"
 
@@ -803,7 +804,8 @@ def shipping(folder: Path, tracking_uri: str | None) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "shipping.log").open("w", encoding="utf-8") as log:
         sender = subprocess.Popen(
-            [sys.executable, "-m", "langmill.tracking", str(folder), tracking_uri],
+            [sys.executable, "-m", "langmill.tracking", str(folder)],
+            env={**os.environ, _URI_VARIABLE: tracking_uri},  # a command line is there for everyone to see
             stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True,
         )  # fmt: skip
     try:
@@ -873,4 +875,4 @@ def _follow(folder: Path, tracking_uri: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(_follow(Path(sys.argv[1]), sys.argv[2]))
+    sys.exit(_follow(Path(sys.argv[1]), os.environ[_URI_VARIABLE]))
