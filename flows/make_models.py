@@ -198,7 +198,7 @@ def make_models(recipes: list[str] | None = None) -> State[Any]:
         graph = stages.read_graph(ROOT).for_recipes(chosen)
         steps = list(_stage_steps(graph, operation, cancel))
         for recipe in settings:
-            steps += _registry_steps(graph, recipe, operation.tracking_uri)
+            steps += _registry_steps(graph, recipe, operation)
         course = Course(steps, operation, cancel)
         course.run()
         with _never_mind("publishing artifacts"):
@@ -255,9 +255,9 @@ def _note_outcome(outcome: stages.Outcome) -> str:
     }.get(outcome, "")
 
 
-def _registry_steps(graph: stages.Graph, recipe: Recipe, uri: str) -> list[Step]:
+def _registry_steps(graph: stages.Graph, recipe: Recipe, operation: Operation) -> list[Step]:
     """What is done with a model once it is made."""
-    name = recipe.name
+    name, uri = recipe.name, operation.tracking_uri
     register, validate, gate, promote = (f"{verb} {name}" for verb in ("register", "validate", "gate", "promote"))
 
     def registered(done: Mapping[str, Any]) -> Any:
@@ -273,7 +273,7 @@ def _registry_steps(graph: stages.Graph, recipe: Recipe, uri: str) -> list[Step]
     def judged(done: Mapping[str, Any]) -> Any:
         from langmill.registry.steps import judge_version
 
-        return judge_version(recipe, done[register].version, uri)
+        return judge_version(recipe, done[register].version, uri, operation.device)
 
     def promoted(done: Mapping[str, Any]) -> Any:
         from langmill.registry.steps import promote_if_passed

@@ -11,8 +11,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from langmill.config.compose import compose_operation
-from langmill.config.sections import Recipe
+from langmill.config.sections import Accelerator, Recipe
 from langmill.errors import RegistryError, UndecidedError
 from langmill.evaluation.evaluate import EvaluationFolder
 from langmill.evaluation.figures import hardest_baseline
@@ -93,8 +92,13 @@ def validate_version(recipe: Recipe, version: ModelVersion, tracking_uri: str) -
     return found
 
 
-def judge_version(recipe: Recipe, version: ModelVersion, tracking_uri: str) -> Verdict:
-    """Ask the gate about a version. Raises as `langmill.registry.gate.judge`."""
+def judge_version(
+    recipe: Recipe, version: ModelVersion, tracking_uri: str, device: Accelerator = Accelerator.cpu
+) -> Verdict:
+    """Ask the gate about a version; a champion that must be scored again computes on `device`.
+
+    Raises as `langmill.registry.gate.judge`.
+    """
     registry = Registry(tracking_uri)
     return judge(
         registry,
@@ -103,7 +107,7 @@ def judge_version(recipe: Recipe, version: ModelVersion, tracking_uri: str) -> V
         recipe.evaluation,
         scores=BUILD / "evaluation" / recipe.name,
         documents=BUILD / "documents" / recipe.corpus.name,
-        device=use_device(compose_operation().device),
+        device=use_device(device),
     )
 
 
