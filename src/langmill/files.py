@@ -25,6 +25,7 @@ from langmill.errors import BusyError, IntegrityError, LangmillError, SpaceError
 
 MANIFEST_NAME = "manifest.json"
 _TEMPORARY = re.compile(r"\.(?P<name>.+)\.[a-z0-9_]{8}\.(?P<kind>tmp|old)")
+_FULL_DISK = "database or disk is full|No space left on device"  # SQLite's words and the system's
 _CURRENT_FOLDER, _RENAME_EXCHANGE = -100, 2  # AT_FDCWD and the flag, from Linux's headers
 
 
@@ -61,7 +62,7 @@ def is_full_disk(error: BaseException | None) -> bool:
         seen.add(id(error))
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             return True
-        if "database or disk is full" in str(error):  # SQLite's word for it, whichever library passes it on
+        if re.search(_FULL_DISK, str(error)):  # whichever library or server passes it on
             return True
         error = error.__cause__ or error.__context__
     return False

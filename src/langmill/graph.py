@@ -464,7 +464,7 @@ def _reasons(node: Any, predict: PredictParams | None) -> Iterator[str]:
     changes = node.status().get(node.addressing, [])
     tables = [change for change in changes if isinstance(change, dict)]
     files = {path: how for table in tables for path, how in table.get("changed deps", {}).items()}
-    for dep in node.deps:
+    for dep in dict(zip(map(str, node.deps), node.deps, strict=True)).values():  # one may stand there twice
         if isinstance(dep, ParamsDependency):
             yield from _param_reasons(dep, predict)
         elif str(dep) in files:

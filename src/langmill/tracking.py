@@ -32,8 +32,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from langmill.errors import BusyError, LangmillError, SpaceError, TrackingError, TrackingUnreachableError
-from langmill.files import atomic_file, canonical_json, exclusive_lock, explained_os_errors, sha256_bytes, write_json
+from langmill.errors import (
+    BusyError,
+    LangmillError,
+    SpaceError,
+    TrackingError,
+    TrackingUnreachableError,
+    without_passwords,
+)
+from langmill.files import (
+    atomic_file,
+    canonical_json,
+    exclusive_lock,
+    explained_os_errors,
+    full_disk_sentence,
+    is_full_disk,
+    sha256_bytes,
+    write_json,
+)
 from langmill.relocation import mend_locations
 
 if TYPE_CHECKING:
@@ -460,31 +476,18 @@ def explained_tracking_errors(tracking_uri: str) -> Iterator[None]:
         raise
     except Exception as error:
         if isinstance(error, ModuleNotFoundError) and error.name in _DRIVERS:
-            place = without_credentials(tracking_uri)
+            place = without_passwords(tracking_uri)
             raise TrackingError(
                 f"The tracking address {place} needs the Python package {error.name}, which is not installed; "
                 f"`pip install {_DRIVERS[error.name]}` gets it."
             ) from error
         if not _is_foreign(error):
             raise
-        if _is_full_disk(error):
-            place = without_credentials(str(database_path(tracking_uri) or tracking_uri))
-            raise SpaceError(
-                f"No space is left for what MLflow at {place} was to write. What was there before is whole; free some "
-                "space and run the same command again."
-            ) from error
+        if is_full_disk(error):
+            place = without_passwords(str(database_path(tracking_uri) or tracking_uri))
+            raise SpaceError(full_disk_sentence(f"MLflow's records at {place}")) from error
         kind = TrackingUnreachableError if _may_pass(error) else TrackingError
-        raise kind(without_credentials(_sentence(tracking_uri, error))) from error
-
-
-def _is_full_disk(error: Exception) -> bool:
-    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return full or "disk is full" in str(error) or "No space left on device" in str(error)
-
-
-def without_credentials(text: str) -> str:
-    """A text with the user and password taken out of every address in it."""
-    return re.sub(r"//[^/@\s]*@", "//", text)
+        raise kind(without_passwords(_sentence(tracking_uri, error))) from error
 
 
 def _may_pass(error: Exception) -> bool:
@@ -638,7 +641,7 @@ def _read_state(folder: Path, tracking_uri: str) -> _Shipped | None:
 
 def _address(tracking_uri: str) -> str:
     """What tells a server from others, fit to be written to a file."""
-    return without_credentials(resolved_uri(tracking_uri))
+    return without_passwords(resolved_uri(tracking_uri))
 
 
 def _write_state(folder: Path, state: _Shipped) -> None:

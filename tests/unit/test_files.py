@@ -248,6 +248,7 @@ def test_what_killed_processes_left_is_swept_and_what_is_being_written_is_not(tm
 def test_a_full_disk_is_seen_through_what_libraries_make_of_it() -> None:
     assert is_full_disk(OSError(errno.EDQUOT, "Disk quota exceeded"))
     assert not is_full_disk(OSError(errno.EACCES, "Permission denied"))
+    assert is_full_disk(RuntimeError("error code 500: [Errno 28] No space left on device"))
     assert not is_full_disk(None)
     try:
         try:

@@ -360,7 +360,7 @@ def test_a_missing_driver_is_said_with_its_remedy(monkeypatch: pytest.MonkeyPatc
 )
 def test_a_full_disk_is_a_full_disk(error: Exception) -> None:
     with (
-        pytest.raises(SpaceError, match=r"No space is left for what MLflow at .*mlflow\.db"),
+        pytest.raises(SpaceError, match=r"No space is left on the disk that holds MLflow's records at .*mlflow\.db"),
         explained_tracking_errors(URI),
     ):
         raise error

@@ -140,33 +140,32 @@ def guess_fields(path: Path) -> tuple[dict[str, str | None], list[str]]:
         LangmillError: There is no file that can be read, or no field with text.
     """
     from langmill.config.sections import FormatSection
+    from langmill.data.diagnosis import diagnose, nothing_readable, why_no_text
     from langmill.data.formats.base import build_format
     from langmill.data.readers import first_rows
-    from langmill.data.unreadable import foreign, nothing_readable, separator_problem, why_no_rows, why_no_text
 
     auto = build_format(FormatSection("auto", {}), "langmill new")
     files = [path] if path.is_file() and auto.ending(path) else auto.files(path)
     if not files:
-        raise LangmillError(f"{path} {nothing_readable(path, auto)}")
+        raise LangmillError(f"{path} {nothing_readable(path, auto.endings())}")
     rows: Sequence[Mapping[str, object]] = []
     for file in files[:_SAMPLED_FILES]:
-        if cause := foreign(file, auto):
-            raise LangmillError(f"{file} {cause}")
+        if cause := diagnose(file, rows=False):
+            raise LangmillError(f"{file}: {cause}")
         rows = first_rows(file, auto, _SAMPLED_ROWS)
         if rows:
             break
     else:
-        raise LangmillError(f"{files[0]} {why_no_rows(files[0], auto)}")
+        cause = diagnose(files[0]) or "None of its rows can be read; look at its first lines."
+        raise LangmillError(f"{files[0]}: {cause}")
     if auto.is_plain_text(PurePosixPath(file)):
         return {"text": "text", "label": None}, []
     names = list(dict.fromkeys(name for row in rows for name in row))
-    if problem := separator_problem(names, auto.ending(file)):
-        raise LangmillError(f"{file} {problem}")
     text = _named(names, _TEXT_NAMES)
     if text is None or not _mean_length(rows, text):
         text = max(names, key=lambda name: _mean_length(rows, name), default=None)
     if text is None or not _mean_length(rows, text):
-        raise LangmillError(f"{file} {why_no_text(rows)}")
+        raise LangmillError(f"{file}: {why_no_text(rows)}")
     label = _named([name for name in names if name != text], _LABEL_NAMES)
     return {"text": text, "label": label}, [name for name in names if name not in (text, label)]
 

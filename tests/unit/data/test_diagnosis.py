@@ -49,6 +49,8 @@ def parquet() -> bytes:
         ("a.csv", b'text,label\n"two\nlines, and a comma",1\n'),
         ("a.tsv", b'text\tlabel\n"He said\t1\nend."\t0\n'),
         ("a.txt", b"Just a text; in one, or two columns.\n"),
+        ("a.txt", b"<!doctype html>\n<p>A page is a text too.\n"),
+        ("a.csv", b"ORC,label\nGimli met one,1\n"),
         ("a.eml", b"Subject: hi\n\nthere\n"),
         ("a.parquet", parquet()),
         ("a.jsonl.gz", gzip.compress(ROWS.encode(), mtime=0)),
@@ -76,12 +78,17 @@ def test_a_file_that_is_right(tmp_path: Path, name: str, content: bytes) -> None
         ("a.csv", TABLE.encode("utf-16-be"), "encoded in UTF-16BE", "iconv -f UTF-16BE"),
         ("a.csv", TABLE.encode("utf-32"), "encoded in UTF-32", "iconv -f UTF-32"),
         ("a.csv", TABLE.encode("utf-32-be"), "encoded in UTF-32BE", "iconv -f UTF-32BE"),
+        ("a.csv", "ж, ш,ю\nд, л,ф\n".encode("utf-16-le"), "encoded in UTF-16LE", "iconv -f UTF-16LE"),
         ("a.csv", b"text,label\nn\x00ul,1\n", "NUL bytes, the first in line 2", "tr -d"),
         ("a.txt", bytes(range(256)) * 4, "binary", "name the file"),
         ("a.csv", b"\n<!DOCTYPE html>\n<html>404</html>", "web page", "download the data itself"),
         ("a.csv", b'<?xml version="1.0"?><a/>', "is XML", "convert it"),
         ("a.csv", gzip.compress(TABLE.encode(), mtime=0), "is compressed", "rename it to a.csv.gz"),
         ("a.csv.gz", bz2.compress(TABLE.encode()), "is compressed", "rename it to a.csv.bz2"),
+        ("a.csv.gz", gzip.compress(gzip.compress(TABLE.encode())), "compressed twice over", "unpack it once"),
+        ("a.csv.gz", gzip.compress(parquet()), "is a Parquet file", "rename it to a.parquet.gz"),
+        ("a.csv.gz", gzip.compress(b"%PDF-1.7"), "a PDF", "take its text out"),
+        ("a.csv.gz", b"version https://git-lfs.github.com/spec/v1\n", "LFS pointer", "git lfs pull"),
         ("a.csv.gz", TABLE.encode(), "not compressed as its name says", "take .gz off its name"),
         ("a.csv.gz", gzip.compress(TABLE.encode() * 99, mtime=0)[:60], "damaged or cut short", "get it again"),
         ("a.csv.zst", zstandard.ZstdCompressor().compress(TABLE.encode() * 99)[:30], "cut short", "get it again"),
@@ -105,16 +112,23 @@ def test_a_file_that_is_right(tmp_path: Path, name: str, content: bytes) -> None
         ("a.jsonl", b'{"text": "a"}\n{"text": "b",', "Line 2 is cut short", "get the file again"),
         ("a.jsonl", b'{"text": "a"}\ntext\n{}\n', "Line 2 is not JSON", "mend or remove"),
         ("a.jsonl", b'{"text": "a", "text": "b"}\n', "Line 1 has the key 'text' twice", "rename or remove one"),
+        ("a.jsonl", b'{"text": "a"}{"text": "b"}\n', "Line 1 has several objects", "on a line of its own"),
+        ("a.jsonl", b'{"text": "a"}\n[1]\n', "Line 2 is an array and not an object", "write {"),
+        ("a.jsonl", b'{"text": "a"}\r{"text"}\r', "Line 2 is not JSON", "mend or remove"),
+        ("a.json", b'[{"text": "a", "text": "b"}]', "The file has the key 'text' twice", "rename or remove one"),
+        ("a.json", b"[" + b"1" * 5000 + b"]", "The file can't be read", "write such a number as a text"),
         ("a.json", b'{"text": "a"}\n{"text": "b"}\n', "JSON lines", "rename it to .jsonl"),
         ("a.json", b'[{"text": "a"},]', "Line 1 has a comma after", "take it out"),
         ("a.json", b'[{"text": "a"},\n{"text": "b"', "Line 2 is cut short", "get the file again"),
-        ("a.json", b'{"data": []}', "no array", "an array of objects"),
-        ("a.json", b'["a", "b"]', "an array of something else", "an array of objects"),
+        ("a.json", b'{"data": []}', "one object and not an array of objects", "write that list alone"),
+        ("a.json", b'[{"text": "a"}, "b"]', "Row 2 is a text and not an object", "write {"),
         ("a.csv", b"text,text,label\na,b,1\n", "names the column 'text' more than once", "rename"),
         ("a.csv", b"text;label\na;1\n", "separated by semicolons, not commas", "save it with commas"),
         ("a.csv", b"text\tlabel\na\t1\n", "separated by tabs, not commas", "rename it to .tsv"),
         ("a.tsv", b"text,label\na,1\n", "separated by commas, not tabs", "rename it to .csv"),
         ("a.csv", b"text,label\n", "a header and no rows", "must name the columns"),
+        ("a.csv", b'text,label\na,1\n"b,2\nc,3\n', "Line 3 has a quotation mark that is never closed", "close it"),
+        ("a.csv", b"text\na, b\n", "1 names in its header and 2 cells", "into quotation marks"),
         ("a.csv", b"text\na\n", "one column only, 'text'", "first line names the columns"),
     ],
 )  # fmt: skip
@@ -126,6 +140,26 @@ def test_the_cause_and_the_remedy(tmp_path: Path, name: str, content: bytes, cau
     assert remedy in said.partition(cause)[2]
     assert said.endswith(".")
     assert "\n" not in said
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "cause"),
+    [
+        ("a.csv", TABLE.encode("latin-1"), None),
+        ("a.jsonl", b'{"text": "a",}\n', None),
+        ("a.csv", b"text\na\n", None),
+        ("a.parquet", parquet()[:-10], None),
+        ("a.csv", TABLE.encode("utf-16"), "encoded in UTF-16"),
+        ("a.csv", b"<!doctype html>\n", "a web page"),
+        ("a.tsv", b"text;label\na;b\n", "separated by semicolons, not tabs; save it with tabs"),
+        ("a.jsonl", b'[{"text": "a"}]', "one JSON array"),
+        ("a.csv", parquet(), "a Parquet file"),
+    ],
+)
+def test_what_a_file_is_is_told_without_its_rows(tmp_path: Path, name: str, content: bytes, cause: str | None) -> None:
+    (tmp_path / name).write_bytes(content)
+    said = diagnose(tmp_path / name, rows=False)
+    assert (said is None) if cause is None else (said is not None and cause in said)
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:

@@ -368,8 +368,8 @@ def test_a_file_is_copied(into: Path, tmp_path: Path) -> None:
     ("name", "told"),
     [
         ("nowhere", "does not exist. Paths start at the workspace's root."),
-        ("empty", r"holds no file that can be read: \.csv"),
-        ("film.avi", r"film.avi, the corpus's source.path, can't be read; readable are \.csv"),
+        ("empty", r"holds no file that can be read; readable are \.csv.* it is empty"),
+        ("film.avi", r"film.avi, the corpus's source.path, can't be read; readable are \.csv.* its ending is \.avi\."),
     ],
 )
 def test_paths_that_hold_nothing(into: Path, tmp_path: Path, name: str, told: str) -> None:

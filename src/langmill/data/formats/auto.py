@@ -66,29 +66,34 @@ def json_value(data: bytes) -> object:
         return _DECODER.decode(data.decode("utf-8-sig"))
     except UnicodeDecodeError:
         return Unreadable(BadRowReason.undecodable, escaped(data))
-    except _RepeatedNameError as error:
+    except RepeatedNameError as error:
         return Unreadable(BadRowReason.repeated_name, f"{error} twice in {escaped(data)}")
     except (ValueError, RecursionError):  # not JSON, a number of too many digits, or nested too deeply
         return Unreadable(BadRowReason.corrupt, data.decode("utf-8-sig"))
 
 
-class _RepeatedNameError(ValueError):
+class RepeatedNameError(ValueError):
     """An object has a key twice; Python would keep the last value alone."""
 
 
-def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """A JSON object of its names and values (`object_pairs_hook`).
+
+    Raises:
+        RepeatedNameError: A name stands twice.
+    """
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise _RepeatedNameError(_repeated([name for name, _ in pairs]))
+        raise RepeatedNameError(repeated([name for name, _ in pairs]))
     return found
 
 
-def _repeated(names: Sequence[str]) -> str | None:
+def repeated(names: Sequence[str]) -> str | None:
     """The first of the names that stands twice among them."""
     return next((name for name, count in Counter(names).items() if count > 1), None)
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_unique)
+_DECODER = json.JSONDecoder(object_pairs_hook=unique)
 
 
 def _read_jsonl(file: IO[bytes]) -> Iterator[Raw]:
@@ -136,7 +141,7 @@ def read_table(file: IO[bytes], delimiter: str, *, quoted: bool) -> Iterator[Raw
             continue
         if header is None:
             header = [name.strip() or f"column {number}" for number, name in enumerate(cells, start=1)]
-            if name := _repeated(header):
+            if name := repeated(header):
                 yield lines.number, Unreadable(BadRowReason.repeated_name, f"{name} twice in {', '.join(header)}")
                 return
         elif len(cells) != len(header):
@@ -194,7 +199,7 @@ def _read_parquet(file: IO[bytes]) -> Iterator[Raw]:
         while chunk := file.read(2**20):
             seekable.write(chunk)
         table = pq.ParquetFile(seekable)
-        if name := _repeated(table.schema_arrow.names):
+        if name := repeated(table.schema_arrow.names):
             yield 1, Unreadable(BadRowReason.repeated_name, f"{name} twice in {', '.join(table.schema_arrow.names)}")
             return
         for batch in table.iter_batches(batch_size=1000):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import IO, Protocol
 
-from langmill.data.diagnosis import diagnose
+from langmill.data.diagnosis import nothing_readable
 from langmill.data.formats.base import Format
 from langmill.data.rows import portable
 from langmill.errors import SourceError
@@ -14,7 +14,6 @@ from langmill.files import explained_os_errors
 from langmill.progress import track
 
 _CHUNK = 2**20
-_LOOKED_INTO = 5  # files that can't be read, of a folder without any that can
 
 
 class Wanted(Protocol):
@@ -40,23 +39,15 @@ def copy(path: Path, file_format: Format, into: Path) -> dict[str, int]:
         SourceError: The path does not exist, can't be read, or holds nothing that the format reads.
         SpaceError: The disk is full.
     """
+    if not path.exists():
+        raise SourceError(f"{path}, the corpus's source.path, does not exist. Paths start at the workspace's root.")
     if path.is_dir():
         files = {file.relative_to(path): file for file in file_format.files(path)}
-        if not files:
-            others = sorted(file for file in path.rglob("*") if file.is_file())[:_LOOKED_INTO]
-            cause = next((f" {_named(file)}: {said}" for file in others if (said := diagnose(file))), "")
-            raise SourceError(
-                f"{path}, the corpus's source.path, holds no file that can be read: {file_format.endings()}.{cause}"
-            )
-    elif path.is_file():
-        if not file_format.reads(Path(path.name)):
-            cause = f" {said}" if (said := diagnose(path)) else ""
-            raise SourceError(
-                f"{path}, the corpus's source.path, can't be read; readable are {file_format.endings()}.{cause}"
-            )
-        files = {Path(path.name): path}
     else:
-        raise SourceError(f"{path}, the corpus's source.path, does not exist. Paths start at the workspace's root.")
+        files = {Path(path.name): path} if path.is_file() and file_format.reads(Path(path.name)) else {}
+    if not files:
+        said = nothing_readable(path, file_format.endings())
+        raise SourceError(f"{path}, the corpus's source.path, {said}")
     copy_files(files, path.name, into)
     return file_format.skipped(path) if path.is_dir() else {}
 
