@@ -167,7 +167,7 @@ def test_one_class_has_one_name_in_every_format(tmp_path: Path) -> None:
 def test_labels_get_the_corpus_names(tmp_path: Path, value: object, name: str | None) -> None:
     (tmp_path / "a.jsonl").write_text(json.dumps({"text": "x", "label": value}))
     wanted = replace(fields("text", "label"), label_names={"0": "negative", "1": "positive"})
-    assert read(tmp_path, wanted) == [Row("a.jsonl:1", "x", name)]
+    assert read(tmp_path, wanted) == [Row("a.jsonl:1", "x", name, None, {})]
 
 
 @pytest.mark.parametrize("value", [2, "negative", True])
