@@ -10,6 +10,7 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact, cr
 
 from langmill.cli.results import read_row
 from langmill.config.sections import Operation, Recipe
+from langmill.errors import without_passwords
 from langmill.graph import EVALUATION
 
 DOCUMENTS = Path("build/documents")
@@ -45,7 +46,8 @@ def publish(recipes: Sequence[Recipe], results: Mapping[str, Any], operation: Op
                     "value": row.value,
                     "low": row.low,
                     "high": row.high,
-                    "trivial baseline": f"{row.baseline} {row.baseline_value:.4g}",
+                    "trivial baseline": row.baseline,
+                    "strong baseline": row.strong,
                     "verdict": row.verdict,
                     "version": row.version,
                 }
@@ -59,7 +61,7 @@ def publish(recipes: Sequence[Recipe], results: Mapping[str, Any], operation: Op
         address = f"http://127.0.0.1:{operation.mlflow_port}"  # the pages of `langmill ui`
     for recipe in recipes:
         create_link_artifact(
-            f"{address}/#/models/{recipe.name}",
+            f"{without_passwords(address)}/#/models/{recipe.name}",
             link_text=f"{recipe.name} in MLflow",
             key=_key(f"mlflow-{recipe.name}"),
             description="Versions and runs (`langmill ui` opens the pages)",

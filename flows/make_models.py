@@ -13,14 +13,17 @@ import logging
 import os
 import queue
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import httpx
+import psutil
 from prefect import flow, runtime, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
@@ -28,9 +31,9 @@ from prefect.client.schemas.filters import (
     FlowFilter,
     FlowFilterName,
     FlowRunFilter,
-    FlowRunFilterDeploymentId,
     FlowRunFilterState,
     FlowRunFilterStateType,
+    FlowRunFilterTags,
 )
 from prefect.client.schemas.objects import StateType
 from prefect.client.schemas.sorting import FlowRunSort
@@ -45,13 +48,15 @@ from langmill.cli.events import LOCK_VARIABLE, LOG_VARIABLE, RUN_LOCK, Event, Ev
 from langmill.cli.results import settle
 from langmill.config.compose import compose_operation, compose_recipe
 from langmill.config.sections import Operation, Recipe
-from langmill.errors import LangmillError
-from langmill.files import exclusive_lock
+from langmill.errors import LangmillError, SpaceError, TransientError, without_passwords
+from langmill.files import exclusive_lock, full_disk_sentence, is_full_disk, sha256_bytes
 from langmill.lifetime import INTERRUPTED, end_with_parent
 
 ROOT = Path()
 LOGS = Path(".langmill/logs")
 _LOOK_SECONDS = 0.5
+_PROCESS_TAG = "langmill-process"
+_SAME_START_SECONDS = 5.0  # the system tells when a process began relative to a clock that may be set meanwhile
 logger = logging.getLogger("langmill.flow")
 
 
@@ -123,14 +128,17 @@ class Course:
 
     def _start(self, step: Step) -> None:
         attempts = iter(range(self._operation.retries, -1, -1))
+        again = threading.Event()
 
         def work() -> Any:
             left = next(attempts)
+            again.clear()
             self._say(step, StepState.running)
             try:
                 return step.work(self.results)
-            except LangmillError as error:
+            except TransientError as error:  # nothing else gets better by itself
                 if left and not self._cancel.is_set():
+                    again.set()
                     self._say(step, StepState.waiting, f"{error} Trying again.")
                 raise
 
@@ -141,7 +149,7 @@ class Course:
             description=step.title,
             retries=self._operation.retries,
             retry_delay_seconds=self._operation.retry_seconds,
-            retry_condition_fn=lambda *_: not self._cancel.is_set(),
+            retry_condition_fn=lambda *_: again.is_set() and not self._cancel.is_set(),
             cache_policy=NO_CACHE,
             persist_result=False,
         )
@@ -155,13 +163,17 @@ class Course:
         if isinstance(result, BaseException):
             self.failures[step.key] = result
             logger.error("%s failed", step.key, exc_info=result)
-            self._say(step, StepState.failed, _sentence(result))
+            self._say_failed(step, result)
         else:
             self.results[step.key] = result
             self._say(step, StepState.done, step.note(result))
 
     def _say(self, step: Step, state: StepState, note: str = "") -> None:
-        self._events.write(Event(step.key, step.title, state, note))
+        self._events.write(Event(step.key, step.title, state, without_passwords(note)))
+
+    def _say_failed(self, step: Step, error: BaseException) -> None:
+        told = _explained(error)
+        self._events.write(Event(step.key, step.title, StepState.failed, str(told), told.exit_code))
 
 
 def _run_name() -> str:
@@ -176,17 +188,17 @@ def make_models(recipes: list[str] | None = None) -> State[Any]:
     Args:
         recipes: Names of recipes in dvc.yaml; without any, those of conf/operation/default.yaml.
     """
+    _tag_run()
     operation = compose_operation()
     chosen = list(dict.fromkeys(recipes or operation.recipes))
     settings = [compose_recipe(name) for name in chosen]
     cancel = threading.Event()
     with _workspace():
-        _bury_dead_runs()
-        stages.heal_locks(ROOT)
+        _mark_crashed()
         graph = stages.read_graph(ROOT).for_recipes(chosen)
         steps = list(_stage_steps(graph, operation, cancel))
         for recipe in settings:
-            steps += _registry_steps(graph, recipe, operation.tracking_uri)
+            steps += _registry_steps(graph, recipe, operation)
         course = Course(steps, operation, cancel)
         course.run()
         with _never_mind("publishing artifacts"):
@@ -194,7 +206,7 @@ def make_models(recipes: list[str] | None = None) -> State[Any]:
     if cancel.is_set():
         return CancelledState(message="Stopped; the next run goes on from there.")
     if course.failures:
-        return Failed(message=" ".join(_sentence(error) for error in course.failures.values()))
+        return Failed(message=" ".join(str(_explained(error)) for error in course.failures.values()))
     return Completed(message=f"{', '.join(chosen)}: done.")
 
 
@@ -230,9 +242,10 @@ def _keep_logs(stage: stages.Stage, output: Path) -> None:
     for path in (output, LOGS / f"{stage.address}.log"):
         with contextlib.suppress(OSError):
             parts.append(path.read_text(encoding="utf-8", errors="replace"))
-    with Path(name).open("a", encoding="utf-8") as log:
-        log.write("".join(parts))
-    output.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # on a full disk the stage's own sentence matters more
+        with Path(name).open("a", encoding="utf-8") as log:
+            log.write(without_passwords("".join(parts)))
+        output.unlink(missing_ok=True)
 
 
 def _note_outcome(outcome: stages.Outcome) -> str:
@@ -242,9 +255,9 @@ def _note_outcome(outcome: stages.Outcome) -> str:
     }.get(outcome, "")
 
 
-def _registry_steps(graph: stages.Graph, recipe: Recipe, uri: str) -> list[Step]:
+def _registry_steps(graph: stages.Graph, recipe: Recipe, operation: Operation) -> list[Step]:
     """What is done with a model once it is made."""
-    name = recipe.name
+    name, uri = recipe.name, operation.tracking_uri
     register, validate, gate, promote = (f"{verb} {name}" for verb in ("register", "validate", "gate", "promote"))
 
     def registered(done: Mapping[str, Any]) -> Any:
@@ -260,7 +273,7 @@ def _registry_steps(graph: stages.Graph, recipe: Recipe, uri: str) -> list[Step]
     def judged(done: Mapping[str, Any]) -> Any:
         from langmill.registry.steps import judge_version
 
-        return judge_version(recipe, done[register].version, uri)
+        return judge_version(recipe, done[register].version, uri, operation.device)
 
     def promoted(done: Mapping[str, Any]) -> Any:
         from langmill.registry.steps import promote_if_passed
@@ -286,30 +299,79 @@ def _registry_steps(graph: stages.Graph, recipe: Recipe, uri: str) -> list[Step]
     ]
 
 
-def _sentence(error: BaseException) -> str:
+def _explained(error: BaseException) -> LangmillError:
+    """An error in a sentence for whoever started the run, with the exit code of its kind; the log keeps the trace."""
     if isinstance(error, LangmillError):
-        return str(error)
-    return f"A bug in Langmill: {type(error).__name__}: {error}."
+        return type(error)(without_passwords(str(error)))
+    if is_full_disk(error):
+        return SpaceError(full_disk_sentence(".langmill"))
+    if _is_prefects(error):
+        address = os.environ.get("PREFECT_API_URL") or "that this run started for itself"
+        return TransientError(
+            without_passwords(
+                f"The Prefect server {address} can't be used: {type(error).__name__}: {_first_line(error)}. Check "
+                "PREFECT_API_URL and that the server is up; the next run goes on from there."
+            )
+        )
+    return LangmillError(without_passwords(f"A bug in Langmill: {type(error).__name__}: {error}."))
 
 
-def _bury_dead_runs() -> None:
-    """End the runs that a `kill -9` left "running" in Prefect's pages.
+def _is_prefects(error: BaseException | None) -> bool:
+    """Whether an error came from talking to Prefect's server, which wraps some in a RuntimeError."""
+    while error is not None:
+        if isinstance(error, PrefectException | httpx.HTTPError):
+            return True
+        if isinstance(error, RuntimeError) and "Prefect API" in str(error):  # the temporary server's start
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
-    A run by hand holds the workspace's lock from before its flow begins; this one holds it, so those are dead.
-    """
-    with get_client(sync_client=True) as client, _never_mind("burying dead runs"):
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or ["no reason given"])[0].rstrip(".")
+
+
+def _workspace_tag() -> str:
+    """The tag of this workspace's runs: a colleague's runs on the same Prefect server have another one."""
+    place = f"{socket.gethostname()}:{Path.cwd().resolve()}"
+    return f"langmill-workspace:{sha256_bytes(place.encode())[:16]}"
+
+
+def _tag_run() -> None:
+    """Note on this run in whose workspace and in which process it works."""
+    own = psutil.Process()
+    tags = [_workspace_tag(), f"{_PROCESS_TAG}:{own.pid}:{own.create_time():.0f}"]
+    with get_client(sync_client=True) as client, _never_mind("tagging the run"):
+        client.update_flow_run(UUID(runtime.flow_run.id), tags=[*runtime.flow_run.tags, *tags])
+
+
+def _mark_crashed() -> None:
+    """End the runs of this workspace that a `kill -9` left "running" in Prefect's pages: their process is gone."""
+    with get_client(sync_client=True) as client, _never_mind("marking runs whose process was killed"):
         found = client.read_flow_runs(
             flow_filter=FlowFilter(name=FlowFilterName(any_=[make_models.name])),
             flow_run_filter=FlowRunFilter(
                 state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.RUNNING])),
-                deployment_id=FlowRunFilterDeploymentId(is_null_=True),
+                tags=FlowRunFilterTags(all_=[_workspace_tag()]),
             ),
             sort=FlowRunSort.START_TIME_DESC,
             limit=100,
         )
         for run in found:
-            if str(run.id) != runtime.flow_run.id:
+            if not any(_is_alive(tag) for tag in run.tags):
                 client.set_flow_run_state(run.id, Crashed(message="The process was killed."), force=True)
+
+
+def _is_alive(tag: str) -> bool:
+    """Whether a run's tag names a process of this machine that is still there, and not another one with its number."""
+    name, _, rest = tag.partition(":")
+    pid, _, began = rest.partition(":")
+    try:
+        return name == _PROCESS_TAG and abs(psutil.Process(int(pid)).create_time() - float(began)) < _SAME_START_SECONDS
+    except (psutil.NoSuchProcess, ValueError):
+        return False
+    except psutil.Error:  # another user's
+        return True
 
 
 @contextlib.contextmanager
@@ -327,6 +389,7 @@ def _workspace() -> Iterator[None]:
     if os.environ.get(LOCK_VARIABLE) == "held":
         yield
         return
+    end_with_parent()  # the schedule's worker, which started this run in a process group of its own
     with exclusive_lock(RUN_LOCK, "A scheduled run", wait=True):
         yield
 
@@ -352,7 +415,9 @@ def main(arguments: Sequence[str]) -> int:
         logger.exception("The flow could not be run")
         error = failure
     if isinstance(error, Exception) and not isinstance(error, FailedRun):  # outside any step, so nobody told it yet
-        EventLog.from_environment().write(Event("flow", "The flow", StepState.failed, _sentence(error)))
+        told = _explained(error)
+        EventLog.from_environment().write(Event("flow", "The flow", StepState.failed, str(told), told.exit_code))
+        return told.exit_code
     return 1
 
 

@@ -16,6 +16,7 @@ from prefect.flows import EntrypointType
 from prefect.schedules import Cron, Interval
 
 from flows.make_models import make_models
+from langmill.lifetime import end_with_parent
 
 DEPLOYMENT = "scheduled"
 
@@ -28,6 +29,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--interval", type=float, help="seconds")
     parser.add_argument("--timezone", required=True)
     given = parser.parse_args(arguments)
+    end_with_parent()  # `kill -9` of `langmill deploy` ends the schedule's worker and the run that it has started
     if given.interval:
         schedule = Interval(timedelta(seconds=given.interval), timezone=given.timezone)
     else:

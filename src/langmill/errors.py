@@ -5,6 +5,11 @@ stages print it without a stack trace and exit with the class's `exit_code`; any
 bug and keeps its trace (in the log file).
 """
 
+import re
+
+_CREDENTIALS = re.compile(r"""([a-z][a-z0-9+.-]*://)(?:[^\s/'"]*|[^\s/'":@]*:[^\s'"@]*)@""", re.IGNORECASE)
+"""An address up to its host. SQLAlchemy takes a password with a `/` in it, others one with an `@`."""
+
 
 class LangmillError(Exception):
     """Something the user, the data or the machine got wrong, told in a sentence."""
@@ -72,6 +77,10 @@ class RegistryError(LangmillError):
     """The model registry can't do what was asked."""
 
 
+class UndecidedError(TransientError, RegistryError):
+    """Validation could not tell whether a version works; the next run asks again."""
+
+
 class ConflictError(TransientError, RegistryError):
     """Someone else moved the alias in between: nothing was changed."""
 
@@ -104,3 +113,13 @@ class SpaceError(LangmillError):
     """The disk is full."""
 
     exit_code = 74  # EX_IOERR
+
+
+def of_exit_code(code: int) -> type[LangmillError] | None:
+    """The kind of error that another process of Langmill told by its exit code; None where the code tells none."""
+    return {SpaceError.exit_code: SpaceError, TransientError.exit_code: TransientError}.get(code)
+
+
+def without_passwords(text: str) -> str:
+    """A text without the user names and passwords of the addresses in it: `postgresql://host/db`."""
+    return _CREDENTIALS.sub(r"\1", text)

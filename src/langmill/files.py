@@ -39,14 +39,32 @@ def explained_os_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise SpaceError(
-                f"No space is left on the disk that holds {path}. Nothing that was there before is lost; "
-                "free some space and run the same command again."
-            ) from error
+        if is_full_disk(error):
+            raise SpaceError(full_disk_sentence(path)) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise LangmillError(f"{path} can't be written: {error.strerror}. Check its owner and mode.") from error
         raise
+
+
+def full_disk_sentence(path: object) -> str:
+    """What to say when the disk that holds `path` is full."""
+    return (
+        f"No space is left on the disk that holds {path}. Nothing that was there before is lost; "
+        "free some space and run the same command again."
+    )
+
+
+def is_full_disk(error: BaseException | None) -> bool:
+    """Whether a full disk or an exhausted quota stands behind an error, as far as its chain of causes tells."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        if "database or disk is full" in str(error):  # SQLite's word for it, whichever library passes it on
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 @contextlib.contextmanager
@@ -230,20 +248,35 @@ def read_manifest(folder: Path, *, verify: bool) -> dict[str, Any]:
     Raises:
         IntegrityError: The manifest is missing or damaged, or a file is missing, surplus or different.
     """
+    manifest = _read_manifest(folder)
+    if verify:
+        wrong = changed_files(folder)
+        if wrong:
+            raise IntegrityError(
+                f"{folder} is damaged: {', '.join(wrong)} differ from {MANIFEST_NAME}. "
+                "Remove the folder and its copy in DVC's cache, and make it again."
+            )
+    return manifest
+
+
+def changed_files(folder: Path) -> list[str]:
+    """Names of the files in a folder that are missing, surplus or different from what its manifest promises.
+
+    Raises:
+        IntegrityError: The manifest is missing or damaged.
+    """
+    promised = _read_manifest(folder)["files"]
+    found = digest_files(folder)
+    return sorted(name for name in {*found, *promised} if found.get(name) != promised.get(name))
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST_NAME
     if not path.is_file():
         raise IntegrityError(f"{folder} has no {MANIFEST_NAME}, so it is not a finished result; make it again.")
     manifest = read_json(path)
     if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
         raise IntegrityError(f"{path} does not list the folder's files; make the folder again.")
-    if verify:
-        found = digest_files(folder)
-        wrong = sorted(name for name in {*found, *manifest["files"]} if found.get(name) != manifest["files"].get(name))
-        if wrong:
-            raise IntegrityError(
-                f"{folder} is damaged: {', '.join(wrong)} differ from {MANIFEST_NAME}. "
-                "Remove the folder and its copy in DVC's cache, and make it again."
-            )
     return manifest
 
 
@@ -261,8 +294,10 @@ def exclusive_lock(path: Path, purpose: str, *, wait: bool = False) -> Iterator[
     Raises:
         BusyError: Another process has it and `wait` is false.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+", encoding="utf-8") as file:
+    with explained_os_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        opened = path.open("a+", encoding="utf-8")
+    with opened as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError as error:
@@ -270,8 +305,8 @@ def exclusive_lock(path: Path, purpose: str, *, wait: bool = False) -> Iterator[
             holder = file.read().strip() or "another process"
             raise BusyError(f"{holder} is still at work here ({path}). Wait for it to end, or stop it.") from error
         file.truncate(0)
-        file.write(f"{purpose} (process {os.getpid()})")
-        file.flush()
+        with contextlib.suppress(OSError):  # on a full disk the lock holds all the same; only its holder is not named
+            os.write(file.fileno(), f"{purpose} (process {os.getpid()})".encode())
         try:
             yield
         finally:

@@ -13,19 +13,27 @@ import json
 import logging
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from langmill.errors import BusyError, GraphError
-from langmill.files import write_text
+from langmill.errors import (
+    BusyError,
+    ConfigError,
+    GraphError,
+    LangmillError,
+    SpaceError,
+    TransientError,
+    of_exit_code,
+)
+from langmill.files import explained_os_errors, full_disk_sentence, is_full_disk, write_text
 from langmill.lifetime import PARENT_VARIABLE, end_with_parent
 from langmill.progress import FILE_VARIABLE
 
@@ -38,7 +46,11 @@ _WATCH_SECONDS = 1.0
 _POLL_SECONDS = 0.1
 _GRACE_SECONDS = 5.0
 _BUSY_ATTEMPTS = 20
-_DVC_FAILED = 255
+_DVC_BUSY = 250
+"""The exit code of `main` when another DVC process uses the stage's files."""
+_NOT_KEPT = 249
+"""The exit code of `main` when DVC could not keep what the stage made, and itself took that for a success."""
+_STAGE_CODE = re.compile(r"exited with (\d+)$")
 
 
 class Outcome(StrEnum):
@@ -98,6 +110,16 @@ class Freshness:
     def fresh(self) -> bool:
         """Nothing has to be made."""
         return not (self.reasons or self.follows or self.busy)
+
+
+@dataclass(frozen=True)
+class Pulled:
+    """What came of bringing outputs from a remote."""
+
+    here: tuple[str, ...]
+    """The stages whose outputs are now here as dvc.lock names them."""
+    missing: tuple[str, ...]
+    """Those of dvc.lock whose outputs the remote does not have, or not whole."""
 
 
 @dataclass
@@ -193,19 +215,56 @@ class Graph:
                     reasons, busy = tuple(_reasons(self._nodes[address], foresight)), False
                 except LockError:
                     reasons, busy = (), True
+                except ConfigError as error:  # of this stage's settings alone; the others can be judged
+                    reasons, busy = (f"its settings are refused: {error}",), False
                 if foresight is not None:
                     stale -= stage.by_params_only
                 result[address] = Freshness(reasons, tuple(sorted(stale)), busy)
         return result
 
+    def pull(self) -> Pulled:
+        """Bring the outputs that dvc.lock names from DVC's default remote; a stage that never ran has none to bring.
+
+        Raises:
+            BusyError: Another DVC process holds the workspace's lock.
+            GraphError: There is no remote.
+            SpaceError: The disk is full.
+            TransientError: The remote did not bring what it has.
+        """
+        from dvc.exceptions import DownloadError
+
+        if not self._repo.config["core"].get("remote"):
+            raise GraphError(
+                "DVC has no remote here to bring results from; name the one that they were pushed to: "
+                "`dvc remote add --default NAME ADDRESS`."
+            )
+
+        recorded = [
+            address
+            for address in self.stages
+            if all(out.hash_info for out in self._nodes[address].outs if out.use_cache)
+        ]
+        if not recorded:
+            return Pulled((), ())
+        with _explained(), _witness() as witness:
+            try:
+                self._repo.pull(targets=recorded, allow_missing=True)
+            except DownloadError as error:
+                if witness.full:
+                    raise SpaceError(full_disk_sentence("DVC's cache")) from error
+                raise TransientError(f"DVC's remote did not bring {_one_line(error)}: {witness.reason}.") from error
+            missing = tuple(address for address in recorded if any(out.changed() for out in self._nodes[address].outs))
+        return Pulled(tuple(address for address in recorded if address not in missing), missing)
+
 
 def read_graph(root: Path = Path()) -> Graph:
-    """Read dvc.yaml with DVC.
+    """Read dvc.yaml with DVC, and take what killed DVC processes left behind out of its way.
 
     Raises:
         GraphError: There is no workspace here, or dvc.yaml is refused (a cycle, two stages with one output, a typo).
     """
     _quieten()
+    heal_locks(root)
     with _explained():
         from dvc.dependency.param import ParamsDependency
         from dvc.repo import Repo
@@ -241,18 +300,23 @@ def run(address: str, *, root: Path, log: Path, progress: Path, cancel: threadin
     Raises:
         Cancelled: `cancel` was set.
         BusyError: Another process went on using the stage's files.
-        GraphError: The stage failed; the message is its own sentence.
+        SpaceError: The disk of the workspace, or of DVC's cache, is full.
+        TransientError: The stage failed for what may pass by itself.
+        GraphError: The stage failed otherwise; the message is its own sentence.
     """
     for attempt in range(_BUSY_ATTEMPTS):
-        code, output = _run_once(address, root, log, progress, cancel)
+        with explained_os_errors(log):
+            code, output = _run_once(address, root, log, progress, cancel)
         if cancel.is_set():
             raise Cancelled(f"{address} was stopped; the next run goes on from there.")
         if code == 0:
             if "didn't change, skipping" in output:
                 return Outcome.unchanged
             return Outcome.restored if "skipping run" in output else Outcome.made
-        if code != _DVC_FAILED or "is busy, it is being blocked by" not in output:
-            raise GraphError(failure_sentence(address, output, code, root))
+        if code != _DVC_BUSY:
+            if code != SpaceError.exit_code and shutil.disk_usage(log.parent).free == 0:
+                raise SpaceError(full_disk_sentence(log))  # the process could not even say so
+            raise (of_exit_code(code) or GraphError)(failure_sentence(address, output, code, root))
         if attempt + 1 < _BUSY_ATTEMPTS:  # someone's `dvc status` or `dvc repro`: it ends soon or it is real
             cancel.wait(1.0)
     raise BusyError(f"{address}: another DVC process is using its files; wait for it to end, or stop it.")
@@ -285,39 +349,64 @@ def heal_locks(root: Path) -> None:
     """Take what killed DVC processes left behind out of DVC's lock file.
 
     DVC drops entries of dead processes itself, but not a half-written file, nor a number that the system has since
-    given to a process of another kind.
-    """
-    import psutil
+    given to a process of another kind. The file is only written under DVC's own guard, as DVC itself does.
 
+    Raises:
+        BusyError: Another DVC process holds the guard.
+    """
     path = root / ".dvc" / "tmp" / "rwlock"
-    for _ in range(5):  # someone may be writing it at this moment
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            break
-        except FileNotFoundError:
-            return
-        except json.JSONDecodeError:
-            time.sleep(_POLL_SECONDS)
-    else:
-        path.unlink(missing_ok=True)
+    if not path.exists() or ((healed := _healed(path)) is not None and healed == _holders(path)):
         return
+    with _explained():
+        from dvc.config import Config
+        from dvc.lock import make_lock
+        from dvc.rwlock import RWLOCK_LOCK
+
+        guard = make_lock(
+            str(path.with_name(RWLOCK_LOCK)),
+            tmp_dir=str(path.parent),
+            hardlink_lock=Config(str(root / ".dvc"))["core"].get("hardlink_lock", False),
+        )
+        with guard, explained_os_errors(path):
+            healed = _healed(path)  # what was half written a moment ago may be whole now
+            if healed is None:
+                path.unlink(missing_ok=True)
+            elif healed != _holders(path):
+                write_text(path, json.dumps(healed))
+
+
+def _holders(path: Path) -> Any:
+    """What DVC's lock file holds; None if it is missing or was cut short."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def _healed(path: Path) -> dict[str, Any] | None:
+    """What DVC's lock file should hold: the entries of living DVC processes; None if it can't be read."""
+    import psutil
 
     def alive(holder: Mapping[str, Any]) -> bool:
         try:
             command = " ".join(psutil.Process(int(holder["pid"])).cmdline())
-        except (psutil.Error, KeyError, ValueError):
+        except psutil.Error:
             return False
         return "dvc" in command or "langmill" in command
 
     try:
-        write = {place: holder for place, holder in content.get("write", {}).items() if alive(holder)}
-        read = {place: [one for one in holders if alive(one)] for place, holders in content.get("read", {}).items()}
-        healed = {"write": write, "read": {place: holders for place, holders in read.items() if holders}}
-    except (AttributeError, TypeError):
-        path.unlink(missing_ok=True)
-        return
-    if healed != {"write": content.get("write", {}), "read": content.get("read", {})}:
-        write_text(path, json.dumps(healed))
+        content = _holders(path)
+        healed: dict[str, Any] = {}
+        for mode, places in content.items():
+            kept = {
+                place: [one for one in holders if alive(one)] if mode == "read" else holders
+                for place, holders in places.items()
+                if mode == "read" or alive(holders)
+            }
+            healed[mode] = {place: holders for place, holders in kept.items() if holders}
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return None
+    return healed
 
 
 def _run_once(address: str, root: Path, log: Path, progress: Path, cancel: threading.Event) -> tuple[int, str]:
@@ -451,35 +540,121 @@ def _quieten() -> None:
 @contextlib.contextmanager
 def _explained() -> Iterator[None]:
     """Turn DVC's errors into ours."""
+    from dvc.config import ConfigError as DvcConfigError
     from dvc.exceptions import DvcException, NotDvcRepoError
     from dvc.lock import LockError
+    from dvc.rwlock import RWLockFileCorruptedError, RWLockFileFormatError
     from dvc.scm import SCMError
 
     try:
-        yield
+        with explained_os_errors(Path(".dvc")):
+            yield
+    except LangmillError:
+        raise
     except NotDvcRepoError as error:
         raise GraphError(
             "There is no Langmill workspace here (no .dvc folder); go to the folder of a clone."
+        ) from error
+    except DvcConfigError as error:
+        raise GraphError(f"DVC's settings in .dvc/config are refused: {_one_line(error)}.") from error
+    except (RWLockFileCorruptedError, RWLockFileFormatError) as error:
+        raise BusyError(
+            "DVC's lock file .dvc/tmp/rwlock can't be read; run the same command again, which puts it right."
         ) from error
     except LockError as error:
         raise BusyError("Another DVC process is at work in this workspace; wait for it to end, or stop it.") from error
     except SCMError as error:
         raise GraphError(f"DVC can't use Git here ({error}); a workspace is a Git clone.") from error
     except DvcException as error:
-        cause = error.__cause__ or error
-        raise GraphError(
-            f"dvc.yaml or dvc.lock is refused: {' '.join(str(error or cause).split()).rstrip('.')}."
-        ) from error
+        if is_full_disk(error):
+            raise SpaceError(full_disk_sentence(".dvc")) from error
+        raise GraphError(f"dvc.yaml or dvc.lock is refused: {_one_line(error)}.") from error
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()).rstrip(".")
+
+
+class _Witness(logging.Handler):
+    """Notes what DVC's own exit code does not tell: it logs some errors and goes on, and gives 255 for all others."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.code = 0
+        """The exit code to end with; 0 while nothing was noted."""
+        self.full = False
+        """DVC itself met a full disk."""
+        self.reason = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Note the kind of an error."""
+        from dvc.lock import LockError
+        from dvc.stage.exceptions import StageCmdFailedError
+
+        error = record.exc_info[1] if record.exc_info else None
+        if is_full_disk(error):
+            self.code, self.full = SpaceError.exit_code, True
+            return
+        if record.name.partition(".")[0] != "dvc":  # the libraries that move files log what they could not move
+            self.code, self.reason = self.code or _NOT_KEPT, str(error or record.getMessage())
+        while error is not None:
+            if isinstance(error, StageCmdFailedError) and (found := _STAGE_CODE.search(str(error))):
+                self.code = int(found[1])
+            elif isinstance(error, LockError):
+                self.code = _DVC_BUSY
+            error = error.__cause__ or error.__context__
+
+
+@contextlib.contextmanager
+def _witness() -> Iterator[_Witness]:
+    """Watch what DVC logs while the block works."""
+    import dvc.logger  # noqa: F401 - sets up the loggers
+
+    witness = _Witness()
+    loggers = [logging.getLogger(name) for name in ("dvc", "dvc_data", "dvc_objects")]
+    for logger in loggers:
+        logger.addHandler(witness)
+    try:
+        yield witness
+    finally:
+        for logger in loggers:
+            logger.removeHandler(witness)
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Be the process of `dvc repro --single-item ADDRESS`; returns DVC's exit code."""
-    end_with_parent()
+    """Be the process of `dvc repro --single-item ADDRESS`.
+
+    Returns:
+        The exit code: the stage's own if it failed; that of `SpaceError` where DVC met a full disk, its cache's
+        included; `_DVC_BUSY`, `_NOT_KEPT`; DVC's own for anything else.
+    """
     from dvc.cli import main as dvc
 
-    code = dvc(["--wait-for-lock", "repro", "--single-item", *arguments])
+    end_with_parent()
+    (address,) = arguments
+    try:
+        heal_locks(Path())
+        with _witness() as witness:
+            code = dvc(["--wait-for-lock", "repro", "--single-item", address])
+    except LangmillError as error:
+        sys.stderr.write(f"{address}: {error}\n")
+        return _DVC_BUSY if isinstance(error, BusyError) else error.exit_code
+    with contextlib.suppress(OSError):  # where the log's disk is full too, the exit code has to do
+        if witness.full:
+            sys.stderr.write(f"{address}: {full_disk_sentence(f'DVC and its cache ({_cache_folder()})')}\n")
+        elif witness.code == _NOT_KEPT:
+            sys.stderr.write(f"{address}: DVC could not keep in its cache what the stage made: {witness.reason}.\n")
+        sys.stderr.flush()
     assert isinstance(code, int)
-    return code
+    return witness.code or code
+
+
+def _cache_folder() -> str:
+    """Where DVC's cache lies, as its settings say, from the workspace on if it lies in it."""
+    from dvc.repo import Repo
+
+    path = Path(Repo().cache.local.path)
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,15 @@
-"""No process outlives the one that started it."""
+"""No process outlives the one that started it.
+
+`python -m langmill.lifetime MODULE ARGUMENT...` is `python -m MODULE ARGUMENT...` with a watch on its parent, for
+servers that are not ours.
+"""
 
 from __future__ import annotations
 
 import os
+import runpy
 import signal
+import sys
 import threading
 import time
 
@@ -31,3 +37,9 @@ def end_with_parent() -> None:
         os._exit(INTERRUPTED)
 
     threading.Thread(target=watch, name="end-with-parent", daemon=True).start()
+
+
+if __name__ == "__main__":
+    end_with_parent()
+    sys.argv = sys.argv[1:]
+    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

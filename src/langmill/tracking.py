@@ -32,8 +32,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from langmill.errors import BusyError, LangmillError, TrackingError, TrackingUnreachableError
+from langmill.errors import BusyError, LangmillError, SpaceError, TrackingError, TrackingUnreachableError
 from langmill.files import atomic_file, canonical_json, exclusive_lock, explained_os_errors, sha256_bytes, write_json
+from langmill.relocation import mend_locations
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 PROVENANCE_TAG = "langmill.provenance"
 EVENTS_NAME = "events.jsonl"
 STATE_NAME = "shipped.json"
+_URI_VARIABLE = "LANGMILL_TRACKING_URI"
 _FILES_NAME = "files"
 _LOCK_NAME = "run.lock"
 
@@ -58,6 +60,13 @@ _ENVIRONMENT = {
     "MLFLOW_DISABLE_AGENT_HINT": "true",
 }
 _NOISY = ("mlflow", "alembic", "sqlalchemy", "urllib3", "git")
+_DRIVERS = {
+    "psycopg2": "psycopg2-binary",
+    "psycopg": "'psycopg[binary]'",
+    "MySQLdb": "mysqlclient",
+    "pymysql": "pymysql",
+}
+"""Packages that a tracking address may need, with what pip calls them; none of them is Langmill's own need."""
 _BATCH_METRICS = 500  # MLflow takes 1,000 in one call
 _PARAM_CHARACTERS = 6000  # MLflow refuses longer ones
 _SHIP_SECONDS = 5.0
@@ -360,13 +369,17 @@ def connect(tracking_uri: str) -> MlflowClient:
 def ensure_database(tracking_uri: str) -> None:
     """Make the local database if it is missing: once, whole, whoever asks first.
 
-    MLflow makes it at first use, and several processes that do so at once break it.
+    MLflow makes it at first use, and several processes that do so at once break it. In a database whose folder was
+    moved or copied, the artifacts' locations are set right (`langmill.relocation`).
 
     Raises:
         TrackingError: The file can't be made, is locked, or is not MLflow's.
     """
     path = database_path(tracking_uri)
-    if path is None or _is_database(path, tracking_uri):
+    if path is None:
+        return
+    if _is_database(path, tracking_uri):
+        _mend_locations(path, tracking_uri)
         return
     with explained_os_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -403,6 +416,22 @@ def _is_database(path: Path, tracking_uri: str) -> bool:
             connection.close()
 
 
+def _mend_locations(path: Path, tracking_uri: str) -> None:
+    root = artifact_root(tracking_uri)
+    assert root is not None
+    with (
+        explained_tracking_errors(tracking_uri),
+        contextlib.closing(sqlite3.connect(path, timeout=_PROBE_SECONDS, isolation_level=None)) as database,
+    ):
+        former = mend_locations(database, root)
+    if former is not None:
+        _logger.warning(
+            "The workspace was moved or copied: MLflow's addresses of its artifacts led to %s and lead to %s now.",
+            former,
+            root.as_uri(),
+        )
+
+
 def _probe(tracking_uri: str) -> None:
     """Fail soon where nothing answers: MLflow itself tries a dead PostgreSQL for the better part of an hour."""
     parts = urlsplit(tracking_uri)
@@ -421,6 +450,7 @@ def explained_tracking_errors(tracking_uri: str) -> Iterator[None]:
     """Turn what MLflow and its stores raise into a `TrackingError` of one sentence.
 
     Raises:
+        SpaceError: The disk is full.
         TrackingUnreachableError: The server does not answer, or the database is locked.
         TrackingError: Anything else that was not a Langmill error already.
     """
@@ -429,10 +459,27 @@ def explained_tracking_errors(tracking_uri: str) -> Iterator[None]:
     except (TrackingError, AssertionError):
         raise
     except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and error.name in _DRIVERS:
+            place = without_credentials(tracking_uri)
+            raise TrackingError(
+                f"The tracking address {place} needs the Python package {error.name}, which is not installed; "
+                f"`pip install {_DRIVERS[error.name]}` gets it."
+            ) from error
         if not _is_foreign(error):
             raise
+        if _is_full_disk(error):
+            place = without_credentials(str(database_path(tracking_uri) or tracking_uri))
+            raise SpaceError(
+                f"No space is left for what MLflow at {place} was to write. What was there before is whole; free some "
+                "space and run the same command again."
+            ) from error
         kind = TrackingUnreachableError if _may_pass(error) else TrackingError
         raise kind(without_credentials(_sentence(tracking_uri, error))) from error
+
+
+def _is_full_disk(error: Exception) -> bool:
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return full or "disk is full" in str(error) or "No space left on device" in str(error)
 
 
 def without_credentials(text: str) -> str:
@@ -469,7 +516,10 @@ def _sentence(tracking_uri: str, error: Exception) -> str:
             f"`mlflow db upgrade {resolved_uri(tracking_uri)}`."
         )
     if "not a database" in message or "malformed" in message:
-        return f"The tracking database {place} is damaged. Restore it, or move it away and a new one is made."
+        return (
+            f"The tracking database {place} is damaged. Restore it, or move it and the ledger beside it away and new "
+            "ones are made."
+        )
     if isinstance(error, OSError) or re.search(f"{_NO_ANSWER}|unable to open", message):
         return (
             f"The tracking server {place} can't be reached ({_first_line(message)}). {kept} "
@@ -754,7 +804,8 @@ def shipping(folder: Path, tracking_uri: str | None) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "shipping.log").open("w", encoding="utf-8") as log:
         sender = subprocess.Popen(
-            [sys.executable, "-m", "langmill.tracking", str(folder), tracking_uri],
+            [sys.executable, "-m", "langmill.tracking", str(folder)],
+            env={**os.environ, _URI_VARIABLE: tracking_uri},  # a command line is there for everyone to see
             stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True,
         )  # fmt: skip
     try:
@@ -824,4 +875,4 @@ def _follow(folder: Path, tracking_uri: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(_follow(Path(sys.argv[1]), sys.argv[2]))
+    sys.exit(_follow(Path(sys.argv[1]), os.environ[_URI_VARIABLE]))

@@ -25,6 +25,7 @@ WATCHES_ONLY = {
     "langmill.lifetime",
     "langmill.plugins",
     "langmill.progress",
+    "langmill.relocation",
     "langmill.stages",
     "langmill.stages.process",
     "langmill.tracking",

@@ -19,8 +19,8 @@ import yaml
 from langmill.config.compose import compose_corpus, compose_recipe, compose_tokenizer, plain
 from langmill.data.corpus import make_corpus
 from langmill.data.document import Split, documents_path
-from langmill.errors import DataError, LangmillError, SpaceError
-from langmill.files import explained_os_errors, read_json, read_manifest
+from langmill.errors import DataError, IntegrityError, LangmillError, SpaceError
+from langmill.files import explained_os_errors, read_json, read_manifest, write_manifest
 from langmill.stages import clean, encode, fetch, tokenizer
 from langmill.tokenization.shards import EncodedDocument, Shard, write_shard
 from tests.unit.data.settings import settings
@@ -126,6 +126,55 @@ def test_an_empty_corpus_and_one_of_one_document(
     assert workspace.leftovers() == []
 
 
+def test_the_report_of_a_corpus_that_fails_is_kept(workspace: Workspace) -> None:
+    workspace.write([{"text": ""}, {"text": "x", "label": 1}], b"{'text': 'y'}\n")
+    (workspace.mine / "notes.md").write_text("not read")
+    (workspace.mine / ".a.jsonl.swp").write_text("hidden")
+    fetch.main("tiny")
+    with pytest.raises(
+        DataError, match=r"none fell to .* what was left out is in \.langmill/failed/clean@tiny/report\.md"
+    ):
+        clean.main("tiny")
+    failed = workspace.root / ".langmill/failed/clean@tiny"
+    report = read_json(failed / "report.json")
+    assert (report["rows"], report["dropped"], report["quarantined"]) == (3, {"empty": 1}, {"corrupt": 1})
+    assert report["skipped_files"] == {".md": 1, "hidden": 1}
+    assert "a.jsonl: Line 3 is in Python's notation" in (failed / "report.md").read_text()
+    assert pq.read_table(failed / "quarantine.parquet").num_rows == 1
+    assert not Path("build/documents/tiny").exists()
+    workspace.write(many())
+    for stage in (fetch, clean):
+        stage.main("tiny")
+    assert not failed.exists()
+    assert read_json(Path("build/documents/tiny/report.json"))["skipped_files"] == {".md": 1, "hidden": 1}
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9.jsonl", b"two\nlines.jsonl", "ünï.jsonl".encode()])
+def test_a_files_name_can_be_anything(workspace: Workspace, name: bytes) -> None:
+    workspace.write(many())
+    (workspace.mine / "a.jsonl").rename(workspace.mine / os.fsdecode(name))
+    for stage in (fetch, clean):
+        stage.main("tiny")
+    [copied] = Path("build/raw/tiny").glob("*.jsonl")
+    assert copied.name == {b"c": "caf%E9.jsonl", b"t": "two%0Alines.jsonl"}.get(name[:1], "ünï.jsonl")
+    assert read_manifest(Path("build/raw/tiny"), verify=True)["files"].keys() == {copied.name}
+    assert read_json(Path("build/documents/tiny/report.json"))["files"] == {copied.name: 100}
+
+
+def test_two_names_that_become_one(workspace: Workspace) -> None:
+    workspace.write(many())
+    for name in (b"caf\xe9.jsonl", b"caf%E9.jsonl"):
+        (workspace.mine / os.fsdecode(name)).write_bytes(b"{}")
+    with pytest.raises(LangmillError, match=r"another file that is called like mine/caf%E9\.jsonl; rename one"):
+        fetch.main("tiny")
+
+
+def test_a_spreadsheet_is_told_by_its_name(workspace: Workspace) -> None:
+    (workspace.mine / "a.xls").write_bytes(b"\xd0\xcf\x11\xe0 and so on")
+    with pytest.raises(LangmillError, match=r"mine/a\.xls: The file is a spreadsheet .*; save it as CSV in UTF-8\.$"):
+        fetch.main("tiny")
+
+
 def test_no_document_with_a_label(workspace: Workspace) -> None:
     workspace.configure("sentiment")
     workspace.write([{"text": f"document {number}", "label": None} for number in range(60)])
@@ -164,7 +213,7 @@ def test_damaged_documents(workspace: Workspace) -> None:
     for stage in (fetch, clean):
         stage.main("tiny")
     Path("build/documents/tiny/train.parquet").write_bytes(b"PAR1 and then nothing")
-    with pytest.raises(DataError, match=r"train\.parquet is not a table of documents"):
+    with pytest.raises(IntegrityError, match=r"build/documents/tiny is damaged: train\.parquet differ"):
         tokenizer.main("tiny")
     assert not Path("build/tokenizers/tiny").exists()
 
@@ -220,6 +269,7 @@ def start_cleaning(workspace: Workspace) -> tuple[subprocess.Popen[str], list[ps
     with (raw / "a.jsonl").open("w") as file:
         for number in range(120_000):
             file.write(json.dumps({"text": f"<p>{number}</p>\t" * 40, "label": number % 2}) + "\n")
+    write_manifest(raw, {})
     process = workspace.stage("clean")
     deadline = time.time() + 60
     workers: list[psutil.Process] = []

@@ -1,23 +1,34 @@
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import sqlite3
 import subprocess
 import sys
 import textwrap
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from langmill.errors import RegistryError, TrackingError
+from langmill.errors import RegistryError, SpaceError, TrackingError, UndecidedError
 from langmill.files import read_manifest, write_manifest
 from langmill.registry import steps
-from langmill.registry.promote import promote, repair
+from langmill.registry.promote import promote, repair, rollback
 from langmill.registry.store import CHAMPION, PREVIOUS, ModelVersion, Registry, State, Tag
-from langmill.registry.validate import validate
-from tests.unit.registry.building import LANGUAGE_MODEL, URI, recipe_of, registered
+from langmill.registry.validate import Outcome, validate
+from tests.unit.registry.building import (
+    LANGUAGE_MODEL,
+    URI,
+    build_model,
+    recipe_of,
+    registered,
+    restamp_evaluation,
+)
 
 pytestmark = pytest.mark.faults
 NAME = LANGUAGE_MODEL
@@ -145,7 +156,10 @@ def test_a_model_whose_bytes_changed_is_refused_until_it_is_whole_again(workspac
     path = registered_weights(workspace)
     whole = path.read_bytes()
     path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-    assert "model.safetensors differ from manifest.json" in refused(workspace, version)
+    reason = refused(workspace, version)
+    assert f"damaged in {path.parent.as_uri()}: model.safetensors differ from manifest.json" in reason
+    assert "Delete the version in MLflow's pages" in reason
+    assert "DVC" not in reason
 
     path.write_bytes(whole)
     registry = Registry(URI)
@@ -173,7 +187,7 @@ def test_a_model_with_other_weights_is_refused_although_it_is_consistent(workspa
 def test_an_empty_package_is_refused(workspace: Path) -> None:
     version = registered(workspace, NAME, seed=1, factor=0.5)
     shutil.rmtree(registered_weights(workspace).parents[2])
-    assert "does not load or answer" in refused(workspace, version)
+    assert "does not load or answer: The files of reviews-lm version 1 are gone from" in refused(workspace, version)
 
 
 def test_a_pickled_model_is_refused(workspace: Path) -> None:
@@ -210,3 +224,137 @@ def test_a_locked_registry_is_said_and_nothing_moves(workspace: Path, monkeypatc
 def test_a_registry_that_is_not_there_is_said() -> None:
     with pytest.raises(TrackingError, match=r"http://127\.0\.0\.1:9 can't be reached"):
         Registry("http://127.0.0.1:9").aliased(NAME, CHAMPION)
+
+
+# What says nothing about a version
+
+
+def undecided(workspace: Path, version: ModelVersion) -> str:
+    """Validate a version, expect that nothing could be said, and return why; the next run asks again and passes it."""
+    registry = Registry(URI)
+    with pytest.raises(UndecidedError, match="The next run asks again"):
+        steps.validate_version(recipe_of(NAME), version, URI)
+    noted = registry.version(NAME, version.version)
+    assert noted.state == State.registered
+    with pytest.raises(RegistryError, match="never validated"):
+        promote(registry, NAME, version.version, force="I insist", command="test")
+    return noted.tags[Tag.reason]
+
+
+@pytest.fixture
+def unasked(workspace: Path) -> ModelVersion:
+    """A registered version that was never validated."""
+    return steps.package_and_register(recipe_of(NAME), URI).version
+
+
+def passes_now(version: ModelVersion) -> None:
+    again = steps.validate_version(recipe_of(NAME), Registry(URI).version(NAME, version.version), URI)
+    assert (again.outcome, again.fresh) == (Outcome.passed, True)
+    assert Tag.reason not in Registry(URI).version(NAME, version.version).tags
+
+
+def test_no_time_rejects_nothing(workspace: Path, unasked: ModelVersion, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("langmill.registry.validate._SECONDS", 0.05)
+        assert "did not answer within" in undecided(workspace, unasked)
+    passes_now(unasked)
+
+
+@pytest.mark.parametrize(
+    ("program", "told"),
+    [
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "killed from outside (SIGKILL)"),
+        ("import sys; sys.stderr.write('MemoryError: '); sys.exit(75)", "It could not be asked: MemoryError"),
+    ],
+    ids=["killed", "memory"],
+)
+def test_a_machine_without_memory_rejects_nothing(
+    workspace: Path, unasked: ModelVersion, monkeypatch: pytest.MonkeyPatch, program: str, told: str
+) -> None:
+    other = workspace / "langmill" / "validate.py"
+    other.parent.mkdir()
+    (other.parent / "probe.py").write_text(program)
+    with monkeypatch.context() as patch:
+        patch.setattr("langmill.registry.validate.__file__", str(other))
+        assert told in undecided(workspace, unasked)
+    passes_now(unasked)
+
+
+def test_a_registry_that_goes_away_rejects_nothing(
+    workspace: Path, unasked: ModelVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable(*arguments: object, **more: object) -> str:
+        raise ConnectionError("Connection refused")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mlflow.artifacts.download_artifacts", unreachable)
+        assert "can't be reached" in undecided(workspace, unasked)
+    passes_now(unasked)
+
+
+def test_a_full_disk_rejects_nothing(workspace: Path, unasked: ModelVersion, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: object, **more: object) -> str:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mlflow.artifacts.download_artifacts", full)
+        assert "No space is left" in undecided(workspace, unasked)
+
+
+# A full disk
+
+
+def test_a_full_disk_leaves_the_champion_where_it_was(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for seed in (1, 2):
+        registered(workspace, NAME, seed=seed, factor=1.0)
+    registry = Registry(URI)
+    promote(registry, NAME, 1, force="first", command="test")
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("langmill.registry.ledger.os.fsync", full)
+        with pytest.raises(SpaceError, match=r"No space is left on the disk that holds .*ledger\.jsonl"):
+            promote(registry, NAME, 2, force="second", command="test")
+    repair(registry, NAME)
+    champion = registry.champion(NAME)
+    assert champion is not None
+    assert champion.version == 1
+
+
+# A rollback does not wait
+
+
+def test_a_rollback_does_not_wait_for_an_upload(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not for another model's, and not for one of the very model."""
+    for seed in (1, 2):
+        registered(workspace, NAME, seed=seed, factor=1.0)
+    registry = Registry(URI)
+    for version in (1, 2):
+        promote(registry, NAME, version, force="test", command="test")
+    uploading, rolled_back = threading.Event(), threading.Event()
+    client = type(registry._client)
+    upload = client.log_artifacts
+
+    def slow(*arguments: object, **more: object) -> None:
+        uploading.set()
+        assert rolled_back.wait(60)
+        upload(*arguments, **more)
+
+    monkeypatch.setattr(client, "log_artifacts", slow)
+    build_model(workspace, NAME, seed=3)
+    restamp_evaluation(workspace, NAME, 1.0)
+    with ThreadPoolExecutor() as pool:
+        made = [pool.submit(steps.package_and_register, recipe_of(NAME), URI) for _ in range(2)]
+        try:
+            assert uploading.wait(60)
+            rollback(registry, NAME, reason="now", command="test")
+        finally:
+            rolled_back.set()
+        results = [each.result(60) for each in made]
+    assert sorted(result.fresh for result in results) == [False, True]
+    assert {result.version.version for result in results} == {3}
+    champion = registry.champion(NAME)
+    assert champion is not None
+    assert champion.version == 1

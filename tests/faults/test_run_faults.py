@@ -152,8 +152,40 @@ def test_kill_9_of_dvc_takes_the_stage_along_and_the_next_run_is_fine(remade_wor
     assert langmill(remade_workspace, "why", f"train@{LM}").stdout == f"train@{LM} is up to date.\n"
 
 
+_COLLEAGUE = """
+from prefect import flow
+from prefect.client.orchestration import get_client
+from prefect.states import Running
+
+@flow(name="make-models")
+def make_models():
+    pass
+
+with get_client(sync_client=True) as client:
+    other = ["langmill-workspace:0123456789abcdef", "langmill-process:1:0"]
+    client.create_flow_run(make_models, name="a colleague's", state=Running(), tags=other)
+    client.create_flow_run(make_models, name="without tags", state=Running())
+"""
+"""Makes runs "at work" of another workspace on the same Prefect server."""
+
+
+def prefect_environment(workspace: Path) -> dict[str, str]:
+    """The environment in which Prefect keeps its state in a workspace."""
+    return {
+        **os.environ,
+        "PREFECT_HOME": str(workspace / ".langmill" / "prefect"),
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+        "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
+    }
+
+
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at processes through /proc")
-def test_kill_9_of_a_run_takes_all_along_and_the_next_run_buries_it(remade_workspace):
+def test_kill_9_of_a_run_takes_all_along_and_the_next_run_buries_it_and_no_one_elses(remade_workspace):
+    colleague = subprocess.run(
+        [sys.executable, "-c", _COLLEAGUE], cwd=remade_workspace, env=prefect_environment(remade_workspace),
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert colleague.returncode == 0, colleague.stderr
     recipe = remade_workspace / "conf" / "recipe" / f"{LM}.yaml"
     recipe.write_text(recipe.read_text() + "# A comment.\n")
     run = subprocess.Popen(command("run", LM), cwd=remade_workspace, stdout=subprocess.DEVNULL)
@@ -166,8 +198,63 @@ def test_kill_9_of_a_run_takes_all_along_and_the_next_run_buries_it(remade_works
     assert "Train" not in done.stdout
     path = remade_workspace / ".langmill/prefect/prefect.db"
     with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as database:
-        states = database.execute("SELECT state_type FROM flow_run ORDER BY created").fetchall()
-    assert states == [("COMPLETED",), ("CRASHED",), ("COMPLETED",)]
+        states = database.execute("SELECT name, state_type FROM flow_run ORDER BY created").fetchall()
+    own = [state for name, state in states if name != "a colleague's"]
+    assert own == ["COMPLETED", "CRASHED", "COMPLETED"]
+    assert ("a colleague's", "RUNNING") in states
+    assert ("without tags", "RUNNING") in states
+
+
+def test_only_what_may_pass_by_itself_is_tried_again(tiny_workspace):
+    edit(tiny_workspace / "conf" / "operation" / "default.yaml", retries=5, retry_seconds=1.0)
+    lock = tiny_workspace / ".langmill" / "locks" / "fetch@tiny.lock"
+    write_csv(tiny_workspace / "data" / "tiny.csv", sentences(1))
+    with exclusive_lock(lock, "Stage fetch@tiny"):
+        run = subprocess.Popen(
+            command("run", LM), cwd=tiny_workspace, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        assert run.stdout is not None
+        said = ""
+        while "Trying again." not in said:
+            line = run.stdout.readline()
+            assert line, run.communicate()
+            said += line
+        assert f"Stage fetch@tiny (process {os.getpid()}) is still at work here" in said
+    rest, errors = run.communicate(timeout=300)
+    assert run.returncode == 1, errors  # the corpus is too small, and stays so
+    assert "clean@tiny: " in errors
+    assert errors.count("\n") == 1
+    assert "Trying again" not in rest.replace("fetch@tiny: Stage fetch@tiny", "").split("✓ Fetch")[-1]
+    log = next((tiny_workspace / ".langmill" / "logs").glob("run-*.log")).read_text()
+    assert log.count("===== fetch@tiny =====") >= 2
+    assert log.count("===== clean@tiny =====") == 1
+
+
+def test_a_prefect_server_that_is_not_there_is_told_in_a_sentence(tiny_workspace):
+    done = langmill(tiny_workspace, "run", LM, PREFECT_API_URL="http://me:s3cret@127.0.0.1:9/api")
+    assert done.returncode == 75
+    assert done.stderr.startswith("The Prefect server http://127.0.0.1:9/api can't be used: ")
+    assert done.stderr.count("\n") == 1
+    assert "bug" not in done.stderr
+    assert "s3cret" not in done.stdout + done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
+def test_a_full_disk_under_langmills_own_folder_is_told_in_a_sentence(tiny_workspace):
+    state = tiny_workspace / ".langmill"
+    state.mkdir(exist_ok=True)
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=9m", "tmpfs", state], check=False).returncode != 0:
+        pytest.skip("no disk can be mounted here")
+    try:
+        done = langmill(tiny_workspace, "run", LM, timeout=600)  # Prefect's and MLflow's databases fill it
+        assert done.returncode == 74, done.stderr
+        assert "left on the disk that holds" in done.stderr
+        assert done.stderr.count("\n") == 1
+        assert "bug" not in done.stderr
+        assert langmill(tiny_workspace, "run", LM).returncode == 74
+        assert langmill(tiny_workspace, "status").returncode == 0
+    finally:
+        subprocess.run(["umount", "--lazy", state], check=True)
 
 
 def test_a_port_in_use_is_named(tiny_workspace):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -11,8 +12,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 
+from langmill.serving.keys import key_line
 from tests.pipeline.served import Process, Workspace, wait_for
 
 pytestmark = pytest.mark.faults
@@ -95,9 +98,53 @@ def test_a_version_whose_files_are_gone_changes_nothing(server: Process, workspa
     wait_for(lambda: "registry" not in server.ready()[1]["models"]["tiny-judge"])
 
 
+def test_silent_sockets_do_not_stop_a_server_with_few_files(workspace: Workspace) -> None:
+    """200 of them under `ulimit -n 128`, as anyone can open; their deadlines are far away."""
+    with workspace.serving(header_seconds=600.0) as process:
+        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (128, 128))  # before the server counts its files
+        process.until_ready()
+        assert "Up to 64 connections at once" in process.output
+        address = ("127.0.0.1", int(process.url.rpartition(":")[2]))
+        silent = []
+        try:
+            for number in range(200):
+                silent.append(socket.create_connection(address, timeout=5))
+                if number % 3 == 1:
+                    silent[-1].send(b"GET /live HTTP/1.1\r\nX-Slow: ")
+            began = time.monotonic()
+            for _ in range(2):  # each over a connection of its own, behind all the silent ones
+                answer = httpx.post(
+                    f"{process.url}/v1/classify", json={"model": "tiny-judge", "input": "x"}, timeout=15
+                )
+                assert answer.status_code == 200
+            assert time.monotonic() - began < 15
+            workspace.promote("tiny-lm", 2)  # there are files left for it
+            wait_for(lambda: process.complete().json()["version"] == 2)
+        finally:
+            workspace.promote("tiny-lm", 1)
+            for each in silent:
+                each.close()
+        assert process.metric('langmill_connections_closed_total{reason="crowded_out"}') >= 100
+
+
+def test_keys_in_clear_are_refused_at_the_start(workspace: Workspace) -> None:
+    keys = workspace.root / "clear"
+    keys.write_text("open-sesame\n", encoding="utf-8")
+    with workspace.serving(api_keys_file=str(keys)) as process:
+        assert process.exit_code() == 1
+    assert "langmill key --convert" in process.output
+    assert "open-sesame" not in process.output
+
+
+def test_a_page_of_a_foreign_name_gets_nothing(server: Process) -> None:
+    """A browser whose name for this address is not one of the server's: DNS rebinding."""
+    refused = server.client.get("/v1/models", headers={"host": "evil.example"})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (403, "host_not_allowed")
+
+
 def test_a_second_server_with_keys_shares_the_workspace(server: Process, workspace: Workspace) -> None:
     keys = workspace.root / "keys"
-    keys.write_text("open-sesame\n", encoding="utf-8")
+    keys.write_text(f"{key_line('open-sesame')}\n", encoding="utf-8")
     with workspace.serving(api_keys_file=str(keys)) as second:
         second.until_ready()
         assert second.complete().status_code == 401

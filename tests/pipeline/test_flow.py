@@ -105,7 +105,8 @@ def test_status_why_and_trace_tell_how_it_stands(remade_workspace):
     began = time.monotonic()
     status = langmill(remade_workspace, "status")
     assert time.monotonic() - began < 15  # 3 s where nothing else runs; benchmarks/ measures it
-    assert status.stdout.splitlines()[0].split() == ["model", "champion", "challenger", "previous"]
+    heads = ["model", "champion", "trivial baseline", "strong baseline", "challenger", "previous"]
+    assert [head.strip() for head in status.stdout.splitlines()[0].split("  ") if head.strip()] == heads
     assert f"{LM}" in status.stdout
     assert langmill(remade_workspace, "why", f"train@{LM}").stdout == f"train@{LM} is up to date.\n"
     edit(remade_workspace / "conf" / "recipe" / f"{CLASSIFIER}.yaml", steps=90)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import socket
 import sqlite3
@@ -62,3 +64,36 @@ def test_a_schedule_that_fires_twice_runs_one_after_the_other(remade_workspace):
         assert database.execute("SELECT name, paused FROM deployment").fetchall() == [("scheduled", 0)]
         waiting = database.execute("SELECT count(*) FROM flow_run WHERE state_type = 'SCHEDULED'").fetchone()[0]
     assert waiting >= 1, "the schedule itself stays"
+
+
+def at_work(workspace: Path) -> list[str]:
+    """The command lines of the processes that work in a workspace."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit() and int(folder.name) != os.getpid():
+            with contextlib.suppress(OSError):
+                line = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                if Path(os.readlink(folder / "cwd")).is_relative_to(workspace) and line:
+                    found.append(line)
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at processes through /proc")
+def test_kill_9_of_deploy_leaves_neither_worker_nor_server(remade_workspace):
+    edit(remade_workspace / "conf" / "operation" / "default.yaml", prefect_port=free_port())
+    deploy = subprocess.Popen(command("deploy", "--cron", "0 3 1 1 *", LM), cwd=remade_workspace, text=True,
+                              stdout=subprocess.PIPE)  # fmt: skip
+    assert deploy.stdout is not None
+    said = ""
+    while "Watch it at" not in said:
+        line = deploy.stdout.readline()
+        assert line, "deploy ended"
+        said += line
+    assert any("flows.schedule" in line for line in at_work(remade_workspace))
+    assert any("prefect server" in line for line in at_work(remade_workspace))
+    deploy.kill()
+    deploy.wait()
+    end = time.monotonic() + 15
+    while left := at_work(remade_workspace):
+        assert time.monotonic() < end, left
+        time.sleep(0.2)

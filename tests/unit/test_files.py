@@ -6,6 +6,7 @@ import errno
 import json
 import multiprocessing
 import os
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from langmill.files import (
     digest_of,
     exclusive_lock,
     explained_os_errors,
+    is_full_disk,
     read_json,
     read_manifest,
     sha256_bytes,
@@ -241,3 +243,26 @@ def test_what_killed_processes_left_is_swept_and_what_is_being_written_is_not(tm
     assert (tmp_path / "file.txt").read_text() == "whole"
     assert (tmp_path / "made").is_dir()
     assert all(path.exists() for path in others)
+
+
+def test_a_full_disk_is_seen_through_what_libraries_make_of_it() -> None:
+    assert is_full_disk(OSError(errno.EDQUOT, "Disk quota exceeded"))
+    assert not is_full_disk(OSError(errno.EACCES, "Permission denied"))
+    assert not is_full_disk(None)
+    try:
+        try:
+            raise sqlite3.OperationalError("database or disk is full")
+        except sqlite3.OperationalError as error:
+            raise RuntimeError("A library's own words") from error
+    except RuntimeError as error:
+        assert is_full_disk(error)
+
+
+def test_a_full_disk_takes_no_lock_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "write", full)
+    with exclusive_lock(tmp_path / "lock", "A test"), pytest.raises(BusyError, match=r"^another process is still"):  # noqa: SIM117
+        with exclusive_lock(tmp_path / "lock", "A second one"):
+            pass

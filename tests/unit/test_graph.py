@@ -1,7 +1,10 @@
 """The graph module against a small real DVC workspace."""
 
+import contextlib
+import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,13 +14,15 @@ from pathlib import Path
 
 import pytest
 
-from langmill.errors import GraphError
+from langmill.errors import BusyError, ConfigError, GraphError, SpaceError, TransientError
 from langmill.graph import (
     Cancelled,
     Freshness,
     Outcome,
+    Pulled,
     failure_sentence,
     heal_locks,
+    main,
     read_graph,
     run,
 )
@@ -269,15 +274,169 @@ def test_a_stage_dies_with_the_process_that_started_it(workspace):
     assert wait_until(lambda: not alive_with("sleep\x0065432"), 10)
 
 
-def test_locks_of_dead_or_foreign_processes_and_half_a_file_are_taken_away(workspace):
+FOREIGN = {"pid": 1, "cmd": "dvc repro"}
+"""An entry whose number now belongs to the system's first process."""
+LOCKS = {"write": {"/a": FOREIGN}, "read": {"/b": [FOREIGN, {"pid": 2**22 + 5, "cmd": "dvc"}]}}
+
+
+@pytest.mark.parametrize("content", ["", '{"write": {"/a":', "[]", "null", '{"write": {"/a": 3}}', json.dumps(LOCKS)])
+def test_a_lock_file_that_a_kill_left_is_healed_before_dvc_reads_it(workspace, content):
     path = workspace / ".dvc" / "tmp" / "rwlock"
     path.parent.mkdir(exist_ok=True)
-    path.write_text('{"write": {"/a":')
+    path.write_text(content)
+    assert read_graph().freshness()["settings"].reasons == ("it has not run yet",)
+    path.write_text(content)
+    assert main(["settings"]) == 0
+    path.write_text(content)
     heal_locks(workspace)
-    assert not path.exists()
+    assert not path.exists() or json.loads(path.read_text()) == {"write": {}, "read": {}}
     heal_locks(workspace)
-    foreign = {"pid": 1, "cmd": "dvc repro"}  # this number now belongs to the system's first process
-    path.write_text(json.dumps({"write": {"/a": foreign}, "read": {"/b": [foreign, {"pid": 2**22 + 5, "cmd": "dvc"}]}}))
-    heal_locks(workspace)
-    assert json.loads(path.read_text()) == {"write": {}, "read": {}}
+
+
+def test_the_lock_file_is_healed_under_dvcs_own_guard(workspace):
+    from dvc.lock import make_lock
+
+    path = workspace / ".dvc" / "tmp" / "rwlock"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(LOCKS))
+    with make_lock(str(path.with_name("rwlock.lock"))), pytest.raises(BusyError):
+        heal_locks(workspace)
+    assert json.loads(path.read_text()) == LOCKS
+    own = {"pid": os.getpid(), "cmd": "dvc repro"}
+    path.write_text(json.dumps({"write": {"/a": own}}))
+    if "langmill" in " ".join(sys.argv) or "dvc" in " ".join(sys.argv):
+        heal_locks(workspace)
+        assert json.loads(path.read_text()) == {"write": {"/a": own}}
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"), [(1, GraphError), (2, GraphError), (70, GraphError), (74, SpaceError), (75, TransientError)]
+)
+def test_a_stage_tells_by_its_exit_code_whether_it_may_pass(workspace, code, kind):
     make(workspace, "settings")
+    edit_copy_command(workspace, f"\"echo 'copy@${{key}}: it went wrong.' >&2; exit {code}\"")
+    with pytest.raises(kind, match=r"^copy@one: it went wrong\.$") as caught:
+        make(workspace, "copy@one")
+    assert isinstance(caught.value, TransientError) == (code == 75)
+
+
+def test_what_dvc_could_not_keep_is_no_success(workspace, monkeypatch, capfd):
+    """DVC itself logs what it could not move into its cache, and ends with 0."""
+    make(workspace, "settings")
+
+    from dvc_objects.fs import generic
+
+    original = generic.transfer
+    for broken, code, sentence in [
+        (OSError(errno.ENOSPC, "No space left on device"), 74,
+         "copy@one: No space is left on the disk that holds DVC and its cache (.dvc/cache/files/md5). "),
+        (PermissionError(errno.EACCES, "Permission denied"), 249,
+         "copy@one: DVC could not keep in its cache what the stage made: [Errno 13] Permission denied."),
+    ]:  # fmt: skip
+
+        def transfer(from_fs, from_path, to_fs, to_path, *, broken=broken, on_error=None, **options):
+            for source, target in zip(from_path, to_path, strict=True):
+                if on_error is not None and "/.dvc/cache/files/" in target:
+                    on_error(source, target, broken)
+                else:
+                    original(from_fs, source, to_fs, target, on_error=on_error, **options)
+
+        shutil.rmtree(workspace / ".dvc" / "cache")
+        with monkeypatch.context() as patch:
+            patch.setattr(generic, "transfer", transfer)
+            assert main(["copy@one"]) == code
+        assert sentence in capfd.readouterr().err
+        assert read_graph().freshness()["copy@one"].reasons == ("its output build/copies/one is not in DVC's cache",)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can mount a small disk")
+@pytest.mark.parametrize("folder", [".dvc/cache", ".langmill"])
+def test_a_real_full_disk_is_told_in_a_sentence(workspace, folder):
+    make(workspace, "settings")
+    (workspace / "text.txt").write_bytes(os.urandom(2_000_000))
+    place = workspace / folder
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir(parents=True)
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", place], check=False).returncode != 0:
+        pytest.skip("no disk can be mounted here")
+    try:
+        if folder == ".langmill":
+            (place / "filler").write_bytes(bytes(128 * 1024))
+            with contextlib.suppress(OSError), (place / "more").open("wb", buffering=0) as more:
+                while True:
+                    more.write(bytes(4096))
+        with pytest.raises(SpaceError, match="No space is left on the disk that holds"):
+            make(workspace, "copy@one")
+    finally:
+        subprocess.run(["umount", "--lazy", place], check=True)
+
+
+def test_settings_that_are_refused_leave_the_other_stages_judged(workspace):
+    make(workspace, "settings", "copy@one")
+    settings = workspace / "settings.yaml"
+    settings.write_text("# A comment.\n" + settings.read_text())
+
+    def refuse(path: str) -> None:
+        raise ConfigError("conf/x.yaml: no.")
+
+    stale = read_graph().for_recipes(["one"]).freshness(refuse)
+    assert stale["settings"].reasons == ("settings.yaml changed",)
+    assert stale["copy@one"].reasons == ("its settings are refused: conf/x.yaml: no.",)
+
+
+def clone(workspace: Path, into: Path) -> Path:
+    """What Git would bring elsewhere: no build/, no cache; with the remote of the original."""
+    into.mkdir()
+    for name in ("dvc.yaml", "dvc.lock", "settings.yaml", "text.txt"):
+        shutil.copy(workspace / name, into / name)
+    (into / ".dvc").mkdir()
+    shutil.copy(workspace / ".dvc" / "config", into / ".dvc" / "config")
+    subprocess.run(["git", "init", "-q"], cwd=into, check=True)
+    return into
+
+
+def test_pull_brings_what_was_made_and_nothing_is_made_again(workspace, tmp_path, monkeypatch):
+    make(workspace, "settings", "copy@one", "judge@one")
+    config = workspace / ".dvc" / "config"
+    with pytest.raises(GraphError, match=r"DVC has no remote here .* `dvc remote add --default"):
+        read_graph().pull()
+    remote = tmp_path / "remote"
+    config.write_text(f"{config.read_text()}    remote = shared\n['remote \"shared\"']\n    url = {remote}\n")
+    subprocess.run([sys.executable, "-m", "dvc", "push", "-q"], cwd=workspace, check=True)
+    there = clone(workspace, tmp_path / "clone")
+    monkeypatch.chdir(there)
+    assert read_graph().for_recipes(["two"]).pull() == Pulled(("settings",), ())
+    assert not (there / "build/copies/one").exists()
+    assert read_graph().pull() == Pulled(("settings", "copy@one", "judge@one"), ())
+    assert (there / "build/copies/one/out.txt").read_text() == "hello\n"
+    assert all(state.fresh for state in read_graph().for_recipes(["one"]).freshness().values())
+    assert make(there, "settings", "copy@one", "judge@one") == [Outcome.unchanged] * 3
+    assert read_graph().freshness()["copy@two"].reasons == ("it has not run yet",)
+
+
+def test_pull_names_what_the_remote_lacks(workspace, tmp_path, monkeypatch, capfd):
+    make(workspace, "settings", "copy@one", "judge@one")
+    remote = tmp_path / "remote"
+    config = workspace / ".dvc" / "config"
+    config.write_text(f"{config.read_text()}    remote = shared\n['remote \"shared\"']\n    url = {remote}\n")
+    subprocess.run([sys.executable, "-m", "dvc", "push", "-q", "settings", "copy@one"], cwd=workspace, check=True)
+    monkeypatch.chdir(clone(workspace, tmp_path / "clone"))
+    assert read_graph().pull() == Pulled(("settings", "copy@one"), ("judge@one",))
+    assert "Traceback" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        (".dvc/config", "[core\n", "DVC's settings in .dvc/config are refused"),
+        (".dvc/config", "[core]\n    autostage = perhaps\n", "DVC's settings in .dvc/config are refused"),
+        ("dvc.lock", "stages: [", "dvc.yaml or dvc.lock is refused"),
+        ("dvc.yaml", "stages:\n  one:\n    cmd: ${nothing}\n", "dvc.yaml or dvc.lock is refused"),
+        ("dvc.yaml", "stages:\n  one:\n    cmd: x\n    outs: [../x]\n    deps: 3\n", "dvc.yaml or dvc.lock is refused"),
+    ],
+)
+def test_what_dvc_refuses_is_a_sentence(workspace, name, content, sentence):
+    (workspace / name).write_text(content)
+    with pytest.raises(GraphError, match=sentence) as caught:
+        read_graph().freshness()
+    assert "\n" not in str(caught.value)

@@ -109,3 +109,30 @@ def test_a_stage_sweeps_what_killed_ones_left(tmp_path: Path) -> None:
     done = run("from langmill.stages.process import _run\nraise SystemExit(_run('fetch@tiny', lambda: None))", tmp_path)
     assert done.returncode == 0, done.stderr
     assert not [path for path in left if path.exists()]
+
+
+def test_a_full_disk_and_a_password_in_a_librarys_words(tmp_path: Path) -> None:
+    program = """
+import sqlite3
+from langmill.errors import TrackingUnreachableError
+from langmill.stages.process import _run
+
+def full():
+    raise sqlite3.OperationalError("database or disk is full")
+
+def away():
+    raise TrackingUnreachableError("postgresql://me:s3cret@db/x does not answer.")
+
+assert _run("fetch@tiny", full) == 74
+raise SystemExit(_run("fetch@tiny", away))
+"""
+    done = run(program, tmp_path)
+    assert done.returncode == 75, done.stderr
+    assert done.stderr.splitlines() == [
+        "fetch@tiny: No space is left on the disk that holds .langmill. Nothing that was there before is lost; "
+        "free some space and run the same command again.",
+        "fetch@tiny: postgresql://db/x does not answer.",
+    ]
+    log = (tmp_path / ".langmill" / "logs" / "fetch@tiny.log").read_text()
+    assert "TrackingUnreachableError" in log
+    assert "s3cret" not in log

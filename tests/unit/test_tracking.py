@@ -4,15 +4,17 @@ import contextlib
 import errno
 import logging
 import shutil
+import socket
 import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from mlflow.exceptions import MlflowException
 
 from langmill import tracking
-from langmill.errors import TrackingError, TrackingUnreachableError
+from langmill.errors import SpaceError, TrackingError, TrackingUnreachableError, TransientError
 from langmill.files import read_json
 from langmill.tracking import (
     RunLog,
@@ -161,12 +163,12 @@ def test_every_end_is_told(tmp_path: Path, raised: BaseException | None, status:
 
 def test_a_run_that_goes_on_is_running_again(workspace: Path, tmp_path: Path) -> None:
     with contextlib.suppress(KeyboardInterrupt), (log := RunLog(tmp_path)).told():
-        start(log, "goes on")
+        start(log, "goes-on")
         raise KeyboardInterrupt
     run_id = ship(tmp_path, URI)
     assert connect(URI).get_run(run_id).info.status == "KILLED"
     with (log := RunLog(tmp_path)).told():
-        start(log, "goes on")
+        start(log, "goes-on")
         ship(tmp_path, URI)
         assert connect(URI).get_run(run_id).info.status == "RUNNING"
     ship(tmp_path, URI)
@@ -210,7 +212,7 @@ def test_a_password_is_written_to_no_file(workspace: Path, tmp_path: Path, monke
     """A server's address with user and password: whoever answers, its note of what was sent holds neither."""
     uri = "http://me:secret@server:5000/path"
     log = RunLog(tmp_path)
-    start(log, "with a password")
+    start(log, "with-a-password")
     client = connect(URI)
     monkeypatch.setattr(tracking, "connect", lambda _: client)
     run_id = ship(tmp_path, uri)
@@ -327,3 +329,50 @@ def test_no_address_ships_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixtu
         start(RunLog(tmp_path))
     assert not (tmp_path / "shipped.json").exists()
     assert not caplog.records
+
+
+# What goes wrong
+
+
+def test_a_missing_driver_is_said_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg2", None)  # as where it is not installed
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        address = f"postgresql://me:secret@127.0.0.1:{server.getsockname()[1]}/mlflow"
+        with pytest.raises(
+            TrackingError, match=r"needs the Python package psycopg2.*`pip install psycopg2-binary`"
+        ) as told:
+            connect(address)
+    assert "secret" not in str(told.value)
+    assert not isinstance(told.value, TransientError)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        OSError(errno.EDQUOT, "Disk quota exceeded"),
+        sqlite3.OperationalError("database or disk is full"),
+        MlflowException("(sqlite3.OperationalError) database or disk is full [SQL: INSERT INTO metrics]"),
+        MlflowException("API request failed with error code 500: [Errno 28] No space left on device"),
+    ],
+)
+def test_a_full_disk_is_a_full_disk(error: Exception) -> None:
+    with (
+        pytest.raises(SpaceError, match=r"No space is left for what MLflow at .*mlflow\.db"),
+        explained_tracking_errors(URI),
+    ):
+        raise error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ConnectionRefusedError("refused"), TimeoutError("timed out"), sqlite3.OperationalError("database is locked")],
+)
+def test_what_may_pass_by_itself_is_told_apart(error: Exception) -> None:
+    with pytest.raises(TrackingUnreachableError), explained_tracking_errors(URI):
+        raise error
+    with pytest.raises(TrackingError) as told, explained_tracking_errors(URI):
+        raise sqlite3.DatabaseError("file is not a database")
+    assert not isinstance(told.value, TransientError)

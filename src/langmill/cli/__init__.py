@@ -14,14 +14,15 @@ import click
 
 from langmill import __version__
 from langmill.cli.explain import explain
+from langmill.cli.key import key
 from langmill.cli.look import config, status, why
 from langmill.cli.models import classify, generate
 from langmill.cli.new import new
 from langmill.cli.release import promote, rollback, trace
 from langmill.cli.report import compare, report
-from langmill.cli.run import evaluate, run, train
+from langmill.cli.run import evaluate, pull, run, train
 from langmill.cli.services import deploy, serve, ui
-from langmill.errors import LangmillError
+from langmill.errors import LangmillError, SpaceError, without_passwords
 
 DEBUG_VARIABLE = "LANGMILL_DEBUG"
 _INTERRUPTED = 130
@@ -39,8 +40,8 @@ def commands() -> None:
 
 
 for _command in (
-    run, status, why, config, train, evaluate, report, compare, generate, classify, explain, promote, rollback,
-    trace, serve, deploy, ui, new,
+    run, status, why, config, train, evaluate, pull, report, compare, generate, classify, explain, promote, rollback,
+    trace, serve, key, deploy, ui, new,
 ):  # fmt: skip
     commands.add_command(_command)
 
@@ -58,7 +59,7 @@ def call(arguments: list[str]) -> int:
         sentence, code = _told(error)
         if os.environ.get(DEBUG_VARIABLE):
             traceback.print_exception(error)
-        click.echo(sentence, err=True)
+        click.echo(without_passwords(sentence), err=True)
         return code
     return result if isinstance(result, int) else 0
 
@@ -75,6 +76,10 @@ def _told(error: BaseException) -> tuple[str, int]:
         return str(error), error.exit_code
     if isinstance(error, KeyboardInterrupt | click.Abort):
         return "Stopped; nothing is lost, and the same command goes on from there.", _INTERRUPTED
+    from langmill.files import full_disk_sentence, is_full_disk
+
+    if is_full_disk(error):
+        return full_disk_sentence(getattr(error, "filename", None) or "this workspace"), SpaceError.exit_code
     return f"A bug in Langmill: {type(error).__name__}: {error}. {_keep_trace()}", _BUG
 
 
@@ -84,7 +89,7 @@ def _keep_trace() -> str:
         return f"{DEBUG_VARIABLE}=1 shows the trace; please report it."
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(traceback.format_exc(), encoding="utf-8")
+        path.write_text(without_passwords(traceback.format_exc()), encoding="utf-8")
     except OSError:
         return f"{DEBUG_VARIABLE}=1 shows the trace; please report it."
     return f"The trace is in {path}; please report it."

@@ -26,6 +26,8 @@ class Display:
     def __init__(self) -> None:
         self.failures: list[str] = []
         """The sentences of the steps that failed."""
+        self.codes: set[int] = set()
+        """The exit codes of their kinds of error."""
         self._steps: dict[str, Event] = {}
         self._started: dict[str, float] = {}
         self._unchanged = 0
@@ -80,6 +82,7 @@ class Display:
             self.say(f"{event.title}: {event.note}")
         elif event.state is StepState.failed:
             self.failures.append(event.note)
+            self.codes.add(event.code)
             self.say(f"{_mark('failed')} {event.title}: failed after {self._duration(event)}")
         elif event.state is StepState.done and event.note == UP_TO_DATE:
             self._unchanged += 1

@@ -6,6 +6,7 @@ it reads the file and draws.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import threading
@@ -46,6 +47,8 @@ class Event:
     state: StepState
     note: str = ""
     """What there is to say: an error's sentence, the verdict."""
+    code: int = 0
+    """The exit code of a failed step's kind of error."""
     when: float = field(default_factory=time.time)
     """Seconds since the epoch."""
 
@@ -64,10 +67,10 @@ class EventLog:
         return cls(Path(name) if name else None)
 
     def write(self, event: Event) -> None:
-        """Append one event."""
+        """Append one event; on a full disk the watcher sees less, and the step goes on."""
         if self._path is None:
             return
-        with self._lock, self._path.open("a", encoding="utf-8") as file:
+        with contextlib.suppress(OSError), self._lock, self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(asdict(event), ensure_ascii=False) + "\n")
 
 
@@ -88,7 +91,11 @@ class EventReader:
             return []
         whole = data[: data.rfind(b"\n") + 1]
         self._offset += len(whole)
-        return [_event(json.loads(line)) for line in whole.splitlines()]
+        found = []
+        for line in whole.splitlines():
+            with contextlib.suppress(ValueError, TypeError):  # cut short by a full disk
+                found.append(_event(json.loads(line)))
+        return found
 
 
 def progress_file(step: str) -> Path:

@@ -7,6 +7,7 @@ import dataclasses
 import inspect
 import typing
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -17,20 +18,40 @@ from langmill.errors import ConfigError
 _FEW = 12
 
 
-@command(example="langmill status")
-def status() -> None:
-    """Say what is in service and what is out of date."""
-    from langmill.cli.events import progress_file
+@command(example="langmill status\nlangmill status reviews-lm")
+@click.argument("recipes", nargs=-1, metavar="[RECIPE]...")
+def status(recipes: tuple[str, ...]) -> None:
+    """Say what is in service and what is out of date.
+
+    Shows the steps of the named recipes; without names, of those that `langmill run` makes and of those with a model in
+    service. The other recipes of dvc.yaml are counted in one line.
+    """
     from langmill.cli.workspace import composed_params, operation
-    from langmill.graph import read_graph
-    from langmill.registry.status import figure
+    from langmill.graph import EVALUATION, read_graph
+    from langmill.registry.status import baseline, figure
     from langmill.registry.status import status as models
+    from langmill.registry.store import Tag
 
     settings = operation()
-    found = models(settings.tracking_uri)
+    graph = read_graph()
+    names = graph.names(EVALUATION)
+    found = [one for one in models(settings.tracking_uri) if not recipes or one.name in recipes]
+    in_service = [one.name for one in found if one.name in names]
+    chosen = list(dict.fromkeys(recipes or [*settings.recipes, *in_service]))
+    asked = graph.for_recipes(chosen)
     if found:
-        rows = [("model", "champion", "challenger", "previous")]
-        rows += [(one.name, figure(one.champion), figure(one.challenger), figure(one.previous)) for one in found]
+        heads = ("model", "champion", "trivial baseline", "strong baseline", "challenger", "previous")
+        rows: list[tuple[str, ...]] = [heads]
+        rows += [
+            (
+                one.name,
+                figure(one.champion),
+                *(baseline(one.champion or one.challenger, tag) for tag in (Tag.trivial, Tag.strong)),
+                figure(one.challenger),
+                figure(one.previous),
+            )
+            for one in found
+        ]
         _columns(rows)
         for one in found:
             for note in one.notes:
@@ -47,24 +68,27 @@ def status() -> None:
             refused[str(error)] = None
             return None  # what the file holds now
 
-    freshness = read_graph().freshness(params)
+    stale = {address: state for address, state in asked.freshness(params).items() if not state.fresh}
     for sentence in refused:
         click.echo(sentence)
-    stale = {address: state for address, state in freshness.items() if not state.fresh}
-    if not stale:
-        click.echo(f"All {len(freshness)} steps are up to date.")
-        return
-    never = sum(state.reasons == ("it has not run yet",) for state in stale.values())
-    click.echo(
-        f"{len(stale)} of {len(freshness)} steps are out of date" + (f", {never} of them never run:" if never else ":")
-    )
+    if stale:
+        click.echo(f"{len(stale)} of {len(asked.stages)} steps of {', '.join(chosen)} are out of date:")
+    else:
+        click.echo(f"All {len(asked.stages)} steps of {', '.join(chosen)} are up to date.")
     for address, state in list(stale.items())[:_FEW]:
-        at_work = state.busy or progress_file(address).exists()
-        reason = "at work now" if at_work else ", ".join(state.reasons) or f"follows {', '.join(state.follows)}"
+        reason = "at work now" if state.busy else ", ".join(state.reasons) or f"follows {', '.join(state.follows)}"
         click.echo(f"  {address}: {reason}")
     if len(stale) > _FEW:
         click.echo(f"  and {len(stale) - _FEW} more")
-    click.echo("`langmill run` makes them; `langmill why STAGE` says more.")
+    if stale:
+        click.echo(f"`{' '.join(['langmill run', *recipes])}` makes them; `langmill why STAGE` says more.")
+    others = [name for name in names if name not in chosen]
+    made = sum((Path(EVALUATION) / name).is_dir() for name in others)
+    if others:
+        click.echo(
+            f"Of {len(others)} other recipes {made} {'has' if made == 1 else 'have'} been made here; "
+            "`langmill status RECIPE` tells of one, `langmill run RECIPE` makes it."
+        )
 
 
 @command(example="langmill why train@reviews-lm\nlangmill why reviews-lm")

@@ -140,9 +140,9 @@ def guess_fields(path: Path) -> tuple[dict[str, str | None], list[str]]:
         LangmillError: There is no file that can be read, or no field with text.
     """
     from langmill.config.sections import FormatSection
-    from langmill.data.diagnosis import foreign, nothing_readable, separator_problem, why_no_rows, why_no_text
     from langmill.data.formats.base import build_format
     from langmill.data.readers import first_rows
+    from langmill.data.unreadable import foreign, nothing_readable, separator_problem, why_no_rows, why_no_text
 
     auto = build_format(FormatSection("auto", {}), "langmill new")
     files = [path] if path.is_file() and auto.ending(path) else auto.files(path)
@@ -424,6 +424,8 @@ format:
 fields:
   text: {_quoted(str(fields["text"]))}
   label: {_quoted(label) if label else "null"}
+  # Names for the labels, where the field has numbers: "0": negative
+  label_names: {{}}
   target: null
   # Fields to keep with each document; a recipe's evaluation.slices can cut along them.
   metadata: []

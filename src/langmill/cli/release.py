@@ -23,6 +23,8 @@ def promote(model: str, version: int, force: str | None) -> None:
 
     The one in service becomes the previous one.
     Without --force only a version that the gate let through is promoted. A version that failed validation never is.
+    --force also settles who is champion where someone moved or removed the alias by other means, and accepts a ledger
+    that was changed or cut.
     """
     from langmill.cli.workspace import operation
     from langmill.registry.promote import promote as move
@@ -56,7 +58,7 @@ def trace(model: str, version: int | None) -> None:
 
     From its place in service back to settings, code and data, each digest checked where its bytes are at hand.
     Without VERSION it is the champion's, or the challenger's if there is no champion. Exits with 1 if something that
-    the version was made from is damaged.
+    the version was made from, or the ledger, is damaged.
     """
     from langmill.cli.workspace import operation
     from langmill.registry.store import CHALLENGER, CHAMPION, Registry
@@ -71,6 +73,7 @@ def trace(model: str, version: int | None) -> None:
     story = tell(uri, model, version)
     click.echo(story.text())
     if not story.sound:
+        click.echo("\nNot sound. " + " ".join(story.damage))
         click.get_current_context().exit(1)
 
 

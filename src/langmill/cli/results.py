@@ -12,11 +12,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from langmill.errors import LangmillError
+from langmill.evaluation.figures import hardest_baseline
 from langmill.files import MANIFEST_NAME, digest_of, read_json, sha256_file, write_json
 from langmill.graph import EVALUATION, MODELS
 
 SETTLED = Path(".langmill/settled")
-COLUMNS = ("recipe", "metric", "interval", "trivial baseline", "verdict", "version")
+COLUMNS = ("recipe", "metric", "interval", "trivial baseline", "strong baseline", "verdict", "version")
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Settled:
     champion: int | None
     """The champion after the run."""
     outcome: str
-    """`passed`, `refused` or `unchanged`."""
+    """`passed`, `refused`, `unchanged` or `cannot tell`."""
     sentence: str
     """The verdict for a person."""
 
@@ -45,7 +46,9 @@ class Row:
     low: float
     high: float
     baseline: str
-    baseline_value: float
+    """The trivial baseline and its figure."""
+    strong: str
+    """The strong baseline that is hardest to beat and its figure; a dash for none."""
     verdict: str
     version: int
     sentence: str
@@ -56,7 +59,8 @@ class Row:
             self.recipe,
             f"{self.metric} {self.value:.4g}",
             f"{self.low:.4g} to {self.high:.4g}",
-            f"{self.baseline} {self.baseline_value:.4g}",
+            self.baseline,
+            self.strong,
             self.verdict,
             str(self.version),
         )
@@ -87,7 +91,9 @@ def settled(recipe: str) -> Settled | None:
 
 
 def all_settled(recipes: Iterable[str], tracking_uri: str) -> bool:
-    """Whether every recipe's model is registered and judged, and the champions are those that the flow left.
+    """Whether every recipe's model is still registered and judged, and the champions are those that the flow left.
+
+    A verdict that the gate could not tell is none: it is asked again.
 
     Raises:
         TrackingError: The registry can't be asked.
@@ -96,9 +102,14 @@ def all_settled(recipes: Iterable[str], tracking_uri: str) -> bool:
 
     registry = Registry(tracking_uri)
     champions = {found.name: found.version for found in registry.overview() if CHAMPION in found.aliases}
+    numbers = registry.numbers()
     for recipe in recipes:
         note = settled(recipe)
-        if note is None or note.champion != champions.get(recipe) or registry.ledger.unfinished(recipe) is not None:
+        if note is None or note.version not in numbers.get(recipe, {note.version}):
+            return False
+        if note.outcome == "cannot tell" or note.champion != champions.get(recipe):
+            return False
+        if registry.ledger.unfinished(recipe) is not None:
             return False
     return True
 
@@ -110,23 +121,22 @@ def read_row(recipe: str) -> Row | None:
         return None
     metrics = read_json(Path(EVALUATION) / recipe / "metrics.json")
     metric = metrics["primary"]
-    name, baseline = next(
-        (name, facts)
-        for name, facts in metrics["baselines"].items()
-        if facts["strength"] == "trivial" and metric in facts
-    )
     return Row(
         recipe,
         metric,
         metrics[metric]["value"],
         metrics[metric]["low"],
         metrics[metric]["high"],
-        name,
-        baseline[metric]["value"],
-        "champion" if note.champion == note.version else "refused",
+        _named(hardest_baseline(metrics, "trivial")),
+        _named(hardest_baseline(metrics, "serious")),
+        "champion" if note.champion == note.version else "cannot tell" if note.outcome == "cannot tell" else "refused",
         note.version,
         note.sentence,
     )
+
+
+def _named(baseline: tuple[str, float] | None) -> str:
+    return "-" if baseline is None else f"{baseline[0]} {baseline[1]:.4g}"
 
 
 def table(rows: Sequence[Row]) -> str:

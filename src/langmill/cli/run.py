@@ -1,9 +1,10 @@
-"""`langmill run`, `train` and `evaluate`: make models."""
+"""`langmill run`, `train`, `evaluate` and `pull`: make models, or bring what others made."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,10 +16,11 @@ from pathlib import Path
 import click
 
 from langmill.cli.command import command
-from langmill.errors import BusyError, GraphError
+from langmill.errors import BusyError, GraphError, SpaceError, of_exit_code
 from langmill.lifetime import PARENT_VARIABLE
 
 _KEPT_LOGS = 20
+_SPACE_BYTES = 8_000_000  # new databases of Prefect and MLflow take about 4 MB
 _STOP_SECONDS = 15.0
 
 
@@ -36,13 +38,12 @@ def run(recipes: tuple[str, ...], wait: bool) -> None:
     from langmill.cli.events import RUN_LOCK
     from langmill.cli.results import all_settled
     from langmill.cli.workspace import composed_params, operation
-    from langmill.graph import heal_locks, read_graph
+    from langmill.graph import read_graph
     from langmill.stages.compose import require_composed
 
     settings = operation()
     chosen = list(dict.fromkeys(recipes or settings.recipes))
     with _turn(RUN_LOCK, wait=wait):
-        heal_locks(Path())
         graph = read_graph().for_recipes(chosen)
         stale = [address for address, state in graph.freshness(composed_params).items() if not state.fresh]
         if not stale and all_settled(chosen, settings.tracking_uri):
@@ -78,6 +79,34 @@ def evaluate(recipe: str) -> None:
     click.echo((Path(EVALUATION) / recipe / "report.md").read_text(encoding="utf-8"))
 
 
+@command(example="langmill pull\nlangmill pull reviews-lm")
+@click.argument("recipes", nargs=-1, metavar="[RECIPE]...")
+def pull(recipes: tuple[str, ...]) -> None:
+    """Bring what others made from DVC's remote.
+
+    Brings every output that dvc.lock names; with names, what these recipes need. A recipe that nobody has run is passed
+    by. What was brought is not made again: `langmill run` goes on from there.
+    """
+    from langmill.cli.events import RUN_LOCK
+    from langmill.cli.workspace import require_workspace
+    from langmill.files import exclusive_lock
+    from langmill.graph import read_graph
+
+    require_workspace()
+    with exclusive_lock(RUN_LOCK, "Another `langmill` command"):
+        graph = read_graph()
+        pulled = (graph.for_recipes(list(recipes)) if recipes else graph).pull()
+    never = len(graph.for_recipes(list(recipes)).stages if recipes else graph.stages)
+    never -= len(pulled.here) + len(pulled.missing)
+    said = f"The outputs of {len(pulled.here)} steps are here as dvc.lock names them"
+    click.echo(f"{said}; {never} steps have not run anywhere yet." if never else f"{said}.")
+    if pulled.missing:
+        raise GraphError(
+            f"The remote lacks outputs of {', '.join(pulled.missing)}; `dvc push` sends them from where they were "
+            "made, or `langmill run` makes them here."
+        )
+
+
 @contextlib.contextmanager
 def _turn(lock: Path, *, wait: bool) -> Iterator[None]:
     """Hold the workspace's lock for a run.
@@ -109,6 +138,7 @@ def _run_flow(recipes: Sequence[str]) -> None:
     from langmill.cli.events import EVENTS_VARIABLE, LOCK_VARIABLE, LOG_VARIABLE, EventReader
     from langmill.cli.workspace import LOGS, STATE, prefect_environment
 
+    _require_space(STATE)
     log = _new_log(LOGS)
     events = STATE / "progress" / "events.jsonl"
     events.parent.mkdir(parents=True, exist_ok=True)
@@ -136,12 +166,29 @@ def _run_flow(recipes: Sequence[str]) -> None:
     if display.summary():
         click.echo(display.summary())
     if flow.returncode != 0:
+        _require_space(STATE)
         sentences = display.failures or [f"The flow's process ended unexpectedly (code {flow.returncode})."]
-        raise GraphError(f"{' '.join(dict.fromkeys(sentences))} The full log is {log}.")
+        kind = of_exit_code(display.codes.pop()) if len(display.codes) == 1 else None
+        raise (kind or GraphError)(f"{' '.join(dict.fromkeys(sentences))} The full log is {log}.")
     from langmill.progress import clock
 
     click.echo(f"Done in {clock(time.time() - began)}.\n")
     _conclude(recipes, log)
+
+
+def _require_space(folder: Path) -> None:
+    """Refuse to go on where Prefect's and MLflow's databases and the logs have no room: they do not say so themselves.
+
+    Raises:
+        SpaceError: Less than `_SPACE_BYTES` are left on the disk that holds `folder`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder).free
+    if free < _SPACE_BYTES:
+        raise SpaceError(
+            f"Only {free / 1e6:.1f} MB are left on the disk that holds {folder}, too little for a run's databases and "
+            "logs. Nothing that was there before is lost; free some space and run the same command again."
+        )
 
 
 @contextlib.contextmanager
@@ -176,7 +223,7 @@ def _make(folder: str, recipe: str) -> None:
     from langmill.cli.events import RUN_LOCK, Event, StepState, progress_file
     from langmill.cli.workspace import LOGS, require_workspace
     from langmill.files import exclusive_lock
-    from langmill.graph import Outcome, heal_locks, read_graph
+    from langmill.graph import Outcome, read_graph
     from langmill.graph import run as run_stage
 
     require_workspace()
@@ -184,7 +231,6 @@ def _make(folder: str, recipe: str) -> None:
     cancel = threading.Event()
     errors: list[BaseException] = []
     with exclusive_lock(RUN_LOCK, "Another `langmill` command"):
-        heal_locks(Path())
         graph = read_graph()
         graph = graph.restricted_to([graph.maker(folder, recipe).address])
 
@@ -234,7 +280,7 @@ def _conclude(recipes: Sequence[str], log: Path | None) -> None:
     if rows:
         click.echo(table(rows) + "\n")
     for row in rows:
-        if row.verdict == "refused":
+        if row.verdict != "champion":
             click.echo(f"{row.recipe}: {row.sentence}\n")
     serving = compose_serving()
     address = f"http://{serving.host}:{serving.port}"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
+import math
 import os
 import signal
 import socket
@@ -17,7 +19,7 @@ from typing import IO
 import click
 
 from langmill.cli.command import command
-from langmill.errors import LangmillError
+from langmill.errors import ConfigError, LangmillError, RegistryError, TrackingError, without_passwords
 
 HOST = "127.0.0.1"
 _START_SECONDS = 120.0
@@ -50,14 +52,47 @@ def serve(recipes: tuple[str, ...], host: str | None, port: int | None) -> None:
     from langmill.config.compose import compose_serving
     from langmill.serving.server import serve as serve_models
 
-    uri = operation().tracking_uri
+    own = operation()
+    uri = own.tracking_uri
     given = {
         "serving.host": None if host is None else f"'{host}'",  # 0 is an address here and no number
         "serving.port": port,
         "serving.recipes": f"[{','.join(recipes)}]" if recipes else None,
     }
     settings = compose_serving(overrides=[f"{key}={value}" for key, value in given.items() if value is not None])
-    serve_models(settings, uri, Path.cwd())
+    for line in unserved(settings.recipes, uri):
+        click.echo(line)
+    serve_models(settings, uri, Path.cwd(), own.device)
+
+
+def unserved(names: Sequence[str], tracking_uri: str) -> list[str]:
+    """A sentence for each model that has no champion yet; the server takes it up when it has one.
+
+    Raises:
+        RegistryError: A name is neither that of a registered model nor that of a recipe.
+    """
+    from langmill.config.compose import available
+    from langmill.registry.store import CHAMPION, Registry
+
+    registry = Registry(tracking_uri)
+    try:
+        aliased = registry.overview()
+        champions = {version.name for version in aliased if CHAMPION in version.aliases}
+        known = champions | set(available("recipe"))
+        if aliased and not known.issuperset(names):
+            known |= set(registry.names())
+    except TrackingError:  # the server starts from its cache and asks again
+        return []
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, sorted(known), n=3)
+            meant = f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(sorted(known))}."
+            raise RegistryError(f"There is no model and no recipe named {name!r}; {meant}")
+    return [
+        f"{name} has no champion yet; `langmill run {name}` makes one, and this server then takes it up."
+        for name in names
+        if name not in champions
+    ]
 
 
 @command(example="langmill ui")
@@ -86,7 +121,7 @@ def ui() -> None:
         for service in services:
             wait_until_up(service)
         address = settings.tracking_uri if settings.tracking_uri.startswith("http") else services[0].address
-        click.echo(f"MLflow:  {address}")
+        click.echo(f"MLflow:  {without_passwords(address)}")
         click.echo(f"Prefect: http://{HOST}:{settings.prefect_port}")
         click.echo(
             "Ctrl-C stops both." if own_prefect else "Ctrl-C stops MLflow; Prefect belongs to `langmill deploy`."
@@ -107,8 +142,25 @@ def deploy(recipes: tuple[str, ...], cron: str | None, interval: float | None) -
     in a workspace: one that falls due during another waits for it.
     """
     from langmill.cli.workspace import LOGS, operation, prefect_environment
+    from langmill.config.compose import compose_recipe
+    from langmill.config.sections import Schedule
+    from langmill.graph import read_graph
 
     settings = operation()
+    if cron is not None and interval is not None:
+        raise click.UsageError("--cron and --interval exclude each other; give one of them.")
+    if interval is not None and not (math.isfinite(interval) and interval >= 1):
+        raise ConfigError(f"--interval is {interval:g}; allowed is 1 second or more.")
+    schedule = settings.schedule
+    if cron is not None:
+        try:
+            schedule = Schedule(cron, settings.schedule.timezone)
+        except ConfigError as error:
+            raise ConfigError(f"--cron: {error}.") from error
+    chosen = list(dict.fromkeys(recipes or settings.recipes))
+    read_graph().for_recipes(chosen)
+    for name in chosen:
+        compose_recipe(name)
     with contextlib.ExitStack() as stack:
         services = []
         if running_prefect(settings.prefect_port) is None:
@@ -117,8 +169,8 @@ def deploy(recipes: tuple[str, ...], cron: str | None, interval: float | None) -
             services.append(stack.enter_context(prefect_server(settings.prefect_port)))
             wait_until_up(services[0])
         log = LOGS / "schedule.log"
-        arguments = ["--interval", str(interval)] if interval else ["--cron", cron or settings.schedule.cron]
-        arguments += ["--timezone", settings.schedule.timezone, *recipes]
+        arguments = ["--interval", str(interval)] if interval else ["--cron", schedule.cron]
+        arguments += ["--timezone", schedule.timezone, *recipes]
         environment = {
             **prefect_environment(),
             "PREFECT_API_URL": f"http://{HOST}:{settings.prefect_port}/api",
@@ -135,8 +187,8 @@ def deploy(recipes: tuple[str, ...], cron: str | None, interval: float | None) -
             )
         )
         services.append(worker)
-        when = f"every {interval:g} seconds" if interval else f"at {arguments[1]} ({settings.schedule.timezone})"
-        click.echo(f"{', '.join(recipes or settings.recipes)}: scheduled {when}.")
+        when = f"every {interval:g} seconds" if interval else f"at {schedule.cron} ({schedule.timezone})"
+        click.echo(f"{', '.join(chosen)}: scheduled {when}.")
         click.echo(f"Watch it at {worker.address}; its log is {log}. Ctrl-C stops this worker and keeps the schedule.")
         stay(services)
     click.echo("Stopped.")
@@ -200,9 +252,11 @@ def mlflow_server(tracking_uri: str, port: int) -> contextlib.AbstractContextMan
     from langmill.cli.workspace import LOGS, STATE, prefect_environment
 
     arguments = ["mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]
-    arguments += ["--backend-store-uri", tracking_uri, "--artifacts-destination", str(STATE / "artifacts")]
+    arguments += ["--artifacts-destination", str(STATE / "artifacts")]
+    # Anyone on the machine can read a command line, and this address may hold a password.
+    environment = {**prefect_environment(), "MLFLOW_BACKEND_STORE_URI": tracking_uri}
     address, log = f"http://{HOST}:{port}", LOGS / "mlflow-server.log"
-    return started("MLflow", address, arguments, prefect_environment(), log, stop_seconds=_SERVER_STOP_SECONDS)
+    return started("MLflow", address, arguments, environment, log, stop_seconds=_SERVER_STOP_SECONDS)
 
 
 @contextlib.contextmanager
@@ -221,7 +275,7 @@ def started(
 
 def _start(module: Sequence[str], environment: Mapping[str, str], output: IO[bytes]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-m", *module],
+        [sys.executable, "-m", "langmill.lifetime", *module],
         env=dict(environment), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
         start_new_session=True,
     )  # fmt: skip

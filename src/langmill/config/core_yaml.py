@@ -111,7 +111,7 @@ class _Refused(Exception):
 class _CoreLoader(yaml.SafeLoader):
     """The core schema, without anchors, aliases, merge keys and tags that make objects."""
 
-    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}  # type: ignore[misc]
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}  # type: ignore[misc]  # it is one of the class there, too
     yaml_constructors: ClassVar[dict[Any, Any]] = {}
     allows_anchors = False
 
@@ -188,7 +188,6 @@ _Dumper.add_implicit_resolver(
 )
 _Dumper.add_representer(str, _Dumper.represent_text)
 _Dumper.add_implicit_resolver(f"{_TAG}bool", re.compile("(?:y|Y|n|N)$"), list("yYnN"))
-_LOADER: Any = _CoreLoader  # the constructors of the base class are typed for its loaders only
 _CONSTRUCTORS: dict[str, Any] = {
     "null": SafeConstructor.construct_yaml_null,
     "bool": SafeConstructor.construct_yaml_bool,
@@ -199,6 +198,6 @@ _CONSTRUCTORS: dict[str, Any] = {
     "map": SafeConstructor.construct_yaml_map,
 }
 for _kind, _construct in _CONSTRUCTORS.items():
-    _LOADER.add_constructor(f"{_TAG}{_kind}", _construct)
-_LOADER.add_constructor(None, SafeConstructor.construct_undefined)
+    _CoreLoader.add_constructor(f"{_TAG}{_kind}", _construct)
+_CoreLoader.add_constructor(None, SafeConstructor.construct_undefined)  # type: ignore[type-var]
 _GraphLoader.yaml_constructors = _CoreLoader.yaml_constructors

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from langmill.config.schedule import refuse_impossible_schedule
 from langmill.errors import ConfigError
 
 _COMMIT = re.compile("[0-9a-f]{40}")
@@ -183,6 +184,9 @@ class Fields:
     """The field with the text (.txt files: always the whole file)."""
     label: str | None
     """The field with the label of a classification."""
+    label_names: dict[str, str]
+    """The names of the labels, by what stands in the field (`"0": negative`); a row with anything else is quarantined.
+    Empty takes the labels as they stand there."""
     target: str | None
     """The field with the text to produce (translation, completion); a list of texts is joined by new lines."""
     metadata: list[str]
@@ -205,7 +209,7 @@ class Cleaning:
     drop_same: bool
     """Drop documents whose target reads like their text: what a translator left as it was."""
     drop_duplicates: bool
-    """Keep only the first of documents whose text and target are equal once case and white space are folded."""
+    """Keep only one of documents whose text and target are equal once case and white space are folded, in any order."""
     workers: int
     """Processes that clean side by side; has no influence on the result."""
 
@@ -508,7 +512,7 @@ class Evaluation:
     batch_tokens: int
     """Tokens, padding counted, in one forward pass, but four texts at least; has no influence on what is found."""
     bootstrap_samples: int
-    """Resamples of the test documents behind each interval."""
+    """Resamples of the test documents' groups behind each interval, and swaps behind each test."""
     confidence: float
     """Mass of the intervals, 0.5 to below 1."""
     seed: int
@@ -522,6 +526,13 @@ class Evaluation:
         require(self.batch_tokens >= 1, "evaluation.batch_tokens", self.batch_tokens, "1 or more")
         require(self.bootstrap_samples >= 100, "evaluation.bootstrap_samples", self.bootstrap_samples, "100 or more")
         require(0.5 <= self.confidence < 1, "evaluation.confidence", self.confidence, "0.5 to below 1")
+        most = 1 - 2 / (self.bootstrap_samples + 1)  # the least p-value of so many draws
+        require(
+            self.confidence <= most,
+            "evaluation.confidence",
+            self.confidence,
+            f"at most {most:.6g} with {self.bootstrap_samples} evaluation.bootstrap_samples: no test is surer",
+        )
         require(self.threads >= 1, "evaluation.threads", self.threads, "1 or more")
 
 
@@ -534,9 +545,16 @@ class Gate:
     min_effect: float
     """How much better than the champion (first version: than the trivial baseline) the challenger must be, in the
     metric's unit, at the least: the whole interval of the paired difference must lie beyond it."""
+    min_documents: int
+    """Test documents that a judgement needs, at the least."""
+    min_groups: int
+    """Groups of test documents (those that split.by keeps together) that a judgement needs, at the least; where nothing
+    is kept together each document is its own."""
 
     def __post_init__(self) -> None:
         require(self.min_effect >= 0, "gate.min_effect", self.min_effect, "0 or more")
+        require(self.min_documents >= 1, "gate.min_documents", self.min_documents, "1 or more")
+        require(self.min_groups >= 1, "gate.min_groups", self.min_groups, "1 or more")
 
 
 @dataclass
@@ -585,7 +603,23 @@ class Serving:
     drain_seconds: float
     """Seconds that requests in flight get to finish when the server is stopped."""
     api_keys_file: str | None
-    """A file with one key a line; requests must then carry one. Null lets anyone in."""
+    """A file with the SHA-256 digest of one key a line, as `langmill key` writes it; requests must then carry a key.
+    Null lets anyone in."""
+    allowed_hosts: list[str]
+    """Names besides those of the loopback address, `host` and the address that is connected to, by which requests may
+    call this server in their header Host, without scheme and port. `*` allows any, and with it DNS rebinding."""
+    max_connections: int
+    """Connections at once, at most; fewer where the limit of open files leaves no room. At the cap the one that has
+    been silent longest is closed; if none has, new ones wait."""
+    header_seconds: float
+    """Seconds for a request's line and headers to arrive, from the connection's or the request's first moment."""
+    body_seconds: float
+    """Seconds for a request's body to arrive."""
+    keep_alive_seconds: float
+    """Seconds that a connection may be idle between two requests."""
+    stalled_seconds: float
+    """A turn of the models (one token, or a few texts) that takes longer counts as stuck: `/live` and `/ready` then
+    answer 503."""
     threads: int
     """CPU threads."""
 
@@ -602,10 +636,17 @@ class Serving:
             "max_body_bytes",
             "max_beams",
             "max_running",
+            "max_connections",
             "threads",
         ]:
             value = getattr(self, field)
             require(value >= 1, f"serving.{field}", value, "1 or more")
+        for field in ["header_seconds", "body_seconds", "keep_alive_seconds", "stalled_seconds"]:
+            value = getattr(self, field)
+            require(0 < value < float("inf"), f"serving.{field}", value, "above 0")
+        for name in self.allowed_hosts:
+            plain = name == "*" or (bool(name) and not set(name) & set("/[]@*") and name.count(":") != 1)
+            require(plain, "serving.allowed_hosts", name, "host names without scheme and port, or *")
 
 
 @dataclass
@@ -616,6 +657,9 @@ class Schedule:
     """Five cron fields."""
     timezone: str
     """An IANA time zone."""
+
+    def __post_init__(self) -> None:
+        refuse_impossible_schedule(self.cron, self.timezone)
 
 
 @dataclass

@@ -15,7 +15,6 @@ import os
 import re
 import signal
 import threading
-import unicodedata
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -26,7 +25,7 @@ from multiprocessing import resource_tracker
 from typing import TypeVar
 
 from langmill.config.sections import Cleaning
-from langmill.data.folding import key_of, pair_key_of
+from langmill.data.folding import key_of, nfc, pair_key_of
 from langmill.errors import DataError
 
 _BATCH_ROWS = 2000
@@ -56,7 +55,16 @@ _ATTRIBUTE = rf"\s+(?:[A-Za-z_:@][\w:.-]*\s*=\s*{_VALUE}|(?:{_FLAGS})(?=[\s/>]))
 _TAG = re.compile(
     rf"</?(?:(?P<line>{_LINE_TAGS})|(?P<cell>{_CELL_TAGS})|{_INLINE_TAGS})(?:{_ATTRIBUTE})*\s*/?>", re.IGNORECASE
 )
-_HIDDEN = re.compile(r"<!--.*?-->|<!doctype\b[^<>]*>|<(script|style)\b[^<>]*>.*?</\1\s*>", re.IGNORECASE | re.DOTALL)
+# What hides something, and what ends that. Two patterns and not one with `.*?` between them: where the end is missing,
+# such a pattern looks for it from every beginning to the end of the text.
+_HIDING = re.compile(
+    r"(?P<comment><!--)|<!doctype\b[^<>]*>|<(?:(?P<script>script)|(?P<style>style))\b[^<>]*>", re.IGNORECASE
+)
+_HIDING_ENDS = {
+    "comment": re.compile("-->"),
+    "script": re.compile(r"</script\s*>", re.IGNORECASE),
+    "style": re.compile(r"</style\s*>", re.IGNORECASE),
+}
 # With the semicolon only: "?a=1&region=2" holds no registered sign.
 _ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
 
@@ -67,8 +75,28 @@ def strip_markup(text: str) -> str:
     A tag of a block or a line break becomes a new line, one of a table cell a space, any other one nothing.
     """
     if "<" in text:
-        text = _TAG.sub(_tag_text, _HIDDEN.sub("", text) if "<!" in text or "</" in text else text)
+        text = _TAG.sub(_tag_text, _without_hidden(text) if "<!" in text or "</" in text else text)
     return _ENTITY.sub(lambda found: html.unescape(found[0]), text) if "&" in text else text
+
+
+def _without_hidden(text: str) -> str:
+    """The text without comments, document types, scripts and styles; one that does not end hides nothing."""
+    parts: list[str] = []
+    done = place = 0
+    endless: set[str] = set()
+    while found := _HIDING.search(text, place):
+        kind, place = found.lastgroup, found.end()
+        if kind in endless:
+            continue
+        if kind is not None:  # a document type is hidden by itself
+            end = _HIDING_ENDS[kind].search(text, place)
+            if end is None:
+                endless.add(kind)
+                continue
+            place = end.end()
+        parts.append(text[done : found.start()])
+        done = place
+    return "".join([*parts, text[done:]])
 
 
 def _tag_text(tag: re.Match[str]) -> str:
@@ -101,7 +129,7 @@ def clean_text(text: str, *, markup: bool, layout: bool = False) -> str:
     if layout:
         text = _NOT_TEXT.sub("", _LINE_END.sub("\n", text))
         text = _OUTER_LINES.sub("", text.rstrip())
-        return text if text.isascii() else unicodedata.normalize("NFC", text)
+        return nfc(text)
     if not text.replace("\n", "").isprintable():  # printable text has no control characters and no space but " "
         text = _LINE_END.sub("\n", text)
         text = _NOT_TEXT.sub("", text)
@@ -112,8 +140,7 @@ def clean_text(text: str, *, markup: bool, layout: bool = False) -> str:
         text = _SPACED_LINE_END.sub("\n", text)
     if "\n\n\n" in text:
         text = _MANY_LINE_ENDS.sub("\n\n", text)
-    text = text.strip(" \n")
-    return text if text.isascii() else unicodedata.normalize("NFC", text)
+    return nfc(text.strip(" \n"))
 
 
 # Documents -----------------------------------------------------------------------------------------------------------
@@ -129,9 +156,9 @@ class DropReason(StrEnum):
     same = "same"
     """The target reads like the text."""
     duplicate = "duplicate"
-    """An earlier document reads alike, and so does its target."""
+    """Another document reads alike, and so does its target."""
     other_side = "other_side"
-    """Its text stands on another side of the split already, where `split.by` put it."""
+    """Its text stands on another side of the split too, where `split.by` put it."""
 
 
 @dataclass(frozen=True, slots=True)

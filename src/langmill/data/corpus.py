@@ -3,29 +3,40 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from langmill.config import sections
-from langmill.data.cleaning import Cleaned, DropReason, clean_rows
-from langmill.data.document import Document, DocumentWriter, Split, documents_path
+from langmill.data.cleaning import clean_rows
+from langmill.data.document import (
+    Document,
+    DocumentWriter,
+    Split,
+    content_digest,
+    documents_path,
+    read_documents,
+    write_documents,
+)
+from langmill.data.duplicates import Duplicates
+from langmill.data.folding import key_of
 from langmill.data.formats.base import Format
-from langmill.data.readers import read_rows
-from langmill.data.report import Report
-from langmill.data.rows import BadRow
+from langmill.data.readers import causes, read_rows
+from langmill.data.report import Report, SplitCount
+from langmill.data.rows import BadRow, Row, portable
 from langmill.data.splits import deciding_key, side_of_key
 from langmill.errors import DataError
 
 QUARANTINE_NAME = "quarantine.parquet"
-QUARANTINE_SCHEMA = pa.schema(
-    [pa.field(name, pa.string(), nullable=False) for name in ("where", "reason", "row")],
-)
-_ROWS = 10_000  # quarantined rows in a row group
-_KEY_BYTES = 16  # of a document's key are remembered: 128 bits collide by no chance that counts
+"""The rows that could not be read: place, reason and beginning of each."""
+PLACES_NAME = "places.parquet"
+"""Where each document's row stands, by split and id; apart from the documents, which stay when their rows move."""
+_PLACES = ("split", "id", "where")
+_ROWS = 10_000  # in a row group of these tables
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,106 +50,107 @@ class CorpusSettings:
     split: sections.Split
 
 
-def make_corpus(raw: Path, out: Path, settings: CorpusSettings, on_bytes: Callable[[int], object]) -> Report:
-    """Read the raw files and write each split's documents and the quarantined rows.
+def make_corpus(
+    raw: Path,
+    out: Path,
+    settings: CorpusSettings,
+    on_bytes: Callable[[int], object],
+    report: Report | None = None,
+) -> Report:
+    """Read the raw files and write each split's documents, their places and the quarantined rows.
 
     Args:
         raw: The folder of raw files.
         out: An existing folder to write into.
         settings: Format, fields, cleaning and split.
         on_bytes: Called with the raw bytes read since the last call.
+        report: Counts what happens; given by who wants to see it after an error too.
 
     Returns:
-        What was counted on the way.
+        The report.
 
     Raises:
         DataError: Nothing can be read, a named field does not exist, a split comes out empty, or `split.by` puts equal
             texts on two sides and duplicates are kept.
     """
-    report = Report(settings.name)
-    seen = _Seen(settings, report)
-    with contextlib.ExitStack() as stack:
-        quarantine = stack.enter_context(_Quarantine(out / QUARANTINE_NAME))
+    report = report or Report(settings.name)
+    seen = Duplicates(settings.cleaning, settings.split, report)
+    with _causes_found(raw, settings.file_format, report), contextlib.ExitStack() as stack:
+        quarantine = stack.enter_context(_TextTable(out / QUARANTINE_NAME, ("where", "reason", "row")))
+        places = stack.enter_context(_TextTable(out / PLACES_NAME, _PLACES))
         writers = {split: stack.enter_context(DocumentWriter(documents_path(out, split))) for split in Split}
 
-        def documents() -> Iterator[Document]:
+        def rows() -> Iterator[Row]:
             for row in read_rows(raw, settings.file_format, settings.fields, on_bytes):
                 report.count_row(row)
                 if isinstance(row, BadRow):
-                    quarantine.add(row)
+                    quarantine.add(row.where, row.reason.value, row.row)
                 else:
                     yield row
 
-        for document, cleaned in clean_rows(documents(), lambda row: (row.text, row.target), settings.cleaning):
-            if cleaned.dropped is not None:
-                report.count_drop(cleaned.dropped)
-                continue
-            side = side_of_key(deciding_key(cleaned.key, document.metadata, settings.split), settings.split)
-            reason = seen.judge(document, cleaned, side)
+        for row, cleaned in clean_rows(rows(), lambda row: (row.text, row.target), settings.cleaning):
+            side = side_of_key(deciding_key(cleaned.key, row.metadata, settings.split), settings.split)
+            digest = content_digest(cleaned.text, row.label, cleaned.target)
+            reason = cleaned.dropped or seen.judge(row, cleaned, side, digest)
             if reason is not None:
-                report.count_drop(reason)
+                report.count_drop(reason, side if cleaned.text else None)
                 continue
-            clean = Document(document.id, cleaned.text, document.label, cleaned.target, document.metadata)
-            writers[side].add(clean)
-            report.count_document(side, clean, cleaned.key)
+            document = Document(seen.id_of(digest), cleaned.text, row.label, cleaned.target, row.metadata)
+            writers[side].add(document)
+            places.add(side.value, document.id, row.where)
+            report.count_document(side, document, cleaned.key)
+    _settle(out, seen, report)
     _require_usable(report, settings)
     return report
 
 
-class _Seen:
-    """Remembers what has been kept, by key, to tell duplicates."""
+def _settle(out: Path, seen: Duplicates, report: Report) -> None:
+    """Take out the documents whose place another one has taken since, and tell the report where its samples stand."""
+    superseded: set[tuple[str, str]] = set()
+    for split in (split for split in Split if split in seen.unsettled):
+        path, report.splits[split] = documents_path(out, split), SplitCount(dropped=report.splits[split].dropped)
 
-    def __init__(self, settings: CorpusSettings, report: Report) -> None:
-        self._settings = settings
-        self._report = report
-        self._labels: dict[bytes, str | None] = {}
-        """The first label of each text with its target."""
-        self._sides: dict[bytes, Split] = {}
-        """The side of each text, where texts alike may differ in their target or in what decides their side."""
+        def kept(path: Path = path, split: Split = split) -> Iterator[Document]:
+            for document in read_documents(path):
+                if reason := seen.superseded(document, split):
+                    superseded.add((split.value, document.id))
+                    report.count_drop(reason, split)
+                else:
+                    report.count_document(split, document, key_of(document.text))
+                    yield document
 
-    def judge(self, document: Document, cleaned: Cleaned, side: Split) -> DropReason | None:
-        """Why a document is left out for the sake of earlier ones; None keeps it.
-
-        Equal texts with different targets are all kept: several answers to a question, several translations.
-
-        Raises:
-            DataError: Its text is on another side already, and duplicates are to be kept.
-        """
-        key, pair_key = cleaned.key[:_KEY_BYTES], cleaned.pair_key[:_KEY_BYTES]
-        drop = self._settings.cleaning.drop_duplicates
-        if pair_key in self._labels:
-            self._report.count_duplicate(other_label=self._labels[pair_key] != document.label)
-            if drop:
-                return DropReason.duplicate
-        if cleaned.target is not None or self._settings.split.by is not None:
-            first_side = self._sides.get(key)
-            if first_side not in (None, side):
-                if drop:
-                    return DropReason.other_side
-                raise DataError(
-                    f"{document.id} of the corpus {self._settings.name} reads like a document on the {first_side} "
-                    f"side, but its {self._settings.split.by} puts it on the {side} side; set "
-                    "cleaning.drop_duplicates to true or split.by to null."
-                )
-            if first_side is not None and pair_key not in self._labels:
-                self._report.count_other_target()
-            self._sides[key] = side
-        self._labels.setdefault(pair_key, document.label)
-        return None
+        write_documents(path, kept())
+    path = out / PLACES_NAME
+    if superseded:
+        temporary = out / f".{PLACES_NAME}"
+        with _TextTable(temporary, _PLACES) as places:
+            for batch in pq.ParquetFile(path).iter_batches():
+                for split_name, name, where in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                    if (split_name, name) not in superseded:
+                        places.add(split_name, name, where)
+        temporary.replace(path)
+    samples = pa.array(report.sample_ids(), pa.string())
+    for batch in pq.ParquetFile(path).iter_batches(columns=["id", "where"]):
+        shown = batch.filter(pc.is_in(batch["id"], samples))
+        report.places.update(zip(shown["id"].to_pylist(), shown["where"].to_pylist(), strict=True))
 
 
 def _require_usable(report: Report, settings: CorpusSettings) -> None:
     count = report.num_documents
     if not count:
+        told = [f" {name}: {cause}" for name, cause in list(report.causes.items())[:1]]
         raise DataError(
-            f"The corpus {settings.name} has no usable document: {report.account()}. "
+            f"The corpus {settings.name} has no usable document: {report.account()}.{''.join(told)} "
             "Check the corpus's source, fields and cleaning in conf/corpus/."
         )
     for split, advice in _ADVICE.items():
         if not report.splits[split].documents:
             noun = "document" if count == 1 else "documents"
+            dropped = report.account_of_drops(split)
+            left_out = f", where {dropped}" if dropped else ""
             raise DataError(
-                f"The corpus {settings.name} has {count:,} usable {noun}; none fell to the {split} side. {advice}."
+                f"The corpus {settings.name} has {count:,} usable {noun}; none fell to the {split} side{left_out}. "
+                f"{advice}."
             )
 
 
@@ -149,26 +161,45 @@ _ADVICE = {
 }
 
 
-class _Quarantine:
-    """Writes the rows that could not be read, a bounded number at a time."""
+@contextlib.contextmanager
+def _causes_found(raw: Path, file_format: Format, report: Report) -> Iterator[None]:
+    """Say in the report, once the block ends, what is wrong with files that rows were put aside of."""
+    failure: DataError | None = None
+    try:
+        yield
+    except DataError as error:
+        failure = error
+    if report.quarantined:
+        files = file_format.files(raw)
+        damaged = (path for path in files if portable(path.relative_to(raw).as_posix()) in report.damaged_files)
+        report.causes.update(causes(raw, file_format, damaged))
+    if failure is not None:
+        raise failure
 
-    def __init__(self, path: Path) -> None:
-        self._writer = pq.ParquetWriter(path, QUARANTINE_SCHEMA, compression="zstd")
-        self._rows: list[dict[str, str]] = []
 
-    def add(self, row: BadRow) -> None:
-        self._rows.append({"where": row.where, "reason": row.reason.value, "row": row.row})
+class _TextTable:
+    """Writes a Parquet table of texts, a bounded number of rows at a time; it is whole after a DataError too."""
+
+    def __init__(self, path: Path, names: Sequence[str]) -> None:
+        self._schema = pa.schema([pa.field(name, pa.string(), nullable=False) for name in names])
+        self._writer = pq.ParquetWriter(path, self._schema, compression="zstd")
+        self._rows: list[tuple[str, ...]] = []
+
+    def add(self, *cells: str) -> None:
+        self._rows.append(cells)
         if len(self._rows) == _ROWS:
             self._flush()
 
     def _flush(self) -> None:
-        self._writer.write_table(pa.Table.from_pylist(self._rows, schema=QUARANTINE_SCHEMA))
+        columns = zip(*self._rows, strict=True) if self._rows else [()] * len(self._schema)
+        arrays = [pa.array(column, pa.string()) for column in columns]
+        self._writer.write_table(pa.Table.from_arrays(arrays, schema=self._schema))
         self._rows.clear()
 
-    def __enter__(self) -> _Quarantine:
+    def __enter__(self) -> _TextTable:
         return self
 
-    def __exit__(self, kind: object, *_: object) -> None:
-        if kind is None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None or issubclass(kind, DataError):
             self._flush()
         self._writer.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -29,7 +30,7 @@ class Document:
     """One record of a corpus."""
 
     id: str
-    """Where the record came from: unique in its corpus and the same at every run."""
+    """What it is called: by its content (`document_id`), unique in its corpus and the same wherever its row stands."""
     text: str
     label: str | None = None
     """The class, for classification."""
@@ -37,6 +38,22 @@ class Document:
     """The text to produce, for translation and completion."""
     metadata: dict[str, str] = field(default_factory=dict)
     """Further fields as text; slices are cut along them."""
+
+
+def content_digest(text: str, label: str | None, target: str | None) -> bytes:
+    """The SHA-256 of what a document says, cleaned; metadata is no part of it, so that a further field renames none."""
+    lengths = f"{len(text)} {-1 if label is None else len(label)} {-1 if target is None else len(target)}"
+    return hashlib.sha256(f"{lengths} {text}{label or ''}{target or ''}".encode()).digest()
+
+
+def document_id(digest: bytes, occurrence: int) -> str:
+    """A document's id.
+
+    Args:
+        digest: Its content's (`content_digest`); 128 bits of it collide by no chance that counts.
+        occurrence: Which of the documents with this content it is, from 1.
+    """
+    return f"{digest[:16].hex()}-{occurrence}"
 
 
 SCHEMA = pa.schema(

@@ -1,4 +1,4 @@
-"""Documents from raw files, plain or compressed, as a stream.
+"""Rows from raw files, plain or compressed, as a stream.
 
 A row that can't be read is never fatal and never lost: it comes as a `BadRow` with its place and the reason. What a
 file's rows are is the format's matter (`langmill.data.formats`).
@@ -6,10 +6,12 @@ file's rows are is the format's matter (`langmill.data.formats`).
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import math
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
@@ -17,16 +19,21 @@ from typing import IO, Any
 import pyarrow as pa
 
 from langmill.config.sections import Fields
+from langmill.data.cleaning import clean_text
 from langmill.data.compression import COMPRESSIONS, DAMAGED, open_decompressed
-from langmill.data.document import Document
+from langmill.data.diagnosis import diagnose
 from langmill.data.formats.base import Format
-from langmill.data.rows import EXCERPT, BadRow, BadRowReason, Raw, Unreadable, Values, is_text, shown
+from langmill.data.rows import EXCERPT, BadRow, BadRowReason, Raw, Row, Unreadable, Values, is_text, portable, shown
 from langmill.errors import DataError
+
+_DIAGNOSED = 20  # files of one corpus that are looked into when something is wrong
+_MISSING_LABELS = frozenset({"", "nan", "null", "<na>"})  # what programs write for nothing, in small letters
+_WHOLE_NUMBER = re.compile(r"([+-]?[0-9]{1,18})\.0+")
 
 
 def read_rows(
     folder: Path, file_format: Format, fields: Fields, on_bytes: Callable[[int], object] | None = None
-) -> Iterator[Document | BadRow]:
+) -> Iterator[Row | BadRow]:
     """Read every row below a folder, in a stable order.
 
     Args:
@@ -36,7 +43,7 @@ def read_rows(
         on_bytes: Called with the bytes read since the last call, before decompression.
 
     Yields:
-        Documents with their text as it stands in the file (not yet cleaned), and the rows that are none.
+        Rows with their text as it stands in the file (not yet cleaned), and those that can't be read.
 
     Raises:
         DataError: No file can be read, or no row has a field that `fields` names; the message lists the known fields.
@@ -48,21 +55,25 @@ def read_rows(
     tabular = False
     for path in files:
         relative = path.relative_to(folder)
-        name = shown(relative.as_posix())
+        name = portable(relative.as_posix())
         plain_text = file_format.is_plain_text(PurePosixPath(relative))
         tabular |= not plain_text
-        wanted = Fields("text", None, None, []) if plain_text else fields
+        wanted = Fields("text", None, {}, None, []) if plain_text else fields
         for place, values in _read_file(path, PurePosixPath(relative), file_format, on_bytes):
             where = f"{name}:{place}"
             try:
                 if isinstance(values, Unreadable):
                     raise values
                 known.update(values)
-                yield _document(where, values, wanted)
+                yield _row(where, values, wanted)
             except Unreadable as problem:
                 yield BadRow(where, problem.reason, shown(problem.row[:EXCERPT]))
     if known:
-        _require_known(fields, known, folder, text_is_a_field=tabular)
+        try:
+            _require_known(fields, known, folder, text_is_a_field=tabular)
+        except DataError as error:
+            told = [f" {name}: {cause}" for name, cause in islice(causes(folder, file_format, files), 1)]
+            raise DataError("".join([str(error), *told])) from error
 
 
 def _require_known(fields: Fields, known: set[str], folder: Path, *, text_is_a_field: bool) -> None:
@@ -78,6 +89,13 @@ def _require_known(fields: Fields, known: set[str], folder: Path, *, text_is_a_f
             )
 
 
+def causes(folder: Path, file_format: Format, files: Iterable[Path]) -> Iterator[tuple[str, str]]:
+    """What is wrong with files below a folder, by their names, of the first few; only what `diagnose` knows."""
+    for path in islice(files, _DIAGNOSED if file_format.diagnosable else 0):
+        if sentence := diagnose(path):
+            yield portable(path.relative_to(folder).as_posix()), shown(sentence)
+
+
 def first_rows(path: Path, file_format: Format, limit: int) -> list[Values]:
     """The first readable rows of a file with all their fields, for a guess at what they mean."""
     rows = _read_file(path, PurePosixPath(path.name), file_format, None)
@@ -87,11 +105,11 @@ def first_rows(path: Path, file_format: Format, limit: int) -> list[Values]:
 # One row -------------------------------------------------------------------------------------------------------------
 
 
-def _document(where: str, values: Values, fields: Fields) -> Document:
-    text = values.get(fields.text)
+def _row(where: str, values: Values, fields: Fields) -> Row:
+    text = _present(values.get(fields.text))
     if text is None:
         raise Unreadable(BadRowReason.missing_text, _compact(values))
-    target = values.get(fields.target) if fields.target else None
+    target = _present(values.get(fields.target)) if fields.target else None
     if isinstance(target, list) and all(isinstance(line, str) for line in target):
         target = "\n".join(target) if target else None
     if not isinstance(text, str) or not isinstance(target, str | None):
@@ -99,13 +117,38 @@ def _document(where: str, values: Values, fields: Fields) -> Document:
     label = values.get(fields.label) if fields.label else None
     if isinstance(label, list | dict):
         raise Unreadable(BadRowReason.wrong_type, _compact(values))
+    label_name = _label(label)
+    if fields.label_names and label_name is not None:
+        label_name = fields.label_names.get(label_name)
+        if label_name is None:
+            raise Unreadable(BadRowReason.unknown_label, _compact(values))
     metadata = {name: _as_text(values.get(name)) or "" for name in fields.metadata}
-    return Document(where, text, _as_text(label), target, metadata)
+    return Row(where, text, label_name, target, metadata)
+
+
+def _present(value: object) -> object:
+    """The value; None for a number that is none, which pandas writes for a value that is missing."""
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _label(value: object) -> str | None:
+    """A label as clean text, so that one class has one name: 1, 1.0 and "1.0" are the label 1, and NaN is none."""
+    text = _as_text(value)
+    return None if text is None else _class_name(text)
+
+
+@functools.lru_cache(2**12)
+def _class_name(text: str) -> str | None:
+    text = clean_text(text, markup=False)
+    if text.casefold() in _MISSING_LABELS:
+        return None
+    number = _WHOLE_NUMBER.fullmatch(text)
+    return str(int(number[1])) if number else text
 
 
 def _as_text(value: object) -> str | None:
     """A label or a metadata field as text; None for nothing, an empty cell included."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):
+    if _present(value) is None:
         return None
     if isinstance(value, bool):
         return str(value).lower()

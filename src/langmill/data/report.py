@@ -13,7 +13,7 @@ import numpy as np
 
 from langmill.data.cleaning import DropReason
 from langmill.data.document import Document, Split
-from langmill.data.rows import BadRow
+from langmill.data.rows import BadRow, Row
 
 _QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 _SAMPLES = 3  # documents shown of each split
@@ -36,6 +36,8 @@ class SplitCount:
     """Characters of each text."""
     labels: Counter[str] = field(default_factory=Counter)
     unlabelled: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+    """Documents left out that would be on this side, by reason."""
     samples: list[tuple[bytes, str, Document]] = field(default_factory=list)
     """A heap of the documents with the largest keys: a random choice that is always the same."""
 
@@ -63,17 +65,17 @@ class SplitCount:
         values = np.quantile(np.asarray(self.lengths), _QUANTILES, method="lower")
         return {f"{share:g}": int(value) for share, value in zip(_QUANTILES, values, strict=True)}
 
-    def shown(self) -> list[dict[str, str | None]]:
-        """A few documents, shortened."""
-        chosen = [document for _, _, document in sorted(self.samples, reverse=True)]
+    def shown(self, places: Mapping[str, str]) -> list[dict[str, str | None]]:
+        """A few documents, shortened, with their places by their ids."""
         return [
             {
                 "id": document.id,
+                "where": places.get(document.id),
                 "label": document.label,
                 "text": document.text[:_SAMPLE_CHARACTERS],
                 "target": None if document.target is None else document.target[:_SAMPLE_CHARACTERS],
             }
-            for document in chosen
+            for _, _, document in sorted(self.samples, key=lambda sample: sample[:2], reverse=True)
         ]
 
 
@@ -83,11 +85,16 @@ class Report:
     Attributes:
         rows: Rows in the raw files.
         files: Rows of each raw file.
+        skipped: Files of the source that were not read, by the reason.
         quarantined: Rows that could not be read, by reason.
+        damaged_files: Those rows of each raw file.
+        causes: What is wrong with some of these files, a sentence each.
         dropped: Documents left out, by reason.
         duplicates: Documents that read like an earlier one, target included, left out or not.
         other_label: Duplicates whose label is not the first one's.
-        other_target: Documents that read like an earlier one but have another target; they are no duplicates.
+        other_target: Documents that read like an earlier one but have another target; they are no duplicates, left
+            out or not.
+        places: Where the rows of the documents stand that are shown, by the documents' ids.
         splits: What was kept.
     """
 
@@ -95,24 +102,31 @@ class Report:
         self.corpus = corpus
         self.rows = 0
         self.files: Counter[str] = Counter()
+        self.skipped: dict[str, int] = {}
         self.quarantined: Counter[str] = Counter()
+        self.damaged_files: Counter[str] = Counter()
+        self.causes: dict[str, str] = {}
         self.dropped: Counter[str] = Counter()
         self.duplicates = self.other_label = self.other_target = 0
         self.splits = {split: SplitCount() for split in Split}
+        self.places: dict[str, str] = {}
         self._first_bad: BadRow | None = None
 
-    def count_row(self, row: Document | BadRow) -> None:
+    def count_row(self, row: Row | BadRow) -> None:
         """A row has been read, or could not be."""
         self.rows += 1
-        where = row.where if isinstance(row, BadRow) else row.id
-        self.files[where.rpartition(":")[0]] += 1
+        name = row.where.rpartition(":")[0]
+        self.files[name] += 1
         if isinstance(row, BadRow):
+            self.damaged_files[name] += 1
             self.quarantined[row.reason.value] += 1
             self._first_bad = self._first_bad or row
 
-    def count_drop(self, reason: DropReason) -> None:
-        """A document is left out."""
+    def count_drop(self, reason: DropReason, split: Split | None) -> None:
+        """A document is left out; `split` is where it would be, None for one of which nothing is left."""
         self.dropped[reason.value] += 1
+        if split is not None:
+            self.splits[split].dropped[reason.value] += 1
 
     def count_duplicate(self, *, other_label: bool) -> None:
         """A document reads like an earlier one, and so does its target."""
@@ -126,6 +140,10 @@ class Report:
     def count_document(self, split: Split, document: Document, key: bytes) -> None:
         """A document is kept; `key` is a hash of its text."""
         self.splits[split].add(document, key)
+
+    def sample_ids(self) -> list[str]:
+        """The ids of the documents that the report shows."""
+        return [name for count in self.splits.values() for _, name, _ in count.samples]
 
     @property
     def num_documents(self) -> int:
@@ -142,13 +160,20 @@ class Report:
             parts.append(f"{self.dropped.total():,} dropped ({_told(self.dropped)})")
         return ", ".join(parts)
 
+    def account_of_drops(self, split: Split) -> str:
+        """What was dropped of a split, in one phrase; nothing if nothing was."""
+        dropped = self.splits[split].dropped
+        return f"{dropped.total():,} dropped ({_told(dropped)})" if dropped else ""
+
     def as_json(self) -> dict[str, Any]:
         """Everything, as plain values."""
         return {
             "corpus": self.corpus,
             "rows": self.rows,
             "files": dict(self.files),
+            "skipped_files": self.skipped,
             "quarantined": dict(self.quarantined),
+            "causes": self.causes,
             "dropped": dict(self.dropped),
             "duplicates": {
                 "count": self.duplicates,
@@ -166,7 +191,8 @@ class Report:
                     "length_quantiles": count.quantiles(),
                     "labels": dict(count.labels),
                     "unlabelled": count.unlabelled,
-                    "samples": count.shown(),
+                    "dropped": dict(count.dropped),
+                    "samples": count.shown(self.places),
                 }
                 for split, count in self.splits.items()
             },
@@ -236,21 +262,31 @@ class Report:
         rows: list[list[object]] = [[_cell(name), count] for name, count in shown[:_TABLE_LABELS]]
         if len(shown) > _TABLE_LABELS:
             rows.append([f"{len(shown) - _TABLE_LABELS:,} others", sum(count for _, count in shown[_TABLE_LABELS:])])
-        return "## Files\n\n" + _table(["file", "rows"], rows)
+        parts = ["## Files", _table(["file", "rows"], rows)]
+        if self.skipped:
+            parts.append(f"Files of the source that were not read: {_listed(self.skipped)}.")
+        parts += [f"What is wrong with {_cell(name)}: {_cell(cause)}" for name, cause in self.causes.items()]
+        return "\n\n".join(parts)
 
     def _samples(self) -> str:
         parts = ["## Some documents"]
         for split, count in self.splits.items():
-            for sample in count.shown():
+            for sample in count.shown(self.places):
                 text = _cell(str(sample["text"]))
                 label = "" if sample["label"] is None else f", label {_cell(str(sample['label']))}"
                 target = "" if sample["target"] is None else f"\n>\n> → {_cell(str(sample['target']))}"
-                parts.append(f"**{_cell(str(sample['id']))}** ({split.value}{label})\n\n> {text}{target}")
+                parts.append(
+                    f"**{_cell(str(sample['where'] or sample['id']))}** ({split.value}{label})\n\n> {text}{target}"
+                )
         return "\n\n".join(parts)
 
 
 def _told(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{_words(reason)}: {count:,}" for reason, count in sorted(counts.items()))
+
+
+def _listed(skipped: Mapping[str, int]) -> str:
+    return ", ".join(f"{_cell(reason)}: {count:,}" for reason, count in sorted(skipped.items()))
 
 
 def _words(reason: str) -> str:

@@ -8,7 +8,7 @@ to read) and `manifest.json`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,13 @@ from langmill.config.sections import Evaluation
 from langmill.data.document import Document
 from langmill.errors import EvaluationError
 from langmill.evaluation.plots import draw, write_csv
+from langmill.evaluation.protocol import protocol_digest, require_comparable
 from langmill.evaluation.report import write_report
-from langmill.evaluation.scoring import EvaluationSet, score_model, usable
-from langmill.evaluation.significance import Comparison, Estimate, compare, estimate
+from langmill.evaluation.scoring import EvaluationSet, score_model, usable, with_groups
+from langmill.evaluation.significance import Comparison, Estimate, compare, estimate, find_metric, groups_of
 from langmill.evaluation.slices import slices_of
 from langmill.files import atomic_file, read_manifest, write_json, write_manifest
+from langmill.models.folder import TOKENIZER_NAME
 from langmill.progress import track
 from langmill.tasks.base import Baseline, Metric, Plot, Strength, Task, TrainingData, build_task
 from langmill.tasks.loading import LoadedModel
@@ -40,6 +42,12 @@ class Evaluated:
     """What is known about a model after its evaluation."""
 
     test_set: EvaluationSet
+    group_by: str | None
+    """The metadata field whose equal values make a group; None where each document is its own."""
+    groups: int
+    """Groups of test documents: what the intervals draw."""
+    protocol: str
+    """Digest of what decides a score; scores of another protocol do not stand beside these."""
     scores: pa.Table
     figures: dict[str, Estimate]
     metrics: tuple[Metric, ...]
@@ -55,7 +63,13 @@ class Evaluated:
 
 
 def evaluate(
-    model: LoadedModel, documents: Iterable[Document], train: TrainingData, evaluation: Evaluation, decides: str
+    model: LoadedModel,
+    documents: Iterable[Document],
+    train: TrainingData,
+    evaluation: Evaluation,
+    decides: str,
+    *,
+    group_by: str | None = None,
 ) -> Evaluated:
     """Score a model and its baselines on test documents.
 
@@ -65,6 +79,7 @@ def evaluate(
         train: What the baselines are fitted on.
         evaluation: How to judge.
         decides: The metric that models are compared by.
+        group_by: The metadata field that the split kept together; None where it went by the texts.
 
     Raises:
         EvaluationError: No document can be used, or a figure is not a finite number.
@@ -80,13 +95,21 @@ def evaluate(
             f"No test document can be used ({reasons}); add documents, raise split.test, or check fields.label."
         )
     with track(f"Scoring {model.recipe}", len(test_set.documents), "documents") as progress:
-        scores = score_model(model, test_set.documents, evaluation, progress.advance)
+        scores = score_model(model, test_set.documents, evaluation, progress.advance, group_by)
     figures = estimate(task, scores, evaluation)
-    baselines = task.baselines(train, test_set.documents, model.tokenizer, evaluation, max_length=model.max_length)
+    baselines = [
+        replace(baseline, scores=with_groups(baseline.scores, test_set.documents, group_by))
+        for baseline in task.baselines(
+            train, test_set.documents, model.tokenizer, evaluation, max_length=model.max_length
+        )
+    ]
     baseline_figures = {baseline.name: estimate(task, baseline.scores, evaluation) for baseline in baselines}
     _require_trivial(baselines, baseline_figures, decides)
     return Evaluated(
         test_set,
+        group_by,
+        groups_of(scores)[1],
+        protocol_digest(model.config["langmill"]["task"]["name"], task, test_set.digest, evaluation, group_by),
         scores,
         figures,
         task.metrics_of(scores),
@@ -146,8 +169,13 @@ def write_evaluation(
             "task": own["task"],
             "primary": decides,
             "test_set": evaluated.test_set.digest,
+            "protocol": evaluated.protocol,
+            "tokenizer": model.manifest["files"][TOKENIZER_NAME],
             "examples": len(evaluated.test_set.documents),
+            "groups": evaluated.groups,
+            "group_by": evaluated.group_by,
             "left_out": evaluated.test_set.left_out,
+            "unseen_labels": evaluated.test_set.unseen_labels,
             "baselines": {
                 baseline.name: {
                     "strength": baseline.strength.value,
@@ -167,8 +195,11 @@ def metrics_json(evaluated: Evaluated, decides: str) -> dict[str, Any]:
         "primary": decides,
         "signatures": {metric.name: metric.signature for metric in evaluated.metrics if metric.signature},
         "examples": len(evaluated.test_set.documents),
+        "groups": evaluated.groups,
         "left_out": evaluated.test_set.left_out,
+        "unseen_labels": evaluated.test_set.unseen_labels,
         "test_set": evaluated.test_set.digest,
+        "protocol": evaluated.protocol,
         "baselines": {
             baseline.name: {
                 **_numbers(evaluated.baseline_figures[baseline.name]),
@@ -240,6 +271,26 @@ class EvaluationFolder:
         return str(self.manifest["test_set"])
 
     @property
+    def protocol(self) -> str | None:
+        """Digest of what decided the scores; None for an evaluation older than that, which equals no other."""
+        return self.manifest.get("protocol")
+
+    @property
+    def tokenizer(self) -> str | None:
+        """SHA-256 of the model's `tokenizer.json`; None for an evaluation that does not say."""
+        return self.manifest.get("tokenizer")
+
+    @property
+    def group_by(self) -> str | None:
+        """The metadata field whose equal values make a group; None where each document is its own."""
+        return self.manifest.get("group_by")
+
+    @property
+    def unseen_labels(self) -> dict[str, int]:
+        """The test documents of each label that training never saw; they were left out."""
+        return dict(self.manifest.get("unseen_labels", {}))
+
+    @property
     def trivial_baseline(self) -> str:
         """The name of the baseline that a first version must beat: the first trivial one with the metric that decides.
 
@@ -275,7 +326,8 @@ def compare_folders(challenger: Path, champion: Path, metric: str, evaluation: E
     """A paired bootstrap between two evaluation folders.
 
     Raises:
-        EvaluationError: A folder is missing, the test sets differ, or there is no such metric.
+        EvaluationError: A folder is missing, the test sets differ, there is no such metric, or it counts tokens and the
+            tokenizers differ.
     """
     new = EvaluationFolder.open(challenger, verify=True)
     old = EvaluationFolder.open(champion, verify=True)
@@ -284,4 +336,5 @@ def compare_folders(challenger: Path, champion: Path, metric: str, evaluation: E
             f"{challenger} and {champion} are of other test sets ({new.test_set[:12]} and {old.test_set[:12]}); "
             "score both models on the same documents."
         )
+    require_comparable(find_metric(new.task, metric), (new.tokenizer, old.tokenizer), str(champion))
     return compare(new.task, new.scores(), old.scores(), metric, evaluation)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from langmill.config.sections import Evaluation
-from langmill.evaluation.significance import Comparison, Estimate, find_metric
+from langmill.evaluation.significance import Comparison, Estimate, counted, find_metric
 from langmill.files import write_text
 from langmill.tasks.base import Baseline, Metric
 from langmill.tasks.loading import LoadedModel
@@ -20,6 +21,8 @@ SAMPLES = 8
 _SAMPLE_CHARACTERS = 1000
 FEW_EXAMPLES = 30
 """Below this an interval says little (Efron and Tibshirani, 1993, chapter 14)."""
+FEW_GROUPS = 10
+"""The same of the groups, for which the intervals are widened."""
 
 
 def write_report(path: Path, model: LoadedModel, evaluated: Evaluated, evaluation: Evaluation, decides: str) -> None:
@@ -31,10 +34,11 @@ def write_report(path: Path, model: LoadedModel, evaluated: Evaluated, evaluatio
     lines = [
         f"# {model.recipe} on its test split",
         "",
-        f"{examples:,} documents were scored; **{metric.title}** decides "
+        f"{counted(examples, evaluated.groups).capitalize()}{_by(evaluated)}; **{metric.title}** decides "
         f"({'higher' if metric.higher_is_better else 'lower'} is better). "
         f"An interval holds the middle {share} of {evaluation.bootstrap_samples:,} bootstrap resamples "
-        "of the documents; a difference is clear when its whole interval lies on one side of zero.",
+        f"of the {'documents' if evaluated.group_by is None else 'groups'}; a difference is clear when its whole "
+        "interval lies on one side of zero and chance alone seldom gives as much.",
         "",
         *_warnings(evaluated, examples),
         *_figures_table(task.metrics, evaluated, share, decides),
@@ -50,6 +54,10 @@ def write_report(path: Path, model: LoadedModel, evaluated: Evaluated, evaluatio
     lines += [f"![{plot.title}](plots/{plot.name}.png)" for plot in evaluated.plots]
     lines += ["", f"Test set {evaluated.test_set.digest}, model {model.provenance}."]
     write_text(path, "\n".join(lines) + "\n")
+
+
+def _by(evaluated: Evaluated) -> str:
+    return "" if evaluated.group_by is None else f" (by {evaluated.group_by}, as the split keeps them together)"
 
 
 def _signatures(metrics: tuple[Metric, ...]) -> list[str]:
@@ -71,11 +79,20 @@ def _samples(evaluated: Evaluated) -> list[str]:
     return lines
 
 
+def unseen(labels: Mapping[str, int]) -> str:
+    """A warning about labels that only the test split has, each with its number of documents."""
+    named = ", ".join(f"{label} ({count:,})" for label, count in labels.items())
+    return (
+        f"Labels in the test split that training never saw, with their documents, which were not judged: {named}. "
+        "A model can't predict them; see that each label is in the training split."
+    )
+
+
 def verdict(comparison: Comparison) -> str:
     """How much better the first of two is, and whether that can be luck, in words."""
     improvement = comparison.improvement
     low, high = improvement.low, improvement.high
-    if low > 0:
+    if comparison.beats(0.0):
         return f"clearly better, by {number(improvement.value)} ({number(low)} to {number(high)})"
     if high < 0:
         return f"clearly worse, by {number(-improvement.value)} ({number(-high)} to {number(-low)})"
@@ -91,8 +108,12 @@ def _warnings(evaluated: Evaluated, examples: int) -> list[str]:
     if evaluated.test_set.left_out:
         reasons = ", ".join(f"{count:,} for {reason}" for reason, count in evaluated.test_set.left_out.items())
         lines += [f"Left out: {reasons}.", ""]
+    if evaluated.test_set.unseen_labels:
+        lines += [f"**{unseen(evaluated.test_set.unseen_labels)}**", ""]
     if examples < FEW_EXAMPLES:
         lines += [f"Only {examples} documents were scored: no interval here means much.", ""]
+    elif evaluated.groups < FEW_GROUPS:
+        lines += [f"The documents are in only {evaluated.groups} groups: no interval here means much.", ""]
     return lines
 
 
@@ -104,11 +125,16 @@ def _figures_table(metrics: tuple[Metric, ...], evaluated: Evaluated, share: str
     ]
     for metric in metrics:
         estimate = evaluated.figures[metric.name]
-        title = f"**{metric.title}**" if metric.name == decides else metric.title
+        title = _cell(f"**{metric.title}**" if metric.name == decides else metric.title)
         rivals = (evaluated.baseline_figures[name].get(metric.name) for name in names)
         others = " | ".join("-" if rival is None else number(rival.value) for rival in rivals)
         lines.append(f"| {title} | {number(estimate.value)} | {_interval(estimate)} | {others} |")
     return lines
+
+
+def _cell(text: str) -> str:
+    """A text, a label in it perhaps, that ends no cell of a Markdown table."""
+    return " ".join(text.replace("|", "\\|").split())
 
 
 def _against(metric: Metric, baseline: Baseline, evaluated: Evaluated) -> str:
@@ -127,12 +153,12 @@ def _slice_table(
 ) -> list[str]:
     shown = metrics[:3]
     lines = [
-        f"| {field} | documents | {' | '.join(metric.title for metric in shown)} |",
+        f"| {field} | documents | {' | '.join(_cell(metric.title) for metric in shown)} |",
         f"|---|---|{'---|' * len(shown)}",
     ]
     for value, (examples, figures) in values.items():
         cells = [f"{number(figures[metric.name].value)} ({_interval(figures[metric.name])})" for metric in shown]
-        lines.append(f"| {value} | {examples:,} | {' | '.join(cells)} |")
+        lines.append(f"| {_cell(value)} | {examples:,} | {' | '.join(cells)} |")
     return lines
 
 

@@ -8,13 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from langmill.errors import TrackingError
+from langmill.errors import EvaluationError, TrackingError
 from langmill.evaluation.evaluate import METRICS_NAME, PLOTS_NAME, REPORT_NAME
 from langmill.files import read_json, read_manifest
 from langmill.tracking import EVENTS_NAME, RunLog, read_events, ship
 
 ARTIFACTS = "evaluation"
 """The folder among the run's artifacts."""
+_LONGEST_NAME = 250  # MLflow's MAX_ENTITY_KEY_LENGTH
 _logger = logging.getLogger(__name__)
 
 
@@ -56,18 +57,48 @@ def log_evaluation(folder: Path, corpus: str, run_folder: Path, tracking_uri: st
 
 
 def run_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """The figures of a `metrics.json` under names that MLflow takes, as in `test/unigram/bits_per_byte`."""
+    """The figures of a `metrics.json` under names that MLflow takes, as in `test/unigram/bits_per_byte`.
+
+    A figure whose name is too long for MLflow stays in `metrics.json` alone, with a warning.
+
+    Raises:
+        EvaluationError: Two figures have the same name.
+    """
     found: dict[str, float] = {}
+
+    def add(*parts: str, value: float) -> None:
+        name = "/".join(["test", *map(tracked_name, parts)])
+        if name in found:
+            raise EvaluationError(f"Two figures would have the name {name} in MLflow; rename a label or a metric.")
+        if len(name) > _LONGEST_NAME:
+            _logger.warning("The figure %s stays out of MLflow, whose names end at %d letters.", parts, _LONGEST_NAME)
+        else:
+            found[name] = value
+
     for name, figure in metrics.items():
         if isinstance(figure, Mapping) and "value" in figure:
-            found[f"test/{name}"] = figure["value"]
-            found[f"test/{name}/low"] = figure["low"]
-            found[f"test/{name}/high"] = figure["high"]
+            add(name, value=figure["value"])
+            add(name, "low", value=figure["low"])
+            add(name, "high", value=figure["high"])
     for baseline, figures in metrics["baselines"].items():
         for name, figure in figures.items():
             if isinstance(figure, Mapping):
-                found[f"test/{baseline}/{name}"] = figure["value"]
-    return {re.sub(r"[^\w\-. /]", "_", name, flags=re.ASCII): value for name, value in found.items()}
+                add(baseline, name, value=figure["value"])
+    return found
+
+
+def tracked_name(name: str) -> str:
+    """A metric's name, a label in it perhaps, in characters that MLflow takes: `f1_C#` becomes `f1_C.23.`.
+
+    What MLflow refuses, the slash (which parts names) and the point itself become their code point in hexadecimal
+    between two points, so that other names stay other ones; `metric_name` turns it back.
+    """
+    return re.sub(r"[^\w\- ]", lambda found: f".{ord(found[0]):x}.", name, flags=re.ASCII)
+
+
+def metric_name(tracked: str) -> str:
+    """The name that `tracked_name` was given."""
+    return re.sub(r"\.([0-9a-f]+)\.", lambda found: chr(int(found[1], 16)), tracked)
 
 
 def _next_step(run_folder: Path, figures: Mapping[str, float]) -> int | None:

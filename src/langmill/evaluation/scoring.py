@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 import pyarrow as pa
+import torch
 
 from langmill.config.sections import Evaluation
 from langmill.data.document import Document
+from langmill.data.folding import key_of
+from langmill.evaluation.protocol import documents_digest
+from langmill.evaluation.significance import GROUP
 from langmill.evaluation.slices import with_slices
-from langmill.files import canonical_json
-from langmill.tasks.base import Task
+from langmill.tasks.base import UNSEEN_LABEL, Task
 from langmill.tasks.loading import LoadedModel
 
 
@@ -24,28 +27,56 @@ class EvaluationSet:
     documents: list[Document]
     left_out: dict[str, int]
     """How many were left out, by reason: a model can't be asked for a label that it never saw."""
+    unseen_labels: dict[str, int] = field(default_factory=dict)
+    """The labels that the test split has and training has not: how many documents were left out for each."""
 
     @property
     def digest(self) -> str:
-        """What ties two evaluations to the same test set: SHA-256 over ids, texts, labels and targets, in any order."""
-        digest = hashlib.sha256()
-        for document in sorted(self.documents, key=lambda document: document.id):
-            fields = [document.id, document.text, document.label, document.target]
-            digest.update(canonical_json(fields).encode() + b"\n")
-        return digest.hexdigest()
+        """Digest of the documents, in any order."""
+        return documents_digest(self.documents)
 
 
 def usable(task: Task, documents: Iterable[Document]) -> EvaluationSet:
     """The documents that the task can judge, and how many others there are."""
     kept: list[Document] = []
     left_out: Counter[str] = Counter()
+    unseen: Counter[str] = Counter()
     for document in documents:
         reason = task.check(document)
         if reason is None:
             kept.append(document)
         else:
             left_out[reason] += 1
-    return EvaluationSet(kept, dict(sorted(left_out.items())))
+            if reason == UNSEEN_LABEL:
+                unseen[str(document.label)] += 1
+    return EvaluationSet(kept, dict(sorted(left_out.items())), dict(sorted(unseen.items())))
+
+
+def with_groups(scores: pa.Table, documents: Sequence[Document], group_by: str | None) -> pa.Table:
+    """A score table with one more column: the group that the split kept together; null for a document on its own.
+
+    Args:
+        scores: One row a document, in the documents' order.
+        documents: What was scored.
+        group_by: The metadata field that `split.by` names; values that fold to the same text are one group, as there.
+    """
+    values = [document.metadata.get(group_by, "") if group_by else "" for document in documents]
+    names: dict[bytes, str] = {}
+    groups = [names.setdefault(key_of(value), value) if value else None for value in values]
+    return scores.append_column(GROUP, pa.array(groups, pa.string()))
+
+
+@contextlib.contextmanager
+def reproducible(threads: int) -> Iterator[None]:
+    """Score as the stage `evaluate` does, so that the same model gets the same scores to the last bit."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+        torch.set_flush_denormal(False)
 
 
 def score_model(
@@ -53,14 +84,16 @@ def score_model(
     documents: Sequence[Document],
     evaluation: Evaluation,
     progress: Callable[[int], None] | None = None,
+    group_by: str | None = None,
 ) -> pa.Table:
-    """One row a document: its id, what the task's metrics need, and one column a slice field.
+    """One row a document: its id, what the task's metrics need, its group, and one column a slice field.
 
     Args:
         model: The model to judge.
         documents: What to judge it on.
         evaluation: How.
         progress: Called with the number of documents done since the last call.
+        group_by: The metadata field whose equal values make a group, as in `with_groups`.
     """
     scores = model.task.score(model.network, model.tokenizer, documents, evaluation, progress)
-    return with_slices(scores, documents, evaluation.slices)
+    return with_slices(with_groups(scores, documents, group_by), documents, evaluation.slices)

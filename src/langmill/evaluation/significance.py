@@ -1,26 +1,38 @@
 """How much of a figure is luck: bootstrap intervals, and paired comparisons on the same examples.
 
-As many examples as there are in the test set are drawn from it, with replacement; a figure is computed for each of many
-such resamples, and the interval is what holds the middle share of them (the percentile method; Efron and Tibshirani,
-1993, chapter 13). Two models are compared on the *same* resamples (Koehn, 2004), so that what makes an example hard for
-both does not blur their difference.
+What is drawn, with replacement, is the groups that the split kept together (documents of one book are alike); where it
+kept none, each document is its own. A figure is computed for each of many such resamples. The interval is what holds
+the middle share of them, widened for few groups as Student's t is wider than the normal (the expanded percentile
+interval; Hesterberg, 2015): the plain percentiles are too narrow there. Two models are compared on the
+*same* resamples (Koehn, 2004), so that what makes an example hard for both does not blur their difference.
 
-Shape suffixes: R resamples, N examples.
+A bootstrap of few or two-valued scores is no test: two models that guess "beat" each other too often. So one that is
+called better must also pass a permutation test (Fisher, 1935; Noreen, 1989): if the two were alike, each group's scores
+could as well be swapped between them. With few groups all swaps are counted; with more, as many as there are resamples
+are drawn, and the observed one counts among them (Phipson & Smyth, 2010). Both are exact: for a metric of right and
+wrong answers, where every document is its own group, the first is McNemar's exact test.
+
+Shape suffixes: R resamples, N examples, G groups.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from langmill.config.sections import Evaluation
 from langmill.errors import EvaluationError
 from langmill.tasks.base import Metric, Task
 
+GROUP = "group"
+"""The score table's column with each document's group; null, or no such column, where a document is its own."""
 _CHUNK_BYTES = 32 * 1024 * 1024  # of weights in memory at once; about four arrays of this size are alive together
+_EQUAL = 1e-9  # gains closer than this, relative to their size, are the same one, summed in another order
 
 
 @dataclass(frozen=True)
@@ -42,26 +54,77 @@ class Comparison:
     improvement: Estimate
     """Challenger against champion in the metric's unit; above zero is better, whichever way the metric points."""
     p_value: float
-    """Share of resamples in which the challenger is not better, one-sided, never below 1 / (resamples + 1)."""
+    """How often two models that are alike would differ as much in the challenger's favour, one-sided."""
     examples: int
+    groups: int
+    """Groups that the examples are in: what is drawn."""
+    confidence: float
+    """Mass of the interval."""
+    left_out: int = 0
+    """Examples that were not compared on, because the two can read other parts of them."""
+
+    @property
+    def level(self) -> float:
+        """What `p_value` may be at the most for the difference not to be luck: the mass beyond the interval's end."""
+        return (1 - self.confidence) / 2
 
     def beats(self, min_effect: float) -> bool:
-        """Whether the whole interval lies beyond an effect."""
-        return self.improvement.low > min_effect
+        """Whether the whole interval lies beyond an effect, and the difference is not luck."""
+        return self.improvement.low > min_effect and self.p_value <= self.level * (1 + _EQUAL)
+
+    @property
+    def counted(self) -> str:
+        """What was compared on, for a sentence: `323 test documents in 12 groups`."""
+        some = f" ({self.left_out:,} left out, since the two can read other parts of them)" if self.left_out else ""
+        return counted(self.examples, self.groups) + some
 
 
-def resample_weights(seed: int, samples: int, examples: int) -> Iterator[np.ndarray]:
-    """How often each example is drawn in each resample, in chunks `(R, N)` that add up to `samples` rows.
+def counted(examples: int, groups: int) -> str:
+    """Test documents and their groups in words; the groups only where they are not the documents themselves."""
+    documents = f"{examples:,} test document" + ("" if examples == 1 else "s")
+    return documents if groups == examples else f"{documents} in {groups:,} group" + ("" if groups == 1 else "s")
+
+
+def groups_of(scores: pa.Table) -> tuple[np.ndarray, int]:
+    """The number of each example's group, `(N,)` from 0, and how many groups there are."""
+    if GROUP not in scores.column_names:
+        return np.arange(scores.num_rows), scores.num_rows
+    numbers: dict[str | int, int] = {}
+    names = [index if name is None else name for index, name in enumerate(scores[GROUP].to_pylist())]
+    group_N = np.array([numbers.setdefault(name, len(numbers)) for name in names], dtype=np.int64)
+    return group_N, len(numbers)
+
+
+def resample_weights(seed: int, samples: int, drawn: int, wide: int | None = None) -> Iterator[np.ndarray]:
+    """How often each of some things is drawn in each resample, in chunks `(R, drawn)` that add up to `samples` rows.
 
     Equal arguments give equal weights; the chunks only keep memory small.
+
+    Args:
+        seed: Decides.
+        samples: Resamples.
+        drawn: Things to draw from, and how many are drawn.
+        wide: What a row will be spread to, for the size of the chunks.
     """
     random = np.random.Generator(np.random.PCG64(seed))
-    rows_at_once = max(1, _CHUNK_BYTES // (8 * examples))
+    for rows in _chunks(samples, wide or drawn):
+        chosen = random.integers(drawn, size=(rows, drawn))
+        chosen += np.arange(rows)[:, None] * drawn
+        yield np.bincount(chosen.ravel(), minlength=rows * drawn).reshape(rows, drawn).astype(np.float64)
+
+
+def _chunks(samples: int, wide: int) -> Iterator[int]:
+    rows_at_once = max(1, _CHUNK_BYTES // (8 * wide))
     for start in range(0, samples, rows_at_once):
-        rows = min(rows_at_once, samples - start)
-        drawn = random.integers(examples, size=(rows, examples))
-        drawn += np.arange(rows)[:, None] * examples
-        yield np.bincount(drawn.ravel(), minlength=rows * examples).reshape(rows, examples).astype(np.float64)
+        yield min(rows_at_once, samples - start)
+
+
+def _resampled(scores: pa.Table, evaluation: Evaluation) -> Iterator[np.ndarray]:
+    """The weights of the examples in each resample of their groups, `(R, N)`."""
+    group_N, groups = groups_of(scores)
+    drawn = resample_weights(evaluation.seed, evaluation.bootstrap_samples, groups, scores.num_rows)
+    for weights_RG in drawn:
+        yield weights_RG if groups == scores.num_rows else weights_RG[:, group_N]
 
 
 def plain_figures(task: Task, scores: pa.Table) -> dict[str, float]:
@@ -92,11 +155,12 @@ def estimate(task: Task, scores: pa.Table, evaluation: Evaluation) -> dict[str, 
     """
     values = plain_figures(task, scores)
     resampled: dict[str, list[np.ndarray]] = {name: [] for name in values}
-    for weights_RN in resample_weights(evaluation.seed, evaluation.bootstrap_samples, scores.num_rows):
+    for weights_RN in _resampled(scores, evaluation):
         for name, figures in task.measure(scores, weights_RN).items():
             resampled[name].append(figures)
+    _, groups = groups_of(scores)
     return {
-        name: _with_interval(value, np.concatenate(resampled[name]), evaluation.confidence)
+        name: _with_interval(value, np.concatenate(resampled[name]), evaluation.confidence, groups)
         for name, value in values.items()
     }
 
@@ -104,37 +168,83 @@ def estimate(task: Task, scores: pa.Table, evaluation: Evaluation) -> dict[str, 
 def compare(
     task: Task, challenger: pa.Table, champion: pa.Table, metric_name: str, evaluation: Evaluation
 ) -> Comparison:
-    """A paired bootstrap of the difference of one metric.
+    """A paired bootstrap and a permutation test of the difference of one metric.
 
     Args:
         task: The task that both were scored in.
-        challenger: Scores of the one that wants to be better.
+        challenger: Scores of the one that wants to be better, with the groups.
         champion: Scores of the other (or of a baseline) on the same examples, in any order.
         metric_name: One of the task's metrics.
         evaluation: Resamples, seed and confidence.
 
     Raises:
-        EvaluationError: The two were scored on other examples, or the task has no such metric.
+        EvaluationError: The two were scored on other examples, or on other parts of all of them, or there is no such
+            metric.
     """
     metric = find_metric(task, metric_name)
     champion = _aligned(challenger, champion)
+    num_examples = challenger.num_rows
+    if metric.of_scored_bytes:
+        challenger, champion = _with_equal_bytes(challenger, champion, metric)
     sign = 1.0 if metric.higher_is_better else -1.0
     new, old = plain_figures(task, challenger)[metric_name], plain_figures(task, champion)[metric_name]
     differences = np.concatenate(
         [
             sign * (task.measure(challenger, weights_RN)[metric_name] - task.measure(champion, weights_RN)[metric_name])
-            for weights_RN in resample_weights(evaluation.seed, evaluation.bootstrap_samples, challenger.num_rows)
+            for weights_RN in _resampled(challenger, evaluation)
         ]
     )
-    not_better = int(np.count_nonzero(differences <= 0))
+    _, groups = groups_of(challenger)
     return Comparison(
         metric_name,
         new,
         old,
-        _with_interval(sign * (new - old), differences, evaluation.confidence),
-        (not_better + 1) / (len(differences) + 1),
+        _with_interval(sign * (new - old), differences, evaluation.confidence, groups),
+        _swap_test(task, challenger, champion, metric, evaluation),
         challenger.num_rows,
+        groups,
+        evaluation.confidence,
+        num_examples - challenger.num_rows,
     )
+
+
+def _with_equal_bytes(challenger: pa.Table, champion: pa.Table, metric: Metric) -> tuple[pa.Table, pa.Table]:
+    """Both tables, without the texts of which one model can read more than the other: that part may be easier."""
+    same = pc.equal(challenger["bytes"], champion["bytes"])
+    if not pc.any(same).as_py():
+        raise EvaluationError(
+            f"{metric.title} can't be compared: there is no test document of which both models can read the same part. "
+            "Give them the same training.block_length, or choose a metric of whole texts."
+        )
+    return challenger.filter(same), champion.filter(same)
+
+
+def _swap_test(task: Task, challenger: pa.Table, champion: pa.Table, metric: Metric, evaluation: Evaluation) -> float:
+    """How often the gain is as large as it is, or larger, when each group's scores go to either model by chance."""
+    group_N, groups = groups_of(challenger)
+    shared = [name for name in challenger.column_names if name in champion.column_names]
+    both = pa.concat_tables(
+        [challenger.select(shared), champion.select(shared)], promote_options="permissive"
+    ).combine_chunks()
+    sign = 1.0 if metric.higher_is_better else -1.0
+
+    def gains(stays_RG: np.ndarray) -> np.ndarray:
+        stays_RN = stays_RG[:, group_N].astype(np.float64)
+        mine = task.measure(both, np.hstack([stays_RN, 1 - stays_RN]))[metric.name]
+        return np.asarray(sign * (mine - task.measure(both, np.hstack([1 - stays_RN, stays_RN]))[metric.name]))
+
+    (observed,) = gains(np.ones((1, groups), dtype=bool))
+    least = observed - _EQUAL * max(1.0, abs(observed))
+    samples = evaluation.bootstrap_samples
+    if groups < samples.bit_length():  # all 2^groups swaps are no more than the samples
+        every_RG = (np.arange(2**groups)[:, None] >> np.arange(groups)) % 2 == 1
+        return float(np.mean(gains(every_RG) >= least))
+    random = np.random.default_rng([evaluation.seed, groups])  # not the draws of the intervals
+    reached = sum(
+        int(np.count_nonzero(gains(random.random((rows, groups)) < 0.5) >= least))
+        for rows in _chunks(samples, 2 * challenger.num_rows)
+    )
+    return (reached + 1) / (samples + 1)
 
 
 def find_metric(task: Task, name: str) -> Metric:
@@ -151,9 +261,19 @@ def find_metric(task: Task, name: str) -> Metric:
     )
 
 
-def _with_interval(value: float, resampled: np.ndarray, confidence: float) -> Estimate:
-    low, high = np.quantile(resampled, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Estimate(value, float(low), float(high))
+def _with_interval(value: float, resampled: np.ndarray, confidence: float, groups: int) -> Estimate:
+    tail = _tail(confidence, groups)
+    low, high = np.quantile(resampled, [tail, 1 - tail])
+    return Estimate(value + 0.0, float(low) + 0.0, float(high) + 0.0)  # no zero below zero
+
+
+def _tail(confidence: float, groups: int) -> float:
+    """The share of the resamples to leave out at each end: less with few groups (Hesterberg, 2015)."""
+    from scipy.special import ndtr, stdtrit
+
+    if groups < 2:
+        return 0.0
+    return float(ndtr(math.sqrt(groups / (groups - 1)) * stdtrit(groups - 1, (1 - confidence) / 2)))
 
 
 def _aligned(challenger: pa.Table, champion: pa.Table) -> pa.Table:

@@ -7,6 +7,7 @@ from a source text; to this module both are sequences that grow.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -16,10 +17,15 @@ import torch
 from torch import Tensor
 
 from langmill.config.sections import require
-from langmill.errors import ConfigError
+from langmill.errors import ConfigError, ModelError
 from langmill.models.base import Cache
 
 ReturnT = TypeVar("ReturnT")
+GREEDY_BELOW = 1e-5
+"""Temperatures below this are 0: logits divided by a smaller one may leave float32, and what is drawn is the likeliest
+token anyway."""
+LEAST_PENALTY = 0.01
+"""The smallest repetition penalty: logits divided by a smaller one may leave float32."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +35,7 @@ class Sampling:
     max_new_tokens: int
     """Stop after this many tokens."""
     temperature: float
-    """Logits are divided by this; 0 always takes the likeliest token."""
+    """Logits are divided by this; 0, and all below `GREEDY_BELOW`, always takes the likeliest token."""
     top_k: int
     """Choose among this many of the likeliest tokens; 0 for all."""
     top_p: float
@@ -52,9 +58,17 @@ class Sampling:
         require(0 < self.top_p <= 1, "top_p", self.top_p, "above 0, at most 1")
         require(0 <= self.min_p <= 1, "min_p", self.min_p, "0 to 1")
         require(
-            0 < self.repetition_penalty <= 100, "repetition_penalty", self.repetition_penalty, "above 0, at most 100"
+            LEAST_PENALTY <= self.repetition_penalty <= 100,
+            "repetition_penalty",
+            self.repetition_penalty,
+            f"{LEAST_PENALTY} to 100",
         )
         require(0 <= self.seed < 2**63, "seed", self.seed, "0 to 9223372036854775807")
+
+    @property
+    def greedy(self) -> bool:
+        """Whether the likeliest token is always taken."""
+        return self.temperature < GREEDY_BELOW
 
     def generator(self) -> torch.Generator:
         """A fresh source of random numbers with the seed."""
@@ -127,7 +141,7 @@ class GenerationConfig:
     @property
     def samples(self) -> bool:
         """Whether tokens are drawn: the model goes on from a text as it likes, and does not answer it."""
-        return self.temperature > 0
+        return self.temperature >= GREEDY_BELOW
 
     def decoding(
         self, stop_ids: tuple[int, ...], asked: Mapping[str, float | None], *, searches: bool = True
@@ -137,30 +151,31 @@ class GenerationConfig:
         Args:
             stop_ids: The tokens that end a text.
             asked: What the asker says, by the names of the fields here and `seed`; None leaves it to the model. A
-                search by default gives way to anything asked that needs sampling or a penalty.
+                search that is only the model's own way gives way to a temperature or a penalty that is asked for.
             searches: Whether the model's own beams may be used where nothing is asked; a stream has none.
 
         Returns:
             `Beams` for a search with several beams, else `Sampling`.
 
         Raises:
-            ConfigError: A value is out of its range, or a search is asked for together with what it can't obey.
+            ConfigError: A value is out of its range, or a search would ignore what is asked for.
         """
         said = {name: value for name, value in asked.items() if value is not None}
         temperature = float(said.get("temperature", self.temperature))
-        obstacles = [name for name in ("top_k", "top_p", "min_p") if said.get(name, _NEUTRAL[name]) != _NEUTRAL[name]]
-        obstacles += ["repetition_penalty"] * (said.get("repetition_penalty", 1.0) != 1)
+        draws = said.get("temperature", 0) >= GREEDY_BELOW
+        penalises = said.get("repetition_penalty", 1) != 1
         if "num_beams" in said:
             num_beams = int(said["num_beams"])
-            # Without sampling, a model's own temperature has nothing to say in a search that somebody asks for.
-            obstacles = ["temperature"] * (said.get("temperature", 0) > 0) + obstacles + ["seed"] * ("seed" in said)
-            if num_beams > 1 and obstacles:
-                raise ConfigError(
-                    f"{obstacles[0]} is {said[obstacles[0]]:g} and num_beams is {num_beams}; a search leaves nothing "
-                    f"to chance and knows no penalty: leave {obstacles[0]} out, or set num_beams to 1."
-                )
         else:
-            num_beams = self.num_beams if searches and temperature == 0 and not obstacles else 1
+            num_beams = self.num_beams if searches and temperature < GREEDY_BELOW and not penalises else 1
+        if num_beams > 1:
+            ignored = {"temperature": draws, "repetition_penalty": penalises, "seed": "seed" in said}
+            ignored |= {name: said.get(name, neutral) != neutral for name, neutral in _NEUTRAL.items()}
+            if name := next((name for name, there in ignored.items() if there), None):
+                raise ConfigError(
+                    f"{name} is {said[name]:g} and num_beams is {num_beams}; a search leaves nothing to "
+                    f"chance and knows no penalty: leave {name} out, or set num_beams to 1."
+                )
         max_new_tokens = int(said.get("max_new_tokens", self.max_new_tokens))
         if num_beams != 1:
             return Beams(max_new_tokens, num_beams, float(said.get("length_penalty", self.length_penalty)), stop_ids)
@@ -257,11 +272,16 @@ def choose(logits_V: Tensor, sampling: Sampling, generator: torch.Generator, see
         sampling: How to choose.
         generator: Where chance comes from.
         seen_ids: What was read and written, for the repetition penalty.
+
+    Raises:
+        ModelError: A logit is not a number.
     """
     if sampling.repetition_penalty != 1:
         logits_V = penalised(logits_V, sampling.repetition_penalty, seen_ids)
-    if sampling.temperature == 0:
-        return int(logits_V.argmax())
+    if sampling.greedy:
+        chosen = int(logits_V.argmax())
+        _require_finite(logits_V[chosen])
+        return chosen
     logits_V = logits_V.float().cpu() / sampling.temperature
     if not 0 < sampling.top_k < len(logits_V):
         if sampling.top_p == 1 and sampling.min_p == 0:
@@ -272,7 +292,9 @@ def choose(logits_V: Tensor, sampling: Sampling, generator: torch.Generator, see
     probabilities = ranked.softmax(dim=-1)
     if sampling.top_p < 1:
         before = probabilities.cumsum(dim=-1) - probabilities
-        probabilities = probabilities.masked_fill(before >= sampling.top_p, 0.0)
+        beyond = before >= sampling.top_p
+        beyond[0] = False  # float32 takes the smallest top_p for 0; the likeliest token stays all the same
+        probabilities = probabilities.masked_fill(beyond, 0.0)
     if sampling.min_p > 0:  # shares of the likeliest one: it does not matter whether what is left adds up to one
         probabilities = probabilities.masked_fill(probabilities < sampling.min_p * probabilities[0], 0.0)
     return int(ids[_draw(probabilities, generator)])
@@ -289,8 +311,15 @@ def penalised(logits_V: Tensor, penalty: float, seen_ids: Sequence[int]) -> Tens
 def _draw(weights: Tensor, generator: torch.Generator) -> int:
     """An index, by inverting the cumulative distribution at one uniform number."""
     cumulative = weights.double().cumsum(dim=-1)
+    _require_finite(cumulative[-1])
     point = torch.rand(1, generator=generator, dtype=torch.float64) * cumulative[-1]
     return int(torch.searchsorted(cumulative, point, right=True).clamp(max=int(weights.nonzero()[-1])))
+
+
+def _require_finite(value: Tensor) -> None:
+    """Refuse to choose by what is not a number: the same token would be chosen for ever."""
+    if not math.isfinite(value):
+        raise ModelError("The network gave a logit that is not a number; its weights or its input are damaged.")
 
 
 def generate(network: Decodes, prompt_ids: Sequence[int], sampling: Sampling) -> Generator[int, None, Ending]:
@@ -427,6 +456,7 @@ class _Search:
         total_KV = logits_KV.float().cpu().log_softmax(dim=-1) + self.scores_K[:, None]
         num_candidates = min(max(2, 1 + len(beams.stop_ids)) * beams.num_beams, total_KV.numel())
         scores, places = total_KV.flatten().topk(min(num_candidates + 1, total_KV.numel()))
+        _require_finite(scores[0])
         vocab_size = total_KV.shape[1]
         candidates = [
             (score, place // vocab_size, place % vocab_size)

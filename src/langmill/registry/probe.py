@@ -1,14 +1,15 @@
 """Ask a model in a process of its own what it answers: the two halves of `langmill.registry.validate`.
 
-    python probe.py packaged MODEL_URI TRACKING_URI ANSWER.json    through MLflow, with the package's own code
-    python probe.py folder MODEL_FOLDER "" ANSWER.json             through Langmill's loader, as training and serving do
+    python probe.py packaged PACKAGE ANSWER.json       through MLflow, with the package's own code
+    python probe.py folder MODEL_FOLDER ANSWER.json    through Langmill's loader, as training and serving do
 
-It is run as a file and imports nothing of the installed Langmill by itself, so that the packaged code is really what
-answers.
+It exits with `UNDECIDED` where the machine, and not the model, is why there is no answer. It is run as a file and
+imports nothing of the installed Langmill by itself, so that the packaged code is really what answers.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import statistics
 import sys
@@ -16,37 +17,38 @@ import time
 from pathlib import Path
 from typing import Any
 
+UNDECIDED = 75  # EX_TEMPFAIL
+"""The exit code when nothing can be said of the model."""
 _LATENCY_RUNS = 5
 _PROBE_TOKENS = (2, 24)
+_MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.EIO}
+_NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
 
-def main(kind: str, model: str, tracking_uri: str, answer: Path) -> None:
+def main(kind: str, model: str, answer: Path) -> None:
     """Load the model, ask it, and write what it said.
 
     Args:
         kind: `packaged` or `folder`.
-        model: The model's URI or folder.
-        tracking_uri: MLflow's address, for a packaged one.
+        model: The package or the model's folder.
         answer: The JSON file to write.
     """
     import torch
 
     torch.set_num_threads(1)
-    found = _packaged(model, tracking_uri) if kind == "packaged" else _folder(model)
+    found = _packaged(model) if kind == "packaged" else _folder(model)
     answer.write_text(json.dumps(found), encoding="utf-8")
 
 
-def _packaged(uri: str, tracking_uri: str) -> dict[str, Any]:
+def _packaged(folder: str) -> dict[str, Any]:
     import mlflow.pyfunc
     from mlflow.models import Model
 
-    mlflow.set_tracking_uri(tracking_uri)
-    mlflow.set_registry_uri(tracking_uri)
     began = time.perf_counter()
-    model = mlflow.pyfunc.load_model(uri)
+    model = mlflow.pyfunc.load_model(folder)
     loading = time.perf_counter() - began
     description: Model = model.metadata
-    example = description.load_input_example(uri)
+    example = description.load_input_example(folder)
     rows, milliseconds = 0, []
     for _ in range(_LATENCY_RUNS):
         began = time.perf_counter()
@@ -88,5 +90,26 @@ def _logits(loaded: Any) -> list[Any]:
     return answer
 
 
+def is_machines_fault(error: BaseException | None) -> bool:
+    """Whether an error, or one that it came from, says that memory, room or time ran out."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        if isinstance(error, MemoryError | ConnectionError | TimeoutError):
+            return True
+        if isinstance(error, OSError) and error.errno in _MACHINE:
+            return True
+        if isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY):  # torch's only word
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], sys.argv[3], Path(sys.argv[4]))
+    try:
+        main(sys.argv[1], sys.argv[2], Path(sys.argv[3]))
+    except Exception as error:
+        if not is_machines_fault(error):
+            raise
+        sys.stderr.write(f"{type(error).__name__}: {error}".splitlines()[0])
+        sys.exit(UNDECIDED)

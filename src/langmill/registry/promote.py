@@ -1,21 +1,24 @@
 """Move the champion, forward and back, so that a crash at any point can be told and put right.
 
-A move writes `begin` into the ledger, lets `previous` point to the champion, then `champion` to the new version, and
-writes `done`. Everything happens under the registry's lock, by compare-and-swap, and is read back.
+A move writes all that it intends into the ledger (`begin`), marks a version that is rolled back, lets `previous` point
+to the champion, then `champion` to the new version, notes the new champion on the registered model, and writes `done`.
+Everything happens under the model's lock, by compare-and-swap, and is read back.
 
-- Cut short before the champion moved: `repair` puts `previous` back to where it was. The champion never changed.
-- Cut short after: `repair` finishes the move and writes the missing `done`.
+- Cut short before the champion moved: `repair` takes the mark and `previous` back. The champion never changed.
+- Cut short after: `repair` finishes the move, whatever of it is missing, and writes `done`.
+
+Where the champion was moved by other means, or the ledger was tampered with, nothing is promoted without `force`, which
+settles it (`Registry.complaint`).
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from langmill.errors import LangmillError, RegistryError
-from langmill.registry.gate import Verdict
+from langmill.registry.gate import CANNOT_TELL, Verdict
 from langmill.registry.ledger import Entry
 from langmill.registry.store import CHALLENGER, CHAMPION, PREVIOUS, ModelVersion, Registry, State, Tag
 
@@ -41,38 +44,41 @@ def promote(registry: Registry, name: str, version: int, *, force: str | None, c
         name: The registered model.
         version: The version to promote.
         force: Why to promote although the gate did not let it through, or was not asked; None keeps to the verdict. It
-            does not help a version that failed validation.
+            does not help a version that failed validation. It also settles what `Registry.complaint` finds.
         command: What was typed, for the ledger.
 
     Raises:
-        RegistryError: The version was not validated, or the gate's verdict on it is missing, refusing or out of date.
+        RegistryError: The version was not validated or was rolled back, the gate's verdict on it is missing, refusing
+            or out of date, or the registry and the ledger disagree.
         ConflictError: Someone else moved an alias at the same moment.
     """
-    with registry.locked():
+    with registry.locked(name):
         _repair_locked(registry, name)
         candidate = registry.version(name, version)
-        champion, previous = registry.champion(name), registry.aliased(name, PREVIOUS)
-        before = champion.version if champion else None
-        if before == version:
-            return Promotion(False, name, before, version, f"{candidate.title} is the champion already.")
+        complaint = registry.complaint(name)
+        if complaint is not None and force is None:
+            raise RegistryError(complaint)
+        champion, previous = registry.aliased(name, CHAMPION), registry.aliased(name, PREVIOUS)
+        if complaint is None and champion is not None and champion.version == version:
+            return Promotion(False, name, version, version, f"{candidate.title} is the champion already.")
         _require_validated(candidate)
         verdict = Verdict.of(candidate)
+        before = _displaced(registry, name, version, champion)
+        demoted = before if before is not None else previous.version if previous else None
         reason = _require_verdict(candidate, verdict, before).sentence if force is None else force
         _move(
             registry,
-            candidate,
-            champion,
-            previous,
-            action="promote",
+            name,
+            "promote",
+            source=champion.version if champion else None,
+            target=version,
+            previous=previous.version if previous else None,
+            demoted=demoted if demoted != version else None,
             reason=reason,
             forced=force is not None,
             verdict=verdict.to_json() if verdict else None,
             command=command,
         )
-        registry.unnote(candidate, Tag.rolled_back)
-        challenger = registry.aliased(name, CHALLENGER)
-        if challenger is not None and challenger.version == version:
-            registry.move_alias_locked(name, CHALLENGER, None, version)
     instead = f" in place of version {before}" if before is not None else ""
     return Promotion(True, name, before, version, f"{candidate.title} is the champion now{instead}.")
 
@@ -80,37 +86,44 @@ def promote(registry: Registry, name: str, version: int, *, force: str | None, c
 def rollback(registry: Registry, name: str, *, reason: str, command: str) -> Promotion:
     """Put the previous version back in service; the one that was in service becomes the previous one.
 
+    It does so too where someone took the alias of the champion away: then the ledger says which one that was.
+
     The version that is rolled back is marked, so that the next run of the flow does not promote it again; a person can,
     with `force`.
 
     Raises:
-        RegistryError: There is no previous version, or it failed validation.
+        RegistryError: There is no previous version, it failed validation, or someone moved the champion by other means.
         ConflictError: Someone else moved an alias at the same moment.
     """
-    with registry.locked():
+    with registry.locked(name):
         _repair_locked(registry, name)
-        champion, previous = registry.champion(name), registry.aliased(name, PREVIOUS)
-        if champion is None or previous is None:
+        champion, previous = registry.aliased(name, CHAMPION), registry.aliased(name, PREVIOUS)
+        recorded = registry.recorded_champion(name)
+        if champion is not None and recorded not in (None, champion.version):
+            raise RegistryError(str(registry.complaint(name)))
+        before = champion.version if champion else recorded  # someone may have taken the alias away
+        if before is None or previous is None:
             raise RegistryError(
                 f"{name} has no previous version to go back to; `langmill status` says what is in service."
             )
-        if champion.version == previous.version:
+        if before == previous.version:
             raise RegistryError(f"The previous version of {name} is its champion, so there is nothing to go back to.")
         _require_validated(previous)
         _move(
             registry,
-            previous,
-            champion,
-            previous,
-            action="rollback",
+            name,
+            "rollback",
+            source=champion.version if champion else None,
+            target=previous.version,
+            previous=previous.version,
+            demoted=before if champion or registry.exists(name, before) else None,
             reason=reason,
             forced=False,
             verdict=None,
             command=command,
         )
-        registry.note(champion, {Tag.rolled_back: reason or "no reason given"})
-    sentence = f"{previous.title} is the champion again in place of version {champion.version}."
-    return Promotion(True, name, champion.version, previous.version, sentence)
+    sentence = f"{previous.title} is the champion again in place of version {before}."
+    return Promotion(True, name, before, previous.version, sentence)
 
 
 def repair(registry: Registry, name: str) -> str | None:
@@ -121,72 +134,92 @@ def repair(registry: Registry, name: str) -> str | None:
     """
     if registry.ledger.unfinished(name) is None:
         return None
-    with registry.locked():
+    with registry.locked(name):
         return _repair_locked(registry, name)
+
+
+def _displaced(registry: Registry, name: str, version: int, champion: ModelVersion | None) -> int | None:
+    """The version that gives way to `version`: the champion, or the recorded one where the alias was moved by hand."""
+    if champion is not None and champion.version != version:
+        return champion.version
+    recorded = registry.recorded_champion(name)
+    if recorded is None or recorded == version or not registry.exists(name, recorded):
+        return None
+    return recorded
 
 
 def _repair_locked(registry: Registry, name: str) -> str | None:
     entry = registry.ledger.unfinished(name)
     if entry is None:
         return None
-    champion, previous = registry.champion(name), registry.aliased(name, PREVIOUS)
-    at = previous.version if previous else None
-    if champion is not None and champion.version == entry.target:
-        registry.move_alias_locked(name, PREVIOUS, entry.source, at)
-        _write(registry, "done", entry)
-        return f"The {entry.action} of {name} to version {entry.target} had been cut short; it is complete now."
-    if (champion.version if champion else None) == entry.source:
-        registry.move_alias_locked(name, PREVIOUS, entry.previous, at)
+    champion = registry.aliased(name, CHAMPION)
+    at = champion.version if champion else None
+    told = f"The {entry.action} of {name} to version {entry.target} had been cut short;"
+    if at == entry.target:
+        _finish(registry, entry)
+        return f"{told} it is complete now."
+    if at == entry.source:
+        if entry.action == "rollback" and entry.demoted is not None and registry.exists(name, entry.demoted):
+            registry.unnote(registry.version(name, entry.demoted), Tag.rolled_back)
+        _point_previous(registry, name, entry.previous)
     _write(registry, "undone", entry)
-    kept = f"version {champion.version}" if champion else "no version"
-    return f"The {entry.action} of {name} to version {entry.target} had been cut short; {kept} is still the champion."
+    kept = f"version {at}" if at is not None else "no version"
+    return f"{told} {kept} is still the champion."
 
 
-def _move(
-    registry: Registry,
-    to: ModelVersion,
-    champion: ModelVersion | None,
-    previous: ModelVersion | None,
-    *,
-    action: str,
-    reason: str,
-    forced: bool,
-    verdict: Mapping[str, Any] | None,
-    command: str,
-) -> None:
-    """Move both aliases, for a caller that holds the lock and has read them."""
-    source = champion.version if champion else None
-    before = previous.version if previous else None
-    entry = registry.ledger.append(
-        "begin",
-        action,
-        to.name,
-        source=source,
-        target=to.version,
-        previous=before,
-        reason=reason,
-        forced=forced,
-        verdict=verdict,
-        command=command,
-    )
+def _move(registry: Registry, name: str, action: str, **facts: Any) -> None:
+    """Move both aliases and all that goes with them, for a caller that holds the lock and has read them.
+
+    The version that a rollback takes out is marked before anything moves: no other workspace may find it unmarked and
+    promote it again.
+    """
     try:
-        registry.move_alias_locked(to.name, PREVIOUS, source, before)
-        registry.move_alias_locked(to.name, CHAMPION, to.version, source)
+        entry = registry.write("begin", action, name, accept=facts["forced"], **facts)
+        if action == "rollback" and entry.demoted is not None:
+            registry.note(registry.version(name, entry.demoted), _mark(entry))
+        registry.move_alias_locked(name, PREVIOUS, entry.demoted, entry.previous)
+        registry.move_alias_locked(name, CHAMPION, entry.target, entry.source)
+        _finish(registry, entry)
     except LangmillError:
         with contextlib.suppress(LangmillError):  # a registry that is gone is repaired when it is back
-            _repair_locked(registry, to.name)
+            _repair_locked(registry, name)
         raise
+
+
+def _finish(registry: Registry, entry: Entry) -> None:
+    """Do what is left to do once `champion` points to the target; doing it twice changes nothing."""
+    name = entry.name
+    _point_previous(registry, name, entry.demoted)
+    registry.record_champion(name, entry.target)
+    if entry.action == "rollback" and entry.demoted is not None and registry.exists(name, entry.demoted):
+        registry.note(registry.version(name, entry.demoted), _mark(entry))
+    registry.unnote(registry.version(name, entry.target), Tag.rolled_back)
+    challenger = registry.aliased(name, CHALLENGER)
+    if challenger is not None and challenger.version == entry.target and entry.action == "promote":
+        registry.move_alias_locked(name, CHALLENGER, None, entry.target)
     _write(registry, "done", entry)
 
 
+def _mark(entry: Entry) -> dict[str, str]:
+    return {Tag.rolled_back: entry.reason or "no reason given"}
+
+
+def _point_previous(registry: Registry, name: str, version: int | None) -> None:
+    """Let `previous` point to a version, or nowhere if that one is gone by now."""
+    found = registry.aliased(name, PREVIOUS)
+    to = version if version is not None and registry.exists(name, version) else None
+    registry.move_alias_locked(name, PREVIOUS, to, found.version if found else None)
+
+
 def _write(registry: Registry, event: str, entry: Entry) -> None:
-    registry.ledger.append(
+    registry.write(
         event,
         entry.action,
         entry.name,
         source=entry.source,
         target=entry.target,
         previous=entry.previous,
+        demoted=entry.demoted,
         reason=entry.reason,
         forced=entry.forced,
         verdict=entry.verdict,
@@ -196,20 +229,22 @@ def _write(registry: Registry, event: str, entry: Entry) -> None:
 
 def _require_validated(version: ModelVersion) -> None:
     if version.state == State.rejected:
-        raise RegistryError(
-            f"{version.title} failed validation and can't be champion: "
-            f"{version.tags.get(Tag.reason, 'no reason noted')} Make the model again with `langmill run`."
-        )
+        reason = version.tags.get(Tag.reason, "no reason noted")
+        raise RegistryError(f"{version.title} failed validation and can't be champion: {reason}")
     if version.state != State.validated:
-        raise RegistryError(f"{version.title} was never validated; `langmill run {version.name}` does it.")
+        told = f" ({version.tags[Tag.reason]})" if Tag.reason in version.tags else ""
+        raise RegistryError(f"{version.title} was never validated{told}; `langmill run {version.name}` does it.")
 
 
 def _require_verdict(version: ModelVersion, verdict: Verdict | None, champion: int | None) -> Verdict:
     hint = "To promote it all the same, give a reason with --force."
+    if Tag.rolled_back in version.tags:  # the verdict may be of before that
+        raise RegistryError(f"{version.title} was rolled back: {version.tags[Tag.rolled_back]}. {hint}")
     if verdict is None:
         raise RegistryError(f"The gate was never asked about {version.title}; `langmill run` asks it. {hint}")
     if not verdict.passed:
-        raise RegistryError(f"The gate refused {version.title}: {verdict.sentence} {hint}")
+        said = "could not tell of" if verdict.outcome == CANNOT_TELL else "refused"
+        raise RegistryError(f"The gate {said} {version.title}: {verdict.sentence} {hint}")
     if verdict.champion != champion:
         raise RegistryError(
             f"The gate compared {version.title} with {verdict.against}, which is not the champion now; "

@@ -11,6 +11,7 @@ from typing import Any
 from langmill.errors import RegistryError
 from langmill.evaluation.evaluate import METRICS_NAME
 from langmill.evaluation.report import number
+from langmill.evaluation.significance import counted
 from langmill.files import read_json
 from langmill.registry.gate import Verdict
 from langmill.registry.store import ModelVersion, Registry, Tag
@@ -81,6 +82,8 @@ class Result:
     """The baselines that have the deciding metric."""
     serious: Mapping[str, Mapping[str, float]]
     """What the serious baselines reach, by metric and baseline; one that writes no text has no figures of text."""
+    groups: int | None = None
+    """Groups of test documents, which the intervals draw; None for a champion that is older than them."""
 
     @property
     def figure(self) -> Figure:
@@ -139,6 +142,7 @@ def _result(registry: Registry, champion: ModelVersion, metrics: Mapping[str, An
         last_metric(registry.tracking_uri, champion.run_id, MINUTES) if champion.run_id else None,
         rivals,
         _serious(metrics["baselines"]),
+        metrics.get("groups"),
     )
 
 
@@ -162,9 +166,9 @@ def results_page(results: Sequence[Result], refused: Sequence[Refused] = ()) -> 
         "# Results",
         "",
         "Written by `langmill report` from the registry; an edit here is lost. Every figure is of the test split, with",
-        "its bootstrap interval over the documents. The trivial baseline is what a first version must beat; the",
-        "serious one is what a person would try before a neural network, measured on the same documents in the same",
-        "run. Minutes are those spent on training steps.",
+        "its bootstrap interval over the documents, or the groups of them that the split keeps together. The trivial",
+        "baseline is what a first version must beat; the serious one is what a person would try before a neural",
+        "network, measured on the same documents in the same run. Minutes are those spent on training steps.",
     ]
     for task in sorted({result.task for result in results}):
         chosen = [result for result in results if result.task == task]
@@ -206,8 +210,8 @@ def _sentences(result: Result) -> list[str]:
         if name != result.metric
     )
     more = f" Also: {others}." if others and len(result.figures) <= 12 else ""
-    return [f"- `{result.name}` (version {result.version}, {result.examples:,} test documents): "
-            f"{result.description}{against}{more}"]  # fmt: skip
+    judged = counted(result.examples, result.groups or result.examples)
+    return [f"- `{result.name}` (version {result.version}, {judged}): {result.description}{against}{more}"]
 
 
 def _beside(serious: Mapping[str, float]) -> list[str]:

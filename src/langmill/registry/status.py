@@ -16,17 +16,18 @@ class ModelStatus:
     challenger: ModelVersion | None
     previous: ModelVersion | None
     notes: tuple[str, ...]
-    """What a person should know: a move that was cut short, an alias moved by someone else."""
+    """What a person should know: a move that was cut short, an alias moved by someone else, a damaged ledger."""
 
 
 def status(tracking_uri: str) -> list[ModelStatus]:
-    """Every registered model that an alias points into, by name.
+    """Every registered model that an alias points into, or ought to, by name.
 
     Raises:
         TrackingError: The registry can't be asked.
     """
     registry = Registry(tracking_uri)
-    found: dict[str, dict[str, ModelVersion]] = {}
+    complaints = registry.complaints()
+    found: dict[str, dict[str, ModelVersion]] = {name: {} for name in complaints}
     for version in registry.overview():
         for alias in version.aliases:
             found.setdefault(version.name, {})[alias] = version
@@ -36,27 +37,20 @@ def status(tracking_uri: str) -> list[ModelStatus]:
             aliases.get(CHAMPION),
             aliases.get(CHALLENGER),
             aliases.get(PREVIOUS),
-            tuple(_notes(registry, name, aliases.get(CHAMPION))),
+            tuple(_notes(registry, name, aliases.get(CHAMPION), complaints.get(name))),
         )
         for name, aliases in sorted(found.items())
     ]
 
 
-def _notes(registry: Registry, name: str, champion: ModelVersion | None) -> list[str]:
-    notes = []
-    entries = registry.ledger.entries(name)
-    if entries and entries[-1].event == "begin":
+def _notes(registry: Registry, name: str, champion: ModelVersion | None, complaint: str | None) -> list[str]:
+    notes = [complaint] if complaint is not None else []
+    entry = registry.ledger.unfinished(name)
+    if entry is not None:
         notes.append(
-            f"The {entries[-1].action} to version {entries[-1].target} was cut short; the next `langmill run`, "
-            "promote or rollback puts it right."
+            f"The {entry.action} to version {entry.target} was cut short; the next `langmill run`, promote or rollback "
+            "puts it right."
         )
-    else:
-        moves = [entry for entry in entries if entry.event == "done"]
-        if moves and champion is not None and moves[-1].target != champion.version:
-            notes.append(
-                f"Langmill made version {moves[-1].target} the champion; someone moved the alias to version "
-                f"{champion.version} by other means."
-            )
     if champion is not None and champion.state == State.rejected:
         notes.append(f"The champion failed validation: {champion.tags.get(Tag.reason, '')}")
     return notes
@@ -72,3 +66,12 @@ def figure(version: ModelVersion | None) -> str:
     low, high = version.tags.get(Tag.low), version.tags.get(Tag.high)
     interval = f" [{float(low):.4g}, {float(high):.4g}]" if low and high else ""
     return f"{version.version}  {metric} {float(value):.4g}{interval}"
+
+
+def baseline(version: ModelVersion | None, tag: str) -> str:
+    """The baseline that a version was measured against (`Tag.trivial`, `Tag.strong`), as `unigram 2.7`.
+
+    A dash for none, and for a version that is older than these tags.
+    """
+    name, _, value = (version.tags.get(tag, "") if version is not None else "").rpartition(" ")
+    return f"{name} {float(value):.4g}" if name else "-"

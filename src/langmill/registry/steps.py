@@ -11,16 +11,18 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from langmill.config.sections import Recipe
-from langmill.errors import RegistryError
+from langmill.config.sections import Accelerator, Recipe
+from langmill.errors import RegistryError, UndecidedError
 from langmill.evaluation.evaluate import EvaluationFolder
+from langmill.evaluation.figures import hardest_baseline
 from langmill.files import read_json, read_manifest
+from langmill.models.device import use_device
 from langmill.models.folder import WEIGHTS_NAME
 from langmill.registry.gate import Verdict, judge
 from langmill.registry.package import package
 from langmill.registry.promote import Promotion, promote, repair
-from langmill.registry.store import CHALLENGER, ModelVersion, Registry, Tag
-from langmill.registry.validate import Validation, validate
+from langmill.registry.store import CHALLENGER, CHAMPION, ModelVersion, Registry, Tag
+from langmill.registry.validate import Outcome, Validation, validate
 from langmill.tracking import RunLog, ship
 
 BUILD = Path("build")
@@ -77,12 +79,26 @@ def package_and_register(recipe: Recipe, tracking_uri: str) -> Registered:
 
 
 def validate_version(recipe: Recipe, version: ModelVersion, tracking_uri: str) -> Validation:
-    """Validate a version in fresh processes, unless that was done. Raises as `langmill.registry.validate.validate`."""
-    return validate(Registry(tracking_uri), version, BUILD / "models" / recipe.name, again=False)
+    """Validate a version in fresh processes, unless that was done.
+
+    Raises:
+        UndecidedError: Nothing could be said of the version; the same call can succeed later.
+        TrackingError: The registry can't be reached.
+        RegistryError: The model folder can't be compared with.
+    """
+    found = validate(Registry(tracking_uri), version, BUILD / "models" / recipe.name, again=False)
+    if found.outcome is Outcome.undecided:
+        raise UndecidedError(f"Whether {version.title} works can't be told: {found.reason} The next run asks again.")
+    return found
 
 
-def judge_version(recipe: Recipe, version: ModelVersion, tracking_uri: str) -> Verdict:
-    """Ask the gate about a version. Raises as `langmill.registry.gate.judge`."""
+def judge_version(
+    recipe: Recipe, version: ModelVersion, tracking_uri: str, device: Accelerator = Accelerator.cpu
+) -> Verdict:
+    """Ask the gate about a version; a champion that must be scored again computes on `device`.
+
+    Raises as `langmill.registry.gate.judge`.
+    """
     registry = Registry(tracking_uri)
     return judge(
         registry,
@@ -91,6 +107,7 @@ def judge_version(recipe: Recipe, version: ModelVersion, tracking_uri: str) -> V
         recipe.evaluation,
         scores=BUILD / "evaluation" / recipe.name,
         documents=BUILD / "documents" / recipe.corpus.name,
+        device=use_device(device),
     )
 
 
@@ -105,7 +122,7 @@ def promote_if_passed(version: ModelVersion, verdict: Verdict, tracking_uri: str
     registry = Registry(tracking_uri)
     if verdict.outcome == "passed":
         return promote(registry, version.name, version.version, force=None, command=command)
-    champion = registry.champion(version.name)
+    champion = registry.aliased(version.name, CHAMPION)  # where it is not sure who that is, the verdict says so
     number = champion.version if champion else None
     stays = f" Version {number} stays the champion." if number is not None else " There is no champion."
     sentence = verdict.sentence if verdict.unchanged else verdict.sentence + stays
@@ -134,17 +151,24 @@ def _tags(recipe: Recipe, model: Path, judged: EvaluationFolder) -> dict[str, st
             f"The evaluation in {judged.folder} has no figure {recipe.gate.metric}, by which the gate decides; "
             "check gate.metric and run `dvc repro`."
         )
+    baselines = {
+        tag: f"{name_value[0]} {name_value[1]!r}"
+        for tag, strength in ((Tag.trivial, "trivial"), (Tag.strong, "serious"))
+        if (name_value := hardest_baseline(figures, strength)) is not None
+    }
     facts = read_manifest(model, verify=False).get("training_split")  # older models do not say
     split = {Tag.documents: str(facts["documents"]), Tag.data_bytes: str(facts["bytes"])} if facts else {}
     return {
         Tag.recipe: recipe.name,
         Tag.task: recipe.task.name,
         Tag.test_set: judged.test_set,
+        **({Tag.protocol: judged.protocol} if judged.protocol is not None else {}),
         Tag.metric: recipe.gate.metric,
         Tag.value: repr(decides["value"]),
         Tag.low: repr(decides["low"]),
         Tag.high: repr(decides["high"]),
         Tag.parameters: str(count_parameters(model)),
+        **baselines,
         **split,
         Tag.size: str((model / WEIGHTS_NAME).stat().st_size),
     }

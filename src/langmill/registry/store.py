@@ -2,25 +2,27 @@
 
 MLflow moves an alias atomically, but the last writer wins and nothing is remembered; it takes broken models without a
 word. What Langmill adds: registering is idempotent, an alias moves only from where the caller believes it to be and is
-then read back, and a downloaded model is checked against its manifest.
+then read back, a champion that was moved by other means is noticed, and a downloaded model is checked against its
+manifest.
 """
 
 from __future__ import annotations
 
 import contextlib
 import shutil
+import socket
 import sqlite3
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from langmill.errors import ConflictError, LangmillError, RegistryError
-from langmill.files import atomic_folder, exclusive_lock, read_manifest
-from langmill.registry.ledger import Ledger
+from langmill.errors import ConflictError, IntegrityError, LangmillError, RegistryError
+from langmill.files import MANIFEST_NAME, atomic_folder, changed_files, exclusive_lock, sha256_bytes
+from langmill.registry.ledger import Entry, Ledger, Witness
 from langmill.tracking import connect, database_path, explained_tracking_errors
 
 if TYPE_CHECKING:
@@ -36,6 +38,10 @@ EVALUATION_PATH = "artifacts/evaluation"
 """Where a package keeps the evaluation folder."""
 
 
+_RESTORE = "Put back what was registered, or roll back to a version whose files are whole."
+_REGISTER_ANEW = "Delete the version in MLflow's pages, and `langmill run` registers the model anew."
+
+
 class Tag:
     """The names of the tags on a version."""
 
@@ -44,6 +50,9 @@ class Tag:
     recipe = "langmill.recipe"
     task = "langmill.task"
     test_set = "langmill.test_set"
+    protocol = "langmill.protocol"
+    trivial = "langmill.trivial_baseline"
+    strong = "langmill.strong_baseline"
     metric = "langmill.metric"
     value = "langmill.value"
     low = "langmill.value_low"
@@ -59,10 +68,20 @@ class Tag:
     rolled_back = "langmill.rolled_back"
 
 
+class ModelTag:
+    """The names of the tags on a registered model."""
+
+    champion = "langmill.champion"
+    """The version that Langmill made champion last, from whichever workspace."""
+    ledger = "langmill.ledger"
+    """Begins the name of the tag with a ledger's witness; a server's has the workspace in its name."""
+
+
 class State:
     """What a version's validation said."""
 
     registered = "registered"
+    """Not validated yet, or validation could not tell; a reason stands beside it then."""
     validated = "validated"
     rejected = "rejected"
 
@@ -99,6 +118,7 @@ class Registry:
         """Make a registry; nothing is asked before the first call that needs an answer."""
         self.tracking_uri = tracking_uri
         database = database_path(tracking_uri)
+        self._local = database is not None
         self._state = database.parent if database else Path.cwd() / ".langmill"
         self.ledger = Ledger(self._state / "ledger.jsonl")
 
@@ -150,8 +170,31 @@ class Registry:
         return None if number is None else self.version(name, number)
 
     def champion(self, name: str) -> ModelVersion | None:
-        """The version in service; None before the first promotion."""
+        """The champion according to the alias and to what Langmill wrote down; None before the first promotion.
+
+        Raises:
+            RegistryError: The two disagree, or the ledger was tampered with (`complaint` says how to settle it).
+        """
+        complaint = self.complaint(name)
+        if complaint is not None:
+            raise RegistryError(complaint)
         return self.aliased(name, CHAMPION)
+
+    def recorded_champion(self, name: str) -> int | None:
+        """The version that Langmill made champion last, whether or not the alias still points to it."""
+        return self._recorded(name, self._model(name)[1])
+
+    def exists(self, name: str, version: int) -> bool:
+        """Whether there is such a version."""
+        return any(one.version == version for one in self.versions(name))
+
+    def complaint(self, name: str) -> str | None:
+        """What is wrong with what is known of a model's champion, and what settles it; None if nothing is."""
+        return self._complaint(name, *self._model(name), lambda version: self.exists(name, version))
+
+    def ledger_complaint(self, name: str) -> str | None:
+        """What is wrong with the ledger's entries of a model; None if nothing is."""
+        return self._ledger_complaint(name, self._model(name)[1])
 
     def description(self, version: ModelVersion) -> str:
         """What a version is for, as its recipe said when it was registered."""
@@ -173,20 +216,111 @@ class Registry:
         return matching[-1] if matching else None
 
     def _aliases(self, name: str) -> dict[str, int]:
+        return self._model(name)[0]
+
+    def _model(self, name: str) -> tuple[dict[str, int], dict[str, str]]:
+        """A registered model's aliases and tags."""
         client = self._client
         with explained_tracking_errors(self.tracking_uri), _missing_as_none() as found:
             found.append(client.get_registered_model(_checked(name)))
-        return {alias: int(version) for alias, version in found[0].aliases.items()} if found else {}
+        if not found:
+            return {}, {}
+        return {alias: int(version) for alias, version in found[0].aliases.items()}, dict(found[0].tags)
+
+    # What Langmill wrote down ----------------------------------------------------------------------------------------
+
+    def _recorded(self, name: str, tags: Mapping[str, str]) -> int | None:
+        noted = tags.get(ModelTag.champion, "")
+        if noted.isdecimal():
+            return int(noted)
+        # Older registries have no such tag. Other workspaces' moves on a server are in ledgers elsewhere.
+        return self.ledger.champion(name) if self._local else None
+
+    @property
+    def _witness_tag(self) -> str:
+        """A tag of its own for each ledger: workspaces that share a server have one each."""
+        if self._local:
+            return ModelTag.ledger
+        return f"{ModelTag.ledger}.{sha256_bytes(f'{socket.gethostname()}:{self.ledger.path}'.encode())[:12]}"
+
+    def _ledger_complaint(self, name: str, tags: Mapping[str, str]) -> str | None:
+        noted = tags.get(self._witness_tag)
+        found = self.ledger.complaint(name, Witness.parse(noted) if noted is not None else None)
+        return None if found is None else f"The ledger {self.ledger.path} is not what was written: {found}."
+
+    def _complaint(
+        self, name: str, aliases: Mapping[str, int], tags: Mapping[str, str], exists: Callable[[int], bool]
+    ) -> str | None:
+        recorded, alias = self._recorded(name, tags), aliases.get(CHAMPION)
+        command = f"`langmill promote {name}"
+        ledger = self._ledger_complaint(name, tags)
+        if ledger is not None:
+            kept = next((number for number in (alias, recorded) if number is not None), "VERSION")
+            return f"{ledger} Put a copy of it back, or accept it as it is with {command} {kept} --force REASON`."
+        unfinished = self.ledger.unfinished(name)
+        if recorded is None or recorded == alias or (unfinished and alias in (unfinished.source, unfinished.target)):
+            return None
+        if alias is not None:
+            return (
+                f"Langmill made version {recorded} the champion of {name}; someone moved the alias to version {alias} "
+                f"by other means. {command} {alias} --force REASON` keeps version {alias}, {command} {recorded} "
+                f"--force REASON` goes back to version {recorded}."
+            )
+        previous = aliases.get(PREVIOUS)
+        instead = f"`langmill rollback {name}` puts version {previous} in service, " if previous is not None else ""
+        if not exists(recorded):
+            return (
+                f"Version {recorded} of {name}, its champion, was deleted from the registry by other means. "
+                f"{instead}{command} VERSION --force REASON` another one."
+            )
+        return (
+            f"Langmill made version {recorded} the champion of {name}; someone removed the alias by other means. "
+            f"{instead}{command} {recorded} --force REASON` puts it back."
+        )
+
+    def write(self, event: str, action: str, name: str, *, accept: bool = False, **facts: Any) -> Entry:
+        """Write an entry of the ledger, and its witness on the registered model.
+
+        Args:
+            event: As in `Entry`.
+            action: As in `Entry`.
+            name: The registered model; the caller holds its lock.
+            accept: Whether to begin a new chain where the ledger was tampered with. Else the old witness stays, so that
+                the damage goes on being told.
+            **facts: The entry's other fields.
+        """
+        complaint = self.ledger_complaint(name)
+        restart = complaint or "" if accept else ""
+        entry = self.ledger.append(event, action, name, restart=restart, **facts)
+        witness = self.ledger.witness(name)
+        if (complaint is None or accept) and witness is not None:
+            self._note_model(name, self._witness_tag, witness.text())
+        return entry
+
+    def record_champion(self, name: str, version: int) -> None:
+        """Note on the registered model that Langmill made a version champion."""
+        self._note_model(name, ModelTag.champion, str(version))
+
+    def _note_model(self, name: str, key: str, value: str) -> None:
+        client = self._client
+        with explained_tracking_errors(self.tracking_uri):
+            client.set_registered_model_tag(_checked(name), key, value)
 
     # Writing ---------------------------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the registry's lock in this workspace, waiting for it; other workspaces on a shared server are not held.
+    def locked(self, name: str) -> Iterator[None]:
+        """Hold a model's lock in this workspace, waiting for it; other workspaces on a shared server are not held.
 
-        Against those stands that every move says what it expects and is read back.
+        Against those stands that every move says what it expects and is read back. Nothing slow is done under it: a
+        rollback must not wait.
         """
-        with exclusive_lock(self._state / "locks" / "registry.lock", "Changing the model registry", wait=True):
+        with self._lock(f"registry-{_checked(name)}", f"Changing what is in service of {name}"):
+            yield
+
+    @contextlib.contextmanager
+    def _lock(self, lock: str, purpose: str) -> Iterator[None]:
+        with exclusive_lock(self._state / "locks" / f"{lock}.lock", purpose, wait=True):
             yield
 
     def register(
@@ -201,6 +335,8 @@ class Registry:
         description: str,
     ) -> tuple[ModelVersion, bool]:
         """Make a packaged model a new version, unless it is one already.
+
+        Of several processes that register versions of one model one uploads at a time; moves do not wait for it.
 
         Args:
             package: A folder made by `langmill.registry.package`.
@@ -218,7 +354,8 @@ class Registry:
             RegistryError: MLflow refused.
         """
         client = self._client
-        with self.locked(), explained_tracking_errors(self.tracking_uri):
+        registering = self._lock(f"register-{_checked(name)}", f"Registering a version of {name}")
+        with registering, explained_tracking_errors(self.tracking_uri):
             known = self.find(name, provenance, weights)
             if known is not None:
                 return known, False
@@ -262,11 +399,11 @@ class Registry:
             ConflictError: It pointed elsewhere, or someone else moved it at the same moment.
             RegistryError: There is no version `to`.
         """
-        with self.locked():
+        with self.locked(name):
             self.move_alias_locked(name, alias, to, expected)
 
     def move_alias_locked(self, name: str, alias: str, to: int | None, expected: int | None) -> None:
-        """`move_alias` for a caller that holds `locked`."""
+        """`move_alias` for a caller that holds the model's lock."""
         client = self._client
         current = self._aliases(name).get(alias)
         if current != expected:
@@ -310,28 +447,50 @@ class Registry:
         """Fetch the evaluation that a version was registered with. Raises as `download` does."""
         return self._fetch(name, version, EVALUATION_PATH, into)
 
+    @contextlib.contextmanager
+    def package(self, version: ModelVersion) -> Iterator[Path]:
+        """A version's package in a local folder, its parts checked against their manifests.
+
+        Raises:
+            IntegrityError: The files are not those that were registered.
+            RegistryError: They are gone.
+            TrackingError: They can't be fetched.
+        """
+        source = self._location(version.name, version.version)
+        with tempfile.TemporaryDirectory(prefix="langmill-package-") as temporary:
+            folder = self._downloaded(version.title, source, temporary, _REGISTER_ANEW)
+            for part in (MODEL_PATH, EVALUATION_PATH):
+                _check(folder / part, version.title, f"{source}/{part}", _REGISTER_ANEW)
+            yield folder
+
     def _fetch(self, name: str, version: int, part: str, into: Path) -> Path:
-        source = f"{self._location(name, version)}/{part}"
+        title, source = f"{name} version {version}", f"{self._location(name, version)}/{part}"
+        with explained_tracking_errors(self.tracking_uri):
+            into.parent.mkdir(parents=True, exist_ok=True)
+            with (
+                tempfile.TemporaryDirectory(dir=into.parent, prefix=f".{into.name}.") as temporary,
+                atomic_folder(into) as target,
+            ):
+                found = self._downloaded(title, source, temporary, _RESTORE)
+                shutil.copytree(found, target, dirs_exist_ok=True)
+                _check(target, title, source, _RESTORE)
+        return into
+
+    def _downloaded(self, title: str, source: str, into: str, remedy: str) -> Path:
+        """The files at `source`: in place where they lie on this machine, else fetched into `into`."""
+        place = None if source.startswith("file:") else into
         with explained_tracking_errors(self.tracking_uri):
             from mlflow.artifacts import download_artifacts
 
-            into.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=into.parent, prefix=f".{into.name}.") as temporary:
-                try:
-                    found = Path(download_artifacts(source, dst_path=temporary, tracking_uri=self.tracking_uri))
-                except Exception as error:
-                    if not isinstance(error, FileNotFoundError) and "No such artifact" not in str(error):
-                        raise
-                    raise RegistryError(
-                        f"The files of {name} version {version} are gone from {source}. Put them back, or roll back to "
-                        "a version whose files are there."
-                    ) from error
-                if not found.is_dir():
-                    raise RegistryError(f"{name} version {version} has no {part} in {source}; it can't be used.")
-                with atomic_folder(into) as target:
-                    shutil.copytree(found, target, dirs_exist_ok=True)
-                    read_manifest(target, verify=True)
-        return into
+            try:
+                found = Path(download_artifacts(source, dst_path=place, tracking_uri=self.tracking_uri))
+            except Exception as error:
+                if not isinstance(error, FileNotFoundError) and "No such artifact" not in str(error):
+                    raise
+                raise RegistryError(f"The files of {title} are gone from {source}. {remedy}") from error
+        if not found.is_dir():
+            raise RegistryError(f"The files of {title} are gone from {source}. {remedy}")
+        return found
 
     def _location(self, name: str, version: int) -> str:
         client = self._client
@@ -357,9 +516,60 @@ class Registry:
                 pass
         return [version for name in self.names() for version in self.versions(name) if version.aliases]
 
+    def complaints(self) -> dict[str, str]:
+        """What is wrong with what is known of each model's champion, by model; found as fast as `overview`."""
+        path = database_path(self.tracking_uri)
+        if path is not None:
+            if not path.is_file():
+                return {}
+            try:
+                models = _read_models(path)
+            except sqlite3.Error:
+                pass
+            else:
+                found = {
+                    name: self._complaint(name, aliases, tags, versions.__contains__)
+                    for name, (aliases, tags, versions) in models.items()
+                }
+                return {name: complaint for name, complaint in found.items() if complaint is not None}
+        return {name: complaint for name in self.names() if (complaint := self.complaint(name)) is not None}
+
+    def numbers(self) -> dict[str, set[int]]:
+        """The versions' numbers of every model; found as fast as `overview`."""
+        path = database_path(self.tracking_uri)
+        if path is not None:
+            if not path.is_file():
+                return {}
+            try:
+                return {name: versions for name, (_, _, versions) in _read_models(path).items()}
+            except sqlite3.Error:
+                pass
+        return {name: {version.version for version in self.versions(name)} for name in self.names()}
+
+
+def _read_models(path: Path) -> dict[str, tuple[dict[str, int], dict[str, str], set[int]]]:
+    """Aliases, tags and numbers of versions of every registered model."""
+    with contextlib.closing(_opened(path)) as database:
+        models: dict[str, tuple[dict[str, int], dict[str, str], set[int]]] = {
+            name: ({}, {}, set()) for (name,) in database.execute("SELECT name FROM registered_models")
+        }
+        for name, alias, version in database.execute("SELECT name, alias, version FROM registered_model_aliases"):
+            models[name][0][alias] = int(version)
+        for name, key, value in database.execute("SELECT name, key, value FROM registered_model_tags"):
+            models[name][1][key] = value
+        for name, version in database.execute(
+            "SELECT name, version FROM model_versions WHERE current_stage != 'Deleted_Internal'"
+        ):
+            models[name][2].add(int(version))
+    return models
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=5)
+
 
 def _read_aliased(path: Path) -> list[ModelVersion]:
-    with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=5)) as database:
+    with contextlib.closing(_opened(path)) as database:
         rows = database.execute(
             "SELECT v.name, v.version, v.run_id, v.creation_time, a.alias FROM model_versions v "
             "JOIN registered_model_aliases a ON a.name = v.name AND a.version = v.version ORDER BY v.name, v.version"
@@ -383,6 +593,18 @@ def _read_aliased(path: Path) -> list[ModelVersion]:
         )
         for (name, version), (run_id, created) in found.items()
     ]
+
+
+def _check(folder: Path, title: str, source: str, remedy: str) -> None:
+    """Compare a part of a package with its manifest, and name the place where it lies in the registry."""
+    try:
+        changed = changed_files(folder)
+    except IntegrityError:
+        changed = [MANIFEST_NAME]
+    if changed:
+        raise IntegrityError(
+            f"{title} is damaged in {source}: {', '.join(changed)} differ from {MANIFEST_NAME}. {remedy}"
+        )
 
 
 def _version(item: Any, aliases: Mapping[str, int]) -> ModelVersion:

@@ -65,8 +65,13 @@ class Story:
     @property
     def sound(self) -> bool:
         """Whether nothing that was looked at is damaged."""
-        own = all(fact.check is not Check.damaged for fact in self.facts)
-        return own and (self.base is None or self.base.sound)
+        return not self.damage
+
+    @property
+    def damage(self) -> tuple[str, ...]:
+        """What is damaged, a sentence each; that of the base included."""
+        own = tuple(f"{fact.name} of {self.title}: {fact.told}" for fact in self.facts if fact.check is Check.damaged)
+        return own if self.base is None else own + self.base.damage
 
     def text(self) -> str:
         """The story to read: one line a fact, with what a look at the bytes said at its end."""
@@ -101,6 +106,7 @@ def trace(tracking_uri: str, name: str, version: int) -> Story:
 
 
 def _in_the_registry(registry: Registry, version: ModelVersion) -> Iterator[Fact]:
+    yield from _ledger(registry, version.name)
     for entry in reversed(registry.ledger.entries(version.name)):
         if entry.event == "done" and version.version in (entry.source, entry.target):
             yield Fact("service", _move(entry, version.version))
@@ -110,9 +116,28 @@ def _in_the_registry(registry: Registry, version: ModelVersion) -> Iterator[Fact
         State.validated: f"loads and answers; {version.tags.get(Tag.latency, '?')} ms for the example",
         State.rejected: f"failed: {version.tags.get(Tag.reason, 'no reason noted')}",
     }
-    yield Fact("validation", told.get(version.state, "not done yet"))
+    undecided = f"could not be told yet: {version.tags[Tag.reason]}" if Tag.reason in version.tags else "not done yet"
+    yield Fact("validation", told.get(version.state, undecided))
     yield Fact("registered", f"{version.created:%Y-%m-%d %H:%M} UTC")
     yield Fact("run", f"{version.run_id} in MLflow" if version.run_id else "none noted")
+
+
+def _ledger(registry: Registry, name: str) -> Iterator[Fact]:
+    """Whether what is told of the service can be believed."""
+    entries = registry.ledger.entries(name)
+    complaint = registry.ledger_complaint(name)
+    if complaint is not None:
+        yield Fact("ledger", complaint, Check.damaged)
+    elif entries:
+        chained = sum(entry.digest is not None for entry in entries)
+        older = f", {len(entries) - chained} older ones without" if chained < len(entries) else ""
+        yield Fact("ledger", f"{chained} entries with a digest{older}", Check.verified if chained else Check.none)
+    for entry in entries:
+        if entry.restart and entry.event == "begin":
+            yield Fact("ledger", f"begun anew {entry.when[:16].replace('T', ' ')} UTC by {entry.who}: {entry.restart}")
+    other = registry.complaint(name) if complaint is None else None
+    if other is not None:
+        yield Fact("service", other)
 
 
 def _move(entry: Entry, version: int) -> str:

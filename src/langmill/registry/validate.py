@@ -1,42 +1,72 @@
 """Does a registered version load, answer, and say what the trained model says? The registry itself never asks.
 
-Two fresh processes load the version side by side: one through MLflow with pickle disallowed and with the package's own
-code, one through Langmill's loader from the folder that was trained. Both check every file's digest and score the same
-fixed tokens. A version that fails is marked and can't become champion.
+The version's files are fetched and compared with their manifests. Then two fresh processes load it side by side: one
+through MLflow with pickle disallowed and with the package's own code, one through Langmill's loader from the folder
+that was trained. Both score the same fixed tokens. A version that fails is marked and can't become champion.
+
+What says nothing about the version (no time, no memory, no room, no registry) neither passes nor fails it: it stays as
+it was, with the reason noted, and is asked again.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from langmill.errors import RegistryError
+from langmill.errors import IntegrityError, RegistryError, SpaceError, TransientError
+from langmill.registry.probe import UNDECIDED
 from langmill.registry.store import ModelVersion, Registry, State, Tag
-from langmill.tracking import quiet_mlflow, resolved_uri
+from langmill.tracking import quiet_mlflow
 
 TOLERANCE = 1e-5
 """Largest allowed difference between two logits."""
 _SECONDS = 300.0
+_KILLED = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGXCPU}
+"""Signals that come from outside, the kernel's out-of-memory killer among them; a crash of its own is another one."""
+
+
+class Outcome(StrEnum):
+    """What validation came to."""
+
+    passed = "passed"
+    failed = "failed"
+    undecided = "undecided"
 
 
 @dataclass(frozen=True)
 class Validation:
     """What validation said of a version."""
 
-    passed: bool
+    outcome: Outcome
     reason: str
-    """Why it was refused; "" if it was not."""
+    """Why it did not pass; "" if it did."""
     latency_ms: float | None
     """Median time of an answer to the input example on one thread."""
     fresh: bool
     """Whether it was done now and not before."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether the version may become champion."""
+        return self.outcome is Outcome.passed
+
+
+class _Undecided(Exception):
+    """A process was kept from giving an answer."""
+
+
+class _Refused(Exception):
+    """A process says that its model is broken."""
 
 
 def validate(registry: Registry, version: ModelVersion, model: Path, *, again: bool) -> Validation:
@@ -46,39 +76,64 @@ def validate(registry: Registry, version: ModelVersion, model: Path, *, again: b
         registry: Where the version is.
         version: The version.
         model: The model folder it was made from.
-        again: Ask also if the version was validated before.
+        again: Ask also if the version was validated before. One that could not be decided on is always asked again.
 
     Raises:
         TrackingError: The registry can't be reached: nothing is said about the version.
-        RegistryError: Validation itself could not be run.
+        RegistryError: The model folder can't be compared with.
     """
     if version.state != State.registered and not again:
         latency = version.tags.get(Tag.latency)
-        passed = version.state == State.validated
-        reason = "" if passed else version.tags.get(Tag.reason, "")
-        return Validation(passed, reason, float(latency) if latency else None, fresh=False)
-    uri = f"models:/{version.name}/{version.version}"
-    with tempfile.TemporaryDirectory() as temporary:
-        packaged = _start("packaged", uri, resolved_uri(registry.tracking_uri), Path(temporary) / "packaged.json")
-        folder = _start("folder", str(model), "", Path(temporary) / "folder.json")
-        try:
-            answer, reference = _wait(packaged), _wait(folder)
-        finally:
-            for process, _ in (packaged, folder):
-                process.kill()
-                process.wait()
-    if isinstance(reference, str):
-        raise RegistryError(f"The model in {model} can't be compared with {version.title}: {reference}")
-    reason = answer if isinstance(answer, str) else _complaint(answer, reference)
-    latency_ms = None if isinstance(answer, str) else float(answer["latency_ms"])
-    state = State.rejected if reason else State.validated
-    notes = {Tag.state: state, **({Tag.reason: reason} if reason else {})}
+        outcome = Outcome.passed if version.state == State.validated else Outcome.failed
+        reason = "" if outcome is Outcome.passed else version.tags.get(Tag.reason, "")
+        return Validation(outcome, reason, float(latency) if latency else None, fresh=False)
+    latency_ms, reason = None, ""
+    try:
+        answer, reference = _ask(registry, version, model)
+    except _Refused as error:
+        outcome, reason = Outcome.failed, str(error)
+    except (_Undecided, TransientError, SpaceError) as error:
+        outcome, reason = Outcome.undecided, str(error)
+    else:
+        reason = _complaint(answer, reference)
+        outcome = Outcome.failed if reason else Outcome.passed
+        latency_ms = float(answer["latency_ms"])
+    _note(registry, version, outcome, reason, latency_ms)
+    return Validation(outcome, reason, latency_ms, fresh=True)
+
+
+def _note(registry: Registry, version: ModelVersion, outcome: Outcome, reason: str, latency_ms: float | None) -> None:
+    if outcome is Outcome.undecided:
+        if version.state == State.registered:  # what was decided before stands
+            registry.note(version, {Tag.reason: reason})
+        return
+    notes = {Tag.state: State.validated if outcome is Outcome.passed else State.rejected}
+    if reason:
+        notes[Tag.reason] = reason
     if latency_ms is not None:
         notes[Tag.latency] = f"{latency_ms:.1f}"
     registry.note(version, notes)
     if not reason:
         registry.unnote(version, Tag.reason)
-    return Validation(not reason, reason, latency_ms, fresh=True)
+
+
+def _ask(registry: Registry, version: ModelVersion, model: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the packaged model answers, and what the trained one does."""
+    with contextlib.ExitStack() as stack:
+        temporary = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        try:
+            package = stack.enter_context(registry.package(version))
+        except (IntegrityError, RegistryError) as error:
+            raise _Refused(f"It does not load or answer: {error}") from error
+        started = []
+        for kind, folder in (("packaged", package), ("folder", model)):
+            started.append(_start(kind, folder, temporary / f"{kind}.json"))
+            stack.callback(_end, started[-1].process)
+        try:
+            reference = _answer(started[1])
+        except _Refused as error:
+            raise RegistryError(f"The model in {model} can't be compared with {version.title}: {error}") from error
+        return _answer(started[0]), reference
 
 
 def _complaint(answer: dict[str, Any], reference: dict[str, Any]) -> str:
@@ -100,30 +155,46 @@ def _flat(rows: list[list[float]]) -> list[float]:
     return [value for row in rows for value in row]
 
 
-Started = tuple["subprocess.Popen[str]", Path]
+@dataclass(frozen=True)
+class _Started:
+    """A process that was asked, and the file that its answer goes to."""
+
+    process: subprocess.Popen[str]
+    answer: Path
 
 
-def _start(kind: str, model: str, tracking_uri: str, answer: Path) -> Started:
+def _start(kind: str, model: Path, answer: Path) -> _Started:
     quiet_mlflow()
     environment = {**os.environ, "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false", "PYTHONWARNINGS": "ignore"}
-    environment["TQDM_DISABLE"] = "1"
-    command = [sys.executable, "-P", str(Path(__file__).with_name("probe.py")), kind, model, tracking_uri, str(answer)]
+    environment |= {"TQDM_DISABLE": "1", "PYTHONDONTWRITEBYTECODE": "1"}  # a package may be read where it lies
+    command = [sys.executable, "-P", str(Path(__file__).with_name("probe.py")), kind, str(model), str(answer)]
     process = subprocess.Popen(
         command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
-    return process, answer
+    return _Started(process, answer)
 
 
-def _wait(started: Started) -> dict[str, Any] | str:
-    """What a probe answered, or in a sentence why it could not."""
-    process, answer = started
+def _end(process: subprocess.Popen[str]) -> None:
+    process.kill()
+    process.wait()
+
+
+def _answer(started: _Started) -> dict[str, Any]:
+    """What a probe answered."""
     try:
-        _, errors = process.communicate(timeout=_SECONDS)
-    except subprocess.TimeoutExpired:
-        return f"It did not answer within {_SECONDS:.0f} seconds."
-    if process.returncode != 0 or not answer.is_file():
+        _, errors = started.process.communicate(timeout=_SECONDS)
+    except subprocess.TimeoutExpired as error:
+        raise _Undecided(f"It did not answer within {_SECONDS:.0f} seconds.") from error
+    code = started.process.returncode
+    if -code in _KILLED:
+        raise _Undecided(
+            f"Its process was killed from outside ({signal.Signals(-code).name}), as a machine without memory does."
+        )
+    if code != 0 or not started.answer.is_file():
         lines = [line for line in errors.strip().splitlines() if line.strip()]
-        told = lines[-1][:500] if lines else "without a word"
-        return f"It does not load or answer: {told}"
-    found: dict[str, Any] = json.loads(answer.read_text(encoding="utf-8"))
+        told = lines[-1][:500] if lines else f"its process ended with code {code}"
+        if code == UNDECIDED:
+            raise _Undecided(f"It could not be asked: {told}")
+        raise _Refused(f"It does not load or answer: {told}")
+    found: dict[str, Any] = json.loads(started.answer.read_text(encoding="utf-8"))
     return found

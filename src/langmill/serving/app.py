@@ -27,7 +27,7 @@ from langmill.models.generation import Beams, Sampling
 from langmill.serving.engine import Answer, BeamCompletion, Champion, Classification, Completion, Engine, Piece
 from langmill.serving.follower import Following
 from langmill.serving.metrics import CONTENT_TYPE, Metrics
-from langmill.serving.middleware import CLIENT_GONE, Accounting, Keys, Limits, refusal
+from langmill.serving.middleware import CLIENT_GONE, Accounting, Hosts, Keys, Limits, refusal
 from langmill.serving.schema import ClassifyBody, CompletionBody, reason
 from langmill.tasks.base import Classifies, Generates
 
@@ -79,9 +79,11 @@ class Service:
 def build_app(service: Service, key_digests: tuple[bytes, ...]) -> FastAPI:
     """The application; `key_digests` are SHA-256 digests of the keys, none for an open server."""
     app = FastAPI(title="Langmill", version=__version__, docs_url=None, redoc_url=None)
+    settings = service.settings
     # The last one added is the outermost.
-    app.add_middleware(Limits, max_bytes=service.settings.max_body_bytes)
+    app.add_middleware(Limits, max_bytes=settings.max_body_bytes, seconds=settings.body_seconds)
     app.add_middleware(Keys, digests=key_digests)
+    app.add_middleware(Hosts, allowed=[settings.host, *settings.allowed_hosts])
     app.add_middleware(Accounting, metrics=service.metrics, routes=_ROUTES)
     _add_refusals(app)
     _add_health(app, service)
@@ -127,13 +129,14 @@ def _add_refusals(app: FastAPI) -> None:
 
 def _add_health(app: FastAPI, service: Service) -> None:
     @app.get("/live")
-    async def live() -> dict[str, bool]:
-        """The process is up."""
-        return {"live": True}
+    async def live() -> JSONResponse:
+        """The process is up and its models answer: if not, only a restart helps."""
+        failure = service.engine.failure()
+        return JSONResponse({"live": failure is None}, 200 if failure is None else 503)
 
     @app.get("/ready")
-    async def ready() -> JSONResponse:
-        """Every model has a version in service and nothing has died."""
+    async def ready(request: Request) -> JSONResponse:
+        """Every model has a version in service and nothing has died. The reasons are for those who have a key."""
         reasons = [failure for failure in (service.engine.failure(), service.follower.failure()) if failure]
         if service.engine.draining:
             reasons.append("The server is stopping.")
@@ -143,8 +146,9 @@ def _add_health(app: FastAPI, service: Service) -> None:
             if following.version is None:
                 why = following.refused_reason or following.trouble or "The registry is still to be asked."
                 reasons.append(f"{name} has no version in service: {why}")
-            models[name] = following.describe()
-        return JSONResponse({"ready": not reasons, "reasons": reasons, "models": models}, 503 if reasons else 200)
+            models[name] = following.describe() if request.state.known else {"ready": following.version is not None}
+        told = {"reasons": reasons} if request.state.known else {}
+        return JSONResponse({"ready": not reasons, **told, "models": models}, 503 if reasons else 200)
 
     @app.get("/metrics")
     async def metrics() -> Response:
@@ -174,7 +178,8 @@ def _card(service: Service, champion: Champion) -> dict[str, Any]:
         "endpoints": endpoints(champion),
         "labels": list(champion.model.task.labels),
         "max_prompt_tokens": _prompt_limit(service, champion),
-        "max_tokens": service.settings.max_new_tokens,
+        "max_tokens": min(service.settings.max_new_tokens, champion.model.max_length),
+        "context_length": champion.model.max_length,
     }
 
 
@@ -247,6 +252,7 @@ def _add_answers(app: FastAPI, service: Service) -> None:
             return Response(status_code=CLIENT_GONE)
         service.metrics.prompt_tokens.labels(champion.name).inc(sum(counts))
         reach = champion.model.max_length
+        service.metrics.truncated.labels(champion.name).inc(sum(count > reach for count in counts))
         data = []
         for index, (row, count) in enumerate(zip(found, counts, strict=True)):
             probabilities = {label: float(value) for label, value in zip(champion.model.task.labels, row, strict=True)}
@@ -344,6 +350,14 @@ async def _completion(
         raise RequestError(
             f"prompt has {len(prompt_ids)} tokens; up to {limit} are allowed.", 400, "prompt", "context_length_exceeded"
         )
+    room = task.room(prompt_ids, champion.model.max_length)
+    if body.max_tokens is not None and body.max_tokens > room:
+        raise RequestError(
+            f"max_tokens is {body.max_tokens}; after a prompt of {len(prompt_ids)} tokens up to {room} are allowed, "
+            f"since {body.model} has a context of {champion.model.max_length}.",
+            400, "max_tokens", "context_length_exceeded",
+        )  # fmt: skip
+    decoding = replace(decoding, max_new_tokens=min(decoding.max_new_tokens, room))
     stop = list(body.stop or [])
     if isinstance(decoding, Beams):
         return BeamCompletion(champion, task, prompt_ids=prompt_ids, beams=decoding, stop=stop), len(prompt_ids)

@@ -36,8 +36,8 @@ log = logging.getLogger(__name__)
 EventT = TypeVar("EventT")
 _GROUP = 8
 """Texts classified in one turn: enough to fill two cores, few enough that others don't wait long."""
-STALLED_SECONDS = 60.0
-"""A turn that takes longer than this counts as a dead engine."""
+_HOPELESS_SECONDS = 60.0
+"""Requests are turned away once a turn has taken this long; until then they wait, since it may come back."""
 
 
 @dataclass(frozen=True)
@@ -237,12 +237,20 @@ class _Running:
 
 
 class Engine:
-    """Runs requests by turns in a thread of its own."""
+    """Runs requests by turns in a thread of its own.
 
-    def __init__(self, max_running: int, max_waiting: int, metrics: Metrics) -> None:
+    Args:
+        max_running: Requests that take turns.
+        max_waiting: Requests that wait to.
+        metrics: Where they are counted.
+        stalled_seconds: A turn that takes longer counts as a failure.
+    """
+
+    def __init__(self, max_running: int, max_waiting: int, metrics: Metrics, stalled_seconds: float) -> None:
         self._max_running = max_running
         self._max_waiting = max_waiting
         self._metrics = metrics
+        self._stalled_seconds = stalled_seconds
         self._champions: dict[str, Champion] = {}
         self._waiting: deque[Answer[Any]] = deque()
         self._running: list[_Running] = []
@@ -268,7 +276,7 @@ class Engine:
     def start(self) -> None:
         """Begin to work."""
         self._thread.start()
-        self._metrics.engine_up.set(1)
+        self._metrics.engine_up.set_function(lambda: self._thread.is_alive() and self.failure() is None)
 
     def drain(self) -> None:
         """Accept nothing more; what was accepted is still done."""
@@ -281,7 +289,7 @@ class Engine:
             self._draining = self._stopping = True
             self._changed.notify_all()
         if self._thread.is_alive():
-            self._thread.join(timeout=STALLED_SECONDS)
+            self._thread.join(timeout=_HOPELESS_SECONDS)
 
     @property
     def draining(self) -> bool:
@@ -295,12 +303,15 @@ class Engine:
 
     def failure(self) -> str | None:
         """Why the engine can't answer, in a sentence; None when all is well, or when it was told to stop."""
+        return self._failure(self._stalled_seconds)
+
+    def _failure(self, patience: float) -> str | None:
         if self._stopping:
             return None
         if not self._thread.is_alive():
             return "The thread that runs the models has ended; restart the server and read its log."
         began = self._turn_began
-        if began is not None and time.monotonic() - began > STALLED_SECONDS:
+        if began is not None and time.monotonic() - began > patience:
             return f"The model has not come back for {time.monotonic() - began:.0f} s; restart the server."
         return None
 
@@ -312,7 +323,7 @@ class Engine:
         Raises:
             RequestError: Too many are waiting, the server is stopping, or the engine is dead (all 503).
         """
-        failure = self.failure()
+        failure = self._failure(_HOPELESS_SECONDS)
         if failure is not None:
             raise RequestError(failure, 503, code="engine_dead")
         answer = Answer(request)
@@ -346,7 +357,6 @@ class Engine:
             log.exception("The engine's thread has died")
             reason = RequestError(f"The engine died ({type(error).__name__}); read the server's log.", 500)
         finally:
-            self._metrics.engine_up.set(0)
             with self._changed:
                 self._draining = True
                 for answer in [*(running.answer for running in self._running), *self._waiting]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import logging
 import signal
 import socket
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +17,13 @@ import uvicorn
 
 from langmill.config.sections import Serving
 from langmill.serving.app import Service, build_app, endpoints
+from langmill.serving.connections import RESERVED_FILES, Server, connection_limit
 from langmill.serving.engine import Engine
 from langmill.serving.follower import Follower
 from langmill.serving.metrics import Metrics
 from langmill.serving.middleware import MAX_HEADER_BYTES
 from langmill.serving.source import ChampionSource
-from langmill.tasks.loading import LoadedModel, load_model
+from langmill.tasks.loading import load_model
 
 log = logging.getLogger(__name__)
 _CLOSING_SECONDS = 5
@@ -35,15 +35,6 @@ _EXAMPLES: dict[str, dict[str, Any]] = {
 }
 
 
-class _Server(uvicorn.Server):
-    """Uvicorn's own handlers would close the port at once and end the process with the signal."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None, None, None]:
-        """Leave the signals to `Lifecycle`."""
-        yield
-
-
 class Lifecycle:
     """One server from start to end.
 
@@ -53,6 +44,7 @@ class Lifecycle:
         state: The folder for downloaded versions (`serving/` in it).
         key_digests: SHA-256 digests of the keys; none for an open server.
         address: The URL that people use.
+        device: Where the models compute, in torch's word.
         say: Prints a line for the person at the terminal.
     """
 
@@ -64,6 +56,7 @@ class Lifecycle:
         state: Path,
         key_digests: tuple[bytes, ...],
         address: str,
+        device: str,
         say: Callable[[str], None],
     ) -> None:
         self._settings = settings
@@ -71,11 +64,11 @@ class Lifecycle:
         self._say = say
         self._wants_key = bool(key_digests)
         metrics = Metrics()
-        self._engine = Engine(settings.max_running, settings.max_waiting, metrics)
+        self._engine = Engine(settings.max_running, settings.max_waiting, metrics, settings.stalled_seconds)
         self._follower = Follower(
             names=settings.recipes,
             connect=lambda: ChampionSource(tracking_uri),
-            load=_load,
+            load=lambda folder: load_model(folder, verify=False, device=device),  # the follower has just verified it
             engine=self._engine,
             metrics=metrics,
             cache=state / "serving",
@@ -95,12 +88,18 @@ class Lifecycle:
             h11_max_incomplete_event_size=MAX_HEADER_BYTES,
             timeout_graceful_shutdown=_CLOSING_SECONDS,
         )
-        self._server = _Server(config)
+        self._server = Server(config, settings, metrics)
         self._greeted = False
         self._signals = 0
 
     def run(self, listener: socket.socket) -> int:
         """Serve on a listening socket until a signal comes; return how many requests had to be cut off."""
+        most = connection_limit(self._settings.max_connections)
+        if most < self._settings.max_connections:
+            self._report(
+                f"Up to {most} connections at once: the limit of open files (`ulimit -n`) leaves no room for the "
+                f"{self._settings.max_connections} of serving.max_connections and {RESERVED_FILES} files besides."
+            )
         torch.set_num_threads(self._settings.threads)
         torch.set_flush_denormal(True)  # threads started from here on inherit it
         self._engine.start()
@@ -170,7 +169,3 @@ class Lifecycle:
                 lines.append(f"  curl -s {self._address}{path} -H 'Content-Type: application/json'{key} -d '{body}'")
         lines.append("Ctrl-C stops the server. Its log: .langmill/logs/serve.log")
         self._say("\n".join(lines))
-
-
-def _load(folder: Path) -> LoadedModel:
-    return load_model(folder, verify=False)  # the follower has just verified it

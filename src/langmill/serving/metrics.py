@@ -34,6 +34,14 @@ class Metrics:
         self.cancelled = Counter(
             "langmill_requests_cancelled", "Requests whose client went away.", registry=self.registry
         )
+        self.truncated = Counter(
+            "langmill_truncated_texts", "Texts judged by what a model reads of them, the rest cut.", ["model"],
+            registry=self.registry,
+        )  # fmt: skip
+        self.connections_closed = Counter(
+            "langmill_connections_closed", "Connections closed for what their clients did not do, or for others.",
+            ["reason"], registry=self.registry,
+        )  # fmt: skip
         self.version = Gauge(
             "langmill_model_version", "The version in service of each model.", ["model"], registry=self.registry
         )

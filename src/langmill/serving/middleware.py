@@ -1,4 +1,4 @@
-"""What surrounds every request: limits on its body, keys, accounting.
+"""What surrounds every request: the host it is meant for, keys, limits on its body, accounting.
 
 Plain ASGI: Starlette's `BaseHTTPMiddleware` would hide from a handler that its client has gone.
 """
@@ -6,34 +6,40 @@ Plain ASGI: Starlette's `BaseHTTPMiddleware` would hide from a handler that its 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import hmac
 import logging
+import re
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from langmill.errors import RequestError, ServingError
+from langmill.errors import RequestError
+from langmill.serving.keys import digest
 from langmill.serving.metrics import Metrics
 
 access = logging.getLogger("langmill.access")
 MAX_HEADER_BYTES = 32768
-BODY_SECONDS = 30.0
-"""A body that takes longer to arrive is given up, so that slow senders can't hold connections for ever."""
 _SWALLOWED_BODIES = 16
 """So many times the limit is read and thrown away before a large body is refused: a client that is still sending when
 the connection is closed sees a broken pipe instead of the reason."""
 CLIENT_GONE = 499
 """The status that is counted when a client left before its answer; nginx's, there is no official one."""
-OPEN_PATHS = frozenset({"/", "/live", "/ready", "/metrics"})
-"""Answered without a key: probes have none, and the page asks its reader for one."""
+OPEN_PATHS = frozenset({"/", "/live", "/ready"})
+"""Answered without a key: probes have none, and the page asks its reader for one. `/ready` then shows states only."""
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+_ANY_HOST = "*"
+_HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([^:\[\]]+?)\.?)(?::\d*)?")
 _PROBES = frozenset({"/live", "/ready", "/metrics"})
-_TYPES = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error", 503: "unavailable_error"}
+_TYPES = {
+    401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error",
+    503: "unavailable_error",
+}  # fmt: skip
 _RETRY_SECONDS = "1"
+_CLOSING = frozenset({408, 413, 431})
+"""Refusals after which the connection is closed: what is still to come on it is not wanted."""
 
 
 def refusal(error: RequestError) -> JSONResponse:
@@ -44,26 +50,45 @@ def refusal(error: RequestError) -> JSONResponse:
         headers["retry-after"] = _RETRY_SECONDS
     if error.status == 401:
         headers["www-authenticate"] = "Bearer"
+    if error.status in _CLOSING:
+        headers["connection"] = "close"
     body = {"error": {"message": str(error), "type": kind, "param": error.param, "code": error.code}}
     return JSONResponse(body, error.status, headers)
 
 
-def read_keys(path: str | None) -> tuple[bytes, ...]:
-    """The digests of the keys in a file with one a line; empty lines and lines that begin with # are skipped.
+class Hosts:
+    """Answers only requests that are meant for this server.
 
-    Raises:
-        ServingError: The file can't be read or holds no key.
+    A web page can give its own name this server's address (DNS rebinding); the browser of whoever reads the page then
+    lets its script ask here. The header Host still has the page's name.
     """
-    if path is None:
-        return ()
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ServingError(f"serving.api_keys_file {path} can't be read ({error}); make it, one key a line.") from error
-    keys = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
-    if not keys:
-        raise ServingError(f"serving.api_keys_file {path} holds no key; write one a line, or set the field to null.")
-    return tuple(hashlib.sha256(key.encode()).digest() for key in keys)
+
+    def __init__(self, app: ASGIApp, allowed: Sequence[str]) -> None:
+        self._app = app
+        self._any = _ANY_HOST in allowed
+        self._allowed = _LOOPBACK | {name.lower() for name in allowed}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on or answer 403."""
+        if scope["type"] == "http" and not self._any:
+            header = Request(scope).headers.get("host")
+            if header is not None and not self._is_allowed(header, scope):  # no browser leaves it out
+                error = RequestError(
+                    f"The host {ascii(header)[:100]} is not one that this server answers to; "
+                    "add its name to serving.allowed_hosts if it should.",
+                    403,
+                    code="host_not_allowed",
+                )
+                await refusal(error)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+    def _is_allowed(self, header: str, scope: Scope) -> bool:
+        found = _HOST.fullmatch(header.strip().lower())
+        name = (found[1] or found[2]) if found else None
+        # The address that the connection came in at: a name can point to it, but it is no name.
+        here = str((scope.get("server") or ("",))[0]).removeprefix("::ffff:")
+        return name is not None and (name in self._allowed or name == here)
 
 
 class Keys:
@@ -74,8 +99,11 @@ class Keys:
         self._digests = tuple(digests)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on or answer 401."""
-        if scope["type"] == "http" and self._digests and scope["path"] not in OPEN_PATHS and not self._known(scope):
+        """Pass a request on, with whether its sender is known, or answer 401."""
+        known = scope["type"] != "http" or not self._digests or self._known(scope)
+        if scope["type"] == "http":
+            scope.setdefault("state", {})["known"] = known
+        if not known and scope["path"] not in OPEN_PATHS:
             error = RequestError(
                 "This server wants a key: send the header Authorization: Bearer KEY with one that it knows.",
                 401,
@@ -87,18 +115,19 @@ class Keys:
 
     def _known(self, scope: Scope) -> bool:
         scheme, _, key = Request(scope).headers.get("authorization", "").partition(" ")
-        digest = hashlib.sha256(key.strip().encode()).digest()
+        given = digest(key.strip())
         # Every key is compared, each in constant time: how long it takes tells nothing.
-        matches = [hmac.compare_digest(digest, known) for known in self._digests]
+        matches = [hmac.compare_digest(given, known) for known in self._digests]
         return scheme.lower() == "bearer" and any(matches)
 
 
 class Limits:
     """Reads a request's body before the application does, up to a number of bytes and for a limited time."""
 
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, max_bytes: int, seconds: float) -> None:
         self._app = app
         self._max_bytes = max_bytes
+        self._seconds = seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on with its body, or answer 408, 413 or 431."""
@@ -114,10 +143,10 @@ class Limits:
             await self._app(scope, receive, send)
             return
         try:
-            async with asyncio.timeout(BODY_SECONDS):
+            async with asyncio.timeout(self._seconds):
                 body = await self._read(Request(scope), receive)
         except TimeoutError:
-            error = RequestError(f"The request's body did not arrive within {BODY_SECONDS:.0f} s.", 408)
+            error = RequestError(f"The request's body did not arrive within {self._seconds:g} s.", 408)
             await refusal(error)(scope, receive, send)
             return
         except RequestError as error:

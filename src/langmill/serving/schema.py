@@ -14,6 +14,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
+from langmill.models.generation import LEAST_PENALTY
+
 _MAX_STOPS = 4
 _MAX_STOP_CHARACTERS = 100
 
@@ -59,7 +61,7 @@ class CompletionBody(_Body):
         default=None, ge=0, le=1, description="Draw from tokens this many times as likely as the first."
     )
     repetition_penalty: float | None = Field(
-        default=None, gt=0, le=100, description="Make what is there already less likely; 1 does not."
+        default=None, ge=LEAST_PENALTY, le=100, description="Make what is there already less likely; 1 does not."
     )
     num_beams: int | None = Field(
         default=None, ge=1, description="Search for the likeliest text with so many beams; not with stream."
@@ -100,7 +102,8 @@ class CompletionBody(_Body):
     @field_validator("echo", "logprobs", "suffix", "logit_bias")
     @classmethod
     def _not_offered(cls, value: Any) -> Any:
-        if value not in (None, False, "", {}):
+        # By identity: 0 equals False, and `logprobs: 0` asks for the log probabilities of the tokens that were chosen.
+        if not (value is None or value is False or (isinstance(value, str | dict) and not value)):
             raise ValueError("asks for something that this server does not offer; leave the field out")
         return value
 

@@ -12,9 +12,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from langmill.config.sections import Serving
+from langmill.config.sections import Accelerator, Serving
 from langmill.errors import ServingError
-from langmill.serving.middleware import read_keys
+from langmill.serving.keys import read_keys
 
 STATE = Path(".langmill")
 _BACKLOG = 1024
@@ -22,16 +22,18 @@ _LOG_BYTES = 10_000_000
 _LOG_FILES = 3
 
 
-def serve(settings: Serving, tracking_uri: str, workspace: Path) -> None:
+def serve(settings: Serving, tracking_uri: str, workspace: Path, device: Accelerator = Accelerator.auto) -> None:
     """Serve the champions until SIGTERM or SIGINT; returns when every request has been answered.
 
     Args:
         settings: The server's settings.
         tracking_uri: Where the registry is, as MLflow writes it.
         workspace: The workspace's root; downloaded versions and the log go to `.langmill/` in it.
+        device: Where the models compute.
 
     Raises:
         ServingError: The port can't be taken, or the file with the keys can't be read.
+        ConfigError: The machine has no such device.
     """
     with (
         _early_end(),
@@ -42,6 +44,7 @@ def serve(settings: Serving, tracking_uri: str, workspace: Path) -> None:
         address = _address(settings.host, listener.getsockname()[1])
         _say(f"Langmill listens on {address} and loads {', '.join(settings.recipes)} ...")
         # Heavy imports come only now: a port in use is known at once.
+        from langmill.models.device import use_device
         from langmill.serving.lifecycle import Lifecycle
 
         lifecycle = Lifecycle(
@@ -50,6 +53,7 @@ def serve(settings: Serving, tracking_uri: str, workspace: Path) -> None:
             state=workspace / STATE,
             key_digests=digests,
             address=address,
+            device=use_device(device),
             say=_say,
         )
         cut_off = lifecycle.run(listener)

@@ -27,7 +27,7 @@ class ChampionSource:
             TrackingError: The registry can't be asked.
         """
         if self._database is None:
-            return self._registry.champion(name)
+            return self._registry.aliased(name, CHAMPION)
         if not self._database.is_file():
             raise TrackingError(f"{self._database} does not exist; `langmill run` makes it, or put it back.")
         aliased = self._registry.overview()

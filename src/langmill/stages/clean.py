@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from pathlib import Path
 
 from langmill.config.compose import load_section
 from langmill.config.sections import Cleaning, Fields, FormatSection, Split
 from langmill.data.corpus import QUARANTINE_NAME, CorpusSettings, make_corpus
 from langmill.data.formats.base import build_format
+from langmill.data.report import Report
+from langmill.errors import DataError
 from langmill.files import atomic_folder, digest_of, read_manifest, write_json, write_manifest, write_text
 from langmill.progress import track
+from langmill.stages.process import WORKSPACE
 
 logger = logging.getLogger(__name__)
 
 
 def main(name: str) -> None:
-    """Write build/documents/NAME from build/raw/NAME."""
+    """Write build/documents/NAME from build/raw/NAME.
+
+    Raises:
+        DataError: No usable corpus comes of it; the report and the quarantine are then in .langmill/failed/clean@NAME.
+    """
     path = Path(f"build/config/corpus/{name}.yaml")
     settings = CorpusSettings(
         name,
@@ -26,16 +34,30 @@ def main(name: str) -> None:
         load_section(Split, path, "split"),
     )
     raw = Path(f"build/raw/{name}")
-    raw_digest = digest_of(read_manifest(raw, verify=True)["files"])
+    facts = read_manifest(raw, verify=True)
     size = sum(file.stat().st_size for file in settings.file_format.files(raw))
-    out = Path(f"build/documents/{name}")
+    out, failed = Path(f"build/documents/{name}"), WORKSPACE / "failed" / f"clean@{name}"
+    report = Report(name)
+    report.skipped = facts.get("skipped", {})
     with (
         atomic_folder(out) as folder,
         track(f"Cleaning {name}", size / 1e6, "MB") as progress,
     ):
-        report = make_corpus(raw, folder, settings, lambda count: progress.advance(count / 1e6))
-        write_json(folder / "report.json", report.as_json())
-        write_text(folder / "report.md", report.as_markdown())
-        write_manifest(folder, {"corpus": name, "documents": report.num_documents, "raw": raw_digest})
+        try:
+            make_corpus(raw, folder, settings, lambda count: progress.advance(count / 1e6), report)
+        except DataError as error:
+            with atomic_folder(failed) as kept:
+                shutil.copy(folder / QUARANTINE_NAME, kept)
+                _write_report(kept, report)
+            raise DataError(f"{error} What was read and what was left out is in {failed / 'report.md'}.") from error
+        _write_report(folder, report)
+        write_manifest(folder, {"corpus": name, "documents": report.num_documents, "raw": digest_of(facts["files"])})
+    shutil.rmtree(failed, ignore_errors=True)
     if report.quarantined:
-        logger.warning("%s: %s; the rows are in %s", name, report.account(), out / QUARANTINE_NAME)
+        causes = "".join(f"; {file}: {cause}" for file, cause in report.causes.items())
+        logger.warning("%s: %s; the rows are in %s%s", name, report.account(), out / QUARANTINE_NAME, causes)
+
+
+def _write_report(folder: Path, report: Report) -> None:
+    write_json(folder / "report.json", report.as_json())
+    write_text(folder / "report.md", report.as_markdown())

@@ -43,7 +43,7 @@ def main(name: str) -> None:
         Shard.open(BUILD / "shards" / name, Split.train),
         lambda: filter(lambda document: model.task.check(document) is None, read_documents(known)),
     )
-    evaluated = evaluate(model, documents, train, evaluation, gate.metric)
+    evaluated = evaluate(model, documents, train, evaluation, gate.metric, group_by=corpus.split.by)
     out = BUILD / "evaluation" / name
     with atomic_folder(out) as folder:
         write_evaluation(folder, model, evaluated, evaluation, gate.metric)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from langmill.config.compose import load_section
@@ -11,6 +12,8 @@ from langmill.data.sources.fetching import facts_of, fetch
 from langmill.files import atomic_folder, write_manifest
 from langmill.stages.process import DOWNLOADS
 
+logger = logging.getLogger(__name__)
+
 
 def main(name: str) -> None:
     """Write build/raw/NAME from the corpus's source."""
@@ -18,5 +21,8 @@ def main(name: str) -> None:
     source = load_section(Source, path, "source")
     file_format = build_format(load_section(FormatSection, path, "format"), str(path))
     with atomic_folder(Path(f"build/raw/{name}")) as folder:
-        fetch(source, file_format, folder, DOWNLOADS)
-        write_manifest(folder, {"corpus": name, "source": facts_of(source)})
+        skipped = fetch(source, file_format, folder, DOWNLOADS)
+        write_manifest(folder, {"corpus": name, "source": facts_of(source), "skipped": skipped})
+    if skipped:
+        told = ", ".join(f"{reason}: {count:,}" for reason, count in skipped.items())
+        logger.warning("%s: files of %s are not read (%s)", name, source.path, told)

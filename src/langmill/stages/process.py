@@ -19,8 +19,8 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-from langmill.errors import LangmillError
-from langmill.files import exclusive_lock, explained_os_errors, sweep
+from langmill.errors import LangmillError, SpaceError, without_passwords
+from langmill.files import exclusive_lock, explained_os_errors, full_disk_sentence, is_full_disk, sweep
 from langmill.lifetime import INTERRUPTED, PARENT_VARIABLE, end_with_parent
 from langmill.progress import FILE_VARIABLE
 
@@ -97,9 +97,11 @@ def _run(address: str, work: Callable[[], None]) -> int:
             logging.getLogger("langmill").info("Interrupted", exc_info=error)
             sys.stderr.write(f"{address}: interrupted; the next run goes on from here.\n")
             return INTERRUPTED
+        if not isinstance(error, LangmillError) and is_full_disk(error):  # in a library's words
+            error = SpaceError(full_disk_sentence(WORKSPACE))
         if isinstance(error, LangmillError):
             logging.getLogger("langmill").error("%s", error, exc_info=error)
-            sys.stderr.write(f"{address}: {error}\n")
+            sys.stderr.write(f"{address}: {without_passwords(str(error))}\n")
             return error.exit_code
         logging.getLogger("langmill").exception("A bug: %s", error)
         sys.stderr.write(
@@ -156,9 +158,16 @@ def _restart_with_environment() -> None:
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, **missing})  # noqa: S606
 
 
+class _Discreet(logging.Formatter):
+    """Leaves passwords out of a log, traces included."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return without_passwords(super().format(record))
+
+
 def _log_to(path: Path) -> None:
     handler = logging.FileHandler(path, mode="w", encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(_Discreet("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     logging.captureWarnings(True)
     warnings.simplefilter("ignore")

@@ -7,6 +7,7 @@ which task it is dealing with.
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar, cast
+from typing import Any, ClassVar, Self, TypeVar, cast
 
 import numpy as np
 import pyarrow as pa
@@ -45,6 +46,15 @@ class Metric:
     unit: str = ""
     signature: str = ""
     """What a reader needs to get the same figure elsewhere (sacreBLEU's signature)."""
+    per_token: bool = False
+    """Whether it counts tokens, so that it can't be compared between tokenizers."""
+    of_scored_bytes: bool = False
+    """Whether it is of the part of a text alone that the model can read, the score table's column `bytes`: two models
+    compare on the texts of which that part is the same."""
+
+
+UNSEEN_LABEL = "unseen_label"
+"""The reason of `Task.check` for a document whose label training does not have."""
 
 
 class Strength(StrEnum):
@@ -105,6 +115,13 @@ class Generates(ABC):
     @abstractmethod
     def prompt_ids(self, tokenizer: Tokenizer, prompt: str) -> list[int]:
         """The tokens that generation goes on from, at least one, also for an empty prompt."""
+
+    def room(self, prompt_ids: Sequence[int], max_length: int) -> int:
+        """New tokens that fit behind a prompt of at most `max_length` tokens, where the network can read that many.
+
+        The last new token is written and never read.
+        """
+        return max_length - len(prompt_ids) + 1
 
     @property
     def generation_config(self) -> GenerationConfig:
@@ -179,6 +196,8 @@ class Task(ABC):
     """The kinds of network that can learn it."""
     earlier_options: ClassVar[Mapping[str, Any]] = {}
     """What a model was made with that is older than an option, by the option's name; see `load_model`."""
+    judging_options: ClassVar[tuple[str, ...]] = ()
+    """Options that decide how a model is judged and nothing of how it is made or asked."""
 
     def __init__(self, options: Any, labels: Sequence[str] = ()) -> None:
         self.options = options
@@ -303,6 +322,27 @@ class Task(ABC):
     @abstractmethod
     def plots(self, scores: pa.Table) -> list[Plot]:
         """Pictures that say more than the figures."""
+
+    # Comparing models of other settings ------------------------------------------------------------------------------
+
+    def judged_as(self, other: Self) -> Self:
+        """This task with what decides how a model is judged (`judging_options`) taken from another one."""
+        taken = {name: getattr(other.options, name) for name in self.judging_options}
+        return type(self)(dataclasses.replace(self.options, **taken), self.labels)
+
+    def with_labels(self, labels: Sequence[str]) -> Self:
+        """This task over other labels."""
+        return type(self)(self.options, labels)
+
+    def relabelled(self, scores: pa.Table, labels: Sequence[str]) -> pa.Table:
+        """Scores of a model that knows some labels, as this task's `measure` takes them.
+
+        Args:
+            scores: What `score` gave for a task over `labels`.
+            labels: Some of this task's labels.
+        """
+        del labels
+        return scores
 
 
 TaskT = TypeVar("TaskT", bound=Task)

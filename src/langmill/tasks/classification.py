@@ -22,6 +22,7 @@ from langmill.errors import DataError
 from langmill.models.base import Backbone, Kind
 from langmill.models.heads import Classifier
 from langmill.tasks.base import (
+    UNSEEN_LABEL,
     Baseline,
     Classifies,
     Explains,
@@ -129,7 +130,7 @@ class Classification(Task, Classifies, Explains):
         if not is_selected(document, self.options.only):
             return "not_selected"
         if self.labels and document.label not in self.labels:
-            return "unseen_label"
+            return UNSEEN_LABEL
         return None
 
     def find_labels(self, documents: Iterable[Document]) -> list[str]:
@@ -268,6 +269,15 @@ class Classification(Task, Classifies, Explains):
                 **{f"p_{index}": column for index, column in enumerate(probabilities_NK.T)},
             }
         )
+
+    def relabelled(self, scores: pa.Table, labels: Sequence[str]) -> pa.Table:
+        """The probabilities at this task's labels; one that the model does not know has probability 0."""
+        given = {label: scores[f"p_{index}"] for index, label in enumerate(labels)}
+        nothing = pa.array(np.zeros(scores.num_rows))
+        kept = scores.drop_columns([f"p_{index}" for index in range(len(labels))])
+        for index, label in enumerate(self.labels):
+            kept = kept.append_column(f"p_{index}", given.get(label, nothing))
+        return kept
 
     def _numbers(self, column: pa.ChunkedArray) -> np.ndarray:
         """A column of labels as their places in `labels`."""

@@ -15,7 +15,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import ClassVar, cast
 
 import numpy as np
 import pyarrow as pa
@@ -24,7 +24,15 @@ from torch import Tensor, nn
 
 from langmill.config.sections import Evaluation, Training, require
 from langmill.data.document import Document
-from langmill.models.generation import Beams, Decodes, GenerationConfig, beam_search, generate_batch, likeliest
+from langmill.models.generation import (
+    LEAST_PENALTY,
+    Beams,
+    Decodes,
+    GenerationConfig,
+    beam_search,
+    generate_batch,
+    likeliest,
+)
 from langmill.tasks.base import (
     Baseline,
     Explains,
@@ -82,10 +90,10 @@ class WritingOptions:
         require(self.max_new_tokens >= 1, f"{where}.max_new_tokens", self.max_new_tokens, "1 or more")
         require(self.num_beams >= 1, f"{where}.num_beams", self.num_beams, "1 or more")
         require(
-            self.repetition_penalty > 0 and (self.repetition_penalty == 1 or self.num_beams == 1),
+            LEAST_PENALTY <= self.repetition_penalty <= 100 and (self.repetition_penalty == 1 or self.num_beams == 1),
             f"{where}.repetition_penalty",
             self.repetition_penalty,
-            "above 0, and 1 with several beams",
+            f"{LEAST_PENALTY} to 100, and 1 with several beams",
         )
 
 
@@ -107,6 +115,7 @@ class ConditionalGeneration(Task, Generates, Explains):
     """Write a document's target from its text."""
 
     options: ConditionalGenerationOptions
+    judging_options: ClassVar[tuple[str, ...]] = ("metrics", "writing")
 
     @property
     def text_metrics(self) -> tuple[TextMetric, ...]:
@@ -124,9 +133,12 @@ class ConditionalGeneration(Task, Generates, Explains):
                 higher_is_better=False,
                 unit="bits",
                 signature=_SCORED_BYTES,
+                of_scored_bytes=True,
             ),
-            Metric("perplexity", "Perplexity per token of the target", higher_is_better=False),
-            Metric("next_token_accuracy", "Next-token accuracy in the target", higher_is_better=True),
+            Metric("perplexity", "Perplexity per token of the target", False, per_token=True, of_scored_bytes=True),
+            Metric(
+                "next_token_accuracy", "Next-token accuracy in the target", True, per_token=True, of_scored_bytes=True
+            ),
             Metric("scored_share", "Share of the target's bytes that were scored", higher_is_better=True),
         )
 
@@ -419,6 +431,7 @@ def _likelihood(
         head = network.head
         found = likelihood(head, hidden_BTD[row_N, place_N], batch["targets"][row_N, place_N])  # type: ignore[arg-type]
         document = np.array(chosen)[row_N.cpu().numpy()]
-        for name, values in zip(("nats", "correct", "tokens"), (*found, 1), strict=True):
+        np.add.at(columns["tokens"], document, 1)
+        for name, values in zip(("nats", "correct"), found, strict=True):
             np.add.at(columns[name], document, values)
     return columns

@@ -183,14 +183,15 @@ class LanguageModelling(Task, Generates, Explains):
     }  # fmt: skip
     kinds = frozenset({Kind.causal})
     eot_before = True
+    judging_options = ("context_overlap",)
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
         """Bits per byte decides."""
         return (
             Metric("bits_per_byte", "Bits per byte", higher_is_better=False, unit="bits"),
-            Metric("perplexity", "Perplexity per token", higher_is_better=False),
-            Metric("next_token_accuracy", "Next-token accuracy", higher_is_better=True),
+            Metric("perplexity", "Perplexity per token", higher_is_better=False, per_token=True),
+            Metric("next_token_accuracy", "Next-token accuracy", higher_is_better=True, per_token=True),
         )
 
     # Data ------------------------------------------------------------------------------------------------------------

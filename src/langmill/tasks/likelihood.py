@@ -26,7 +26,8 @@ def likelihood(head: Callable[[Tensor], Tensor], hidden_ND: Tensor, target_N: Te
         Nats `(N,)` in float64, and truth values `(N,)`.
     """
     nats, correct = [np.zeros(0)], [np.zeros(0, dtype=bool)]
-    for hidden, target in zip(hidden_ND.split(_LOGITS_AT_ONCE), target_N.split(_LOGITS_AT_ONCE), strict=True):
+    pieces = zip(torch.split(hidden_ND, _LOGITS_AT_ONCE), torch.split(target_N, _LOGITS_AT_ONCE), strict=True)
+    for hidden, target in pieces:
         missing = LEAST_ROWS - len(hidden)
         if 0 < missing < LEAST_ROWS:
             hidden = torch.cat([hidden, hidden[-1:].expand(missing, -1)])  # noqa: PLW2901

@@ -154,13 +154,14 @@ class MaskedLanguageModelling(Task, Generates, Explains):
     options_class = MaskedLanguageModellingOptions
     options: MaskedLanguageModellingOptions
     kinds = frozenset({Kind.bidirectional})
+    judging_options = ("mask_share", "score_length")
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
         """The loss on hidden tokens decides."""
         return (
-            Metric("masked_loss", "Loss on hidden tokens", higher_is_better=False, unit="nats"),
-            Metric("masked_accuracy", "Accuracy on hidden tokens", higher_is_better=True),
+            Metric("masked_loss", "Loss on hidden tokens", higher_is_better=False, unit="nats", per_token=True),
+            Metric("masked_accuracy", "Accuracy on hidden tokens", higher_is_better=True, per_token=True),
         )
 
     # Data ------------------------------------------------------------------------------------------------------------
@@ -240,6 +241,10 @@ class MaskedLanguageModelling(Task, Generates, Explains):
         for piece in others:
             ids += [to_fill, *piece]
         return ids or [tokenizer.eot_id]
+
+    def room(self, prompt_ids: Sequence[int], max_length: int) -> int:
+        """As many as the network can read: the answer is the prompt, filled."""
+        return max_length
 
     def reading(self, network: nn.Module, tokenizer: Tokenizer, text: str) -> Reading:
         """The tokens of a text, masks among them; of a long one its beginning."""

@@ -52,6 +52,7 @@ class TextToTextTask(ConditionalGeneration):
     earlier_options: ClassVar[Mapping[str, Any]] = {"label_smoothing": 0.0, "keep_placeholders": False}
     kinds = frozenset({Kind.encoder_decoder})
     eot_after = True
+    judging_options = (*ConditionalGeneration.judging_options, "keep_placeholders")
 
     def prompt(self, document: Document) -> str:
         """The source."""
@@ -85,6 +86,10 @@ class TextToTextTask(ConditionalGeneration):
     def prompt_ids(self, tokenizer: Tokenizer, prompt: str) -> list[int]:
         """The source and its end-of-text token."""
         return [*tokenizer.encode(prompt), tokenizer.eot_id]
+
+    def room(self, prompt_ids: Sequence[int], max_length: int) -> int:
+        """As many as the decoder can read: the source is not in their way."""
+        return max_length
 
     def accepts(self, tokenizer: Tokenizer, prompt_ids: Sequence[int]) -> Accepts | None:
         """With the option `keep_placeholders`: those that hold the source's."""

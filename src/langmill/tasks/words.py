@@ -39,7 +39,8 @@ def words(text: str, joined: str = "") -> list[str]:
         text: Any text.
         joined: Further characters that belong to words.
     """
-    return _word(joined).findall(unicodedata.normalize("NFC", text.lower()))
+    found: list[str] = _word(joined).findall(unicodedata.normalize("NFC", text.lower()))
+    return found
 
 
 def pieces(text: str) -> list[str]:

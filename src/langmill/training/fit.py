@@ -93,7 +93,7 @@ def fit(
         data = Data.open(recipe, shards, tokenizer)
         story = provenance.trace(recipe, shards, data.tokenizer.file, base)
         run = runs / story.digest
-        first = rank_zero_only.rank == 0  # set from the environment: there is no trainer yet that could be asked
+        first = getattr(rank_zero_only, "rank", 0) == 0  # from the environment: no trainer yet
         if first:
             sweep_finished(runs, run, recipe.name, is_committed)
         if is_finished(run) and not is_committed(run / FINISHED):  # every process comes to the same answer

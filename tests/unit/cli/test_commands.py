@@ -1,8 +1,10 @@
 """The command line itself: help, errors, exit codes, speed."""
 
+import errno
 import os
 import re
 import resource
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -31,8 +33,8 @@ def leaves(group: click.Group, path: tuple[str, ...] = ()) -> dict[tuple[str, ..
 
 def test_the_commands_are_those_of_the_readme():
     assert {" ".join(path) for path in leaves(cli.commands)} == {
-        "run", "status", "why", "config", "train", "evaluate", "report", "compare", "generate", "classify", "explain",
-        "promote", "rollback", "trace", "serve", "deploy", "ui", "new corpus", "new recipe",
+        "run", "status", "why", "config", "train", "evaluate", "pull", "report", "compare", "generate", "classify",
+        "explain", "promote", "rollback", "trace", "serve", "key", "deploy", "ui", "new corpus", "new recipe",
     }  # fmt: skip
 
 
@@ -83,6 +85,7 @@ def test_help_imports_nothing_heavy():
         (["status"], 1, "is not a Langmill workspace (no dvc.yaml or no conf/ in it); go to the folder of your clone."),
         (["run"], 1, "is not a Langmill workspace"),
         (["train", "x"], 1, "is not a Langmill workspace"),
+        (["pull"], 1, "is not a Langmill workspace"),
         (["new", "corpus", "x"], 1, "is not a Langmill workspace"),
         (["generate"], 1, "Name either a recipe or, with --model, a model folder."),
         (["classify", "sentiment"], 1, "There is no text to classify"),
@@ -122,6 +125,18 @@ def test_a_bug_keeps_its_trace_and_debug_shows_it(tmp_path, monkeypatch, capsys)
         (KeyboardInterrupt(), 130, "Stopped; nothing is lost"),
         (LangmillError("It is wrong."), 1, "It is wrong."),
         (click.Abort(), 130, "Stopped"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", ".langmill/x"),
+            74,
+            "No space is left on the disk that holds .langmill/x.",
+        ),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), 74, "No space is left on the disk that holds this workspace."),
+        (sqlite3.OperationalError("database or disk is full"), 74, "No space is left on the disk"),
+        (
+            LangmillError("postgresql://me:s3cret@db/mlflow does not answer."),
+            1,
+            "postgresql://db/mlflow does not answer.",
+        ),
     ],
 )
 def test_exit_codes(error, code, sentence, monkeypatch, capsys):

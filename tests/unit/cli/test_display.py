@@ -88,7 +88,16 @@ def test_the_table_tells_metric_interval_baseline_verdict_and_version(made):
     settle("lm", 3, 3, "passed", "lm version 3 is the champion now.")
     row = read_row("lm")
     assert row == Row(
-        "lm", "bits_per_byte", 2.25, 2.125, 2.375, "unigram", 4.5, "champion", 3, "lm version 3 is the champion now."
+        "lm",
+        "bits_per_byte",
+        2.25,
+        2.125,
+        2.375,
+        "unigram 4.5",
+        "trigram 2.5",
+        "champion",
+        3,
+        "lm version 3 is the champion now.",
     )
     head, line = table([row]).splitlines()
     assert head.split() == " ".join(COLUMNS).split()
@@ -96,7 +105,7 @@ def test_the_table_tells_metric_interval_baseline_verdict_and_version(made):
         part for part in line.split("  ") if part is not None
     ]  # two spaces between columns, one inside
     assert [cell.strip() for cell in line.split("  ") if cell.strip()] == [
-        "lm", "bits_per_byte 2.25", "2.125 to 2.375", "unigram 4.5", "champion", "3",
+        "lm", "bits_per_byte 2.25", "2.125 to 2.375", "unigram 4.5", "trigram 2.5", "champion", "3",
     ]  # fmt: skip
 
 
@@ -110,6 +119,9 @@ def test_a_note_holds_only_for_the_files_and_the_champion_it_was_made_for(made):
     settle("lm", 3, 2, "refused", "Not better.")
     assert not all_settled(["lm"], uri)  # the champion that was noted is gone
     assert read_row("lm").verdict == "refused"
+    settle("lm", 3, None, "cannot tell", "The files are damaged.")
+    assert not all_settled(["lm"], uri)  # asked again
+    assert read_row("lm").verdict == "cannot tell"
     write_json(made / "build/evaluation/lm/manifest.json", {"files": {"new": ""}})
     assert settled("lm") is None
     assert read_row("lm") is None

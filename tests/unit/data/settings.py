@@ -15,7 +15,7 @@ CONF = Path(__file__).parents[3] / "conf"
 
 
 def fields(text: str = "text", label: str | None = None, target: str | None = None, *metadata: str) -> Fields:
-    return Fields(text, label, target, list(metadata))
+    return Fields(text, label, {}, target, list(metadata))
 
 
 def settings(own_fields: Fields | None = None, split: dict[str, Any] | None = None, **cleaning: Any) -> CorpusSettings:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as settings_of_hypothesis
 from hypothesis import strategies as st
 
-from langmill.data.cleaning import DropReason, clean_one, clean_rows, clean_text
+from langmill.data.cleaning import DropReason, _without_hidden, clean_one, clean_rows, clean_text
+from langmill.data.folding import nfc
 from tests.unit.data.settings import settings
 
 pytestmark = pytest.mark.unit
@@ -30,6 +33,35 @@ pytestmark = pytest.mark.unit
 )
 def test_markup_is_taken_out(raw: str, clean: str) -> None:
     assert clean_text(raw, markup=True) == clean
+
+
+HIDDEN = re.compile(r"<!--.*?-->|<!doctype\b[^<>]*>|<(script|style)\b[^<>]*>.*?</\1\s*>", re.IGNORECASE | re.DOTALL)
+PIECES = [
+    "<!--",
+    "-->",
+    "<!-->",
+    "<!doctype x>",
+    "<script>",
+    "</script >",
+    "<STYLE>",
+    "</style>",
+    "a",
+    "<",
+]
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=12).map("".join))
+def test_what_is_hidden_is_found_as_by_one_pattern(text: str) -> None:
+    assert _without_hidden(text) == HIDDEN.sub("", text)
+
+
+@settings_of_hypothesis(deadline=None)
+@given(
+    st.text(st.sampled_from("aeé\u0301\u0327\u0345\u0344\u0f73\u0f71\u1100\u1161\u11a8\u0958"), max_size=30),
+    st.integers(1, 40),
+)
+def test_nfc_is_unicodes(text: str, times: int) -> None:
+    assert nfc(text * times) == unicodedata.normalize("NFC", text * times)
 
 
 @pytest.mark.parametrize(

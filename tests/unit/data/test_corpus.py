@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import json
+import random
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -11,10 +14,12 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from langmill.data.cleaning import clean_text
 from langmill.data.corpus import CorpusSettings, make_corpus
 from langmill.data.document import Document, Split, documents_path, read_documents
-from langmill.data.folding import fold
+from langmill.data.folding import fold, key_of
 from langmill.data.report import Report
+from langmill.data.splits import side_of_key
 from langmill.errors import DataError
 from tests.unit.data.settings import fields, settings
 
@@ -71,14 +76,23 @@ def test_every_row_is_accounted_for(folders: tuple[Path, Path]) -> None:
     ]
 
 
-def test_the_first_of_duplicates_is_kept(folders: tuple[Path, Path]) -> None:
+def test_the_same_one_of_duplicates_is_kept_in_any_order(folders: tuple[Path, Path]) -> None:
     raw, out = folders
     rows = [{"text": "Same  Text", "label": 1}, {"text": "same text", "label": 0}, {"text": "SAME\nTEXT", "label": 1}]
-    write_rows(raw, [*rows, *many()])
-    report = make(raw, out, settings(fields("text", "label")))
-    same = [one for found in documents(out).values() for one in found if fold(one.text) == "same text"]
-    assert same == [Document("a.jsonl:1", "Same Text", "1")]
-    assert (report.duplicates, report.other_label) == (2, 1)
+    kept = set()
+    for order in itertools.permutations(rows):
+        write_rows(raw, [*order, *many()])
+        report = make(raw, out, settings(fields("text", "label")))
+        [same] = [one for found in documents(out).values() for one in found if fold(one.text) == "same text"]
+        kept.add((same.id, same.text, same.label))
+        assert (report.duplicates, report.dropped, report.num_documents) == (2, {"duplicate": 2}, 201)
+        assert report.other_label in (1, 2)
+        [place] = [row for row in pq.read_table(out / "places.parquet").to_pylist() if row["id"] == same.id]
+        [number] = [
+            number for number, row in enumerate(order, 1) if clean_text(str(row["text"]), markup=False) == same.text
+        ]
+        assert place["where"] == f"a.jsonl:{number}"
+    assert len(kept) == 1
 
 
 def test_duplicates_can_be_kept_and_are_still_counted(folders: tuple[Path, Path]) -> None:
@@ -86,8 +100,10 @@ def test_duplicates_can_be_kept_and_are_still_counted(folders: tuple[Path, Path]
     rows = [{"text": "Same", "to": "a"}, {"text": "same", "to": "b"}, {"text": "same", "to": "a"}]
     write_rows(raw, [*rows, *many()])
     report = make(raw, out, settings(fields("text", None, "to"), drop_duplicates=False))
-    same = {split: [one.id for one in found if fold(one.text) == "same"] for split, found in documents(out).items()}
-    assert sorted(filter(None, same.values())) == [["a.jsonl:1", "a.jsonl:2", "a.jsonl:3"]]
+    same = {split: [one for one in found if fold(one.text) == "same"] for split, found in documents(out).items()}
+    [[first, second, third]] = filter(None, same.values())
+    assert [(one.text, one.target) for one in (first, second, third)] == [("Same", "a"), ("same", "b"), ("same", "a")]
+    assert len({first.id, second.id, third.id}) == 3
     assert (report.duplicates, report.other_target, report.dropped) == (1, 1, {})
 
 
@@ -97,7 +113,7 @@ def test_another_target_makes_another_document_on_the_same_side(folders: tuple[P
     write_rows(raw, [*rows, *many()])
     report = make(raw, out, settings(fields("text", None, "to")))
     kept = [(split, one.target) for split, found in documents(out).items() for one in found if one.target]
-    assert [target for _, target in kept] == ["Well.", "Tired."]
+    assert sorted(str(target).lower() for _, target in kept) == ["tired.", "well."]
     assert len({split for split, _ in kept}) == 1
     assert (report.duplicates, report.other_target, report.dropped) == (2, 1, {"duplicate": 2})
     assert "an earlier one but have another target: 1" in report.as_markdown()
@@ -111,6 +127,88 @@ def test_pairs_that_say_the_same_can_be_dropped(folders: tuple[Path, Path]) -> N
     report = make(raw, out, settings(fields("text", None, "to"), drop_same=True))
     assert report.dropped == {"same": 1}
     assert report.num_documents == 201
+
+
+# Ids -----------------------------------------------------------------------------------------------------------------
+
+
+def names(out: Path) -> dict[Split, set[tuple[str, str]]]:
+    return {split: {(one.id, one.text) for one in found} for split, found in documents(out).items()}
+
+
+def test_an_inserted_row_renames_no_document(folders: tuple[Path, Path]) -> None:
+    raw, out = folders
+    write_rows(raw, many())
+    make(raw, out, settings(fields("text", "label")))
+    before = names(out)
+    write_rows(raw, [{"text": "a new first row", "label": 1}, *many()])
+    make(raw, out, settings(fields("text", "label")))
+    after = names(out)
+    new = {one for found in after.values() for one in found} - {one for found in before.values() for one in found}
+    assert [text for _, text in new] == ["a new first row"]
+    assert all(before[split] <= after[split] for split in Split)
+
+
+def test_an_id_is_the_contents_digest_and_a_number(folders: tuple[Path, Path]) -> None:
+    raw, out = folders
+    write_rows(raw, [{"text": "Same ", "label": 1}] * 3 + many())
+    make(raw, out, settings(fields("text", "label"), drop_duplicates=False))
+    digest = hashlib.sha256(b"4 1 -1 Same1").hexdigest()[:32]
+    found = {one.id for side in documents(out).values() for one in side if one.text == "Same"}
+    assert found == {f"{digest}-1", f"{digest}-2", f"{digest}-3"}
+
+
+def test_metadata_is_no_part_of_an_id(folders: tuple[Path, Path]) -> None:
+    raw, out = folders
+    write_rows(raw, [{**row, "source": "x"} for row in many()])
+    make(raw, out, settings(fields("text", "label")))
+    before = names(out)
+    make(raw, out, settings(fields("text", "label", None, "source")))
+    assert names(out) == before
+
+
+@hypothesis_settings(max_examples=12, deadline=None)
+@given(
+    rows=st.lists(
+        st.tuples(st.sampled_from(["a b", "A  b", "A B", "c"]), st.sampled_from("xXy"), st.sampled_from("1234567")),
+        min_size=1,
+        max_size=30,
+    ),
+    by=st.sampled_from([None, "work"]),
+    order=st.randoms(use_true_random=False),
+)
+def test_order_and_file_names_change_nothing(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str, str]], by: str | None, order: random.Random
+) -> None:
+    wanted = settings(fields("text", None, "to", "work"), {"by": by})
+    given_rows = [{"text": text, "to": to, "work": work} for text, to, work in rows]
+    given_rows += [{"text": str(row["text"]), "to": "z", "work": str(row["text"])} for row in many(60)]
+    found = []
+    for renamed in (False, True):
+        raw, out = tmp_path_factory.mktemp("raw"), tmp_path_factory.mktemp("out")
+        write_rows(raw, given_rows[:40], "b.jsonl" if renamed else "a.jsonl")
+        write_rows(raw, given_rows[40:], "a.jsonl" if renamed else "c.jsonl")
+        report = make(raw, out, wanted)
+        assert report.rows == report.num_documents + report.dropped.total()
+        placed = pq.read_table(out / "places.parquet").to_pylist()
+        kept = names(out)
+        assert sorted((row["split"], row["id"]) for row in placed) == sorted(
+            (split.value, name) for split, side in kept.items() for name, _ in side
+        )
+        assert {split: count.documents for split, count in report.splits.items()} == {
+            split: len(side) for split, side in kept.items()
+        }
+        found.append((kept, report.dropped.total(), report.duplicates, report.other_target))
+        order.shuffle(given_rows)
+    assert found[0] == found[1]
+
+
+def test_the_test_side_goes_before_the_others(folders: tuple[Path, Path]) -> None:
+    raw, out = folders
+    everywhere = [{"text": "THE END", "work": f"work {work}"} for work in range(60)]
+    write_rows(raw, [*works(), *everywhere])
+    make(raw, out, settings(fields("text", None, None, "work"), {"by": "work"}))
+    assert [split for split, found in documents(out).items() for one in found if one.text == "THE END"] == [Split.test]
 
 
 # Sides by a field ----------------------------------------------------------------------------------------------------
@@ -166,7 +264,7 @@ def test_a_text_with_another_target_on_another_side_is_dropped_and_counted(folde
     sides = [split for split, found in documents(out).items() for one in found if one.text == "And you?"]
     assert len(set(sides)) == 1
     assert report.dropped == {"other_side": 60 - len(sides)}
-    assert report.other_target == len(sides) - 1
+    assert report.other_target == 59
     assert report.rows == report.num_documents + sum(report.dropped.values())
 
 
@@ -228,6 +326,40 @@ def test_too_little(folders: tuple[Path, Path], rows: list[dict[str, object]], t
         make(raw, out, settings())
 
 
+def test_what_emptied_a_side_is_named(folders: tuple[Path, Path]) -> None:
+    raw, out = folders
+    wanted = settings(fields("text", None, None, "work"), {"by": "work", "validation": 0.01})
+    by_side: dict[Split, str] = {}
+    for number in range(5000):
+        by_side.setdefault(side_of_key(key_of(f"work {number}"), wanted.split), f"work {number}")
+    rows = [{"text": f"passage {number}", "work": by_side[Split.test]} for number in range(20)]
+    copies = [{**row, "work": by_side[Split.validation]} for row in rows[:7]]
+    write_rows(raw, [*rows, *copies, *({**row, "work": by_side[Split.train]} for row in many())])
+    with pytest.raises(
+        DataError, match=r"none fell to the validation side, where 7 dropped \(duplicate: 7\)\. Add data or raise"
+    ):
+        make(raw, out, wanted)
+
+
+def test_the_report_outlives_an_error(folders: tuple[Path, Path]) -> None:
+    raw, out = folders
+    (raw / "a.jsonl").write_bytes(b'{"text": "caf\xe9"}\n{"text": ""}\n')
+    report = Report("tiny")
+    with pytest.raises(DataError, match=r"a\.jsonl: The file is not in UTF-8: line 1 has the byte 0xe9"):
+        make_corpus(raw, out, settings(), lambda _: None, report)
+    assert (report.rows, report.quarantined, report.dropped) == (2, {"undecodable": 1}, {"empty": 1})
+    assert report.causes.keys() == {"a.jsonl"}
+    assert pq.read_table(out / "quarantine.parquet").num_rows == 1
+
+
+def test_a_wrong_field_leaves_the_quarantine_readable(folders: tuple[Path, Path]) -> None:
+    raw, out = folders
+    write_rows(raw, many())
+    with pytest.raises(DataError, match="No row in"):
+        make(raw, out, settings(fields("body")))
+    assert pq.read_table(out / "quarantine.parquet").num_rows == 200
+
+
 @pytest.mark.parametrize("side", list(Split))
 def test_an_empty_side_is_named(folders: tuple[Path, Path], side: Split) -> None:
     from langmill.data.splits import side_of
@@ -238,3 +370,13 @@ def test_an_empty_side_is_named(folders: tuple[Path, Path], side: Split) -> None
     write_rows(raw, rows)
     with pytest.raises(DataError, match=f"{len(rows)} usable documents; none fell to the {side.value} side. Add data"):
         make(raw, out, wanted)
+
+
+def test_lone_surrogates_and_nuls_can_stand_anywhere(folders: tuple[Path, Path]) -> None:
+    raw, out = folders
+    odd = {"text": "half \ud83d a\0 pair", "label": "\ud83d", "to": "\ufefft\udc00", "work": "w\ud800"}
+    write_rows(raw, [odd, *({**row, "to": "x", "work": str(row["text"])} for row in many())])
+    make(raw, out, settings(fields("text", "label", "to", "work"), {"by": "work"}))
+    [found] = [one for side in documents(out).values() for one in side if one.text.startswith("half")]
+    assert (found.text, found.label, found.target) == ("half a pair", "\\ud83d", "t")
+    assert found.metadata == {"work": "w\\ud800"}

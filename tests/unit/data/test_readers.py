@@ -11,6 +11,7 @@ import json
 import lzma
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -20,18 +21,18 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from langmill.config.compose import compose_corpus
 from langmill.config.sections import Fields
-from langmill.data.document import Document
 from langmill.data.formats import auto
 from langmill.data.readers import first_rows, read_rows
-from langmill.data.rows import BadRow
+from langmill.data.rows import BadRow, BadRowReason, Row
 from langmill.errors import DataError
-from tests.unit.data.settings import fields, file_format
+from tests.unit.data.settings import CONF, fields, file_format
 
 pytestmark = pytest.mark.unit
 
 
-def read(folder: Path, wanted: Fields | None = None) -> list[Document | BadRow]:
+def read(folder: Path, wanted: Fields | None = None) -> list[Row | BadRow]:
     return list(read_rows(folder, file_format(), wanted or fields()))
 
 
@@ -40,7 +41,7 @@ def bad(folder: Path, wanted: Fields | None = None) -> list[tuple[str, str]]:
 
 
 def texts(folder: Path, wanted: Fields | None = None) -> dict[str, str]:
-    return {row.id: row.text for row in read(folder, wanted) if isinstance(row, Document)}
+    return {row.where: row.text for row in read(folder, wanted) if isinstance(row, Row)}
 
 
 def parquet(**columns: list[object]) -> bytes:
@@ -111,9 +112,9 @@ def test_fields_become_parts_of_the_document(tmp_path: Path) -> None:
     }
     (tmp_path / "a.parquet").write_bytes(parquet(**rows))
     first, second, third = read(tmp_path, fields("body", "stars", "out", "day", "tags"))
-    assert first == Document("a.parquet:1", "one", "1", "eins", {"day": "2020-01-02", "tags": '["x", "y"]'})
-    assert second == Document("a.parquet:2", "two", "2.5", None, {"day": "2020-01-02", "tags": "[]"})
-    assert third == Document("a.parquet:3", "three", None, "drei", {"day": "", "tags": ""})
+    assert first == Row("a.parquet:1", "one", "1", "eins", {"day": "2020-01-02", "tags": '["x", "y"]'})
+    assert second == Row("a.parquet:2", "two", "2.5", None, {"day": "2020-01-02", "tags": "[]"})
+    assert third == Row("a.parquet:3", "three", None, "drei", {"day": "", "tags": ""})
 
 
 @pytest.mark.parametrize(
@@ -127,11 +128,57 @@ def test_fields_become_parts_of_the_document(tmp_path: Path) -> None:
         (True, "true"),
         (1.0, "1"),
         (float("nan"), None),
+        ("1.0", "1"),
+        ("-2.00", "-2"),
+        ("1.50", "1.50"),
+        ("1.10.0", "1.10.0"),
+        ("NaN", None),
+        ("null", None),
+        ("<NA>", None),
+        ("none", "none"),
+        ("e\u0301", "é"),
+        ("\ufeffpos", "pos"),
+        ("p\u0000os\r", "pos"),
     ],
 )
 def test_labels_are_text(tmp_path: Path, value: object, label: str | None) -> None:
     (tmp_path / "a.jsonl").write_text(json.dumps({"text": "x", "label": value}))
-    assert read(tmp_path, fields("text", "label")) == [Document("a.jsonl:1", "x", label)]
+    assert read(tmp_path, fields("text", "label")) == [Row("a.jsonl:1", "x", label, None, {})]
+
+
+def test_a_number_that_is_none_is_no_text_and_no_target(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": NaN, "to": "x"}\n{"text": "y", "to": NaN}\n')
+    missing, row = read(tmp_path, fields("text", None, "to"))
+    assert isinstance(missing, BadRow)
+    assert missing.reason is BadRowReason.missing_text
+    assert row == Row("a.jsonl:2", "y", None, None, {})
+
+
+def test_one_class_has_one_name_in_every_format(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("text,label\na,1\nb,1.0\nc,NaN\nd,\n")
+    (tmp_path / "b.jsonl").write_text('{"text": "e", "label": 1}\n{"text": "f", "label": 1.0}\n')
+    (tmp_path / "c.parquet").write_bytes(parquet(text=["g", "h"], label=[1.0, None]))
+    assert [row.label for row in read(tmp_path, fields("text", "label")) if isinstance(row, Row)] == [
+        "1", "1", None, None, "1", "1", "1", None,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("value", "name"), [(0, "negative"), ("1", "positive"), (1.0, "positive"), (None, None)])
+def test_labels_get_the_corpus_names(tmp_path: Path, value: object, name: str | None) -> None:
+    (tmp_path / "a.jsonl").write_text(json.dumps({"text": "x", "label": value}))
+    wanted = replace(fields("text", "label"), label_names={"0": "negative", "1": "positive"})
+    assert read(tmp_path, wanted) == [Row("a.jsonl:1", "x", name)]
+
+
+@pytest.mark.parametrize("value", [2, "negative", True])
+def test_a_label_without_a_name_is_quarantined(tmp_path: Path, value: object) -> None:
+    (tmp_path / "a.jsonl").write_text(json.dumps({"text": "x", "label": value}))
+    wanted = replace(fields("text", "label"), label_names={"0": "negative", "1": "positive"})
+    assert bad(tmp_path, wanted) == [("a.jsonl:1", "unknown_label")]
+
+
+def test_the_reviews_have_names_for_labels() -> None:
+    assert compose_corpus("reviews", CONF).fields.label_names == {"0": "negative", "1": "positive"}
 
 
 def test_bad_json_lines(tmp_path: Path) -> None:
@@ -185,7 +232,7 @@ def test_bad_json(tmp_path: Path, content: bytes, expected: list[tuple[str, str]
 )
 def test_a_list_of_texts_is_a_target_of_lines(tmp_path: Path, value: object, target: str | None) -> None:
     (tmp_path / "a.jsonl").write_text(json.dumps({"text": "x", "to": value}))
-    assert read(tmp_path, fields("text", None, "to")) == [Document("a.jsonl:1", "x", None, target)]
+    assert read(tmp_path, fields("text", None, "to")) == [Row("a.jsonl:1", "x", None, target, {})]
 
 
 def test_a_list_of_something_else_is_no_target(tmp_path: Path) -> None:
@@ -212,6 +259,67 @@ def test_a_quotation_mark_that_is_never_closed_costs_its_own_line_only(tmp_path:
     assert bad(tmp_path) == [("a.csv:2", "corrupt")]
     assert [text for text in texts(tmp_path).values() if not text.startswith("quoted")] == ["next", "last"]
     assert len(texts(tmp_path)) == (3 if later else 2)
+
+
+QUOTED = '"He said it was late\t1\nand he went home."\t0\n'
+
+
+def test_a_quotation_mark_in_a_tsv_file_is_a_sign_like_any_other(tmp_path: Path) -> None:
+    (tmp_path / "a.tsv").write_text(f"text\tlabel\n{QUOTED}")
+    assert read(tmp_path, fields("text", "label")) == [
+        Row("a.tsv:2", '"He said it was late', "1", None, {}),
+        Row("a.tsv:3", 'and he went home."', "0", None, {}),
+    ]
+
+
+def test_a_tsv_file_can_be_read_as_quoted(tmp_path: Path) -> None:
+    (tmp_path / "a.tsv").write_text('text\tlabel\n"two\nlines, ""so""\tand a tab"\t1\n')
+    rows = list(read_rows(tmp_path, file_format("quoted_tsv"), fields("text", "label")))
+    assert rows == [Row("a.tsv:2", 'two\nlines, "so"\tand a tab', "1", None, {})]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.csv", b"text,label,text\na,1,b\n"),
+        ("a.tsv", b"text\tlabel\ttext \na\t1\tb\n"),
+        ("a.jsonl", b'{"text": "a", "label": 1, "text": "b"}'),
+        ("a.json", b'[{"text": "a", "text": "b"}]'),
+    ],
+)
+def test_no_column_is_lost_to_another_of_its_name(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    (tmp_path / "b.jsonl").write_text('{"text": "good"}')
+    assert bad(tmp_path) == [(f"{name}:1", "repeated_name")]
+    assert texts(tmp_path) == {"b.jsonl:1": "good"}
+    row = read(tmp_path)[0]
+    assert isinstance(row, BadRow)
+    assert row.row.startswith("text twice in ")
+
+
+def test_no_column_of_a_parquet_file_is_lost(tmp_path: Path) -> None:
+    table = pa.table([pa.array(["a"]), pa.array(["b"])], names=["text", "text"])
+    pq.write_table(table, tmp_path / "a.parquet")
+    assert bad(tmp_path) == [("a.parquet:1", "repeated_name")]
+
+
+def test_columns_without_a_name_are_counted_out(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("text,,\na,b,c\n")
+    wanted = fields("text", None, None, "column 2", "column 3")
+    assert read(tmp_path, wanted) == [Row("a.csv:2", "a", None, None, {"column 2": "b", "column 3": "c"})]
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.jsonl"])
+def test_lines_can_end_as_on_old_apple_computers(tmp_path: Path, name: str) -> None:
+    content = {"a.csv": "text,n\ra,1\rb,2\r", "a.tsv": "text\tn\ra\t1\rb\t2\r"}
+    lines = '{"text": "a"}\r{"text": "b"}\r' + '{"text": "c"}\r' * 10_000 + '{"text": "d"}'
+    (tmp_path / name).write_text(content.get(name, lines), newline="")
+    found = list(texts(tmp_path).items())
+    first = 1 if name == "a.jsonl" else 2
+    assert found[:2] == [(f"{name}:{first}", "a"), (f"{name}:{first + 1}", "b")]
+    assert bad(tmp_path) == []
+    assert len(found) == (10_003 if name == "a.jsonl" else 2)
+    assert found[-1][1] == ("d" if name == "a.jsonl" else "b")
 
 
 def test_a_csv_record_can_be_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -255,8 +363,13 @@ def test_lone_surrogates_can_be_written_to_a_file(tmp_path: Path) -> None:
     name = os.fsdecode(b"caf\xe9.jsonl")
     (tmp_path / name).write_text('{"text": "a", "label": "\\ud800", "m": "\\udfff"}')
     assert read(tmp_path, fields("text", "label", None, "m")) == [
-        Document("caf\\udce9.jsonl:1", "a", "\\ud800", None, {"m": "\\udfff"})
+        Row("caf%E9.jsonl:1", "a", "\\ud800", None, {"m": "\\udfff"})
     ]
+
+
+def test_a_files_name_stays_in_its_line(tmp_path: Path) -> None:
+    (tmp_path / "a\nb\u2028c ü.txt").write_text("good")
+    assert list(texts(tmp_path)) == ["a%0Ab%E2%80%A8c ü.txt:1"]
 
 
 def test_undecodable_text_file(tmp_path: Path) -> None:
@@ -278,6 +391,21 @@ def test_a_field_that_no_row_has(tmp_path: Path, name: str, wanted: Fields, fiel
     (tmp_path / name).write_bytes(CONTENT[name])
     with pytest.raises(DataError, match=rf"{field} of the corpus names; known are n, text\.$"):
         read(tmp_path, wanted)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "cause"),
+    [
+        ("a.csv", "text,label\na,1\n".encode("utf-16"), "a.csv: The file is encoded in UTF-16; convert it"),
+        ("a.csv", b"version https://git-lfs.github.com/spec/v1\noid x\n", "a.csv: The file is a Git LFS pointer"),
+        ("a.csv", b"text;label\na;1\n", "a.csv: The file's columns are separated by semicolons, not commas"),
+        ("a.csv", b"<!doctype html>\n<p>Not found\n", "a.csv: The file is a web page"),
+    ],
+)
+def test_the_cause_is_told_where_no_field_is_found(tmp_path: Path, name: str, content: bytes, cause: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=cause):
+        read(tmp_path)
 
 
 def test_text_files_need_no_field_for_their_text(tmp_path: Path) -> None:
@@ -325,7 +453,7 @@ def test_any_bytes_at_all_are_survived(tmp_path_factory: pytest.TempPathFactory,
     (folder / name).write_bytes(data)
     try:
         for row in read_rows(folder, file_format(), fields()):
-            (row.row if isinstance(row, BadRow) else row.id).encode()
+            (row.row if isinstance(row, BadRow) else row.where).encode()
     except DataError as error:
         str(error).encode()
 

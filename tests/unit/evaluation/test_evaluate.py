@@ -4,14 +4,16 @@ import json
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from mlflow.utils.validation import _validate_metric_name
 
 from langmill.data.document import Document
 from langmill.errors import EvaluationError, IntegrityError
 from langmill.evaluation.evaluate import EvaluationFolder, compare_folders, evaluate, write_evaluation
-from langmill.evaluation.runlog import log_evaluation, run_metrics
-from langmill.evaluation.scoring import EvaluationSet, usable
+from langmill.evaluation.runlog import log_evaluation, metric_name, run_metrics, tracked_name
+from langmill.evaluation.scoring import EvaluationSet, usable, with_groups
 from langmill.files import digest_files
 from langmill.tracking import read_events
 
@@ -73,17 +75,23 @@ def test_a_folder_is_whole_and_its_bytes_come_again(language_folder, language_mo
 
 def test_the_report_says_it_in_words(language_folder, label_folder):
     report = (language_folder / "report.md").read_text()
-    assert "32 documents were scored; **Bits per byte** decides (lower is better)" in report
+    assert "32 test documents; **Bits per byte** decides (lower is better)" in report
     assert "| metric | value | 95% interval | unigram | trigram |" in report
     assert "- **trigram** (serious): Bits per byte " in report and "clearly worse, by " in report
     assert "- **unigram** (trivial): " in report
     assert "## By source" in report and "plots/bits_by_position.png" in report
-    assert "Left out: 1 for missing_label, 2 for unseen_label." in (label_folder / "report.md").read_text()
+    told = (label_folder / "report.md").read_text()
+    assert "Left out: 1 for missing_label, 2 for unseen_label." in told
+    assert (
+        "Labels in the test split that training never saw, with their documents, which were not judged: strange (2)"
+        in told
+    )
 
 
 def test_documents_that_can_not_be_judged_are_counted(label_folder, documents):
     metrics = json.loads((label_folder / "metrics.json").read_text())
     assert metrics["left_out"] == {"missing_label": 1, "unseen_label": 2}
+    assert metrics["unseen_labels"] == {"strange": 2}
     assert metrics["examples"] == len(documents)
     assert metrics["baselines"]["majority"]["accuracy"]["value"] == pytest.approx(21 / 32)
     assert {"precision_neg", "f1_pos", "expected_calibration_error"} <= set(metrics)
@@ -107,13 +115,36 @@ def test_one_document_can_be_judged(language_model, documents, tmp_path):
     assert "Only 1 documents were scored" in (tmp_path / "one" / "report.md").read_text()
 
 
-def test_the_digest_follows_what_is_judged_and_not_its_order(documents, language_model):
+def test_the_digest_follows_no_order(documents, language_model):
     test_set = usable(language_model.task, documents)
     assert EvaluationSet(documents[::-1], {}).digest == test_set.digest
-    for changed in (
-        replace(documents[0], text="other"), replace(documents[0], label="other"), replace(documents[0], id="other"),
-    ):  # fmt: skip
-        assert EvaluationSet([changed, *documents[1:]], {}).digest != test_set.digest
+
+
+def test_groups_are_drawn_counted_and_told(language_model, documents, tmp_path):
+    train = training_data(shard([language_model.tokenizer.encode(document.text) for document in documents]))
+    grouped = [replace(document, metadata={**document.metadata, "work": f"W{number // 8}"})
+               for number, document in enumerate(documents)]  # fmt: skip
+    evaluated = evaluate(language_model, grouped, train, SETTINGS, "bits_per_byte", group_by="work")
+    write_evaluation(tmp_path / "lm", language_model, evaluated, SETTINGS, "bits_per_byte")
+    assert json.loads((tmp_path / "lm" / "metrics.json").read_text())["groups"] == 4
+    assert (
+        "32 test documents in 4 groups (by work, as the split keeps them together);"
+        in (tmp_path / "lm" / "report.md").read_text()
+    )
+    assert "The documents are in only 4 groups" in (tmp_path / "lm" / "report.md").read_text()
+    folder = EvaluationFolder.open(tmp_path / "lm", verify=True)
+    assert folder.group_by == "work"
+    for table in (folder.scores(), folder.baseline("unigram")):
+        assert table["group"].to_pylist() == [f"W{number // 8}" for number in range(32)]
+    assert evaluated.against["trigram"].groups == 4
+
+
+def test_groups_are_those_of_the_split(documents):
+    given = [Document("a", "x", metadata={"by": "Hamlet"}), Document("b", "y", metadata={"by": "hamlet "}),
+             Document("c", "z"), Document("d", "w", metadata={"by": ""})]  # fmt: skip
+    ids = pa.table({"id": [document.id for document in given]})
+    assert with_groups(ids, given, "by")["group"].to_pylist() == ["Hamlet", "Hamlet", None, None]
+    assert with_groups(ids, given, None)["group"].to_pylist() == [None] * 4
 
 
 def test_folders_are_compared_on_one_test_set_only(language_folder, language_model, documents, tmp_path):
@@ -178,7 +209,33 @@ def test_another_evaluation_of_the_same_model_is_a_further_step(language_folder,
 def test_names_are_such_as_mlflow_takes():
     figure = {"value": 1.0, "low": 0.5, "high": 1.5}
     found = run_metrics({"f1_sci-fi & co: (ü)": figure, "examples": 3, "baselines": {"majority": {"f1_ü": figure}}})
-    assert set(found) == {
-        "test/f1_sci-fi _ co_ ___", "test/f1_sci-fi _ co_ ___/low", "test/f1_sci-fi _ co_ ___/high",
-        "test/majority/f1__",
-    }  # fmt: skip
+    name = "test/f1_sci-fi .26. co.3a. .28..fc..29."
+    assert set(found) == {name, f"{name}/low", f"{name}/high", "test/majority/f1_.fc."}
+    for each in found:
+        _validate_metric_name(each)
+
+
+@pytest.mark.parametrize(
+    "labels", [("好评", "差评"), ("C#", "C+"), ("a/low", "a"), (".23.", "#"), ("a.b", "a_b"), (".", ".."), ("ä", "a")]
+)
+def test_no_two_labels_share_a_name_in_mlflow(labels):
+    figures = {f"f1_{label}": {"value": place, "low": place, "high": place} for place, label in enumerate(labels)}
+    found = run_metrics({**figures, "baselines": {"majority": figures}})
+    assert len(found) == 4 * len(labels)
+    for place, label in enumerate(labels):
+        tracked = tracked_name(f"f1_{label}")
+        assert metric_name(tracked) == f"f1_{label}"
+        assert found[f"test/{tracked}"] == found[f"test/{tracked}/low"] == found[f"test/majority/{tracked}"] == place
+    for name in found:
+        _validate_metric_name(name)
+
+
+def test_a_name_that_is_too_long_stays_in_the_file(caplog):
+    found = run_metrics({"f1_" + 60 * "评": {"value": 1, "low": 1, "high": 1}, "baselines": {}})
+    assert not found and "stays out of MLflow" in caplog.text
+
+
+def test_a_collision_is_an_error(monkeypatch):
+    monkeypatch.setattr("langmill.evaluation.runlog.tracked_name", lambda name: "same")
+    with pytest.raises(EvaluationError, match="Two figures would have the name test/same"):
+        run_metrics({"a": {"value": 1, "low": 1, "high": 1}, "b": {"value": 1, "low": 1, "high": 1}, "baselines": {}})

@@ -44,9 +44,9 @@ def test_the_share_that_was_scored_stands_beside_the_figures(tmp_path: Path, tok
     assert metrics["signatures"]["bits_per_byte"] == "bytes:of the scored tokens"
     report = (tmp_path / "out" / "report.md").read_text()
     assert "Share of the target's bytes that were scored" in report
-    plotted = (tmp_path / "out" / "plots" / "target_losses.csv").read_text().split()
-    nats, num_bytes = scores["nats"].to_numpy(), scores["bytes"].to_numpy()
-    assert max(map(float, plotted[-6:])) == pytest.approx(max(nats / num_bytes / np.log(2)))
+    (plot,) = evaluated.plots
+    expected = np.sort(scores["nats"].to_numpy() / scores["bytes"].to_numpy() / np.log(2))
+    assert plot.columns["bits per byte"] == pytest.approx(expected)
 
 
 def test_metrics_say_how_these_texts_were_tokenized(tokenizer: Tokenizer, tmp_path: Path) -> None:

@@ -9,7 +9,14 @@ import pytest
 import torch
 
 from langmill.errors import ConfigError, ModelError
-from langmill.models.generation import Ending, Sampling, choose, generate, generate_batch
+from langmill.models.generation import (
+    GREEDY_BELOW,
+    Ending,
+    Sampling,
+    choose,
+    generate,
+    generate_batch,
+)
 from langmill.models.heads import LanguageModel
 from tests.unit.models.conftest import MAX_LENGTH, MakeModel
 
@@ -117,6 +124,33 @@ def test_temperature_top_k_and_top_p_shape_the_distribution() -> None:
     assert shares(temperature=0.0) == [0, 1, 0, 0]
 
 
+@pytest.mark.parametrize("temperature", [5e-324, 1e-46, 1e-45, 1e-40, 1e-38, 1e-20, 1e-6])
+@pytest.mark.parametrize("more", [{}, {"top_k": 3}, {"top_p": 0.5}, {"min_p": 0.5}, {"repetition_penalty": 1.5}])
+def test_a_tiny_temperature_takes_the_likeliest_token(temperature: float, more: dict[str, Any]) -> None:
+    logits_V = torch.tensor([-40.0, 1.0, 60.0, 3.0, -2.0])
+    sampling = replace(RANDOM, temperature=temperature, **more)
+    assert sampling.greedy
+    assert {choose(logits_V, sampling, sampling.generator(), [0]) for _ in range(20)} == {2}
+
+
+def test_the_smallest_temperature_that_draws_leaves_no_float() -> None:
+    sampling = replace(RANDOM, temperature=GREEDY_BELOW)
+    assert not sampling.greedy
+    assert choose(torch.tensor([-1e4, 1e4, 2.0]), sampling, sampling.generator()) == 1
+
+
+def test_a_tiny_top_p_keeps_the_likeliest_token() -> None:
+    sampling = replace(RANDOM, top_p=1e-46)
+    assert choose(torch.tensor([0.0, 2.0, 1.0]), sampling, sampling.generator()) == 1
+
+
+@pytest.mark.parametrize("sampling", [GREEDY, RANDOM, replace(RANDOM, top_k=2), replace(RANDOM, top_p=0.5)])
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
+def test_a_logit_that_is_no_number_is_an_error_and_not_the_last_word(sampling: Sampling, wrong: float) -> None:
+    with pytest.raises(ModelError, match="not a number"):
+        choose(torch.tensor([0.0, wrong, 1.0]), sampling, sampling.generator())
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -127,6 +161,7 @@ def test_temperature_top_k_and_top_p_shape_the_distribution() -> None:
         ({"top_p": 0.0}, "top_p is 0.0; allowed is above 0, at most 1"),
         ({"top_p": 1.1}, "top_p is 1.1"),
         ({"seed": -1}, "seed is -1"),
+        ({"repetition_penalty": 1e-46}, "repetition_penalty is 1e-46; allowed is 0.01 to 100"),
     ],
 )
 def test_impossible_sampling_is_refused(change: dict[str, float], message: str) -> None:

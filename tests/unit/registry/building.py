@@ -149,15 +149,47 @@ def build_model(workspace: Path, name: str, seed: int) -> None:
     save_model(build / "models" / name, network, {"langmill": own}, tokenizer.file, facts)
 
 
-def build_evaluation(workspace: Path, name: str) -> None:
-    """The evaluation of a recipe's model as it is."""
+def build_evaluation(
+    workspace: Path, name: str, train: list[Document] | None = None, test: list[Document] | None = None
+) -> None:
+    """The evaluation of a recipe's model as it is, on the workspace's documents or others."""
     recipe = recipe_of(name)
     build = workspace / "build"
     model = load_model(build / "models" / name, verify=False)
-    train = TrainingData(Shard.open(build / "shards" / name, Split.train), lambda: documents(60))
-    found = evaluate(model, documents(90)[60:], train, recipe.evaluation, recipe.gate.metric)
+    known = documents(60) if train is None else train
+    shard = Shard.open(build / "shards" / name, Split.train)
+    usable = TrainingData(shard, lambda: [each for each in known if model.task.check(each) is None])
+    asked = documents(90)[60:] if test is None else test
+    found = evaluate(model, asked, usable, recipe.evaluation, recipe.gate.metric)
     with atomic_folder(build / "evaluation" / name) as folder:
         write_evaluation(folder, model, found, recipe.evaluation, recipe.gate.metric)
+
+
+def registered_classifier(
+    workspace: Path, *, seed: int, train: list[Document], test: list[Document], right: bool
+) -> ModelVersion:
+    """A registered version, taken as validated, of a classifier of these documents.
+
+    The current folder must be `workspace`. With `right` its evaluation says that it answered all of them rightly.
+    """
+    recipe = recipe_of(CLASSIFIER)
+    parts = {Split.train: train, Split.validation: train[:10], Split.test: test}
+    for split, part in parts.items():
+        write_documents(documents_path(workspace / "build" / "documents" / recipe.corpus.name, split), part)
+    build_shards(workspace, CLASSIFIER, parts)
+    build_model(workspace, CLASSIFIER, seed)
+    build_evaluation(workspace, CLASSIFIER, train, test)
+    if right:
+        folder = workspace / "build" / "evaluation" / CLASSIFIER
+        table = pq.read_table(folder / "scores.parquet")
+        table = table.set_column(table.column_names.index("predicted"), "predicted", table["label"])
+        pq.write_table(table, folder / "scores.parquet")
+        facts = read_manifest(folder, verify=False)
+        del facts["files"]
+        write_manifest(folder, facts)
+    version = steps.package_and_register(recipe, URI).version
+    Registry(URI).note(version, {Tag.state: State.validated})
+    return Registry(URI).version(CLASSIFIER, version.version)
 
 
 def restamp_evaluation(workspace: Path, name: str, factor: float) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from langmill.registry.status import figure, status
+from langmill.registry.status import baseline, figure, status
 from langmill.registry.store import CHAMPION, ModelVersion, Registry, State, Tag
 from tests.unit.registry.building import LANGUAGE_MODEL, URI, registered
 
@@ -23,6 +23,17 @@ def test_a_figure_comes_with_its_interval() -> None:
     assert figure(version(**{Tag.metric: "accuracy", Tag.value: "0.5"})) == "3  accuracy 0.5"
     assert figure(version()) == "3"
     assert figure(None) == "-"
+
+
+def test_the_baselines_stand_beside_it(workspace: Path) -> None:
+    made = registered(workspace, LANGUAGE_MODEL, seed=1, factor=1.0)
+    for tag, name in ((Tag.trivial, "unigram"), (Tag.strong, "trigram")):
+        found, value = baseline(made, tag).split()
+        assert found == name and 1 < float(value) < 5
+    assert baseline(version(), Tag.strong) == baseline(None, Tag.trivial) == "-"
+    assert baseline(version(**{Tag.strong: "tfidf_logistic_regression 0.71"}), Tag.strong) == (
+        "tfidf_logistic_regression 0.71"
+    )
 
 
 def test_every_model_that_an_alias_points_into_is_listed(workspace: Path) -> None:

@@ -121,6 +121,12 @@ def settings() -> Serving:
         max_waiting=1,
         drain_seconds=5.0,
         api_keys_file=None,
+        allowed_hosts=[],
+        max_connections=20,
+        header_seconds=5.0,
+        body_seconds=5.0,
+        keep_alive_seconds=5.0,
+        stalled_seconds=4.0,
         threads=1,
     )
 
@@ -132,7 +138,7 @@ def metrics() -> Metrics:
 
 @pytest.fixture
 def engine(metrics: Metrics) -> Iterator[Engine]:
-    made = Engine(max_running=2, max_waiting=1, metrics=metrics)
+    made = Engine(max_running=2, max_waiting=1, metrics=metrics, stalled_seconds=4.0)
     made.start()
     yield made
     made.stop()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import json
 import math
 import re
@@ -15,12 +16,13 @@ import httpx
 import pytest
 from starlette.requests import ClientDisconnect
 
+from langmill.config.compose import compose_serving
 from langmill.errors import ServingError
-from langmill.models.generation import Sampling
-from langmill.serving import middleware
+from langmill.models.generation import GenerationConfig, Sampling
 from langmill.serving.app import EventStream
-from langmill.serving.middleware import read_keys
-from tests.unit.serving.conftest import Server, champion
+from langmill.serving.engine import Champion
+from langmill.serving.keys import key_line, read_keys
+from tests.unit.serving.conftest import Server, Writer, champion, loaded
 
 pytestmark = pytest.mark.unit
 COMPLETIONS, CLASSIFY = "/v1/completions", "/v1/classify"
@@ -162,8 +164,10 @@ def test_a_text_that_the_model_cuts_is_marked(server: Server) -> None:
     server.settings.max_prompt_tokens = 100
     data = classify(server, ["x" * 64, "x" * 65]).json()["data"]
     assert [each["truncated"] for each in data] == [False, True]
+    assert server.sample("langmill_truncated_texts_total", model="judge") == 1
 
 
+B = {"model": "writer", "prompt": "x", "num_beams": 2, "temperature": 0}
 W, J = {"model": "writer", "prompt": "x"}, {"model": "judge", "input": "x"}
 BAD: list[tuple[str, str, Any, int, str, str | None]] = [
     ("not json", COMPLETIONS, b'{"model": "wri', 400, "not valid JSON", None),
@@ -198,6 +202,27 @@ BAD: list[tuple[str, str, Any, int, str, str | None]] = [
     ("best of many", COMPLETIONS, {**W, "best_of": 50}, 400, "best_of is 50; this server offers 1 only", "best_of"),
     ("penalty", COMPLETIONS, {**W, "presence_penalty": 0.5}, 400, "offers 0 only", "presence_penalty"),
     ("logprobs", COMPLETIONS, {**W, "logprobs": 5}, 400, "logprobs asks for something", "logprobs"),
+    ("no logprobs", COMPLETIONS, {**W, "logprobs": 0}, 400, "logprobs asks for something", "logprobs"),
+    ("false logprobs", COMPLETIONS, {**W, "logprobs": False}, 400, "logprobs is false; it must be", "logprobs"),
+    ("echo of 0", COMPLETIONS, {**W, "echo": 0}, 400, "echo is 0; it must be true or false", "echo"),
+    ("small penalty", COMPLETIONS, {**W, "repetition_penalty": 1e-46}, 400, "0.01 or more", "repetition_penalty"),
+    ("weighed without beams", COMPLETIONS, {**W, "length_penalty": 2.0}, 400, "this is none", "length_penalty"),
+    ("too many beams", COMPLETIONS, {**W, "num_beams": 5}, 400, "num_beams is 5; up to 4", "num_beams"),
+    ("beams streamed", COMPLETIONS, {**B, "stream": True}, 400, "and stream is true", "num_beams"),
+    ("beams by chance", COMPLETIONS, {**B, "temperature": 0.5}, 400, "and num_beams is 2", "temperature"),
+    ("beams with a seed", COMPLETIONS, {**B, "seed": 1}, 400, "and num_beams is 2", "seed"),
+    ("beams with top_p", COMPLETIONS, {**B, "top_p": 0.9}, 400, "and num_beams is 2", "top_p"),
+    ("beams with top_k", COMPLETIONS, {**B, "top_k": 5}, 400, "and num_beams is 2", "top_k"),
+    ("beams with min_p", COMPLETIONS, {**B, "min_p": 0.1}, 400, "and num_beams is 2", "min_p"),
+    (
+        "beams with a penalty", COMPLETIONS, {**B, "repetition_penalty": 1.2}, 400,
+        "repetition_penalty has no effect", "repetition_penalty",
+    ),
+    (
+        "longer than the context", COMPLETIONS, {**W, "prompt": "x" * 30, "max_tokens": 35}, 400,
+        "max_tokens is 35; after a prompt of 31 tokens up to 34 are allowed, since writer has a context of 64.",
+        "max_tokens",
+    ),
     ("five stops", COMPLETIONS, {**W, "stop": list("abcde")}, 400, "stop holds 5 texts; up to 4", "stop"),
     ("empty stop", COMPLETIONS, {**W, "stop": ""}, 400, "1 to 100 characters", "stop"),
     ("misspelt", COMPLETIONS, {**W, "max_token": 5}, 400, "did you mean max_tokens?", "max_token"),
@@ -259,8 +284,8 @@ def test_a_body_in_pieces_is_counted_too(server: Server) -> None:
     assert asyncio.run(main()).status_code == 413
 
 
-def test_a_body_that_does_not_arrive_is_given_up(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(middleware, "BODY_SECONDS", 0.05)
+def test_a_body_that_does_not_arrive_is_given_up(server: Server) -> None:
+    server.settings.body_seconds = 0.05
 
     async def slow() -> Any:
         yield b"{"
@@ -272,7 +297,8 @@ def test_a_body_that_does_not_arrive_is_given_up(server: Server, monkeypatch: py
 
     response = asyncio.run(main())
     assert response.status_code == 408
-    assert "did not arrive" in response.json()["error"]["message"]
+    assert "did not arrive within 0.05 s" in response.json()["error"]["message"]
+    assert response.headers["connection"] == "close"
 
 
 def test_large_headers_are_refused(server: Server) -> None:
@@ -310,6 +336,40 @@ def test_lists_its_models(server: Server) -> None:
         ("judge", 7, [CLASSIFY], ["negative", "positive"]),
     ]
     assert cards[0]["max_prompt_tokens"] == 40  # the server's limit; the model could look back on 64
+    assert (cards[0]["max_tokens"], cards[0]["context_length"]) == (50, 64)
+    server.settings.max_new_tokens = 512  # more than the model can
+    assert server.ask("GET", "/v1/models").json()["data"][0]["max_tokens"] == 64
+    assert completion(server, prompt="", max_tokens=64).json()["usage"]["completion_tokens"] == 64
+    assert completion(server, prompt="", max_tokens=65).json()["error"]["code"] == "context_length_exceeded"
+
+
+def test_what_is_not_asked_for_is_not_refused_where_the_context_ends(server: Server) -> None:
+    server.settings.max_prompt_tokens = 64
+    assert completion(server, prompt="x" * 63).json()["usage"]["completion_tokens"] == 1
+
+
+class Searcher(Writer):
+    """Searches with four beams where the asker does not say."""
+
+    generation_config = GenerationConfig(64, temperature=0.0, num_beams=4)
+
+    def search(self, network: Any, tokenizer: Any, prompt_ids: Any, beams: Any) -> Any:
+        self.samplings.append(beams)
+        yield None
+        return list(b"found")
+
+
+def test_a_search_of_the_models_own_ignores_nothing_either(server: Server) -> None:
+    searcher = Searcher()
+    server.engine.publish(Champion("writer", 5, loaded(searcher), longest_token=1))
+    assert completion(server).json()["choices"][0]["text"] == "found"
+    assert completion(server, temperature=1e-38, length_penalty=2.0).json()["choices"][0]["text"] == "found"
+    assert completion(server, num_beams=2).json()["choices"][0]["text"] == "found"
+    found = [(beams.num_beams, beams.length_penalty) for beams in searcher.samplings]
+    assert found == [(4, 1.0), (4, 2.0), (2, 1.0)]
+    assert completion(server, top_p=0.5).json()["error"]["param"] == "top_p"
+    assert completion(server, seed=1).json()["error"]["param"] == "seed"
+    assert completion(server, num_beams=1, seed=1, top_p=0.5).status_code == 200
 
 
 def test_is_ready_when_everything_is(server: Server) -> None:
@@ -325,7 +385,6 @@ def test_is_ready_when_everything_is(server: Server) -> None:
 def not_ready(server: Server) -> str:
     response = server.ask("GET", "/ready")
     assert (response.status_code, response.json()["ready"]) == (503, False)
-    assert server.ask("GET", "/live").status_code == 200
     return " ".join(response.json()["reasons"])
 
 
@@ -338,13 +397,36 @@ def test_is_not_ready_without_a_champion(server: Server) -> None:
 def test_is_not_ready_while_stopping(server: Server) -> None:
     server.engine.drain()
     assert "stopping" in not_ready(server)
+    assert server.ask("GET", "/live").status_code == 200
 
 
 def test_is_not_ready_when_a_thread_has_died(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     server.follower.dead = "The thread that follows the registry has ended."
     assert "follows the registry" in not_ready(server)
+    assert server.ask("GET", "/live").json() == {"live": True}  # what is in service goes on
     monkeypatch.setattr(server.engine, "_thread", threading.Thread())
     assert "runs the models has ended" in not_ready(server)
+    response = server.ask("GET", "/live")
+    assert (response.status_code, response.json()) == (503, {"live": False})
+    assert server.sample("langmill_engine_up") == 0
+
+
+def test_is_not_alive_while_the_model_is_stuck(server: Server) -> None:
+    assert compose_serving().stalled_seconds < 5
+    server.engine._stalled_seconds = 0.3
+    server.writer.seconds = 1.5
+
+    async def main() -> list[int]:
+        async with server.client() as client:
+            stuck = asyncio.create_task(client.post(COMPLETIONS, json={**W, "max_tokens": 1}))
+            await asyncio.sleep(0.1)
+            statuses = [(await client.get("/live")).status_code]
+            await asyncio.sleep(0.6)
+            statuses.append((await client.get("/live")).status_code)
+            await stuck
+            return [*statuses, (await client.get("/live")).status_code]
+
+    assert asyncio.run(main()) == [200, 503, 200]
 
 
 def test_a_configured_model_without_a_version_is_a_503(server: Server) -> None:
@@ -372,23 +454,45 @@ def test_counts_for_prometheus(server: Server) -> None:
 
 
 def test_wants_a_key_where_keys_are_set(server: Server, tmp_path: Any) -> None:
-    (tmp_path / "keys").write_text("# who may ask\nfirst-key\n\n  second-key  \n", encoding="utf-8")
+    lines = f"# who may ask\n{key_line('first-key')}\n\n  {key_line('second-key')}  # a laptop\n"
+    (tmp_path / "keys").write_text(lines, encoding="utf-8")
     server.keys = read_keys(str(tmp_path / "keys"))
     assert len(server.keys) == 2
-    for path in ("/", "/live", "/ready", "/metrics"):
+    assert "first-key" not in lines
+    for path in ("/", "/live", "/ready"):
         assert server.ask("GET", path).status_code == 200, path
-    for headers in ({}, {"authorization": "Bearer wrong"}, {"authorization": "first-key"}, {"authorization": "Bearer"}):
+    digest = key_line("first-key")
+    for headers in (
+        {}, {"authorization": "Bearer wrong"}, {"authorization": "first-key"}, {"authorization": "Bearer"},
+        {"authorization": f"Bearer {digest}"}, {"authorization": f"Bearer {digest.removeprefix('sha256:')}"},
+    ):  # fmt: skip
         for method, path in (
             ("GET", "/v1/models"),
             ("POST", COMPLETIONS),
             ("POST", CLASSIFY),
             ("GET", "/openapi.json"),
+            ("GET", "/metrics"),
         ):
             response = server.ask(method, path, headers=headers)
             assert (response.status_code, response.json()["error"]["code"]) == (401, "invalid_api_key"), path
             assert response.headers["www-authenticate"] == "Bearer"
     for key in ("first-key", "second-key"):
-        assert server.ask("GET", "/v1/models", headers={"authorization": f"Bearer {key}"}).status_code == 200
+        for path in ("/v1/models", "/metrics"):
+            assert server.ask("GET", path, headers={"authorization": f"Bearer {key}"}).status_code == 200
+
+
+def test_error_texts_are_for_those_with_a_key(server: Server) -> None:
+    server.follower.following["judge"].trouble = "The registry can't be asked: postgresql://me:secret@db"
+    server.follower.following["writer"].version = None
+    server.keys = (hashlib.sha256(b"first-key").digest(),)
+    response = server.ask("GET", "/ready")
+    assert (response.status_code, response.json()) == (
+        503,
+        {"ready": False, "models": {"writer": {"ready": False}, "judge": {"ready": True}}},
+    )
+    told = server.ask("GET", "/ready", headers={"authorization": "Bearer first-key"})
+    assert (told.status_code, len(told.json()["reasons"])) == (503, 1)
+    assert "secret" in told.json()["models"]["judge"]["registry"]
 
 
 def test_a_key_file_that_lets_nobody_in_is_refused(tmp_path: Any) -> None:
@@ -398,6 +502,35 @@ def test_a_key_file_that_lets_nobody_in_is_refused(tmp_path: Any) -> None:
     with pytest.raises(ServingError, match="holds no key"):
         read_keys(str(tmp_path / "empty"))
     assert read_keys(None) == ()
+
+
+@pytest.mark.parametrize("clear", ["open-sesame", "0" * 64, "sha256:" + "0" * 63])
+def test_a_key_in_clear_is_refused_and_not_shown(tmp_path: Any, clear: str) -> None:
+    (tmp_path / "keys").write_text(f"{key_line('good')}\n{clear}\n", encoding="utf-8")
+    with pytest.raises(ServingError, match=r"Line 2 .*`langmill key --convert") as refused:
+        read_keys(str(tmp_path / "keys"))
+    assert clear not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("localhost", 200), ("LOCALHOST:8000", 200), ("localhost.", 200), ("127.0.0.1:1", 200), ("[::1]:80", 200),
+        ("server", 200), ("models.example.org", 200), ("192.0.2.7:8000", 200),
+        ("evil.example", 403), ("evil.example:8000", 403), ("localhost.evil.example", 403), ("", 403),
+        ("127.0.0.1.evil.example", 403), ("localhost@evil.example", 403), ("[::1]evil", 403), ("192.0.2.8", 403),
+    ],
+)  # fmt: skip
+def test_answers_only_to_its_own_names(server: Server, host: str, status: int) -> None:
+    server.settings.host = "192.0.2.7"
+    server.settings.allowed_hosts.append("Models.example.org")
+    for method, path in (("GET", "/live"), ("GET", "/"), ("GET", "/v1/models"), ("POST", CLASSIFY)):
+        response = server.ask(method, path, headers={"host": host}, json=J if method == "POST" else None)
+        assert response.status_code == status, path
+        if status == 403:
+            assert "add its name to serving.allowed_hosts" in response.json()["error"]["message"]
+    server.settings.allowed_hosts.append("*")
+    assert server.ask("GET", "/live", headers={"host": host}).status_code == 200
 
 
 def test_the_page_needs_nothing_from_elsewhere(server: Server) -> None:

@@ -194,10 +194,15 @@ def test_a_turn_that_never_ends_counts_as_dead(engine: Engine, monkeypatch: pyte
         answer = engine.submit(Scripted(gate, 1))
         await asyncio.sleep(0.1)
         assert engine.failure() is None
-        monkeypatch.setattr(engine_module, "STALLED_SECONDS", 0.05)
+        monkeypatch.setattr(engine, "_stalled_seconds", 0.05)
         assert "has not come back" in str(engine.failure())
+        waits = engine.submit(Scripted(2))  # it may come back
+        monkeypatch.setattr(engine_module, "_HOPELESS_SECONDS", 0.05)
+        with pytest.raises(RequestError, match="has not come back"):
+            engine.submit(Scripted(3))
         gate.set()
         await collect(answer)
+        assert await collect(waits) == [2]
         assert engine.failure() is None
 
     asyncio.run(main())

@@ -36,7 +36,7 @@ class World:
 
     def restart(self) -> None:
         """A new process over the same cache."""
-        self.engine = Engine(max_running=1, max_waiting=1, metrics=self.metrics)
+        self.engine = Engine(max_running=1, max_waiting=1, metrics=self.metrics, stalled_seconds=4.0)
         self.follower = Follower(
             names=["m"],
             connect=lambda: self.shelf,

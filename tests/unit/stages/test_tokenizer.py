@@ -9,7 +9,7 @@ import yaml
 
 from langmill.config.compose import compose_tokenizer, plain
 from langmill.data.document import Document, Split, documents_path, write_documents
-from langmill.files import read_manifest
+from langmill.files import read_manifest, write_manifest
 from langmill.stages import tokenizer
 from langmill.tokenization.tokenizer import Tokenizer
 
@@ -28,6 +28,7 @@ def test_targets_are_learned_from_too_and_special_tokens_are_there(
     path.write_text(yaml.safe_dump(section))
     pairs = [Document(f"d{number}", "house", None, "Gebäude") for number in range(9)]
     write_documents(documents_path(tmp_path / "build/documents/tiny", Split.train), [*pairs, Document("x", "house")])
+    write_manifest(tmp_path / "build/documents/tiny", {})
     tokenizer.main("tiny")
     vocabulary = Tokenizer.load(tmp_path / "build/tokenizers/tiny")
     assert len(vocabulary.encode("Gebäude")) == len(vocabulary.encode("house")) == 1

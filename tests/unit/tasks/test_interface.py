@@ -207,17 +207,23 @@ def test_what_is_not_asked_is_as_the_model_has_it() -> None:
     )
     assert SEARCHES.decoding((0,), {}) == Beams(9, 4, 0.5, (0,))
     assert SEARCHES.decoding((0,), {"length_penalty": 2.0, "max_new_tokens": 5}) == Beams(5, 4, 2.0, (0,))
-    assert SEARCHES.decoding((0,), {"seed": 3}) == Beams(
-        9, 4, 0.5, (0,)
-    )  # equal seeds give equal texts, as for any seed
 
 
-@pytest.mark.parametrize("asked", [{"temperature": 0.7}, {"repetition_penalty": 1.2}, {"top_p": 0.9}, {"top_k": 5}])
+@pytest.mark.parametrize(
+    "asked", [{"temperature": 0.7}, {"repetition_penalty": 1.2}, {"temperature": 0.7, "top_p": 0.9, "seed": 3}]
+)
 def test_a_search_by_default_gives_way_to_what_it_cannot_obey(asked: dict[str, float]) -> None:
     found = SEARCHES.decoding((0,), asked)
     assert isinstance(found, Sampling)
     assert {name: getattr(found, name) for name in asked} == asked
     assert isinstance(SEARCHES.decoding((0,), {}, searches=False), Sampling)
+
+
+@pytest.mark.parametrize("asked", [{"top_p": 0.9}, {"top_k": 5}, {"min_p": 0.1}, {"seed": 1}])
+def test_a_search_by_default_refuses_what_it_would_ignore(asked: dict[str, float]) -> None:
+    (name,) = asked
+    with pytest.raises(ConfigError, match=f"^{name} is .* and num_beams is 4"):
+        SEARCHES.decoding((0,), asked)
 
 
 @pytest.mark.parametrize(

@@ -128,6 +128,6 @@ def test_cutting_long_words_leaves_all_others_alone() -> None:
     assert "".join(pieces) == text
     assert max(map(len, pieces)) <= 1000
     assert pieces[0].startswith("It's a film, no. 123\n\n ")
-    assert "  was 'good'" in [piece.rstrip("!-") for piece in pieces]
+    assert "  was 'good" in pieces
     short = "naïve café, 映画 " * 40
     assert list(_pieces(short)) == [short]

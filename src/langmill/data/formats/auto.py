@@ -7,13 +7,14 @@ import io
 import json
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import PurePosixPath
-from typing import IO
+from typing import IO, Literal
 
 import pyarrow.parquet as pq
 
-from langmill.data.formats.base import Format, file_format
+from langmill.data.formats.base import Format, file_format, lines_of
 from langmill.data.rows import BadRowReason, Raw, Unreadable, Values, escaped, is_text
 
 _RECORD_CHARACTERS = 2**24  # of one CSV record; a longer one is a quotation mark that is never closed
@@ -21,7 +22,11 @@ _RECORD_CHARACTERS = 2**24  # of one CSV record; a longer one is a quotation mar
 
 @file_format("auto")
 class Auto(Format):
-    """Tables and lines of named values; a .txt file is one row with the field `text`."""
+    """Tables and lines of named values; a .txt file is one row with the field `text`.
+
+    In a .tsv file a quotation mark is a sign like any other, as the media type text/tab-separated-values has it: one at
+    the beginning of a cell would join all rows up to the next one. `quoted_tsv` is for files written otherwise.
+    """
 
     def read(self, file: IO[bytes], path: PurePosixPath) -> Iterator[Raw]:
         """The rows of one file; see `Format.read`."""
@@ -58,15 +63,36 @@ def json_array(data: bytes) -> list[Values | Unreadable]:
 def json_value(data: bytes) -> object:
     """What JSON text stands for, or an `Unreadable` that says why it stands for nothing."""
     try:
-        return json.loads(data.decode("utf-8-sig"))
+        return _DECODER.decode(data.decode("utf-8-sig"))
     except UnicodeDecodeError:
         return Unreadable(BadRowReason.undecodable, escaped(data))
+    except _RepeatedNameError as error:
+        return Unreadable(BadRowReason.repeated_name, f"{error} twice in {escaped(data)}")
     except (ValueError, RecursionError):  # not JSON, a number of too many digits, or nested too deeply
         return Unreadable(BadRowReason.corrupt, data.decode("utf-8-sig"))
 
 
+class _RepeatedNameError(ValueError):
+    """An object has a key twice; Python would keep the last value alone."""
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise _RepeatedNameError(_repeated([name for name, _ in pairs]))
+    return found
+
+
+def _repeated(names: Sequence[str]) -> str | None:
+    """The first of the names that stands twice among them."""
+    return next((name for name, count in Counter(names).items() if count > 1), None)
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique)
+
+
 def _read_jsonl(file: IO[bytes]) -> Iterator[Raw]:
-    for number, data in enumerate(file, start=1):
+    for number, data in enumerate(lines_of(file), start=1):
         if data.strip():
             yield number, json_object(data)
 
@@ -79,11 +105,19 @@ def json_object(data: bytes) -> Values | Unreadable:
     return Unreadable(BadRowReason.not_an_object, data.decode())
 
 
-def _read_csv(file: IO[bytes], delimiter: str = ",") -> Iterator[Raw]:
+def read_table(file: IO[bytes], delimiter: str, *, quoted: bool) -> Iterator[Raw]:
+    """The rows of a table under a header, placed by their first line.
+
+    Args:
+        file: The content.
+        delimiter: What stands between cells.
+        quoted: Whether quotation marks hold a cell together, with delimiters and ends of lines in it.
+    """
     csv.field_size_limit(sys.maxsize)
     text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
     lines = _RecordLines(text)
-    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
+    reader = csv.reader(lines, delimiter=delimiter, quoting=quoting, strict=True)
     header: list[str] | None = None
     while True:
         lines.start_record()
@@ -101,7 +135,10 @@ def _read_csv(file: IO[bytes], delimiter: str = ",") -> Iterator[Raw]:
         if not cells:
             continue
         if header is None:
-            header = [name.strip() for name in cells]
+            header = [name.strip() or f"column {number}" for number, name in enumerate(cells, start=1)]
+            if name := _repeated(header):
+                yield lines.number, Unreadable(BadRowReason.repeated_name, f"{name} twice in {', '.join(header)}")
+                return
         elif len(cells) != len(header):
             yield lines.number, Unreadable(BadRowReason.ragged, lines.give_back())
         elif any(not is_text(cell) for cell in cells):
@@ -156,18 +193,22 @@ def _read_parquet(file: IO[bytes]) -> Iterator[Raw]:
     with tempfile.TemporaryFile() as seekable:
         while chunk := file.read(2**20):
             seekable.write(chunk)
-        for batch in pq.ParquetFile(seekable).iter_batches(batch_size=1000):
+        table = pq.ParquetFile(seekable)
+        if name := _repeated(table.schema_arrow.names):
+            yield 1, Unreadable(BadRowReason.repeated_name, f"{name} twice in {', '.join(table.schema_arrow.names)}")
+            return
+        for batch in table.iter_batches(batch_size=1000):
             for values in batch.to_pylist():
                 number += 1
                 yield number, values
 
 
 _READERS: dict[str, Callable[[IO[bytes]], Iterator[Raw]]] = {
-    ".csv": _read_csv,
+    ".csv": lambda file: read_table(file, ",", quoted=True),
     ".json": _read_json,
     ".jsonl": _read_jsonl,
     ".parquet": _read_parquet,
-    ".tsv": lambda file: _read_csv(file, "\t"),
+    ".tsv": lambda file: read_table(file, "\t", quoted=False),
     ".txt": _read_txt,
 }
 Auto.file_endings = frozenset(_READERS)

@@ -7,7 +7,9 @@ A format is one file: an optional settings dataclass, a `Format`, and `@file_for
 from __future__ import annotations
 
 import importlib
+import os
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import entry_points
@@ -17,7 +19,7 @@ from typing import IO, Any, ClassVar, TypeVar
 from langmill.config.sections import FormatSection
 from langmill.config.typed import typed
 from langmill.data.compression import COMPRESSIONS
-from langmill.data.rows import BadRowReason, Raw, Unreadable, escaped
+from langmill.data.rows import BadRowReason, Raw, Unreadable, escaped, portable
 from langmill.errors import ConfigError
 from langmill.files import MANIFEST_NAME
 
@@ -34,6 +36,9 @@ class Format(ABC):
     """The dataclass of the format's options."""
     file_endings: ClassVar[frozenset[str]]
     """The files it reads, by their ending in lower case; each may be compressed."""
+    diagnosable: ClassVar[bool] = True
+    """Whether its files are in UTF-8, and rows of `auto` where they end like them, as `diagnosis.diagnose` takes them
+    to be."""
 
     def __init__(self, options: Any) -> None:
         self.options = options
@@ -43,7 +48,7 @@ class Format(ABC):
         """The rows of one file, as a stream where the file allows it.
 
         What is wrong with a row is yielded in its place (`Unreadable`), never raised. Each row's place is another one:
-        it becomes the end of the document's id.
+        a person finds the row by it.
 
         Args:
             file: The content, decompressed.
@@ -72,6 +77,27 @@ class Format(ABC):
         found = (path for path in folder.rglob("*") if path.is_file() and self.reads(path.relative_to(folder)))
         return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
 
+    def skipped(self, folder: Path) -> dict[str, int]:
+        """How many files below a folder it does not read, by the reason: their ending, or what else keeps them out."""
+        counts: Counter[str] = Counter()
+        for path in folder.rglob("*"):
+            relative = path.relative_to(folder)
+            if path.is_dir():  # neither a linked folder nor a closed one is entered
+                if path.is_symlink():
+                    counts["link to a folder"] += 1
+                elif not os.access(path, os.R_OK | os.X_OK):
+                    counts["folder that may not be read"] += 1
+            elif any(part.startswith(".") for part in relative.parts):
+                counts["hidden"] += 1
+            elif not path.is_file():
+                counts["broken link" if path.is_symlink() else "no regular file"] += 1
+            elif path.name == MANIFEST_NAME:
+                counts[MANIFEST_NAME] += 1
+            elif not self.reads(relative):
+                endings = path.suffixes[-2:] if path.suffix.lower() in COMPRESSIONS else [path.suffix]
+                counts[portable("".join(endings).lower()) or "no ending"] += 1
+        return dict(sorted(counts.items()))
+
     def endings(self) -> str:
         """The file endings that can be read, for messages."""
         return f"{', '.join(sorted(self.file_endings))}, each plain or with {', '.join(sorted(COMPRESSIONS))}"
@@ -79,6 +105,7 @@ class Format(ABC):
 
 FormatT = TypeVar("FormatT", bound=Format)
 _formats: dict[str, type[Format]] = {}
+_FIRST_LINE = 2**16  # bytes in which the end of a line shows what ends lines here
 ENTRY_POINTS = "langmill.formats"
 _NOT_FORMATS = {"__init__", "base", "conversations"}
 
@@ -120,6 +147,25 @@ def build_format(section: FormatSection, where: str) -> Format:
             importlib.import_module(f"langmill.data.formats.{name}")
     cls = _formats[name]
     return cls(typed(cls.settings_class, section.options, f"{where}: format.options"))
+
+
+def lines_of(file: IO[bytes]) -> Iterator[bytes]:
+    """The lines of a file with their ends; a file without a line feed at its beginning has old Apple ends (CR)."""
+    first = file.readline(_FIRST_LINE)
+    if b"\n" in first or b"\r" not in first:
+        yield first if first.endswith(b"\n") else first + file.readline()
+        yield from file
+        return
+    held: list[bytes] = []
+    while first:
+        *whole, last = first.split(b"\r")
+        for line in whole:
+            yield b"".join([*held, line, b"\r"])
+            held.clear()
+        held.append(last)
+        first = file.read(_FIRST_LINE)
+    if any(held):
+        yield b"".join(held)
 
 
 def decoded(data: bytes) -> str:

@@ -16,10 +16,13 @@ from langmill.data.rows import BadRowReason, Raw, Unreadable, escaped
 
 _LABELS = ("spam", "ham")
 # What a filter of the collector's wrote into a message it had judged: the answer, not the question.
-_VERDICT = re.compile(
-    r"^SPAM: -+ Start SpamAssassin results.*?^SPAM: -+ End of SpamAssassin results -*\n?", re.DOTALL | re.MULTILINE
-)
+_VERDICT_START = re.compile(r"^SPAM: -+ Start SpamAssassin results", re.MULTILINE)
+_VERDICT_END = re.compile(r"^SPAM: -+ End of SpamAssassin results -*\n?", re.MULTILINE)
 _TAGGED_SUBJECT = re.compile(r"^\s*(?:\*{3,}\s*SPAM\s*\*{3,}|\[SPAM\])\s*", re.IGNORECASE)
+_FOLDER_WORDS = re.compile("[^a-z]+")
+_HEADER_CHARACTERS = 2**13
+"""Of a header that is read: far more than programs write, and Python's own parsers take the square of its length."""
+_READ_HEADERS = ("subject", "content-type", "content-disposition", "content-transfer-encoding")
 _UNNAMED_CHARSETS = {"default", "default_charset", "unknown-8bit", "x-unknown", "gb2312_charset"}
 
 
@@ -34,14 +37,18 @@ class Email(Format):
     """
 
     file_endings = frozenset({".eml", ".txt"})
+    diagnosable = False
 
     def read(self, file: IO[bytes], path: PurePosixPath) -> Iterator[Raw]:
         """The one message of a file."""
         data = file.read()
         try:
             message = email.message_from_bytes(data)
+            if header := _endless_header(message):
+                yield 1, Unreadable(BadRowReason.too_large, f"{header}: {escaped(data)}")
+                return
             subject = _TAGGED_SUBJECT.sub("", _subject(message))
-            body = _VERDICT.sub("", _body(message))
+            body = _without_verdict(_body(message))
         except (LookupError, UnicodeError) as error:
             yield 1, Unreadable(BadRowReason.undecodable, f"{error}: {escaped(data)}")
             return
@@ -49,7 +56,7 @@ class Email(Format):
             yield 1, Unreadable(BadRowReason.unreadable_file, f"{type(error).__name__}: {error}")
             return
         folder = path.parent.name
-        words = re.split("[^a-z]+", folder.lower())
+        words = _FOLDER_WORDS.split(folder.lower())
         yield (
             1,
             {
@@ -60,6 +67,25 @@ class Email(Format):
                 "label": next((label for label in _LABELS if label in words), None),
             },
         )
+
+
+def _endless_header(message: email.message.Message) -> str | None:
+    """The name of a header that no program wrote, for its length."""
+    headers = ((name, value) for part in message.walk() for name, value in part.raw_items())
+    return next(
+        (name for name, value in headers if name.lower() in _READ_HEADERS and len(str(value)) > _HEADER_CHARACTERS),
+        None,
+    )
+
+
+def _without_verdict(body: str) -> str:
+    """The body without a filter's words about it; words that do not end stay."""
+    parts: list[str] = []
+    place = 0
+    while (start := _VERDICT_START.search(body, place)) and (end := _VERDICT_END.search(body, start.end())):
+        parts.append(body[place : start.start()])
+        place = end.end()
+    return "".join([*parts, body[place:]])
 
 
 def _subject(message: email.message.Message) -> str:

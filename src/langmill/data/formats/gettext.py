@@ -14,13 +14,15 @@ from langmill.data.formats.base import Format, file_format
 from langmill.data.rows import BadRowReason, Raw, Unreadable, Values
 
 # Zope's catalogs name a message by an identifier and keep its text in a comment: `#. Default: "Add a file"`.
-_DEFAULT = re.compile(r'^Default: "(.*)"\s*$', re.DOTALL | re.MULTILINE)
+_DEFAULT_START = re.compile('^Default: "', re.MULTILINE)
+_DEFAULT_END = re.compile(r'"[^\S\n]*$', re.MULTILINE)
 _IDENTIFIER = re.compile(r"[A-Za-z0-9]+(?:[_.-][A-Za-z0-9]+)*")
-_PAGE_NAME = re.compile(r"[^\s{}%<>$]*(?:_[^\s{}%<>$]*){2}")
+_NOT_IN_PAGE_NAMES = re.compile(r"[\s{}%<>$]")
 _ESCAPED = re.compile(r"\\(.)")
 _ESCAPES = {"n": "\n", "t": "\t"}
 # What stands for something else in a message; an underscore in it is part of a name.
-_PLACEHOLDER = re.compile(r"%\([^)]*\)|\$?\{[^}]*\}|<[^>]*>|\$\w+")
+_PLACEHOLDER = re.compile(r"%\([^()]*\)|\$?\{[^{}]*\}|<[^<>]*>|\$\w+")
+_NO_LETTER = re.compile("[^A-Za-z]")
 _MNEMONIC = re.compile(r"_(?=[^\W\d_])")
 
 
@@ -36,6 +38,7 @@ class Gettext(Format):
     """
 
     file_endings = frozenset({".po", ".mo"})
+    diagnosable = False
 
     def read(self, file: IO[bytes], path: PurePosixPath) -> Iterator[Raw]:
         """The messages of one catalog, placed by line (.po) or by number (.mo)."""
@@ -69,7 +72,7 @@ def _values(entry: polib.POEntry | polib.MOEntry, path: PurePosixPath, *, identi
     target = entry.msgstr_plural.get(0, "") if entry.msgid_plural else entry.msgstr
     left_open = isinstance(entry, polib.POEntry) and (entry.obsolete or entry.fuzzy)  # .mo files have only what is done
     key = identified and default is None and _IDENTIFIER.fullmatch(source) and source.islower()
-    if left_open or key or _PAGE_NAME.fullmatch(source) or not target.strip():
+    if left_open or key or _is_page_name(source) or not target.strip():
         return Unreadable(BadRowReason.unfinished, str(entry))
     source, target = _without_mnemonics(source, target)
     return {
@@ -77,14 +80,21 @@ def _values(entry: polib.POEntry | polib.MOEntry, path: PurePosixPath, *, identi
         "target": target,
         "context": entry.msgctxt or "",
         "catalog": path.as_posix(),
-        "project": re.split(r"[^A-Za-z]", path.parts[0], maxsplit=1)[0],
+        "project": _NO_LETTER.split(path.parts[0], maxsplit=1)[0],
     }
 
 
 def _default(entry: polib.POEntry | polib.MOEntry) -> str | None:
     """The text that a comment has for a message which is named by an identifier."""
-    found = _DEFAULT.search(entry.comment) if isinstance(entry, polib.POEntry) else None
-    return _ESCAPED.sub(lambda escape: _ESCAPES.get(escape[1], escape[1]), found[1]) if found else None
+    start = _DEFAULT_START.search(entry.comment) if isinstance(entry, polib.POEntry) else None
+    ends = [end.start() for end in _DEFAULT_END.finditer(entry.comment, start.end())] if start else []
+    if not start or not ends:
+        return None
+    return _ESCAPED.sub(lambda escape: _ESCAPES.get(escape[1], escape[1]), entry.comment[start.end() : ends[-1]])
+
+
+def _is_page_name(source: str) -> bool:
+    return source.count("_") >= 2 and not _NOT_IN_PAGE_NAMES.search(source)
 
 
 def _without_mnemonics(source: str, target: str) -> tuple[str, str]:

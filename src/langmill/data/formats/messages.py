@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import groupby
+from operator import itemgetter
 from pathlib import PurePosixPath
 from typing import IO
 
 from langmill.data.formats.auto import json_object
-from langmill.data.formats.base import Format, file_format
+from langmill.data.formats.base import Format, file_format, lines_of
 from langmill.data.formats.conversations import answers
 from langmill.data.rows import BadRowReason, Raw, Unreadable, Values
 
@@ -26,7 +28,7 @@ class Messages(Format):
 
     def read(self, file: IO[bytes], path: PurePosixPath) -> Iterator[Raw]:
         """The answers of every conversation, placed by line and answer (`3.1`)."""
-        for number, data in enumerate(file, start=1):
+        for number, data in enumerate(lines_of(file), start=1):
             if not data.strip():
                 continue
             values = json_object(data)
@@ -51,17 +53,16 @@ def _turns(values: Values) -> tuple[str, list[tuple[str, str]]]:
     messages = values.get("messages")
     if not isinstance(messages, list):
         raise wrong
-    merged: list[tuple[str, str]] = []
+    said: list[tuple[str, str]] = []
     for message in messages:
         role = message.get("role") if isinstance(message, dict) else None
         content = _text(message.get("content")) if isinstance(message, dict) else None
         if role not in (*_SYSTEM_ROLES, "user", "assistant") or content is None:
             raise wrong
-        speaker = "system" if role in _SYSTEM_ROLES else str(role)
-        if merged and merged[-1][0] == speaker:
-            merged[-1] = (speaker, f"{merged[-1][1]}\n{content}")
-        else:
-            merged.append((speaker, content))
+        said.append(("system" if role in _SYSTEM_ROLES else str(role), content))
+    merged = [
+        (speaker, "\n".join(content for _, content in turns)) for speaker, turns in groupby(said, key=itemgetter(0))
+    ]
     system = merged.pop(0)[1] if merged and merged[0][0] == "system" else ""
     speakers = [speaker for speaker, _ in merged]
     if len(merged) < 2 or speakers != ["user", "assistant"] * (len(merged) // 2) + ["user"] * (len(merged) % 2):

@@ -14,9 +14,7 @@ from langmill.data.rows import Raw, Unreadable
 
 _EMPTY_LINES = re.compile(r"\n(?:[^\S\n]*\n)+")
 # Project Gutenberg's frame around a text: what it says about itself and its licence is not the author's.
-_GUTENBERG_START = re.compile(
-    r"^\*\*\* ?START OF (?:THE|THIS) PROJECT GUTENBERG EBOOK.*?\*\*\*[^\n]*\n", re.DOTALL | re.MULTILINE
-)
+_GUTENBERG_START = re.compile(r"^\*\*\* ?START OF (?:THE|THIS) PROJECT GUTENBERG EBOOK", re.MULTILINE)
 _GUTENBERG_END = re.compile(r"^\*\*\* ?END OF (?:THE|THIS) PROJECT GUTENBERG EBOOK", re.MULTILINE)
 
 
@@ -47,10 +45,17 @@ class Passages(Format):
         except Unreadable as error:
             yield 1, error
             return
-        start, end = _GUTENBERG_START.search(text), _GUTENBERG_END.search(text)
-        text = text[start.end() if start else 0 : end.start() if end else None]
+        end = _GUTENBERG_END.search(text)
+        text = text[_frame_end(text) : end.start() if end else None]
         for number, passage in enumerate(cut(text, self.options.max_characters), start=1):
             yield number, {"text": passage, "work": path.stem}
+
+
+def _frame_end(text: str) -> int:
+    """Where the author's text begins: after the line on which the title in Gutenberg's first line ends (`***`)."""
+    start = _GUTENBERG_START.search(text)
+    stars = text.find("***", start.end()) if start else -1
+    return text.find("\n", stars) + 1 if stars >= 0 else 0
 
 
 def cut(text: str, max_characters: int) -> Iterator[str]:
@@ -70,12 +75,14 @@ def _pieces(paragraph: str, max_characters: int) -> Iterator[str]:
 
 def _joined(pieces: Iterator[str], sign: str, max_characters: int) -> Iterator[str]:
     """Neighbours put together while they stay within the limit."""
-    held = ""
+    held: list[str] = []
+    size = 0
     for piece in pieces:
-        if held and len(held) + len(sign) + len(piece) > max_characters:
-            yield held
-            held = piece
-        else:
-            held = f"{held}{sign}{piece}" if held else piece
+        if size and size + len(sign) + len(piece) > max_characters:
+            yield sign.join(held)
+            held, size = [], 0
+        if size or piece:
+            size += len(piece) + (len(sign) if held else 0)
+            held.append(piece)
     if held:
-        yield held
+        yield sign.join(held)

@@ -14,6 +14,7 @@ from langmill.config.sections import require
 from langmill.data.formats.base import Format, decoded, file_format
 from langmill.data.rows import BadRowReason, Raw, Unreadable, Values
 
+_ABBREVIATIONS = ("e.g.", "i.e.", "etc.", "vs.", "cf.")
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -101,16 +102,20 @@ def _is_stub(statement: ast.stmt) -> bool:
     return dots or isinstance(statement, ast.Pass)
 
 
-def _functions(tree: ast.AST, prefix: str = "") -> Iterator[tuple[str, Function]]:
-    """Every function with its name below the module, in the order of the file; those inside functions too."""
-    for node in ast.iter_child_nodes(tree):
-        inner = prefix
+def _functions(tree: ast.AST) -> Iterator[tuple[str, Function]]:
+    """Every function with its name below the module, in the order of the file; those inside functions too.
+
+    Without recursion: a long chain of `elif` is a deep tree.
+    """
+    waiting: list[tuple[ast.AST, str]] = [(tree, "")]
+    while waiting:
+        node, prefix = waiting.pop()
         if isinstance(node, Function):
             yield f"{prefix}{node.name}", node
-            inner = f"{prefix}{node.name}."
-        elif isinstance(node, ast.ClassDef):
-            inner = f"{prefix}{node.name}."
-        yield from _functions(node, inner)
+        if isinstance(node, Function | ast.ClassDef):
+            prefix = f"{prefix}{node.name}."
+        inner = [child for child in ast.iter_child_nodes(node) if not isinstance(child, ast.expr)]  # they hold no def
+        waiting.extend((child, prefix) for child in reversed(inner))
 
 
 def _first_line(function: Function) -> int:
@@ -138,8 +143,7 @@ def _summary(docstring: str) -> str:
     paragraph = " ".join(inspect.cleandoc(docstring).split("\n\n")[0].split())
     for place, sign in enumerate(paragraph):
         after = paragraph[place + 1 : place + 3]
-        if sign in ".!?" and len(after) == 2 and after[0] == " " and (after[1].isupper() or after[1] in "`'\"("):
-            before = paragraph[: place + 1].lower()
-            if not before.endswith(("e.g.", "i.e.", "etc.", "vs.", "cf.")):
-                return paragraph[: place + 1]
+        begins = len(after) == 2 and after[0] == " " and (after[1].isupper() or after[1] in "`'\"(")
+        if sign in ".!?" and begins and not paragraph[max(0, place - 3) : place + 1].lower().endswith(_ABBREVIATIONS):
+            return paragraph[: place + 1]
     return paragraph

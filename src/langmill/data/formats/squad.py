@@ -22,6 +22,7 @@ class Squad(Format):
     """
 
     file_endings = frozenset({".json"})
+    diagnosable = False
 
     def read(self, file: IO[bytes], path: PurePosixPath) -> Iterator[Raw]:
         """The questions of one file, placed by article, paragraph and question (`1.2.3`)."""

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from langmill.data.rows import portable
 from langmill.data.sources.local import Wanted, write
 from langmill.errors import SourceError
 
@@ -49,7 +50,7 @@ def extract(
                 raise SourceError(
                     f"{name} in {archive.name} can't be read as text; readable are {file_format.endings()}."
                 )
-            path = into / place(PurePosixPath(name))
+            path = into / portable(place(PurePosixPath(name)).as_posix())
             if path.exists():
                 raise SourceError(f"{name} of {archive.name} stands in another package too; leave one of them out.")
             with available[name]() as member:

@@ -14,7 +14,8 @@ from langmill.data.sources.archives import extract
 from langmill.data.sources.fetching import package_facts
 from langmill.data.sources.local import copy_files
 from langmill.data.sources.packages import archive_of
-from langmill.errors import SourceError
+from langmill.errors import SourceError, SourceUnreachableError, SpaceError
+from langmill.files import full_disk_sentence, is_full_disk
 from langmill.progress import track
 
 logger = logging.getLogger(__name__)
@@ -107,7 +108,9 @@ def _from_hub(source: CheckpointSource) -> Path:
         ) from error
     except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, OSError) as error:
         logger.error("The hub did not bring %s", title, exc_info=error)
-        raise SourceError(
+        if is_full_disk(error):
+            raise SpaceError(full_disk_sentence(f"the download of {title}")) from error
+        raise SourceUnreachableError(
             f"{title} can't be fetched: the Hugging Face hub does not answer, and this machine's cache of it "
             "lacks the files. Connect, or put the model's files into a folder and set source to "
             "{kind: files, path: THE_FOLDER} in its file in conf/pretrained/ (and in dvc.yaml)."

@@ -19,7 +19,7 @@ from langmill.data.sources.packages import archive_of, member_path
 from langmill.data.sources.standard_library import copy_standard_library
 
 
-def fetch(source: Source, file_format: Format, into: Path, downloads: Path) -> None:
+def fetch(source: Source, file_format: Format, into: Path, downloads: Path) -> dict[str, int]:
     """Bring a corpus's raw files.
 
     Args:
@@ -28,18 +28,22 @@ def fetch(source: Source, file_format: Format, into: Path, downloads: Path) -> N
         into: An existing, empty folder.
         downloads: Where archives are kept by their SHA-256; one that is there is not fetched again.
 
+    Returns:
+        How many files of a folder were left where they are, by the reason; a package's members are named one by one.
+
     Raises:
         SourceError: The source can't be had, is not what its checksum says, or holds nothing that can be read.
         SpaceError: The disk is full.
     """
     if source.kind is SourceKind.files:
-        copy(Path(str(source.path)), file_format, into)
-    elif source.kind is SourceKind.python:
+        return copy(Path(str(source.path)), file_format, into)
+    if source.kind is SourceKind.python:
         copy_standard_library(file_format, into)
     else:
         for package in source.packages:
             archive = archive_of(source.kind, package, downloads)
             extract(archive, package.members, file_format, into, member_path(source.kind, package))
+    return {}
 
 
 def facts_of(source: Source) -> dict[str, Any]:

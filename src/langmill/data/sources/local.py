@@ -6,11 +6,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import IO, Protocol
 
+from langmill.data.diagnosis import diagnose
+from langmill.data.formats.base import Format
+from langmill.data.rows import portable
 from langmill.errors import SourceError
 from langmill.files import explained_os_errors
 from langmill.progress import track
 
 _CHUNK = 2**20
+_LOOKED_INTO = 5  # files that can't be read, of a folder without any that can
 
 
 class Wanted(Protocol):
@@ -26,8 +30,11 @@ class Wanted(Protocol):
         """What they are called, for messages."""
 
 
-def copy(path: Path, file_format: Wanted, into: Path) -> None:
+def copy(path: Path, file_format: Format, into: Path) -> dict[str, int]:
     """Copy a file, or every file below a folder that the format reads.
+
+    Returns:
+        How many files were left where they are, by the reason.
 
     Raises:
         SourceError: The path does not exist, can't be read, or holds nothing that the format reads.
@@ -36,34 +43,47 @@ def copy(path: Path, file_format: Wanted, into: Path) -> None:
     if path.is_dir():
         files = {file.relative_to(path): file for file in file_format.files(path)}
         if not files:
+            others = sorted(file for file in path.rglob("*") if file.is_file())[:_LOOKED_INTO]
+            cause = next((f" {_named(file)}: {said}" for file in others if (said := diagnose(file))), "")
             raise SourceError(
-                f"{path}, the corpus's source.path, holds no file that can be read: {file_format.endings()}."
+                f"{path}, the corpus's source.path, holds no file that can be read: {file_format.endings()}.{cause}"
             )
     elif path.is_file():
         if not file_format.reads(Path(path.name)):
-            raise SourceError(f"{path}, the corpus's source.path, can't be read; readable are {file_format.endings()}.")
+            cause = f" {said}" if (said := diagnose(path)) else ""
+            raise SourceError(
+                f"{path}, the corpus's source.path, can't be read; readable are {file_format.endings()}.{cause}"
+            )
         files = {Path(path.name): path}
     else:
         raise SourceError(f"{path}, the corpus's source.path, does not exist. Paths start at the workspace's root.")
     copy_files(files, path.name, into)
+    return file_format.skipped(path) if path.is_dir() else {}
 
 
 def copy_files(files: Mapping[Path, Path], title: str, into: Path) -> None:
-    """Copy files to their names below `into`.
+    """Copy files to their names below `into`, which become portable ones.
 
     Raises:
-        SourceError: A file can't be read.
+        SourceError: A file can't be read, or two names become the same one.
         SpaceError: The disk is full.
     """
     total = sum(file.stat().st_size for file in files.values())
     with track(f"Copying {title}", total / 1e6, "MB") as progress:
         for name, file in files.items():
+            to = into / portable(name.as_posix())
+            if to.as_posix() != (into / name).as_posix() and (to.exists() or Path(portable(name.as_posix())) in files):
+                raise SourceError(f"There is another file that is called like {_named(file)}; rename one of them.")
             try:
                 original = file.open("rb")
             except OSError as error:
-                raise SourceError(f"{file} can't be read: {error.strerror}.") from error
+                raise SourceError(f"{_named(file)} can't be read: {error.strerror}.") from error
             with original:
-                write(original, into / name, lambda count: progress.advance(count / 1e6))
+                write(original, to, lambda count: progress.advance(count / 1e6))
+
+
+def _named(file: Path) -> str:
+    return portable(file.as_posix())
 
 
 def write(content: IO[bytes], path: Path, on_bytes: Callable[[int], object]) -> None:

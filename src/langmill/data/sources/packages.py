@@ -17,8 +17,8 @@ from pathlib import Path, PurePosixPath
 
 from langmill.config.sections import Package, SourceKind
 from langmill.data.sources.source_archive import NOT_THERE
-from langmill.errors import SourceError
-from langmill.files import exclusive_lock, sha256_file
+from langmill.errors import LangmillError, SourceError, SourceUnreachableError, SpaceError
+from langmill.files import exclusive_lock, full_disk_sentence, sha256_file
 from langmill.progress import track
 
 logger = logging.getLogger(__name__)
@@ -91,9 +91,12 @@ def _run(command: Sequence[str], requirement: str) -> subprocess.CompletedProces
     try:
         return subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
     except subprocess.TimeoutExpired as error:
-        raise SourceError(
+        raise SourceUnreachableError(
             f"{requirement} did not arrive within {_SECONDS // 60} minutes; try again with a better connection."
         ) from error
+
+
+_FULL = re.compile("No space left on device|Disk quota exceeded|ENOSPC|EDQUOT")
 
 
 def _last_line(words: str) -> str:
@@ -138,23 +141,32 @@ def _download_with_pip(name: str, version: str, sha256: str, folder: Path) -> Pa
             return found[0]
         logger.error("pip could not fetch the source archive of %s:\n%s", requirement, source.stderr)
         if source.returncode != NOT_THERE:
-            raise SourceError(f"pip could not look for a source archive of {requirement}: {_last_line(source.stderr)}.")
+            kind = SourceUnreachableError if _PIP_OFFLINE.search(source.stderr) else SourceError
+            raise kind(f"pip could not look for a source archive of {requirement}: {_last_line(source.stderr)}.")
     logger.error("pip could not fetch %s:\n%s", requirement, wheel.stderr)
-    raise SourceError(_why_pip(requirement, sha256, wheel.stderr))
+    raise _why_pip(requirement, sha256, wheel.stderr)
 
 
-def _why_pip(requirement: str, sha256: str, words: str) -> str:
+def _why_pip(requirement: str, sha256: str, words: str) -> LangmillError:
     """What pip's words mean for the user."""
+    if _FULL.search(words):
+        return SpaceError(full_disk_sentence(f"the download of {requirement}"))
     got = re.search(r"Got\s+([0-9a-f]{64})", words)
     if got:
-        return _differs(requirement, sha256, got[1])
+        return SourceError(_differs(requirement, sha256, got[1]))
     if "No module named pip" in words:
-        return f"{sys.executable} has no pip, which fetches {requirement}; install it with `python -m ensurepip`."
+        return SourceError(
+            f"{sys.executable} has no pip, which fetches {requirement}; install it with `python -m ensurepip`."
+        )
     if _PIP_OFFLINE.search(words):
-        return f"{requirement} can't be fetched: no package index answers. Check the network and pip's settings."
+        return SourceUnreachableError(
+            f"{requirement} can't be fetched: no package index answers. Check the network and pip's settings."
+        )
     if "No matching distribution" in words:
-        return f"No package index offers {requirement} with that SHA-256; check source.packages, and pip's settings."
-    return f"pip could not fetch {requirement}: {_last_line(words)}."
+        return SourceError(
+            f"No package index offers {requirement} with that SHA-256; check source.packages, and pip's settings."
+        )
+    return SourceError(f"pip could not fetch {requirement}: {_last_line(words)}.")
 
 
 # npm -----------------------------------------------------------------------------------------------------------------
@@ -177,18 +189,22 @@ def _download_with_npm(name: str, version: str, sha256: str, folder: Path) -> Pa
     found = sorted(folder.glob("*.tgz"))
     if done.returncode != 0 or len(found) != 1:
         logger.error("npm could not fetch %s:\n%s", requirement, done.stderr)
-        raise SourceError(_why_npm(requirement, done.stderr))
+        raise _why_npm(requirement, done.stderr)
     return found[0]
 
 
-def _why_npm(requirement: str, words: str) -> str:
+def _why_npm(requirement: str, words: str) -> LangmillError:
     """What npm's words mean for the user."""
+    if _FULL.search(words):
+        return SpaceError(full_disk_sentence(f"the download of {requirement}"))
     if _NPM_UNKNOWN.search(words):
-        return f"No npm registry offers {requirement}; check source.packages, and npm's settings."
+        return SourceError(f"No npm registry offers {requirement}; check source.packages, and npm's settings.")
     if _NPM_OFFLINE.search(words):
-        return f"{requirement} can't be fetched: no npm registry answers. Check the network and npm's settings."
+        return SourceUnreachableError(
+            f"{requirement} can't be fetched: no npm registry answers. Check the network and npm's settings."
+        )
     lines = [line for line in words.splitlines() if "A complete log of this run" not in line and ".log" not in line]
-    return f"npm could not fetch {requirement}: {_last_line(chr(10).join(lines))}."
+    return SourceError(f"npm could not fetch {requirement}: {_last_line(chr(10).join(lines))}.")
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,18 @@ from tests.unit.data.settings import fields, file_format
 
 pytestmark = pytest.mark.unit
 OPTIONS = {"passages": {"max_characters": 40}, "python_functions": {"max_lines": 20}}
-NAMES = ["auto", "chatterbot", "email", "gettext", "messages", "passages", "poems", "python_functions", "squad"]
+NAMES = [
+    "auto",
+    "chatterbot",
+    "email",
+    "gettext",
+    "messages",
+    "passages",
+    "poems",
+    "python_functions",
+    "quoted_tsv",
+    "squad",
+]
 SHAPES = {
     "chatterbot": [
         "categories: [a]\nconversations:\n- [a, b]\n",
@@ -34,6 +45,7 @@ SHAPES = {
     "python_functions": ['def f():\n    "x"\n    y\n', "(" * 300, "def f(:", '@a\nclass b:\n  def c(): "d"; e'],
     "squad": ['{"data": [{"paragraphs": [{"context": "a", "qas": [{}]}]}]}', '{"data": [3]}', "[]"],
     "auto": ["a,b\n1,2\n"],
+    "quoted_tsv": ['a\tb\n"1\n2"\t3\n'],
 }
 
 
@@ -52,7 +64,10 @@ def test_the_shipped_formats_are_known() -> None:
         ),
         (FormatSection("base", {}), r"format\.name is 'base'; allowed is one of"),
         (FormatSection("conversations", {}), r"format\.name is 'conversations'; allowed is one of"),
-        (FormatSection("auto", {"limit": 3}), r"x\.yaml: format\.options: limit is not a setting; known are none\."),
+        (
+            FormatSection("auto", {"limit": 3}),
+            r"x\.yaml: format\.options: limit is not a setting; known are none\.",
+        ),
         (FormatSection("passages", {}), r"x\.yaml: format\.options: max_characters is missing"),
         (FormatSection("passages", {"max_characters": 0}), r"max_characters is 0; allowed is 1 or more"),
         (FormatSection("python_functions", {"max_lines": "x"}), r"max_lines is 'x'; allowed is a whole number"),
@@ -84,9 +99,24 @@ def test_any_bytes_are_survived(tmp_path_factory: pytest.TempPathFactory, name: 
     (folder / f"a{ending}").write_bytes(content)
     try:
         for row in read_rows(folder, reader, fields()):
-            (row.row if isinstance(row, BadRow) else row.id).encode()
+            (row.row if isinstance(row, BadRow) else row.where).encode()
     except DataError as error:
         assert "has a field 'text'" in str(error)
+
+
+def test_files_that_are_not_read_are_counted(tmp_path: Path) -> None:
+    names = ("a.csv", "b.CSV.gz", "c.md", "d.MD", "e.tar.gz", "README", ".hidden.csv", ".git/x/y.csv", "manifest.json")
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("x")
+    (tmp_path / "gone.csv").symlink_to(tmp_path / "nowhere.csv")
+    (tmp_path / "linked").symlink_to(tmp_path / ".git")
+    reader = file_format()
+    assert [path.name for path in reader.files(tmp_path)] == ["a.csv", "b.CSV.gz"]
+    assert reader.skipped(tmp_path) == {
+        ".md": 2, ".tar.gz": 1, "broken link": 1, "hidden": 2, "link to a folder": 1, "manifest.json": 1,
+        "no ending": 1,
+    }  # fmt: skip
 
 
 def test_a_manifest_is_no_data(tmp_path: Path) -> None:

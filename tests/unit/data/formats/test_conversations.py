@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+from langmill.data.formats import conversations
+from langmill.data.rows import Unreadable
 from tests.unit.data.formats.reading import bad, good, read
 
 pytestmark = pytest.mark.unit
@@ -41,6 +43,31 @@ conversations:
         ("1.2", {**first, "question": "What year is it?", "answer": "1969", "history": '[["Hello", "Hi"]]'}),
         ("2.1", {**first, "question": "Yes or no?", "answer": "yes", "opening": "Yes or no?"}),
     ]
+
+
+@pytest.mark.parametrize(
+    "word", ["no", "Yes", "off", "1.10", "12:30", "0o17", "1e3", "2020-01-01", "~", "null", ".nan"]
+)
+def test_yaml_rewrites_no_word(word: str) -> None:
+    text = f"categories: [{word}]\nconversations:\n- [{word}, {word}]\n"
+    [(_, row)] = good(read("chatterbot", text, "talk.yml"))
+    assert (row["question"], row["answer"], row["opening"], row["category"]) == (word, word, word, word)
+
+
+def test_a_few_lines_that_stand_for_billions() -> None:
+    lines = ["conversations:", "- &a0 [x]"]
+    lines += [f"- &a{level} [{', '.join([f'*a{level - 1}'] * 10)}]" for level in range(1, 12)]
+    rows = read("chatterbot", "\n".join(lines), "talk.yml")
+    assert len(bad(rows)) == 12
+    assert all(len(values.row) < 10_000 for _, values in rows if isinstance(values, Unreadable))
+
+
+def test_a_conversation_whose_histories_would_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conversations, "_HISTORY_CHARACTERS", 100)
+    text = lines(said(*["u: question", "a: answer"] * 9), said("u: x", "a: y"))
+    rows = read("messages", text, "a.jsonl")
+    assert bad(rows) == [("1.1", "too_large")]
+    assert [row["question"] for _, row in good(rows)] == ["x"]
 
 
 @pytest.mark.parametrize(

@@ -110,3 +110,13 @@ def test_a_filters_verdict_is_taken_out() -> None:
     verdict = "SPAM: ---- Start SpamAssassin results\nSPAM: 12 hits\nSPAM: ---- End of SpamAssassin results ----\n"
     message = f"Subject: *****SPAM***** Buy\n\n{verdict}now"
     assert (row(message)["subject"], row(message)["body"]) == ("Buy", "now")
+
+
+def test_a_verdict_that_does_not_end_stays() -> None:
+    start, end = "SPAM: -- Start SpamAssassin results\n", "SPAM: -- End of SpamAssassin results --\n"
+    assert row(f"Subject: s\n\na\n{start}b\n{end}c\n{start}d")["body"] == f"a\nc\n{start}d"
+
+
+def test_a_header_without_end_is_put_aside() -> None:
+    assert bad(read("email", "Subject: " + "=?x?q?" * 2000 + "\n\nx", "spam/1.txt")) == [(1, "too_large")]
+    assert row("Received: " + "x" * 10_000 + "\nSubject: s\n\nx")["subject"] == "s"

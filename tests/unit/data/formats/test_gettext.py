@@ -7,6 +7,7 @@ from pathlib import Path
 import polib
 import pytest
 
+from langmill.data.formats import gettext
 from tests.unit.data.formats.reading import bad, good, read
 
 pytestmark = pytest.mark.unit
@@ -121,3 +122,15 @@ def test_the_key_of_a_menu_item_is_no_text(source: str, target: str, expected: t
 def test_names_of_pages_are_no_sentences() -> None:
     rows = read("gettext", HEADER.format(charset="UTF-8") + one("Using_the_Clipboard", "Die_Ablage_nutzen"), "a.po")
     assert [reason for _, reason in bad(rows)] == ["unfinished"]
+
+
+def test_a_default_goes_to_its_last_quotation_mark() -> None:
+    entries = {
+        'Default: "Add a \\"file\\""': 'Add a "file"',
+        'first\nDefault: "two\nlines"  \nafter': "two\nlines",
+        'Default: "open': None,
+        'Default: "open\nDefault: "open': None,
+        'no Default: "x"': None,
+    }
+    for comment, text in entries.items():
+        assert gettext._default(polib.POEntry(msgid="id", comment=comment)) == text

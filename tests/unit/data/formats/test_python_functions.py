@@ -139,3 +139,9 @@ def test_nothing_is_run(capsys: pytest.CaptureFixture[str]) -> None:
 def test_summaries(docstring: str, summary: str) -> None:
     rows = functions(f'def f():\n    """{docstring}"""\n    return 1\n')
     assert rows[0][1]["summary"] == summary
+
+
+def test_a_deep_tree_is_walked() -> None:
+    chain = "if x:\n    y\n" + "elif x:\n    y\n" * 900
+    text = f'x = {" + ".join("1" * 900)}\n{chain}\ndef f():\n    """Add."""\n    return 1\n'
+    assert [values["name"] for _, values in good(read("python_functions", text, "a.py", max_lines=9))] == ["f"]

@@ -1,0 +1,76 @@
+"""What two evaluations must share for their scores to stand side by side.
+
+The *protocol* is one digest of everything that decides what a metric measures: the documents with all their fields, the
+task's options and labels, the metrics and their signatures, the settings that reach the scores, and the groups that are
+resampled. What only decides how fast scoring is, or how luck is told from skill, has no part in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import asdict, fields
+
+from langmill.config.sections import Evaluation
+from langmill.data.document import Document
+from langmill.errors import EvaluationError
+from langmill.files import canonical_json, digest_of
+from langmill.tasks.base import Metric, Task
+
+PROTOCOL = 1
+"""Raised when the code measures something else than before under the same settings."""
+NOT_SCORING = frozenset({"batch_tokens", "bootstrap_samples", "confidence", "seed", "threads"})
+"""Fields of `evaluation` that no document's scores depend on."""
+_FIELDS = tuple(field.name for field in fields(Document))
+
+
+def documents_digest(documents: Iterable[Document]) -> str:
+    """Digest of the documents, every field of them, in any order."""
+    digest = hashlib.sha256()
+    for document in sorted(documents, key=lambda document: document.id):
+        digest.update(canonical_json([getattr(document, name) for name in _FIELDS]).encode() + b"\n")
+    return digest.hexdigest()
+
+
+def protocol_digest(task_name: str, task: Task, test_set: str, evaluation: Evaluation, group_by: str | None) -> str:
+    """Digest of what decides a score.
+
+    Args:
+        task_name: The task, by its name in the settings.
+        task: Its options, labels and metrics.
+        test_set: The digest of the documents (`documents_digest`).
+        evaluation: How they are judged.
+        group_by: The metadata field whose equal values make a group; None where each document is its own.
+    """
+    judged = {name: value for name, value in asdict(evaluation).items() if name not in NOT_SCORING}
+    return digest_of(
+        {
+            "protocol": PROTOCOL,
+            "task": task_name,
+            "options": asdict(task.options),
+            "labels": task.labels,
+            "metrics": {metric.name: metric.signature for metric in task.metrics},
+            "test_set": test_set,
+            "evaluation": judged,
+            "group_by": group_by,
+        }
+    )
+
+
+def require_comparable(metric: Metric, tokenizers: tuple[str | None, str | None], other: str) -> None:
+    """Refuse to compare a metric that counts tokens between tokenizers; metrics over bytes or whole texts may be.
+
+    Args:
+        metric: What is to be compared.
+        tokenizers: SHA-256 of both `tokenizer.json`; None where it is not known.
+        other: What the model is compared with, for the message.
+
+    Raises:
+        EvaluationError: The metric is one per token, and the tokenizers are not known to be the same.
+    """
+    mine, others = tokenizers
+    if metric.per_token and (mine is None or mine != others):
+        raise EvaluationError(
+            f"{metric.title} counts tokens, and {other} has another tokenizer, so the two do not compare; "
+            "set gate.metric to a metric that counts bytes or texts, or keep the tokenizer."
+        )

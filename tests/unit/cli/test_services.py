@@ -1,0 +1,118 @@
+"""What keeps running: nothing is announced that can't be, and no password stands in a command line."""
+
+from pathlib import Path
+
+import pytest
+
+from langmill import cli
+from langmill.cli import services
+from langmill.errors import RegistryError, TrackingUnreachableError
+from langmill.registry.store import CHAMPION, ModelVersion, Registry
+
+pytestmark = pytest.mark.unit
+ROOT = Path(__file__).parents[3]
+SECRET = "postgresql://me:s3cret@db/mlflow"
+
+
+@pytest.fixture
+def nothing_starts(monkeypatch):
+    """In the repository, where any attempt to start a server fails the test."""
+
+    def refuse(*arguments: object, **options: object) -> None:
+        raise AssertionError("something was started")
+
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(services, "_start", refuse)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        (
+            ["--cron", "61 * * * *"],
+            2,
+            "--cron: operation.schedule.cron is '61 * * * *': its minute is '61'; allowed is",
+        ),
+        (["--cron", ""], 2, "--cron: operation.schedule.cron is ''; allowed are five fields"),
+        (["--interval", "-5"], 2, "--interval is -5; allowed is 1 second or more."),
+        (["--interval", "0"], 2, "--interval is 0; allowed is"),
+        (["--interval", "nan"], 2, "--interval is nan; allowed is"),
+        (["--interval", "inf"], 2, "--interval is inf; allowed is"),
+        (["--interval", "5", "--cron", "0 3 * * *"], 2, "--cron and --interval exclude each other"),
+        (["sentimnt"], 1, "dvc.yaml makes no build/evaluation/sentimnt; it knows"),
+    ],
+)
+def test_what_can_never_run_is_not_scheduled(arguments, code, sentence, nothing_starts, capsys):
+    assert cli.call(["deploy", *arguments]) == code
+    said = capsys.readouterr()
+    assert sentence in said.err
+    assert said.err.count("\n") == 1
+    assert "scheduled" not in said.out
+
+
+def version(name: str, *aliases: str) -> ModelVersion:
+    """A registered version."""
+    return ModelVersion(name, 1, aliases, "", None, {}, None)  # type: ignore[arg-type]
+
+
+def test_a_name_that_is_neither_a_model_nor_a_recipe_is_not_waited_for(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(Registry, "overview", lambda self: [version("reviews-lm", CHAMPION), version("bought", "x")])
+    monkeypatch.setattr(Registry, "names", lambda self: ["bought", "plain", "reviews-lm"])
+    assert services.unserved(["reviews-lm"], "sqlite:///x.db") == []
+    assert services.unserved(["sentiment", "plain"], "sqlite:///x.db") == [
+        "sentiment has no champion yet; `langmill run sentiment` makes one, and this server then takes it up.",
+        "plain has no champion yet; `langmill run plain` makes one, and this server then takes it up.",
+    ]
+    with pytest.raises(RegistryError, match="no model and no recipe named 'sentimnt'; did you mean sentiment"):
+        services.unserved(["reviews-lm", "sentimnt"], "sqlite:///x.db")
+    with pytest.raises(RegistryError, match="no recipe named 'zzz'; there are: bought, "):
+        services.unserved(["zzz"], "sqlite:///x.db")
+
+
+def test_a_registry_that_is_away_keeps_no_server_from_its_cache(monkeypatch):
+    def away(self: Registry) -> list[ModelVersion]:
+        raise TrackingUnreachableError("no.")
+
+    monkeypatch.setattr(Registry, "overview", away)
+    assert services.unserved(["whatever"], "http://127.0.0.1:1") == []
+
+
+def test_the_address_of_mlflows_database_stands_in_no_command_line(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    started: list[tuple[list[str], dict[str, str]]] = []
+
+    class Process:
+        pid = 2**22 + 7
+        returncode = 0
+
+        def wait(self, seconds: float) -> int:
+            return 0
+
+    def popen(command: list[str], *, env: dict[str, str], **options: object) -> Process:
+        started.append((command, env))
+        return Process()
+
+    monkeypatch.setattr(services.subprocess, "Popen", popen)
+    with services.mlflow_server(SECRET, 5000), services.prefect_server(4200):
+        pass
+    for command, _ in started:
+        assert "s3cret" not in " ".join(command)
+        assert command[1:3] == ["-m", "langmill.lifetime"]
+    assert started[0][1]["MLFLOW_BACKEND_STORE_URI"] == SECRET
+
+
+def test_status_shows_what_was_asked_for_and_counts_the_rest(monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    assert cli.call(["status"]) == 0
+    said = capsys.readouterr().out
+    assert " steps of reviews-lm, sentiment" in said
+    assert "poems" not in said
+    assert said.splitlines()[-1].startswith("Of ")
+    assert " other recipes " in said.splitlines()[-1]
+    assert cli.call(["status", "poems"]) == 0
+    said = capsys.readouterr().out
+    assert " steps of poems are" in said
+    assert "sentiment" not in said
+    assert cli.call(["status", "nothing"]) == 1
+    assert "dvc.yaml makes no build/evaluation/nothing" in capsys.readouterr().err

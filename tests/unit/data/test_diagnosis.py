@@ -1,0 +1,142 @@
+"""What is wrong with a file is named, with its remedy; a file that is right gives nothing."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import zipfile
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
+
+from langmill.data.diagnosis import diagnose
+
+pytestmark = pytest.mark.unit
+
+ROWS = '{"text": "Tränen lügen nicht", "label": 1}\n{"text": "zwei", "label": 0}\n'
+TABLE = "text,label\nTränen lügen nicht,1\nzwei,0\n"
+
+
+def zipped(*names: str) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name in names:
+            archive.writestr(name, "x")
+    return buffer.getvalue()
+
+
+def parquet() -> bytes:
+    buffer = io.BytesIO()
+    pq.write_table(pa.table({"text": ["a", "b"]}), buffer)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.jsonl", ROWS.encode()),
+        ("a.jsonl", b"\xef\xbb\xbf" + ROWS.encode()),
+        ("a.jsonl", ROWS.replace("\n", "\r").encode()),
+        ("a.json", f"[{ROWS.strip().replace(chr(10), ',')}]".encode()),
+        ("a.csv", TABLE.encode()),
+        ("a.csv", b'text,label\n"two\nlines, and a comma",1\n'),
+        ("a.tsv", b'text\tlabel\n"He said\t1\nend."\t0\n'),
+        ("a.txt", b"Just a text; in one, or two columns.\n"),
+        ("a.eml", b"Subject: hi\n\nthere\n"),
+        ("a.parquet", parquet()),
+        ("a.jsonl.gz", gzip.compress(ROWS.encode(), mtime=0)),
+        ("a.jsonl.bz2", bz2.compress(ROWS.encode())),
+        ("a.csv.xz", lzma.compress(TABLE.encode())),
+        ("a.csv.zst", zstandard.ZstdCompressor().compress(TABLE.encode())),
+    ],
+)
+def test_a_file_that_is_right(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    assert diagnose(tmp_path / name) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "cause", "remedy"),
+    [
+        ("a.csv", b"", "is empty", "get it again"),
+        ("a.jsonl", b" \n\n", "white space only", "get it again"),
+        ("a.jsonl.gz", gzip.compress(b"", mtime=0), "is empty once it is decompressed", "get it again"),
+        ("a.csv", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "LFS pointer", "git lfs pull"),
+        ("a.csv", TABLE.encode("latin-1"), "line 2 has the byte 0xe4", "iconv -f WINDOWS-1252 -t UTF-8"),
+        ("a.jsonl", ("{}\n" * 99 + '{"text": "ä"}').encode("latin-1"), "line 100 has", "iconv"),
+        ("a.csv", TABLE.encode("utf-16"), "encoded in UTF-16", "iconv -f UTF-16 -t UTF-8"),
+        ("a.csv", TABLE.encode("utf-16-le"), "encoded in UTF-16LE", "iconv -f UTF-16LE"),
+        ("a.csv", TABLE.encode("utf-16-be"), "encoded in UTF-16BE", "iconv -f UTF-16BE"),
+        ("a.csv", TABLE.encode("utf-32"), "encoded in UTF-32", "iconv -f UTF-32"),
+        ("a.csv", TABLE.encode("utf-32-be"), "encoded in UTF-32BE", "iconv -f UTF-32BE"),
+        ("a.csv", b"text,label\nn\x00ul,1\n", "NUL bytes, the first in line 2", "tr -d"),
+        ("a.txt", bytes(range(256)) * 4, "binary", "name the file"),
+        ("a.csv", b"\n<!DOCTYPE html>\n<html>404</html>", "web page", "download the data itself"),
+        ("a.csv", b'<?xml version="1.0"?><a/>', "is XML", "convert it"),
+        ("a.csv", gzip.compress(TABLE.encode(), mtime=0), "is compressed", "rename it to a.csv.gz"),
+        ("a.csv.gz", bz2.compress(TABLE.encode()), "is compressed", "rename it to a.csv.bz2"),
+        ("a.csv.gz", TABLE.encode(), "not compressed as its name says", "take .gz off its name"),
+        ("a.csv.gz", gzip.compress(TABLE.encode() * 99, mtime=0)[:60], "damaged or cut short", "get it again"),
+        ("a.csv.zst", zstandard.ZstdCompressor().compress(TABLE.encode() * 99)[:30], "cut short", "get it again"),
+        ("a.csv", zipped("a.csv"), "a zip archive", "unpack it"),
+        ("a.csv", zipped("a.csv")[:30], "a damaged zip archive", "get it again"),
+        ("a.xlsx", zipped("[Content_Types].xml", "xl/workbook.xml"), "an Excel workbook", "CSV in UTF-8"),
+        ("a.docx", zipped("word/document.xml"), "a Word document", ".txt in UTF-8"),
+        ("a.csv", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1rest", "old Microsoft Office", "save it as CSV"),
+        ("a.csv", parquet(), "is a Parquet file", "rename it to a.parquet"),
+        ("a.parquet", parquet()[:-10], "cut short", "get it again"),
+        ("a.parquet", TABLE.encode(), "no Parquet file", "rename it"),
+        ("a.pdf", b"%PDF-1.7 ...", "a PDF", "take its text out"),
+        ("a.jsonl", b'[{"text": "a"},\n {"text": "b"}]\n', "one JSON array", "rename it to .json"),
+        ("a.jsonl", b'[\n{"text": "a"}\n]', "one JSON array", "rename it to .json"),
+        ("a.jsonl", b'{\n "text": "a"\n}\n', "on several lines", "an object a line"),
+        ("a.jsonl", b'{"text": "a"}\n{"text": "b",}\n{}\n', "Line 2 has a comma after the last item", "take it out"),
+        ("a.jsonl", b'{"text": "a"},\n{"text": "b"}\n', "Line 1 has a comma after the last item", "take it out"),
+        ("a.jsonl", b"{'text': 'a'}\n", "Python's notation", "json.dumps"),
+        ("a.jsonl", b'{"text": "a", "label": None}\n', "Python's notation", "json.dumps"),
+        ("a.jsonl", b'{"text": "a"}\n{"text": "b', "Line 2 is cut short", "get the file again"),
+        ("a.jsonl", b'{"text": "a"}\n{"text": "b",', "Line 2 is cut short", "get the file again"),
+        ("a.jsonl", b'{"text": "a"}\ntext\n{}\n', "Line 2 is not JSON", "mend or remove"),
+        ("a.jsonl", b'{"text": "a", "text": "b"}\n', "Line 1 has the key 'text' twice", "rename or remove one"),
+        ("a.json", b'{"text": "a"}\n{"text": "b"}\n', "JSON lines", "rename it to .jsonl"),
+        ("a.json", b'[{"text": "a"},]', "Line 1 has a comma after", "take it out"),
+        ("a.json", b'[{"text": "a"},\n{"text": "b"', "Line 2 is cut short", "get the file again"),
+        ("a.json", b'{"data": []}', "no array", "an array of objects"),
+        ("a.json", b'["a", "b"]', "an array of something else", "an array of objects"),
+        ("a.csv", b"text,text,label\na,b,1\n", "names the column 'text' more than once", "rename"),
+        ("a.csv", b"text;label\na;1\n", "separated by semicolons, not commas", "save it with commas"),
+        ("a.csv", b"text\tlabel\na\t1\n", "separated by tabs, not commas", "rename it to .tsv"),
+        ("a.tsv", b"text,label\na,1\n", "separated by commas, not tabs", "rename it to .csv"),
+        ("a.csv", b"text,label\n", "a header and no rows", "must name the columns"),
+        ("a.csv", b"text\na\n", "one column only, 'text'", "first line names the columns"),
+    ],
+)  # fmt: skip
+def test_the_cause_and_the_remedy(tmp_path: Path, name: str, content: bytes, cause: str, remedy: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    said = diagnose(tmp_path / name)
+    assert said is not None
+    assert cause in said
+    assert remedy in said.partition(cause)[2]
+    assert said.endswith(".")
+    assert "\n" not in said
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    assert diagnose(tmp_path / "a.csv") == (
+        "The file can't be opened (No such file or directory); check its path, owner and mode."
+    )
+
+
+@given(data=st.binary(max_size=100), name=st.sampled_from(["a.csv", "a.tsv", "a.json", "a.jsonl", "a.txt", "a.csv.gz"]))
+def test_any_bytes_at_all_are_survived(tmp_path_factory: pytest.TempPathFactory, data: bytes, name: str) -> None:
+    path = tmp_path_factory.mktemp("any") / name
+    path.write_bytes(data)
+    said = diagnose(path)
+    assert said is None or (said.endswith(".") and "\n" not in said)

@@ -1,0 +1,143 @@
+"""Two evaluations stand side by side only where nothing that decides a score differs."""
+
+from __future__ import annotations
+
+import dataclasses
+from enum import Enum
+from typing import Any
+
+import pytest
+import yaml
+
+from langmill.config.sections import Evaluation
+from langmill.data.document import Document
+from langmill.errors import EvaluationError
+from langmill.evaluation.protocol import NOT_SCORING, documents_digest, protocol_digest, require_comparable
+from langmill.tasks.base import Metric, Task, known_tasks
+
+from ..tasks.settings import CONF, evaluation, shipped_task
+
+pytestmark = pytest.mark.unit
+FILES = sorted(path.stem for path in (CONF / "task").glob("*.yaml"))
+
+
+def changed(value: Any) -> Any:
+    """Another value of the same type that the options take."""
+    match value:
+        case bool():
+            return not value
+        case Enum():
+            return next(other for other in type(value) if other is not value)
+        case int():
+            return value + 1
+        case float():
+            return value / 2 if value else 0.25
+        case str():
+            return value + "x"
+        case list():
+            return value[1:] or ["exact_match"]  # names of metrics must be there
+        case dict():
+            return {**value, "more": ["a"]}
+        case None:
+            return "more"
+    raise AssertionError(f"say how a {type(value).__name__} changes")
+
+
+def variants(options: Any) -> list[tuple[str, Any]]:
+    """Each field of some options changed, fields of options within options too."""
+    found = []
+    for field in dataclasses.fields(options):
+        value = getattr(options, field.name)
+        inner = variants(value) if dataclasses.is_dataclass(value) else [("", changed(value))]
+        for name, other in inner:
+            copy = object.__new__(type(options))  # whether the options take it is not the question
+            copy.__dict__.update({**vars(options), field.name: other})
+            found.append((f"{field.name}.{name}".rstrip("."), copy))
+    return found
+
+
+def digest(task: Task, settings: Evaluation, *, name: str = "t", test_set: str = "d", by: str | None = None) -> str:
+    return protocol_digest(name, task, test_set, settings, by)
+
+
+@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(Document)])
+def test_every_field_of_a_document_counts(field: str) -> None:
+    documents = [
+        Document(f"d{number}", f"text {number}", "a", "b", {"answers": '["c"]', "history": "[]", "form": "f"})
+        for number in range(3)
+    ]
+    value = getattr(documents[1], field)
+    others = [{**value, key: "x"} for key in value] if isinstance(value, dict) else [f"{value} and more"]
+    for other in others:
+        moved = [documents[0], dataclasses.replace(documents[1], **{field: other}), documents[2]]
+        assert documents_digest(moved) != documents_digest(documents)
+    assert documents_digest(documents[::-1]) == documents_digest(documents)
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_every_option_of_a_task_counts(file: str) -> None:
+    task, settings = shipped_task(file), evaluation()
+    known = digest(task, settings)
+    found = variants(task.options)
+    assert {name.split(".")[0] for name, _ in found} == {field.name for field in dataclasses.fields(task.options)}
+    for name, options in found:
+        other = object.__new__(type(task))
+        other.__dict__.update({**vars(task), "options": options})
+        assert digest(other, settings) != known, name
+
+
+def test_every_task_is_among_the_files() -> None:
+    names = {yaml.safe_load((CONF / "task" / f"{file}.yaml").read_text())["name"] for file in FILES}
+    assert names == set(known_tasks())
+
+
+@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(Evaluation)])
+def test_every_setting_of_the_evaluation_counts_that_reaches_a_score(field: str) -> None:
+    task, settings = shipped_task("language_modelling"), evaluation()
+    other = object.__new__(Evaluation)
+    other.__dict__.update({**vars(settings), field: changed(getattr(settings, field))})
+    assert (digest(task, settings) == digest(task, other)) == (field in NOT_SCORING)
+
+
+def test_labels_task_documents_and_groups_count() -> None:
+    task, settings = shipped_task("classification", ("a", "b")), evaluation()
+    known = digest(task, settings)
+    assert digest(task.with_labels(("a", "b", "c")), settings) != known
+    assert digest(task, settings, name="other") != known
+    assert digest(task, settings, test_set="other") != known
+    assert digest(task, settings, by="work") != known
+    assert digest(shipped_task("classification", ("a", "b")), evaluation()) == known
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_what_only_judges_is_an_option_of_the_task(file: str) -> None:
+    task = shipped_task(file)
+    assert set(task.judging_options) <= {field.name for field in dataclasses.fields(task.options)}
+
+
+def test_a_champion_is_judged_by_the_challengers_options_and_asked_by_its_own() -> None:
+    old = shipped_task("completion", template="Q: {text}")
+    writing = dataclasses.replace(old.options.writing, num_beams=4, repetition_penalty=1.0)
+    new = shipped_task("completion")
+    new.options = dataclasses.replace(new.options, writing=writing)
+    judged = old.judged_as(new)
+    assert judged.options.writing == writing and judged.options.template == "Q: {text}"
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_what_counts_tokens_is_not_compared_between_tokenizers(file: str) -> None:
+    names = {metric.name for metric in shipped_task(file, ("a", "b")).metrics if metric.per_token}
+    assert names <= {"perplexity", "next_token_accuracy", "masked_loss", "masked_accuracy"}
+    assert ("bits_per_byte" in {metric.name for metric in shipped_task(file).metrics}) == ("perplexity" in names)
+    for metric in shipped_task(file).metrics:
+        require_comparable(metric, ("a", "a"), "version 1")
+        for tokenizers in (("a", "b"), ("a", None), (None, None)):
+            if metric.per_token:
+                with pytest.raises(EvaluationError, match="version 1 has another tokenizer"):
+                    require_comparable(metric, tokenizers, "version 1")
+            else:
+                require_comparable(metric, tokenizers, "version 1")
+
+
+def test_a_metric_counts_no_tokens_unless_it_says_so() -> None:
+    assert not Metric("new", "New", higher_is_better=True).per_token

@@ -1,0 +1,39 @@
+"""The error tree: what may be tried again, what another process tells by its exit code, and no password in words."""
+
+import pytest
+
+from langmill import errors
+
+pytestmark = pytest.mark.unit
+
+
+def test_only_what_may_pass_by_itself_is_transient():
+    tree = [each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, errors.LangmillError)]
+    transient = {each.__name__ for each in tree if issubclass(each, errors.TransientError)}
+    assert transient == {
+        "TransientError", "SourceUnreachableError", "TrackingUnreachableError", "ConflictError", "BusyError",
+    }  # fmt: skip
+    assert {each.exit_code for each in tree if each.__name__ in transient} == {75}
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [(74, errors.SpaceError), (75, errors.TransientError), (1, None), (2, None), (70, None), (0, None)],
+)
+def test_kinds_by_exit_code(code, kind):
+    assert errors.of_exit_code(code) is kind
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("postgresql://me:s3cret@db:5432/mlflow", "postgresql://db:5432/mlflow"),
+        ("postgresql+psycopg2://me:s3@cret@db/x", "postgresql+psycopg2://db/x"),
+        ("mysql://me:s3/cret@db/x", "mysql://db/x"),
+        ("'https://me:s3cret@h/a' and http://token@h", "'https://h/a' and http://h"),
+        ("sqlite:///.langmill/mlflow.db", "sqlite:///.langmill/mlflow.db"),
+        ("https://h/@scope/name and me@h", "https://h/@scope/name and me@h"),
+    ],
+)
+def test_passwords_are_not_shown(text, shown):
+    assert errors.without_passwords(text) == shown

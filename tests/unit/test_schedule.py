@@ -1,0 +1,51 @@
+"""Schedules: what cron can mean, and what no clock ever reaches."""
+
+import pytest
+
+from langmill.config.schedule import refuse_impossible_schedule
+from langmill.errors import ConfigError
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.mark.parametrize(
+    "cron",
+    [
+        "0 3 * * *", "*/5 * * * *", "0,30 8-18/2 * * mon-fri", "0 0 29 2 *", "0 0 1 JAN,Jul 7", "59 23 31 12 0",
+        "0 0 30 2 mon", "5/20 * * * *",
+    ],
+)  # fmt: skip
+def test_schedules_of_cron_are_taken(cron):
+    refuse_impossible_schedule(cron, "Europe/Berlin")
+
+
+@pytest.mark.parametrize(
+    ("cron", "sentence"),
+    [
+        ("61 * * * *", "its minute is '61'; allowed is 0 to 59"),
+        ("* 24 * * *", "its hour is '24'"),
+        ("* * 0 * *", "its day of the month is '0'"),
+        ("* * * 13 *", "its month is '13'"),
+        ("* * * * 8", "its day of the week is '8'"),
+        ("* * * * someday", "its day of the week is 'someday'"),
+        ("5-1 * * * *", "its minute is '5-1'"),
+        ("*/0 * * * *", "its minute is '\\*/0'"),
+        ("*-5 * * * *", "its minute is"),
+        ("1, * * * *", "its minute is '1,'"),
+        ("-5 * * * *", "its minute is '-5'"),
+        ("0 0 30 2 *", "which never comes: no month of it has a day 30"),
+        ("0 0 31 4,6 *", "no month of it has a day 31"),
+        ("0 3 * *", "allowed are five fields"),
+        ("", "allowed are five fields"),
+        ("@daily", "allowed are five fields"),
+    ],
+)
+def test_schedules_that_never_come_are_refused(cron, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        refuse_impossible_schedule(cron, "UTC")
+
+
+@pytest.mark.parametrize("timezone", ["Mars/Phobos", "", "../etc/passwd", "/etc/localtime"])
+def test_time_zones_that_nobody_has_are_refused(timezone):
+    with pytest.raises(ConfigError, match=r"operation\.schedule\.timezone is"):
+        refuse_impossible_schedule("0 3 * * *", timezone)
