@@ -224,8 +224,8 @@ def test_a_refused_name_says_so_where_its_settings_are_read(tmp_path):
          "it as it is meant. It stands in conf/corpus/reviews.yaml."),
         ("recipe/sentiment.yaml", "training:\n", "training:\n  stepps: 1\n",
          "conf/recipe/sentiment.yaml: training.stepps is not a setting; did you mean steps?"),
-        ("gate/classification.yaml", "min_effect: 0.0", "min_effect: null",
-         "gate.min_effect is None; allowed is a number. It stands in conf/gate/classification.yaml."),
+        ("gate/classification.yaml", "metric: accuracy", "metric: null",
+         "gate.metric is None; allowed is a text. It stands in conf/gate/classification.yaml."),
     ],
 )  # fmt: skip
 def test_a_wrong_setting_names_the_file_that_it_stands_in(conf, file, old, new, sentence):
