@@ -296,8 +296,9 @@ def _records(text: str, delimiter: str) -> Iterator[list[str]]:
     """The records of a table that are not empty; only .csv has quotation marks."""
     csv.field_size_limit(sys.maxsize)
     lines: IO[str] = io.StringIO(text, newline="")
-    quoting = csv.QUOTE_MINIMAL if delimiter == "," else csv.QUOTE_NONE
-    return filter(None, csv.reader(lines, delimiter=delimiter, quoting=quoting))
+    if delimiter == ",":
+        return filter(None, csv.reader(lines))
+    return filter(None, csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE))
 
 
 # The rows ------------------------------------------------------------------------------------------------------------
