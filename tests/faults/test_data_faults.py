@@ -99,7 +99,7 @@ def test_bad_rows_stop_nothing_and_are_kept(workspace: Workspace) -> None:
     report = read_json(Path("build/documents/tiny/report.json"))
     assert (report["rows"], report["documents"]) == (152, 150)
     facts = read_manifest(Path("build/shards/tiny"), verify=True)
-    assert facts["labels"] == ["0", "1"]
+    assert facts["labels"] == ["negative", "positive"]
     assert sum(split["left_out"]["missing_label"] for split in facts["splits"].values()) == 50
     assert sum(split["documents"] for split in facts["splits"].values()) == 100
     shard = Shard.open(Path("build/shards/tiny"), Split.train)
