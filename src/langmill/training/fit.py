@@ -100,6 +100,7 @@ def fit(
             _logger.info("This run was finished before; its model is in %s.", run)
             if first:
                 with told(recipe, story, run, tracking_uri):
+                    remove_checkpoints(run / CHECKPOINTS)  # where it was killed right after the model was saved
                     put_finished(run, out)
             return
         network = initial_network(recipe, data, base)
