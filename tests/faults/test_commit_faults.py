@@ -132,6 +132,8 @@ def test_the_next_repro_makes_no_step(
     model = workspace / "build/models/reviews-lm"
     for name in ("model.safetensors", "manifest.json", "config.json"):
         assert (model / name).read_bytes() == (expected / name).read_bytes()
+    if place != "saved":
+        return  # what follows is the same for all
     assert "didn't change, skipping" in repro(workspace, place="refuse").stdout
     # What is committed is trained again when someone asks for it, and nothing is kept twice.
     forced = repro(workspace, "-f", place="refuse")

@@ -103,7 +103,7 @@ def test_bad_rows_stop_nothing_and_are_kept(workspace: Workspace) -> None:
     assert sum(split["left_out"]["missing_label"] for split in facts["splits"].values()) == 50
     assert sum(split["documents"] for split in facts["splits"].values()) == 100
     shard = Shard.open(Path("build/shards/tiny"), Split.train)
-    assert set(shard.labels) == {"0", "1"}
+    assert set(shard.labels) == {"negative", "positive"}
     vocabulary = read_manifest(Path("build/tokenizers/tiny"), verify=True)
     assert vocabulary["vocab_size"] == facts["vocab_size"] < vocabulary["vocab_size_wanted"] == 300
 
