@@ -118,7 +118,7 @@ def repro(
         ("in its place", ("-", "-")),
         ("", ("Stage", "save")),
         ("", ("Stage", "commit")),
-        ("", ("Lockfile", "dump")),
+        ("", ("Lockfile", "dump_stages")),
     ],
     ids=lambda value: value if isinstance(value, str) else ".".join(value),
 )

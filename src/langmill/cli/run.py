@@ -225,6 +225,7 @@ def _make(folder: str, recipe: str) -> None:
     from langmill.files import exclusive_lock
     from langmill.graph import Outcome, read_graph
     from langmill.graph import run as run_stage
+    from langmill.stages.compose import require_composed
 
     require_workspace()
     news: list[Event] = []
@@ -233,6 +234,7 @@ def _make(folder: str, recipe: str) -> None:
     with exclusive_lock(RUN_LOCK, "Another `langmill` command"):
         graph = read_graph()
         graph = graph.restricted_to([graph.maker(folder, recipe).address])
+        require_composed([recipe])  # DVC would only say that parameters are missing
 
         def work() -> None:
             for stage in graph.stages.values():
