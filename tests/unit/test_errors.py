@@ -12,6 +12,7 @@ def test_only_what_may_pass_by_itself_is_transient():
     transient = {each.__name__ for each in tree if issubclass(each, errors.TransientError)}
     assert transient == {
         "TransientError", "SourceUnreachableError", "TrackingUnreachableError", "ConflictError", "BusyError",
+        "UndecidedError",
     }  # fmt: skip
     assert {each.exit_code for each in tree if each.__name__ in transient} == {75}
 

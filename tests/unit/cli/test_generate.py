@@ -47,7 +47,7 @@ def test_a_search_needs_none_of_them(opened, capsys):
     opened.of = Searcher()
     assert cli.call(["generate", "r"]) == 0
     assert cli.call(["generate", "r", "--temperature", "1e-40", "--beams", "2", "--length-penalty", "0.5"]) == 0
-    opened.of.writing = Writer().writing  # a model that draws by itself
+    opened.of.generation_config = GenerationConfig(100, temperature=1.0)  # a model that draws by itself
     assert cli.call(["generate", "r", "--beams", "3"]) == 0
     assert capsys.readouterr().out == "found\nfound\nfound\n"
     assert opened.of.samplings == [Beams(100, 4, 1.0, (256,)), Beams(100, 2, 0.5, (256,)), Beams(100, 3, 1.0, (256,))]

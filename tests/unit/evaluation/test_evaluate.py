@@ -190,7 +190,7 @@ def test_figures_reach_the_run_even_where_no_server_answers(language_folder, tmp
     files = [event["name"] for event in events if event["kind"] == "file"]
     assert "evaluation/report.md" in files and "evaluation/plots/document_losses.png" in files
     assert len(files) == len(set(files))
-    assert {event["kind"] for event in events} == {"start", "dataset", "metrics", "file"}
+    assert {event["kind"] for event in events} == {"start", "dataset", "metrics", "file", "finish"}
 
 
 def test_another_evaluation_of_the_same_model_is_a_further_step(language_folder, tmp_path):

@@ -31,6 +31,7 @@ def workspace(tmp_path, monkeypatch, language_model, documents):
     shutil.copytree(language_model.folder, "build/models/reviews-lm")
     Path("build/documents/reviews").mkdir(parents=True)
     write_documents(documents_path(Path("build/documents/reviews"), Split.test), documents)
+    write_manifest(Path("build/documents/reviews"), {"corpus": "reviews"})
     tokenizer = language_model.tokenizer
     encoded = [
         EncodedDocument(document.id, tokenizer.encode_batch([document.text], 1), len(document.text.encode()), None)
