@@ -206,7 +206,7 @@ BAD: list[tuple[str, str, Any, int, str, str | None]] = [
     ("false logprobs", COMPLETIONS, {**W, "logprobs": False}, 400, "logprobs is false; it must be", "logprobs"),
     ("echo of 0", COMPLETIONS, {**W, "echo": 0}, 400, "echo is 0; it must be true or false", "echo"),
     ("small penalty", COMPLETIONS, {**W, "repetition_penalty": 1e-46}, 400, "0.01 or more", "repetition_penalty"),
-    ("weighed without beams", COMPLETIONS, {**W, "length_penalty": 2.0}, 400, "nothing is searched for", "length_penalty"),
+    ("weighed without beams", COMPLETIONS, {**W, "length_penalty": 2.0}, 400, "nothing is searched", "length_penalty"),
     ("too many beams", COMPLETIONS, {**W, "num_beams": 5}, 400, "num_beams is 5; up to 4", "num_beams"),
     ("beams streamed", COMPLETIONS, {**B, "stream": True}, 400, "and stream is true", "num_beams"),
     ("beams by chance", COMPLETIONS, {**B, "temperature": 0.5}, 400, "and num_beams is 2", "temperature"),
