@@ -25,7 +25,7 @@ from langmill.evaluation.scoring import EvaluationSet, score_model, usable, with
 from langmill.evaluation.significance import Comparison, Estimate, compare, estimate, find_metric, groups_of
 from langmill.evaluation.slices import slices_of
 from langmill.files import atomic_file, read_manifest, write_json, write_manifest
-from langmill.models.folder import TOKENIZER_NAME
+from langmill.models.folder import tokenizer_digest
 from langmill.progress import track
 from langmill.tasks.base import Baseline, Metric, Plot, Strength, Task, TrainingData, build_task
 from langmill.tasks.loading import LoadedModel
@@ -170,7 +170,7 @@ def write_evaluation(
             "primary": decides,
             "test_set": evaluated.test_set.digest,
             "protocol": evaluated.protocol,
-            "tokenizer": model.manifest["files"][TOKENIZER_NAME],
+            "tokenizer": tokenizer_digest(model.manifest),
             "examples": len(evaluated.test_set.documents),
             "groups": evaluated.groups,
             "group_by": evaluated.group_by,

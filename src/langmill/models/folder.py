@@ -145,14 +145,9 @@ def _labels(labels: tuple[str, ...]) -> dict[str, Any]:
     }
 
 
-def tokenizer_digest(folder: Path) -> str:
-    """SHA-256 of the tokenizer that a model was trained with; its folder holds that with a template added.
-
-    Raises:
-        IntegrityError: The folder's manifest is missing or damaged.
-    """
-    manifest = read_manifest(folder, verify=False)
-    return str(manifest.get(_TOKENIZER_DIGEST) or sha256_file(folder / TOKENIZER_NAME))
+def tokenizer_digest(manifest: Mapping[str, Any]) -> str:
+    """SHA-256 of the tokenizer that a model was trained with, by its manifest; the folder's has a template added."""
+    return str(manifest.get(_TOKENIZER_DIGEST) or manifest["files"][TOKENIZER_NAME])
 
 
 def _write_tokenizer(file: Path, folder: Path, described: Mapping[str, Any], interface: Interface) -> None:

@@ -32,7 +32,7 @@ from langmill.evaluation.report import unseen
 from langmill.evaluation.scoring import reproducible, usable, with_groups
 from langmill.evaluation.significance import GROUP, Comparison, compare, counted, find_metric, groups_of
 from langmill.files import digest_of
-from langmill.models.folder import TOKENIZER_NAME
+from langmill.models.folder import tokenizer_digest
 from langmill.progress import track
 from langmill.registry.store import ModelVersion, Registry, State, Tag
 from langmill.tasks.base import Task
@@ -385,7 +385,7 @@ class _Case:
                     f"{champion.title} was made for another task, {old.config['langmill']['task']['name']}; "
                     "give the recipe another name, or promote by hand with `langmill promote --force`."
                 )
-            self._require_comparable(champion, old.manifest["files"][TOKENIZER_NAME])
+            self._require_comparable(champion, tokenizer_digest(old.manifest))
             return self._scored_again(champion, old, Path(temporary) / "challenger")
 
     def _scored_again(self, champion: ModelVersion, old: LoadedModel, temporary: Path) -> _Pair:

@@ -25,7 +25,7 @@ from langmill.errors import IntegrityError, LangmillError
 from langmill.evaluation.evaluate import EvaluationFolder
 from langmill.evaluation.scoring import usable
 from langmill.files import digest_of, read_manifest
-from langmill.models.folder import TOKENIZER_NAME, WEIGHTS_NAME
+from langmill.models.folder import TOKENIZER_NAME, WEIGHTS_NAME, tokenizer_digest
 from langmill.registry.gate import Verdict
 from langmill.registry.ledger import Entry
 from langmill.registry.store import ModelVersion, Registry, State, Tag
@@ -212,7 +212,7 @@ def _origins(manifest: Mapping[str, Any]) -> Iterator[Fact]:
     versions = ", ".join(f"{name} {number}" for name, number in sorted(parts["versions"].items()))
     if versions:
         yield Fact("made with", versions)
-    tokenizer = manifest.get("tokenizer_sha256") or manifest["files"].get(TOKENIZER_NAME)
+    tokenizer = tokenizer_digest(manifest)
     yield Fact(
         "tokenizer", parts["tokenizer"][:_SHORT], Check.verified if tokenizer == parts["tokenizer"] else Check.damaged
     )

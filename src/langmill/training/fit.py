@@ -199,7 +199,7 @@ def _backbone(network: nn.Module) -> Backbone:
 
 
 def _check_base(recipe: Recipe, data: Data, base: Path) -> None:
-    if tokenizer_digest(base) != sha256_file(data.tokenizer.file):
+    if tokenizer_digest(read_manifest(base, verify=False)) != sha256_file(data.tokenizer.file):
         raise TrainingError(
             f"Recipe {recipe.name} has another tokenizer than its base {recipe.training.base}, "
             "so the base's embedding means other tokens; give both the same tokenizer in conf/recipe/."
