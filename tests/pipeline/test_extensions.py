@@ -53,8 +53,6 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     write_text(site / "toy-1.0.dist-info" / "METADATA", "Metadata-Version: 2.1\nName: toy\nVersion: 1.0\n")
     write_text(site / "toy-1.0.dist-info" / "entry_points.txt", quoted("entry_points.txt").partition("\n")[2])
     monkeypatch.syspath_prepend(str(site))
-    for name in ("toy", "toy.bag_of_words", "toy.headline"):
-        monkeypatch.delitem(sys.modules, name, raising=False)
     importlib.invalidate_caches()
     workspace = tmp_path / "workspace"
     shutil.copytree(ROOT / "conf", workspace / "conf")
@@ -63,9 +61,11 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
         write_text(workspace / "conf" / f"{name}.yaml", text)
     monkeypatch.chdir(workspace)
     yield workspace
-    # What was registered here is forgotten again: other tests of this process know nothing of it.
+    # What was registered and imported here is forgotten again: other tests of this process know nothing of it.
     architectures._architectures.pop("bag_of_words", None)
     tasks._tasks.pop("headline", None)
+    for name in ("toy", "toy.bag_of_words", "toy.headline"):
+        sys.modules.pop(name, None)
 
 
 def test_a_toy_architecture_and_a_toy_task_go_through_the_line(workspace: Path) -> None:
