@@ -25,9 +25,10 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.update(
     {
         "DO_NOT_TRACK": "1",
-        # Two tests run side by side, with several threads each. A thread that waits for another one by spinning would
-        # take the core away from the very thread that it waits for.
+        # Two tests run side by side: several threads each would take the cores away from each other, the more so as a
+        # thread that waits for another one spins.
         "GOMP_SPINCOUNT": "200",
+        "OMP_NUM_THREADS": "1",
         "HF_HUB_OFFLINE": "1",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "NO_COLOR": "1",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,7 @@ from langmill.training import fit
 from langmill.training.module import TrainingModule
 from langmill.training.validation import Validation
 
-place = open("place").read()
+places = open("places").read().splitlines()
 
 def kill(*_, **__):
     for parent in psutil.Process().parents():
@@ -48,17 +49,17 @@ def after(real):
         kill()
     return call
 
-if place == "last validation":
+if "last validation" in places:
     validate = Validation.on_train_batch_end
     Validation.on_train_batch_end = lambda self, trainer, module, *rest: (
         kill() if module.step == 12 else validate(self, trainer, module, *rest))
-elif place == "saving":
+if "saving" in places:
     fit.save_model = kill
-elif place == "saved":
+if "saved" in places:
     fit.save_model = after(fit.save_model)
-elif place == "in its place":
+if "in its place" in places:
     fit.put_finished = after(fit.put_finished)
-elif place == "refuse":
+if "refuse" in places:
     TrainingModule._make_step = refuse
 sys.argv = ["langmill.stages", "train", "reviews-lm"]
 process._restart_with_environment = lambda: None
@@ -98,9 +99,10 @@ def expected(prepared_workspace: Path, tmp_path_factory: pytest.TempPathFactory)
 
 
 def repro(
-    workspace: Path, *arguments: str, place: str, killed: tuple[str, str] = ("-", "-")
+    workspace: Path, *places: str, killed: tuple[str, str] = ("-", "-"), arguments: Sequence[str] = ()
 ) -> subprocess.CompletedProcess[str]:
-    (workspace / "place").write_text(place)
+    """`dvc repro`, killed at a place of the stage or before something that DVC does."""
+    (workspace / "places").write_text("\n".join(places))
     done = subprocess.run(
         [sys.executable, "-c", DVC, "repro", *killed, *arguments], cwd=workspace, capture_output=True, text=True,
         timeout=240, check=False,
@@ -109,33 +111,23 @@ def repro(
         return done  # the stage has ended too
 
 
-@pytest.mark.parametrize(
-    ("place", "killed"),
-    [
-        ("last validation", ("-", "-")),
-        ("saving", ("-", "-")),
-        ("saved", ("-", "-")),
-        ("in its place", ("-", "-")),
-        ("", ("Stage", "save")),
-        ("", ("Stage", "commit")),
-        ("", ("Lockfile", "dump_stages")),
-    ],
-    ids=lambda value: value if isinstance(value, str) else ".".join(value),
-)
-def test_the_next_repro_makes_no_step(
-    prepared_workspace: Path, expected: Path, tmp_path: Path, place: str, killed: tuple[str, str]
+def test_no_repro_makes_a_step_again_wherever_the_ones_before_were_killed(
+    prepared_workspace: Path, expected: Path, tmp_path: Path
 ) -> None:
+    """One training, whose `dvc repro` is killed at every place after its last step, one after the other."""
     workspace = Path(shutil.copytree(prepared_workspace, tmp_path / "workspace"))
-    assert repro(workspace, place=place, killed=killed).returncode == -9
-    done = repro(workspace, place="refuse")
+    assert repro(workspace, "last validation").returncode == -9
+    for place in ("saving", "saved", "in its place"):
+        assert repro(workspace, place, "refuse").returncode == -9, place
+    for owner, method in (("Stage", "save"), ("Stage", "commit"), ("Lockfile", "dump_stages")):
+        assert repro(workspace, "refuse", killed=(owner, method)).returncode == -9, method
+    done = repro(workspace, "refuse")
     assert done.returncode == 0, done.stdout + done.stderr
     model = workspace / "build/models/reviews-lm"
     for name in ("model.safetensors", "manifest.json", "config.json"):
         assert (model / name).read_bytes() == (expected / name).read_bytes()
-    if place != "saved":
-        return  # what follows is the same for all
-    assert "didn't change, skipping" in repro(workspace, place="refuse").stdout
+    assert "didn't change, skipping" in repro(workspace, "refuse").stdout
     # What is committed is trained again when someone asks for it, and nothing is kept twice.
-    forced = repro(workspace, "-f", place="refuse")
+    forced = repro(workspace, "refuse", arguments=["-f"])
     assert "a step was made again" in forced.stderr + forced.stdout
     assert not list(workspace.glob(".langmill/runs/*/finished"))

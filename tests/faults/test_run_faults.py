@@ -69,13 +69,14 @@ def test_a_second_run_at_the_same_time_says_so_or_waits(remade_workspace):
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at processes through /proc")
-def test_ctrl_c_in_a_run_ends_it_within_seconds_and_the_next_run_goes_on(tiny_workspace):
-    edit(tiny_workspace / "conf" / "recipe" / f"{LM}.yaml", steps=3000)
-    edit(tiny_workspace / "conf" / "training" / "from-scratch.yaml", checkpoint_every=5)
+def test_ctrl_c_in_a_run_ends_it_within_seconds_and_the_next_run_goes_on(remade_workspace):
+    edit(remade_workspace / "conf" / "recipe" / f"{LM}.yaml", steps=3000)
+    edit(remade_workspace / "conf" / "training" / "from-scratch.yaml", checkpoint_every=5)
     run = subprocess.Popen(
-        command("run", LM), cwd=tiny_workspace, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command("run", LM), cwd=remade_workspace, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    wait_until(lambda: run.poll() is not None or list((tiny_workspace / ".langmill/runs").glob("*/checkpoints/*")), 600)
+    runs = remade_workspace / ".langmill" / "runs"
+    wait_until(lambda: run.poll() is not None or list(runs.glob("*/checkpoints/*")), 600)
     assert run.poll() is None, run.communicate()
     began = time.monotonic()
     run.send_signal(signal.SIGINT)
@@ -84,16 +85,16 @@ def test_ctrl_c_in_a_run_ends_it_within_seconds_and_the_next_run_goes_on(tiny_wo
     assert time.monotonic() - began < 20
     assert errors.splitlines()[-1] == "Stopped; nothing is lost, and the same command goes on from there."
     assert "Traceback" not in errors
-    wait_until(lambda: not processes(tiny_workspace), 10)
-    assert not (tiny_workspace / f"build/models/{LM}").exists()
+    wait_until(lambda: not processes(remade_workspace), 10)
+    assert not (remade_workspace / f"build/models/{LM}").exists()
 
-    edit(tiny_workspace / "conf" / "recipe" / f"{LM}.yaml", steps=60)
-    done = langmill(tiny_workspace, "train", LM, timeout=600)
+    edit(remade_workspace / "conf" / "recipe" / f"{LM}.yaml", steps=61)
+    done = langmill(remade_workspace, "train", LM, timeout=600)
     assert done.returncode == 0, done.stderr
     # What was finished is not done again: only the settings and the training that read them.
     assert "4 of 6 steps were up to date." in done.stdout
     assert "Clean, deduplicate and split tiny: done" not in done.stdout
-    assert read_manifest(tiny_workspace / f"build/models/{LM}", verify=True)
+    assert read_manifest(remade_workspace / f"build/models/{LM}", verify=True)
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at processes through /proc")

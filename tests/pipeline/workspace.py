@@ -7,6 +7,7 @@ import itertools
 import os
 import random
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -71,8 +72,19 @@ def edit(path: Path, /, **values: object) -> None:
     path.write_text(text, encoding="utf-8")
 
 
+def guide_commands() -> list[list[str]]:
+    """The commands of the guide for one's own text, in order, with the names of this workspace."""
+    guide = (REPOSITORY / "docs" / "guides" / "own-text.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```bash\n(.*?)^```", guide, re.MULTILINE | re.DOTALL)
+    own = {"letters-topic": CLASSIFIER, "letters-lm": LM, "letters": "tiny"}
+    lines = [
+        re.sub("|".join(own), lambda found: own[found[0]], line) for block in blocks for line in block.splitlines()
+    ]
+    return [shlex.split(line.removeprefix("langmill ")) for line in lines]
+
+
 def create(folder: Path, rows: list[tuple[str, str]] | None = None) -> Path:
-    """Make the workspace; the recipes and their lines in dvc.yaml come from `langmill new`, as a user's would."""
+    """Make the workspace; the recipes and their lines in dvc.yaml come from the guide's `langmill new`."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("dvc.yaml", ".dvcignore", ".gitignore"):
         shutil.copy(REPOSITORY / name, folder / name)
@@ -82,13 +94,10 @@ def create(folder: Path, rows: list[tuple[str, str]] | None = None) -> Path:
     shutil.copy(REPOSITORY / ".dvc" / "config", folder / ".dvc" / "config")
     subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
     write_csv(folder / "data" / "tiny.csv", sentences(1200) if rows is None else rows)
-    for arguments in (
-        ["new", "corpus", "tiny", "--from", "data/tiny.csv"],
-        ["new", "recipe", LM, "--corpus", "tiny"],
-        ["new", "recipe", CLASSIFIER, "--corpus", "tiny", "--task", "classification", "--base", LM],
-    ):
-        done = langmill(folder, *arguments)
-        assert done.returncode == 0, done.stderr
+    for arguments in guide_commands():
+        if arguments[0] == "new":
+            done = langmill(folder, *arguments)
+            assert done.returncode == 0, done.stderr
     shrink(folder)
     return folder
 
@@ -106,7 +115,7 @@ def shrink(folder: Path) -> None:
         "validate_every": 20,
         "validation_batches": 2,
     }
-    edit(conf / "training" / "from-scratch.yaml", **small, warmup_steps=5, checkpoint_every=20)
+    edit(conf / "training" / "from-scratch.yaml", **small, threads=1, warmup_steps=5, checkpoint_every=20)
     edit(conf / "training" / "fine-tuning.yaml", batch_size=32, micro_batch_size=32, warmup_steps=5)
     edit(conf / "evaluation" / "default.yaml", bootstrap_samples=200)
     edit(conf / "recipe" / f"{LM}.yaml", steps=60)
