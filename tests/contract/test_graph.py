@@ -18,6 +18,7 @@ from langmill.files import write_text
 from langmill.graph import EVALUATION, MODELS, read_graph
 from langmill.stages import compose
 from langmill.stages.process import STAGES
+from tests.pipeline.workspace import edit
 
 pytestmark = pytest.mark.contract
 ROOT = Path(__file__).parents[2]
@@ -205,8 +206,7 @@ def test_a_broken_file_stops_what_uses_it_and_nothing_else(workspace, capsys):
 
 
 def test_a_recipe_whose_base_is_refused_is_told_before_anything_runs(workspace):
-    path = workspace / "conf" / "recipe" / "reviews-lm.yaml"
-    path.write_text(path.read_text().replace("training:\n", "training:\n  steps: 0\n"))
+    edit(workspace / "conf" / "recipe" / "reviews-lm.yaml", steps=0)
     with pytest.raises(ConfigError, match=r"reviews-lm\.yaml: training\.steps is 0; allowed is 1 or more"):
         compose.require_composed(["sentiment"])
 

@@ -196,7 +196,7 @@ def test_kill_9_of_a_run_takes_all_along_and_the_next_run_buries_it_and_no_one_e
     wait_until(lambda: not processes(remade_workspace), 15)
     done = langmill(remade_workspace, "run", LM, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "Train" not in done.stdout
+    assert "✓ Train" not in done.stdout
     path = remade_workspace / ".langmill/prefect/prefect.db"
     with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as database:
         states = database.execute("SELECT name, state_type FROM flow_run ORDER BY created").fetchall()

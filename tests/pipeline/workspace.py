@@ -15,6 +15,8 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[2]
 LM, CLASSIFIER = "tiny-lm", "tiny-sentiment"
+KEPT = ("reviews", "reviews-lm", "sentiment", "minilm")
+"""The lines of the shipped dvc.yaml that stay: some neighbours, and not the seconds that checking all of them takes."""
 
 _ADJECTIVES = {
     "positive": ["wonderful", "charming", "brilliant", "delightful", "superb", "moving"],
@@ -90,6 +92,9 @@ def create(folder: Path, rows: list[tuple[str, str]] | None = None) -> Path:
         shutil.copy(REPOSITORY / name, folder / name)
     for name in ("conf", "src", "flows"):
         shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    graph = (folder / "dvc.yaml").read_text(encoding="utf-8")
+    graph = re.sub(rf"^      (?!(?:{'|'.join(KEPT)}):)[a-z0-9-]+: \{{.*\}}\n", "", graph, flags=re.MULTILINE)
+    (folder / "dvc.yaml").write_text(graph, encoding="utf-8")
     (folder / ".dvc").mkdir()
     shutil.copy(REPOSITORY / ".dvc" / "config", folder / ".dvc" / "config")
     subprocess.run(["git", "init", "-q"], cwd=folder, check=True)

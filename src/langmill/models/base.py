@@ -14,7 +14,6 @@ import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self, TypeVar, runtime_checkable
 
@@ -23,6 +22,7 @@ from torch import Tensor, nn
 from langmill.config.typed import typed
 from langmill.errors import ConfigError, ModelError
 from langmill.models.folder import Adapter, backbone_state, load_state, load_weights
+from langmill.plugins import entry_points_of
 
 EMBEDDING_STD = 0.02
 """Standard deviation of an embedding's weights at the start (GPT-2: Radford et al., 2019)."""
@@ -300,7 +300,7 @@ def architecture(name: str) -> Any:
 def known_architectures() -> list[str]:
     """The names that `build_backbone` takes, sorted."""
     internal = {path.stem for path in Path(__file__).parent.glob("*.py")} - _NOT_ARCHITECTURES
-    return sorted(internal | {point.name for point in entry_points(group=ENTRY_POINTS)} | set(_architectures))
+    return sorted(internal | {point.name for point in entry_points_of(ENTRY_POINTS)} | set(_architectures))
 
 
 def find_architecture(name: str) -> type[Backbone]:
@@ -312,7 +312,7 @@ def find_architecture(name: str) -> type[Backbone]:
     if name not in _architectures:
         if name not in known_architectures():
             raise ConfigError(f"model.architecture is {name!r}; allowed is one of {', '.join(known_architectures())}.")
-        external = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+        external = {point.name: point for point in entry_points_of(ENTRY_POINTS)}
         if name in external:
             external[name].load()
         else:

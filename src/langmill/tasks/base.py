@@ -13,7 +13,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar, cast
 
@@ -29,6 +28,7 @@ from langmill.errors import ConfigError
 from langmill.models import generation
 from langmill.models.base import Backbone, Kind
 from langmill.models.generation import Accepts, Beams, Decodes, Ending, GenerationConfig, Sampling
+from langmill.plugins import entry_points_of
 from langmill.tasks.batching import Batch, MicroBatches
 from langmill.tokenization.shards import Shard
 from langmill.tokenization.tokenizer import Tokenizer
@@ -367,7 +367,7 @@ def task(name: str) -> Any:
 def known_tasks() -> list[str]:
     """The names that `build_task` takes, sorted."""
     internal = {path.stem for path in Path(__file__).parent.glob("*.py")} - _NOT_TASKS
-    return sorted(internal | {point.name for point in entry_points(group=ENTRY_POINTS)} | set(_tasks))
+    return sorted(internal | {point.name for point in entry_points_of(ENTRY_POINTS)} | set(_tasks))
 
 
 def find_task(name: str) -> type[Task]:
@@ -379,7 +379,7 @@ def find_task(name: str) -> type[Task]:
     if name not in _tasks:
         if name not in known_tasks():
             raise ConfigError(f"task.name is {name!r}; allowed is one of {', '.join(known_tasks())}.")
-        external = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+        external = {point.name: point for point in entry_points_of(ENTRY_POINTS)}
         if name in external:
             external[name].load()
         else:

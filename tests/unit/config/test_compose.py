@@ -213,8 +213,8 @@ def test_a_refused_name_says_so_where_its_settings_are_read(tmp_path):
         ("training/from-scratch.yaml", "seed: 1", "seeed: 1",
          "conf/recipe/sentiment.yaml: training.seeed is not a setting; did you mean seed? It stands in "
          "conf/training/from-scratch.yaml."),
-        ("training/fine-tuning.yaml", "steps: 1400", "steps: many",
-         "conf/recipe/sentiment.yaml: training.steps is 'many'; allowed is a whole number. It stands in "
+        ("training/fine-tuning.yaml", "batch_size: 32", "batch_size: many",
+         "conf/recipe/sentiment.yaml: training.batch_size is 'many'; allowed is a whole number. It stands in "
          "conf/training/fine-tuning.yaml."),
         ("training/fine-tuning.yaml", "learning_rate: 1.0e-2", "learning_rate: -1.0",
          "optimizer.learning_rate is -1.0; allowed is above 0 and below 10. It stands in "

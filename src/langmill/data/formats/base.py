@@ -12,7 +12,6 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, ClassVar, TypeVar
 
@@ -22,6 +21,7 @@ from langmill.data.compression import COMPRESSIONS
 from langmill.data.rows import BadRowReason, Raw, Unreadable, escaped, portable
 from langmill.errors import ConfigError
 from langmill.files import MANIFEST_NAME
+from langmill.plugins import entry_points_of
 
 
 @dataclass
@@ -123,7 +123,7 @@ def file_format(name: str) -> Callable[[type[FormatT]], type[FormatT]]:
 def known_formats() -> list[str]:
     """The names that `build_format` takes, sorted."""
     internal = {path.stem for path in Path(__file__).parent.glob("*.py")} - _NOT_FORMATS
-    return sorted(internal | {point.name for point in entry_points(group=ENTRY_POINTS)} | set(_formats))
+    return sorted(internal | {point.name for point in entry_points_of(ENTRY_POINTS)} | set(_formats))
 
 
 def build_format(section: FormatSection, where: str) -> Format:
@@ -140,7 +140,7 @@ def build_format(section: FormatSection, where: str) -> Format:
     if name not in _formats:
         if name not in known_formats():
             raise ConfigError(f"{where}: format.name is {name!r}; allowed is one of {', '.join(known_formats())}.")
-        external = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+        external = {point.name: point for point in entry_points_of(ENTRY_POINTS)}
         if name in external:
             external[name].load()
         else:
