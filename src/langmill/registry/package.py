@@ -35,7 +35,7 @@ from langmill.tasks.base import Classifies, Generates, Task, build_task
 from langmill.tracking import explained_tracking_errors, quiet_mlflow
 
 # What loading and answering import; pinned to what is installed, since that is what was tested.
-REQUIREMENTS = ("mlflow", "numpy", "omegaconf", "pyarrow", "safetensors", "tiktoken", "tokenizers", "torch")
+REQUIREMENTS = ("mlflow", "numpy", "pyarrow", "safetensors", "tiktoken", "tokenizers", "torch")
 
 GENERATION_PARAMETERS = {
     "max_new_tokens": "long",

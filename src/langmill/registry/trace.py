@@ -204,11 +204,13 @@ def _model(registry: Registry, version: ModelVersion, into: Path) -> tuple[dict[
 def _origins(manifest: Mapping[str, Any]) -> Iterator[Fact]:
     """What the model was made from, compared with what lies in the workspace."""
     parts, recipe = manifest["parts"], str(manifest["recipe"])
-    settings = digest_of(parts["settings"])
-    yield Fact("settings", settings[:_SHORT], _same(_parts_now(recipe).get("settings"), parts["settings"]))
+    now = _parts_now(recipe)
+    yield Fact("settings", digest_of(parts["settings"])[:_SHORT], _same(now.get("settings"), parts["settings"]))
     own = provenance.code_digests(Path(langmill.__file__).parent)
     for name, digest in sorted(parts["code"].items()):
         yield Fact("code", f"{name} {digest[:_SHORT]}", _same(own.get(name), digest))
+    for name, digest in sorted(parts.get("plugins", {}).items()):  # older versions do not say
+        yield Fact("plug-in", f"{name} {digest[:_SHORT]}", _same(now.get("plugins", {}).get(name), digest))
     versions = ", ".join(f"{name} {number}" for name, number in sorted(parts["versions"].items()))
     if versions:
         yield Fact("made with", versions)

@@ -9,7 +9,7 @@ from langmill.files import read_manifest, write_manifest
 from langmill.registry import steps
 from langmill.registry.promote import promote
 from langmill.registry.store import Registry
-from langmill.registry.trace import Check, Story, _source, trace
+from langmill.registry.trace import Check, Fact, Story, _origins, _source, trace
 from tests.unit.registry.building import (
     CLASSIFIER,
     LANGUAGE_MODEL,
@@ -46,6 +46,14 @@ def test_what_is_here_is_verified(workspace: Path) -> None:
     assert text.startswith("reviews-lm version 1, champion\n")
     assert "champion (promote, by force, " in text
     assert "for the test" in text
+
+
+def test_plug_ins_are_told_with_the_code(workspace: Path) -> None:
+    build_model(workspace, LANGUAGE_MODEL, seed=1)
+    manifest = read_manifest(workspace / "build" / "models" / LANGUAGE_MODEL, verify=False)
+    manifest["parts"]["plugins"] = {"toy-tasks": "ab" * 32}
+    told = {fact.name: fact for fact in _origins(manifest)}
+    assert told["plug-in"] == Fact("plug-in", "toy-tasks abababababab", Check.absent)
 
 
 def test_a_fine_tuned_version_tells_its_bases_story(workspace: Path) -> None:
