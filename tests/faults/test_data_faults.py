@@ -208,6 +208,16 @@ def test_a_file_that_may_not_be_read(workspace: Workspace, monkeypatch: pytest.M
     assert workspace.leftovers() == []
 
 
+def test_damaged_raw_data(workspace: Workspace) -> None:
+    workspace.write(many())
+    fetch.main("tiny")
+    damaged = Path("build/raw/tiny/a.jsonl")
+    damaged.chmod(0o644)
+    damaged.write_bytes(damaged.read_bytes().replace(b"number 7", b"number 8"))
+    with pytest.raises(IntegrityError, match=r"raw/tiny is damaged: a\.jsonl differ"):
+        clean.main("tiny")
+
+
 def test_damaged_documents(workspace: Workspace) -> None:
     workspace.write(many())
     for stage in (fetch, clean):

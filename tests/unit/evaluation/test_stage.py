@@ -79,3 +79,13 @@ def test_a_damaged_model_is_not_judged(workspace):
         file.write(b"\0")
     with pytest.raises(IntegrityError, match=r"model.safetensors differ"):
         main("reviews-lm")
+
+
+@pytest.mark.parametrize("folder", ["documents/reviews", "shards/reviews-lm"])
+def test_damaged_documents_and_tokens_judge_nothing(workspace, folder):
+    damaged = max(Path("build", folder).glob("t*"), key=lambda path: path.stat().st_size)
+    whole = damaged.read_bytes()
+    damaged.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(IntegrityError, match=rf"{folder} is damaged: {damaged.name} differ"):
+        main("reviews-lm")
+    assert not Path("build/evaluation").exists()
