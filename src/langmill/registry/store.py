@@ -282,7 +282,9 @@ class Registry:
         self, name: str, aliases: Mapping[str, int], tags: Mapping[str, str], exists: Callable[[int], bool]
     ) -> str | None:
         move, alias = self._last_move(name, tags), aliases.get(PREVIOUS)
-        if move is None or move.demoted in (None, alias) or self.ledger.unfinished(name) or not exists(move.demoted):
+        if move is None or move.demoted is None or move.demoted == alias or not exists(move.demoted):
+            return None
+        if self.ledger.unfinished(name):
             return None
         if alias is not None and not self._local:  # another workspace's moves may have led back to this champion
             return None
