@@ -18,7 +18,7 @@ Shape suffixes: R resamples, N examples, G groups.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -178,10 +178,16 @@ def compare(
         evaluation: Resamples, seed and confidence.
 
     Raises:
-        EvaluationError: The two were scored on other examples, or on other parts of all of them, or there is no such
-            metric.
+        EvaluationError: The two were scored on other examples, or on other parts of all of them, there is no such
+            metric, or its figures were computed otherwise (BLEU's tokenizer).
     """
     metric = find_metric(task, metric_name)
+    mine, other = (metric_of(task, scores, metric_name) for scores in (challenger, champion))
+    if mine != other:
+        raise EvaluationError(
+            f"{metric.title} was computed otherwise for the two ({mine.signature} and {other.signature}); "
+            "evaluate both models again."
+        )
     champion = _aligned(challenger, champion)
     num_examples = challenger.num_rows
     if metric.of_scored_bytes:
@@ -253,12 +259,19 @@ def find_metric(task: Task, name: str) -> Metric:
     Raises:
         EvaluationError: The task has no such metric.
     """
-    for metric in task.metrics:
+    return _named(task.metrics, name)
+
+
+def metric_of(task: Task, scores: pa.Table, name: str) -> Metric:
+    """A metric with the signature that it has for these scores; raises as `find_metric`."""
+    return _named(task.metrics_of(scores), name)
+
+
+def _named(metrics: Sequence[Metric], name: str) -> Metric:
+    for metric in metrics:
         if metric.name == name:
             return metric
-    raise EvaluationError(
-        f"There is no metric {name!r}; the task has {', '.join(metric.name for metric in task.metrics)}."
-    )
+    raise EvaluationError(f"There is no metric {name!r}; the task has {', '.join(metric.name for metric in metrics)}.")
 
 
 def _with_interval(value: float, resampled: np.ndarray, confidence: float, groups: int) -> Estimate:

@@ -30,7 +30,7 @@ from langmill.evaluation.evaluate import EvaluationFolder
 from langmill.evaluation.protocol import require_comparable
 from langmill.evaluation.report import unseen
 from langmill.evaluation.scoring import reproducible, usable, with_groups
-from langmill.evaluation.significance import GROUP, Comparison, compare, counted, find_metric, groups_of
+from langmill.evaluation.significance import GROUP, Comparison, compare, counted, find_metric, groups_of, metric_of
 from langmill.files import digest_of
 from langmill.models.folder import tokenizer_digest
 from langmill.progress import track
@@ -196,7 +196,7 @@ def judge(
             if all(rule.passed for rule in asked):
                 case = _Case(registry, version, champion, challenger, gate, evaluation, documents, device)
                 pair = case.against_baseline() if champion is None else case.against_champion(champion)
-                asked.append(case.improvement(pair, against))
+                asked += case.improvement(pair, against)
                 notes = [unseen(left)] if (left := _unknown(challenger.unseen_labels, pair.task)) else []
         except TransientError:
             raise
@@ -270,22 +270,34 @@ def _size(scores: pa.Table) -> tuple[int, int]:
     return scores.num_rows, groups_of(scores)[1]
 
 
-def enough_rules(examples: int, groups: int, gate: Gate, group_by: str | None) -> list[Rule]:
-    """The rules that there are documents, and groups of them, to tell skill from luck by."""
+def enough_rules(examples: int, groups: int, gate: Gate, group_by: str | None, left_out: int = 0) -> list[Rule]:
+    """The rules that there are documents, and groups of them, to tell skill from luck by.
+
+    Args:
+        examples: Documents to judge by.
+        groups: Groups that they are in.
+        gate: The least numbers.
+        group_by: The metadata field that makes the groups; None where each document is its own.
+        left_out: Documents besides, of which the two models read other parts.
+    """
+    compared, remedy = "", "add documents"
+    if left_out:
+        compared, remedy = "compared ", "give both models the same training.block_length, add documents"
+    left = f" to compare on ({left_out:,} left out, since the two can read other parts of them)" if left_out else ""
     missing = gate.min_documents - examples
-    told = f"There are {counted(examples, examples)}; gate.min_documents asks for {gate.min_documents:,}"
+    told = f"There are {counted(examples, examples)}{left}; gate.min_documents asks for {gate.min_documents:,}"
     if missing > 0:
-        told += f", so {missing:,} are missing: add documents, or raise split.test of the corpus"
-    rules = [Rule("test documents", missing <= 0, examples, gate.min_documents, f"{told}.")]
+        told += f", so {missing:,} are missing: {remedy}, or raise split.test of the corpus"
+    rules = [Rule(f"{compared}test documents", missing <= 0, examples, gate.min_documents, f"{told}.")]
     if groups < examples or group_by is not None:
         missing = gate.min_groups - groups
         told = (
-            f"The {counted(examples, examples)} are in {groups:,} groups (split.by is {group_by}); "
+            f"The {counted(examples, examples)}{left} are in {groups:,} groups (split.by is {group_by}); "
             f"gate.min_groups asks for {gate.min_groups:,}"
         )
         if missing > 0:
-            told += f", so {missing:,} are missing: add documents of other groups, or raise split.test of the corpus"
-        rules.append(Rule("groups of test documents", missing <= 0, groups, gate.min_groups, f"{told}."))
+            told += f", so {missing:,} are missing: {remedy} of other groups, or raise split.test of the corpus"
+        rules.append(Rule(f"groups of {compared}test documents", missing <= 0, groups, gate.min_groups, f"{told}."))
     return rules
 
 
@@ -348,8 +360,11 @@ class _Case:
     documents: Path
     device: str
 
-    def improvement(self, pair: _Pair, against: str) -> Rule:
-        """The rule that the version is better, with the part that both can judge told besides."""
+    def improvement(self, pair: _Pair, against: str) -> list[Rule]:
+        """The rule that the version is better, with the part that both can judge told besides.
+
+        Before it stand the least numbers that a comparison on fewer documents than were scored does not reach.
+        """
         title = find_metric(pair.task, self.gate.metric).title
         found = compare(pair.task, pair.challenger, pair.other, self.gate.metric, self.evaluation)
         more = ""
@@ -363,7 +378,11 @@ class _Case:
                 more += f" On the part that both can judge, {in_words(part, title, against)}."
             else:
                 more += " There is no document that both can judge."
-        return improvement_rule(found, self.gate.min_effect, title, against, more)
+        enough = enough_rules(found.examples, found.groups, self.gate, self.challenger.group_by, found.left_out)
+        return [
+            *(rule for rule in enough if not rule.passed),
+            improvement_rule(found, self.gate.min_effect, title, against, more),
+        ]
 
     def against_baseline(self) -> _Pair:
         """The version beside the trivial baseline."""
@@ -378,7 +397,11 @@ class _Case:
                 stored = _stored(self.registry, champion, Path(temporary) / "evaluation")
                 if stored is not None and stored.protocol == challenger.protocol:
                     self._require_comparable(champion, stored.tokenizer)
-                    return _Pair(challenger.task, challenger.scores(), stored.scores())
+                    mine, theirs = challenger.scores(), stored.scores()
+                    if metric_of(challenger.task, mine, self.gate.metric) == metric_of(
+                        challenger.task, theirs, self.gate.metric
+                    ):  # else the stored ones are of a figure that was computed otherwise
+                        return _Pair(challenger.task, mine, theirs)
             old = self._load(champion, Path(temporary) / "champion")
             if type(old.task) is not type(challenger.task):
                 raise EvaluationError(
@@ -408,6 +431,8 @@ class _Case:
             table = pa.concat_tables([table.select(shared), more.select(shared)], promote_options="permissive")
         row = {name: index for index, name in enumerate(table["id"].to_pylist())}
         table = table.take(pa.array([row[document.id] for document in union]))
+        if surplus:
+            table = task.joined(table, union)
         if GROUP in table.column_names:
             table = table.drop_columns([GROUP])
         table = with_groups(table, union, challenger.group_by)

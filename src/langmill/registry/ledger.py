@@ -175,8 +175,13 @@ class Ledger:
 
     def champion(self, name: str) -> int | None:
         """The version that the last finished move made champion; None before the first."""
-        done = [entry for entry in self.entries(name) if entry.event == "done"]
-        return done[-1].target if done else None
+        done = self.done(name)
+        return done.target if done else None
+
+    def done(self, name: str) -> Entry | None:
+        """The last finished move of a model's champion; None before the first."""
+        found = [entry for entry in self.entries(name) if entry.event == "done"]
+        return found[-1] if found else None
 
     def unfinished(self, name: str) -> Entry | None:
         """The move of a model's champion that was begun and never ended, if there is one."""

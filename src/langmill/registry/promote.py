@@ -55,11 +55,12 @@ def promote(registry: Registry, name: str, version: int, *, force: str | None, c
     with registry.locked(name):
         _repair_locked(registry, name)
         candidate = registry.version(name, version)
-        complaint = registry.complaint(name)
+        complaint = registry.champion_complaint(name)
         if complaint is not None and force is None:
             raise RegistryError(complaint)
         champion, previous = registry.aliased(name, CHAMPION), registry.aliased(name, PREVIOUS)
-        if complaint is None and champion is not None and champion.version == version:
+        settled = force is None or registry.complaint(name) is None
+        if settled and champion is not None and champion.version == version:
             return Promotion(False, name, version, version, f"{candidate.title} is the champion already.")
         _require_validated(candidate)
         verdict = Verdict.of(candidate)
@@ -86,13 +87,15 @@ def promote(registry: Registry, name: str, version: int, *, force: str | None, c
 def rollback(registry: Registry, name: str, *, reason: str, command: str) -> Promotion:
     """Put the previous version back in service; the one that was in service becomes the previous one.
 
-    It does so too where someone took the alias of the champion away: then the ledger says which one that was.
+    It does so too where someone took the alias of the champion or of the previous one away: then the ledger says which
+    one that was.
 
     The version that is rolled back is marked, so that the next run of the flow does not promote it again; a person can,
     with `force`.
 
     Raises:
-        RegistryError: There is no previous version, it failed validation, or someone moved the champion by other means.
+        RegistryError: There is no previous version, it failed validation, someone moved the champion by other means, or
+            the version that the ledger names was rolled back.
         ConflictError: Someone else moved an alias at the same moment.
     """
     with registry.locked(name):
@@ -102,28 +105,34 @@ def rollback(registry: Registry, name: str, *, reason: str, command: str) -> Pro
         if champion is not None and recorded not in (None, champion.version):
             raise RegistryError(str(registry.complaint(name)))
         before = champion.version if champion else recorded  # someone may have taken the alias away
-        if before is None or previous is None:
+        target = previous or registry.recorded_previous(name)  # this one as well
+        if before is None or target is None:
             raise RegistryError(
                 f"{name} has no previous version to go back to; `langmill status` says what is in service."
             )
-        if before == previous.version:
+        if before == target.version:
             raise RegistryError(f"The previous version of {name} is its champion, so there is nothing to go back to.")
-        _require_validated(previous)
+        if previous is None and Tag.rolled_back in target.tags:
+            raise RegistryError(
+                f"{target.title} was before, and was rolled back itself: {target.tags[Tag.rolled_back]}. "
+                "To put it in service all the same, promote it with --force."
+            )
+        _require_validated(target)
         _move(
             registry,
             name,
             "rollback",
             source=champion.version if champion else None,
-            target=previous.version,
-            previous=previous.version,
+            target=target.version,
+            previous=previous.version if previous else None,
             demoted=before if champion or registry.exists(name, before) else None,
             reason=reason,
             forced=False,
             verdict=None,
             command=command,
         )
-    sentence = f"{previous.title} is the champion again in place of version {before}."
-    return Promotion(True, name, before, previous.version, sentence)
+    sentence = f"{target.title} is the champion again in place of version {before}."
+    return Promotion(True, name, before, target.version, sentence)
 
 
 def repair(registry: Registry, name: str) -> str | None:

@@ -175,7 +175,7 @@ class Registry:
         Raises:
             RegistryError: The two disagree, or the ledger was tampered with (`complaint` says how to settle it).
         """
-        complaint = self.complaint(name)
+        complaint = self.champion_complaint(name)
         if complaint is not None:
             raise RegistryError(complaint)
         return self.aliased(name, CHAMPION)
@@ -188,9 +188,28 @@ class Registry:
         """Whether there is such a version."""
         return any(one.version == version for one in self.versions(name))
 
+    def recorded_previous(self, name: str) -> ModelVersion | None:
+        """The version that the last promotion took out of service, whether or not the alias points to it.
+
+        None where the last move was no promotion, or another workspace's, the ledger was tampered with, or the version
+        is gone.
+        """
+        _, tags = self._model(name)
+        move = self._last_move(name, tags)
+        if move is None or move.action != "promote" or move.demoted is None or self._ledger_complaint(name, tags):
+            return None
+        return self.version(name, move.demoted) if self.exists(name, move.demoted) else None
+
     def complaint(self, name: str) -> str | None:
-        """What is wrong with what is known of a model's champion, and what settles it; None if nothing is."""
+        """What is wrong with what is known of a model's champion or of the one before, and what settles it.
+
+        None if nothing is.
+        """
         return self._complaint(name, *self._model(name), lambda version: self.exists(name, version))
+
+    def champion_complaint(self, name: str) -> str | None:
+        """`complaint` of the champion alone: what keeps from promoting without force."""
+        return self._champion_complaint(name, *self._model(name), lambda version: self.exists(name, version))
 
     def ledger_complaint(self, name: str) -> str | None:
         """What is wrong with the ledger's entries of a model; None if nothing is."""
@@ -236,6 +255,11 @@ class Registry:
         # Older registries have no such tag. Other workspaces' moves on a server are in ledgers elsewhere.
         return self.ledger.champion(name) if self._local else None
 
+    def _last_move(self, name: str, tags: Mapping[str, str]) -> Entry | None:
+        """The last finished move, if it is the one that made the champion; another workspace's are not known here."""
+        move = self.ledger.done(name)
+        return move if move is not None and move.target == self._recorded(name, tags) else None
+
     @property
     def _witness_tag(self) -> str:
         """A tag of its own for each ledger: workspaces that share a server have one each."""
@@ -249,6 +273,34 @@ class Registry:
         return None if found is None else f"The ledger {self.ledger.path} is not what was written: {found}."
 
     def _complaint(
+        self, name: str, aliases: Mapping[str, int], tags: Mapping[str, str], exists: Callable[[int], bool]
+    ) -> str | None:
+        found = self._champion_complaint(name, aliases, tags, exists)
+        return found if found is not None else self._previous_complaint(name, aliases, tags, exists)
+
+    def _previous_complaint(
+        self, name: str, aliases: Mapping[str, int], tags: Mapping[str, str], exists: Callable[[int], bool]
+    ) -> str | None:
+        move, alias = self._last_move(name, tags), aliases.get(PREVIOUS)
+        if move is None or move.demoted is None or move.demoted == alias or not exists(move.demoted):
+            return None
+        if self.ledger.unfinished(name):
+            return None
+        if alias is not None and not self._local:  # another workspace's moves may have led back to this champion
+            return None
+        happened = "removed its alias" if alias is None else f"moved its alias to version {alias}"
+        force = f"`langmill promote {name} {{}} --force REASON`"
+        remedy = (
+            f"`langmill rollback {name}` goes back to version {move.demoted if alias is None else alias} all the same"
+        )
+        if alias is None and move.action == "rollback":
+            remedy = f"it was rolled back, so only {force.format(move.demoted)} puts it in service again"
+        return (
+            f"Langmill made version {move.demoted} the previous one of {name}; someone {happened} by other means: "
+            f"{remedy}, and {force.format(move.target)} leaves it as it is."
+        )
+
+    def _champion_complaint(
         self, name: str, aliases: Mapping[str, int], tags: Mapping[str, str], exists: Callable[[int], bool]
     ) -> str | None:
         recorded, alias = self._recorded(name, tags), aliases.get(CHAMPION)
@@ -266,7 +318,9 @@ class Registry:
                 f"by other means. {command} {alias} --force REASON` keeps version {alias}, {command} {recorded} "
                 f"--force REASON` goes back to version {recorded}."
             )
-        previous = aliases.get(PREVIOUS)
+        move, previous = self._last_move(name, tags), aliases.get(PREVIOUS)
+        if previous is None and move is not None and move.action == "promote" and move.demoted is not None:
+            previous = move.demoted if exists(move.demoted) else None
         instead = f"`langmill rollback {name}` puts version {previous} in service, " if previous is not None else ""
         if not exists(recorded):
             return (

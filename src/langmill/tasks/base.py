@@ -330,6 +330,16 @@ class Task(ABC):
         taken = {name: getattr(other.options, name) for name in self.judging_options}
         return type(self)(dataclasses.replace(self.options, **taken), self.labels)
 
+    def joined(self, scores: pa.Table, documents: Sequence[Document]) -> pa.Table:
+        """Scores that were made in several parts, as if all the documents had been scored at once.
+
+        Args:
+            scores: The parts in one table, a row a document, in the documents' order.
+            documents: All of them.
+        """
+        del documents
+        return scores
+
     def with_labels(self, labels: Sequence[str]) -> Self:
         """This task over other labels."""
         return type(self)(self.options, labels)

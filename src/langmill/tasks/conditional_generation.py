@@ -314,6 +314,15 @@ class ConditionalGeneration(Task, Generates, Explains):
                 table |= metric.columns(produced, documents)
         return pa.table(table)
 
+    def joined(self, scores: pa.Table, documents: Sequence[Document]) -> pa.Table:
+        """With the figures' columns made anew from the written texts: BLEU's tokenizer is chosen by all references."""
+        produced = scores["produced"].to_pylist()
+        for metric in self.text_metrics:
+            for name, values in metric.columns(produced, documents).items():
+                kept = scores.drop_columns([name]) if name in scores.column_names else scores
+                scores = kept.append_column(name, values)
+        return scores
+
     def measure(self, scores: pa.Table, weights_RN: np.ndarray) -> dict[str, np.ndarray]:
         """The figures that the table has columns for: a baseline may write no text, or know no probabilities."""
         figures: dict[str, np.ndarray] = {}

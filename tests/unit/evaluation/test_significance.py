@@ -4,6 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from langmill.data.document import Document
 from langmill.errors import EvaluationError
 from langmill.evaluation import significance
 from langmill.evaluation.significance import GROUP, compare, counted, estimate, groups_of, resample_weights
@@ -225,6 +226,15 @@ def test_two_models_are_compared_where_both_can_read_the_same():
     nothing = short.set_column(short.column_names.index("bytes"), "bytes", pa.array(np.full(60, 99)))
     with pytest.raises(EvaluationError, match="no test document of which both models can read the same part"):
         compare(task, nothing, short, "bits_per_byte", settings)
+
+
+def test_bleu_of_other_tokenizers_is_not_compared():
+    task = shipped_task("text_to_text", metrics=["bleu"])
+    documents = [Document("d", "a", target="Der Film war gut.")]
+    scores = task._table(documents, {}, ["Der Film war gut."])
+    other = scores.set_column(scores.column_names.index("bleu_tokenizer"), "bleu_tokenizer", pa.array(["zh"]))
+    with pytest.raises(EvaluationError, match=r"BLEU was computed otherwise for the two \(.*tok:13a.* and .*tok:zh"):
+        compare(task, scores, other, "bleu", evaluation(bootstrap_samples=100))
 
 
 def test_other_test_sets_are_refused(task):

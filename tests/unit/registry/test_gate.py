@@ -4,19 +4,23 @@ import copy
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
 import pytest
+import sacrebleu
 
 from langmill.config.sections import Gate
-from langmill.data.document import Document, Split, documents_path, write_documents
+from langmill.data.document import Document, Split, documents_path, read_documents, write_documents
 from langmill.errors import RegistryError, TrackingUnreachableError
-from langmill.evaluation.significance import Comparison, Estimate
+from langmill.evaluation.scoring import usable
+from langmill.evaluation.significance import Comparison, Estimate, compare
 from langmill.files import read_manifest, write_manifest
 from langmill.registry import gate, steps
 from langmill.registry.gate import Rule, Verdict, enough_rules, improvement_rule
 from langmill.registry.store import CHAMPION, ModelVersion, Registry, State, Tag
+from langmill.tasks.conditional_generation import ConditionalGeneration
 from tests.unit.registry import building
 from tests.unit.registry.building import (
     CLASSIFIER,
@@ -29,6 +33,7 @@ from tests.unit.registry.building import (
     registered,
     registered_classifier,
 )
+from tests.unit.tasks.settings import shipped_task
 
 pytestmark = pytest.mark.unit
 NAME = LANGUAGE_MODEL
@@ -471,6 +476,85 @@ def test_too_few_groups_are_refused_and_the_missing_ones_counted() -> None:
     )
     assert [rule.passed for rule in enough_rules(323, 12, gate, "work")] == [True, True]
     assert [rule.passed for rule in enough_rules(30, 30, gate, None)] == [True]
+
+
+@pytest.mark.parametrize(
+    ("alike", "groups", "told"),
+    [
+        (
+            20, 60,
+            "There are 20 test documents to compare on (40 left out, since the two can read other parts of them); "
+            "gate.min_documents asks for 30, so 10 are missing: give both models the same training.block_length, add "
+            "documents, or raise split.test of the corpus.",
+        ),
+        (
+            40, 12,
+            "The 40 test documents to compare on (20 left out, since the two can read other parts of them) are in 8 "
+            "groups (split.by is None); gate.min_groups asks for 10, so 2 are missing: give both models the same "
+            "training.block_length, add documents of other groups, or raise split.test of the corpus.",
+        ),
+    ],
+)  # fmt: skip
+def test_the_least_numbers_are_of_what_is_compared_on(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, alike: int, groups: int, told: str
+) -> None:
+    """Of some targets a model with a longer context reads more: these are not compared on."""
+    champion(registered(workspace, NAME, seed=1, factor=1.0))
+
+    def scores(nats: float, longer: int) -> pa.Table:
+        return pa.table(
+            {
+                "id": [f"d{number}" for number in range(60)],
+                "nats": [nats + number % 7 / 10 for number in range(60)],
+                "tokens": [4] * 60,
+                "bytes": [10] * alike + [10 + longer] * (60 - alike),
+                "correct": [2] * 60,
+                "group": [f"g{number * groups // 60}" for number in range(60)],
+            }
+        )
+
+    pair = gate._Pair(shipped_task("completion"), scores(1.0, 5), scores(4.0, 0))
+    monkeypatch.setattr(gate._Case, "against_champion", lambda *arguments: pair)
+    verdict = judged(registered(workspace, NAME, seed=2, factor=0.9))
+    assert verdict.outcome == "refused"
+    assert verdict.sentence == told
+    assert verdict.rules[-1].passed  # better, if it were enough
+    assert judged(Registry(URI).version(NAME, 2)) == verdict
+
+
+def test_bleu_of_the_union_has_one_tokenizer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The version was judged on German alone (13a), the champion knows Chinese besides: of both together it is zh."""
+    german = [
+        Document(f"d{number}", "a", target=f"Der Film war {number} Mal gut, sehr gut!", metadata={"source": "de"})
+        for number in range(6)
+    ]
+    chinese = [
+        Document(f"z{number}", "b", target="床前明月光疑是地上霜。" * 4, metadata={"source": "zh"})
+        for number in range(6)
+    ]
+    write_documents(documents_path(tmp_path, Split.test), german + chinese)
+    old_task = shipped_task("text_to_text", metrics=["bleu"])
+    task = shipped_task("text_to_text", metrics=["bleu"], only={"source": ["de"]})
+    assert isinstance(task, ConditionalGeneration)
+
+    def written(task: Any, some: list[Document]) -> pa.Table:
+        return task._table(some, {}, [str(each.target)[:-2] for each in some])
+
+    monkeypatch.setattr(gate._Case, "_load", lambda *arguments: None)
+    monkeypatch.setattr(gate._Case, "_score", lambda self, version, model, task, some: written(task, some))
+    challenger = SimpleNamespace(
+        task=task, test_set=usable(task, german).digest, scores=lambda: written(task, german), group_by=None
+    )
+    case = gate._Case(
+        None, None, None, challenger, Gate("bleu", 0.0, 1, 1), recipe_of(NAME).evaluation, tmp_path, "cpu"  # type: ignore[arg-type]
+    )  # fmt: skip
+    pair = case._scored_again(None, SimpleNamespace(task=old_task), tmp_path)  # type: ignore[arg-type]
+    assert pair.challenger["bleu_tokenizer"].to_pylist() == ["zh"] * 12
+    found = compare(pair.task, pair.challenger, pair.other, "bleu", recipe_of(NAME).evaluation)
+    assert found.improvement == Estimate(0.0, 0.0, 0.0)  # both wrote the same
+    targets = [str(each.target) for each in read_documents(documents_path(tmp_path, Split.test))]
+    expected = sacrebleu.corpus_bleu([each[:-2] for each in targets], [targets], tokenize="zh").score
+    assert found.challenger == pytest.approx(expected, abs=1e-9)
 
 
 def test_the_groups_are_told(workspace: Path) -> None:

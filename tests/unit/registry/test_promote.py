@@ -439,6 +439,75 @@ def test_a_champion_that_is_gone_opens_no_door(registry: Registry, deleted: bool
     assert registry.complaint(NAME) is None
 
 
+def without_previous(registry: Registry) -> None:
+    registry._client.delete_registered_model_alias(NAME, PREVIOUS)
+
+
+def test_a_rollback_finds_the_previous_version_in_the_ledger(registry: Registry) -> None:
+    force(registry, 1)
+    force(registry, 2)
+    without_previous(registry)
+    told = (
+        "Langmill made version 1 the previous one of reviews-lm; someone removed its alias by other means: `langmill "
+        "rollback reviews-lm` goes back to version 1 all the same, and `langmill promote reviews-lm 2 --force REASON` "
+        "leaves it as it is."
+    )
+    assert registry.complaint(NAME) == told
+    assert status(URI)[0].notes == (told,)
+    assert registry.champion(NAME) == registry.version(NAME, 2)  # nothing is wrong with what is in service
+    assert not promote(registry, NAME, 2, force=None, command="test").moved
+    back = rollback(registry, NAME, reason="it swears", command="test")
+    assert back.sentence == "reviews-lm version 1 is the champion again in place of version 2."
+    assert aliases(registry) == {CHAMPION: 1, PREVIOUS: 2, CHALLENGER: 3}
+    assert registry.complaint(NAME) is None
+
+    without_previous(registry)  # of the bad version
+    assert "it was rolled back, so only `langmill promote reviews-lm 2 --force REASON`" in str(registry.complaint(NAME))
+    with pytest.raises(RegistryError, match="has no previous version"):
+        rollback(registry, NAME, reason="", command="test")
+
+
+def test_a_rollback_finds_it_where_both_aliases_are_gone(registry: Registry) -> None:
+    force(registry, 1)
+    force(registry, 2)
+    without_previous(registry)
+    moved_by_hand(registry, None)
+    assert "`langmill rollback reviews-lm` puts version 1 in service" in str(registry.complaint(NAME))
+    rollback(registry, NAME, reason="", command="test")
+    assert aliases(registry) == {CHAMPION: 1, PREVIOUS: 2, CHALLENGER: 3}
+
+
+def test_a_previous_version_from_the_ledger_must_be_good(registry: Registry) -> None:
+    force(registry, 1)
+    force(registry, 2)
+    without_previous(registry)
+    registry.note(registry.version(NAME, 1), {Tag.rolled_back: "it swears"})
+    with pytest.raises(RegistryError, match="was rolled back itself: it swears"):
+        rollback(registry, NAME, reason="", command="test")
+    registry.unnote(registry.version(NAME, 1), Tag.rolled_back)
+    registry.note(registry.version(NAME, 1), {Tag.state: State.rejected, Tag.reason: "broken"})
+    with pytest.raises(RegistryError, match="failed validation and can't be champion: broken"):
+        rollback(registry, NAME, reason="", command="test")
+    registry._client.delete_model_version(NAME, "1")
+    assert registry.complaint(NAME) is None
+    with pytest.raises(RegistryError, match="has no previous version"):
+        rollback(registry, NAME, reason="", command="test")
+    assert aliases(registry) == {CHAMPION: 2, CHALLENGER: 3}
+
+
+@pytest.mark.parametrize("to", [None, 3])
+def test_a_previous_version_that_others_moved_is_told_until_it_is_accepted(registry: Registry, to: int | None) -> None:
+    force(registry, 1)
+    force(registry, 2)
+    without_previous(registry)
+    if to is not None:
+        registry._client.set_registered_model_alias(NAME, PREVIOUS, str(to))
+        assert "someone moved its alias to version 3 by other means" in str(registry.complaint(NAME))
+    promote(registry, NAME, 2, force="it was meant so", command="test")
+    assert registry.complaint(NAME) is None
+    assert aliases(registry).get(PREVIOUS) == to
+
+
 def test_the_previous_version_outlives_a_promotion_without_a_champion(registry: Registry) -> None:
     force(registry, 1)
     force(registry, 2)
