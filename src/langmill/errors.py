@@ -7,8 +7,12 @@ bug and keeps its trace (in the log file).
 
 import re
 
-_CREDENTIALS = re.compile(r"""([a-z][a-z0-9+.-]*://)(?:[^\s/'"]*|[^\s/'":@]*:[^\s'"@]*)@""", re.IGNORECASE)
-"""An address up to its host. SQLAlchemy takes a password with a `/` in it, others one with an `@`."""
+_CREDENTIALS = re.compile(r"""://(?:[^\s/'"]*@|[^\s/'":@]*+:[^\s'"@]*+@|(?P<none>[^\s/'":@]*+:[^\s'"@]*+))""")
+"""An address from its scheme's end to its host. SQLAlchemy takes a password with a `/` in it, others one with an `@`.
+
+It sees whole logs, so it takes linear time: it begins at `://`, and what was searched for an `@` once is stepped over
+(`none`).
+"""
 
 
 class LangmillError(Exception):
@@ -122,4 +126,4 @@ def of_exit_code(code: int) -> type[LangmillError] | None:
 
 def without_passwords(text: str) -> str:
     """A text without the user names and passwords of the addresses in it: `postgresql://host/db`."""
-    return _CREDENTIALS.sub(r"\1", text)
+    return _CREDENTIALS.sub(r"://\g<none>", text)

@@ -24,7 +24,7 @@ from typing import IO, Any
 from langmill.errors import BusyError, IntegrityError, LangmillError, SpaceError
 
 MANIFEST_NAME = "manifest.json"
-_TEMPORARY = re.compile(r"\.(?P<name>.+)\.[a-z0-9_]{8}\.(?P<kind>tmp|old)")
+_TEMPORARY = re.compile(r"\A\.(?P<name>.+)\.[a-z0-9_]{8}\.(?P<kind>tmp|old)")
 _FULL_DISK = "database or disk is full|No space left on device"  # SQLite's words and the system's
 _CURRENT_FOLDER, _RENAME_EXCHANGE = -100, 2  # AT_FDCWD and the flag, from Linux's headers
 

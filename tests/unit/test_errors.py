@@ -3,6 +3,7 @@
 import pytest
 
 from langmill import errors
+from tests.unit.timing import require_linear
 
 pytestmark = pytest.mark.unit
 
@@ -34,7 +35,15 @@ def test_kinds_by_exit_code(code, kind):
         ("'https://me:s3cret@h/a' and http://token@h", "'https://h/a' and http://h"),
         ("sqlite:///.langmill/mlflow.db", "sqlite:///.langmill/mlflow.db"),
         ("https://h/@scope/name and me@h", "https://h/@scope/name and me@h"),
+        ("http://h:80/a and mysql://me:s3://cret@db/x", "http://h:80/a and mysql://db/x"),
+        ("http://h:80/?a=x://h:1 b://me:s3cret@db", "http://h:80/?a=x://h:1 b://db"),
+        (f"{'x' * 200}://me:s3cret@db", f"{'x' * 200}://db"),
     ],
 )
 def test_passwords_are_not_shown(text, shown):
     assert errors.without_passwords(text) == shown
+
+
+@pytest.mark.parametrize("unit", ["a", "a://", "a://b:", "://b:c", "://b/", "a://b@", "'a://b:c"])
+def test_hiding_them_takes_linear_time(unit):
+    require_linear(errors.without_passwords, lambda size: unit * (size // len(unit)))

@@ -49,6 +49,51 @@ def test_a_plugin_is_known_by_all_its_code_and_its_version(site: Path) -> None:
     assert len(set(digests)) == 3
 
 
+def record(site: Path, *files: str) -> None:
+    """The list of files that every installer writes."""
+    lines = [*files, "toy_package/__init__.py", "toy_package/deep/network.py", "toy_module.py"]
+    write_text(site / "toy_plugin-1.5.dist-info" / "RECORD", "".join(f"{file},,\n" for file in lines))
+
+
+def test_packages_without_entry_points_count(site: Path) -> None:
+    write_text(site / "toy_utils" / "more.py", "y = 1")
+    write_text(site / "toy_single.py", "z = 1")
+    record(
+        site, "toy_utils/more.py", "toy_single.py", "toy_plugin-1.5.dist-info/METADATA", "toy.pth", "../../bin/toy.py",
+        "__pycache__/toy_module.cpython-311.pyc", "toy-stubs/a.py", "licences/LICENSE",
+    )  # fmt: skip
+    (plugin,) = find_plugins(NAMES)
+    assert [path.name for path in plugin.packages] == ["toy_module.py", "toy_package", "toy_single.py", "toy_utils"]
+    digests = {plugin.digest}
+    for path in ("toy_utils/more.py", "toy_single.py"):
+        write_text(site / path, "y = 2")
+        digests.add(find_plugins(NAMES)[0].digest)
+    assert len(digests) == 3
+
+
+def test_an_editable_ones_list_names_no_code(site: Path) -> None:
+    write_text(site / "__editable___toy_finder.py", "")
+    record(site, "__editable___toy_finder.py")
+    write_text(site / "toy_plugin-1.5.dist-info" / "direct_url.json", '{"url": "", "dir_info": {"editable": true}}')
+    (plugin,) = find_plugins(NAMES)
+    assert [path.name for path in plugin.packages] == ["toy_module.py", "toy_package"]
+
+
+def test_every_part_of_a_namespace_counts(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (site / "toy_package" / "__init__.py").unlink()
+    write_text(site / "elsewhere" / "toy_package" / "other.py", "a = 1")
+    monkeypatch.syspath_prepend(str(site / "elsewhere"))
+    importlib.invalidate_caches()
+    (plugin,) = find_plugins(NAMES)
+    parts = [site / "toy_module.py", site / "elsewhere" / "toy_package", site / "toy_package"]
+    assert list(plugin.packages) == parts
+    digests = {plugin.digest}
+    for path in ("elsewhere/toy_package/other.py", "toy_package/deep/network.py"):
+        write_text(site / path, "a = 2")
+        digests.add(find_plugins(NAMES)[0].digest)
+    assert len(digests) == 3
+
+
 def test_langmills_own_are_none(site: Path) -> None:
     assert find_plugins([("langmill.tasks", "classification"), ("langmill.architectures", "decoder")]) == []
 

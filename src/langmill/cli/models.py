@@ -53,11 +53,11 @@ def generate(
         if not isinstance(task, Generates):
             raise ModelError(f"{name} does not generate text; ask it with `langmill classify`.")
         prompt_ids = task.prompt_ids(loaded.tokenizer, prompt)
-        if len(prompt_ids) >= loaded.max_length:
-            raise ModelError(f"The prompt has {len(prompt_ids)} tokens; {name} takes less than {loaded.max_length}.")
         config = loaded.generation_config
         assert config is not None
         decoding = config.decoding((loaded.tokenizer.eot_id,), {**asked, "num_beams": beams})
+        length = None if asked["max_new_tokens"] is None else "max_new_tokens"
+        decoding = task.fit(decoding, prompt_ids, loaded.max_length, name, length)
         steps: Generator[int | None, None, object] = (
             task.search(loaded.network, loaded.tokenizer, prompt_ids, decoding)
             if isinstance(decoding, Beams)
@@ -96,6 +96,8 @@ def classify(recipe: str | None, texts: tuple[str, ...], model: Path | None) -> 
         for text, row in zip(given, task.probabilities(loaded.network, loaded.tokenizer, given), strict=True):
             best = int(row.argmax())
             click.echo(f"{task.labels[best]}\t{row[best]:.4f}\t{text}")
+        if note := loaded.cut_note(given, name):
+            click.echo(note, err=True)
         click.echo(f"[{name}]", err=True)
 
 

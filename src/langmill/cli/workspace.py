@@ -23,7 +23,7 @@ from langmill.errors import LangmillError
 
 STATE = Path(".langmill")
 LOGS = STATE / "logs"
-_COMPOSED = re.compile(r"build/config/(corpus|tokenizer|pretrained|recipe)/(.+)\.yaml")
+_COMPOSED = re.compile(r"\Abuild/config/(corpus|tokenizer|pretrained|recipe)/(.+)\.yaml")
 
 
 def in_workspace() -> bool:

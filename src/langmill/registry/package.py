@@ -110,7 +110,7 @@ def _plugins(model: Path) -> list[PlugIn]:
 
 def _copy_code(path: Path, into: Path) -> None:
     if path.is_dir():
-        shutil.copytree(path, into / path.name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(path, into / path.name, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
     else:
         shutil.copyfile(path, into / path.name)
 

@@ -6,6 +6,7 @@ packages of its requirements.txt, with or without Langmill, as on the day it was
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Generator, Mapping
 from pathlib import Path
@@ -17,6 +18,8 @@ from mlflow.pyfunc import PythonModel
 
 if TYPE_CHECKING:
     from langmill.tasks.loading import LoadedModel
+
+_logger = logging.getLogger("langmill.package")  # this file has no name of its own where MLflow runs it
 
 
 class LangmillModel(PythonModel):  # type: ignore[misc]
@@ -34,6 +37,8 @@ class LangmillModel(PythonModel):  # type: ignore[misc]
     def predict(self, context: Any, model_input: pd.DataFrame, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
         """One row of answer for each row of the input, which has one column of texts.
 
+        A warning says which rows a classifier cut, as it did in training.
+
         Args:
             context: MLflow's; not needed after loading.
             model_input: A column `prompt` (a model that generates) or `text` (one that classifies).
@@ -41,7 +46,7 @@ class LangmillModel(PythonModel):  # type: ignore[misc]
 
         Raises:
             ModelError: A row is not a text, or a prompt is too long.
-            ConfigError: The parameters do not go together.
+            ConfigError: The parameters do not go together, or more tokens are asked for than fit behind a prompt.
         """
         from langmill.tasks.base import Classifies
 
@@ -68,10 +73,13 @@ def _generate(loaded: LoadedModel, prompts: list[str], params: Mapping[str, Any]
     task, tokenizer = loaded.task, loaded.tokenizer
     assert isinstance(task, Generates)
     assert loaded.generation_config is not None
-    decoding = loaded.generation_config.decoding((tokenizer.eot_id,), params or {})
+    given = params or {}
+    asked = loaded.generation_config.decoding((tokenizer.eot_id,), given)
+    length = None if given.get("max_new_tokens") is None else "max_new_tokens"
     answers = []
     for prompt in prompts:
         ids = task.prompt_ids(tokenizer, prompt)
+        decoding = task.fit(asked, ids, loaded.max_length, loaded.recipe, length)
         steps: Generator[int | None, None, object] = (
             task.search(loaded.network, tokenizer, ids, decoding)
             if isinstance(decoding, Beams)
@@ -86,6 +94,8 @@ def _classify(loaded: LoadedModel, texts: list[str]) -> pd.DataFrame:
 
     assert isinstance(loaded.task, Classifies)
     labels = loaded.task.labels
+    if note := loaded.cut_note(texts, loaded.recipe):
+        _logger.warning(note)
     probabilities_NK = loaded.task.probabilities(loaded.network, loaded.tokenizer, texts)
     best = probabilities_NK.argmax(axis=1)
     return pd.DataFrame(

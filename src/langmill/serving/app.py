@@ -350,14 +350,11 @@ async def _completion(
         raise RequestError(
             f"prompt has {len(prompt_ids)} tokens; up to {limit} are allowed.", 400, "prompt", "context_length_exceeded"
         )
-    room = task.room(prompt_ids, champion.model.max_length)
-    if body.max_tokens is not None and body.max_tokens > room:
-        raise RequestError(
-            f"max_tokens is {body.max_tokens}; after a prompt of {len(prompt_ids)} tokens up to {room} are allowed, "
-            f"since {body.model} has a context of {champion.model.max_length}.",
-            400, "max_tokens", "context_length_exceeded",
-        )  # fmt: skip
-    decoding = replace(decoding, max_new_tokens=min(decoding.max_new_tokens, room))
+    asked = None if body.max_tokens is None else "max_tokens"
+    try:
+        decoding = task.fit(decoding, prompt_ids, champion.model.max_length, body.model, asked)
+    except ConfigError as error:
+        raise RequestError(str(error), 400, "max_tokens", "context_length_exceeded") from error
     stop = list(body.stop or [])
     if isinstance(decoding, Beams):
         return BeamCompletion(champion, task, prompt_ids=prompt_ids, beams=decoding, stop=stop), len(prompt_ids)

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from langmill.config.sections import Evaluation, Training
 from langmill.config.typed import typed
 from langmill.data.document import Document
-from langmill.errors import ConfigError
+from langmill.errors import ConfigError, ModelError
 from langmill.models import generation
 from langmill.models.base import Backbone, Kind
 from langmill.models.generation import Accepts, Beams, Decodes, Ending, GenerationConfig, Sampling
@@ -122,6 +122,32 @@ class Generates(ABC):
         The last new token is written and never read.
         """
         return max_length - len(prompt_ids) + 1
+
+    def fit(
+        self, decoding: Sampling | Beams, prompt_ids: Sequence[int], max_length: int, model: str, asked: str | None
+    ) -> Sampling | Beams:
+        """Shorten an answer to the room behind its prompt, unless its length was asked for.
+
+        Args:
+            decoding: How to write it.
+            prompt_ids: The prompt.
+            max_length: Tokens that the network can look back on.
+            model: What the asker calls the model.
+            asked: What the asker calls `max_new_tokens` and gave a value; None where the value is the model's own.
+
+        Raises:
+            ModelError: The prompt is too long.
+            ConfigError: More tokens were asked for than there is room for.
+        """
+        if len(prompt_ids) > max_length:
+            raise ModelError(f"prompt has {len(prompt_ids)} tokens; up to {max_length} are allowed.")
+        room = self.room(prompt_ids, max_length)
+        if asked is not None and decoding.max_new_tokens > room:
+            raise ConfigError(
+                f"{asked} is {decoding.max_new_tokens}; after a prompt of {len(prompt_ids)} tokens up to {room} are "
+                f"allowed, since {model} has a context of {max_length}."
+            )
+        return dataclasses.replace(decoding, max_new_tokens=min(decoding.max_new_tokens, room))
 
     @property
     def generation_config(self) -> GenerationConfig:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ from langmill.models.folder import (
 from langmill.models.generation import GenerationConfig
 from langmill.tasks.base import Generates, Task, build_task, find_task
 from langmill.tokenization.tokenizer import Tokenizer
+
+_NAMED = 10  # texts, in a note
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,22 @@ class LoadedModel:
     def max_length(self) -> int:
         """Tokens that the network can look back on."""
         return int(self.config["langmill"]["max_length"])
+
+    def cut_note(self, texts: Sequence[str], name: str) -> str:
+        """A sentence on the texts that a classifier cuts, numbered from 1; empty where there are none.
+
+        Args:
+            texts: What is asked.
+            name: What the asker calls the model.
+        """
+        cut = [number for number, text in enumerate(texts, 1) if len(self.tokenizer.encode(text)) > self.max_length]
+        if not cut:
+            return ""
+        few = ", ".join(map(str, cut[:_NAMED])) + (", …" if len(cut) > _NAMED else "")
+        return (
+            f"{name} reads {self.max_length} tokens of a text; {len(cut)} of {len(texts)} were longer and cut, as in "
+            f"training: number {few}."
+        )
 
     @property
     def provenance(self) -> str:

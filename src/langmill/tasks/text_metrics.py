@@ -280,7 +280,7 @@ def valid_python(produced: str, document: Document) -> float:
 
 
 PLACEHOLDER = re.compile(
-    r"%(?:\([A-Za-z0-9_]+\))?(?:[0-9]+\$)?[-+#0]*[0-9]*(?:\.[0-9]+)?[sdifgxXcrou]"  # printf
+    r"%(?:\([A-Za-z0-9_]+\))?(?:[0-9]+\$)?[-+#0]*+[0-9]*+(?:\.[0-9]+)?[sdifgxXcrou]"  # printf
     r"|\$\{[^{}\s]+\}"  # shell and zope
     r"|\{[A-Za-z0-9_.:!\[\]]*\}"  # str.format
     r"|</?[A-Za-z][^<>]*>"  # markup

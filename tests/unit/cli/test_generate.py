@@ -10,7 +10,7 @@ import pytest
 from langmill import cli
 from langmill.cli import models
 from langmill.models.generation import Beams, GenerationConfig
-from tests.unit.serving.conftest import Writer, loaded
+from tests.unit.serving.conftest import Judge, Writer, loaded
 
 pytestmark = pytest.mark.unit
 
@@ -50,7 +50,11 @@ def test_a_search_needs_none_of_them(opened, capsys):
     opened.of.generation_config = GenerationConfig(100, temperature=1.0)  # a model that draws by itself
     assert cli.call(["generate", "r", "--beams", "3"]) == 0
     assert capsys.readouterr().out == "found\nfound\nfound\n"
-    assert opened.of.samplings == [Beams(100, 4, 1.0, (256,)), Beams(100, 2, 0.5, (256,)), Beams(100, 3, 1.0, (256,))]
+    assert opened.of.samplings == [
+        Beams(64, 4, 1.0, (256,)),
+        Beams(64, 2, 0.5, (256,)),
+        Beams(64, 3, 1.0, (256,)),
+    ]  # the room
 
 
 @pytest.mark.parametrize(
@@ -69,3 +73,24 @@ def test_a_search_refuses_what_it_would_ignore(opened, capsys, option, told):
     assert cli.call(["generate", "r", "--beams", "3", *option]) == 2
     assert told in capsys.readouterr().err
     assert opened.of.samplings == []
+
+
+def test_more_than_fits_is_refused_where_it_was_asked_for(opened, capsys):
+    assert cli.call(["generate", "r", "--prompt", "x" * 30, "--max-new-tokens", "35"]) == 2
+    told = "max_new_tokens is 35; after a prompt of 31 tokens up to 34 are allowed, since a model has a context of 64."
+    assert told in capsys.readouterr().err
+    assert cli.call(["generate", "r", "--prompt", "x" * 30, "--max-new-tokens", "34"]) == 0
+    assert cli.call(["generate", "r", "--prompt", "x" * 63]) == 0  # the model's own length is cut to the room
+    assert [sampling.max_new_tokens for sampling in opened.of.samplings] == [34, 1]
+    capsys.readouterr()
+    assert cli.call(["generate", "r", "--prompt", "x" * 64]) == 1
+    assert "prompt has 65 tokens; up to 64 are allowed." in capsys.readouterr().err
+
+
+def test_classify_says_what_was_cut(opened, capsys):
+    opened.of = Judge()
+    assert cli.call(["classify", "r", "a" * 64]) == 0
+    assert capsys.readouterr().err == "[a model]\n"
+    assert cli.call(["classify", "r", "a", "b" * 65, "c" * 99]) == 0
+    note = "a model reads 64 tokens of a text; 2 of 3 were longer and cut, as in training: number 2, 3.\n[a model]\n"
+    assert capsys.readouterr().err == note

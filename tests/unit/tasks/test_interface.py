@@ -254,3 +254,22 @@ def test_what_is_written_is_read_back(config: GenerationConfig) -> None:
 def test_impossible_defaults_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ConfigError):
         GenerationConfig(**{"max_new_tokens": 9, "temperature": 0.8, **wrong})  # type: ignore[arg-type]
+
+
+def test_the_package_cuts_nothing_silently(
+    tmp_path: Path, tokenizer: Tokenizer, caplog: pytest.LogCaptureFixture
+) -> None:
+    writer = saved(tmp_path / "w", tokenizer, "language_modelling", "decoder")
+    assert isinstance(writer.task, Generates)
+    taken = len(writer.task.prompt_ids(tokenizer, "the film"))
+    room = MAX_LENGTH - taken + 1
+    told = f"max_new_tokens is {room + 1}; after a prompt of {taken} tokens up to {room} are allowed, since tiny has"
+    with pytest.raises(ConfigError, match=told):
+        packaged(writer, ["the film"], max_new_tokens=room + 1)
+    assert len(packaged(writer, ["the film"], max_new_tokens=room)) == 1
+    assert len(packaged(writer, ["the film"])) == 1
+    judge = saved(tmp_path / "c", tokenizer, "classification", "decoder")
+    packaged(judge, ["the film"])
+    assert not caplog.records
+    packaged(judge, ["the film", "the film " * MAX_LENGTH])
+    assert caplog.messages == ["tiny reads 48 tokens of a text; 1 of 2 were longer and cut, as in training: number 2."]
