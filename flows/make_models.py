@@ -51,6 +51,7 @@ from langmill.config.sections import Operation, Recipe
 from langmill.errors import LangmillError, SpaceError, TransientError, without_passwords
 from langmill.files import exclusive_lock, full_disk_sentence, is_full_disk, sha256_bytes
 from langmill.lifetime import INTERRUPTED, end_with_parent
+from langmill.stages.process import sweep_workspace
 
 ROOT = Path()
 LOGS = Path(".langmill/logs")
@@ -391,6 +392,7 @@ def _workspace() -> Iterator[None]:
         return
     end_with_parent()  # the schedule's worker, which started this run in a process group of its own
     with exclusive_lock(RUN_LOCK, "A scheduled run", wait=True):
+        sweep_workspace()
         yield
 
 

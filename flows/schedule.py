@@ -7,6 +7,7 @@ Prefect, so each run also waits for the workspace's lock.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from datetime import timedelta
@@ -16,7 +17,7 @@ from prefect.flows import EntrypointType
 from prefect.schedules import Cron, Interval
 
 from flows.make_models import make_models
-from langmill.lifetime import end_with_parent
+from langmill.lifetime import PARENT_VARIABLE, end_with_parent
 
 DEPLOYMENT = "scheduled"
 
@@ -30,6 +31,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--timezone", required=True)
     given = parser.parse_args(arguments)
     end_with_parent()  # `kill -9` of `langmill deploy` ends the schedule's worker and the run that it has started
+    os.environ[PARENT_VARIABLE] = str(os.getpid())  # for those runs, which Prefect starts from this very process
     if given.interval:
         schedule = Interval(timedelta(seconds=given.interval), timezone=given.timezone)
     else:

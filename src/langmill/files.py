@@ -24,6 +24,7 @@ from typing import IO, Any
 from langmill.errors import BusyError, IntegrityError, LangmillError, SpaceError
 
 MANIFEST_NAME = "manifest.json"
+_STATE = Path(".langmill")
 _TEMPORARY = re.compile(r"\A\.(?P<name>.+)\.[a-z0-9_]{8}\.(?P<kind>tmp|old)")
 _FULL_DISK = "database or disk is full|No space left on device"  # SQLite's words and the system's
 _CURRENT_FOLDER, _RENAME_EXCHANGE = -100, 2  # AT_FDCWD and the flag, from Linux's headers
@@ -108,6 +109,34 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             raise
         finally:
             os.close(descriptor)
+
+
+@contextlib.contextmanager
+def temporary_folder(parent: Path | None = None) -> Iterator[Path]:
+    """A folder that is gone when the block ends, or at the next `sweep` of where it lies if the process was killed.
+
+    Args:
+        parent: Where to make it; without it in `.langmill/tmp/` of the workspace in the current folder, on whose disk
+            there is room for models, or in the system's temporary folder where there is no workspace to write to.
+
+    Raises:
+        SpaceError: No space is left for a folder.
+    """
+    parent = _temporary_home() if parent is None else parent
+    with explained_os_errors(parent):
+        parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = _locked_temporary(parent.absolute() / "langmill", _make_folder)
+    try:
+        yield Path(name)
+    finally:
+        shutil.rmtree(name, ignore_errors=True)
+        os.close(descriptor)
+
+
+def _temporary_home() -> Path:
+    if os.access(_STATE, os.W_OK):
+        return _STATE / "tmp"
+    return Path(tempfile.gettempdir())
 
 
 def _make_folder(**place: Any) -> tuple[int, str]:

@@ -76,13 +76,14 @@ _ENVIRONMENT = {
     "MLFLOW_DISABLE_AGENT_HINT": "true",
 }
 _NOISY = ("mlflow", "alembic", "sqlalchemy", "urllib3", "git")
-_DRIVERS = {
+_PACKAGES = {
     "psycopg2": "psycopg2-binary",
     "psycopg": "'psycopg[binary]'",
     "MySQLdb": "mysqlclient",
-    "pymysql": "pymysql",
+    "google": "google-cloud-storage",
+    "azure": "azure-storage-blob azure-identity",
 }
-"""Packages that a tracking address may need, with what pip calls them; none of them is Langmill's own need."""
+"""What pip calls the modules that a tracking address or artifact store may need, where it calls them otherwise."""
 _BATCH_METRICS = 500  # MLflow takes 1,000 in one call
 _PARAM_CHARACTERS = 6000  # MLflow refuses longer ones
 _SHIP_SECONDS = 5.0
@@ -475,11 +476,13 @@ def explained_tracking_errors(tracking_uri: str) -> Iterator[None]:
     except (TrackingError, AssertionError):
         raise
     except Exception as error:
-        if isinstance(error, ModuleNotFoundError) and error.name in _DRIVERS:
-            place = without_passwords(tracking_uri)
+        if isinstance(error, ModuleNotFoundError) and (top := (error.name or "").split(".")[0]) != "langmill":
+            place = f"MLflow at {without_passwords(tracking_uri)}, or where it keeps its artifacts,"
             raise TrackingError(
-                f"The tracking address {place} needs the Python package {error.name}, which is not installed; "
-                f"`pip install {_DRIVERS[error.name]}` gets it."
+                f"{place} needs the Python package {error.name}, which is not installed; "
+                f"`pip install {_PACKAGES.get(top, top)}` gets it."
+                if top
+                else f"{place} needs a Python package that is not installed; install it: {_first_line(str(error))}"
             ) from error
         if not _is_foreign(error):
             raise

@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import os
 import sqlite3
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,7 @@ from langmill.files import (
     read_manifest,
     sha256_bytes,
     sweep,
+    temporary_folder,
     write_json,
     write_manifest,
     write_text,
@@ -243,6 +245,43 @@ def test_what_killed_processes_left_is_swept_and_what_is_being_written_is_not(tm
     assert (tmp_path / "file.txt").read_text() == "whole"
     assert (tmp_path / "made").is_dir()
     assert all(path.exists() for path in others)
+
+
+def _killed_at_work(folder: Path) -> None:
+    os.chdir(folder)
+    with temporary_folder() as temporary, temporary_folder(folder / "downloads"):
+        (temporary / "weights").write_text("gigabytes")
+        os._exit(9)
+
+
+def test_temporary_folders_of_killed_processes_are_swept_and_those_in_use_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / ".langmill" / "tmp"
+    home.parent.mkdir()
+    process = multiprocessing.get_context("spawn").Process(target=_killed_at_work, args=(tmp_path,))
+    process.start()
+    process.join(60)
+    assert process.exitcode == 9
+    assert [(path / "weights").read_text() for path in home.iterdir()] == ["gigabytes"]
+    monkeypatch.chdir(tmp_path)
+    with temporary_folder() as temporary:
+        sweep(home)
+        sweep(tmp_path / "downloads")
+        assert list(home.iterdir()) == [temporary]
+        assert temporary.is_absolute()
+        assert not list((tmp_path / "downloads").iterdir())
+    assert not list(home.iterdir())
+
+
+def test_a_temporary_folder_outside_of_a_workspace_is_the_systems(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with temporary_folder() as temporary:
+        assert temporary.parent == Path(tempfile.gettempdir()).absolute()
+    assert not temporary.exists()
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_full_disk_is_seen_through_what_libraries_make_of_it() -> None:

@@ -102,6 +102,9 @@ def test_a_stage_sweeps_what_killed_ones_left(tmp_path: Path) -> None:
     left = [
         tmp_path / "build/raw/.tiny.abcd1234.tmp",
         tmp_path / "build/.config.abcd1234.tmp",
+        tmp_path / ".langmill/tmp/.langmill.abcd1234.tmp/model",
+        tmp_path / ".langmill/downloads/.langmill.abcd1234.tmp",
+        tmp_path / ".langmill/serving/tiny/.7.abcd1234.tmp",
         tmp_path / ".langmill/runs/ab12/files/samples/.step.md.abcd1234.tmp",
     ]
     for path in left:

@@ -1,9 +1,12 @@
 """Schedules: what cron can mean, and what no clock ever reaches."""
 
+import os
+
 import pytest
 
 from langmill.config.schedule import refuse_impossible_schedule
 from langmill.errors import ConfigError
+from langmill.lifetime import PARENT_VARIABLE
 
 pytestmark = pytest.mark.unit
 
@@ -49,3 +52,15 @@ def test_schedules_that_never_come_are_refused(cron, sentence):
 def test_time_zones_that_nobody_has_are_refused(timezone):
     with pytest.raises(ConfigError, match=r"operation\.schedule\.timezone is"):
         refuse_impossible_schedule("0 3 * * *", timezone)
+
+
+def test_a_scheduled_run_knows_the_worker_that_started_it(monkeypatch):
+    from flows import schedule
+
+    told: list[str] = []
+    monkeypatch.delenv(PARENT_VARIABLE, raising=False)
+    monkeypatch.setattr(schedule, "end_with_parent", lambda: os.environ.pop(PARENT_VARIABLE, None))
+    monkeypatch.setattr(schedule.make_models, "serve", lambda **options: told.append(os.environ[PARENT_VARIABLE]))
+    monkeypatch.setenv(PARENT_VARIABLE, "1")  # its own parent, which is not that of the runs
+    assert schedule.main(["--interval", "5", "--timezone", "UTC"]) == 0
+    assert told == [str(os.getpid())]

@@ -349,6 +349,29 @@ def test_a_missing_driver_is_said_with_its_remedy(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (ModuleNotFoundError("No module named 'pyodbc'", name="pyodbc"), "package pyodbc, .*`pip install pyodbc`"),
+        (ModuleNotFoundError("No module named 'boto3'", name="boto3"), "package boto3, .*`pip install boto3`"),
+        (
+            ModuleNotFoundError("No module named 'google.cloud'", name="google.cloud"),
+            r"package google\.cloud, .*`pip install google-cloud-storage`",
+        ),
+        (ModuleNotFoundError("Get me libhdfs"), "a Python package that is not installed; install it: Get me libhdfs"),
+    ],
+)
+def test_any_missing_package_is_said_with_its_remedy(error: Exception, sentence: str) -> None:
+    with pytest.raises(TrackingError, match=sentence) as told, explained_tracking_errors("mssql://me:s3cret@db/x"):
+        raise error
+    assert "s3cret" not in str(told.value)
+
+
+def test_a_missing_module_of_our_own_is_a_bug() -> None:
+    with pytest.raises(ModuleNotFoundError), explained_tracking_errors("sqlite:///x.db"):
+        raise ModuleNotFoundError("No module named 'langmill.lost'", name="langmill.lost")
+
+
+@pytest.mark.parametrize(
     "error",
     [
         OSError(errno.ENOSPC, "No space left on device"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import tempfile
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -118,7 +117,7 @@ def opened_model(recipe: str | None, folder: Path | None) -> Iterator[tuple[Load
         return
     assert recipe is not None
     from langmill.cli.workspace import operation
-    from langmill.files import read_manifest
+    from langmill.files import read_manifest, temporary_folder
     from langmill.graph import MODELS
     from langmill.registry.store import CHAMPION, Registry
 
@@ -132,8 +131,8 @@ def opened_model(recipe: str | None, folder: Path | None) -> Iterator[tuple[Load
     if local.is_dir() and read_manifest(local, verify=True).get("provenance") == champion.provenance:
         yield load_model(local, verify=False, device=device), champion.title
         return
-    with tempfile.TemporaryDirectory(prefix="langmill-model-") as temporary:
-        fetched = registry.download(recipe, champion.version, Path(temporary) / "model")
+    with temporary_folder() as temporary:
+        fetched = registry.download(recipe, champion.version, temporary / "model")
         yield load_model(fetched, verify=False, device=device), champion.title
 
 

@@ -40,10 +40,12 @@ def run(recipes: tuple[str, ...], wait: bool) -> None:
     from langmill.cli.workspace import composed_params, operation
     from langmill.graph import read_graph
     from langmill.stages.compose import require_composed
+    from langmill.stages.process import sweep_workspace
 
     settings = operation()
     chosen = list(dict.fromkeys(recipes or settings.recipes))
     with _turn(RUN_LOCK, wait=wait):
+        sweep_workspace()
         graph = read_graph().for_recipes(chosen)
         stale = [address for address, state in graph.freshness(composed_params).items() if not state.fresh]
         if not stale and all_settled(chosen, settings.tracking_uri):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import math
 import os
 import signal
 import socket
@@ -20,8 +19,10 @@ import click
 
 from langmill.cli.command import command
 from langmill.errors import ConfigError, LangmillError, RegistryError, TrackingError, without_passwords
+from langmill.lifetime import PARENT_VARIABLE
 
 HOST = "127.0.0.1"
+_LONGEST_INTERVAL_SECONDS = 10 * 365 * 24 * 3600
 _START_SECONDS = 120.0
 _SERVER_STOP_SECONDS = 4.0  # their databases survive a kill
 _WORKER_STOP_SECONDS = 15.0  # a run that is under way ends its stages first
@@ -51,6 +52,7 @@ def serve(recipes: tuple[str, ...], host: str | None, port: int | None) -> None:
     from langmill.cli.workspace import operation
     from langmill.config.compose import compose_serving
     from langmill.serving.server import serve as serve_models
+    from langmill.stages.process import sweep_workspace
 
     own = operation()
     uri = own.tracking_uri
@@ -62,6 +64,7 @@ def serve(recipes: tuple[str, ...], host: str | None, port: int | None) -> None:
     settings = compose_serving(overrides=[f"{key}={value}" for key, value in given.items() if value is not None])
     for line in unserved(settings.recipes, uri):
         click.echo(line)
+    sweep_workspace()
     serve_models(settings, uri, Path.cwd(), own.device)
 
 
@@ -69,8 +72,10 @@ def unserved(names: Sequence[str], tracking_uri: str) -> list[str]:
     """A sentence for each model that has no champion yet; the server takes it up when it has one.
 
     Raises:
-        RegistryError: A name is neither that of a registered model nor that of a recipe.
+        RegistryError: A name is neither that of a registered model nor that of a recipe; while the registry does not
+            answer, neither that of a model that was served here before.
     """
+    from langmill.cli.workspace import STATE
     from langmill.config.compose import available
     from langmill.registry.store import CHAMPION, Registry
 
@@ -82,17 +87,23 @@ def unserved(names: Sequence[str], tracking_uri: str) -> list[str]:
         if aliased and not known.issuperset(names):
             known |= set(registry.names())
     except TrackingError:  # the server starts from its cache and asks again
+        served = {path.name for path in (STATE / "serving").glob("*/")}
+        _require_known(names, served | set(available("recipe")), "The registry can't be asked, and there is")
         return []
-    for name in names:
-        if name not in known:
-            near = difflib.get_close_matches(name, sorted(known), n=3)
-            meant = f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(sorted(known))}."
-            raise RegistryError(f"There is no model and no recipe named {name!r}; {meant}")
+    _require_known(names, known, "There is")
     return [
         f"{name} has no champion yet; `langmill run {name}` makes one, and this server then takes it up."
         for name in names
         if name not in champions
     ]
+
+
+def _require_known(names: Sequence[str], known: set[str], there_is: str) -> None:
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, sorted(known), n=3)
+            meant = f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(sorted(known))}."
+            raise RegistryError(f"{there_is} no model and no recipe named {name!r}; {meant}")
 
 
 @command(example="langmill ui")
@@ -149,8 +160,10 @@ def deploy(recipes: tuple[str, ...], cron: str | None, interval: float | None) -
     settings = operation()
     if cron is not None and interval is not None:
         raise click.UsageError("--cron and --interval exclude each other; give one of them.")
-    if interval is not None and not (math.isfinite(interval) and interval >= 1):
-        raise ConfigError(f"--interval is {interval:g}; allowed is 1 second or more.")
+    if interval is not None and not 1 <= interval <= _LONGEST_INTERVAL_SECONDS:  # a NaN is refused too
+        raise ConfigError(
+            f"--interval is {interval:g}; allowed is 1 second to {_LONGEST_INTERVAL_SECONDS} seconds (ten years)."
+        )
     schedule = settings.schedule
     if cron is not None:
         try:
@@ -276,8 +289,8 @@ def started(
 def _start(module: Sequence[str], environment: Mapping[str, str], output: IO[bytes]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, "-m", "langmill.lifetime", *module],
-        env=dict(environment), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
-        start_new_session=True,
+        env={**environment, PARENT_VARIABLE: str(os.getpid())},
+        stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
     )  # fmt: skip
 
 

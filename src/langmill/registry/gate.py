@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 import logging
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -31,7 +30,7 @@ from langmill.evaluation.protocol import require_comparable
 from langmill.evaluation.report import unseen
 from langmill.evaluation.scoring import reproducible, usable, with_groups
 from langmill.evaluation.significance import GROUP, Comparison, compare, counted, find_metric, groups_of, metric_of
-from langmill.files import digest_of
+from langmill.files import digest_of, temporary_folder
 from langmill.models.folder import tokenizer_digest
 from langmill.progress import track
 from langmill.registry.store import ModelVersion, Registry, State, Tag
@@ -392,9 +391,9 @@ class _Case:
     def against_champion(self, champion: ModelVersion) -> _Pair:
         """The version beside the champion: its stored scores under the same protocol, or new ones."""
         challenger = self.challenger
-        with tempfile.TemporaryDirectory(prefix="langmill-gate-") as temporary:
+        with temporary_folder() as temporary:
             if challenger.protocol is not None and champion.tags.get(Tag.protocol) == challenger.protocol:
-                stored = _stored(self.registry, champion, Path(temporary) / "evaluation")
+                stored = _stored(self.registry, champion, temporary / "evaluation")
                 if stored is not None and stored.protocol == challenger.protocol:
                     self._require_comparable(champion, stored.tokenizer)
                     mine, theirs = challenger.scores(), stored.scores()
@@ -402,14 +401,14 @@ class _Case:
                         challenger.task, theirs, self.gate.metric
                     ):  # else the stored ones are of a figure that was computed otherwise
                         return _Pair(challenger.task, mine, theirs)
-            old = self._load(champion, Path(temporary) / "champion")
+            old = self._load(champion, temporary / "champion")
             if type(old.task) is not type(challenger.task):
                 raise EvaluationError(
                     f"{champion.title} was made for another task, {old.config['langmill']['task']['name']}; "
                     "give the recipe another name, or promote by hand with `langmill promote --force`."
                 )
             self._require_comparable(champion, tokenizer_digest(old.manifest))
-            return self._scored_again(champion, old, Path(temporary) / "challenger")
+            return self._scored_again(champion, old, temporary / "challenger")
 
     def _scored_again(self, champion: ModelVersion, old: LoadedModel, temporary: Path) -> _Pair:
         """Both on every test document that either can judge."""

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from langmill.errors import RegistryError
 from langmill.evaluation.evaluate import METRICS_NAME
 from langmill.evaluation.report import number
 from langmill.evaluation.significance import counted
-from langmill.files import read_json
+from langmill.files import read_json, temporary_folder
 from langmill.registry.gate import Verdict
 from langmill.registry.store import ModelVersion, Registry, Tag
 from langmill.tracking import last_metric
@@ -106,8 +104,8 @@ def read_result(registry: Registry, name: str) -> Result:
     champion = registry.champion(name)
     if champion is None:
         raise RegistryError(f"{name} has no champion; make one with `langmill run {name}`.")
-    with tempfile.TemporaryDirectory(prefix="langmill-result-") as temporary:
-        folder = registry.download_evaluation(name, champion.version, Path(temporary) / "evaluation")
+    with temporary_folder() as temporary:
+        folder = registry.download_evaluation(name, champion.version, temporary / "evaluation")
         metrics = read_json(folder / METRICS_NAME)
     return _result(registry, champion, metrics)
 

@@ -7,7 +7,6 @@ They work in the workspace, which is the current folder.
 from __future__ import annotations
 
 import json
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from langmill.config.sections import Accelerator, Recipe
 from langmill.errors import RegistryError, UndecidedError
 from langmill.evaluation.evaluate import EvaluationFolder
 from langmill.evaluation.figures import hardest_baseline
-from langmill.files import read_json, read_manifest
+from langmill.files import read_json, read_manifest, temporary_folder
 from langmill.models.device import use_device
 from langmill.models.folder import WEIGHTS_NAME
 from langmill.registry.gate import Verdict, judge
@@ -61,8 +60,8 @@ def package_and_register(recipe: Recipe, tracking_uri: str) -> Registered:
     if known is not None:
         return Registered(known, fresh=False)
     run_id = _run_of(recipe, provenance, tracking_uri)
-    with tempfile.TemporaryDirectory(prefix="langmill-package-") as temporary:
-        packaged = package(model, evaluation, Path(temporary) / "package")
+    with temporary_folder() as temporary:
+        packaged = package(model, evaluation, temporary / "package")
         version, fresh = registry.register(
             packaged,
             name=recipe.name,

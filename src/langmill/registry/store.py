@@ -12,7 +12,6 @@ import contextlib
 import shutil
 import socket
 import sqlite3
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,7 +20,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from langmill.errors import ConflictError, IntegrityError, LangmillError, RegistryError
-from langmill.files import MANIFEST_NAME, atomic_folder, changed_files, exclusive_lock, sha256_bytes
+from langmill.files import (
+    MANIFEST_NAME,
+    atomic_folder,
+    changed_files,
+    exclusive_lock,
+    sha256_bytes,
+    temporary_folder,
+)
 from langmill.registry.ledger import Entry, Ledger, Witness
 from langmill.tracking import connect, database_path, explained_tracking_errors
 
@@ -511,7 +517,7 @@ class Registry:
             TrackingError: They can't be fetched.
         """
         source = self._location(version.name, version.version)
-        with tempfile.TemporaryDirectory(prefix="langmill-package-") as temporary:
+        with temporary_folder() as temporary:
             folder = self._downloaded(version.title, source, temporary, _REGISTER_ANEW)
             for part in (MODEL_PATH, EVALUATION_PATH):
                 _check(folder / part, version.title, f"{source}/{part}", _REGISTER_ANEW)
@@ -522,7 +528,7 @@ class Registry:
         with explained_tracking_errors(self.tracking_uri):
             into.parent.mkdir(parents=True, exist_ok=True)
             with (
-                tempfile.TemporaryDirectory(dir=into.parent, prefix=f".{into.name}.") as temporary,
+                temporary_folder(into.parent) as temporary,
                 atomic_folder(into) as target,
             ):
                 found = self._downloaded(title, source, temporary, _RESTORE)
@@ -530,9 +536,9 @@ class Registry:
                 _check(target, title, source, _RESTORE)
         return into
 
-    def _downloaded(self, title: str, source: str, into: str, remedy: str) -> Path:
+    def _downloaded(self, title: str, source: str, into: Path, remedy: str) -> Path:
         """The files at `source`: in place where they lie on this machine, else fetched into `into`."""
-        place = None if source.startswith("file:") else into
+        place = None if source.startswith("file:") else str(into)
         with explained_tracking_errors(self.tracking_uri):
             from mlflow.artifacts import download_artifacts
 

@@ -10,7 +10,6 @@ What is said of a check:
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -24,7 +23,7 @@ from langmill.data.document import Split, documents_path, read_documents
 from langmill.errors import IntegrityError, LangmillError
 from langmill.evaluation.evaluate import EvaluationFolder
 from langmill.evaluation.scoring import usable
-from langmill.files import digest_of, read_manifest
+from langmill.files import digest_of, read_manifest, temporary_folder
 from langmill.models.folder import TOKENIZER_NAME, WEIGHTS_NAME, tokenizer_digest
 from langmill.registry.gate import Verdict
 from langmill.registry.ledger import Entry
@@ -93,10 +92,10 @@ def trace(tracking_uri: str, name: str, version: int) -> Story:
     """
     registry = Registry(tracking_uri)
     found = registry.version(name, version)
-    with tempfile.TemporaryDirectory() as temporary:
+    with temporary_folder() as temporary:
         facts = [*_in_the_registry(registry, found)]
-        model, model_facts = _model(registry, found, Path(temporary) / "model")
-        facts += [*_evaluation(registry, found, Path(temporary) / "evaluation"), *model_facts]
+        model, model_facts = _model(registry, found, temporary / "model")
+        facts += [*_evaluation(registry, found, temporary / "evaluation"), *model_facts]
     base = None
     if model is not None:
         facts += _origins(model)

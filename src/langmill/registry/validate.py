@@ -17,13 +17,13 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from langmill.errors import IntegrityError, RegistryError, SpaceError, TransientError
+from langmill.files import temporary_folder
 from langmill.registry.probe import UNDECIDED
 from langmill.registry.store import ModelVersion, Registry, State, Tag
 from langmill.tracking import quiet_mlflow
@@ -120,7 +120,7 @@ def _note(registry: Registry, version: ModelVersion, outcome: Outcome, reason: s
 def _ask(registry: Registry, version: ModelVersion, model: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """What the packaged model answers, and what the trained one does."""
     with contextlib.ExitStack() as stack:
-        temporary = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        temporary = stack.enter_context(temporary_folder())
         try:
             package = stack.enter_context(registry.package(version))
         except (IntegrityError, RegistryError) as error:

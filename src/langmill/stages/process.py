@@ -88,7 +88,7 @@ def _run(address: str, work: Callable[[], None]) -> int:
         _interrupt_on_signals(interrupted)
         with _fence(address) if not rank else contextlib.nullcontext(), explained_os_errors(WORKSPACE):
             if not rank:
-                _sweep()
+                sweep_workspace()
             work()
     except (Exception, KeyboardInterrupt) as error:
         if isinstance(error, KeyboardInterrupt) or interrupted.is_set():
@@ -118,9 +118,12 @@ def _fence(address: str) -> contextlib.AbstractContextManager[None]:
     return exclusive_lock(WORKSPACE / "locks" / f"{address}.lock", f"Stage {address}")
 
 
-def _sweep() -> None:
-    """Remove what killed processes left half written where stages write; what others are writing stays."""
-    for folder in (BUILD, *BUILD.glob("*/"), WORKSPACE, *WORKSPACE.glob("*/"), *WORKSPACE.glob("runs/*/**/")):
+def sweep_workspace() -> None:
+    """Remove what killed processes left half written in the workspace; what others are writing stays."""
+    for folder in (
+        BUILD, *BUILD.glob("*/"),
+        WORKSPACE, *WORKSPACE.glob("*/"), *WORKSPACE.glob("serving/*/"), *WORKSPACE.glob("runs/*/**/"),
+    ):  # fmt: skip
         sweep(folder)
 
 

@@ -1,5 +1,6 @@
 """What keeps running: nothing is announced that can't be, and no password stands in a command line."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from langmill import cli
 from langmill.cli import services
 from langmill.errors import RegistryError, TrackingUnreachableError
+from langmill.lifetime import PARENT_VARIABLE
 from langmill.registry.store import CHAMPION, ModelVersion, Registry
 
 pytestmark = pytest.mark.unit
@@ -34,8 +36,9 @@ def nothing_starts(monkeypatch):
             "--cron: operation.schedule.cron is '61 * * * *': its minute is '61'; allowed is",
         ),
         (["--cron", ""], 2, "--cron: operation.schedule.cron is ''; allowed are five fields"),
-        (["--interval", "-5"], 2, "--interval is -5; allowed is 1 second or more."),
+        (["--interval", "-5"], 2, "--interval is -5; allowed is 1 second to"),
         (["--interval", "0"], 2, "--interval is 0; allowed is"),
+        (["--interval", "1e300"], 2, "--interval is 1e+300; allowed is 1 second to 315360000 seconds (ten years)."),
         (["--interval", "nan"], 2, "--interval is nan; allowed is"),
         (["--interval", "inf"], 2, "--interval is inf; allowed is"),
         (["--interval", "5", "--cron", "0 3 * * *"], 2, "--cron and --interval exclude each other"),
@@ -70,12 +73,29 @@ def test_a_name_that_is_neither_a_model_nor_a_recipe_is_not_waited_for(monkeypat
         services.unserved(["zzz"], "sqlite:///x.db")
 
 
-def test_a_registry_that_is_away_keeps_no_server_from_its_cache(monkeypatch):
+def test_a_registry_that_is_away_keeps_no_server_from_its_cache(tmp_path, monkeypatch):
+    (tmp_path / "conf/recipe").mkdir(parents=True)
+    (tmp_path / "conf/recipe/sentiment.yaml").touch()
+    (tmp_path / ".langmill/serving/bought").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+
     def away(self: Registry) -> list[ModelVersion]:
         raise TrackingUnreachableError("no.")
 
     monkeypatch.setattr(Registry, "overview", away)
-    assert services.unserved(["whatever"], "http://127.0.0.1:1") == []
+    assert services.unserved(["sentiment", "bought"], "http://127.0.0.1:1") == []
+    with pytest.raises(RegistryError, match="asked, and there is no model and no recipe named 'sentimnt'; did you"):
+        services.unserved(["sentimnt"], "http://127.0.0.1:1")
+
+
+def test_a_server_sweeps_what_killed_ones_left_before_it_starts(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    done: list[str] = []
+    monkeypatch.setattr(services, "unserved", lambda names, uri: [])
+    monkeypatch.setattr("langmill.stages.process.sweep_workspace", lambda: done.append("swept"))
+    monkeypatch.setattr("langmill.serving.server.serve", lambda *arguments: done.append("served"))
+    assert cli.call(["serve"]) == 0
+    assert done == ["swept", "served"]
 
 
 def test_the_address_of_mlflows_database_stands_in_no_command_line(tmp_path, monkeypatch):
@@ -99,6 +119,8 @@ def test_the_address_of_mlflows_database_stands_in_no_command_line(tmp_path, mon
     for command, _ in started:
         assert "s3cret" not in " ".join(command)
         assert command[1:3] == ["-m", "langmill.lifetime"]
+    # A command that is killed while its servers import takes them with it.
+    assert [environment[PARENT_VARIABLE] for _, environment in started] == [str(os.getpid())] * 2
     assert started[0][1]["MLFLOW_BACKEND_STORE_URI"] == SECRET
 
 

