@@ -36,17 +36,23 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def count_digests(site: Path, *paths: str) -> int:
+    """How many digests the plug-in has in turn, as one of these files after the other is changed."""
+    digests = {find_plugins(NAMES)[0].digest}
+    for path in paths:
+        write_text(site / path, "changed = 2")
+        digests.add(find_plugins(NAMES)[0].digest)
+    return len(digests)
+
+
 def test_a_plugin_is_known_by_all_its_code_and_its_version(site: Path) -> None:
     (plugin,) = find_plugins(NAMES)
     assert (plugin.name, plugin.version, plugin.requires) == ("toy-plugin", "1.5", ("numpy>=1",))
     assert [path.name for path in plugin.packages] == ["toy_module.py", "toy_package"]
-    digests = [plugin.digest]
+    digest = plugin.digest
     write_text(site / "toy_package" / "__pycache__" / "network.pyc", "byte code")
-    assert plugin.digest == digests[0]
-    for path, text in (("toy_package/deep/network.py", "width = 2"), ("toy_module.py", "x = 2")):
-        write_text(site / path, text)
-        digests.append(find_plugins(NAMES)[0].digest)
-    assert len(set(digests)) == 3
+    assert plugin.digest == digest
+    assert count_digests(site, "toy_package/deep/network.py", "toy_module.py") == 3
 
 
 def record(site: Path, *files: str) -> None:
@@ -64,11 +70,7 @@ def test_packages_without_entry_points_count(site: Path) -> None:
     )  # fmt: skip
     (plugin,) = find_plugins(NAMES)
     assert [path.name for path in plugin.packages] == ["toy_module.py", "toy_package", "toy_single.py", "toy_utils"]
-    digests = {plugin.digest}
-    for path in ("toy_utils/more.py", "toy_single.py"):
-        write_text(site / path, "y = 2")
-        digests.add(find_plugins(NAMES)[0].digest)
-    assert len(digests) == 3
+    assert count_digests(site, "toy_utils/more.py", "toy_single.py") == 3
 
 
 def test_an_editable_ones_list_names_no_code(site: Path) -> None:
@@ -87,11 +89,7 @@ def test_every_part_of_a_namespace_counts(site: Path, monkeypatch: pytest.Monkey
     (plugin,) = find_plugins(NAMES)
     parts = [site / "toy_module.py", site / "elsewhere" / "toy_package", site / "toy_package"]
     assert list(plugin.packages) == parts
-    digests = {plugin.digest}
-    for path in ("elsewhere/toy_package/other.py", "toy_package/deep/network.py"):
-        write_text(site / path, "a = 2")
-        digests.add(find_plugins(NAMES)[0].digest)
-    assert len(digests) == 3
+    assert count_digests(site, "elsewhere/toy_package/other.py", "toy_package/deep/network.py") == 3
 
 
 def test_langmills_own_are_none(site: Path) -> None:
