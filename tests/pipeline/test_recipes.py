@@ -1,4 +1,4 @@
-"""Every shipped recipe goes from documents to a package, shrunk: few documents, few steps, and a small vocabulary.
+"""Every shipped recipe goes from documents to a package and MLflow, shrunk: few documents, few steps, few tokens.
 
 What is not shrunk is what could be wrong in a recipe: its task and options, template, metrics, model, optimizer, gate.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +23,8 @@ from langmill.registry.package import package
 from langmill.stages import encode, evaluate, pretrained, tokenizer, train
 from langmill.stages.compose import check_recipe
 from langmill.tasks.loading import load_model
+from langmill.tracking import connect, ship
+from tests.pipeline.workspace import edit
 from tests.unit.models.checkpoints import write_checkpoint
 
 pytestmark = pytest.mark.pipeline
@@ -42,6 +45,8 @@ SHRUNK = [
     "evaluation.bootstrap_samples=100",
     "evaluation.threads=1",
 ]
+NO_SERVER, DATABASE = "http://127.0.0.1:9", "sqlite:///mlflow.db"
+"""A training's own sender would import MLflow anew each time, for seconds: the test sends its runs itself."""
 PUBLISHED = {"minilm": ("Bert", "Model", {"max_position_embeddings": 512}), "gpt2-small": ("GPT2", "LMHeadModel", {})}
 """The families of the pretrained models that recipes start from."""
 WITHOUT_SERIOUS = {"reviews-mlm"}
@@ -57,7 +62,8 @@ def test_every_recipe_is_found() -> None:
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder with the shipped settings, in which recipes are made one after the other."""
     folder = tmp_path_factory.mktemp("recipes")
-    (folder / "conf").symlink_to(CONF)
+    shutil.copytree(CONF, folder / "conf")
+    edit(folder / "conf" / "operation" / "default.yaml", tracking_uri=NO_SERVER)
     before = Path.cwd()
     os.chdir(folder)
     yield folder
@@ -134,6 +140,10 @@ def test_a_recipe_goes_through_the_whole_line(name: str, workspace: Path) -> Non
     assert metrics["primary"] == recipe.gate.metric
     assert metrics["examples"] == SIZES[Split.test]
     loaded = load_model(model, verify=True)
+    run = ship(workspace / ".langmill" / "runs" / loaded.provenance, DATABASE)
+    tracked = connect(DATABASE).get_run(run)
+    assert tracked.info.status == "FINISHED"
+    assert f"test/{recipe.gate.metric}" in tracked.data.metrics
     assert {metric.name for metric in loaded.task.metrics} <= set(metrics)
     assert (model / "adapter").is_dir() == ("lora" in name)
     (workspace / "packages").mkdir(exist_ok=True)
