@@ -313,7 +313,7 @@ def around_worker(job: dict[str, Any]) -> dict[str, float]:
     from langmill.config.compose import compose_recipe
     from langmill.tracking import RunLog
     from langmill.training.continuation import Continuation
-    from langmill.training.fit import build_trainer, quiet_lightning
+    from langmill.training.fitting import build_trainer, quiet_lightning
     from langmill.training.guard import Figures
     from langmill.training.hardware import prepared
     from langmill.training.module import TrainingModule

@@ -22,15 +22,12 @@ stages:
     deps: [build/shards/reviews-lm, build/tokenizers/reviews]
     outs: [build/models/reviews-lm]
 """
-# The train stage, which kills `dvc repro` at a place; and one that refuses to make a step.
+# The train stage, which kills `dvc repro` at a place; and one that refuses to make a step, or even to begin.
 STAGE = """
 import os, sys
 import psutil
 from langmill.stages import process
-from langmill.tracking import RunLog
 from langmill.training import fit
-from langmill.training.module import TrainingModule
-from langmill.training.validation import Validation
 
 places = open("places").read().splitlines()
 
@@ -41,7 +38,7 @@ def kill(*_, **__):
     os._exit(9)
 
 def refuse(*_):
-    raise RuntimeError("a step was made again")
+    raise RuntimeError("it was trained again")
 
 def after(real):
     def call(*arguments, **others):
@@ -50,17 +47,20 @@ def after(real):
     return call
 
 if "last validation" in places:
+    from langmill.training.validation import Validation
     validate = Validation.on_train_batch_end
     Validation.on_train_batch_end = lambda self, trainer, module, *rest: (
         kill() if module.step == 12 else validate(self, trainer, module, *rest))
-if "saving" in places:
-    fit.save_model = kill
-if "saved" in places:
-    fit.save_model = after(fit.save_model)
+if "saving" in places or "saved" in places:
+    from langmill.training import fitting
+    fitting.save_model = kill if "saving" in places else after(fitting.save_model)
 if "in its place" in places:
     fit.put_finished = after(fit.put_finished)
-if "refuse" in places:
+if "no step" in places:
+    from langmill.training.module import TrainingModule
     TrainingModule._make_step = refuse
+if "no beginning" in places:
+    fit.initial_network = refuse
 sys.argv = ["langmill.stages", "train", "reviews-lm"]
 process._restart_with_environment = lambda: None
 process.run_stage()
@@ -117,17 +117,18 @@ def test_no_repro_makes_a_step_again_wherever_the_ones_before_were_killed(
     """One training, whose `dvc repro` is killed at every place after its last step, one after the other."""
     workspace = Path(shutil.copytree(prepared_workspace, tmp_path / "workspace"))
     assert repro(workspace, "last validation").returncode == -9
-    for place in ("saving", "saved", "in its place"):
-        assert repro(workspace, place, "refuse").returncode == -9, place
+    for place in ("saving", "saved"):
+        assert repro(workspace, place, "no step").returncode == -9, place
+    assert repro(workspace, "in its place", "no beginning").returncode == -9
     for owner, method in (("Stage", "save"), ("Stage", "commit"), ("Lockfile", "dump_stages")):
-        assert repro(workspace, "refuse", killed=(owner, method)).returncode == -9, method
-    done = repro(workspace, "refuse")
+        assert repro(workspace, "no beginning", killed=(owner, method)).returncode == -9, method
+    done = repro(workspace, "no beginning")
     assert done.returncode == 0, done.stdout + done.stderr
     model = workspace / "build/models/reviews-lm"
     for name in ("model.safetensors", "manifest.json", "config.json"):
         assert (model / name).read_bytes() == (expected / name).read_bytes()
-    assert "didn't change, skipping" in repro(workspace, "refuse").stdout
+    assert "didn't change, skipping" in repro(workspace, "no beginning").stdout
     # What is committed is trained again when someone asks for it, and nothing is kept twice.
-    forced = repro(workspace, "refuse", arguments=["-f"])
-    assert "a step was made again" in forced.stderr + forced.stdout
+    forced = repro(workspace, "no beginning", arguments=["-f"])
+    assert "it was trained again" in forced.stderr + forced.stdout
     assert not list(workspace.glob(".langmill/runs/*/finished"))

@@ -17,7 +17,7 @@ from langmill.errors import IntegrityError, SpaceError, TrainingError
 from langmill.files import read_manifest
 from langmill.stages import encode, tokenizer
 from langmill.tracking import RunLog
-from langmill.training import continuation
+from langmill.training import continuation, fitting
 from langmill.training import fit as fit_module
 from langmill.training.fit import fit
 from langmill.training.module import TrainingModule
@@ -205,7 +205,7 @@ def test_killed_after_the_last_step_no_step_is_made_again(workspace, tmp_path, m
     validate = Validation.on_train_batch_end
     targets = {
         "last validation": (Validation, "on_train_batch_end", killed_at_the_end),
-        "saving": (fit_module, "save_model", killed),
+        "saving": (fitting, "save_model", killed),
         "its place": (fit_module, "put_finished", killed),
         "sending": (RunLog, "finish", killed),
     }

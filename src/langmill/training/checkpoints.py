@@ -17,6 +17,8 @@ import torch
 from langmill.errors import TrainingError
 from langmill.files import atomic_file, sha256_file, write_text
 
+CHECKPOINTS = "checkpoints"
+"""The folder's name within a run's."""
 KEPT = 2
 """The newest, and the one before in case the newest is damaged."""
 _logger = logging.getLogger(__name__)

@@ -33,6 +33,12 @@ _PEAKS = {
 }
 
 
+def rank() -> int:
+    """Which of the processes that train together this one is, by its environment: 0 writes."""
+    names = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")  # as Lightning looks for it
+    return next((int(os.environ[name]) for name in names if name in os.environ), 0)
+
+
 @contextlib.contextmanager
 def prepared(training: Training) -> Iterator[None]:
     """Make this process compute the same result every time, with the settings' number of threads; undone at the end.
