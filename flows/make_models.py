@@ -44,7 +44,16 @@ from prefect.states import Completed, Crashed, Failed, State
 
 from flows import artifacts
 from langmill import graph as stages
-from langmill.cli.events import LOCK_VARIABLE, LOG_VARIABLE, RUN_LOCK, Event, EventLog, StepState, progress_file
+from langmill.cli.events import (
+    LOCK_VARIABLE,
+    LOG_VARIABLE,
+    RUN_LOCK,
+    SERVER_VARIABLE,
+    Event,
+    EventLog,
+    StepState,
+    progress_file,
+)
 from langmill.cli.results import settle
 from langmill.config.compose import compose_operation, compose_recipe
 from langmill.config.sections import Operation, Recipe
@@ -307,7 +316,8 @@ def _explained(error: BaseException) -> LangmillError:
     if is_full_disk(error):
         return SpaceError(full_disk_sentence(".langmill"))
     if _is_prefects(error):
-        address = os.environ.get("PREFECT_API_URL") or "that this run started for itself"
+        own = os.environ.get(SERVER_VARIABLE) == "own"
+        address = "of this run" if own else os.environ.get("PREFECT_API_URL")
         return TransientError(
             without_passwords(
                 f"The Prefect server {address} can't be used: {type(error).__name__}: {_first_line(error)}. Check "
@@ -405,6 +415,8 @@ def main(arguments: Sequence[str]) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     error: object
     try:
+        if os.environ.get(SERVER_VARIABLE) == "own":
+            sys.stdin.read()  # closed when the server is up
         state = make_models(recipes or None, return_state=True)
         if state.is_completed():
             return 0

@@ -21,6 +21,8 @@ EVENTS_VARIABLE = "LANGMILL_FLOW_EVENTS"
 LOCK_VARIABLE = "LANGMILL_RUN_LOCK"
 """Set to `held` for a flow whose starter holds the workspace's lock for it."""
 LOG_VARIABLE = "LANGMILL_RUN_LOG"
+SERVER_VARIABLE = "LANGMILL_RUN_SERVER"
+"""Set to `own` for a flow whose starter has a Prefect server for it, and closes its standard input when that is up."""
 RUN_LOCK = Path(".langmill/locks/run.lock")
 PROGRESS = Path(".langmill/progress")
 

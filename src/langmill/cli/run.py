@@ -16,7 +16,7 @@ from pathlib import Path
 import click
 
 from langmill.cli.command import command
-from langmill.errors import BusyError, GraphError, SpaceError, of_exit_code
+from langmill.errors import BusyError, GraphError, LangmillError, SpaceError, of_exit_code
 from langmill.lifetime import PARENT_VARIABLE
 
 _KEPT_LOGS = 20
@@ -134,10 +134,12 @@ def _run_flow(recipes: Sequence[str]) -> None:
 
     Raises:
         GraphError: A step failed.
+        LangmillError: Prefect's server did not start.
         KeyboardInterrupt: Someone pressed Ctrl-C; the flow has been stopped.
     """
     from langmill.cli.display import Display
-    from langmill.cli.events import EVENTS_VARIABLE, LOCK_VARIABLE, LOG_VARIABLE, EventReader
+    from langmill.cli.events import EVENTS_VARIABLE, LOCK_VARIABLE, LOG_VARIABLE, SERVER_VARIABLE, EventReader
+    from langmill.cli.services import temporary_prefect, wait_until_up
     from langmill.cli.workspace import LOGS, STATE, prefect_environment
 
     _require_space(STATE)
@@ -153,17 +155,27 @@ def _run_flow(recipes: Sequence[str]) -> None:
         PARENT_VARIABLE: str(os.getpid()),
     }
     began = time.time()
-    with log.open("ab") as output:
-        flow = subprocess.Popen(
-            [sys.executable, "-m", "flows.make_models", *recipes],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    with _stopped_at_the_end(flow), Display() as display:
+    with contextlib.ExitStack() as stack:
+        server = None if os.environ.get("PREFECT_API_URL") else stack.enter_context(temporary_prefect())
+        if server is not None:
+            environment |= {"PREFECT_API_URL": f"{server.address}/api", SERVER_VARIABLE: "own"}
+        with log.open("ab") as output:
+            flow = subprocess.Popen(
+                [sys.executable, "-m", "flows.make_models", *recipes],
+                env=environment, stdin=subprocess.PIPE, stdout=output, stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )  # fmt: skip
+        stack.enter_context(_stopped_at_the_end(flow))
+        display = stack.enter_context(Display())
         display.announce("Starting Prefect (10 to 20 seconds) ...")
+        if server is not None:
+            try:
+                wait_until_up(server)
+            except LangmillError:
+                _require_space(STATE)
+                raise
+        assert flow.stdin is not None
+        flow.stdin.close()
         display.follow(EventReader(events).new, lambda: flow.poll() is None)
     if display.summary():
         click.echo(display.summary())

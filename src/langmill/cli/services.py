@@ -260,6 +260,33 @@ def prefect_server(port: int) -> Iterator[Service]:
             mark.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def temporary_prefect() -> Iterator[Service]:
+    """A Prefect server for one run, without pages and schedules, stopped at the end of the block.
+
+    It is what a flow without PREFECT_API_URL starts for itself (Prefect's `SubprocessASGIServer`), except that the flow
+    need not import all of the server for it (3 s) and can get ready meanwhile.
+    """
+    from langmill.cli.workspace import LOGS, prefect_environment
+
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.bind((HOST, 0))
+        port = probe.getsockname()[1]
+    address = f"http://{HOST}:{port}"
+    environment = {
+        **prefect_environment(),
+        "PREFECT_API_URL": f"{address}/api",
+        "PREFECT_UI_ENABLED": "0",
+        "PREFECT__SERVER_EPHEMERAL": "1",
+        "PREFECT__SERVER_FINAL": "1",
+    }
+    arguments = ["uvicorn", "--factory", "prefect.server.api.server:create_app", "--host", HOST, "--port", str(port)]
+    arguments += ["--log-level", "error", "--lifespan", "on"]
+    log = LOGS / "prefect-server.log"
+    with started("Prefect", address, arguments, environment, log, stop_seconds=_SERVER_STOP_SECONDS) as service:
+        yield service
+
+
 def mlflow_server(tracking_uri: str, port: int) -> contextlib.AbstractContextManager[Service]:
     """MLflow's pages on the workspace's database, stopped at the end of the block."""
     from langmill.cli.workspace import LOGS, STATE, prefect_environment
