@@ -11,6 +11,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[2]
@@ -74,6 +75,13 @@ def edit(path: Path, /, **values: object) -> None:
     path.write_text(text, encoding="utf-8")
 
 
+def keep(graph: Path, names: Iterable[str]) -> None:
+    """Take every name but some out of a dvc.yaml."""
+    text = graph.read_text(encoding="utf-8")
+    text = re.sub(rf"^      (?!(?:{'|'.join(names)}):)[a-z0-9-]+: \{{.*\}}\n", "", text, flags=re.MULTILINE)
+    graph.write_text(text, encoding="utf-8")
+
+
 def guide_commands() -> list[list[str]]:
     """The commands of the guide for one's own text, in order, with the names of this workspace."""
     guide = (REPOSITORY / "docs" / "guides" / "own-text.md").read_text(encoding="utf-8")
@@ -92,9 +100,7 @@ def create(folder: Path, rows: list[tuple[str, str]] | None = None) -> Path:
         shutil.copy(REPOSITORY / name, folder / name)
     for name in ("conf", "src", "flows"):
         shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
-    graph = (folder / "dvc.yaml").read_text(encoding="utf-8")
-    graph = re.sub(rf"^      (?!(?:{'|'.join(KEPT)}):)[a-z0-9-]+: \{{.*\}}\n", "", graph, flags=re.MULTILINE)
-    (folder / "dvc.yaml").write_text(graph, encoding="utf-8")
+    keep(folder / "dvc.yaml", KEPT)
     (folder / ".dvc").mkdir()
     shutil.copy(REPOSITORY / ".dvc" / "config", folder / ".dvc" / "config")
     subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
