@@ -39,7 +39,6 @@ def run(recipes: tuple[str, ...], wait: bool) -> None:
     from langmill.cli.results import all_settled
     from langmill.cli.workspace import composed_params, operation
     from langmill.graph import read_graph
-    from langmill.stages.compose import require_composed
     from langmill.stages.process import sweep_workspace
 
     settings = operation()
@@ -52,6 +51,8 @@ def run(recipes: tuple[str, ...], wait: bool) -> None:
             click.echo(f"Nothing to do: {_listed(chosen)} up to date, registered and judged.\n")
             _conclude(chosen, None)
             return
+        from langmill.stages.compose import require_composed  # and torch with it: not where nothing is to do
+
         require_composed(chosen)  # a wrong setting is told now, not after Prefect has started
         _run_flow(chosen)
 
