@@ -54,10 +54,6 @@ WITHOUT_SERIOUS = {"reviews-mlm"}
 WORDS = "the film was good and a file could not be found where rose is red 春眠不覺曉 return value of name".split()  # noqa: SIM905
 
 
-def test_every_recipe_is_found() -> None:
-    assert len(RECIPES) == 23
-
-
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder with the shipped settings, in which recipes are made one after the other."""

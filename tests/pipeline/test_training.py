@@ -69,23 +69,34 @@ def wait_for_step(workspace: Path, process: subprocess.Popen[str], step: int) ->
     raise AssertionError(f"no checkpoint of step {step}")
 
 
-def test_a_stage_killed_twice_gives_the_weights_of_one_that_was_not(workspace, tmp_path):
-    overrides = [DROPOUT, "training.steps=60"]
+def test_a_stage_that_was_killed_and_stopped_gives_the_weights_of_one_that_was_not(workspace, tmp_path):
+    overrides = [DROPOUT, "training.steps=400", "training.checkpoint_every=10", "training.validate_every=100"]
     untouched = Path(shutil.copytree(workspace, tmp_path / "untouched"))
     whole = train(untouched, "reviews-lm", overrides)
-    for step in (4, 20):
-        process = start(workspace, "reviews-lm", overrides)
-        wait_for_step(workspace, process, step)
-        process.kill()
-        process.communicate()
-        assert process.returncode == -signal.SIGKILL
-        assert not (workspace / "build/models/reviews-lm").exists()
+
+    process = start(workspace, "reviews-lm", overrides)
+    wait_for_step(workspace, process, 10)
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+
+    process = start(workspace, "reviews-lm", overrides)
+    wait_for_step(workspace, process, 50)
+    began = time.monotonic()
+    process.terminate()
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert time.monotonic() - began < 30  # on a busy machine; what is left to do takes a second
+    assert said == "train@reviews-lm: interrupted; the next run goes on from here.\n"
+    assert list(workspace.glob(".langmill/runs/*/checkpoints/step-*.ckpt"))
+    assert not (workspace / "build/models/reviews-lm").exists()
+
     finish(start(workspace, "reviews-lm", overrides))
     model = workspace / "build/models/reviews-lm"
     assert "Going on from" in (workspace / ".langmill/logs/train@reviews-lm.log").read_text()
     for name in ("model.safetensors", "manifest.json", "config.json"):
         assert (model / name).read_bytes() == (whole / name).read_bytes()
-    # A killed run logs every step once, with the figures of one that was not killed.
+    # It logs every step once, with the figures of one that ran through.
     assert curve(workspace, "train/loss") == curve(untouched, "train/loss")
     assert curve(workspace, "validation/loss") == curve(untouched, "validation/loss")
     logged = [(event["step"], name) for event in events(workspace, "metrics") for name in event["values"]]
@@ -125,20 +136,6 @@ def test_killed_at_any_moment(workspace, tmp_path, name, overrides):
         assert kills < 60
     assert kills >= 2
     assert weights(workspace / "build/models" / name) == expected
-
-
-def test_sigterm_stops_within_seconds_and_the_next_run_goes_on(workspace, tmp_path):
-    overrides = [DROPOUT, "training.steps=5000", "training.validate_every=1000", "training.samples=[]"]
-    process = start(workspace, "reviews-lm", overrides)
-    wait_for_step(workspace, process, 6)
-    began = time.monotonic()
-    process.terminate()
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert time.monotonic() - began < 30  # on a busy machine; what is left to do takes a second
-    assert said == "train@reviews-lm: interrupted; the next run goes on from here.\n"
-    assert list(workspace.glob(".langmill/runs/*/checkpoints/step-*.ckpt"))
-    assert not (workspace / "build/models/reviews-lm").exists()
 
 
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
