@@ -44,20 +44,21 @@ from prefect.states import Completed, Crashed, Failed, State
 
 from flows import artifacts
 from langmill import graph as stages
-from langmill.cli.events import (
+from langmill.cli.results import settle
+from langmill.config.compose import compose_operation, compose_recipe
+from langmill.config.sections import Operation, Recipe
+from langmill.errors import LangmillError, SpaceError, TransientError, without_passwords
+from langmill.events import (
     LOCK_VARIABLE,
     LOG_VARIABLE,
     RUN_LOCK,
     SERVER_VARIABLE,
+    UP_TO_DATE,
     Event,
     EventLog,
     StepState,
     progress_file,
 )
-from langmill.cli.results import settle
-from langmill.config.compose import compose_operation, compose_recipe
-from langmill.config.sections import Operation, Recipe
-from langmill.errors import LangmillError, SpaceError, TransientError, without_passwords
 from langmill.files import exclusive_lock, full_disk_sentence, is_full_disk, sha256_bytes
 from langmill.lifetime import INTERRUPTED, end_with_parent
 from langmill.stages.process import sweep_workspace
@@ -260,7 +261,7 @@ def _keep_logs(stage: stages.Stage, output: Path) -> None:
 
 def _note_outcome(outcome: stages.Outcome) -> str:
     return {
-        stages.Outcome.unchanged: "up to date",
+        stages.Outcome.unchanged: UP_TO_DATE,
         stages.Outcome.restored: "restored from DVC's cache",
     }.get(outcome, "")
 

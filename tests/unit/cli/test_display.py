@@ -7,27 +7,11 @@ import pytest
 
 from langmill.cli import display as display_module
 from langmill.cli.display import Display
-from langmill.cli.events import Event, EventLog, EventReader, StepState, progress_file
 from langmill.cli.results import COLUMNS, Row, all_settled, read_row, settle, settled, table
+from langmill.events import Event, StepState, progress_file
 from langmill.files import write_json
 
 pytestmark = pytest.mark.unit
-
-
-def test_events_pass_through_a_file_one_whole_line_at_a_time(tmp_path):
-    path = tmp_path / "events.jsonl"
-    reader, log = EventReader(path), EventLog(path)
-    assert reader.new() == []
-    first = Event("train@x", "Train x", StepState.running, when=1.0)
-    log.write(first)
-    with path.open("a") as file:
-        file.write('{"step": "half')
-    assert reader.new() == [first]
-    assert reader.new() == []
-    with path.open("a") as file:
-        file.write('", "title": "Half", "state": "done", "note": "", "when": 2.0}\n')
-    assert reader.new() == [Event("half", "Half", StepState.done, when=2.0)]
-    EventLog(None).write(first)
 
 
 def test_a_pipe_gets_a_line_when_a_step_ends_and_one_for_a_long_one(tmp_path, monkeypatch, capsys):
