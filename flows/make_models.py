@@ -44,7 +44,6 @@ from prefect.states import Completed, Crashed, Failed, State
 
 from flows import artifacts
 from langmill import graph as stages
-from langmill.cli.results import settle
 from langmill.config.compose import compose_operation, compose_recipe
 from langmill.config.sections import Operation, Recipe
 from langmill.errors import LangmillError, SpaceError, TransientError, without_passwords
@@ -61,6 +60,7 @@ from langmill.events import (
 )
 from langmill.files import exclusive_lock, full_disk_sentence, is_full_disk, sha256_bytes
 from langmill.lifetime import INTERRUPTED, end_with_parent
+from langmill.registry.outcomes import settle
 from langmill.stages.process import sweep_workspace
 
 ROOT = Path()

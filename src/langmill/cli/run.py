@@ -47,9 +47,9 @@ def run(recipes: tuple[str, ...], wait: bool) -> None:
     next run goes on from there.
     """
     click.echo("Looking at what there is to do ...")
-    from langmill.cli.results import all_settled
     from langmill.cli.workspace import composed_params, operation
     from langmill.graph import read_graph
+    from langmill.registry.outcomes import all_settled
     from langmill.stages.compose import require_composed
     from langmill.stages.process import sweep_workspace
 
@@ -296,9 +296,10 @@ def _make(folder: str, recipe: str) -> None:
 
 def _conclude(recipes: Sequence[str], log: Path | None) -> None:
     """Print the table and where to look next."""
-    from langmill.cli.results import read_row, table
+    from langmill.cli.results import table
     from langmill.cli.workspace import LOGS, own_command
     from langmill.config.compose import compose_serving
+    from langmill.registry.outcomes import read_row
 
     rows = [row for recipe in recipes if (row := read_row(recipe)) is not None]
     if rows:
