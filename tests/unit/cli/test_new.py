@@ -15,7 +15,8 @@ import yaml
 from dvc.utils.serialize import parse_yaml as read_as_dvc
 
 from langmill.cli import call
-from langmill.cli.new import add_line, guess_fields
+from langmill.cli.new.graph_file import add_line
+from langmill.cli.new.guesses import guess_fields
 from langmill.config.compose import available, compose_corpus, compose_recipe
 from langmill.errors import ConfigError, LangmillError
 from langmill.stages.compose import check_recipe, require_composed
