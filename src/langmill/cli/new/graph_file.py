@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode
 
 from langmill.config.core_yaml import parse_yaml, quoted
 from langmill.errors import ConfigError
@@ -14,7 +17,7 @@ GRAPH_FILE = Path("dvc.yaml")
 
 
 def add_line(text: str, group: str, name: str, values: Mapping[str, str]) -> str:
-    """`dvc.yaml` with one more name in a group of `vars`; comments and form stay as they are.
+    """Add a name to a group of `vars` in dvc.yaml; comments and form stay as they are.
 
     Args:
         text: The file's content.
@@ -27,29 +30,11 @@ def add_line(text: str, group: str, name: str, values: Mapping[str, str]) -> str
     """
     line = f"{name}: {{{', '.join(f'{key}: {_scalar(key, value)}' for key, value in values.items())}}}"
     by_hand = ConfigError(f"{GRAPH_FILE} has no block {group!r} that can be added to; write under it: {line}")
-    lines = text.splitlines(keepends=True)
-    heading = re.compile(rf"^(\s*(?:- )?){group}:(\s*&\S+)?\s*(\{{\s*\}})?\s*(#.*)?$")
-    found = [(index, match) for index, each in enumerate(lines) if (match := heading.match(each.rstrip("\n")))]
-    if len(found) != 1:
-        raise by_hand
-    start, match = found[0]
-    column = len(match[1])
-    last, indent = start, None
-    for index, each in enumerate(lines[start + 1 :], start=start + 1):
-        depth = len(each) - len(each.lstrip(" "))
-        if each.strip() and not each.lstrip().startswith("#"):
-            if depth <= column:
-                break
-            last, indent = index, depth if indent is None else indent
-    if match[3]:
-        lines[start] = lines[start].replace(match[3], "", 1).rstrip() + "\n"
-    if not lines[last].endswith("\n"):
-        lines[last] += "\n"
-    lines.insert(last + 1, f"{' ' * (indent or column + 2)}{line}\n")
-    result = "".join(lines)
     try:
-        before, after = (flat_vars(parse_yaml(each, str(GRAPH_FILE), anchors=True)) for each in (text, result))
-    except ConfigError as error:
+        before = _read(text)
+        result = _insert(text, group, line)
+        after = _read(result)
+    except (ConfigError, YAMLError, LookupError, TypeError) as error:
         raise by_hand from error
     if after.get(group) != {**(before.get(group) or {}), name: dict(values)}:
         raise by_hand
@@ -59,6 +44,39 @@ def add_line(text: str, group: str, name: str, values: Mapping[str, str]) -> str
 def flat_vars(content: Any) -> dict[str, Any]:
     """Join the entries of the `vars` of dvc.yaml, given as read."""
     return {key: value for entry in content["vars"] if isinstance(entry, dict) for key, value in entry.items()}
+
+
+def _read(text: str) -> dict[str, Any]:
+    return flat_vars(parse_yaml(text, str(GRAPH_FILE), anchors=True))
+
+
+def _insert(text: str, group: str, line: str) -> str:
+    """Insert a line after the last one of a group.
+
+    The tree says where; the text is not written anew from it, which would lay out the whole file as ruamel.yaml likes.
+    """
+    sections = {key.value: value for key, value in YAML().compose(text).value}
+    entries = [entry for entry in sections["vars"].value if isinstance(entry, MappingNode)]
+    key, block = {pair[0].value: pair for entry in entries for pair in entry.value}[group]
+    if isinstance(block, MappingNode) and block.value:
+        indent, end = block.value[0][0].start_mark.column, _end(block.value[-1][1])
+    else:
+        indent, end = key.start_mark.column + 2, block.end_mark.index
+        if isinstance(block, MappingNode):  # `{}`, which a block can't follow
+            opening = len(text[: text.rindex("{", 0, end)].rstrip())
+            text, end = text[:opening] + text[end:], opening
+        elif block.start_mark.index == end:  # nothing, whose mark stands where the next thing begins
+            end = key.end_mark.index
+    rest_of_line, _, following = text[end:].partition("\n")
+    return f"{text[:end]}{rest_of_line}\n{' ' * indent}{line}\n{following}"
+
+
+def _end(node: Node) -> int:
+    """Find where a node's text ends; a block's own mark stands behind the comments that follow it."""
+    while not isinstance(node, ScalarNode) and not node.flow_style and node.value:
+        last = node.value[-1]
+        node = last[1] if isinstance(last, tuple) else last
+    return int(node.end_mark.index)
 
 
 def _scalar(key: str, value: str) -> str:
