@@ -8,10 +8,10 @@ from typing import Any
 
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
-from langmill.cli.results import read_row
 from langmill.config.sections import Operation, Recipe
 from langmill.errors import without_passwords
 from langmill.graph import EVALUATION
+from langmill.registry.outcomes import read_row
 
 DOCUMENTS = Path("build/documents")
 

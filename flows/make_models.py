@@ -13,60 +13,45 @@ import logging
 import os
 import queue
 import signal
-import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
-import httpx
-import psutil
 from prefect import flow, runtime, task
 from prefect.cache_policies import NO_CACHE
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import (
-    FlowFilter,
-    FlowFilterName,
-    FlowRunFilter,
-    FlowRunFilterState,
-    FlowRunFilterStateType,
-    FlowRunFilterTags,
-)
-from prefect.client.schemas.objects import StateType
-from prefect.client.schemas.sorting import FlowRunSort
-from prefect.exceptions import FailedRun, PrefectException
+from prefect.exceptions import FailedRun
 from prefect.futures import PrefectFuture
 from prefect.states import Cancelled as CancelledState
-from prefect.states import Completed, Crashed, Failed, State
+from prefect.states import Completed, Failed, State
 
 from flows import artifacts
+from flows.records import PREFECT_ERRORS, mark_crashed, suppress_prefect_errors, tag_run
 from langmill import graph as stages
-from langmill.cli.events import (
+from langmill.config.compose import compose_operation, compose_recipe
+from langmill.config.sections import Operation, Recipe
+from langmill.errors import LangmillError, SpaceError, TransientError, without_passwords
+from langmill.events import (
     LOCK_VARIABLE,
     LOG_VARIABLE,
     RUN_LOCK,
     SERVER_VARIABLE,
+    UP_TO_DATE,
     Event,
     EventLog,
     StepState,
     progress_file,
 )
-from langmill.cli.results import settle
-from langmill.config.compose import compose_operation, compose_recipe
-from langmill.config.sections import Operation, Recipe
-from langmill.errors import LangmillError, SpaceError, TransientError, without_passwords
-from langmill.files import exclusive_lock, full_disk_sentence, is_full_disk, sha256_bytes
+from langmill.files import exclusive_lock, full_disk_sentence, is_full_disk
 from langmill.lifetime import INTERRUPTED, end_with_parent
+from langmill.registry.outcomes import settle
 from langmill.stages.process import sweep_workspace
 
 ROOT = Path()
 LOGS = Path(".langmill/logs")
 _LOOK_SECONDS = 0.5
-_PROCESS_TAG = "langmill-process"
-_SAME_START_SECONDS = 5.0  # the system tells when a process began relative to a clock that may be set meanwhile
 logger = logging.getLogger("langmill.flow")
 
 
@@ -198,20 +183,20 @@ def make_models(recipes: list[str] | None = None) -> State[Any]:
     Args:
         recipes: Names of recipes in dvc.yaml; without any, those of conf/operation/default.yaml.
     """
-    _tag_run()
+    tag_run()
     operation = compose_operation()
     chosen = list(dict.fromkeys(recipes or operation.recipes))
     settings = [compose_recipe(name) for name in chosen]
     cancel = threading.Event()
     with _workspace():
-        _mark_crashed()
+        mark_crashed(make_models.name)
         graph = stages.read_graph(ROOT).for_recipes(chosen)
         steps = list(_stage_steps(graph, operation, cancel))
         for recipe in settings:
             steps += _registry_steps(graph, recipe, operation)
         course = Course(steps, operation, cancel)
         course.run()
-        with _never_mind("publishing artifacts"):
+        with suppress_prefect_errors("publishing artifacts"):
             artifacts.publish(settings, course.results, operation)
     if cancel.is_set():
         return CancelledState(message="Stopped; the next run goes on from there.")
@@ -260,7 +245,7 @@ def _keep_logs(stage: stages.Stage, output: Path) -> None:
 
 def _note_outcome(outcome: stages.Outcome) -> str:
     return {
-        stages.Outcome.unchanged: "up to date",
+        stages.Outcome.unchanged: UP_TO_DATE,
         stages.Outcome.restored: "restored from DVC's cache",
     }.get(outcome, "")
 
@@ -330,7 +315,7 @@ def _explained(error: BaseException) -> LangmillError:
 def _is_prefects(error: BaseException | None) -> bool:
     """Whether an error came from talking to Prefect's server, which wraps some in a RuntimeError."""
     while error is not None:
-        if isinstance(error, PrefectException | httpx.HTTPError):
+        if isinstance(error, PREFECT_ERRORS):
             return True
         if isinstance(error, RuntimeError) and "Prefect API" in str(error):  # the temporary server's start
             return True
@@ -340,58 +325,6 @@ def _is_prefects(error: BaseException | None) -> bool:
 
 def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or ["no reason given"])[0].rstrip(".")
-
-
-def _workspace_tag() -> str:
-    """The tag of this workspace's runs: a colleague's runs on the same Prefect server have another one."""
-    place = f"{socket.gethostname()}:{Path.cwd().resolve()}"
-    return f"langmill-workspace:{sha256_bytes(place.encode())[:16]}"
-
-
-def _tag_run() -> None:
-    """Note on this run in whose workspace and in which process it works."""
-    own = psutil.Process()
-    tags = [_workspace_tag(), f"{_PROCESS_TAG}:{own.pid}:{own.create_time():.0f}"]
-    with get_client(sync_client=True) as client, _never_mind("tagging the run"):
-        client.update_flow_run(UUID(runtime.flow_run.id), tags=[*runtime.flow_run.tags, *tags])
-
-
-def _mark_crashed() -> None:
-    """End the runs of this workspace that a `kill -9` left "running" in Prefect's pages: their process is gone."""
-    with get_client(sync_client=True) as client, _never_mind("marking runs whose process was killed"):
-        found = client.read_flow_runs(
-            flow_filter=FlowFilter(name=FlowFilterName(any_=[make_models.name])),
-            flow_run_filter=FlowRunFilter(
-                state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.RUNNING])),
-                tags=FlowRunFilterTags(all_=[_workspace_tag()]),
-            ),
-            sort=FlowRunSort.START_TIME_DESC,
-            limit=100,
-        )
-        for run in found:
-            if not any(_is_alive(tag) for tag in run.tags):
-                client.set_flow_run_state(run.id, Crashed(message="The process was killed."), force=True)
-
-
-def _is_alive(tag: str) -> bool:
-    """Whether a run's tag names a process of this machine that is still there, and not another one with its number."""
-    name, _, rest = tag.partition(":")
-    pid, _, began = rest.partition(":")
-    try:
-        return name == _PROCESS_TAG and abs(psutil.Process(int(pid)).create_time() - float(began)) < _SAME_START_SECONDS
-    except (psutil.NoSuchProcess, ValueError):
-        return False
-    except psutil.Error:  # another user's
-        return True
-
-
-@contextlib.contextmanager
-def _never_mind(what: str) -> Iterator[None]:
-    """Let what Prefect shows fail without failing the run; the log keeps the trace."""
-    try:
-        yield
-    except (PrefectException, httpx.HTTPError):
-        logger.warning("%s failed", what, exc_info=True)
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ from langmill.cli.explain import explain
 from langmill.cli.key import key
 from langmill.cli.look import config, status, why
 from langmill.cli.models import classify, generate
-from langmill.cli.new import new
+from langmill.cli.new.commands import new
 from langmill.cli.release import promote, rollback, trace
 from langmill.cli.report import compare, report
 from langmill.cli.run import evaluate, pull, run, train

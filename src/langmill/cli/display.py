@@ -9,13 +9,12 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from langmill.cli.events import Event, StepState, progress_file
+from langmill.events import UP_TO_DATE, Event, StepState, progress_file
 from langmill.progress import State, clock, describe, read_state
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-UP_TO_DATE = "up to date"
 _LINE_SECONDS = 15.0
 _REDRAW_SECONDS = 0.25
 

@@ -17,6 +17,18 @@ import click
 
 from langmill.cli.command import command
 from langmill.errors import BusyError, GraphError, LangmillError, SpaceError, of_exit_code
+from langmill.events import (
+    EVENTS_VARIABLE,
+    LOCK_VARIABLE,
+    LOG_VARIABLE,
+    RUN_LOCK,
+    SERVER_VARIABLE,
+    UP_TO_DATE,
+    Event,
+    EventReader,
+    StepState,
+    progress_file,
+)
 from langmill.lifetime import PARENT_VARIABLE
 
 _KEPT_LOGS = 20
@@ -35,10 +47,9 @@ def run(recipes: tuple[str, ...], wait: bool) -> None:
     next run goes on from there.
     """
     click.echo("Looking at what there is to do ...")
-    from langmill.cli.events import RUN_LOCK
-    from langmill.cli.results import all_settled
     from langmill.cli.workspace import composed_params, operation
     from langmill.graph import read_graph
+    from langmill.registry.outcomes import all_settled
     from langmill.stages.process import sweep_workspace
 
     settings = operation()
@@ -90,7 +101,6 @@ def pull(recipes: tuple[str, ...]) -> None:
     Brings every output that dvc.lock names; with names, what these recipes need. A recipe that nobody has run is passed
     by. What was brought is not made again: `langmill run` goes on from there.
     """
-    from langmill.cli.events import RUN_LOCK
     from langmill.cli.workspace import require_workspace
     from langmill.files import exclusive_lock
     from langmill.graph import read_graph
@@ -139,7 +149,6 @@ def _run_flow(recipes: Sequence[str]) -> None:
         KeyboardInterrupt: Someone pressed Ctrl-C; the flow has been stopped.
     """
     from langmill.cli.display import Display
-    from langmill.cli.events import EVENTS_VARIABLE, LOCK_VARIABLE, LOG_VARIABLE, SERVER_VARIABLE, EventReader
     from langmill.cli.services import temporary_prefect, wait_until_up
     from langmill.cli.workspace import LOGS, STATE, prefect_environment
 
@@ -235,7 +244,6 @@ def _stopped_at_the_end(flow: subprocess.Popen[bytes]) -> Iterator[None]:
 def _make(folder: str, recipe: str) -> None:
     """Make one folder of a recipe and all that it needs, one stage after the other."""
     from langmill.cli.display import Display
-    from langmill.cli.events import RUN_LOCK, Event, StepState, progress_file
     from langmill.cli.workspace import LOGS, require_workspace
     from langmill.files import exclusive_lock
     from langmill.graph import Outcome, read_graph
@@ -266,7 +274,7 @@ def _make(folder: str, recipe: str) -> None:
                     errors.append(error)
                     news.append(Event(stage.address, stage.description, StepState.failed, str(error)))
                     return
-                note = {Outcome.unchanged: "up to date", Outcome.restored: "restored from DVC's cache"}.get(outcome, "")
+                note = {Outcome.unchanged: UP_TO_DATE, Outcome.restored: "restored from DVC's cache"}.get(outcome, "")
                 news.append(Event(stage.address, stage.description, StepState.done, note))
 
         def take() -> list[Event]:
@@ -289,9 +297,10 @@ def _make(folder: str, recipe: str) -> None:
 
 def _conclude(recipes: Sequence[str], log: Path | None) -> None:
     """Print the table and where to look next."""
-    from langmill.cli.results import read_row, table
+    from langmill.cli.results import table
     from langmill.cli.workspace import LOGS, own_command
     from langmill.config.compose import compose_serving
+    from langmill.registry.outcomes import read_row
 
     rows = [row for recipe in recipes if (row := read_row(recipe)) is not None]
     if rows:

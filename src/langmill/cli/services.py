@@ -19,6 +19,7 @@ import click
 
 from langmill.cli.command import command
 from langmill.errors import ConfigError, LangmillError, RegistryError, TrackingError, without_passwords
+from langmill.events import LOG_VARIABLE
 from langmill.lifetime import PARENT_VARIABLE
 
 HOST = "127.0.0.1"
@@ -187,7 +188,7 @@ def deploy(recipes: tuple[str, ...], cron: str | None, interval: float | None) -
         environment = {
             **prefect_environment(),
             "PREFECT_API_URL": f"http://{HOST}:{settings.prefect_port}/api",
-            "LANGMILL_RUN_LOG": str(log.absolute()),
+            LOG_VARIABLE: str(log.absolute()),
         }
         worker = stack.enter_context(
             started(

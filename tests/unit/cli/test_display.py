@@ -1,4 +1,4 @@
-"""What a run says in a pipe, and the events that it is told by."""
+"""What a run says in a pipe."""
 
 import json
 import time
@@ -7,27 +7,9 @@ import pytest
 
 from langmill.cli import display as display_module
 from langmill.cli.display import Display
-from langmill.cli.events import Event, EventLog, EventReader, StepState, progress_file
-from langmill.cli.results import COLUMNS, Row, all_settled, read_row, settle, settled, table
-from langmill.files import write_json
+from langmill.events import Event, StepState, progress_file
 
 pytestmark = pytest.mark.unit
-
-
-def test_events_pass_through_a_file_one_whole_line_at_a_time(tmp_path):
-    path = tmp_path / "events.jsonl"
-    reader, log = EventReader(path), EventLog(path)
-    assert reader.new() == []
-    first = Event("train@x", "Train x", StepState.running, when=1.0)
-    log.write(first)
-    with path.open("a") as file:
-        file.write('{"step": "half')
-    assert reader.new() == [first]
-    assert reader.new() == []
-    with path.open("a") as file:
-        file.write('", "title": "Half", "state": "done", "note": "", "when": 2.0}\n')
-    assert reader.new() == [Event("half", "Half", StepState.done, when=2.0)]
-    EventLog(None).write(first)
 
 
 def test_a_pipe_gets_a_line_when_a_step_ends_and_one_for_a_long_one(tmp_path, monkeypatch, capsys):
@@ -61,67 +43,3 @@ def test_a_pipe_gets_a_line_when_a_step_ends_and_one_for_a_long_one(tmp_path, mo
     assert out[1:] == ["Train x: train@x: the disk hiccuped. Trying again.", "✗ Train x: failed after 1:01"]
     assert display.failures == ["train@x: no luck."]
     assert display.summary() == "1 of 3 steps were up to date; 1 did not run because a step before them failed."
-
-
-@pytest.fixture
-def made(tmp_path, monkeypatch):
-    """A workspace with the folders of one recipe."""
-    monkeypatch.chdir(tmp_path)
-    write_json(tmp_path / "build/models/lm/manifest.json", {"files": {}})
-    write_json(tmp_path / "build/evaluation/lm/manifest.json", {"files": {}})
-    figures = {"value": 2.25, "low": 2.125, "high": 2.375}
-    write_json(
-        tmp_path / "build/evaluation/lm/metrics.json",
-        {
-            "primary": "bits_per_byte",
-            "bits_per_byte": figures,
-            "baselines": {
-                "trigram": {"strength": "serious", "bits_per_byte": {"value": 2.5}},
-                "unigram": {"strength": "trivial", "bits_per_byte": {"value": 4.5}},
-            },
-        },
-    )
-    return tmp_path
-
-
-def test_the_table_tells_metric_interval_baseline_verdict_and_version(made):
-    settle("lm", 3, 3, "passed", "lm version 3 is the champion now.")
-    row = read_row("lm")
-    assert row == Row(
-        "lm",
-        "bits_per_byte",
-        2.25,
-        2.125,
-        2.375,
-        "unigram 4.5",
-        "trigram 2.5",
-        "champion",
-        3,
-        "lm version 3 is the champion now.",
-    )
-    head, line = table([row]).splitlines()
-    assert head.split() == " ".join(COLUMNS).split()
-    assert line.split("  ") == [
-        part for part in line.split("  ") if part is not None
-    ]  # two spaces between columns, one inside
-    assert [cell.strip() for cell in line.split("  ") if cell.strip()] == [
-        "lm", "bits_per_byte 2.25", "2.125 to 2.375", "unigram 4.5", "trigram 2.5", "champion", "3",
-    ]  # fmt: skip
-
-
-def test_a_note_holds_only_for_the_files_and_the_champion_it_was_made_for(made):
-    uri = f"sqlite:///{made}/.langmill/mlflow.db"
-    assert settled("lm") is None
-    settle("lm", 3, None, "refused", "Not better.")
-    assert settled("lm").outcome == "refused"
-    assert all_settled(["lm"], uri)  # no registry: no champion, as noted
-    assert not all_settled(["lm", "other"], uri)
-    settle("lm", 3, 2, "refused", "Not better.")
-    assert not all_settled(["lm"], uri)  # the champion that was noted is gone
-    assert read_row("lm").verdict == "refused"
-    settle("lm", 3, None, "cannot tell", "The files are damaged.")
-    assert not all_settled(["lm"], uri)  # asked again
-    assert read_row("lm").verdict == "cannot tell"
-    write_json(made / "build/evaluation/lm/manifest.json", {"files": {"new": ""}})
-    assert settled("lm") is None
-    assert read_row("lm") is None

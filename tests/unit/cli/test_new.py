@@ -15,7 +15,8 @@ import yaml
 from dvc.utils.serialize import parse_yaml as read_as_dvc
 
 from langmill.cli import call
-from langmill.cli.new import add_line, guess_fields
+from langmill.cli.new.graph_file import add_line
+from langmill.cli.new.guesses import guess_fields
 from langmill.config.compose import available, compose_corpus, compose_recipe
 from langmill.errors import ConfigError, LangmillError
 from langmill.stages.compose import check_recipe, require_composed
@@ -72,7 +73,46 @@ def test_a_line_is_added_and_everything_else_stays():
     assert "# none yet" in added
 
 
-@pytest.mark.parametrize("text", ["vars:\n  - corpora: {one: {source: a}}\n", "vars:\n  - other: {}\n"])
+@pytest.mark.parametrize("group", ["corpora", "tokenizers", "pretrained", "from_scratch", "fine_tuned"])
+def test_the_shipped_graph_keeps_every_byte_beside_the_line(group):
+    """The line comes after the group's last one, before the comments that end the group."""
+    text = (ROOT / "dvc.yaml").read_text(encoding="utf-8")
+    added = add_line(text, group, "mine", {"corpus": "reviews"})
+    assert added.count("      mine: {corpus: reviews}\n") == 1
+    assert added.replace("      mine: {corpus: reviews}\n", "") == text
+    known = list(
+        {key: value for entry in read_as_dvc(added, "dvc.yaml")["vars"] for key, value in entry.items()}[group]
+    )
+    assert known[-1] == "mine"
+    before, _, after = added.partition("      mine: {corpus: reviews}\n")
+    assert before.splitlines()[-1].startswith(f"      {known[-2]}: ")
+    assert after
+
+
+@pytest.mark.parametrize(
+    ("text", "added"),
+    [
+        (
+            "vars:\n- corpora:\n    one: {source: a}",
+            'vars:\n- corpora:\n    one: {source: a}\n    two: {source: "b"}\n',
+        ),
+        (
+            "vars:\n  - corpora:\n      one: {source: a,\n            x:  1} # b\n      # c\nx:   y\n",
+            "vars:\n  - corpora:\n      one: {source: a,\n            x:  1} # b\n"
+            '      two: {source: "b"}\n      # c\nx:   y\n',
+        ),
+        (
+            "vars:\n  - corpora:\n      one:\n        source: a   # b\n\n      # c\n",
+            'vars:\n  - corpora:\n      one:\n        source: a   # b\n      two: {source: "b"}\n\n      # c\n',
+        ),
+        ("vars:\n  - corpora:   # none yet\n", 'vars:\n  - corpora:   # none yet\n      two: {source: "b"}\n'),
+    ],
+)
+def test_a_graph_in_a_form_of_its_own_keeps_that_form(text, added):
+    assert add_line(text, "corpora", "two", {"source": "b"}) == added
+
+
+@pytest.mark.parametrize("text", ["vars:\n  - corpora: {one: {source: a}}\n", "vars:\n  - other: {}\n", "- 1", ""])
 def test_a_graph_in_another_form_is_left_alone_with_the_line_to_write(text):
     with pytest.raises(ConfigError, match=r'write under it: two: \{source: "b\.csv"\}'):
         add_line(text, "corpora", "two", {"source": "b.csv"})

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from langmill.cli import call
-from langmill.cli.results import all_settled, settle
 from langmill.errors import ConflictError, RegistryError
 from langmill.registry import steps
 from langmill.registry.ledger import Ledger
+from langmill.registry.outcomes import all_settled, settle
 from langmill.registry.promote import promote, repair, rollback
 from langmill.registry.status import status
 from langmill.registry.store import CHALLENGER, CHAMPION, PREVIOUS, ModelTag, Registry, State, Tag
@@ -585,7 +585,7 @@ def test_the_command_says_that_a_story_is_not_sound(
 
 def test_a_run_is_not_settled_once_its_version_was_deleted(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     """The remedy for a version with damaged files: delete it, and the next run registers the model anew."""
-    monkeypatch.setattr("langmill.cli.results.files_digest", lambda recipe: "as before")
+    monkeypatch.setattr("langmill.registry.outcomes.files_digest", lambda recipe: "as before")
     force(registry, 1)
     settle(NAME, 3, 1, "refused", "Not better.")
     assert all_settled([NAME], URI)

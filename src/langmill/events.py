@@ -24,6 +24,8 @@ LOG_VARIABLE = "LANGMILL_RUN_LOG"
 SERVER_VARIABLE = "LANGMILL_RUN_SERVER"
 """Set to `own` for a flow whose starter has a Prefect server for it, and closes its standard input when that is up."""
 RUN_LOCK = Path(".langmill/locks/run.lock")
+UP_TO_DATE = "up to date"
+"""The note of a step that had nothing to do: a display counts such steps instead of listing them."""
 PROGRESS = Path(".langmill/progress")
 
 

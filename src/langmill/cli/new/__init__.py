@@ -1,0 +1,1 @@
+"""`langmill new`: the files and the lines of dvc.yaml for another corpus or recipe."""

@@ -1,0 +1,75 @@
+"""What fits a task: its network, its training, its special tokens, prompts to try."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from langmill.config.compose import CONF
+from langmill.config.core_yaml import read_yaml
+from langmill.config.typed import typed
+from langmill.errors import LangmillError
+from langmill.models.base import find_architecture
+from langmill.tasks.base import Task, build_task
+from langmill.tasks.masked_language_modelling import MASK, MaskedLanguageModelling
+
+_MODELS = ("decoder-small", "encoder-small", "encoder-decoder-small")
+"""Networks to begin with, the first whose kind the task can be learned by."""
+_TRAINING = {"classification": "classifier", "completion": "pairs", "text_to_text": "translation"}
+"""What to begin training from scratch with, by task; `from-scratch` for any other."""
+
+
+def task_of(file: str) -> tuple[str, Task]:
+    """The task of a file in conf/task/, and its name: several files can be of one task."""
+    path = CONF / "task" / f"{file}.yaml"
+    values = read_yaml(path)
+    name = str(values["name"])
+    return name, build_task(name, values.get("options") or {}, (), f"{path}: options")
+
+
+def fitting_model(task: Task) -> str:
+    """A network that the task can be learned by.
+
+    Raises:
+        LangmillError: None of those to begin with is one.
+    """
+    for name in _MODELS:
+        path = CONF / "model" / f"{name}.yaml"
+        if path.is_file():
+            values = read_yaml(path)
+            backbone = find_architecture(values["architecture"])
+            if backbone.kind_of(typed(backbone.settings_class, values["options"], str(path))) in task.kinds:
+                return name
+    kinds = ", ".join(sorted(kind.value for kind in task.kinds))
+    raise LangmillError(
+        f"None of {', '.join(_MODELS)} in {CONF / 'model'} makes a network that the task can be learned by "
+        f"(kinds: {kinds}); write such a file there and a recipe by hand."
+    )
+
+
+def fitting_training(task_name: str) -> str:
+    """The settings of training from scratch that fit the task."""
+    return _TRAINING.get(task_name, "from-scratch")
+
+
+def chosen_in(recipe: str, group: str) -> str | None:
+    """The file that a recipe's defaults list names for a group of conf/."""
+    for entry in read_yaml(CONF / "recipe" / f"{recipe}.yaml").get("defaults", []):
+        if isinstance(entry, dict) and f"/{group}" in entry:
+            return str(entry[f"/{group}"])
+    return None
+
+
+def special_tokens(task: Task) -> list[str]:
+    """The special tokens that a tokenizer must have for the task."""
+    return [MASK] if isinstance(task, MaskedLanguageModelling) else []
+
+
+def sample_prompts(documents: Sequence[tuple[str, object]], task_name: str, task: Task) -> list[str]:
+    """Prompts of the corpus's own for a model to go on from."""
+    texts = list(dict.fromkeys(" ".join(text.split()[:30]) for text, _ in documents))[:2]
+    if special := special_tokens(task):
+        words = [text.split()[:12] for text in texts]
+        return [" ".join([*each[:2], special[0], *each[3:]]) for each in words if len(each) > 3]
+    if task_name == "language_modelling":
+        texts = [" ".join(text.split()[:3]) for text in texts]
+    return [text[:200] for text in texts]

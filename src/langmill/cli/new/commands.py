@@ -1,0 +1,121 @@
+"""The commands `langmill new corpus` and `langmill new recipe`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from langmill.cli.command import Command
+from langmill.errors import LangmillError
+
+
+@click.group()
+def new() -> None:
+    """Begin another corpus or recipe.
+
+    Writes its file in conf/ and its line in dvc.yaml.
+    """
+
+
+@new.command(cls=Command, example="langmill new corpus letters --from data/letters.csv\nlangmill new corpus letters")
+@click.argument("name")
+@click.option("--from", "path", type=click.Path(path_type=Path), help="A file or folder; its fields are guessed.")
+def corpus(name: str, path: Path | None) -> None:
+    """Begin a corpus of local files.
+
+    They may be .txt, .json, .jsonl, .csv, .tsv or .parquet, plain or compressed.
+    With --from the fields that hold the text and the label are guessed from the first rows; look at the file that is
+    written. Without it the corpus reads data/NAME, which you fill. The names must be new.
+    """
+    from langmill.cli.new.files import Part, require_new, require_text, write
+    from langmill.cli.new.graph_file import GRAPH_FILE
+    from langmill.cli.new.guesses import guess_fields
+    from langmill.cli.new.templates import corpus_text
+
+    require_new("corpus", name, "corpora")
+    source = path if path is not None else Path("data") / name
+    if path is not None and not path.exists():
+        raise LangmillError(f"{path} does not exist; give the path of a file or a folder to --from.")
+    require_text(source)
+    fields, others = guess_fields(path) if path is not None else ({"text": "text", "label": None}, [])
+    text = corpus_text(name, source, fields, others)
+    (written,) = write([Part("corpus", name, text, "corpora", {"source": str(source)})])
+    click.echo(f"Wrote {written} and its line in {GRAPH_FILE}.")
+    if path is None:
+        click.echo(f"Put the files into {source}/, and name their fields in {written}.")
+    else:
+        label = f", the label in {fields['label']!r}" if fields["label"] else ", no label"
+        click.echo(f"Guessed: the text is in {fields['text']!r}{label}. Look at {written}.")
+    click.echo(f"Next: langmill new recipe NAME --corpus {name}")
+
+
+@new.command(
+    cls=Command,
+    example="langmill new recipe letters-lm --corpus letters\n"
+    "langmill new recipe letters-topic --corpus letters --task classification --base letters-lm\n"
+    "langmill new recipe letters-minilm --corpus letters --task classification --base minilm",
+)
+@click.argument("name")
+@click.option("--corpus", "corpus_name", required=True, help="The corpus to learn from.")
+@click.option("--tokenizer", "tokenizer_name", help="A tokenizer; default: the base's, or the corpus's own.")
+@click.option("--task", default="language_modelling", show_default=True, help="A file in conf/task/.")
+@click.option("--base", help="Fine-tune from this recipe's or pretrained model, instead of from scratch.")
+def recipe(name: str, corpus_name: str, tokenizer_name: str | None, task: str, base: str | None) -> None:
+    """Begin a recipe: one model to make from a corpus.
+
+    A tokenizer for the corpus is begun as well if there is none. The files say which values to try first.
+    """
+    from langmill.cli.new.files import Part, require_new, write
+    from langmill.cli.new.graph_file import GRAPH_FILE
+    from langmill.cli.new.guesses import first_documents
+    from langmill.cli.new.templates import recipe_text, tokenizer_text
+    from langmill.config.compose import available, compose_corpus, compose_recipe, compose_tokenizer
+
+    require_new("recipe", name, "from_scratch")
+    require_new("recipe", name, "fine_tuned")
+    corpus_section = compose_corpus(corpus_name)  # refuses an unknown one with a sentence
+    if task not in available("task"):
+        raise LangmillError(f"There is no conf/task/{task}.yaml; there are: {', '.join(available('task'))}.")
+    from langmill.cli.new import choices  # brings PyTorch: what is refused above is refused at once
+
+    task_name, learned = choices.task_of(task)
+    tokenizer = tokenizer_name
+    if base in available("pretrained"):
+        tokenizer, model, training = tokenizer or base, base, "pretrained"
+    elif base is not None:
+        based_on = compose_recipe(base)
+        tokenizer, training = tokenizer or based_on.tokenizer.name, "fine-tuning"
+        model = choices.chosen_in(base, "model") or choices.fitting_model(learned)
+    else:
+        model, training = choices.fitting_model(learned), choices.fitting_training(task_name)
+    tokenizer = tokenizer or corpus_name
+    special = choices.special_tokens(learned)
+    parts = []
+    if tokenizer not in available("tokenizer"):
+        require_new("tokenizer", tokenizer, "tokenizers")
+        text = tokenizer_text(tokenizer, corpus_name, special)
+        parts.append(Part("tokenizer", tokenizer, text, "tokenizers", {"corpus": corpus_name}))
+    elif missing := sorted(set(special) - set(compose_tokenizer(tokenizer).special_tokens)):
+        raise LangmillError(
+            f"The task {task} needs the special token {missing[0]}, which conf/tokenizer/{tokenizer}.yaml does not "
+            "have; give --tokenizer a new name, or add it to special_tokens there."
+        )
+    documents = first_documents(corpus_section)
+    text = recipe_text(
+        name, corpus_name, tokenizer, task=task, model=model, training=training, base=base,
+        gate=task if task in available("gate") else task_name,
+        samples=choices.sample_prompts(documents, task_name, learned),
+    )  # fmt: skip
+    line = {"corpus": corpus_name, "tokenizer": tokenizer} | ({"base": base} if base else {})
+    parts.append(Part("recipe", name, text, "fine_tuned" if base else "from_scratch", line))
+    for path in write(parts):
+        click.echo(f"Wrote {path} and its line in {GRAPH_FILE}.")
+    field = corpus_section.fields.label
+    if task_name == "classification" and documents and not any(label for _, label in documents):
+        click.echo(
+            f"Warning: none of the first {len(documents)} rows of {corpus_name} has a label in the field {field!r}, "
+            f"and a classifier learns from labelled rows only; see fields.label in conf/corpus/{corpus_name}.yaml.",
+            err=True,
+        )
+    click.echo(f"Next: langmill config {name} --explain, then langmill run {name}")

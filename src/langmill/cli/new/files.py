@@ -1,0 +1,100 @@
+"""Files of conf/ and their lines of dvc.yaml, written all or none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from langmill.cli.new.graph_file import GRAPH_FILE, add_line, flat_vars
+from langmill.cli.workspace import require_workspace
+from langmill.config.compose import CONF
+from langmill.config.core_yaml import ALLOWED_NAMES, is_name, read_yaml
+from langmill.data.rows import is_text, shown
+from langmill.errors import ConfigError, LangmillError
+from langmill.files import write_text
+
+
+@dataclass(frozen=True)
+class Part:
+    """A file of conf/ to write, and its line of dvc.yaml.
+
+    Attributes:
+        group: The folder of conf/.
+        name: The file's name without its ending, and the line's.
+        text: The file's content.
+        block: The group of `vars` in dvc.yaml.
+        line: What the line says of the name.
+    """
+
+    group: str
+    name: str
+    text: str
+    block: str
+    line: Mapping[str, str]
+
+
+def write(parts: Sequence[Part]) -> list[Path]:
+    """Write files of conf/ and their lines of dvc.yaml, and return the files; if they do not do, take all of it back.
+
+    Raises:
+        ConfigError: A corpus or a recipe among them is refused, or dvc.yaml can't be added to. Nothing was written.
+    """
+    from langmill.stages.compose import require_composed  # brings PyTorch: what is refused earlier is refused at once
+
+    before = GRAPH_FILE.read_text(encoding="utf-8")
+    after = before
+    for part in parts:
+        after = add_line(after, part.block, part.name, part.line)
+    paths = [CONF / part.group / f"{part.name}.yaml" for part in parts]
+    try:
+        for path, part in zip(paths, parts, strict=True):
+            write_text(path, part.text)
+        write_text(GRAPH_FILE, after)
+        recipes, corpora = ([part.name for part in parts if part.group == group] for group in ("recipe", "corpus"))
+        require_composed(recipes, corpora)
+    except BaseException as error:
+        for path in paths:
+            path.unlink(missing_ok=True)
+        if GRAPH_FILE.read_text(encoding="utf-8") != before:
+            write_text(GRAPH_FILE, before)
+        if isinstance(error, ConfigError):
+            raise ConfigError(f"Nothing was written. {error}") from error
+        raise
+    return paths
+
+
+def require_new(group: str, name: str, block: str) -> None:
+    """Refuse to begin what is there already.
+
+    Args:
+        group: The folder of conf/.
+        name: The new name.
+        block: The group of `vars` in dvc.yaml.
+
+    Raises:
+        ConfigError: dvc.yaml can't be read.
+        LangmillError: This is no workspace, the name is none, or it is taken.
+    """
+    require_workspace()
+    if not is_name(name):
+        raise LangmillError(f"{name!r} can't be a name; allowed are {ALLOWED_NAMES}.")
+    path = CONF / group / f"{name}.yaml"
+    if path.exists():
+        raise LangmillError(f"{path} exists; choose another name, or edit that file.")
+    try:
+        known = flat_vars(read_yaml(GRAPH_FILE, anchors=True)).get(block) or {}
+    except (KeyError, TypeError) as error:
+        raise ConfigError(f"{GRAPH_FILE} has no readable vars: {' '.join(str(error).split())}") from error
+    if name in known:
+        raise LangmillError(f"{GRAPH_FILE} has a line {name} under {block} already; choose another name.")
+
+
+def require_text(path: Path) -> None:
+    """Refuse a path that YAML can't hold.
+
+    Raises:
+        LangmillError: It is not UTF-8.
+    """
+    if not is_text(str(path)):
+        raise LangmillError(f"The name of {shown(str(path))} is not UTF-8, and YAML can't hold it; rename the file.")

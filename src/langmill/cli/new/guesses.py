@@ -1,0 +1,81 @@
+"""What the first rows of files say: which field holds the text, which the label, and what stands in them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+
+from langmill.config.sections import Corpus, FormatSection, SourceKind
+from langmill.data.diagnosis import diagnose, nothing_readable, why_no_text
+from langmill.data.formats.base import build_format
+from langmill.data.readers import first_rows
+from langmill.errors import LangmillError
+
+_TEXT_NAMES = ("text", "content", "body", "review", "sentence", "document", "message", "article", "abstract")
+_LABEL_NAMES = ("label", "labels", "class", "category", "sentiment", "stars", "rating", "intent", "topic")
+_SAMPLED_ROWS = 100
+_SAMPLED_FILES = 20
+
+
+def guess_fields(path: Path) -> tuple[dict[str, str | None], list[str]]:
+    """Which field of the rows holds the text and which the label, and the names of the others.
+
+    Args:
+        path: A file, or a folder whose first readable file is looked at.
+
+    Raises:
+        LangmillError: There is no file that can be read, or no field with text.
+    """
+    auto = build_format(FormatSection("auto", {}), "langmill new")
+    files = [path] if path.is_file() and auto.ending(path) else auto.files(path)
+    if not files:
+        raise LangmillError(f"{path} {nothing_readable(path, auto.endings())}")
+    rows: Sequence[Mapping[str, object]] = []
+    for file in files[:_SAMPLED_FILES]:
+        if cause := diagnose(file, rows=False):
+            raise LangmillError(f"{file}: {cause}")
+        rows = first_rows(file, auto, _SAMPLED_ROWS)
+        if rows:
+            break
+    else:
+        cause = diagnose(files[0]) or "None of its rows can be read; look at its first lines."
+        raise LangmillError(f"{files[0]}: {cause}")
+    if auto.is_plain_text(PurePosixPath(file)):
+        return {"text": "text", "label": None}, []
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    text = _named(names, _TEXT_NAMES)
+    if text is None or not _mean_length(rows, text):
+        text = max(names, key=lambda name: _mean_length(rows, name), default=None)
+    if text is None or not _mean_length(rows, text):
+        raise LangmillError(f"{file}: {why_no_text(rows)}")
+    label = _named([name for name in names if name != text], _LABEL_NAMES)
+    return {"text": text, "label": label}, [name for name in names if name not in (text, label)]
+
+
+def _named(names: Sequence[str], wanted: Sequence[str]) -> str | None:
+    by_lower = {name.lower(): name for name in reversed(names)}
+    return next((by_lower[name] for name in wanted if name in by_lower), None)
+
+
+def _mean_length(rows: Sequence[Mapping[str, object]], name: str) -> float:
+    texts = [value for row in rows if isinstance(value := row.get(name), str)]
+    return sum(map(len, texts)) / len(rows) if rows else 0.0
+
+
+def first_documents(corpus: Corpus) -> list[tuple[str, object]]:
+    """Text and label of the first rows of a corpus, as far as it is on this machine."""
+    local = corpus.source.kind is SourceKind.files
+    folder = Path(corpus.source.path or "") if local else Path("build/raw") / corpus.name
+    file_format = build_format(corpus.format, f"conf/corpus/{corpus.name}.yaml")
+    try:
+        files = [folder] if folder.is_file() else file_format.files(folder)
+        rows = [row for file in files[:_SAMPLED_FILES] for row in first_rows(file, file_format, _SAMPLED_ROWS)]
+    except (LangmillError, OSError):
+        return []  # the stages say what is wrong with it
+    plain = bool(files) and file_format.is_plain_text(PurePosixPath(files[0]))
+    text_field, label_field = "text" if plain else corpus.fields.text, corpus.fields.label
+    return [
+        (text, row.get(label_field) if label_field else None)
+        for row in rows
+        if isinstance(text := row.get(text_field), str) and text.strip()
+    ]

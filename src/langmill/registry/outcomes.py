@@ -1,0 +1,127 @@
+"""What a run came to, for each recipe: the metric that decides, the verdict and the version.
+
+When the flow has judged a model it notes so in .langmill/settled/. The note holds as long as the model and its
+evaluation are the same files and the champion is the one that the flow left; then nothing is to be done for that
+recipe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from langmill.errors import LangmillError
+from langmill.evaluation.figures import hardest_baseline
+from langmill.files import MANIFEST_NAME, digest_of, read_json, sha256_file, write_json
+from langmill.graph import EVALUATION, MODELS
+
+SETTLED = Path(".langmill/settled")
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What the flow concluded about a recipe's model."""
+
+    files: str
+    """Digest of the model's and the evaluation's manifests."""
+    version: int
+    """The registered version."""
+    champion: int | None
+    """The champion after the run."""
+    outcome: str
+    """`passed`, `refused`, `unchanged` or `cannot tell`."""
+    sentence: str
+    """The verdict for a person."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one recipe came to: its line in a table."""
+
+    recipe: str
+    metric: str
+    value: float
+    low: float
+    high: float
+    baseline: str
+    """The trivial baseline and its figure."""
+    strong: str
+    """The strong baseline that is hardest to beat and its figure; a dash for none."""
+    verdict: str
+    version: int
+    sentence: str
+
+
+def files_digest(recipe: str) -> str | None:
+    """A digest of what was made for a recipe; None while something is missing."""
+    try:
+        return digest_of([sha256_file(Path(folder) / recipe / MANIFEST_NAME) for folder in (MODELS, EVALUATION)])
+    except FileNotFoundError:
+        return None
+
+
+def settle(recipe: str, version: int, champion: int | None, outcome: str, sentence: str) -> None:
+    """Note that a recipe's model is registered and judged."""
+    digest = files_digest(recipe)
+    if digest is not None:
+        write_json(SETTLED / f"{recipe}.json", asdict(Settled(digest, version, champion, outcome, sentence)))
+
+
+def settled(recipe: str) -> Settled | None:
+    """What was noted of the model that now lies in the workspace; None if nothing was."""
+    try:
+        note = Settled(**read_json(SETTLED / f"{recipe}.json"))
+    except (LangmillError, TypeError):
+        return None
+    return note if note.files == files_digest(recipe) else None
+
+
+def all_settled(recipes: Iterable[str], tracking_uri: str) -> bool:
+    """Whether every recipe's model is still registered and judged, and the champions are those that the flow left.
+
+    A verdict that the gate could not tell is none: it is asked again.
+
+    Raises:
+        TrackingError: The registry can't be asked.
+    """
+    # Brings MLflow, which takes seconds: a run with stages to make never asks.
+    from langmill.registry.store import CHAMPION, Registry
+
+    registry = Registry(tracking_uri)
+    champions = {found.name: found.version for found in registry.overview() if CHAMPION in found.aliases}
+    numbers = registry.numbers()
+    for recipe in recipes:
+        note = settled(recipe)
+        if note is None or note.version not in numbers.get(recipe, {note.version}):
+            return False
+        if note.outcome == "cannot tell" or note.champion != champions.get(recipe):
+            return False
+        if registry.ledger.unfinished(recipe) is not None:
+            return False
+    return True
+
+
+def read_row(recipe: str) -> Row | None:
+    """A recipe's line; None if its model is not judged."""
+    note = settled(recipe)
+    if note is None:
+        return None
+    metrics = read_json(Path(EVALUATION) / recipe / "metrics.json")
+    metric = metrics["primary"]
+    return Row(
+        recipe,
+        metric,
+        metrics[metric]["value"],
+        metrics[metric]["low"],
+        metrics[metric]["high"],
+        _named(hardest_baseline(metrics, "trivial")),
+        _named(hardest_baseline(metrics, "serious")),
+        "champion" if note.champion == note.version else "cannot tell" if note.outcome == "cannot tell" else "refused",
+        note.version,
+        note.sentence,
+    )
+
+
+def _named(baseline: tuple[str, float] | None) -> str:
+    return "-" if baseline is None else f"{baseline[0]} {baseline[1]:.4g}"
