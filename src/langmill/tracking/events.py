@@ -19,25 +19,18 @@ def read_events(path: Path, offset: int) -> tuple[list[dict[str, Any]], int]:
 
     A line that is not an event (a disk that lost its power leaves some) is passed over with a warning.
     """
-    with path.open("rb") as file:
-        file.seek(offset)
-        data = file.read()
-    end = data.rfind(b"\n") + 1
     events = []
-    for line in data[:end].splitlines():
-        try:
-            event = json.loads(line)
-        except ValueError:
-            event = None
-        if isinstance(event, dict) and "kind" in event:
+    for event, end in events_from(path, offset):
+        offset = end
+        if event:
             events.append(event)
         else:
             _logger.warning("%s holds a line that is not an event; it is passed over.", path)
-    return events, offset + end
+    return events, offset
 
 
 def events_from(path: Path, offset: int) -> Iterator[tuple[dict[str, Any], int]]:
-    """The whole lines of a log from a byte on, each with the byte after it; an unreadable one as an empty event."""
+    """The whole lines of a log from a byte on, each with the byte after it; one that is not an event is empty."""
     with path.open("rb") as file:
         file.seek(offset)
         for line in file:
@@ -47,8 +40,8 @@ def events_from(path: Path, offset: int) -> Iterator[tuple[dict[str, Any], int]]
             try:
                 event = json.loads(line)
             except ValueError:
-                event = {}
-            yield (event if isinstance(event, dict) else {}), offset
+                event = None
+            yield (event if isinstance(event, dict) and "kind" in event else {}), offset
 
 
 def status_of(events: Sequence[Mapping[str, Any]]) -> str | None:

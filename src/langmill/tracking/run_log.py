@@ -64,7 +64,7 @@ class RunLog:
         if self._started:
             return
         self._started, self._status = True, "RUNNING"
-        commit = git_commit()
+        commit = _git_commit()
         extra = {"mlflow.source.git.commit": commit} if commit else {}
         self._append(
             {
@@ -196,7 +196,7 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def git_commit() -> str | None:
+def _git_commit() -> str | None:
     """The commit of the code at hand, with `-dirty` after it where files differ from it; None outside a repository."""
     try:
         found = subprocess.run(

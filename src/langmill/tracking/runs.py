@@ -16,7 +16,7 @@ from langmill.tracking.explained import explained_tracking_errors, first_line
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
-PROVENANCE_TAG = "langmill.provenance"
+_PROVENANCE_TAG = "langmill.provenance"
 
 
 def find_run(tracking_uri: str, provenance: str) -> str | None:
@@ -34,7 +34,7 @@ def _find_run(client: MlflowClient, provenance: str) -> str | None:
     if not re.fullmatch(r"[\w.-]+", provenance):
         raise TrackingError(f"{provenance!r} is not a provenance digest; it holds more than letters and digits.")
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-    filter_string = f"tags.`{PROVENANCE_TAG}` = '{provenance}'"
+    filter_string = f"tags.`{_PROVENANCE_TAG}` = '{provenance}'"
     runs = client.search_runs(experiments, filter_string, max_results=1, order_by=["attributes.start_time ASC"])
     return str(runs[0].info.run_id) if runs else None
 
@@ -86,7 +86,7 @@ def open_run(client: MlflowClient, tracking_uri: str, folder: Path, start: Mappi
         run = client.create_run(
             _experiment(client, tracking_uri, start["experiment"]),
             start_time=start["time"],
-            tags={PROVENANCE_TAG: start["provenance"]},
+            tags={_PROVENANCE_TAG: start["provenance"]},
             run_name=start["name"],
         )
         return str(run.info.run_id)

@@ -1,4 +1,4 @@
-"""What was logged, sent to MLflow: everything arrives, and once.
+"""What was logged, sent to MLflow: everything arrives, and exactly once.
 
 How far the server has been told is kept beside the events and moved on only after the server said yes. A process that
 dies in between sends its last batch again; each value is sent with the time and step at which it was logged, and
@@ -25,7 +25,7 @@ from langmill.tracking.runs import has_run, open_run, still_there
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
-STATE_NAME = "shipped.json"
+_STATE_NAME = "shipped.json"
 _BATCH_METRICS = 500  # MLflow takes 1,000 in one call
 
 
@@ -78,7 +78,7 @@ def ship_if_begun(folder: Path, tracking_uri: str) -> str | None:
 
 def _read_state(folder: Path, tracking_uri: str) -> _Shipped | None:
     try:
-        state = _Shipped(**json.loads((folder / STATE_NAME).read_text(encoding="utf-8")))
+        state = _Shipped(**json.loads((folder / _STATE_NAME).read_text(encoding="utf-8")))
     except (FileNotFoundError, ValueError, TypeError):
         return None  # sending all of it again is safe
     size = (folder / EVENTS_NAME).stat().st_size
@@ -86,14 +86,13 @@ def _read_state(folder: Path, tracking_uri: str) -> _Shipped | None:
 
 
 def _write_state(folder: Path, state: _Shipped) -> None:
-    write_json(folder / STATE_NAME, vars(state))
+    write_json(folder / _STATE_NAME, vars(state))
 
 
 def _send(client: MlflowClient, folder: Path, state: _Shipped) -> None:
     """Send the events from `state.offset` on, moving it with every batch that arrived."""
     from mlflow.entities import Metric
 
-    path = folder / EVENTS_NAME
     waiting: list[Metric] = []
     strange: dict[str, str] = {}
 
@@ -109,19 +108,18 @@ def _send(client: MlflowClient, folder: Path, state: _Shipped) -> None:
             _write_state(folder, state)
 
     offset = state.offset
-    for line, end in events_from(path, offset):
-        kind = line.get("kind")
-        if kind == "metrics":
-            if len(waiting) + len(line["values"]) > _BATCH_METRICS:
+    for event, end in events_from(folder / EVENTS_NAME, offset):
+        if event.get("kind") == "metrics":
+            if len(waiting) + len(event["values"]) > _BATCH_METRICS:
                 flush(offset)
-            for name, value in line["values"].items():
+            for name, value in event["values"].items():
                 if isinstance(value, str):
-                    strange[name] = f"{value} at step {line['step']}"
+                    strange[name] = f"{value} at step {event['step']}"
                 else:
-                    waiting.append(Metric(name, value, line["time"], line["step"]))
-        elif kind is not None:
+                    waiting.append(Metric(name, value, event["time"], event["step"]))
+        elif event:
             flush(offset)
-            _send_other(client, folder, state.run_id, line)
+            _send_other(client, folder, state.run_id, event)
         offset = end
     flush(offset)
 
