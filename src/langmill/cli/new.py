@@ -140,7 +140,7 @@ def guess_fields(path: Path) -> tuple[dict[str, str | None], list[str]]:
         LangmillError: There is no file that can be read, or no field with text.
     """
     from langmill.config.sections import FormatSection
-    from langmill.data.diagnosis import diagnose, nothing_readable, why_no_text
+    from langmill.data.diagnosis.diagnose import diagnose, nothing_readable, why_no_text
     from langmill.data.formats.base import build_format
     from langmill.data.readers import first_rows
 
