@@ -91,11 +91,11 @@ def ensure_database(tracking_uri: str) -> None:
     Raises:
         TrackingError: The file can't be made, is locked, or is not MLflow's.
     """
-    path = database_path(tracking_uri)
-    if path is None:
+    path, root = database_path(tracking_uri), artifact_root(tracking_uri)
+    if path is None or root is None:
         return
     if _is_database(path, tracking_uri):
-        _mend_locations(path, tracking_uri)
+        _mend_locations(path, root, tracking_uri)
         return
     with explained_os_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -108,8 +108,6 @@ def ensure_database(tracking_uri: str) -> None:
             with explained_tracking_errors(tracking_uri):
                 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-                root = artifact_root(tracking_uri)
-                assert root is not None
                 SqlAlchemyStore(f"sqlite:///{unfinished}", root.as_uri()).engine.dispose()
             os.replace(unfinished, path)
 
@@ -143,9 +141,7 @@ def _is_database(path: Path, tracking_uri: str) -> bool:
             raise
 
 
-def _mend_locations(path: Path, tracking_uri: str) -> None:
-    root = artifact_root(tracking_uri)
-    assert root is not None
+def _mend_locations(path: Path, root: Path, tracking_uri: str) -> None:
     with open_database(path, tracking_uri) as database:
         former = mend_locations(database, root)
     if former is not None:
