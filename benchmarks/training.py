@@ -311,7 +311,7 @@ def bare_worker(job: dict[str, Any]) -> dict[str, float]:
 def around_worker(job: dict[str, Any]) -> dict[str, float]:
     """Our module, callbacks and trainer: log lines, a progress file and checkpoints included."""
     from langmill.config.compose import compose_recipe
-    from langmill.tracking import RunLog
+    from langmill.tracking.run_log import RunLog
     from langmill.training.continuation import Continuation
     from langmill.training.fitting import build_trainer, quiet_lightning
     from langmill.training.guard import Figures

@@ -105,7 +105,7 @@ def remade_workspace(made_workspace, tmp_path) -> Path:
 @pytest.fixture(scope="session")
 def built_models(tmp_path_factory) -> Path:
     """A workspace with models, evaluations and an empty registry, made without the line; copy it, do not change it."""
-    from langmill.tracking import ensure_database
+    from langmill.tracking.connection import ensure_database
     from tests.unit.registry.building import URI, build_workspace
 
     folder = tmp_path_factory.mktemp("built")

@@ -206,7 +206,7 @@ def test_a_pickled_model_is_refused(workspace: Path) -> None:
 
 
 def test_a_locked_registry_is_said_and_nothing_moves(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("langmill.tracking._PROBE_SECONDS", 0.2)
+    monkeypatch.setattr("langmill.tracking.connection._PROBE_SECONDS", 0.2)
     registered(workspace, NAME, seed=1, factor=1.0)
     holder = sqlite3.connect(workspace / ".langmill" / "mlflow.db", isolation_level=None)
     holder.execute("BEGIN EXCLUSIVE")

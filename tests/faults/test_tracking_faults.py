@@ -17,7 +17,11 @@ import pytest
 
 from langmill.errors import TrackingError
 from langmill.files import read_json
-from langmill.tracking import RunLog, connect, ensure_database, find_run, ship, shipping
+from langmill.tracking.connection import connect, ensure_database
+from langmill.tracking.run_log import RunLog
+from langmill.tracking.runs import find_run
+from langmill.tracking.sender import shipping
+from langmill.tracking.shipping import ship
 
 pytestmark = pytest.mark.faults
 URI = "sqlite:///.langmill/mlflow.db"
@@ -77,7 +81,7 @@ def test_a_dead_server_stops_nothing_and_loses_nothing(
 
 
 def test_a_locked_database_is_said_and_nothing_is_lost(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("langmill.tracking._PROBE_SECONDS", 0.2)
+    monkeypatch.setattr("langmill.tracking.connection._PROBE_SECONDS", 0.2)
     folder = workspace / "run"
     log = RunLog(folder)
     start(log, "locked")
@@ -112,7 +116,7 @@ def test_a_foreign_database_is_left_alone(workspace: Path) -> None:
 
 
 def test_processes_that_need_the_database_at_once_make_it_once(tmp_path: Path) -> None:
-    code = "import sys; from langmill.tracking import ensure_database; ensure_database(sys.argv[1])"
+    code = "import sys; from langmill.tracking.connection import ensure_database; ensure_database(sys.argv[1])"
     uri = f"sqlite:///{tmp_path}/new/mlflow.db"
     racers = [subprocess.Popen([sys.executable, "-c", code, uri], stderr=subprocess.PIPE) for _ in range(3)]
     for racer in racers:
@@ -133,14 +137,14 @@ def test_kill_while_shipping_loses_and_doubles_nothing(workspace: Path) -> None:
         f"""
         import os, signal
         from pathlib import Path
-        import langmill.tracking as tracking
-        write = tracking._write_state
+        from langmill.tracking import shipping
+        write = shipping._write_state
         def dying(folder, state):
             if state.offset:
                 os.kill(os.getpid(), signal.SIGKILL)
             write(folder, state)
-        tracking._write_state = dying
-        tracking.ship(Path("run"), {URI!r})
+        shipping._write_state = dying
+        shipping.ship(Path("run"), {URI!r})
         """
     )
     for _ in range(2):
@@ -158,7 +162,8 @@ def test_the_sender_outlives_a_killed_training_and_sends_the_rest(workspace: Pat
         f"""
         import os, signal
         from pathlib import Path
-        from langmill.tracking import RunLog, shipping
+        from langmill.tracking.run_log import RunLog
+        from langmill.tracking.sender import shipping
         with shipping(Path("run"), {URI!r}):
             log = RunLog(Path("run"))
             log.start(experiment="reviews-lm", name="run", provenance="orphan", params={{}}, tags={{}})

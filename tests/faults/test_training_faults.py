@@ -16,7 +16,7 @@ from langmill.config.sections import Recipe
 from langmill.errors import IntegrityError, SpaceError, TrainingError
 from langmill.files import read_manifest
 from langmill.stages import encode, tokenizer
-from langmill.tracking import RunLog
+from langmill.tracking.run_log import RunLog
 from langmill.training import continuation, fitting
 from langmill.training import fit as fit_module
 from langmill.training.fit import fit

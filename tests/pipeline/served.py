@@ -28,7 +28,7 @@ from langmill.tasks.base import build_task
 from langmill.tasks.loading import interface_of
 from langmill.tokenization.tokenizer import Tokenizer
 from langmill.tokenization.training import train_tokenizer
-from langmill.tracking import artifact_root
+from langmill.tracking.addresses import artifact_root
 
 CONF = Path(__file__).parents[2] / "conf"
 RECIPES = {"language_modelling": "reviews-lm", "classification": "sentiment"}

@@ -23,7 +23,8 @@ from langmill.registry.package import package
 from langmill.stages import encode, evaluate, pretrained, tokenizer, train
 from langmill.stages.compose import check_recipe
 from langmill.tasks.loading import load_model
-from langmill.tracking import connect, ship
+from langmill.tracking.connection import connect
+from langmill.tracking.shipping import ship
 from tests.pipeline.workspace import edit
 from tests.unit.models.checkpoints import write_checkpoint
 

@@ -20,7 +20,7 @@ import httpx
 import pytest
 import torch
 
-from langmill.models.generation import Sampling
+from langmill.models.generation.config import Sampling
 from langmill.tasks.base import Classifies, Generates
 from langmill.tasks.loading import load_model
 from tests.pipeline.served import Process, Workspace, make_model, wait_for

@@ -44,7 +44,7 @@ def generate(
     What is not said is as the model's generation_config.json has it.
     """
     with opened_model(recipe, model) as (loaded, name):
-        from langmill.models.generation import Beams
+        from langmill.models.generation.config import Beams
         from langmill.tasks.base import Generates
         from langmill.tokenization.text_stream import written
 

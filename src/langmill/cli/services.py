@@ -115,7 +115,7 @@ def ui() -> None:
     reports and verdicts. The ports are in conf/operation/default.yaml. Both listen on this machine only.
     """
     from langmill.cli.workspace import operation
-    from langmill.tracking import ensure_database
+    from langmill.tracking.connection import ensure_database
 
     settings = operation()
     with contextlib.ExitStack() as stack:

@@ -21,7 +21,7 @@ import pyarrow as pa
 from langmill.config.sections import Fields
 from langmill.data.cleaning import clean_text
 from langmill.data.compression import COMPRESSIONS, DAMAGED, open_decompressed
-from langmill.data.diagnosis import diagnose
+from langmill.data.diagnosis.diagnose import diagnose
 from langmill.data.formats.base import Format
 from langmill.data.rows import EXCERPT, BadRow, BadRowReason, Raw, Row, Unreadable, Values, is_text, portable, shown
 from langmill.errors import DataError

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 from langmill.errors import EvaluationError
 from langmill.models.base import Attends, AttendsToSource, Backbone, Kind
-from langmill.models.generation import Beams, likeliest, returned
+from langmill.models.generation.beam_search import returned
+from langmill.models.generation.config import Beams, likeliest
 from langmill.models.heads import Classifier, TextToText
 from langmill.tasks.base import Explains, Generates, Reading, device_of
 from langmill.tasks.loading import LoadedModel

@@ -11,7 +11,9 @@ from typing import Any
 from langmill.errors import EvaluationError, TrackingError
 from langmill.evaluation.evaluate import METRICS_NAME, PLOTS_NAME, REPORT_NAME
 from langmill.files import read_json, read_manifest
-from langmill.tracking import EVENTS_NAME, RunLog, read_events, ship
+from langmill.tracking.events import EVENTS_NAME, read_events
+from langmill.tracking.run_log import RunLog
+from langmill.tracking.shipping import ship
 
 ARTIFACTS = "evaluation"
 """The folder among the run's artifacts."""

@@ -1,1 +1,1 @@
-"""Networks: backbones by architecture, heads on top, their folders on the disk, and generation."""
+"""Networks: backbones by architecture and their layers, heads on top, their folders on the disk, and generation."""

@@ -1,6 +1,6 @@
 """A causal decoder in Llama's shape, with Hugging Face's parameter names.
 
-The blocks are those of `langmill.models.transformer`. Shape suffixes: see `langmill.models.base`; S stands for the
+The blocks are those of `langmill.models.layers.llama`. Shape suffixes: see `langmill.models.base`; S stands for the
 places of a cache.
 """
 
@@ -14,7 +14,9 @@ from torch import Tensor
 
 from langmill.errors import ModelError
 from langmill.models.base import Cache, Kind, architecture
-from langmill.models.transformer import KeyValueCache, Places, Transformer, TransformerSettings
+from langmill.models.layers.cache import KeyValueCache
+from langmill.models.layers.llama import Places, TransformerSettings
+from langmill.models.transformer import Transformer
 
 
 @architecture("decoder")

@@ -1,6 +1,6 @@
 """A bidirectional encoder in EuroBERT's shape (Boizard et al., 2025), with Hugging Face's parameter names.
 
-The blocks are those of `langmill.models.transformer`; every token looks at every other one of its text.
+The blocks are those of `langmill.models.layers.llama`; every token looks at every other one of its text.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from torch import Tensor
 
 from langmill.errors import ModelError
 from langmill.models.base import Cache, Kind, architecture
-from langmill.models.transformer import Places, Transformer
+from langmill.models.layers.llama import Places
+from langmill.models.transformer import Transformer
 
 
 @architecture("encoder")

@@ -106,7 +106,7 @@ class LanguageModel(_TokenHead):
         return self.model.new_cache(len(prompts), capacity), [list(ids) for ids in prompts]
 
     def read(self, new_ids: Sequence[Sequence[int]], cache: Cache) -> Tensor:
-        """Logits of what follows each sequence; see `langmill.models.generation.Decodes`."""
+        """Logits of what follows each sequence; see `langmill.models.generation.network.Decodes`."""
         return _read(self, new_ids, cache)
 
     def flops_per_token(self, length: int) -> float:
@@ -186,7 +186,7 @@ class TextToText(_TokenHead):
         return cache, [[ids[-1] if start is None else start] for ids in prompts]
 
     def read(self, new_ids: Sequence[Sequence[int]], cache: Cache) -> Tensor:
-        """Logits of what follows each target so far; see `langmill.models.generation.Decodes`."""
+        """Logits of what follows each target so far; see `langmill.models.generation.network.Decodes`."""
         return _read(self, new_ids, cache)
 
     def flops_per_token(self, length: int) -> float:

@@ -32,7 +32,8 @@ from langmill.models.folder import read_config
 from langmill.plugins import PlugIn, find_plugins
 from langmill.tasks.base import ENTRY_POINTS as TASKS
 from langmill.tasks.base import Classifies, Generates, Task, build_task
-from langmill.tracking import explained_tracking_errors, quiet_mlflow
+from langmill.tracking.connection import quiet_mlflow
+from langmill.tracking.explained import explained_tracking_errors
 
 # What loading and answering import; pinned to what is installed, since that is what was tested.
 REQUIREMENTS = ("mlflow", "numpy", "pyarrow", "safetensors", "tiktoken", "tokenizers", "torch")

@@ -66,7 +66,7 @@ def _texts(column: pd.Series) -> list[str]:
 
 
 def _generate(loaded: LoadedModel, prompts: list[str], params: Mapping[str, Any] | None) -> pd.DataFrame:
-    from langmill.models.generation import Beams
+    from langmill.models.generation.config import Beams
     from langmill.tasks.base import Generates
     from langmill.tokenization.text_stream import written
 

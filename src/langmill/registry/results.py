@@ -13,7 +13,7 @@ from langmill.evaluation.significance import counted
 from langmill.files import read_json, temporary_folder
 from langmill.registry.gate import Verdict
 from langmill.registry.store import ModelVersion, Registry, Tag
-from langmill.tracking import last_metric
+from langmill.tracking.runs import last_metric
 
 MINUTES = "training_minutes"
 """The run's figure of time spent on training steps."""

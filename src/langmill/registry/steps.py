@@ -22,7 +22,8 @@ from langmill.registry.package import package
 from langmill.registry.promote import Promotion, promote, repair
 from langmill.registry.store import CHALLENGER, CHAMPION, ModelVersion, Registry, Tag
 from langmill.registry.validate import Outcome, Validation, validate
-from langmill.tracking import RunLog, ship
+from langmill.tracking.run_log import RunLog
+from langmill.tracking.shipping import ship
 
 BUILD = Path("build")
 RUNS = Path(".langmill") / "runs"

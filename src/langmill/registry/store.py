@@ -29,7 +29,9 @@ from langmill.files import (
     temporary_folder,
 )
 from langmill.registry.ledger import Entry, Ledger, Witness
-from langmill.tracking import connect, database_path, explained_tracking_errors
+from langmill.tracking.addresses import database_path
+from langmill.tracking.connection import connect
+from langmill.tracking.explained import explained_tracking_errors
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient

@@ -26,7 +26,7 @@ from langmill.errors import IntegrityError, RegistryError, SpaceError, Transient
 from langmill.files import temporary_folder
 from langmill.registry.probe import UNDECIDED
 from langmill.registry.store import ModelVersion, Registry, State, Tag
-from langmill.tracking import quiet_mlflow
+from langmill.tracking.connection import quiet_mlflow
 
 TOLERANCE = 1e-5
 """Largest allowed difference between two logits."""

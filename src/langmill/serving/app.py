@@ -23,7 +23,7 @@ from starlette.types import Receive, Scope, Send
 from langmill import __version__
 from langmill.config.sections import Serving
 from langmill.errors import ConfigError, RequestError
-from langmill.models.generation import Beams, Sampling
+from langmill.models.generation.config import Beams, Sampling
 from langmill.serving.engine import Answer, BeamCompletion, Champion, Classification, Completion, Engine, Piece
 from langmill.serving.follower import Following
 from langmill.serving.metrics import CONTENT_TYPE, Metrics

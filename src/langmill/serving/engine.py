@@ -26,7 +26,8 @@ import numpy as np
 import torch
 
 from langmill.errors import RequestError, ServingError
-from langmill.models.generation import Beams, Ending, Sampling
+from langmill.models.generation.config import Beams, Sampling
+from langmill.models.generation.network import Ending
 from langmill.serving.metrics import Metrics
 from langmill.tasks.base import Classifies, Generates
 from langmill.tasks.loading import LoadedModel

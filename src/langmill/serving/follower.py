@@ -25,7 +25,7 @@ import torch
 
 from langmill.errors import IntegrityError, LangmillError, ModelError, RegistryError, SpaceError
 from langmill.files import exclusive_lock, read_json, read_manifest, write_json
-from langmill.models.generation import Sampling
+from langmill.models.generation.config import Sampling
 from langmill.serving.engine import Champion, Engine
 from langmill.serving.metrics import Metrics
 from langmill.tasks.base import Classifies, Generates

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
-from langmill.models.generation import LEAST_PENALTY
+from langmill.models.generation.config import LEAST_PENALTY
 
 _MAX_STOPS = 4
 _MAX_STOP_CHARACTERS = 100

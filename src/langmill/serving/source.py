@@ -6,7 +6,7 @@ from pathlib import Path
 
 from langmill.errors import TrackingError
 from langmill.registry.store import CHAMPION, ModelVersion, Registry
-from langmill.tracking import database_path
+from langmill.tracking.addresses import database_path
 
 
 class ChampionSource:

@@ -25,9 +25,11 @@ from langmill.config.sections import Evaluation, Training
 from langmill.config.typed import typed
 from langmill.data.document import Document
 from langmill.errors import ConfigError, ModelError
-from langmill.models import generation
 from langmill.models.base import Backbone, Kind
-from langmill.models.generation import Accepts, Beams, Decodes, Ending, GenerationConfig, Sampling
+from langmill.models.generation.beam_search import Accepts, beam_steps
+from langmill.models.generation.config import Beams, GenerationConfig, Sampling
+from langmill.models.generation.network import Decodes, Ending
+from langmill.models.generation.sampling import generate
 from langmill.plugins import entry_points_of
 from langmill.tasks.batching import Batch, MicroBatches
 from langmill.tokenization.shards import Shard
@@ -161,7 +163,7 @@ class Generates(ABC):
 
         Several of these iterators are advanced by turns in one thread.
         """
-        return (yield from generation.generate(cast("Decodes", network), prompt_ids, sampling))
+        return (yield from generate(cast("Decodes", network), prompt_ids, sampling))
 
     def accepts(self, tokenizer: Tokenizer, prompt_ids: Sequence[int]) -> Accepts | None:
         """Which answers to a prompt a search prefers to likelier ones; None where likelihood is all that counts."""
@@ -173,7 +175,7 @@ class Generates(ABC):
     ) -> Generator[None, None, list[int]]:
         """The likeliest answer's tokens, which the generator returns; it yields between two turns of the search."""
         accepts = [self.accepts(tokenizer, prompt_ids)]
-        (found,) = yield from generation.beam_steps(cast("Decodes", network), [prompt_ids], beams, accepts)
+        (found,) = yield from beam_steps(cast("Decodes", network), [prompt_ids], beams, accepts)
         return found
 
 

@@ -24,15 +24,10 @@ from torch import Tensor, nn
 
 from langmill.config.sections import Evaluation, Training, require
 from langmill.data.document import Document
-from langmill.models.generation import (
-    LEAST_PENALTY,
-    Beams,
-    Decodes,
-    GenerationConfig,
-    beam_search,
-    generate_batch,
-    likeliest,
-)
+from langmill.models.generation.beam_search import beam_search
+from langmill.models.generation.config import LEAST_PENALTY, Beams, GenerationConfig, likeliest
+from langmill.models.generation.network import Decodes
+from langmill.models.generation.sampling import generate_batch
 from langmill.tasks.base import (
     Baseline,
     Explains,

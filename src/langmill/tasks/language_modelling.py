@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from langmill.config.sections import Evaluation, Training, require
 from langmill.data.document import Document
 from langmill.models.base import Backbone, Kind
-from langmill.models.generation import GenerationConfig, Sampling
+from langmill.models.generation.config import GenerationConfig, Sampling
 from langmill.models.heads import LanguageModel
 from langmill.tasks.base import (
     Baseline,

@@ -24,7 +24,7 @@ from langmill.models.folder import (
     own_names,
     read_config,
 )
-from langmill.models.generation import GenerationConfig
+from langmill.models.generation.config import GenerationConfig
 from langmill.tasks.base import Generates, Task, build_task, find_task
 from langmill.tokenization.tokenizer import Tokenizer
 

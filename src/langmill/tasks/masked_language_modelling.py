@@ -23,7 +23,9 @@ from langmill.config.sections import Evaluation, Training, require
 from langmill.data.document import Document
 from langmill.errors import ConfigError
 from langmill.models.base import Backbone, Kind
-from langmill.models.generation import Ending, GenerationConfig, Sampling, choose, likeliest
+from langmill.models.generation.config import GenerationConfig, Sampling, likeliest
+from langmill.models.generation.network import Ending
+from langmill.models.generation.sampling import choose
 from langmill.models.heads import LanguageModel
 from langmill.tasks.base import (
     Baseline,

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from langmill.config.sections import require
 from langmill.data.document import Document
 from langmill.models.base import Backbone, EncoderDecoder, Kind
-from langmill.models.generation import Accepts
+from langmill.models.generation.beam_search import Accepts
 from langmill.models.heads import TextToText
 from langmill.tasks.base import task
 from langmill.tasks.batching import Batch

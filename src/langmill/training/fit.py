@@ -10,7 +10,8 @@ from pathlib import Path
 from langmill.config.compose import plain
 from langmill.config.sections import Recipe
 from langmill.files import digest_of
-from langmill.tracking import RunLog, shipping
+from langmill.tracking.run_log import RunLog
+from langmill.tracking.sender import shipping
 from langmill.training import provenance
 from langmill.training.build import Data, initial_network
 from langmill.training.checkpoints import CHECKPOINTS, remove_checkpoints

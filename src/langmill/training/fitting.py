@@ -21,7 +21,7 @@ from langmill.config.sections import Recipe, Training
 from langmill.files import digest_of
 from langmill.models.folder import load_weights, save_model
 from langmill.tasks.loading import interface_of
-from langmill.tracking import RunLog
+from langmill.tracking.run_log import RunLog
 from langmill.training.build import Data, backbone_of, new_network
 from langmill.training.checkpoints import CHECKPOINTS, remove_checkpoints
 from langmill.training.continuation import Continuation, LastStep

@@ -11,7 +11,7 @@ import pytorch_lightning as pl
 
 from langmill.config.sections import Training
 from langmill.progress import Progress, track
-from langmill.tracking import RunLog
+from langmill.tracking.run_log import RunLog
 from langmill.training.guard import Figures
 from langmill.training.module import TrainingModule
 

@@ -9,7 +9,7 @@ import pytest
 
 from langmill import cli
 from langmill.cli import models
-from langmill.models.generation import Beams, GenerationConfig
+from langmill.models.generation.config import Beams, GenerationConfig
 from tests.unit.serving.conftest import Judge, Writer, loaded
 
 pytestmark = pytest.mark.unit

@@ -15,7 +15,7 @@ from langmill.evaluation.evaluate import EvaluationFolder, compare_folders, eval
 from langmill.evaluation.runlog import log_evaluation, metric_name, run_metrics, tracked_name
 from langmill.evaluation.scoring import EvaluationSet, usable, with_groups
 from langmill.files import digest_files
-from langmill.tracking import read_events
+from langmill.tracking.events import read_events
 
 from ..tasks.settings import evaluation, shard, training_data
 

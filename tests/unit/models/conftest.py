@@ -13,7 +13,7 @@ from torch import nn
 
 from langmill.models.decoder import Decoder
 from langmill.models.heads import LanguageModel
-from langmill.models.transformer import TransformerSettings
+from langmill.models.layers.llama import TransformerSettings
 
 VOCAB_SIZE = 257
 MAX_LENGTH = 32

@@ -14,7 +14,7 @@ from langmill.errors import ConfigError, ModelError
 from langmill.models.base import build_backbone, find_architecture, known_architectures
 from langmill.models.decoder import Decoder, decoder_settings_from_hf
 from langmill.models.heads import LanguageModel
-from langmill.models.transformer import TransformerSettings
+from langmill.models.layers.llama import TransformerSettings
 from tests.unit.models.conftest import MAX_LENGTH, OPTIONS, VOCAB_SIZE, MakeModel
 
 pytestmark = pytest.mark.unit

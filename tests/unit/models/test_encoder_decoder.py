@@ -12,8 +12,8 @@ from transformers import T5Config, T5ForConditionalGeneration
 
 from langmill.errors import ConfigError, ModelError
 from langmill.models.base import EncoderDecoder, Kind, build_backbone
-from langmill.models.encoder_decoder import bucket
 from langmill.models.heads import TextToText
+from langmill.models.layers.t5 import bucket
 from tests.unit.models.conftest import MAX_LENGTH, VOCAB_SIZE, randomise
 
 pytestmark = pytest.mark.unit

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from langmill.models import functions
 from langmill.models.functions import head_cross_entropy, rms_norm, rotate
-from langmill.models.transformer import TransformerSettings, rotary_tables
+from langmill.models.layers.llama import TransformerSettings, rotary_tables
 from tests.unit.models.conftest import OPTIONS
 
 pytestmark = pytest.mark.unit

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from langmill.models.decoder import Decoder
 from langmill.models.heads import Classifier, LanguageModel
-from langmill.models.transformer import TransformerSettings
+from langmill.models.layers.llama import TransformerSettings
 from tests.unit.models.conftest import MAX_LENGTH, OPTIONS, VOCAB_SIZE, MakeModel, randomise
 
 pytestmark = pytest.mark.unit

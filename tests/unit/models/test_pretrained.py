@@ -18,7 +18,9 @@ from langmill.errors import ConfigError, IntegrityError, ModelError
 from langmill.files import read_manifest, write_manifest
 from langmill.models.base import Attends, Kind, build_backbone, find_architecture
 from langmill.models.folder import load_state, load_weights, own_names, save_model
-from langmill.models.generation import Beams, Sampling, beam_search, generate_batch
+from langmill.models.generation.beam_search import beam_search
+from langmill.models.generation.config import Beams, Sampling
+from langmill.models.generation.sampling import generate_batch
 from langmill.models.heads import Classifier, LanguageModel, TextToText
 from langmill.models.pretrained import Affixes, Pretrained
 from tests.unit.models.checkpoints import SIZES, write_checkpoint, write_tokenizer

@@ -13,7 +13,8 @@ import torch
 from langmill.errors import ConfigError, ModelError
 from langmill.models.base import build_backbone
 from langmill.models.folder import load_state, load_weights, read_config, save_model
-from langmill.models.generation import Sampling, generate, generate_batch
+from langmill.models.generation.config import Sampling
+from langmill.models.generation.sampling import generate, generate_batch
 from langmill.models.heads import Classifier, LanguageModel
 from langmill.models.recurrent import Recurrent
 from tests.unit.models.conftest import MAX_LENGTH, VOCAB_SIZE, randomise

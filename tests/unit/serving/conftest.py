@@ -17,7 +17,7 @@ from torch import nn
 from langmill.config.sections import Serving
 from langmill.errors import IntegrityError, TrackingError
 from langmill.files import write_manifest
-from langmill.models.generation import Ending
+from langmill.models.generation.network import Ending
 from langmill.serving.app import Service, build_app
 from langmill.serving.engine import Champion, Engine
 from langmill.serving.follower import Following

@@ -18,7 +18,7 @@ from starlette.requests import ClientDisconnect
 
 from langmill.config.compose import compose_serving
 from langmill.errors import ServingError
-from langmill.models.generation import GenerationConfig, Sampling
+from langmill.models.generation.config import GenerationConfig, Sampling
 from langmill.serving.app import EventStream
 from langmill.serving.engine import Champion
 from langmill.serving.keys import key_line, read_keys

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from langmill.errors import RequestError
-from langmill.models.generation import Ending, Sampling
+from langmill.models.generation.config import Sampling
+from langmill.models.generation.network import Ending
 from langmill.serving import engine as engine_module
 from langmill.serving.engine import Answer, Classification, Completion, Engine, Request
 from langmill.serving.metrics import Metrics

@@ -16,7 +16,8 @@ from torch.nn import functional as F
 from langmill.data.document import Document
 from langmill.errors import ConfigError
 from langmill.models.base import build_backbone
-from langmill.models.generation import Beams, likeliest, returned
+from langmill.models.generation.beam_search import returned
+from langmill.models.generation.config import Beams, likeliest
 from langmill.models.heads import TextToText
 from langmill.tasks.base import Baseline, Strength, Task
 from langmill.tasks.completion import Completion

@@ -14,7 +14,7 @@ from torch import nn
 from langmill.errors import ConfigError, ModelError
 from langmill.models.base import build_backbone
 from langmill.models.folder import load_state, save_model
-from langmill.models.generation import Beams, GenerationConfig, Sampling
+from langmill.models.generation.config import Beams, GenerationConfig, Sampling
 from langmill.registry.pyfunc_model import LangmillModel
 from langmill.tasks.base import Classifies, Generates
 from langmill.tasks.loading import LoadedModel, interface_of, load_model

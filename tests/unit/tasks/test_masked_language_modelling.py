@@ -15,7 +15,7 @@ from langmill.config.sections import TokenizerAlgorithm
 from langmill.data.document import Document
 from langmill.errors import ConfigError
 from langmill.models.base import build_backbone
-from langmill.models.generation import Sampling
+from langmill.models.generation.config import Sampling
 from langmill.models.heads import LanguageModel
 from langmill.tasks.base import Strength
 from langmill.tasks.masked_language_modelling import MASK, MaskedLanguageModelling, hide

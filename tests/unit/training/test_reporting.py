@@ -7,7 +7,7 @@ import json
 import pytest
 
 from langmill.config.compose import compose_recipe
-from langmill.tracking import RunLog
+from langmill.tracking.run_log import RunLog
 from langmill.training.guard import Figures
 from langmill.training.reporting import Reporter, Stopwatch
 from tests.unit.training.material import RECIPES, REPOSITORY

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from langmill.config.sections import Corpus, FormatSection, SourceKind
-from langmill.data.diagnosis import diagnose, nothing_readable, why_no_text
+from langmill.data.diagnosis.diagnose import diagnose, nothing_readable, why_no_text
 from langmill.data.formats.base import build_format
 from langmill.data.readers import first_rows
 from langmill.errors import LangmillError

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import IO, Protocol
 
-from langmill.data.diagnosis import nothing_readable
+from langmill.data.diagnosis.diagnose import nothing_readable
 from langmill.data.formats.base import Format
 from langmill.data.rows import portable
 from langmill.errors import SourceError

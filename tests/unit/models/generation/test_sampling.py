@@ -9,14 +9,9 @@ import pytest
 import torch
 
 from langmill.errors import ConfigError, ModelError
-from langmill.models.generation import (
-    GREEDY_BELOW,
-    Ending,
-    Sampling,
-    choose,
-    generate,
-    generate_batch,
-)
+from langmill.models.generation.config import GREEDY_BELOW, Sampling
+from langmill.models.generation.network import Ending
+from langmill.models.generation.sampling import choose, generate, generate_batch
 from langmill.models.heads import LanguageModel
 from tests.unit.models.conftest import MAX_LENGTH, MakeModel
 

@@ -16,7 +16,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langmill.data.diagnosis import diagnose
+from langmill.data.diagnosis.diagnose import diagnose
 
 pytestmark = pytest.mark.unit
 

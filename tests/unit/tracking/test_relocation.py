@@ -10,8 +10,10 @@ import pytest
 
 from langmill.files import digest_files
 from langmill.registry.store import Registry
-from langmill.relocation import mend_locations
-from langmill.tracking import RunLog, connect, ship
+from langmill.tracking.connection import connect
+from langmill.tracking.relocation import mend_locations
+from langmill.tracking.run_log import RunLog
+from langmill.tracking.shipping import ship
 from tests.unit.registry.building import LANGUAGE_MODEL, URI, registered
 
 pytestmark = pytest.mark.unit

@@ -14,7 +14,9 @@ from transformers.generation.logits_process import MinPLogitsWarper, RepetitionP
 from langmill.errors import ConfigError
 from langmill.models.base import build_backbone
 from langmill.models.folder import save_model
-from langmill.models.generation import Beams, Sampling, beam_search, choose, generate, generate_batch, penalised
+from langmill.models.generation.beam_search import beam_search
+from langmill.models.generation.config import Beams, Sampling
+from langmill.models.generation.sampling import choose, generate, generate_batch, penalised
 from langmill.models.heads import LanguageModel
 from tests.unit.models.conftest import EOT_ID, MAX_LENGTH, MakeModel, randomise
 from tests.unit.models.test_encoder_decoder import build as build_text_to_text

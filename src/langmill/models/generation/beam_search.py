@@ -1,0 +1,179 @@
+"""The search for the likeliest text, with several that are pursued side by side."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Generator, Sequence
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from langmill.models.generation.config import Beams
+from langmill.models.generation.network import Decodes
+from langmill.models.generation.sampling import CLOSE, require_finite
+
+ReturnT = TypeVar("ReturnT")
+_NEVER = -1.0e9  # the score of what can't be chosen, as in transformers
+Accepts = Callable[[Sequence[int]], bool]
+"""Whether a text, as token ids, has what it must have."""
+
+
+class _Search:
+    """The beams of one prompt, step by step as in `transformers` (early_stopping=False).
+
+    Attributes:
+        texts: What each running beam has written.
+        scores_K: Its log probability.
+        origins: Which beam of the step before each running beam goes on from.
+        close: Whether two scores were `CLOSE` between which it was decided what goes on or ends.
+    """
+
+    def __init__(self, beams: Beams, limit: int, accepts: Accepts | None) -> None:
+        self.beams = beams
+        self.limit = limit
+        self.accepts = accepts
+        self.texts: list[list[int]] = [[] for _ in range(beams.num_beams)]
+        self.scores_K = torch.full((beams.num_beams,), _NEVER)
+        self.scores_K[0] = 0.0  # all beams read the same prompt: one of them stands for all
+        self.origins = [0] * beams.num_beams
+        self.finished: list[tuple[float, list[int]]] = []
+        self.length = 0
+        self.ended = False
+        self.close = False
+
+    def step(self, logits_KV: Tensor) -> None:
+        """Take the logits of what follows each running beam."""
+        beams = self.beams
+        self.length += 1
+        total_KV = logits_KV.float().cpu().log_softmax(dim=-1) + self.scores_K[:, None]
+        num_candidates = min(max(2, 1 + len(beams.stop_ids)) * beams.num_beams, total_KV.numel())
+        scores, places = total_KV.flatten().topk(min(num_candidates + 1, total_KV.numel()))
+        require_finite(scores[0])
+        vocab_size = total_KV.shape[1]
+        candidates = [
+            (score, place // vocab_size, place % vocab_size)
+            for score, place in zip(scores.tolist(), places.tolist(), strict=True)
+        ]
+        last = self.length == self.limit
+        self._note_close(candidates, last)
+        del candidates[num_candidates:]
+        running: list[tuple[float, int, int]] = []
+        for rank, (score, origin, token) in enumerate(candidates):
+            stops = token in beams.stop_ids
+            if not (stops or last):
+                running.append((score, origin, token))
+            elif rank < beams.num_beams and score > _NEVER:  # the others only see to it that enough beams go on
+                text = self.texts[origin] if stops else [*self.texts[origin], token]
+                self.finished.append((score / self.length**beams.length_penalty, text))
+        self.finished.sort(key=lambda pair: -pair[0])
+        self.close |= _near([score for score, _ in self.finished[beams.num_beams - 1 : beams.num_beams + 1]])
+        del self.finished[beams.num_beams :]
+        if last or not running:
+            self.ended = True
+            return
+        running = running[: beams.num_beams]
+        self.texts = [[*self.texts[origin], token] for _, origin, token in running]
+        self.origins = [origin for _, origin, _ in running]
+        self.scores_K = torch.tensor([score for score, _, _ in running])
+        best_running = float(self.scores_K[0]) / self.length**beams.length_penalty
+        if len(self.finished) == beams.num_beams:
+            self.ended = best_running <= self.finished[-1][0]
+            self.close |= abs(best_running - self.finished[-1][0]) < CLOSE
+
+    def _note_close(self, candidates: Sequence[tuple[float, int, int]], last: bool) -> None:
+        """Note whether it is close which candidates may end or go on; `candidates` has one more than is used."""
+        wanted = self.beams.num_beams
+        stops = [token in self.beams.stop_ids for _, _, token in candidates]
+        running = [score for (score, _, _), stop in zip(candidates, stops, strict=True) if not stop]
+        borders = [running[wanted - 1 : wanted + 1]] if not last else []
+        if last or any(stops[wanted - 1 : wanted + 1]):
+            borders.append([score for score, _, _ in candidates[wanted - 1 : wanted + 1]])
+        self.close |= any(_near(border) for border in borders)
+
+    @property
+    def is_close(self) -> bool:
+        """Whether rounding may decide which text is the best."""
+        scores = [score for score, _ in self.finished]
+        preferred = scores[:2] if self.accepts is None else scores
+        return self.close or any(_near(list(pair)) for pair in itertools.pairwise(preferred))
+
+    @property
+    def best(self) -> list[int]:
+        """The text with the best score: of those that are accepted, where one is."""
+        found = [text for _, text in self.finished] or self.texts[:1]
+        accepts = self.accepts
+        return found[0] if accepts is None else next(filter(accepts, found), found[0])
+
+
+def _near(scores: Sequence[float]) -> bool:
+    """Whether there are two scores, the better one first, and rounding may change their order."""
+    return len(scores) == 2 and scores[1] > _NEVER / 2 and scores[0] - scores[1] < CLOSE
+
+
+def beam_search(
+    network: Decodes,
+    prompts: Sequence[Sequence[int]],
+    beams: Beams,
+    accepts: Sequence[Accepts | None] | None = None,
+    close: set[int] | None = None,
+) -> list[list[int]]:
+    """The likeliest text that follows each prompt, as `transformers` finds it with the same number of beams.
+
+    Args:
+        network: A language model or an encoder-decoder in evaluation mode.
+        prompts: Prompts or source texts.
+        beams: How to search.
+        accepts: For each prompt, which of the texts that the search ends with are preferred to likelier ones.
+        close: Gets the numbers of the prompts at which scores were `CLOSE`.
+
+    Returns:
+        The new tokens for each prompt, without a stop token.
+
+    Raises:
+        ModelError: A prompt is empty or too long, or the network is in training mode.
+    """
+    return returned(beam_steps(network, prompts, beams, accepts, close))
+
+
+def beam_steps(
+    network: Decodes,
+    prompts: Sequence[Sequence[int]],
+    beams: Beams,
+    accepts: Sequence[Accepts | None] | None = None,
+    close: set[int] | None = None,
+) -> Generator[None, None, list[list[int]]]:
+    """`beam_search` by turns: yields after each token, and returns what `beam_search` does."""
+    cache, new_ids = network.begin(prompts, beams.max_new_tokens)
+    searches = [
+        _Search(beams, min(beams.max_new_tokens, network.max_length - len(ids) + 1), preference)
+        for ids, preference in zip(new_ids, accepts or [None] * len(new_ids), strict=True)
+    ]
+    logits_BV = network.read(new_ids, cache)
+    active = list(searches)
+    logits_BKV = logits_BV[:, None].expand(-1, beams.num_beams, -1)
+    rows = torch.arange(len(active))[:, None].expand(-1, beams.num_beams)  # each beam's place in the cache
+    while True:
+        for search, logits_KV in zip(active, logits_BKV, strict=True):
+            search.step(logits_KV)
+        yield
+        going_on = [number for number, search in enumerate(active) if not search.ended]
+        if not going_on:
+            if close is not None:
+                close.update(number for number, search in enumerate(searches) if search.is_close)
+            return [search.best for search in searches]
+        cache.keep([int(rows[number, origin]) for number in going_on for origin in active[number].origins])
+        active = [active[number] for number in going_on]
+        rows = torch.arange(len(active) * beams.num_beams).view(len(active), beams.num_beams)
+        logits_BV = network.read([text[-1:] for search in active for text in search.texts], cache)
+        logits_BKV = logits_BV.view(len(active), beams.num_beams, -1)
+
+
+def returned(steps: Generator[object, None, ReturnT]) -> ReturnT:
+    """What a generator returns, once it is run to its end."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: ReturnT = end.value
+            return result

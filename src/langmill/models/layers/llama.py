@@ -1,0 +1,203 @@
+"""Blocks in Llama's shape (Touvron et al., 2023), for decoders and encoders.
+
+Pre-norm blocks with RMSNorm, rotary positions (Su et al., 2021, in Hugging Face's half-split form), grouped-query
+attention (Ainslie et al., 2023) and SwiGLU (Shazeer, 2020), no biases. Shape suffixes: see `langmill.models.base`; S
+stands for the places that are looked at.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from langmill.config.sections import require
+from langmill.models.functions import rotate
+from langmill.models.layers.attention import attention_weights
+from langmill.models.layers.cache import KeyValueCache
+from langmill.models.layers.norm import RMSNorm
+
+
+@dataclass
+class TransformerSettings:
+    """Options of the architectures `decoder` and `encoder`."""
+
+    dim: int
+    """Width of a hidden state."""
+    num_layers: int
+    """Blocks of attention and feed-forward network."""
+    num_heads: int
+    """Attention heads; each is dim / num_heads wide."""
+    num_kv_heads: int
+    """Heads of keys and values, each shared by num_heads / num_kv_heads attention heads."""
+    hidden_dim: int
+    """Width inside the feed-forward network."""
+    rope_theta: float
+    """Base of the rotary positions' wavelengths."""
+    norm_eps: float
+    """Added to the mean square in RMSNorm."""
+    tie_embeddings: bool
+    """Whether a language model's head is the token embedding itself."""
+    dropout: float
+    """Share of the embedding and of each block's outputs that is dropped in training, 0 to below 1."""
+
+    def __post_init__(self) -> None:
+        for field in ("dim", "num_layers", "num_heads", "num_kv_heads", "hidden_dim"):
+            value = getattr(self, field)
+            require(value >= 1, f"model.options.{field}", value, "1 or more")
+        require(
+            self.dim % self.num_heads == 0,
+            "model.options.dim",
+            self.dim,
+            f"a multiple of num_heads ({self.num_heads})",
+        )
+        require(
+            self.head_dim % 2 == 0,
+            "model.options.dim",
+            self.dim,
+            f"an even multiple of num_heads ({self.num_heads}), since rotary positions turn pairs of numbers",
+        )
+        require(
+            self.num_heads % self.num_kv_heads == 0,
+            "model.options.num_kv_heads",
+            self.num_kv_heads,
+            f"a divisor of num_heads ({self.num_heads})",
+        )
+        require(1 < self.rope_theta < math.inf, "model.options.rope_theta", self.rope_theta, "a finite number above 1")
+        require(0 < self.norm_eps < 1, "model.options.norm_eps", self.norm_eps, "above 0 and below 1")
+        require(0 <= self.dropout < 1, "model.options.dropout", self.dropout, "0 to below 1")
+
+    @property
+    def head_dim(self) -> int:
+        """Width of one head."""
+        return self.dim // self.num_heads
+
+
+@dataclass
+class Places:
+    """Where the tokens of one forward pass stand, worked out once for all layers."""
+
+    turns_q: tuple[Tensor, Tensor]
+    """Cosines and sines for `rotate`, `(T, H, E)`; `(T, 1, E)` or `(B, T, 1, E)` where a cache is used."""
+    turns_k: tuple[Tensor, Tensor]
+    """The same with G for H."""
+    cache: KeyValueCache | None = None
+    starts: int | Tensor = 0
+    """Where in the cache the tokens go: from this place on, or at these places `(B, T)`."""
+    mask: Tensor | None = None
+    """`(B or 1, 1, T, S)`, true where a token may look; None where causality or nothing need be said."""
+    causal: bool = True
+
+
+class Attention(nn.Module):
+    """Grouped-query self-attention with rotary positions."""
+
+    def __init__(self, settings: TransformerSettings) -> None:
+        super().__init__()
+        self.head_dim = settings.head_dim
+        kv_dim = settings.num_kv_heads * settings.head_dim
+        self.grouped = settings.num_kv_heads < settings.num_heads
+        self.q_proj = nn.Linear(settings.dim, settings.dim, bias=False)
+        self.k_proj = nn.Linear(settings.dim, kv_dim, bias=False)
+        self.v_proj = nn.Linear(settings.dim, kv_dim, bias=False)
+        self.o_proj = nn.Linear(settings.dim, settings.dim, bias=False)
+
+    def forward(self, x_BTD: Tensor, places: Places, layer: int) -> Tensor:
+        """What each token reads from the places that it may look at."""
+        q_BTHE, k_BTGE, v_BTGE = (
+            projection(x_BTD).unflatten(-1, (-1, self.head_dim))
+            for projection in (self.q_proj, self.k_proj, self.v_proj)
+        )
+        q_BHTE = rotate(q_BTHE, *places.turns_q).transpose(1, 2)
+        k_BGTE = rotate(k_BTGE, *places.turns_k).transpose(1, 2)
+        v_BGTE = v_BTGE.transpose(1, 2)
+        if places.cache is not None:
+            k_BGTE, v_BGTE = remember(places, layer, k_BGTE, v_BGTE)
+        y_BHTE = F.scaled_dot_product_attention(
+            q_BHTE, k_BGTE, v_BGTE, attn_mask=places.mask, is_causal=places.causal, enable_gqa=self.grouped
+        )
+        y_BTD: Tensor = self.o_proj(y_BHTE.transpose(1, 2).flatten(2))
+        return y_BTD
+
+    def weights(self, x_BTD: Tensor, places: Places, layer: int) -> Tensor:
+        """The weights with which `forward` of the same arguments mixes the values, `(batch, heads, T, T)`.
+
+        Without a cache only. `forward` never has them in memory as a whole, which is what makes it fast.
+        """
+        del layer
+        assert places.cache is None
+        q_BTHE = self.q_proj(x_BTD).unflatten(-1, (-1, self.head_dim))
+        k_BTGE = self.k_proj(x_BTD).unflatten(-1, (-1, self.head_dim))
+        q_BHTE = rotate(q_BTHE, *places.turns_q).transpose(1, 2)
+        k_BGTE = rotate(k_BTGE, *places.turns_k).transpose(1, 2)
+        k_BHTE = k_BGTE.repeat_interleave(q_BHTE.shape[1] // k_BGTE.shape[1], dim=1)
+        mask = places.mask
+        if places.causal:
+            mask = torch.ones(x_BTD.shape[1], x_BTD.shape[1], dtype=torch.bool, device=x_BTD.device).tril()
+        return attention_weights(q_BHTE, k_BHTE, mask, 1.0 / math.sqrt(self.head_dim))
+
+
+class FeedForward(nn.Module):
+    """SwiGLU: a gated network of two layers."""
+
+    def __init__(self, settings: TransformerSettings) -> None:
+        super().__init__()
+        self.gate_proj = nn.Linear(settings.dim, settings.hidden_dim, bias=False)
+        self.up_proj = nn.Linear(settings.dim, settings.hidden_dim, bias=False)
+        self.down_proj = nn.Linear(settings.hidden_dim, settings.dim, bias=False)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        """The same function of every token."""
+        y_BTD: Tensor = self.down_proj(F.silu(self.gate_proj(x_BTD)) * self.up_proj(x_BTD))
+        return y_BTD
+
+
+class Block(nn.Module):
+    """Attention and feed-forward network, each added to the stream it reads normalised."""
+
+    def __init__(self, settings: TransformerSettings) -> None:
+        super().__init__()
+        self.input_layernorm = RMSNorm(settings.dim, settings.norm_eps)
+        self.self_attn = Attention(settings)
+        self.post_attention_layernorm = RMSNorm(settings.dim, settings.norm_eps)
+        self.mlp = FeedForward(settings)
+        self.dropout = nn.Dropout(settings.dropout)
+
+    def forward(self, x_BTD: Tensor, places: Places, layer: int) -> Tensor:
+        """The stream after this block."""
+        x_BTD = x_BTD + self.dropout(self.self_attn(self.input_layernorm(x_BTD), places, layer))
+        x_BTD = x_BTD + self.dropout(self.mlp(self.post_attention_layernorm(x_BTD)))
+        return x_BTD
+
+
+def remember(places: Places, layer: int, k_BGTE: Tensor, v_BGTE: Tensor) -> tuple[Tensor, Tensor]:
+    """Write new keys and values into the cache; return those that the new tokens look at."""
+    assert places.cache is not None
+    keys_BGSE, values_BGSE = places.cache.keys_LBGSE[layer], places.cache.values_LBGSE[layer]
+    if isinstance(places.starts, int):
+        end = places.starts + k_BGTE.shape[2]
+        keys_BGSE[:, :, places.starts : end] = k_BGTE
+        values_BGSE[:, :, places.starts : end] = v_BGTE
+        if places.starts == 0:
+            return k_BGTE, v_BGTE
+    else:
+        rows_B1 = torch.arange(len(k_BGTE), device=k_BGTE.device)[:, None]
+        keys_BGSE[rows_B1, :, places.starts] = k_BGTE.transpose(1, 2).to(keys_BGSE.dtype)
+        values_BGSE[rows_B1, :, places.starts] = v_BGTE.transpose(1, 2).to(values_BGSE.dtype)
+        assert places.mask is not None
+        end = places.mask.shape[-1]
+    return keys_BGSE[:, :, :end].to(k_BGTE.dtype), values_BGSE[:, :, :end].to(v_BGTE.dtype)
+
+
+def rotary_tables(settings: TransformerSettings, length: int) -> tuple[Tensor, Tensor]:
+    """Cosines and sines of the rotary positions, `(length, head width)` each, in float32.
+
+    The first half of the sines is negated, so that turning is `x * cos + swapped(x) * sin` (see `rotate`).
+    """
+    exponents = torch.arange(0, settings.head_dim, 2, dtype=torch.float32, device="cpu") / settings.head_dim
+    angles = torch.outer(torch.arange(length, dtype=torch.float32, device="cpu"), 1.0 / settings.rope_theta**exponents)
+    cos, sin = angles.cos(), angles.sin()
+    return torch.cat([cos, cos], dim=-1), torch.cat([-sin, sin], dim=-1)

@@ -1,0 +1,296 @@
+"""Blocks in the shape of T5 1.1 (Raffel et al., 2020; Shazeer, 2020), with its parameter names, for encoder-decoders.
+
+Pre-norm blocks with RMSNorm, no biases, a feed-forward network gated by GELU. Attention weighs by content and by
+distance: a learned number for each head and each bucket of distances is added to the scores; scores are not divided by
+sqrt(E), which the queries' first weights take care of.
+
+    attention(q, k, v) = softmax(q k^T + b[bucket(place of k - place of q)]) v
+    feed-forward(x)    = (GELU(x W_0) * (x W_1)) W_o
+
+Shape suffixes: see `langmill.models.base`; S stands for source tokens, or for the places that are looked at; W for the
+width of all heads together.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from langmill.config.sections import require
+from langmill.models.layers.attention import attention_weights
+from langmill.models.layers.cache import KeyValueCache
+from langmill.models.layers.norm import RMSNorm
+
+
+@dataclass
+class EncoderDecoderSettings:
+    """Options of the architecture `encoder_decoder`."""
+
+    dim: int
+    """Width of a hidden state."""
+    num_layers: int
+    """Blocks of the encoder."""
+    num_decoder_layers: int
+    """Blocks of the decoder."""
+    num_heads: int
+    """Attention heads; each is dim / num_heads wide."""
+    hidden_dim: int
+    """Width inside the feed-forward network."""
+    num_buckets: int
+    """Buckets of distances between two tokens, an even number; half of them for single distances."""
+    max_distance: int
+    """Distance in tokens from which all share the last bucket."""
+    norm_eps: float
+    """Added to the mean square in RMSNorm."""
+    tie_embeddings: bool
+    """Whether the head is the embedding itself."""
+    dropout: float
+    """Share of the embeddings, of the attention's weights and of each block's outputs that is dropped in training, 0 to
+    below 1."""
+
+    def __post_init__(self) -> None:
+        for field in ("dim", "num_layers", "num_decoder_layers", "num_heads", "hidden_dim"):
+            value = getattr(self, field)
+            require(value >= 1, f"model.options.{field}", value, "1 or more")
+        require(
+            self.dim % self.num_heads == 0,
+            "model.options.dim",
+            self.dim,
+            f"a multiple of num_heads ({self.num_heads})",
+        )
+        require(
+            self.num_buckets >= 4 and self.num_buckets % 4 == 0,
+            "model.options.num_buckets",
+            self.num_buckets,
+            "a multiple of 4",
+        )
+        require(
+            self.max_distance > self.num_buckets // 2,
+            "model.options.max_distance",
+            self.max_distance,
+            f"more than half of num_buckets ({self.num_buckets})",
+        )
+        require(0 < self.norm_eps < 1, "model.options.norm_eps", self.norm_eps, "above 0 and below 1")
+        require(0 <= self.dropout < 1, "model.options.dropout", self.dropout, "0 to below 1")
+
+    @property
+    def head_dim(self) -> int:
+        """Width of one head."""
+        return self.dim // self.num_heads
+
+
+class Attention(nn.Module):
+    """Multi-head attention to one's own sequence or another one; the first of a stack has the distances' weights."""
+
+    def __init__(self, settings: EncoderDecoderSettings, *, distances: bool) -> None:
+        super().__init__()
+        self.head_dim = settings.head_dim
+        self.dropout = settings.dropout
+        self.q = nn.Linear(settings.dim, settings.dim, bias=False)
+        self.k = nn.Linear(settings.dim, settings.dim, bias=False)
+        self.v = nn.Linear(settings.dim, settings.dim, bias=False)
+        self.o = nn.Linear(settings.dim, settings.dim, bias=False)
+        if distances:
+            self.relative_attention_bias = nn.Embedding(settings.num_buckets, settings.num_heads)
+
+    def heads(self, x_BTW: Tensor) -> Tensor:
+        """`(batch, tokens, heads x E)` cut into heads, `(batch, heads, tokens, E)`."""
+        batch_size, num_tokens, _ = x_BTW.shape
+        return x_BTW.view(batch_size, num_tokens, -1, self.head_dim).transpose(1, 2)
+
+    def keys_and_values(self, x_BSD: Tensor) -> tuple[Tensor, Tensor]:
+        """What can be read of some tokens, `(batch, heads, tokens, E)` each."""
+        return self.heads(self.k(x_BSD)), self.heads(self.v(x_BSD))
+
+    def forward(self, x_BTD: Tensor, k_BHSE: Tensor, v_BHSE: Tensor, bias_BHTS: Tensor | None) -> Tensor:
+        """What each token reads; the bias is added to the scores (or, of truth values, says what may be read)."""
+        y_BHTE = F.scaled_dot_product_attention(
+            self.heads(self.q(x_BTD)),
+            k_BHSE,
+            v_BHSE,
+            attn_mask=bias_BHTS,
+            dropout_p=self.dropout if self.training else 0.0,
+            scale=1.0,
+        )
+        y_BTD: Tensor = self.o(y_BHTE.transpose(1, 2).flatten(2))
+        return y_BTD
+
+    def weights(self, x_BTD: Tensor, k_BHSE: Tensor, v_BHSE: Tensor, bias_BHTS: Tensor | None) -> Tensor:
+        """The weights with which `forward` of the same arguments mixes the values, `(batch, heads, T, S)`."""
+        del v_BHSE
+        return attention_weights(self.heads(self.q(x_BTD)), k_BHSE, bias_BHTS, 1.0)
+
+
+class FeedForward(nn.Module):
+    """A network of two layers, gated by GELU."""
+
+    def __init__(self, settings: EncoderDecoderSettings) -> None:
+        super().__init__()
+        self.wi_0 = nn.Linear(settings.dim, settings.hidden_dim, bias=False)
+        self.wi_1 = nn.Linear(settings.dim, settings.hidden_dim, bias=False)
+        self.wo = nn.Linear(settings.hidden_dim, settings.dim, bias=False)
+        self.dropout = nn.Dropout(settings.dropout)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        """The same function of every token."""
+        hidden_BTF = F.gelu(self.wi_0(x_BTD), approximate="tanh") * self.wi_1(x_BTD)
+        y_BTD: Tensor = self.wo(self.dropout(hidden_BTF))
+        return y_BTD
+
+
+class SelfAttentionLayer(nn.Module):
+    """Self-attention, added to the stream that it reads normalised."""
+
+    def __init__(self, settings: EncoderDecoderSettings, *, distances: bool) -> None:
+        super().__init__()
+        self.SelfAttention = Attention(settings, distances=distances)
+        self.layer_norm = RMSNorm(settings.dim, settings.norm_eps)
+        self.dropout = nn.Dropout(settings.dropout)
+
+    def forward(
+        self, x_BTD: Tensor, bias_BHTS: Tensor | None, cache: KeyValueCache | None = None, layer: int = 0
+    ) -> Tensor:
+        """The stream after this layer; with a cache the earlier tokens are read too."""
+        normalised_BTD = self.layer_norm(x_BTD)
+        k_BHSE, v_BHSE = self.SelfAttention.keys_and_values(normalised_BTD)
+        if cache is not None:
+            k_BHSE, v_BHSE = _remember(cache, layer, k_BHSE, v_BHSE)
+        x_BTD = x_BTD + self.dropout(self.SelfAttention(normalised_BTD, k_BHSE, v_BHSE, bias_BHTS))
+        return x_BTD
+
+
+class CrossAttentionLayer(nn.Module):
+    """Attention to the source, added to the stream that it reads normalised."""
+
+    def __init__(self, settings: EncoderDecoderSettings) -> None:
+        super().__init__()
+        self.EncDecAttention = Attention(settings, distances=False)
+        self.layer_norm = RMSNorm(settings.dim, settings.norm_eps)
+        self.dropout = nn.Dropout(settings.dropout)
+
+    def forward(self, x_BTD: Tensor, k_BHSE: Tensor, v_BHSE: Tensor, mask_B11S: Tensor | None) -> Tensor:
+        """The stream after this layer."""
+        x_BTD = x_BTD + self.dropout(self.EncDecAttention(self.layer_norm(x_BTD), k_BHSE, v_BHSE, mask_B11S))
+        return x_BTD
+
+
+class FeedForwardLayer(nn.Module):
+    """The feed-forward network, added to the stream that it reads normalised."""
+
+    def __init__(self, settings: EncoderDecoderSettings) -> None:
+        super().__init__()
+        self.DenseReluDense = FeedForward(settings)  # T5's name; the function is a gated GELU
+        self.layer_norm = RMSNorm(settings.dim, settings.norm_eps)
+        self.dropout = nn.Dropout(settings.dropout)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        """The stream after this layer."""
+        x_BTD = x_BTD + self.dropout(self.DenseReluDense(self.layer_norm(x_BTD)))
+        return x_BTD
+
+
+class Block(nn.Module):
+    """The layers of one block: an encoder's two or a decoder's three."""
+
+    def __init__(self, settings: EncoderDecoderSettings, *, first: bool, decodes: bool) -> None:
+        super().__init__()
+        layers: list[nn.Module] = [SelfAttentionLayer(settings, distances=first)]
+        if decodes:
+            layers.append(CrossAttentionLayer(settings))
+        layers.append(FeedForwardLayer(settings))
+        self.layer = nn.ModuleList(layers)
+
+    @property
+    def own(self) -> SelfAttentionLayer:
+        """Attention to one's own sequence."""
+        return cast("SelfAttentionLayer", self.layer[0])
+
+    @property
+    def cross(self) -> CrossAttentionLayer:
+        """Attention to the source; a decoder's only."""
+        return cast("CrossAttentionLayer", self.layer[1])
+
+    @property
+    def feed_forward(self) -> FeedForwardLayer:
+        """The feed-forward network."""
+        return cast("FeedForwardLayer", self.layer[-1])
+
+
+class Stack(nn.Module):
+    """The blocks of the encoder or of the decoder, and their last norm."""
+
+    def __init__(self, settings: EncoderDecoderSettings, *, decodes: bool) -> None:
+        super().__init__()
+        self.settings = settings
+        self.decodes = decodes
+        count = settings.num_decoder_layers if decodes else settings.num_layers
+        self.block = nn.ModuleList(Block(settings, first=not number, decodes=decodes) for number in range(count))
+        self.final_layer_norm = RMSNorm(settings.dim, settings.norm_eps)
+        self.dropout = nn.Dropout(settings.dropout)
+
+    @property
+    def blocks(self) -> list[Block]:
+        """The blocks in their order."""
+        return [cast("Block", block) for block in self.block]
+
+    def bias(self, queries_BT: Tensor, keys_S: Tensor) -> Tensor:
+        """The distances' part of the scores, `(batch, heads, T, S)`; in a decoder what lies ahead can't be read.
+
+        Args:
+            queries_BT: Places of the tokens that look.
+            keys_S: Places that they look at.
+        """
+        distances_BTS = keys_S - queries_BT[:, :, None]
+        settings = self.settings
+        buckets_BTS = bucket(distances_BTS, settings.num_buckets, settings.max_distance, both_ways=not self.decodes)
+        weights_BTSH: Tensor = self.blocks[0].own.SelfAttention.relative_attention_bias(buckets_BTS)
+        bias_BHTS = weights_BTSH.permute(0, 3, 1, 2)
+        if self.decodes:
+            bias_BHTS = bias_BHTS.masked_fill((distances_BTS > 0)[:, None], -torch.inf)
+        return bias_BHTS
+
+
+def _remember(cache: KeyValueCache, layer: int, k_BHTE: Tensor, v_BHTE: Tensor) -> tuple[Tensor, Tensor]:
+    """Write new keys and values after each sequence's own last ones; return all that there are."""
+    keys_BHSE, values_BHSE = cache.keys_LBGSE[layer], cache.values_LBGSE[layer]
+    num_tokens = k_BHTE.shape[2]
+    end = cache.length + num_tokens
+    if min(cache.lengths) == cache.length:
+        keys_BHSE[:, :, cache.length : end] = k_BHTE
+        values_BHSE[:, :, cache.length : end] = v_BHTE
+    else:
+        device = k_BHTE.device
+        rows_B1 = torch.arange(len(k_BHTE), device=device)[:, None]
+        places_BT = torch.tensor(cache.lengths, device=device)[:, None] + torch.arange(num_tokens, device=device)
+        keys_BHSE[rows_B1, :, places_BT] = k_BHTE.transpose(1, 2).to(keys_BHSE.dtype)
+        values_BHSE[rows_B1, :, places_BT] = v_BHTE.transpose(1, 2).to(values_BHSE.dtype)
+    return keys_BHSE[:, :, :end].to(k_BHTE.dtype), values_BHSE[:, :, :end].to(v_BHTE.dtype)
+
+
+def bucket(distances: Tensor, num_buckets: int, max_distance: int, *, both_ways: bool) -> Tensor:
+    """The bucket of each distance (Raffel et al., 2020, section 2.1, in the form of Mesh TensorFlow).
+
+    Half of the buckets are for single distances, the others grow logarithmically up to `max_distance`.
+
+    Args:
+        distances: Place looked at, less the place that looks; any shape, int64.
+        num_buckets: How many there are.
+        max_distance: From here on all share the last one.
+        both_ways: Half of the buckets are for what lies ahead; else that is distance 0.
+    """
+    first = torch.zeros_like(distances)
+    if both_ways:
+        num_buckets //= 2
+        first = (distances > 0) * num_buckets
+        away = distances.abs()
+    else:
+        away = (-distances).clamp(min=0)
+    exact = num_buckets // 2
+    growth = torch.log(away.clamp(min=1).float() / exact) / math.log(max_distance / exact) * (num_buckets - exact)
+    far = (exact + growth.to(torch.int64)).clamp(max=num_buckets - 1)
+    return first + torch.where(away < exact, away, far)

@@ -1,0 +1,237 @@
+"""What a run has to say, kept in its own folder: no server is needed for it, and it survives `kill -9`."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import math
+import os
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from langmill.errors import BusyError, LangmillError
+from langmill.files import atomic_file, canonical_json, exclusive_lock, explained_os_errors, sha256_bytes
+from langmill.tracking.events import EVENTS_NAME, FILES_NAME, read_events, status_of
+
+_LOCK_NAME = "run.lock"
+_PARAM_CHARACTERS = 6000  # MLflow refuses longer ones
+
+
+class RunLog:
+    """What one run has to say, in order, in a file of its own.
+
+    A process that goes on with an interrupted run opens the same folder and logs as if it were the first: what is
+    already in the file is not written again.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Open a run's log, made if there is none.
+
+        Args:
+            folder: The run's own folder; a last line that a killed process left half written is cut off.
+        """
+        self.folder = folder
+        self._path = folder / EVENTS_NAME
+        with explained_os_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            self._path.touch()
+        events, whole = read_events(self._path, 0)
+        if whole < self._path.stat().st_size:
+            os.truncate(self._path, whole)
+        self._started = any(event["kind"] == "start" for event in events)
+        self._status = status_of(events)
+        self._logged = {
+            (name, event["step"]) for event in events if event["kind"] == "metrics" for name in event["values"]
+        }
+        self._files = {event["name"]: event["sha256"] for event in events if event["kind"] == "file"}
+        self._datasets = {(event["name"], event["digest"]) for event in events if event["kind"] == "dataset"}
+
+    def start(
+        self, *, experiment: str, name: str, provenance: str, params: Mapping[str, Any], tags: Mapping[str, str]
+    ) -> None:
+        """Say which run this is; a resumed run says the same again, and nothing is written.
+
+        Args:
+            experiment: MLflow's experiment: the recipe's name.
+            name: What people call the run.
+            provenance: The digest by which the run is found again.
+            params: Settings; nested ones are logged under dotted names.
+            tags: Further facts to search by.
+        """
+        if self._started:
+            return
+        self._started, self._status = True, "RUNNING"
+        commit = _git_commit()
+        extra = {"mlflow.source.git.commit": commit} if commit else {}
+        self._append(
+            {
+                "kind": "start",
+                "experiment": experiment,
+                "name": name,
+                "provenance": provenance,
+                "params": {key: str(value)[:_PARAM_CHARACTERS] for key, value in flatten(params).items()},
+                "tags": {"mlflow.user": _user(), **extra, **tags},
+            }
+        )
+
+    def metrics(self, values: Mapping[str, float], step: int) -> None:
+        """Log figures of a step; those of a step that is already in the log (a resumed run replays some) are left out.
+
+        A figure that is not a number, or not a finite one, stays in the file as a word and reaches MLflow as a tag:
+        MLflow itself would turn infinity into 1.8e308.
+        """
+        fresh = {name: _json_number(value) for name, value in values.items() if (name, step) not in self._logged}
+        if fresh:
+            self._logged.update((name, step) for name in fresh)
+            self._append({"kind": "metrics", "step": step, "values": fresh})
+
+    def dataset(self, name: str, digest: str, source: str, context: str) -> None:
+        """Name a body of data that the run used.
+
+        Args:
+            name: The corpus's name.
+            digest: What identifies its bytes.
+            source: Where it came from, in words.
+            context: What it was used for: `training` or `evaluation`.
+        """
+        if (name, digest) not in self._datasets:
+            self._datasets.add((name, digest))
+            self._append({"kind": "dataset", "name": name, "digest": digest, "source": source, "context": context})
+
+    def text(self, text: str, name: str) -> None:
+        """Log a text as a file.
+
+        Args:
+            text: Its content.
+            name: Its relative path among the run's artifacts, as in `samples/step-000100.txt`.
+        """
+        self._keep(text.encode(), name)
+
+    def artifact(self, path: Path, folder: str) -> None:
+        """Log a file, or all files below a folder; they are copied, so that the originals may go.
+
+        Args:
+            path: The file or folder.
+            folder: Where it goes among the run's artifacts; "" is the top.
+        """
+        files = sorted(item for item in path.rglob("*") if item.is_file()) if path.is_dir() else [path]
+        base = path if path.is_dir() else path.parent
+        for file in files:
+            self._keep(file.read_bytes(), (Path(folder) / file.relative_to(base)).as_posix())
+
+    @property
+    def status(self) -> str | None:
+        """How the run stands, in MLflow's words, as far as its log says; None before it has started."""
+        return self._status
+
+    def finish(self) -> None:
+        """Say that the run has ended well, unless that has been said."""
+        if self._status != "FINISHED":
+            self._end("FINISHED")
+
+    def fail(self, reason: str) -> None:
+        """Say that the run was given up, and why."""
+        self._end("FAILED", reason)
+
+    def kill(self, reason: str) -> None:
+        """Say that the run was stopped from outside, and how."""
+        self._end("KILLED", reason)
+
+    @contextlib.contextmanager
+    def told(self) -> Iterator[None]:
+        """Say how the block ends, however it ends; a run that goes on after an end is running again.
+
+        A process that is killed says nothing. Its lock on the folder goes with it, by which `end_killed_runs` knows.
+
+        Raises:
+            BusyError: Another process is at work on this run.
+        """
+        with exclusive_lock(self.folder / _LOCK_NAME, "A run"):
+            if self._status in ("FAILED", "KILLED"):
+                self._status = "RUNNING"
+                self._append({"kind": "resume"})
+            try:
+                yield
+            except LangmillError as error:
+                self.fail(str(error))
+                raise
+            except (KeyboardInterrupt, SystemExit):
+                self.kill("It was interrupted.")
+                raise
+            except BaseException as error:
+                self.fail(f"{type(error).__name__}: {error}")
+                raise
+            self.finish()
+
+    def _end(self, status: str, reason: str | None = None) -> None:
+        self._status = status
+        self._append({"kind": "finish", "status": status} | ({"reason": reason} if reason else {}))
+
+    def _keep(self, data: bytes, name: str) -> None:
+        digest = sha256_bytes(data)
+        if self._files.get(name) == digest:
+            return
+        with atomic_file(self.folder / FILES_NAME / name) as file:
+            file.write(data)
+        self._files[name] = digest
+        self._append({"kind": "file", "name": name, "sha256": digest})
+
+    def _append(self, event: Mapping[str, Any]) -> None:
+        line = canonical_json({**event, "time": time.time_ns() // 1_000_000}) + "\n"
+        with explained_os_errors(self._path), self._path.open("ab", buffering=0) as file:
+            file.write(line.encode())
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings under dotted names: `{"a": {"b": 1}}` becomes `{"a.b": 1}`."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _git_commit() -> str | None:
+    """The commit of the code at hand, with `-dirty` after it where files differ from it; None outside a repository."""
+    try:
+        found = subprocess.run(
+            ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"],
+            capture_output=True, text=True, timeout=10, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return found.stdout.strip() or None
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container without an entry for this user
+        return "unknown"
+
+
+def _json_number(value: float) -> float | str:
+    number = float(value)
+    return number if math.isfinite(number) else str(number)
+
+
+def end_killed_runs(runs: Path, *, but: Path | None = None) -> list[Path]:
+    """Say of every run below `runs` whose process was killed that it was, and give their folders.
+
+    It was if its log says no end and nobody holds the lock of `RunLog.told`. `but` is a folder to leave alone.
+    """
+    ended = []
+    for path in sorted(runs.glob(f"*/{EVENTS_NAME}")):
+        if path.parent == but or not path.with_name(_LOCK_NAME).exists():
+            continue
+        if status_of(read_events(path, 0)[0]) != "RUNNING":
+            continue
+        with contextlib.suppress(BusyError), exclusive_lock(path.with_name(_LOCK_NAME), "Ending a killed run"):
+            RunLog(path.parent).kill("Its process was killed, or the machine went down.")
+            ended.append(path.parent)
+    return ended

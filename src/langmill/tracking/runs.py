@@ -1,0 +1,111 @@
+"""Runs in MLflow: found by their provenance, or made."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from langmill.errors import TrackingError
+from langmill.files import exclusive_lock
+from langmill.tracking.addresses import artifact_root, database_path
+from langmill.tracking.connection import connect, open_database
+from langmill.tracking.explained import explained_tracking_errors, first_line
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
+
+_PROVENANCE_TAG = "langmill.provenance"
+
+
+def find_run(tracking_uri: str, provenance: str) -> str | None:
+    """The id of the run that carries a provenance, the oldest if there are several; None if there is none.
+
+    Raises:
+        TrackingError: The server can't be asked.
+    """
+    client = connect(tracking_uri)
+    with explained_tracking_errors(tracking_uri):
+        return _find_run(client, provenance)
+
+
+def _find_run(client: MlflowClient, provenance: str) -> str | None:
+    if not re.fullmatch(r"[\w.-]+", provenance):
+        raise TrackingError(f"{provenance!r} is not a provenance digest; it holds more than letters and digits.")
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    filter_string = f"tags.`{_PROVENANCE_TAG}` = '{provenance}'"
+    runs = client.search_runs(experiments, filter_string, max_results=1, order_by=["attributes.start_time ASC"])
+    return str(runs[0].info.run_id) if runs else None
+
+
+def last_metric(tracking_uri: str, run_id: str, name: str) -> float | None:
+    """The last value of a run's figure; None where the run or the figure is not there.
+
+    Raises:
+        TrackingError: MLflow can't be reached.
+    """
+    client = connect(tracking_uri)
+    with explained_tracking_errors(tracking_uri):
+        if not has_run(client, run_id):
+            return None
+        value = client.get_run(run_id).data.metrics.get(name)
+    return None if value is None else float(value)
+
+
+def has_run(client: MlflowClient, run_id: str) -> bool:
+    """Whether MLflow has a run that is not deleted."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return bool(client.get_run(run_id).info.lifecycle_stage == "active")
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return False
+        raise
+
+
+def still_there(tracking_uri: str, run_id: str) -> bool:
+    """Whether a local database still has a run, asked without MLflow, whose import takes seconds; else False."""
+    path = database_path(tracking_uri)
+    if path is None or not path.is_file():
+        return False
+    with open_database(path, tracking_uri) as database:
+        query = "SELECT 1 FROM runs WHERE run_uuid = ? AND lifecycle_stage = 'active'"
+        return database.execute(query, (run_id,)).fetchone() is not None
+
+
+def open_run(client: MlflowClient, tracking_uri: str, folder: Path, start: Mapping[str, Any]) -> str:
+    """The run of a start event: found by its provenance, or made."""
+    database = database_path(tracking_uri)
+    lock = (database.parent / "locks" if database else folder) / "new-run.lock"
+    with exclusive_lock(lock, "Opening a run in MLflow", wait=True):
+        found = _find_run(client, start["provenance"])
+        if found is not None:
+            return found
+        run = client.create_run(
+            _experiment(client, tracking_uri, start["experiment"]),
+            start_time=start["time"],
+            tags={_PROVENANCE_TAG: start["provenance"]},
+            run_name=start["name"],
+        )
+        return str(run.info.run_id)
+
+
+def _experiment(client: MlflowClient, tracking_uri: str, name: str) -> str:
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        root = artifact_root(tracking_uri)
+        try:
+            return str(client.create_experiment(name, (root / name).as_uri() if root else None))
+        except MlflowException as error:
+            found = client.get_experiment_by_name(name)  # another process was faster
+            if found is None:
+                raise TrackingError(
+                    f"MLflow refused to make the experiment {name}: {first_line(str(error))}"
+                ) from error
+    if found.lifecycle_stage != "active":
+        client.restore_experiment(found.experiment_id)
+    return str(found.experiment_id)

@@ -1,0 +1,16 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from langmill.errors import TrackingError
+from langmill.tracking.runs import find_run
+from tests.unit.tracking.logs import URI
+
+pytestmark = pytest.mark.unit
+
+
+def test_a_provenance_can_not_carry_a_query(workspace: Path) -> None:
+    with pytest.raises(TrackingError, match="not a provenance digest"):
+        find_run(URI, "x' OR tags.y = 'z")
