@@ -11,7 +11,7 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact, cr
 from langmill.cli.results import read_row
 from langmill.config.sections import Operation, Recipe
 from langmill.errors import without_passwords
-from langmill.graph import EVALUATION
+from langmill.graph.dag import EVALUATION
 
 DOCUMENTS = Path("build/documents")
 

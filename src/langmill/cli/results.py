@@ -14,7 +14,7 @@ from pathlib import Path
 from langmill.errors import LangmillError
 from langmill.evaluation.figures import hardest_baseline
 from langmill.files import MANIFEST_NAME, digest_of, read_json, sha256_file, write_json
-from langmill.graph import EVALUATION, MODELS
+from langmill.graph.dag import EVALUATION, MODELS
 
 SETTLED = Path(".langmill/settled")
 COLUMNS = ("recipe", "metric", "interval", "trivial baseline", "strong baseline", "verdict", "version")

@@ -155,7 +155,7 @@ def deploy(recipes: tuple[str, ...], cron: str | None, interval: float | None) -
     from langmill.cli.workspace import LOGS, operation, prefect_environment
     from langmill.config.compose import compose_recipe
     from langmill.config.sections import Schedule
-    from langmill.graph import read_graph
+    from langmill.graph.dag import read_graph
 
     settings = operation()
     if cron is not None and interval is not None:
