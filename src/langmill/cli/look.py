@@ -31,7 +31,7 @@ def status(recipes: tuple[str, ...]) -> None:
     from langmill.graph.freshness import freshness_of
     from langmill.registry.status import baseline, figure
     from langmill.registry.status import status as models
-    from langmill.registry.store import Tag
+    from langmill.registry.versions import Tag
 
     settings = operation()
     graph = read_graph()

@@ -119,7 +119,8 @@ def opened_model(recipe: str | None, folder: Path | None) -> Iterator[tuple[Load
     from langmill.cli.workspace import operation
     from langmill.files import read_manifest, temporary_folder
     from langmill.graph.dag import MODELS
-    from langmill.registry.store import CHAMPION, Registry
+    from langmill.registry.store import Registry
+    from langmill.registry.versions import CHAMPION
 
     settings = operation()
     device = use_device(settings.device)

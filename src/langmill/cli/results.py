@@ -98,7 +98,8 @@ def all_settled(recipes: Iterable[str], tracking_uri: str) -> bool:
     Raises:
         TrackingError: The registry can't be asked.
     """
-    from langmill.registry.store import CHAMPION, Registry
+    from langmill.registry.store import Registry
+    from langmill.registry.versions import CHAMPION
 
     registry = Registry(tracking_uri)
     champions = {found.name: found.version for found in registry.overview() if CHAMPION in found.aliases}

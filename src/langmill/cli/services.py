@@ -77,7 +77,8 @@ def unserved(names: Sequence[str], tracking_uri: str) -> list[str]:
     """
     from langmill.cli.workspace import STATE
     from langmill.config.compose import available
-    from langmill.registry.store import CHAMPION, Registry
+    from langmill.registry.store import Registry
+    from langmill.registry.versions import CHAMPION
 
     registry = Registry(tracking_uri)
     try:

@@ -33,7 +33,8 @@ from langmill.evaluation.significance import GROUP, Comparison, compare, counted
 from langmill.files import digest_of, temporary_folder
 from langmill.models.folder import tokenizer_digest
 from langmill.progress import track
-from langmill.registry.store import ModelVersion, Registry, State, Tag
+from langmill.registry.store import Registry
+from langmill.registry.versions import ModelVersion, State, Tag
 from langmill.tasks.base import Task
 from langmill.tasks.loading import LoadedModel, load_model
 

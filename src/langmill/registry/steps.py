@@ -20,8 +20,9 @@ from langmill.models.folder import WEIGHTS_NAME
 from langmill.registry.gate import Verdict, judge
 from langmill.registry.package import package
 from langmill.registry.promote import Promotion, promote, repair
-from langmill.registry.store import CHALLENGER, CHAMPION, ModelVersion, Registry, Tag
+from langmill.registry.store import Registry
 from langmill.registry.validate import Outcome, Validation, validate
+from langmill.registry.versions import CHALLENGER, CHAMPION, ModelVersion, Tag
 from langmill.tracking import RunLog, ship
 
 BUILD = Path("build")

@@ -16,7 +16,8 @@ from langmill.errors import ConfigError, LangmillError
 from langmill.models.device import use_device
 from langmill.registry import gate, steps
 from langmill.registry.promote import promote
-from langmill.registry.store import Registry, Tag
+from langmill.registry.store import Registry
+from langmill.registry.versions import Tag
 from langmill.serving import lifecycle
 from langmill.stages import evaluate
 from langmill.tasks import loading

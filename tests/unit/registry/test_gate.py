@@ -19,7 +19,8 @@ from langmill.evaluation.significance import Comparison, Estimate, compare
 from langmill.files import read_manifest, write_manifest
 from langmill.registry import gate, steps
 from langmill.registry.gate import Rule, Verdict, enough_rules, improvement_rule
-from langmill.registry.store import CHAMPION, ModelVersion, Registry, State, Tag
+from langmill.registry.store import Registry
+from langmill.registry.versions import CHAMPION, ModelVersion, State, Tag
 from langmill.tasks.conditional_generation import ConditionalGeneration
 from tests.unit.registry import building
 from tests.unit.registry.building import (
