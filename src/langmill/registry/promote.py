@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from langmill.errors import LangmillError, RegistryError
-from langmill.registry.gate import CANNOT_TELL, Verdict
 from langmill.registry.ledger import Entry
 from langmill.registry.store import Registry
+from langmill.registry.verdict import CANNOT_TELL, Verdict
 from langmill.registry.versions import CHALLENGER, CHAMPION, PREVIOUS, ModelVersion, State, Tag
 
 

@@ -25,9 +25,9 @@ from langmill.evaluation.evaluate import EvaluationFolder
 from langmill.evaluation.scoring import usable
 from langmill.files import digest_of, read_manifest, temporary_folder
 from langmill.models.folder import TOKENIZER_NAME, WEIGHTS_NAME, tokenizer_digest
-from langmill.registry.gate import Verdict
 from langmill.registry.ledger import Entry
 from langmill.registry.store import Registry
+from langmill.registry.verdict import Verdict
 from langmill.registry.versions import ModelVersion, State, Tag
 from langmill.training import provenance
 
