@@ -20,7 +20,8 @@ from langmill.models.base import Attends, Kind, build_backbone, find_architectur
 from langmill.models.folder import load_state, load_weights, own_names, save_model
 from langmill.models.generation import Beams, Sampling, beam_search, generate_batch
 from langmill.models.heads import Classifier, LanguageModel, TextToText
-from langmill.models.pretrained import Affixes, Pretrained
+from langmill.models.huggingface.affixes import Affixes
+from langmill.models.huggingface.backbone import Pretrained
 from tests.unit.models.checkpoints import SIZES, write_checkpoint, write_tokenizer
 
 pytestmark = pytest.mark.unit

@@ -1,0 +1,33 @@
+"""Any causal, sequence-to-sequence or sequence-classification model of Hugging Face `transformers`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Self, cast
+
+from langmill.models.base import Kind, architecture
+from langmill.models.huggingface.backbone import Pretrained
+from langmill.models.huggingface.causal import PretrainedCausal
+from langmill.models.huggingface.encoder import PretrainedEncoder
+from langmill.models.huggingface.encoder_decoder import PretrainedEncoderDecoder
+from langmill.models.huggingface.settings import PretrainedSettings
+
+FAMILIES: dict[Kind, type[Pretrained]] = {
+    family.kind: family for family in (PretrainedCausal, PretrainedEncoder, PretrainedEncoderDecoder)
+}
+"""The class of each kind of network."""
+
+
+@architecture("pretrained")
+class AnyPretrained(Pretrained):
+    """The family that the option `kind` names."""
+
+    @classmethod
+    def kind_of(cls, settings: PretrainedSettings) -> Kind:
+        """The option `kind`."""
+        return settings.kind
+
+    @classmethod
+    def build(cls, settings: PretrainedSettings, vocab_size: int, max_length: int, source: Path | None) -> Self:
+        """A network of that family; see `Backbone.build`."""
+        return cast("Self", FAMILIES[settings.kind].build(settings, vocab_size, max_length, source))
