@@ -10,7 +10,7 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact, cr
 
 from langmill.config.sections import Operation, Recipe
 from langmill.errors import without_passwords
-from langmill.graph import EVALUATION
+from langmill.graph.dag import EVALUATION
 from langmill.registry.outcomes import read_row
 
 DOCUMENTS = Path("build/documents")

@@ -29,7 +29,6 @@ from prefect.states import Completed, Failed, State
 
 from flows import artifacts
 from flows.records import PREFECT_ERRORS, mark_crashed, suppress_prefect_errors, tag_run
-from langmill import graph as stages
 from langmill.config.compose import compose_operation, compose_recipe
 from langmill.config.sections import Operation, Recipe
 from langmill.errors import LangmillError, SpaceError, TransientError, without_passwords
@@ -45,6 +44,9 @@ from langmill.events import (
     progress_file,
 )
 from langmill.files import exclusive_lock, full_disk_sentence, is_full_disk
+from langmill.graph.dag import EVALUATION, Graph, Stage, read_graph
+from langmill.graph.freshness import freshness_of
+from langmill.graph.process import Outcome, reproduce
 from langmill.lifetime import INTERRUPTED, end_with_parent
 from langmill.registry.outcomes import settle
 from langmill.stages.process import sweep_workspace
@@ -190,7 +192,7 @@ def make_models(recipes: list[str] | None = None) -> State[Any]:
     cancel = threading.Event()
     with _workspace():
         mark_crashed(make_models.name)
-        graph = stages.read_graph(ROOT).for_recipes(chosen)
+        graph = read_graph(ROOT).for_recipes(chosen)
         steps = list(_stage_steps(graph, operation, cancel))
         for recipe in settings:
             steps += _registry_steps(graph, recipe, operation)
@@ -205,30 +207,30 @@ def make_models(recipes: list[str] | None = None) -> State[Any]:
     return Completed(message=f"{', '.join(chosen)}: done.")
 
 
-def _stage_steps(graph: stages.Graph, operation: Operation, cancel: threading.Event) -> Iterator[Step]:
+def _stage_steps(graph: Graph, operation: Operation, cancel: threading.Event) -> Iterator[Step]:
     """A step for each stage; one that is up to date with all before it costs nothing."""
-    fresh = {address for address, state in graph.freshness().items() if state.fresh}
+    fresh = {address for address, state in freshness_of(graph).items() if state.fresh}
     for stage in graph.stages.values():
 
-        def work(done: Mapping[str, Any], stage: stages.Stage = stage) -> stages.Outcome:
-            untouched = all(done[upstream] == stages.Outcome.unchanged for upstream in stage.upstream)
+        def work(done: Mapping[str, Any], stage: Stage = stage) -> Outcome:
+            untouched = all(done[upstream] == Outcome.unchanged for upstream in stage.upstream)
             if stage.address in fresh and untouched:
-                return stages.Outcome.unchanged
+                return Outcome.unchanged
             return _run_stage(stage, cancel)
 
         alone = stage.kind in operation.one_at_a_time
         yield Step(stage.address, stage.description, stage.upstream, work, _note_outcome, alone)
 
 
-def _run_stage(stage: stages.Stage, cancel: threading.Event) -> stages.Outcome:
+def _run_stage(stage: Stage, cancel: threading.Event) -> Outcome:
     output = LOGS / f"{stage.file_name}.out"
     try:
-        return stages.run(stage.address, root=ROOT, log=output, progress=progress_file(stage.address), cancel=cancel)
+        return reproduce(stage.address, root=ROOT, log=output, progress=progress_file(stage.address), cancel=cancel)
     finally:
         _keep_logs(stage, output)
 
 
-def _keep_logs(stage: stages.Stage, output: Path) -> None:
+def _keep_logs(stage: Stage, output: Path) -> None:
     """Add what a stage's process said, and its own log, to the run's log."""
     name = os.environ.get(LOG_VARIABLE)
     if name is None:
@@ -243,14 +245,11 @@ def _keep_logs(stage: stages.Stage, output: Path) -> None:
         output.unlink(missing_ok=True)
 
 
-def _note_outcome(outcome: stages.Outcome) -> str:
-    return {
-        stages.Outcome.unchanged: UP_TO_DATE,
-        stages.Outcome.restored: "restored from DVC's cache",
-    }.get(outcome, "")
+def _note_outcome(outcome: Outcome) -> str:
+    return {Outcome.unchanged: UP_TO_DATE, Outcome.restored: "restored from DVC's cache"}.get(outcome, "")
 
 
-def _registry_steps(graph: stages.Graph, recipe: Recipe, operation: Operation) -> list[Step]:
+def _registry_steps(graph: Graph, recipe: Recipe, operation: Operation) -> list[Step]:
     """What is done with a model once it is made."""
     name, uri = recipe.name, operation.tracking_uri
     register, validate, gate, promote = (f"{verb} {name}" for verb in ("register", "validate", "gate", "promote"))
@@ -287,7 +286,7 @@ def _registry_steps(graph: stages.Graph, recipe: Recipe, operation: Operation) -
         return f"version {result.champion} stays" if result.champion is not None else "none yet"
 
     return [
-        Step(register, f"Register {name}", (graph.maker(stages.EVALUATION, name).address,), registered, note_version),
+        Step(register, f"Register {name}", (graph.maker(EVALUATION, name).address,), registered, note_version),
         Step(validate, f"Try {name} in a fresh process", (register,), validated, lambda result: str(result.reason)),
         Step(gate, f"Ask the gate about {name}", (register, validate), judged, lambda verdict: str(verdict.outcome)),
         Step(promote, f"Settle the champion of {name}", (register, gate), promoted, note_champion),

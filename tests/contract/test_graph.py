@@ -15,7 +15,7 @@ from langmill.config.compose import available, compose_operation, compose_recipe
 from langmill.config.sections import Corpus, Pretrained, Recipe, Tokenizer
 from langmill.errors import ConfigError
 from langmill.files import write_text
-from langmill.graph import EVALUATION, MODELS, read_graph
+from langmill.graph.dag import EVALUATION, MODELS, read_graph
 from langmill.stages import compose
 from langmill.stages.process import STAGES
 from tests.pipeline.workspace import edit, keep

@@ -21,7 +21,6 @@ WATCHES_ONLY = {
     "langmill",
     "langmill.errors",
     "langmill.files",
-    "langmill.graph",
     "langmill.lifetime",
     "langmill.plugins",
     "langmill.progress",

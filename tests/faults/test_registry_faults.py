@@ -19,8 +19,9 @@ from langmill.errors import RegistryError, SpaceError, TrackingError, UndecidedE
 from langmill.files import read_manifest, write_manifest
 from langmill.registry import steps
 from langmill.registry.promote import promote, repair, rollback
-from langmill.registry.store import CHAMPION, PREVIOUS, ModelVersion, Registry, State, Tag
+from langmill.registry.store import Registry
 from langmill.registry.validate import Outcome, validate
+from langmill.registry.versions import CHAMPION, PREVIOUS, ModelVersion, State, Tag
 from tests.unit.registry.building import (
     LANGUAGE_MODEL,
     URI,

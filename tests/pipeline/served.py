@@ -23,7 +23,8 @@ from langmill.config.sections import TokenizerAlgorithm
 from langmill.files import sha256_file
 from langmill.models.base import build_backbone
 from langmill.models.folder import save_model
-from langmill.registry.store import CHAMPION, ModelVersion, Registry
+from langmill.registry.store import Registry
+from langmill.registry.versions import CHAMPION, ModelVersion
 from langmill.tasks.base import build_task
 from langmill.tasks.loading import interface_of
 from langmill.tokenization.tokenizer import Tokenizer

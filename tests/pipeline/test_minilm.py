@@ -15,7 +15,7 @@ from langmill.config.compose import compose_pretrained, compose_recipe, plain
 from langmill.files import read_manifest, write_text
 from langmill.models.base import build_backbone
 from langmill.models.heads import Classifier
-from langmill.models.pretrained import Pretrained
+from langmill.models.huggingface.backbone import Pretrained
 from langmill.stages import pretrained
 from langmill.tokenization.tokenizer import Tokenizer
 

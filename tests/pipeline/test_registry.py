@@ -17,8 +17,9 @@ import pytest
 from langmill.config.sections import Recipe
 from langmill.registry import steps
 from langmill.registry.promote import promote
-from langmill.registry.store import CHAMPION, Registry, State, Tag
+from langmill.registry.store import Registry
 from langmill.registry.validate import validate
+from langmill.registry.versions import CHAMPION, State, Tag
 from tests.unit.registry.building import CLASSIFIER, LANGUAGE_MODEL, URI, recipe_of, restamp_evaluation
 
 pytestmark = pytest.mark.pipeline

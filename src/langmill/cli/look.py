@@ -27,10 +27,11 @@ def status(recipes: tuple[str, ...]) -> None:
     service. The other recipes of dvc.yaml are counted in one line.
     """
     from langmill.cli.workspace import composed_params, operation
-    from langmill.graph import EVALUATION, read_graph
+    from langmill.graph.dag import EVALUATION, read_graph
+    from langmill.graph.freshness import freshness_of
     from langmill.registry.status import baseline, figure
     from langmill.registry.status import status as models
-    from langmill.registry.store import Tag
+    from langmill.registry.versions import Tag
 
     settings = operation()
     graph = read_graph()
@@ -68,7 +69,7 @@ def status(recipes: tuple[str, ...]) -> None:
             refused[str(error)] = None
             return None  # what the file holds now
 
-    stale = {address: state for address, state in asked.freshness(params).items() if not state.fresh}
+    stale = {address: state for address, state in freshness_of(asked, params).items() if not state.fresh}
     for sentence in refused:
         click.echo(sentence)
     if stale:
@@ -100,18 +101,19 @@ def why(stage: str) -> None:
     Each changed setting is told with both its values. An edit of conf/ shows at once, before anything has run.
     """
     from langmill.cli.workspace import composed_params, require_workspace
-    from langmill.graph import EVALUATION, read_graph
+    from langmill.graph.dag import EVALUATION, read_graph
+    from langmill.graph.freshness import freshness_of
 
     require_workspace()
     graph = read_graph()
     if stage not in graph.stages and stage in graph.names(EVALUATION):
         graph = graph.for_recipes([stage])
-        freshness = graph.freshness(composed_params)
+        freshness = freshness_of(graph, composed_params)
         stale = [address for address, state in freshness.items() if not state.fresh]
     else:
         graph.stage(stage)
         graph = graph.restricted_to([stage])
-        freshness = graph.freshness(composed_params)
+        freshness = freshness_of(graph, composed_params)
         stale = [address for address, state in freshness.items() if not state.fresh]
         if stage not in stale:
             stale = []

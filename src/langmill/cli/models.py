@@ -118,8 +118,9 @@ def opened_model(recipe: str | None, folder: Path | None) -> Iterator[tuple[Load
     assert recipe is not None
     from langmill.cli.workspace import operation
     from langmill.files import read_manifest, temporary_folder
-    from langmill.graph import MODELS
-    from langmill.registry.store import CHAMPION, Registry
+    from langmill.graph.dag import MODELS
+    from langmill.registry.store import Registry
+    from langmill.registry.versions import CHAMPION
 
     settings = operation()
     device = use_device(settings.device)

@@ -61,8 +61,9 @@ def trace(model: str, version: int | None) -> None:
     the version was made from, or the ledger, is damaged.
     """
     from langmill.cli.workspace import operation
-    from langmill.registry.store import CHALLENGER, CHAMPION, Registry
+    from langmill.registry.store import Registry
     from langmill.registry.trace import trace as tell
+    from langmill.registry.versions import CHALLENGER, CHAMPION
 
     uri = operation().tracking_uri
     if version is None:

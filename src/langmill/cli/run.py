@@ -48,7 +48,8 @@ def run(recipes: tuple[str, ...], wait: bool) -> None:
     """
     click.echo("Looking at what there is to do ...")
     from langmill.cli.workspace import composed_params, operation
-    from langmill.graph import read_graph
+    from langmill.graph.dag import read_graph
+    from langmill.graph.freshness import freshness_of
     from langmill.registry.outcomes import all_settled
     from langmill.stages.process import sweep_workspace
 
@@ -57,7 +58,7 @@ def run(recipes: tuple[str, ...], wait: bool) -> None:
     with _turn(RUN_LOCK, wait=wait):
         sweep_workspace()
         graph = read_graph().for_recipes(chosen)
-        stale = [address for address, state in graph.freshness(composed_params).items() if not state.fresh]
+        stale = [address for address, state in freshness_of(graph, composed_params).items() if not state.fresh]
         if not stale and all_settled(chosen, settings.tracking_uri):
             click.echo(f"Nothing to do: {_listed(chosen)} up to date, registered and judged.\n")
             _conclude(chosen, None)
@@ -75,7 +76,7 @@ def train(recipe: str) -> None:
 
     The steps run as `dvc repro` would run them, without Prefect and without the registry.
     """
-    from langmill.graph import MODELS
+    from langmill.graph.dag import MODELS
 
     _make(MODELS, recipe)
 
@@ -87,7 +88,7 @@ def evaluate(recipe: str) -> None:
 
     Prints the report, which is also in build/evaluation/RECIPE/report.md.
     """
-    from langmill.graph import EVALUATION
+    from langmill.graph.dag import EVALUATION
 
     _make(EVALUATION, recipe)
     click.echo((Path(EVALUATION) / recipe / "report.md").read_text(encoding="utf-8"))
@@ -103,12 +104,13 @@ def pull(recipes: tuple[str, ...]) -> None:
     """
     from langmill.cli.workspace import require_workspace
     from langmill.files import exclusive_lock
-    from langmill.graph import read_graph
+    from langmill.graph.dag import read_graph
+    from langmill.graph.pulling import pull as pull_outputs
 
     require_workspace()
     with exclusive_lock(RUN_LOCK, "Another `langmill` command"):
         graph = read_graph()
-        pulled = (graph.for_recipes(list(recipes)) if recipes else graph).pull()
+        pulled = pull_outputs(graph.for_recipes(list(recipes)) if recipes else graph)
     never = len(graph.for_recipes(list(recipes)).stages if recipes else graph.stages)
     never -= len(pulled.here) + len(pulled.missing)
     said = f"The outputs of {len(pulled.here)} steps are here as dvc.lock names them"
@@ -246,8 +248,8 @@ def _make(folder: str, recipe: str) -> None:
     from langmill.cli.display import Display
     from langmill.cli.workspace import LOGS, require_workspace
     from langmill.files import exclusive_lock
-    from langmill.graph import Outcome, read_graph
-    from langmill.graph import run as run_stage
+    from langmill.graph.dag import read_graph
+    from langmill.graph.process import Outcome, reproduce
     from langmill.stages.compose import require_composed
 
     require_workspace()
@@ -263,7 +265,7 @@ def _make(folder: str, recipe: str) -> None:
             for stage in graph.stages.values():
                 news.append(Event(stage.address, stage.description, StepState.running))
                 try:
-                    outcome = run_stage(
+                    outcome = reproduce(
                         stage.address,
                         root=graph.root,
                         log=LOGS / f"{stage.file_name}.out",

@@ -78,7 +78,8 @@ def unserved(names: Sequence[str], tracking_uri: str) -> list[str]:
     """
     from langmill.cli.workspace import STATE
     from langmill.config.compose import available
-    from langmill.registry.store import CHAMPION, Registry
+    from langmill.registry.store import Registry
+    from langmill.registry.versions import CHAMPION
 
     registry = Registry(tracking_uri)
     try:
@@ -156,7 +157,7 @@ def deploy(recipes: tuple[str, ...], cron: str | None, interval: float | None) -
     from langmill.cli.workspace import LOGS, operation, prefect_environment
     from langmill.config.compose import compose_recipe
     from langmill.config.sections import Schedule
-    from langmill.graph import read_graph
+    from langmill.graph.dag import read_graph
 
     settings = operation()
     if cron is not None and interval is not None:

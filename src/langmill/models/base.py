@@ -156,12 +156,14 @@ class Backbone(nn.Module, ABC):
         """A module from hidden states to logits that comes with the network; None has one made where it is needed."""
         return None
 
-    def classification_head(self, num_labels: int) -> nn.Module | None:
+    def use_labels(self, num_labels: int) -> None:
+        """Be told the number of labels before weights are loaded; a network with a head of its own is made for them."""
+
+    def classification_head(self) -> nn.Module | None:
         """A module from `(tokens_BT, lengths_B)` to logits `(batch, labels)` that comes with the network.
 
         None has the mean of the hidden states classified.
         """
-        del num_labels
         return None
 
     def stored_names(self, network: nn.Module) -> dict[str, str]:
@@ -282,7 +284,7 @@ BackboneT = TypeVar("BackboneT", bound=Backbone)
 _architectures: dict[str, type[Backbone]] = {}
 ENTRY_POINTS = "langmill.architectures"
 _NOT_ARCHITECTURES = {
-    "__init__", "base", "device", "folder", "functions", "generation", "heads", "pretrained_cache", "recurrent",
+    "__init__", "base", "device", "folder", "functions", "generation", "heads", "recurrent",
     "transformer",
 }  # fmt: skip
 

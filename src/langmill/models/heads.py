@@ -211,7 +211,8 @@ class Classifier(nn.Module):
         super().__init__()
         self.model = backbone
         self.num_labels = num_labels
-        self.head = backbone.classification_head(num_labels)
+        backbone.use_labels(num_labels)
+        self.head = backbone.classification_head()
         if self.head is None:
             self.dropout = nn.Dropout(dropout)
             self.score = nn.Linear(backbone.dim, num_labels, bias=False)

@@ -14,7 +14,7 @@ from pathlib import Path
 from langmill.errors import LangmillError
 from langmill.evaluation.figures import hardest_baseline
 from langmill.files import MANIFEST_NAME, digest_of, read_json, sha256_file, write_json
-from langmill.graph import EVALUATION, MODELS
+from langmill.graph.dag import EVALUATION, MODELS
 
 SETTLED = Path(".langmill/settled")
 
@@ -86,7 +86,8 @@ def all_settled(recipes: Iterable[str], tracking_uri: str) -> bool:
         TrackingError: The registry can't be asked.
     """
     # Brings MLflow, which takes seconds: a run with stages to make never asks.
-    from langmill.registry.store import CHAMPION, Registry
+    from langmill.registry.store import Registry
+    from langmill.registry.versions import CHAMPION
 
     registry = Registry(tracking_uri)
     champions = {found.name: found.version for found in registry.overview() if CHAMPION in found.aliases}

@@ -8,7 +8,7 @@ Everything happens under the model's lock, by compare-and-swap, and is read back
 - Cut short after: `repair` finishes the move, whatever of it is missing, and writes `done`.
 
 Where the champion was moved by other means, or the ledger was tampered with, nothing is promoted without `force`, which
-settles it (`Registry.complaint`).
+settles it (`ModelRecord.complaint`).
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from langmill.errors import LangmillError, RegistryError
-from langmill.registry.gate import CANNOT_TELL, Verdict
 from langmill.registry.ledger import Entry
-from langmill.registry.store import CHALLENGER, CHAMPION, PREVIOUS, ModelVersion, Registry, State, Tag
+from langmill.registry.store import Registry
+from langmill.registry.verdict import CANNOT_TELL, Verdict
+from langmill.registry.versions import CHALLENGER, CHAMPION, PREVIOUS, ModelVersion, State, Tag
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def promote(registry: Registry, name: str, version: int, *, force: str | None, c
         name: The registered model.
         version: The version to promote.
         force: Why to promote although the gate did not let it through, or was not asked; None keeps to the verdict. It
-            does not help a version that failed validation. It also settles what `Registry.complaint` finds.
+            does not help a version that failed validation. It also settles what `ModelRecord.complaint` finds.
         command: What was typed, for the ledger.
 
     Raises:
@@ -55,11 +56,11 @@ def promote(registry: Registry, name: str, version: int, *, force: str | None, c
     with registry.locked(name):
         _repair_locked(registry, name)
         candidate = registry.version(name, version)
-        complaint = registry.champion_complaint(name)
+        complaint = registry.record(name).champion_complaint()
         if complaint is not None and force is None:
             raise RegistryError(complaint)
         champion, previous = registry.aliased(name, CHAMPION), registry.aliased(name, PREVIOUS)
-        settled = force is None or registry.complaint(name) is None
+        settled = force is None or registry.record(name).complaint() is None
         if settled and champion is not None and champion.version == version:
             return Promotion(False, name, version, version, f"{candidate.title} is the champion already.")
         _require_validated(candidate)
@@ -101,11 +102,11 @@ def rollback(registry: Registry, name: str, *, reason: str, command: str) -> Pro
     with registry.locked(name):
         _repair_locked(registry, name)
         champion, previous = registry.aliased(name, CHAMPION), registry.aliased(name, PREVIOUS)
-        recorded = registry.recorded_champion(name)
+        recorded = registry.record(name).champion
         if champion is not None and recorded not in (None, champion.version):
-            raise RegistryError(str(registry.complaint(name)))
+            raise RegistryError(str(registry.record(name).complaint()))
         before = champion.version if champion else recorded  # someone may have taken the alias away
-        target = previous or registry.recorded_previous(name)  # this one as well
+        target = previous or _recorded_previous(registry, name)  # this one as well
         if before is None or target is None:
             raise RegistryError(
                 f"{name} has no previous version to go back to; `langmill status` says what is in service."
@@ -151,10 +152,15 @@ def _displaced(registry: Registry, name: str, version: int, champion: ModelVersi
     """The version that gives way to `version`: the champion, or the recorded one where the alias was moved by hand."""
     if champion is not None and champion.version != version:
         return champion.version
-    recorded = registry.recorded_champion(name)
+    recorded = registry.record(name).champion
     if recorded is None or recorded == version or not registry.exists(name, recorded):
         return None
     return recorded
+
+
+def _recorded_previous(registry: Registry, name: str) -> ModelVersion | None:
+    number = registry.record(name).previous
+    return None if number is None else registry.version(name, number)
 
 
 def _repair_locked(registry: Registry, name: str) -> str | None:

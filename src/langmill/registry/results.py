@@ -11,8 +11,9 @@ from langmill.evaluation.evaluate import METRICS_NAME
 from langmill.evaluation.report import number
 from langmill.evaluation.significance import counted
 from langmill.files import read_json, temporary_folder
-from langmill.registry.gate import Verdict
-from langmill.registry.store import ModelVersion, Registry, Tag
+from langmill.registry.store import Registry
+from langmill.registry.verdict import Verdict
+from langmill.registry.versions import ModelVersion, Tag
 from langmill.tracking.runs import last_metric
 
 MINUTES = "training_minutes"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from langmill.registry.store import CHALLENGER, CHAMPION, PREVIOUS, ModelVersion, Registry, State, Tag
+from langmill.registry.store import Registry
+from langmill.registry.versions import CHALLENGER, CHAMPION, PREVIOUS, ModelVersion, State, Tag
 
 
 @dataclass(frozen=True)

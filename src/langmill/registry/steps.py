@@ -17,11 +17,13 @@ from langmill.evaluation.figures import hardest_baseline
 from langmill.files import read_json, read_manifest, temporary_folder
 from langmill.models.device import use_device
 from langmill.models.folder import WEIGHTS_NAME
-from langmill.registry.gate import Verdict, judge
+from langmill.registry.gate import judge
 from langmill.registry.package import package
 from langmill.registry.promote import Promotion, promote, repair
-from langmill.registry.store import CHALLENGER, CHAMPION, ModelVersion, Registry, Tag
+from langmill.registry.store import Registry
 from langmill.registry.validate import Outcome, Validation, validate
+from langmill.registry.verdict import Verdict
+from langmill.registry.versions import CHALLENGER, CHAMPION, ModelVersion, Tag
 from langmill.tracking.run_log import RunLog
 from langmill.tracking.shipping import ship
 

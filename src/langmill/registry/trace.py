@@ -25,9 +25,10 @@ from langmill.evaluation.evaluate import EvaluationFolder
 from langmill.evaluation.scoring import usable
 from langmill.files import digest_of, read_manifest, temporary_folder
 from langmill.models.folder import TOKENIZER_NAME, WEIGHTS_NAME, tokenizer_digest
-from langmill.registry.gate import Verdict
 from langmill.registry.ledger import Entry
-from langmill.registry.store import ModelVersion, Registry, State, Tag
+from langmill.registry.store import Registry
+from langmill.registry.verdict import Verdict
+from langmill.registry.versions import ModelVersion, State, Tag
 from langmill.training import provenance
 
 BUILD = Path("build")
@@ -124,7 +125,7 @@ def _in_the_registry(registry: Registry, version: ModelVersion) -> Iterator[Fact
 def _ledger(registry: Registry, name: str) -> Iterator[Fact]:
     """Whether what is told of the service can be believed."""
     entries = registry.ledger.entries(name)
-    complaint = registry.ledger_complaint(name)
+    complaint = registry.record(name).ledger_complaint()
     if complaint is not None:
         yield Fact("ledger", complaint, Check.damaged)
     elif entries:
@@ -134,7 +135,7 @@ def _ledger(registry: Registry, name: str) -> Iterator[Fact]:
     for entry in entries:
         if entry.restart and entry.event == "begin":
             yield Fact("ledger", f"begun anew {entry.when[:16].replace('T', ' ')} UTC by {entry.who}: {entry.restart}")
-    other = registry.complaint(name) if complaint is None else None
+    other = registry.record(name).complaint() if complaint is None else None
     if other is not None:
         yield Fact("service", other)
 

@@ -25,7 +25,8 @@ from typing import Any
 from langmill.errors import IntegrityError, RegistryError, SpaceError, TransientError
 from langmill.files import temporary_folder
 from langmill.registry.probe import UNDECIDED
-from langmill.registry.store import ModelVersion, Registry, State, Tag
+from langmill.registry.store import Registry
+from langmill.registry.versions import ModelVersion, State, Tag
 from langmill.tracking.connection import quiet_mlflow
 
 TOLERANCE = 1e-5

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from langmill.errors import TrackingError
-from langmill.registry.store import CHAMPION, ModelVersion, Registry
+from langmill.registry.store import Registry
+from langmill.registry.versions import CHAMPION, ModelVersion
 from langmill.tracking.addresses import database_path
 
 

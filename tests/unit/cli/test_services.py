@@ -9,7 +9,8 @@ from langmill import cli
 from langmill.cli import services
 from langmill.errors import RegistryError, TrackingUnreachableError
 from langmill.lifetime import PARENT_VARIABLE
-from langmill.registry.store import CHAMPION, ModelVersion, Registry
+from langmill.registry.store import Registry
+from langmill.registry.versions import CHAMPION, ModelVersion
 
 pytestmark = pytest.mark.unit
 ROOT = Path(__file__).parents[3]

@@ -14,9 +14,10 @@ from langmill.config.compose import compose_serving
 from langmill.config.sections import Accelerator, Recipe
 from langmill.errors import ConfigError, LangmillError
 from langmill.models.device import use_device
-from langmill.registry import gate, steps
+from langmill.registry import evidence, steps
 from langmill.registry.promote import promote
-from langmill.registry.store import Registry, Tag
+from langmill.registry.store import Registry
+from langmill.registry.versions import Tag
 from langmill.serving import lifecycle
 from langmill.stages import evaluate
 from langmill.tasks import loading
@@ -46,7 +47,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> None:
     def load_model(folder: Path, *, verify: bool, device: str = "cpu") -> None:
         raise Loaded(device)
 
-    for module in (evaluate, gate, lifecycle, loading):
+    for module in (evaluate, evidence, lifecycle, loading):
         monkeypatch.setattr(module, "load_model", load_model)
 
 

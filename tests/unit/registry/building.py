@@ -21,7 +21,8 @@ from langmill.files import atomic_folder, digest_of, read_manifest, write_manife
 from langmill.models.base import build_backbone
 from langmill.models.folder import save_model
 from langmill.registry import steps
-from langmill.registry.store import ModelVersion, Registry, State, Tag
+from langmill.registry.store import Registry
+from langmill.registry.versions import ModelVersion, State, Tag
 from langmill.tasks.base import TrainingData, build_task
 from langmill.tasks.loading import load_model
 from langmill.tokenization.encoding import Example, encode_examples

@@ -1,97 +1,27 @@
 from __future__ import annotations
 
-import copy
 import shutil
-from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
-import pyarrow as pa
 import pytest
-import sacrebleu
 
-from langmill.config.sections import Gate
-from langmill.data.document import Document, Split, documents_path, read_documents, write_documents
+from langmill.data.document import Document, Split, documents_path, write_documents
 from langmill.errors import RegistryError, TrackingUnreachableError
-from langmill.evaluation.scoring import usable
-from langmill.evaluation.significance import Comparison, Estimate, compare
 from langmill.files import read_manifest, write_manifest
-from langmill.registry import gate, steps
-from langmill.registry.gate import Rule, Verdict, enough_rules, improvement_rule
-from langmill.registry.store import CHAMPION, ModelVersion, Registry, State, Tag
-from langmill.tasks.conditional_generation import ConditionalGeneration
-from tests.unit.registry import building
+from langmill.registry import rules, steps
+from langmill.registry.store import Registry
+from langmill.registry.verdict import Verdict
+from langmill.registry.versions import State, Tag
 from tests.unit.registry.building import (
-    CLASSIFIER,
-    LANGUAGE_MODEL,
     URI,
     build_evaluation,
     build_model,
-    documents,
     recipe_of,
     registered,
-    registered_classifier,
 )
-from tests.unit.tasks.settings import shipped_task
+from tests.unit.registry.judging import NAME, champion, judged, scorings
 
 pytestmark = pytest.mark.unit
-NAME = LANGUAGE_MODEL
-
-
-def comparison(low: float, value: float, high: float) -> Comparison:
-    return Comparison("accuracy", 0.9, 0.9 - value, Estimate(value, low, high), 0.01, 1500, 1500, 0.95)
-
-
-def judged(version: ModelVersion) -> Verdict:
-    return steps.judge_version(recipe_of(NAME), version, URI)
-
-
-def scorings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The versions that the gate scores, as they are scored."""
-    scored: list[str] = []
-    score = gate._Case._score
-    monkeypatch.setattr(
-        gate._Case, "_score", lambda self, version, *rest: scored.append(version.title) or score(self, version, *rest)
-    )
-    return scored
-
-
-def champion(version: ModelVersion) -> None:
-    Registry(URI).move_alias(NAME, CHAMPION, version.version, None)
-
-
-# Rules
-
-
-def test_the_whole_interval_must_lie_beyond_the_effect() -> None:
-    kept = improvement_rule(comparison(0.011, 0.02, 0.03), 0.01, "Accuracy", "version 2")
-    assert kept == Rule(
-        "improvement", True, 0.011, 0.01,
-        "Accuracy is 0.9 against 0.88 of version 2: better by 0.02, 95% interval of the gain [0.011, 0.03] on 1,500 "
-        "test documents; all of it must be above 0.01.",
-    )  # fmt: skip
-    missed = improvement_rule(comparison(0.004, 0.02, 0.03), 0.01, "Accuracy", "version 2")
-    assert not missed.passed
-    assert missed.sentence.endswith("all of it must be above 0.01, which its lower end misses by 0.006.")
-    equal = improvement_rule(comparison(0.01, 0.02, 0.03), 0.01, "Accuracy", "version 2")
-    assert not equal.passed
-    worse = improvement_rule(comparison(-0.03, -0.02, -0.01), 0.0, "Accuracy", "version 2")
-    assert "worse by 0.02," in worse.sentence
-
-
-def test_a_verdict_survives_being_written_down() -> None:
-    rules = (Rule("validation", True, None, None, "It loads."), Rule("improvement", False, -0.1, 0.0, "It is worse."))
-    verdict = Verdict(NAME, 3, "version 2", 2, "d" * 64, False, rules)
-    assert Verdict.from_json(verdict.to_json()) == verdict
-    assert (verdict.passed, verdict.outcome, verdict.sentence) == (False, "refused", "It is worse.")
-    assert verdict.to_json()["outcome"] == "refused"
-    assert verdict.markdown() == (
-        "### reviews-lm version 3: refused\n\nIt is worse.\n\n"
-        "| rule | kept | value | must be above, or reach |\n|---|---|---:|---:|\n"
-        "| validation | yes |  |  |\n| improvement | **no** | -0.1 | 0 |\n\n"
-        "Compared by their weights not noted, champion's not noted.\n"
-    )
 
 
 # A first version
@@ -147,7 +77,7 @@ def test_the_champion_itself_is_nothing_to_judge(workspace: Path) -> None:
 def test_the_same_question_is_not_computed_twice(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     version = registered(workspace, NAME, seed=1, factor=0.5)
     first = judged(version)
-    monkeypatch.setattr(gate, "compare", lambda *arguments: pytest.fail("computed again"))
+    monkeypatch.setattr(rules, "compare", lambda *arguments: pytest.fail("computed again"))
     assert judged(version) == first
     recipe = recipe_of(NAME)
     recipe.gate.min_effect = 0.1
@@ -294,7 +224,7 @@ def test_a_champion_that_is_not_sure_is_told(workspace: Path, monkeypatch: pytes
 
 def test_a_fault_of_the_gates_own_is_told_and_not_raised(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     version = registered(workspace, NAME, seed=1, factor=0.5)
-    monkeypatch.setattr(gate, "compare", lambda *arguments: 1 / 0)
+    monkeypatch.setattr(rules, "compare", lambda *arguments: 1 / 0)
     verdict = judged(version)
     assert verdict.outcome == "cannot tell"
     assert "ZeroDivisionError: division by zero." in verdict.sentence
@@ -312,146 +242,6 @@ def test_a_registry_that_is_gone_is_an_error_that_may_pass(workspace: Path, monk
         judged(version)
 
 
-# Other labels, other documents, another tokenizer
-
-
-def answered_rightly(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let every model that the gate scores answer with the right label where it knows it."""
-    score = gate._Case._score
-
-    def right(self: Any, version: ModelVersion, model: Any, task: Any, asked: Any) -> pa.Table:
-        table = score(self, version, model, task, asked)
-        known = [each.label if each.label in task.labels else task.labels[0] for each in asked]
-        return table.set_column(table.column_names.index("predicted"), "predicted", pa.array(known, pa.string()))
-
-    monkeypatch.setattr(gate._Case, "_score", right)
-
-
-def third_label(some: list[Document]) -> list[Document]:
-    """The same documents, every fifth of another label."""
-    return [replace(each, label="so-so") if place % 5 == 0 else each for place, each in enumerate(some)]
-
-
-def judged_classifier(version: ModelVersion, **options: object) -> Verdict:
-    recipe = recipe_of(CLASSIFIER)
-    recipe.task.options |= options
-    return steps.judge_version(recipe, version, URI)
-
-
-@pytest.fixture
-def reviews(monkeypatch: pytest.MonkeyPatch) -> tuple[list[Document], list[Document]]:
-    """Training and test documents for a classifier that takes all of them."""
-    everything = recipe_of(CLASSIFIER)
-    everything.task.options["only"] = {}
-    monkeypatch.setattr(building, "recipe_of", lambda name: copy.deepcopy(everything))
-    return documents(60), documents(100)[60:]
-
-
-def test_a_new_label_is_judged_on_the_union(
-    workspace: Path, reviews: tuple[list[Document], list[Document]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    train, test = reviews
-    old = registered_classifier(workspace, seed=1, train=train, test=test, right=True)
-    Registry(URI).move_alias(CLASSIFIER, CHAMPION, old.version, None)
-    new = registered_classifier(workspace, seed=2, train=third_label(train), test=third_label(test), right=True)
-    answered_rightly(monkeypatch)
-    verdict = judged_classifier(new)
-    assert verdict.outcome == "passed"
-    assert "Accuracy is 1 against 0.8 of version 1: better by 0.2" in verdict.sentence  # 8 of 40 it can't say
-    assert "the labels so-so are new, 8 documents are the version's alone, 0 the champion's." in verdict.sentence
-    assert "On the part that both can judge, Accuracy is 1 against 1 of version 1: better by 0," in verdict.sentence
-    assert "on 32 test documents." in verdict.sentence
-
-
-def test_a_label_that_is_gone_counts_as_wrong(
-    workspace: Path, reviews: tuple[list[Document], list[Document]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    train, test = reviews
-    old = registered_classifier(workspace, seed=1, train=third_label(train), test=third_label(test), right=True)
-    Registry(URI).move_alias(CLASSIFIER, CHAMPION, old.version, None)
-    new = registered_classifier(workspace, seed=2, train=train, test=third_label(test), right=True)
-    answered_rightly(monkeypatch)
-    verdict = judged_classifier(new)
-    assert verdict.outcome == "refused"
-    assert "Accuracy is 0.8 against 1 of version 1: worse by 0.2" in verdict.sentence
-    assert "the labels so-so are gone, 0 documents are the version's alone, 8 the champion's." in verdict.sentence
-    assert "Accuracy is 1 against 1 of version 1: better by 0," in verdict.sentence
-    assert not verdict.notes  # the champion knows the label, so it was judged
-
-
-def test_a_label_that_only_the_test_split_has_is_told(
-    workspace: Path, reviews: tuple[list[Document], list[Document]]
-) -> None:
-    train, test = reviews
-    new = registered_classifier(workspace, seed=1, train=train, test=third_label(test), right=True)
-    verdict = judged_classifier(new)
-    assert verdict.outcome == "passed"
-    assert verdict.sentence.endswith(
-        "so-so (8). A model can't predict them; see that each label is in the training split."
-    )
-
-
-def test_another_selection_of_documents_is_judged_on_the_union(
-    workspace: Path, reviews: tuple[list[Document], list[Document]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    train, test = reviews
-    old = registered_classifier(workspace, seed=1, train=train, test=test, right=True)
-    Registry(URI).move_alias(CLASSIFIER, CHAMPION, old.version, None)
-    recipe = building.recipe_of(CLASSIFIER)
-    recipe.task.options["only"] = {"source": ["imdb"]}
-    monkeypatch.setattr(building, "recipe_of", lambda name: copy.deepcopy(recipe))
-    new = registered_classifier(workspace, seed=2, train=train, test=test, right=True)
-    answered_rightly(monkeypatch)
-    verdict = judged_classifier(new)
-    assert verdict.outcome == "refused"
-    assert "on 40 test documents; " in verdict.sentence
-    assert "0 documents are the version's alone, 8 the champion's." in verdict.sentence
-    assert "on 32 test documents." in verdict.sentence
-
-
-def test_bits_per_byte_are_compared_between_tokenizers_and_perplexity_is_not(
-    workspace: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    champion(registered(workspace, NAME, seed=1, factor=1.0))
-    tokenizer = workspace / "build/tokenizers" / recipe_of(NAME).tokenizer.name / "tokenizer.json"
-    build_model(workspace, NAME, 2)
-    folder = workspace / "build/models" / NAME
-    (folder / "tokenizer.json").write_text(tokenizer.read_text() + "\n")  # other bytes, so another tokenizer
-    facts = read_manifest(folder, verify=False)
-    del facts["files"], facts["tokenizer_sha256"]  # which is that of the tokenizer it was trained with
-    write_manifest(folder, facts)
-    build_evaluation(workspace, NAME)
-    version = steps.package_and_register(recipe_of(NAME), URI).version
-    Registry(URI).note(version, {Tag.state: State.validated})
-    assert judged(version).outcome in ("passed", "refused")
-    recipe = recipe_of(NAME)
-    for metric in ("perplexity", "next_token_accuracy"):
-        recipe.gate.metric = metric
-        verdict = steps.judge_version(recipe, Registry(URI).version(NAME, 2), URI)
-        assert verdict.outcome == "cannot tell"
-        assert "counts tokens, and version 1 has another tokenizer" in verdict.sentence or metric != "perplexity"
-
-
-def test_other_options_of_judging_score_the_champion_by_them(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    champion(registered(workspace, NAME, seed=1, factor=1.0))
-    recipe = recipe_of(NAME)
-    recipe.task.options["context_overlap"] = 0.5
-    monkeypatch.setattr(building, "recipe_of", lambda name: copy.deepcopy(recipe))
-    build_model(workspace, NAME, 2)
-    build_evaluation(workspace, NAME)
-    version = steps.package_and_register(recipe, URI).version
-    Registry(URI).note(version, {Tag.state: State.validated})
-    taken = []
-    score = gate._Case._score
-    monkeypatch.setattr(
-        gate._Case, "_score",
-        lambda self, who, model, task, asked: taken.append(task.options) or score(self, who, model, task, asked),
-    )  # fmt: skip
-    assert judged(version).outcome in ("passed", "refused")
-    (options,) = taken
-    assert options.context_overlap == 0.5
-
-
 # Enough documents
 
 
@@ -463,111 +253,4 @@ def test_too_few_documents_are_refused_and_the_missing_ones_counted(workspace: P
     assert verdict.sentence == (
         "There are 30 test documents; gate.min_documents asks for 42, so 12 are missing: add documents, or raise "
         "split.test of the corpus."
-    )
-
-
-def test_too_few_groups_are_refused_and_the_missing_ones_counted() -> None:
-    gate = Gate("accuracy", 0.0, 30, 10)
-    enough, missing = enough_rules(323, 4, gate, "work")
-    assert enough.passed and not missing.passed
-    assert missing.sentence == (
-        "The 323 test documents are in 4 groups (split.by is work); gate.min_groups asks for 10, so 6 are missing: "
-        "add documents of other groups, or raise split.test of the corpus."
-    )
-    assert [rule.passed for rule in enough_rules(323, 12, gate, "work")] == [True, True]
-    assert [rule.passed for rule in enough_rules(30, 30, gate, None)] == [True]
-
-
-@pytest.mark.parametrize(
-    ("alike", "groups", "told"),
-    [
-        (
-            20, 60,
-            "There are 20 test documents to compare on (40 left out, since the two can read other parts of them); "
-            "gate.min_documents asks for 30, so 10 are missing: give both models the same training.block_length, add "
-            "documents, or raise split.test of the corpus.",
-        ),
-        (
-            40, 12,
-            "The 40 test documents to compare on (20 left out, since the two can read other parts of them) are in 8 "
-            "groups (split.by is None); gate.min_groups asks for 10, so 2 are missing: give both models the same "
-            "training.block_length, add documents of other groups, or raise split.test of the corpus.",
-        ),
-    ],
-)  # fmt: skip
-def test_the_least_numbers_are_of_what_is_compared_on(
-    workspace: Path, monkeypatch: pytest.MonkeyPatch, alike: int, groups: int, told: str
-) -> None:
-    """Of some targets a model with a longer context reads more: these are not compared on."""
-    champion(registered(workspace, NAME, seed=1, factor=1.0))
-
-    def scores(nats: float, longer: int) -> pa.Table:
-        return pa.table(
-            {
-                "id": [f"d{number}" for number in range(60)],
-                "nats": [nats + number % 7 / 10 for number in range(60)],
-                "tokens": [4] * 60,
-                "bytes": [10] * alike + [10 + longer] * (60 - alike),
-                "correct": [2] * 60,
-                "group": [f"g{number * groups // 60}" for number in range(60)],
-            }
-        )
-
-    pair = gate._Pair(shipped_task("completion"), scores(1.0, 5), scores(4.0, 0))
-    monkeypatch.setattr(gate._Case, "against_champion", lambda *arguments: pair)
-    verdict = judged(registered(workspace, NAME, seed=2, factor=0.9))
-    assert verdict.outcome == "refused"
-    assert verdict.sentence == told
-    assert verdict.rules[-1].passed  # better, if it were enough
-    assert judged(Registry(URI).version(NAME, 2)) == verdict
-
-
-def test_bleu_of_the_union_has_one_tokenizer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The version was judged on German alone (13a), the champion knows Chinese besides: of both together it is zh."""
-    german = [
-        Document(f"d{number}", "a", target=f"Der Film war {number} Mal gut, sehr gut!", metadata={"source": "de"})
-        for number in range(6)
-    ]
-    chinese = [
-        Document(f"z{number}", "b", target="床前明月光疑是地上霜。" * 4, metadata={"source": "zh"})
-        for number in range(6)
-    ]
-    write_documents(documents_path(tmp_path, Split.test), german + chinese)
-    old_task = shipped_task("text_to_text", metrics=["bleu"])
-    task = shipped_task("text_to_text", metrics=["bleu"], only={"source": ["de"]})
-    assert isinstance(task, ConditionalGeneration)
-
-    def written(task: Any, some: list[Document]) -> pa.Table:
-        return task._table(some, {}, [str(each.target)[:-2] for each in some])
-
-    monkeypatch.setattr(gate._Case, "_load", lambda *arguments: None)
-    monkeypatch.setattr(gate._Case, "_score", lambda self, version, model, task, some: written(task, some))
-    challenger = SimpleNamespace(
-        task=task, test_set=usable(task, german).digest, scores=lambda: written(task, german), group_by=None
-    )
-    case = gate._Case(
-        None, None, None, challenger, Gate("bleu", 0.0, 1, 1), recipe_of(NAME).evaluation, tmp_path, "cpu"  # type: ignore[arg-type]
-    )  # fmt: skip
-    pair = case._scored_again(None, SimpleNamespace(task=old_task), tmp_path)  # type: ignore[arg-type]
-    assert pair.challenger["bleu_tokenizer"].to_pylist() == ["zh"] * 12
-    found = compare(pair.task, pair.challenger, pair.other, "bleu", recipe_of(NAME).evaluation)
-    assert found.improvement == Estimate(0.0, 0.0, 0.0)  # both wrote the same
-    targets = [str(each.target) for each in read_documents(documents_path(tmp_path, Split.test))]
-    expected = sacrebleu.corpus_bleu([each[:-2] for each in targets], [targets], tokenize="zh").score
-    assert found.challenger == pytest.approx(expected, abs=1e-9)
-
-
-def test_the_groups_are_told(workspace: Path) -> None:
-    found = Comparison("accuracy", 0.9, 0.8, Estimate(0.1, 0.05, 0.15), 0.01, 323, 12, 0.95)
-    rule = improvement_rule(found, 0.0, "Accuracy", "version 2")
-    assert "on 323 test documents in 12 groups; all of it must be above 0." in rule.sentence
-
-
-def test_a_difference_that_chance_gives_as_well_is_refused() -> None:
-    found = Comparison("accuracy", 0.9, 0.8, Estimate(0.1, 0.05, 0.15), 0.04, 30, 30, 0.95)
-    rule = improvement_rule(found, 0.01, "Accuracy", "version 2")
-    assert not rule.passed
-    assert rule.sentence.endswith(
-        "all of it must be above 0.01, which it is, but two models that are alike differ as much in 4.00% of cases, "
-        "and 2.50% is the most."
     )

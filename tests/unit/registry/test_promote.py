@@ -17,8 +17,9 @@ from langmill.registry.ledger import Ledger
 from langmill.registry.outcomes import all_settled, settle
 from langmill.registry.promote import promote, repair, rollback
 from langmill.registry.status import status
-from langmill.registry.store import CHALLENGER, CHAMPION, PREVIOUS, ModelTag, Registry, State, Tag
+from langmill.registry.store import Registry
 from langmill.registry.trace import trace
+from langmill.registry.versions import CHALLENGER, CHAMPION, PREVIOUS, ModelTag, State, Tag
 from tests.unit.registry.building import LANGUAGE_MODEL, URI, recipe_of, registered
 
 pytestmark = pytest.mark.unit
@@ -314,7 +315,7 @@ def test_no_crash_of_a_rollback_lets_the_bad_version_come_back(
         registry = Registry(URI)
         repair(registry, NAME)
         left = aliases(registry)
-        assert registry.complaint(NAME) is None, (point, written)
+        assert registry.record(NAME).complaint() is None, (point, written)
         if left[CHAMPION] == 3:  # the rollback had not begun in earnest: all is as it was
             assert left == {CHAMPION: 3, PREVIOUS: 1}
             assert Tag.rolled_back not in registry.version(NAME, 3).tags
@@ -360,11 +361,11 @@ def test_no_crash_of_a_promotion_leaves_half_of_it(
         registry = Registry(URI)
         repair(registry, NAME)
         left = aliases(registry)
-        assert registry.complaint(NAME) is None, (point, written)
+        assert registry.record(NAME).complaint() is None, (point, written)
         outcomes.add(left[CHAMPION])
         assert left == (was if left[CHAMPION] == 1 else {CHAMPION: 3, PREVIOUS: 1})
         assert (Tag.rolled_back in registry.version(NAME, 3).tags) == (left[CHAMPION] == 1)
-        assert registry.recorded_champion(NAME) == left[CHAMPION]
+        assert registry.record(NAME).champion == left[CHAMPION]
     assert outcomes == {1, 3}
     assert point > 6
 
@@ -397,7 +398,7 @@ def test_an_alias_moved_by_other_means_is_told_and_settled_by_force(registry: Re
     settled = promote(registry, NAME, 2, force="it was meant so", command="test")
     assert settled.sentence == "reviews-lm version 2 is the champion now in place of version 1."
     assert aliases(registry) == {CHAMPION: 2, PREVIOUS: 1, CHALLENGER: 3}
-    assert registry.complaint(NAME) is None
+    assert registry.record(NAME).complaint() is None
     assert status(URI)[0].notes == ()
     assert steps.judge_version(recipe_of(NAME), registry.version(NAME, 3), URI).champion == 2
 
@@ -407,7 +408,7 @@ def test_an_alias_moved_by_other_means_can_be_put_back(registry: Registry) -> No
     moved_by_hand(registry, 2)
     force(registry, 1)
     assert aliases(registry) == {CHAMPION: 1, PREVIOUS: 2, CHALLENGER: 3}
-    assert registry.complaint(NAME) is None
+    assert registry.record(NAME).complaint() is None
 
 
 @pytest.mark.parametrize("deleted", [False, True], ids=["alias", "version"])
@@ -436,7 +437,7 @@ def test_a_champion_that_is_gone_opens_no_door(registry: Registry, deleted: bool
     back = rollback(registry, NAME, reason="", command="test")
     assert back.sentence == "reviews-lm version 1 is the champion again in place of version 2."
     assert aliases(registry) == {CHAMPION: 1, CHALLENGER: 3} | ({} if deleted else {PREVIOUS: 2})
-    assert registry.complaint(NAME) is None
+    assert registry.record(NAME).complaint() is None
 
 
 def without_previous(registry: Registry) -> None:
@@ -452,17 +453,19 @@ def test_a_rollback_finds_the_previous_version_in_the_ledger(registry: Registry)
         "rollback reviews-lm` goes back to version 1 all the same, and `langmill promote reviews-lm 2 --force REASON` "
         "leaves it as it is."
     )
-    assert registry.complaint(NAME) == told
+    assert registry.record(NAME).complaint() == told
     assert status(URI)[0].notes == (told,)
     assert registry.champion(NAME) == registry.version(NAME, 2)  # nothing is wrong with what is in service
     assert not promote(registry, NAME, 2, force=None, command="test").moved
     back = rollback(registry, NAME, reason="it swears", command="test")
     assert back.sentence == "reviews-lm version 1 is the champion again in place of version 2."
     assert aliases(registry) == {CHAMPION: 1, PREVIOUS: 2, CHALLENGER: 3}
-    assert registry.complaint(NAME) is None
+    assert registry.record(NAME).complaint() is None
 
     without_previous(registry)  # of the bad version
-    assert "it was rolled back, so only `langmill promote reviews-lm 2 --force REASON`" in str(registry.complaint(NAME))
+    assert "it was rolled back, so only `langmill promote reviews-lm 2 --force REASON`" in str(
+        registry.record(NAME).complaint()
+    )
     with pytest.raises(RegistryError, match="has no previous version"):
         rollback(registry, NAME, reason="", command="test")
 
@@ -472,7 +475,7 @@ def test_a_rollback_finds_it_where_both_aliases_are_gone(registry: Registry) -> 
     force(registry, 2)
     without_previous(registry)
     moved_by_hand(registry, None)
-    assert "`langmill rollback reviews-lm` puts version 1 in service" in str(registry.complaint(NAME))
+    assert "`langmill rollback reviews-lm` puts version 1 in service" in str(registry.record(NAME).complaint())
     rollback(registry, NAME, reason="", command="test")
     assert aliases(registry) == {CHAMPION: 1, PREVIOUS: 2, CHALLENGER: 3}
 
@@ -489,7 +492,7 @@ def test_a_previous_version_from_the_ledger_must_be_good(registry: Registry) -> 
     with pytest.raises(RegistryError, match="failed validation and can't be champion: broken"):
         rollback(registry, NAME, reason="", command="test")
     registry._client.delete_model_version(NAME, "1")
-    assert registry.complaint(NAME) is None
+    assert registry.record(NAME).complaint() is None
     with pytest.raises(RegistryError, match="has no previous version"):
         rollback(registry, NAME, reason="", command="test")
     assert aliases(registry) == {CHAMPION: 2, CHALLENGER: 3}
@@ -502,9 +505,9 @@ def test_a_previous_version_that_others_moved_is_told_until_it_is_accepted(regis
     without_previous(registry)
     if to is not None:
         registry._client.set_registered_model_alias(NAME, PREVIOUS, str(to))
-        assert "someone moved its alias to version 3 by other means" in str(registry.complaint(NAME))
+        assert "someone moved its alias to version 3 by other means" in str(registry.record(NAME).complaint())
     promote(registry, NAME, 2, force="it was meant so", command="test")
-    assert registry.complaint(NAME) is None
+    assert registry.record(NAME).complaint() is None
     assert aliases(registry).get(PREVIOUS) == to
 
 
@@ -536,7 +539,7 @@ def test_a_model_whose_every_alias_is_gone_is_still_in_the_status(registry: Regi
 def test_before_the_note_on_the_model_the_ledger_knows_the_champion(registry: Registry) -> None:
     force(registry, 1)
     registry._client.delete_registered_model_tag(NAME, ModelTag.champion)
-    assert registry.recorded_champion(NAME) == 1
+    assert registry.record(NAME).champion == 1
     moved_by_hand(registry, None)
     with pytest.raises(RegistryError, match="someone removed the alias"):
         registry.champion(NAME)
@@ -558,10 +561,10 @@ def test_a_ledger_that_was_cut_stops_the_gate_until_a_person_accepts_it(registry
 
     rollback(registry, NAME, reason="it swears", command="test")  # an emergency does not wait
     assert aliases(registry)[CHAMPION] == 1
-    assert registry.ledger_complaint(NAME) is not None  # what it wrote hides nothing
+    assert registry.record(NAME).ledger_complaint() is not None  # what it wrote hides nothing
 
     promote(registry, NAME, 1, force="the disk was lost", command="test")
-    assert registry.complaint(NAME) is None
+    assert registry.record(NAME).complaint() is None
     story = trace(URI, NAME, 1)
     assert story.sound
     assert "where the registry remembers 4" in story.text()
@@ -608,12 +611,12 @@ def test_workspaces_that_share_a_server_accuse_nobody(
         assert workspaces[-1].ledger.path == tmp_path / name / ".langmill" / "ledger.jsonl"
     one, two = workspaces
     force(one, 1)
-    assert two.recorded_champion(NAME) == 1
+    assert two.record(NAME).champion == 1
     force(two, 2)
     for workspace in workspaces:
-        assert workspace.complaint(NAME) is None
+        assert workspace.record(NAME).complaint() is None
         assert workspace.champion(NAME) == workspace.version(NAME, 2)
     force(one, 3)
     one.ledger.path.unlink()
-    assert "the registry remembers 4" in str(one.complaint(NAME))
-    assert two.complaint(NAME) is None
+    assert "the registry remembers 4" in str(one.record(NAME).complaint())
+    assert two.record(NAME).complaint() is None

@@ -21,7 +21,8 @@ from langmill.registry.results import (
     read_results,
     results_page,
 )
-from langmill.registry.store import Registry, State, Tag
+from langmill.registry.store import Registry
+from langmill.registry.versions import State, Tag
 from tests.unit.registry.building import CLASSIFIER, LANGUAGE_MODEL, URI, recipe_of
 
 pytestmark = pytest.mark.unit

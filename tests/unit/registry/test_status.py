@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from langmill.registry.status import baseline, figure, status
-from langmill.registry.store import CHAMPION, ModelVersion, Registry, State, Tag
+from langmill.registry.store import Registry
+from langmill.registry.versions import CHAMPION, ModelVersion, State, Tag
 from tests.unit.registry.building import LANGUAGE_MODEL, URI, registered
 
 pytestmark = pytest.mark.unit

@@ -8,7 +8,8 @@ import pytest
 from langmill.errors import ConflictError, IntegrityError, RegistryError
 from langmill.files import read_manifest, sha256_file
 from langmill.registry import steps
-from langmill.registry.store import CHALLENGER, CHAMPION, PREVIOUS, Registry, Tag
+from langmill.registry.store import Registry
+from langmill.registry.versions import CHALLENGER, CHAMPION, PREVIOUS, Tag
 from tests.unit.registry.building import LANGUAGE_MODEL, URI, build_model, recipe_of, registered
 
 pytestmark = pytest.mark.unit

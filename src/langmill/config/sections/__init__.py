@@ -1,0 +1,50 @@
+"""The typed sections of the settings, one module each.
+
+No field has a default: a default has one home, the YAML under `conf/`. The docstring under a field says what it
+means and in which unit; `langmill config --explain` prints it. What can be judged from one section alone is judged in
+its `__post_init__`, which raises `ConfigError` with the field's name; `langmill.config.typed` adds the file.
+"""
+
+from langmill.config.sections.corpus import Cleaning, Corpus, Fields, FormatSection, Split
+from langmill.config.sections.device import Accelerator
+from langmill.config.sections.evaluation import Evaluation
+from langmill.config.sections.gate import Gate
+from langmill.config.sections.operation import Operation, Schedule
+from langmill.config.sections.pretrained import Pretrained
+from langmill.config.sections.recipe import ModelSection, Recipe, TaskSection
+from langmill.config.sections.requirement import require
+from langmill.config.sections.serving import Serving
+from langmill.config.sections.sources import CheckpointKind, CheckpointSource, Package, Source, SourceKind
+from langmill.config.sections.tokenizer import Tokenizer, TokenizerAlgorithm
+from langmill.config.sections.training import Optimizer, OptimizerName, Precision, Strategy, Training
+
+__all__ = [
+    "Accelerator",
+    "CheckpointKind",
+    "CheckpointSource",
+    "Cleaning",
+    "Corpus",
+    "Evaluation",
+    "Fields",
+    "FormatSection",
+    "Gate",
+    "ModelSection",
+    "Operation",
+    "Optimizer",
+    "OptimizerName",
+    "Package",
+    "Precision",
+    "Pretrained",
+    "Recipe",
+    "Schedule",
+    "Serving",
+    "Source",
+    "SourceKind",
+    "Split",
+    "Strategy",
+    "TaskSection",
+    "Tokenizer",
+    "TokenizerAlgorithm",
+    "Training",
+    "require",
+]

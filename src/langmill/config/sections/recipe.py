@@ -1,0 +1,49 @@
+"""One model to make: conf/recipe/."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from langmill.config.sections.corpus import Corpus
+from langmill.config.sections.evaluation import Evaluation
+from langmill.config.sections.gate import Gate
+from langmill.config.sections.tokenizer import Tokenizer
+from langmill.config.sections.training import Training
+
+
+@dataclass
+class TaskSection:
+    """What is learned."""
+
+    name: str
+    """A file in src/langmill/tasks/."""
+    options: dict[str, Any]
+    """The task's own settings; the task types them."""
+
+
+@dataclass
+class ModelSection:
+    """The network."""
+
+    architecture: str
+    """A file in src/langmill/models/."""
+    options: dict[str, Any]
+    """The architecture's own settings; the architecture types them."""
+
+
+@dataclass
+class Recipe:
+    """One model to make."""
+
+    name: str
+    """The recipe's name; the file's name in conf/recipe/ and the registered model's."""
+    description: str
+    """One sentence on what the model is for."""
+    corpus: Corpus
+    tokenizer: Tokenizer
+    task: TaskSection
+    model: ModelSection
+    training: Training
+    evaluation: Evaluation
+    gate: Gate

@@ -1,0 +1,58 @@
+"""A tokenizer: conf/tokenizer/."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+from langmill.config.sections.requirement import require
+
+_SPECIAL_TOKEN = re.compile(r"<\|[A-Za-z0-9_.-]{1,40}\|>")
+
+
+class TokenizerAlgorithm(StrEnum):
+    """How a vocabulary is learned."""
+
+    bpe = "bpe"
+    pretrained = "pretrained"
+
+
+@dataclass
+class Tokenizer:
+    """A tokenizer: trained on one corpus's training split, or a pretrained model's own."""
+
+    name: str
+    """The tokenizer's name; the file's name in conf/tokenizer/."""
+    corpus: str | None
+    """The corpus whose training split it is trained on; null for `pretrained`."""
+    algorithm: TokenizerAlgorithm
+    """`bpe`: byte-level byte-pair encoding (Sennrich et al., 2016), which can encode any text; `pretrained`: the one
+    that the pretrained model of the same name brings."""
+    vocab_size: int | None
+    """Entries in the vocabulary, special tokens included; null for `pretrained`."""
+    special_tokens: list[str]
+    """Further tokens that a task may put between texts (`<|mask|>`), with the ids after the end-of-text token's. They
+    are never made from a text, and are left out of decoded text."""
+
+    def __post_init__(self) -> None:
+        if self.algorithm is TokenizerAlgorithm.pretrained:
+            for field, empty in (("corpus", "null"), ("vocab_size", "null"), ("special_tokens", "[]")):
+                value = getattr(self, field)
+                require(not value, f"tokenizer.{field}", value, f"{empty} for the algorithm pretrained")
+            return
+        require(bool(self.corpus), "tokenizer.corpus", self.corpus, "the name of a corpus")
+        least = 257 + len(self.special_tokens)
+        require(
+            self.vocab_size is not None and least <= self.vocab_size <= 1_000_000,
+            "tokenizer.vocab_size",
+            self.vocab_size,
+            f"{least} (256 bytes, the end-of-text token and the special tokens) to 1,000,000",
+        )
+        require(
+            all(_SPECIAL_TOKEN.fullmatch(token) for token in self.special_tokens)
+            and len(set(self.special_tokens)) == len(self.special_tokens),
+            "tokenizer.special_tokens",
+            self.special_tokens,
+            "different names in the form <|name|>",
+        )

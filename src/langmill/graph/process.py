@@ -1,0 +1,147 @@
+"""Running one stage: `dvc repro --single-item` in a process group of its own (`python -m langmill.graph ADDRESS`).
+
+So it can be stopped as a whole, and it dies with the process that started it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from enum import StrEnum
+from pathlib import Path
+
+from langmill.errors import BusyError, GraphError, SpaceError, of_exit_code
+from langmill.files import explained_os_errors, full_disk_sentence
+from langmill.graph.dvc_errors import DVC_BUSY
+from langmill.lifetime import PARENT_VARIABLE
+from langmill.progress import FILE_VARIABLE
+
+_POLL_SECONDS = 0.1
+_GRACE_SECONDS = 5.0
+_BUSY_ATTEMPTS = 20
+
+
+class Outcome(StrEnum):
+    """What running a stage came to."""
+
+    made = "made"
+    """It ran."""
+    restored = "restored"
+    """Its outputs for the same inputs were in DVC's cache."""
+    unchanged = "unchanged"
+    """It was up to date."""
+
+
+class Cancelled(GraphError):
+    """The stage was stopped because someone asked for it."""
+
+    exit_code = 130
+
+
+def reproduce(address: str, *, root: Path, log: Path, progress: Path, cancel: threading.Event) -> Outcome:
+    """Bring one stage up to date, its upstream being so already.
+
+    Args:
+        address: The stage.
+        root: The workspace.
+        log: The file that all its process says is written to, in place of what stood there.
+        progress: The file in which the stage keeps how far it is.
+        cancel: Once set, the stage's processes are interrupted and, after a few seconds, killed.
+
+    Raises:
+        Cancelled: `cancel` was set.
+        BusyError: Another process went on using the stage's files.
+        SpaceError: The disk of the workspace, or of DVC's cache, is full.
+        TransientError: The stage failed for what may pass by itself.
+        GraphError: The stage failed otherwise; the message is its own sentence.
+    """
+    for attempt in range(_BUSY_ATTEMPTS):
+        with explained_os_errors(log):
+            code, output = _run_once(address, root, log, progress, cancel)
+        if cancel.is_set():
+            raise Cancelled(f"{address} was stopped; the next run goes on from there.")
+        if code == 0:
+            if "didn't change, skipping" in output:
+                return Outcome.unchanged
+            return Outcome.restored if "skipping run" in output else Outcome.made
+        if code != DVC_BUSY:
+            if code != SpaceError.exit_code and shutil.disk_usage(log.parent).free == 0:
+                raise SpaceError(full_disk_sentence(log))  # the process could not even say so
+            raise (of_exit_code(code) or GraphError)(failure_sentence(address, output, code, root))
+        if attempt + 1 < _BUSY_ATTEMPTS:  # someone's `dvc status` or `dvc repro`: it ends soon or it is real
+            cancel.wait(1.0)
+    raise BusyError(f"{address}: another DVC process is using its files; wait for it to end, or stop it.")
+
+
+def failure_sentence(address: str, output: str, code: int, root: Path) -> str:
+    """The sentence to show for a stage that failed, out of all that its process said.
+
+    A stage of ours says `ADDRESS: sentence` itself; for anything else DVC's own error has to do.
+    """
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    for index in range(len(lines) - 1, -1, -1):
+        if lines[index].startswith(f"{address}: "):
+            following = [line for line in lines[index + 1 :] if not line.startswith(("ERROR", "WARNING"))]
+            return " ".join([lines[index], *following])
+    errors = [line.removeprefix("ERROR:").strip() for line in lines if line.startswith("ERROR:")]
+    prefix = f"failed to reproduce '{address}': "
+    said = " ".join(error.removeprefix(prefix) for error in errors[-1:]) or (
+        lines[-1] if lines else f"exit code {code}"
+    )
+    missing = re.search(r"missing data 'source': (.+)|No such file or directory: '(.+)'", said)
+    if missing is not None:
+        path = (missing[1] or missing[2]).removeprefix(f"{root.absolute()}/")
+        return f"{address}: {path} does not exist, but the stage reads it; check the path in conf/ and in dvc.yaml."
+    traced = [line for line in lines if ": " in line and line.split(":")[0].endswith(("Error", "Exception"))]
+    return f"{address} failed: {(traced or [said])[-1].rstrip('.')}."
+
+
+def _run_once(address: str, root: Path, log: Path, progress: Path, cancel: threading.Event) -> tuple[int, str]:
+    log.parent.mkdir(parents=True, exist_ok=True)
+    progress.parent.mkdir(parents=True, exist_ok=True)
+    progress.unlink(missing_ok=True)
+    environment = {
+        **os.environ,
+        FILE_VARIABLE: str(progress.absolute()),
+        PARENT_VARIABLE: str(os.getpid()),
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
+        "SHELL": "/bin/sh",  # DVC runs commands with the user's own shell, whichever that is
+        "DVC_NO_ANALYTICS": "true",
+    }
+    with log.open("w+b") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "langmill.graph", address],
+            cwd=root,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            while process.poll() is None and not cancel.wait(_POLL_SECONDS):
+                pass
+        finally:
+            _end(process)
+            progress.unlink(missing_ok=True)
+        output.seek(0)
+        return process.returncode, output.read().decode(errors="replace")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Interrupt what is left of a process group, and kill it if it does not end."""
+    for number in (signal.SIGINT, signal.SIGKILL):
+        if process.poll() is not None:
+            break
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_GRACE_SECONDS)
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # what outlived its leader
+        os.killpg(process.pid, signal.SIGKILL)

@@ -1,0 +1,52 @@
+"""Outputs of stages, brought from DVC's remote."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from langmill.errors import GraphError, SpaceError, TransientError
+from langmill.files import full_disk_sentence
+from langmill.graph.dag import Graph
+from langmill.graph.dvc_errors import explained_dvc_errors, one_line, watched_dvc_log
+
+
+@dataclass(frozen=True)
+class Pulled:
+    """What came of bringing outputs from a remote."""
+
+    here: tuple[str, ...]
+    """The stages whose outputs are now here as dvc.lock names them."""
+    missing: tuple[str, ...]
+    """Those of dvc.lock whose outputs the remote does not have, or not whole."""
+
+
+def pull(graph: Graph) -> Pulled:
+    """Bring the outputs that dvc.lock names from DVC's default remote; a stage that never ran has none to bring.
+
+    Raises:
+        BusyError: Another DVC process holds the workspace's lock.
+        GraphError: There is no remote.
+        SpaceError: The disk is full.
+        TransientError: The remote did not bring what it has.
+    """
+    from dvc.exceptions import DownloadError
+
+    if not graph.repo.config["core"].get("remote"):
+        raise GraphError(
+            "DVC has no remote here to bring results from; name the one that they were pushed to: "
+            "`dvc remote add --default NAME ADDRESS`."
+        )
+    recorded = [
+        address for address in graph.stages if all(out.hash_info for out in graph.nodes[address].outs if out.use_cache)
+    ]
+    if not recorded:
+        return Pulled((), ())
+    with explained_dvc_errors(), watched_dvc_log() as log:
+        try:
+            graph.repo.pull(targets=recorded, allow_missing=True)
+        except DownloadError as error:
+            if log.full:
+                raise SpaceError(full_disk_sentence("DVC's cache")) from error
+            raise TransientError(f"DVC's remote did not bring {one_line(error)}: {log.reason}.") from error
+        missing = tuple(address for address in recorded if any(out.changed() for out in graph.nodes[address].outs))
+    return Pulled(tuple(address for address in recorded if address not in missing), missing)

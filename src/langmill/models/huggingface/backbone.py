@@ -1,0 +1,268 @@
+"""A network of `transformers` between token ids and hidden states: what all families share.
+
+What network it is says the base that training starts from: a checkpoint as its authors published it, or a model that
+was fine-tuned from one. Weights keep Hugging Face's names in the file, so a fine-tuned model's folder opens in
+`transformers` too. Training moves every weight, or an adapter that is kept apart and added into the weights for
+serving.
+
+Shape suffixes: see `langmill.models.base`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor, nn
+
+from langmill.errors import ConfigError, ModelError
+from langmill.files import read_manifest
+from langmill.models.base import Backbone, Cache
+from langmill.models.folder import CONFIG_NAME, TOKENIZER_NAME, Adapter
+from langmill.models.huggingface.adapters import add_adapter, merge_adapter
+from langmill.models.huggingface.affixes import Affixes
+from langmill.models.huggingface.loading import load_network, make_network, quiet, read_description
+from langmill.models.huggingface.settings import PretrainedSettings, Tuning
+
+FOREIGN_CACHE = "The cache is not one that this network made for {} sequences; make it with new_cache()."
+
+
+class Pretrained(Backbone):
+    """A model of `transformers`, with its own head on top.
+
+    Attributes:
+        whole: The model with its head, as `transformers` makes it.
+        body: The part below the head; of an encoder-decoder both halves.
+    """
+
+    settings_class = PretrainedSettings
+    settings: PretrainedSettings
+    needs_base = True
+    free_options: ClassVar[frozenset[str]] = frozenset({"tuning", "lora", "config"})
+    libraries = ("peft", "transformers")
+    auto_class: ClassVar[str]
+    """The class of `transformers` that makes a network of this family with its head."""
+    learns_head: ClassVar[bool] = False
+    """Whether the head is for a task of its own: a checkpoint need not have it, and it is trained beside an adapter."""
+    num_stacks: ClassVar[int] = 1
+    """Stacks of layers below `body`, of which a token goes through one."""
+
+    def __init__(
+        self, settings: PretrainedSettings, vocab_size: int, max_length: int, config: Any, around: Affixes
+    ) -> None:
+        """Make the network with random weights.
+
+        Args:
+            settings: The architecture's options.
+            vocab_size: Entries of the tokenizer's vocabulary.
+            max_length: Tokens in a sequence, at most.
+            config: The model's description, of `transformers`.
+            around: What is put around a text.
+
+        Raises:
+            ConfigError: The network can't look back so far, or is of another kind.
+            ModelError: It has fewer entries than the tokenizer.
+        """
+        nn.Module.__init__(self)
+        self.settings = settings
+        self.dim = int(config.hidden_size)
+        self.vocab_size = int(config.vocab_size)
+        self.max_length = max_length
+        self.around = around
+        self.config_hf = config
+        if vocab_size > self.vocab_size:
+            raise ModelError(f"The tokenizer has {vocab_size} entries, the pretrained model only {self.vocab_size}.")
+        self.refuse_length(max_length + len(self.around))
+        self._make()
+        self.tie_embeddings = self._is_tied()
+        self.language_model = type(self.whole).__name__
+
+    @classmethod
+    def build(cls, settings: PretrainedSettings, vocab_size: int, max_length: int, source: Path | None) -> Self:
+        """The network that a source describes, with random weights; see `Backbone.build`."""
+        if source is None:
+            raise ConfigError(
+                "The architecture pretrained needs a model to start from; name it as training.base in conf/recipe/."
+            )
+        with quiet():
+            config = read_description(source)
+            unknown = sorted(name for name in settings.config if not hasattr(config, name))
+            if unknown:
+                raise ConfigError(
+                    f"model.options.config replaces {', '.join(unknown)}, which a {config.model_type} model's "
+                    f"{CONFIG_NAME} does not have."
+                )
+            config.update(settings.config)
+            return cls(settings, vocab_size, max_length, config, Affixes.read(source / TOKENIZER_NAME))
+
+    def _make(self) -> None:
+        """Make the network that `config_hf` describes, with random weights."""
+        # Not registered as a part, or every weight would stand twice: here, and below `body` or in a head.
+        self._whole: tuple[Any] = (make_network(self.auto_class, self.kind, self.config_hf),)
+        self.body: nn.Module = self._find_body()
+
+    def _find_body(self) -> nn.Module:
+        body: nn.Module = self.whole.base_model
+        if body is self.whole:
+            raise ModelError(
+                f"{type(self.whole).__name__} does not tell its head from the rest; it can't be fine-tuned here."
+            )
+        return body
+
+    def _is_tied(self) -> bool:
+        return False
+
+    @property
+    def whole(self) -> Any:
+        """The model with its head, as `transformers` makes it."""
+        return self._whole[0]
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch dropout on or off."""
+        self.whole.training = mode  # the parts are set by way of `body` and of the head
+        super().train(mode)
+        return self
+
+    # Weights ----------------------------------------------------------------------------------------------------------
+
+    def start_from(self, base: Path) -> None:
+        """Take the weights of a checkpoint or of a fine-tuned model; a classifier's last layers may be missing there.
+
+        Raises:
+            ModelError: Weights are missing or of another shape, or the model computes something that Langmill's own
+                way through it does not.
+            IntegrityError: The folder is damaged.
+        """
+        read_manifest(base, verify=True)
+        loaded, complaint = load_network(self.auto_class, base, self.config_hf, new_head=self.learns_head)
+        if complaint:
+            raise ModelError(
+                f"The weights in {base} do not fit the model that its {CONFIG_NAME} describes: {complaint}."
+            )
+        self.whole.load_state_dict(loaded.state_dict())
+        self._check(base)
+
+    def adapt(self) -> None:
+        """Freeze the weights and add an adapter, where `tuning` is `lora`."""
+        if self.settings.tuning is Tuning.lora:
+            add_adapter(self.whole, self.body, self.settings.lora, learns_head=self.learns_head)
+
+    def settle(self) -> Adapter | None:
+        """Add the adapter into the weights; see `Backbone.settle`. None where every weight was trained."""
+        return merge_adapter(self.whole, self.body, self.settings.lora, learns_head=self.learns_head)
+
+    def stored_names(self, network: nn.Module) -> dict[str, str]:
+        """Hugging Face's name of each weight; a tied one has its first."""
+        theirs: dict[int, str] = {}
+        for name, tensor in self.whole.state_dict(keep_vars=True).items():
+            theirs.setdefault(id(tensor), name)
+        mine = network.state_dict(keep_vars=True)
+        return {name: theirs.get(id(tensor), name) for name, tensor in mine.items()}  # a head of ours has our name
+
+    # Passes -----------------------------------------------------------------------------------------------------------
+
+    def forward(self, tokens_BT: Tensor, lengths_B: Tensor | None = None, cache: Cache | None = None) -> Tensor:
+        """Hidden states `(batch, tokens, width)` from which the head tells what follows; see `Backbone.forward`.
+
+        Raises:
+            ModelError: A sequence is too long, or the cache is not one of this network for so many sequences.
+        """
+        if cache is not None:
+            raise ModelError(FOREIGN_CACHE.format(len(tokens_BT)))
+        self.refuse_length(tokens_BT.shape[1])
+        wrapped_BT, mask_BT = self.around.put(tokens_BT, lengths_B)
+        return hidden_states(self.body, input_ids=wrapped_BT, attention_mask=mask_BT, use_cache=False)
+
+    def new_cache(self, batch_size: int, capacity: int | None = None) -> Cache:
+        """Refused here: the network does not go from left to right by itself.
+
+        Raises:
+            ModelError: Always.
+        """
+        raise ModelError(f"A pretrained network of the kind {self.kind.value} can't go on from a text by itself.")
+
+    # About itself -----------------------------------------------------------------------------------------------------
+
+    @property
+    def embedding(self) -> nn.Embedding:
+        """The token embedding."""
+        found = self.whole.get_input_embeddings()
+        assert isinstance(found, nn.Embedding)
+        return found
+
+    def flops_per_token(self, length: int) -> float:
+        """Operations of the matrix products in a forward pass, for one token in a sequence of `length`.
+
+        Two for each weight of a matrix that is no embedding, and 4 D for each place attended to in each layer.
+        """
+        tables = {id(module.weight) for module in self.body.modules() if isinstance(module, nn.Embedding)}
+        matrices = sum(
+            weight.numel() for weight in self.body.parameters() if weight.dim() == 2 and id(weight) not in tables
+        )
+        return 2.0 * matrices / self.num_stacks + 4.0 * int(self.config_hf.num_hidden_layers) * self.dim * length
+
+    def config(self) -> dict[str, Any]:
+        """The description that `transformers` reads."""
+        described: dict[str, Any] = self.config_hf.to_dict()
+        described = {name: value for name, value in described.items() if name not in ("_name_or_path", "torch_dtype")}
+        return {**described, "architectures": [self.language_model], "num_labels": self.config_hf.num_labels}
+
+    @property
+    def affixes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """What the tokenizer puts around a text, as in `[CLS] … [SEP]`."""
+        return self.around.before, self.around.after
+
+    @torch.no_grad()
+    def attention(self, tokens_BT: Tensor, lengths_B: Tensor | None = None) -> Tensor:
+        """The weights of all layers; see `Attends.attention`."""
+        wrapped_BT, mask_BT = self.around.put(tokens_BT, lengths_B)
+        with self._eager_attention():
+            found = self._reader()(
+                input_ids=wrapped_BT, attention_mask=mask_BT, output_attentions=True, return_dict=True
+            )
+        return torch.stack(found.attentions).float()
+
+    def _reader(self) -> Any:
+        """The part that reads a whole text."""
+        return self.body
+
+    @contextlib.contextmanager
+    def _eager_attention(self) -> Iterator[None]:
+        """Let the network compute its weights where they can be seen, which is slower."""
+        usual = self.config_hf._attn_implementation
+        self.whole.set_attn_implementation("eager")
+        try:
+            yield
+        finally:
+            self.whole.set_attn_implementation(usual)
+
+    def refuse_length(self, length: int) -> None:
+        """Refuse more tokens, special ones included, than the network has positions. Raises ModelError."""
+        longest = _num_positions(self.config_hf)
+        if longest is not None and length > longest:
+            raise ModelError(
+                f"A sequence of {length} tokens is longer than the pretrained model's {longest} positions; "
+                "lower training.block_length (and task.options.answer_length), or shorten the text."
+            )
+
+    def _check(self, base: Path) -> None:
+        """See that our way through the model gives the model's own logits; here the model's own way is taken."""
+
+
+def hidden_states(part: Any, **inputs: Any) -> Tensor:
+    """What a part of a network makes of its inputs: `(batch, tokens, width)`."""
+    hidden: Tensor = part(**inputs, return_dict=True).last_hidden_state
+    return hidden
+
+
+def _num_positions(config: Any) -> int | None:
+    """Positions that a network has; None where it tells them by distance alone."""
+    found = getattr(config, "max_position_embeddings", None)
+    if found is None:
+        return None
+    # RoBERTa and its kin begin to count after the padding token's id.
+    offset = config.pad_token_id + 1 if "roberta" in config.model_type or config.model_type == "camembert" else 0
+    return int(found) - offset

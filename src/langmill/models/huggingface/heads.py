@@ -1,0 +1,67 @@
+"""Heads that come with a network of `transformers`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class ClassificationHead(nn.Module):
+    """What a model of `transformers` for sequence classification has above its body.
+
+    The pass goes through the model's own code, which holds both; only the parts above the body are registered here.
+
+    Args:
+        whole: The model.
+        body: Its body.
+        logits: From token ids and lengths to logits `(batch, labels)`, by way of the whole model.
+    """
+
+    def __init__(self, whole: Any, body: nn.Module, logits: Callable[[Tensor, Tensor | None], Tensor]) -> None:
+        super().__init__()
+        self._logits = logits
+        for name, part in whole.named_children():
+            if part is not body:
+                self.add_module(name, part)
+
+    def forward(self, tokens_BT: Tensor, lengths_B: Tensor | None) -> Tensor:
+        """Logits `(batch, labels)`."""
+        return self._logits(tokens_BT, lengths_B)
+
+
+class BiasedHead(nn.Module):
+    """A linear head and a bias for each token: the layer's own, or one that the model keeps beside it (BART's)."""
+
+    def __init__(self, whole: Any, linear: Any, *, tied: bool) -> None:
+        super().__init__()
+        self._linear = (linear,)
+        if not tied:
+            self.linear = linear
+        elif linear.bias is not None:
+            self.linear_bias = linear.bias
+        beside = getattr(whole, "final_logits_bias", None)
+        self.register_buffer("final_logits_bias", beside)
+
+    @property
+    def weight(self) -> Tensor:
+        """The matrix `(vocabulary, width)`."""
+        weight: Tensor = self._linear[0].weight
+        return weight
+
+    @property
+    def bias(self) -> Tensor:
+        """The sum of both biases `(vocabulary,)`."""
+        own: Any = self._linear[0].bias
+        beside: Any = self.final_logits_bias
+        if beside is None or own is None:
+            found: Tensor = own if beside is None else beside
+            return found
+        both: Tensor = own + beside
+        return both
+
+    def forward(self, hidden_BTD: Tensor) -> Tensor:
+        """Logits `(batch, tokens, vocabulary)`."""
+        return F.linear(hidden_BTD, self.weight) + self.bias

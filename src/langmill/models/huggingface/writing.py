@@ -1,0 +1,93 @@
+"""What the families of `transformers` that write a text share: caches, heads over the vocabulary, a trial of both.
+
+Shape suffixes: see `langmill.models.base`.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from langmill.errors import ModelError
+from langmill.models.base import Cache
+from langmill.models.huggingface.backbone import FOREIGN_CACHE, Pretrained
+from langmill.models.huggingface.cache import PastKeyValues
+from langmill.models.huggingface.heads import BiasedHead
+
+_PROBE = ((3, 5, 7, 11, 13), (17, 19))  # token ids that every vocabulary has, in two sequences of unequal length
+_TOLERANCE = 1e-4
+
+
+class PretrainedWriter(Pretrained):
+    """A network that tells which token follows."""
+
+    def _is_tied(self) -> bool:
+        return self.whole.get_output_embeddings().weight is self.embedding.weight
+
+    def language_model_head(self) -> nn.Module | None:
+        """The checkpoint's own; None where it is the token embedding and nothing else."""
+        own: nn.Module = self.whole.get_output_embeddings()
+        if getattr(own, "bias", None) is None and not hasattr(self.whole, "final_logits_bias"):
+            return None if self.tie_embeddings else own
+        return BiasedHead(self.whole, own, tied=self.tie_embeddings)
+
+    def forward(self, tokens_BT: Tensor, lengths_B: Tensor | None = None, cache: Cache | None = None) -> Tensor:
+        """Hidden states `(batch, tokens, width)` from which the head tells what follows; see `Backbone.forward`.
+
+        Raises:
+            ModelError: A sequence is too long, or the cache is not one of this network for so many sequences.
+        """
+        if cache is None:
+            return super().forward(tokens_BT, lengths_B)
+        batch_size, num_tokens = tokens_BT.shape
+        if not isinstance(cache, PastKeyValues) or len(cache.lengths) != batch_size:
+            raise ModelError(FOREIGN_CACHE.format(batch_size))
+        self.refuse_length(cache.length + num_tokens)
+        if lengths_B is None:
+            held_BT = torch.ones(batch_size, num_tokens, dtype=torch.bool, device=tokens_BT.device)
+        else:
+            held_BT = torch.arange(num_tokens, device=tokens_BT.device) < lengths_B[:, None]
+        hidden_BTD = self._read_on(tokens_BT, held_BT, cache)
+        cache.took(held_BT)
+        return hidden_BTD
+
+    @abstractmethod
+    def _read_on(self, tokens_BT: Tensor, held_BT: Tensor, cache: PastKeyValues) -> Tensor:
+        """Hidden states of tokens after those in a cache; `held_BT` is true at the real ones."""
+
+    @torch.no_grad()
+    def _check(self, base: Path) -> None:
+        """See that our way through the model gives the model's own logits, also in a batch and with a cache.
+
+        Models of `transformers` differ in what they do between the hidden states and the logits and in how they tell
+        places. What can't be known beforehand of all of them is tried once, before anything is learned.
+
+        Raises:
+            ModelError: It does not.
+        """
+        was_training = self.training
+        self.eval()
+        pairs = self._logits_both_ways()
+        self.train(was_training)
+        worst = max(float((own - ours).abs().max() / own.abs().max().clamp(min=1.0)) for own, ours in pairs)
+        if not worst <= _TOLERANCE:
+            raise ModelError(
+                f"{self.language_model} in {base} computes its logits in a way that Langmill does not know (they "
+                f"differ by {worst:.2g} of the largest); it can't be fine-tuned here."
+            )
+
+    @abstractmethod
+    def _logits_both_ways(self) -> list[tuple[Tensor, Tensor]]:
+        """Logits of a few tokens as the model itself makes them, and as Langmill does; in pairs of one shape."""
+
+
+def probe_tokens(vocab_size: int) -> tuple[list[Tensor], Tensor, Tensor]:
+    """The sequences, each `(1, its tokens)`; the same padded, `(batch, tokens)`; and their lengths, `(batch,)`."""
+    ids = [torch.tensor([[number % vocab_size for number in row]]) for row in _PROBE]
+    longest = max(row.shape[1] for row in ids)
+    tokens_BT = torch.cat([F.pad(row, (0, longest - row.shape[1])) for row in ids])
+    return ids, tokens_BT, torch.tensor([row.shape[1] for row in ids])

@@ -1,0 +1,80 @@
+"""The files of a version: fetched from wherever MLflow keeps them, and checked against their manifests."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from langmill.errors import IntegrityError, RegistryError
+from langmill.files import MANIFEST_NAME, atomic_folder, changed_files, temporary_folder
+from langmill.tracking.explained import explained_tracking_errors
+
+MODEL_PATH = "artifacts/model"
+"""Where a package keeps the model folder."""
+EVALUATION_PATH = "artifacts/evaluation"
+"""Where a package keeps the evaluation folder."""
+_RESTORE = "Put back what was registered, or roll back to a version whose files are whole."
+_REGISTER_ANEW = "Delete the version in MLflow's pages, and `langmill run` registers the model anew."
+
+
+def download(tracking_uri: str, title: str, source: str, into: Path) -> Path:
+    """Fetch one folder of a package and check it against its manifest.
+
+    Args:
+        tracking_uri: Where MLflow is.
+        title: The version, as a person calls it.
+        source: The folder's address.
+        into: The folder to make or replace; it is whole or not there.
+
+    Raises:
+        IntegrityError: The files are not those that were registered.
+        RegistryError: They are gone.
+        TrackingError: They can't be fetched.
+    """
+    with explained_tracking_errors(tracking_uri):
+        into.parent.mkdir(parents=True, exist_ok=True)
+        with temporary_folder(into.parent) as temporary, atomic_folder(into) as target:
+            shutil.copytree(_downloaded(tracking_uri, title, source, temporary, _RESTORE), target, dirs_exist_ok=True)
+            _check(target, title, source, _RESTORE)
+    return into
+
+
+@contextlib.contextmanager
+def downloaded_package(tracking_uri: str, title: str, source: str) -> Iterator[Path]:
+    """A whole package in a local folder, its parts checked against their manifests. Raises as `download` does."""
+    with temporary_folder() as temporary:
+        folder = _downloaded(tracking_uri, title, source, temporary, _REGISTER_ANEW)
+        for part in (MODEL_PATH, EVALUATION_PATH):
+            _check(folder / part, title, f"{source}/{part}", _REGISTER_ANEW)
+        yield folder
+
+
+def _downloaded(tracking_uri: str, title: str, source: str, into: Path, remedy: str) -> Path:
+    """The files at `source`: in place where they lie on this machine, else fetched into `into`."""
+    place = None if source.startswith("file:") else str(into)
+    with explained_tracking_errors(tracking_uri):
+        from mlflow.artifacts import download_artifacts
+
+        try:
+            found = Path(download_artifacts(source, dst_path=place, tracking_uri=tracking_uri))
+        except Exception as error:
+            if not isinstance(error, FileNotFoundError) and "No such artifact" not in str(error):
+                raise
+            raise RegistryError(f"The files of {title} are gone from {source}. {remedy}") from error
+    if not found.is_dir():
+        raise RegistryError(f"The files of {title} are gone from {source}. {remedy}")
+    return found
+
+
+def _check(folder: Path, title: str, source: str, remedy: str) -> None:
+    """Compare a part of a package with its manifest, and name the place where it lies in the registry."""
+    try:
+        changed = changed_files(folder)
+    except IntegrityError:
+        changed = [MANIFEST_NAME]
+    if changed:
+        raise IntegrityError(
+            f"{title} is damaged in {source}: {', '.join(changed)} differ from {MANIFEST_NAME}. {remedy}"
+        )

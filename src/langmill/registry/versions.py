@@ -1,0 +1,115 @@
+"""A version of a registered model, and the names of its aliases, tags and states."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from langmill.errors import RegistryError
+
+CHAMPION = "champion"
+CHALLENGER = "challenger"
+PREVIOUS = "previous"
+
+
+class Tag:
+    """The names of the tags on a version."""
+
+    provenance = "langmill.provenance"
+    weights = "langmill.weights_sha256"
+    recipe = "langmill.recipe"
+    task = "langmill.task"
+    test_set = "langmill.test_set"
+    protocol = "langmill.protocol"
+    trivial = "langmill.trivial_baseline"
+    strong = "langmill.strong_baseline"
+    metric = "langmill.metric"
+    value = "langmill.value"
+    low = "langmill.value_low"
+    high = "langmill.value_high"
+    parameters = "langmill.parameters"
+    documents = "langmill.training_documents"
+    data_bytes = "langmill.training_bytes"
+    size = "langmill.size_bytes"
+    state = "langmill.state"
+    reason = "langmill.reason"
+    latency = "langmill.latency_ms"
+    verdict = "langmill.verdict"
+    rolled_back = "langmill.rolled_back"
+
+
+class ModelTag:
+    """The names of the tags on a registered model."""
+
+    champion = "langmill.champion"
+    """The version that Langmill made champion last, from whichever workspace."""
+    ledger = "langmill.ledger"
+    """Begins the name of the tag with a ledger's witness; a server's has the workspace in its name."""
+
+
+class State:
+    """What a version's validation said."""
+
+    registered = "registered"
+    """Not validated yet, or validation could not tell; a reason stands beside it then."""
+    validated = "validated"
+    rejected = "rejected"
+
+
+@dataclass(frozen=True)
+class ModelVersion:
+    """One version of a registered model."""
+
+    name: str
+    version: int
+    aliases: tuple[str, ...]
+    provenance: str
+    """The digest of what the model was made from; "" for a version that Langmill did not register."""
+    run_id: str | None
+    """Its run in MLflow."""
+    tags: Mapping[str, str]
+    created: datetime
+
+    @property
+    def state(self) -> str:
+        """One of `State`."""
+        return self.tags.get(Tag.state, State.registered)
+
+    @property
+    def title(self) -> str:
+        """As a person calls it: `reviews-lm version 3`."""
+        return f"{self.name} version {self.version}"
+
+
+def version_of(item: Any, aliases: Mapping[str, int]) -> ModelVersion:
+    """A version as MLflow tells it, with those of its model's aliases that point to it."""
+    number = int(item.version)
+    mine = tuple(sorted(alias for alias, version in aliases.items() if version == number))
+    tags = dict(item.tags)
+    return ModelVersion(
+        str(item.name),
+        number,
+        mine,
+        tags.get(Tag.provenance, ""),
+        item.run_id or None,
+        tags,
+        time_of(item.creation_timestamp),
+    )
+
+
+def time_of(milliseconds: int) -> datetime:
+    """The moment that MLflow writes in milliseconds."""
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)
+
+
+def checked_name(name: str) -> str:
+    """A model's name that can stand in a filter of MLflow.
+
+    Raises:
+        RegistryError: It has a sign that a filter would take for something else.
+    """
+    if not name or any(character in "'\"/:`%" for character in name):
+        raise RegistryError(f"{name!r} can't be the name of a registered model; use letters, digits, - and _.")
+    return name
