@@ -8,7 +8,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
-from ruamel.yaml.nodes import MappingNode, Node, ScalarNode
+from ruamel.yaml.nodes import CollectionNode, MappingNode, Node
 
 from langmill.config.core_yaml import parse_yaml, quoted
 from langmill.errors import ConfigError
@@ -73,7 +73,7 @@ def _insert(text: str, group: str, line: str) -> str:
 
 def _end(node: Node) -> int:
     """Find where a node's text ends; a block's own mark stands behind the comments that follow it."""
-    while not isinstance(node, ScalarNode) and not node.flow_style and node.value:
+    while isinstance(node, CollectionNode) and not node.flow_style and node.value:
         last = node.value[-1]
         node = last[1] if isinstance(last, tuple) else last
     return int(node.end_mark.index)
