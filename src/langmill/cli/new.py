@@ -316,21 +316,20 @@ def _task(file: str) -> tuple[str, Task]:
     path = CONF / "task" / f"{file}.yaml"
     values = read_yaml(path)
     name = str(values["name"])
-    return name, build_task(name, values.get("options") or {}, (), f"{path}: options")
+    return name, build_task(name, values.get("options") or {}, (), str(path))
 
 
 def _fitting_model(task: Task) -> str:
     """A network that the task can be learned by."""
     from langmill.config.core_yaml import read_yaml
-    from langmill.config.typed import typed
-    from langmill.models.base import find_architecture
+    from langmill.models.base import ARCHITECTURES
 
     for name in _MODELS:
         path = CONF / "model" / f"{name}.yaml"
         if path.is_file():
             values = read_yaml(path)
-            backbone = find_architecture(values["architecture"])
-            if backbone.kind_of(typed(backbone.settings_class, values["options"], str(path))) in task.kinds:
+            options = ARCHITECTURES.options(values["architecture"], values["options"], str(path))
+            if ARCHITECTURES.find(values["architecture"]).kind_of(options) in task.kinds:
                 return name
     kinds = ", ".join(sorted(kind.value for kind in task.kinds))
     raise LangmillError(
@@ -347,13 +346,13 @@ def _special_tokens(task: Task) -> list[str]:
 
 def _first_documents(corpus: Corpus) -> list[tuple[str, object]]:
     """Text and label of the first rows of a corpus, as far as it is on this machine."""
-    from langmill.config.sections import SourceKind
     from langmill.data.formats.base import build_format
     from langmill.data.readers import first_rows
+    from langmill.data.sources.base import build_source
 
-    local = corpus.source.kind is SourceKind.files
-    folder = Path(corpus.source.path or "") if local else Path("build/raw") / corpus.name
-    file_format = build_format(corpus.format, f"conf/corpus/{corpus.name}.yaml")
+    where = f"conf/corpus/{corpus.name}.yaml"
+    folder = Path(build_source(corpus.source, where).local or f"build/raw/{corpus.name}")
+    file_format = build_format(corpus.format, where)
     try:
         files = [folder] if folder.is_file() else file_format.files(folder)
         rows = [row for file in files[:_SAMPLED_FILES] for row in first_rows(file, file_format, _SAMPLED_ROWS)]

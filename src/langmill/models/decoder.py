@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from langmill.errors import ModelError
-from langmill.models.base import Cache, Kind, architecture
+from langmill.models.base import ARCHITECTURES, Cache, Kind
 from langmill.models.transformer import KeyValueCache, Places, Transformer, TransformerSettings
 
 
-@architecture("decoder")
+@ARCHITECTURES.register("decoder")
 class Decoder(Transformer):
     """A Transformer whose tokens look at themselves and at those before them."""
 

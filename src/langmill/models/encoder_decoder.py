@@ -25,7 +25,7 @@ from torch.nn import functional as F
 
 from langmill.config.sections import require
 from langmill.errors import ModelError
-from langmill.models.base import EMBEDDING_STD, Cache, EncoderDecoder, architecture, head_std
+from langmill.models.base import ARCHITECTURES, EMBEDDING_STD, Cache, EncoderDecoder, head_std
 from langmill.models.folder import load_state, load_weights
 from langmill.models.transformer import KeyValueCache, RMSNorm, attention_weights, watched
 
@@ -308,7 +308,7 @@ class Stack(nn.Module):
         return bias_BHTS
 
 
-@architecture("encoder_decoder")
+@ARCHITECTURES.register("encoder_decoder")
 class T5Shaped(EncoderDecoder):
     """A bidirectional encoder of the source and a causal decoder of the target that reads it.
 
@@ -318,7 +318,7 @@ class T5Shaped(EncoderDecoder):
         max_length: Tokens of a source and of a target; longer ones are refused.
     """
 
-    settings_class = EncoderDecoderSettings
+    options_class = EncoderDecoderSettings
     settings: EncoderDecoderSettings
     language_model = "T5ForConditionalGeneration"
     stored_copies: ClassVar[Mapping[str, str]] = {"lm_head.weight": "shared.weight"}  # T5 scales what a tied head reads

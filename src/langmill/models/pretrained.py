@@ -26,7 +26,7 @@ from torch.nn import functional as F
 from langmill.config.sections import require
 from langmill.errors import ConfigError, ModelError
 from langmill.files import read_json, read_manifest
-from langmill.models.base import Cache, EncoderDecoder, Kind, architecture
+from langmill.models.base import ARCHITECTURES, Cache, EncoderDecoder, Kind
 from langmill.models.folder import CONFIG_NAME, TOKENIZER_NAME, Adapter, read_config
 from langmill.models.pretrained_cache import PastKeyValues
 
@@ -83,7 +83,7 @@ class PretrainedSettings:
     """Entries of the checkpoint's config.json that are replaced, by their names there: a share of dropout, say."""
 
 
-@architecture("pretrained")
+@ARCHITECTURES.register("pretrained")
 class Pretrained(EncoderDecoder):
     """A model of `transformers`, between token ids and hidden states, with its own head on top.
 
@@ -92,7 +92,7 @@ class Pretrained(EncoderDecoder):
         body: The part below the head; of an encoder-decoder both halves.
     """
 
-    settings_class = PretrainedSettings
+    options_class = PretrainedSettings
     settings: PretrainedSettings
     needs_base = True
     free_options: ClassVar[frozenset[str]] = frozenset({"tuning", "lora", "config"})

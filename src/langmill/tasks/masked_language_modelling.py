@@ -26,6 +26,7 @@ from langmill.models.base import Backbone, Kind
 from langmill.models.generation import Ending, GenerationConfig, Sampling, choose, likeliest
 from langmill.models.heads import LanguageModel
 from langmill.tasks.base import (
+    TASKS,
     Baseline,
     Explains,
     Generates,
@@ -36,7 +37,6 @@ from langmill.tasks.base import (
     Task,
     TrainingData,
     device_of,
-    task,
 )
 from langmill.tasks.batching import (
     LEAST_ROWS,
@@ -147,7 +147,7 @@ class MaskedBatches(MicroBatches):
         return self._blocks.epoch_steps
 
 
-@task("masked_language_modelling")
+@TASKS.register("masked_language_modelling")
 class MaskedLanguageModelling(Task, Generates, Explains):
     """Tell hidden tokens: what an encoder is pretrained with."""
 
