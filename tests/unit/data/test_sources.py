@@ -68,7 +68,7 @@ def test_the_shipped_sources_are_known() -> None:
     ("source", "told"),
     [
         (Source("ftp", [], None), "source.kind is 'ftp'; allowed is one of files, npm, pypi, python."),
-        (Source("pipy", [], None), "one of files, npm, pypi, python. Did you mean pypi?"),
+        (Source("pypy", [], None), "one of files, npm, pypi, python. Did you mean pypi?"),
         (Source("pypi", [], None), "source.packages is []; allowed is at least one package."),
         (package("0" * 64, "a.csv", kind="files"), "members=['a.csv'])]; allowed is [] for the kind files."),
         (Source("files", [], ""), "source.path is ''; allowed is the path of a file or a folder."),
