@@ -1,26 +1,186 @@
-"""Code of other distributions that Langmill finds by entry points: architectures, tasks and formats of raw files."""
+"""Plug-ins: classes that Langmill finds by a name in the settings, and the distributions that bring some of them.
+
+Every kind of plug-in is one `Registry`; the distributions' code is part of what a model's provenance says.
+"""
 
 from __future__ import annotations
 
+import difflib
 import functools
 import importlib.util
 import inspect
 import json
+import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import Distribution, EntryPoint, EntryPoints, entry_points
+from importlib.resources import files
 from pathlib import Path
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
-from langmill.errors import ConfigError
+from langmill.config.typed import typed
+from langmill.errors import ConfigError, LangmillError
 from langmill.files import digest_files, digest_of, sha256_file
 
-GROUPS = ("langmill.architectures", "langmill.tasks", "langmill.formats")
+_PREFIX = "langmill."  # of the groups of entry points that are ours
+
+
+class PlugInError(ConfigError):
+    """A plug-in is unknown or can't be used.
+
+    Attributes:
+        code: Why, for programs: `unknown`, `duplicate`, `not_importable`, `not_registered` or `wrong_type`.
+    """
+
+    def __init__(self, message: str, code: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass
+class NoOptions:
+    """The options of a plug-in that has none."""
+
+
+class HasOptions(Protocol):
+    """What every plug-in's class says."""
+
+    options_class: ClassVar[type[Any]]
+    """The dataclass of its options, whose fields may have defaults."""
+
+
+PlugInT = TypeVar("PlugInT", bound=HasOptions)
+ClassT = TypeVar("ClassT", bound=type)
+
+
+class Registry(Generic[PlugInT]):
+    """The plug-ins of one kind, by name.
+
+    A plug-in is a class with `@ARCHITECTURES.register("decoder")` over it. It stands in a file of the kind's package,
+    or in a module of another distribution whose entry point in the kind's group has that name. Names are known without
+    importing anything: Langmill's own by that very line, which is looked for in the text of the package's files. Only
+    the plug-in that is asked for is imported.
+
+    Args:
+        kind: What they are, in the plural: the end of the group's name (`langmill.architectures`) and, in capitals, the
+            name of the registry's variable.
+        base: The class that each of them derives from.
+        package: Where Langmill's own are.
+        setting: The key that names one of them, as in `model.architecture`; their options stand beside it.
+    """
+
+    def __init__(self, kind: str, base: type[Any], package: str, setting: str) -> None:
+        self.group = _PREFIX + kind
+        self._mark = f"@{kind.upper()}.register"
+        self._base = base
+        self._package = package
+        self._setting = setting
+        self._classes: dict[str, type[PlugInT]] = {}
+
+    def register(self, name: str) -> Callable[[ClassT], ClassT]:
+        """Class decorator: make a plug-in known under the name that settings use.
+
+        Raises:
+            PlugInError: The class is none of this kind, or another one has the name.
+        """
+
+        def add(cls: ClassT) -> ClassT:
+            if not issubclass(cls, self._base):
+                raise PlugInError(
+                    f"{_path(cls)} is registered as {self._setting} {name!r}; derive it from {_path(self._base)}.",
+                    "wrong_type",
+                )
+            titles = {_path(self._classes.get(name, cls)), _path(cls)}  # one, where a module is imported again
+            if len(titles) > 1:
+                raise self._duplicate(name, titles)
+            self._classes[name] = cls
+            return cls
+
+        return add
+
+    def names(self) -> list[str]:
+        """Every name that `find` takes, sorted."""
+        return sorted({point.name for point in self._points()} | set(self._classes))
+
+    def find(self, name: str, where: str = "") -> type[PlugInT]:
+        """The class of a name, imported if need be; `where` is what the name comes from, for the message.
+
+        Raises:
+            PlugInError: There is none of this name or more than one, or its code can't be used.
+        """
+        points = [point for point in self._points() if point.name == name]
+        if len(points) > 1:
+            raise self._duplicate(name, map(_title, points))
+        if name not in self._classes:
+            if not points:
+                close = difflib.get_close_matches(name, self.names(), n=1)
+                raise PlugInError(
+                    f"{where}{': ' if where else ''}{self._setting} is {name!r}; allowed is one of "
+                    f"{', '.join(self.names())}.{f' Did you mean {close[0]}?' if close else ''}",
+                    "unknown",
+                )
+            self._import(points[0])
+        return self._classes[name]
+
+    def options(self, name: str, values: Mapping[str, Any], where: str) -> Any:
+        """A plug-in's options: plain values from `where`, put onto its `options_class`.
+
+        Raises:
+            PlugInError: As `find`.
+            ConfigError: An option is unknown, missing, of the wrong type or impossible.
+        """
+        section = self._setting.partition(".")[0]
+        return typed(self.find(name, where).options_class, values, f"{where}: {section}.options")
+
+    def _points(self) -> list[EntryPoint]:
+        return [*self._own, *_declared(tuple(sys.path)).select(group=self.group)]
+
+    @functools.cached_property
+    def _own(self) -> list[EntryPoint]:
+        """Langmill's own, as if it declared them."""
+        line = re.compile(rf'^{re.escape(self._mark)}\("(\w+)"\)$', re.MULTILINE)
+        modules = (file for file in files(self._package).iterdir() if file.name.endswith(".py"))
+        return [
+            EntryPoint(name, f"{self._package}.{file.name.removesuffix('.py')}", self.group)
+            for file in modules
+            for name in line.findall(file.read_text(encoding="utf-8"))
+        ]
+
+    def _import(self, point: EntryPoint) -> None:
+        try:
+            point.load()
+        except Exception as error:
+            if point.dist is None or isinstance(error, LangmillError):
+                raise
+            raise PlugInError(
+                f"{_title(point)} can't be imported ({type(error).__name__}: {error}); mend or uninstall it.",
+                "not_importable",
+            ) from error
+        if point.name not in self._classes:
+            raise PlugInError(
+                f'{_title(point)} registers no {point.name!r}; put {self._mark}("{point.name}") over its class.',
+                "not_registered",
+            )
+
+    def _duplicate(self, name: str, titles: Iterable[str]) -> PlugInError:
+        return PlugInError(
+            f"{self._setting} {name!r} is brought by {' and '.join(sorted(titles))}; name one of them otherwise.",
+            "duplicate",
+        )
+
+
+def _path(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def _title(point: EntryPoint) -> str:
+    return f"{point.value}{f' of {point.dist.name}' if point.dist else ''}"
 
 
 @dataclass(frozen=True)
 class PlugIn:
-    """A distribution that brings an architecture, a task or a format."""
+    """A distribution that brings plug-ins."""
 
     name: str
     """The distribution's, as it was installed."""
@@ -30,7 +190,7 @@ class PlugIn:
     requires: tuple[str, ...]
     """What it says it needs, as in `numpy>=2; extra == "fast"`."""
     entry_points: tuple[EntryPoint, ...]
-    """Those of `GROUPS`."""
+    """Those in groups of ours."""
 
     @property
     def digest(self) -> str:
@@ -42,15 +202,12 @@ class PlugIn:
         return digest_of({"version": self.version, "packages": parts})
 
 
-def entry_points_of(group: str) -> EntryPoints:
-    """What other distributions declare in one of `GROUPS`."""
-    return _declared(tuple(sys.path)).select(group=group)
-
-
 @functools.lru_cache(maxsize=1)
 def _declared(path: tuple[str, ...]) -> EntryPoints:
-    """All of `GROUPS` along Python's path, read once: a look through 250 distributions takes 40 ms."""
-    return EntryPoints(point for group in GROUPS for point in entry_points(group=group))
+    """Those of our groups along Python's path, read once: a look through 250 distributions takes 40 ms."""
+    found = entry_points()
+    ours = sorted(group for group in found.groups if group.startswith(_PREFIX))
+    return EntryPoints(point for group in ours for point in found.select(group=group))
 
 
 def find_plugins(names: Iterable[tuple[str, str]]) -> list[PlugIn]:
@@ -64,7 +221,7 @@ def find_plugins(names: Iterable[tuple[str, str]]) -> list[PlugIn]:
     """
     found: dict[str, PlugIn] = {}
     for group, name in names:
-        for point in entry_points_of(group).select(name=name):
+        for point in _declared(tuple(sys.path)).select(group=group, name=name):
             assert point.dist is not None  # importlib knows whose they are
             if point.dist.name not in found:
                 found[point.dist.name] = _plugin(point.dist)
@@ -72,7 +229,7 @@ def find_plugins(names: Iterable[tuple[str, str]]) -> list[PlugIn]:
 
 
 def _plugin(distribution: Distribution) -> PlugIn:
-    points = tuple(point for point in distribution.entry_points if point.group in GROUPS)
+    points = tuple(point for point in distribution.entry_points if point.group.startswith(_PREFIX))
     tops = {point.module.partition(".")[0] for point in points}
     tops |= set((distribution.read_text("top_level.txt") or "").split())
     packages = [path for top in sorted(tops) for path in _found(distribution, top)]

@@ -22,6 +22,7 @@ from langmill.config.core_yaml import dump_yaml
 from langmill.config.sections import Pretrained, Recipe
 from langmill.config.typed import typed
 from langmill.data.formats.base import build_format
+from langmill.data.sources.base import build_source
 from langmill.errors import ConfigError
 from langmill.files import write_text
 
@@ -53,9 +54,10 @@ def test_all_files_are_found() -> None:
 
 
 @pytest.mark.parametrize("name", available("corpus", CONF))
-def test_corpus_composes_and_its_format_is_there(name: str) -> None:
+def test_corpus_composes_and_its_plugins_are_there(name: str) -> None:
     corpus = compose_corpus(name, CONF)
     build_format(corpus.format, name)
+    build_source(corpus.source, name)
     assert len(corpus.description) > 20
     assert corpus.licence
 
@@ -130,9 +132,6 @@ def test_the_other_groups_compose() -> None:
             "corpus.source.packages=[{package: x, version: '1', sha256: '12', members: [a]}]",
             "source.packages (x): sha256 is '12'; allowed is the SHA-256 of the archive",
         ),
-        ("corpus.source.packages=[]", "source.packages is []; allowed is at least one package"),
-        ("corpus.source.kind=files", "allowed is [] for the kind files"),
-        ("corpus.source.kind=rpm", "source.kind is 'rpm'; allowed is one of pypi, npm, python, files"),
         ("corpus.split.by=year", "split.by is 'year'; allowed is null or one of fields.metadata (source)"),
         ("corpus.cleaning.drop_same=true", "cleaning.drop_same is True; allowed is false where fields.target is null"),
         ("tokenizer.special_tokens=['<|a|>','<|a|>']", "allowed is different names in the form <|name|>"),

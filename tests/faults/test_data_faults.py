@@ -257,7 +257,7 @@ def test_no_space_for_tokens(tmp_path: Path, name: str) -> None:
 
 @needs_dev_full
 def test_no_space_for_raw_files(workspace: Workspace) -> None:
-    from langmill.data.sources.fetching import fetch as bring
+    from langmill.data.sources.base import build_source
     from tests.unit.data.settings import file_format, local
 
     workspace.write(many())
@@ -265,7 +265,7 @@ def test_no_space_for_raw_files(workspace: Workspace) -> None:
     into.mkdir()
     (into / "a.jsonl").symlink_to("/dev/full")
     with pytest.raises(SpaceError, match="No space is left"):
-        bring(local(workspace.mine), file_format(), into, workspace.root / "downloads")
+        build_source(local(workspace.mine), "x.yaml").fetch(file_format(), into, workspace.root / "downloads")
 
 
 # Stopped in the middle -----------------------------------------------------------------------------------------------

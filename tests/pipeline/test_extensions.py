@@ -19,12 +19,10 @@ from langmill.config.compose import compose_recipe, compose_tokenizer, plain
 from langmill.data.document import Document, Split, documents_path, write_documents
 from langmill.errors import ConfigError
 from langmill.files import read_json, write_manifest, write_text
-from langmill.models import base as architectures
-from langmill.models.base import known_architectures
+from langmill.models.base import ARCHITECTURES
 from langmill.stages import encode, evaluate, tokenizer, train
 from langmill.stages.compose import check_recipe
-from langmill.tasks import base as tasks
-from langmill.tasks.base import known_tasks
+from langmill.tasks.base import TASKS
 from langmill.tasks.loading import load_model
 from tests.pipeline.test_recipes import SHRUNK
 
@@ -62,15 +60,15 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     monkeypatch.chdir(workspace)
     yield workspace
     # What was registered and imported here is forgotten again: other tests of this process know nothing of it.
-    architectures._architectures.pop("bag_of_words", None)
-    tasks._tasks.pop("headline", None)
+    ARCHITECTURES._classes.pop("bag_of_words", None)
+    TASKS._classes.pop("headline", None)
     for name in ("toy", "toy.bag_of_words", "toy.headline"):
         sys.modules.pop(name, None)
 
 
 def test_a_toy_architecture_and_a_toy_task_go_through_the_line(workspace: Path) -> None:
-    assert "bag_of_words" in known_architectures()
-    assert "headline" in known_tasks()
+    assert "bag_of_words" in ARCHITECTURES.names()
+    assert "headline" in TASKS.names()
     recipe = compose_recipe("headlines", SHRUNK, Path("conf"))
     check_recipe(recipe, "headlines")
     documents = [

@@ -1,15 +1,27 @@
-"""Distributions that bring architectures, tasks and formats: found by entry points, known by all their code."""
+"""Plug-ins of every kind: known by their names, imported when asked for; other distributions' by all their code."""
 
 from __future__ import annotations
 
 import importlib
-from pathlib import Path
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from io import BytesIO
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pytest
+import torch
 
+from langmill.config.sections import FormatSection, Source
+from langmill.data.document import Document
+from langmill.data.formats.base import FORMATS, build_format
+from langmill.data.sources.base import SOURCES, build_source
 from langmill.errors import ConfigError
 from langmill.files import write_text
-from langmill.plugins import find_plugins
+from langmill.models.base import ARCHITECTURES, build_backbone
+from langmill.plugins import PlugInError, Registry, find_plugins
+from langmill.tasks.base import TASKS, build_task
 
 pytestmark = pytest.mark.unit
 NAMES = [
@@ -19,8 +31,11 @@ NAMES = [
 ]
 
 
+REGISTRIES: list[Registry[Any]] = [ARCHITECTURES, TASKS, FORMATS, SOURCES]
+
+
 @pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder of installed packages with one plug-in of a package and a module."""
     write_text(tmp_path / "toy_package" / "__init__.py", "")
     write_text(tmp_path / "toy_package" / "deep" / "network.py", "width = 1")
@@ -33,7 +48,11 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_text(tmp_path / "toy_plugin-1.5.dist-info" / "entry_points.txt", points + "[others]\nname = json\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     importlib.invalidate_caches()
-    return tmp_path
+    for registry in REGISTRIES:
+        monkeypatch.setattr(registry, "_classes", dict(registry._classes))
+    yield tmp_path
+    for name in [name for name in sys.modules if name.startswith("toy")]:
+        del sys.modules[name]
 
 
 def count_digests(site: Path, *paths: str) -> int:
@@ -101,3 +120,194 @@ def test_a_plugin_without_code_is_named(site: Path) -> None:
     importlib.invalidate_caches()
     with pytest.raises(ConfigError, match="The plug-in toy-plugin brings no code for toy_module"):
         find_plugins(NAMES)
+
+
+# Names and classes ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("registry", REGISTRIES, ids=lambda registry: registry.group)
+def test_every_name_of_ours_is_a_class_of_its_kind(registry: Registry[Any]) -> None:
+    for name in registry.names():
+        assert issubclass(registry.find(name), registry._base)
+
+
+def test_names_are_known_without_importing() -> None:
+    program = (
+        "import sys; from langmill.data.sources.base import SOURCES; from langmill.data.formats.base import FORMATS\n"
+        "SOURCES.names(); FORMATS.names(); FORMATS.find('poems')\n"
+        "names = ('torch', 'langmill.data.formats.', 'langmill.data.sources.')\n"
+        "print(*[name.rpartition('data.')[2] for name in sorted(sys.modules) if name.startswith(names)])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    # poems are JSON, which auto reads
+    assert done.stdout.split() == ["formats.auto", "formats.base", "formats.poems", "sources.base"]
+
+
+def test_a_name_that_nobody_knows(site: Path) -> None:
+    with pytest.raises(PlugInError) as caught:
+        ARCHITECTURES.find("toy_netwrk", "x.yaml")
+    assert caught.value.code == "unknown"
+    assert str(caught.value) == (
+        "x.yaml: model.architecture is 'toy_netwrk'; allowed is one of decoder, encoder, encoder_decoder, gru, lstm, "
+        "pretrained, rnn, toy_network. Did you mean toy_network?"
+    )
+
+
+@pytest.mark.parametrize(
+    ("code", "module", "told"),
+    [
+        ("not_registered", "x = 1", 'put @TASKS.register("toy_task") over its class'),
+        ("not_importable", "import toy_nowhere", "toy_module of toy-plugin can't be imported (ModuleNotFoundError: No"),
+        ("not_importable", "1 / 0", "(ZeroDivisionError: division by zero); mend or uninstall it."),
+        ("wrong_type", '@TASKS.register("toy_task")\nclass Toy: ...', "toy_module.Toy is registered as task.name"),
+        ("duplicate", '@TASKS.register("completion")\nclass Toy(Task): ...', "task.name 'completion' is brought by"),
+    ],
+)
+def test_code_that_is_no_plugin(site: Path, code: str, module: str, told: str) -> None:
+    TASKS.find("completion")
+    write_text(site / "toy_module.py", f"from langmill.tasks.base import TASKS, Task\n{module}\n")
+    with pytest.raises(PlugInError) as caught:
+        TASKS.find("toy_task")
+    assert caught.value.code == code
+    assert told in str(caught.value)
+
+
+def test_a_name_that_two_bring(site: Path) -> None:
+    write_text(site / "toy_plugin-1.5.dist-info" / "entry_points.txt", "[langmill.tasks]\ncompletion = toy_module\n")
+    with pytest.raises(
+        PlugInError, match=r"by langmill\.tasks\.completion and toy_module of toy-plugin; name"
+    ) as caught:
+        TASKS.find("completion")
+    assert caught.value.code == "duplicate"
+
+
+TOYS = """
+from dataclasses import dataclass
+
+from langmill.config.sections import require
+from langmill.data.formats.base import FORMATS, Format
+from langmill.data.sources.base import SOURCES, CorpusSource
+from langmill.models.base import ARCHITECTURES
+from langmill.models.recurrent import Recurrent, RecurrentSettings
+from langmill.tasks.base import TASKS
+from langmill.tasks.masked_language_modelling import MaskedLanguageModelling
+from torch import nn
+
+
+@dataclass
+class NetworkOptions(RecurrentSettings):
+    scale: float = 2.0
+
+
+@ARCHITECTURES.register("toy_network")
+class Network(Recurrent):
+    options_class = NetworkOptions
+    name = "toy_network"
+    layers_class = nn.RNN
+    num_gates = 1
+
+    def forward(self, *inputs, **named):
+        return self.settings.scale * super().forward(*inputs, **named)
+
+
+@dataclass
+class TaskOptions:
+    shortest: int = 3
+
+
+@TASKS.register("toy_task")
+class Toy(MaskedLanguageModelling):
+    options_class = TaskOptions
+
+    def check(self, document):
+        return None if len(document.text) >= self.options.shortest else "too_short"
+
+
+@dataclass
+class LinesOptions:
+    comment: str
+
+
+@FORMATS.register("toy_lines")
+class Lines(Format):
+    options_class = LinesOptions
+    file_endings = frozenset({".lines"})
+
+    def read(self, file, path):
+        for number, line in enumerate(file, start=1):
+            if not line.decode().startswith(self.options.comment):
+                yield number, {"text": line.decode().strip()}
+
+
+@dataclass
+class NumbersOptions:
+    count: int
+
+    def __post_init__(self):
+        require(self.count >= 1, "source.options.count", self.count, "1 or more")
+
+
+@SOURCES.register("toy_numbers")
+class Numbers(CorpusSource):
+    options_class = NumbersOptions
+
+    def fetch(self, file_format, into, downloads):
+        (into / "all.lines").write_text("# numbers\\n" + "".join(f"{n}00\\n" for n in range(self.options.count)))
+        return {}
+
+    def facts(self):
+        return super().facts() | {"count": self.options.count}
+"""
+NETWORK = {"embedding_dim": 4, "dim": 4, "num_layers": 1, "tie_embeddings": True, "dropout": 0.0}
+
+
+@pytest.fixture
+def toys(site: Path) -> None:
+    """One plug-in of each kind, in a distribution of its own."""
+    write_text(site / "toy_module.py", TOYS)
+    kinds = {"architectures": "network", "tasks": "task", "formats": "lines", "sources": "numbers"}
+    points = "".join(f"[langmill.{kind}]\ntoy_{name} = toy_module\n" for kind, name in kinds.items())
+    write_text(site / "toy_plugin-1.5.dist-info" / "entry_points.txt", points)
+
+
+def test_one_of_each_kind_from_outside_is_used(toys: None, tmp_path: Path) -> None:
+    source = build_source(Source("toy_numbers", [], None, {"count": 3}), "x.yaml")
+    file_format = build_format(FormatSection("toy_lines", {"comment": "#"}), "x.yaml")
+    (tmp_path / "raw").mkdir()
+    assert source.fetch(file_format, tmp_path / "raw", tmp_path) == {}
+    assert source.facts() == {"kind": "toy_numbers", "count": 3}
+    assert source.local is None
+    (file,) = file_format.files(tmp_path / "raw")
+    rows = list(file_format.read(BytesIO(file.read_bytes()), PurePosixPath(file.name)))
+    assert rows == [(2, {"text": "000"}), (3, {"text": "100"}), (4, {"text": "200"})]
+    task = build_task("toy_task", {}, (), "x.yaml")
+    assert [task.check(Document("a", text)) for text in ("000", "0")] == [None, "too_short"]
+    torch.manual_seed(0)
+    once, twice = (build_backbone(name, NETWORK, 8, 6, "x.yaml").eval() for name in ("rnn", "toy_network"))
+    twice.load_state_dict(once.state_dict())
+    tokens_BT = torch.arange(6)[None]
+    torch.testing.assert_close(twice(tokens_BT), 2 * once(tokens_BT))
+    names = [(registry.group, name) for registry in REGISTRIES for name in registry.names() if name.startswith("toy_")]
+    assert len(names) == len(REGISTRIES)
+    (plugin,) = find_plugins(names)
+    assert len(plugin.entry_points) == len(REGISTRIES)
+
+
+@pytest.mark.parametrize(
+    ("build", "told"),
+    [
+        (lambda: build_source(Source("toy_numbers", [], None, {"count": 0}), "x.yaml"), "count is 0; allowed is 1 or"),
+        (lambda: build_source(Source("toy_numbers", [], None), "x.yaml"), "source.options: count is missing"),
+        (lambda: build_format(FormatSection("toy_lines", {"coment": "#"}), "x.yaml"), "did you mean comment?"),
+        (
+            lambda: build_task("toy_task", {"shortest": "3"}, (), "x.yaml"),
+            "task.options: shortest is '3'; allowed is a",
+        ),
+        (lambda: build_backbone("toy_network", NETWORK | {"sclae": 1.0}, 8, 6, "x.yaml"), "did you mean scale?"),
+    ],
+)
+def test_wrong_options_of_one_from_outside_are_refused(toys: None, build: Callable[[], object], told: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        build()
+    assert str(caught.value).startswith("x.yaml: ")
+    assert told in str(caught.value)

@@ -3,26 +3,22 @@
 Shape suffixes, used in every file of this package: B batch, T tokens (time), D model width, V vocabulary, K labels,
 H attention heads, G key/value heads, E width of one head, F feed-forward width, L layers.
 
-An architecture is one file: a settings dataclass, a `Backbone`, and `@architecture(...)` over the backbone. A file in
-`langmill/models/` is found by its name; one in another package by an entry point in the group
-`langmill.architectures`.
+An architecture is one file: an options dataclass, a `Backbone`, and `ARCHITECTURES.register` over the backbone.
 """
 
 from __future__ import annotations
 
-import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, Self, TypeVar, runtime_checkable
+from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 from torch import Tensor, nn
 
-from langmill.config.typed import typed
-from langmill.errors import ConfigError, ModelError
+from langmill.errors import ModelError
 from langmill.models.folder import Adapter, backbone_state, load_state, load_weights
-from langmill.plugins import entry_points_of
+from langmill.plugins import Registry
 
 EMBEDDING_STD = 0.02
 """Standard deviation of an embedding's weights at the start (GPT-2: Radford et al., 2019)."""
@@ -71,7 +67,7 @@ class Cache(ABC):
 class Backbone(nn.Module, ABC):
     """Token ids to hidden states; heads for tasks sit on top (`langmill.models.heads`)."""
 
-    settings_class: ClassVar[type[Any]]
+    options_class: ClassVar[type[Any]]
     """The dataclass of the architecture's options."""
     earlier_options: ClassVar[Mapping[str, Any]] = {}
     """What a model was made with that is older than an option, by the option's name; see `langmill.tasks.loading`."""
@@ -89,7 +85,7 @@ class Backbone(nn.Module, ABC):
     language_model: str = "LangmillLanguageModel"
     """A language model's class in `config.json`: Hugging Face's, where that opens the same weights."""
     settings: Any
-    """The architecture's options, of `settings_class`."""
+    """The architecture's options, of `options_class`."""
     dim: int
     """Width of a hidden state."""
     vocab_size: int
@@ -118,7 +114,7 @@ class Backbone(nn.Module, ABC):
         """A network with weights yet to be learned or loaded.
 
         Args:
-            settings: The architecture's options, of `settings_class`.
+            settings: The architecture's options, of `options_class`.
             vocab_size: Entries of the tokenizer's vocabulary.
             max_length: Tokens in a sequence, at most.
             source: The folder of the model whose weights it will get; None where they are drawn at random. Most
@@ -280,46 +276,7 @@ class AttendsToSource(Protocol):
         ...
 
 
-BackboneT = TypeVar("BackboneT", bound=Backbone)
-_architectures: dict[str, type[Backbone]] = {}
-ENTRY_POINTS = "langmill.architectures"
-_NOT_ARCHITECTURES = {
-    "__init__", "base", "device", "folder", "functions", "generation", "heads", "recurrent",
-    "transformer",
-}  # fmt: skip
-
-
-def architecture(name: str) -> Any:
-    """Class decorator: make a backbone known under the name that `conf/model/` uses."""
-
-    def register(cls: type[BackboneT]) -> type[BackboneT]:
-        _architectures[name] = cls
-        return cls
-
-    return register
-
-
-def known_architectures() -> list[str]:
-    """The names that `build_backbone` takes, sorted."""
-    internal = {path.stem for path in Path(__file__).parent.glob("*.py")} - _NOT_ARCHITECTURES
-    return sorted(internal | {point.name for point in entry_points_of(ENTRY_POINTS)} | set(_architectures))
-
-
-def find_architecture(name: str) -> type[Backbone]:
-    """The backbone class of a name.
-
-    Raises:
-        ConfigError: There is no such architecture.
-    """
-    if name not in _architectures:
-        if name not in known_architectures():
-            raise ConfigError(f"model.architecture is {name!r}; allowed is one of {', '.join(known_architectures())}.")
-        external = {point.name: point for point in entry_points_of(ENTRY_POINTS)}
-        if name in external:
-            external[name].load()
-        else:
-            importlib.import_module(f"langmill.models.{name}")
-    return _architectures[name]
+ARCHITECTURES: Registry[Backbone] = Registry("architectures", Backbone, "langmill.models", "model.architecture")
 
 
 def build_backbone(
@@ -336,8 +293,8 @@ def build_backbone(
         source: The folder of the model whose weights it will get, if any.
 
     Raises:
-        ConfigError: The architecture is unknown or its options are refused.
+        ConfigError: The architecture is unknown, or its options are refused.
         ModelError: The source can't be read.
     """
-    cls = find_architecture(name)
-    return cls.build(typed(cls.settings_class, options, where), vocab_size, max_length, source)
+    settings = ARCHITECTURES.options(name, options, where)
+    return ARCHITECTURES.find(name).build(settings, vocab_size, max_length, source)

@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from langmill.errors import ModelError
-from langmill.models.base import Cache, Kind, architecture
+from langmill.models.base import ARCHITECTURES, Cache, Kind
 from langmill.models.layers.cache import KeyValueCache
 from langmill.models.layers.llama import Places, TransformerSettings
 from langmill.models.transformer import Transformer
 
 
-@architecture("decoder")
+@ARCHITECTURES.register("decoder")
 class Decoder(Transformer):
     """A Transformer whose tokens look at themselves and at those before them."""
 

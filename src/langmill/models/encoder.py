@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from langmill.errors import ModelError
-from langmill.models.base import Cache, Kind, architecture
+from langmill.models.base import ARCHITECTURES, Cache, Kind
 from langmill.models.layers.llama import Places
 from langmill.models.transformer import Transformer
 
 
-@architecture("encoder")
+@ARCHITECTURES.register("encoder")
 class Encoder(Transformer):
     """A Transformer whose tokens look both ways: for classification, and to be pretrained on masked tokens."""
 

@@ -15,14 +15,14 @@ import torch
 from torch import Tensor, nn
 
 from langmill.errors import ModelError
-from langmill.models.base import EMBEDDING_STD, Cache, EncoderDecoder, architecture, head_std
+from langmill.models.base import ARCHITECTURES, EMBEDDING_STD, Cache, EncoderDecoder, head_std
 from langmill.models.folder import load_state, load_weights
 from langmill.models.layers.attention import watched
 from langmill.models.layers.cache import EncoderDecoderCache, KeyValueCache
 from langmill.models.layers.t5 import EncoderDecoderSettings, Stack
 
 
-@architecture("encoder_decoder")
+@ARCHITECTURES.register("encoder_decoder")
 class T5Shaped(EncoderDecoder):
     """A bidirectional encoder of the source and a causal decoder of the target that reads it.
 
@@ -32,7 +32,7 @@ class T5Shaped(EncoderDecoder):
         max_length: Tokens of a source and of a target; longer ones are refused.
     """
 
-    settings_class = EncoderDecoderSettings
+    options_class = EncoderDecoderSettings
     settings: EncoderDecoderSettings
     language_model = "T5ForConditionalGeneration"
     stored_copies: ClassVar[Mapping[str, str]] = {"lm_head.weight": "shared.weight"}  # T5 scales what a tied head reads

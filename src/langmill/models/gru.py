@@ -12,11 +12,11 @@ from __future__ import annotations
 
 from torch import nn
 
-from langmill.models.base import architecture
+from langmill.models.base import ARCHITECTURES
 from langmill.models.recurrent import Recurrent
 
 
-@architecture("gru")
+@ARCHITECTURES.register("gru")
 class GatedRecurrentUnit(Recurrent):
     """A stack of GRU layers."""
 

@@ -15,11 +15,11 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from langmill.models.base import architecture
+from langmill.models.base import ARCHITECTURES
 from langmill.models.recurrent import Recurrent
 
 
-@architecture("lstm")
+@ARCHITECTURES.register("lstm")
 class LongShortTermMemory(Recurrent):
     """A stack of LSTM layers."""
 

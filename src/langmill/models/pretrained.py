@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Self, cast
 
-from langmill.models.base import Kind, architecture
+from langmill.models.base import ARCHITECTURES, Kind
 from langmill.models.huggingface.backbone import Pretrained
 from langmill.models.huggingface.causal import PretrainedCausal
 from langmill.models.huggingface.encoder import PretrainedEncoder
@@ -18,7 +18,7 @@ FAMILIES: dict[Kind, type[Pretrained]] = {
 """The class of each kind of network."""
 
 
-@architecture("pretrained")
+@ARCHITECTURES.register("pretrained")
 class AnyPretrained(Pretrained):
     """The family that the option `kind` names."""
 

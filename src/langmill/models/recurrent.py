@@ -97,7 +97,7 @@ class Recurrent(Backbone):
         max_length: Tokens in a training sequence; a longer one is read all the same.
     """
 
-    settings_class = RecurrentSettings
+    options_class = RecurrentSettings
     settings: RecurrentSettings
     kind = Kind.causal
     name: ClassVar[str]

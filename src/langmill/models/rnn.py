@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from torch import nn
 
-from langmill.models.base import architecture
+from langmill.models.base import ARCHITECTURES
 from langmill.models.recurrent import Recurrent
 
 
-@architecture("rnn")
+@ARCHITECTURES.register("rnn")
 class ElmanNetwork(Recurrent):
     """A stack of plain recurrent layers."""
 

@@ -29,7 +29,7 @@ class Transformer(Backbone):
         max_length: Positions; a longer sequence is refused.
     """
 
-    settings_class = TransformerSettings
+    options_class = TransformerSettings
     settings: TransformerSettings
     cos_SE: Tensor
     sin_SE: Tensor

@@ -26,12 +26,10 @@ from typing import Any
 import langmill
 from langmill.errors import ModelError, RegistryError
 from langmill.files import read_manifest, write_text
-from langmill.models.base import ENTRY_POINTS as ARCHITECTURES
-from langmill.models.base import find_architecture
+from langmill.models.base import ARCHITECTURES
 from langmill.models.folder import read_config
 from langmill.plugins import PlugIn, find_plugins
-from langmill.tasks.base import ENTRY_POINTS as TASKS
-from langmill.tasks.base import Classifies, Generates, Task, build_task
+from langmill.tasks.base import TASKS, Classifies, Generates, Task, build_task
 from langmill.tracking.connection import quiet_mlflow
 from langmill.tracking.explained import explained_tracking_errors
 
@@ -106,7 +104,7 @@ def package(model: Path, evaluation: Path, into: Path) -> Path:
 def _plugins(model: Path) -> list[PlugIn]:
     """The other distributions that bring a model's task or architecture."""
     own = read_config(model)["langmill"]
-    return find_plugins([(ARCHITECTURES, own["model"]["architecture"]), (TASKS, own["task"]["name"])])
+    return find_plugins([(ARCHITECTURES.group, own["model"]["architecture"]), (TASKS.group, own["task"]["name"])])
 
 
 def _copy_code(path: Path, into: Path) -> None:
@@ -190,7 +188,7 @@ def input_example(task: Task) -> Any:
 
 def requirements(model: Path) -> list[str]:
     """What a model's package needs, pinned; local parts of a version (`+cpu`) left out, as no index has them."""
-    architecture = find_architecture(read_config(model)["langmill"]["model"]["architecture"])
+    architecture = ARCHITECTURES.find(read_config(model)["langmill"]["model"]["architecture"])
     needed = {name for plugin in _plugins(model) for name in map(_installed_name, plugin.requires) if name}
     names = sorted({*REQUIREMENTS, *architecture.libraries, *needed})
     return [f"{name}=={importlib.metadata.version(name).split('+')[0]}" for name in names]

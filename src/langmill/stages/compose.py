@@ -31,21 +31,17 @@ from langmill.config.sections import (
     Corpus,
     Pretrained,
     Recipe,
-    SourceKind,
     Tokenizer,
     TokenizerAlgorithm,
 )
-from langmill.config.typed import typed
 from langmill.data.document import Document
-from langmill.data.formats.base import ENTRY_POINTS as FORMATS
-from langmill.data.formats.base import build_format
+from langmill.data.formats.base import FORMATS, build_format
+from langmill.data.sources.base import SOURCES, build_source
 from langmill.errors import ConfigError
 from langmill.files import atomic_folder, write_text
-from langmill.models.base import ENTRY_POINTS as ARCHITECTURES
-from langmill.models.base import find_architecture
+from langmill.models.base import ARCHITECTURES
 from langmill.plugins import find_plugins
-from langmill.tasks.base import ENTRY_POINTS as TASKS
-from langmill.tasks.base import Task, build_task
+from langmill.tasks.base import TASKS, Task, build_task
 
 GRAPH_FILE = Path("dvc.yaml")
 OUT = Path("build/config")
@@ -64,7 +60,7 @@ class Lines:
     from_scratch: dict[str, dict[str, str]]
     fine_tuned: dict[str, dict[str, str]]
     plugins: Path | None = None
-    """The folder of other packages that bring architectures, tasks or formats, watched for changes."""
+    """The folder of other packages that bring plug-ins, watched for changes."""
 
     @property
     def recipes(self) -> dict[str, dict[str, str]]:
@@ -135,16 +131,13 @@ def check_recipe(recipe: Recipe, where: str) -> Task:
     Raises:
         ConfigError: Something does not fit; the message names the file and the field.
     """
-    try:
-        task = build_task(recipe.task.name, recipe.task.options, (), f"{where}: task.options")
-        backbone = find_architecture(recipe.model.architecture)
-        if backbone.needs_base and recipe.training.base is None:
-            raise ConfigError(
-                f"training.base is None, but the architecture {recipe.model.architecture} needs one to start from"
-            )
-    except ConfigError as error:
-        raise ConfigError(str(error) if where in str(error) else f"{where}: {error}") from error
-    kind = backbone.kind_of(typed(backbone.settings_class, recipe.model.options, f"{where}: model.options"))
+    task = build_task(recipe.task.name, recipe.task.options, (), where)
+    backbone = ARCHITECTURES.find(recipe.model.architecture, where)
+    if backbone.needs_base and recipe.training.base is None:
+        raise ConfigError(
+            f"{where}: training.base is None, but the architecture {recipe.model.architecture} needs one to start from"
+        )
+    kind = backbone.kind_of(ARCHITECTURES.options(recipe.model.architecture, recipe.model.options, where))
     if kind not in task.kinds:
         fitting = ", ".join(sorted(kind.value for kind in task.kinds))
         raise ConfigError(
@@ -191,7 +184,7 @@ class Composed:
         lines: dvc.yaml's lines.
         sections: The settings of each name, by group and name.
         refused: The sentence that refuses a name's settings, by group and name.
-        own: Formats, architectures and tasks whose code is watched, each with its group.
+        own: Plug-ins whose code is watched, each with its group.
     """
 
     lines: Lines
@@ -270,8 +263,8 @@ def require_composed(recipes: Sequence[str] = (), corpora: Sequence[str] = ()) -
 
 def _check_corpus(composed: Composed, name: str, corpus: Corpus) -> None:
     build_format(corpus.format, _file(f"corpus/{name}"))
-    composed.check_plugins((FORMATS, corpus.format.name))
-    expected = str(corpus.source.path) if corpus.source.kind is SourceKind.files else FETCHING
+    expected = build_source(corpus.source, _file(f"corpus/{name}")).local or FETCHING
+    composed.check_plugins((FORMATS.group, corpus.format.name), (SOURCES.group, corpus.source.kind))
     _same(f"corpora.{name}.source", composed.lines.corpora[name]["source"], expected, f"corpus/{name}", "source.path")
 
 
@@ -306,7 +299,7 @@ def _check_recipe(composed: Composed, name: str, recipe: Recipe) -> None:
     if recipe.training.base in composed.lines.pretrained:
         composed.get("pretrained", recipe.training.base)
     check_recipe(recipe, _file(f"recipe/{name}"))
-    composed.check_plugins((ARCHITECTURES, recipe.model.architecture), (TASKS, recipe.task.name))
+    composed.check_plugins((ARCHITECTURES.group, recipe.model.architecture), (TASKS.group, recipe.task.name))
 
 
 _CHECKS: dict[str, Callable[[Composed, str, Any], None]] = {
@@ -385,7 +378,7 @@ def _fits_pretrained(recipe: Recipe, base: str, where: str) -> None:
             f"{where}: tokenizer is {recipe.tokenizer.name!r}, but the pretrained model {base} knows its own tokens "
             f"only; take the tokenizer {base} (conf/tokenizer/{base}.yaml)."
         )
-    if not find_architecture(recipe.model.architecture).needs_base:
+    if not ARCHITECTURES.find(recipe.model.architecture).needs_base:
         raise ConfigError(
             f"{where}: model.architecture is {recipe.model.architecture!r}; a recipe that starts from the pretrained "
             f"model {base} has the architecture pretrained."

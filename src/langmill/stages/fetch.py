@@ -8,7 +8,7 @@ from pathlib import Path
 from langmill.config.compose import load_section
 from langmill.config.sections import FormatSection, Source
 from langmill.data.formats.base import build_format
-from langmill.data.sources.fetching import facts_of, fetch
+from langmill.data.sources.base import build_source
 from langmill.files import atomic_folder, write_manifest
 from langmill.stages.process import DOWNLOADS
 
@@ -18,11 +18,12 @@ logger = logging.getLogger(__name__)
 def main(name: str) -> None:
     """Write build/raw/NAME from the corpus's source."""
     path = Path(f"build/config/corpus/{name}.yaml")
-    source = load_section(Source, path, "source")
+    section = load_section(Source, path, "source")
+    source = build_source(section, str(path))
     file_format = build_format(load_section(FormatSection, path, "format"), str(path))
     with atomic_folder(Path(f"build/raw/{name}")) as folder:
-        skipped = fetch(source, file_format, folder, DOWNLOADS)
-        write_manifest(folder, {"corpus": name, "source": facts_of(source), "skipped": skipped})
+        skipped = source.fetch(file_format, folder, DOWNLOADS)
+        write_manifest(folder, {"corpus": name, "source": source.facts(), "skipped": skipped})
     if skipped:
         told = ", ".join(f"{reason}: {count:,}" for reason, count in skipped.items())
-        logger.warning("%s: files of %s are not read (%s)", name, source.path, told)
+        logger.warning("%s: files of %s are not read (%s)", name, section.path or section.kind, told)

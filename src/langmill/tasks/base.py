@@ -1,20 +1,17 @@
 """What a task is: examples, batches, a loss, per-example scores, metrics and predictions.
 
-A task is one file: an options dataclass, a `Task`, and `@task(...)` over it. A file in `langmill/tasks/` is found by
-its name; one in another package by an entry point in the group `langmill.tasks`. Nothing outside this package asks
+A task is one file: an options dataclass, a `Task`, and `TASKS.register` over it. Nothing outside this package asks
 which task it is dealing with.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
-from typing import Any, ClassVar, Self, TypeVar, cast
+from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +19,6 @@ import torch
 from torch import Tensor, nn
 
 from langmill.config.sections import Evaluation, Training
-from langmill.config.typed import typed
 from langmill.data.document import Document
 from langmill.errors import ConfigError, ModelError
 from langmill.models.base import Backbone, Kind
@@ -30,7 +26,7 @@ from langmill.models.generation.beam_search import Accepts, beam_steps
 from langmill.models.generation.config import Beams, GenerationConfig, Sampling
 from langmill.models.generation.network import Decodes, Ending
 from langmill.models.generation.sampling import generate
-from langmill.plugins import entry_points_of
+from langmill.plugins import Registry
 from langmill.tasks.batching import Batch, MicroBatches
 from langmill.tokenization.shards import Shard
 from langmill.tokenization.tokenizer import Tokenizer
@@ -383,46 +379,7 @@ class Task(ABC):
         return scores
 
 
-TaskT = TypeVar("TaskT", bound=Task)
-_tasks: dict[str, type[Task]] = {}
-ENTRY_POINTS = "langmill.tasks"
-_NOT_TASKS = {
-    "__init__", "base", "baselines", "batching", "conditional_generation", "likelihood", "loading", "ngram", "pairs",
-    "selection", "text_metrics", "words",
-}  # fmt: skip
-
-
-def task(name: str) -> Any:
-    """Class decorator: make a task known under the name that `conf/task/` uses."""
-
-    def register(cls: type[TaskT]) -> type[TaskT]:
-        _tasks[name] = cls
-        return cls
-
-    return register
-
-
-def known_tasks() -> list[str]:
-    """The names that `build_task` takes, sorted."""
-    internal = {path.stem for path in Path(__file__).parent.glob("*.py")} - _NOT_TASKS
-    return sorted(internal | {point.name for point in entry_points_of(ENTRY_POINTS)} | set(_tasks))
-
-
-def find_task(name: str) -> type[Task]:
-    """The task class of a name.
-
-    Raises:
-        ConfigError: There is no such task.
-    """
-    if name not in _tasks:
-        if name not in known_tasks():
-            raise ConfigError(f"task.name is {name!r}; allowed is one of {', '.join(known_tasks())}.")
-        external = {point.name: point for point in entry_points_of(ENTRY_POINTS)}
-        if name in external:
-            external[name].load()
-        else:
-            importlib.import_module(f"langmill.tasks.{name}")
-    return _tasks[name]
+TASKS: Registry[Task] = Registry("tasks", Task, "langmill.tasks", "task.name")
 
 
 def build_task(name: str, options: Mapping[str, Any], labels: Sequence[str], where: str) -> Task:
@@ -431,8 +388,7 @@ def build_task(name: str, options: Mapping[str, Any], labels: Sequence[str], whe
     Raises:
         ConfigError: The task is unknown or its options are refused.
     """
-    cls = find_task(name)
-    return cls(typed(cls.options_class, options, where), labels)
+    return TASKS.find(name, where)(TASKS.options(name, options, where), labels)
 
 
 def device_of(network: nn.Module) -> torch.device:

@@ -22,6 +22,7 @@ from langmill.errors import DataError
 from langmill.models.base import Backbone, Kind
 from langmill.models.heads import Classifier
 from langmill.tasks.base import (
+    TASKS,
     UNSEEN_LABEL,
     Baseline,
     Classifies,
@@ -33,7 +34,6 @@ from langmill.tasks.base import (
     Task,
     TrainingData,
     device_of,
-    task,
 )
 from langmill.tasks.baselines import tfidf_logistic_regression
 from langmill.tasks.batching import (
@@ -91,7 +91,7 @@ class ClassificationOptions:
         require(self.answer_length >= 0, "task.options.answer_length", self.answer_length, "0 or more")
 
 
-@task("classification")
+@TASKS.register("classification")
 class Classification(Task, Classifies, Explains):
     """Tell which of the labels seen in training a text has."""
 

@@ -18,7 +18,7 @@ from langmill.config.sections import require
 from langmill.data.document import Document
 from langmill.models.base import Backbone, Kind
 from langmill.models.heads import LanguageModel
-from langmill.tasks.base import task
+from langmill.tasks.base import TASKS
 from langmill.tasks.batching import Batch
 from langmill.tasks.conditional_generation import ConditionalGeneration, ConditionalGenerationOptions
 from langmill.tasks.pairs import PromptAndResponse
@@ -49,7 +49,7 @@ class CompletionOptions(ConditionalGenerationOptions):
         require(self.prompt_length >= 1, "task.options.prompt_length", self.prompt_length, "1 or more")
 
 
-@task("completion")
+@TASKS.register("completion")
 class Completion(ConditionalGeneration):
     """Write a response to a prompt."""
 

@@ -25,6 +25,7 @@ from langmill.models.base import Backbone, Kind
 from langmill.models.generation.config import GenerationConfig, Sampling
 from langmill.models.heads import LanguageModel
 from langmill.tasks.base import (
+    TASKS,
     Baseline,
     Explains,
     Generates,
@@ -35,7 +36,6 @@ from langmill.tasks.base import (
     Task,
     TrainingData,
     device_of,
-    task,
 )
 from langmill.tasks.batching import (
     LEAST_ROWS,
@@ -168,7 +168,7 @@ class _Tally:
         )
 
 
-@task("language_modelling")
+@TASKS.register("language_modelling")
 class LanguageModelling(Task, Generates, Explains):
     """Predict the next token of a text."""
 

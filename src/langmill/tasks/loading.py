@@ -12,7 +12,7 @@ from torch import nn
 
 from langmill.errors import LangmillError, ModelError
 from langmill.files import read_json, read_manifest
-from langmill.models.base import Backbone, Kind, build_backbone, find_architecture
+from langmill.models.base import ARCHITECTURES, Backbone, Kind, build_backbone
 from langmill.models.folder import (
     CONFIG_NAME,
     GENERATION_NAME,
@@ -25,7 +25,7 @@ from langmill.models.folder import (
     read_config,
 )
 from langmill.models.generation.config import GenerationConfig
-from langmill.tasks.base import Generates, Task, build_task, find_task
+from langmill.tasks.base import TASKS, Generates, Task, build_task
 from langmill.tokenization.tokenizer import Tokenizer
 
 _NAMED = 10  # texts, in a note
@@ -101,12 +101,12 @@ def load_model(folder: Path, *, verify: bool, device: str = "cpu") -> LoadedMode
     try:
         own = config["langmill"]
         name = own["task"]["name"]
-        given = {**find_task(name).earlier_options, **own["task"]["options"]}
+        given = {**TASKS.find(name, where).earlier_options, **own["task"]["options"]}
         task = build_task(name, given, own["task"]["labels"], where)
         model, max_length, eot_id = own["model"], int(own["max_length"]), int(own["eot_id"])
         vocab_size = int(config["vocab_size"])
         architecture = model["architecture"]
-        options = {**find_architecture(architecture).earlier_options, **model["options"]}
+        options = {**ARCHITECTURES.find(architecture, where).earlier_options, **model["options"]}
     except (KeyError, TypeError) as error:
         raise ModelError(f"{where} lacks {error}, so the model can't be built; make it again.") from error
     tokenizer = Tokenizer.load(folder / TOKENIZER_NAME)

@@ -28,6 +28,7 @@ from langmill.models.generation.network import Ending
 from langmill.models.generation.sampling import choose
 from langmill.models.heads import LanguageModel
 from langmill.tasks.base import (
+    TASKS,
     Baseline,
     Explains,
     Generates,
@@ -38,7 +39,6 @@ from langmill.tasks.base import (
     Task,
     TrainingData,
     device_of,
-    task,
 )
 from langmill.tasks.batching import (
     LEAST_ROWS,
@@ -149,7 +149,7 @@ class MaskedBatches(MicroBatches):
         return self._blocks.epoch_steps
 
 
-@task("masked_language_modelling")
+@TASKS.register("masked_language_modelling")
 class MaskedLanguageModelling(Task, Generates, Explains):
     """Tell hidden tokens: what an encoder is pretrained with."""
 

@@ -13,7 +13,7 @@ from langmill.data.document import Document
 from langmill.models.base import Backbone, EncoderDecoder, Kind
 from langmill.models.generation.beam_search import Accepts
 from langmill.models.heads import TextToText
-from langmill.tasks.base import task
+from langmill.tasks.base import TASKS
 from langmill.tasks.batching import Batch
 from langmill.tasks.conditional_generation import ConditionalGeneration, ConditionalGenerationOptions
 from langmill.tasks.pairs import SourceAndTarget
@@ -43,7 +43,7 @@ class TextToTextOptions(ConditionalGenerationOptions):
         )
 
 
-@task("text_to_text")
+@TASKS.register("text_to_text")
 class TextToTextTask(ConditionalGeneration):
     """Write a target text for a source text."""
 

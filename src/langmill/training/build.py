@@ -14,7 +14,7 @@ from langmill.config.sections import Recipe, Training
 from langmill.data.document import Split
 from langmill.errors import TrainingError
 from langmill.files import read_manifest, sha256_file
-from langmill.models.base import Backbone, build_backbone, find_architecture
+from langmill.models.base import ARCHITECTURES, Backbone, build_backbone
 from langmill.models.folder import read_config, tokenizer_digest
 from langmill.tasks.base import Task, build_task
 from langmill.tasks.batching import Batch, MicroBatches
@@ -115,7 +115,7 @@ def _check_base(recipe: Recipe, data: Data, base: Path) -> None:
             f"Recipe {recipe.name} has another tokenizer than its base {recipe.training.base}, "
             "so the base's embedding means other tokens; give both the same tokenizer in conf/recipe/."
         )
-    architecture = find_architecture(recipe.model.architecture)
+    architecture = ARCHITECTURES.find(recipe.model.architecture)
     described = read_config(base).get("langmill")
     if described is None:  # a checkpoint of other authors
         if not architecture.needs_base:

@@ -12,10 +12,9 @@ from langmill.config.compose import plain
 from langmill.config.sections import Recipe
 from langmill.errors import TrainingError
 from langmill.files import digest_files, digest_of, read_manifest, sha256_file
-from langmill.models.base import ENTRY_POINTS as ARCHITECTURES
-from langmill.models.base import find_architecture
+from langmill.models.base import ARCHITECTURES
 from langmill.plugins import find_plugins
-from langmill.tasks.base import ENTRY_POINTS as TASKS
+from langmill.tasks.base import TASKS
 
 CODE = ("models", "stages/train.py", "tasks", "tokenization", "training")
 """What of the package takes part in a training's result."""
@@ -76,12 +75,12 @@ def trace(recipe: Recipe, shards: Path, tokenizer: Path, base: Path | None) -> P
 
 def plugin_names(recipe: Recipe) -> list[tuple[str, str]]:
     """Under which entry points a plug-in that takes part in a training would be found."""
-    return [(ARCHITECTURES, recipe.model.architecture), (TASKS, recipe.task.name)]
+    return [(ARCHITECTURES.group, recipe.model.architecture), (TASKS.group, recipe.task.name)]
 
 
 def _versions(recipe: Recipe) -> dict[str, str]:
     """The versions of the libraries that compute the result."""
-    return {name: version(name) for name in (*LIBRARIES, *find_architecture(recipe.model.architecture).libraries)}
+    return {name: version(name) for name in (*LIBRARIES, *ARCHITECTURES.find(recipe.model.architecture).libraries)}
 
 
 def code_digests(package: Path) -> dict[str, str]:

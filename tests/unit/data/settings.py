@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from langmill.config.compose import compose_corpus
-from langmill.config.sections import Fields, FormatSection, Package, Source, SourceKind
+from langmill.config.sections import Fields, FormatSection, Package, Source
 from langmill.data.corpus import CorpusSettings
 from langmill.data.formats.base import Format, build_format
 
@@ -34,10 +34,8 @@ def file_format(name: str = "auto", **options: Any) -> Format:
 
 
 def local(path: Path) -> Source:
-    return Source(SourceKind.files, [], str(path))
+    return Source("files", [], str(path))
 
 
-def package(
-    sha256: str, *members: str, name: str = "films", version: str = "1.0", kind: SourceKind = SourceKind.pypi
-) -> Source:
+def package(sha256: str, *members: str, name: str = "films", version: str = "1.0", kind: str = "pypi") -> Source:
     return Source(kind, [Package(name, version, sha256, list(members))], None)

@@ -8,15 +8,15 @@ import shutil
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from langmill.config.sections import Package, Source, SourceKind
+from langmill.config.sections import Package, Source
 from langmill.data.sources import packages, standard_library
 from langmill.data.sources.archives import extract
-from langmill.data.sources.fetching import facts_of
-from langmill.data.sources.fetching import fetch as fetch_for
-from langmill.errors import SourceError, SourceUnreachableError
+from langmill.data.sources.base import SOURCES, build_source
+from langmill.errors import ConfigError, SourceError, SourceUnreachableError
 from langmill.files import sha256_file
 from tests.unit.data.archives import Registry, sdist, tar, wheel
 from tests.unit.data.settings import file_format, local, package
@@ -47,13 +47,39 @@ def into(tmp_path: Path) -> Path:
 def fetch(source: Source, into: Path, downloads: Path) -> None:
     shutil.rmtree(into)
     into.mkdir()
-    fetch_for(source, file_format(), into, downloads)
+    build_source(source, "tiny.yaml").fetch(file_format(), into, downloads)
+
+
+def facts(source: Source) -> dict[str, Any]:
+    return build_source(source, "tiny.yaml").facts()
 
 
 def contents(folder: Path) -> dict[str, str]:
     return {
         path.relative_to(folder).as_posix(): path.read_text() for path in sorted(folder.rglob("*")) if path.is_file()
     }
+
+
+def test_the_shipped_sources_are_known() -> None:
+    assert SOURCES.names() == ["files", "npm", "pypi", "python"]
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        (Source("ftp", [], None), "source.kind is 'ftp'; allowed is one of files, npm, pypi, python."),
+        (Source("pypy", [], None), "one of files, npm, pypi, python. Did you mean pypi?"),
+        (Source("pypi", [], None), "source.packages is []; allowed is at least one package."),
+        (package("0" * 64, "a.csv", kind="files"), "members=['a.csv'])]; allowed is [] for the kind files."),
+        (Source("files", [], ""), "source.path is ''; allowed is the path of a file or a folder."),
+        (Source("python", [], None, {"depth": 1}), "source.options: depth is not a setting; known are none."),
+    ],
+)
+def test_refusals(source: Source, told: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        build_source(source, "x.yaml")
+    assert str(caught.value).startswith("x.yaml: ")
+    assert str(caught.value).endswith(told)
 
 
 # Packages ------------------------------------------------------------------------------------------------------------
@@ -154,7 +180,7 @@ def test_several_packages_lie_side_by_side(index: Path, into: Path, tmp_path: Pa
     first = wheel(index, {"films/a.csv": "a"})
     second = wheel(index, {"plays/a.csv": "b"}, name="plays")
     source = Source(
-        SourceKind.pypi,
+        "pypi",
         [Package("films", "1.0", first, ["films/*.csv"]), Package("plays", "1.0", second, ["plays/a.csv"])],
         None,
     )
@@ -167,7 +193,7 @@ def test_a_member_that_two_packages_have_is_refused(index: Path, into: Path, tmp
     second = wheel(index, {"a.csv": "b"}, name="plays")
     two = [Package("films", "1.0", first, ["a.csv"]), Package("plays", "1.0", second, ["a.csv"])]
     with pytest.raises(SourceError, match=r"a\.csv of plays-1\.0-.* stands in another package too"):
-        fetch(Source(SourceKind.pypi, two, None), into, tmp_path / "downloads")
+        fetch(Source("pypi", two, None), into, tmp_path / "downloads")
 
 
 # Source archives -----------------------------------------------------------------------------------------------------
@@ -221,7 +247,7 @@ def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Regist
 
 
 def npm_package(sha256: str, *members: str, name: str = "@films/data", version: str = "1.0.0") -> Source:
-    return package(sha256, *members, name=name, version=version, kind=SourceKind.npm)
+    return package(sha256, *members, name=name, version=version, kind="npm")
 
 
 @needs_npm
@@ -302,10 +328,10 @@ def test_the_standard_library_without_tests_and_what_is_installed(
         (library / name).write_text(name)
     monkeypatch.setattr(standard_library.sysconfig, "get_path", lambda name: {"stdlib": str(library)}[name])
     functions = file_format("python_functions", max_lines=10)
-    fetch_for(Source(SourceKind.python, [], None), functions, into, tmp_path / "downloads")
+    build_source(Source("python", [], None), "tiny.yaml").fetch(functions, into, tmp_path / "downloads")
     assert list(contents(into)) == ["json/__init__.py", "json/tool.py", "textwrap.py"]
     with pytest.raises(SourceError, match="no standard library in files that the corpus's format reads"):
-        fetch(Source(SourceKind.python, [], None), into, tmp_path / "downloads")
+        fetch(Source("python", [], None), into, tmp_path / "downloads")
 
 
 # Archives ------------------------------------------------------------------------------------------------------------
@@ -380,12 +406,12 @@ def test_paths_that_hold_nothing(into: Path, tmp_path: Path, name: str, told: st
 
 
 def test_facts_name_no_path_of_this_machine(tmp_path: Path) -> None:
-    assert facts_of(local(tmp_path / "mine")) == {"kind": "files", "name": "mine"}
-    assert facts_of(package("0" * 64, "a.csv")) == {
+    assert facts(local(tmp_path / "mine")) == {"kind": "files", "name": "mine"}
+    assert facts(package("0" * 64, "a.csv")) == {
         "kind": "pypi",
         "packages": [{"package": "films", "version": "1.0", "sha256": "0" * 64, "members": ["a.csv"]}],
     }
-    python = facts_of(Source(SourceKind.python, [], None))
+    python = facts(Source("python", [], None))
     assert python == {"kind": "python", "implementation": "CPython", "version": platform.python_version()}
 
 

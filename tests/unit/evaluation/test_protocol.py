@@ -13,7 +13,7 @@ from langmill.config.sections import Evaluation
 from langmill.data.document import Document
 from langmill.errors import EvaluationError
 from langmill.evaluation.protocol import NOT_SCORING, documents_digest, protocol_digest, require_comparable
-from langmill.tasks.base import Metric, Task, known_tasks
+from langmill.tasks.base import TASKS, Metric, Task
 
 from ..tasks.settings import CONF, evaluation, shipped_task
 
@@ -88,7 +88,7 @@ def test_every_option_of_a_task_counts(file: str) -> None:
 
 def test_every_task_is_among_the_files() -> None:
     names = {yaml.safe_load((CONF / "task" / f"{file}.yaml").read_text())["name"] for file in FILES}
-    assert names == set(known_tasks())
+    assert names == set(TASKS.names())
 
 
 @pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(Evaluation)])

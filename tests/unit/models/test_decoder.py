@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from langmill.config.compose import compose_recipe
 from langmill.errors import ConfigError, ModelError
-from langmill.models.base import build_backbone, find_architecture, known_architectures
+from langmill.models.base import ARCHITECTURES, build_backbone
 from langmill.models.decoder import Decoder, decoder_settings_from_hf
 from langmill.models.heads import LanguageModel
 from langmill.models.layers.llama import TransformerSettings
@@ -20,11 +20,11 @@ from tests.unit.models.conftest import MAX_LENGTH, OPTIONS, VOCAB_SIZE, MakeMode
 pytestmark = pytest.mark.unit
 
 
-def test_architectures_are_found_by_their_file() -> None:
-    assert known_architectures() == ["decoder", "encoder", "encoder_decoder", "gru", "lstm", "pretrained", "rnn"]
-    assert find_architecture("decoder") is Decoder
+def test_the_shipped_architectures_are_known() -> None:
+    assert ARCHITECTURES.names() == ["decoder", "encoder", "encoder_decoder", "gru", "lstm", "pretrained", "rnn"]
+    assert ARCHITECTURES.find("decoder") is Decoder
     with pytest.raises(ConfigError, match="'transformer'; allowed is one of decoder, encoder, encoder_decoder"):
-        find_architecture("transformer")
+        ARCHITECTURES.find("transformer")
 
 
 @pytest.mark.parametrize("tie", [True, False])

@@ -16,7 +16,7 @@ from torch import nn
 
 from langmill.errors import ConfigError, IntegrityError, ModelError
 from langmill.files import read_manifest, write_manifest
-from langmill.models.base import Attends, Kind, build_backbone, find_architecture
+from langmill.models.base import ARCHITECTURES, Attends, Kind, build_backbone
 from langmill.models.folder import load_state, load_weights, own_names, save_model
 from langmill.models.generation.beam_search import beam_search
 from langmill.models.generation.config import Beams, Sampling
@@ -415,7 +415,7 @@ def test_an_encoder_predicts_no_tokens_and_nothing_goes_without_a_base(tmp_path:
         backbone.new_cache(1)
     with pytest.raises(ConfigError, match=r"needs a model to start from; name it as training\.base"):
         build_backbone("pretrained", given, 20, MAX_LENGTH, "test")
-    assert find_architecture("pretrained").needs_base
+    assert ARCHITECTURES.find("pretrained").needs_base
 
 
 def test_all_families_are_tried() -> None:

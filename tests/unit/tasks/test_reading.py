@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from langmill.models.base import build_backbone
-from langmill.tasks.base import Explains, Generates, known_tasks
+from langmill.tasks.base import TASKS, Explains, Generates
 from langmill.tokenization.tokenizer import Tokenizer
 from tests.unit.tasks.settings import shipped_task, tiny_backbone, tiny_options
 
@@ -54,5 +54,5 @@ def test_an_encoder_reads_masks_as_its_own_token(tmp_path: Path, tokenizer: Toke
 
 
 def test_every_task_of_ours_can_be_explained() -> None:
-    for name in known_tasks():
+    for name in TASKS.names():
         assert isinstance(shipped_task(name, ("a", "b") if name == "classification" else ()), Explains), name

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 from langmill.config.compose import CONF
 from langmill.config.core_yaml import read_yaml
-from langmill.config.typed import typed
 from langmill.errors import LangmillError
-from langmill.models.base import find_architecture
+from langmill.models.base import ARCHITECTURES
 from langmill.tasks.base import Task, build_task
 from langmill.tasks.masked_language_modelling import MASK, MaskedLanguageModelling
 
@@ -23,7 +22,7 @@ def task_of(file: str) -> tuple[str, Task]:
     path = CONF / "task" / f"{file}.yaml"
     values = read_yaml(path)
     name = str(values["name"])
-    return name, build_task(name, values.get("options") or {}, (), f"{path}: options")
+    return name, build_task(name, values.get("options") or {}, (), str(path))
 
 
 def fitting_model(task: Task) -> str:
@@ -36,8 +35,8 @@ def fitting_model(task: Task) -> str:
         path = CONF / "model" / f"{name}.yaml"
         if path.is_file():
             values = read_yaml(path)
-            backbone = find_architecture(values["architecture"])
-            if backbone.kind_of(typed(backbone.settings_class, values["options"], str(path))) in task.kinds:
+            options = ARCHITECTURES.options(values["architecture"], values["options"], str(path))
+            if ARCHITECTURES.find(values["architecture"]).kind_of(options) in task.kinds:
                 return name
     kinds = ", ".join(sorted(kind.value for kind in task.kinds))
     raise LangmillError(

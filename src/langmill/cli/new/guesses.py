@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from langmill.config.sections import Corpus, FormatSection, SourceKind
+from langmill.config.sections import Corpus, FormatSection
 from langmill.data.diagnosis.diagnose import diagnose, nothing_readable, why_no_text
 from langmill.data.formats.base import build_format
 from langmill.data.readers import first_rows
+from langmill.data.sources.base import build_source
 from langmill.errors import LangmillError
 
 _TEXT_NAMES = ("text", "content", "body", "review", "sentence", "document", "message", "article", "abstract")
@@ -64,9 +65,9 @@ def _mean_length(rows: Sequence[Mapping[str, object]], name: str) -> float:
 
 def first_documents(corpus: Corpus) -> list[tuple[str, object]]:
     """Text and label of the first rows of a corpus, as far as it is on this machine."""
-    local = corpus.source.kind is SourceKind.files
-    folder = Path(corpus.source.path or "") if local else Path("build/raw") / corpus.name
-    file_format = build_format(corpus.format, f"conf/corpus/{corpus.name}.yaml")
+    where = f"conf/corpus/{corpus.name}.yaml"
+    folder = Path(build_source(corpus.source, where).local or f"build/raw/{corpus.name}")
+    file_format = build_format(corpus.format, where)
     try:
         files = [folder] if folder.is_file() else file_format.files(folder)
         rows = [row for file in files[:_SAMPLED_FILES] for row in first_rows(file, file_format, _SAMPLED_ROWS)]

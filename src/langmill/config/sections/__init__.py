@@ -14,7 +14,7 @@ from langmill.config.sections.pretrained import Pretrained
 from langmill.config.sections.recipe import ModelSection, Recipe, TaskSection
 from langmill.config.sections.requirement import require
 from langmill.config.sections.serving import Serving
-from langmill.config.sections.sources import CheckpointKind, CheckpointSource, Package, Source, SourceKind
+from langmill.config.sections.sources import CheckpointKind, CheckpointSource, Package, Source
 from langmill.config.sections.tokenizer import Tokenizer, TokenizerAlgorithm
 from langmill.config.sections.training import Optimizer, OptimizerName, Precision, Strategy, Training
 
@@ -39,7 +39,6 @@ __all__ = [
     "Schedule",
     "Serving",
     "Source",
-    "SourceKind",
     "Split",
     "Strategy",
     "TaskSection",

@@ -14,7 +14,8 @@ class FormatSection:
     """How raw files become rows."""
 
     name: str
-    """A file in src/langmill/data/formats/; `auto` reads .csv, .json, .jsonl, .parquet, .tsv and .txt."""
+    """A name that a file in src/langmill/data/formats/ registers; `auto` reads .csv, .json, .jsonl, .parquet, .tsv and
+    .txt."""
     options: dict[str, Any]
     """The format's own settings; the format types them."""
 

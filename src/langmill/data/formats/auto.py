@@ -14,13 +14,13 @@ from typing import IO, Literal
 
 import pyarrow.parquet as pq
 
-from langmill.data.formats.base import Format, file_format, lines_of
+from langmill.data.formats.base import FORMATS, Format, lines_of
 from langmill.data.rows import BadRowReason, Raw, Unreadable, Values, escaped, is_text
 
 _RECORD_CHARACTERS = 2**24  # of one CSV record; a longer one is a quotation mark that is never closed
 
 
-@file_format("auto")
+@FORMATS.register("auto")
 class Auto(Format):
     """Tables and lines of named values; a .txt file is one row with the field `text`.
 

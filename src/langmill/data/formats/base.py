@@ -1,38 +1,28 @@
-"""What a format offers, and how it is found by its name.
+"""What a format offers.
 
-A format is one file: an optional settings dataclass, a `Format`, and `@file_format(...)` over it. A file in
-`langmill/data/formats/` is found by its name; one in another package by an entry point in the group `langmill.formats`.
+A format is one file: an optional options dataclass, a `Format`, and `FORMATS.register` over it.
 """
 
 from __future__ import annotations
 
-import importlib
 import os
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, ClassVar, TypeVar
+from typing import IO, Any, ClassVar
 
 from langmill.config.sections import FormatSection
-from langmill.config.typed import typed
 from langmill.data.compression import COMPRESSIONS
 from langmill.data.rows import BadRowReason, Raw, Unreadable, escaped, portable
-from langmill.errors import ConfigError
 from langmill.files import MANIFEST_NAME
-from langmill.plugins import entry_points_of
-
-
-@dataclass
-class NoOptions:
-    """The settings of a format that has none."""
+from langmill.plugins import NoOptions, Registry
 
 
 class Format(ABC):
     """Raw files to rows."""
 
-    settings_class: ClassVar[type[Any]] = NoOptions
+    options_class: ClassVar[type[Any]] = NoOptions
     """The dataclass of the format's options."""
     file_endings: ClassVar[frozenset[str]]
     """The files it reads, by their ending in lower case; each may be compressed."""
@@ -103,27 +93,8 @@ class Format(ABC):
         return f"{', '.join(sorted(self.file_endings))}, each plain or with {', '.join(sorted(COMPRESSIONS))}"
 
 
-FormatT = TypeVar("FormatT", bound=Format)
-_formats: dict[str, type[Format]] = {}
+FORMATS: Registry[Format] = Registry("formats", Format, "langmill.data.formats", "format.name")
 _FIRST_LINE = 2**16  # bytes in which the end of a line shows what ends lines here
-ENTRY_POINTS = "langmill.formats"
-_NOT_FORMATS = {"__init__", "base", "conversations"}
-
-
-def file_format(name: str) -> Callable[[type[FormatT]], type[FormatT]]:
-    """Class decorator: make a format known under the name that `conf/corpus/` uses."""
-
-    def register(cls: type[FormatT]) -> type[FormatT]:
-        _formats[name] = cls
-        return cls
-
-    return register
-
-
-def known_formats() -> list[str]:
-    """The names that `build_format` takes, sorted."""
-    internal = {path.stem for path in Path(__file__).parent.glob("*.py")} - _NOT_FORMATS
-    return sorted(internal | {point.name for point in entry_points_of(ENTRY_POINTS)} | set(_formats))
 
 
 def build_format(section: FormatSection, where: str) -> Format:
@@ -136,17 +107,8 @@ def build_format(section: FormatSection, where: str) -> Format:
     Raises:
         ConfigError: There is no such format, or its options are refused.
     """
-    name = section.name
-    if name not in _formats:
-        if name not in known_formats():
-            raise ConfigError(f"{where}: format.name is {name!r}; allowed is one of {', '.join(known_formats())}.")
-        external = {point.name: point for point in entry_points_of(ENTRY_POINTS)}
-        if name in external:
-            external[name].load()
-        else:
-            importlib.import_module(f"langmill.data.formats.{name}")
-    cls = _formats[name]
-    return cls(typed(cls.settings_class, section.options, f"{where}: format.options"))
+    options = FORMATS.options(section.name, section.options, where)
+    return FORMATS.find(section.name)(options)
 
 
 def lines_of(file: IO[bytes]) -> Iterator[bytes]:

@@ -8,12 +8,12 @@ from typing import IO
 
 import yaml
 
-from langmill.data.formats.base import Format, decoded, file_format
+from langmill.data.formats.base import FORMATS, Format, decoded
 from langmill.data.formats.conversations import answers
 from langmill.data.rows import BadRowReason, Raw, Unreadable
 
 
-@file_format("chatterbot")
+@FORMATS.register("chatterbot")
 class Chatterbot(Format):
     """Every second turn is an answer; fields as in `conversations.answers`, and `category` (the file's first one)."""
 

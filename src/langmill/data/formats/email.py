@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import IO
 
-from langmill.data.formats.base import Format, file_format
+from langmill.data.formats.base import FORMATS, Format
 from langmill.data.rows import BadRowReason, Raw, Unreadable, escaped
 
 _LABELS = ("spam", "ham")
@@ -26,7 +26,7 @@ _READ_HEADERS = ("subject", "content-type", "content-disposition", "content-tran
 _UNNAMED_CHARSETS = {"default", "default_charset", "unknown-8bit", "x-unknown", "gb2312_charset"}
 
 
-@file_format("email")
+@FORMATS.register("email")
 class Email(Format):
     """One row a file, with the fields `subject`, `body`, `text` (both), `folder` and `label`.
 

@@ -10,7 +10,7 @@ from typing import IO
 
 import polib
 
-from langmill.data.formats.base import Format, file_format
+from langmill.data.formats.base import FORMATS, Format
 from langmill.data.rows import BadRowReason, Raw, Unreadable, Values
 
 # Zope's catalogs name a message by an identifier and keep its text in a comment: `#. Default: "Add a file"`.
@@ -26,7 +26,7 @@ _NO_LETTER = re.compile("[^A-Za-z]")
 _MNEMONIC = re.compile(r"_(?=[^\W\d_])")
 
 
-@file_format("gettext")
+@FORMATS.register("gettext")
 class Gettext(Format):
     """Messages and their translations.
 

@@ -9,14 +9,14 @@ from pathlib import PurePosixPath
 from typing import IO
 
 from langmill.data.formats.auto import json_object
-from langmill.data.formats.base import Format, file_format, lines_of
+from langmill.data.formats.base import FORMATS, Format, lines_of
 from langmill.data.formats.conversations import answers
 from langmill.data.rows import BadRowReason, Raw, Unreadable, Values
 
 _SYSTEM_ROLES = ("system", "developer")
 
 
-@file_format("messages")
+@FORMATS.register("messages")
 class Messages(Format):
     """Fields as in `conversations.answers`, and `system`: what the conversation opens with for the assistant's eyes.
 

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from typing import IO
 
 from langmill.config.sections import require
-from langmill.data.formats.base import Format, decoded, file_format
+from langmill.data.formats.base import FORMATS, Format, decoded
 from langmill.data.rows import Raw, Unreadable
 
 _EMPTY_LINES = re.compile(r"\n(?:[^\S\n]*\n)+")
@@ -30,11 +30,11 @@ class PassagesOptions:
         require(self.max_characters >= 1, "max_characters", self.max_characters, "1 or more")
 
 
-@file_format("passages")
+@FORMATS.register("passages")
 class Passages(Format):
     """Passages with the fields `text` and `work` (the file's name without its ending), in the order of the work."""
 
-    settings_class = PassagesOptions
+    options_class = PassagesOptions
     file_endings = frozenset({".txt"})
     options: PassagesOptions
 

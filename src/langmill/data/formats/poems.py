@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from typing import IO
 
 from langmill.data.formats.auto import json_array
-from langmill.data.formats.base import Format, file_format
+from langmill.data.formats.base import FORMATS, Format
 from langmill.data.rows import BadRowReason, Raw, Unreadable, Values
 
 _FORMS = {
@@ -34,7 +34,7 @@ _CATALOGUE_ENTRY = re.compile("詩題：|首句：|^(?:無正文|空|缺)。$") 
 _FRAGMENT = re.compile("[殘斷佚]?句(?=$|[\\s（])|存目")  # titles of what is left of a poem
 
 
-@file_format("poems")
+@FORMATS.register("poems")
 class Poems(Format):
     """Whole poems with the fields `title`, `author`, `dynasty` (from the file's name), `form`, `poem` and `prompt`.
 

@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 from typing import IO
 
 from langmill.config.sections import require
-from langmill.data.formats.base import Format, decoded, file_format
+from langmill.data.formats.base import FORMATS, Format, decoded
 from langmill.data.rows import BadRowReason, Raw, Unreadable, Values
 
 _ABBREVIATIONS = ("e.g.", "i.e.", "etc.", "vs.", "cf.")
@@ -29,7 +29,7 @@ class PythonFunctionsOptions:
         require(self.max_lines >= 1, "max_lines", self.max_lines, "1 or more")
 
 
-@file_format("python_functions")
+@FORMATS.register("python_functions")
 class PythonFunctions(Format):
     """Every function and method that has a docstring and something else in its body.
 
@@ -41,7 +41,7 @@ class PythonFunctions(Format):
     NotImplementedError`) are put aside as unfinished.
     """
 
-    settings_class = PythonFunctionsOptions
+    options_class = PythonFunctionsOptions
     file_endings = frozenset({".py"})
     options: PythonFunctionsOptions
 

@@ -7,11 +7,11 @@ from pathlib import PurePosixPath
 from typing import IO
 
 from langmill.data.formats.auto import read_table
-from langmill.data.formats.base import Format, file_format
+from langmill.data.formats.base import FORMATS, Format
 from langmill.data.rows import Raw
 
 
-@file_format("quoted_tsv")
+@FORMATS.register("quoted_tsv")
 class QuotedTsv(Format):
     """Rows as `auto` has them of a .csv file, whose rules on quotation marks these files follow."""
 

@@ -8,11 +8,11 @@ from pathlib import PurePosixPath
 from typing import IO
 
 from langmill.data.formats.auto import json_value
-from langmill.data.formats.base import Format, file_format
+from langmill.data.formats.base import FORMATS, Format
 from langmill.data.rows import BadRowReason, Raw, Unreadable, Values
 
 
-@file_format("squad")
+@FORMATS.register("squad")
 class Squad(Format):
     """Questions with the fields `question`, `context`, `answer`, `answers`, `prompt`, `title` and `answerable`.
 

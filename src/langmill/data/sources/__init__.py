@@ -1,1 +1,1 @@
-"""Where raw data comes from: pinned packages, Python's standard library, local files."""
+"""Where raw data comes from: pinned packages, Python's standard library, local files, and what plug-ins bring."""

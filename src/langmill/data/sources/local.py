@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
-from typing import IO, Protocol
+from typing import IO, Any, Protocol
 
+from langmill.config.sections import Source, require
 from langmill.data.diagnosis.diagnose import nothing_readable
 from langmill.data.formats.base import Format
 from langmill.data.rows import portable
+from langmill.data.sources.base import SOURCES, CorpusSource
 from langmill.errors import SourceError
 from langmill.files import explained_os_errors
 from langmill.progress import track
@@ -29,27 +31,34 @@ class Wanted(Protocol):
         """What they are called, for messages."""
 
 
-def copy(path: Path, file_format: Format, into: Path) -> dict[str, int]:
-    """Copy a file, or every file below a folder that the format reads.
+@SOURCES.register("files")
+class LocalFiles(CorpusSource):
+    """A file, or every file below a folder that the format reads."""
 
-    Returns:
-        How many files were left where they are, by the reason.
+    def __init__(self, section: Source, options: Any) -> None:
+        super().__init__(section, options)
+        require(bool(section.path), "source.path", section.path, "the path of a file or a folder")
+        self.local = section.path
 
-    Raises:
-        SourceError: The path does not exist, can't be read, or holds nothing that the format reads.
-        SpaceError: The disk is full.
-    """
-    if not path.exists():
-        raise SourceError(f"{path}, the corpus's source.path, does not exist. Paths start at the workspace's root.")
-    if path.is_dir():
-        files = {file.relative_to(path): file for file in file_format.files(path)}
-    else:
-        files = {Path(path.name): path} if path.is_file() and file_format.reads(Path(path.name)) else {}
-    if not files:
-        said = nothing_readable(path, file_format.endings())
-        raise SourceError(f"{path}, the corpus's source.path, {said}")
-    copy_files(files, path.name, into)
-    return file_format.skipped(path) if path.is_dir() else {}
+    def fetch(self, file_format: Format, into: Path, downloads: Path) -> dict[str, int]:
+        """Copy the files."""
+        del downloads
+        path = Path(str(self.local))
+        if not path.exists():
+            raise SourceError(f"{path}, the corpus's source.path, does not exist. Paths start at the workspace's root.")
+        if path.is_dir():
+            files = {file.relative_to(path): file for file in file_format.files(path)}
+        else:
+            files = {Path(path.name): path} if path.is_file() and file_format.reads(Path(path.name)) else {}
+        if not files:
+            said = nothing_readable(path, file_format.endings())
+            raise SourceError(f"{path}, the corpus's source.path, {said}")
+        copy_files(files, path.name, into)
+        return file_format.skipped(path) if path.is_dir() else {}
+
+    def facts(self) -> dict[str, Any]:
+        """The file's or folder's name."""
+        return super().facts() | {"name": Path(str(self.local)).name}
 
 
 def copy_files(files: Mapping[Path, Path], title: str, into: Path) -> None:

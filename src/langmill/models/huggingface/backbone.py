@@ -38,7 +38,7 @@ class Pretrained(Backbone):
         body: The part below the head; of an encoder-decoder both halves.
     """
 
-    settings_class = PretrainedSettings
+    options_class = PretrainedSettings
     settings: PretrainedSettings
     needs_base = True
     free_options: ClassVar[frozenset[str]] = frozenset({"tuning", "lora", "config"})

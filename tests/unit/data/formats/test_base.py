@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from langmill.config.sections import FormatSection
-from langmill.data.formats.base import build_format, known_formats
+from langmill.data.formats.base import FORMATS, build_format
 from langmill.data.readers import read_rows
 from langmill.data.rows import BadRow
 from langmill.errors import ConfigError, DataError
@@ -50,7 +50,7 @@ SHAPES = {
 
 
 def test_the_shipped_formats_are_known() -> None:
-    assert known_formats() == NAMES
+    assert FORMATS.names() == NAMES
     for name in NAMES:
         assert file_format(name, **OPTIONS.get(name, {})).file_endings
 
