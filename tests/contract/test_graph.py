@@ -232,7 +232,7 @@ def test_no_recipe_left_is_an_error(workspace):
     assert not compose.OUT.exists()
 
 
-def test_the_code_of_plug_ins_is_watched_or_refused(workspace, monkeypatch):
+def test_the_code_of_plug_ins_is_watched_or_refused(workspace, monkeypatch, request):
     """An architecture of another package: refused while no stage watches its folder, taken once dvc.yaml names it."""
     packages = workspace / "packages"
     code = "from langmill.models.base import ARCHITECTURES\nfrom langmill.models.decoder import Decoder\n"
@@ -241,7 +241,7 @@ def test_the_code_of_plug_ins_is_watched_or_refused(workspace, monkeypatch):
     write_text(packages / "toy-1.0.dist-info" / "entry_points.txt", "[langmill.architectures]\ntoy = toy_watched\n")
     monkeypatch.syspath_prepend(str(packages))
     importlib.invalidate_caches()
-    monkeypatch.setattr(ARCHITECTURES, "_classes", dict(ARCHITECTURES._classes))
+    request.addfinalizer(lambda: ARCHITECTURES._classes.pop("toy", None))
     model = workspace / "conf" / "model" / "decoder-small.yaml"
     model.write_text(model.read_text().replace("architecture: decoder", "architecture: toy"))
     with pytest.raises(ConfigError, match=r"the plug-in toy lies in packages, .*`- plugins: packages`"):

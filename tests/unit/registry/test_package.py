@@ -40,7 +40,7 @@ def test_a_package_holds_all_it_needs_and_no_pickle(built_models: Path, tmp_path
 
 
 def test_a_package_carries_the_code_of_plugins(
-    built_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    built_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     """The model's task made one of another package, which is then found from the packaged code alone."""
     site = tmp_path / "site"
@@ -55,7 +55,7 @@ def test_a_package_carries_the_code_of_plugins(
     with monkeypatch.context() as patch:
         patch.syspath_prepend(str(site))
         importlib.invalidate_caches()
-        patch.setattr(TASKS, "_classes", dict(TASKS._classes))
+        request.addfinalizer(lambda: TASKS._classes.pop("toy_writing", None))
         build = built_models / "build"
         config = read_config(build / "models" / LANGUAGE_MODEL)
         config["langmill"]["task"]["name"] = "toy_writing"
