@@ -16,6 +16,7 @@ from langmill.config.sections import Corpus, Pretrained, Recipe, Tokenizer
 from langmill.errors import ConfigError
 from langmill.files import write_text
 from langmill.graph.dag import EVALUATION, MODELS, read_graph
+from langmill.models.base import ARCHITECTURES
 from langmill.stages import compose
 from langmill.stages.process import STAGES
 from tests.pipeline.workspace import edit, keep
@@ -231,14 +232,18 @@ def test_no_recipe_left_is_an_error(workspace):
     assert not compose.OUT.exists()
 
 
-def test_the_code_of_plug_ins_is_watched_or_refused(workspace, monkeypatch):
+def test_the_code_of_plug_ins_is_watched_or_refused(workspace, monkeypatch, request):
     """An architecture of another package: refused while no stage watches its folder, taken once dvc.yaml names it."""
     packages = workspace / "packages"
-    write_text(packages / "toy.py", "from langmill.models.rnn import Rnn\n")
+    code = "from langmill.models.base import ARCHITECTURES\nfrom langmill.models.decoder import Decoder\n"
+    write_text(packages / "toy_watched.py", code + '@ARCHITECTURES.register("toy")\nclass Toy(Decoder): ...\n')
     write_text(packages / "toy-1.0.dist-info" / "METADATA", "Metadata-Version: 2.1\nName: toy\nVersion: 1.0\n")
-    write_text(packages / "toy-1.0.dist-info" / "entry_points.txt", "[langmill.architectures]\ndecoder = toy\n")
+    write_text(packages / "toy-1.0.dist-info" / "entry_points.txt", "[langmill.architectures]\ntoy = toy_watched\n")
     monkeypatch.syspath_prepend(str(packages))
     importlib.invalidate_caches()
+    request.addfinalizer(lambda: ARCHITECTURES._classes.pop("toy", None))
+    model = workspace / "conf" / "model" / "decoder-small.yaml"
+    model.write_text(model.read_text().replace("architecture: decoder", "architecture: toy"))
     with pytest.raises(ConfigError, match=r"the plug-in toy lies in packages, .*`- plugins: packages`"):
         compose.require_composed(["reviews-lm"])
     path = workspace / "dvc.yaml"

@@ -48,9 +48,11 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     write_text(tmp_path / "toy_plugin-1.5.dist-info" / "entry_points.txt", points + "[others]\nname = json\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     importlib.invalidate_caches()
-    for registry in REGISTRIES:
-        monkeypatch.setattr(registry, "_classes", dict(registry._classes))
     yield tmp_path
+    # What was registered and imported here is forgotten again: other tests of this process know nothing of it.
+    for registry in REGISTRIES:
+        for name in [name for name in registry._classes if name.startswith("toy")]:
+            del registry._classes[name]
     for name in [name for name in sys.modules if name.startswith("toy")]:
         del sys.modules[name]
 

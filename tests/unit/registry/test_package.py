@@ -11,7 +11,9 @@ import yaml
 
 from langmill.errors import IntegrityError, RegistryError
 from langmill.files import read_manifest, write_text
+from langmill.models.folder import read_config
 from langmill.registry.package import REQUIREMENTS, input_example, package, requirements, signature, task_of
+from langmill.tasks.base import TASKS
 from tests.unit.registry.building import CLASSIFIER, LANGUAGE_MODEL
 
 pytestmark = pytest.mark.unit
@@ -38,20 +40,26 @@ def test_a_package_holds_all_it_needs_and_no_pickle(built_models: Path, tmp_path
 
 
 def test_a_package_carries_the_code_of_plugins(
-    built_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    built_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     """The model's task made one of another package, which is then found from the packaged code alone."""
     site = tmp_path / "site"
-    write_text(site / "toy_tasks" / "tasks.py", "from langmill.tasks.language_modelling import LanguageModelling")
+    code = "from langmill.tasks.base import TASKS\nfrom langmill.tasks.language_modelling import LanguageModelling\n"
+    code += '@TASKS.register("toy_writing")\nclass ToyWriting(LanguageModelling): ...\n'
+    write_text(site / "toy_tasks" / "tasks.py", code)
     write_text(site / "toy_tasks" / "__init__.py", "")
     about = "Metadata-Version: 2.1\nName: toy-tasks\nVersion: 1.0\nRequires-Dist: pyyaml>=5\nRequires-Dist: langmill\n"
     write_text(site / "toy_tasks-1.0.dist-info" / "METADATA", about)
-    points = "[langmill.tasks]\nlanguage_modelling = toy_tasks.tasks\n"
+    points = "[langmill.tasks]\ntoy_writing = toy_tasks.tasks\n"
     write_text(site / "toy_tasks-1.0.dist-info" / "entry_points.txt", points)
     with monkeypatch.context() as patch:
         patch.syspath_prepend(str(site))
         importlib.invalidate_caches()
+        request.addfinalizer(lambda: TASKS._classes.pop("toy_writing", None))
         build = built_models / "build"
+        config = read_config(build / "models" / LANGUAGE_MODEL)
+        config["langmill"]["task"]["name"] = "toy_writing"
+        patch.setattr("langmill.registry.package.read_config", lambda model: config)
         folder = package(build / "models" / LANGUAGE_MODEL, build / "evaluation" / LANGUAGE_MODEL, tmp_path / "package")
     pinned = (folder / "requirements.txt").read_text().lower().split()
     assert [line for line in pinned if line.startswith("pyyaml==")]
@@ -59,7 +67,7 @@ def test_a_package_carries_the_code_of_plugins(
     program = (
         "import sys; sys.path.insert(0, 'code')\n"
         "from importlib.metadata import entry_points\n"
-        "(point,) = entry_points(group='langmill.tasks', name='language_modelling')\n"
+        "(point,) = entry_points(group='langmill.tasks', name='toy_writing')\n"
         "print(point.dist.version, point.load().__file__)"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, check=False)
