@@ -37,7 +37,6 @@ from langmill.events import (
     LOG_VARIABLE,
     RUN_LOCK,
     SERVER_VARIABLE,
-    UP_TO_DATE,
     Event,
     EventLog,
     StepState,
@@ -178,7 +177,7 @@ def _run_name() -> str:
     return f"make {', '.join(chosen)}" if chosen else "make the default recipes"
 
 
-@flow(name="make-models", flow_run_name=_run_name, validate_parameters=False)
+@flow(name="make-models", flow_run_name=_run_name, validate_parameters=False)  # type: ignore[untyped-decorator]
 def make_models(recipes: list[str] | None = None) -> State[Any]:
     """Make, register and judge models.
 
@@ -219,7 +218,7 @@ def _stage_steps(graph: Graph, operation: Operation, cancel: threading.Event) ->
             return _run_stage(stage, cancel)
 
         alone = stage.kind in operation.one_at_a_time
-        yield Step(stage.address, stage.description, stage.upstream, work, _note_outcome, alone)
+        yield Step(stage.address, stage.description, stage.upstream, work, lambda outcome: str(outcome.note), alone)
 
 
 def _run_stage(stage: Stage, cancel: threading.Event) -> Outcome:
@@ -243,10 +242,6 @@ def _keep_logs(stage: Stage, output: Path) -> None:
         with Path(name).open("a", encoding="utf-8") as log:
             log.write(without_passwords("".join(parts)))
         output.unlink(missing_ok=True)
-
-
-def _note_outcome(outcome: Outcome) -> str:
-    return {Outcome.unchanged: UP_TO_DATE, Outcome.restored: "restored from DVC's cache"}.get(outcome, "")
 
 
 def _registry_steps(graph: Graph, recipe: Recipe, operation: Operation) -> list[Step]:

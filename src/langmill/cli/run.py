@@ -23,7 +23,6 @@ from langmill.events import (
     LOG_VARIABLE,
     RUN_LOCK,
     SERVER_VARIABLE,
-    UP_TO_DATE,
     Event,
     EventReader,
     StepState,
@@ -249,7 +248,7 @@ def _make(folder: str, recipe: str) -> None:
     from langmill.cli.workspace import LOGS, require_workspace
     from langmill.files import exclusive_lock
     from langmill.graph.dag import read_graph
-    from langmill.graph.process import Outcome, reproduce
+    from langmill.graph.process import reproduce
     from langmill.stages.compose import require_composed
 
     require_workspace()
@@ -276,8 +275,7 @@ def _make(folder: str, recipe: str) -> None:
                     errors.append(error)
                     news.append(Event(stage.address, stage.description, StepState.failed, str(error)))
                     return
-                note = {Outcome.unchanged: UP_TO_DATE, Outcome.restored: "restored from DVC's cache"}.get(outcome, "")
-                news.append(Event(stage.address, stage.description, StepState.done, note))
+                news.append(Event(stage.address, stage.description, StepState.done, outcome.note))
 
         def take() -> list[Event]:
             taken = news[:]

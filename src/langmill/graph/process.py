@@ -17,6 +17,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from langmill.errors import BusyError, GraphError, SpaceError, of_exit_code
+from langmill.events import UP_TO_DATE
 from langmill.files import explained_os_errors, full_disk_sentence
 from langmill.graph.dvc_errors import DVC_BUSY
 from langmill.lifetime import PARENT_VARIABLE
@@ -36,6 +37,11 @@ class Outcome(StrEnum):
     """Its outputs for the same inputs were in DVC's cache."""
     unchanged = "unchanged"
     """It was up to date."""
+
+    @property
+    def note(self) -> str:
+        """Say for whoever watches why a stage did not run; empty if it did."""
+        return {Outcome.unchanged: UP_TO_DATE, Outcome.restored: "restored from DVC's cache"}.get(self, "")
 
 
 class Cancelled(GraphError):
