@@ -6,7 +6,6 @@ They work in the workspace, which is the current folder.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -158,7 +157,8 @@ def _tags(recipe: Recipe, model: Path, judged: EvaluationFolder) -> dict[str, st
         for tag, strength in ((Tag.trivial, "trivial"), (Tag.strong, "serious"))
         if (name_value := hardest_baseline(figures, strength)) is not None
     }
-    facts = read_manifest(model, verify=False).get("training_split")  # older models do not say
+    manifest = read_manifest(model, verify=False)
+    facts = manifest.get("training_split")  # older models do not say
     split = {Tag.documents: str(facts["documents"]), Tag.data_bytes: str(facts["bytes"])} if facts else {}
     return {
         Tag.recipe: recipe.name,
@@ -169,22 +169,8 @@ def _tags(recipe: Recipe, model: Path, judged: EvaluationFolder) -> dict[str, st
         Tag.value: repr(decides["value"]),
         Tag.low: repr(decides["low"]),
         Tag.high: repr(decides["high"]),
-        Tag.parameters: str(count_parameters(model)),
+        Tag.parameters: str(manifest["parameters"]),  # in the file a tied head may stand twice
         **baselines,
         **split,
         Tag.size: str((model / WEIGHTS_NAME).stat().st_size),
     }
-
-
-def count_parameters(model: Path) -> int:
-    """The number of weights in a model folder, read from the header of its safetensors file alone."""
-    with (model / WEIGHTS_NAME).open("rb") as file:
-        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-    total = 0
-    for name, tensor in header.items():
-        if name != "__metadata__":
-            count = 1
-            for size in tensor["shape"]:
-                count *= int(size)
-            total += count
-    return total

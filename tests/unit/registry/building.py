@@ -146,6 +146,7 @@ def build_model(workspace: Path, name: str, seed: int) -> None:
         "parts": story.parts,
         "base": story.base,
         "corpus": {"name": recipe.corpus.name, "digest": digest_of(shards["files"])},
+        "parameters": sum(weight.numel() for weight in network.parameters()),
     }
     save_model(build / "models" / name, network, {"langmill": own}, tokenizer.file, facts)
 
