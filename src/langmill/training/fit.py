@@ -77,7 +77,7 @@ def fit(
             with fitting.reported(told(recipe, story, run, tracking_uri)):
                 fitting.run()
                 fitting.save(story, base)
-                if first:
+                if fitting.trainer.is_global_zero:  # the trainer knows the nodes too, the environment may not
                     put_finished(run, out)
 
 
