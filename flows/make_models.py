@@ -311,8 +311,6 @@ def _is_prefects(error: BaseException | None) -> bool:
     while error is not None:
         if isinstance(error, PREFECT_ERRORS):
             return True
-        if isinstance(error, RuntimeError) and "Prefect API" in str(error):  # the temporary server's start
-            return True
         error = error.__cause__ or error.__context__
     return False
 

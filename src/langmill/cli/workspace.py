@@ -87,7 +87,6 @@ def prefect_environment() -> dict[str, str]:
         **os.environ,
         "PREFECT_HOME": str((STATE / "prefect").absolute()),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
         "PREFECT_LOGGING_LEVEL": "INFO",
         "DO_NOT_TRACK": "1",
         "MLFLOW_DISABLE_TELEMETRY": "true",

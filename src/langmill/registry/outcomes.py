@@ -15,6 +15,8 @@ from langmill.errors import LangmillError
 from langmill.evaluation.figures import hardest_baseline
 from langmill.files import MANIFEST_NAME, digest_of, read_json, sha256_file, write_json
 from langmill.graph.dag import EVALUATION, MODELS
+from langmill.registry.store import Registry
+from langmill.registry.versions import CHAMPION
 
 SETTLED = Path(".langmill/settled")
 
@@ -85,10 +87,6 @@ def all_settled(recipes: Iterable[str], tracking_uri: str) -> bool:
     Raises:
         TrackingError: The registry can't be asked.
     """
-    # Brings MLflow, which takes seconds: a run with stages to make never asks.
-    from langmill.registry.store import Registry
-    from langmill.registry.versions import CHAMPION
-
     registry = Registry(tracking_uri)
     champions = {found.name: found.version for found in registry.overview() if CHAMPION in found.aliases}
     numbers = registry.numbers()
