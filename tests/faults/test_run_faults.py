@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -49,7 +50,9 @@ def at_work(workspace: Path, stage: str) -> Callable[[], bool]:
 
     def working() -> bool:
         lock = workspace / ".langmill" / "locks" / f"{stage}.lock"
-        return lock.is_file() and "process" in lock.read_text()
+        holder = re.search(r"process (\d+)", lock.read_text()) if lock.is_file() else None
+        # A holder that was killed leaves its name in the file.
+        return holder is not None and int(holder[1]) in processes(workspace)
 
     return working
 
