@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import difflib
 import enum
+import logging
 import types
 import typing
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from typing import Any, TypeVar
 from langmill.errors import ConfigError
 
 SectionT = TypeVar("SectionT")
+_logger = logging.getLogger(__name__)
 _PLAIN = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
 
 
@@ -32,7 +34,9 @@ class FieldError(ConfigError):
 def typed(section: type[SectionT], values: Mapping[str, Any], where: str) -> SectionT:
     """Put plain values onto a dataclass.
 
-    Nothing is converted but a whole number where a number is asked for, so that a text stays what was written.
+    Nothing is converted but a whole number where a number is asked for, so that a text stays what was written. A field
+    that had another name is also read under that one, with a warning that says the new one: the class has them in
+    `renamed_fields`, as in `renamed_fields: ClassVar[Mapping[str, str]] = {"old": "new"}`.
 
     Args:
         section: A dataclass whose fields have no defaults.
@@ -54,6 +58,7 @@ def _section(section: Any, values: object, key: str) -> Any:
         raise _wrong(section, values, key or "the file")
     hints = typing.get_type_hints(section)
     fields = {field.name: field for field in dataclasses.fields(section)}
+    values = _under_new_names(section, values, key)
     for name in values:
         if name not in fields:
             raise _unknown_key(list(fields), key, str(name))
@@ -68,6 +73,16 @@ def _section(section: Any, values: object, key: str) -> Any:
     except ConfigError as error:  # from its __post_init__, whose sentence begins with the field's name
         own = str(error).split(" ", maxsplit=1)[0].rpartition(".")[2]
         raise FieldError(str(error), _joined(key, own)) from error
+
+
+def _under_new_names(section: Any, values: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """The values by the names of today; what is given under an old name counts more than what a default file gives."""
+    renamed: Mapping[str, str] = getattr(section, "renamed_fields", {})
+    old = [name for name in values if name in renamed]
+    for name in old:
+        _logger.warning("%s is called %s now.", _joined(key, name), _joined(key, renamed[name]))
+    kept = {name: value for name, value in values.items() if name not in renamed}
+    return kept | {renamed[name]: values[name] for name in old}
 
 
 def _value(kind: Any, value: Any, key: str) -> Any:

@@ -1,8 +1,9 @@
 """Plain values onto dataclasses: what is taken, and the sentence for what is not."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -96,3 +97,15 @@ def test_wrong_values_are_refused(values, sentence):
 def test_a_file_of_something_else_is_refused():
     with pytest.raises(ConfigError, match=r"^a\.yaml: the file is 'text'; allowed is a section with the fields text"):
         typed(Inner, "text", "a.yaml")  # type: ignore[arg-type]
+
+
+def test_a_renamed_field_is_read_under_its_old_name_with_a_warning(caplog):
+    @dataclass
+    class Renamed:
+        """A section with a field that had another name."""
+
+        renamed_fields: ClassVar[Mapping[str, str]] = {"was": "count"}
+        count: int
+
+    assert typed(Renamed, {"was": 2, "count": 1}, "here").count == 2
+    assert caplog.messages == ["was is called count now."]
