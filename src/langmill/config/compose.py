@@ -35,8 +35,9 @@ from langmill.config.core_yaml import ALLOWED_NAMES, is_name, parse_yaml, read_y
 from langmill.config.sections import Corpus, Operation, Pretrained, Recipe, Serving, Tokenizer
 from langmill.config.typed import FieldError, typed
 from langmill.errors import ConfigError
+from langmill.workspace import Workspace
 
-CONF = Path("conf")
+CONF = Workspace().conf
 _RECIPE_HEADER = (
     "# @package _global_"  # Hydra reads it in the first lines only, and files a recipe elsewhere without it
 )
