@@ -76,7 +76,12 @@ def _section(section: Any, values: object, key: str) -> Any:
 
 
 def _under_new_names(section: Any, values: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    """The values by the names of today; what is given under an old name counts more than what a default file gives."""
+    """The values by the names of today; what is given under an old name counts more than what a default file gives.
+
+    A class whose old keys are more than other names reads them itself, in `migrated`.
+    """
+    if hasattr(section, "migrated"):
+        values = section.migrated(values)
     renamed: Mapping[str, str] = getattr(section, "renamed_fields", {})
     old = [name for name in values if name in renamed]
     for name in old:
