@@ -127,17 +127,23 @@ def test_the_other_groups_compose() -> None:
         ("training.optimizer.learning_rate=-1", "training.optimizer.learning_rate is -1; allowed is above 0"),
         ("training.optimizer.warmup_steps=1000000", "less than training.steps"),
         ("corpus=nowhere", "Could not find 'corpus/nowhere'"),
-        ("corpus.split.test=0", "split.test is 0.0; allowed is above 0"),
+        ("corpus.split.test=0", "split.test is 0; allowed is above 0"),
         (
             "corpus.source.packages=[{package: x, version: '1', sha256: '12', members: [a]}]",
             "source.packages[0].sha256 is '12'; allowed is the SHA-256 of the archive",
         ),
         ("corpus.split.by=year", "split.by is 'year'; allowed is null or one of fields.metadata (source)"),
-        ("corpus.cleaning.drop_same=true", "cleaning.drop_same is True; allowed is false where fields.target is null"),
+        ("corpus.cleaning.steps=[length, length]", "cleaning.steps is ['length', 'length']; allowed is each step once"),
+        (
+            "+corpus.cleaning.options.spelling={}",
+            "cleaning.options.spelling is {}; allowed is the options of one of cleaning.steps (markup, characters, "
+            "length, copies); add spelling there, or set this to null",
+        ),
+        ("corpus.cleaning.options.length=short", "corpus.cleaning.options.length is 'short'; allowed is"),
+        ("+corpus.cleaning.strip_markup=maybe", "corpus.cleaning.options.markup is 'maybe'; allowed is"),
         ("tokenizer.special_tokens=['<|a|>','<|a|>']", "allowed is different names in the form <|name|>"),
         ("tokenizer.special_tokens=[mask]", "tokenizer.special_tokens is ['mask']; allowed is different names"),
         ("tokenizer={vocab_size: 257, special_tokens: ['<|a|>']}", "tokenizer.vocab_size is 257; allowed is 258"),
-        ("corpus.cleaning.max_characters=1", "min_characters (10) or more"),
         ("tokenizer.vocab_size=10", "tokenizer.vocab_size is 10; allowed is 257"),
         ("evaluation.confidence=1.5", "evaluation.confidence is 1.5"),
         (

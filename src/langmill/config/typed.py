@@ -50,7 +50,8 @@ def typed(
 
     Nothing is converted but a whole number where a number is asked for, so that a text stays what was written. A field
     that had another name is also read under that one: the class has them in `renamed_fields`, as in
-    `renamed_fields: ClassVar[Mapping[str, str]] = {"old": "new"}`.
+    `renamed_fields: ClassVar[Mapping[str, str]] = {"old": "new"}`, or, where that does not say it, reads its old keys
+    itself in the class method `migrated`, which gives the values of today and, by each old key, the new one.
 
     Args:
         section: The class.
@@ -106,6 +107,10 @@ def _under_new_names(kind: Any, value: Any, key: str, file: str | None) -> Any:
     if not isinstance(value, Mapping):
         return value
     is_section = dataclasses.is_dataclass(kind)
+    if is_section and hasattr(kind, "migrated"):  # whose old keys are more than other names
+        value, moved = kind.migrated(value)
+        for old, new in moved.items() if file is not None else ():
+            _warn(f"{file}: {joined(key, old)} is {joined(key, new)} now.")
     renamed: Mapping[str, str] = getattr(kind, "renamed_fields", {}) if is_section else {}
     current = {}
     for name in sorted(value, key=renamed.__contains__):  # what is given under an old name counts more than a default

@@ -34,6 +34,7 @@ from langmill.config.sections import (
     Tokenizer,
     TokenizerAlgorithm,
 )
+from langmill.data.cleaning.base import CLEANING_STEPS, check_steps
 from langmill.data.document import Document
 from langmill.data.formats.base import FORMATS, build_format
 from langmill.data.sources.base import SOURCES, build_source
@@ -263,9 +264,12 @@ def require_composed(recipes: Sequence[str] = (), corpora: Sequence[str] = ()) -
 
 
 def _check_corpus(composed: Composed, name: str, corpus: Corpus) -> None:
-    build_format(corpus.format, _file(f"corpus/{name}"))
-    expected = build_source(corpus.source, _file(f"corpus/{name}")).local or FETCHING
-    composed.check_plugins((FORMATS.group, corpus.format.name), (SOURCES.group, corpus.source.kind))
+    where = _file(f"corpus/{name}")
+    build_format(corpus.format, where)
+    check_steps(corpus.cleaning, where, has_target=corpus.fields.target is not None)
+    expected = build_source(corpus.source, where).local or FETCHING
+    steps = ((CLEANING_STEPS.group, step) for step in corpus.cleaning.steps)
+    composed.check_plugins((FORMATS.group, corpus.format.name), (SOURCES.group, corpus.source.kind), *steps)
     _same(f"corpora.{name}.source", composed.lines.corpora[name]["source"], expected, f"corpus/{name}", "source.path")
 
 
