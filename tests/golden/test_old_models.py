@@ -157,7 +157,7 @@ async def ask(old: Old, folder: Path, cache: Path) -> dict[str, Any]:
         say=lambda _: None,
     )
     follower.look(name)
-    assert follower.following[name].describe() == {"version": 1, "source": "registry"}
+    assert follower.alias_states[name].describe() == {"version": 1, "source": "registry"}
     engine.start()
     try:
         app = build_app(Service(settings, engine, follower, metrics, 1_700_000_000), ())

@@ -24,8 +24,8 @@ from langmill import __version__
 from langmill.config.sections import Serving
 from langmill.errors import ConfigError, RequestError
 from langmill.models.generation.config import Beams, Sampling
-from langmill.serving.engine import Answer, BeamCompletion, Champion, Classification, Completion, Engine, Piece
-from langmill.serving.follower import Following
+from langmill.serving.engine import ResponseStream, BeamCompletion, LoadedVersion, Classification, Completion, Engine, Chunk
+from langmill.serving.follower import AliasState
 from langmill.serving.metrics import CONTENT_TYPE, Metrics
 from langmill.serving.middleware import CLIENT_GONE, Accounting, Hosts, Keys, Limits, refusal
 from langmill.serving.schema import ClassifyBody, CompletionBody, reason
@@ -41,7 +41,7 @@ class Followed(Protocol):
     """What the interface needs to know of the follower."""
 
     @property
-    def following(self) -> dict[str, Following]:
+    def alias_states(self) -> dict[str, AliasState]:
         """The state of each model."""
 
     def failure(self) -> str | None:
@@ -59,7 +59,7 @@ class Service:
     started: int
     """Seconds since the epoch."""
 
-    def find(self, name: str) -> Champion:
+    def find(self, name: str) -> LoadedVersion:
         """The version that answers for a model.
 
         Raises:
@@ -142,11 +142,11 @@ def _add_health(app: FastAPI, service: Service) -> None:
             reasons.append("The server is stopping.")
         models = {}
         for name in service.settings.recipes:
-            following = service.follower.following[name]
-            if following.version is None:
-                why = following.refused_reason or following.trouble or "The registry is still to be asked."
+            state = service.follower.alias_states[name]
+            if state.version is None:
+                why = state.refused_reason or state.trouble or "The registry is still to be asked."
                 reasons.append(f"{name} has no version in service: {why}")
-            models[name] = following.describe() if request.state.known else {"ready": following.version is not None}
+            models[name] = state.describe() if request.state.known else {"ready": state.version is not None}
         told = {"reasons": reasons} if request.state.known else {}
         return JSONResponse({"ready": not reasons, **told, "models": models}, 503 if reasons else 200)
 
@@ -162,13 +162,13 @@ def _add_health(app: FastAPI, service: Service) -> None:
         return {"object": "list", "data": [_card(service, champion) for champion in champions]}
 
 
-def endpoints(champion: Champion) -> list[str]:
+def endpoints(champion: LoadedVersion) -> list[str]:
     """Where a model can be asked, by what its task can do."""
     abilities = {"/v1/completions": Generates, "/v1/classify": Classifies}
     return [path for path, ability in abilities.items() if isinstance(champion.model.task, ability)]
 
 
-def _card(service: Service, champion: Champion) -> dict[str, Any]:
+def _card(service: Service, champion: LoadedVersion) -> dict[str, Any]:
     return {
         "id": champion.name,
         "object": "model",
@@ -270,16 +270,16 @@ def _add_answers(app: FastAPI, service: Service) -> None:
         return JSONResponse({"object": "list", **_signature(champion), "data": data, "usage": usage})
 
 
-def _signature(champion: Champion) -> dict[str, Any]:
+def _signature(champion: LoadedVersion) -> dict[str, Any]:
     """Who answered."""
     return {"model": champion.name, "version": champion.version, "system_fingerprint": champion.fingerprint}
 
 
-def _prompt_limit(service: Service, champion: Champion) -> int:
+def _prompt_limit(service: Service, champion: LoadedVersion) -> int:
     return min(service.settings.max_prompt_tokens, champion.model.max_length)
 
 
-def _refuse_hopeless(champion: Champion, text: str, limit: int, param: str) -> None:
+def _refuse_hopeless(champion: LoadedVersion, text: str, limit: int, param: str) -> None:
     """Refuse a text that is too long whatever its tokens are, without encoding it."""
     if len(text) > limit * champion.longest_token:
         raise RequestError(
@@ -288,7 +288,7 @@ def _refuse_hopeless(champion: Champion, text: str, limit: int, param: str) -> N
         )  # fmt: skip
 
 
-def _count_inputs(champion: Champion, texts: list[str], limit: int) -> list[int]:
+def _count_inputs(champion: LoadedVersion, texts: list[str], limit: int) -> list[int]:
     counts = []
     for text in texts:
         _refuse_hopeless(champion, text, limit, "input")
@@ -302,7 +302,7 @@ def _count_inputs(champion: Champion, texts: list[str], limit: int) -> list[int]
     return counts
 
 
-def _decoding(service: Service, champion: Champion, body: CompletionBody) -> Sampling | Beams:
+def _decoding(service: Service, champion: LoadedVersion, body: CompletionBody) -> Sampling | Beams:
     """How to write: as asked, and where nothing is asked, as the model's own `generation_config.json` has it.
 
     Raises:
@@ -335,7 +335,7 @@ _DECODING = (
 
 
 async def _completion(
-    service: Service, champion: Champion, body: CompletionBody
+    service: Service, champion: LoadedVersion, body: CompletionBody
 ) -> tuple[Completion | BeamCompletion, int]:
     """The request for the engine, and how many tokens its prompt has."""
     task = champion.model.task
@@ -373,7 +373,7 @@ class _CompletionWriter:
     """Puts a completion's pieces into OpenAI's words."""
 
     def __init__(
-        self, service: Service, champion: Champion, body: CompletionBody, prompt_tokens: int, answer: Answer[Piece]
+        self, service: Service, champion: LoadedVersion, body: CompletionBody, prompt_tokens: int, answer: ResponseStream[Chunk]
     ) -> None:
         self._metrics = service.metrics
         self._answer = answer
@@ -389,7 +389,7 @@ class _CompletionWriter:
         }
         self._metrics.prompt_tokens.labels(self._name).inc(prompt_tokens)
 
-    async def _pieces(self, first: Piece) -> AsyncIterator[Piece]:
+    async def _pieces(self, first: Chunk) -> AsyncIterator[Chunk]:
         self._metrics.first_token_seconds.labels(self._name).observe(time.monotonic() - self._answer.submitted)
         self._note(first)
         yield first
@@ -397,7 +397,7 @@ class _CompletionWriter:
             self._note(piece)
             yield piece
 
-    def _note(self, piece: Piece) -> None:
+    def _note(self, piece: Chunk) -> None:
         self._metrics.generated_tokens.labels(self._name).inc(piece.tokens - self._tokens)
         self._tokens = piece.tokens
 
@@ -408,17 +408,17 @@ class _CompletionWriter:
             "total_tokens": self._prompt_tokens + self._tokens,
         }
 
-    def _choice(self, text: str, piece: Piece) -> dict[str, Any]:
+    def _choice(self, text: str, piece: Chunk) -> dict[str, Any]:
         return {"index": 0, "text": text, "logprobs": None, "finish_reason": piece.ending and piece.ending.value}
 
-    async def whole(self, first: Piece) -> dict[str, Any]:
+    async def whole(self, first: Chunk) -> dict[str, Any]:
         """The answer in one object."""
         texts = []
         async for piece in self._pieces(first):
             texts.append(piece.text)
         return {**self._head, "choices": [self._choice("".join(texts), piece)], "usage": self._usage()}
 
-    async def events(self, first: Piece) -> AsyncIterator[str]:
+    async def events(self, first: Chunk) -> AsyncIterator[str]:
         """The answer as server-sent events; an error on the way is an event too, and then no `[DONE]` follows."""
         try:
             async for piece in self._pieces(first):
@@ -434,7 +434,7 @@ class _CompletionWriter:
 class EventStream(StreamingResponse):
     """An answer as server-sent events; it is cancelled at the end, also if the client leaves before the first one."""
 
-    def __init__(self, events: AsyncIterator[str], answer: Answer[Any]) -> None:
+    def __init__(self, events: AsyncIterator[str], answer: ResponseStream[Any]) -> None:
         headers = {"cache-control": "no-cache", "x-accel-buffering": "no"}
         super().__init__(events, media_type="text/event-stream", headers=headers)
         self._answer = answer
@@ -451,7 +451,7 @@ def _event(value: dict[str, Any]) -> str:
     return f"data: {json.dumps(value, ensure_ascii=False)}\n\n"
 
 
-async def _last(answer: Answer[ResultT]) -> ResultT:
+async def _last(answer: ResponseStream[ResultT]) -> ResultT:
     """The last event of a stream."""
     events = [event async for event in answer]
     return events[-1]

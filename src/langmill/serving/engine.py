@@ -5,7 +5,7 @@ turns, one token (or one group of texts) each, so that a short request does not 
 gives back an asynchronous stream; what happens between the two is this module's own business: decoding several requests
 in one forward pass would change nothing outside it.
 
-A request holds the `Champion` it was made for. A swap puts another one in its place for requests to come; the old one
+A request holds the `LoadedVersion` it was made for. A swap puts another one in its place for requests to come; the old one
 is freed when its last request lets go of it.
 """
 
@@ -42,7 +42,7 @@ _HOPELESS_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
-class Champion:
+class LoadedVersion:
     """A version in service."""
 
     name: str
@@ -60,8 +60,8 @@ class Champion:
 class Request(ABC, Generic[EventT]):
     """A piece of work for one champion."""
 
-    def __init__(self, champion: Champion) -> None:
-        self.champion = champion
+    def __init__(self, loaded: LoadedVersion) -> None:
+        self.loaded = loaded
 
     @abstractmethod
     def steps(self) -> Iterator[EventT | None]:
@@ -69,7 +69,7 @@ class Request(ABC, Generic[EventT]):
 
 
 @dataclass(frozen=True)
-class Piece:
+class Chunk:
     """Some more of a completion."""
 
     text: str
@@ -79,11 +79,11 @@ class Piece:
     """Why the text ends here; None while it goes on."""
 
 
-class Completion(Request[Piece]):
+class Completion(Request[Chunk]):
     """Goes on from a prompt.
 
     Args:
-        champion: The version that answers.
+        loaded: The version that answers.
         task: What it can do.
         prompt_ids: What to go on from.
         sampling: How.
@@ -94,7 +94,7 @@ class Completion(Request[Piece]):
 
     def __init__(
         self,
-        champion: Champion,
+        loaded: LoadedVersion,
         task: Generates,
         *,
         prompt_ids: Sequence[int],
@@ -102,16 +102,16 @@ class Completion(Request[Piece]):
         stop: Sequence[str],
         streamed: bool,
     ) -> None:
-        super().__init__(champion)
+        super().__init__(loaded)
         self._streamed = streamed
         self._task = task
         self._prompt_ids = list(prompt_ids)
         self._sampling = sampling
-        self._text = TextStream(champion.model.tokenizer.decode, stop)
+        self._text = TextStream(loaded.model.tokenizer.decode, stop)
 
-    def steps(self) -> Iterator[Piece | None]:
+    def steps(self) -> Iterator[Chunk | None]:
         """One token a turn."""
-        tokens = self._task.generate(self.champion.model.network, self._prompt_ids, self._sampling)
+        tokens = self._task.generate(self.loaded.model.network, self._prompt_ids, self._sampling)
         count, held = 0, ""
         while True:
             try:
@@ -123,22 +123,22 @@ class Completion(Request[Piece]):
             text = self._text.push(token)
             if self._text.stopped:
                 tokens.close()
-                yield Piece(held + text, count, Ending.stop)
+                yield Chunk(held + text, count, Ending.stop)
                 return
             if self._streamed or count == 1:
-                yield Piece(text, count, None)
+                yield Chunk(text, count, None)
             else:
                 held += text
                 yield None
         text = held + self._text.finish()
-        yield Piece(text, count, Ending.stop if self._text.stopped else ending)
+        yield Chunk(text, count, Ending.stop if self._text.stopped else ending)
 
 
-class BeamCompletion(Request[Piece]):
+class BeamCompletion(Request[Chunk]):
     """Writes the likeliest text.
 
     Args:
-        champion: The version that answers.
+        loaded: The version that answers.
         task: What it can do.
         prompt_ids: What to go on from.
         beams: How to search.
@@ -146,48 +146,48 @@ class BeamCompletion(Request[Piece]):
     """
 
     def __init__(
-        self, champion: Champion, task: Generates, *, prompt_ids: Sequence[int], beams: Beams, stop: Sequence[str]
+        self, loaded: LoadedVersion, task: Generates, *, prompt_ids: Sequence[int], beams: Beams, stop: Sequence[str]
     ) -> None:
-        super().__init__(champion)
+        super().__init__(loaded)
         self._task = task
         self._prompt_ids = list(prompt_ids)
         self._beams = beams
-        self._text = TextStream(champion.model.tokenizer.decode, stop)
+        self._text = TextStream(loaded.model.tokenizer.decode, stop)
 
-    def steps(self) -> Iterator[Piece | None]:
+    def steps(self) -> Iterator[Chunk | None]:
         """One token of every beam a turn; the only piece comes last."""
-        model = self.champion.model
+        model = self.loaded.model
         tokens = yield from self._task.search(model.network, model.tokenizer, self._prompt_ids, self._beams)
         text = "".join(self._text.push(token) for token in tokens) + self._text.finish()
         full = len(tokens) == self._beams.max_new_tokens and not self._text.stopped
-        yield Piece(text, len(tokens), Ending.length if full else Ending.stop)
+        yield Chunk(text, len(tokens), Ending.length if full else Ending.stop)
 
 
 class Classification(Request[np.ndarray]):
     """Tells the probability of each label for some texts."""
 
-    def __init__(self, champion: Champion, task: Classifies, texts: Sequence[str]) -> None:
-        super().__init__(champion)
+    def __init__(self, loaded: LoadedVersion, task: Classifies, texts: Sequence[str]) -> None:
+        super().__init__(loaded)
         self._task = task
         self._texts = list(texts)
 
     def steps(self) -> Iterator[np.ndarray | None]:
         """A few texts a turn; the only event is the `(texts, labels)` array."""
-        model = self.champion.model
+        model = self.loaded.model
         order = sorted(range(len(self._texts)), key=lambda index: len(self._texts[index]))  # little padding
         rows: dict[int, np.ndarray] = {}
         for start in range(0, len(order), _GROUP):
             group = order[start : start + _GROUP]
             found = self._task.probabilities(model.network, model.tokenizer, [self._texts[index] for index in group])
             if not np.isfinite(found).all():
-                raise ServingError(f"{self.champion.fingerprint} gave a probability that is not a number.")
+                raise ServingError(f"{self.loaded.fingerprint} gave a probability that is not a number.")
             rows.update(zip(group, found, strict=True))
             if start + _GROUP < len(order):
                 yield None
         yield np.stack([rows[index] for index in range(len(order))])
 
 
-class Answer(Generic[EventT]):
+class ResponseStream(Generic[EventT]):
     """The events of one submitted request, to be read in the event loop that submitted it.
 
     Leaving early needs `cancel`, after which the engine drops the request at its next turn.
@@ -233,7 +233,7 @@ class Answer(Generic[EventT]):
 
 @dataclass
 class _Running:
-    answer: Answer[Any]
+    answer: ResponseStream[Any]
     steps: Iterator[Any]
 
 
@@ -252,8 +252,8 @@ class Engine:
         self._max_waiting = max_waiting
         self._metrics = metrics
         self._stalled_seconds = stalled_seconds
-        self._champions: dict[str, Champion] = {}
-        self._waiting: deque[Answer[Any]] = deque()
+        self._loaded: dict[str, LoadedVersion] = {}
+        self._waiting: deque[ResponseStream[Any]] = deque()
         self._running: list[_Running] = []
         self._changed = threading.Condition()
         self._stopping = False
@@ -261,16 +261,16 @@ class Engine:
         self._turn_began: float | None = None
         self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
 
-    # Champions -------------------------------------------------------------------------------------------------------
+    # Loaded versions -------------------------------------------------------------------------------------------------------
 
-    def publish(self, champion: Champion) -> None:
+    def publish(self, loaded: LoadedVersion) -> None:
         """Give all requests to come to this version."""
-        self._champions[champion.name] = champion
-        self._metrics.version.labels(champion.name).set(champion.version)
+        self._loaded[loaded.name] = loaded
+        self._metrics.version.labels(loaded.name).set(loaded.version)
 
-    def champion(self, name: str) -> Champion | None:
+    def loaded(self, name: str) -> LoadedVersion | None:
         """The version in service, if there is one."""
-        return self._champions.get(name)
+        return self._loaded.get(name)
 
     # Life ------------------------------------------------------------------------------------------------------------
 
@@ -318,7 +318,7 @@ class Engine:
 
     # Requests --------------------------------------------------------------------------------------------------------
 
-    def submit(self, request: Request[EventT]) -> Answer[EventT]:
+    def submit(self, request: Request[EventT]) -> ResponseStream[EventT]:
         """Queue a request; call it in an event loop.
 
         Raises:
@@ -327,7 +327,7 @@ class Engine:
         failure = self._failure(_HOPELESS_SECONDS)
         if failure is not None:
             raise RequestError(failure, 503, code="engine_dead")
-        answer = Answer(request)
+        answer = ResponseStream(request)
         with self._changed:
             if self._draining:
                 raise RequestError("The server is stopping; ask another one.", 503, code="stopping")

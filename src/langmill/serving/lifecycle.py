@@ -156,9 +156,9 @@ class Lifecycle:
         while not self._follower.looked.is_set():
             await asyncio.sleep(_STEP_SECONDS)
         lines = []
-        for name, following in self._follower.following.items():
-            if following.version is None and following.refused_reason is None:
-                why = following.trouble or "there is no champion"
+        for name, state in self._follower.alias_states.items():
+            if state.version is None and state.refused_reason is None:
+                why = state.trouble or "there is no champion"
                 lines.append(f"  {name}: nothing to serve yet ({why.rstrip('.')}); `langmill run {name}` makes one.")
         lines.append(f"Open {self._address} in a browser, or paste:")
         key = " -H 'Authorization: Bearer KEY'" if self._wants_key else ""
