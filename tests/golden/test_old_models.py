@@ -22,10 +22,11 @@ from langmill.evaluation.evaluate import Evaluated, evaluate, write_evaluation
 from langmill.files import atomic_folder, read_json
 from langmill.models.generation.config import Sampling
 from langmill.registry.package import package
-from langmill.serving.app import Service, build_app
+from langmill.serving.app import build_app
 from langmill.serving.engine import Engine
 from langmill.serving.follower import Follower
 from langmill.serving.metrics import Metrics
+from langmill.serving.service import Service
 from langmill.tasks.base import Classifies, Generates
 from langmill.tasks.loading import LoadedModel, load_model
 from langmill.tokenization.text_stream import written

@@ -16,19 +16,15 @@ import logging
 import shutil
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
-import torch
-
-from langmill.errors import IntegrityError, LangmillError, ModelError, RegistryError, SpaceError
+from langmill.errors import IntegrityError, LangmillError, RegistryError, SpaceError
 from langmill.files import exclusive_lock, read_json, read_manifest, write_json
-from langmill.models.generation.config import Sampling
-from langmill.serving.engine import LoadedVersion, Engine
+from langmill.serving.alias_state import AliasState
+from langmill.serving.engine import Engine, LoadedVersion
 from langmill.serving.metrics import Metrics
-from langmill.tasks.base import Classifies, Generates
+from langmill.serving.warm_up import warm_up
 from langmill.tasks.loading import LoadedModel
 
 log = logging.getLogger(__name__)
@@ -39,7 +35,6 @@ _KEPT = 2
 _DOWNLOADS = 2
 """A copy damaged on the way is fetched once more before the version is blamed."""
 _SHUTDOWN_TIMEOUT_SECONDS = 10.0
-_WARM_UP_TEXT = "A first look"
 
 
 class Version(Protocol):
@@ -62,29 +57,6 @@ class Source(Protocol):
 
     def download(self, name: str, version: int, into: Path) -> Path:
         """Fill `into` with the version's model folder, verified."""
-
-
-@dataclass
-class AliasState:
-    """How it stands with one model, for `/ready`."""
-
-    version: int | None = None
-    """The version in service."""
-    provenance: str | None = None
-    source: str | None = None
-    """`registry`, or `cache` while the registry has not been heard of since the start."""
-    refused_version: int | None = None
-    refused_provenance: str | None = None
-    refused_reason: str | None = None
-    """Why the version that the alias names is not the one in service."""
-    trouble: str | None = None
-    """What the last look at the registry complained of."""
-
-    def describe(self) -> dict[str, Any]:
-        """The state as `/ready` shows it; fields without a value are left out."""
-        refused = {"version": self.refused_version, "reason": self.refused_reason} if self.refused_reason else None
-        found = {"version": self.version, "source": self.source, "refused": refused, "registry": self.trouble}
-        return {key: value for key, value in found.items() if value is not None}
 
 
 class _RegistryCall:
@@ -322,39 +294,3 @@ class Follower:
 
 class _Unfit(Exception):
     """The version itself is to blame."""
-
-
-def warm_up(loaded: LoadedVersion) -> None:
-    """Let a model answer once: memory is touched, kernels are chosen, and nonsense is seen before a client sees it.
-
-    Raises:
-        ModelError: A weight or an answer is not a number, or the task offers nothing that could be served.
-    """
-    model = loaded.model
-    with torch.inference_mode():
-        for name, weight in model.network.state_dict().items():
-            if weight.is_floating_point() and not bool(torch.isfinite(weight).all()):
-                raise ModelError(f"The weight {name} holds a value that is not a number.")
-        served = False
-        if isinstance(model.task, Generates):
-            ids = model.task.prompt_ids(model.tokenizer, _WARM_UP_TEXT)
-            sampling = Sampling(
-                max_new_tokens=2,
-                temperature=1.0,
-                top_k=0,
-                top_p=1.0,
-                min_p=0.0,
-                repetition_penalty=1.0,
-                seed=0,
-                stop_ids=(),
-            )
-            tokens = list(model.task.generate(model.network, ids, sampling))
-            model.tokenizer.decode(tokens)
-            served = True
-        if isinstance(model.task, Classifies):
-            found = model.task.probabilities(model.network, model.tokenizer, [_WARM_UP_TEXT])
-            if found.shape != (1, len(model.task.labels)) or not np.allclose(found.sum(axis=1), 1, atol=1e-3):
-                raise ModelError("The probabilities of its labels do not add up to 1.")
-            served = True
-        if not served:
-            raise ModelError(f"{type(model.task).__name__} neither generates text nor tells labels.")

@@ -18,10 +18,11 @@ from langmill.config.sections import Serving
 from langmill.errors import IntegrityError, TrackingError
 from langmill.files import write_manifest
 from langmill.models.generation.network import Ending
-from langmill.serving.app import Service, build_app
-from langmill.serving.engine import LoadedVersion, Engine
-from langmill.serving.follower import AliasState
+from langmill.serving.alias_state import AliasState
+from langmill.serving.app import build_app
+from langmill.serving.engine import Engine, LoadedVersion
 from langmill.serving.metrics import Metrics
+from langmill.serving.service import Service
 from langmill.tasks.base import Classifies, Generates
 from langmill.tasks.loading import LoadedModel
 

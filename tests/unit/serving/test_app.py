@@ -19,9 +19,9 @@ from starlette.requests import ClientDisconnect
 from langmill.config.compose import compose_serving
 from langmill.errors import ServingError
 from langmill.models.generation.config import GenerationConfig, Sampling
-from langmill.serving.app import EventStream
 from langmill.serving.engine import LoadedVersion
 from langmill.serving.keys import key_line, read_keys
+from langmill.serving.streaming import EventStream
 from tests.unit.serving.conftest import Server, Writer, loaded, loaded_version
 
 pytestmark = pytest.mark.unit

@@ -17,14 +17,16 @@ from langmill.errors import RequestError
 from langmill.models.generation.config import Sampling
 from langmill.models.generation.network import Ending
 from langmill.serving import engine as engine_module
-from langmill.serving.engine import ResponseStream, Classification, Completion, Engine, Request
+from langmill.serving.engine import Engine, Job, ResponseStream
+from langmill.serving.generation import Completion
 from langmill.serving.metrics import Metrics
+from langmill.serving.routes.classify import Classification
 from tests.unit.serving.conftest import Judge, Writer, loaded_version
 
 pytestmark = pytest.mark.unit
 
 
-class Scripted(Request[Any]):
+class Scripted(Job[Any]):
     """Gives what it is told to, or waits at a barrier."""
 
     def __init__(self, *events: Any) -> None:
@@ -91,7 +93,7 @@ def test_a_stop_string_ends_the_work_too(engine: Engine) -> None:
     assert writer.tokens_made == 2
 
 
-async def collect_one(engine: Engine, request: Request[Any]) -> list[Any]:
+async def collect_one(engine: Engine, request: Job[Any]) -> list[Any]:
     return await collect(engine.submit(request))
 
 

@@ -15,8 +15,9 @@ from langmill.errors import ModelError
 from langmill.files import read_json
 from langmill.serving import follower as follower_module
 from langmill.serving.engine import Engine
-from langmill.serving.follower import Follower, warm_up
+from langmill.serving.follower import Follower
 from langmill.serving.metrics import Metrics
+from langmill.serving.warm_up import warm_up
 from langmill.tasks.loading import LoadedModel
 from tests.unit.serving.conftest import Judge, Shelf, Version, Writer, loaded, loaded_version
 
@@ -252,7 +253,7 @@ def test_a_warm_up_asks_for_what_the_task_offers() -> None:
     warm_up(loaded_version("m", 1, judge))
     warm_up(loaded_version("m", 1, writer))
     assert (len(judge.batches), writer.tokens_made) == (1, 2)
-    with pytest.raises(ModelError, match="neither generates text nor tells labels"):
+    with pytest.raises(ModelError, match="offers nothing that a route asks for"):
         warm_up(loaded_version("m", 1, object()))
     judge.labels = ("one", "two", "three")
     with pytest.raises(ModelError, match="add up to 1"):
