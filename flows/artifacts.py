@@ -43,9 +43,7 @@ def publish(recipes: Sequence[Recipe], results: Mapping[str, Any], operation: Op
                 {
                     "recipe": row.recipe,
                     "metric": row.metric,
-                    "value": row.value,
-                    "low": row.low,
-                    "high": row.high,
+                    **row.estimate.to_json(),
                     "trivial baseline": row.baseline,
                     "strong baseline": row.strong,
                     "verdict": row.verdict,

@@ -37,6 +37,7 @@ from langmill.events import (
     LOG_VARIABLE,
     RUN_LOCK,
     SERVER_VARIABLE,
+    UP_TO_DATE,
     Event,
     EventLog,
     StepState,
@@ -194,7 +195,7 @@ def make_models(recipes: list[str] | None = None) -> State[Any]:
         graph = read_graph(ROOT).for_recipes(chosen)
         steps = list(_stage_steps(graph, operation, cancel))
         for recipe in settings:
-            steps += _registry_steps(graph, recipe, operation)
+            steps += _registry_steps(graph, recipe, operation, cancel)
         course = Course(steps, operation, cancel)
         course.run()
         with suppress_prefect_errors("publishing artifacts"):
@@ -226,16 +227,16 @@ def _run_stage(stage: Stage, cancel: threading.Event) -> Outcome:
     try:
         return reproduce(stage.address, root=ROOT, log=output, progress=progress_file(stage.address), cancel=cancel)
     finally:
-        _keep_logs(stage, output)
+        _keep_logs(stage.address, output)
 
 
-def _keep_logs(stage: Stage, output: Path) -> None:
-    """Add what a stage's process said, and its own log, to the run's log."""
+def _keep_logs(address: str, output: Path) -> None:
+    """Add what a step's process said, and its own log, to the run's log."""
     name = os.environ.get(LOG_VARIABLE)
     if name is None:
         return
-    parts = [f"\n===== {stage.address} =====\n"]
-    for path in (output, LOGS / f"{stage.address}.log"):
+    parts = [f"\n===== {address} =====\n"]
+    for path in (output, LOGS / f"{address}.log"):
         with contextlib.suppress(OSError):
             parts.append(path.read_text(encoding="utf-8", errors="replace"))
     with contextlib.suppress(OSError):  # on a full disk the stage's own sentence matters more
@@ -244,10 +245,11 @@ def _keep_logs(stage: Stage, output: Path) -> None:
         output.unlink(missing_ok=True)
 
 
-def _registry_steps(graph: Graph, recipe: Recipe, operation: Operation) -> list[Step]:
+def _registry_steps(graph: Graph, recipe: Recipe, operation: Operation, cancel: threading.Event) -> list[Step]:
     """What is done with a model once it is made."""
     name, uri = recipe.name, operation.tracking_uri
-    register, validate, gate, promote = (f"{verb} {name}" for verb in ("register", "validate", "gate", "promote"))
+    verbs = ("register", "validate", "rescore", "gate", "promote")
+    register, validate, rescore, gate, promote = (f"{verb} {name}" for verb in verbs)
 
     def registered(done: Mapping[str, Any]) -> Any:
         from langmill.registry.steps import package_and_register
@@ -259,10 +261,20 @@ def _registry_steps(graph: Graph, recipe: Recipe, operation: Operation) -> list[
 
         return validate_version(recipe, done[register].version, uri)
 
+    def rescored(done: Mapping[str, Any]) -> Any:
+        from langmill.registry.steps import rescore_champion
+
+        version, log, progress = done[register].version, LOGS / f"rescore-{name}.out", progress_file(rescore)
+        try:
+            return rescore_champion(recipe, version, uri, operation.device, log=log, progress=progress, cancel=cancel)
+        finally:
+            if log.is_file():
+                _keep_logs(rescore, log)
+
     def judged(done: Mapping[str, Any]) -> Any:
         from langmill.registry.steps import judge_version
 
-        return judge_version(recipe, done[register].version, uri, operation.device)
+        return judge_version(recipe, done[register].version, uri, done[rescore].problem)
 
     def promoted(done: Mapping[str, Any]) -> Any:
         from langmill.registry.steps import promote_if_passed
@@ -275,6 +287,9 @@ def _registry_steps(graph: Graph, recipe: Recipe, operation: Operation) -> list[
     def note_version(result: Any) -> str:
         return f"version {result.version.version}" + ("" if result.fresh else ", as before")
 
+    def note_rescored(result: Any) -> str:
+        return str(result.problem) if result.needed else UP_TO_DATE
+
     def note_champion(result: Any) -> str:
         if result.moved:
             return str(result.sentence)
@@ -283,7 +298,8 @@ def _registry_steps(graph: Graph, recipe: Recipe, operation: Operation) -> list[
     return [
         Step(register, f"Register {name}", (graph.maker(EVALUATION, name).address,), registered, note_version),
         Step(validate, f"Try {name} in a fresh process", (register,), validated, lambda result: str(result.reason)),
-        Step(gate, f"Ask the gate about {name}", (register, validate), judged, lambda verdict: str(verdict.outcome)),
+        Step(rescore, f"Score the champion of {name} again", (register, validate), rescored, note_rescored),
+        Step(gate, f"Ask the gate about {name}", (register, rescore), judged, lambda verdict: str(verdict.outcome)),
         Step(promote, f"Settle the champion of {name}", (register, gate), promoted, note_champion),
     ]
 

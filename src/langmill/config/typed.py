@@ -76,13 +76,23 @@ def _section(section: Any, values: object, key: str) -> Any:
 
 
 def _under_new_names(section: Any, values: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    """The values by the names of today; what is given under an old name counts more than what a default file gives."""
+    """The values by the names of today; what is given under an old name counts more than what a default file gives.
+
+    A new name with points in it is that of a value in a table of names, as in `rules.improvement.min_effect`.
+    """
     renamed: Mapping[str, str] = getattr(section, "renamed_fields", {})
-    old = [name for name in values if name in renamed]
-    for name in old:
-        _logger.warning("%s is called %s now.", _joined(key, name), _joined(key, renamed[name]))
     kept = {name: value for name, value in values.items() if name not in renamed}
-    return kept | {renamed[name]: values[name] for name in old}
+    for name in [name for name in values if name in renamed]:
+        _logger.warning("%s is called %s now.", _joined(key, name), _joined(key, renamed[name]))
+        kept = _with(kept, renamed[name].split("."), values[name])
+    return kept
+
+
+def _with(values: Any, path: list[str], value: Any) -> dict[str, Any]:
+    """A table of names with one more value in it, tables in it included."""
+    head, *rest = path
+    values = values if isinstance(values, Mapping) else {}
+    return {**values, head: _with(values.get(head), rest, value) if rest else value}
 
 
 def _value(kind: Any, value: Any, key: str) -> Any:

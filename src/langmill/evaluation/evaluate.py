@@ -18,11 +18,12 @@ import pyarrow.parquet as pq
 from langmill.config.sections import Evaluation
 from langmill.data.document import Document
 from langmill.errors import EvaluationError
+from langmill.evaluation.estimates import METRICS_NAME, Comparison, Estimate
 from langmill.evaluation.plots import draw, write_csv
 from langmill.evaluation.protocol import protocol_digest, require_comparable
 from langmill.evaluation.report import write_report
 from langmill.evaluation.scoring import EvaluationSet, score_model, usable, with_groups
-from langmill.evaluation.significance import Comparison, Estimate, compare, estimate, find_metric, groups_of
+from langmill.evaluation.significance import compare, estimate, find_metric, groups_of
 from langmill.evaluation.slices import slices_of
 from langmill.files import atomic_file, read_manifest, write_json, write_manifest
 from langmill.models.folder import tokenizer_digest
@@ -30,7 +31,6 @@ from langmill.progress import track
 from langmill.tasks.base import Baseline, Metric, Plot, Strength, Task, TrainingData, build_task
 from langmill.tasks.loading import LoadedModel
 
-METRICS_NAME = "metrics.json"
 SCORES_NAME = "scores.parquet"
 BASELINES_NAME = "baselines"
 PLOTS_NAME = "plots"
@@ -204,7 +204,7 @@ def metrics_json(evaluated: Evaluated, decides: str) -> dict[str, Any]:
             baseline.name: {
                 **_numbers(evaluated.baseline_figures[baseline.name]),
                 "strength": baseline.strength.value,
-                **_improvement(evaluated.against.get(baseline.name)),
+                **({"improvement": found.to_json()} if (found := evaluated.against.get(baseline.name)) else {}),
             }
             for baseline in evaluated.baselines
         },
@@ -215,29 +215,28 @@ def metrics_json(evaluated: Evaluated, decides: str) -> dict[str, Any]:
     }
 
 
-def _improvement(found: Comparison | None) -> dict[str, Any]:
-    """How much better the model is in the metric that decides; nothing where a baseline lacks that."""
-    if found is None:
-        return {}
-    return {"improvement": {**_number(found.improvement), "p_value": rounded(found.p_value)}}
-
-
-def rounded(value: float) -> float:
-    """Ten significant digits: the last ones of a sum depend on the order in which a library adds."""
-    return float(f"{value:.10g}")
-
-
-def _number(estimate: Estimate) -> dict[str, float]:
-    return {"value": rounded(estimate.value), "low": rounded(estimate.low), "high": rounded(estimate.high)}
-
-
-def _numbers(figures: dict[str, Estimate]) -> dict[str, dict[str, float]]:
-    return {name: _number(estimate) for name, estimate in figures.items()}
+def _numbers(estimates: Mapping[str, Estimate]) -> dict[str, dict[str, float]]:
+    return {name: estimate.to_json() for name, estimate in estimates.items()}
 
 
 def _write_table(path: Path, table: pa.Table) -> None:
     with atomic_file(path) as file:
         pq.write_table(table, file, compression="zstd")
+
+
+def write_scores(folder: Path, model: LoadedModel, scores: pa.Table) -> None:
+    """Write an evaluation folder of nothing but a model's scores, for a comparison."""
+    task = model.config["langmill"]["task"]
+    _write_table(folder / SCORES_NAME, scores)
+    write_manifest(
+        folder,
+        {
+            "recipe": model.recipe,
+            "provenance": model.provenance,
+            "task": {**task, "options": {**model.task.earlier_options, **task["options"]}},
+            "tokenizer": tokenizer_digest(model.manifest),
+        },
+    )
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from langmill.evaluation.estimates import Estimate
 from langmill.files import atomic_file
 from langmill.tasks.base import Plot
 
@@ -75,12 +76,12 @@ def draw(plot: Plot, path: Path) -> None:
             figure.savefig(file, format="png", metadata={"Software": None})
 
 
-Point = tuple[float, float | None, float, float, float]
-"""Parameters, minutes (None where they are not known), and a figure with its interval."""
+Point = tuple[float, float | None, Estimate]
+"""Parameters, minutes (None where they are not known), and a metric's estimate."""
 
 
 def draw_points(points: Mapping[str, Point], metric: str, path: Path) -> None:
-    """Draw models as points: a figure with its interval against parameters, and against minutes where all have them.
+    """Draw models as points: a metric with its interval against parameters, and against minutes where all have them.
 
     Both axes begin at 0, so that models that are meant to be of a size look it.
     """
@@ -88,16 +89,19 @@ def draw_points(points: Mapping[str, Point], metric: str, path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    sides = {"parameters, in millions": [parameters / 1e6 for parameters, *_ in points.values()]}
-    known = [minutes for _, minutes, *_ in points.values() if minutes is not None]
+    panels = {"parameters, in millions": [parameters / 1e6 for parameters, *_ in points.values()]}
+    known = [minutes for _, minutes, _ in points.values() if minutes is not None]
     if len(known) == len(points):
-        sides["minutes of training"] = known
+        panels["minutes of training"] = known
     with style.context(["default", _STYLE]):
-        figure = Figure(figsize=(6.4 * len(sides), 4.2), dpi=120, layout="constrained")
+        figure = Figure(figsize=(6.4 * len(panels), 4.2), dpi=120, layout="constrained")
         FigureCanvasAgg(figure)
-        for axes, (label, places) in zip(figure.subplots(1, len(sides), squeeze=False)[0], sides.items(), strict=True):
-            for x, (name, (*_, value, low, high)) in zip(places, points.items(), strict=True):
-                axes.errorbar(x, value, yerr=[[value - low], [high - value]], fmt="o", capsize=4, label=name)
+        for axes, (label, places) in zip(
+            figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
+        ):
+            for x, (name, (*_, found)) in zip(places, points.items(), strict=True):
+                error = [[found.value - found.low], [found.high - found.value]]
+                axes.errorbar(x, found.value, yerr=error, fmt="o", capsize=4, label=name)
             axes.set_xlim(0, 1.08 * max(places))
             axes.set_xlabel(label)
             axes.set_ylabel(metric)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from langmill.config.sections import Evaluation
-from langmill.evaluation.significance import Comparison, Estimate, counted, find_metric
+from langmill.evaluation.estimates import Estimate, counted, number
+from langmill.evaluation.significance import find_metric
 from langmill.files import write_text
 from langmill.tasks.base import Baseline, Metric
 from langmill.tasks.loading import LoadedModel
@@ -88,21 +88,6 @@ def unseen(labels: Mapping[str, int]) -> str:
     )
 
 
-def verdict(comparison: Comparison) -> str:
-    """How much better the first of two is, and whether that can be luck, in words."""
-    improvement = comparison.improvement
-    low, high = improvement.low, improvement.high
-    if comparison.beats(0.0):
-        return f"clearly better, by {number(improvement.value)} ({number(low)} to {number(high)})"
-    if high < 0:
-        return f"clearly worse, by {number(-improvement.value)} ({number(-high)} to {number(-low)})"
-    way = "better" if improvement.value >= 0 else "worse"
-    return (
-        f"{way} by {number(abs(improvement.value))}, which may be luck: "
-        f"the improvement's interval is {number(low)} to {number(high)}"
-    )
-
-
 def _warnings(evaluated: Evaluated, examples: int) -> list[str]:
     lines = []
     if evaluated.test_set.left_out:
@@ -128,7 +113,7 @@ def _figures_table(metrics: tuple[Metric, ...], evaluated: Evaluated, share: str
         title = _cell(f"**{metric.title}**" if metric.name == decides else metric.title)
         rivals = (evaluated.baseline_figures[name].get(metric.name) for name in names)
         others = " | ".join("-" if rival is None else number(rival.value) for rival in rivals)
-        lines.append(f"| {title} | {number(estimate.value)} | {_interval(estimate)} | {others} |")
+        lines.append(f"| {title} | {number(estimate.value)} | {estimate.interval} | {others} |")
     return lines
 
 
@@ -144,7 +129,7 @@ def _against(metric: Metric, baseline: Baseline, evaluated: Evaluated) -> str:
         return f"{head}: it has no {metric.title}; the table has its other figures."
     return (
         f"{head}: {metric.title} {number(comparison.challenger)} against {number(comparison.champion)}, "
-        f"{verdict(comparison)}."
+        f"{comparison.verdict}."
     )
 
 
@@ -157,18 +142,6 @@ def _slice_table(
         f"|---|---|{'---|' * len(shown)}",
     ]
     for value, (examples, figures) in values.items():
-        cells = [f"{number(figures[metric.name].value)} ({_interval(figures[metric.name])})" for metric in shown]
+        cells = [str(figures[metric.name]) for metric in shown]
         lines.append(f"| {_cell(value)} | {examples:,} | {' | '.join(cells)} |")
     return lines
-
-
-def number(value: float) -> str:
-    """A figure for people: four significant digits, no exponent."""
-    if value == 0:
-        return "0"
-    decimals = 3 - math.floor(math.log10(abs(value)))
-    return f"{value:,.{min(max(decimals, 0), 6)}f}"
-
-
-def _interval(estimate: Estimate) -> str:
-    return f"{number(estimate.low)} to {number(estimate.high)}"

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from langmill.errors import EvaluationError, TrackingError
-from langmill.evaluation.evaluate import METRICS_NAME, PLOTS_NAME, REPORT_NAME
+from langmill.evaluation.estimates import METRICS_NAME
+from langmill.evaluation.evaluate import PLOTS_NAME, REPORT_NAME
 from langmill.files import read_json, read_manifest
 from langmill.tracking.events import EVENTS_NAME, read_events
 from langmill.tracking.run_log import RunLog

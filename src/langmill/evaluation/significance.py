@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -27,62 +26,13 @@ import pyarrow.compute as pc
 
 from langmill.config.sections import Evaluation
 from langmill.errors import EvaluationError
+from langmill.evaluation.estimates import Comparison, Estimate
 from langmill.tasks.base import Metric, Task
 
 GROUP = "group"
 """The score table's column with each document's group; null, or no such column, where a document is its own."""
 _CHUNK_BYTES = 32 * 1024 * 1024  # of weights in memory at once; about four arrays of this size are alive together
 _EQUAL = 1e-9  # gains closer than this, relative to their size, are the same one, summed in another order
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A figure and the interval that its resamples lie in."""
-
-    value: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """How much better one model is than another on the same examples."""
-
-    metric: str
-    challenger: float
-    champion: float
-    improvement: Estimate
-    """Challenger against champion in the metric's unit; above zero is better, whichever way the metric points."""
-    p_value: float
-    """How often two models that are alike would differ as much in the challenger's favour, one-sided."""
-    examples: int
-    groups: int
-    """Groups that the examples are in: what is drawn."""
-    confidence: float
-    """Mass of the interval."""
-    left_out: int = 0
-    """Examples that were not compared on, because the two can read other parts of them."""
-
-    @property
-    def level(self) -> float:
-        """What `p_value` may be at the most for the difference not to be luck: the mass beyond the interval's end."""
-        return (1 - self.confidence) / 2
-
-    def beats(self, min_effect: float) -> bool:
-        """Whether the whole interval lies beyond an effect, and the difference is not luck."""
-        return self.improvement.low > min_effect and self.p_value <= self.level * (1 + _EQUAL)
-
-    @property
-    def counted(self) -> str:
-        """What was compared on, for a sentence: `323 test documents in 12 groups`."""
-        some = f" ({self.left_out:,} left out, since the two can read other parts of them)" if self.left_out else ""
-        return counted(self.examples, self.groups) + some
-
-
-def counted(examples: int, groups: int) -> str:
-    """Test documents and their groups in words; the groups only where they are not the documents themselves."""
-    documents = f"{examples:,} test document" + ("" if examples == 1 else "s")
-    return documents if groups == examples else f"{documents} in {groups:,} group" + ("" if groups == 1 else "s")
 
 
 def groups_of(scores: pa.Table) -> tuple[np.ndarray, int]:
@@ -188,10 +138,8 @@ def compare(
             f"{metric.title} was computed otherwise for the two ({mine.signature} and {other.signature}); "
             "evaluate both models again."
         )
-    champion = _aligned(challenger, champion)
     num_examples = challenger.num_rows
-    if metric.of_scored_bytes:
-        challenger, champion = _with_equal_bytes(challenger, champion, metric)
+    challenger, champion = comparable(task, challenger, champion, metric_name)
     sign = 1.0 if metric.higher_is_better else -1.0
     new, old = plain_figures(task, challenger)[metric_name], plain_figures(task, champion)[metric_name]
     differences = np.concatenate(
@@ -214,8 +162,19 @@ def compare(
     )
 
 
-def _with_equal_bytes(challenger: pa.Table, champion: pa.Table, metric: Metric) -> tuple[pa.Table, pa.Table]:
-    """Both tables, without the texts of which one model can read more than the other: that part may be easier."""
+def comparable(task: Task, challenger: pa.Table, champion: pa.Table, metric_name: str) -> tuple[pa.Table, pa.Table]:
+    """Both tables in the challenger's order, with the rows that a metric can be compared on.
+
+    Where a metric is of the scored bytes, a text of which one model can read more than the other is left out: that part
+    may be easier.
+
+    Raises:
+        EvaluationError: The two were scored on other examples, or on other parts of all of them.
+    """
+    champion = _aligned(challenger, champion)
+    metric = find_metric(task, metric_name)
+    if not metric.of_scored_bytes:
+        return challenger, champion
     same = pc.equal(challenger["bytes"], champion["bytes"])
     if not pc.any(same).as_py():
         raise EvaluationError(

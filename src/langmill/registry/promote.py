@@ -20,7 +20,7 @@ from typing import Any
 from langmill.errors import LangmillError, RegistryError
 from langmill.registry.ledger import Entry
 from langmill.registry.store import Registry
-from langmill.registry.verdict import CANNOT_TELL, Verdict
+from langmill.registry.verdict import Outcome, Verdict
 from langmill.registry.versions import CHALLENGER, CHAMPION, PREVIOUS, ModelVersion, State, Tag
 
 
@@ -258,7 +258,7 @@ def _require_verdict(version: ModelVersion, verdict: Verdict | None, champion: i
     if verdict is None:
         raise RegistryError(f"The gate was never asked about {version.title}; `langmill run` asks it. {hint}")
     if not verdict.passed:
-        said = "could not tell of" if verdict.outcome == CANNOT_TELL else "refused"
+        said = "could not tell of" if verdict.outcome is Outcome.cannot_tell else "refused"
         raise RegistryError(f"The gate {said} {version.title}: {verdict.sentence} {hint}")
     if verdict.champion != champion:
         raise RegistryError(

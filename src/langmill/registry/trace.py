@@ -156,10 +156,8 @@ def _evaluation(registry: Registry, version: ModelVersion, into: Path) -> Iterat
     except LangmillError as error:
         yield Fact("evaluation", str(error), _problem(error))
         return
-    tags = version.tags
-    figure = f"{tags.get(Tag.metric)} {_short_number(tags.get(Tag.value))}"
-    interval = f"[{_short_number(tags.get(Tag.low))}, {_short_number(tags.get(Tag.high))}]"
-    yield Fact("evaluation", f"{figure} {interval} on {judged.manifest['examples']:,} documents", Check.verified)
+    worth = f"{version.decides[0]} {version.decides[1].short} on " if version.decides else ""
+    yield Fact("evaluation", f"{worth}{judged.manifest['examples']:,} documents", Check.verified)
     yield Fact("test set", judged.test_set[:_SHORT], _test_set(judged, version.name))
 
 
@@ -304,7 +302,3 @@ def _same(here: Any, promised: Any) -> Check:
 
 def _problem(error: LangmillError) -> Check:
     return Check.damaged if isinstance(error, IntegrityError) else Check.absent
-
-
-def _short_number(text: str | None) -> str:
-    return "?" if text is None else f"{float(text):.4g}"
