@@ -7,12 +7,13 @@ The scores go to a folder that is named after what they are of (`Case.rescored`)
 
 from __future__ import annotations
 
-import contextlib
 import signal
 import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+
+import pyarrow as pa
 
 from langmill.config.compose import plain
 from langmill.config.sections import Accelerator, Evaluation, Gate
@@ -23,7 +24,7 @@ from langmill.evaluation.evaluate import write_scores
 from langmill.evaluation.scoring import reproducible, usable
 from langmill.files import atomic_folder, read_json, temporary_folder, write_json
 from langmill.graph.process import Cancelled, run_process
-from langmill.lifetime import end_with_parent
+from langmill.lifetime import INTERRUPTED, end_with_parent
 from langmill.models.device import use_device
 from langmill.progress import track
 from langmill.registry.gathering import Case
@@ -110,30 +111,34 @@ def score_again(case: Case, device: str) -> None:
         union = Union.of(task, old.task, case.split)
         if union.surplus:
             new = _load(case, version, temporary / "version", device)
-            _score(case, case.rescored_surplus, version, new, union.surplus, task=task)
-        _score(case, case.rescored, champion, old, union.documents, task=old.task.judged_as(task))
+            surplus = score_model(version, new, task, union.surplus, case.evaluation)
+            _write(case.rescored_surplus, new, surplus)
+        scores = score_model(champion, old, old.task.judged_as(task), union.documents, case.evaluation)
+        _write(case.rescored, old, scores)
+
+
+def score_model(
+    version: ModelVersion, model: LoadedModel, task: Task, documents: Sequence[Document], evaluation: Evaluation
+) -> pa.Table:
+    """A model's scores as the stage `evaluate` makes them."""
+    with (
+        track(f"Scoring {version.title} on the test set", len(documents), "documents") as progress,
+        reproducible(evaluation.threads),
+    ):
+        return task.score(model.network, model.tokenizer, documents, evaluation, progress.advance)
 
 
 def _load(case: Case, version: ModelVersion, into: Path, device: str) -> LoadedModel:
     return load_model(case.registry.download(version.name, version.version, into), verify=False, device=device)
 
 
-def _score(
-    case: Case, folder: Path, version: ModelVersion, model: LoadedModel, documents: Sequence[Document], *, task: Task
-) -> None:
-    """Write a model's scores as the stage `evaluate` makes them."""
-    with (
-        track(f"Scoring {version.title} on the test set", len(documents), "documents") as progress,
-        reproducible(case.evaluation.threads),
-    ):
-        scores = task.score(model.network, model.tokenizer, documents, case.evaluation, progress.advance)
+def _write(folder: Path, model: LoadedModel, scores: pa.Table) -> None:
     with atomic_folder(folder) as target:
         write_scores(target, model, scores)
 
 
-def _main(job_file: str) -> int:
+def main(job_file: str) -> int:
     """Do the job of a file; returns the exit code."""
-    end_with_parent()
     try:
         job = read_json(Path(job_file))
         registry = Registry(job["tracking_uri"])
@@ -153,6 +158,8 @@ def _main(job_file: str) -> int:
 
 
 if __name__ == "__main__":
-    with contextlib.suppress(KeyboardInterrupt):
-        sys.exit(_main(sys.argv[1]))
-    sys.exit(130)
+    end_with_parent()
+    try:
+        sys.exit(main(sys.argv[1]))
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
