@@ -1,4 +1,4 @@
-"""What a flow run leaves to read in Prefect's pages: data reports, the table of figures, verdicts and links."""
+"""What a flow run leaves to read in Prefect's pages: data reports, the table of metrics, verdicts and links."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def publish(recipes: Sequence[Recipe], results: Mapping[str, Any], operation: Op
                 }
                 for row in rows
             ],
-            key="figures",
+            key="metrics",
             description="The metric that decides, with its interval, on the test split",
         )
     address = operation.tracking_uri

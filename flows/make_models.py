@@ -169,8 +169,8 @@ class Course:
         self._events.write(Event(step.key, step.title, state, without_passwords(note)))
 
     def _say_failed(self, step: Step, error: BaseException) -> None:
-        told = _explained(error)
-        self._events.write(Event(step.key, step.title, StepState.failed, str(told), told.exit_code))
+        explained = _explained(error)
+        self._events.write(Event(step.key, step.title, StepState.failed, str(explained), explained.exit_code))
 
 
 def _run_name() -> str:
@@ -369,10 +369,12 @@ def main(arguments: Sequence[str]) -> int:
     except Exception as failure:
         logger.exception("The flow could not be run")
         error = failure
-    if isinstance(error, Exception) and not isinstance(error, FailedRun):  # outside any step, so nobody told it yet
-        told = _explained(error)
-        EventLog.from_environment().write(Event("flow", "The flow", StepState.failed, str(told), told.exit_code))
-        return told.exit_code
+    if isinstance(error, Exception) and not isinstance(error, FailedRun):  # outside any step, so nobody said it yet
+        explained = _explained(error)
+        EventLog.from_environment().write(
+            Event("flow", "The flow", StepState.failed, str(explained), explained.exit_code)
+        )
+        return explained.exit_code
     return 1
 
 

@@ -98,7 +98,7 @@ def why(stage: str) -> None:
     """Say in words why a stage is out of date.
 
     STAGE is a stage of dvc.yaml, as in `train@reviews-lm`, or a recipe's name for all that leads to its evaluation.
-    Each changed setting is told with both its values. An edit of conf/ shows at once, before anything has run.
+    Each changed setting is shown with both its values. An edit of conf/ shows at once, before anything has run.
     """
     from langmill.cli.workspace import composed_params, require_workspace
     from langmill.graph.dag import EVALUATION, read_graph

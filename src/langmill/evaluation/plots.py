@@ -1,4 +1,4 @@
-"""Pictures of an evaluation: a CSV for `dvc plots` and a PNG for people, the same bytes for the same data."""
+"""Plots of an evaluation: a CSV for `dvc plots` and a PNG for people, the same bytes for the same data."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 HISTOGRAM_BINS = 40
 MOST_NUMBERED_LABELS = 20
-"""A larger confusion matrix gets no numbers in its cells, and no names at its sides."""
+"""A larger confusion matrix gets no numbers in its cells, and no names along its axes."""
 _BLUE, _ORANGE, _GREY = "#2b6cb0", "#c05621", "#718096"
 _STYLE: dict[str, Any] = {
     "font.size": 10,
@@ -33,7 +33,7 @@ _STYLE: dict[str, Any] = {
 
 
 def write_csv(plot: Plot, path: Path) -> None:
-    """The picture's data as `dvc plots` wants it.
+    """The plot's data as `dvc plots` wants it.
 
     A matrix becomes one row an example (DVC's confusion template counts rows), a histogram one row a bin.
     """
@@ -59,7 +59,7 @@ def write_csv(plot: Plot, path: Path) -> None:
 
 
 def draw(plot: Plot, path: Path) -> None:
-    """Draw the picture as a PNG."""
+    """Draw the plot as a PNG."""
     from matplotlib import style
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

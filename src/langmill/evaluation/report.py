@@ -50,7 +50,7 @@ def write_report(path: Path, model: LoadedModel, evaluated: Evaluated, evaluatio
     ]
     for field, values in evaluated.slices.items():
         lines += [f"## By {field}", "", *_slice_table(task.metrics, field, values), ""]
-    lines += [*_signatures(evaluated.metrics), *_samples(evaluated), "## Pictures", ""]
+    lines += [*_signatures(evaluated.metrics), *_samples(evaluated), "## Plots", ""]
     lines += [f"![{plot.title}](plots/{plot.name}.png)" for plot in evaluated.plots]
     lines += ["", f"Test set {evaluated.test_set.digest}, model {model.provenance}."]
     write_text(path, "\n".join(lines) + "\n")
@@ -109,10 +109,10 @@ def _figures_table(metrics: tuple[Metric, ...], evaluated: Evaluated, share: str
         f"|---|---|---|{'---|' * len(names)}",
     ]
     for metric in metrics:
-        estimate = evaluated.figures[metric.name]
+        estimate = evaluated.estimates[metric.name]
         title = _cell(f"**{metric.title}**" if metric.name == decides else metric.title)
-        rivals = (evaluated.baseline_figures[name].get(metric.name) for name in names)
-        others = " | ".join("-" if rival is None else number(rival.value) for rival in rivals)
+        reached = (evaluated.baseline_estimates[name].get(metric.name) for name in names)
+        others = " | ".join("-" if each is None else number(each.value) for each in reached)
         lines.append(f"| {title} | {number(estimate.value)} | {estimate.interval} | {others} |")
     return lines
 
@@ -126,7 +126,7 @@ def _against(metric: Metric, baseline: Baseline, evaluated: Evaluated) -> str:
     head = f"- **{baseline.name}** ({baseline.strength.value})"
     comparison = evaluated.against.get(baseline.name)
     if comparison is None:
-        return f"{head}: it has no {metric.title}; the table has its other figures."
+        return f"{head}: it has no {metric.title}; the table has its other metrics."
     return (
         f"{head}: {metric.title} {number(comparison.challenger)} against {number(comparison.champion)}, "
         f"{comparison.verdict}."
@@ -141,7 +141,7 @@ def _slice_table(
         f"| {field} | documents | {' | '.join(_cell(metric.title) for metric in shown)} |",
         f"|---|---|{'---|' * len(shown)}",
     ]
-    for value, (examples, figures) in values.items():
-        cells = [str(figures[metric.name]) for metric in shown]
+    for value, (examples, estimates) in values.items():
+        cells = [str(estimates[metric.name]) for metric in shown]
         lines.append(f"| {_cell(value)} | {examples:,} | {' | '.join(cells)} |")
     return lines

@@ -1,7 +1,7 @@
-"""How much of a figure is luck: bootstrap intervals, and paired comparisons on the same examples.
+"""How much of a metric is luck: bootstrap intervals, and paired comparisons on the same examples.
 
 What is drawn, with replacement, is the groups that the split kept together (documents of one book are alike); where it
-kept none, each document is its own. A figure is computed for each of many such resamples. The interval is what holds
+kept none, each document is its own. The metric is computed for each of many such resamples. The interval is what holds
 the middle share of them, widened for few groups as Student's t is wider than the normal (the expanded percentile
 interval; Hesterberg, 2015): the plain percentiles are too narrow there. Two models are compared on the
 *same* resamples (Koehn, 2004), so that what makes an example hard for both does not blur their difference.
@@ -77,37 +77,37 @@ def _resampled(scores: pa.Table, evaluation: Evaluation) -> Iterator[np.ndarray]
         yield weights_RG if groups == scores.num_rows else weights_RG[:, group_N]
 
 
-def plain_figures(task: Task, scores: pa.Table) -> dict[str, float]:
+def plain_values(task: Task, scores: pa.Table) -> dict[str, float]:
     """Every metric over all examples.
 
     Raises:
-        EvaluationError: There are no examples, or a figure is not a finite number.
+        EvaluationError: There are no examples, or a metric is not a finite number.
     """
     if scores.num_rows == 0:
         raise EvaluationError(
             "There are no test documents to score; add documents, raise split.test, or check the labels."
         )
-    figures = {name: float(values[0]) for name, values in task.measure(scores, np.ones((1, scores.num_rows))).items()}
-    broken = [name for name, value in figures.items() if not np.isfinite(value)]
+    values = {name: float(values[0]) for name, values in task.measure(scores, np.ones((1, scores.num_rows))).items()}
+    broken = [name for name, value in values.items() if not np.isfinite(value)]
     if broken:
         raise EvaluationError(
             f"The model's {', '.join(broken)} on the test documents is not a finite number: its weights are of no use. "
             "Train it again, with a lower learning rate."
         )
-    return figures
+    return values
 
 
 def estimate(task: Task, scores: pa.Table, evaluation: Evaluation) -> dict[str, Estimate]:
     """Every metric with its interval.
 
     Raises:
-        EvaluationError: As `plain_figures`.
+        EvaluationError: As `plain_values`.
     """
-    values = plain_figures(task, scores)
+    values = plain_values(task, scores)
     resampled: dict[str, list[np.ndarray]] = {name: [] for name in values}
     for weights_RN in _resampled(scores, evaluation):
-        for name, figures in task.measure(scores, weights_RN).items():
-            resampled[name].append(figures)
+        for name, values_R in task.measure(scores, weights_RN).items():
+            resampled[name].append(values_R)
     _, groups = groups_of(scores)
     return {
         name: _with_interval(value, np.concatenate(resampled[name]), evaluation.confidence, groups)
@@ -129,7 +129,7 @@ def compare(
 
     Raises:
         EvaluationError: The two were scored on other examples, or on other parts of all of them, there is no such
-            metric, or its figures were computed otherwise (BLEU's tokenizer).
+            metric, or it was computed otherwise (BLEU's tokenizer).
     """
     metric = find_metric(task, metric_name)
     mine, other = (metric_of(task, scores, metric_name) for scores in (challenger, champion))
@@ -141,7 +141,7 @@ def compare(
     num_examples = challenger.num_rows
     challenger, champion = comparable(task, challenger, champion, metric_name)
     sign = 1.0 if metric.higher_is_better else -1.0
-    new, old = plain_figures(task, challenger)[metric_name], plain_figures(task, champion)[metric_name]
+    new, old = plain_values(task, challenger)[metric_name], plain_values(task, champion)[metric_name]
     differences = np.concatenate(
         [
             sign * (task.measure(challenger, weights_RN)[metric_name] - task.measure(champion, weights_RN)[metric_name])

@@ -80,9 +80,9 @@ def results_page(results: Sequence[Result], refused: Sequence[Refused] = ()) -> 
     lines = [
         "# Results",
         "",
-        "Written by `langmill report` from the registry; an edit here is lost. Every figure is of the test split, with",
+        "Written by `langmill report` from the registry; an edit here is lost. Every metric is of the test split, with",
         "its bootstrap interval over the documents, or the groups of them that the split keeps together. The trivial",
-        "baseline is what a first version must beat; the serious one is what a person would try before a neural",
+        "baseline is what a first version must beat; the strong one is what a person would try before a neural",
         "network, measured on the same documents in the same run. Minutes are those spent on training steps.",
     ]
     for task in sorted({result.task for result in results}):
@@ -97,7 +97,7 @@ def results_page(results: Sequence[Result], refused: Sequence[Refused] = ()) -> 
 
 def _table(results: Sequence[Result]) -> list[str]:
     lines = [
-        "| recipe | documents | MB of text | parameters | minutes | metric | value (interval) | trivial | serious |",
+        "| recipe | documents | MB of text | parameters | minutes | metric | value (interval) | trivial | strong |",
         "|---|---:|---:|---:|---:|---|---|---|---|",
     ]
     for result in results:

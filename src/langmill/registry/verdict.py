@@ -28,7 +28,7 @@ class RuleResult:
 
     name: str
     passed: bool | None
-    """None where it can't be told."""
+    """None where it can't be decided."""
     value: float | None
     """The number that decided, if the rule is about one."""
     threshold: float | None

@@ -110,7 +110,7 @@ def metrics_tags(metrics: Metrics) -> dict[str, str]:
 
 
 def version_of(item: Any, aliases: Mapping[str, int]) -> ModelVersion:
-    """A version as MLflow tells it, with those of its model's aliases that point to it."""
+    """A version as MLflow has it, with those of its model's aliases that point to it."""
     number = int(item.version)
     mine = tuple(sorted(alias for alias, version in aliases.items() if version == number))
     tags = dict(item.tags)

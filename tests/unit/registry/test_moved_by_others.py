@@ -205,9 +205,9 @@ def test_a_ledger_that_was_cut_stops_the_gate_until_a_person_accepts_it(registry
     assert verdict.outcome == "cannot tell"
     assert told in verdict.sentence
     assert not steps.promote_if_passed(registry.version(NAME, 3), verdict, URI, "make-models").moved
-    story = trace(URI, NAME, 2)
-    assert not story.sound
-    assert any(told in sentence for sentence in story.damage)
+    lineage = trace(URI, NAME, 2)
+    assert not lineage.sound
+    assert any(told in sentence for sentence in lineage.damage)
 
     rollback(registry, NAME, reason="it swears", command="test")  # an emergency does not wait
     assert aliases(registry)[CHAMPION] == 1
@@ -215,10 +215,10 @@ def test_a_ledger_that_was_cut_stops_the_gate_until_a_person_accepts_it(registry
 
     promote(registry, NAME, 1, force="the disk was lost", command="test")
     assert registry.record(NAME).complaint() is None
-    story = trace(URI, NAME, 1)
-    assert story.sound
-    assert "where the registry remembers 4" in story.text()
-    assert "the disk was lost" in story.text()
+    lineage = trace(URI, NAME, 1)
+    assert lineage.sound
+    assert "where the registry remembers 4" in lineage.text()
+    assert "the disk was lost" in lineage.text()
 
 
 def test_the_command_says_that_a_story_is_not_sound(
