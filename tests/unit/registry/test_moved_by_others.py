@@ -221,7 +221,7 @@ def test_a_ledger_that_was_cut_stops_the_gate_until_a_person_accepts_it(registry
     assert "the disk was lost" in lineage.text()
 
 
-def test_the_command_says_that_a_story_is_not_sound(
+def test_the_command_says_that_a_lineage_is_not_sound(
     registry: Registry, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("langmill.cli.workspace.operation", lambda: SimpleNamespace(tracking_uri=URI))

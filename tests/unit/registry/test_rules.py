@@ -11,6 +11,7 @@ import pytest
 
 from langmill.config.compose import compose_recipe
 from langmill.config.sections import Gate, Recipe
+from langmill.config.typed import typed
 from langmill.errors import ConfigError
 from langmill.evaluation.estimates import Comparison, Estimate
 from langmill.files import write_text
@@ -20,6 +21,7 @@ from langmill.registry.rules.improvement import Improvement, ImprovementOptions
 from langmill.registry.store import Registry
 from langmill.registry.verdict import RuleResult
 from langmill.registry.versions import Tag
+from langmill.stages.compose import check_recipe
 from tests.unit.registry.building import URI, recipe_of, registered
 from tests.unit.registry.judging import NAME, judged
 
@@ -88,6 +90,21 @@ def test_one_that_is_null_is_left_out() -> None:
     assert list(build_rules(rules, "x.yaml")) == ["validation", "not_rolled_back", "improvement"]
 
 
+def test_they_are_checked_before_anything_runs() -> None:
+    recipe = compose_recipe(NAME, ["gate.rules.improvement.min_effect=-1"], CONF)
+    with pytest.raises(ConfigError) as caught:
+        check_recipe(recipe, "x.yaml")
+    assert str(caught.value) == "x.yaml: gate.rules.improvement: min_effect is -1.0; allowed is 0 or more."
+
+
+def test_the_keys_of_before_are_read(caplog: pytest.LogCaptureFixture) -> None:
+    old = {"metric": "accuracy", "min_effect": 0.5, "min_documents": 30, "min_groups": 7, "rules": {"validation": {}}}
+    gate = typed(Gate, old, "x.yaml")
+    assert gate.rules["improvement"] == {"min_effect": 0.5}
+    assert gate.rules["enough_documents"] == {"min_documents": 30, "min_groups": 7}
+    assert "min_effect is called rules.improvement.min_effect now." in caplog.text
+
+
 @pytest.mark.parametrize(
     ("rules", "told"),
     [
@@ -107,46 +124,27 @@ def test_wrong_rules_are_refused(rules: dict[str, dict[str, object]], told: str)
     assert told in str(caught.value)
 
 
-SMALL = """
-from dataclasses import dataclass
-
-from langmill.registry.rules.base import RULES, Rule
-from langmill.registry.verdict import RuleResult
-from langmill.registry.versions import Tag
-
-
-@dataclass
-class Options:
-    max_bytes: int
-
-
-@RULES.register("toy_small")
-class Small(Rule):
-    options_class = Options
-
-    def ask(self, evidence):
-        size, most = int(evidence.version.tags[Tag.size]), self.options.max_bytes
-        return [RuleResult("small", size <= most, size, most, f"It has {size:,} bytes; {most:,} are allowed.")]
-"""
+GUIDE = (CONF.parent / "docs/guides/extending.md").read_text(encoding="utf-8")
+SMALL = next(block for block in GUIDE.split("```") if block.startswith("python\n# toy/small.py\n")).partition("\n")[2]
 
 
 @pytest.fixture
 def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A distribution that brings the rule `toy_small`, installed for this test."""
+    """A distribution that brings the rule of the guide, installed for this test."""
     site = tmp_path / "site"
     write_text(site / "toy_rules.py", SMALL)
     write_text(site / "toy_rules-1.0.dist-info" / "METADATA", "Metadata-Version: 2.1\nName: toy-rules\nVersion: 1.0\n")
-    write_text(site / "toy_rules-1.0.dist-info" / "entry_points.txt", "[langmill.rules]\ntoy_small = toy_rules\n")
+    write_text(site / "toy_rules-1.0.dist-info" / "entry_points.txt", "[langmill.rules]\nsmall = toy_rules\n")
     monkeypatch.syspath_prepend(str(site))
     importlib.invalidate_caches()
     yield
-    RULES._classes.pop("toy_small", None)
+    RULES._classes.pop("small", None)
     sys.modules.pop("toy_rules", None)
 
 
 def with_small(max_bytes: int) -> Recipe:
     recipe = recipe_of(NAME)
-    recipe.gate.rules["toy_small"] = {"max_bytes": max_bytes}
+    recipe.gate.rules["small"] = {"max_bytes": max_bytes}
     return recipe
 
 
@@ -158,5 +156,5 @@ def test_a_rule_of_another_distribution_is_asked(toy: None, workspace: Path) -> 
     assert verdict.sentence == f"It has {size:,} bytes; 1,000 are allowed."
     assert [rule.name for rule in verdict.rules][-2:] == ["improvement", "small"]
     assert judged(Registry(URI).version(NAME, 1), with_small(10**9)).passed
-    with pytest.raises(ConfigError, match=r"gate\.rules\.toy_small: max_bytes is missing"):
-        build_rules(Gate("accuracy", {"toy_small": {}}), "x.yaml")
+    with pytest.raises(ConfigError, match=r"gate\.rules\.small: max_bytes is missing"):
+        build_rules(Gate("accuracy", {"small": {}}), "x.yaml")

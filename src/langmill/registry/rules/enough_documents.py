@@ -26,7 +26,7 @@ class EnoughDocumentsOptions:
 
     def __post_init__(self) -> None:
         for name in ("min_documents", "min_groups"):
-            require(getattr(self, name) >= 1, f"{_SETTING}.{name}", getattr(self, name), "1 or more")
+            require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
 
 
 @RULES.register("enough_documents")

@@ -24,7 +24,7 @@ class ImprovementOptions:
     metric's unit, at the least: the whole interval of the paired difference must lie beyond it."""
 
     def __post_init__(self) -> None:
-        require(self.min_effect >= 0, "gate.rules.improvement.min_effect", self.min_effect, "0 or more")
+        require(self.min_effect >= 0, "min_effect", self.min_effect, "0 or more")
 
 
 @RULES.register("improvement")
