@@ -117,7 +117,7 @@ def check(old: Old, found: dict[str, Any]) -> None:
 
 
 def test_it_is_judged_as_it_was(old: Old, judged: Evaluated) -> None:
-    found = {name: judged.figures[name].value for name in old.metrics}
+    found = {name: judged.estimates[name].value for name in old.metrics}
     assert found == pytest.approx(old.metrics, rel=TOLERANCE)
 
 

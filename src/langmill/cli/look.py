@@ -29,7 +29,7 @@ def status(recipes: tuple[str, ...]) -> None:
     from langmill.cli.workspace import composed_params, operation
     from langmill.graph.dag import read_graph
     from langmill.graph.freshness import freshness_of
-    from langmill.registry.status import baseline, figure
+    from langmill.registry.status import baseline, worth
     from langmill.registry.status import status as models
     from langmill.registry.versions import Tag
 
@@ -46,10 +46,10 @@ def status(recipes: tuple[str, ...]) -> None:
         rows += [
             (
                 one.name,
-                figure(one.champion),
+                worth(one.champion),
                 *(baseline(one.champion or one.challenger, tag) for tag in (Tag.trivial, Tag.strong)),
-                figure(one.challenger),
-                figure(one.previous),
+                worth(one.challenger),
+                worth(one.previous),
             )
             for one in found
         ]
@@ -98,7 +98,7 @@ def why(stage: str) -> None:
     """Say in words why a stage is out of date.
 
     STAGE is a stage of dvc.yaml, as in `train@reviews-lm`, or a recipe's name for all that leads to its evaluation.
-    Each changed setting is told with both its values. An edit of conf/ shows at once, before anything has run.
+    Each changed setting is shown with both its values. An edit of conf/ shows at once, before anything has run.
     """
     from langmill.cli.workspace import composed_params, require_workspace
     from langmill.graph.dag import read_graph

@@ -50,8 +50,9 @@ def typed(
 
     Nothing is converted but a whole number where a number is asked for, so that a text stays what was written. A field
     that had another name is also read under that one: the class has them in `renamed_fields`, as in
-    `renamed_fields: ClassVar[Mapping[str, str]] = {"old": "new"}`, or, where that does not say it, reads its old keys
-    itself in the class method `migrated`, which gives the values of today and, by each old key, the new one.
+    `renamed_fields: ClassVar[Mapping[str, str]] = {"old": "new"}`; a new name with points in it is that of a value in a
+    table. Where that does not suffice, its class method `migrated` gives the values of today and, by each old key that
+    was there, the new one.
 
     Args:
         section: The class.
@@ -112,7 +113,7 @@ def _under_new_names(kind: Any, value: Any, key: str, file: str | None) -> Any:
         for old, new in moved.items() if file is not None else ():
             _warn(f"{file}: {joined(key, old)} is {joined(key, new)} now.")
     renamed: Mapping[str, str] = getattr(kind, "renamed_fields", {}) if is_section else {}
-    current = {}
+    current: dict[str, Any] = {}
     for name in sorted(value, key=renamed.__contains__):  # what is given under an old name counts more than a default
         if not isinstance(name, str):
             raise wrong_type(str, name, f"a key of {key}", key)
@@ -120,8 +121,16 @@ def _under_new_names(kind: Any, value: Any, key: str, file: str | None) -> Any:
         if file is not None and new != name:
             _warn(f"{file}: {joined(key, name)} is called {joined(key, new)} now.")
         item = _hints(kind).get(new, Any) if is_section else arguments[-1] if arguments else Any
-        current[new] = _under_new_names(item, value[name], joined(key, new), file)
+        path = new.split(".") if name in renamed else [name]
+        current = _with(current, path, _under_new_names(item, value[name], joined(key, new), file))
     return current
+
+
+def _with(values: Any, path: list[str], value: Any) -> dict[str, Any]:
+    """A table of names with one more value in it, tables in it included."""
+    head, *rest = path
+    values = values if isinstance(values, Mapping) else {}
+    return {**values, head: _with(values.get(head), rest, value) if rest else value}
 
 
 @functools.cache  # once in a process, however often a file is composed

@@ -42,6 +42,7 @@ from langmill.errors import ConfigError
 from langmill.files import atomic_folder, write_text
 from langmill.models.base import ARCHITECTURES
 from langmill.plugins import find_plugins
+from langmill.registry.rules.base import build_rules
 from langmill.tasks.base import TASKS, Task, build_task
 from langmill.workspace import Workspace
 
@@ -152,6 +153,7 @@ def check_recipe(recipe: Recipe, where: str) -> Task:
             f"{where}: gate.metric is {recipe.gate.metric!r}; allowed for the task {recipe.task.name} is one of "
             f"{', '.join(metrics)}."
         )
+    build_rules(recipe.gate, where)
     fields = recipe.corpus.fields
     surplus = sorted(set(recipe.evaluation.slices) - set(fields.metadata))
     if surplus:

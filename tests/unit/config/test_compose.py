@@ -102,7 +102,7 @@ def test_an_escaped_reference_stays_a_text_for_good(conf, tmp_path):
 def test_settings_may_name_other_settings(conf):
     path = conf / "recipe" / "reviews-lm.yaml"
     path.write_text(path.read_text() + "gate:\n  min_effect: ${evaluation.confidence}\n")
-    assert compose_recipe("reviews-lm", conf=conf).gate.min_effect == 0.95
+    assert compose_recipe("reviews-lm", conf=conf).gate.rules["improvement"] == {"min_effect": 0.95}
     assert compose_recipe("reviews-lm", ["description='${name} on ${corpus.name}'"], conf).description == (
         "reviews-lm on reviews"
     )
