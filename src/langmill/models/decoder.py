@@ -1,7 +1,7 @@
 """A causal decoder in Llama's shape, with Hugging Face's parameter names.
 
 The blocks are those of `langmill.models.layers.llama`. Shape suffixes: see `langmill.models.base`; S stands for the
-places of a cache.
+positions of a cache.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor
 from langmill.errors import ModelError
 from langmill.models.base import ARCHITECTURES, Cache, Kind
 from langmill.models.layers.cache import KeyValueCache
-from langmill.models.layers.llama import Places, TransformerSettings
+from langmill.models.layers.llama import Positions, TransformerSettings
 from langmill.models.transformer import Transformer
 
 
@@ -34,18 +34,18 @@ class Decoder(Transformer):
         Raises:
             ModelError: A sequence is longer than `max_length` or than the cache has room for.
         """
-        places = self._places(tokens_BT, lengths_B, cache)
-        x_BTD = self.run(tokens_BT, places)
-        if places.cache is not None:
+        positions = self._positions(tokens_BT, lengths_B, cache)
+        x_BTD = self.run(tokens_BT, positions)
+        if positions.cache is not None:
             seen = [tokens_BT.shape[1]] * len(tokens_BT) if lengths_B is None else lengths_B.tolist()
-            places.cache.lengths = [old + new for old, new in zip(places.cache.lengths, seen, strict=True)]
+            positions.cache.lengths = [old + new for old, new in zip(positions.cache.lengths, seen, strict=True)]
         return x_BTD
 
-    def _places(self, tokens_BT: Tensor, lengths_B: Tensor | None, cache: Cache | None) -> Places:
+    def _positions(self, tokens_BT: Tensor, lengths_B: Tensor | None, cache: Cache | None) -> Positions:
         batch_size, num_tokens = tokens_BT.shape
         if cache is None:
             self.refuse_length(num_tokens, self.max_length)
-            return Places(*self.turns(num_tokens))
+            return Positions(*self.rotary(num_tokens))
         if not isinstance(cache, KeyValueCache) or len(cache.lengths) != batch_size:
             raise ModelError(
                 f"The cache is not one that this network made for {batch_size} sequences; "
@@ -55,22 +55,22 @@ class Decoder(Transformer):
         end = start + num_tokens
         self.refuse_length(end, cache.capacity)
         if min(cache.lengths) == start:
-            turns = self.cos_SE[start:end, None], self.sin_SE[start:end, None]
-            places = Places(turns, turns, cache, start, causal=start == 0)
+            rotary = self.cos_SE[start:end, None], self.sin_SE[start:end, None]
+            positions = Positions(rotary, rotary, cache, start, causal=start == 0)
             if start > 0 and num_tokens > 1:
-                places.mask = torch.ones(num_tokens, end, dtype=torch.bool, device=tokens_BT.device).tril(start)
-            return places
+                positions.mask = torch.ones(num_tokens, end, dtype=torch.bool, device=tokens_BT.device).tril(start)
+            return positions
         steps_T = torch.arange(num_tokens, device=tokens_BT.device)
         starts_BT = torch.tensor(cache.lengths, device=tokens_BT.device)[:, None] + steps_T
         mask_B1TS = (torch.arange(end, device=tokens_BT.device) <= starts_BT[:, :, None])[:, None]
-        turns = self.cos_SE[starts_BT][:, :, None], self.sin_SE[starts_BT][:, :, None]
-        return Places(turns, turns, cache, starts_BT, mask_B1TS, causal=False)
+        rotary = self.cos_SE[starts_BT][:, :, None], self.sin_SE[starts_BT][:, :, None]
+        return Positions(rotary, rotary, cache, starts_BT, mask_B1TS, causal=False)
 
     def new_cache(self, batch_size: int, capacity: int | None = None) -> KeyValueCache:
         """An empty cache for `batch_size` sequences of at most `capacity` tokens (None: `max_length`)."""
-        places = self.max_length if capacity is None else min(capacity, self.max_length)
+        capacity = self.max_length if capacity is None else min(capacity, self.max_length)
         weight = self.embed_tokens.weight
-        shape = (len(self.layers), batch_size, self.settings.num_kv_heads, places, self.settings.head_dim)
+        shape = (len(self.layers), batch_size, self.settings.num_kv_heads, capacity, self.settings.head_dim)
         return KeyValueCache(weight.new_zeros(shape), weight.new_zeros(shape), [0] * batch_size)
 
     def config(self) -> dict[str, Any]:

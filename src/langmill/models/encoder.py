@@ -12,7 +12,7 @@ from torch import Tensor
 
 from langmill.errors import ModelError
 from langmill.models.base import ARCHITECTURES, Cache, Kind
-from langmill.models.layers.llama import Places
+from langmill.models.layers.llama import Positions
 from langmill.models.transformer import Transformer
 
 
@@ -33,11 +33,11 @@ class Encoder(Transformer):
             raise ModelError("An encoder reads a text at once, so it can't go on from a cache.")
         num_tokens = tokens_BT.shape[1]
         self.refuse_length(num_tokens, self.max_length)
-        places = Places(*self.turns(num_tokens), causal=False)
+        positions = Positions(*self.rotary(num_tokens), causal=False)
         if lengths_B is not None:
             seen_BS = torch.arange(num_tokens, device=tokens_BT.device) < lengths_B[:, None]
-            places.mask = seen_BS[:, None, None]
-        return self.run(tokens_BT, places)
+            positions.mask = seen_BS[:, None, None]
+        return self.run(tokens_BT, positions)
 
     def new_cache(self, batch_size: int, capacity: int | None = None) -> Cache:
         """Refused: there is nothing to go on from.

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from langmill.errors import ModelError
 from langmill.models.base import ARCHITECTURES, EMBEDDING_STD, Cache, EncoderDecoder, head_std
 from langmill.models.folder import load_state, load_weights
-from langmill.models.layers.attention import watched
+from langmill.models.layers.attention import recorded_weights
 from langmill.models.layers.cache import EncoderDecoderCache, KeyValueCache
 from langmill.models.layers.t5 import EncoderDecoderSettings, Stack
 
@@ -71,8 +71,8 @@ class T5Shaped(EncoderDecoder):
             ModelError: A source is longer than `max_length`.
         """
         self._refuse_length(source_BS.shape[1])
-        places_S = torch.arange(source_BS.shape[1], device=source_BS.device)
-        bias_BHSS = self.encoder.bias(places_S[None], places_S)
+        positions_S = torch.arange(source_BS.shape[1], device=source_BS.device)
+        bias_BHSS = self.encoder.bias(positions_S[None], positions_S)
         mask_B11S = _real(source_BS.shape[1], lengths_B)
         if mask_B11S is not None:
             bias_BHSS = bias_BHSS.masked_fill(~mask_B11S, -torch.inf)
@@ -89,18 +89,18 @@ class T5Shaped(EncoderDecoder):
             ModelError: A target is longer than `max_length`.
         """
         self._refuse_length(tokens_BT.shape[1])
-        places_T = torch.arange(tokens_BT.shape[1], device=tokens_BT.device)
+        positions_T = torch.arange(tokens_BT.shape[1], device=tokens_BT.device)
         mask_B11S = _real(memory_BSD.shape[1], lengths_B)
         sources = [(*pair, mask_B11S) for pair in self._read_source(memory_BSD)]
-        return self._write(tokens_BT, self.decoder.bias(places_T[None], places_T), sources, None)
+        return self._write(tokens_BT, self.decoder.bias(positions_T[None], positions_T), sources, None)
 
     def begin(self, memory_BSD: Tensor, lengths_B: Tensor | None, capacity: int) -> EncoderDecoderCache:
         """A cache that holds the memory; see `EncoderDecoder.begin`."""
         batch_size, source_length, _ = memory_BSD.shape
         pairs = self._read_source(memory_BSD)
         settings = self.settings
-        places = min(capacity, self.max_length)
-        shape = (settings.num_decoder_layers, batch_size, settings.num_heads, places, settings.head_dim)
+        capacity = min(capacity, self.max_length)
+        shape = (settings.num_decoder_layers, batch_size, settings.num_heads, capacity, settings.head_dim)
         mask_B11S = _real(source_length, lengths_B)
         if mask_B11S is None:
             mask_B11S = torch.ones(batch_size, 1, 1, source_length, dtype=torch.bool, device=memory_BSD.device)
@@ -162,7 +162,7 @@ class T5Shaped(EncoderDecoder):
             ModelError: A source is longer than `max_length`.
         """
         modules = [block.own.SelfAttention for block in self.encoder.blocks]
-        return watched(modules, lambda: self.encode(source_BS, lengths_B))
+        return recorded_weights(modules, lambda: self.encode(source_BS, lengths_B))
 
     @torch.no_grad()
     def cross_attention(self, source_BS: Tensor, tokens_BT: Tensor, lengths_B: Tensor | None = None) -> Tensor:
@@ -173,7 +173,7 @@ class T5Shaped(EncoderDecoder):
         """
         modules = [block.cross.EncDecAttention for block in self.decoder.blocks]
         memory_BSD = self.encode(source_BS, lengths_B)
-        return watched(modules, lambda: self.decode(tokens_BT, memory_BSD, lengths_B))
+        return recorded_weights(modules, lambda: self.decode(tokens_BT, memory_BSD, lengths_B))
 
     def _read_source(self, memory_BSD: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Keys and values of the source in each block of the decoder."""

@@ -108,21 +108,21 @@ class _Rotate(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         ctx.save_for_backward(cos, sin)
-        return _turned(x, cos, sin)
+        return _rotated(x, cos, sin)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         cos, sin = ctx.saved_tensors
-        return _turned(grad, cos, -sin), None, None
+        return _rotated(grad, cos, -sin), None, None
 
 
-def _turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+def _rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     half = x.shape[-1] // 2
-    turned = x * cos
-    turned[..., :half].addcmul_(x[..., half:], sin[..., :half])
-    turned[..., half:].addcmul_(x[..., :half], sin[..., half:])
-    return turned.to(x.dtype)
+    rotated = x * cos
+    rotated[..., :half].addcmul_(x[..., half:], sin[..., :half])
+    rotated[..., half:].addcmul_(x[..., :half], sin[..., half:])
+    return rotated.to(x.dtype)
 
 
 class _HeadCrossEntropy(torch.autograd.Function):
@@ -131,11 +131,11 @@ class _HeadCrossEntropy(torch.autograd.Function):
         ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, chunk: int, label_smoothing: float
     ) -> Tensor:
         dtype = hidden_ND.dtype
-        left_out_N1 = targets_N[:, None] < 0
-        count = (~left_out_N1).sum().clamp(min=1)
+        ignored_N1 = targets_N[:, None] < 0
+        count = (~ignored_N1).sum().clamp(min=1)
         targets_N = targets_N.clamp(min=0)
         # A place that is left out must add nothing to the head's gradient: its hidden state is taken to be zero.
-        hidden_ND = hidden_ND.masked_fill(left_out_N1, 0.0)
+        hidden_ND = hidden_ND.masked_fill(ignored_N1, 0.0)
         grad_hidden_ND = torch.empty_like(hidden_ND)
         grad_weight_VD = torch.zeros_like(weight_VD, dtype=torch.promote_types(dtype, torch.float32))
         losses_N1 = torch.empty(len(hidden_ND), 1, dtype=grad_weight_VD.dtype, device=hidden_ND.device)
@@ -145,8 +145,8 @@ class _HeadCrossEntropy(torch.autograd.Function):
             log_probabilities_NV = torch.log_softmax(logits_NV, dim=-1)
             losses_N1[part] = -log_probabilities_NV.gather(1, targets_N[part, None])
             if label_smoothing:
-                of_all_N1 = log_probabilities_NV.mean(dim=-1, keepdim=True)
-                losses_N1[part].mul_(1.0 - label_smoothing).sub_(of_all_N1, alpha=label_smoothing)
+                mean_N1 = log_probabilities_NV.mean(dim=-1, keepdim=True)
+                losses_N1[part].mul_(1.0 - label_smoothing).sub_(mean_N1, alpha=label_smoothing)
             # The gradient of the logits: probabilities, less what is wanted.
             grad_NV = log_probabilities_NV.exp_()
             if label_smoothing:
@@ -155,9 +155,9 @@ class _HeadCrossEntropy(torch.autograd.Function):
             grad_NV = grad_NV.to(dtype)
             grad_hidden_ND[part] = grad_NV @ weight_VD
             grad_weight_VD += grad_NV.T @ hidden_ND[part]
-        grad_hidden_ND.masked_fill_(left_out_N1, 0.0)
+        grad_hidden_ND.masked_fill_(ignored_N1, 0.0)
         ctx.save_for_backward(grad_hidden_ND.div_(count), grad_weight_VD.div_(count).to(weight_VD.dtype))
-        return losses_N1.masked_fill(left_out_N1, 0.0).sum() / count
+        return losses_N1.masked_fill(ignored_N1, 0.0).sum() / count
 
     @staticmethod
     @once_differentiable

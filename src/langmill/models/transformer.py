@@ -1,6 +1,6 @@
 """What the Transformer architectures in Llama's shape share: a stack of the blocks of `langmill.models.layers.llama`.
 
-`decoder` looks back only, `encoder` both ways. Shape suffixes: see `langmill.models.base`; S stands for the places that
+`decoder` looks back only, `encoder` both ways. Shape suffixes: see `langmill.models.base`; S stands for the positions that
 are looked at.
 """
 
@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from langmill.errors import ModelError
 from langmill.models.base import EMBEDDING_STD, Backbone, head_std
-from langmill.models.layers.attention import watched
-from langmill.models.layers.llama import Block, Places, TransformerSettings, rotary_tables
+from langmill.models.layers.attention import recorded_weights
+from langmill.models.layers.llama import Block, Positions, TransformerSettings, rotary_tables
 from langmill.models.layers.norm import RMSNorm
 
 
@@ -76,23 +76,23 @@ class Transformer(Backbone):
                 setattr(self, name, table.to(moved.device))
         return self
 
-    def turns(self, num_tokens: int) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    def rotary(self, num_tokens: int) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
         """Cosines and sines that turn the queries and the keys of the first tokens of a sequence.
 
         Repeated for each head in memory: broadcasting would make each product a loop over E alone.
         """
         cos, sin = self.cos_SE[:num_tokens, None], self.sin_SE[:num_tokens, None]
-        turns_q, turns_k = (
+        rotary_q, rotary_k = (
             (cos.expand(-1, heads, -1).contiguous(), sin.expand(-1, heads, -1).contiguous())
             for heads in (self.settings.num_heads, self.settings.num_kv_heads)
         )
-        return turns_q, turns_k
+        return rotary_q, rotary_k
 
-    def run(self, tokens_BT: Tensor, places: Places) -> Tensor:
+    def run(self, tokens_BT: Tensor, positions: Positions) -> Tensor:
         """Hidden states `(batch, tokens, width)` after the last norm."""
         x_BTD: Tensor = self.dropout(self.embed_tokens(tokens_BT))
         for number, layer in enumerate(self.layers):
-            x_BTD = layer(x_BTD, places, number)
+            x_BTD = layer(x_BTD, positions, number)
         return cast("Tensor", self.norm(x_BTD))
 
     @torch.no_grad()
@@ -103,7 +103,7 @@ class Transformer(Backbone):
             ModelError: A sequence is longer than `max_length`.
         """
         modules = [cast("Block", layer).self_attn for layer in self.layers]
-        return watched(modules, lambda: self(tokens_BT, lengths_B))
+        return recorded_weights(modules, lambda: self(tokens_BT, lengths_B))
 
     def refuse_length(self, length: int, allowed: int) -> None:
         """Refuse a sequence that is too long.
@@ -123,7 +123,7 @@ class Transformer(Backbone):
         """Operations of the matrix products in a forward pass, for one token in a sequence of `length`.
 
         Two for each weight of a matrix, and 4 L H E for each place attended to. As in the usual definition of
-        utilisation (Chowdhery et al., 2022, appendix B) the places that causality hides count too.
+        utilisation (Chowdhery et al., 2022, appendix B) the positions that causality hides count too.
         """
         matrices = sum(weight.numel() for weight in self.layers.parameters() if weight.dim() == 2)
         return 2.0 * matrices + 4.0 * self.settings.num_layers * self.dim * length

@@ -48,12 +48,12 @@ class _Search:
         self.length += 1
         total_KV = logits_KV.float().cpu().log_softmax(dim=-1) + self.scores_K[:, None]
         num_candidates = min(max(2, 1 + len(beams.stop_ids)) * beams.num_beams, total_KV.numel())
-        scores, places = total_KV.flatten().topk(min(num_candidates + 1, total_KV.numel()))
+        scores, indices = total_KV.flatten().topk(min(num_candidates + 1, total_KV.numel()))
         require_finite(scores[0])
         vocab_size = total_KV.shape[1]
         candidates = [
-            (score, place // vocab_size, place % vocab_size)
-            for score, place in zip(scores.tolist(), places.tolist(), strict=True)
+            (score, index // vocab_size, index % vocab_size)
+            for score, index in zip(scores.tolist(), indices.tolist(), strict=True)
         ]
         last = self.length == self.limit
         self._note_close(candidates, last)

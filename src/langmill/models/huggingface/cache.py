@@ -23,7 +23,7 @@ class PastKeyValues(Cache):
     Attributes:
         past: The cache that the network itself fills: a `DynamicCache`, or an `EncoderDecoderCache` of two.
         lengths: Tokens seen of each sequence.
-        held_BS: True where a row's place holds a token.
+        filled_BS: True where a row's place holds a token.
         memory: An encoder's hidden states `(batch, source tokens, width)` and a mask `(batch, source tokens)` of the
             real ones; None for a language model.
     """
@@ -31,7 +31,7 @@ class PastKeyValues(Cache):
     def __init__(self, past: Any, batch_size: int, memory: tuple[Tensor, Tensor] | None, device: torch.device) -> None:
         self.past = past
         self.lengths = [0] * batch_size
-        self.held_BS = torch.ones(batch_size, 0, dtype=torch.bool, device=device)
+        self.filled_BS = torch.ones(batch_size, 0, dtype=torch.bool, device=device)
         self.memory = memory
 
     @property
@@ -40,21 +40,21 @@ class PastKeyValues(Cache):
         return max(self.lengths, default=0)
 
     @property
-    def places(self) -> int:
+    def num_slots(self) -> int:
         """Places of every row, with a token or without."""
-        return self.held_BS.shape[1]
+        return self.filled_BS.shape[1]
 
-    def took(self, held_BT: Tensor) -> None:
-        """Note that the network has read new tokens, where `held_BT` is true."""
-        self.held_BS = torch.cat([self.held_BS, held_BT], dim=1)
-        self.lengths = [old + int(new) for old, new in zip(self.lengths, held_BT.sum(dim=1), strict=True)]
+    def record(self, filled_BT: Tensor) -> None:
+        """Note that the network has read new tokens, where `filled_BT` is true."""
+        self.filled_BS = torch.cat([self.filled_BS, filled_BT], dim=1)
+        self.lengths = [old + int(new) for old, new in zip(self.lengths, filled_BT.sum(dim=1), strict=True)]
 
     def keep(self, rows: Sequence[int]) -> None:
         """Drop all sequences but these, and put these in this order."""
-        index = torch.tensor(rows, dtype=torch.long, device=self.held_BS.device)
+        index = torch.tensor(rows, dtype=torch.long, device=self.filled_BS.device)
         for layer in _layers(self.past):
             layer.keys, layer.values = layer.keys.index_select(0, index), layer.values.index_select(0, index)
-        self.held_BS = self.held_BS.index_select(0, index)
+        self.filled_BS = self.filled_BS.index_select(0, index)
         if self.memory is not None:
             self.memory = (self.memory[0].index_select(0, index), self.memory[1].index_select(0, index))
         self.lengths = [self.lengths[row] for row in rows]
@@ -69,12 +69,12 @@ class PastKeyValues(Cache):
         if not alike or not isinstance(other, PastKeyValues) or (self.memory is None) != (other.memory is None):
             raise ModelError("Two caches can be joined only if they come from one network and both have read a text.")
         if self.memory is not None and other.memory is not None:
-            if self.places != other.places:
+            if self.num_slots != other.places:
                 raise ModelError("Two caches of an encoder-decoder can be joined only if both have written as much.")
             self.memory = (_joined(self.memory[0], other.memory[0], 1), _joined(self.memory[1], other.memory[1], 1))
         for mine, theirs in zip(_layers(self.past), _layers(other.past), strict=True):
             mine.keys, mine.values = _joined(mine.keys, theirs.keys, 2), _joined(mine.values, theirs.values, 2)
-        self.held_BS = _joined(self.held_BS, other.held_BS, 1)
+        self.filled_BS = _joined(self.filled_BS, other.filled_BS, 1)
         self.lengths = self.lengths + other.lengths
 
 

@@ -39,16 +39,16 @@ class PretrainedCausal(PretrainedWriter):
 
         return PastKeyValues(DynamicCache(), batch_size, None, self.embedding.weight.device)
 
-    def _read_on(self, tokens_BT: Tensor, held_BT: Tensor, cache: PastKeyValues) -> Tensor:
+    def _read_on(self, tokens_BT: Tensor, filled_BT: Tensor, cache: PastKeyValues) -> Tensor:
         named = {}
         if "position_ids" in inspect.signature(self.body.forward).parameters:
             steps_T = torch.arange(tokens_BT.shape[1], device=tokens_BT.device)
-            places_BT = torch.tensor(cache.lengths, device=tokens_BT.device)[:, None] + steps_T
-            named = {"position_ids": places_BT.clamp(max=self.max_length - 1)}
+            positions_BT = torch.tensor(cache.lengths, device=tokens_BT.device)[:, None] + steps_T
+            named = {"position_ids": positions_BT.clamp(max=self.max_length - 1)}
         return hidden_states(
             self.body,
             input_ids=tokens_BT,
-            attention_mask=torch.cat([cache.held_BS, held_BT], dim=1).long(),
+            attention_mask=torch.cat([cache.filled_BS, filled_BT], dim=1).long(),
             past_key_values=cache.past,
             use_cache=True,
             **named,

@@ -46,9 +46,9 @@ class PretrainedEncoderDecoder(PretrainedWriter, EncoderDecoder):
             raise ModelError("An encoder-decoder writes from a source text; make a cache with begin().")
         return super().forward(tokens_BT, lengths_B, cache)
 
-    def _read_on(self, tokens_BT: Tensor, held_BT: Tensor, cache: PastKeyValues) -> Tensor:
+    def _read_on(self, tokens_BT: Tensor, filled_BT: Tensor, cache: PastKeyValues) -> Tensor:
         assert cache.memory is not None  # `begin` alone makes caches
-        if not bool(held_BT.all()) or cache.places != cache.length:
+        if not bool(filled_BT.all()) or cache.num_slots != cache.length:
             raise ModelError("The targets of a pretrained encoder-decoder are written in step, one length for all.")
         memory_BSD, mask_BS = cache.memory
         hidden_BTD = hidden_states(

@@ -48,16 +48,16 @@ class PretrainedWriter(Pretrained):
             raise ModelError(FOREIGN_CACHE.format(batch_size))
         self.refuse_length(cache.length + num_tokens)
         if lengths_B is None:
-            held_BT = torch.ones(batch_size, num_tokens, dtype=torch.bool, device=tokens_BT.device)
+            filled_BT = torch.ones(batch_size, num_tokens, dtype=torch.bool, device=tokens_BT.device)
         else:
-            held_BT = torch.arange(num_tokens, device=tokens_BT.device) < lengths_B[:, None]
-        hidden_BTD = self._read_on(tokens_BT, held_BT, cache)
-        cache.took(held_BT)
+            filled_BT = torch.arange(num_tokens, device=tokens_BT.device) < lengths_B[:, None]
+        hidden_BTD = self._read_on(tokens_BT, filled_BT, cache)
+        cache.record(filled_BT)
         return hidden_BTD
 
     @abstractmethod
-    def _read_on(self, tokens_BT: Tensor, held_BT: Tensor, cache: PastKeyValues) -> Tensor:
-        """Hidden states of tokens after those in a cache; `held_BT` is true at the real ones."""
+    def _read_on(self, tokens_BT: Tensor, filled_BT: Tensor, cache: PastKeyValues) -> Tensor:
+        """Hidden states of tokens after those in a cache; `filled_BT` is true at the real ones."""
 
     @torch.no_grad()
     def _check(self, base: Path) -> None:

@@ -30,11 +30,11 @@ def attention_weights(q_BHTE: Tensor, k_BHSE: Tensor, mask: Tensor | None, scale
     return scores_BHTS.softmax(dim=-1)
 
 
-def watched(modules: Iterable[nn.Module], run: Callable[[], object]) -> Tensor:
+def recorded_weights(modules: Iterable[nn.Module], run: Callable[[], object]) -> Tensor:
     """The `weights` of attention modules at what they are given while `run` runs, `(layers, batch, heads, T, S)`.
 
     The ordinary forward pass runs, so that what is found is what the network does, and the pass itself knows nothing of
-    it. For one thread: another one that runs the same network meanwhile would be watched too.
+    it. For one thread: another one that runs the same network meanwhile would be recorded_weights too.
 
     Args:
         modules: One a layer, in the order in which they run; `weights` takes what `forward` takes.

@@ -106,9 +106,9 @@ class EncoderDecoderCache(KeyValueCache):
         super().append(other)
         longest = max(self.source_mask_B11S.shape[-1], other.source_mask_B11S.shape[-1])
 
-        def joined(own: Tensor, others: Tensor, places: int, batch: int) -> Tensor:
+        def joined(own: Tensor, others: Tensor, after: int, batch: int) -> Tensor:
             return torch.cat(
-                [F.pad(each, (0, 0) * places + (0, longest - each.shape[-1 - places])) for each in (own, others)], batch
+                [F.pad(each, (0, 0) * after + (0, longest - each.shape[-1 - after])) for each in (own, others)], batch
             )
 
         self.source_keys_LBHSE = joined(self.source_keys_LBHSE, other.source_keys_LBHSE, 1, 1)

@@ -2,7 +2,7 @@
 
 Pre-norm blocks with RMSNorm, rotary positions (Su et al., 2021, in Hugging Face's half-split form), grouped-query
 attention (Ainslie et al., 2023) and SwiGLU (Shazeer, 2020), no biases. Shape suffixes: see `langmill.models.base`; S
-stands for the places that are looked at.
+stands for the positions that are looked at.
 """
 
 from __future__ import annotations
@@ -77,16 +77,16 @@ class TransformerSettings:
 
 
 @dataclass
-class Places:
+class Positions:
     """Where the tokens of one forward pass stand, worked out once for all layers."""
 
-    turns_q: tuple[Tensor, Tensor]
+    rotary_q: tuple[Tensor, Tensor]
     """Cosines and sines for `rotate`, `(T, H, E)`; `(T, 1, E)` or `(B, T, 1, E)` where a cache is used."""
-    turns_k: tuple[Tensor, Tensor]
+    rotary_k: tuple[Tensor, Tensor]
     """The same with G for H."""
     cache: KeyValueCache | None = None
     starts: int | Tensor = 0
-    """Where in the cache the tokens go: from this place on, or at these places `(B, T)`."""
+    """Where in the cache the tokens go: from this place on, or at these positions `(B, T)`."""
     mask: Tensor | None = None
     """`(B or 1, 1, T, S)`, true where a token may look; None where causality or nothing need be said."""
     causal: bool = True
@@ -105,37 +105,37 @@ class Attention(nn.Module):
         self.v_proj = nn.Linear(settings.dim, kv_dim, bias=False)
         self.o_proj = nn.Linear(settings.dim, settings.dim, bias=False)
 
-    def forward(self, x_BTD: Tensor, places: Places, layer: int) -> Tensor:
-        """What each token reads from the places that it may look at."""
+    def forward(self, x_BTD: Tensor, positions: Positions, layer: int) -> Tensor:
+        """What each token reads from the positions that it may look at."""
         q_BTHE, k_BTGE, v_BTGE = (
             projection(x_BTD).unflatten(-1, (-1, self.head_dim))
             for projection in (self.q_proj, self.k_proj, self.v_proj)
         )
-        q_BHTE = rotate(q_BTHE, *places.turns_q).transpose(1, 2)
-        k_BGTE = rotate(k_BTGE, *places.turns_k).transpose(1, 2)
+        q_BHTE = rotate(q_BTHE, *positions.rotary_q).transpose(1, 2)
+        k_BGTE = rotate(k_BTGE, *positions.rotary_k).transpose(1, 2)
         v_BGTE = v_BTGE.transpose(1, 2)
-        if places.cache is not None:
-            k_BGTE, v_BGTE = remember(places, layer, k_BGTE, v_BGTE)
+        if positions.cache is not None:
+            k_BGTE, v_BGTE = remember(positions, layer, k_BGTE, v_BGTE)
         y_BHTE = F.scaled_dot_product_attention(
-            q_BHTE, k_BGTE, v_BGTE, attn_mask=places.mask, is_causal=places.causal, enable_gqa=self.grouped
+            q_BHTE, k_BGTE, v_BGTE, attn_mask=positions.mask, is_causal=positions.causal, enable_gqa=self.grouped
         )
         y_BTD: Tensor = self.o_proj(y_BHTE.transpose(1, 2).flatten(2))
         return y_BTD
 
-    def weights(self, x_BTD: Tensor, places: Places, layer: int) -> Tensor:
+    def weights(self, x_BTD: Tensor, positions: Positions, layer: int) -> Tensor:
         """The weights with which `forward` of the same arguments mixes the values, `(batch, heads, T, T)`.
 
         Without a cache only. `forward` never has them in memory as a whole, which is what makes it fast.
         """
         del layer
-        assert places.cache is None
+        assert positions.cache is None
         q_BTHE = self.q_proj(x_BTD).unflatten(-1, (-1, self.head_dim))
         k_BTGE = self.k_proj(x_BTD).unflatten(-1, (-1, self.head_dim))
-        q_BHTE = rotate(q_BTHE, *places.turns_q).transpose(1, 2)
-        k_BGTE = rotate(k_BTGE, *places.turns_k).transpose(1, 2)
+        q_BHTE = rotate(q_BTHE, *positions.rotary_q).transpose(1, 2)
+        k_BGTE = rotate(k_BTGE, *positions.rotary_k).transpose(1, 2)
         k_BHTE = k_BGTE.repeat_interleave(q_BHTE.shape[1] // k_BGTE.shape[1], dim=1)
-        mask = places.mask
-        if places.causal:
+        mask = positions.mask
+        if positions.causal:
             mask = torch.ones(x_BTD.shape[1], x_BTD.shape[1], dtype=torch.bool, device=x_BTD.device).tril()
         return attention_weights(q_BHTE, k_BHTE, mask, 1.0 / math.sqrt(self.head_dim))
 
@@ -166,29 +166,29 @@ class Block(nn.Module):
         self.mlp = FeedForward(settings)
         self.dropout = nn.Dropout(settings.dropout)
 
-    def forward(self, x_BTD: Tensor, places: Places, layer: int) -> Tensor:
+    def forward(self, x_BTD: Tensor, positions: Positions, layer: int) -> Tensor:
         """The stream after this block."""
-        x_BTD = x_BTD + self.dropout(self.self_attn(self.input_layernorm(x_BTD), places, layer))
+        x_BTD = x_BTD + self.dropout(self.self_attn(self.input_layernorm(x_BTD), positions, layer))
         x_BTD = x_BTD + self.dropout(self.mlp(self.post_attention_layernorm(x_BTD)))
         return x_BTD
 
 
-def remember(places: Places, layer: int, k_BGTE: Tensor, v_BGTE: Tensor) -> tuple[Tensor, Tensor]:
+def remember(positions: Positions, layer: int, k_BGTE: Tensor, v_BGTE: Tensor) -> tuple[Tensor, Tensor]:
     """Write new keys and values into the cache; return those that the new tokens look at."""
-    assert places.cache is not None
-    keys_BGSE, values_BGSE = places.cache.keys_LBGSE[layer], places.cache.values_LBGSE[layer]
-    if isinstance(places.starts, int):
-        end = places.starts + k_BGTE.shape[2]
-        keys_BGSE[:, :, places.starts : end] = k_BGTE
-        values_BGSE[:, :, places.starts : end] = v_BGTE
-        if places.starts == 0:
+    assert positions.cache is not None
+    keys_BGSE, values_BGSE = positions.cache.keys_LBGSE[layer], positions.cache.values_LBGSE[layer]
+    if isinstance(positions.starts, int):
+        end = positions.starts + k_BGTE.shape[2]
+        keys_BGSE[:, :, positions.starts : end] = k_BGTE
+        values_BGSE[:, :, positions.starts : end] = v_BGTE
+        if positions.starts == 0:
             return k_BGTE, v_BGTE
     else:
         rows_B1 = torch.arange(len(k_BGTE), device=k_BGTE.device)[:, None]
-        keys_BGSE[rows_B1, :, places.starts] = k_BGTE.transpose(1, 2).to(keys_BGSE.dtype)
-        values_BGSE[rows_B1, :, places.starts] = v_BGTE.transpose(1, 2).to(values_BGSE.dtype)
-        assert places.mask is not None
-        end = places.mask.shape[-1]
+        keys_BGSE[rows_B1, :, positions.starts] = k_BGTE.transpose(1, 2).to(keys_BGSE.dtype)
+        values_BGSE[rows_B1, :, positions.starts] = v_BGTE.transpose(1, 2).to(values_BGSE.dtype)
+        assert positions.mask is not None
+        end = positions.mask.shape[-1]
     return keys_BGSE[:, :, :end].to(k_BGTE.dtype), values_BGSE[:, :, :end].to(v_BGTE.dtype)
 
 

@@ -247,7 +247,7 @@ class Stack(nn.Module):
         """
         distances_BTS = keys_S - queries_BT[:, :, None]
         settings = self.settings
-        buckets_BTS = bucket(distances_BTS, settings.num_buckets, settings.max_distance, both_ways=not self.decodes)
+        buckets_BTS = bucket(distances_BTS, settings.num_buckets, settings.max_distance, bidirectional=not self.decodes)
         weights_BTSH: Tensor = self.blocks[0].own.SelfAttention.relative_attention_bias(buckets_BTS)
         bias_BHTS = weights_BTSH.permute(0, 3, 1, 2)
         if self.decodes:
@@ -266,13 +266,13 @@ def _remember(cache: KeyValueCache, layer: int, k_BHTE: Tensor, v_BHTE: Tensor) 
     else:
         device = k_BHTE.device
         rows_B1 = torch.arange(len(k_BHTE), device=device)[:, None]
-        places_BT = torch.tensor(cache.lengths, device=device)[:, None] + torch.arange(num_tokens, device=device)
-        keys_BHSE[rows_B1, :, places_BT] = k_BHTE.transpose(1, 2).to(keys_BHSE.dtype)
-        values_BHSE[rows_B1, :, places_BT] = v_BHTE.transpose(1, 2).to(values_BHSE.dtype)
+        positions_BT = torch.tensor(cache.lengths, device=device)[:, None] + torch.arange(num_tokens, device=device)
+        keys_BHSE[rows_B1, :, positions_BT] = k_BHTE.transpose(1, 2).to(keys_BHSE.dtype)
+        values_BHSE[rows_B1, :, positions_BT] = v_BHTE.transpose(1, 2).to(values_BHSE.dtype)
     return keys_BHSE[:, :, :end].to(k_BHTE.dtype), values_BHSE[:, :, :end].to(v_BHTE.dtype)
 
 
-def bucket(distances: Tensor, num_buckets: int, max_distance: int, *, both_ways: bool) -> Tensor:
+def bucket(distances: Tensor, num_buckets: int, max_distance: int, *, bidirectional: bool) -> Tensor:
     """The bucket of each distance (Raffel et al., 2020, section 2.1, in the form of Mesh TensorFlow).
 
     Half of the buckets are for single distances, the others grow logarithmically up to `max_distance`.
@@ -281,10 +281,10 @@ def bucket(distances: Tensor, num_buckets: int, max_distance: int, *, both_ways:
         distances: Place looked at, less the place that looks; any shape, int64.
         num_buckets: How many there are.
         max_distance: From here on all share the last one.
-        both_ways: Half of the buckets are for what lies ahead; else that is distance 0.
+        bidirectional: Half of the buckets are for what lies ahead; else that is distance 0.
     """
     first = torch.zeros_like(distances)
-    if both_ways:
+    if bidirectional:
         num_buckets //= 2
         first = (distances > 0) * num_buckets
         away = distances.abs()
