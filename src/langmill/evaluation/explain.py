@@ -159,7 +159,7 @@ def attribute(model: LoadedModel, name: str, text: str) -> Attribution:
         shares_T = found_BTD.detach()[0].double().sum(dim=-1).cpu().numpy()
         if _close(float(shares_T.sum()) - (logit - baseline_logit), logit - baseline_logit):
             break
-    pieces, starts = whole_characters(model.tokenizer, _with_affixes(network.model, reading.tokens))
+    pieces, starts = whole_characters(model.tokenizer, _with_special_tokens(network.model, reading.tokens))
     return Attribution(
         model.task.labels[best],
         float(logits_K.softmax(dim=-1)[best]),
@@ -222,7 +222,7 @@ def attention_maps(model: LoadedModel, name: str, text: str, target: str | None 
     if isinstance(task, Generates) and writes and (target is not None or not task.generation_config.samples):
         return _written(model, task, name, reading, target)
     tokens_BT = torch.tensor([reading.tokens], device=device_of(network))
-    pieces, starts = whole_characters(model.tokenizer, _with_affixes(backbone, reading.tokens))
+    pieces, starts = whole_characters(model.tokenizer, _with_special_tokens(backbone, reading.tokens))
     weights_LHTS = _grouped(backbone.attention(tokens_BT)[:, 0], starts, starts)
     return AttentionMaps(
         weights_LHTS, pieces, pieces, "token that looks", "token looked at", False, None, reading.left_out
@@ -251,7 +251,7 @@ def _written(model: LoadedModel, task: Generates, name: str, reading: Reading, t
         start = reading.tokens[-1] if network.model.start_id is None else network.model.start_id
         tokens_BT = torch.tensor([[start, *written[:-1]]], device=device)
         maps_LHTS = backbone.cross_attention(source_BS, tokens_BT)[:, 0]
-        seen, title = _with_affixes(backbone, reading.tokens), "source token looked at"
+        seen, title = _with_special_tokens(backbone, reading.tokens), "source token looked at"
     else:
         seen = [*reading.tokens, *written[:-1]]
         maps_LHTS = cast("Attends", backbone).attention(torch.tensor([seen], device=device))[:, 0]
@@ -346,9 +346,9 @@ def whole_characters(tokenizer: Tokenizer, tokens: Sequence[int]) -> tuple[list[
     return pieces, starts
 
 
-def _with_affixes(backbone: Backbone, tokens: Sequence[int]) -> list[int]:
+def _with_special_tokens(backbone: Backbone, tokens: Sequence[int]) -> list[int]:
     """The tokens with those that the network itself puts around them."""
-    before, after = backbone.affixes
+    before, after = backbone.special_token_template
     return [*before, *tokens, *after]
 
 

@@ -136,16 +136,16 @@ class Backbone(nn.Module, ABC):
         """
         load_weights(self, backbone_state(load_state(base)), str(base))
 
-    def adapt(self) -> None:
-        """Make ready for training, once the first weights are there: here every weight is trained."""
+    def prepare_for_training(self) -> None:
+        """Prepare for training, once the first weights are there; here every weight is trained."""
 
-    def settle(self) -> Adapter | None:
-        """Be again as before `adapt`, with what was learned; what was learned by itself, if it is kept apart."""
+    def merge_adapter(self) -> Adapter | None:
+        """Merge the adapter into the weights, and return it detached; None where there is none."""
         return None
 
     @property
-    def affixes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Token ids that the network itself puts before and after every text: none, but for pretrained encoders."""
+    def special_token_template(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Token ids that the network itself puts before and after every text; empty except for pretrained encoders."""
         return (), ()
 
     def language_model_head(self) -> nn.Module | None:
@@ -248,7 +248,7 @@ class Attends(Protocol):
     def attention(self, tokens_BT: Tensor, lengths_B: Tensor | None = None) -> Tensor:
         """The weights by which each token mixes what it reads of its own text: `(layers, batch, heads, T, T)`, float32.
 
-        T counts the backbone's `affixes` too. The weights are those of `forward` without a cache (an
+        T includes the backbone's `special_token_template`. The weights are those of `forward` without a cache (an
         encoder-decoder's: of `encode`), in evaluation mode. A row, the token that looks, sums to 1; places that may not
         be seen and padding have 0. Rows of padding are undefined.
 

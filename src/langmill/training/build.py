@@ -85,7 +85,7 @@ def initial_network(recipe: Recipe, data: Data, base: Path | None) -> nn.Module:
     backbone = backbone_of(network)
     if base is not None:
         backbone.start_from(base)
-    backbone.adapt()
+    backbone.prepare_for_training()
     return network
 
 

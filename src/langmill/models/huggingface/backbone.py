@@ -23,7 +23,7 @@ from langmill.files import read_manifest
 from langmill.models.base import Backbone, Cache
 from langmill.models.folder import CONFIG_NAME, TOKENIZER_NAME, Adapter
 from langmill.models.huggingface.adapters import add_adapter, merge_adapter
-from langmill.models.huggingface.affixes import Affixes
+from langmill.models.huggingface.special_tokens import SpecialTokenTemplate
 from langmill.models.huggingface.loading import load_network, make_network, quiet, read_description
 from langmill.models.huggingface.settings import PretrainedSettings, Tuning
 
@@ -51,7 +51,12 @@ class Pretrained(Backbone):
     """Stacks of layers below `body`, of which a token goes through one."""
 
     def __init__(
-        self, settings: PretrainedSettings, vocab_size: int, max_length: int, config: Any, around: Affixes
+        self,
+        settings: PretrainedSettings,
+        vocab_size: int,
+        max_length: int,
+        config: Any,
+        template: SpecialTokenTemplate,
     ) -> None:
         """Make the network with random weights.
 
@@ -60,7 +65,7 @@ class Pretrained(Backbone):
             vocab_size: Entries of the tokenizer's vocabulary.
             max_length: Tokens in a sequence, at most.
             config: The model's description, of `transformers`.
-            around: What is put around a text.
+            template: The special tokens around every text.
 
         Raises:
             ConfigError: The network can't look back so far, or is of another kind.
@@ -71,11 +76,11 @@ class Pretrained(Backbone):
         self.dim = int(config.hidden_size)
         self.vocab_size = int(config.vocab_size)
         self.max_length = max_length
-        self.around = around
+        self.template = template
         self.config_hf = config
         if vocab_size > self.vocab_size:
             raise ModelError(f"The tokenizer has {vocab_size} entries, the pretrained model only {self.vocab_size}.")
-        self.refuse_length(max_length + len(self.around))
+        self.refuse_length(max_length + len(self.template))
         self._make()
         self.tie_embeddings = self._is_tied()
         self.language_model = type(self.whole).__name__
@@ -96,7 +101,7 @@ class Pretrained(Backbone):
                     f"{CONFIG_NAME} does not have."
                 )
             config.update(settings.config)
-            return cls(settings, vocab_size, max_length, config, Affixes.read(source / TOKENIZER_NAME))
+            return cls(settings, vocab_size, max_length, config, SpecialTokenTemplate.read(source / TOKENIZER_NAME))
 
     def _make(self) -> None:
         """Make the network that `config_hf` describes, with random weights."""
@@ -145,13 +150,13 @@ class Pretrained(Backbone):
         self.whole.load_state_dict(loaded.state_dict())
         self._check(base)
 
-    def adapt(self) -> None:
-        """Freeze the weights and add an adapter, where `tuning` is `lora`."""
+    def prepare_for_training(self) -> None:
+        """Freeze the weights and add an adapter where `tuning` is `lora`."""
         if self.settings.tuning is Tuning.lora:
             add_adapter(self.whole, self.body, self.settings.lora, learns_head=self.learns_head)
 
-    def settle(self) -> Adapter | None:
-        """Add the adapter into the weights; see `Backbone.settle`. None where every weight was trained."""
+    def merge_adapter(self) -> Adapter | None:
+        """Merge the adapter; see `Backbone.merge_adapter`. None where every weight was trained."""
         return merge_adapter(self.whole, self.body, self.settings.lora, learns_head=self.learns_head)
 
     def stored_names(self, network: nn.Module) -> dict[str, str]:
@@ -173,7 +178,7 @@ class Pretrained(Backbone):
         if cache is not None:
             raise ModelError(FOREIGN_CACHE.format(len(tokens_BT)))
         self.refuse_length(tokens_BT.shape[1])
-        wrapped_BT, mask_BT = self.around.put(tokens_BT, lengths_B)
+        wrapped_BT, mask_BT = self.template.wrap(tokens_BT, lengths_B)
         return hidden_states(self.body, input_ids=wrapped_BT, attention_mask=mask_BT, use_cache=False)
 
     def new_cache(self, batch_size: int, capacity: int | None = None) -> Cache:
@@ -211,14 +216,14 @@ class Pretrained(Backbone):
         return {**described, "architectures": [self.language_model], "num_labels": self.config_hf.num_labels}
 
     @property
-    def affixes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """What the tokenizer puts around a text, as in `[CLS] … [SEP]`."""
-        return self.around.before, self.around.after
+    def special_token_template(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The ids of `[CLS]` and `[SEP]`, for example."""
+        return self.template.prefix, self.template.suffix
 
     @torch.no_grad()
     def attention(self, tokens_BT: Tensor, lengths_B: Tensor | None = None) -> Tensor:
         """The weights of all layers; see `Attends.attention`."""
-        wrapped_BT, mask_BT = self.around.put(tokens_BT, lengths_B)
+        wrapped_BT, mask_BT = self.template.wrap(tokens_BT, lengths_B)
         with self._eager_attention():
             found = self._reader()(
                 input_ids=wrapped_BT, attention_mask=mask_BT, output_attentions=True, return_dict=True

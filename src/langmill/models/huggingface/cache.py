@@ -69,7 +69,7 @@ class PastKeyValues(Cache):
         if not alike or not isinstance(other, PastKeyValues) or (self.memory is None) != (other.memory is None):
             raise ModelError("Two caches can be joined only if they come from one network and both have read a text.")
         if self.memory is not None and other.memory is not None:
-            if self.num_slots != other.places:
+            if self.num_slots != other.num_slots:
                 raise ModelError("Two caches of an encoder-decoder can be joined only if both have written as much.")
             self.memory = (_joined(self.memory[0], other.memory[0], 1), _joined(self.memory[1], other.memory[1], 1))
         for mine, theirs in zip(_layers(self.past), _layers(other.past), strict=True):

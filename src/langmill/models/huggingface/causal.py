@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from langmill.models.base import Cache, Kind
-from langmill.models.huggingface.affixes import Affixes
+from langmill.models.huggingface.special_tokens import SpecialTokenTemplate
 from langmill.models.huggingface.backbone import hidden_states
 from langmill.models.huggingface.cache import PastKeyValues
 from langmill.models.huggingface.settings import PretrainedSettings
@@ -20,17 +20,22 @@ from langmill.models.huggingface.writing import PretrainedWriter, probe_tokens
 
 
 class PretrainedCausal(PretrainedWriter):
-    """A language model: nothing is put around a text, since it may go on."""
+    """A language model. It has no special-token template, since a text may be continued."""
 
     kind = Kind.causal
     auto_class = "AutoModelForCausalLM"
 
     def __init__(
-        self, settings: PretrainedSettings, vocab_size: int, max_length: int, config: Any, around: Affixes
+        self,
+        settings: PretrainedSettings,
+        vocab_size: int,
+        max_length: int,
+        config: Any,
+        template: SpecialTokenTemplate,
     ) -> None:
-        """See `Pretrained`; what its tokenizer puts around a text is left out."""
-        del around
-        super().__init__(settings, vocab_size, max_length, config, Affixes((), ()))
+        """Make the network, without the special-token template of its tokenizer; see `Pretrained`."""
+        del template
+        super().__init__(settings, vocab_size, max_length, config, SpecialTokenTemplate((), ()))
 
     def new_cache(self, batch_size: int, capacity: int | None = None) -> Cache:
         """An empty cache for `batch_size` sequences; it grows as they do."""

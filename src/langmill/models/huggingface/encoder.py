@@ -40,7 +40,7 @@ class PretrainedEncoder(Pretrained):
         return ClassificationHead(self.whole, self.body, self._label_logits)
 
     def _label_logits(self, tokens_BT: Tensor, lengths_B: Tensor | None) -> Tensor:
-        wrapped_BT, mask_BT = self.around.put(tokens_BT, lengths_B)
+        wrapped_BT, mask_BT = self.template.wrap(tokens_BT, lengths_B)
         self.refuse_length(wrapped_BT.shape[1])
         logits_BK: Tensor = self.whole(input_ids=wrapped_BT, attention_mask=mask_BT, return_dict=True).logits
         return logits_BK

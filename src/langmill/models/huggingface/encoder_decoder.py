@@ -62,8 +62,8 @@ class PretrainedEncoderDecoder(PretrainedWriter, EncoderDecoder):
         return self._scaled(hidden_BTD)
 
     def encode(self, source_BS: Tensor, lengths_B: Tensor | None = None) -> Tensor:
-        """The memory, of the source and what the tokenizer puts around it; see `EncoderDecoder.encode`."""
-        wrapped_BS, mask_BS = self.around.put(source_BS, lengths_B)
+        """The memory, `(batch, source and template tokens, dim)`; see `EncoderDecoder.encode`."""
+        wrapped_BS, mask_BS = self.template.wrap(source_BS, lengths_B)
         self.refuse_length(wrapped_BS.shape[1])
         return hidden_states(self.whole.get_encoder(), input_ids=wrapped_BS, attention_mask=mask_BS)
 
@@ -74,7 +74,7 @@ class PretrainedEncoderDecoder(PretrainedWriter, EncoderDecoder):
             self.whole.get_decoder(),
             input_ids=tokens_BT,
             encoder_hidden_states=memory_BSD,
-            encoder_attention_mask=self.around.mask(memory_BSD.shape[1] - len(self.around), lengths_B),
+            encoder_attention_mask=self.template.mask(memory_BSD.shape[1] - len(self.template), lengths_B),
             use_cache=False,
         )
         return self._scaled(hidden_BTD)
@@ -84,7 +84,7 @@ class PretrainedEncoderDecoder(PretrainedWriter, EncoderDecoder):
         del capacity
         from transformers import DynamicCache, EncoderDecoderCache
 
-        mask_BS = self.around.mask(memory_BSD.shape[1] - len(self.around), lengths_B)
+        mask_BS = self.template.mask(memory_BSD.shape[1] - len(self.template), lengths_B)
         if mask_BS is None:
             mask_BS = torch.ones(memory_BSD.shape[:2], dtype=torch.long, device=memory_BSD.device)
         past = EncoderDecoderCache(DynamicCache(), DynamicCache())
@@ -102,7 +102,7 @@ class PretrainedEncoderDecoder(PretrainedWriter, EncoderDecoder):
             found = self.whole.get_decoder()(
                 input_ids=tokens_BT,
                 encoder_hidden_states=memory_BSD,
-                encoder_attention_mask=self.around.mask(source_BS.shape[1], lengths_B),
+                encoder_attention_mask=self.template.mask(source_BS.shape[1], lengths_B),
                 use_cache=False,
                 output_attentions=True,
                 return_dict=True,
@@ -119,7 +119,7 @@ class PretrainedEncoderDecoder(PretrainedWriter, EncoderDecoder):
         cache = self.begin(memory_BSD, lengths_B, target_BT.shape[1])
         steps = [head(self(target_BT[:, [step]], None, cache)) for step in range(target_BT.shape[1])]
         for row, source in enumerate(ids):
-            wrapped, _ = self.around.put(source, None)
+            wrapped, _ = self.template.wrap(source, None)
             own = self.whole(input_ids=wrapped, decoder_input_ids=target_BT[row : row + 1]).logits[0]
             pairs += [(own, together_BTV[row]), (own, torch.cat(steps, dim=1)[row])]
         return pairs
