@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 @click.option("--model", type=click.Path(path_type=Path), help="A model folder, instead of a recipe's champion.")
 @click.option("--prompt", default="", help="What the text begins with.")
 @click.option("--max-new-tokens", type=int, help="How many tokens to write at most.")
-@click.option("--temperature", type=float, help="0 takes the likeliest token, 1 draws as the network says.")
-@click.option("--top-k", type=int, help="Choose among so many of the likeliest tokens; 0 for all.")
-@click.option("--top-p", type=float, help="Choose among the likeliest tokens of this mass; 1 for all.")
+@click.option("--temperature", type=float, help="0 takes the most likely token, 1 draws as the network says.")
+@click.option("--top-k", type=int, help="Choose among so many of the most likely tokens; 0 for all.")
+@click.option("--top-p", type=float, help="Choose among the most likely tokens of this mass; 1 for all.")
 @click.option("--min-p", type=float, help="Choose among tokens this many times as likely as the first; 0 for all.")
 @click.option("--repetition-penalty", type=float, help="Make what is there already less likely; 1 does not.")
-@click.option("--beams", type=int, help="Search for the likeliest text with so many beams; 1 does not.")
+@click.option("--beams", type=int, help="Search for the most likely text with so many beams; 1 does not.")
 @click.option("--length-penalty", type=float, help="With beams: above 0 favours longer texts.")
 @click.option("--stop", multiple=True, help="A text to stop before; may be given several times.")
 @click.option("--seed", type=int, help="Equal seeds give equal texts; 1 if not said.")
@@ -46,7 +46,7 @@ def generate(
     with opened_model(recipe, model) as (loaded, name):
         from langmill.models.generation.config import Beams
         from langmill.tasks.base import Generates
-        from langmill.tokenization.text_stream import written
+        from langmill.tokenization.text_stream import generated_text
 
         task = loaded.task
         if not isinstance(task, Generates):
@@ -62,7 +62,7 @@ def generate(
             if isinstance(decoding, Beams)
             else task.generate(loaded.network, prompt_ids, decoding)
         )
-        text = written(steps, loaded.tokenizer.decode, stop)
+        text = generated_text(steps, loaded.tokenizer.decode, stop)
         click.echo(prompt + text if config.samples else text)  # one goes on from its prompt, another answers it
         click.echo(f"[{name}]", err=True)
 

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from langmill.errors import EvaluationError
 from langmill.models.base import Attends, AttendsToSource, Backbone, Kind
-from langmill.models.generation.beam_search import returned
-from langmill.models.generation.config import Beams, likeliest
+from langmill.models.generation.beam_search import run_to_end
+from langmill.models.generation.config import Beams, greedy_decoding
 from langmill.models.heads import Classifier, TextToText
 from langmill.tasks.base import Explains, Generates, Reading, device_of
 from langmill.tasks.loading import LoadedModel
@@ -37,9 +37,9 @@ TOLERANCE = 0.01
 """The attributions' sum may miss the difference of the logits by this share of it, but for `SMALLEST_ERROR`."""
 SMALLEST_ERROR = 1e-3
 """An error in the logit that nobody minds, where the difference itself is close to nothing."""
-BASELINE_MARKS = (".", ",", ";", ":", "-", "(", ")", '"', "\n", " ")
+BASELINE_PUNCTUATION = (".", ",", ";", ":", "-", "(", ")", '"', "\n", " ")
 """What a baseline may be made of, besides end-of-text tokens: marks that hardly mean anything by themselves."""
-MOST_WRITTEN = 64
+MAX_ANSWER_TOKENS = 64
 """Tokens of a model's own answer, at most: more would not be a picture."""
 _MOST_TOKENS = 500_000  # steps times tokens, half a minute of a small network; no more steps are tried than that
 _TOKENS_AT_ONCE = 8192  # steps side by side, in one pass through the network
@@ -179,7 +179,7 @@ def _neutral(network: nn.Module, tokenizer: Tokenizer, length: int) -> tuple[int
     A baseline should say nothing (Sundararajan et al., 2017, section 2). End-of-text tokens do not always: where the
     network never learned them, they are as good as any word.
     """
-    marks = [tokenizer.encode(mark) for mark in BASELINE_MARKS]
+    marks = [tokenizer.encode(mark) for mark in BASELINE_PUNCTUATION]
     tokens = [tokenizer.eot_id, *(ids[0] for ids in marks if len(ids) == 1)]
     texts_NT = torch.tensor(tokens, device=device_of(network))[:, None].expand(-1, length)
     logits_NK = network(texts_NT).double()
@@ -220,7 +220,7 @@ def attention_maps(model: LoadedModel, name: str, text: str, target: str | None 
         raise EvaluationError(f"{name} does not go on from a text, so it has no use for --target.")
     reading = task.reading(network, model.tokenizer, text)
     if isinstance(task, Generates) and writes and (target is not None or not task.generation_config.samples):
-        return _written(model, task, name, reading, target)
+        return _answer_maps(model, task, name, reading, target)
     tokens_BT = torch.tensor([reading.tokens], device=device_of(network))
     pieces, starts = whole_characters(model.tokenizer, _with_special_tokens(backbone, reading.tokens))
     weights_LHTS = _grouped(backbone.attention(tokens_BT)[:, 0], starts, starts)
@@ -229,7 +229,7 @@ def attention_maps(model: LoadedModel, name: str, text: str, target: str | None 
     )
 
 
-def _written(model: LoadedModel, task: Generates, name: str, reading: Reading, target: str | None) -> AttentionMaps:
+def _answer_maps(model: LoadedModel, task: Generates, name: str, reading: Reading, target: str | None) -> AttentionMaps:
     """The weights at work while a target, or the model's own answer, is written."""
     network, tokenizer = model.network, model.tokenizer
     backbone = cast("Backbone", network.model)
@@ -237,7 +237,7 @@ def _written(model: LoadedModel, task: Generates, name: str, reading: Reading, t
     room = backbone.max_length if apart else backbone.max_length - len(reading.tokens) + 1
     target_left_out = 0
     if target is None:
-        written = _own_answer(network, task, tokenizer, reading.tokens, min(MOST_WRITTEN, room))
+        written = _own_answer(network, task, tokenizer, reading.tokens, min(MAX_ANSWER_TOKENS, room))
     else:
         wanted = tokenizer.encode(target)
         written, target_left_out = wanted[:room], max(0, len(wanted) - room)
@@ -269,11 +269,11 @@ def _own_answer(
     network: nn.Module, task: Generates, tokenizer: Tokenizer, prompt_ids: list[int], limit: int
 ) -> list[int]:
     """The answer's tokens, written as the task writes when it is judged."""
-    writing, stop_ids = task.generation_config, (tokenizer.eot_id,)
-    if writing.num_beams > 1:
-        beams = Beams(limit, writing.num_beams, writing.length_penalty, stop_ids)
-        return returned(task.search(network, tokenizer, prompt_ids, beams))
-    sampling = likeliest(limit, stop_ids, writing.repetition_penalty)
+    config, stop_ids = task.generation_config, (tokenizer.eot_id,)
+    if config.num_beams > 1:
+        beams = Beams(limit, config.num_beams, config.length_penalty, stop_ids)
+        return run_to_end(task.search(network, tokenizer, prompt_ids, beams))
+    sampling = greedy_decoding(limit, stop_ids, config.repetition_penalty)
     return list(task.generate(network, prompt_ids, sampling))
 
 

@@ -92,7 +92,7 @@ class T5Shaped(EncoderDecoder):
         positions_T = torch.arange(tokens_BT.shape[1], device=tokens_BT.device)
         mask_B11S = _real(memory_BSD.shape[1], lengths_B)
         sources = [(*pair, mask_B11S) for pair in self._read_source(memory_BSD)]
-        return self._write(tokens_BT, self.decoder.bias(positions_T[None], positions_T), sources, None)
+        return self._run_decoder(tokens_BT, self.decoder.bias(positions_T[None], positions_T), sources, None)
 
     def begin(self, memory_BSD: Tensor, lengths_B: Tensor | None, capacity: int) -> EncoderDecoderCache:
         """A cache that holds the memory; see `EncoderDecoder.begin`."""
@@ -134,12 +134,12 @@ class T5Shaped(EncoderDecoder):
             (keys, values, cache.source_mask_B11S)
             for keys, values in zip(cache.source_keys_LBHSE, cache.source_values_LBHSE, strict=True)
         ]
-        hidden_BTD = self._write(tokens_BT, bias_BHTS, sources, cache)
+        hidden_BTD = self._run_decoder(tokens_BT, bias_BHTS, sources, cache)
         new = [num_tokens] * batch_size if lengths_B is None else lengths_B.tolist()
         cache.lengths = [old + more for old, more in zip(cache.lengths, new, strict=True)]
         return hidden_BTD
 
-    def _write(
+    def _run_decoder(
         self,
         tokens_BT: Tensor,
         bias_BHTS: Tensor,

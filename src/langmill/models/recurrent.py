@@ -150,11 +150,11 @@ class Recurrent(Backbone):
         if cache is None:
             hidden_BTD, _ = self.layers(x_BTX)
         else:
-            hidden_BTD = self._go_on(x_BTX, lengths_B, cache)
+            hidden_BTD = self._forward_from_cache(x_BTX, lengths_B, cache)
         dropped_BTD: Tensor = self.dropout(hidden_BTD)
         return dropped_BTD
 
-    def _go_on(self, x_BTX: Tensor, lengths_B: Tensor | None, cache: Cache) -> Tensor:
+    def _forward_from_cache(self, x_BTX: Tensor, lengths_B: Tensor | None, cache: Cache) -> Tensor:
         """Read on from the cache's states, and leave in it those after each sequence's own last token."""
         batch_size, num_tokens, _ = x_BTX.shape
         if not isinstance(cache, RecurrentCache) or len(cache.lengths) != batch_size:
@@ -170,8 +170,8 @@ class Recurrent(Backbone):
         else:
             new = lengths_B.tolist()
             packed = pack_padded_sequence(x_BTX, lengths_B.cpu(), batch_first=True, enforce_sorted=False)
-            told, states = self.layers(packed, states)
-            hidden_BTD, _ = pad_packed_sequence(told, batch_first=True, total_length=num_tokens)
+            packed_output, states = self.layers(packed, states)
+            hidden_BTD, _ = pad_packed_sequence(packed_output, batch_first=True, total_length=num_tokens)
         cache.states_LBD = states if isinstance(states, tuple) else (states,)
         cache.lengths = [old + more for old, more in zip(cache.lengths, new, strict=True)]
         return hidden_BTD

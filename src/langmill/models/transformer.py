@@ -1,7 +1,7 @@
-"""What the Transformer architectures in Llama's shape share: a stack of the blocks of `langmill.models.layers.llama`.
+"""The base class of the Transformers in Llama's shape: a stack of the blocks of `langmill.models.layers.llama`.
 
-`decoder` looks back only, `encoder` both ways. Shape suffixes: see `langmill.models.base`; S stands for the positions that
-are looked at.
+Attention is causal in `decoder` and bidirectional in `encoder`. Shape suffixes: see `langmill.models.base`; S stands for
+the positions attended to.
 """
 
 from __future__ import annotations

@@ -67,7 +67,9 @@ class TextStream:
         return 0
 
 
-def written(steps: Generator[int | None, None, object], decode: Callable[[list[int]], str], stop: Sequence[str]) -> str:
+def generated_text(
+    steps: Generator[int | None, None, object], decode: Callable[[list[int]], str], stop: Sequence[str]
+) -> str:
     """The whole text that a generation writes, cut before the first stop string.
 
     Args:

@@ -22,8 +22,8 @@ from langmill.models.generation.beam_search import beam_search
 from langmill.models.generation.config import Beams, Sampling
 from langmill.models.generation.sampling import generate_batch
 from langmill.models.heads import Classifier, LanguageModel, TextToText
-from langmill.models.huggingface.special_tokens import SpecialTokenTemplate
 from langmill.models.huggingface.backbone import Pretrained
+from langmill.models.huggingface.special_tokens import SpecialTokenTemplate
 from tests.unit.models.checkpoints import SIZES, write_checkpoint, write_tokenizer
 
 pytestmark = pytest.mark.unit

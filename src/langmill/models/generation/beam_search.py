@@ -1,4 +1,4 @@
-"""The search for the likeliest text, with several that are pursued side by side."""
+"""The search for the most likely text, with several that are pursued side by side."""
 
 from __future__ import annotations
 
@@ -118,13 +118,13 @@ def beam_search(
     accepts: Sequence[Accepts | None] | None = None,
     close: set[int] | None = None,
 ) -> list[list[int]]:
-    """The likeliest text that follows each prompt, as `transformers` finds it with the same number of beams.
+    """The most likely text that follows each prompt, as `transformers` finds it with the same number of beams.
 
     Args:
         network: A language model or an encoder-decoder in evaluation mode.
         prompts: Prompts or source texts.
         beams: How to search.
-        accepts: For each prompt, which of the texts that the search ends with are preferred to likelier ones.
+        accepts: For each prompt, which of the texts that the search ends with are preferred to more likely ones.
         close: Gets the numbers of the prompts at which scores were `CLOSE`.
 
     Returns:
@@ -133,7 +133,7 @@ def beam_search(
     Raises:
         ModelError: A prompt is empty or too long, or the network is in training mode.
     """
-    return returned(beam_steps(network, prompts, beams, accepts, close))
+    return run_to_end(beam_steps(network, prompts, beams, accepts, close))
 
 
 def beam_steps(
@@ -157,19 +157,19 @@ def beam_steps(
         for search, logits_KV in zip(active, logits_BKV, strict=True):
             search.step(logits_KV)
         yield
-        going_on = [number for number, search in enumerate(active) if not search.ended]
-        if not going_on:
+        unfinished = [number for number, search in enumerate(active) if not search.ended]
+        if not unfinished:
             if close is not None:
                 close.update(number for number, search in enumerate(searches) if search.is_close)
             return [search.best for search in searches]
-        cache.keep([int(rows[number, origin]) for number in going_on for origin in active[number].origins])
-        active = [active[number] for number in going_on]
+        cache.keep([int(rows[number, origin]) for number in unfinished for origin in active[number].origins])
+        active = [active[number] for number in unfinished]
         rows = torch.arange(len(active) * beams.num_beams).view(len(active), beams.num_beams)
         logits_BV = network.read([text[-1:] for search in active for text in search.texts], cache)
         logits_BKV = logits_BV.view(len(active), beams.num_beams, -1)
 
 
-def returned(steps: Generator[object, None, ReturnT]) -> ReturnT:
+def run_to_end(steps: Generator[object, None, ReturnT]) -> ReturnT:
     """What a generator returns, once it is run to its end."""
     while True:
         try:

@@ -12,7 +12,7 @@ from langmill.config.sections import require
 from langmill.errors import ConfigError
 
 GREEDY_BELOW = 1e-5
-"""Temperatures below this are 0: logits divided by a smaller one may leave float32, and what is drawn is the likeliest
+"""Lower temperatures mean greedy decoding: dividing logits by them may overflow float32, and sampling would give the same
 token anyway."""
 LEAST_PENALTY = 0.01
 """The smallest repetition penalty: logits divided by a smaller one may leave float32."""
@@ -25,14 +25,13 @@ class Sampling:
     max_new_tokens: int
     """Stop after this many tokens."""
     temperature: float
-    """Logits are divided by this; 0, and all below `GREEDY_BELOW`, always takes the likeliest token."""
+    """Logits are divided by this; 0, and all below `GREEDY_BELOW`, always takes the most likely token."""
     top_k: int
-    """Choose among this many of the likeliest tokens; 0 for all."""
+    """Choose among this many of the most likely tokens; 0 for all."""
     top_p: float
     """Choose among the fewest tokens whose probabilities add up to this (Holtzman et al., 2020); 1 for all."""
     min_p: float
-    """Choose among tokens that are at least this many times as likely as the likeliest one (Nguyen et al., 2024); 0 for
-    all."""
+    """Choose among tokens with at least this share of the highest probability (Nguyen et al., 2024); 0 for all."""
     repetition_penalty: float
     """Positive logits of tokens that were read or written are divided by this, negative ones multiplied (Keskar et al.,
     2019); 1 leaves them."""
@@ -57,7 +56,7 @@ class Sampling:
 
     @property
     def greedy(self) -> bool:
-        """Whether the likeliest token is always taken."""
+        """Whether the most likely token is always taken."""
         return self.temperature < GREEDY_BELOW
 
     def generator(self) -> torch.Generator:
@@ -65,8 +64,8 @@ class Sampling:
         return torch.Generator().manual_seed(self.seed)
 
 
-def likeliest(max_new_tokens: int, stop_ids: tuple[int, ...], repetition_penalty: float = 1.0) -> Sampling:
-    """Greedy search: always the likeliest token, so that nothing else needs to be said."""
+def greedy_decoding(max_new_tokens: int, stop_ids: tuple[int, ...], repetition_penalty: float = 1.0) -> Sampling:
+    """Greedy search: always the most likely token, so that nothing else needs to be said."""
     return Sampling(
         max_new_tokens=max_new_tokens,
         temperature=0.0,
@@ -81,7 +80,7 @@ def likeliest(max_new_tokens: int, stop_ids: tuple[int, ...], repetition_penalty
 
 @dataclass(frozen=True)
 class Beams:
-    """How the likeliest text is searched for."""
+    """How the most likely text is searched for."""
 
     max_new_tokens: int
     """Tokens of a text, at most."""
@@ -109,7 +108,7 @@ class GenerationConfig:
     max_new_tokens: int
     """Tokens of an answer, at most."""
     temperature: float
-    """0 always takes the likeliest token."""
+    """0 always takes the most likely token."""
     top_k: int = 0
     """As in `Sampling`, with a temperature above 0."""
     top_p: float = 1.0

@@ -1,4 +1,4 @@
-"""One token after the other, each chosen by its logits: drawn by chance, or the likeliest."""
+"""One token after the other, each chosen by its logits: drawn by chance, or the most likely."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def generate_batch(
     active = list(range(len(prompts)))
     while active:
         logits_BV = network.read(new_ids, cache)
-        going_on = []
+        unfinished = []
         for row, number in enumerate(active):
             seen_ids = read[number] + results[number]
             if close is not None and number not in close and _is_close(logits_BV[row], samplings[number], seen_ids):
@@ -81,10 +81,10 @@ def generate_batch(
             results[number].append(chosen)
             at_end = cache.lengths[row] == network.max_length
             if not at_end and len(results[number]) < samplings[number].max_new_tokens:
-                going_on.append(row)
-        if len(going_on) < len(active):
-            cache.keep(going_on)
-        active = [active[row] for row in going_on]
+                unfinished.append(row)
+        if len(unfinished) < len(active):
+            cache.keep(unfinished)
+        active = [active[row] for row in unfinished]
         new_ids = [[results[number][-1]] for number in active]
     return results
 
@@ -121,9 +121,9 @@ def choose(logits_V: Tensor, sampling: Sampling, generator: torch.Generator, see
     if sampling.top_p < 1:
         before = probabilities.cumsum(dim=-1) - probabilities
         beyond = before >= sampling.top_p
-        beyond[0] = False  # float32 takes the smallest top_p for 0; the likeliest token stays all the same
+        beyond[0] = False  # float32 takes the smallest top_p for 0; the most likely token stays all the same
         probabilities = probabilities.masked_fill(beyond, 0.0)
-    if sampling.min_p > 0:  # shares of the likeliest one: it does not matter whether what is left adds up to one
+    if sampling.min_p > 0:  # shares of the most likely one: it does not matter whether what is left adds up to one
         probabilities = probabilities.masked_fill(probabilities < sampling.min_p * probabilities[0], 0.0)
     return int(ids[_draw(probabilities, generator)])
 
@@ -151,7 +151,7 @@ def require_finite(value: Tensor) -> None:
 
 
 def _is_close(logits_V: Tensor, sampling: Sampling, seen_ids: Sequence[int]) -> bool:
-    """Whether rounding may decide which token is the likeliest."""
+    """Whether rounding may decide which token is the most likely."""
     if sampling.temperature > 0:
         return False
     if sampling.repetition_penalty != 1:

@@ -23,9 +23,9 @@ from langmill.files import read_manifest
 from langmill.models.base import Backbone, Cache
 from langmill.models.folder import CONFIG_NAME, TOKENIZER_NAME, Adapter
 from langmill.models.huggingface.adapters import add_adapter, merge_adapter
-from langmill.models.huggingface.special_tokens import SpecialTokenTemplate
 from langmill.models.huggingface.loading import load_network, make_network, quiet, read_description
 from langmill.models.huggingface.settings import PretrainedSettings, Tuning
+from langmill.models.huggingface.special_tokens import SpecialTokenTemplate
 
 FOREIGN_CACHE = "The cache is not one that this network made for {} sequences; make it with new_cache()."
 

@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 
 from langmill.models.base import Cache, Kind
-from langmill.models.huggingface.special_tokens import SpecialTokenTemplate
 from langmill.models.huggingface.backbone import hidden_states
 from langmill.models.huggingface.cache import PastKeyValues
+from langmill.models.huggingface.generation import PretrainedGenerator, probe_tokens
 from langmill.models.huggingface.settings import PretrainedSettings
-from langmill.models.huggingface.writing import PretrainedWriter, probe_tokens
+from langmill.models.huggingface.special_tokens import SpecialTokenTemplate
 
 
-class PretrainedCausal(PretrainedWriter):
+class PretrainedCausal(PretrainedGenerator):
     """A language model. It has no special-token template, since a text may be continued."""
 
     kind = Kind.causal
@@ -44,7 +44,7 @@ class PretrainedCausal(PretrainedWriter):
 
         return PastKeyValues(DynamicCache(), batch_size, None, self.embedding.weight.device)
 
-    def _read_on(self, tokens_BT: Tensor, filled_BT: Tensor, cache: PastKeyValues) -> Tensor:
+    def _forward_from_cache(self, tokens_BT: Tensor, filled_BT: Tensor, cache: PastKeyValues) -> Tensor:
         named = {}
         if "position_ids" in inspect.signature(self.body.forward).parameters:
             steps_T = torch.arange(tokens_BT.shape[1], device=tokens_BT.device)

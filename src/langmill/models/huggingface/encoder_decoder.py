@@ -14,10 +14,10 @@ from langmill.errors import ModelError
 from langmill.models.base import Cache, EncoderDecoder, Kind
 from langmill.models.huggingface.backbone import hidden_states
 from langmill.models.huggingface.cache import PastKeyValues
-from langmill.models.huggingface.writing import PretrainedWriter, probe_tokens
+from langmill.models.huggingface.generation import PretrainedGenerator, probe_tokens
 
 
-class PretrainedEncoderDecoder(PretrainedWriter, EncoderDecoder):
+class PretrainedEncoderDecoder(PretrainedGenerator, EncoderDecoder):
     """An encoder-decoder, with its own language model's head."""
 
     kind = Kind.encoder_decoder
@@ -46,7 +46,7 @@ class PretrainedEncoderDecoder(PretrainedWriter, EncoderDecoder):
             raise ModelError("An encoder-decoder writes from a source text; make a cache with begin().")
         return super().forward(tokens_BT, lengths_B, cache)
 
-    def _read_on(self, tokens_BT: Tensor, filled_BT: Tensor, cache: PastKeyValues) -> Tensor:
+    def _forward_from_cache(self, tokens_BT: Tensor, filled_BT: Tensor, cache: PastKeyValues) -> Tensor:
         assert cache.memory is not None  # `begin` alone makes caches
         if not bool(filled_BT.all()) or cache.num_slots != cache.length:
             raise ModelError("The targets of a pretrained encoder-decoder are written in step, one length for all.")

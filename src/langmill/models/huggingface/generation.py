@@ -22,7 +22,7 @@ _PROBE = ((3, 5, 7, 11, 13), (17, 19))  # token ids that every vocabulary has, i
 _TOLERANCE = 1e-4
 
 
-class PretrainedWriter(Pretrained):
+class PretrainedGenerator(Pretrained):
     """A network that tells which token follows."""
 
     def _is_tied(self) -> bool:
@@ -51,12 +51,12 @@ class PretrainedWriter(Pretrained):
             filled_BT = torch.ones(batch_size, num_tokens, dtype=torch.bool, device=tokens_BT.device)
         else:
             filled_BT = torch.arange(num_tokens, device=tokens_BT.device) < lengths_B[:, None]
-        hidden_BTD = self._read_on(tokens_BT, filled_BT, cache)
+        hidden_BTD = self._forward_from_cache(tokens_BT, filled_BT, cache)
         cache.record(filled_BT)
         return hidden_BTD
 
     @abstractmethod
-    def _read_on(self, tokens_BT: Tensor, filled_BT: Tensor, cache: PastKeyValues) -> Tensor:
+    def _forward_from_cache(self, tokens_BT: Tensor, filled_BT: Tensor, cache: PastKeyValues) -> Tensor:
         """Hidden states of tokens after those in a cache; `filled_BT` is true at the real ones."""
 
     @torch.no_grad()
