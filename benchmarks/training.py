@@ -135,12 +135,12 @@ def langmill_worker(job: dict[str, Any]) -> dict[str, float]:
         subprocess.run([sys.executable, "-m", "langmill.stages", "train", "reviews-lm"], cwd=workspace, check=True)
         log = next(workspace.glob(".langmill/runs/*/events.jsonl"))
         lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
-    told = [line for line in lines if line["kind"] == "metrics" and "train/loss" in line["values"]]
-    times = {line["step"]: line["time"] / 1000 for line in told}
+    logged = [line for line in lines if line["kind"] == "metrics" and "train/loss" in line["values"]]
+    times = {line["step"]: line["time"] / 1000 for line in logged}
     training = settings["training"]
     return {
         "tokens_per_second": _rate(training, times[job["steps"]] - times[job["skip"]], job),
-        "loss": told[-1]["values"]["train/loss"],
+        "loss": logged[-1]["values"]["train/loss"],
         "seconds_to_first_steps": times[job["skip"]] - began,
     }
 
@@ -312,9 +312,9 @@ def around_worker(job: dict[str, Any]) -> dict[str, float]:
     """Our module, callbacks and trainer: log lines, a progress file and checkpoints included."""
     from langmill.config.compose import compose_recipe
     from langmill.tracking.run_log import RunLog
-    from langmill.training.continuation import Continuation
+    from langmill.training.checkpoint_callback import CheckpointCallback
     from langmill.training.fitting import build_trainer, quiet_lightning
-    from langmill.training.guard import Figures
+    from langmill.training.guard import StepMetrics
     from langmill.training.hardware import prepared
     from langmill.training.module import TrainingModule
     from langmill.training.reporting import Reporter
@@ -335,16 +335,18 @@ def around_worker(job: dict[str, Any]) -> dict[str, float]:
     ):
         os.environ["LANGMILL_PROGRESS_FILE"] = str(Path(folder) / "progress")
         module = TrainingModule(network, task, training, lambda *_: _Same(batch), bf16=False, sharded=False)
-        figures = Figures()
-        reporter = Reporter("nothing", training, figures, flops_per_token=None, peak_flops=None)
+        step_metrics = StepMetrics()
+        reporter = Reporter("nothing", training, step_metrics, flops_per_token=None, peak_flops=None)
         reporter.run_log, reporter.closing = RunLog(Path(folder)), stack
         validation = Validation(training, [], None, reporter)
-        continuation = Continuation(training, Path(folder) / "checkpoints", figures, validation)
-        trainer = build_trainer(training, "cpu", [figures, reporter, validation, continuation, OwnSignals()])
+        checkpoint_callback = CheckpointCallback(training, Path(folder) / "checkpoints", step_metrics, validation)
+        trainer = build_trainer(
+            training, "cpu", [step_metrics, reporter, validation, checkpoint_callback, OwnSignals()]
+        )
         make_step = module._make_step
 
-        def timed(micro_batches: Any) -> None:
-            make_step(micro_batches)
+        def timed(*arguments: Any) -> None:
+            make_step(*arguments)
             watch.tick()
 
         module._make_step = timed

@@ -1,7 +1,7 @@
 """The base class of the Transformers in Llama's shape: a stack of the blocks of `langmill.models.layers.llama`.
 
-Attention is causal in `decoder` and bidirectional in `encoder`. Shape suffixes: see `langmill.models.base`; S stands for
-the positions attended to.
+Attention is causal in `decoder` and bidirectional in `encoder`. Shape suffixes: see `langmill.models.base`; S stands
+for the positions attended to.
 """
 
 from __future__ import annotations

@@ -141,7 +141,7 @@ class RunLog:
         self._end("KILLED", reason)
 
     @contextlib.contextmanager
-    def told(self) -> Iterator[None]:
+    def recorded(self) -> Iterator[None]:
         """Say how the block ends, however it ends; a run that goes on after an end is running again.
 
         A process that is killed says nothing. Its lock on the folder goes with it, by which `end_killed_runs` knows.
@@ -223,7 +223,7 @@ def _json_number(value: float) -> float | str:
 def end_killed_runs(runs: Path, *, but: Path | None = None) -> list[Path]:
     """Say of every run below `runs` whose process was killed that it was, and give their folders.
 
-    It was if its log says no end and nobody holds the lock of `RunLog.told`. `but` is a folder to leave alone.
+    It was if its log says no end and nobody holds the lock of `RunLog.recorded`. `but` is a folder to leave alone.
     """
     ended = []
     for path in sorted(runs.glob(f"*/{EVENTS_NAME}")):

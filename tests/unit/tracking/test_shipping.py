@@ -64,12 +64,12 @@ def test_what_is_logged_later_goes_into_the_same_run(workspace: Path, tmp_path: 
 
 
 def test_a_run_that_goes_on_is_running_again(workspace: Path, tmp_path: Path) -> None:
-    with contextlib.suppress(KeyboardInterrupt), (log := RunLog(tmp_path)).told():
+    with contextlib.suppress(KeyboardInterrupt), (log := RunLog(tmp_path)).recorded():
         start(log, "goes-on")
         raise KeyboardInterrupt
     run_id = ship(tmp_path, URI)
     assert connect(URI).get_run(run_id).info.status == "KILLED"
-    with (log := RunLog(tmp_path)).told():
+    with (log := RunLog(tmp_path)).recorded():
         start(log, "goes-on")
         ship(tmp_path, URI)
         assert connect(URI).get_run(run_id).info.status == "RUNNING"

@@ -12,8 +12,8 @@ from langmill.config.sections import require
 from langmill.errors import ConfigError
 
 GREEDY_BELOW = 1e-5
-"""Lower temperatures mean greedy decoding: dividing logits by them may overflow float32, and sampling would give the same
-token anyway."""
+"""Lower temperatures mean greedy decoding: dividing logits by them may overflow float32, and sampling would give the
+same token anyway."""
 LEAST_PENALTY = 0.01
 """The smallest repetition penalty: logits divided by a smaller one may leave float32."""
 
