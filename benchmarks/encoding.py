@@ -2,7 +2,7 @@
 
     python benchmarks/encoding.py --threads 2 --repeats 5
 
-Both encode all documents of the corpus with the same tokenizer.json and the same number of threads, alternately, so that
+Both encode all documents of the corpus with the same tokenizer.json and the same number of threads, in turn, so that
 whatever else the machine does falls on both. Medians of wall time decide; processor time is printed beside it, since it
 depends less on what else runs.
 """

@@ -1,7 +1,7 @@
 """A causal decoder in Llama's shape, with Hugging Face's parameter names.
 
 The blocks are those of `langmill.models.layers.llama`. Shape suffixes: see `langmill.models.base`; S stands for the
-positions of a cache.
+positions in a cache.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from langmill.models.transformer import Transformer
 
 @ARCHITECTURES.register("decoder")
 class Decoder(Transformer):
-    """A Transformer whose tokens look at themselves and at those before them."""
+    """A Transformer with causal attention."""
 
     kind = Kind.causal
     language_model = "LlamaForCausalLM"
 
     def forward(self, tokens_BT: Tensor, lengths_B: Tensor | None = None, cache: Cache | None = None) -> Tensor:
-        """Hidden states `(batch, tokens, width)` after the last norm; see `Backbone.forward`.
+        """Compute the hidden states `(batch, length, dim)` after the last norm; see `Backbone.forward`.
 
-        Without a cache `lengths_B` is not needed: padding stands at the end, where no real token looks.
+        Without a cache `lengths_B` is not needed: no real token attends to padding, which is at the end.
 
         Raises:
             ModelError: A sequence is longer than `max_length` or than the cache has room for.
@@ -67,14 +67,14 @@ class Decoder(Transformer):
         return Positions(rotary, rotary, cache, starts_BT, mask_B1TS, causal=False)
 
     def new_cache(self, batch_size: int, capacity: int | None = None) -> KeyValueCache:
-        """An empty cache for `batch_size` sequences of at most `capacity` tokens (None: `max_length`)."""
+        """Make an empty cache for `batch_size` sequences of at most `capacity` tokens (None: `max_length`)."""
         capacity = self.max_length if capacity is None else min(capacity, self.max_length)
         weight = self.embed_tokens.weight
         shape = (len(self.layers), batch_size, self.settings.num_kv_heads, capacity, self.settings.head_dim)
         return KeyValueCache(weight.new_zeros(shape), weight.new_zeros(shape), [0] * batch_size)
 
     def config(self) -> dict[str, Any]:
-        """The backbone in the words of `transformers.LlamaConfig`."""
+        """The backbone as `transformers.LlamaConfig` describes it."""
         return {"model_type": "llama", **super().config()}
 
 

@@ -1,6 +1,6 @@
 """A bidirectional encoder in EuroBERT's shape (Boizard et al., 2025), with Hugging Face's parameter names.
 
-The blocks are those of `langmill.models.layers.llama`; every token looks at every other one of its text.
+The blocks are those of `langmill.models.layers.llama`; every token attends to every token of its text.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from langmill.models.transformer import Transformer
 
 @ARCHITECTURES.register("encoder")
 class Encoder(Transformer):
-    """A Transformer whose tokens look both ways: for classification, and to be pretrained on masked tokens."""
+    """A Transformer with bidirectional attention, for classification and masked language modelling."""
 
     kind = Kind.bidirectional
     language_model = "EuroBertForMaskedLM"
 
     def forward(self, tokens_BT: Tensor, lengths_B: Tensor | None = None, cache: Cache | None = None) -> Tensor:
-        """Hidden states `(batch, tokens, width)` after the last norm; see `Backbone.forward`.
+        """Compute the hidden states `(batch, length, dim)` after the last norm; see `Backbone.forward`.
 
         Raises:
             ModelError: A sequence is longer than `max_length`, or there is a cache.
         """
         if cache is not None:
-            raise ModelError("An encoder reads a text at once, so it can't go on from a cache.")
+            raise ModelError("An encoder reads a whole text at once, so it takes no cache.")
         num_tokens = tokens_BT.shape[1]
         self.refuse_length(num_tokens, self.max_length)
         positions = Positions(*self.rotary(num_tokens), causal=False)
@@ -40,13 +40,13 @@ class Encoder(Transformer):
         return self.run(tokens_BT, positions)
 
     def new_cache(self, batch_size: int, capacity: int | None = None) -> Cache:
-        """Refused: there is nothing to go on from.
+        """Refuse: an encoder is not causal.
 
         Raises:
             ModelError: Always.
         """
-        raise ModelError("An encoder can't go on from a text; a model that generates needs a decoder.")
+        raise ModelError("An encoder can't continue a text; a model that generates needs a decoder.")
 
     def config(self) -> dict[str, Any]:
-        """The backbone in the words of `transformers.EuroBertConfig`."""
+        """The backbone as `transformers.EuroBertConfig` describes it."""
         return {"model_type": "eurobert", **super().config()}

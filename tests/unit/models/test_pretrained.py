@@ -411,7 +411,7 @@ def test_an_encoder_predicts_no_tokens_and_nothing_goes_without_a_base(tmp_path:
     backbone = build_backbone("pretrained", given, 20, MAX_LENGTH, "test", source=tmp_path)
     with pytest.raises(ModelError, match="fine-tuned as a classifier only"):
         LanguageModel(backbone, tie=False)
-    with pytest.raises(ModelError, match="can't go on from a text by itself"):
+    with pytest.raises(ModelError, match="can't continue a text"):
         backbone.new_cache(1)
     with pytest.raises(ConfigError, match=r"needs a model to start from; name it as training\.base"):
         build_backbone("pretrained", given, 20, MAX_LENGTH, "test")

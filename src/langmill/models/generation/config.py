@@ -1,4 +1,4 @@
-"""How a model writes: by sampling, greedily or with beams, what is allowed there, and what it does by itself."""
+"""Settings of decoding, with their limits: sampling, beam search, and a model's own generation config."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ LEAST_PENALTY = 0.01
 
 @dataclass(frozen=True)
 class Sampling:
-    """How the next token is chosen, and when to stop."""
+    """Settings of sampling and greedy decoding."""
 
     max_new_tokens: int
     """Stop after this many tokens."""
     temperature: float
-    """Logits are divided by this; 0, and all below `GREEDY_BELOW`, always takes the most likely token."""
+    """Divisor of the logits; below `GREEDY_BELOW`, decoding is greedy."""
     top_k: int
     """Choose among this many of the most likely tokens; 0 for all."""
     top_p: float
@@ -33,10 +33,10 @@ class Sampling:
     min_p: float
     """Choose among tokens with at least this share of the highest probability (Nguyen et al., 2024); 0 for all."""
     repetition_penalty: float
-    """Positive logits of tokens that were read or written are divided by this, negative ones multiplied (Keskar et al.,
-    2019); 1 leaves them."""
+    """Positive logits of tokens in the prompt or the new text are divided by this, negative ones multiplied (Keskar et
+    al., 2019); 1 leaves them."""
     seed: int
-    """Equal seeds give equal texts, whatever else is drawn in the process."""
+    """Equal seeds give equal texts, whatever else the process draws."""
     stop_ids: tuple[int, ...]
     """Stop before any of these tokens."""
 
@@ -56,16 +56,16 @@ class Sampling:
 
     @property
     def greedy(self) -> bool:
-        """Whether the most likely token is always taken."""
+        """Whether decoding is greedy."""
         return self.temperature < GREEDY_BELOW
 
     def generator(self) -> torch.Generator:
-        """A fresh source of random numbers with the seed."""
+        """Make a random generator with the seed."""
         return torch.Generator().manual_seed(self.seed)
 
 
 def greedy_decoding(max_new_tokens: int, stop_ids: tuple[int, ...], repetition_penalty: float = 1.0) -> Sampling:
-    """Greedy search: always the most likely token, so that nothing else needs to be said."""
+    """Settings of greedy decoding."""
     return Sampling(
         max_new_tokens=max_new_tokens,
         temperature=0.0,
@@ -80,12 +80,12 @@ def greedy_decoding(max_new_tokens: int, stop_ids: tuple[int, ...], repetition_p
 
 @dataclass(frozen=True)
 class Beams:
-    """How the most likely text is searched for."""
+    """Settings of beam search."""
 
     max_new_tokens: int
     """Tokens of a text, at most."""
     num_beams: int
-    """Texts that are pursued side by side; 1 is greedy search."""
+    """Number of beams; 1 is greedy search."""
     length_penalty: float
     """A text's log probability is divided by its length in tokens, the stop token included, to this power: above 0
     favours longer ones."""
@@ -100,7 +100,7 @@ class Beams:
 
 @dataclass(frozen=True)
 class GenerationConfig:
-    """How a model writes where the asker does not say: the content of a model folder's `generation_config.json`.
+    """A model's default settings of decoding: the content of its `generation_config.json`.
 
     The command line, the server, MLflow's package and `transformers` all start from it.
     """
@@ -108,7 +108,7 @@ class GenerationConfig:
     max_new_tokens: int
     """Tokens of an answer, at most."""
     temperature: float
-    """0 always takes the most likely token."""
+    """0 is greedy decoding."""
     top_k: int = 0
     """As in `Sampling`, with a temperature above 0."""
     top_p: float = 1.0
@@ -118,36 +118,36 @@ class GenerationConfig:
     repetition_penalty: float = 1.0
     """As in `Sampling`; 1 with several beams."""
     num_beams: int = 1
-    """More than 1 searches, with a temperature of 0."""
+    """More than 1 is beam search, with a temperature of 0."""
     length_penalty: float = 1.0
     """As in `Beams`."""
 
     def __post_init__(self) -> None:
-        # Both refuse what is out of range, whichever the model uses by itself.
+        # Both refuse values out of range, whichever the model uses by default.
         Beams(self.max_new_tokens, self.num_beams, self.length_penalty, ())
         self.decoding((), {}, searches=False)
 
     @property
     def samples(self) -> bool:
-        """Whether tokens are drawn: the model goes on from a text as it likes, and does not answer it."""
+        """Whether tokens are sampled: the model continues a text instead of answering it."""
         return self.temperature >= GREEDY_BELOW
 
     def decoding(
         self, stop_ids: tuple[int, ...], asked: Mapping[str, float | None], *, searches: bool = True
     ) -> Sampling | Beams:
-        """How to write an answer.
+        """Combine a request's settings with the model's defaults.
 
         Args:
             stop_ids: The tokens that end a text.
-            asked: What the asker says, by the names of the fields here and `seed`; None leaves it to the model. A
-                search that is only the model's own way gives way to a temperature or a penalty that is asked for.
-            searches: Whether the model's own beams may be used where nothing is asked; a stream has none.
+            asked: The request's settings, by the names of the fields here and `seed`; None takes the default. A
+                requested temperature or penalty overrides a beam search that is only the model's default.
+            searches: Whether the model's default may be beam search; a stream has none.
 
         Returns:
-            `Beams` for a search with several beams, else `Sampling`.
+            `Beams` for beam search, else `Sampling`.
 
         Raises:
-            ConfigError: A value is out of its range, or a search would ignore what is asked for.
+            ConfigError: A value is out of its range, or beam search would ignore it.
         """
         said = {name: value for name, value in asked.items() if value is not None}
         temperature = float(said.get("temperature", self.temperature))
@@ -185,7 +185,7 @@ class GenerationConfig:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """The entries of `generation_config.json`, in the words of `transformers`; what does not apply is left out."""
+        """The entries of `generation_config.json` that have an effect, by the names of `transformers`."""
         written: dict[str, Any] = {"do_sample": self.samples, "max_new_tokens": self.max_new_tokens}
         if self.samples:
             written |= {"temperature": self.temperature, "top_k": self.top_k, "top_p": self.top_p}
@@ -198,7 +198,7 @@ class GenerationConfig:
 
     @classmethod
     def from_json(cls, written: Mapping[str, Any]) -> GenerationConfig:
-        """What `to_json` wrote.
+        """Read the entries that `to_json` wrote.
 
         Raises:
             ConfigError: A value is missing or out of its range.
@@ -220,4 +220,4 @@ class GenerationConfig:
 
 
 _NEUTRAL = {"top_k": 0, "top_p": 1.0, "min_p": 0.0}
-"""What asks for nothing."""
+"""Values without effect."""

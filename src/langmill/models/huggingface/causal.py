@@ -1,4 +1,4 @@
-"""Language models of `transformers`, which go on from a text.
+"""Causal language models of `transformers`.
 
 Shape suffixes: see `langmill.models.base`.
 """
@@ -38,7 +38,7 @@ class PretrainedCausal(PretrainedGenerator):
         super().__init__(settings, vocab_size, max_length, config, SpecialTokenTemplate((), ()))
 
     def new_cache(self, batch_size: int, capacity: int | None = None) -> Cache:
-        """An empty cache for `batch_size` sequences; it grows as they do."""
+        """Make an empty cache for `batch_size` sequences; it grows with them."""
         del capacity
         from transformers import DynamicCache
 

@@ -1,4 +1,4 @@
-"""Encoder-decoders of `transformers`, which write a text for a source text.
+"""Encoder-decoders of `transformers`.
 
 Shape suffixes: see `langmill.models.base`; S stands for source tokens.
 """
@@ -18,7 +18,7 @@ from langmill.models.huggingface.generation import PretrainedGenerator, probe_to
 
 
 class PretrainedEncoderDecoder(PretrainedGenerator, EncoderDecoder):
-    """An encoder-decoder, with its own language model's head."""
+    """An encoder-decoder with its own language model head."""
 
     kind = Kind.encoder_decoder
     auto_class = "AutoModelForSeq2SeqLM"
@@ -27,29 +27,29 @@ class PretrainedEncoderDecoder(PretrainedGenerator, EncoderDecoder):
     def _find_body(self) -> nn.Module:
         return nn.ModuleDict({"encoder": self.whole.get_encoder(), "decoder": self.whole.get_decoder()})
 
-    def _reader(self) -> Any:
+    def _encoder(self) -> Any:
         return self.whole.get_encoder()
 
     @property
     def start_id(self) -> int | None:  # type: ignore[override]  # the checkpoint says it
-        """The token that a decoder reads first."""
+        """The decoder's first input token."""
         found: int | None = getattr(self.config_hf, "decoder_start_token_id", None)
         return found
 
     def forward(self, tokens_BT: Tensor, lengths_B: Tensor | None = None, cache: Cache | None = None) -> Tensor:
-        """Hidden states of targets after those in a cache that `begin` made; see `EncoderDecoder`.
+        """Compute the hidden states of targets after those in a cache that `begin` made; see `EncoderDecoder`.
 
         Raises:
             ModelError: There is no cache, it is not one of this network for so many sequences, or a target is too long.
         """
         if cache is None:
-            raise ModelError("An encoder-decoder writes from a source text; make a cache with begin().")
+            raise ModelError("An encoder-decoder generates from a source text; make its cache with begin().")
         return super().forward(tokens_BT, lengths_B, cache)
 
     def _forward_from_cache(self, tokens_BT: Tensor, filled_BT: Tensor, cache: PastKeyValues) -> Tensor:
         assert cache.memory is not None  # `begin` alone makes caches
         if not bool(filled_BT.all()) or cache.num_slots != cache.length:
-            raise ModelError("The targets of a pretrained encoder-decoder are written in step, one length for all.")
+            raise ModelError("The targets of a pretrained encoder-decoder must all have the same length.")
         memory_BSD, mask_BS = cache.memory
         hidden_BTD = hidden_states(
             self.whole.get_decoder(),
@@ -62,13 +62,13 @@ class PretrainedEncoderDecoder(PretrainedGenerator, EncoderDecoder):
         return self._scaled(hidden_BTD)
 
     def encode(self, source_BS: Tensor, lengths_B: Tensor | None = None) -> Tensor:
-        """The memory, `(batch, source and template tokens, dim)`; see `EncoderDecoder.encode`."""
+        """Compute the memory, `(batch, source length, dim)`, special tokens included; see `EncoderDecoder.encode`."""
         wrapped_BS, mask_BS = self.template.wrap(source_BS, lengths_B)
         self.refuse_length(wrapped_BS.shape[1])
         return hidden_states(self.whole.get_encoder(), input_ids=wrapped_BS, attention_mask=mask_BS)
 
     def decode(self, tokens_BT: Tensor, memory_BSD: Tensor, lengths_B: Tensor | None = None) -> Tensor:
-        """Hidden states of whole targets; see `EncoderDecoder.decode`."""
+        """Compute the hidden states of whole targets; see `EncoderDecoder.decode`."""
         self.refuse_length(tokens_BT.shape[1])
         hidden_BTD = hidden_states(
             self.whole.get_decoder(),
@@ -80,7 +80,7 @@ class PretrainedEncoderDecoder(PretrainedGenerator, EncoderDecoder):
         return self._scaled(hidden_BTD)
 
     def begin(self, memory_BSD: Tensor, lengths_B: Tensor | None, capacity: int) -> Cache:
-        """A cache that holds the memory; see `EncoderDecoder.begin`."""
+        """Make a cache that holds the memory; see `EncoderDecoder.begin`."""
         del capacity
         from transformers import DynamicCache, EncoderDecoderCache
 
@@ -91,12 +91,12 @@ class PretrainedEncoderDecoder(PretrainedGenerator, EncoderDecoder):
         return PastKeyValues(past, len(memory_BSD), (memory_BSD, mask_BS), memory_BSD.device)
 
     def _scaled(self, hidden_BTD: Tensor) -> Tensor:
-        """T5 v1.0 divides by the root of the width before its tied head (Raffel et al., 2020; Mesh TensorFlow)."""
+        """Divide by sqrt(dim) before a tied head, as T5 v1.0 (Raffel et al., 2020; Mesh TensorFlow)."""
         return hidden_BTD * self.dim**-0.5 if getattr(self.config_hf, "scale_decoder_outputs", False) else hidden_BTD
 
     @torch.no_grad()
     def cross_attention(self, source_BS: Tensor, tokens_BT: Tensor, lengths_B: Tensor | None = None) -> Tensor:
-        """The decoder's weights over the source; see `AttendsToSource.cross_attention`."""
+        """Compute the cross-attention weights; see `AttendsToSource.cross_attention`."""
         memory_BSD = self.encode(source_BS, lengths_B)
         with self._eager_attention():
             found = self.whole.get_decoder()(

@@ -2,7 +2,7 @@
 
 Pre-norm blocks with RMSNorm, rotary positions (Su et al., 2021, in Hugging Face's half-split form), grouped-query
 attention (Ainslie et al., 2023) and SwiGLU (Shazeer, 2020), no biases. Shape suffixes: see `langmill.models.base`; S
-stands for the positions that are looked at.
+stands for the positions attended to.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class TransformerSettings:
             self.head_dim % 2 == 0,
             "model.options.dim",
             self.dim,
-            f"an even multiple of num_heads ({self.num_heads}), since rotary positions turn pairs of numbers",
+            f"an even multiple of num_heads ({self.num_heads}), since rotary positions rotate pairs of dimensions",
         )
         require(
             self.num_heads % self.num_kv_heads == 0,
@@ -78,17 +78,17 @@ class TransformerSettings:
 
 @dataclass
 class Positions:
-    """Where the tokens of one forward pass stand, worked out once for all layers."""
+    """Positions of a forward pass's tokens and the mask between them, computed once for all layers."""
 
     rotary_q: tuple[Tensor, Tensor]
-    """Cosines and sines for `rotate`, `(T, H, E)`; `(T, 1, E)` or `(B, T, 1, E)` where a cache is used."""
+    """Rotary cos and sin of the queries, `(T, H, E)`; `(T, 1, E)` or `(B, T, 1, E)` with a cache."""
     rotary_k: tuple[Tensor, Tensor]
-    """The same with G for H."""
+    """Rotary cos and sin of the keys: the same with G for H."""
     cache: KeyValueCache | None = None
     starts: int | Tensor = 0
-    """Where in the cache the tokens go: from this place on, or at these positions `(B, T)`."""
+    """Positions of the tokens in the cache: from this one on, or these `(B, T)`."""
     mask: Tensor | None = None
-    """`(B or 1, 1, T, S)`, true where a token may look; None where causality or nothing need be said."""
+    """`(B or 1, 1, T, S)`, true where a query may attend; None where `causal` says all."""
     causal: bool = True
 
 
@@ -106,7 +106,7 @@ class Attention(nn.Module):
         self.o_proj = nn.Linear(settings.dim, settings.dim, bias=False)
 
     def forward(self, x_BTD: Tensor, positions: Positions, layer: int) -> Tensor:
-        """What each token reads from the positions that it may look at."""
+        """Compute the output `(batch, length, dim)` of attention."""
         q_BTHE, k_BTGE, v_BTGE = (
             projection(x_BTD).unflatten(-1, (-1, self.head_dim))
             for projection in (self.q_proj, self.k_proj, self.v_proj)
@@ -123,9 +123,9 @@ class Attention(nn.Module):
         return y_BTD
 
     def weights(self, x_BTD: Tensor, positions: Positions, layer: int) -> Tensor:
-        """The weights with which `forward` of the same arguments mixes the values, `(batch, heads, T, T)`.
+        """Compute the attention weights of `forward` with the same arguments, `(batch, heads, T, T)`.
 
-        Without a cache only. `forward` never has them in memory as a whole, which is what makes it fast.
+        Without a cache only. `forward` never holds them in memory as a whole, which makes it fast.
         """
         del layer
         assert positions.cache is None
@@ -141,7 +141,7 @@ class Attention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """SwiGLU: a gated network of two layers."""
+    """SwiGLU: a gated feed-forward network."""
 
     def __init__(self, settings: TransformerSettings) -> None:
         super().__init__()
@@ -150,13 +150,13 @@ class FeedForward(nn.Module):
         self.down_proj = nn.Linear(settings.hidden_dim, settings.dim, bias=False)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
-        """The same function of every token."""
+        """Apply the network to every token."""
         y_BTD: Tensor = self.down_proj(F.silu(self.gate_proj(x_BTD)) * self.up_proj(x_BTD))
         return y_BTD
 
 
 class Block(nn.Module):
-    """Attention and feed-forward network, each added to the stream it reads normalised."""
+    """Attention and feed-forward network with pre-norm and residual connections."""
 
     def __init__(self, settings: TransformerSettings) -> None:
         super().__init__()
@@ -167,14 +167,14 @@ class Block(nn.Module):
         self.dropout = nn.Dropout(settings.dropout)
 
     def forward(self, x_BTD: Tensor, positions: Positions, layer: int) -> Tensor:
-        """The stream after this block."""
+        """Compute the residual stream `(batch, length, dim)` after this block."""
         x_BTD = x_BTD + self.dropout(self.self_attn(self.input_layernorm(x_BTD), positions, layer))
         x_BTD = x_BTD + self.dropout(self.mlp(self.post_attention_layernorm(x_BTD)))
         return x_BTD
 
 
 def remember(positions: Positions, layer: int, k_BGTE: Tensor, v_BGTE: Tensor) -> tuple[Tensor, Tensor]:
-    """Write new keys and values into the cache; return those that the new tokens look at."""
+    """Store new keys and values in the cache; return all that the new tokens attend to."""
     assert positions.cache is not None
     keys_BGSE, values_BGSE = positions.cache.keys_LBGSE[layer], positions.cache.values_LBGSE[layer]
     if isinstance(positions.starts, int):
@@ -193,9 +193,9 @@ def remember(positions: Positions, layer: int, k_BGTE: Tensor, v_BGTE: Tensor) -
 
 
 def rotary_tables(settings: TransformerSettings, length: int) -> tuple[Tensor, Tensor]:
-    """Cosines and sines of the rotary positions, `(length, head width)` each, in float32.
+    """Compute cos and sin of the rotary positions, `(length, head_dim)` each, in float32.
 
-    The first half of the sines is negated, so that turning is `x * cos + swapped(x) * sin` (see `rotate`).
+    The first half of the sines is negated, so that a rotation is `x * cos + swapped(x) * sin` (see `rotate`).
     """
     exponents = torch.arange(0, settings.head_dim, 2, dtype=torch.float32, device="cpu") / settings.head_dim
     angles = torch.outer(torch.arange(length, dtype=torch.float32, device="cpu"), 1.0 / settings.rope_theta**exponents)
