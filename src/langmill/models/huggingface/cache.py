@@ -71,9 +71,7 @@ class PastKeyValues(Cache):
             raise ModelError("Two caches can be joined only if they come from one network and both have read a text.")
         if self.memory is not None and other.memory is not None:
             if self.num_slots != other.num_slots:
-                raise ModelError(
-                    "Two caches of an encoder-decoder can be joined only if targets are equally long."
-                )
+                raise ModelError("Two caches of an encoder-decoder can be joined only if targets are equally long.")
             self.memory = (_joined(self.memory[0], other.memory[0], 1), _joined(self.memory[1], other.memory[1], 1))
         for mine, theirs in zip(_layers(self.past), _layers(other.past), strict=True):
             mine.keys, mine.values = _joined(mine.keys, theirs.keys, 2), _joined(mine.values, theirs.values, 2)
