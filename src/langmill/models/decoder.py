@@ -6,7 +6,6 @@ positions in a cache.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -15,7 +14,7 @@ from torch import Tensor
 from langmill.errors import ModelError
 from langmill.models.base import ARCHITECTURES, Cache, Kind
 from langmill.models.layers.cache import KeyValueCache
-from langmill.models.layers.llama import Positions, TransformerSettings
+from langmill.models.layers.llama import Positions
 from langmill.models.transformer import Transformer
 
 
@@ -76,43 +75,3 @@ class Decoder(Transformer):
     def config(self) -> dict[str, Any]:
         """The backbone as `transformers.LlamaConfig` describes it."""
         return {"model_type": "llama", **super().config()}
-
-
-def decoder_settings_from_hf(config: Mapping[str, Any]) -> TransformerSettings:
-    """The options of a decoder that holds a Llama checkpoint of Hugging Face.
-
-    Args:
-        config: The content of the checkpoint's `config.json`.
-
-    Raises:
-        ModelError: The checkpoint is of another architecture, or of a Llama that this decoder can't be.
-    """
-    if config.get("model_type") != "llama":
-        raise ModelError(f"The model's type is {config.get('model_type')!r}; only 'llama' can be loaded as a decoder.")
-    try:
-        dim, num_heads = config["hidden_size"], config["num_attention_heads"]
-        rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
-        rope_type = rope.get("rope_type", rope.get("type", "default"))
-        needed = {
-            "hidden_act": (config.get("hidden_act", "silu"), "silu"),
-            "attention_bias": (config.get("attention_bias", False), False),
-            "mlp_bias": (config.get("mlp_bias", False), False),
-            "head_dim": (config.get("head_dim") or dim // num_heads, dim // num_heads),
-            "rope_type": (rope_type, "default"),
-        }
-        for key, (given, allowed) in needed.items():
-            if given != allowed:
-                raise ModelError(f"The model's {key} is {given!r}; a decoder can only have {allowed!r}.")
-        return TransformerSettings(
-            dim=dim,
-            num_layers=config["num_hidden_layers"],
-            num_heads=num_heads,
-            num_kv_heads=config.get("num_key_value_heads") or num_heads,
-            hidden_dim=config["intermediate_size"],
-            rope_theta=float(rope.get("rope_theta", config.get("rope_theta", 10000.0))),
-            norm_eps=config.get("rms_norm_eps", 1e-6),
-            tie_embeddings=config.get("tie_word_embeddings", False),
-            dropout=0.0,
-        )
-    except KeyError as error:
-        raise ModelError(f"The model's config.json lacks {error}; it is not that of a Llama checkpoint.") from error
