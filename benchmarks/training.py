@@ -1,4 +1,4 @@
-"""Training speed against peers, and what all that surrounds a step costs.
+"""Training speed against peers, and the trainer's overhead per step.
 
     python benchmarks/training.py speed --rounds 3      # in a workspace where `dvc repro encode@reviews-lm` has run
     python benchmarks/training.py overhead --rounds 3   # anywhere
@@ -82,7 +82,7 @@ def in_process(job: dict[str, Any], environment: dict[str, str] | None = None) -
 
 
 def speed(rounds: int, steps: int, skip: int) -> None:
-    """Tokens per second of everyone, interleaved."""
+    """Measure tokens per second of all, interleaved."""
     from langmill.config.compose import compose_recipe
     from langmill.training.hardware import uses_bf16
 
@@ -102,7 +102,7 @@ def speed(rounds: int, steps: int, skip: int) -> None:
 
 
 def recipe_settings(**training: Any) -> dict[str, Any]:
-    """The shipped recipe with settings that all peers share."""
+    """Compose the shipped recipe with settings that all peers share."""
     from langmill.config.compose import compose_recipe, plain
 
     settings = plain(compose_recipe("reviews-lm", conf=REPOSITORY / "conf"))
@@ -121,7 +121,7 @@ def recipe_settings(**training: Any) -> dict[str, Any]:
 
 
 def langmill_worker(job: dict[str, Any]) -> dict[str, float]:
-    """Our train stage as `dvc repro` runs it, in a workspace of its own."""
+    """Run our train stage as `dvc repro` does, in a workspace of its own."""
     with tempfile.TemporaryDirectory(dir=".") as name:
         workspace = Path(name).resolve()
         shutil.copytree(REPOSITORY / "conf", workspace / "conf")
@@ -181,7 +181,7 @@ def _shape(settings: dict[str, Any]) -> dict[str, int]:
 
 
 def nanogpt_worker(job: dict[str, Any]) -> dict[str, float]:
-    """The hand-written loop."""
+    """Run the hand-written loop."""
     import torch
 
     from benchmarks.peers.nanogpt import GPT, train
@@ -200,7 +200,7 @@ def nanogpt_worker(job: dict[str, Any]) -> dict[str, float]:
 
 
 def huggingface_worker(job: dict[str, Any]) -> dict[str, float]:
-    """The Trainer around GPT-2, with its default settings apart from what all peers share."""
+    """Run Hugging Face's Trainer with GPT-2, by default settings apart from those that all peers share."""
     import torch
     from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainerCallback, TrainingArguments
 
@@ -251,7 +251,7 @@ def huggingface_worker(job: dict[str, Any]) -> dict[str, float]:
 
 
 def overhead(rounds: int) -> None:
-    """Milliseconds that the trainer adds to a step."""
+    """Measure the milliseconds that the trainer adds to a step."""
     rows = []
     for turn in range(rounds):
         ours, bare = in_process({"kind": "around", "steps": 4000}), in_process({"kind": "bare", "steps": 4000})
@@ -291,7 +291,7 @@ class _Same:
 
 
 def bare_worker(job: dict[str, Any]) -> dict[str, float]:
-    """The loop without anything around it."""
+    """Run the bare loop."""
     import torch
 
     torch.set_num_threads(1)
@@ -309,7 +309,7 @@ def bare_worker(job: dict[str, Any]) -> dict[str, float]:
 
 
 def around_worker(job: dict[str, Any]) -> dict[str, float]:
-    """Our module, callbacks and trainer: log lines, a progress file and checkpoints included."""
+    """Run our module, callbacks and trainer, with log lines, a progress file and checkpoints."""
     from langmill.config.compose import compose_recipe
     from langmill.tracking.run_log import RunLog
     from langmill.training.checkpoint_callback import CheckpointCallback

@@ -321,7 +321,7 @@ def _conclude(recipes: Sequence[str], log: Path | None) -> None:
 
 
 def _new_log(folder: Path) -> Path:
-    """A fresh log file; the oldest ones are deleted."""
+    """Choose a new log file; delete the oldest ones."""
     folder.mkdir(parents=True, exist_ok=True)
     for old in sorted(folder.glob("run-*.log"))[: -_KEPT_LOGS + 1]:
         old.unlink(missing_ok=True)

@@ -82,7 +82,7 @@ def own_command() -> str:
 
 
 def prefect_environment() -> dict[str, str]:
-    """The environment of every process that uses Prefect: its state in the workspace, nothing sent anywhere."""
+    """Make the environment of a process that uses Prefect: its state in the workspace, no telemetry."""
     return {
         **os.environ,
         "PREFECT_HOME": str((STATE / "prefect").absolute()),

@@ -146,7 +146,7 @@ def draw_attribution(found: Attribution, name: str, path: Path) -> frozenset[str
 
 
 def caption(found: Attribution) -> str:
-    """The caption: the sum of the shares, and the baseline."""
+    """Make the caption: the sum of the shares, and the baseline."""
     alone = {" ": "spaces", "\n": "line ends", END_OF_TEXT: "end-of-text tokens"}.get(
         found.baseline, f"“{found.baseline}” alone"
     )

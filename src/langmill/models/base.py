@@ -196,7 +196,7 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def config(self) -> dict[str, Any]:
-        """The entries of `config.json` that describe the backbone (Hugging Face's names where there are any)."""
+        """Describe the backbone for `config.json`, by Hugging Face's names where there are any."""
 
 
 class EncoderDecoder(Backbone):

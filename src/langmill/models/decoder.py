@@ -73,5 +73,5 @@ class Decoder(Transformer):
         return KeyValueCache(weight.new_zeros(shape), weight.new_zeros(shape), [0] * batch_size)
 
     def config(self) -> dict[str, Any]:
-        """The backbone as `transformers.LlamaConfig` describes it."""
+        """Describe the backbone as `transformers.LlamaConfig` does."""
         return {"model_type": "llama", **super().config()}

@@ -48,5 +48,5 @@ class Encoder(Transformer):
         raise ModelError("An encoder can't continue a text; a model that generates needs a decoder.")
 
     def config(self) -> dict[str, Any]:
-        """The backbone as `transformers.EuroBertConfig` describes it."""
+        """Describe the backbone as `transformers.EuroBertConfig` does."""
         return {"model_type": "eurobert", **super().config()}

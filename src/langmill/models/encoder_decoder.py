@@ -216,7 +216,7 @@ class T5Shaped(EncoderDecoder):
         load_weights(self, state, str(base))
 
     def config(self) -> dict[str, Any]:
-        """The backbone as `transformers.T5Config` describes it."""
+        """Describe the backbone as `transformers.T5Config` does."""
         settings = self.settings
         return {
             "model_type": "t5",

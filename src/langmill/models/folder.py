@@ -59,7 +59,7 @@ class Described(Protocol):
     """A network that describes itself for `config.json`."""
 
     def config(self) -> dict[str, Any]:
-        """The entries of `config.json` that describe the network."""
+        """Describe the network for `config.json`."""
 
     def stored_names(self) -> dict[str, str]:
         """Names of the weights in the file, by name in the network."""

@@ -113,7 +113,7 @@ class LanguageModel(_TokenHead):
         return self.model.flops_per_token(length) + 2.0 * self.model.dim * self.model.vocab_size
 
     def config(self) -> dict[str, Any]:
-        """The entries of `config.json` that describe the network."""
+        """Describe the network for `config.json`."""
         return {
             **self.model.config(),
             "architectures": [self.model.language_model],
@@ -193,7 +193,7 @@ class TextToText(_TokenHead):
         return self.model.flops_per_token(length) + self.model.dim * self.model.vocab_size
 
     def config(self) -> dict[str, Any]:
-        """The entries of `config.json` that describe the network."""
+        """Describe the network for `config.json`."""
         return {**self.model.config(), "architectures": [self.model.language_model]}
 
 
@@ -250,7 +250,7 @@ class Classifier(nn.Module):
         return {}
 
     def config(self) -> dict[str, Any]:
-        """The entries of `config.json` that describe the network.
+        """Describe the network for `config.json`.
 
         Unless the backbone has its own head, type and class are ours: Hugging Face's Llama classifier pools the last
         token instead of the mean, so it would load the same weights and predict differently, and Auto classes go by the

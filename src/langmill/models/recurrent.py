@@ -194,7 +194,7 @@ class Recurrent(Backbone):
         return 2.0 * sum(weight.numel() for weight in self.layers.parameters() if weight.dim() == 2)
 
     def config(self) -> dict[str, Any]:
-        """The backbone, by Hugging Face's names where there are any; `transformers` has no such network."""
+        """Describe the backbone by Hugging Face's names where there are any; `transformers` has no such network."""
         return {
             "model_type": f"langmill_{self.name}",
             "vocab_size": self.vocab_size,

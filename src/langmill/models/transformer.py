@@ -129,7 +129,7 @@ class Transformer(Backbone):
         return 2.0 * matrices + 4.0 * self.settings.num_layers * self.dim * length
 
     def config(self) -> dict[str, Any]:
-        """The backbone by the names of `transformers` for this shape, without `model_type`."""
+        """Describe the backbone by the names of `transformers` for this shape, without `model_type`."""
         settings = self.settings
         return {
             "vocab_size": self.vocab_size,

@@ -31,7 +31,7 @@ class Objective(nn.Module):
         self.task = task
 
     def forward(self, batch: Batch) -> Tensor:
-        """The mean loss over the targets of a micro-batch, in nats."""
+        """Compute the mean loss over the targets of a micro-batch, in nats."""
         return self.task.loss(self.network, batch)
 
 

@@ -185,7 +185,7 @@ class GenerationConfig:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """The entries of `generation_config.json` that have an effect, by the names of `transformers`."""
+        """Make the entries of `generation_config.json`, by the names of `transformers`; only those with an effect."""
         written: dict[str, Any] = {"do_sample": self.samples, "max_new_tokens": self.max_new_tokens}
         if self.samples:
             written |= {"temperature": self.temperature, "top_k": self.top_k, "top_p": self.top_p}

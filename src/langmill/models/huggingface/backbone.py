@@ -210,7 +210,7 @@ class Pretrained(Backbone):
         return 2.0 * matrices / self.num_stacks + 4.0 * int(self.config_hf.num_hidden_layers) * self.dim * length
 
     def config(self) -> dict[str, Any]:
-        """The config that `transformers` reads."""
+        """Describe the network as its own config in `transformers` does."""
         described: dict[str, Any] = self.config_hf.to_dict()
         described = {name: value for name, value in described.items() if name not in ("_name_or_path", "torch_dtype")}
         return {**described, "architectures": [self.language_model], "num_labels": self.config_hf.num_labels}

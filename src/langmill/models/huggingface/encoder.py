@@ -36,7 +36,7 @@ class PretrainedEncoder(Pretrained):
             self._make()
 
     def classification_head(self) -> nn.Module | None:
-        """The checkpoint's own."""
+        """The checkpoint's own head."""
         return ClassificationHead(self.whole, self.body, self._label_logits)
 
     def _label_logits(self, tokens_BT: Tensor, lengths_B: Tensor | None) -> Tensor:

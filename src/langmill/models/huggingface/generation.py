@@ -86,7 +86,7 @@ class PretrainedGenerator(Pretrained):
 
 
 def probe_tokens(vocab_size: int) -> tuple[list[Tensor], Tensor, Tensor]:
-    """The sequences, each `(1, its tokens)`; the same padded, `(batch, length)`; and their lengths, `(batch,)`."""
+    """Make sequences, `(1, length)` each; the same padded, `(batch, length)`; and their lengths, `(batch,)`."""
     ids = [torch.tensor([[number % vocab_size for number in row]]) for row in _PROBE]
     longest = max(row.shape[1] for row in ids)
     tokens_BT = torch.cat([F.pad(row, (0, longest - row.shape[1])) for row in ids])
