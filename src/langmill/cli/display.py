@@ -104,7 +104,7 @@ class Display:
         elif time.time() - self._last_line >= _LINE_SECONDS:
             self._last_line = time.time()
             for event, state in self.running():
-                self.say(f"  {event.title}: {_how_far(event, state, self._started[event.step])}")
+                self.say(f"  {event.title}: {_how_far(state, self._started[event.step])}")
 
     def running(self) -> Iterator[tuple[Event, State | None]]:
         """Yield the running steps with their progress."""
@@ -161,14 +161,14 @@ class _Live:
         for event, state in self._display.running():
             share = min(1.0, state.done / state.total) if state is not None and state.total else None
             bar = ProgressBar(total=1.0, completed=share or 0.0, width=20, pulse=share is None)
-            how_far = _how_far(event, state, self._display.started(event.step))
+            how_far = _how_far(state, self._display.started(event.step))
             grid.add_row(Text(event.title), bar, Text(how_far, overflow="ellipsis", no_wrap=True))
         elapsed = clock(time.time() - self._began)
         grid.add_row(Text(f"{self._display.counts()}, {elapsed} so far", style="dim"))
         return grid
 
 
-def _how_far(event: Event, state: State | None, started: float) -> str:
+def _how_far(state: State | None, started: float) -> str:
     if state is None:
         return f"{clock(time.time() - started)} so far"
     return describe(state, time.time())

@@ -33,14 +33,14 @@ class Decoder(Transformer):
         Raises:
             ModelError: A sequence is longer than `max_length` or than the cache has room for.
         """
-        positions = self._positions(tokens_BT, lengths_B, cache)
+        positions = self._positions(tokens_BT, cache)
         x_BTD = self.run(tokens_BT, positions)
         if positions.cache is not None:
             seen = [tokens_BT.shape[1]] * len(tokens_BT) if lengths_B is None else lengths_B.tolist()
             positions.cache.lengths = [old + new for old, new in zip(positions.cache.lengths, seen, strict=True)]
         return x_BTD
 
-    def _positions(self, tokens_BT: Tensor, lengths_B: Tensor | None, cache: Cache | None) -> Positions:
+    def _positions(self, tokens_BT: Tensor, cache: Cache | None) -> Positions:
         batch_size, num_tokens = tokens_BT.shape
         if cache is None:
             self.refuse_length(num_tokens, self.max_length)
