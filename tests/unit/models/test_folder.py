@@ -95,7 +95,10 @@ def test_a_checkpoint_of_transformers_gives_equal_logits(
     reference = LlamaForCausalLM(config).eval()
     reference.save_pretrained(tmp_path, max_shard_size=shard_size)
     read = read_config(tmp_path)
-    settings = TransformerSettings(32, 2, 4, 2, 48, 700.0, config.rms_norm_eps, tie, 0.0)
+    settings = TransformerSettings(
+        dim=32, num_layers=2, num_heads=4, num_kv_heads=2, hidden_dim=48, rope_theta=700.0,
+        norm_eps=config.rms_norm_eps, tie_embeddings=tie, dropout=0.0,
+    )  # fmt: skip
     backbone = Decoder(settings, read["vocab_size"], read["max_position_embeddings"])
     network = LanguageModel(backbone, settings.tie_embeddings).eval()
     load_weights(network, load_state(tmp_path, verify=False), str(tmp_path))
