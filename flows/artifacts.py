@@ -10,10 +10,8 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact, cr
 
 from langmill.config.sections import Operation, Recipe
 from langmill.errors import without_passwords
-from langmill.graph.dag import EVALUATION
 from langmill.registry.outcomes import read_row
-
-DOCUMENTS = Path("build/documents")
+from langmill.workspace import Workspace
 
 
 def publish(recipes: Sequence[Recipe], results: Mapping[str, Any], operation: Operation) -> None:
@@ -25,9 +23,9 @@ def publish(recipes: Sequence[Recipe], results: Mapping[str, Any], operation: Op
         operation: The workspace's settings.
     """
     for corpus in dict.fromkeys(recipe.corpus.name for recipe in recipes):
-        _markdown(f"data-{corpus}", DOCUMENTS / corpus / "report.md", f"What became of the corpus {corpus}")
+        _markdown(f"data-{corpus}", Workspace().documents(corpus) / "report.md", f"What became of the corpus {corpus}")
     for recipe in recipes:
-        path = Path(EVALUATION) / recipe.name / "report.md"
+        path = Workspace().evaluation(recipe.name) / "report.md"
         _markdown(f"model-{recipe.name}", path, f"How good {recipe.name} is")
         verdict = results.get(f"gate {recipe.name}")
         if verdict is not None:

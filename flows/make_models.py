@@ -35,23 +35,20 @@ from langmill.errors import LangmillError, SpaceError, TransientError, without_p
 from langmill.events import (
     LOCK_VARIABLE,
     LOG_VARIABLE,
-    RUN_LOCK,
     SERVER_VARIABLE,
     Event,
     EventLog,
     StepState,
-    progress_file,
 )
 from langmill.files import exclusive_lock, full_disk_sentence, is_full_disk
-from langmill.graph.dag import EVALUATION, Graph, Stage, read_graph
+from langmill.graph.dag import Graph, Stage, read_graph
 from langmill.graph.freshness import freshness_of
 from langmill.graph.process import Outcome, reproduce
 from langmill.lifetime import INTERRUPTED, end_with_parent
 from langmill.registry.outcomes import settle
 from langmill.stages.process import sweep_workspace
+from langmill.workspace import Workspace
 
-ROOT = Path()
-LOGS = Path(".langmill/logs")
 _LOOK_SECONDS = 0.5
 logger = logging.getLogger("langmill.flow")
 
@@ -191,7 +188,7 @@ def make_models(recipes: list[str] | None = None) -> State[Any]:
     cancel = threading.Event()
     with _workspace():
         mark_crashed(make_models.name)
-        graph = read_graph(ROOT).for_recipes(chosen)
+        graph = read_graph().for_recipes(chosen)
         steps = list(_stage_steps(graph, operation, cancel))
         for recipe in settings:
             steps += _registry_steps(graph, recipe, operation)
@@ -222,9 +219,10 @@ def _stage_steps(graph: Graph, operation: Operation, cancel: threading.Event) ->
 
 
 def _run_stage(stage: Stage, cancel: threading.Event) -> Outcome:
-    output = LOGS / f"{stage.file_name}.out"
+    workspace = Workspace()
+    output, progress = workspace.output(stage.address), workspace.progress(stage.address)
     try:
-        return reproduce(stage.address, root=ROOT, log=output, progress=progress_file(stage.address), cancel=cancel)
+        return reproduce(stage.address, root=workspace.root, log=output, progress=progress, cancel=cancel)
     finally:
         _keep_logs(stage, output)
 
@@ -235,7 +233,7 @@ def _keep_logs(stage: Stage, output: Path) -> None:
     if name is None:
         return
     parts = [f"\n===== {stage.address} =====\n"]
-    for path in (output, LOGS / f"{stage.address}.log"):
+    for path in (output, Workspace().log(stage.address)):
         with contextlib.suppress(OSError):
             parts.append(path.read_text(encoding="utf-8", errors="replace"))
     with contextlib.suppress(OSError):  # on a full disk the stage's own sentence matters more
@@ -247,6 +245,7 @@ def _keep_logs(stage: Stage, output: Path) -> None:
 def _registry_steps(graph: Graph, recipe: Recipe, operation: Operation) -> list[Step]:
     """What is done with a model once it is made."""
     name, uri = recipe.name, operation.tracking_uri
+    made = graph.maker(Workspace().evaluation, name).address
     register, validate, gate, promote = (f"{verb} {name}" for verb in ("register", "validate", "gate", "promote"))
 
     def registered(done: Mapping[str, Any]) -> Any:
@@ -281,7 +280,7 @@ def _registry_steps(graph: Graph, recipe: Recipe, operation: Operation) -> list[
         return f"version {result.champion} stays" if result.champion is not None else "none yet"
 
     return [
-        Step(register, f"Register {name}", (graph.maker(EVALUATION, name).address,), registered, note_version),
+        Step(register, f"Register {name}", (made,), registered, note_version),
         Step(validate, f"Try {name} in a fresh process", (register,), validated, lambda result: str(result.reason)),
         Step(gate, f"Ask the gate about {name}", (register, validate), judged, lambda verdict: str(verdict.outcome)),
         Step(promote, f"Settle the champion of {name}", (register, gate), promoted, note_champion),
@@ -293,7 +292,7 @@ def _explained(error: BaseException) -> LangmillError:
     if isinstance(error, LangmillError):
         return type(error)(without_passwords(str(error)))
     if is_full_disk(error):
-        return SpaceError(full_disk_sentence(".langmill"))
+        return SpaceError(full_disk_sentence(Workspace().state))
     if _is_prefects(error):
         own = os.environ.get(SERVER_VARIABLE) == "own"
         address = "of this run" if own else os.environ.get("PREFECT_API_URL")
@@ -326,7 +325,7 @@ def _workspace() -> Iterator[None]:
         yield
         return
     end_with_parent()  # the schedule's worker, which started this run in a process group of its own
-    with exclusive_lock(RUN_LOCK, "A scheduled run", wait=True):
+    with exclusive_lock(Workspace().run_lock, "A scheduled run", wait=True):
         sweep_workspace()
         yield
 

@@ -16,9 +16,20 @@ It sees whole logs, so it takes linear time: it begins at `://`, and what was se
 
 
 class LangmillError(Exception):
-    """Something the user, the data or the machine got wrong, told in a sentence."""
+    """Something the user, the data or the machine got wrong, told in a sentence.
+
+    Attributes:
+        code: Which of a class's errors it is, a word for programs and tests: the sentence may get better. None where
+            the class says enough.
+    """
 
     exit_code = 1
+    code: str | None = None
+
+    def __init__(self, message: str = "", code: str | None = None) -> None:
+        super().__init__(message)
+        if code is not None:
+            self.code = code
 
 
 class TransientError(LangmillError):
@@ -31,6 +42,19 @@ class ConfigError(LangmillError):
     """A setting is unknown, missing, of the wrong type or impossible."""
 
     exit_code = 2
+
+
+class FieldError(ConfigError, ValueError):
+    """A field's value is refused; to pydantic, which asks for it in a validator, any ValueError.
+
+    Attributes:
+        key: The field's dotted name.
+        code: `unknown`, `missing`, `wrong_type` or `impossible`.
+    """
+
+    def __init__(self, message: str, key: str = "", code: str | None = "impossible") -> None:
+        super().__init__(message, code)
+        self.key = key
 
 
 class GraphError(LangmillError):
@@ -107,10 +131,9 @@ class RequestError(ServingError):
     """
 
     def __init__(self, message: str, status: int = 400, param: str | None = None, code: str | None = None) -> None:
-        super().__init__(message)
+        super().__init__(message, code)
         self.status = status
         self.param = param
-        self.code = code
 
 
 class SpaceError(LangmillError):

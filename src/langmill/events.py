@@ -23,10 +23,8 @@ LOCK_VARIABLE = "LANGMILL_RUN_LOCK"
 LOG_VARIABLE = "LANGMILL_RUN_LOG"
 SERVER_VARIABLE = "LANGMILL_RUN_SERVER"
 """Set to `own` for a flow whose starter has a Prefect server for it, and closes its standard input when that is up."""
-RUN_LOCK = Path(".langmill/locks/run.lock")
 UP_TO_DATE = "up to date"
 """The note of a step that had nothing to do: the display counts such steps instead of listing them."""
-PROGRESS = Path(".langmill/progress")
 
 
 class StepState(StrEnum):
@@ -100,11 +98,6 @@ class EventReader:
             with contextlib.suppress(ValueError, TypeError):  # cut short by a full disk
                 found.append(_event(json.loads(line)))
         return found
-
-
-def progress_file(step: str) -> Path:
-    """Path of a running step's progress file."""
-    return PROGRESS / f"{step.replace('/', '_').replace(':', '_')}.json"
 
 
 def _event(values: Mapping[str, Any]) -> Event:

@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from langmill.errors import BusyError, IntegrityError, LangmillError, SpaceError
+from langmill.workspace import Workspace
 
 MANIFEST_NAME = "manifest.json"
-_STATE = Path(".langmill")
 _TEMPORARY = re.compile(r"\A\.(?P<name>.+)\.[a-z0-9_]{8}\.(?P<kind>tmp|old)")
 _FULL_DISK = "database or disk is full|No space left on device"  # SQLite's words and the system's
 _CURRENT_FOLDER, _RENAME_EXCHANGE = -100, 2  # AT_FDCWD and the flag, from Linux's headers
@@ -134,9 +134,8 @@ def temporary_folder(parent: Path | None = None) -> Iterator[Path]:
 
 
 def _temporary_home() -> Path:
-    if os.access(_STATE, os.W_OK):
-        return _STATE / "tmp"
-    return Path(tempfile.gettempdir())
+    workspace = Workspace()
+    return workspace.temporary if os.access(workspace.state, os.W_OK) else Path(tempfile.gettempdir())
 
 
 def _make_folder(**place: Any) -> tuple[int, str]:

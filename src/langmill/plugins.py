@@ -30,12 +30,8 @@ class PlugInError(ConfigError):
     """A plug-in is unknown or can't be used.
 
     Attributes:
-        code: Why, for programs: `unknown`, `duplicate`, `not_importable`, `not_registered` or `wrong_type`.
+        code: `unknown`, `duplicate`, `not_importable`, `not_registered` or `wrong_type`.
     """
-
-    def __init__(self, message: str, code: str) -> None:
-        super().__init__(message)
-        self.code = code
 
 
 @dataclass
@@ -123,15 +119,15 @@ class Registry(Generic[PlugInT]):
             self._import(points[0])
         return self._classes[name]
 
-    def options(self, name: str, values: Mapping[str, Any], where: str) -> Any:
-        """A plug-in's options: plain values from `where`, put onto its `options_class`.
+    def options(self, name: str, values: Mapping[str, Any], where: str, *, warn: bool = False) -> Any:
+        """A plug-in's options: plain values from `where`, put onto its `options_class`; `warn` as of `typed`.
 
         Raises:
             PlugInError: As `find`.
             ConfigError: An option is unknown, missing, of the wrong type or impossible.
         """
         section = self._setting.partition(".")[0]
-        return typed(self.find(name, where).options_class, values, f"{where}: {section}.options")
+        return typed(self.find(name, where).options_class, values, where, f"{section}.options", warn=warn)
 
     def _points(self) -> list[EntryPoint]:
         return [*self._own, *_declared(tuple(sys.path)).select(group=self.group)]

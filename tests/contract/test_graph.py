@@ -15,10 +15,11 @@ from langmill.config.compose import available, compose_operation, compose_recipe
 from langmill.config.sections import Corpus, Pretrained, Recipe, Tokenizer
 from langmill.errors import ConfigError
 from langmill.files import write_text
-from langmill.graph.dag import EVALUATION, MODELS, read_graph
+from langmill.graph.dag import read_graph
 from langmill.models.base import ARCHITECTURES
 from langmill.stages import compose
 from langmill.stages.process import STAGES
+from langmill.workspace import Workspace
 from tests.pipeline.workspace import edit, keep
 
 pytestmark = pytest.mark.contract
@@ -83,9 +84,9 @@ def test_the_steps_that_run_alone_are_stages():
 
 def test_every_name_in_the_settings_is_in_the_graph():
     graph = read_graph(ROOT)
-    recipes, pretrained = graph.names(EVALUATION), set(compose.read_lines(ROOT / "dvc.yaml").pretrained)
-    assert sorted(graph.names(MODELS)) == sorted([*recipes, *pretrained])
-    assert pretrained <= set(graph.names("build/tokenizers"))
+    recipes, pretrained = graph.names(Workspace().evaluation), set(compose.read_lines(ROOT / "dvc.yaml").pretrained)
+    assert sorted(graph.names(Workspace().model)) == sorted([*recipes, *pretrained])
+    assert pretrained <= set(graph.names(Workspace().tokenizer))
     assert set(compose_operation(conf=ROOT / "conf").recipes) <= set(recipes)
     assert set(compose_serving(conf=ROOT / "conf").recipes) <= set(recipes)
     text = (ROOT / "dvc.yaml").read_text()

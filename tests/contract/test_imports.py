@@ -26,6 +26,7 @@ WATCHES_ONLY = {
     "langmill.progress",
     "langmill.stages",
     "langmill.stages.process",
+    "langmill.workspace",
 }
 WATCHING_PACKAGES = ("langmill.tracking",)
 # Typed settings and the record type: a change that matters shows in the composed file or in the documents themselves.

@@ -135,13 +135,13 @@ class Workspace:
 
 _RUN = """
 import json, sys
-from pathlib import Path
 from langmill.config.sections import Serving
 from langmill.config.typed import typed
 from langmill.errors import LangmillError
 from langmill.serving.server import serve
+from langmill.workspace import Workspace
 try:
-    serve(typed(Serving, json.loads(sys.argv[1]), "test"), sys.argv[2], Path("."))
+    serve(typed(Serving, json.loads(sys.argv[1]), "test"), sys.argv[2], Workspace())
 except LangmillError as error:
     sys.exit(f"{error}")
 """

@@ -196,7 +196,7 @@ from langmill.tasks.masked_language_modelling import MaskedLanguageModelling
 from torch import nn
 
 
-@dataclass
+@dataclass(frozen=True)
 class NetworkOptions(RecurrentSettings):
     scale: float = 2.0
 
@@ -299,11 +299,11 @@ def test_one_of_each_kind_from_outside_is_used(toys: None, tmp_path: Path) -> No
     ("build", "told"),
     [
         (lambda: build_source(Source("toy_numbers", [], None, {"count": 0}), "x.yaml"), "count is 0; allowed is 1 or"),
-        (lambda: build_source(Source("toy_numbers", [], None), "x.yaml"), "source.options: count is missing"),
+        (lambda: build_source(Source("toy_numbers", [], None), "x.yaml"), "source.options.count is missing"),
         (lambda: build_format(FormatSection("toy_lines", {"coment": "#"}), "x.yaml"), "did you mean comment?"),
         (
             lambda: build_task("toy_task", {"shortest": "3"}, (), "x.yaml"),
-            "task.options: shortest is '3'; allowed is a",
+            "task.options.shortest is '3'; allowed is a",
         ),
         (lambda: build_backbone("toy_network", NETWORK | {"sclae": 1.0}, 8, 6, "x.yaml"), "did you mean scale?"),
     ],

@@ -50,7 +50,7 @@ def test_schedules_that_never_come_are_refused(cron, sentence):
 
 @pytest.mark.parametrize("timezone", ["Mars/Phobos", "", "../etc/passwd", "/etc/localtime"])
 def test_time_zones_that_nobody_has_are_refused(timezone):
-    with pytest.raises(ConfigError, match=r"operation\.schedule\.timezone is"):
+    with pytest.raises(ConfigError, match=r"^timezone is"):
         refuse_impossible_schedule("0 3 * * *", timezone)
 
 

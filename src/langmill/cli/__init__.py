@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from pathlib import Path
 
 import click
 
@@ -23,6 +22,7 @@ from langmill.cli.report import compare, report
 from langmill.cli.run import evaluate, pull, run, train
 from langmill.cli.services import deploy, serve, ui
 from langmill.errors import LangmillError, SpaceError, without_passwords
+from langmill.workspace import Workspace
 
 DEBUG_VARIABLE = "LANGMILL_DEBUG"
 _INTERRUPTED = 130
@@ -84,8 +84,8 @@ def _explain_error(error: BaseException) -> tuple[str, int]:
 
 
 def _keep_trace() -> str:
-    path = Path(".langmill/logs/bug.log")
-    if not Path("dvc.yaml").is_file():  # no workspace: leave nothing behind
+    path = Workspace().log("bug")
+    if not Workspace().graph_file.is_file():  # no workspace: leave nothing behind
         return f"{DEBUG_VARIABLE}=1 shows the trace; please report it."
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from langmill.events import UP_TO_DATE, Event, StepState, progress_file
+from langmill.events import UP_TO_DATE, Event, StepState
 from langmill.progress import State, clock, describe, read_state
+from langmill.workspace import Workspace
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -110,7 +111,7 @@ class Display:
         """Yield the running steps with their progress."""
         for event in self._steps.values():
             if event.state is StepState.running:
-                yield event, read_state(progress_file(event.step))
+                yield event, read_state(Workspace().progress(event.step))
 
     def counts(self) -> str:
         """Number of steps done, for the live region."""

@@ -10,6 +10,7 @@ import click
 from langmill.cli.command import command
 from langmill.cli.models import opened_model
 from langmill.errors import LangmillError
+from langmill.workspace import Workspace
 
 if TYPE_CHECKING:
     from langmill.evaluation.explain import Attribution
@@ -22,7 +23,7 @@ _WORDS = 4
 @command(
     example="langmill explain sentiment 'A wonderful film, and far too long.'\n"
     "langmill explain sentiment 'A wonderful film.' --attention --layer 2\n"
-    "langmill explain --model build/models/catalogs-en-de 'Open the file.' --out why.svg"
+    f"langmill explain --model {Workspace().model('catalogs-en-de')} 'Open the file.' --out why.svg"
 )
 @click.argument("recipe", required=False)
 @click.argument("text", required=False)

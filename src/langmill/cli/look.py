@@ -7,13 +7,13 @@ import dataclasses
 import inspect
 import typing
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import click
 
 from langmill.cli.command import command
 from langmill.errors import ConfigError
+from langmill.workspace import Workspace
 
 _FEW = 12
 
@@ -27,7 +27,7 @@ def status(recipes: tuple[str, ...]) -> None:
     service. The other recipes of dvc.yaml are counted in one line.
     """
     from langmill.cli.workspace import composed_params, operation
-    from langmill.graph.dag import EVALUATION, read_graph
+    from langmill.graph.dag import read_graph
     from langmill.graph.freshness import freshness_of
     from langmill.registry.status import baseline, figure
     from langmill.registry.status import status as models
@@ -35,7 +35,7 @@ def status(recipes: tuple[str, ...]) -> None:
 
     settings = operation()
     graph = read_graph()
-    names = graph.names(EVALUATION)
+    names = graph.names(Workspace().evaluation)
     found = [one for one in models(settings.tracking_uri) if not recipes or one.name in recipes]
     in_service = [one.name for one in found if one.name in names]
     chosen = list(dict.fromkeys(recipes or [*settings.recipes, *in_service]))
@@ -84,7 +84,7 @@ def status(recipes: tuple[str, ...]) -> None:
     if stale:
         click.echo(f"`{' '.join(['langmill run', *recipes])}` makes them; `langmill why STAGE` says more.")
     others = [name for name in names if name not in chosen]
-    made = sum((Path(EVALUATION) / name).is_dir() for name in others)
+    made = sum(Workspace().evaluation(name).is_dir() for name in others)
     if others:
         click.echo(
             f"Of {len(others)} other recipes {made} {'has' if made == 1 else 'have'} been made here; "
@@ -101,12 +101,12 @@ def why(stage: str) -> None:
     Each changed setting is told with both its values. An edit of conf/ shows at once, before anything has run.
     """
     from langmill.cli.workspace import composed_params, require_workspace
-    from langmill.graph.dag import EVALUATION, read_graph
+    from langmill.graph.dag import read_graph
     from langmill.graph.freshness import freshness_of
 
     require_workspace()
     graph = read_graph()
-    if stage not in graph.stages and stage in graph.names(EVALUATION):
+    if stage not in graph.stages and stage in graph.names(Workspace().evaluation):
         graph = graph.for_recipes([stage])
         freshness = freshness_of(graph, composed_params)
         stale = [address for address, state in freshness.items() if not state.fresh]

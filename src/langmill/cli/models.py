@@ -12,6 +12,7 @@ import click
 
 from langmill.cli.command import command
 from langmill.errors import LangmillError, ModelError
+from langmill.workspace import Workspace
 
 if TYPE_CHECKING:
     from langmill.config.sections import Accelerator
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 @command(
     example="langmill generate reviews-lm --prompt 'The film'\n"
-    "langmill generate --model build/models/reviews-lm --prompt 'The film' --temperature 0"
+    f"langmill generate --model {Workspace().model('reviews-lm')} --prompt 'The film' --temperature 0"
 )
 @click.argument("recipe", required=False)
 @click.option("--model", type=click.Path(path_type=Path), help="A model folder, instead of a recipe's champion.")
@@ -118,7 +119,6 @@ def opened_model(recipe: str | None, folder: Path | None) -> Iterator[tuple[Load
     assert recipe is not None
     from langmill.cli.workspace import operation
     from langmill.files import read_manifest, temporary_folder
-    from langmill.graph.dag import MODELS
     from langmill.registry.store import Registry
     from langmill.registry.versions import CHAMPION
 
@@ -128,7 +128,7 @@ def opened_model(recipe: str | None, folder: Path | None) -> Iterator[tuple[Load
     champion = next((one for one in registry.overview() if one.name == recipe and CHAMPION in one.aliases), None)
     if champion is None:
         raise ModelError(f"{recipe} has no champion; `langmill run {recipe}` makes one, --model takes a folder.")
-    local = Path(MODELS) / recipe
+    local = Workspace().model(recipe)
     if local.is_dir() and read_manifest(local, verify=True).get("provenance") == champion.provenance:
         yield load_model(local, verify=False, device=device), champion.title
         return

@@ -9,6 +9,7 @@ import click
 
 from langmill.cli.command import command
 from langmill.errors import LangmillError
+from langmill.workspace import Workspace
 
 if TYPE_CHECKING:
     from langmill.registry.results import Result
@@ -40,7 +41,7 @@ def report(out: Path) -> None:
 @click.option("--metric", help="A figure of the task; default: the one that decides.")
 @click.option(
     "--out",
-    default=".langmill/comparisons",
+    default=Workspace().comparisons,
     show_default=True,
     type=click.Path(path_type=Path),
     help="The folder for the picture.",

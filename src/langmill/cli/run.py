@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import click
@@ -21,14 +21,13 @@ from langmill.events import (
     EVENTS_VARIABLE,
     LOCK_VARIABLE,
     LOG_VARIABLE,
-    RUN_LOCK,
     SERVER_VARIABLE,
     Event,
     EventReader,
     StepState,
-    progress_file,
 )
 from langmill.lifetime import PARENT_VARIABLE
+from langmill.workspace import Workspace
 
 _KEPT_LOGS = 20
 _SPACE_BYTES = 8_000_000  # new databases of Prefect and MLflow take about 4 MB
@@ -54,7 +53,7 @@ def run(recipes: tuple[str, ...], wait: bool) -> None:
 
     settings = operation()
     chosen = list(dict.fromkeys(recipes or settings.recipes))
-    with _run_lock(RUN_LOCK, wait=wait):
+    with _run_lock(Workspace().run_lock, wait=wait):
         sweep_workspace()
         graph = read_graph().for_recipes(chosen)
         stale = [address for address, state in freshness_of(graph, composed_params).items() if not state.fresh]
@@ -75,9 +74,7 @@ def train(recipe: str) -> None:
 
     The steps run as `dvc repro` would run them, without Prefect and without the registry.
     """
-    from langmill.graph.dag import MODELS
-
-    _make(MODELS, recipe)
+    _make(Workspace().model, recipe)
 
 
 @command(example="langmill evaluate sentiment")
@@ -87,10 +84,8 @@ def evaluate(recipe: str) -> None:
 
     Prints the report, which is also in build/evaluation/RECIPE/report.md.
     """
-    from langmill.graph.dag import EVALUATION
-
-    _make(EVALUATION, recipe)
-    click.echo((Path(EVALUATION) / recipe / "report.md").read_text(encoding="utf-8"))
+    _make(Workspace().evaluation, recipe)
+    click.echo((Workspace().evaluation(recipe) / "report.md").read_text(encoding="utf-8"))
 
 
 @command(example="langmill pull\nlangmill pull reviews-lm")
@@ -107,7 +102,7 @@ def pull(recipes: tuple[str, ...]) -> None:
     from langmill.graph.pulling import pull as pull_outputs
 
     require_workspace()
-    with exclusive_lock(RUN_LOCK, "Another `langmill` command"):
+    with exclusive_lock(Workspace().run_lock, "Another `langmill` command"):
         graph = read_graph()
         pulled = pull_outputs(graph.for_recipes(list(recipes)) if recipes else graph)
     never = len(graph.for_recipes(list(recipes)).stages if recipes else graph.stages)
@@ -151,11 +146,11 @@ def _run_flow(recipes: Sequence[str]) -> None:
     """
     from langmill.cli.display import Display
     from langmill.cli.services import temporary_prefect, wait_until_up
-    from langmill.cli.workspace import LOGS, STATE, prefect_environment
+    from langmill.cli.workspace import prefect_environment
 
-    _require_space(STATE)
-    log = _new_log(LOGS)
-    events = STATE / "progress" / "events.jsonl"
+    workspace = Workspace()
+    _require_space(workspace.state)
+    log, events = _new_log(workspace.logs), workspace.events
     events.parent.mkdir(parents=True, exist_ok=True)
     events.unlink(missing_ok=True)
     environment = {
@@ -183,7 +178,7 @@ def _run_flow(recipes: Sequence[str]) -> None:
             try:
                 wait_until_up(server)
             except LangmillError:
-                _require_space(STATE)
+                _require_space(workspace.state)
                 raise
         assert flow.stdin is not None
         flow.stdin.close()
@@ -191,7 +186,7 @@ def _run_flow(recipes: Sequence[str]) -> None:
     if display.summary():
         click.echo(display.summary())
     if flow.returncode != 0:
-        _require_space(STATE)
+        _require_space(workspace.state)
         sentences = display.failures or [f"The flow's process ended unexpectedly (code {flow.returncode})."]
         kind = of_exit_code(display.codes.pop()) if len(display.codes) == 1 else None
         raise (kind or GraphError)(f"{' '.join(dict.fromkeys(sentences))} The full log is {log}.")
@@ -242,10 +237,10 @@ def _stopped_at_the_end(flow: subprocess.Popen[bytes]) -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _make(folder: str, recipe: str) -> None:
+def _make(place: Callable[[str], Path], recipe: str) -> None:
     """Make one folder of a recipe and everything upstream, one stage after the other."""
     from langmill.cli.display import Display
-    from langmill.cli.workspace import LOGS, require_workspace
+    from langmill.cli.workspace import require_workspace
     from langmill.files import exclusive_lock
     from langmill.graph.dag import read_graph
     from langmill.graph.process import reproduce
@@ -255,9 +250,9 @@ def _make(folder: str, recipe: str) -> None:
     news: list[Event] = []
     cancel = threading.Event()
     errors: list[BaseException] = []
-    with exclusive_lock(RUN_LOCK, "Another `langmill` command"):
+    with exclusive_lock(Workspace().run_lock, "Another `langmill` command"):
         graph = read_graph()
-        graph = graph.restricted_to([graph.maker(folder, recipe).address])
+        graph = graph.restricted_to([graph.maker(place, recipe).address])
         require_composed([recipe])  # DVC would only say that parameters are missing
 
         def work() -> None:
@@ -267,8 +262,8 @@ def _make(folder: str, recipe: str) -> None:
                     outcome = reproduce(
                         stage.address,
                         root=graph.root,
-                        log=LOGS / f"{stage.file_name}.out",
-                        progress=progress_file(stage.address),
+                        log=Workspace().output(stage.address),
+                        progress=Workspace().progress(stage.address),
                         cancel=cancel,
                     )
                 except BaseException as error:
@@ -292,13 +287,13 @@ def _make(folder: str, recipe: str) -> None:
             worker.join()
     if errors:
         raise errors[0]
-    click.echo(f"{folder}/{recipe} is up to date. {display.summary()}".rstrip())
+    click.echo(f"{place(recipe)} is up to date. {display.summary()}".rstrip())
 
 
 def _conclude(recipes: Sequence[str], log: Path | None) -> None:
     """Print the table of results, and where to look next."""
     from langmill.cli.results import table
-    from langmill.cli.workspace import LOGS, own_command
+    from langmill.cli.workspace import own_command
     from langmill.config.compose import compose_serving
     from langmill.registry.outcomes import read_row
 
@@ -313,7 +308,7 @@ def _conclude(recipes: Sequence[str], log: Path | None) -> None:
     click.echo("make ui      the runs with their curves, the models, the flow and its reports, in the browser")
     click.echo(f"make serve   the champions over HTTP: a page to try them at {address}, or curl {address}/v1/models")
     click.echo(f"{own_command()} trace {recipes[0]}   the lineage of a model, from its data to its place in service")
-    logs = sorted(LOGS.glob("run-*.log"))
+    logs = sorted(Workspace().logs.glob("run-*.log"))
     if log is None and logs:
         log = logs[-1]
     if log is not None:

@@ -21,6 +21,7 @@ from langmill.cli.command import command
 from langmill.errors import ConfigError, LangmillError, RegistryError, TrackingError, without_passwords
 from langmill.events import LOG_VARIABLE
 from langmill.lifetime import PARENT_VARIABLE
+from langmill.workspace import Workspace
 
 HOST = "127.0.0.1"
 _LONGEST_INTERVAL_SECONDS = 10 * 365 * 24 * 3600
@@ -66,7 +67,7 @@ def serve(recipes: tuple[str, ...], host: str | None, port: int | None) -> None:
     for line in unserved(settings.recipes, uri):
         click.echo(line)
     sweep_workspace()
-    serve_models(settings, uri, Path.cwd(), own.device)
+    serve_models(settings, uri, Workspace(), own.device)
 
 
 def unserved(names: Sequence[str], tracking_uri: str) -> list[str]:
@@ -76,7 +77,6 @@ def unserved(names: Sequence[str], tracking_uri: str) -> list[str]:
         RegistryError: A name is neither a registered model nor a recipe; while the registry does not answer, nor a
             model that was served here before.
     """
-    from langmill.cli.workspace import STATE
     from langmill.config.compose import available
     from langmill.registry.store import Registry
     from langmill.registry.versions import CHAMPION
@@ -89,7 +89,7 @@ def unserved(names: Sequence[str], tracking_uri: str) -> list[str]:
         if aliased and not known.issuperset(names):
             known |= set(registry.names())
     except TrackingError:  # the server starts from its cache and asks again
-        served = {path.name for path in (STATE / "serving").glob("*/")}
+        served = {path.name for path in Workspace().serving.glob("*/")}
         _require_known(names, served | set(available("recipe")), "The registry can't be asked, and there is")
         return []
     _require_known(names, known, "There is")
@@ -154,7 +154,7 @@ def deploy(recipes: tuple[str, ...], cron: str | None, interval: float | None) -
     server when this command ends; runs that fall due meanwhile start late, when it is back. One run at a time works
     in a workspace: one that falls due during another waits for it.
     """
-    from langmill.cli.workspace import LOGS, operation, prefect_environment
+    from langmill.cli.workspace import operation, prefect_environment
     from langmill.config.compose import compose_recipe
     from langmill.config.sections import Schedule
     from langmill.graph.dag import read_graph
@@ -183,7 +183,7 @@ def deploy(recipes: tuple[str, ...], cron: str | None, interval: float | None) -
             click.echo("Starting Prefect (10 to 20 seconds) ...")
             services.append(stack.enter_context(prefect_server(settings.prefect_port)))
             wait_until_up(services[0])
-        log = LOGS / "schedule.log"
+        log = Workspace().log("schedule")
         arguments = ["--interval", str(interval)] if interval else ["--cron", schedule.cron]
         arguments += ["--timezone", schedule.timezone, *recipes]
         environment = {
@@ -227,9 +227,7 @@ def require_free_port(port: int, field: str) -> None:
 
 def running_prefect(port: int) -> str | None:
     """Find this workspace's Prefect server on a port; return the address of its API, or None."""
-    from langmill.cli.workspace import STATE
-
-    pid_file = STATE / "prefect" / f"server-{port}.pid"
+    pid_file = Workspace().prefect_server(port)
     try:
         os.kill(int(pid_file.read_text(encoding="utf-8")), 0)
     except (FileNotFoundError, ValueError, ProcessLookupError, PermissionError):
@@ -241,7 +239,7 @@ def running_prefect(port: int) -> str | None:
 @contextlib.contextmanager
 def prefect_server(port: int) -> Iterator[Service]:
     """Run a Prefect server on the workspace's database during the block."""
-    from langmill.cli.workspace import LOGS, STATE, prefect_environment
+    from langmill.cli.workspace import prefect_environment
 
     environment = {
         **prefect_environment(),
@@ -251,9 +249,9 @@ def prefect_server(port: int) -> Iterator[Service]:
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
     }
     arguments = ["prefect", "server", "start", "--host", HOST, "--port", str(port), "--log-level", "WARNING"]
-    pid_file = STATE / "prefect" / f"server-{port}.pid"
+    pid_file = Workspace().prefect_server(port)
     pid_file.parent.mkdir(parents=True, exist_ok=True)
-    address, log = f"http://{HOST}:{port}", LOGS / "prefect-server.log"
+    address, log = f"http://{HOST}:{port}", Workspace().log("prefect-server")
     with started("Prefect", address, arguments, environment, log, stop_seconds=_SERVER_STOP_SECONDS) as service:
         pid_file.write_text(str(service.process.pid), encoding="utf-8")
         try:
@@ -269,7 +267,7 @@ def temporary_prefect() -> Iterator[Service]:
     A flow without PREFECT_API_URL starts the same for itself (Prefect's `SubprocessASGIServer`), but imports all of the
     server for it (3 s) and waits meanwhile.
     """
-    from langmill.cli.workspace import LOGS, prefect_environment
+    from langmill.cli.workspace import prefect_environment
 
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.bind((HOST, 0))
@@ -284,20 +282,20 @@ def temporary_prefect() -> Iterator[Service]:
     }
     arguments = ["uvicorn", "--factory", "prefect.server.api.server:create_app", "--host", HOST, "--port", str(port)]
     arguments += ["--log-level", "error", "--lifespan", "on"]
-    log = LOGS / "prefect-server.log"
+    log = Workspace().log("prefect-server")
     with started("Prefect", address, arguments, environment, log, stop_seconds=_SERVER_STOP_SECONDS) as service:
         yield service
 
 
 def mlflow_server(tracking_uri: str, port: int) -> contextlib.AbstractContextManager[Service]:
     """Run MLflow's server on the workspace's database during the block."""
-    from langmill.cli.workspace import LOGS, STATE, prefect_environment
+    from langmill.cli.workspace import prefect_environment
 
     arguments = ["mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]
-    arguments += ["--artifacts-destination", str(STATE / "artifacts")]
+    arguments += ["--artifacts-destination", str(Workspace().artifacts)]
     # Anyone on the machine can read a command line, and this address may hold a password.
     environment = {**prefect_environment(), "MLFLOW_BACKEND_STORE_URI": tracking_uri}
-    address, log = f"http://{HOST}:{port}", LOGS / "mlflow-server.log"
+    address, log = f"http://{HOST}:{port}", Workspace().log("mlflow-server")
     return started("MLflow", address, arguments, environment, log, stop_seconds=_SERVER_STOP_SECONDS)
 
 

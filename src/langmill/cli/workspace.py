@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import sys
 from collections.abc import Callable, Mapping
@@ -20,15 +19,12 @@ from langmill.config.compose import (
 )
 from langmill.config.sections import Operation
 from langmill.errors import LangmillError
-
-STATE = Path(".langmill")
-LOGS = STATE / "logs"
-_COMPOSED = re.compile(r"\Abuild/config/(corpus|tokenizer|pretrained|recipe)/(.+)\.yaml")
+from langmill.workspace import Workspace
 
 
 def in_workspace() -> bool:
     """Whether the current folder is the root of a workspace."""
-    return Path("dvc.yaml").is_file() and Path("conf").is_dir()
+    return Workspace().graph_file.is_file() and Workspace().conf.is_dir()
 
 
 def require_workspace() -> None:
@@ -60,17 +56,15 @@ def composed_params(path: str) -> Mapping[str, Any] | None:
     Raises:
         ConfigError: The settings are refused.
     """
-    match = _COMPOSED.fullmatch(path)
-    if match is None:
-        return None
-    group, name = match[1], match[2]
+    group, name = Path(path).parent.name, Path(path).stem
     composers: dict[str, Callable[[str], object]] = {
         "corpus": compose_corpus,
         "tokenizer": compose_tokenizer,
         "pretrained": compose_pretrained,
         "recipe": compose_recipe,
     }
-    return plain(composers[group](name))
+    known = group in composers and Path(path) == Workspace().composed_file(group, name)
+    return plain(composers[group](name)) if known else None
 
 
 def own_command() -> str:
@@ -85,7 +79,7 @@ def prefect_environment() -> dict[str, str]:
     """Make the environment of a process that uses Prefect: its state in the workspace, no telemetry."""
     return {
         **os.environ,
-        "PREFECT_HOME": str((STATE / "prefect").absolute()),
+        "PREFECT_HOME": str(Workspace().prefect.absolute()),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_LOGGING_LEVEL": "INFO",
         "DO_NOT_TRACK": "1",

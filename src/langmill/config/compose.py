@@ -33,10 +33,11 @@ from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseExceptio
 
 from langmill.config.core_yaml import ALLOWED_NAMES, is_name, parse_yaml, read_yaml
 from langmill.config.sections import Corpus, Operation, Pretrained, Recipe, Serving, Tokenizer
-from langmill.config.typed import FieldError, typed
-from langmill.errors import ConfigError
+from langmill.config.typed import typed
+from langmill.errors import ConfigError, FieldError
+from langmill.workspace import Workspace
 
-CONF = Path("conf")
+CONF = Workspace().conf
 _RECIPE_HEADER = (
     "# @package _global_"  # Hydra reads it in the first lines only, and files a recipe elsewhere without it
 )
@@ -111,7 +112,7 @@ def load_section(section: type[SectionT], path: Path, key: str | None = None) ->
         values = values.get(key)
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: {key or 'the file'} holds no settings; `dvc repro compose` writes it anew.")
-    return typed(section, values, str(path))
+    return typed(section, values, str(path), key or "")
 
 
 def plain(section: Any) -> dict[str, Any]:
@@ -149,10 +150,11 @@ def _section(
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: the file holds no settings.")
     try:
-        result = typed(section, values, str(path))
+        result = typed(section, values, str(path), "" if whole else group, warn=True)
     except FieldError as error:
-        where = _origin(error.key if whole else f"{group}.{error.key}", f"{group}/{name}", overrides, conf)
-        raise ConfigError(f"{error} It stands in {where}." if where not in (None, str(path)) else str(error)) from error
+        where = _origin(error.key, f"{group}/{name}", overrides, conf)
+        added = f" It stands in {where}." if where not in (None, str(path)) else ""
+        raise FieldError(f"{error}{added}", error.key, error.code) from error
     own_name = getattr(result, "name", name)
     if own_name != name:
         raise ConfigError(f"{path}: name is {own_name!r}; allowed is the file's own name, {name!r}.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import zoneinfo
 
-from langmill.errors import ConfigError
+from langmill.errors import FieldError
 
 _MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
 _WEEKDAYS = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"]
@@ -24,31 +24,32 @@ def refuse_impossible_schedule(cron: str, timezone: str) -> None:
     """Check five cron fields (numbers, names, lists, ranges and steps) and a time zone.
 
     Raises:
-        ConfigError: A field is not one of cron, the date never comes, or this machine knows no such time zone.
+        FieldError: A field is not one of cron, the date never comes, or this machine knows no such time zone.
     """
-    given = f"operation.schedule.cron is {cron!r}"
+    given = f"cron is {cron!r}"
     fields = cron.split()
     if len(fields) != len(_FIELDS):
-        raise ConfigError(
+        raise FieldError(
             f"{given}; allowed are five fields: minute, hour, day of the month, month and day of the week, "
-            "as in '0 3 * * 1'"
+            "as in '0 3 * * 1'",
+            "cron",
         )
     values = []
     for text, (name, low, high, names) in zip(fields, _FIELDS, strict=True):
         found = _values(text, low, high, names)
         if not found:
-            raise ConfigError(
-                f"{given}: its {name} is {text!r}; allowed is {low} to {high}, `*`, lists, ranges and steps"
+            raise FieldError(
+                f"{given}: its {name} is {text!r}; allowed is {low} to {high}, `*`, lists, ranges and steps", "cron"
             )
         values.append(found)
     days, months = values[2], values[3]
     if fields[4] == "*" and min(days) > max(_DAYS_OF_MONTH[month - 1] for month in months):
-        raise ConfigError(f"{given}, which never comes: no month of it has a day {min(days)}")
+        raise FieldError(f"{given}, which never comes: no month of it has a day {min(days)}", "cron")
     try:
         zoneinfo.ZoneInfo(timezone)
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise ConfigError(
-            f"operation.schedule.timezone is {timezone!r}; allowed is an IANA time zone, as in UTC or Europe/Berlin"
+        raise FieldError(
+            f"timezone is {timezone!r}; allowed is an IANA time zone, as in UTC or Europe/Berlin", "timezone"
         ) from error
 
 

@@ -6,7 +6,7 @@ dvc.yaml alone defines the order of the stages; nothing here or above repeats it
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,7 @@ from typing import Any
 from langmill.errors import GraphError
 from langmill.graph.dvc_errors import explained_dvc_errors, silence_dvc_log
 from langmill.graph.locks import clear_stale_locks
-
-MODELS = "build/models"
-EVALUATION = "build/evaluation"
+from langmill.workspace import Workspace
 
 
 @dataclass(frozen=True)
@@ -37,11 +35,6 @@ class Stage:
     def kind(self) -> str:
         """`train` of `train@reviews-lm`."""
         return self.address.split("@")[0]
-
-    @property
-    def file_name(self) -> str:
-        """The address as a file's name."""
-        return self.address.replace("/", "_").replace(":", "_")
 
 
 @dataclass
@@ -65,25 +58,23 @@ class Graph:
             raise GraphError(f"dvc.yaml has no stage {address!r}; there are: {', '.join(self.stages)}.")
         return self.stages[address]
 
-    def names(self, folder: str) -> list[str]:
-        """Names of the outputs of all stages in `folder` (of `build/evaluation`: the recipes)."""
-        prefix = folder + "/"
-        return [
-            out.removeprefix(prefix) for stage in self.stages.values() for out in stage.outs if out.startswith(prefix)
-        ]
+    def names(self, place: Callable[[str], Path]) -> list[str]:
+        """Names whose `place` some stage makes (of `Workspace().evaluation`: the recipes)."""
+        outs = [out for stage in self.stages.values() for out in stage.outs]
+        return [name for out in outs if str(place(name := Path(out).name)) == out]
 
-    def maker(self, folder: str, name: str) -> Stage:
-        """Find the stage that makes `folder`/`name`.
+    def maker(self, place: Callable[[str], Path], name: str) -> Stage:
+        """Find the stage that makes a name's `place`.
 
         Raises:
             GraphError: There is none; the message lists the known names.
         """
         for stage in self.stages.values():
-            if f"{folder}/{name}" in stage.outs:
+            if str(place(name)) in stage.outs:
                 return stage
-        known = ", ".join(self.names(folder)) or "none"
+        known = ", ".join(self.names(place)) or "none"
         raise GraphError(
-            f"dvc.yaml makes no {folder}/{name}; it knows {known}. A recipe needs a line there: `langmill new recipe` "
+            f"dvc.yaml makes no {place(name)}; it knows {known}. A recipe needs a line there: `langmill new recipe` "
             "writes one, and the line of an optional recipe stands there as a comment."
         )
 
@@ -112,7 +103,7 @@ class Graph:
         Raises:
             GraphError: A recipe has no line in dvc.yaml.
         """
-        return self.restricted_to(self.maker(EVALUATION, recipe).address for recipe in recipes)
+        return self.restricted_to(self.maker(Workspace().evaluation, recipe).address for recipe in recipes)
 
 
 def read_graph(root: Path = Path()) -> Graph:

@@ -8,44 +8,41 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
+from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from langmill.config.sections import require
+from langmill.config.constraints import Share, require
+from langmill.config.typed import settings
 from langmill.errors import ModelError
 from langmill.models.base import Backbone, Cache, Kind, head_std
 
 
-@dataclass
+@settings
 class RecurrentSettings:
     """Options of the architectures `rnn`, `lstm` and `gru`."""
 
-    embedding_dim: int
+    embedding_dim: PositiveInt
     """Width of a token's embedding."""
-    dim: int
+    dim: PositiveInt
     """Width of a hidden state."""
-    num_layers: int
+    num_layers: PositiveInt
     """Recurrent layers, each reading the one below."""
     tie_embeddings: bool
     """Whether a language model's head is the token embedding itself; needs embedding_dim = dim."""
-    dropout: float
+    dropout: Share
     """Share of the embedding and of each layer's outputs that is dropped in training, 0 to below 1."""
 
     def __post_init__(self) -> None:
-        for field in ("embedding_dim", "dim", "num_layers"):
-            value = getattr(self, field)
-            require(value >= 1, f"model.options.{field}", value, "1 or more")
         require(
             not self.tie_embeddings or self.embedding_dim == self.dim,
-            "model.options.tie_embeddings",
+            "tie_embeddings",
             self.tie_embeddings,
             f"false, unless embedding_dim ({self.embedding_dim}) and dim ({self.dim}) are equal",
         )
-        require(0 <= self.dropout < 1, "model.options.dropout", self.dropout, "0 to below 1")
 
 
 class RecurrentCache(Cache):

@@ -9,16 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 from langmill.errors import LangmillError
 from langmill.evaluation.figures import hardest_baseline
 from langmill.files import MANIFEST_NAME, digest_of, read_json, sha256_file, write_json
-from langmill.graph.dag import EVALUATION, MODELS
 from langmill.registry.store import Registry
 from langmill.registry.versions import CHAMPION
-
-SETTLED = Path(".langmill/settled")
+from langmill.workspace import Workspace
 
 
 @dataclass(frozen=True)
@@ -57,8 +54,9 @@ class Row:
 
 def files_digest(recipe: str) -> str | None:
     """A digest of what was made for a recipe; None while something is missing."""
+    folders = Workspace().model(recipe), Workspace().evaluation(recipe)
     try:
-        return digest_of([sha256_file(Path(folder) / recipe / MANIFEST_NAME) for folder in (MODELS, EVALUATION)])
+        return digest_of([sha256_file(folder / MANIFEST_NAME) for folder in folders])
     except FileNotFoundError:
         return None
 
@@ -67,13 +65,13 @@ def settle(recipe: str, version: int, champion: int | None, outcome: str, senten
     """Note that a recipe's model is registered and judged."""
     digest = files_digest(recipe)
     if digest is not None:
-        write_json(SETTLED / f"{recipe}.json", asdict(Settled(digest, version, champion, outcome, sentence)))
+        write_json(Workspace().settled(recipe), asdict(Settled(digest, version, champion, outcome, sentence)))
 
 
 def settled(recipe: str) -> Settled | None:
     """What was noted of the model that now lies in the workspace; None if nothing was."""
     try:
-        note = Settled(**read_json(SETTLED / f"{recipe}.json"))
+        note = Settled(**read_json(Workspace().settled(recipe)))
     except (LangmillError, TypeError):
         return None
     return note if note.files == files_digest(recipe) else None
@@ -106,7 +104,7 @@ def read_row(recipe: str) -> Row | None:
     note = settled(recipe)
     if note is None:
         return None
-    metrics = read_json(Path(EVALUATION) / recipe / "metrics.json")
+    metrics = read_json(Workspace().evaluation(recipe) / "metrics.json")
     metric = metrics["primary"]
     return Row(
         recipe,

@@ -25,9 +25,7 @@ from langmill.registry.verdict import Verdict
 from langmill.registry.versions import CHALLENGER, CHAMPION, ModelVersion, Tag
 from langmill.tracking.run_log import RunLog
 from langmill.tracking.shipping import ship
-
-BUILD = Path("build")
-RUNS = Path(".langmill") / "runs"
+from langmill.workspace import Workspace
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,7 @@ def package_and_register(recipe: Recipe, tracking_uri: str) -> Registered:
         RegistryError: The evaluation is of another model.
         TrackingError: MLflow can't be reached.
     """
-    model, evaluation = BUILD / "models" / recipe.name, BUILD / "evaluation" / recipe.name
+    model, evaluation = Workspace().model(recipe.name), Workspace().evaluation(recipe.name)
     manifest = read_manifest(model, verify=True)
     judged = EvaluationFolder.open(evaluation, verify=True)
     provenance, weights = str(manifest["provenance"]), str(manifest["files"][WEIGHTS_NAME])
@@ -87,7 +85,7 @@ def validate_version(recipe: Recipe, version: ModelVersion, tracking_uri: str) -
         TrackingError: The registry can't be reached.
         RegistryError: The model folder can't be compared with.
     """
-    found = validate(Registry(tracking_uri), version, BUILD / "models" / recipe.name, again=False)
+    found = validate(Registry(tracking_uri), version, Workspace().model(recipe.name), again=False)
     if found.outcome is Outcome.undecided:
         raise UndecidedError(f"Whether {version.title} works can't be told: {found.reason} The next run asks again.")
     return found
@@ -106,8 +104,8 @@ def judge_version(
         registry.version(version.name, version.version),
         recipe.gate,
         recipe.evaluation,
-        scores=BUILD / "evaluation" / recipe.name,
-        documents=BUILD / "documents" / recipe.corpus.name,
+        scores=Workspace().evaluation(recipe.name),
+        documents=Workspace().documents(recipe.corpus.name),
         device=use_device(device),
     )
 
@@ -132,7 +130,7 @@ def promote_if_passed(version: ModelVersion, verdict: Verdict, tracking_uri: str
 
 def _run_of(recipe: Recipe, provenance: str, tracking_uri: str) -> str:
     """The run that made a model, with all of its log sent; made from the folders where there is none."""
-    log = RunLog(RUNS / provenance)
+    log = RunLog(Workspace().run(provenance))
     log.start(
         experiment=recipe.name,
         name=f"{recipe.name} {provenance[:8]}",

@@ -24,6 +24,7 @@ from langmill.registry.versions import CHAMPION, ModelTag, ModelVersion, State, 
 from langmill.tracking.addresses import database_path
 from langmill.tracking.connection import connect
 from langmill.tracking.explained import explained_tracking_errors
+from langmill.workspace import Workspace
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -39,7 +40,7 @@ class Registry:
         self.tracking_uri = tracking_uri
         database = database_path(tracking_uri)
         self._local = database is not None
-        self._state = database.parent if database else Path.cwd() / ".langmill"
+        self._state = database.parent if database else Workspace(Path.cwd()).state
         self.ledger = Ledger(self._state / "ledger.jsonl")
 
     @cached_property

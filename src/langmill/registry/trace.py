@@ -30,8 +30,8 @@ from langmill.registry.store import Registry
 from langmill.registry.verdict import Verdict
 from langmill.registry.versions import ModelVersion, State, Tag
 from langmill.training import provenance
+from langmill.workspace import Workspace
 
-BUILD = Path("build")
 _SHORT = 12  # hexadecimal digits of a digest that are shown
 
 
@@ -164,7 +164,7 @@ def _evaluation(registry: Registry, version: ModelVersion, into: Path) -> Iterat
 
 
 def _test_set(judged: EvaluationFolder, name: str) -> Check:
-    path = documents_path(BUILD / "documents" / _corpus_of(name), Split.test)
+    path = documents_path(Workspace().documents(_corpus_of(name)), Split.test)
     if not path.is_file():
         return Check.absent
     same = usable(judged.task, read_documents(path)).digest == judged.test_set
@@ -174,7 +174,7 @@ def _test_set(judged: EvaluationFolder, name: str) -> Check:
 def _corpus_of(recipe: str) -> str:
     """The corpus of a model that lies in the workspace; "" if it does not."""
     try:
-        return str(read_manifest(BUILD / "models" / recipe, verify=False)["corpus"]["name"])
+        return str(read_manifest(Workspace().model(recipe), verify=False)["corpus"]["name"])
     except (LangmillError, KeyError, TypeError):
         return ""
 
@@ -224,8 +224,9 @@ def _origins(manifest: Mapping[str, Any]) -> Iterator[Fact]:
 def _data(files: Mapping[str, str], recipe: str, corpus: str) -> Iterator[Fact]:
     """The chain from the tokens to the raw bytes, as far as it is in the workspace and fits."""
     wanted: Any = files
-    chain = (("tokens", BUILD / "shards" / recipe, "documents"), ("documents", BUILD / "documents" / corpus, "raw"))
-    for name, folder, upstream in (*chain, ("raw data", BUILD / "raw" / corpus, "")):
+    workspace = Workspace()
+    chain = (("tokens", workspace.shards(recipe), "documents"), ("documents", workspace.documents(corpus), "raw"))
+    for name, folder, upstream in (*chain, ("raw data", workspace.raw(corpus), "")):
         manifest, check = _verified(folder)
         digest = digest_of(wanted) if isinstance(wanted, Mapping) else str(wanted or "")
         if check is Check.verified and manifest is not None and digest:
@@ -263,7 +264,7 @@ def _base(registry: Registry, manifest: Mapping[str, Any]) -> Story | None:
     matching = [version for version in registry.versions(name) if version.provenance == digest]
     if matching:
         return trace(registry.tracking_uri, name, matching[-1].version)
-    at_hand, check = _verified(BUILD / "models" / name)
+    at_hand, check = _verified(Workspace().model(name))
     if check is Check.verified and at_hand is not None and at_hand.get("provenance") != digest:
         check = Check.changed
     source = at_hand.get("source") if at_hand is not None else None
@@ -288,10 +289,11 @@ def _verified(folder: Path) -> tuple[dict[str, Any] | None, Check]:
 def _parts_now(name: str) -> Mapping[str, Any]:
     """What the recipe would be trained from, with what lies in the workspace; empty where something is missing."""
     try:
-        recipe = load_section(Recipe, BUILD / "config" / "recipe" / f"{name}.yaml")
-        base = BUILD / "models" / recipe.training.base if recipe.training.base else None
-        tokenizer = BUILD / "tokenizers" / recipe.tokenizer.name / TOKENIZER_NAME
-        return provenance.trace(recipe, BUILD / "shards" / name, tokenizer, base).parts
+        workspace = Workspace()
+        recipe = load_section(Recipe, workspace.composed_file("recipe", name))
+        base = workspace.model(recipe.training.base) if recipe.training.base else None
+        tokenizer = workspace.tokenizer(recipe.tokenizer.name) / TOKENIZER_NAME
+        return provenance.trace(recipe, workspace.shards(name), tokenizer, base).parts
     except (LangmillError, OSError):
         return {}
 

@@ -9,7 +9,6 @@ import signal
 import socket
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,6 +23,7 @@ from langmill.serving.metrics import Metrics
 from langmill.serving.middleware import MAX_HEADER_BYTES
 from langmill.serving.source import ChampionSource
 from langmill.tasks.loading import load_model
+from langmill.workspace import Workspace
 
 log = logging.getLogger(__name__)
 _CLOSING_SECONDS = 5
@@ -41,7 +41,7 @@ class Lifecycle:
     Args:
         settings: The server's settings.
         tracking_uri: Where the registry is.
-        state: The folder for downloaded versions (`serving/` in it).
+        workspace: Where downloaded versions and the log are.
         key_digests: SHA-256 digests of the keys; none for an open server.
         address: The URL that people use.
         device: Where the models compute, in torch's word.
@@ -53,7 +53,7 @@ class Lifecycle:
         settings: Serving,
         *,
         tracking_uri: str,
-        state: Path,
+        workspace: Workspace,
         key_digests: tuple[bytes, ...],
         address: str,
         device: str,
@@ -62,6 +62,7 @@ class Lifecycle:
         self._settings = settings
         self._address = address
         self._say = say
+        self._log = workspace.log("serve")
         self._wants_key = bool(key_digests)
         metrics = Metrics()
         self._engine = Engine(settings.max_running, settings.max_waiting, metrics, settings.stalled_seconds)
@@ -71,7 +72,7 @@ class Lifecycle:
             load=lambda folder: load_model(folder, verify=False, device=device),  # the follower has just verified it
             engine=self._engine,
             metrics=metrics,
-            cache=state / "serving",
+            cache=workspace.serving,
             poll_seconds=settings.poll_seconds,
             say=self._report,
         )
@@ -167,5 +168,5 @@ class Lifecycle:
             for path in endpoints(champion) if champion else []:
                 body = json.dumps({"model": name, **_EXAMPLES[path]})
                 lines.append(f"  curl -s {self._address}{path} -H 'Content-Type: application/json'{key} -d '{body}'")
-        lines.append("Ctrl-C stops the server. Its log: .langmill/logs/serve.log")
+        lines.append(f"Ctrl-C stops the server. Its log: {self._log}")
         self._say("\n".join(lines))

@@ -15,20 +15,20 @@ from pathlib import Path
 from langmill.config.sections import Accelerator, Serving
 from langmill.errors import ServingError
 from langmill.serving.keys import read_keys
+from langmill.workspace import Workspace
 
-STATE = Path(".langmill")
 _BACKLOG = 1024
 _LOG_BYTES = 10_000_000
 _LOG_FILES = 3
 
 
-def serve(settings: Serving, tracking_uri: str, workspace: Path, device: Accelerator = Accelerator.auto) -> None:
+def serve(settings: Serving, tracking_uri: str, workspace: Workspace, device: Accelerator = Accelerator.auto) -> None:
     """Serve the champions until SIGTERM or SIGINT; returns when every request has been answered.
 
     Args:
         settings: The server's settings.
         tracking_uri: Where the registry is, as MLflow writes it.
-        workspace: The workspace's root; downloaded versions and the log go to `.langmill/` in it.
+        workspace: Where downloaded versions and the log go.
         device: Where the models compute.
 
     Raises:
@@ -38,7 +38,7 @@ def serve(settings: Serving, tracking_uri: str, workspace: Path, device: Acceler
     with (
         _early_end(),
         contextlib.closing(listen(settings.host, settings.port)) as listener,
-        _logging(workspace),
+        _logging(workspace.log("serve")),
     ):
         digests = read_keys(settings.api_keys_file)
         address = _address(settings.host, listener.getsockname()[1])
@@ -50,7 +50,7 @@ def serve(settings: Serving, tracking_uri: str, workspace: Path, device: Acceler
         lifecycle = Lifecycle(
             settings,
             tracking_uri=tracking_uri,
-            state=workspace / STATE,
+            workspace=workspace,
             key_digests=digests,
             address=address,
             device=use_device(device),
@@ -139,9 +139,8 @@ def _say(line: str) -> None:
 
 
 @contextlib.contextmanager
-def _logging(workspace: Path) -> Iterator[None]:
-    """Send every log record of the process, the access log included, to `.langmill/logs/serve.log`."""
-    path = workspace / STATE / "logs" / "serve.log"
+def _logging(path: Path) -> Iterator[None]:
+    """Send every log record of the process, the access log included, to a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handler = logging.handlers.RotatingFileHandler(path, maxBytes=_LOG_BYTES, backupCount=_LOG_FILES, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))

@@ -14,7 +14,7 @@ from langmill.data.report import Report
 from langmill.errors import DataError
 from langmill.files import atomic_folder, digest_of, read_manifest, write_json, write_manifest, write_text
 from langmill.progress import track
-from langmill.stages.process import WORKSPACE
+from langmill.workspace import Workspace
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +25,8 @@ def main(name: str) -> None:
     Raises:
         DataError: No usable corpus comes of it; the report and the quarantine are then in .langmill/failed/clean@NAME.
     """
-    path = Path(f"build/config/corpus/{name}.yaml")
+    workspace = Workspace()
+    path = workspace.composed_file("corpus", name)
     settings = CorpusSettings(
         name,
         build_format(load_section(FormatSection, path, "format"), str(path)),
@@ -33,10 +34,10 @@ def main(name: str) -> None:
         load_section(Cleaning, path, "cleaning"),
         load_section(Split, path, "split"),
     )
-    raw = Path(f"build/raw/{name}")
+    raw = workspace.raw(name)
     facts = read_manifest(raw, verify=True)
     size = sum(file.stat().st_size for file in settings.file_format.files(raw))
-    out, failed = Path(f"build/documents/{name}"), WORKSPACE / "failed" / f"clean@{name}"
+    out, failed = workspace.documents(name), workspace.failed(f"clean@{name}")
     report = Report(name)
     report.skipped = facts.get("skipped", {})
     with (

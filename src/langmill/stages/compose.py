@@ -42,9 +42,10 @@ from langmill.files import atomic_folder, write_text
 from langmill.models.base import ARCHITECTURES
 from langmill.plugins import find_plugins
 from langmill.tasks.base import TASKS, Task, build_task
+from langmill.workspace import Workspace
 
-GRAPH_FILE = Path("dvc.yaml")
-OUT = Path("build/config")
+GRAPH_FILE = Workspace().graph_file
+OUT = Workspace().composed
 FETCHING = "src/langmill/data/sources"
 """What `fetch` and `pretrained` watch where the source is no local file: the code that fetches it. What is pinned can't
 change."""
@@ -162,7 +163,7 @@ def check_recipe(recipe: Recipe, where: str) -> Task:
     if reason is not None and reason.startswith("missing_"):
         field = reason.removeprefix("missing_")
         raise ConfigError(
-            f"{CONF / 'corpus' / recipe.corpus.name}.yaml: fields.{field} is null, but the task {recipe.task.name} of "
+            f"{_file(f'corpus/{recipe.corpus.name}')}: fields.{field} is null, but the task {recipe.task.name} of "
             f"{where} needs it; name the field of a row that holds it."
         )
     return task

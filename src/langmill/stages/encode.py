@@ -18,15 +18,17 @@ from langmill.tasks.base import Task, build_task
 from langmill.tokenization.encoding import Example, encode_examples
 from langmill.tokenization.shards import write_shard
 from langmill.tokenization.tokenizer import Tokenizer
+from langmill.workspace import Workspace
 
 
 def main(name: str) -> None:
     """Write build/shards/NAME from the recipe's documents and tokenizer."""
-    where = Path(f"build/config/recipe/{name}.yaml")
+    workspace = Workspace()
+    where = workspace.composed_file("recipe", name)
     recipe = load_section(Recipe, where)
-    documents = Path(f"build/documents/{recipe.corpus.name}")
-    read_manifest(Path(f"build/tokenizers/{recipe.tokenizer.name}"), verify=True)
-    tokenizer = Tokenizer.load(Path(f"build/tokenizers/{recipe.tokenizer.name}"))
+    documents = workspace.documents(recipe.corpus.name)
+    read_manifest(workspace.tokenizer(recipe.tokenizer.name), verify=True)
+    tokenizer = Tokenizer.load(workspace.tokenizer(recipe.tokenizer.name))
     documents_digest = digest_of(read_manifest(documents, verify=True)["files"])
     without_labels = build_task(recipe.task.name, recipe.task.options, (), str(where))
     labels = without_labels.find_labels(read_documents(documents_path(documents, Split.train)))
@@ -35,7 +37,7 @@ def main(name: str) -> None:
     threads = os.cpu_count() or 1
     splits: dict[str, dict[str, Any]] = {}
     with (
-        atomic_folder(Path(f"build/shards/{name}")) as folder,
+        atomic_folder(workspace.shards(name)) as folder,
         track(f"Encoding the documents of {name}", total, "documents") as progress,
     ):
         for split in Split:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 
 from langmill.config.compose import compose_operation, load_section
@@ -14,37 +12,36 @@ from langmill.evaluation.evaluate import evaluate, write_evaluation
 from langmill.evaluation.runlog import log_evaluation
 from langmill.files import atomic_folder, read_manifest
 from langmill.models.device import use_device
-from langmill.stages.process import WORKSPACE
 from langmill.tasks.base import TrainingData
 from langmill.tasks.loading import load_model
 from langmill.tokenization.shards import Shard
-
-BUILD = Path("build")
+from langmill.workspace import Workspace
 
 
 def main(name: str) -> None:
     """Write build/evaluation/NAME, and log it to the model's run."""
-    path = BUILD / "config" / "recipe" / f"{name}.yaml"
+    workspace = Workspace()
+    path = workspace.composed_file("recipe", name)
     corpus = load_section(Corpus, path, "corpus")
     evaluation = load_section(Evaluation, path, "evaluation")
     gate = load_section(Gate, path, "gate")
     torch.set_num_threads(evaluation.threads)
     torch.set_flush_denormal(True)
     operation = compose_operation()
-    model = load_model(BUILD / "models" / name, verify=True, device=use_device(operation.device))
+    model = load_model(workspace.model(name), verify=True, device=use_device(operation.device))
     metrics = [metric.name for metric in model.task.metrics]
     if gate.metric not in metrics:
         raise ConfigError(f"{path}: gate.metric is {gate.metric!r}; allowed is one of {', '.join(metrics)}.")
-    for folder in (BUILD / "documents" / corpus.name, BUILD / "shards" / name):
+    for folder in (workspace.documents(corpus.name), workspace.shards(name)):
         read_manifest(folder, verify=True)
-    known = documents_path(BUILD / "documents" / corpus.name, Split.train)
-    documents = read_documents(documents_path(BUILD / "documents" / corpus.name, Split.test))
+    known = documents_path(workspace.documents(corpus.name), Split.train)
+    documents = read_documents(documents_path(workspace.documents(corpus.name), Split.test))
     train = TrainingData(
-        Shard.open(BUILD / "shards" / name, Split.train),
+        Shard.open(workspace.shards(name), Split.train),
         lambda: filter(lambda document: model.task.check(document) is None, read_documents(known)),
     )
     evaluated = evaluate(model, documents, train, evaluation, gate.metric, group_by=corpus.split.by)
-    out = BUILD / "evaluation" / name
+    out = workspace.evaluation(name)
     with atomic_folder(out) as folder:
         write_evaluation(folder, model, evaluated, evaluation, gate.metric)
-    log_evaluation(out, corpus.name, WORKSPACE / "runs" / model.provenance, operation.tracking_uri)
+    log_evaluation(out, corpus.name, workspace.run(model.provenance), operation.tracking_uri)

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
 
 from langmill.config.compose import load_section
 from langmill.config.sections import CheckpointSource
 from langmill.data.sources.checkpoints import checkpoint_facts, fetch_checkpoint
 from langmill.files import atomic_folder, digest_files, digest_of, write_manifest
-from langmill.stages.process import DOWNLOADS
 from langmill.tokenization.checkpoint import checkpoint_tokenizer
 from langmill.tokenization.tokenizer import FILE_NAME
+from langmill.workspace import Workspace
 
 
 def main(name: str) -> None:
     """Write build/models/NAME, the model's files as their authors published them, and build/tokenizers/NAME."""
-    source = load_section(CheckpointSource, Path(f"build/config/pretrained/{name}.yaml"), "source")
+    workspace = Workspace()
+    source = load_section(CheckpointSource, workspace.composed_file("pretrained", name), "source")
     with (
-        atomic_folder(Path(f"build/models/{name}")) as model,
-        atomic_folder(Path(f"build/tokenizers/{name}")) as vocabulary,
+        atomic_folder(workspace.model(name)) as model,
+        atomic_folder(workspace.tokenizer(name)) as vocabulary,
     ):
-        fetch_checkpoint(source, model, DOWNLOADS)
+        fetch_checkpoint(source, model, workspace.downloads)
         tokenizer = checkpoint_tokenizer(model)
         shutil.copyfile(model / FILE_NAME, vocabulary / FILE_NAME)
         write_manifest(vocabulary, {"algorithm": "pretrained", "vocab_size": tokenizer.vocab_size})

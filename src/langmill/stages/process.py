@@ -23,11 +23,8 @@ from langmill.errors import LangmillError, SpaceError, without_passwords
 from langmill.files import exclusive_lock, explained_os_errors, full_disk_sentence, is_full_disk, sweep
 from langmill.lifetime import INTERRUPTED, PARENT_VARIABLE, end_with_parent
 from langmill.progress import FILE_VARIABLE
+from langmill.workspace import Workspace
 
-BUILD = Path("build")
-WORKSPACE = Path(".langmill")
-DOWNLOADS = WORKSPACE / "downloads"
-"""Archives of pinned packages by their SHA-256, kept so that fetching again needs no network."""
 STAGES = ("compose", "fetch", "clean", "tokenizer", "pretrained", "encode", "train", "evaluate")
 
 # Settings that can only be set at the start of a process. By default glibc returns freed memory to the kernel and gets
@@ -76,7 +73,8 @@ def run_stage() -> None:
 
 def _run(address: str, work: Callable[[], None]) -> int:
     rank = _rank()
-    log = WORKSPACE / "logs" / (f"{address}.{rank}.log" if rank else f"{address}.log")
+    workspace = Workspace()
+    log = workspace.log(f"{address}.{rank}" if rank else address)
     if rank:
         os.environ.pop(FILE_VARIABLE, None)
     interrupted = threading.Event()
@@ -86,7 +84,7 @@ def _run(address: str, work: Callable[[], None]) -> int:
         end_with_parent()
         _log_to(log)
         _interrupt_on_signals(interrupted)
-        with _stage_lock(address) if not rank else contextlib.nullcontext(), explained_os_errors(WORKSPACE):
+        with _stage_lock(address) if not rank else contextlib.nullcontext(), explained_os_errors(workspace.state):
             if not rank:
                 sweep_workspace()
             work()
@@ -97,7 +95,7 @@ def _run(address: str, work: Callable[[], None]) -> int:
             sys.stderr.write(f"{address}: interrupted; the next run resumes from here.\n")
             return INTERRUPTED
         if not isinstance(error, LangmillError) and is_full_disk(error):  # as a library's error
-            error = SpaceError(full_disk_sentence(WORKSPACE))
+            error = SpaceError(full_disk_sentence(workspace.state))
         if isinstance(error, LangmillError):
             logging.getLogger("langmill").error("%s", error, exc_info=error)
             sys.stderr.write(f"{address}: {without_passwords(str(error))}\n")
@@ -114,14 +112,15 @@ def _run(address: str, work: Callable[[], None]) -> int:
 
 def _stage_lock(address: str) -> contextlib.AbstractContextManager[None]:
     """Lock the stage for this process: a second one would write the same files."""
-    return exclusive_lock(WORKSPACE / "locks" / f"{address}.lock", f"Stage {address}")
+    return exclusive_lock(Workspace().lock(address), f"Stage {address}")
 
 
 def sweep_workspace() -> None:
     """Remove the temporary files of killed processes in the workspace; those in use stay."""
+    workspace = Workspace()
     for folder in (
-        BUILD, *BUILD.glob("*/"),
-        WORKSPACE, *WORKSPACE.glob("*/"), *WORKSPACE.glob("serving/*/"), *WORKSPACE.glob("runs/*/**/"),
+        workspace.build, *workspace.build.glob("*/"), workspace.state, *workspace.state.glob("*/"),
+        *workspace.serving.glob("*/"), *workspace.runs.glob("*/**/"),
     ):  # fmt: skip
         sweep(folder)
 

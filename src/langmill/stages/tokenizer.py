@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 
 from langmill.config.compose import load_section
 from langmill.config.sections import Tokenizer
@@ -12,20 +11,22 @@ from langmill.files import atomic_folder, read_manifest, sha256_file, write_mani
 from langmill.progress import track
 from langmill.tokenization.tokenizer import FILE_NAME
 from langmill.tokenization.training import train_tokenizer
+from langmill.workspace import Workspace
 
 logger = logging.getLogger(__name__)
 
 
 def main(name: str) -> None:
     """Write build/tokenizers/NAME from the training documents of its corpus."""
-    section = load_section(Tokenizer, Path(f"build/config/tokenizer/{name}.yaml"))
+    workspace = Workspace()
+    section = load_section(Tokenizer, workspace.composed_file("tokenizer", name))
     assert section.corpus is not None  # compose refuses a line for a pretrained one
     assert section.vocab_size is not None
-    read_manifest(Path(f"build/documents/{section.corpus}"), verify=True)
-    documents = documents_path(Path(f"build/documents/{section.corpus}"), Split.train)
+    read_manifest(workspace.documents(section.corpus), verify=True)
+    documents = documents_path(workspace.documents(section.corpus), Split.train)
     texts = (_whole(document) for document in read_documents(documents))
     with (
-        atomic_folder(Path(f"build/tokenizers/{name}")) as folder,
+        atomic_folder(workspace.tokenizer(name)) as folder,
         track(f"Learning the vocabulary {name}", count_documents(documents), "documents") as progress,
     ):
         size = train_tokenizer(

@@ -10,32 +10,31 @@ import yaml
 
 from langmill.config.compose import compose_operation, load_section
 from langmill.config.sections import Recipe
-from langmill.stages.process import WORKSPACE
 from langmill.training.fit import fit
-
-BUILD = Path("build")
+from langmill.workspace import Workspace
 
 
 def main(name: str) -> None:
     """Train build/models/NAME on build/shards/NAME."""
-    recipe = load_section(Recipe, BUILD / "config" / "recipe" / f"{name}.yaml")
+    workspace = Workspace()
+    recipe = load_section(Recipe, workspace.composed_file("recipe", name))
     base = recipe.training.base
     fit(
         recipe,
-        shards=BUILD / "shards" / name,
-        tokenizer=BUILD / "tokenizers" / recipe.tokenizer.name,
-        base=BUILD / "models" / base if base is not None else None,
-        runs=WORKSPACE / "runs",
-        out=BUILD / "models" / name,
+        shards=workspace.shards(name),
+        tokenizer=workspace.tokenizer(recipe.tokenizer.name),
+        base=workspace.model(base) if base is not None else None,
+        runs=workspace.runs,
+        out=workspace.model(name),
         tracking_uri=compose_operation().tracking_uri,
         is_committed=is_committed,
     )
 
 
-def is_committed(folder: Path, lock: Path = Path("dvc.lock")) -> bool:
+def is_committed(folder: Path) -> bool:
     """Whether dvc.lock lists a folder of exactly these files: DVC writes it after they are in its cache."""
     try:
-        stages = yaml.safe_load(lock.read_text(encoding="utf-8"))["stages"]
+        stages = yaml.safe_load(Workspace().graph_lock.read_text(encoding="utf-8"))["stages"]
         known = {out["md5"] for stage in stages.values() for out in stage.get("outs") or ()}
     except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError):
         return False

@@ -7,7 +7,8 @@ import pytest
 
 from langmill.cli import display as display_module
 from langmill.cli.display import Display
-from langmill.events import Event, StepState, progress_file
+from langmill.events import Event, StepState
+from langmill.workspace import Workspace
 
 pytestmark = pytest.mark.unit
 
@@ -15,7 +16,7 @@ pytestmark = pytest.mark.unit
 def test_a_pipe_gets_a_line_when_a_step_ends_and_one_for_a_long_one(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(display_module, "_LINE_SECONDS", 0.0)
-    progress = progress_file("train@x")
+    progress = Workspace().progress("train@x")
     progress.parent.mkdir(parents=True)
     state = {"title": "Training x", "done": 210, "total": 500, "unit": "steps", "note": "loss 4.21"}
     progress.write_text(json.dumps({**state, "started": time.time() - 10, "resumed_at": 0}))

@@ -5,6 +5,7 @@ import pytest
 from langmill.errors import GraphError
 from langmill.graph.dag import read_graph
 from langmill.graph.freshness import freshness_of
+from langmill.workspace import Workspace
 from tests.unit.graph.running import DVC_YAML
 
 pytestmark = pytest.mark.unit
@@ -17,7 +18,7 @@ def test_stages_come_in_an_order_in_which_they_can_run(workspace):
     assert graph.stage("copy@one").upstream == ("settings",)
     assert graph.stage("copy@one").by_params_only == {"settings"}
     assert graph.stage("judge@two").by_params_only == set()
-    assert graph.names("build/evaluation") == ["one", "two"]
+    assert graph.names(Workspace().evaluation) == ["one", "two"]
     assert list(graph.for_recipes(["two"]).stages) == ["settings", "copy@two", "judge@two"]
 
 

@@ -21,6 +21,7 @@ from langmill.registry.versions import Tag
 from langmill.serving import lifecycle
 from langmill.stages import evaluate
 from langmill.tasks import loading
+from langmill.workspace import Workspace
 from tests.unit.registry.building import LANGUAGE_MODEL, URI, recipe_of, registered
 
 pytestmark = pytest.mark.unit
@@ -104,7 +105,7 @@ def test_models_are_served_from_there(gpu: None, told: None, tmp_path: Path, mon
     lifecycle.Lifecycle(
         compose_serving(conf=ROOT / "conf"),
         tracking_uri=URI,
-        state=tmp_path,
+        workspace=Workspace(tmp_path),
         key_digests=(),
         address="",
         device="cuda",

@@ -13,6 +13,7 @@ import pytest
 from langmill.config.sections import Serving
 from langmill.errors import ServingError
 from langmill.serving.server import listen, serve
+from langmill.workspace import Workspace
 
 pytestmark = pytest.mark.unit
 
@@ -44,10 +45,11 @@ def test_refuses_before_anything_heavy_is_imported(settings: Serving, tmp_path: 
         "import sys\n"
         "from langmill.serving.server import listen, serve\n"
         "from langmill.errors import ServingError\n"
+        "from langmill.workspace import Workspace\n"
         "taken = listen('127.0.0.1', 0)\n"
         "settings = type('S', (), {'host': '127.0.0.1', 'port': taken.getsockname()[1], 'api_keys_file': None})\n"
         "try:\n"
-        "    serve(settings, 'sqlite:///none.db', __import__('pathlib').Path('.'))\n"
+        "    serve(settings, 'sqlite:///none.db', Workspace())\n"
         "except ServingError as error:\n"
         "    print('torch' in sys.modules, 'mlflow' in sys.modules, error)\n"
     )
@@ -58,4 +60,4 @@ def test_refuses_before_anything_heavy_is_imported(settings: Serving, tmp_path: 
 def test_a_missing_key_file_is_an_error_at_the_start(settings: Serving, tmp_path: Path) -> None:
     settings.api_keys_file = str(tmp_path / "none")
     with pytest.raises(ServingError, match="can't be read"):
-        serve(settings, "sqlite:///none.db", tmp_path)
+        serve(settings, "sqlite:///none.db", Workspace(tmp_path))

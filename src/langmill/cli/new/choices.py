@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from langmill.config.compose import CONF
 from langmill.config.core_yaml import read_yaml
 from langmill.errors import LangmillError
 from langmill.models.base import ARCHITECTURES
 from langmill.tasks.base import Task, build_task
 from langmill.tasks.masked_language_modelling import MASK, MaskedLanguageModelling
+from langmill.workspace import Workspace
 
 _MODELS = ("decoder-small", "encoder-small", "encoder-decoder-small")
 """Networks to begin with, the first whose kind the task can be learned by."""
@@ -19,7 +19,7 @@ _TRAINING = {"classification": "classifier", "completion": "pairs", "text_to_tex
 
 def task_of(file: str) -> tuple[str, Task]:
     """The task of a file in conf/task/, and its name: several files can be of one task."""
-    path = CONF / "task" / f"{file}.yaml"
+    path = Workspace().settings("task", file)
     values = read_yaml(path)
     name = str(values["name"])
     return name, build_task(name, values.get("options") or {}, (), str(path))
@@ -32,7 +32,7 @@ def fitting_model(task: Task) -> str:
         LangmillError: None of those to begin with is one.
     """
     for name in _MODELS:
-        path = CONF / "model" / f"{name}.yaml"
+        path = Workspace().settings("model", name)
         if path.is_file():
             values = read_yaml(path)
             options = ARCHITECTURES.options(values["architecture"], values["options"], str(path))
@@ -40,7 +40,7 @@ def fitting_model(task: Task) -> str:
                 return name
     kinds = ", ".join(sorted(kind.value for kind in task.kinds))
     raise LangmillError(
-        f"None of {', '.join(_MODELS)} in {CONF / 'model'} makes a network that the task can be learned by "
+        f"None of {', '.join(_MODELS)} in {Workspace().conf / 'model'} makes a network that the task can be learned by "
         f"(kinds: {kinds}); write such a file there and a recipe by hand."
     )
 
@@ -52,7 +52,7 @@ def fitting_training(task_name: str) -> str:
 
 def chosen_in(recipe: str, group: str) -> str | None:
     """The file that a recipe's defaults list names for a group of conf/."""
-    for entry in read_yaml(CONF / "recipe" / f"{recipe}.yaml").get("defaults", []):
+    for entry in read_yaml(Workspace().settings("recipe", recipe)).get("defaults", []):
         if isinstance(entry, dict) and f"/{group}" in entry:
             return str(entry[f"/{group}"])
     return None

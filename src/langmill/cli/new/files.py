@@ -8,11 +8,11 @@ from pathlib import Path
 
 from langmill.cli.new.graph_file import GRAPH_FILE, add_line, flat_vars
 from langmill.cli.workspace import require_workspace
-from langmill.config.compose import CONF
 from langmill.config.core_yaml import ALLOWED_NAMES, is_name, read_yaml
 from langmill.data.rows import is_text, shown
 from langmill.errors import ConfigError, LangmillError
 from langmill.files import write_text
+from langmill.workspace import Workspace
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def write(parts: Sequence[Part]) -> list[Path]:
     after = before
     for part in parts:
         after = add_line(after, part.block, part.name, part.line)
-    paths = [CONF / part.group / f"{part.name}.yaml" for part in parts]
+    paths = [Workspace().settings(part.group, part.name) for part in parts]
     try:
         for path, part in zip(paths, parts, strict=True):
             write_text(path, part.text)
@@ -79,7 +79,7 @@ def require_new(group: str, name: str, block: str) -> None:
     require_workspace()
     if not is_name(name):
         raise LangmillError(f"{name!r} can't be a name; allowed are {ALLOWED_NAMES}.")
-    path = CONF / group / f"{name}.yaml"
+    path = Workspace().settings(group, name)
     if path.exists():
         raise LangmillError(f"{path} exists; choose another name, or edit that file.")
     try:

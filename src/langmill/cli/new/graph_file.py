@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -12,8 +11,9 @@ from ruamel.yaml.nodes import CollectionNode, MappingNode, Node
 
 from langmill.config.core_yaml import parse_yaml, quoted
 from langmill.errors import ConfigError
+from langmill.workspace import Workspace
 
-GRAPH_FILE = Path("dvc.yaml")
+GRAPH_FILE = Workspace().graph_file
 
 
 def add_line(text: str, group: str, name: str, values: Mapping[str, str]) -> str:

@@ -11,6 +11,7 @@ from langmill.data.formats.base import build_format
 from langmill.data.readers import first_rows
 from langmill.data.sources.base import build_source
 from langmill.errors import LangmillError
+from langmill.workspace import Workspace
 
 _TEXT_NAMES = ("text", "content", "body", "review", "sentence", "document", "message", "article", "abstract")
 _LABEL_NAMES = ("label", "labels", "class", "category", "sentiment", "stars", "rating", "intent", "topic")
@@ -65,8 +66,8 @@ def _mean_length(rows: Sequence[Mapping[str, object]], name: str) -> float:
 
 def first_documents(corpus: Corpus) -> list[tuple[str, object]]:
     """Text and label of the first rows of a corpus, as far as it is on this machine."""
-    where = f"conf/corpus/{corpus.name}.yaml"
-    folder = Path(build_source(corpus.source, where).local or f"build/raw/{corpus.name}")
+    where = str(Workspace().settings("corpus", corpus.name))
+    folder = Path(build_source(corpus.source, where).local or Workspace().raw(corpus.name))
     file_format = build_format(corpus.format, where)
     try:
         files = [folder] if folder.is_file() else file_format.files(folder)

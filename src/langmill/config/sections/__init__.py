@@ -5,6 +5,7 @@ means and in which unit; `langmill config --explain` prints it. What can be judg
 its `__post_init__`, which raises `ConfigError` with the field's name; `langmill.config.typed` adds the file.
 """
 
+from langmill.config.constraints import require
 from langmill.config.sections.corpus import Cleaning, Corpus, Fields, FormatSection, Split
 from langmill.config.sections.device import Accelerator
 from langmill.config.sections.evaluation import Evaluation
@@ -12,7 +13,6 @@ from langmill.config.sections.gate import Gate
 from langmill.config.sections.operation import Operation, Schedule
 from langmill.config.sections.pretrained import Pretrained
 from langmill.config.sections.recipe import ModelSection, Recipe, TaskSection
-from langmill.config.sections.requirement import require
 from langmill.config.sections.serving import Serving
 from langmill.config.sections.sources import CheckpointKind, CheckpointSource, Package, Source
 from langmill.config.sections.tokenizer import Tokenizer, TokenizerAlgorithm

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from langmill.config.sections.requirement import require
+from langmill.config.constraints import require
 from langmill.config.sections.sources import Source
 
 

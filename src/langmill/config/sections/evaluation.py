@@ -2,37 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Annotated
 
-from langmill.config.sections.requirement import require
+from pydantic import Field, PositiveInt
+
+from langmill.config.constraints import require
+from langmill.config.typed import settings
 
 
-@dataclass
+@settings
 class Evaluation:
     """How a model is judged on the test split."""
 
-    batch_tokens: int
+    batch_tokens: PositiveInt
     """Tokens, padding counted, in one forward pass, but four texts at least; has no influence on what is found."""
-    bootstrap_samples: int
+    bootstrap_samples: Annotated[int, Field(ge=100)]
     """Resamples of the test documents' groups behind each interval, and swaps behind each test."""
-    confidence: float
+    confidence: Annotated[float, Field(ge=0.5, lt=1)]
     """Mass of the intervals, 0.5 to below 1."""
     seed: int
     """Seed of the resampling."""
     slices: list[str]
-    """Metadata fields along which the figures are given as well."""
-    threads: int
+    """Metadata fields along which the metrics are given as well."""
+    threads: PositiveInt
     """CPU threads."""
 
     def __post_init__(self) -> None:
-        require(self.batch_tokens >= 1, "evaluation.batch_tokens", self.batch_tokens, "1 or more")
-        require(self.bootstrap_samples >= 100, "evaluation.bootstrap_samples", self.bootstrap_samples, "100 or more")
-        require(0.5 <= self.confidence < 1, "evaluation.confidence", self.confidence, "0.5 to below 1")
         most = 1 - 2 / (self.bootstrap_samples + 1)  # the least p-value of so many draws
         require(
             self.confidence <= most,
-            "evaluation.confidence",
+            "confidence",
             self.confidence,
             f"at most {most:.6g} with {self.bootstrap_samples} evaluation.bootstrap_samples: no test is surer",
         )
-        require(self.threads >= 1, "evaluation.threads", self.threads, "1 or more")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from langmill.config.sections.requirement import require
+from langmill.config.constraints import require
 
 
 @dataclass

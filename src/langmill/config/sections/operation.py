@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Annotated
 
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
+
+from langmill.config.constraints import Allowed, Port
 from langmill.config.schedule import refuse_impossible_schedule
 from langmill.config.sections.device import Accelerator
-from langmill.config.sections.requirement import require
+from langmill.config.typed import settings
+
+Recipes = Annotated[list[str], Allowed("at least one recipe", bool)]
 
 
-@dataclass
+@settings
 class Schedule:
     """When the flow runs by itself."""
 
@@ -22,15 +27,15 @@ class Schedule:
         refuse_impossible_schedule(self.cron, self.timezone)
 
 
-@dataclass
+@settings
 class Operation:
     """Where the workspace keeps its state and how the flow runs."""
 
-    recipes: list[str]
+    recipes: Recipes
     """The recipes that `langmill run` makes when none is named."""
     tracking_uri: str
     """MLflow's tracking server and registry: an http(s) address, or a database as in sqlite:///.langmill/mlflow.db."""
-    parallel: int
+    parallel: PositiveInt
     """Steps of the graph that run side by side at most."""
     one_at_a_time: list[str]
     """Stages of dvc.yaml that use every core by themselves: one step of all of them runs at a time, as two side by side
@@ -38,17 +43,12 @@ class Operation:
     device: Accelerator
     """Where finished models are judged, asked and served: `auto` takes a GPU where there is one; or `cpu`, `cuda`,
     `mps`. Where training runs is `training.accelerator`."""
-    retries: int
+    retries: NonNegativeInt
     """How often a failed step is tried again."""
-    retry_seconds: float
+    retry_seconds: NonNegativeFloat
     """Seconds before a failed step is tried again."""
-    mlflow_port: int
+    mlflow_port: Port
     """The port of the MLflow pages of `make ui`."""
-    prefect_port: int
+    prefect_port: Port
     """The port of the Prefect pages of `make ui` and of the schedule."""
     schedule: Schedule
-
-    def __post_init__(self) -> None:
-        require(bool(self.recipes), "operation.recipes", self.recipes, "at least one recipe")
-        require(self.parallel >= 1, "operation.parallel", self.parallel, "1 or more")
-        require(self.retries >= 0, "operation.retries", self.retries, "0 or more")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from langmill.config.sections.sources import CheckpointSource
+from langmill.config.typed import settings
 
 
-@dataclass
+@settings
 class Pretrained:
     """A model that somebody else has trained, to start from."""
 

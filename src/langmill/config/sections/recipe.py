@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from langmill.config.sections.corpus import Corpus
@@ -10,9 +9,10 @@ from langmill.config.sections.evaluation import Evaluation
 from langmill.config.sections.gate import Gate
 from langmill.config.sections.tokenizer import Tokenizer
 from langmill.config.sections.training import Training
+from langmill.config.typed import settings
 
 
-@dataclass
+@settings
 class TaskSection:
     """What is learned."""
 
@@ -22,7 +22,7 @@ class TaskSection:
     """The task's own settings; the task types them."""
 
 
-@dataclass
+@settings
 class ModelSection:
     """The network."""
 
@@ -32,7 +32,7 @@ class ModelSection:
     """The architecture's own settings; the architecture types them."""
 
 
-@dataclass
+@settings
 class Recipe:
     """One model to make."""
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import Annotated
 
-from langmill.config.sections.requirement import require
+from langmill.config.constraints import Allowed, require
+from langmill.config.typed import settings
 
 _SPECIAL_TOKEN = re.compile(r"<\|[A-Za-z0-9_.-]{1,40}\|>")
+
+
+def _are_names(tokens: list[str]) -> bool:
+    return all(map(_SPECIAL_TOKEN.fullmatch, tokens)) and len(set(tokens)) == len(tokens)
 
 
 class TokenizerAlgorithm(StrEnum):
@@ -18,7 +23,7 @@ class TokenizerAlgorithm(StrEnum):
     pretrained = "pretrained"
 
 
-@dataclass
+@settings
 class Tokenizer:
     """A tokenizer: trained on one corpus's training split, or a pretrained model's own."""
 
@@ -31,7 +36,7 @@ class Tokenizer:
     that the pretrained model of the same name brings."""
     vocab_size: int | None
     """Entries in the vocabulary, special tokens included; null for `pretrained`."""
-    special_tokens: list[str]
+    special_tokens: Annotated[list[str], Allowed("different names in the form <|name|>", _are_names)]
     """Further tokens that a task may put between texts (`<|mask|>`), with the ids after the end-of-text token's. They
     are never made from a text, and are left out of decoded text."""
 
@@ -39,20 +44,13 @@ class Tokenizer:
         if self.algorithm is TokenizerAlgorithm.pretrained:
             for field, empty in (("corpus", "null"), ("vocab_size", "null"), ("special_tokens", "[]")):
                 value = getattr(self, field)
-                require(not value, f"tokenizer.{field}", value, f"{empty} for the algorithm pretrained")
+                require(not value, field, value, f"{empty} for the algorithm pretrained")
             return
-        require(bool(self.corpus), "tokenizer.corpus", self.corpus, "the name of a corpus")
+        require(bool(self.corpus), "corpus", self.corpus, "the name of a corpus")
         least = 257 + len(self.special_tokens)
         require(
             self.vocab_size is not None and least <= self.vocab_size <= 1_000_000,
-            "tokenizer.vocab_size",
+            "vocab_size",
             self.vocab_size,
             f"{least} (256 bytes, the end-of-text token and the special tokens) to 1,000,000",
-        )
-        require(
-            all(_SPECIAL_TOKEN.fullmatch(token) for token in self.special_tokens)
-            and len(set(self.special_tokens)) == len(self.special_tokens),
-            "tokenizer.special_tokens",
-            self.special_tokens,
-            "different names in the form <|name|>",
         )

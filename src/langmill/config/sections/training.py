@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import Annotated
 
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
+
+from langmill.config.constraints import Allowed, Seed, Share, require
 from langmill.config.sections.device import Accelerator
-from langmill.config.sections.requirement import require
+from langmill.config.typed import settings
+
+LearningRate = Annotated[float, Field(gt=0, lt=10)]
 
 
 class OptimizerName(StrEnum):
@@ -33,83 +38,67 @@ class Strategy(StrEnum):
     fsdp = "fsdp"
 
 
-@dataclass
+@settings
 class Optimizer:
     """How weights are moved."""
 
     name: OptimizerName
     """What moves the matrices inside the network: `adamw`, or `muon` (Jordan et al., 2024). AdamW moves the embedding,
     the gains and the head in both cases."""
-    learning_rate: float
+    learning_rate: LearningRate
     """Peak learning rate of the embedding and the gains."""
-    matrix_learning_rate: float
+    matrix_learning_rate: LearningRate
     """Peak learning rate of the matrices inside the network."""
-    head_learning_rate: float
+    head_learning_rate: LearningRate
     """Peak learning rate of a task's own head (a classifier's last layer)."""
-    matrix_momentum: float
+    matrix_momentum: Share
     """`muon` only: decay of the matrices' running mean of gradients, 0 to below 1."""
-    betas: list[float]
+    betas: Annotated[list[Share], Allowed("two numbers from 0 to below 1", lambda betas: len(betas) == 2)]
     """AdamW's two decay rates."""
-    weight_decay: float
+    weight_decay: NonNegativeFloat
     """Decoupled weight decay of the matrices inside the network and in the head; embedding and gains have none."""
-    warmup_steps: int
+    warmup_steps: NonNegativeInt
     """Optimizer steps in which the learning rate grows from 0 to its peak."""
-    final_fraction: float
+    final_fraction: Annotated[float, Field(ge=0, le=1)]
     """What is left of the peak learning rate at the last step, after a cosine decay; 0 to 1."""
-    gradient_clip: float
+    gradient_clip: NonNegativeFloat
     """Gradients are scaled down to this global L2 norm; 0 switches it off."""
 
-    def __post_init__(self) -> None:
-        for field in ("learning_rate", "matrix_learning_rate", "head_learning_rate"):
-            value = getattr(self, field)
-            require(0 < value < 10, f"optimizer.{field}", value, "above 0 and below 10")
-        require(
-            len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas),
-            "optimizer.betas",
-            self.betas,
-            "two numbers from 0 to below 1",
-        )
-        require(0 <= self.matrix_momentum < 1, "optimizer.matrix_momentum", self.matrix_momentum, "0 to below 1")
-        require(self.weight_decay >= 0, "optimizer.weight_decay", self.weight_decay, "0 or more")
-        require(self.warmup_steps >= 0, "optimizer.warmup_steps", self.warmup_steps, "0 or more")
-        require(0 <= self.final_fraction <= 1, "optimizer.final_fraction", self.final_fraction, "0 to 1")
-        require(self.gradient_clip >= 0, "optimizer.gradient_clip", self.gradient_clip, "0 or more")
 
-
-@dataclass
+@settings
 class Training:
     """How a network is fitted."""
 
     base: str | None
     """The recipe or the pretrained model that training starts from; null trains from scratch."""
-    seed: int
+    seed: Seed
     """Seed of initialisation, data order and dropout."""
-    steps: int
+    steps: PositiveInt
     """Optimizer steps."""
-    batch_size: int
+    batch_size: PositiveInt
     """Sequences in one optimizer step, over all devices and accumulated micro-batches."""
-    micro_batch_size: int
+    micro_batch_size: PositiveInt
     """Sequences that one device works on at once; batch_size is a multiple of devices times this."""
-    block_length: int
+    block_length: PositiveInt
     """Tokens in a sequence; longer documents are cut (padded batches) or go on in the next (packed batches)."""
     optimizer: Optimizer
-    validate_every: int
+    validate_every: PositiveInt
     """Optimizer steps between two validations."""
-    validation_batches: int
+    validation_batches: PositiveInt
     """Micro-batches in one validation, at most."""
-    patience: int
+    patience: NonNegativeInt
     """Stop after this many validations without a better loss; 0 never stops early."""
-    checkpoint_every: int
+    checkpoint_every: PositiveInt
     """Optimizer steps between two checkpoints, from which an interrupted run goes on."""
-    log_every: int
+    log_every: PositiveInt
     """Optimizer steps between two logged values."""
     samples: list[str]
     """Prompts that the model goes on from at each validation, to be read in the tracking UI; may be empty."""
-    threads: int
+    threads: PositiveInt
     """CPU threads of each process; part of the result, since sums are made in another order with another number."""
-    devices: int
+    devices: PositiveInt
     """Processes (CPU) or cards (GPU) on each machine."""
-    machines: int
+    machines: PositiveInt
     """Machines that train together (started by torchrun or SLURM)."""
     accelerator: Accelerator
     strategy: Strategy
@@ -120,39 +109,22 @@ class Training:
     """Fuse the network's operations with torch.compile; needs a C++ compiler (CPU) or a recent GPU."""
 
     def __post_init__(self) -> None:
-        for field in (
-            "steps",
-            "batch_size",
-            "micro_batch_size",
-            "block_length",
-            "validate_every",
-            "validation_batches",
-            "checkpoint_every",
-            "log_every",
-            "threads",
-            "devices",
-            "machines",
-        ):
-            value = getattr(self, field)
-            require(value >= 1, f"training.{field}", value, "1 or more")
-        require(self.patience >= 0, "training.patience", self.patience, "0 or more")
-        require(0 <= self.seed < 2**32, "training.seed", self.seed, "0 to 4294967295")
         share = self.devices * self.machines * self.micro_batch_size
         require(
             self.batch_size % share == 0,
-            "training.batch_size",
+            "batch_size",
             self.batch_size,
             f"a multiple of devices x machines x micro_batch_size = {share}",
         )
         require(
             self.optimizer.name is not OptimizerName.muon or self.strategy is not Strategy.fsdp,
-            "training.strategy",
+            "strategy",
             self.strategy.value,
             "auto or ddp with the optimizer muon, which needs whole matrices",
         )
         require(
             self.optimizer.warmup_steps < self.steps,
-            "training.optimizer.warmup_steps",
+            "optimizer.warmup_steps",
             self.optimizer.warmup_steps,
             f"less than training.steps ({self.steps})",
         )

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import IO
 
-from langmill.config.sections import require
+from pydantic import PositiveInt
+
+from langmill.config.typed import settings
 from langmill.data.formats.base import FORMATS, Format, decoded
 from langmill.data.rows import Raw, Unreadable
 
@@ -18,16 +19,13 @@ _GUTENBERG_START = re.compile(r"^\*\*\* ?START OF (?:THE|THIS) PROJECT GUTENBERG
 _GUTENBERG_END = re.compile(r"^\*\*\* ?END OF (?:THE|THIS) PROJECT GUTENBERG EBOOK", re.MULTILINE)
 
 
-@dataclass
+@settings
 class PassagesOptions:
     """How large a passage is."""
 
-    max_characters: int
+    max_characters: PositiveInt
     """Paragraphs are joined as long as they stay within this; a longer paragraph is cut at the ends of lines, and a
     longer line is a passage by itself."""
-
-    def __post_init__(self) -> None:
-        require(self.max_characters >= 1, "max_characters", self.max_characters, "1 or more")
 
 
 @FORMATS.register("passages")

@@ -6,11 +6,12 @@ import ast
 import inspect
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import IO
 
-from langmill.config.sections import require
+from pydantic import PositiveInt
+
+from langmill.config.typed import settings
 from langmill.data.formats.base import FORMATS, Format, decoded
 from langmill.data.rows import BadRowReason, Raw, Unreadable, Values
 
@@ -18,15 +19,12 @@ _ABBREVIATIONS = ("e.g.", "i.e.", "etc.", "vs.", "cf.")
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
-@dataclass
+@settings
 class PythonFunctionsOptions:
     """Which functions are taken."""
 
-    max_lines: int
+    max_lines: PositiveInt
     """Functions of more lines, docstring included, are put aside as too large."""
-
-    def __post_init__(self) -> None:
-        require(self.max_lines >= 1, "max_lines", self.max_lines, "1 or more")
 
 
 @FORMATS.register("python_functions")

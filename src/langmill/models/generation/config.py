@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field, NonNegativeInt, PositiveInt
 
-from langmill.config.sections import require
+from langmill.config.typed import settings
 from langmill.errors import ConfigError
 
 GREEDY_BELOW = 1e-5
@@ -17,42 +18,35 @@ same token anyway."""
 LEAST_PENALTY = 0.01
 """The smallest repetition penalty: logits divided by a smaller one may leave float32."""
 
+Temperature = Annotated[float, Field(ge=0, le=100)]
+TopP = Annotated[float, Field(gt=0, le=1)]
+MinP = Annotated[float, Field(ge=0, le=1)]
+RepetitionPenalty = Annotated[float, Field(ge=LEAST_PENALTY, le=100)]
+NumBeams = Annotated[int, Field(ge=1, le=100)]
+LengthPenalty = Annotated[float, Field(ge=-10, le=10)]
 
-@dataclass(frozen=True)
+
+@settings
 class Sampling:
     """Settings of sampling and greedy decoding."""
 
-    max_new_tokens: int
+    max_new_tokens: PositiveInt
     """Stop after this many tokens."""
-    temperature: float
+    temperature: Temperature
     """Divisor of the logits; below `GREEDY_BELOW`, decoding is greedy."""
-    top_k: int
+    top_k: NonNegativeInt
     """Choose among this many of the most likely tokens; 0 for all."""
-    top_p: float
+    top_p: TopP
     """Choose among the fewest tokens whose probabilities add up to this (Holtzman et al., 2020); 1 for all."""
-    min_p: float
+    min_p: MinP
     """Choose among tokens with at least this share of the highest probability (Nguyen et al., 2024); 0 for all."""
-    repetition_penalty: float
+    repetition_penalty: RepetitionPenalty
     """Positive logits of tokens in the prompt or the new text are divided by this, negative ones multiplied (Keskar et
     al., 2019); 1 leaves them."""
-    seed: int
+    seed: Annotated[int, Field(ge=0, le=2**63 - 1)]
     """Equal seeds give equal texts, whatever else the process draws."""
     stop_ids: tuple[int, ...]
     """Stop before any of these tokens."""
-
-    def __post_init__(self) -> None:
-        require(self.max_new_tokens >= 1, "max_new_tokens", self.max_new_tokens, "1 or more")
-        require(0 <= self.temperature <= 100, "temperature", self.temperature, "0 to 100")
-        require(self.top_k >= 0, "top_k", self.top_k, "0 or more")
-        require(0 < self.top_p <= 1, "top_p", self.top_p, "above 0, at most 1")
-        require(0 <= self.min_p <= 1, "min_p", self.min_p, "0 to 1")
-        require(
-            LEAST_PENALTY <= self.repetition_penalty <= 100,
-            "repetition_penalty",
-            self.repetition_penalty,
-            f"{LEAST_PENALTY} to 100",
-        )
-        require(0 <= self.seed < 2**63, "seed", self.seed, "0 to 9223372036854775807")
 
     @property
     def greedy(self) -> bool:
@@ -78,54 +72,44 @@ def greedy_decoding(max_new_tokens: int, stop_ids: tuple[int, ...], repetition_p
     )
 
 
-@dataclass(frozen=True)
+@settings
 class Beams:
     """Settings of beam search."""
 
-    max_new_tokens: int
+    max_new_tokens: PositiveInt
     """Tokens of a text, at most."""
-    num_beams: int
+    num_beams: NumBeams
     """Number of beams; 1 is greedy search."""
-    length_penalty: float
+    length_penalty: LengthPenalty
     """A text's log probability is divided by its length in tokens, the stop token included, to this power: above 0
     favours longer ones."""
     stop_ids: tuple[int, ...]
     """A text ends before any of these tokens."""
 
-    def __post_init__(self) -> None:
-        require(self.max_new_tokens >= 1, "max_new_tokens", self.max_new_tokens, "1 or more")
-        require(1 <= self.num_beams <= 100, "num_beams", self.num_beams, "1 to 100")
-        require(-10 <= self.length_penalty <= 10, "length_penalty", self.length_penalty, "-10 to 10")
 
-
-@dataclass(frozen=True)
+@settings
 class GenerationConfig:
     """A model's default settings of decoding: the content of its `generation_config.json`.
 
     The command line, the server, MLflow's package and `transformers` all start from it.
     """
 
-    max_new_tokens: int
+    max_new_tokens: PositiveInt
     """Tokens of an answer, at most."""
-    temperature: float
+    temperature: Temperature
     """0 is greedy decoding."""
-    top_k: int = 0
+    top_k: NonNegativeInt = 0
     """As in `Sampling`, with a temperature above 0."""
-    top_p: float = 1.0
+    top_p: TopP = 1.0
     """As in `Sampling`, with a temperature above 0."""
-    min_p: float = 0.0
+    min_p: MinP = 0.0
     """As in `Sampling`, with a temperature above 0."""
-    repetition_penalty: float = 1.0
+    repetition_penalty: RepetitionPenalty = 1.0
     """As in `Sampling`; 1 with several beams."""
-    num_beams: int = 1
+    num_beams: NumBeams = 1
     """More than 1 is beam search, with a temperature of 0."""
-    length_penalty: float = 1.0
+    length_penalty: LengthPenalty = 1.0
     """As in `Beams`."""
-
-    def __post_init__(self) -> None:
-        # Both refuse values out of range, whichever the model uses by default.
-        Beams(self.max_new_tokens, self.num_beams, self.length_penalty, ())
-        self.decoding((), {}, searches=False)
 
     @property
     def samples(self) -> bool:
@@ -203,20 +187,11 @@ class GenerationConfig:
         Raises:
             ConfigError: A value is missing or out of its range.
         """
-        try:
-            temperature = float(written.get("temperature", 1.0)) if written["do_sample"] else 0.0
-            return cls(
-                max_new_tokens=int(written["max_new_tokens"]),
-                temperature=temperature,
-                top_k=int(written.get("top_k", 0)),
-                top_p=float(written.get("top_p", 1.0)),
-                min_p=float(written.get("min_p") or 0.0),
-                repetition_penalty=float(written.get("repetition_penalty", 1.0)),
-                num_beams=int(written.get("num_beams", 1)),
-                length_penalty=float(written.get("length_penalty", 1.0)),
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise ConfigError(f"generation_config.json can't be read ({error!r}); make the model again.") from error
+        names = (field.name for field in dataclasses.fields(cls))
+        values = {name: written[name] for name in names if written.get(name) is not None}
+        if not written.get("do_sample"):
+            values["temperature"] = 0.0
+        return cls(**{"temperature": 1.0, **values})
 
 
 _NEUTRAL = {"top_k": 0, "top_p": 1.0, "min_p": 0.0}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
 
-from langmill.config.sections import require
+from pydantic import PositiveFloat, PositiveInt
+
+from langmill.config.constraints import Allowed, Share
+from langmill.config.typed import settings
 from langmill.models.base import Kind
 
 
@@ -17,28 +19,22 @@ class Tuning(StrEnum):
     lora = "lora"
 
 
-@dataclass
+@settings
 class LoraSettings:
     """Low-rank adaptation: to a frozen matrix W is added (alpha / rank) B A, of which A and B are learned."""
 
-    rank: int
+    rank: PositiveInt
     """Rows of A and columns of B."""
-    alpha: float
+    alpha: PositiveFloat
     """Scale of the product, before division by the rank."""
-    dropout: float
+    dropout: Share
     """Share of the input of A that is dropped in training, 0 to below 1."""
-    targets: list[str]
+    targets: Annotated[list[str], Allowed("at least one layer's name", bool)]
     """The layers that are adapted, by the end of their names (`query`, `c_attn`), or `all-linear` for every one of the
     body."""
 
-    def __post_init__(self) -> None:
-        require(self.rank >= 1, "model.options.lora.rank", self.rank, "1 or more")
-        require(self.alpha > 0, "model.options.lora.alpha", self.alpha, "above 0")
-        require(0 <= self.dropout < 1, "model.options.lora.dropout", self.dropout, "0 to below 1")
-        require(bool(self.targets), "model.options.lora.targets", self.targets, "at least one layer's name")
 
-
-@dataclass
+@settings
 class PretrainedSettings:
     """Options of the architecture `pretrained`; everything else is the checkpoint's own."""
 

@@ -9,71 +9,37 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from langmill.config.sections import require
+from langmill.config.constraints import require
+from langmill.config.typed import settings
 from langmill.models.functions import rotate
 from langmill.models.layers.attention import attention_weights
 from langmill.models.layers.cache import KeyValueCache
 from langmill.models.layers.norm import RMSNorm
+from langmill.models.layers.settings import AttentionSettings
 
 
-@dataclass
-class TransformerSettings:
+@settings
+class TransformerSettings(AttentionSettings):
     """Options of the architectures `decoder` and `encoder`."""
 
-    dim: int
-    """Width of a hidden state."""
-    num_layers: int
-    """Blocks of attention and feed-forward network."""
-    num_heads: int
-    """Attention heads; each is dim / num_heads wide."""
-    num_kv_heads: int
+    num_kv_heads: PositiveInt
     """Heads of keys and values, each shared by num_heads / num_kv_heads attention heads."""
-    hidden_dim: int
-    """Width inside the feed-forward network."""
-    rope_theta: float
+    rope_theta: Annotated[float, Field(gt=1)]
     """Base of the rotary positions' wavelengths."""
-    norm_eps: float
-    """Added to the mean square in RMSNorm."""
-    tie_embeddings: bool
-    """Whether a language model's head is the token embedding itself."""
-    dropout: float
-    """Share of the embedding and of each block's outputs that is dropped in training, 0 to below 1."""
 
     def __post_init__(self) -> None:
-        for field in ("dim", "num_layers", "num_heads", "num_kv_heads", "hidden_dim"):
-            value = getattr(self, field)
-            require(value >= 1, f"model.options.{field}", value, "1 or more")
-        require(
-            self.dim % self.num_heads == 0,
-            "model.options.dim",
-            self.dim,
-            f"a multiple of num_heads ({self.num_heads})",
-        )
-        require(
-            self.head_dim % 2 == 0,
-            "model.options.dim",
-            self.dim,
-            f"an even multiple of num_heads ({self.num_heads}), since rotary positions rotate pairs of dimensions",
-        )
-        require(
-            self.num_heads % self.num_kv_heads == 0,
-            "model.options.num_kv_heads",
-            self.num_kv_heads,
-            f"a divisor of num_heads ({self.num_heads})",
-        )
-        require(1 < self.rope_theta < math.inf, "model.options.rope_theta", self.rope_theta, "a finite number above 1")
-        require(0 < self.norm_eps < 1, "model.options.norm_eps", self.norm_eps, "above 0 and below 1")
-        require(0 <= self.dropout < 1, "model.options.dropout", self.dropout, "0 to below 1")
-
-    @property
-    def head_dim(self) -> int:
-        """Width of one head."""
-        return self.dim // self.num_heads
+        super().__post_init__()
+        heads = f"num_heads ({self.num_heads})"
+        even = f"an even multiple of {heads}, since rotary positions rotate pairs of dimensions"
+        require(self.head_dim % 2 == 0, "dim", self.dim, even)
+        require(self.num_heads % self.num_kv_heads == 0, "num_kv_heads", self.num_kv_heads, f"a divisor of {heads}")
 
 
 @dataclass

@@ -14,74 +14,39 @@ width of all heads together.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import cast
+from typing import Annotated, cast
 
 import torch
+from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from langmill.config.sections import require
+from langmill.config.constraints import Allowed, Share, require
+from langmill.config.typed import settings
 from langmill.models.layers.attention import attention_weights
 from langmill.models.layers.cache import KeyValueCache
 from langmill.models.layers.norm import RMSNorm
+from langmill.models.layers.settings import AttentionSettings
 
 
-@dataclass
-class EncoderDecoderSettings:
-    """Options of the architecture `encoder_decoder`."""
+@settings
+class EncoderDecoderSettings(AttentionSettings):
+    """Options of the architecture `encoder_decoder`; `num_layers` counts the encoder's blocks."""
 
-    dim: int
-    """Width of a hidden state."""
-    num_layers: int
-    """Blocks of the encoder."""
-    num_decoder_layers: int
+    num_decoder_layers: PositiveInt
     """Blocks of the decoder."""
-    num_heads: int
-    """Attention heads; each is dim / num_heads wide."""
-    hidden_dim: int
-    """Width inside the feed-forward network."""
-    num_buckets: int
+    num_buckets: Annotated[int, Allowed("a multiple of 4", lambda number: number >= 4 and number % 4 == 0)]
     """Buckets of distances between two tokens, an even number; half of them for single distances."""
     max_distance: int
     """Distance in tokens from which all share the last bucket."""
-    norm_eps: float
-    """Added to the mean square in RMSNorm."""
-    tie_embeddings: bool
-    """Whether the head is the embedding itself."""
-    dropout: float
+    dropout: Share
     """Share of the embeddings, of the attention's weights and of each block's outputs that is dropped in training, 0 to
     below 1."""
 
     def __post_init__(self) -> None:
-        for field in ("dim", "num_layers", "num_decoder_layers", "num_heads", "hidden_dim"):
-            value = getattr(self, field)
-            require(value >= 1, f"model.options.{field}", value, "1 or more")
-        require(
-            self.dim % self.num_heads == 0,
-            "model.options.dim",
-            self.dim,
-            f"a multiple of num_heads ({self.num_heads})",
-        )
-        require(
-            self.num_buckets >= 4 and self.num_buckets % 4 == 0,
-            "model.options.num_buckets",
-            self.num_buckets,
-            "a multiple of 4",
-        )
-        require(
-            self.max_distance > self.num_buckets // 2,
-            "model.options.max_distance",
-            self.max_distance,
-            f"more than half of num_buckets ({self.num_buckets})",
-        )
-        require(0 < self.norm_eps < 1, "model.options.norm_eps", self.norm_eps, "above 0 and below 1")
-        require(0 <= self.dropout < 1, "model.options.dropout", self.dropout, "0 to below 1")
-
-    @property
-    def head_dim(self) -> int:
-        """Width of one head."""
-        return self.dim // self.num_heads
+        super().__post_init__()
+        half = f"more than half of num_buckets ({self.num_buckets})"
+        require(self.max_distance > self.num_buckets // 2, "max_distance", self.max_distance, half)
 
 
 class Attention(nn.Module):
