@@ -2,8 +2,8 @@
 
     python benchmarks/encoding.py --threads 2 --repeats 5
 
-Both encode all documents of the corpus with the same tokenizer.json and the same number of threads, turn about, so that
-whatever else the machine does falls on both. Medians of wall time decide; processor time is told beside it, since it
+Both encode all documents of the corpus with the same tokenizer.json and the same number of threads, in turn, so that
+whatever else the machine does falls on both. Medians of wall time decide; processor time is printed beside it, since it
 depends less on what else runs.
 """
 
@@ -46,7 +46,7 @@ def timed(work: Callable[[], Any]) -> tuple[Any, Timing]:
 
 
 def median(timings: list[Timing], megabytes: float) -> dict[str, float]:
-    """Medians as figures to print."""
+    """Medians as metrics to print."""
     wall = statistics.median(timing.wall for timing in timings)
     processor = statistics.median(timing.processor for timing in timings)
     return {
@@ -57,7 +57,7 @@ def median(timings: list[Timing], megabytes: float) -> dict[str, float]:
 
 
 def compare_encoding(tokenizer_file: Path, texts: list[str], threads: int, repeats: int) -> list[dict[str, Any]]:
-    """Encode with both in turns; stop if a single id differs."""
+    """Encode with both alternately; stop if a single id differs."""
     import tokenizers
 
     from langmill.tokenization.tokenizer import Tokenizer

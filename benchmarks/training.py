@@ -1,4 +1,4 @@
-"""Training speed against peers, and what all that surrounds a step costs.
+"""Training speed against peers, and the trainer's overhead per step.
 
     python benchmarks/training.py speed --rounds 3      # in a workspace where `dvc repro encode@reviews-lm` has run
     python benchmarks/training.py overhead --rounds 3   # anywhere
@@ -82,7 +82,7 @@ def in_process(job: dict[str, Any], environment: dict[str, str] | None = None) -
 
 
 def speed(rounds: int, steps: int, skip: int) -> None:
-    """Tokens per second of everyone, interleaved."""
+    """Measure tokens per second of all, interleaved."""
     from langmill.config.compose import compose_recipe
     from langmill.training.hardware import uses_bf16
 
@@ -102,7 +102,7 @@ def speed(rounds: int, steps: int, skip: int) -> None:
 
 
 def recipe_settings(**training: Any) -> dict[str, Any]:
-    """The shipped recipe with settings that all peers share."""
+    """Compose the shipped recipe with settings that all peers share."""
     from langmill.config.compose import compose_recipe, plain
 
     settings = plain(compose_recipe("reviews-lm", conf=REPOSITORY / "conf"))
@@ -121,7 +121,7 @@ def recipe_settings(**training: Any) -> dict[str, Any]:
 
 
 def langmill_worker(job: dict[str, Any]) -> dict[str, float]:
-    """Our train stage as `dvc repro` runs it, in a workspace of its own."""
+    """Run our train stage as `dvc repro` does, in a workspace of its own."""
     with tempfile.TemporaryDirectory(dir=".") as name:
         workspace = Path(name).resolve()
         shutil.copytree(REPOSITORY / "conf", workspace / "conf")
@@ -135,12 +135,12 @@ def langmill_worker(job: dict[str, Any]) -> dict[str, float]:
         subprocess.run([sys.executable, "-m", "langmill.stages", "train", "reviews-lm"], cwd=workspace, check=True)
         log = next(workspace.glob(".langmill/runs/*/events.jsonl"))
         lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
-    told = [line for line in lines if line["kind"] == "metrics" and "train/loss" in line["values"]]
-    times = {line["step"]: line["time"] / 1000 for line in told}
+    logged = [line for line in lines if line["kind"] == "metrics" and "train/loss" in line["values"]]
+    times = {line["step"]: line["time"] / 1000 for line in logged}
     training = settings["training"]
     return {
         "tokens_per_second": _rate(training, times[job["steps"]] - times[job["skip"]], job),
-        "loss": told[-1]["values"]["train/loss"],
+        "loss": logged[-1]["values"]["train/loss"],
         "seconds_to_first_steps": times[job["skip"]] - began,
     }
 
@@ -181,7 +181,7 @@ def _shape(settings: dict[str, Any]) -> dict[str, int]:
 
 
 def nanogpt_worker(job: dict[str, Any]) -> dict[str, float]:
-    """The hand-written loop."""
+    """Run the hand-written loop."""
     import torch
 
     from benchmarks.peers.nanogpt import GPT, train
@@ -200,7 +200,7 @@ def nanogpt_worker(job: dict[str, Any]) -> dict[str, float]:
 
 
 def huggingface_worker(job: dict[str, Any]) -> dict[str, float]:
-    """The Trainer around GPT-2, with its default settings apart from what all peers share."""
+    """Run Hugging Face's Trainer with GPT-2, by default settings apart from those that all peers share."""
     import torch
     from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainerCallback, TrainingArguments
 
@@ -251,7 +251,7 @@ def huggingface_worker(job: dict[str, Any]) -> dict[str, float]:
 
 
 def overhead(rounds: int) -> None:
-    """Milliseconds that the trainer adds to a step."""
+    """Measure the milliseconds that the trainer adds to a step."""
     rows = []
     for turn in range(rounds):
         ours, bare = in_process({"kind": "around", "steps": 4000}), in_process({"kind": "bare", "steps": 4000})
@@ -291,7 +291,7 @@ class _Same:
 
 
 def bare_worker(job: dict[str, Any]) -> dict[str, float]:
-    """The loop without anything around it."""
+    """Run the bare loop."""
     import torch
 
     torch.set_num_threads(1)
@@ -309,12 +309,12 @@ def bare_worker(job: dict[str, Any]) -> dict[str, float]:
 
 
 def around_worker(job: dict[str, Any]) -> dict[str, float]:
-    """Our module, callbacks and trainer: log lines, a progress file and checkpoints included."""
+    """Run our module, callbacks and trainer, with log lines, a progress file and checkpoints."""
     from langmill.config.compose import compose_recipe
     from langmill.tracking.run_log import RunLog
-    from langmill.training.continuation import Continuation
+    from langmill.training.checkpoint_callback import CheckpointCallback
     from langmill.training.fitting import build_trainer, quiet_lightning
-    from langmill.training.guard import Figures
+    from langmill.training.guard import StepMetrics
     from langmill.training.hardware import prepared
     from langmill.training.module import TrainingModule
     from langmill.training.reporting import Reporter
@@ -335,16 +335,18 @@ def around_worker(job: dict[str, Any]) -> dict[str, float]:
     ):
         os.environ["LANGMILL_PROGRESS_FILE"] = str(Path(folder) / "progress")
         module = TrainingModule(network, task, training, lambda *_: _Same(batch), bf16=False, sharded=False)
-        figures = Figures()
-        reporter = Reporter("nothing", training, figures, flops_per_token=None, peak_flops=None)
+        step_metrics = StepMetrics()
+        reporter = Reporter("nothing", training, step_metrics, flops_per_token=None, peak_flops=None)
         reporter.run_log, reporter.closing = RunLog(Path(folder)), stack
         validation = Validation(training, [], None, reporter)
-        continuation = Continuation(training, Path(folder) / "checkpoints", figures, validation)
-        trainer = build_trainer(training, "cpu", [figures, reporter, validation, continuation, OwnSignals()])
+        checkpoint_callback = CheckpointCallback(training, Path(folder) / "checkpoints", step_metrics, validation)
+        trainer = build_trainer(
+            training, "cpu", [step_metrics, reporter, validation, checkpoint_callback, OwnSignals()]
+        )
         make_step = module._make_step
 
-        def timed(micro_batches: Any) -> None:
-            make_step(micro_batches)
+        def timed(*arguments: Any) -> None:
+            make_step(*arguments)
             watch.tick()
 
         module._make_step = timed

@@ -23,7 +23,7 @@ class Block(nn.Module):
         self.up, self.down = nn.Linear(dim, 4 * dim), nn.Linear(4 * dim, dim)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
-        """The stream after this block."""
+        """Compute the residual stream after this block."""
         q, k, v = (
             part.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
             for part in self.qkv(self.norm_1(x_BTD)).chunk(3, dim=-1)
@@ -46,7 +46,7 @@ class GPT(nn.Module):
                 nn.init.normal_(weight, std=0.02)
 
     def forward(self, tokens_BT: Tensor, targets_BT: Tensor) -> Tensor:
-        """The mean cross entropy in nats."""
+        """Compute the mean cross entropy in nats."""
         x_BTD = self.tokens(tokens_BT) + self.positions.weight[: tokens_BT.shape[1]]
         for block in self.blocks:
             x_BTD = block(x_BTD)
@@ -55,7 +55,7 @@ class GPT(nn.Module):
 
 
 def train(model: GPT, batches: Iterator[tuple[Tensor, Tensor]], learning_rate: float) -> Iterator[float]:
-    """One optimizer step after the other; gives each step's loss."""
+    """Make one optimizer step after the other; yield each step's loss."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, betas=(0.9, 0.95), weight_decay=0.1)
     for tokens_BT, targets_BT in batches:
         loss = model(tokens_BT, targets_BT)

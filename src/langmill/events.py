@@ -1,7 +1,7 @@
-"""What the flow says to whoever watches it, as lines of JSON in a file.
+"""Events of the flow, as lines of JSON in a file.
 
-The flow runs in a process of its own, since Prefect takes the terminal and Ctrl-C for itself; the command that started
-it reads the file and draws.
+The flow runs in a process of its own, since Prefect takes over the terminal and Ctrl-C; the command that started it
+reads the file and displays it.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ LOG_VARIABLE = "LANGMILL_RUN_LOG"
 SERVER_VARIABLE = "LANGMILL_RUN_SERVER"
 """Set to `own` for a flow whose starter has a Prefect server for it, and closes its standard input when that is up."""
 UP_TO_DATE = "up to date"
-"""The note of a step that had nothing to do: a display counts such steps instead of listing them."""
+"""The note of a step that had nothing to do: the display counts such steps instead of listing them."""
 
 
 class StepState(StrEnum):
-    """Where a step of the flow stands."""
+    """State of a step of the flow."""
 
     waiting = "waiting"
     running = "running"
@@ -45,10 +45,10 @@ class Event:
     step: str
     """The step's key: a stage's address, or `register reviews-lm`."""
     title: str
-    """As a person reads it."""
+    """The step's display name."""
     state: StepState
     note: str = ""
-    """What there is to say: an error's sentence, the verdict."""
+    """Details: an error's sentence, the verdict."""
     code: int = 0
     """The exit code of a failed step's kind of error."""
     when: float = field(default_factory=time.time)
@@ -56,7 +56,7 @@ class Event:
 
 
 class EventLog:
-    """Appends events to a file; without a file, to nothing."""
+    """Appends events to a file; without a file it drops them."""
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
@@ -64,12 +64,12 @@ class EventLog:
 
     @classmethod
     def from_environment(cls) -> EventLog:
-        """The log that the starter of this process reads, if it reads one."""
+        """Open the log that the parent process reads, if any."""
         name = os.environ.get(EVENTS_VARIABLE)
         return cls(Path(name) if name else None)
 
     def write(self, event: Event) -> None:
-        """Append one event; on a full disk the watcher sees less, and the step goes on."""
+        """Append one event; a full disk drops it, and the step continues."""
         if self._path is None:
             return
         with contextlib.suppress(OSError), self._lock, self._path.open("a", encoding="utf-8") as file:
@@ -77,14 +77,14 @@ class EventLog:
 
 
 class EventReader:
-    """Reads what was appended since the last look."""
+    """Reads the events appended since the last read."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._offset = 0
 
     def new(self) -> list[Event]:
-        """The events since the last call; a line that is still being written waits for the next one."""
+        """Read the events since the last call; an incomplete line is left for the next one."""
         try:
             with self._path.open("rb") as file:
                 file.seek(self._offset)

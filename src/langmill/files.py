@@ -1,8 +1,8 @@
-"""Files that are either whole or not there: atomic writes, digests, manifests and locks.
+"""Atomic writes, digests, manifests and locks.
 
-Everything Langmill writes is first written under a temporary name *in the same folder*, flushed to the disk,
-and then renamed; `os.replace` is atomic on one filesystem only. A temporary name is locked while somebody writes to it,
-so that what a killed process left is told from what is being written (`sweep`).
+Every file is first written under a temporary name *in the same folder*, flushed to the disk, and then renamed;
+`os.replace` is atomic on one filesystem only. A temporary file is locked while it is written, so that those of killed
+processes can be recognised (`sweep`).
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ _CURRENT_FOLDER, _RENAME_EXCHANGE = -100, 2  # AT_FDCWD and the flag, from Linux
 
 @contextlib.contextmanager
 def explained_os_errors(path: Path) -> Iterator[None]:
-    """Turn a full disk or a refused write into an error that says so.
+    """Turn errors of a full disk or a missing permission into ours.
 
     Raises:
-        SpaceError: No space is left where `path` lies.
-        LangmillError: The path can't be written for want of permission.
+        SpaceError: The disk that holds `path` is full.
+        LangmillError: There is no permission to write `path`.
     """
     try:
         yield
@@ -49,7 +49,7 @@ def explained_os_errors(path: Path) -> Iterator[None]:
 
 
 def full_disk_sentence(path: object) -> str:
-    """What to say when the disk that holds `path` is full."""
+    """The message for a full disk that holds `path`."""
     return (
         f"No space is left on the disk that holds {path}. Nothing that was there before is lost; "
         "free some space and run the same command again."
@@ -57,7 +57,7 @@ def full_disk_sentence(path: object) -> str:
 
 
 def is_full_disk(error: BaseException | None) -> bool:
-    """Whether a full disk or an exhausted quota stands behind an error, as far as its chain of causes tells."""
+    """Whether a full disk or an exhausted quota is among an error's causes."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
@@ -71,7 +71,7 @@ def is_full_disk(error: BaseException | None) -> bool:
 
 @contextlib.contextmanager
 def atomic_file(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
-    """Open a file for writing that takes the place of `path` only when the block ends without an error.
+    """Open a temporary file for writing that replaces `path` when the block ends without an error.
 
     Raises:
         SpaceError: The disk is full; the old file, if any, is untouched.
@@ -95,7 +95,7 @@ def atomic_file(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
 
 @contextlib.contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Fill a temporary folder that becomes `path` (replacing what was there) when the block ends well."""
+    """Make a temporary folder that replaces `path` when the block ends without an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with explained_os_errors(path):
         descriptor, name = _locked_temporary(path, _make_folder)
@@ -113,11 +113,11 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def temporary_folder(parent: Path | None = None) -> Iterator[Path]:
-    """A folder that is gone when the block ends, or at the next `sweep` of where it lies if the process was killed.
+    """Make a folder that is removed when the block ends, or by the next `sweep` if the process was killed.
 
     Args:
-        parent: Where to make it; without it in `.langmill/tmp/` of the workspace in the current folder, on whose disk
-            there is room for models, or in the system's temporary folder where there is no workspace to write to.
+        parent: Where to make it; by default in `.langmill/tmp/` of the workspace in the current folder, whose disk has
+            room for models, or in the system's temporary folder where there is no writable workspace.
 
     Raises:
         SpaceError: No space is left for a folder.
@@ -144,7 +144,7 @@ def _make_folder(**place: Any) -> tuple[int, str]:
 
 
 def _locked_temporary(path: Path, make: Callable[..., tuple[int, str]], suffix: str = ".tmp") -> tuple[int, str]:
-    """A temporary name beside `path`, made by `make` and locked: its descriptor and itself."""
+    """Make a temporary file or folder beside `path` with `make`, and lock it; return its descriptor and name."""
     while True:
         descriptor, name = make(dir=path.parent, prefix=f".{path.name}.", suffix=suffix)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -154,7 +154,7 @@ def _locked_temporary(path: Path, make: Callable[..., tuple[int, str]], suffix: 
 
 
 def _replace_folder(temporary: Path, path: Path) -> None:
-    """Give a folder its name, at which there is a whole folder at every moment where the system can exchange two."""
+    """Rename a folder to `path`; where the system can exchange two, there is a complete folder at every moment."""
     if not path.exists():
         os.replace(temporary, path)
     elif _exchange(temporary, path):
@@ -184,9 +184,9 @@ def _exchange(one: Path, other: Path) -> bool:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what killed processes left half written in `folder`; what somebody is writing stays.
+    """Remove the temporary files of killed processes in `folder`; those in use stay.
 
-    A folder that was about to be replaced, where the system can't exchange two, gets its name back.
+    A folder that was being replaced, where the system can't exchange two, gets its name back.
     """
     for path in sorted(folder.glob(".*")):
         found = _TEMPORARY.fullmatch(path.name)
@@ -214,10 +214,10 @@ def write_text(path: Path, text: str) -> None:
 
 
 def canonical_json(value: Any) -> str:
-    """JSON with sorted keys and no needless space: equal values give equal bytes.
+    """Encode JSON with sorted keys and without spaces: equal values give equal bytes.
 
     Raises:
-        ValueError: The value holds a NaN or an infinity, which JSON has no word for.
+        ValueError: The value holds a NaN or an infinity, which JSON lacks.
     """
     return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
@@ -242,23 +242,23 @@ def read_json(path: Path) -> Any:
 
 
 def sha256_bytes(data: bytes) -> str:
-    """The SHA-256 of some bytes, in hexadecimal."""
+    """SHA-256 of bytes, in hexadecimal."""
     return hashlib.sha256(data).hexdigest()
 
 
 def sha256_file(path: Path) -> str:
-    """The SHA-256 of a file's bytes, in hexadecimal."""
+    """SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def digest_of(value: Any) -> str:
-    """The SHA-256 of a JSON-able value in its canonical form."""
+    """SHA-256 of a value's canonical JSON."""
     return sha256_bytes(canonical_json(value).encode())
 
 
 def digest_files(folder: Path) -> dict[str, str]:
-    """The SHA-256 of every file below `folder`, by relative POSIX path, manifest and byte code left out."""
+    """SHA-256 of every file in `folder`, by relative POSIX path; manifest and byte code are excluded."""
     return {
         path.relative_to(folder).as_posix(): sha256_file(path)
         for path in sorted(folder.rglob("*"))
@@ -289,7 +289,7 @@ def read_manifest(folder: Path, *, verify: bool) -> dict[str, Any]:
 
 
 def changed_files(folder: Path) -> list[str]:
-    """Names of the files in a folder that are missing, surplus or different from what its manifest promises.
+    """Names of a folder's files that are missing, surplus or different, by its manifest.
 
     Raises:
         IntegrityError: The manifest is missing or damaged.
@@ -311,17 +311,17 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def exclusive_lock(path: Path, purpose: str, *, wait: bool = False) -> Iterator[None]:
-    """Hold an advisory lock on `path`; the kernel drops it when the process dies, however it dies.
+    """Hold an advisory lock on `path`; the kernel releases it when the process ends, however it ends.
 
-    The file holds who has the lock, for the message that the next one gets.
+    The file names the holder, for the error message of the next process.
 
     Args:
-        path: The lock file; made if it is missing and left in place.
-        purpose: What the lock is held for, in a few words.
+        path: The lock file; made if it is missing, and kept.
+        purpose: The purpose of the lock, in a few words.
         wait: Wait for the lock instead of refusing at once.
 
     Raises:
-        BusyError: Another process has it and `wait` is false.
+        BusyError: Another process holds it and `wait` is false.
     """
     with explained_os_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,6 @@
-"""No process outlives the one that started it.
+"""End a process when its parent ends.
 
-`python -m langmill.lifetime MODULE ARGUMENT...` is `python -m MODULE ARGUMENT...` with a watch on its parent, for
+`python -m langmill.lifetime MODULE ARGUMENT...` is `python -m MODULE ARGUMENT...` that ends with its parent, for
 servers that are not ours.
 """
 
@@ -16,16 +16,16 @@ import time
 INTERRUPTED = 130
 """The exit code of a process that was stopped from outside, as shells have it."""
 PARENT_VARIABLE = "LANGMILL_PARENT"
-"""The environment variable in which a process may tell its child who started it: `os.getpid()`."""
+"""The environment variable by which a process may pass its child its own `os.getpid()`."""
 _WATCH_SECONDS = 1.0
 
 
 def end_with_parent() -> None:
-    """End this process, and its process group if it leads one, when the process that started it is gone.
+    """End this process, and its process group if it leads one, when its parent ends.
 
-    `kill -9` of `dvc repro` would else leave an orphan that writes beside the next run, which DVC would then commit.
-    A parent that died before this call is known by `PARENT_VARIABLE`, which is taken out of the environment: it is
-    true of this process alone, not of those that it starts.
+    Otherwise `kill -9` of `dvc repro` would leave an orphan that writes the same files as the next run, and DVC would
+    commit them. A parent that died before this call is known by `PARENT_VARIABLE`, which is removed from the
+    environment: it applies to this process alone, not to its children.
     """
     parent = int(os.environ.pop(PARENT_VARIABLE, 0)) or os.getppid()
 

@@ -1,8 +1,7 @@
-"""How far a long piece of work is and when it will end.
+"""Progress and remaining time of long work.
 
-The same calls serve three readers: a person at a terminal gets a bar, a pipe gets a calm line every fifteen seconds,
-and a process that was started by the flow writes its state to the file that `LANGMILL_PROGRESS_FILE` names, which the
-flow draws.
+On a terminal it is a bar, in a pipe a line every fifteen seconds; a process that was started by the flow writes its
+state to the file that `LANGMILL_PROGRESS_FILE` names, which the flow displays.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ _FILE_SECONDS = 0.25
 
 @dataclass
 class State:
-    """How far a piece of work is."""
+    """The progress of a piece of work."""
 
     title: str
     done: float
@@ -33,10 +32,10 @@ class State:
     started: float
     """Seconds since the epoch."""
     resumed_at: float
-    """What had been done before this process began (a resumed training)."""
+    """Units done before this process began (a resumed training)."""
 
     def remaining_seconds(self, now: float) -> float | None:
-        """Seconds left at the speed so far; None before anything is done."""
+        """Estimate the seconds left by the speed so far; None before anything is done."""
         fresh = self.done - self.resumed_at
         if fresh <= 0 or now <= self.started:
             return None
@@ -44,14 +43,14 @@ class State:
 
 
 def clock(seconds: float) -> str:
-    """Seconds as m:ss or h:mm:ss."""
+    """Format seconds as m:ss or h:mm:ss."""
     minutes, rest = divmod(max(0, round(seconds)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def describe(state: State, now: float) -> str:
-    """The state in a short line: `42%  210/500 steps  1:10 left  loss 4.21`."""
+    """Format the state as a short line: `42%  210/500 steps  1:10 left  loss 4.21`."""
     share = f"{100 * state.done / state.total:.0f}%" if state.total else ""
     small = state.total < 10 and not float(state.total).is_integer()  # megabytes of a small corpus
     done, total = (f"{amount:.2g}" if small else f"{amount:,.0f}" for amount in (state.done, state.total))
@@ -65,7 +64,7 @@ def describe(state: State, now: float) -> str:
 
 
 def read_state(path: Path) -> State | None:
-    """The state that another process wrote; None while there is none."""
+    """Read the state that another process wrote; None if there is none."""
     try:
         return State(**json.loads(path.read_text(encoding="utf-8")))
     except (FileNotFoundError, json.JSONDecodeError, TypeError):
@@ -86,7 +85,7 @@ class Progress:
         self._report(force=True)
 
     def advance(self, amount: float = 1, note: str | None = None) -> None:
-        """Say that `amount` more units are done, and what there is to say about it."""
+        """Add `amount` units done, with a note to display."""
         self.state.done += amount
         if note is not None:
             self.state.note = note
@@ -100,7 +99,7 @@ class Progress:
             if force or now - self._last_report >= _FILE_SECONDS:
                 self._last_report = now
                 temporary = self._file.with_suffix(".tmp")
-                with contextlib.suppress(OSError):  # progress is worth no failure
+                with contextlib.suppress(OSError):  # a failure here must not stop the work
                     temporary.write_text(json.dumps(asdict(self.state)), encoding="utf-8")
                     os.replace(temporary, self._file)
         elif now - self._last_report >= _LINE_SECONDS:
@@ -108,7 +107,7 @@ class Progress:
             sys.stderr.write(f"{self.state.title}: {describe(self.state, now)}\n")
 
     def close(self) -> None:
-        """Draw the last state and give the terminal back."""
+        """Display the last state and release the terminal."""
         self._report(force=True)
         if self._bar is not None:
             self._bar.close()

@@ -88,7 +88,7 @@ def test_ctrl_c_in_a_run_and_kill_9_of_dvc_leave_nothing_behind_and_the_next_one
     _, errors = run.communicate(timeout=60)
     assert run.returncode == 130
     assert time.monotonic() - began < 20
-    assert errors.splitlines()[-1] == "Stopped; nothing is lost, and the same command goes on from there."
+    assert errors.splitlines()[-1] == "Stopped; nothing is lost, and the same command resumes from there."
     assert "Traceback" not in errors
     wait_until(lambda: not processes(remade_workspace), 10)
     assert not (remade_workspace / f"build/models/{LM}").exists()
@@ -143,7 +143,7 @@ def test_ctrl_c_in_a_stage_leaves_its_result_whole_or_absent(remade_workspace, s
     assert time.monotonic() - began < 15
     assert process.returncode in (0, 130), errors  # a short stage may be done before the signal comes
     if process.returncode == 130:
-        assert errors.rstrip().endswith(f"{address}: interrupted; the next run goes on from here.")
+        assert errors.rstrip().endswith(f"{address}: interrupted; the next run resumes from here.")
         after = {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
         assert after == before
     elif name:

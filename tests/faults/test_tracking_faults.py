@@ -150,7 +150,7 @@ def test_kill_while_shipping_loses_and_doubles_nothing(workspace: Path) -> None:
     for _ in range(2):
         dead = subprocess.run([sys.executable, "-c", code], check=False, timeout=120)
         assert dead.returncode == -signal.SIGKILL
-    run_id = find_run(URI, "killed")
+    run_id = find_run(connect(URI), "killed")
     assert run_id is not None
     assert losses(run_id) != []  # a batch had arrived each time
     assert ship(folder, URI) == run_id
@@ -181,7 +181,7 @@ def test_the_sender_outlives_a_killed_training_and_sends_the_rest(workspace: Pat
         if state.is_file() and read_json(state)["offset"] == size:
             break
         time.sleep(0.2)
-    run_id = find_run(URI, "orphan")
+    run_id = find_run(connect(URI), "orphan")
     assert run_id is not None
     assert losses(run_id) == [(step, float(step)) for step in range(20)]
 
@@ -193,7 +193,7 @@ def test_the_sender_ends_with_the_block(workspace: Path) -> None:
         start(log, "beside")
         log.finish()
     assert read_json(folder / "shipped.json")["offset"] == (folder / "events.jsonl").stat().st_size
-    run_id = find_run(URI, "beside")
+    run_id = find_run(connect(URI), "beside")
     assert run_id is not None
     assert connect(URI).get_run(run_id).info.status == "FINISHED"
     children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()

@@ -17,7 +17,7 @@ from langmill.errors import IntegrityError, SpaceError, TrainingError
 from langmill.files import read_manifest
 from langmill.stages import encode, tokenizer
 from langmill.tracking.run_log import RunLog
-from langmill.training import continuation, fitting
+from langmill.training import checkpoint_callback, fitting
 from langmill.training import fit as fit_module
 from langmill.training.fit import fit
 from langmill.training.module import TrainingModule
@@ -261,14 +261,14 @@ def test_tokens_that_were_not_finished_are_refused(workspace):
 
 def interrupt_at(step: int, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Train until the checkpoint of a step is written, and have Ctrl-C pressed then."""
-    save = continuation.save_checkpoint
+    save = checkpoint_callback.save_checkpoint
 
     def save_and_stop(folder: Path, at: int, state: dict[str, object]) -> None:
         save(folder, at, state)
         if at == step:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(continuation, "save_checkpoint", save_and_stop)
+    monkeypatch.setattr(checkpoint_callback, "save_checkpoint", save_and_stop)
     with pytest.raises(KeyboardInterrupt):
         train(workspace, "reviews-lm", DROPOUT)
     monkeypatch.undo()

@@ -29,7 +29,7 @@ from langmill.serving.metrics import Metrics
 from langmill.serving.service import Service
 from langmill.tasks.base import Classifies, Generates
 from langmill.tasks.loading import LoadedModel, load_model
-from langmill.tokenization.text_stream import written
+from langmill.tokenization.text_stream import generated_text
 from tests.golden.training import CONF
 from tests.unit.tasks.settings import evaluation, shard, training_data
 
@@ -100,7 +100,7 @@ def answers_of(model: LoadedModel, asked: list[str]) -> dict[str, Any]:
     assert isinstance(greedy, Sampling)
     prompts = {prompt: task.prompt_ids(model.tokenizer, prompt) for prompt in asked}
     return {
-        prompt: written(task.generate(model.network, ids, greedy), model.tokenizer.decode, ())
+        prompt: generated_text(task.generate(model.network, ids, greedy), model.tokenizer.decode, ())
         for prompt, ids in prompts.items()
     }
 

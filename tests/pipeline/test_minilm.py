@@ -43,7 +43,7 @@ def network(workspace: Path, recipe: str) -> Classifier:
     backbone = build_backbone("pretrained", settings.model.options, 30522, 510, recipe, source=folder)
     found = Classifier(backbone, 2, dropout=0.0)
     backbone.start_from(folder)
-    backbone.adapt()
+    backbone.prepare_for_training()
     return found.eval()
 
 
@@ -65,7 +65,7 @@ def test_sentences_that_mean_the_same_are_near_each_other(workspace: Path) -> No
     for sentence in SENTENCES:
         tokens_BT = torch.tensor([tokenizer.encode(sentence)])
         given = theirs_tokenizer(sentence, return_tensors="pt")
-        assert backbone.affixes == ((101,), (102,))
+        assert backbone.special_token_template == ((101,), (102,))
         assert given["input_ids"][0, 1:-1].equal(tokens_BT[0])
         with torch.no_grad():
             own = backbone(tokens_BT)

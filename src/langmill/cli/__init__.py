@@ -32,7 +32,7 @@ _BUG = 70  # EX_SOFTWARE
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="langmill")
 def commands() -> None:
-    """Raw text to a served language model, and the story of how every one came to be.
+    """Raw text to a served language model, with the provenance of every one.
 
     Run it in the folder of a workspace (a clone). `langmill COMMAND --help` explains a command with an example. An
     error is one sentence and a non-zero exit code; LANGMILL_DEBUG=1 shows where it came from.
@@ -47,16 +47,16 @@ for _command in (
 
 
 def main() -> None:
-    """Be the `langmill` process."""
+    """Run the `langmill` process."""
     sys.exit(call(sys.argv[1:]))
 
 
 def call(arguments: list[str]) -> int:
-    """Run one command line and give its exit code; an error is told on stderr in a sentence."""
+    """Run one command line and return its exit code; an error is one sentence on stderr."""
     try:
         result = commands.main(arguments, prog_name="langmill", standalone_mode=False)
     except (Exception, KeyboardInterrupt) as error:
-        sentence, code = _told(error)
+        sentence, code = _explain_error(error)
         if os.environ.get(DEBUG_VARIABLE):
             traceback.print_exception(error)
         click.echo(without_passwords(sentence), err=True)
@@ -64,8 +64,8 @@ def call(arguments: list[str]) -> int:
     return result if isinstance(result, int) else 0
 
 
-def _told(error: BaseException) -> tuple[str, int]:
-    """What to say of an error, and the exit code."""
+def _explain_error(error: BaseException) -> tuple[str, int]:
+    """The sentence and the exit code of an error."""
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         return error.format_message(), error.exit_code
     if isinstance(error, click.ClickException):
@@ -75,7 +75,7 @@ def _told(error: BaseException) -> tuple[str, int]:
     if isinstance(error, LangmillError):
         return str(error), error.exit_code
     if isinstance(error, KeyboardInterrupt | click.Abort):
-        return "Stopped; nothing is lost, and the same command goes on from there.", _INTERRUPTED
+        return "Stopped; nothing is lost, and the same command resumes from there.", _INTERRUPTED
     from langmill.files import full_disk_sentence, is_full_disk
 
     if is_full_disk(error):

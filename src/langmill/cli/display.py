@@ -1,4 +1,4 @@
-"""How a run looks: a live region with bars at a terminal, calm lines in a pipe."""
+"""The display of a run: a live region with bars on a terminal, plain lines in a pipe."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _REDRAW_SECONDS = 0.25
 
 
 class Display:
-    """Says what each step of a run does; a context manager."""
+    """Displays the steps of a run; a context manager."""
 
     def __init__(self) -> None:
         self.failures: list[str] = []
-        """The sentences of the steps that failed."""
+        """Sentences of the steps that failed."""
         self.codes: set[int] = set()
-        """The exit codes of their kinds of error."""
+        """Exit codes of their kinds of error."""
         self._steps: dict[str, Event] = {}
         self._started: dict[str, float] = {}
         self._unchanged = 0
@@ -47,7 +47,7 @@ class Display:
             self._live.stop()
 
     def say(self, text: str) -> None:
-        """Print a line that stays."""
+        """Print a permanent line."""
         if self._live is not None:
             self._live.say(text)
         else:
@@ -55,24 +55,24 @@ class Display:
             sys.stdout.flush()
 
     def announce(self, text: str) -> None:
-        """Say what is being waited for before the first step runs."""
+        """Display a text until the first step runs."""
         self._waiting_for = text
         if self._live is None:
             self.say(text)
 
     def follow(self, news: Callable[[], list[Event]], alive: Callable[[], bool]) -> None:
-        """Show events until their source has ended."""
+        """Display events until their source has ended."""
         while True:
-            going = alive()  # before the last look, so that no event is missed
+            running = alive()  # before the last read, so that no event is missed
             for event in news():
                 self.take(event)
             self.refresh()
-            if not going:
+            if not running:
                 return
             time.sleep(_REDRAW_SECONDS)
 
     def take(self, event: Event) -> None:
-        """Show one event."""
+        """Display one event."""
         before = self._steps.get(event.step)
         self._steps[event.step] = event
         if event.state is StepState.running:
@@ -83,15 +83,15 @@ class Display:
         elif event.state is StepState.failed:
             self.failures.append(event.note)
             self.codes.add(event.code)
-            self.say(f"{_mark('failed')} {event.title}: failed after {self._duration(event)}")
+            self.say(f"{_symbol('failed')} {event.title}: failed after {self._duration(event)}")
         elif event.state is StepState.done and event.note == UP_TO_DATE:
             self._unchanged += 1
         elif event.state is StepState.done:
             note = f"  {event.note}" if event.note else ""
-            self.say(f"{_mark('done')} {event.title}: done in {self._duration(event)}{note}")
+            self.say(f"{_symbol('done')} {event.title}: done in {self._duration(event)}{note}")
 
     def summary(self) -> str:
-        """What became of the steps that said nothing: `5 of 19 steps were up to date, 3 were skipped.`."""
+        """Summarise the steps that printed no line: `5 of 19 steps were up to date; 3 did not run […].`."""
         parts = [f"{self._unchanged} of {len(self._steps)} steps were up to date"] if self._unchanged else []
         skipped = sum(event.state is StepState.skipped for event in self._steps.values())
         if skipped:
@@ -99,29 +99,29 @@ class Display:
         return "; ".join(parts) + "." if parts else ""
 
     def refresh(self) -> None:
-        """Draw how far the running steps are."""
+        """Display the progress of the running steps."""
         if self._live is not None:
             self._live.draw()
         elif time.time() - self._last_line >= _LINE_SECONDS:
             self._last_line = time.time()
             for event, state in self.running():
-                self.say(f"  {event.title}: {_how_far(event, state, self._started[event.step])}")
+                self.say(f"  {event.title}: {_how_far(state, self._started[event.step])}")
 
     def running(self) -> Iterator[tuple[Event, State | None]]:
-        """The steps at work and how far each is."""
+        """Yield the running steps with their progress."""
         for event in self._steps.values():
             if event.state is StepState.running:
                 yield event, read_state(Workspace().progress(event.step))
 
     def counts(self) -> str:
-        """How many steps are done, for the live region."""
+        """Number of steps done, for the live region."""
         if self._waiting_for is not None:
             return self._waiting_for
         ended = sum(event.state not in (StepState.waiting, StepState.running) for event in self._steps.values())
         return f"{ended} of {len(self._steps)} steps done"
 
     def started(self, step: str) -> float:
-        """When a step began, in seconds since the epoch."""
+        """Start time of a step, in seconds since the epoch."""
         return self._started[step]
 
     def _duration(self, event: Event) -> str:
@@ -150,7 +150,7 @@ class _Live:
         self._live.console.print(text, markup=False, soft_wrap=True)
 
     def draw(self) -> None:
-        with contextlib.suppress(OSError):  # a terminal that was closed: the run goes on
+        with contextlib.suppress(OSError):  # a closed terminal must not stop the run
             self._live.update(self._region(), refresh=True)
 
     def _region(self) -> RenderableType:
@@ -162,23 +162,23 @@ class _Live:
         for event, state in self._display.running():
             share = min(1.0, state.done / state.total) if state is not None and state.total else None
             bar = ProgressBar(total=1.0, completed=share or 0.0, width=20, pulse=share is None)
-            how_far = _how_far(event, state, self._display.started(event.step))
+            how_far = _how_far(state, self._display.started(event.step))
             grid.add_row(Text(event.title), bar, Text(how_far, overflow="ellipsis", no_wrap=True))
         elapsed = clock(time.time() - self._began)
         grid.add_row(Text(f"{self._display.counts()}, {elapsed} so far", style="dim"))
         return grid
 
 
-def _how_far(event: Event, state: State | None, started: float) -> str:
+def _how_far(state: State | None, started: float) -> str:
     if state is None:
         return f"{clock(time.time() - started)} so far"
     return describe(state, time.time())
 
 
-def _mark(state: str) -> str:
-    signs = {"done": "✓", "failed": "✗"}
+def _symbol(state: str) -> str:
+    symbols = {"done": "✓", "failed": "✗"}
     try:
-        signs[state].encode(sys.stdout.encoding or "ascii")
+        symbols[state].encode(sys.stdout.encoding or "ascii")
     except UnicodeEncodeError:
         return {"done": "+", "failed": "!"}[state]
-    return signs[state]
+    return symbols[state]

@@ -1,4 +1,4 @@
-"""`langmill generate` and `classify`: ask a model without a server."""
+"""`langmill generate` and `classify`: use a model without a server."""
 
 from __future__ import annotations
 
@@ -26,28 +26,28 @@ if TYPE_CHECKING:
 @click.argument("recipe", required=False)
 @click.option("--model", type=click.Path(path_type=Path), help="A model folder, instead of a recipe's champion.")
 @click.option("--prompt", default="", help="What the text begins with.")
-@click.option("--max-new-tokens", type=int, help="How many tokens to write at most.")
-@click.option("--temperature", type=float, help="0 takes the likeliest token, 1 draws as the network says.")
-@click.option("--top-k", type=int, help="Choose among so many of the likeliest tokens; 0 for all.")
-@click.option("--top-p", type=float, help="Choose among the likeliest tokens of this mass; 1 for all.")
-@click.option("--min-p", type=float, help="Choose among tokens this many times as likely as the first; 0 for all.")
-@click.option("--repetition-penalty", type=float, help="Make what is there already less likely; 1 does not.")
-@click.option("--beams", type=int, help="Search for the likeliest text with so many beams; 1 does not.")
+@click.option("--max-new-tokens", type=int, help="Tokens to generate, at most.")
+@click.option("--temperature", type=float, help="0 is greedy decoding, 1 samples from the network's distribution.")
+@click.option("--top-k", type=int, help="Choose among this many of the most likely tokens; 0 for all.")
+@click.option("--top-p", type=float, help="Choose among the most likely tokens of this probability mass; 1 for all.")
+@click.option("--min-p", type=float, help="Choose among tokens with this share of the highest probability; 0 for all.")
+@click.option("--repetition-penalty", type=float, help="Make tokens of the text so far less likely; 1 does not.")
+@click.option("--beams", type=int, help="Beam search with this many beams; 1 is none.")
 @click.option("--length-penalty", type=float, help="With beams: above 0 favours longer texts.")
 @click.option("--stop", multiple=True, help="A text to stop before; may be given several times.")
-@click.option("--seed", type=int, help="Equal seeds give equal texts; 1 if not said.")
+@click.option("--seed", type=int, help="Equal seeds give equal texts; 1 by default.")
 def generate(
     *, recipe: str | None, model: Path | None, prompt: str, stop: tuple[str, ...], beams: int | None,
     **asked: float | None,
 ) -> None:  # fmt: skip
-    """Let a language model go on from a prompt, or answer it.
+    """Continue or answer a prompt with a language model.
 
-    What is not said is as the model's generation_config.json has it.
+    Defaults are those of the model's generation_config.json.
     """
     with opened_model(recipe, model) as (loaded, name):
         from langmill.models.generation.config import Beams
         from langmill.tasks.base import Generates
-        from langmill.tokenization.text_stream import written
+        from langmill.tokenization.text_stream import generated_text
 
         task = loaded.task
         if not isinstance(task, Generates):
@@ -63,8 +63,8 @@ def generate(
             if isinstance(decoding, Beams)
             else task.generate(loaded.network, prompt_ids, decoding)
         )
-        text = written(steps, loaded.tokenizer.decode, stop)
-        click.echo(prompt + text if config.samples else text)  # one goes on from its prompt, another answers it
+        text = generated_text(steps, loaded.tokenizer.decode, stop)
+        click.echo(prompt + text if config.samples else text)  # a continuation of the prompt, or an answer
         click.echo(f"[{name}]", err=True)
 
 
@@ -76,7 +76,7 @@ def generate(
 @click.argument("texts", nargs=-1)
 @click.option("--model", type=click.Path(path_type=Path), help="A model folder, instead of a recipe's champion.")
 def classify(recipe: str | None, texts: tuple[str, ...], model: Path | None) -> None:
-    """Say the label of texts.
+    """Predict the label of texts.
 
     Prints one line a text: the label, its probability and the text.
 
@@ -92,7 +92,7 @@ def classify(recipe: str | None, texts: tuple[str, ...], model: Path | None) -> 
 
         task = loaded.task
         if not isinstance(task, Classifies):
-            raise ModelError(f"{name} does not tell labels; ask it with `langmill generate`.")
+            raise ModelError(f"{name} does not predict labels; ask it with `langmill generate`.")
         for text, row in zip(given, task.probabilities(loaded.network, loaded.tokenizer, given), strict=True):
             best = int(row.argmax())
             click.echo(f"{task.labels[best]}\t{row[best]:.4f}\t{text}")
@@ -103,7 +103,7 @@ def classify(recipe: str | None, texts: tuple[str, ...], model: Path | None) -> 
 
 @contextmanager
 def opened_model(recipe: str | None, folder: Path | None) -> Iterator[tuple[LoadedModel, str]]:
-    """A model and what to call it: the one in `folder`, or the champion of a recipe.
+    """Open the model in `folder`, or the champion of a recipe; return it with its display name.
 
     Raises:
         LangmillError: Neither or both are named, or there is no such model.
@@ -138,7 +138,7 @@ def opened_model(recipe: str | None, folder: Path | None) -> Iterator[tuple[Load
 
 
 def _folder_device() -> Accelerator:
-    """The workspace's setting; a model folder can also be asked outside of one."""
+    """The workspace's setting; a model folder can be used outside of one too."""
     from langmill.cli.workspace import in_workspace, operation
     from langmill.config.sections import Accelerator
 

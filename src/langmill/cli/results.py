@@ -1,4 +1,4 @@
-"""What a run came to, as a table for the terminal."""
+"""The results of a run, as a table for the terminal."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ COLUMNS = ("recipe", "metric", "interval", "trivial baseline", "strong baseline"
 
 
 def table(rows: Sequence[Row]) -> str:
-    """The rows under their headings, in columns."""
+    """Format the rows under their headings, in columns."""
     return in_columns([COLUMNS, *map(_cells, rows)])
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    """A row as texts, in the order of `COLUMNS`."""
+    """Format a row's cells, in the order of `COLUMNS`."""
     return (
         row.recipe,
         f"{row.metric} {row.estimate.value:.4g}",
@@ -28,7 +28,7 @@ def _cells(row: Row) -> tuple[str, ...]:
 
 
 def in_columns(lines: Sequence[Sequence[str]]) -> str:
-    """Lines of cells, each column as wide as its widest cell."""
+    """Format lines of cells, each column as wide as its widest cell."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines

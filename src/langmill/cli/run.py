@@ -1,4 +1,4 @@
-"""`langmill run`, `train`, `evaluate` and `pull`: make models, or bring what others made."""
+"""`langmill run`, `train`, `evaluate` and `pull`: make models, or pull what others made."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def run(recipes: tuple[str, ...], wait: bool) -> None:
 
     Runs what is out of date, then registers, validates and judges each model and puts it in service if it is better
     than the champion. Without names it makes the recipes that conf/operation/default.yaml lists. Ctrl-C stops it; the
-    next run goes on from there.
+    next run resumes from there.
     """
     click.echo("Looking at what there is to do ...")
     from langmill.cli.workspace import composed_params, operation
@@ -53,7 +53,7 @@ def run(recipes: tuple[str, ...], wait: bool) -> None:
 
     settings = operation()
     chosen = list(dict.fromkeys(recipes or settings.recipes))
-    with _turn(Workspace().run_lock, wait=wait):
+    with _run_lock(Workspace().run_lock, wait=wait):
         sweep_workspace()
         graph = read_graph().for_recipes(chosen)
         stale = [address for address, state in freshness_of(graph, composed_params).items() if not state.fresh]
@@ -63,7 +63,7 @@ def run(recipes: tuple[str, ...], wait: bool) -> None:
             return
         from langmill.stages.compose import require_composed  # and torch with it: not where nothing is to do
 
-        require_composed(chosen)  # a wrong setting is told now, not after Prefect has started
+        require_composed(chosen)  # a wrong setting is reported now, not after Prefect has started
         _run_flow(chosen)
 
 
@@ -91,10 +91,10 @@ def evaluate(recipe: str) -> None:
 @command(example="langmill pull\nlangmill pull reviews-lm")
 @click.argument("recipes", nargs=-1, metavar="[RECIPE]...")
 def pull(recipes: tuple[str, ...]) -> None:
-    """Bring what others made from DVC's remote.
+    """Pull what others made from DVC's remote.
 
-    Brings every output that dvc.lock names; with names, what these recipes need. A recipe that nobody has run is passed
-    by. What was brought is not made again: `langmill run` goes on from there.
+    Pulls every output that dvc.lock names; with names, what these recipes need. A recipe that nobody has run is
+    skipped. What was pulled is not made again: `langmill run` continues from there.
     """
     from langmill.cli.workspace import require_workspace
     from langmill.files import exclusive_lock
@@ -117,7 +117,7 @@ def pull(recipes: tuple[str, ...]) -> None:
 
 
 @contextlib.contextmanager
-def _turn(lock: Path, *, wait: bool) -> Iterator[None]:
+def _run_lock(lock: Path, *, wait: bool) -> Iterator[None]:
     """Hold the workspace's lock for a run.
 
     Raises:
@@ -137,7 +137,7 @@ def _turn(lock: Path, *, wait: bool) -> Iterator[None]:
 
 
 def _run_flow(recipes: Sequence[str]) -> None:
-    """Run the Prefect flow in a process of its own and show how it goes.
+    """Run the Prefect flow in a process of its own and display its events.
 
     Raises:
         GraphError: A step failed.
@@ -197,7 +197,7 @@ def _run_flow(recipes: Sequence[str]) -> None:
 
 
 def _require_space(folder: Path) -> None:
-    """Refuse to go on where Prefect's and MLflow's databases and the logs have no room: they do not say so themselves.
+    """Refuse to run without space for Prefect's and MLflow's databases and the logs, whose errors are unclear.
 
     Raises:
         SpaceError: Less than `_SPACE_BYTES` are left on the disk that holds `folder`.
@@ -213,7 +213,7 @@ def _require_space(folder: Path) -> None:
 
 @contextlib.contextmanager
 def _stopped_at_the_end(flow: subprocess.Popen[bytes]) -> Iterator[None]:
-    """However the block ends, leave no process of the flow behind."""
+    """Stop all processes of the flow when the block ends, however it ends."""
     stop = {"asked": False}
 
     def terminate(number: int, frame: object) -> None:
@@ -238,7 +238,7 @@ def _stopped_at_the_end(flow: subprocess.Popen[bytes]) -> Iterator[None]:
 
 
 def _make(place: Callable[[str], Path], recipe: str) -> None:
-    """Make one folder of a recipe and all that it needs, one stage after the other."""
+    """Make one folder of a recipe and everything upstream, one stage after the other."""
     from langmill.cli.display import Display
     from langmill.cli.workspace import require_workspace
     from langmill.files import exclusive_lock
@@ -291,7 +291,7 @@ def _make(place: Callable[[str], Path], recipe: str) -> None:
 
 
 def _conclude(recipes: Sequence[str], log: Path | None) -> None:
-    """Print the table and where to look next."""
+    """Print the table of results, and where to look next."""
     from langmill.cli.results import table
     from langmill.cli.workspace import own_command
     from langmill.config.compose import compose_serving
@@ -307,7 +307,7 @@ def _conclude(recipes: Sequence[str], log: Path | None) -> None:
     address = f"http://{serving.host}:{serving.port}"
     click.echo("make ui      the runs with their curves, the models, the flow and its reports, in the browser")
     click.echo(f"make serve   the champions over HTTP: a page to try them at {address}, or curl {address}/v1/models")
-    click.echo(f"{own_command()} trace {recipes[0]}   the story of a model, from its data to its place in service")
+    click.echo(f"{own_command()} trace {recipes[0]}   the lineage of a model, from its data to its place in service")
     logs = sorted(Workspace().logs.glob("run-*.log"))
     if log is None and logs:
         log = logs[-1]
@@ -316,7 +316,7 @@ def _conclude(recipes: Sequence[str], log: Path | None) -> None:
 
 
 def _new_log(folder: Path) -> Path:
-    """A fresh log file; the oldest ones are deleted."""
+    """Choose a new log file; delete the oldest ones."""
     folder.mkdir(parents=True, exist_ok=True)
     for old in sorted(folder.glob("run-*.log"))[: -_KEPT_LOGS + 1]:
         old.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""`langmill serve`, `ui` and `deploy`: what keeps running."""
+"""`langmill serve`, `ui` and `deploy`: commands that keep running."""
 
 from __future__ import annotations
 
@@ -71,11 +71,11 @@ def serve(recipes: tuple[str, ...], host: str | None, port: int | None) -> None:
 
 
 def unserved(names: Sequence[str], tracking_uri: str) -> list[str]:
-    """A sentence for each model that has no champion yet; the server takes it up when it has one.
+    """Make a sentence for each model without a champion; the server loads it once it has one.
 
     Raises:
-        RegistryError: A name is neither that of a registered model nor that of a recipe; while the registry does not
-            answer, neither that of a model that was served here before.
+        RegistryError: A name is neither a registered model nor a recipe; while the registry does not answer, nor a
+            model that was served here before.
     """
     from langmill.config.compose import available
     from langmill.registry.store import Registry
@@ -139,7 +139,7 @@ def ui() -> None:
         click.echo(
             "Ctrl-C stops both." if own_prefect else "Ctrl-C stops MLflow; Prefect belongs to `langmill deploy`."
         )
-        stay(services)
+        wait_for_stop(services)
     click.echo("Stopped.")
 
 
@@ -205,7 +205,7 @@ def deploy(recipes: tuple[str, ...], cron: str | None, interval: float | None) -
         when = f"every {interval:g} seconds" if interval else f"at {schedule.cron} ({schedule.timezone})"
         click.echo(f"{', '.join(chosen)}: scheduled {when}.")
         click.echo(f"Watch it at {worker.address}; its log is {log}. Ctrl-C stops this worker and keeps the schedule.")
-        stay(services)
+        wait_for_stop(services)
     click.echo("Stopped.")
 
 
@@ -226,10 +226,10 @@ def require_free_port(port: int, field: str) -> None:
 
 
 def running_prefect(port: int) -> str | None:
-    """The API of a Prefect server of this workspace that answers on a port; None if there is none."""
-    mark = Workspace().prefect_server(port)
+    """Find this workspace's Prefect server on a port; return the address of its API, or None."""
+    pid_file = Workspace().prefect_server(port)
     try:
-        os.kill(int(mark.read_text(encoding="utf-8")), 0)
+        os.kill(int(pid_file.read_text(encoding="utf-8")), 0)
     except (FileNotFoundError, ValueError, ProcessLookupError, PermissionError):
         return None
     url = f"http://{HOST}:{port}/api"
@@ -238,34 +238,34 @@ def running_prefect(port: int) -> str | None:
 
 @contextlib.contextmanager
 def prefect_server(port: int) -> Iterator[Service]:
-    """A Prefect server on the workspace's database, stopped at the end of the block."""
+    """Run a Prefect server on the workspace's database during the block."""
     from langmill.cli.workspace import prefect_environment
 
     environment = {
         **prefect_environment(),
         "PREFECT_API_URL": f"http://{HOST}:{port}/api",
         "PREFECT_UI_API_URL": f"http://{HOST}:{port}/api",
-        # Which run holds a place survives a restart of the server.
+        # So that the holders of concurrency slots survive a restart of the server.
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
     }
     arguments = ["prefect", "server", "start", "--host", HOST, "--port", str(port), "--log-level", "WARNING"]
-    mark = Workspace().prefect_server(port)
-    mark.parent.mkdir(parents=True, exist_ok=True)
+    pid_file = Workspace().prefect_server(port)
+    pid_file.parent.mkdir(parents=True, exist_ok=True)
     address, log = f"http://{HOST}:{port}", Workspace().log("prefect-server")
     with started("Prefect", address, arguments, environment, log, stop_seconds=_SERVER_STOP_SECONDS) as service:
-        mark.write_text(str(service.process.pid), encoding="utf-8")
+        pid_file.write_text(str(service.process.pid), encoding="utf-8")
         try:
             yield service
         finally:
-            mark.unlink(missing_ok=True)
+            pid_file.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def temporary_prefect() -> Iterator[Service]:
-    """A Prefect server for one run, without pages and schedules, stopped at the end of the block.
+    """Run a Prefect server without pages and schedules during the block.
 
-    It is what a flow without PREFECT_API_URL starts for itself (Prefect's `SubprocessASGIServer`), except that the flow
-    need not import all of the server for it (3 s) and can get ready meanwhile.
+    A flow without PREFECT_API_URL starts the same for itself (Prefect's `SubprocessASGIServer`), but imports all of the
+    server for it (3 s) and waits meanwhile.
     """
     from langmill.cli.workspace import prefect_environment
 
@@ -288,7 +288,7 @@ def temporary_prefect() -> Iterator[Service]:
 
 
 def mlflow_server(tracking_uri: str, port: int) -> contextlib.AbstractContextManager[Service]:
-    """MLflow's pages on the workspace's database, stopped at the end of the block."""
+    """Run MLflow's server on the workspace's database during the block."""
     from langmill.cli.workspace import prefect_environment
 
     arguments = ["mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]
@@ -303,7 +303,7 @@ def mlflow_server(tracking_uri: str, port: int) -> contextlib.AbstractContextMan
 def started(
     name: str, address: str, module: Sequence[str], environment: Mapping[str, str], log: Path, *, stop_seconds: float
 ) -> Iterator[Service]:
-    """A Python module run as a server in a process group of its own, which ends with the block."""
+    """Run a Python module as a server in a process group of its own during the block."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
         service = Service(name, address, _start(module, environment, output), log)
@@ -345,8 +345,8 @@ def wait_until_up(service: Service) -> None:
     raise LangmillError(f"{service.name} did not answer within {_START_SECONDS:.0f} seconds; its log is {service.log}.")
 
 
-def stay(services: Sequence[Service]) -> None:
-    """Return on Ctrl-C or SIGTERM.
+def wait_for_stop(services: Sequence[Service]) -> None:
+    """Wait for Ctrl-C or SIGTERM.
 
     Raises:
         LangmillError: A server ended by itself.

@@ -1,4 +1,4 @@
-"""The workspace as the commands see it: its settings, its graph, its processes."""
+"""The workspace of the commands: its settings, and the environment of its processes."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def require_workspace() -> None:
 
 
 def operation() -> Operation:
-    """The settings of the workspace in the current folder.
+    """Compose the settings of the workspace in the current folder.
 
     Raises:
         LangmillError: There is no workspace here.
@@ -51,7 +51,7 @@ def operation() -> Operation:
 
 
 def composed_params(path: str) -> Mapping[str, Any] | None:
-    """What a file under build/config/ will hold once `compose` has run; None for other files.
+    """Predict the content of a file in build/config/ after `compose`; None for other files.
 
     Raises:
         ConfigError: The settings are refused.
@@ -68,7 +68,7 @@ def composed_params(path: str) -> Mapping[str, Any] | None:
 
 
 def own_command() -> str:
-    """How the reader calls this program: `langmill`, or by its path if the environment is not activated."""
+    """The command that runs this program: `langmill`, or its path if the environment is not activated."""
     if shutil.which("langmill"):
         return "langmill"
     path = Path(sys.argv[0])
@@ -76,7 +76,7 @@ def own_command() -> str:
 
 
 def prefect_environment() -> dict[str, str]:
-    """The environment of every process that uses Prefect: its state in the workspace, nothing sent anywhere."""
+    """Make the environment of a process that uses Prefect: its state in the workspace, no telemetry."""
     return {
         **os.environ,
         "PREFECT_HOME": str(Workspace().prefect.absolute()),

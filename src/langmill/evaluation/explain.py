@@ -1,10 +1,10 @@
-"""Why a model answers as it does: which tokens speak for a label, and where a Transformer looks.
+"""Explain predictions: attribution of a label to tokens, and attention maps of a Transformer.
 
-`attribute` shares a label's logit out among the tokens by integrated gradients (Sundararajan et al., 2017); what the
-figures mean and what they are measured against: docs/decisions/0407. `attention_maps` reads off the weights with which
-a Transformer mixes its tokens' values; what they do not prove: docs/guides/explaining.md.
+`attribute` attributes a label's logit to the tokens by integrated gradients (Sundararajan et al., 2017); see
+docs/decisions/0407 for the meaning of the numbers and the baseline. `attention_maps` returns a Transformer's attention
+weights; docs/guides/explaining.md says what they do not prove.
 
-Shape suffixes: T tokens or whole-character pieces that look, S those that are looked at, L layers, H heads, K labels.
+Shape suffixes: T queries (tokens or whole-character pieces), S keys, L layers, H heads, K labels.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from langmill.errors import EvaluationError
 from langmill.models.base import Attends, AttendsToSource, Backbone, Kind
-from langmill.models.generation.beam_search import returned
-from langmill.models.generation.config import Beams, likeliest
+from langmill.models.generation.beam_search import run_to_end
+from langmill.models.generation.config import Beams, greedy_decoding
 from langmill.models.heads import Classifier, TextToText
 from langmill.tasks.base import Explains, Generates, Reading, device_of
 from langmill.tasks.loading import LoadedModel
@@ -29,44 +29,44 @@ from langmill.tokenization.text_stream import TextStream
 from langmill.tokenization.tokenizer import Tokenizer
 
 END_OF_TEXT = "⟨end⟩"
-"""How the end-of-text token is shown; it has no text of its own."""
+"""The end-of-text token as displayed; it has no text of its own."""
 STEPS = (50, 200, 800, 3200)
-"""Places on the way from the baseline to the text at which gradients are taken: the first count that is exact enough
-is kept."""
+"""Numbers of points on the path from the baseline to the text at which gradients are taken: the first number that is
+exact enough is kept."""
 TOLERANCE = 0.01
-"""The attributions' sum may miss the difference of the logits by this share of it, but for `SMALLEST_ERROR`."""
+"""Allowed error of the attributions' sum, relative to the difference of the logits; but see `SMALLEST_ERROR`."""
 SMALLEST_ERROR = 1e-3
-"""An error in the logit that nobody minds, where the difference itself is close to nothing."""
-BASELINE_MARKS = (".", ",", ";", ":", "-", "(", ")", '"', "\n", " ")
-"""What a baseline may be made of, besides end-of-text tokens: marks that hardly mean anything by themselves."""
-MOST_WRITTEN = 64
-"""Tokens of a model's own answer, at most: more would not be a picture."""
-_MOST_TOKENS = 500_000  # steps times tokens, half a minute of a small network; no more steps are tried than that
-_TOKENS_AT_ONCE = 8192  # steps side by side, in one pass through the network
+"""Allowed absolute error of the sum, for differences close to zero."""
+BASELINE_PUNCTUATION = (".", ",", ";", ":", "-", "(", ")", '"', "\n", " ")
+"""Candidates for the baseline's token besides end-of-text: punctuation, which means little by itself."""
+MAX_ANSWER_TOKENS = 64
+"""Tokens of a model's own answer, at most: a plot of more is unreadable."""
+_MOST_TOKENS = 500_000  # steps times tokens, at most: half a minute of a small network
+_TOKENS_AT_ONCE = 8192  # in one forward pass
 
 
 @dataclass(frozen=True)
 class Attribution:
-    """How much each piece of a text adds to the logit of the label that the model tells."""
+    """Contribution of each piece of a text to the logit of the predicted label."""
 
     label: str
     probability: float
     pieces: list[str]
     """The text as the network read it, in whole characters."""
     shares_T: np.ndarray
-    """What each piece adds to the logit, in nats; negative where it speaks against the label."""
+    """Contribution of each piece to the logit, in nats; negative if against the label."""
     logit: float
     baseline: str
     """The token that the baseline repeats."""
     baseline_logit: float
-    """The same label's logit for the baseline, a text of as many such tokens."""
+    """The same label's logit for the baseline, a text of equally many such tokens."""
     steps: int
     left_out: int
-    """Tokens that were cut away."""
+    """Tokens that were truncated."""
 
     @property
     def error(self) -> float:
-        """By how much the shares' sum misses what it should be, logit - baseline_logit."""
+        """Difference between the shares' sum and its target, logit - baseline_logit."""
         return float(self.shares_T.sum()) - (self.logit - self.baseline_logit)
 
     @property
@@ -75,9 +75,9 @@ class Attribution:
         return _close(self.error, self.logit - self.baseline_logit)
 
     def words(self, count: int) -> tuple[list[tuple[str, float]], list[tuple[str, float]]]:
-        """The words that speak most for the label and most against it, the strongest first, `count` of each at most.
+        """The words most for and most against the label, strongest first, `count` of each at most.
 
-        A word that stands in the text several times is named once, with its strongest share.
+        A word that occurs several times is listed once, with its strongest share.
         """
         strongest: dict[str, float] = {}
         for word, share in _words(self.pieces, self.shares_T):
@@ -91,50 +91,50 @@ class Attribution:
 
 @dataclass(frozen=True)
 class AttentionMaps:
-    """Where a Transformer looks, layer by layer and head by head."""
+    """A Transformer's attention weights by layer and head, with labels of rows and columns."""
 
     weights_LHTS: np.ndarray
-    """The share of its attention that each row gives to each column; a row sums to 1."""
+    """Attention of each row to each column; a row sums to 1."""
     rows: list[str]
-    """The pieces that look, or that are written while the network looks."""
+    """The pieces of the queries, or of the tokens generated from them."""
     columns: list[str]
-    """The pieces that are looked at."""
+    """The pieces of the keys."""
     row_title: str
     column_title: str
     columns_go_on: bool
-    """Whether the rows' own pieces are the last of the columns: a prompt, and what is written after it."""
+    """Whether the rows' own pieces are the last of the columns: a prompt and its answer."""
     answer: str | None
-    """What the model wrote, where it was asked for an answer of its own."""
+    """The model's own answer, if it was asked for one."""
     left_out: int
-    """Tokens of the text that were cut away."""
+    """Tokens of the text that were truncated."""
     target_left_out: int = 0
-    """Tokens of the target that were cut away, since the network has no room for them."""
+    """Tokens of the target that were truncated to the context length."""
 
 
 # Attribution ---------------------------------------------------------------------------------------------------------
 
 
 def attribute(model: LoadedModel, name: str, text: str) -> Attribution:
-    """Share the logit of the label that the model tells out among the text's tokens.
+    """Attribute the logit of the predicted label to the text's tokens.
 
     Integrated gradients on the token embedding (Sundararajan et al., 2017, equation 1, with captum): the gradient of
-    the logit, added up on the straight way from a baseline to the text, times the difference of the two. The baseline
-    is the most neutral text that repeats one mark (`_neutral`). The sum over the way is a Gauss-Legendre quadrature;
+    the logit, integrated on the straight path from a baseline to the text, times the difference of the two. The
+    baseline is the most neutral text that repeats one token (`_neutral`). The integral is a Gauss-Legendre quadrature;
     steps are added until the shares add up.
 
     Args:
         model: A classifier, of any architecture.
-        name: What to call it in messages.
-        text: What it is asked about.
+        name: Its name in messages.
+        text: The text to classify.
 
     Raises:
-        EvaluationError: The model does not tell labels, or its logit is not a number.
+        EvaluationError: The model does not predict labels, or its logit is not a number.
     """
     from captum.attr import LayerIntegratedGradients
 
     network, task = model.network, _explained(model, name)
     if not isinstance(network, Classifier):
-        raise EvaluationError(f"{name} tells no labels, so no token can speak for one; ask for its attention instead.")
+        raise EvaluationError(f"{name} predicts no labels, so there is no attribution; ask for its attention instead.")
     reading = task.reading(network, model.tokenizer, text)
     tokens_BT = torch.tensor([reading.tokens], device=device_of(network))
     with torch.no_grad():
@@ -159,7 +159,7 @@ def attribute(model: LoadedModel, name: str, text: str) -> Attribution:
         shares_T = found_BTD.detach()[0].double().sum(dim=-1).cpu().numpy()
         if _close(float(shares_T.sum()) - (logit - baseline_logit), logit - baseline_logit):
             break
-    pieces, starts = whole_characters(model.tokenizer, _with_affixes(network.model, reading.tokens))
+    pieces, starts = whole_characters(model.tokenizer, _with_special_tokens(network.model, reading.tokens))
     return Attribution(
         model.task.labels[best],
         float(logits_K.softmax(dim=-1)[best]),
@@ -174,13 +174,13 @@ def attribute(model: LoadedModel, name: str, text: str) -> Attribution:
 
 
 def _neutral(network: nn.Module, tokenizer: Tokenizer, length: int) -> tuple[int, Tensor]:
-    """The token whose repetition makes the network least sure of any label, and the logits `(K,)` of that.
+    """Find the token whose repetition makes the network least certain of a label; return it with the logits `(K,)`.
 
-    A baseline should say nothing (Sundararajan et al., 2017, section 2). End-of-text tokens do not always: where the
-    network never learned them, they are as good as any word.
+    A baseline should be neutral (Sundararajan et al., 2017, section 2). End-of-text tokens are not always: a network
+    that was not trained on them takes them for any word.
     """
-    marks = [tokenizer.encode(mark) for mark in BASELINE_MARKS]
-    tokens = [tokenizer.eot_id, *(ids[0] for ids in marks if len(ids) == 1)]
+    punctuation = [tokenizer.encode(text) for text in BASELINE_PUNCTUATION]
+    tokens = [tokenizer.eot_id, *(ids[0] for ids in punctuation if len(ids) == 1)]
     texts_NT = torch.tensor(tokens, device=device_of(network))[:, None].expand(-1, length)
     logits_NK = network(texts_NT).double()
     sure_N = (logits_NK.softmax(dim=-1) * logits_NK.log_softmax(dim=-1)).sum(dim=-1)  # negative entropy
@@ -196,89 +196,89 @@ def _close(error: float, difference: float) -> bool:
 
 
 def attention_maps(model: LoadedModel, name: str, text: str, target: str | None = None) -> AttentionMaps:
-    """Where the network looks as it reads a text, or as it writes an answer to it.
+    """Compute a network's attention weights on a text, or while it generates an answer.
 
-    A model that answers (an encoder-decoder, a completion) is shown as it writes: each row is a token of the answer,
-    with the weights at work when that token was told. Others are shown as they read.
+    For a model that answers (an encoder-decoder, a completion) each row is a token of the answer, with the weights that
+    predicted it. For others the weights are those of reading the text.
 
     Args:
-        model: One whose network is a Transformer.
-        name: What to call it in messages.
+        model: A model whose network is a Transformer.
+        name: Its name in messages.
         text: The text, source or prompt.
-        target: What is written; None lets the model write its own answer where it answers.
+        target: The answer; None lets a model that answers generate its own.
 
     Raises:
-        EvaluationError: The network has no attention, the task writes nothing but a target is given, or the model's
+        EvaluationError: The network has no attention, there is a target but the task generates nothing, or the model's
             own answer is empty.
     """
     network, task = model.network, _explained(model, name)
     backbone = cast("Backbone", network.model)
     if not isinstance(backbone, Attends):
-        raise EvaluationError(f"{name} is no Transformer, so it has no attention to show; its layers look at nothing.")
+        raise EvaluationError(f"{name} is no Transformer, so it has no attention to show.")
     writes = isinstance(task, Generates) and backbone.kind is not Kind.bidirectional
     if target is not None and not writes:
-        raise EvaluationError(f"{name} does not go on from a text, so it has no use for --target.")
+        raise EvaluationError(f"{name} does not continue a text, so it has no use for --target.")
     reading = task.reading(network, model.tokenizer, text)
     if isinstance(task, Generates) and writes and (target is not None or not task.generation_config.samples):
-        return _written(model, task, name, reading, target)
+        return _answer_maps(model, task, name, reading, target)
     tokens_BT = torch.tensor([reading.tokens], device=device_of(network))
-    pieces, starts = whole_characters(model.tokenizer, _with_affixes(backbone, reading.tokens))
+    pieces, starts = whole_characters(model.tokenizer, _with_special_tokens(backbone, reading.tokens))
     weights_LHTS = _grouped(backbone.attention(tokens_BT)[:, 0], starts, starts)
     return AttentionMaps(
-        weights_LHTS, pieces, pieces, "token that looks", "token looked at", False, None, reading.left_out
+        weights_LHTS, pieces, pieces, "query token", "token attended to", False, None, reading.left_out
     )
 
 
-def _written(model: LoadedModel, task: Generates, name: str, reading: Reading, target: str | None) -> AttentionMaps:
-    """The weights at work while a target, or the model's own answer, is written."""
+def _answer_maps(model: LoadedModel, task: Generates, name: str, reading: Reading, target: str | None) -> AttentionMaps:
+    """Compute the attention weights that predict a target, or the model's own answer."""
     network, tokenizer = model.network, model.tokenizer
     backbone = cast("Backbone", network.model)
     apart = isinstance(network, TextToText) and isinstance(backbone, AttendsToSource)
     room = backbone.max_length if apart else backbone.max_length - len(reading.tokens) + 1
     target_left_out = 0
     if target is None:
-        written = _own_answer(network, task, tokenizer, reading.tokens, min(MOST_WRITTEN, room))
+        answer_ids = _own_answer(network, task, tokenizer, reading.tokens, min(MAX_ANSWER_TOKENS, room))
     else:
         wanted = tokenizer.encode(target)
-        written, target_left_out = wanted[:room], max(0, len(wanted) - room)
-    if not written:
+        answer_ids, target_left_out = wanted[:room], max(0, len(wanted) - room)
+    if not answer_ids:
         raise EvaluationError(f"{name} answers with an empty text, so there is nothing to show; give a --target.")
     device = device_of(network)
-    rows, row_starts = whole_characters(tokenizer, written)
+    rows, row_starts = whole_characters(tokenizer, answer_ids)
     if apart:
         assert isinstance(backbone, AttendsToSource) and isinstance(network, TextToText)
         source_BS = torch.tensor([reading.tokens], device=device)
         start = reading.tokens[-1] if network.model.start_id is None else network.model.start_id
-        tokens_BT = torch.tensor([[start, *written[:-1]]], device=device)
+        tokens_BT = torch.tensor([[start, *answer_ids[:-1]]], device=device)
         maps_LHTS = backbone.cross_attention(source_BS, tokens_BT)[:, 0]
-        seen, title = _with_affixes(backbone, reading.tokens), "source token looked at"
+        seen, title = _with_special_tokens(backbone, reading.tokens), "source token attended to"
     else:
-        seen = [*reading.tokens, *written[:-1]]
+        seen = [*reading.tokens, *answer_ids[:-1]]
         maps_LHTS = cast("Attends", backbone).attention(torch.tensor([seen], device=device))[:, 0]
         maps_LHTS = maps_LHTS[:, :, len(reading.tokens) - 1 :]
-        title = "token looked at: the prompt, then what is written"
+        title = "token attended to: the prompt, then the answer"
     columns, column_starts = whole_characters(tokenizer, seen)
-    answer = tokenizer.decode(written) if target is None else None
+    answer = tokenizer.decode(answer_ids) if target is None else None
     weights_LHTS = _grouped(maps_LHTS, row_starts, column_starts)
     return AttentionMaps(
-        weights_LHTS, rows, columns, "token written", title, not apart, answer, reading.left_out, target_left_out
+        weights_LHTS, rows, columns, "token generated", title, not apart, answer, reading.left_out, target_left_out
     )
 
 
 def _own_answer(
     network: nn.Module, task: Generates, tokenizer: Tokenizer, prompt_ids: list[int], limit: int
 ) -> list[int]:
-    """The answer's tokens, written as the task writes when it is judged."""
-    writing, stop_ids = task.generation_config, (tokenizer.eot_id,)
-    if writing.num_beams > 1:
-        beams = Beams(limit, writing.num_beams, writing.length_penalty, stop_ids)
-        return returned(task.search(network, tokenizer, prompt_ids, beams))
-    sampling = likeliest(limit, stop_ids, writing.repetition_penalty)
+    """Generate the answer's tokens, with the decoding of the evaluation."""
+    config, stop_ids = task.generation_config, (tokenizer.eot_id,)
+    if config.num_beams > 1:
+        beams = Beams(limit, config.num_beams, config.length_penalty, stop_ids)
+        return run_to_end(task.search(network, tokenizer, prompt_ids, beams))
+    sampling = greedy_decoding(limit, stop_ids, config.repetition_penalty)
     return list(task.generate(network, prompt_ids, sampling))
 
 
 def _grouped(weights_LHTS: Tensor, row_starts: Sequence[int], column_starts: Sequence[int]) -> np.ndarray:
-    """Tokens' weights as pieces': what a piece gets is the sum over its tokens, what it gives their mean."""
+    """Group the weights of tokens by pieces: the sum over a column's tokens, the mean over a row's."""
     weights = weights_LHTS.double().cpu().numpy()
     columns = np.add.reduceat(weights, column_starts, axis=3)
     sizes = np.diff([*row_starts, weights.shape[2]])
@@ -286,11 +286,11 @@ def _grouped(weights_LHTS: Tensor, row_starts: Sequence[int], column_starts: Seq
 
 
 def chosen_maps(maps: AttentionMaps, name: str, layer: int | None, head: int | None) -> dict[str, np.ndarray]:
-    """The maps to draw, `(T, S)` each, by their titles: of one layer or of each, of one head or the mean over heads.
+    """Select the maps to plot, `(T, S)` each, by title: of one layer or each, of one head or the mean over heads.
 
     Args:
-        maps: All there are.
-        name: What to call the model in messages.
+        maps: All maps.
+        name: The model's name in messages.
         layer: Counted from 1; None takes each.
         head: Counted from 1; None takes the mean over heads.
 
@@ -315,13 +315,13 @@ def chosen_maps(maps: AttentionMaps, name: str, layer: int | None, head: int | N
 
 
 def whole_characters(tokenizer: Tokenizer, tokens: Sequence[int]) -> tuple[list[str], list[int]]:
-    """Token ids as readable pieces.
+    """Decode token ids to pieces of whole characters.
 
     A byte-level token may hold a part of a character; such tokens are joined to the next ones until the character is
-    whole. Special tokens are pieces of their own.
+    complete. Special tokens are pieces of their own.
 
     Returns:
-        The pieces' texts, and the place in `tokens` where each begins.
+        The pieces' texts, and the index in `tokens` at which each begins.
     """
     names = {number: name for name, number in tokenizer.special_ids.items()} | {tokenizer.eot_id: END_OF_TEXT}
     pieces: list[str] = []
@@ -332,30 +332,30 @@ def whole_characters(tokenizer: Tokenizer, tokens: Sequence[int]) -> tuple[list[
         pieces.append(text)
         starts.append(start)
 
-    for place, token in enumerate(tokens):
+    for index, token in enumerate(tokens):
         if token in names:
-            if begun < place:
+            if begun < index:
                 add(stream.finish(), begun)
-            add(names[token], place)
-            stream, begun = TextStream(tokenizer.decode), place + 1
+            add(names[token], index)
+            stream, begun = TextStream(tokenizer.decode), index + 1
         elif text := stream.push(token):
             add(text, begun)
-            begun = place + 1
+            begun = index + 1
     if begun < len(tokens):
         add(stream.finish(), begun)
     return pieces, starts
 
 
-def _with_affixes(backbone: Backbone, tokens: Sequence[int]) -> list[int]:
-    """The tokens with those that the network itself puts around them."""
-    before, after = backbone.affixes
-    return [*before, *tokens, *after]
+def _with_special_tokens(backbone: Backbone, tokens: Sequence[int]) -> list[int]:
+    """Add the special tokens that the network itself puts around the tokens."""
+    prefix, suffix = backbone.special_token_template
+    return [*prefix, *tokens, *suffix]
 
 
 def _words(pieces: Sequence[str], shares_T: np.ndarray) -> list[tuple[str, float]]:
-    """Words and their shares: pieces joined where letters or digits follow each other without a space.
+    """Join pieces to words, where letters or digits follow each other without a space, and add their shares.
 
-    Scripts that write words without spaces stay in their pieces.
+    Pieces of scripts without spaces between words are not joined.
     """
     words: list[tuple[str, float]] = []
     before = ""
@@ -376,5 +376,5 @@ def _inside_a_word(character: str) -> bool:
 def _explained(model: LoadedModel, name: str) -> Explains:
     task = model.task
     if not isinstance(task, Explains):
-        raise EvaluationError(f"{name} can't be explained: its task does not say what the network reads of a text.")
+        raise EvaluationError(f"{name} can't be explained: its task does not implement it.")
     return task

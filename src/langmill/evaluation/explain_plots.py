@@ -1,7 +1,7 @@
-"""Pictures of an explanation, PNG or SVG by the file's ending: a coloured text, or maps with tokens at their sides.
+"""Plots of an explanation, PNG or SVG by the file's suffix: a coloured text, or attention maps.
 
-The same bytes for the same data, the same fonts and the same matplotlib. Lengths are in points, 72 to the inch, unless
-a name says otherwise.
+The same data, fonts and matplotlib give the same bytes. Lengths are in points, 72 to the inch, unless a name says
+otherwise.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-ENDINGS = ("png", "svg")
+SUFFIXES = ("png", "svg")
 MOST_SHOWN = 128
-"""Tokens at a side of a map, at most: more can't be read."""
+"""Tokens along an axis of a map, at most: more are unreadable."""
 MOST_IN_PANELS = 200
-"""Layers times tokens that several maps side by side may have; else the last layer is shown alone."""
-_OWN_FONT = "DejaVu Sans"  # comes with matplotlib, and has no Chinese, Japanese or Korean
+"""Layers times tokens of several maps side by side, at most; else the last layer is plotted alone."""
+_OWN_FONT = "DejaVu Sans"  # part of matplotlib, without Chinese, Japanese and Korean
 _LIKELY_FONTS = ("cjk", "han sans", "wenquanyi", "noto sans", "pingfang", "hiragino", "yahei", "gothic", "unicode")
 _STYLE: dict[str, Any] = {"font.size": 10, "svg.hashsalt": "langmill", "axes.titlelocation": "left"}
 _DPI = 120
@@ -44,22 +44,22 @@ _CELL_INCHES, _LETTER_INCHES = 0.165, 0.075
 
 @dataclass(frozen=True)
 class Glyphs:
-    """The fonts that a picture needs, and what none of them can draw."""
+    """The fonts of a plot, and the characters that none of them has."""
 
     fonts: list[str]
-    """Font families, to be looked through in this order."""
+    """Font families, in order of preference."""
     missing: frozenset[str]
-    """Characters that no font of this machine has; they are drawn as their code points."""
+    """Characters that no installed font has; they are drawn as their code points."""
 
     def drawn(self, text: str) -> str:
-        """The text with what can't be drawn as code points, `U+6625`, and what can't be seen as a sign."""
+        """Replace characters that can't be drawn by code points, `U+6625`, and white space by visible symbols."""
         seen = text.translate({10: "↵", 13: "", 9: "⇥", 0xA0: " "})
         kept = (character for character in seen if unicodedata.category(character) not in ("Cc", "Cf"))
         return "".join(f"U+{ord(each):04X}" if each in self.missing else each for each in kept)
 
 
 def glyphs_for(texts: Iterable[str]) -> Glyphs:
-    """Find fonts for texts: matplotlib's own one, and of the machine's only those that add something."""
+    """Find fonts for texts: matplotlib's own, and of the installed ones those that add characters."""
     from matplotlib.font_manager import fontManager, get_font
 
     wanted = {each for text in texts for each in text if unicodedata.category(each) not in ("Cc", "Cf", "Zs", "Zl")}
@@ -67,15 +67,15 @@ def glyphs_for(texts: Iterable[str]) -> Glyphs:
     by_name = {entry.name: entry.fname for entry in reversed(fontManager.ttflist) if _draws(entry)}
 
     def rank(name: str) -> tuple[int, str]:
-        places = [place for place, part in enumerate(_LIKELY_FONTS) if part in name.lower()]
-        return (min(places, default=len(_LIKELY_FONTS)), name)
+        ranks = [rank for rank, part in enumerate(_LIKELY_FONTS) if part in name.lower()]
+        return (min(ranks, default=len(_LIKELY_FONTS)), name)
 
     for name in [_OWN_FONT, *sorted(by_name, key=rank)]:
         if not missing:
             break
         try:
             font = get_font(by_name[name])
-        except (OSError, RuntimeError, KeyError):  # a font that this machine lists and can't read
+        except (OSError, RuntimeError, KeyError):  # installed but unreadable
             continue
         found = {each for each in missing if font.get_char_index(ord(each))}
         missing -= found
@@ -85,7 +85,7 @@ def glyphs_for(texts: Iterable[str]) -> Glyphs:
 
 
 def _draws(entry: Any) -> bool:
-    """Whether a font is upright and draws letters; matplotlib's last resort draws the same box for a whole script."""
+    """Whether a font is upright and has letters; matplotlib's last resort draws the same box for a whole script."""
     return entry.style == "normal" and "last resort" not in entry.name.lower()
 
 
@@ -93,18 +93,18 @@ def _draws(entry: Any) -> bool:
 
 
 def draw_attribution(found: Attribution, name: str, path: Path) -> frozenset[str]:
-    """Draw the text with each piece on the colour of its share: purple for the label, orange against it.
+    """Plot the text with each piece on the colour of its share: purple for the label, orange against it.
 
     Args:
-        found: What is drawn.
-        name: What the model is called.
+        found: The attribution.
+        name: The model's name.
         path: A .png or .svg file.
 
     Returns:
-        Characters that no font here can draw.
+        Characters that no installed font has.
 
     Raises:
-        EvaluationError: The file's ending is neither, or the file can't be written.
+        EvaluationError: The file's suffix is neither, or the file can't be written.
     """
     from matplotlib import colormaps, style
     from matplotlib.cm import ScalarMappable
@@ -146,7 +146,7 @@ def draw_attribution(found: Attribution, name: str, path: Path) -> frozenset[str
 
 
 def caption(found: Attribution) -> str:
-    """What the shares add up to, and what they are measured against."""
+    """Make the caption: the sum of the shares, and the baseline."""
     alone = {" ": "spaces", "\n": "line ends", END_OF_TEXT: "end-of-text tokens"}.get(
         found.baseline, f"“{found.baseline}” alone"
     )
@@ -168,7 +168,7 @@ class _Box:
 
 
 def _lay_out(pieces: Sequence[str]) -> tuple[list[_Box], float]:
-    """Pieces in lines, and the height of all lines; a word is kept together where half a line is enough for it."""
+    """Arrange pieces in lines; return them with the total height. A word of up to half a line is kept together."""
     from matplotlib.font_manager import FontProperties
 
     renderer = cast("Any", _figure(1, 1).canvas).get_renderer()
@@ -201,15 +201,15 @@ def _lay_out(pieces: Sequence[str]) -> tuple[list[_Box], float]:
 
 
 def shown_layers(maps: AttentionMaps, titles: Sequence[str]) -> list[str]:
-    """Which of several maps are drawn: all of them, or the last one where all would be too small to read."""
+    """Titles of the maps to plot: all, or the last one if all would be too small to read."""
     longest = min(MOST_SHOWN, max(len(maps.rows), len(maps.columns)))
     return list(titles) if len(titles) * longest <= MOST_IN_PANELS else list(titles[-1:])
 
 
 def shown_tokens(maps: AttentionMaps) -> tuple[slice, slice]:
-    """Which rows and columns are drawn: the first ones of a source or a text.
+    """Rows and columns to plot: the first ones of a source or a text.
 
-    Of a prompt with what was written after it the last ones, as those that were written last look at them.
+    Of a prompt with an answer the last ones, since the answer's tokens attend to them.
     """
     rows = slice(0, min(MOST_SHOWN, len(maps.rows)))
     first = max(0, len(maps.columns) - MOST_SHOWN) if maps.columns_go_on else 0
@@ -217,19 +217,19 @@ def shown_tokens(maps: AttentionMaps) -> tuple[slice, slice]:
 
 
 def draw_attention(maps: AttentionMaps, chosen: Mapping[str, np.ndarray], title: str, path: Path) -> frozenset[str]:
-    """Draw maps as heat maps on one scale, tokens at their sides.
+    """Plot attention maps as heat maps on one scale, with tokens along the axes.
 
     Args:
-        maps: What the rows and columns are.
-        chosen: The maps, `(T, S)` each, by their titles.
-        title: What stands above all.
+        maps: The labels of rows and columns.
+        chosen: The maps, `(T, S)` each, by title.
+        title: The plot's title.
         path: A .png or .svg file.
 
     Returns:
-        Characters that no font here can draw.
+        Characters that no installed font has.
 
     Raises:
-        EvaluationError: The file's ending is neither, or the file can't be written.
+        EvaluationError: The file's suffix is neither, or the file can't be written.
     """
     from matplotlib import style
     from matplotlib.colors import PowerNorm
@@ -251,7 +251,7 @@ def draw_attention(maps: AttentionMaps, chosen: Mapping[str, np.ndarray], title:
         size = (max(6.0, across * (wide + 0.2) + left + 1.1), down * (high + 0.35) + below + 0.6)
         figure = _figure(*size, layout="constrained")
         panels = figure.subplots(down, across, squeeze=False, sharex=True, sharey=True)
-        # Most of the attention often goes to one token: on a linear scale nothing else could be seen.
+        # Most of the attention often goes to one token: on a linear scale nothing else is visible.
         scale = PowerNorm(0.5, vmin=0, vmax=max(float(weights.max()) for weights in drawn.values()))
         for number, axes in enumerate(panels.flat):
             if number >= len(drawn):
@@ -279,7 +279,7 @@ def _label(axis: Any, labels: Sequence[str], rotation: float = 0) -> None:
 
 
 def _visible(piece: str) -> str:
-    """A piece for a label: a space before it as a dot, so that the beginning of a word can be told."""
+    """Format a piece as a label: a leading space is a dot, so that the beginning of a word is visible."""
     return piece.replace(" ", "·") if piece.strip() else "␣" * min(len(piece), 4)
 
 
@@ -287,13 +287,13 @@ def _visible(piece: str) -> str:
 
 
 def check_path(path: Path) -> None:
-    """Refuse a file that can't be a picture.
+    """Refuse a path that can't be a plot's.
 
     Raises:
-        EvaluationError: Its ending is none of `ENDINGS`, or it is a folder.
+        EvaluationError: Its suffix is none of `SUFFIXES`, or it is a folder.
     """
-    if path.suffix.lower().removeprefix(".") not in ENDINGS:
-        raise EvaluationError(f"A picture is a .png or an .svg file, not {path.name!r}; choose another --out.")
+    if path.suffix.lower().removeprefix(".") not in SUFFIXES:
+        raise EvaluationError(f"A plot is a .png or an .svg file, not {path.name!r}; choose another --out.")
     if os.path.isdir(path):  # unlike Path.is_dir, false for a name that is too long
         raise EvaluationError(f"{path} is a folder; name a file with --out.")
 
@@ -308,12 +308,12 @@ def _figure(width_inches: float, height_inches: float, layout: Any = None) -> Fi
 
 
 def _save(figure: Figure, path: Path) -> None:
-    """Write the picture whole or not at all."""
-    ending = path.suffix.lower().removeprefix(".")
-    silent: dict[str, Any] = {"Software": None} if ending == "png" else {"Date": None, "Creator": None}
+    """Write the plot atomically."""
+    suffix = path.suffix.lower().removeprefix(".")
+    silent: dict[str, Any] = {"Software": None} if suffix == "png" else {"Date": None, "Creator": None}
     try:
         with atomic_file(path) as file:
-            figure.savefig(file, format=ending, metadata=silent)
+            figure.savefig(file, format=suffix, metadata=silent)
     except OSError as error:
         raise EvaluationError(f"{path} can't be written: {error.strerror}; choose another --out.") from error
 

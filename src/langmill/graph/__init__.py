@@ -1,1 +1,1 @@
-"""The graph of stages in dvc.yaml: read, judged fresh or stale, run and pulled. Nothing else speaks to DVC."""
+"""The graph of stages in dvc.yaml: reading, freshness, running and pulling. Nothing else talks to DVC."""

@@ -15,7 +15,7 @@ from langmill.lifetime import end_with_parent
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Be the process of `dvc repro --single-item ADDRESS`.
+    """Run `dvc repro --single-item ADDRESS` in this process.
 
     Returns:
         The exit code: the stage's own if it failed; that of `SpaceError` where DVC met a full disk, its cache's
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _cache_folder() -> str:
-    """Where DVC's cache lies, as its settings say, from the workspace on if it lies in it."""
+    """Path of DVC's cache by its settings, relative to the workspace if it is inside."""
     from dvc.repo import Repo
 
     path = Path(Repo().cache.local.path)

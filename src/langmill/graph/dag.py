@@ -1,6 +1,6 @@
-"""Which stages there are, and which follows which: dvc.yaml as DVC reads it.
+"""The stages and their dependencies: dvc.yaml as DVC reads it.
 
-dvc.yaml says which stage follows which; nothing here or above repeats it.
+dvc.yaml alone defines the order of the stages; nothing here or above repeats it.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ class Stage:
     """DVC's name of it: `train@reviews-lm`."""
     description: str
     outs: tuple[str, ...]
-    """The paths it makes, relative to the workspace."""
+    """Paths of its outputs, relative to the workspace."""
     upstream: tuple[str, ...]
-    """The addresses of the stages whose outputs it reads."""
+    """Addresses of the stages whose outputs it reads."""
     by_params_only: frozenset[str] = frozenset()
-    """Those of them from which it reads single settings alone, not whole files."""
+    """The upstream stages of which it reads single settings only, not whole files."""
 
     @property
     def kind(self) -> str:
@@ -39,17 +39,17 @@ class Stage:
 
 @dataclass
 class Graph:
-    """Stages in an order in which they can run, each after those it reads from."""
+    """Stages in topological order."""
 
     stages: dict[str, Stage]
     root: Path
     nodes: dict[str, Any] = field(repr=False)
-    """DVC's own object of each stage."""
+    """DVC's object of each stage."""
     repo: Any = field(repr=False)
-    """DVC's own object of the workspace."""
+    """DVC's object of the workspace."""
 
     def stage(self, address: str) -> Stage:
-        """The stage of an address.
+        """Find a stage by its address.
 
         Raises:
             GraphError: dvc.yaml has none.
@@ -59,12 +59,12 @@ class Graph:
         return self.stages[address]
 
     def names(self, place: Callable[[str], Path]) -> list[str]:
-        """The names whose `place` some stage makes (`Workspace().evaluation` gives the recipes)."""
+        """Names whose `place` some stage makes (of `Workspace().evaluation`: the recipes)."""
         outs = [out for stage in self.stages.values() for out in stage.outs]
         return [name for out in outs if str(place(name := Path(out).name)) == out]
 
     def maker(self, place: Callable[[str], Path], name: str) -> Stage:
-        """The stage that makes a name's `place`.
+        """Find the stage that makes a name's `place`.
 
         Raises:
             GraphError: There is none; the message lists the known names.
@@ -79,7 +79,7 @@ class Graph:
         )
 
     def ancestors(self, address: str) -> set[str]:
-        """The stages that must be done before this one."""
+        """Addresses of all stages upstream of this one, direct or not."""
         found: set[str] = set()
         waiting = [address]
         while waiting:
@@ -90,7 +90,7 @@ class Graph:
         return found
 
     def restricted_to(self, addresses: Iterable[str]) -> Graph:
-        """The part of the graph that these stages need, themselves included."""
+        """Select these stages and all upstream of them."""
         wanted = set(addresses)
         for address in list(wanted):
             wanted |= self.ancestors(address)
@@ -98,7 +98,7 @@ class Graph:
         return Graph(stages, self.root, self.nodes, self.repo)
 
     def for_recipes(self, recipes: Sequence[str]) -> Graph:
-        """The part of the graph that ends with the evaluation of these recipes.
+        """Select the evaluations of these recipes and all upstream of them.
 
         Raises:
             GraphError: A recipe has no line in dvc.yaml.
@@ -107,7 +107,7 @@ class Graph:
 
 
 def read_graph(root: Path = Path()) -> Graph:
-    """Read dvc.yaml with DVC, and take what killed DVC processes left behind out of its way.
+    """Read dvc.yaml with DVC, after clearing the stale locks of killed DVC processes.
 
     Raises:
         GraphError: There is no workspace here, or dvc.yaml is refused (a cycle, two stages with one output, a typo).
@@ -137,7 +137,7 @@ def read_graph(root: Path = Path()) -> Graph:
 
 
 def _ordered(upstream: Mapping[str, Sequence[str]]) -> Iterator[str]:
-    """Every address after those it depends on, by name where there is a choice."""
+    """Sort the addresses topologically, by name where there is a choice."""
     done: set[str] = set()
     while len(done) < len(upstream):
         for address in sorted(address for address in upstream if address not in done):
@@ -147,6 +147,6 @@ def _ordered(upstream: Mapping[str, Sequence[str]]) -> Iterator[str]:
 
 
 def _overlap(one: str, other: str) -> bool:
-    """Whether two absolute paths are equal or one lies in the other."""
+    """Whether two absolute paths are equal or one is in the other."""
     first, second = Path(one), Path(other)
     return first.is_relative_to(second) or second.is_relative_to(first)

@@ -1,4 +1,4 @@
-"""What DVC says went wrong: its exceptions as ours, and what it only logs."""
+"""DVC's errors as ours: exceptions, and errors that it only logs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from langmill.files import explained_os_errors, full_disk_sentence, is_full_disk
 DVC_BUSY = 250
 """The exit code of `python -m langmill.graph` when another DVC process uses the stage's files."""
 NOT_KEPT = 249
-"""Its exit code when DVC could not keep what the stage made, and itself took that for a success."""
+"""Its exit code when DVC could not store the stage's outputs in its cache, and itself counted that as a success."""
 _STAGE_CODE = re.compile(r"exited with (\d+)$")
 
 
@@ -53,12 +53,12 @@ def explained_dvc_errors() -> Iterator[None]:
 
 
 def one_line(error: Exception) -> str:
-    """An error's text on one line, without the full stop."""
+    """The text of an error on one line, without the full stop."""
     return " ".join(str(error).split()).rstrip(".")
 
 
 def silence_dvc_log() -> None:
-    """Keep what DVC logs off the terminal."""
+    """Keep DVC's log off the terminal."""
     logger = logging.getLogger("dvc")
     if not logger.handlers:
         logger.addHandler(logging.NullHandler())
@@ -66,18 +66,18 @@ def silence_dvc_log() -> None:
 
 
 class DvcLog(logging.Handler):
-    """Notes what DVC's own exit code does not tell: it logs some errors and goes on, and gives 255 for all others."""
+    """Records errors that DVC's exit code hides: some are only logged, and all others exit with 255."""
 
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
         self.code = 0
-        """The exit code to end with; 0 while nothing was noted."""
+        """The exit code to end with; 0 while no error was recorded."""
         self.full = False
-        """DVC itself met a full disk."""
+        """Whether DVC met a full disk."""
         self.reason = ""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Note the kind of an error."""
+        """Record the kind of an error."""
         from dvc.lock import LockError
         from dvc.stage.exceptions import StageCmdFailedError
 
@@ -97,7 +97,7 @@ class DvcLog(logging.Handler):
 
 @contextlib.contextmanager
 def watched_dvc_log() -> Iterator[DvcLog]:
-    """Watch what DVC logs while the block works."""
+    """Record DVC's log while the block works."""
     import dvc.logger  # noqa: F401 - sets up the loggers
 
     log = DvcLog()

@@ -1,4 +1,4 @@
-"""Which stages are out of date, and why, in words."""
+"""Which stages are out of date, and why."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from langmill.graph.dag import Graph
 from langmill.graph.dvc_errors import explained_dvc_errors
 
 PredictParams = Callable[[str], Mapping[str, Any] | None]
-"""What a params file will hold once the stage that writes it has run; None for a file it knows nothing of."""
+"""From the path of a params file to its content once the stage that writes it has run; None if unknown."""
 
 
 @dataclass(frozen=True)
@@ -22,25 +22,25 @@ class Freshness:
     """Whether a stage is up to date."""
 
     reasons: tuple[str, ...] = ()
-    """What changed for the stage itself, in words; empty if nothing did."""
+    """Changes of the stage's own inputs, in words; empty if there are none."""
     follows: tuple[str, ...] = ()
-    """Upstream stages that are out of date, after which this one may have to run."""
+    """Upstream stages that are out of date."""
     busy: bool = False
-    """Another process is making it right now."""
+    """Whether another process is running it."""
 
     @property
     def fresh(self) -> bool:
-        """Nothing has to be made."""
+        """Whether it is up to date."""
         return not (self.reasons or self.follows or self.busy)
 
 
 def freshness_of(graph: Graph, predict: PredictParams | None = None) -> dict[str, Freshness]:
-    """Which stages are out of date, and why.
+    """Find out which stages are out of date, and why.
 
     Args:
-        graph: The stages to judge.
-        predict: Tells what a params file will hold, so that an edit of conf/ shows before `compose` has run.
-            Without it, a stage that only reads settings counts as following the one that writes them.
+        graph: The stages.
+        predict: Predicts the content of a params file, so that an edit of conf/ shows before `compose` has run.
+            Without it, a stage that only reads settings is out of date if the stage that writes them is.
 
     Raises:
         BusyError: Another DVC process holds the workspace's lock.
@@ -54,7 +54,7 @@ def freshness_of(graph: Graph, predict: PredictParams | None = None) -> dict[str
     with explained_dvc_errors(), lock_repo(graph.repo):
         for address, stage in graph.stages.items():
             stale = {upstream for upstream in stage.upstream if not result[upstream].fresh}
-            # What the files hold now is right, and costs less, unless the stage that writes them has to run.
+            # The current content of the files is right, and cheaper, unless the stage that writes them has to run.
             foresight = remembered if stale & stage.by_params_only else None
             try:
                 reasons, busy = tuple(_reasons(graph.nodes[address], foresight)), False
@@ -69,7 +69,7 @@ def freshness_of(graph: Graph, predict: PredictParams | None = None) -> dict[str
 
 
 def _reasons(node: Any, predict: PredictParams | None) -> Iterator[str]:
-    """What changed for one stage since it last ran, in words; `node` is DVC's stage."""
+    """Describe the changes since a stage last ran; `node` is DVC's stage."""
     from dvc.dependency.param import ParamsDependency
 
     if not any(item.hash_info for item in (*node.deps, *node.outs)):
@@ -78,7 +78,7 @@ def _reasons(node: Any, predict: PredictParams | None) -> Iterator[str]:
     changes = node.status().get(node.addressing, [])
     tables = [change for change in changes if isinstance(change, dict)]
     files = {path: how for table in tables for path, how in table.get("changed deps", {}).items()}
-    for dep in dict(zip(map(str, node.deps), node.deps, strict=True)).values():  # one may stand there twice
+    for dep in dict(zip(map(str, node.deps), node.deps, strict=True)).values():  # one may be listed twice
         if isinstance(dep, ParamsDependency):
             yield from _param_reasons(dep, predict)
         elif str(dep) in files:
@@ -115,7 +115,7 @@ def _param_reasons(dep: Any, predict: PredictParams | None) -> Iterator[str]:
 
 
 def _differences(key: str, before: Any, now: Any) -> Iterator[tuple[str, str]]:
-    """Each leaf that differs between two nested values: its dotted name, and `old → new`."""
+    """Yield each leaf that differs between two nested values: its dotted name, and `old → new`."""
     if isinstance(before, Mapping) and isinstance(now, Mapping):
         for name in sorted({*before, *now}, key=str):
             yield from _differences(f"{key}.{name}", before.get(name), now.get(name))

@@ -1,4 +1,4 @@
-"""DVC's lock file, cleared of what killed processes left in it."""
+"""Stale locks in DVC's lock file."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from langmill.graph.dvc_errors import explained_dvc_errors
 def clear_stale_locks(root: Path) -> None:
     """Remove the entries of dead processes from DVC's lock file.
 
-    DVC drops entries of dead processes itself, but not a half-written file, nor a number that the system has since
-    given to a process of another kind. The file is only written under DVC's own guard, as DVC itself does.
+    DVC drops entries of dead processes itself, but not an incomplete file, nor a process id that another program has
+    since got. The file is only written while DVC's own lock on it is held.
 
     Raises:
-        BusyError: Another DVC process holds the guard.
+        BusyError: Another DVC process holds that lock.
     """
     path = root / ".dvc" / "tmp" / "rwlock"
     if not path.exists() or ((living := _living(path)) is not None and living == _holders(path)):
@@ -34,7 +34,7 @@ def clear_stale_locks(root: Path) -> None:
             hardlink_lock=Config(str(root / ".dvc"))["core"].get("hardlink_lock", False),
         )
         with guard, explained_os_errors(path):
-            living = _living(path)  # what was half written a moment ago may be whole now
+            living = _living(path)  # an incomplete file may be complete now
             if living is None:
                 path.unlink(missing_ok=True)
             elif living != _holders(path):
@@ -42,7 +42,7 @@ def clear_stale_locks(root: Path) -> None:
 
 
 def _holders(path: Path) -> Any:
-    """What DVC's lock file holds; None if it is missing or was cut short."""
+    """Read DVC's lock file; None if it is missing or incomplete."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
@@ -50,7 +50,7 @@ def _holders(path: Path) -> Any:
 
 
 def _living(path: Path) -> dict[str, Any] | None:
-    """What DVC's lock file should hold: the entries of living DVC processes; None if it can't be read."""
+    """Select the entries of living DVC processes in DVC's lock file; None if it can't be read."""
     import psutil
 
     def alive(holder: Mapping[str, Any]) -> bool:
@@ -63,13 +63,13 @@ def _living(path: Path) -> dict[str, Any] | None:
     try:
         content = _holders(path)
         living: dict[str, Any] = {}
-        for mode, places in content.items():
+        for mode, paths in content.items():
             kept = {
-                place: [one for one in holders if alive(one)] if mode == "read" else holders
-                for place, holders in places.items()
+                path: [one for one in holders if alive(one)] if mode == "read" else holders
+                for path, holders in paths.items()
                 if mode == "read" or alive(holders)
             }
-            living[mode] = {place: holders for place, holders in kept.items() if holders}
+            living[mode] = {path: holders for path, holders in kept.items() if holders}
     except (AttributeError, KeyError, TypeError, ValueError):
         return None
     return living

@@ -1,6 +1,6 @@
-"""Running one stage: `dvc repro --single-item` in a process group of its own (`python -m langmill.graph ADDRESS`).
+"""Run one stage: `dvc repro --single-item` in a process group of its own (`python -m langmill.graph ADDRESS`).
 
-So it can be stopped as a whole, and it dies with the process that started it.
+So it can be stopped as a whole, and it ends with the process that started it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _BUSY_ATTEMPTS = 20
 
 
 class Outcome(StrEnum):
-    """What running a stage came to."""
+    """The result of running a stage."""
 
     made = "made"
     """It ran."""
@@ -41,12 +41,12 @@ class Outcome(StrEnum):
 
     @property
     def note(self) -> str:
-        """Say for whoever watches why a stage did not run; empty if it did."""
+        """The reason why a stage did not run, for the display; empty if it did."""
         return {Outcome.unchanged: UP_TO_DATE, Outcome.restored: "restored from DVC's cache"}.get(self, "")
 
 
 class Cancelled(GraphError):
-    """The stage was stopped because someone asked for it."""
+    """The stage was stopped on request."""
 
     exit_code = 130
 
@@ -57,23 +57,23 @@ def reproduce(address: str, *, root: Path, log: Path, progress: Path, cancel: th
     Args:
         address: The stage.
         root: The workspace.
-        log: The file that all its process says is written to, in place of what stood there.
-        progress: The file in which the stage keeps how far it is.
+        log: The file for its output; an existing one is replaced.
+        progress: The file for its progress.
         cancel: Once set, the stage's processes are interrupted and, after a few seconds, killed.
 
     Raises:
         Cancelled: `cancel` was set.
-        BusyError: Another process went on using the stage's files.
+        BusyError: Another process kept using the stage's files.
         SpaceError: The disk of the workspace, or of DVC's cache, is full.
-        TransientError: The stage failed for what may pass by itself.
-        GraphError: The stage failed otherwise; the message is its own sentence.
+        TransientError: The stage failed for a temporary reason.
+        GraphError: The stage failed otherwise; the message is the stage's own.
     """
     for attempt in range(_BUSY_ATTEMPTS):
         with explained_os_errors(log):
             command = [sys.executable, "-m", "langmill.graph", address]
             code, output = run_process(command, root=root, log=log, progress=progress, cancel=cancel)
         if cancel.is_set():
-            raise Cancelled(f"{address} was stopped; the next run goes on from there.")
+            raise Cancelled(f"{address} was stopped; the next run resumes from there.")
         if code == 0:
             if "didn't change, skipping" in output:
                 return Outcome.unchanged
@@ -88,9 +88,9 @@ def reproduce(address: str, *, root: Path, log: Path, progress: Path, cancel: th
 
 
 def failure_sentence(address: str, output: str, code: int, root: Path) -> str:
-    """The sentence to show for a stage that failed, out of all that its process said.
+    """Find the error message in the output of a stage that failed.
 
-    A stage of ours says `ADDRESS: sentence` itself; for anything else DVC's own error has to do.
+    Our stages print `ADDRESS: sentence`; otherwise it is DVC's own error.
     """
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     for index in range(len(lines) - 1, -1, -1):
@@ -149,7 +149,7 @@ def run_process(
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Interrupt what is left of a process group, and kill it if it does not end."""
+    """Interrupt a process group, and kill it if it does not end."""
     for number in (signal.SIGINT, signal.SIGKILL):
         if process.poll() is not None:
             break
@@ -157,5 +157,5 @@ def _end(process: subprocess.Popen[bytes]) -> None:
             os.killpg(process.pid, number)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(_GRACE_SECONDS)
-    with contextlib.suppress(ProcessLookupError, PermissionError):  # what outlived its leader
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # children that outlived it
         os.killpg(process.pid, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""Outputs of stages, brought from DVC's remote."""
+"""Pull outputs of stages from DVC's remote."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from langmill.graph.dvc_errors import explained_dvc_errors, one_line, watched_dv
 
 @dataclass(frozen=True)
 class Pulled:
-    """What came of bringing outputs from a remote."""
+    """The result of a pull."""
 
     here: tuple[str, ...]
-    """The stages whose outputs are now here as dvc.lock names them."""
+    """Stages whose outputs are now as dvc.lock names them."""
     missing: tuple[str, ...]
-    """Those of dvc.lock whose outputs the remote does not have, or not whole."""
+    """Stages whose outputs the remote lacks, at least in part."""
 
 
 def pull(graph: Graph) -> Pulled:
-    """Bring the outputs that dvc.lock names from DVC's default remote; a stage that never ran has none to bring.
+    """Pull the outputs that dvc.lock names from DVC's default remote; a stage that never ran has none.
 
     Raises:
         BusyError: Another DVC process holds the workspace's lock.
         GraphError: There is no remote.
         SpaceError: The disk is full.
-        TransientError: The remote did not bring what it has.
+        TransientError: The download failed.
     """
     from dvc.exceptions import DownloadError
 
     if not graph.repo.config["core"].get("remote"):
         raise GraphError(
-            "DVC has no remote here to bring results from; name the one that they were pushed to: "
+            "DVC has no remote here to pull results from; name the one that they were pushed to: "
             "`dvc remote add --default NAME ADDRESS`."
         )
     recorded = [
@@ -47,6 +47,6 @@ def pull(graph: Graph) -> Pulled:
         except DownloadError as error:
             if log.full:
                 raise SpaceError(full_disk_sentence("DVC's cache")) from error
-            raise TransientError(f"DVC's remote did not bring {one_line(error)}: {log.reason}.") from error
+            raise TransientError(f"DVC's remote did not deliver {one_line(error)}: {log.reason}.") from error
         missing = tuple(address for address in recorded if any(out.changed() for out in graph.nodes[address].outs))
     return Pulled(tuple(address for address in recorded if address not in missing), missing)

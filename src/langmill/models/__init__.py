@@ -1,1 +1,1 @@
-"""Networks: backbones by architecture and their layers, heads on top, their folders on the disk, and generation."""
+"""Networks: backbones and their layers, heads, model folders, and generation."""

@@ -1,7 +1,7 @@
-"""What a network offers, and how an architecture is found by its name.
+"""The interface of a network, and the registry of architectures.
 
-Shape suffixes, used in every file of this package: B batch, T tokens (time), D model width, V vocabulary, K labels,
-H attention heads, G key/value heads, E width of one head, F feed-forward width, L layers.
+Shape suffixes, used in every file of this package: B batch, T length in tokens, D dim, V vocabulary, K labels, H
+attention heads, G key/value heads, E head_dim, F hidden_dim of the feed-forward network, L layers.
 
 An architecture is one file: an options dataclass, a `Backbone`, and `ARCHITECTURES.register` over the backbone.
 """
@@ -25,27 +25,27 @@ EMBEDDING_STD = 0.02
 
 
 def head_std(dim: int) -> float:
-    """Standard deviation at the start of weights that turn a hidden state of this width into logits.
+    """Initial standard deviation of a head's weights, from hidden states of this dim to logits.
 
-    The embedding's, but never so large that a token's own logit exceeds 2.6 where head and embedding are one (at the
-    start, the normalised hidden state points along the token's own embedding): the first loss would lie above ln V.
+    That of the embedding, limited so that no token's own logit exceeds 2.6 with a tied head: at the start the
+    normalised hidden state points along the token's own embedding, and the first loss would be above ln V.
     """
     return EMBEDDING_STD * min(1.0, 128 / dim)
 
 
 class Kind(StrEnum):
-    """What a hidden state may depend on."""
+    """The tokens that a hidden state may depend on."""
 
     causal = "causal"
-    """Its own token and those before it: text can be gone on from."""
+    """Its own token and those before it: a text can be continued."""
     bidirectional = "bidirectional"
     """Every token of the text."""
     encoder_decoder = "encoder_decoder"
-    """Every token of a source text, and of the text being written those up to its own."""
+    """Every token of a source text, and the target's tokens up to its own."""
 
 
 class Cache(ABC):
-    """What a backbone remembers of the tokens it has seen (keys and values, or a recurrent state)."""
+    """State of a backbone after the tokens seen: keys and values, or a recurrent state."""
 
     lengths: list[int]
     """Tokens seen of each sequence."""
@@ -57,11 +57,11 @@ class Cache(ABC):
 
     @abstractmethod
     def keep(self, rows: Sequence[int]) -> None:
-        """Drop all sequences but these, and put these in this order."""
+        """Keep these sequences only, in this order."""
 
     @abstractmethod
     def append(self, other: Cache) -> None:
-        """Take in the sequences of another cache of the same network and capacity, after one's own."""
+        """Append the sequences of another cache of the same network and capacity."""
 
 
 class Backbone(nn.Module, ABC):
@@ -70,27 +70,27 @@ class Backbone(nn.Module, ABC):
     options_class: ClassVar[type[Any]]
     """The dataclass of the architecture's options."""
     earlier_options: ClassVar[Mapping[str, Any]] = {}
-    """What a model was made with that is older than an option, by the option's name; see `langmill.tasks.loading`."""
+    """Values for options that older models lack, by option name; see `langmill.tasks.loading`."""
     needs_base: ClassVar[bool] = False
-    """Whether it can only start from a base's weights, since the base says what network it is."""
+    """Whether it can only start from a base model, which defines the network."""
     free_options: ClassVar[frozenset[str]] = frozenset()
     """Options that may differ from those of the base that training starts from."""
     libraries: ClassVar[tuple[str, ...]] = ()
-    """Packages beside torch that compute a part of its result: their versions belong to a model's provenance."""
+    """Packages beside torch that influence its result: their versions belong to a model's provenance."""
     stored_copies: ClassVar[Mapping[str, str]] = {}
-    """With a tied head: further names in a model's file of weights that stand there already, for programs that would
+    """With a tied head: additional names in the weights file for weights that it already holds, for programs that would
     tie them otherwise."""
     kind: Kind
-    """What a hidden state depends on."""
+    """The tokens that a hidden state depends on."""
     language_model: str = "LangmillLanguageModel"
     """A language model's class in `config.json`: Hugging Face's, where that opens the same weights."""
     settings: Any
     """The architecture's options, of `options_class`."""
     dim: int
-    """Width of a hidden state."""
+    """Size of a hidden state."""
     vocab_size: int
     max_length: int
-    """Tokens the network can look back on."""
+    """Context length in tokens."""
     tie_embeddings: bool
     """Whether a language model's head is the token embedding itself."""
 
@@ -105,20 +105,20 @@ class Backbone(nn.Module, ABC):
 
     @classmethod
     def kind_of(cls, settings: Any) -> Kind:
-        """What kind of network these options make; most architectures make one kind only."""
+        """The kind of network that these options make; most architectures make one kind only."""
         del settings
         return cls.kind
 
     @classmethod
     def build(cls, settings: Any, vocab_size: int, max_length: int, source: Path | None) -> Self:
-        """A network with weights yet to be learned or loaded.
+        """Make a network with random weights, to be trained or loaded.
 
         Args:
             settings: The architecture's options, of `options_class`.
             vocab_size: Entries of the tokenizer's vocabulary.
             max_length: Tokens in a sequence, at most.
-            source: The folder of the model whose weights it will get; None where they are drawn at random. Most
-                architectures need only their options to know what network they are.
+            source: The folder of the model whose weights it will get, if any. Most architectures are defined by their
+                options alone.
 
         Raises:
             ConfigError: The options do not fit the source.
@@ -128,7 +128,7 @@ class Backbone(nn.Module, ABC):
         return cls(settings, vocab_size, max_length)
 
     def start_from(self, base: Path) -> None:
-        """Take the weights of another model's backbone.
+        """Load the weights of another model's backbone.
 
         Raises:
             ModelError: They are missing, surplus or of another shape.
@@ -136,53 +136,53 @@ class Backbone(nn.Module, ABC):
         """
         load_weights(self, backbone_state(load_state(base)), str(base))
 
-    def adapt(self) -> None:
-        """Make ready for training, once the first weights are there: here every weight is trained."""
+    def prepare_for_training(self) -> None:
+        """Prepare for training, once the first weights are there; here every weight is trained."""
 
-    def settle(self) -> Adapter | None:
-        """Be again as before `adapt`, with what was learned; what was learned by itself, if it is kept apart."""
+    def merge_adapter(self) -> Adapter | None:
+        """Merge the adapter into the weights, and return it detached; None where there is none."""
         return None
 
     @property
-    def affixes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Token ids that the network itself puts before and after every text: none, but for pretrained encoders."""
+    def special_token_template(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Token ids that the network itself puts before and after every text; empty except for pretrained encoders."""
         return (), ()
 
     def language_model_head(self) -> nn.Module | None:
-        """A module from hidden states to logits that comes with the network; None has one made where it is needed."""
+        """The network's own module from hidden states to logits; None has one made where it is needed."""
         return None
 
     def use_labels(self, num_labels: int) -> None:
-        """Be told the number of labels before weights are loaded; a network with a head of its own is made for them."""
+        """Prepare a classification head of the network's own for this number of labels, before weights are loaded."""
 
     def classification_head(self) -> nn.Module | None:
-        """A module from `(tokens_BT, lengths_B)` to logits `(batch, labels)` that comes with the network.
+        """The network's own module from `(tokens_BT, lengths_B)` to logits `(batch, labels)`.
 
         None has the mean of the hidden states classified.
         """
         return None
 
     def stored_names(self, network: nn.Module) -> dict[str, str]:
-        """What each weight of `network`, which holds this backbone, is called in a model's file."""
+        """Names in the weights file, by name in `network`, which holds this backbone."""
         return {name: name for name in network.state_dict()}
 
     @abstractmethod
     def forward(self, tokens_BT: Tensor, lengths_B: Tensor | None = None, cache: Cache | None = None) -> Tensor:
-        """Hidden states `(batch, tokens, width)`.
+        """Compute the hidden states `(batch, length, dim)`.
 
         Args:
             tokens_BT: Token ids; sequences shorter than T are padded at their end.
-            lengths_B: Real tokens of each sequence; None where nothing is padded. What stands at padded places is
-                undefined, and real places do not depend on them.
-            cache: What was seen before these tokens; it is brought up to date in place.
+            lengths_B: Real tokens of each sequence; None where nothing is padded. Hidden states at padding are
+                undefined, and those of real tokens do not depend on it.
+            cache: The tokens seen before; updated in place.
         """
 
     @abstractmethod
     def new_cache(self, batch_size: int, capacity: int | None = None) -> Cache:
-        """An empty cache for `forward`, with room for `capacity` tokens of each sequence (None: `max_length`).
+        """Make an empty cache for `forward`, of `capacity` tokens for each sequence (None: `max_length`).
 
         Raises:
-            ModelError: The network does not go from left to right, so that there is nothing to keep.
+            ModelError: The network is not causal, so there is nothing to cache.
         """
 
     @property
@@ -196,22 +196,22 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def config(self) -> dict[str, Any]:
-        """The entries of `config.json` that describe the backbone (Hugging Face's names where there are any)."""
+        """Describe the backbone for `config.json`, by Hugging Face's names where there are any."""
 
 
 class EncoderDecoder(Backbone):
-    """Reads a source text both ways, then writes another one from left to right.
+    """A bidirectional encoder of a source text and a causal decoder of a target text.
 
-    `forward` is the decoder going on from a cache that `begin` made; `decode` is the same of whole sequences.
+    `forward` decodes with a cache that `begin` made; `decode` is the same for whole sequences.
     """
 
     kind = Kind.encoder_decoder
     start_id: int | None = None
-    """The token that the decoder reads first; None: the one that ends the source text."""
+    """The decoder's first input token; None: the token that ends the source text."""
 
     @abstractmethod
     def encode(self, source_BS: Tensor, lengths_B: Tensor | None = None) -> Tensor:
-        """The memory `(batch, source tokens, width)`: the encoder's hidden states.
+        """Compute the memory `(batch, source length, dim)`: the encoder's hidden states.
 
         Args:
             source_BS: Token ids; sequences shorter than S are padded at their end.
@@ -220,37 +220,37 @@ class EncoderDecoder(Backbone):
 
     @abstractmethod
     def decode(self, tokens_BT: Tensor, memory_BSD: Tensor, lengths_B: Tensor | None = None) -> Tensor:
-        """Hidden states `(batch, tokens, width)` of whole target sequences.
+        """Compute the hidden states `(batch, length, dim)` of whole target sequences.
 
         Args:
-            tokens_BT: What the decoder reads, the start token first; padded at the end.
-            memory_BSD: What `encode` gave.
+            tokens_BT: The decoder's input, the start token first; padded at the end.
+            memory_BSD: The result of `encode`.
             lengths_B: Real *source* tokens of each sequence; None where nothing is padded.
         """
 
     @abstractmethod
     def begin(self, memory_BSD: Tensor, lengths_B: Tensor | None, capacity: int) -> Cache:
-        """A cache for `forward` that holds the memory and has room for `capacity` target tokens of each sequence."""
+        """Make a cache for `forward` that holds the memory, of `capacity` target tokens for each sequence."""
 
     def new_cache(self, batch_size: int, capacity: int | None = None) -> Cache:
-        """Refused: a cache comes from a source text (`begin`).
+        """Refuse: a cache is made of a source text (`begin`).
 
         Raises:
             ModelError: Always.
         """
-        raise ModelError("An encoder-decoder writes from a source text; make its cache with begin().")
+        raise ModelError("An encoder-decoder generates from a source text; make its cache with begin().")
 
 
 @runtime_checkable
 class Attends(Protocol):
-    """What a backbone offers besides when its tokens look at one another; asked for with `isinstance`."""
+    """A backbone with self-attention; checked with `isinstance`."""
 
     def attention(self, tokens_BT: Tensor, lengths_B: Tensor | None = None) -> Tensor:
-        """The weights by which each token mixes what it reads of its own text: `(layers, batch, heads, T, T)`, float32.
+        """Compute the attention weights of all layers, `(layers, batch, heads, T, T)` in float32.
 
-        T counts the backbone's `affixes` too. The weights are those of `forward` without a cache (an
-        encoder-decoder's: of `encode`), in evaluation mode. A row, the token that looks, sums to 1; places that may not
-        be seen and padding have 0. Rows of padding are undefined.
+        T includes the backbone's `special_token_template`. The weights are those of `forward` without a cache (of an
+        encoder-decoder: of `encode`), in evaluation mode. A row, that of a query, sums to 1; masked positions and
+        padding have 0. Rows of padding are undefined.
 
         Args:
             tokens_BT: Token ids, padded at the end.
@@ -261,16 +261,16 @@ class Attends(Protocol):
 
 @runtime_checkable
 class AttendsToSource(Protocol):
-    """What an encoder-decoder offers besides when its decoder looks at the source."""
+    """An encoder-decoder with cross-attention; checked with `isinstance`."""
 
     def cross_attention(self, source_BS: Tensor, tokens_BT: Tensor, lengths_B: Tensor | None = None) -> Tensor:
-        """The weights by which each target token mixes what it reads of the source: `(layers, batch, heads, T, S)`.
+        """Compute the cross-attention weights of all layers, `(layers, batch, heads, T, S)` in float32.
 
         As in `Attends.attention`, of `encode` and `decode`.
 
         Args:
             source_BS: Source texts, padded at the end.
-            tokens_BT: What the decoder reads, the start token first; from row t the token after t is told.
+            tokens_BT: The decoder's input, the start token first; row t predicts the token after t.
             lengths_B: Real source tokens of each sequence; None where nothing is padded.
         """
         ...
@@ -282,14 +282,14 @@ ARCHITECTURES: Registry[Backbone] = Registry("architectures", Backbone, "langmil
 def build_backbone(
     name: str, options: Mapping[str, Any], vocab_size: int, max_length: int, where: str, *, source: Path | None = None
 ) -> Backbone:
-    """A freshly initialised backbone.
+    """Make a backbone with random weights.
 
     Args:
         name: The architecture.
         options: Its settings, not yet typed.
         vocab_size: Entries of the tokenizer's vocabulary.
         max_length: Tokens in a sequence, at most.
-        where: What the options come from, for messages.
+        where: Where the options stand, for messages.
         source: The folder of the model whose weights it will get, if any.
 
     Raises:

@@ -1,12 +1,11 @@
 """A causal decoder in Llama's shape, with Hugging Face's parameter names.
 
 The blocks are those of `langmill.models.layers.llama`. Shape suffixes: see `langmill.models.base`; S stands for the
-places of a cache.
+positions in a cache.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -15,37 +14,37 @@ from torch import Tensor
 from langmill.errors import ModelError
 from langmill.models.base import ARCHITECTURES, Cache, Kind
 from langmill.models.layers.cache import KeyValueCache
-from langmill.models.layers.llama import Places, TransformerSettings
+from langmill.models.layers.llama import Positions
 from langmill.models.transformer import Transformer
 
 
 @ARCHITECTURES.register("decoder")
 class Decoder(Transformer):
-    """A Transformer whose tokens look at themselves and at those before them."""
+    """A Transformer with causal attention."""
 
     kind = Kind.causal
     language_model = "LlamaForCausalLM"
 
     def forward(self, tokens_BT: Tensor, lengths_B: Tensor | None = None, cache: Cache | None = None) -> Tensor:
-        """Hidden states `(batch, tokens, width)` after the last norm; see `Backbone.forward`.
+        """Compute the hidden states `(batch, length, dim)` after the last norm; see `Backbone.forward`.
 
-        Without a cache `lengths_B` is not needed: padding stands at the end, where no real token looks.
+        Without a cache `lengths_B` is not needed: no real token attends to padding, which is at the end.
 
         Raises:
             ModelError: A sequence is longer than `max_length` or than the cache has room for.
         """
-        places = self._places(tokens_BT, lengths_B, cache)
-        x_BTD = self.run(tokens_BT, places)
-        if places.cache is not None:
+        positions = self._positions(tokens_BT, cache)
+        x_BTD = self.run(tokens_BT, positions)
+        if positions.cache is not None:
             seen = [tokens_BT.shape[1]] * len(tokens_BT) if lengths_B is None else lengths_B.tolist()
-            places.cache.lengths = [old + new for old, new in zip(places.cache.lengths, seen, strict=True)]
+            positions.cache.lengths = [old + new for old, new in zip(positions.cache.lengths, seen, strict=True)]
         return x_BTD
 
-    def _places(self, tokens_BT: Tensor, lengths_B: Tensor | None, cache: Cache | None) -> Places:
+    def _positions(self, tokens_BT: Tensor, cache: Cache | None) -> Positions:
         batch_size, num_tokens = tokens_BT.shape
         if cache is None:
             self.refuse_length(num_tokens, self.max_length)
-            return Places(*self.turns(num_tokens))
+            return Positions(*self.rotary(num_tokens))
         if not isinstance(cache, KeyValueCache) or len(cache.lengths) != batch_size:
             raise ModelError(
                 f"The cache is not one that this network made for {batch_size} sequences; "
@@ -55,64 +54,24 @@ class Decoder(Transformer):
         end = start + num_tokens
         self.refuse_length(end, cache.capacity)
         if min(cache.lengths) == start:
-            turns = self.cos_SE[start:end, None], self.sin_SE[start:end, None]
-            places = Places(turns, turns, cache, start, causal=start == 0)
+            rotary = self.cos_SE[start:end, None], self.sin_SE[start:end, None]
+            positions = Positions(rotary, rotary, cache, start, causal=start == 0)
             if start > 0 and num_tokens > 1:
-                places.mask = torch.ones(num_tokens, end, dtype=torch.bool, device=tokens_BT.device).tril(start)
-            return places
+                positions.mask = torch.ones(num_tokens, end, dtype=torch.bool, device=tokens_BT.device).tril(start)
+            return positions
         steps_T = torch.arange(num_tokens, device=tokens_BT.device)
         starts_BT = torch.tensor(cache.lengths, device=tokens_BT.device)[:, None] + steps_T
         mask_B1TS = (torch.arange(end, device=tokens_BT.device) <= starts_BT[:, :, None])[:, None]
-        turns = self.cos_SE[starts_BT][:, :, None], self.sin_SE[starts_BT][:, :, None]
-        return Places(turns, turns, cache, starts_BT, mask_B1TS, causal=False)
+        rotary = self.cos_SE[starts_BT][:, :, None], self.sin_SE[starts_BT][:, :, None]
+        return Positions(rotary, rotary, cache, starts_BT, mask_B1TS, causal=False)
 
     def new_cache(self, batch_size: int, capacity: int | None = None) -> KeyValueCache:
-        """An empty cache for `batch_size` sequences of at most `capacity` tokens (None: `max_length`)."""
-        places = self.max_length if capacity is None else min(capacity, self.max_length)
+        """Make an empty cache for `batch_size` sequences of at most `capacity` tokens (None: `max_length`)."""
+        capacity = self.max_length if capacity is None else min(capacity, self.max_length)
         weight = self.embed_tokens.weight
-        shape = (len(self.layers), batch_size, self.settings.num_kv_heads, places, self.settings.head_dim)
+        shape = (len(self.layers), batch_size, self.settings.num_kv_heads, capacity, self.settings.head_dim)
         return KeyValueCache(weight.new_zeros(shape), weight.new_zeros(shape), [0] * batch_size)
 
     def config(self) -> dict[str, Any]:
-        """The backbone in the words of `transformers.LlamaConfig`."""
+        """Describe the backbone as `transformers.LlamaConfig` does."""
         return {"model_type": "llama", **super().config()}
-
-
-def decoder_settings_from_hf(config: Mapping[str, Any]) -> TransformerSettings:
-    """The options of a decoder that holds a Llama checkpoint of Hugging Face.
-
-    Args:
-        config: The content of the checkpoint's `config.json`.
-
-    Raises:
-        ModelError: The checkpoint is of another architecture, or of a Llama that this decoder can't be.
-    """
-    if config.get("model_type") != "llama":
-        raise ModelError(f"The model's type is {config.get('model_type')!r}; only 'llama' can be loaded as a decoder.")
-    try:
-        dim, num_heads = config["hidden_size"], config["num_attention_heads"]
-        rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
-        rope_type = rope.get("rope_type", rope.get("type", "default"))
-        needed = {
-            "hidden_act": (config.get("hidden_act", "silu"), "silu"),
-            "attention_bias": (config.get("attention_bias", False), False),
-            "mlp_bias": (config.get("mlp_bias", False), False),
-            "head_dim": (config.get("head_dim") or dim // num_heads, dim // num_heads),
-            "rope_type": (rope_type, "default"),
-        }
-        for key, (given, allowed) in needed.items():
-            if given != allowed:
-                raise ModelError(f"The model's {key} is {given!r}; a decoder can only have {allowed!r}.")
-        return TransformerSettings(
-            dim=dim,
-            num_layers=config["num_hidden_layers"],
-            num_heads=num_heads,
-            num_kv_heads=config.get("num_key_value_heads") or num_heads,
-            hidden_dim=config["intermediate_size"],
-            rope_theta=float(rope.get("rope_theta", config.get("rope_theta", 10000.0))),
-            norm_eps=config.get("rms_norm_eps", 1e-6),
-            tie_embeddings=config.get("tie_word_embeddings", False),
-            dropout=0.0,
-        )
-    except KeyError as error:
-        raise ModelError(f"The model's config.json lacks {error}; it is not that of a Llama checkpoint.") from error

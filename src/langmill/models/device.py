@@ -1,4 +1,4 @@
-"""Where a finished model computes: the one setting for judging, generating and serving (`operation.device`)."""
+"""The device of a finished model: one setting for evaluation, generation and serving (`operation.device`)."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from langmill.errors import ConfigError
 
 
 def use_device(wanted: Accelerator, setting: str = "operation.device") -> str:
-    """The device for this process, in torch's word; on a GPU, products in fp32 are made in fp32 from here on.
+    """Choose the device of this process, by torch's name; on a GPU, switch TF32 off.
 
-    cuDNN's recurrent networks would round to TF32 otherwise, so that the same weights score differently on a GPU.
+    cuDNN's recurrent networks would otherwise round to TF32, and the same weights score differently on a GPU.
 
     Args:
         wanted: The setting; `auto` takes a GPU where torch sees one.

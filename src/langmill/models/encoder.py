@@ -1,6 +1,6 @@
 """A bidirectional encoder in EuroBERT's shape (Boizard et al., 2025), with Hugging Face's parameter names.
 
-The blocks are those of `langmill.models.layers.llama`; every token looks at every other one of its text.
+The blocks are those of `langmill.models.layers.llama`; every token attends to every token of its text.
 """
 
 from __future__ import annotations
@@ -12,41 +12,41 @@ from torch import Tensor
 
 from langmill.errors import ModelError
 from langmill.models.base import ARCHITECTURES, Cache, Kind
-from langmill.models.layers.llama import Places
+from langmill.models.layers.llama import Positions
 from langmill.models.transformer import Transformer
 
 
 @ARCHITECTURES.register("encoder")
 class Encoder(Transformer):
-    """A Transformer whose tokens look both ways: for classification, and to be pretrained on masked tokens."""
+    """A Transformer with bidirectional attention, for classification and masked language modelling."""
 
     kind = Kind.bidirectional
     language_model = "EuroBertForMaskedLM"
 
     def forward(self, tokens_BT: Tensor, lengths_B: Tensor | None = None, cache: Cache | None = None) -> Tensor:
-        """Hidden states `(batch, tokens, width)` after the last norm; see `Backbone.forward`.
+        """Compute the hidden states `(batch, length, dim)` after the last norm; see `Backbone.forward`.
 
         Raises:
             ModelError: A sequence is longer than `max_length`, or there is a cache.
         """
         if cache is not None:
-            raise ModelError("An encoder reads a text at once, so it can't go on from a cache.")
+            raise ModelError("An encoder reads a whole text at once, so it takes no cache.")
         num_tokens = tokens_BT.shape[1]
         self.refuse_length(num_tokens, self.max_length)
-        places = Places(*self.turns(num_tokens), causal=False)
+        positions = Positions(*self.rotary(num_tokens), causal=False)
         if lengths_B is not None:
             seen_BS = torch.arange(num_tokens, device=tokens_BT.device) < lengths_B[:, None]
-            places.mask = seen_BS[:, None, None]
-        return self.run(tokens_BT, places)
+            positions.mask = seen_BS[:, None, None]
+        return self.run(tokens_BT, positions)
 
     def new_cache(self, batch_size: int, capacity: int | None = None) -> Cache:
-        """Refused: there is nothing to go on from.
+        """Refuse: an encoder is not causal.
 
         Raises:
             ModelError: Always.
         """
-        raise ModelError("An encoder can't go on from a text; a model that generates needs a decoder.")
+        raise ModelError("An encoder can't continue a text; a model that generates needs a decoder.")
 
     def config(self) -> dict[str, Any]:
-        """The backbone in the words of `transformers.EuroBertConfig`."""
+        """Describe the backbone as `transformers.EuroBertConfig` does."""
         return {"model_type": "eurobert", **super().config()}

@@ -1,7 +1,7 @@
 """An encoder-decoder Transformer in the shape of T5 1.1; its blocks are those of `langmill.models.layers.t5`.
 
 Source and target share one embedding. Shape suffixes: see `langmill.models.base`; S stands for source tokens, or for
-the places that are looked at.
+the positions attended to.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from torch import Tensor, nn
 from langmill.errors import ModelError
 from langmill.models.base import ARCHITECTURES, EMBEDDING_STD, Cache, EncoderDecoder, head_std
 from langmill.models.folder import load_state, load_weights
-from langmill.models.layers.attention import watched
+from langmill.models.layers.attention import recorded_weights
 from langmill.models.layers.cache import EncoderDecoderCache, KeyValueCache
 from langmill.models.layers.t5 import EncoderDecoderSettings, Stack
 
 
 @ARCHITECTURES.register("encoder_decoder")
 class T5Shaped(EncoderDecoder):
-    """A bidirectional encoder of the source and a causal decoder of the target that reads it.
+    """A bidirectional encoder of the source, and a causal decoder of the target that attends to it.
 
     Args:
         settings: The architecture's options.
@@ -46,11 +46,11 @@ class T5Shaped(EncoderDecoder):
 
     @torch.no_grad()
     def initialise(self) -> None:
-        """Draw all weights anew.
+        """Initialise all weights.
 
-        Matrices that write into the stream are zero, so that each layer begins as the identity (decision 0204); other
-        matrices are normal with a variance of one over their inputs, queries with E times less, as scores are not
-        divided by sqrt(E); the distances' weights are zero.
+        Matrices whose output is added to the residual stream are zero, so that each layer begins as the identity
+        (decision 0204); other matrices are normal with a variance of one over their inputs, query matrices with E times
+        less, since scores are not divided by sqrt(E); the biases of distances are zero.
         """
         settings = self.settings
         self.shared.weight.normal_(0.0, head_std(settings.dim) if self.tie_embeddings else EMBEDDING_STD)
@@ -65,15 +65,15 @@ class T5Shaped(EncoderDecoder):
                 weight.normal_(0.0, 1.0 / math.sqrt(weight.shape[1]))
 
     def encode(self, source_BS: Tensor, lengths_B: Tensor | None = None) -> Tensor:
-        """The memory; see `EncoderDecoder.encode`.
+        """Compute the memory; see `EncoderDecoder.encode`.
 
         Raises:
             ModelError: A source is longer than `max_length`.
         """
         self._refuse_length(source_BS.shape[1])
-        places_S = torch.arange(source_BS.shape[1], device=source_BS.device)
-        bias_BHSS = self.encoder.bias(places_S[None], places_S)
-        mask_B11S = _real(source_BS.shape[1], lengths_B)
+        positions_S = torch.arange(source_BS.shape[1], device=source_BS.device)
+        bias_BHSS = self.encoder.bias(positions_S[None], positions_S)
+        mask_B11S = _padding_mask(source_BS.shape[1], lengths_B)
         if mask_B11S is not None:
             bias_BHSS = bias_BHSS.masked_fill(~mask_B11S, -torch.inf)
         x_BSD: Tensor = self.encoder.dropout(self.shared(source_BS))
@@ -83,25 +83,25 @@ class T5Shaped(EncoderDecoder):
         return memory_BSD
 
     def decode(self, tokens_BT: Tensor, memory_BSD: Tensor, lengths_B: Tensor | None = None) -> Tensor:
-        """Hidden states of whole targets; see `EncoderDecoder.decode`.
+        """Compute the hidden states of whole targets; see `EncoderDecoder.decode`.
 
         Raises:
             ModelError: A target is longer than `max_length`.
         """
         self._refuse_length(tokens_BT.shape[1])
-        places_T = torch.arange(tokens_BT.shape[1], device=tokens_BT.device)
-        mask_B11S = _real(memory_BSD.shape[1], lengths_B)
-        sources = [(*pair, mask_B11S) for pair in self._read_source(memory_BSD)]
-        return self._write(tokens_BT, self.decoder.bias(places_T[None], places_T), sources, None)
+        positions_T = torch.arange(tokens_BT.shape[1], device=tokens_BT.device)
+        mask_B11S = _padding_mask(memory_BSD.shape[1], lengths_B)
+        sources = [(*pair, mask_B11S) for pair in self._source_keys_and_values(memory_BSD)]
+        return self._run_decoder(tokens_BT, self.decoder.bias(positions_T[None], positions_T), sources, None)
 
     def begin(self, memory_BSD: Tensor, lengths_B: Tensor | None, capacity: int) -> EncoderDecoderCache:
-        """A cache that holds the memory; see `EncoderDecoder.begin`."""
+        """Make a cache that holds the memory; see `EncoderDecoder.begin`."""
         batch_size, source_length, _ = memory_BSD.shape
-        pairs = self._read_source(memory_BSD)
+        pairs = self._source_keys_and_values(memory_BSD)
         settings = self.settings
-        places = min(capacity, self.max_length)
-        shape = (settings.num_decoder_layers, batch_size, settings.num_heads, places, settings.head_dim)
-        mask_B11S = _real(source_length, lengths_B)
+        capacity = min(capacity, self.max_length)
+        shape = (settings.num_decoder_layers, batch_size, settings.num_heads, capacity, settings.head_dim)
+        mask_B11S = _padding_mask(source_length, lengths_B)
         if mask_B11S is None:
             mask_B11S = torch.ones(batch_size, 1, 1, source_length, dtype=torch.bool, device=memory_BSD.device)
         return EncoderDecoderCache(
@@ -113,10 +113,10 @@ class T5Shaped(EncoderDecoder):
         )
 
     def forward(self, tokens_BT: Tensor, lengths_B: Tensor | None = None, cache: Cache | None = None) -> Tensor:
-        """Hidden states of target tokens that go on from a cache; see `Backbone.forward`.
+        """Compute the hidden states of target tokens after those in the cache; see `Backbone.forward`.
 
         Raises:
-            ModelError: There is no cache, it is not this network's, or it has no room for so many tokens.
+            ModelError: There is no cache, it is not this network's, or its capacity is exceeded.
         """
         batch_size, num_tokens = tokens_BT.shape
         if not isinstance(cache, EncoderDecoderCache) or len(cache.lengths) != batch_size:
@@ -134,19 +134,19 @@ class T5Shaped(EncoderDecoder):
             (keys, values, cache.source_mask_B11S)
             for keys, values in zip(cache.source_keys_LBHSE, cache.source_values_LBHSE, strict=True)
         ]
-        hidden_BTD = self._write(tokens_BT, bias_BHTS, sources, cache)
+        hidden_BTD = self._run_decoder(tokens_BT, bias_BHTS, sources, cache)
         new = [num_tokens] * batch_size if lengths_B is None else lengths_B.tolist()
         cache.lengths = [old + more for old, more in zip(cache.lengths, new, strict=True)]
         return hidden_BTD
 
-    def _write(
+    def _run_decoder(
         self,
         tokens_BT: Tensor,
         bias_BHTS: Tensor,
         sources: Sequence[tuple[Tensor, Tensor, Tensor | None]],
         cache: KeyValueCache | None,
     ) -> Tensor:
-        """The decoder's stack over some tokens."""
+        """Run the decoder's stack over some tokens."""
         x_BTD: Tensor = self.decoder.dropout(self.shared(tokens_BT))
         for number, (block, source) in enumerate(zip(self.decoder.blocks, sources, strict=True)):
             x_BTD = block.own(x_BTD, bias_BHTS, cache, number)
@@ -156,27 +156,27 @@ class T5Shaped(EncoderDecoder):
 
     @torch.no_grad()
     def attention(self, source_BS: Tensor, lengths_B: Tensor | None = None) -> Tensor:
-        """The encoder's weights, `(layers, batch, heads, S, S)`; see `Attends.attention`.
+        """Compute the encoder's attention weights, `(layers, batch, heads, S, S)`; see `Attends.attention`.
 
         Raises:
             ModelError: A source is longer than `max_length`.
         """
         modules = [block.own.SelfAttention for block in self.encoder.blocks]
-        return watched(modules, lambda: self.encode(source_BS, lengths_B))
+        return recorded_weights(modules, lambda: self.encode(source_BS, lengths_B))
 
     @torch.no_grad()
     def cross_attention(self, source_BS: Tensor, tokens_BT: Tensor, lengths_B: Tensor | None = None) -> Tensor:
-        """The decoder's weights on the source, `(layers, batch, heads, T, S)`; see `AttendsToSource.cross_attention`.
+        """Compute the cross-attention weights, `(layers, batch, heads, T, S)`; see `AttendsToSource.cross_attention`.
 
         Raises:
             ModelError: A source or a target is longer than `max_length`.
         """
         modules = [block.cross.EncDecAttention for block in self.decoder.blocks]
         memory_BSD = self.encode(source_BS, lengths_B)
-        return watched(modules, lambda: self.decode(tokens_BT, memory_BSD, lengths_B))
+        return recorded_weights(modules, lambda: self.decode(tokens_BT, memory_BSD, lengths_B))
 
-    def _read_source(self, memory_BSD: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Keys and values of the source in each block of the decoder."""
+    def _source_keys_and_values(self, memory_BSD: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Compute keys and values of the source for each block of the decoder."""
         return [block.cross.EncDecAttention.keys_and_values(memory_BSD) for block in self.decoder.blocks]
 
     def _refuse_length(self, length: int) -> None:
@@ -187,13 +187,13 @@ class T5Shaped(EncoderDecoder):
 
     @property
     def embedding(self) -> nn.Embedding:
-        """The embedding that source and target share."""
+        """The embedding shared by source and target."""
         return self.shared
 
     def flops_per_token(self, length: int) -> float:
         """Operations of the matrix products in a forward pass, for one token in a sequence of `length`.
 
-        A token is one of the source or of the target; half of each is taken, so this is the mean of the two.
+        The mean of a source and a target token.
         """
         matrices = sum(
             weight.numel()
@@ -206,17 +206,17 @@ class T5Shaped(EncoderDecoder):
         return matrices + 2.0 * attended * self.dim * length
 
     def stored_names(self, network: nn.Module) -> dict[str, str]:
-        """T5's names, which has its two stacks and its head side by side."""
+        """T5's names, where both stacks and the head are siblings."""
         return {name: name.removeprefix("model.") for name in network.state_dict()}
 
     def start_from(self, base: Path) -> None:
-        """Take the weights of another model's backbone; see `Backbone.start_from`."""
+        """Load the weights of another model's backbone; see `Backbone.start_from`."""
         state = {name.removeprefix("model."): tensor for name, tensor in load_state(base).items()}
         state.pop("lm_head.weight", None)
         load_weights(self, state, str(base))
 
     def config(self) -> dict[str, Any]:
-        """The backbone in the words of `transformers.T5Config`."""
+        """Describe the backbone as `transformers.T5Config` does."""
         settings = self.settings
         return {
             "model_type": "t5",
@@ -237,8 +237,8 @@ class T5Shaped(EncoderDecoder):
         }
 
 
-def _real(length: int, lengths_B: Tensor | None) -> Tensor | None:
-    """True at real tokens, `(batch, 1, 1, length)`; None where nothing is padded."""
+def _padding_mask(length: int, lengths_B: Tensor | None) -> Tensor | None:
+    """Make a mask `(batch, 1, 1, length)`, true at real tokens; None where nothing is padded."""
     if lengths_B is None:
         return None
     return (torch.arange(length, device=lengths_B.device) < lengths_B[:, None])[:, None, None]

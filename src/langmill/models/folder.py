@@ -1,4 +1,4 @@
-"""A model on the disk: weights, description, tokenizer and manifest in one folder that `transformers` opens too."""
+"""Model folders: weights, config, tokenizer and manifest, in a form that `transformers` opens too."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ CONFIG_NAME = "config.json"
 TOKENIZER_NAME = "tokenizer.json"
 GENERATION_NAME = "generation_config.json"
 HUB_CODE = Path(__file__).parent / "hub" / "modeling_langmill.py"
-"""What `transformers` runs, if it is trusted, to open a network that it has no class for."""
+"""The code that `transformers` runs, with trust_remote_code, for networks that it has no class for."""
 ADAPTER = "adapter"
-"""The folder below a model's with what was learned on top of frozen weights, if it was learned so."""
+"""The subfolder of a model folder with the adapter that was trained, if any."""
 _SHARDS_NAME = "model.safetensors.index.json"
 
 
 @dataclass(frozen=True)
 class Interface:
-    """What other programs must know to ask a model as Langmill does."""
+    """Everything that other programs need to use a model as Langmill does."""
 
     eot_before: bool = False
-    """Whether an end-of-text token stands before what is asked."""
+    """Whether an end-of-text token precedes the input."""
     eot_after: bool = False
-    """Whether one stands after it."""
+    """Whether an end-of-text token follows the input."""
     generation: Mapping[str, Any] = field(default_factory=dict)
-    """The entries of `generation_config.json`; empty for a model that writes nothing."""
+    """The entries of `generation_config.json`; empty for a model that does not generate."""
     labels: tuple[str, ...] = ()
     """The classes in the order of the logits."""
     max_length: int | None = None
@@ -46,7 +46,7 @@ class Interface:
 
 @dataclass(frozen=True)
 class Adapter:
-    """What was learned on top of weights that stayed as they were (LoRA), in the form of the library `peft`."""
+    """A trained adapter of frozen weights (LoRA), in the format of the library `peft`."""
 
     config: dict[str, Any]
     """The content of `adapter_config.json`."""
@@ -56,16 +56,16 @@ class Adapter:
 
 @runtime_checkable
 class Described(Protocol):
-    """A network that says what belongs into `config.json`."""
+    """A network that describes itself for `config.json`."""
 
     def config(self) -> dict[str, Any]:
-        """The entries of `config.json` that describe the network."""
+        """Describe the network for `config.json`."""
 
     def stored_names(self) -> dict[str, str]:
-        """What each weight is called in the file, by its name in the network."""
+        """Names of the weights in the file, by name in the network."""
 
     def stored_copies(self) -> dict[str, str]:
-        """Further names in the file, each of a weight that stands there under the given one."""
+        """Additional names in the file, each with the name of the weight that it repeats."""
 
 
 def save_model(
@@ -81,18 +81,18 @@ def save_model(
     """Write a model folder, whole or not at all; equal weights and settings give equal bytes.
 
     Args:
-        folder: Where to; a folder that is there is replaced.
-        network: A language model or a classifier (whatever has `config()` and a state dict).
-        config: Entries of `config.json` over and above those of the network: at least `langmill`, a mapping that holds
-            `eot_id` and what is needed to build the network again.
+        folder: The folder to write; an existing one is replaced.
+        network: A language model or a classifier (anything `Described`).
+        config: Entries of `config.json` besides those of the network: at least `langmill`, a mapping that holds
+            `eot_id` and everything needed to build the network again.
         tokenizer_file: The `tokenizer.json` that the network was trained with.
-        facts: What goes into the manifest beside the files' digests (provenance).
-        adapter: What was learned on top of weights that stayed as they were; written apart too, in `adapter/`.
-        interface: How other programs are to ask it; None where nobody will.
+        facts: Entries of the manifest besides the files' digests (provenance).
+        adapter: The adapter that was trained; also written by itself, to `adapter/`.
+        interface: Everything that other programs need to use the model; None where none will.
 
     Raises:
-        ModelError: The config does not say which token ends a text, or the tokenizer's file is missing.
-        SpaceError: The disk is full; what was there before is untouched.
+        ModelError: The config has no end-of-text token, or the tokenizer's file is missing.
+        SpaceError: The disk is full; an existing folder is untouched.
     """
     if not isinstance(network, Described):
         raise ModelError(f"A {type(network).__name__} can't be saved: it has no config().")
@@ -146,14 +146,14 @@ def _labels(labels: tuple[str, ...]) -> dict[str, Any]:
 
 
 def tokenizer_digest(manifest: Mapping[str, Any]) -> str:
-    """SHA-256 of the tokenizer that a model was trained with, by its manifest; the folder's has a template added."""
+    """SHA-256, by the manifest, of the tokenizer that a model was trained with; the folder's has a template added."""
     return str(manifest.get(_TOKENIZER_DIGEST) or manifest["files"][TOKENIZER_NAME])
 
 
 def _write_tokenizer(file: Path, folder: Path, described: Mapping[str, Any], interface: Interface) -> None:
-    """Write the tokenizer so that `transformers` reads a text as Langmill does.
+    """Write the tokenizer so that `transformers` encodes a text as Langmill does.
 
-    A tokenizer that brings a template of special tokens of its own, as pretrained encoders do, keeps it.
+    A tokenizer with a special-token template of its own, as of pretrained encoders, keeps it.
     """
     tokenizer = read_json(file)
     special = {added["id"]: added["content"] for added in tokenizer.get("added_tokens", []) if added["special"]}
@@ -173,7 +173,7 @@ def _write_tokenizer(file: Path, folder: Path, described: Mapping[str, Any], int
     shutil.copyfile(file, folder / TOKENIZER_NAME)
     own = (tokenizer.get("post_processor") or {}).get("type") in _TEMPLATES
     if end is not None and not own and (interface.eot_before or interface.eot_after):
-        # transformers heeds the file alone; Langmill puts special tokens where they belong by itself.
+        # transformers follows the file alone; Langmill adds special tokens itself.
         eot = [{"SpecialToken": {"id": end, "type_id": 0}}]
         text = [{"Sequence": {"id": "A", "type_id": 0}}]
         single = eot * interface.eot_before + text + eot * interface.eot_after
@@ -193,7 +193,7 @@ _TEMPLATES = ("TemplateProcessing", "BertProcessing", "RobertaProcessing")
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The content of `config.json`.
+    """Read `config.json`.
 
     Raises:
         ModelError: There is none, or it is damaged.
@@ -208,7 +208,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def load_state(folder: Path, *, verify: bool = True) -> dict[str, Tensor]:
-    """The weights by their names, on the CPU.
+    """Load the weights by name, onto the CPU.
 
     Args:
         folder: A model folder, or a checkpoint of Hugging Face (which has no manifest: `verify` must be off).
@@ -235,12 +235,12 @@ def load_state(folder: Path, *, verify: bool = True) -> dict[str, Tensor]:
 
 
 def load_weights(network: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
-    """Put weights into a network that has exactly these.
+    """Load weights into a network that has exactly these.
 
     Args:
-        network: The network to fill.
+        network: The network.
         state: Weights by name.
-        where: What they come from, for messages.
+        where: Where they come from, for messages.
 
     Raises:
         ModelError: Weights are missing, surplus or of another shape; the network is unchanged.
@@ -264,9 +264,9 @@ def load_weights(network: nn.Module, state: Mapping[str, Tensor], where: str) ->
 
 
 def own_names(network: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A file's weights under the names that the network has for them; names that it does not know stay as they are.
+    """Rename a file's weights to the network's names; names that it does not know stay.
 
-    A weight that stands at several places of the network is once in the file.
+    A weight that the network shares between modules is once in the file.
     """
     assert isinstance(network, Described)
     stored = network.stored_names()
@@ -275,7 +275,7 @@ def own_names(network: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tens
 
 
 def backbone_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The part of a model's weights that belongs to its backbone, under the backbone's own names."""
+    """Select the backbone's weights of a model, under the backbone's own names."""
     prefix = "model."
     return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
 
@@ -285,7 +285,7 @@ def _write_weights(state: dict[str, Tensor], path: Path) -> None:
     try:
         save_file(state, path, metadata={"format": "pt"})
     except SafetensorError as error:
-        # Written in Rust: what the system refused stands only in the text, and a full disk must be told from a bug.
+        # Rust gives the system's error number only in the text, and a full disk must be distinguished from a bug.
         number = re.search(r"os error (\d+)", str(error))
         if number is None:
             raise

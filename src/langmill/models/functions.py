@@ -1,4 +1,4 @@
-"""Functions that need fewer passes over memory than autograd would take: RMSNorm, rotary positions, the head's loss.
+"""Functions with fewer passes over memory than autograd: RMSNorm, rotary positions, the head's loss.
 
 On a processor without much bandwidth these passes, and not the matrix products, decide the speed of a small network.
 docs/decisions/0201-own-backward-passes.md has the measurements. Shape suffixes: see `langmill.models.base`; N stands
@@ -14,14 +14,14 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-# Logits that are alive at once: a processor wants them in its cache, a GPU wants large products.
+# Logits in memory at once: on a CPU they should fit its cache, a GPU needs large products.
 _LOGITS_AT_ONCE = {"cpu": 2**21}
 _LOGITS_AT_ONCE_ELSEWHERE = 2**26
 _MIN_CHUNK_TOKENS = 256
 
 
 def rms_norm(x_BTD: Tensor, weight_D: Tensor, eps: float) -> Tensor:
-    """`x / sqrt(mean(x^2) + eps) * weight` (Zhang & Sennrich, 2019), computed in float32 at least."""
+    """Compute `x / sqrt(mean(x^2) + eps) * weight` (Zhang & Sennrich, 2019), in float32 at least."""
     wide = torch.promote_types(x_BTD.dtype, torch.float32)
     if wide != x_BTD.dtype:
         return F.rms_norm(x_BTD.to(wide), weight_D.shape, None, eps).to(x_BTD.dtype) * weight_D
@@ -31,7 +31,7 @@ def rms_norm(x_BTD: Tensor, weight_D: Tensor, eps: float) -> Tensor:
 
 
 def rotate(x_BTHE: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn each pair (i, i + E/2) of a head's numbers by the angle of its place (Su et al., 2021).
+    """Rotate each pair (i, i + E/2) of a head's dimensions by the angle of its position (Su et al., 2021).
 
     Args:
         x_BTHE: Queries or keys.
@@ -44,22 +44,21 @@ def rotate(x_BTHE: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 def _plain() -> bool:
-    """Whether plain operations do better: a compiler fuses them itself, and one token at a time fewer calls count."""
+    """Whether plain operations are faster: a compiler fuses them, and without gradients fewer calls count."""
     return torch.compiler.is_compiling() or not torch.is_grad_enabled()
 
 
 def head_cross_entropy(hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, label_smoothing: float = 0.0) -> Tensor:
-    """Mean cross entropy in nats of `hidden @ weight.T` against the targets, a scalar in float32.
+    """Compute the mean cross entropy in nats of `hidden @ weight.T` against the targets, a scalar in float32.
 
-    The logits are made and used up a few hundred tokens at a time. With gradients on, a chunk's gradients are computed
-    while its logits are there, so that nothing is computed twice (as in Hsu et al., 2024, Liger Kernel).
+    The logits are computed in chunks of a few hundred tokens. With gradients on, a chunk's gradients are computed with
+    its logits, so that nothing is computed twice (as in Hsu et al., 2024, Liger Kernel).
 
     Args:
         hidden_ND: Last hidden states.
-        weight_VD: The head.
-        targets_N: Token ids; places with a negative one are left out of the mean.
-        label_smoothing: Share of what is wanted that all tokens have alike, the target keeps the rest (Szegedy et al.,
-            2016).
+        weight_VD: The head's weights.
+        targets_N: Token ids; negative ones are ignored.
+        label_smoothing: Share of the target probability spread over all tokens evenly (Szegedy et al., 2016).
     """
     device = hidden_ND.device.type
     if torch.is_autocast_enabled(device):
@@ -108,34 +107,34 @@ class _Rotate(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         ctx.save_for_backward(cos, sin)
-        return _turned(x, cos, sin)
+        return _rotated(x, cos, sin)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         cos, sin = ctx.saved_tensors
-        return _turned(grad, cos, -sin), None, None
+        return _rotated(grad, cos, -sin), None, None
 
 
-def _turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+def _rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     half = x.shape[-1] // 2
-    turned = x * cos
-    turned[..., :half].addcmul_(x[..., half:], sin[..., :half])
-    turned[..., half:].addcmul_(x[..., :half], sin[..., half:])
-    return turned.to(x.dtype)
+    rotated = x * cos
+    rotated[..., :half].addcmul_(x[..., half:], sin[..., :half])
+    rotated[..., half:].addcmul_(x[..., :half], sin[..., half:])
+    return rotated.to(x.dtype)
 
 
 class _HeadCrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(  # noqa: PLR0917  # torch hands them over by place
+    def forward(  # noqa: PLR0917  # torch passes them by position
         ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, chunk: int, label_smoothing: float
     ) -> Tensor:
         dtype = hidden_ND.dtype
-        left_out_N1 = targets_N[:, None] < 0
-        count = (~left_out_N1).sum().clamp(min=1)
+        ignored_N1 = targets_N[:, None] < 0
+        count = (~ignored_N1).sum().clamp(min=1)
         targets_N = targets_N.clamp(min=0)
-        # A place that is left out must add nothing to the head's gradient: its hidden state is taken to be zero.
-        hidden_ND = hidden_ND.masked_fill(left_out_N1, 0.0)
+        # An ignored target must add nothing to the head's gradient: its hidden state is set to zero.
+        hidden_ND = hidden_ND.masked_fill(ignored_N1, 0.0)
         grad_hidden_ND = torch.empty_like(hidden_ND)
         grad_weight_VD = torch.zeros_like(weight_VD, dtype=torch.promote_types(dtype, torch.float32))
         losses_N1 = torch.empty(len(hidden_ND), 1, dtype=grad_weight_VD.dtype, device=hidden_ND.device)
@@ -145,9 +144,9 @@ class _HeadCrossEntropy(torch.autograd.Function):
             log_probabilities_NV = torch.log_softmax(logits_NV, dim=-1)
             losses_N1[part] = -log_probabilities_NV.gather(1, targets_N[part, None])
             if label_smoothing:
-                of_all_N1 = log_probabilities_NV.mean(dim=-1, keepdim=True)
-                losses_N1[part].mul_(1.0 - label_smoothing).sub_(of_all_N1, alpha=label_smoothing)
-            # The gradient of the logits: probabilities, less what is wanted.
+                mean_N1 = log_probabilities_NV.mean(dim=-1, keepdim=True)
+                losses_N1[part].mul_(1.0 - label_smoothing).sub_(mean_N1, alpha=label_smoothing)
+            # The gradient of the logits: predicted minus target probabilities.
             grad_NV = log_probabilities_NV.exp_()
             if label_smoothing:
                 grad_NV -= label_smoothing / len(weight_VD)
@@ -155,9 +154,9 @@ class _HeadCrossEntropy(torch.autograd.Function):
             grad_NV = grad_NV.to(dtype)
             grad_hidden_ND[part] = grad_NV @ weight_VD
             grad_weight_VD += grad_NV.T @ hidden_ND[part]
-        grad_hidden_ND.masked_fill_(left_out_N1, 0.0)
+        grad_hidden_ND.masked_fill_(ignored_N1, 0.0)
         ctx.save_for_backward(grad_hidden_ND.div_(count), grad_weight_VD.div_(count).to(weight_VD.dtype))
-        return losses_N1.masked_fill(left_out_N1, 0.0).sum() / count
+        return losses_N1.masked_fill(ignored_N1, 0.0).sum() / count
 
     @staticmethod
     @once_differentiable

@@ -1,6 +1,6 @@
 """The gated recurrent unit (Cho et al., 2014, in the form that applies the reset gate after the product).
 
-    r_t = σ(W_r x_t + b_r + U_r h_{t-1} + c_r)              what of the past is looked at
+    r_t = σ(W_r x_t + b_r + U_r h_{t-1} + c_r)              how much of the past is read
     z_t = σ(W_z x_t + b_z + U_z h_{t-1} + c_z)              what is kept
     n_t = tanh(W_n x_t + b_n + r_t ⊙ (U_n h_{t-1} + c_n))   what might come in
     h_t = (1 - z_t) ⊙ n_t + z_t ⊙ h_{t-1}

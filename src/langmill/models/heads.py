@@ -1,4 +1,4 @@
-"""What sits on a backbone: a language model's head or a classifier's."""
+"""Heads on a backbone: language model, text-to-text model, classifier."""
 
 from __future__ import annotations
 
@@ -15,14 +15,13 @@ from langmill.models.functions import head_cross_entropy
 
 
 class _TokenHead(nn.Module):
-    """A backbone and what turns its hidden states into the logits of a token.
+    """A backbone with a head from hidden states to the logits of a token.
 
-    That is a module of the backbone's own, where it brings one; else the token embedding (Press & Wolf, 2017) or a
-    linear layer.
+    The head is the backbone's own where it has one, else the token embedding (Press & Wolf, 2017) or a linear layer.
 
     Args:
-        backbone: The network below.
-        tie: Whether the head is the token embedding itself, where the backbone brings none.
+        backbone: The network below the head.
+        tie: Whether the head is the token embedding itself, where the backbone has none.
     """
 
     def __init__(self, backbone: Backbone, tie: bool) -> None:
@@ -40,25 +39,25 @@ class _TokenHead(nn.Module):
 
     @property
     def max_length(self) -> int:
-        """Tokens that the network can look back on; of an encoder-decoder, those of a source and of a target."""
+        """Context length in tokens; of an encoder-decoder, that of a source and of a target."""
         return self.model.max_length
 
     @property
     def head_weight_VD(self) -> Tensor:
-        """The weights that turn hidden states into logits."""
+        """The head's weights, `(vocabulary, dim)`."""
         weight = (self.model.embedding if self.lm_head is None else self.lm_head).weight
         assert isinstance(weight, Tensor)
         return weight
 
     def head(self, hidden_BTD: Tensor) -> Tensor:
-        """Logits `(batch, tokens, vocabulary)` of hidden states."""
+        """Compute the logits `(batch, length, vocabulary)` of hidden states."""
         if self.lm_head is None:
             return F.linear(hidden_BTD, self.head_weight_VD)
         logits_BTV: Tensor = self.lm_head(hidden_BTD)
         return logits_BTV
 
     def cross_entropy(self, hidden_BTD: Tensor, targets_BT: Tensor, label_smoothing: float = 0.0) -> Tensor:
-        """Mean cross entropy in nats of the targets that are not negative, a scalar; 0 where all are.
+        """Compute the mean cross entropy in nats over the targets that are not negative, a scalar; 0 where all are.
 
         `label_smoothing` as in `langmill.models.functions.head_cross_entropy`.
         """
@@ -71,11 +70,11 @@ class _TokenHead(nn.Module):
         return nats / counted_N.sum().clamp(min=1)
 
     def stored_names(self) -> dict[str, str]:
-        """What each weight is called in a model's file."""
+        """Names in the weights file, by name in the network."""
         return self.model.stored_names(self)
 
     def stored_copies(self) -> dict[str, str]:
-        """Further names in a model's file of weights that stand there already."""
+        """Additional names in the weights file for weights that it already holds."""
         return dict(self.model.stored_copies) if self.tied else {}
 
 
@@ -83,20 +82,20 @@ class LanguageModel(_TokenHead):
     """A backbone that predicts the next token."""
 
     def forward(self, tokens_BT: Tensor, lengths_B: Tensor | None = None, cache: Cache | None = None) -> Tensor:
-        """Logits `(batch, tokens, vocabulary)` of what follows each token; see `Backbone.forward`."""
+        """Compute the next-token logits `(batch, length, vocabulary)`; see `Backbone.forward`."""
         return self.head(self.model(tokens_BT, lengths_B, cache))
 
     def loss(self, tokens_BT: Tensor, targets_BT: Tensor) -> Tensor:
-        """Mean cross entropy in nats, a scalar.
+        """Compute the mean cross entropy in nats, a scalar.
 
         Args:
-            tokens_BT: What the network reads.
-            targets_BT: What follows each token; places with a negative target are left out of the mean.
+            tokens_BT: The input.
+            targets_BT: The next token of each position; negative ones are ignored.
         """
         return self.cross_entropy(self.model(tokens_BT), targets_BT)
 
     def begin(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> tuple[Cache, list[list[int]]]:
-        """An empty cache with room for the prompts and what follows, and the prompts themselves to be read.
+        """Make an empty cache with room for prompts and new tokens; return it with the tokens to read first.
 
         Raises:
             ModelError: A prompt is empty or too long, or the network is in training mode.
@@ -106,7 +105,7 @@ class LanguageModel(_TokenHead):
         return self.model.new_cache(len(prompts), capacity), [list(ids) for ids in prompts]
 
     def read(self, new_ids: Sequence[Sequence[int]], cache: Cache) -> Tensor:
-        """Logits of what follows each sequence; see `langmill.models.generation.network.Decodes`."""
+        """Read new tokens; return the next-token logits (see `langmill.models.generation.network.Decodes`)."""
         return _read(self, new_ids, cache)
 
     def flops_per_token(self, length: int) -> float:
@@ -114,7 +113,7 @@ class LanguageModel(_TokenHead):
         return self.model.flops_per_token(length) + 2.0 * self.model.dim * self.model.vocab_size
 
     def config(self) -> dict[str, Any]:
-        """The entries of `config.json` that describe the network."""
+        """Describe the network for `config.json`."""
         return {
             **self.model.config(),
             "architectures": [self.model.language_model],
@@ -123,7 +122,7 @@ class LanguageModel(_TokenHead):
 
 
 class TextToText(_TokenHead):
-    """An encoder-decoder that writes a target text for a source text."""
+    """An encoder-decoder that generates a target text for a source text."""
 
     model: EncoderDecoder
 
@@ -131,24 +130,24 @@ class TextToText(_TokenHead):
         super().__init__(backbone, tie)
 
     def forward(self, source_BS: Tensor, lengths_B: Tensor | None = None, tokens_BT: Tensor | None = None) -> Tensor:
-        """Logits `(batch, tokens, vocabulary)` of what follows each target token.
+        """Compute the next-token logits `(batch, length, vocabulary)` of the target.
 
         Args:
             source_BS: Source texts with their end-of-text token, padded at the end.
             lengths_B: Real source tokens of each; None where nothing is padded.
-            tokens_BT: What the decoder reads; None lets it read the source itself, as when a text is to be copied.
+            tokens_BT: The decoder's input; None takes the source itself.
         """
         memory_BSD = self.model.encode(source_BS, lengths_B)
         return self.head(self.model.decode(source_BS if tokens_BT is None else tokens_BT, memory_BSD, lengths_B))
 
     def hidden(self, source_BS: Tensor, lengths_B: Tensor, targets_BT: Tensor) -> Tensor:
-        """Hidden states `(batch, tokens, width)`, for `head`, from which the targets are to be told.
+        """Compute the hidden states `(batch, length, dim)` from which `head` predicts the targets.
 
         Args:
             source_BS: Source texts with their end-of-text token, padded at the end.
             lengths_B: Real source tokens of each.
-            targets_BT: Target texts with theirs; negative at padded places. The decoder reads the start token and then
-                each target but the last.
+            targets_BT: Target texts with their end-of-text token; negative at padding. The decoder reads the start
+                token, then each target but the last.
         """
         if self.model.start_id is None:
             start_B1 = source_BS.gather(1, lengths_B[:, None] - 1)
@@ -158,7 +157,7 @@ class TextToText(_TokenHead):
         return self.model.decode(tokens_BT, self.model.encode(source_BS, lengths_B), lengths_B)
 
     def loss(self, source_BS: Tensor, lengths_B: Tensor, targets_BT: Tensor, label_smoothing: float = 0.0) -> Tensor:
-        """Mean cross entropy in nats over the targets that are not negative, a scalar; arguments as in `hidden`.
+        """Compute the mean cross entropy in nats over the targets that are not negative; arguments as in `hidden`.
 
         `label_smoothing` as in `langmill.models.functions.head_cross_entropy`.
         """
@@ -167,11 +166,11 @@ class TextToText(_TokenHead):
 
     @torch.inference_mode()
     def begin(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> tuple[Cache, list[list[int]]]:
-        """Read source texts; return a cache that holds them, and what the decoder reads first.
+        """Encode source texts; return a cache that holds them, and the decoder's first tokens.
 
         Args:
             prompts: Source texts, each with its end-of-text token.
-            max_new_tokens: Tokens that will be written for each, at most.
+            max_new_tokens: Tokens that will be generated for each, at most.
 
         Raises:
             ModelError: A source is empty or too long, or the network is in training mode.
@@ -186,7 +185,7 @@ class TextToText(_TokenHead):
         return cache, [[ids[-1] if start is None else start] for ids in prompts]
 
     def read(self, new_ids: Sequence[Sequence[int]], cache: Cache) -> Tensor:
-        """Logits of what follows each target so far; see `langmill.models.generation.network.Decodes`."""
+        """Read new target tokens; return the next-token logits (see `langmill.models.generation.network.Decodes`)."""
         return _read(self, new_ids, cache)
 
     def flops_per_token(self, length: int) -> float:
@@ -194,17 +193,17 @@ class TextToText(_TokenHead):
         return self.model.flops_per_token(length) + self.model.dim * self.model.vocab_size
 
     def config(self) -> dict[str, Any]:
-        """The entries of `config.json` that describe the network."""
+        """Describe the network for `config.json`."""
         return {**self.model.config(), "architectures": [self.model.language_model]}
 
 
 class Classifier(nn.Module):
-    """A backbone that tells the label of a sequence: from the mean of its hidden states, or with a head of its own.
+    """A backbone that predicts the label of a sequence: from the mean of its hidden states, or with its own head.
 
     Args:
-        backbone: The network below.
-        num_labels: Classes.
-        dropout: Share of the pooled state that is dropped in training; a head of the backbone's own has its own.
+        backbone: The network below the head.
+        num_labels: Number of classes.
+        dropout: Dropout of the pooled state in training; a head of the backbone's own has its own.
     """
 
     def __init__(self, backbone: Backbone, num_labels: int, dropout: float) -> None:
@@ -219,7 +218,7 @@ class Classifier(nn.Module):
             nn.init.normal_(self.score.weight, std=head_std(backbone.dim))
 
     def forward(self, tokens_BT: Tensor, lengths_B: Tensor | None = None) -> Tensor:
-        """Logits `(batch, labels)`.
+        """Compute the logits `(batch, labels)`.
 
         Args:
             tokens_BT: Token ids, padded at the end.
@@ -238,24 +237,24 @@ class Classifier(nn.Module):
         return logits_BK
 
     def flops_per_token(self, length: int) -> float:
-        """Floating-point operations of a forward pass for one token in a sequence of `length`; the head's are few."""
+        """Floating-point operations of a forward pass for one token in a sequence of `length`, the head excluded."""
         return self.model.flops_per_token(length)
 
     def stored_names(self) -> dict[str, str]:
-        """What each weight is called in a model's file; our own head has a name that Hugging Face's classes lack."""
+        """Names in the weights file; our own head has a name that Hugging Face's classes lack."""
         names = self.model.stored_names(self)
         return names if self.head is not None else {**names, "score.weight": "classifier.weight"}
 
     def stored_copies(self) -> dict[str, str]:
-        """None."""
+        """Additional names in the weights file: none."""
         return {}
 
     def config(self) -> dict[str, Any]:
-        """The entries of `config.json` that describe the network.
+        """Describe the network for `config.json`.
 
-        Without a head that came with the network, type and class are our own: Hugging Face's Llama classifier reads the
-        last token instead of the mean, so it would open the same weights and answer otherwise, and their Auto classes
-        go by the type alone. `langmill.models.hub` has the class, which travels in the model folder.
+        Unless the backbone has its own head, type and class are ours: Hugging Face's Llama classifier pools the last
+        token instead of the mean, so it would load the same weights and predict differently, and Auto classes go by the
+        type alone. `langmill.models.hub` has the class, which is copied into the model folder.
         """
         config = self.model.config()
         if self.head is not None:
@@ -273,7 +272,7 @@ class Classifier(nn.Module):
 
 
 HUB_BACKBONES = {"llama": "Llama", "eurobert": "EuroBert"}
-"""The backbones that `langmill.models.hub` has a classifier for: their part in its classes' names, by their type."""
+"""Backbones that `langmill.models.hub` has a classifier for: by model type, the part of the class name."""
 
 
 def _refuse_prompts(network: nn.Module, prompts: Sequence[Sequence[int]], allowed: int) -> None:
@@ -290,10 +289,10 @@ def _refuse_prompts(network: nn.Module, prompts: Sequence[Sequence[int]], allowe
 
 @torch.inference_mode()
 def _read(network: LanguageModel | TextToText, new_ids: Sequence[Sequence[int]], cache: Cache) -> Tensor:
-    """Read each sequence's new tokens into the cache; return the logits `(batch, vocabulary)` of what follows.
+    """Read each sequence's new tokens into the cache; return the next-token logits `(batch, vocabulary)`.
 
     Raises:
-        ModelError: A sequence is longer than the cache has room for.
+        ModelError: A sequence exceeds the cache's capacity.
     """
     lengths = [len(ids) for ids in new_ids]
     longest = max(lengths)

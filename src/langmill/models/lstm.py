@@ -30,7 +30,7 @@ class LongShortTermMemory(Recurrent):
 
     @torch.no_grad()
     def initialise(self) -> None:
-        """As all recurrent networks, with the forget gate's bias at 1: it keeps at first (Jozefowicz et al., 2015)."""
+        """Initialise as `Recurrent`, with the forget gate's bias at 1 (Jozefowicz et al., 2015)."""
         super().initialise()
         for name, bias in self.layers.named_parameters():
             if name.startswith("bias_ih"):

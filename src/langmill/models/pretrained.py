@@ -20,7 +20,7 @@ FAMILIES: dict[Kind, type[Pretrained]] = {
 
 @ARCHITECTURES.register("pretrained")
 class AnyPretrained(Pretrained):
-    """The family that the option `kind` names."""
+    """A network of the family that the option `kind` selects."""
 
     @classmethod
     def kind_of(cls, settings: PretrainedSettings) -> Kind:
@@ -29,5 +29,5 @@ class AnyPretrained(Pretrained):
 
     @classmethod
     def build(cls, settings: PretrainedSettings, vocab_size: int, max_length: int, source: Path | None) -> Self:
-        """A network of that family; see `Backbone.build`."""
+        """Make a network of that family; see `Backbone.build`."""
         return cast("Self", FAMILIES[settings.kind].build(settings, vocab_size, max_length, source))

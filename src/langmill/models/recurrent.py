@@ -1,7 +1,7 @@
-"""What the recurrent architectures share: token embedding, a stack of recurrent layers, and the state they carry.
+"""The base class of the recurrent architectures: token embedding, a stack of recurrent layers, and their state.
 
 `rnn`, `lstm` and `gru` are a file each, with their equations; torch runs a whole layer in one call.
-Shape suffixes: see `langmill.models.base`; X stands for the width of the embedding.
+Shape suffixes: see `langmill.models.base`; X stands for embedding_dim.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ class RecurrentSettings:
 
 
 class RecurrentCache(Cache):
-    """The state after the tokens seen, which is all that a recurrent network keeps of them.
+    """The recurrent state after the tokens seen.
 
     Attributes:
-        states_LBD: One tensor a kind of state: the hidden state, and for an LSTM the cell's.
+        states_LBD: The hidden state, and for an LSTM the cell state.
         lengths: Tokens seen of each sequence.
     """
 
@@ -63,25 +63,25 @@ class RecurrentCache(Cache):
         return max(self.lengths, default=0)
 
     def keep(self, rows: Sequence[int]) -> None:
-        """Drop all sequences but these, and put these in this order."""
+        """Keep these sequences only, in this order."""
         index = torch.tensor(rows, dtype=torch.long, device=self.states_LBD[0].device)
         self.states_LBD = tuple(state.index_select(1, index) for state in self.states_LBD)
         self.lengths = [self.lengths[row] for row in rows]
 
     def append(self, other: Cache) -> None:
-        """Take in the sequences of another cache, after one's own.
+        """Append the sequences of another cache.
 
         Raises:
             ModelError: The other cache is of another network.
         """
-        if not isinstance(other, RecurrentCache) or other._form != self._form:
+        if not isinstance(other, RecurrentCache) or other._shape != self._shape:
             raise ModelError("Two caches can be joined only if they come from one network.")
         pairs = zip(self.states_LBD, other.states_LBD, strict=True)
         self.states_LBD = tuple(torch.cat(pair, dim=1) for pair in pairs)
         self.lengths = self.lengths + other.lengths
 
     @property
-    def _form(self) -> tuple[tuple[int, int], ...]:
+    def _shape(self) -> tuple[tuple[int, int], ...]:
         return tuple((state.shape[0], state.shape[2]) for state in self.states_LBD)
 
 
@@ -91,7 +91,7 @@ class Recurrent(Backbone):
     Args:
         settings: The architecture's options.
         vocab_size: Entries of the token embedding.
-        max_length: Tokens in a training sequence; a longer one is read all the same.
+        max_length: Tokens in a training sequence; longer ones are read too.
     """
 
     options_class = RecurrentSettings
@@ -119,11 +119,11 @@ class Recurrent(Backbone):
 
     @torch.no_grad()
     def initialise(self) -> None:
-        """Draw all weights anew.
+        """Initialise all weights.
 
-        Recurrent matrices are orthogonal, gate by gate (Saxe et al., 2014), so that a state neither fades nor grows
+        Recurrent matrices are orthogonal, gate by gate (Saxe et al., 2014), so that a state neither vanishes nor grows
         at first; matrices over the inputs are normal with a variance of one over their inputs; biases are zero. A tied
-        embedding is as small as a head must be for the first loss to be close to ln V, any other standard normal.
+        embedding is small enough for a first loss close to ln V (`head_std`), any other is standard normal.
         """
         self.embed_tokens.weight.normal_(0.0, head_std(self.dim) if self.tie_embeddings else 1.0)
         for name, weight in self.layers.named_parameters():
@@ -136,9 +136,9 @@ class Recurrent(Backbone):
                 weight.zero_()
 
     def forward(self, tokens_BT: Tensor, lengths_B: Tensor | None = None, cache: Cache | None = None) -> Tensor:
-        """Hidden states `(batch, tokens, width)` of the last layer; see `Backbone.forward`.
+        """Compute the hidden states `(batch, length, dim)` of the last layer; see `Backbone.forward`.
 
-        Without a cache `lengths_B` is not needed: padding stands at the end, and a state depends on what came before.
+        Without a cache `lengths_B` is not needed: padding is at the end, and a state depends on earlier tokens only.
 
         Raises:
             ModelError: The cache is of another network or of another number of sequences.
@@ -147,12 +147,12 @@ class Recurrent(Backbone):
         if cache is None:
             hidden_BTD, _ = self.layers(x_BTX)
         else:
-            hidden_BTD = self._go_on(x_BTX, lengths_B, cache)
+            hidden_BTD = self._forward_from_cache(x_BTX, lengths_B, cache)
         dropped_BTD: Tensor = self.dropout(hidden_BTD)
         return dropped_BTD
 
-    def _go_on(self, x_BTX: Tensor, lengths_B: Tensor | None, cache: Cache) -> Tensor:
-        """Read on from the cache's states, and leave in it those after each sequence's own last token."""
+    def _forward_from_cache(self, x_BTX: Tensor, lengths_B: Tensor | None, cache: Cache) -> Tensor:
+        """Run the layers from the cache's states; leave in it the states after each sequence's own last token."""
         batch_size, num_tokens, _ = x_BTX.shape
         if not isinstance(cache, RecurrentCache) or len(cache.lengths) != batch_size:
             raise ModelError(
@@ -167,14 +167,14 @@ class Recurrent(Backbone):
         else:
             new = lengths_B.tolist()
             packed = pack_padded_sequence(x_BTX, lengths_B.cpu(), batch_first=True, enforce_sorted=False)
-            told, states = self.layers(packed, states)
-            hidden_BTD, _ = pad_packed_sequence(told, batch_first=True, total_length=num_tokens)
+            packed_output, states = self.layers(packed, states)
+            hidden_BTD, _ = pad_packed_sequence(packed_output, batch_first=True, total_length=num_tokens)
         cache.states_LBD = states if isinstance(states, tuple) else (states,)
         cache.lengths = [old + more for old, more in zip(cache.lengths, new, strict=True)]
         return hidden_BTD
 
     def new_cache(self, batch_size: int, capacity: int | None = None) -> RecurrentCache:
-        """States of zeros; their size does not depend on `capacity`."""
+        """Make states of zeros; their size does not depend on `capacity`."""
         del capacity
         weight = self.embed_tokens.weight
         shape = (self.settings.num_layers, batch_size, self.dim)
@@ -191,7 +191,7 @@ class Recurrent(Backbone):
         return 2.0 * sum(weight.numel() for weight in self.layers.parameters() if weight.dim() == 2)
 
     def config(self) -> dict[str, Any]:
-        """The backbone in Hugging Face's words where there are any; `transformers` has no such network."""
+        """Describe the backbone by Hugging Face's names where there are any; `transformers` has no such network."""
         return {
             "model_type": f"langmill_{self.name}",
             "vocab_size": self.vocab_size,

@@ -1,7 +1,7 @@
-"""What the Transformer architectures in Llama's shape share: a stack of the blocks of `langmill.models.layers.llama`.
+"""The base class of the Transformers in Llama's shape: a stack of the blocks of `langmill.models.layers.llama`.
 
-`decoder` looks back only, `encoder` both ways. Shape suffixes: see `langmill.models.base`; S stands for the places that
-are looked at.
+Attention is causal in `decoder` and bidirectional in `encoder`. Shape suffixes: see `langmill.models.base`; S stands
+for the positions attended to.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from langmill.errors import ModelError
 from langmill.models.base import EMBEDDING_STD, Backbone, head_std
-from langmill.models.layers.attention import watched
-from langmill.models.layers.llama import Block, Places, TransformerSettings, rotary_tables
+from langmill.models.layers.attention import recorded_weights
+from langmill.models.layers.llama import Block, Positions, TransformerSettings, rotary_tables
 from langmill.models.layers.norm import RMSNorm
 
 
@@ -46,11 +46,11 @@ class Transformer(Backbone):
 
     @torch.no_grad()
     def initialise(self) -> None:
-        """Draw all weights anew and compute the positions (needed after `to_empty` of a network made on `meta`).
+        """Initialise all weights and the rotary tables (needed after `to_empty` of a network made on `meta`).
 
-        Matrices that write into the residual stream are zero, so that each block begins as the identity (Zhang et al.,
-        2019, Fixup; also in nanochat); other matrices are normal with a variance of one over their inputs. The first
-        loss of a language model is close to ln V. docs/decisions/0204-initialisation.md has what it is worth.
+        Matrices whose output is added to the residual stream are zero, so that each block begins as the identity (Zhang
+        et al., 2019, Fixup; also in nanochat); other matrices are normal with a variance of one over their inputs. The
+        first loss of a language model is close to ln V. See docs/decisions/0204-initialisation.md.
         """
         embedding_std = head_std(self.dim) if self.tie_embeddings else EMBEDDING_STD
         for name, weight in self.named_parameters():
@@ -67,7 +67,7 @@ class Transformer(Backbone):
         self.sin_SE.copy_(sin_SE)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Move or convert the network; the positions stay in float32, since bf16 can't tell neighbouring ones apart."""
+        """Move or convert the network; rotary tables stay in float32, since bf16 can't tell neighbours apart."""
         exact = {name: getattr(self, name) for name in ("cos_SE", "sin_SE")}
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         for name, table in exact.items():
@@ -76,40 +76,40 @@ class Transformer(Backbone):
                 setattr(self, name, table.to(moved.device))
         return self
 
-    def turns(self, num_tokens: int) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-        """Cosines and sines that turn the queries and the keys of the first tokens of a sequence.
+    def rotary(self, num_tokens: int) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """Rotary cos and sin of the queries and of the keys at the first positions of a sequence.
 
         Repeated for each head in memory: broadcasting would make each product a loop over E alone.
         """
         cos, sin = self.cos_SE[:num_tokens, None], self.sin_SE[:num_tokens, None]
-        turns_q, turns_k = (
+        rotary_q, rotary_k = (
             (cos.expand(-1, heads, -1).contiguous(), sin.expand(-1, heads, -1).contiguous())
             for heads in (self.settings.num_heads, self.settings.num_kv_heads)
         )
-        return turns_q, turns_k
+        return rotary_q, rotary_k
 
-    def run(self, tokens_BT: Tensor, places: Places) -> Tensor:
-        """Hidden states `(batch, tokens, width)` after the last norm."""
+    def run(self, tokens_BT: Tensor, positions: Positions) -> Tensor:
+        """Compute the hidden states `(batch, length, dim)` after the last norm."""
         x_BTD: Tensor = self.dropout(self.embed_tokens(tokens_BT))
         for number, layer in enumerate(self.layers):
-            x_BTD = layer(x_BTD, places, number)
+            x_BTD = layer(x_BTD, positions, number)
         return cast("Tensor", self.norm(x_BTD))
 
     @torch.no_grad()
     def attention(self, tokens_BT: Tensor, lengths_B: Tensor | None = None) -> Tensor:
-        """The weights of all layers, `(layers, batch, heads, T, T)`; see `Attends.attention`.
+        """Compute the attention weights, `(layers, batch, heads, T, T)`; see `Attends.attention`.
 
         Raises:
             ModelError: A sequence is longer than `max_length`.
         """
         modules = [cast("Block", layer).self_attn for layer in self.layers]
-        return watched(modules, lambda: self(tokens_BT, lengths_B))
+        return recorded_weights(modules, lambda: self(tokens_BT, lengths_B))
 
     def refuse_length(self, length: int, allowed: int) -> None:
-        """Refuse a sequence that is too long.
+        """Refuse a sequence of more than `allowed` tokens.
 
         Raises:
-            ModelError: It has more tokens than allowed.
+            ModelError: It is longer.
         """
         if length > allowed:
             raise ModelError(f"A sequence of {length} tokens is longer than the model's {allowed}; shorten the text.")
@@ -122,14 +122,14 @@ class Transformer(Backbone):
     def flops_per_token(self, length: int) -> float:
         """Operations of the matrix products in a forward pass, for one token in a sequence of `length`.
 
-        Two for each weight of a matrix, and 4 L H E for each place attended to. As in the usual definition of
-        utilisation (Chowdhery et al., 2022, appendix B) the places that causality hides count too.
+        Two for each weight of a matrix, and 4 L H E for each position attended to. As in the usual definition
+        of utilisation (Chowdhery et al., 2022, appendix B) causally masked positions count too.
         """
         matrices = sum(weight.numel() for weight in self.layers.parameters() if weight.dim() == 2)
         return 2.0 * matrices + 4.0 * self.settings.num_layers * self.dim * length
 
     def config(self) -> dict[str, Any]:
-        """The backbone in the words that `transformers` has for this shape, all but `model_type`."""
+        """Describe the backbone by the names of `transformers` for this shape, without `model_type`."""
         settings = self.settings
         return {
             "vocab_size": self.vocab_size,

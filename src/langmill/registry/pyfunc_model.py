@@ -68,7 +68,7 @@ def _texts(column: pd.Series) -> list[str]:
 def _generate(loaded: LoadedModel, prompts: list[str], params: Mapping[str, Any] | None) -> pd.DataFrame:
     from langmill.models.generation.config import Beams
     from langmill.tasks.base import Generates
-    from langmill.tokenization.text_stream import written
+    from langmill.tokenization.text_stream import generated_text
 
     task, tokenizer = loaded.task, loaded.tokenizer
     assert isinstance(task, Generates)
@@ -85,7 +85,7 @@ def _generate(loaded: LoadedModel, prompts: list[str], params: Mapping[str, Any]
             if isinstance(decoding, Beams)
             else task.generate(loaded.network, ids, decoding)
         )
-        answers.append(written(steps, tokenizer.decode, ()))
+        answers.append(generated_text(steps, tokenizer.decode, ()))
     return pd.DataFrame({"text": answers})
 
 

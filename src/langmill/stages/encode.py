@@ -1,4 +1,4 @@
-"""Turn a recipe's documents into tokens."""
+"""Encode a recipe's documents to token shards."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def main(name: str) -> None:
             if not size.documents:
                 raise DataError(
                     f"The task {recipe.task.name} can use no document of the {split} split of the corpus "
-                    f"{recipe.corpus.name} ({_told(left_out)}). Check the corpus's fields, or add data."
+                    f"{recipe.corpus.name} ({_listed(left_out)}). Check the corpus's fields, or add data."
                 )
             splits[split.value] = {
                 "documents": size.documents,
@@ -71,7 +71,7 @@ def main(name: str) -> None:
 
 
 def _examples(task: Task, path: Path, left_out: Counter[str], on_document: Callable[[], object]) -> Iterator[Example]:
-    """What the task makes of each document; the documents that it can't use are counted by its reason."""
+    """Yield the task's example of each document; count those that it can't use, by reason."""
     for document in read_documents(path):
         on_document()
         reason = task.check(document)
@@ -81,5 +81,5 @@ def _examples(task: Task, path: Path, left_out: Counter[str], on_document: Calla
             left_out[reason] += 1
 
 
-def _told(left_out: Counter[str]) -> str:
+def _listed(left_out: Counter[str]) -> str:
     return ", ".join(f"{reason}: {count}" for reason, count in sorted(left_out.items())) or "it is empty"

@@ -1,4 +1,4 @@
-"""Bring the raw data of a corpus."""
+"""Fetch the raw data of a corpus."""
 
 from __future__ import annotations
 
@@ -25,5 +25,5 @@ def main(name: str) -> None:
         skipped = source.fetch(file_format, folder, workspace.downloads)
         write_manifest(folder, {"corpus": name, "source": source.facts(), "skipped": skipped})
     if skipped:
-        told = ", ".join(f"{reason}: {count:,}" for reason, count in skipped.items())
-        logger.warning("%s: files of %s are not read (%s)", name, section.path or section.kind, told)
+        counts = ", ".join(f"{reason}: {count:,}" for reason, count in skipped.items())
+        logger.warning("%s: files of %s are not read (%s)", name, section.path or section.kind, counts)

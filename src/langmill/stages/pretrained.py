@@ -1,4 +1,4 @@
-"""Bring a pretrained model and its tokenizer."""
+"""Fetch a pretrained model and its tokenizer."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What every stage's process does around its work.
+"""The process of a stage.
 
-Parse one name, silence the libraries (their words go to a log file), hold the stage's fence, die with the parent, and
-turn an error of the user's, the data's or the machine's into one sentence and an exit code.
+It parses one name, sends the libraries' output to a log file, holds the stage's lock, ends with its parent, and turns
+an error of the user, the data or the machine into one sentence and an exit code.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from langmill.workspace import Workspace
 
 STAGES = ("compose", "fetch", "clean", "tokenizer", "pretrained", "encode", "train", "evaluate")
 
-# Settings that only the start of a process can set. glibc hands freed memory back to the kernel and fetches it again at
-# every training step unless told otherwise (1.28 times the tokens per second, measured in benchmarks/); the rest keeps
-# libraries from talking to the world and to the terminal.
+# Settings that can only be set at the start of a process. By default glibc returns freed memory to the kernel and gets
+# it again at every training step (without: 1.28 times the tokens per second, measured in benchmarks/); the rest keeps
+# libraries off the network and the terminal.
 ENVIRONMENT = {
     "MALLOC_TRIM_THRESHOLD_": "2147483647",
     "MALLOC_MMAP_THRESHOLD_": "2147483647",
@@ -43,7 +43,7 @@ ENVIRONMENT = {
 
 
 def run_stage() -> None:
-    """Be the process of the stage that the command line names: `python -m langmill.stages train reviews-lm`.
+    """Run the stage that the command line names: `python -m langmill.stages train reviews-lm`.
 
     The stage's module, and with it the large libraries, is imported only once the process has its environment. It is
     the file of the stage's name beside this one; its `main` gets the name of the corpus, tokenizer or recipe ("" for a
@@ -63,8 +63,8 @@ def run_stage() -> None:
 
     code = _run(f"{stage}@{name}" if name else stage, work)
     if code == INTERRUPTED:
-        # Where an interrupt passed through exec() of a text, as in an import that makes dataclasses, Python would send
-        # itself SIGINT at its end, caught or not, and the exit code would be another one.
+        # After an interrupt in exec(), as in an import that makes dataclasses, Python would send itself SIGINT at its
+        # end, and the exit code would be another one.
         logging.shutdown()
         sys.stderr.flush()
         os._exit(code)
@@ -84,18 +84,17 @@ def _run(address: str, work: Callable[[], None]) -> int:
         end_with_parent()
         _log_to(log)
         _interrupt_on_signals(interrupted)
-        with _fence(address) if not rank else contextlib.nullcontext(), explained_os_errors(workspace.state):
+        with _stage_lock(address) if not rank else contextlib.nullcontext(), explained_os_errors(workspace.state):
             if not rank:
                 sweep_workspace()
             work()
     except (Exception, KeyboardInterrupt) as error:
         if isinstance(error, KeyboardInterrupt) or interrupted.is_set():
-            # An interrupt amid a library's work may come out as an error of that library's, whose clean-up meets what
-            # was left half done.
+            # An interrupt inside a library may be raised as an error of its clean-up.
             logging.getLogger("langmill").info("Interrupted", exc_info=error)
-            sys.stderr.write(f"{address}: interrupted; the next run goes on from here.\n")
+            sys.stderr.write(f"{address}: interrupted; the next run resumes from here.\n")
             return INTERRUPTED
-        if not isinstance(error, LangmillError) and is_full_disk(error):  # in a library's words
+        if not isinstance(error, LangmillError) and is_full_disk(error):  # as a library's error
             error = SpaceError(full_disk_sentence(workspace.state))
         if isinstance(error, LangmillError):
             logging.getLogger("langmill").error("%s", error, exc_info=error)
@@ -111,13 +110,13 @@ def _run(address: str, work: Callable[[], None]) -> int:
     return 0
 
 
-def _fence(address: str) -> contextlib.AbstractContextManager[None]:
-    """Hold the stage for this process: a second one would write beside it."""
+def _stage_lock(address: str) -> contextlib.AbstractContextManager[None]:
+    """Lock the stage for this process: a second one would write the same files."""
     return exclusive_lock(Workspace().lock(address), f"Stage {address}")
 
 
 def sweep_workspace() -> None:
-    """Remove what killed processes left half written in the workspace; what others are writing stays."""
+    """Remove the temporary files of killed processes in the workspace; those in use stay."""
     workspace = Workspace()
     for folder in (
         workspace.build, *workspace.build.glob("*/"), workspace.state, *workspace.state.glob("*/"),
@@ -127,9 +126,9 @@ def sweep_workspace() -> None:
 
 
 def _rank() -> int:
-    """Which of the processes of a training this one is, as torchrun, SLURM or Lightning tell it; 0 for any other.
+    """Rank of this process in a training by torchrun, SLURM or Lightning; 0 for any other process.
 
-    The first one holds the fence for all of them: the others are its helpers and write nothing.
+    The first process holds the stage's lock for all of them: the others write nothing.
     """
     own = os.environ.get("RANK") or os.environ.get("SLURM_PROCID")
     if own is None:
@@ -138,7 +137,7 @@ def _rank() -> int:
 
 
 def _interrupt_on_signals(interrupted: threading.Event) -> None:
-    """Raise KeyboardInterrupt in this process when it is asked to end, and note that it was."""
+    """Raise KeyboardInterrupt on SIGINT and SIGTERM, and set the event."""
 
     def interrupt(*_: object) -> None:
         interrupted.set()
@@ -150,9 +149,9 @@ def _interrupt_on_signals(interrupted: threading.Event) -> None:
 
 
 def _restart_with_environment() -> None:
-    """Start this process anew with `ENVIRONMENT`, which libraries and the C library read only at their start.
+    """Restart this process with `ENVIRONMENT`, which libraries and the C library read only at their start.
 
-    Who started it is noted before anything is imported that takes time.
+    The parent's process id is noted before any slow import.
     """
     os.environ.setdefault(PARENT_VARIABLE, str(os.getppid()))
     missing = {key: value for key, value in ENVIRONMENT.items() if key not in os.environ}
@@ -160,8 +159,8 @@ def _restart_with_environment() -> None:
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, **missing})  # noqa: S606
 
 
-class _Discreet(logging.Formatter):
-    """Leaves passwords out of a log, traces included."""
+class _WithoutPasswords(logging.Formatter):
+    """Removes passwords from a log, tracebacks included."""
 
     def format(self, record: logging.LogRecord) -> str:
         return without_passwords(super().format(record))
@@ -169,7 +168,7 @@ class _Discreet(logging.Formatter):
 
 def _log_to(path: Path) -> None:
     handler = logging.FileHandler(path, mode="w", encoding="utf-8")
-    handler.setFormatter(_Discreet("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(_WithoutPasswords("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     logging.captureWarnings(True)
     warnings.simplefilter("ignore")

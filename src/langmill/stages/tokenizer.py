@@ -1,4 +1,4 @@
-"""Learn a vocabulary from a corpus's training split."""
+"""Train a vocabulary on a corpus's training split."""
 
 from __future__ import annotations
 
@@ -51,5 +51,5 @@ def main(name: str) -> None:
 
 
 def _whole(document: Document) -> str:
-    """All text that a model sees of a document: a translation's two languages, a question and its answer."""
+    """All text of a document that a model reads: both languages of a translation, a question and its answer."""
     return document.text if document.target is None else f"{document.text}\n{document.target}"

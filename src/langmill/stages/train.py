@@ -15,7 +15,7 @@ from langmill.workspace import Workspace
 
 
 def main(name: str) -> None:
-    """Turn build/shards/NAME into build/models/NAME."""
+    """Train build/models/NAME on build/shards/NAME."""
     workspace = Workspace()
     recipe = load_section(Recipe, workspace.composed_file("recipe", name))
     base = recipe.training.base
@@ -32,7 +32,7 @@ def main(name: str) -> None:
 
 
 def is_committed(folder: Path) -> bool:
-    """Whether dvc.lock names a folder of these very files among the outputs: DVC writes it after its cache has them."""
+    """Whether dvc.lock lists a folder of exactly these files: DVC writes it after they are in its cache."""
     try:
         stages = yaml.safe_load(Workspace().graph_lock.read_text(encoding="utf-8"))["stages"]
         known = {out["md5"] for stage in stages.values() for out in stage.get("outs") or ()}
@@ -42,7 +42,7 @@ def is_committed(folder: Path) -> bool:
 
 
 def dvc_digest(folder: Path) -> str:
-    """What DVC knows a folder by: the MD5 of the list of its files' own, by name."""
+    """DVC's digest of a folder: the MD5 of the sorted list of its files' digests."""
     listed = []
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         with path.open("rb") as file:

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from langmill.config.sections import Evaluation, Training, require
 from langmill.data.document import Document
 from langmill.models.generation.beam_search import beam_search
-from langmill.models.generation.config import LEAST_PENALTY, Beams, GenerationConfig, likeliest
+from langmill.models.generation.config import LEAST_PENALTY, Beams, GenerationConfig, greedy_decoding
 from langmill.models.generation.network import Decodes
 from langmill.models.generation.sampling import generate_batch
 from langmill.tasks.base import (
@@ -252,7 +252,7 @@ class ConditionalGeneration(Task, Generates, Explains):
                 beams = Beams(max_new_tokens, writing.num_beams, writing.length_penalty, stop_ids)
                 accepts = [self.accepts(tokenizer, prompt) for prompt in chosen]
                 return beam_search(decodes, chosen, beams, accepts, close)
-            sampling = likeliest(max_new_tokens, stop_ids, writing.repetition_penalty)
+            sampling = greedy_decoding(max_new_tokens, stop_ids, writing.repetition_penalty)
             return generate_batch(decodes, chosen, [sampling] * len(chosen), close)
 
         close: set[int] = set()

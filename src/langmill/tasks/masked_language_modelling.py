@@ -23,7 +23,7 @@ from langmill.config.sections import Evaluation, Training, require
 from langmill.data.document import Document
 from langmill.errors import ConfigError
 from langmill.models.base import Backbone, Kind
-from langmill.models.generation.config import GenerationConfig, Sampling, likeliest
+from langmill.models.generation.config import GenerationConfig, Sampling, greedy_decoding
 from langmill.models.generation.network import Ending
 from langmill.models.generation.sampling import choose
 from langmill.models.heads import LanguageModel
@@ -224,7 +224,7 @@ class MaskedLanguageModelling(Task, Generates, Explains):
     def sample(self, network: nn.Module, tokenizer: Tokenizer, prompt: str, seed: int) -> str:
         """The prompt with its masks filled by the likeliest tokens."""
         del seed  # nothing is drawn
-        sampling = likeliest(_MOST_TOKENS, ())
+        sampling = greedy_decoding(_MOST_TOKENS, ())
         return tokenizer.decode(list(self.generate(network, self.prompt_ids(tokenizer, prompt), sampling)))
 
     @property

@@ -1,1 +1,1 @@
-"""Documents to tokens: learning a vocabulary, encoding, decoding, and token shards."""
+"""Documents to tokens: vocabulary training, encoding, decoding, and token shards."""

@@ -1,9 +1,9 @@
-"""Byte-level byte-pair encoding as two libraries know it.
+"""Byte-level byte-pair encoding by two libraries.
 
-Hugging Face tokenizers trains it, and its file is the one that other programs open; tiktoken encodes with the same
-merges several times as fast. The two differ in what they ask of the merges: Hugging Face joins a pair only if the list
-of merges has that very pair, tiktoken joins any two neighbours that together are a known token. They agree on every
-text when each token's own merge is the one that the tokens before it lead to (`proper`): this is checked, not assumed.
+Hugging Face tokenizers trains the vocabulary, and its file is the one that other programs open; tiktoken encodes with
+the same merges several times as fast. They apply merges differently: Hugging Face merges a pair only if the list of
+merges has that very pair, tiktoken merges any two neighbours that together are a token. They agree on every text if
+each token's own merge is the one that the tokens before it lead to: `engines_agree` checks it.
 """
 
 from __future__ import annotations
@@ -15,19 +15,20 @@ from typing import Any
 import tiktoken
 
 PATTERN = (
-    "['\u2019](?:[sdmtSDMT]|ll|ve|re|LL|VE|RE)"  # the end of a contraction
-    r"| ?[\p{L}\p{M}]+"  # a word with the space before it
+    "['\u2019](?:[sdmtSDMT]|ll|ve|re|LL|VE|RE)"  # contractions
+    r"| ?[\p{L}\p{M}]+"  # a word and the space before it
     r"| ?\p{N}{1,2}"  # at most two digits, so that numbers do not fill the vocabulary
-    r"| ?[^\s\p{L}\p{M}\p{N}]+"  # signs
-    r"|\s*[\r\n]+"  # ends of lines and the white space before them
+    r"| ?[^\s\p{L}\p{M}\p{N}]+"  # punctuation
+    r"|\s*[\r\n]+"  # line ends and the white space before them
     r"|\s+"
 )
-"""What merges never cross: GPT-2's pattern (Radford et al., 2019), with marks counted to words, two digits at a time,
-and no look-ahead, which keeps it a finite automaton: equal in both engines, and linear in the length of any text."""
+"""Merges never cross its matches: GPT-2's pattern (Radford et al., 2019), with combining marks as parts of words, at
+most two digits, and no look-ahead, which keeps it a finite automaton: equal in both engines, and linear in a text's
+length."""
 
 
 def _byte_characters() -> dict[int, str]:
-    """GPT-2's printable stand-in for every byte: itself where it can be seen, else a character from 256 on."""
+    """Map every byte to GPT-2's printable character: itself if visible, else one from 256 on."""
     visible = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     characters = {byte: chr(byte) for byte in visible}
     hidden = (byte for byte in range(256) if byte not in characters)
@@ -39,19 +40,19 @@ CHARACTER_BYTES = {character: byte for byte, character in BYTE_CHARACTERS.items(
 
 
 def token_bytes(token: str) -> bytes | None:
-    """The bytes that a token stands for; None if it is not written in GPT-2's byte characters."""
+    """Decode a token in GPT-2's byte characters to its bytes; None if it has other characters."""
     try:
         return bytes(CHARACTER_BYTES[character] for character in token)
     except KeyError:
         return None
 
 
-def proper(ranks: Mapping[bytes, int], merges: Sequence[tuple[bytes, bytes]]) -> bool:
-    """Whether tiktoken, which sees the tokens only, and Hugging Face, which sees the merges, encode alike.
+def engines_agree(ranks: Mapping[bytes, int], merges: Sequence[tuple[bytes, bytes]]) -> bool:
+    """Whether tiktoken, which uses the tokens only, and Hugging Face, which uses the merges, encode alike.
 
     Args:
         ranks: Every token and its id.
-        merges: The pairs in the order in which they are applied.
+        merges: The pairs in the order of application.
 
     Returns:
         True if all single bytes are tokens, the merges make the other tokens one each in the order of their ids, and
@@ -71,25 +72,24 @@ def proper(ranks: Mapping[bytes, int], merges: Sequence[tuple[bytes, bytes]]) ->
 
 def _split(token: bytes, limit: int, ranks: Mapping[bytes, int]) -> tuple[bytes, ...]:
     """Merge a token's bytes with the tokens whose id is below `limit`."""
-    parts = [token[place : place + 1] for place in range(len(token))]
+    parts = [token[index : index + 1] for index in range(len(token))]
     while len(parts) > 2:
-        pairs = [(ranks.get(a + b, limit), place) for place, (a, b) in enumerate(itertools.pairwise(parts))]
-        rank, place = min(pairs)
+        pairs = [(ranks.get(a + b, limit), index) for index, (a, b) in enumerate(itertools.pairwise(parts))]
+        rank, index = min(pairs)
         if rank >= limit:
             break
-        parts[place : place + 2] = [parts[place] + parts[place + 1]]
+        parts[index : index + 2] = [parts[index] + parts[index + 1]]
     return tuple(parts)
 
 
 def fast_encoding(state: Mapping[str, Any]) -> tiktoken.Encoding | None:
-    """The tiktoken encoding that gives the same ids as a `tokenizer.json`.
+    """Make the tiktoken encoding with the same ids as a `tokenizer.json`.
 
     Args:
         state: The content of the file.
 
     Returns:
-        None for a tokenizer that is something else than byte-level BPE with our pattern; Hugging Face's own code must
-        encode for it.
+        None for a tokenizer other than byte-level BPE with our pattern: Hugging Face's own code must encode.
     """
     model = state.get("model") or {}
     if model.get("type") != "BPE" or state.get("normalizer") or state.get("pre_tokenizer") != _pre_tokenizer_state():
@@ -108,9 +108,9 @@ def fast_encoding(state: Mapping[str, Any]) -> tiktoken.Encoding | None:
     for merge in model["merges"]:
         left, right = merge.split(" ") if isinstance(merge, str) else merge
         merges.append((token_bytes(left) or b"", token_bytes(right) or b""))
-    if not proper(ranks, merges):
+    if not engines_agree(ranks, merges):
         return None
-    # No special tokens: what a user writes is text, also when it reads <|endoftext|>.
+    # No special tokens: <|endoftext|> in a user's text is ordinary text.
     return tiktoken.Encoding("langmill", pat_str=PATTERN, mergeable_ranks=ranks, special_tokens={})
 
 
@@ -120,7 +120,7 @@ _OTHER_KINDS = (
 
 
 def _pre_tokenizer_state() -> dict[str, Any]:
-    """How `tokenizer.json` writes "split by our pattern, then turn bytes into characters"."""
+    """The entry of `tokenizer.json` for "split by our pattern, then map bytes to characters"."""
     split = {"type": "Split", "pattern": {"Regex": PATTERN}, "behavior": "Isolated", "invert": False}
     to_bytes = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
     return {"type": "Sequence", "pretokenizers": [split, to_bytes]}

@@ -1,4 +1,4 @@
-"""Texts to tokens in bulk, a bounded number at a time."""
+"""Encode texts in batches of bounded size."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _CHARACTERS = 8_000_000  # of text held at once
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """What a task makes of a document, before it is encoded."""
+    """The texts of a document that a task uses, before encoding."""
 
     id: str
     parts: list[str]
@@ -27,9 +27,9 @@ def encode_examples(examples: Iterable[Example], tokenizer: Tokenizer, threads: 
     """Encode examples in their order.
 
     Args:
-        examples: What to encode; read as far as memory allows for, not to the end.
-        tokenizer: Gives the ids.
-        threads: How many encode side by side; has no influence on the result.
+        examples: The examples; read in batches.
+        tokenizer: The tokenizer.
+        threads: Number of threads; has no influence on the result.
     """
     for batch in _batches(examples):
         encoded = iter(tokenizer.encode_batch([part for example in batch for part in example.parts], threads))

@@ -1,8 +1,8 @@
-"""Tokens of a recipe's documents as flat files that training maps into memory.
+"""Token shards: a recipe's tokens as flat files that training maps into memory.
 
 A folder holds for each split `{split}.tokens`, every document's parts followed by one end-of-text token, as
-little-endian unsigned integers, and `{split}.index.parquet`, one row a document. Both are written as they come and read
-without being loaded, so neither the corpus nor its tokens have to fit into memory.
+little-endian unsigned integers, and `{split}.index.parquet`, one row per document. Both are streamed to the disk, and
+the tokens are memory-mapped, so neither the corpus nor its tokens have to fit into memory.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from langmill.files import explained_os_errors, read_manifest
 INDEX_SCHEMA = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),
-        pa.field("start", pa.int64(), nullable=False),  # place of the document's first token
+        pa.field("start", pa.int64(), nullable=False),  # index of the document's first token
         pa.field("part_lengths", pa.list_(pa.field("item", pa.int32(), nullable=False)), nullable=False),
         pa.field("num_bytes", pa.int64(), nullable=False),  # UTF-8, of all parts
         pa.field("label", pa.string()),
     ]
 )
-_ROWS = 10_000  # documents in a row group of the index: what is held back before it is written
+_ROWS = 10_000  # documents in a row group of the index
 
 
 @dataclass(frozen=True, slots=True)
 class EncodedDocument:
-    """A document as it goes into a shard."""
+    """An encoded document, to be written to a shard."""
 
     id: str
     parts: list[np.ndarray]
@@ -47,7 +47,7 @@ class EncodedDocument:
 
 @dataclass(frozen=True, slots=True)
 class ShardSize:
-    """How much is in a shard."""
+    """The size of a shard."""
 
     documents: int
     tokens: int
@@ -57,12 +57,12 @@ class ShardSize:
 
 
 def tokens_path(folder: Path, split: str) -> Path:
-    """The file of a split's tokens."""
+    """Path of a split's tokens."""
     return folder / f"{split}.tokens"
 
 
 def index_path(folder: Path, split: str) -> Path:
-    """The file of a split's index."""
+    """Path of a split's index."""
     return folder / f"{split}.index.parquet"
 
 
@@ -72,9 +72,9 @@ def write_shard(
     """Write one split, a document at a time; equal documents give equal bytes.
 
     Args:
-        folder: An existing folder, which takes the place of the old one when all of it is written.
-        split: Which side it is.
-        documents: What to write, in order.
+        folder: An existing folder.
+        split: The split.
+        documents: The documents, in order.
         eot_id: The token that ends every document.
         dtype: `<u2` or `<u4`.
 
@@ -114,7 +114,7 @@ def write_shard(
 
 
 def shard_facts(folder: Path) -> dict[str, Any]:
-    """What the manifest of a folder of shards says: dtype, vocab_size, eot_id, labels, splits, digests.
+    """Read the manifest of a folder of shards: dtype, vocab_size, eot_id, labels, splits, digests.
 
     Raises:
         IntegrityError: The folder is not a finished result.
@@ -127,8 +127,8 @@ class Shard:
 
     Attributes:
         tokens: Every document's tokens, each followed by end-of-text, `(num_tokens,)`.
-        index: One row a document, in the documents' order.
-        starts: Place of each document's first token, `(num_documents,)` int64.
+        index: One row per document, in order.
+        starts: Index of each document's first token, `(num_documents,)` int64.
         lengths: Tokens of each document without its end-of-text, `(num_documents,)` int64.
         labels: Each document's label.
         vocab_size: Entries of the vocabulary.
@@ -147,10 +147,10 @@ class Shard:
 
     @classmethod
     def open(cls, folder: Path, split: str) -> Shard:
-        """Map a split that the encode stage wrote.
+        """Map a split that the encode stage wrote into memory.
 
         Raises:
-            IntegrityError: A file is missing, or tokens and index do not belong together.
+            IntegrityError: A file is missing, or tokens and index do not match.
         """
         facts = shard_facts(folder)
         path = tokens_path(folder, split)
@@ -189,7 +189,7 @@ class Shard:
         """The tokens of each part of a document, without end-of-text.
 
         Args:
-            number: The document's place in the index.
+            number: The document's row in the index.
         """
         lengths = self.index.column("part_lengths")[number].as_py()
         bounds = np.cumsum([self.starts[number], *lengths])
@@ -202,7 +202,7 @@ class Shard:
             parts: Parts that every document has.
 
         Raises:
-            IntegrityError: A document has another number of parts, so the tokens were made for another task.
+            IntegrityError: A document has another number of parts: the tokens were made for another task.
         """
         column = self.index.column("part_lengths").combine_chunks()
         flat: np.ndarray = column.flatten().to_numpy().astype(np.int64)

@@ -1,22 +1,22 @@
-"""From token ids to text that can be sent piece by piece: whole characters only, and never past a stop string."""
+"""Streaming of decoded text in chunks: whole characters only, and never past a stop string."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 
 REPLACEMENT = "\ufffd"
-"""What a decoder puts where bytes are not (yet) a character."""
+"""A decoder's character for bytes that are not (yet) a character."""
 
 
 class TextStream:
-    """Decodes a growing sequence of tokens.
+    """Decodes a growing sequence of tokens in chunks.
 
-    A token may end inside a character, and one token's text may depend on the one before it, so a piece is the
-    difference of two decodings that both start at a place where a piece ended (as in Hugging Face's
-    text-generation-inference). The pieces put together are `decode(all tokens)`, cut before the first stop string.
+    A token may end inside a character, and its text may depend on the token before it, so a chunk is the difference of
+    two decodings that both start where a chunk ended (as in Hugging Face's text-generation-inference). All chunks
+    together are `decode(all tokens)`, truncated before the first stop string.
 
     Attributes:
-        stopped: A stop string has been met; nothing more will come.
+        stopped: Whether a stop string has been met; no chunk follows.
     """
 
     def __init__(self, decode: Callable[[list[int]], str], stop: Sequence[str] = ()) -> None:
@@ -29,7 +29,7 @@ class TextStream:
         self.stopped = False
 
     def push(self, token: int) -> str:
-        """The text that is certain after one more token; often empty."""
+        """Add a token; return the text that is certain now, often empty."""
         self._ids.append(token)
         before = self._decode(self._ids[self._context : self._done])
         now = self._decode(self._ids[self._context :])
@@ -39,7 +39,7 @@ class TextStream:
         return self._release(now[len(before) :], final=False)
 
     def finish(self) -> str:
-        """What is left when no more tokens come."""
+        """Return the rest of the text after the last token."""
         before = self._decode(self._ids[self._context : self._done])
         rest = self._decode(self._ids[self._context :])[len(before) :]
         self._context = self._done = len(self._ids)
@@ -49,7 +49,7 @@ class TextStream:
         if self.stopped:
             return ""
         self._held += text
-        found = [place for place in (self._held.find(stop) for stop in self._stop) if place >= 0]
+        found = [index for index in (self._held.find(stop) for stop in self._stop) if index >= 0]
         if found:
             self.stopped = True
             ready, self._held = self._held[: min(found)], ""
@@ -59,7 +59,7 @@ class TextStream:
         return ready
 
     def _may_begin_a_stop(self) -> int:
-        """Length of the longest end of the held text that a stop string begins with."""
+        """Length of the longest suffix of the held text that is a prefix of a stop string."""
         longest = max((len(stop) for stop in self._stop), default=1) - 1
         for length in range(min(longest, len(self._held)), 0, -1):
             if any(stop.startswith(self._held[-length:]) for stop in self._stop):
@@ -67,25 +67,27 @@ class TextStream:
         return 0
 
 
-def written(steps: Generator[int | None, None, object], decode: Callable[[list[int]], str], stop: Sequence[str]) -> str:
-    """The whole text that a generation writes, cut before the first stop string.
+def generated_text(
+    steps: Generator[int | None, None, object], decode: Callable[[list[int]], str], stop: Sequence[str]
+) -> str:
+    """Run a generation to its end; return its text, truncated before the first stop string.
 
     Args:
-        steps: Yields tokens, as sampling does, and is left as soon as a stop string is met; or yields None between its
-            steps and returns the tokens, as a search does.
+        steps: Yields tokens, as sampling does, and is closed once a stop string is met; or yields None between its
+            steps and returns the tokens, as beam search does.
         decode: Tokens to text.
-        stop: Texts to stop before.
+        stop: Stop strings.
     """
     stream = TextStream(decode, stop)
-    pieces: list[str] = []
+    chunks: list[str] = []
     while not stream.stopped:
         try:
             token = next(steps)
         except StopIteration as end:
             if isinstance(end.value, list):
-                pieces += [stream.push(each) for each in end.value]
+                chunks += [stream.push(each) for each in end.value]
             break
         if token is not None:
-            pieces.append(stream.push(token))
+            chunks.append(stream.push(token))
     steps.close()
-    return "".join(pieces) + stream.finish()
+    return "".join(chunks) + stream.finish()

@@ -1,4 +1,4 @@
-"""Text to token ids and back."""
+"""The tokenizer: text to token ids and back."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from langmill.tokenization.byte_level import fast_encoding, token_bytes
 EOT = "<|endoftext|>"
 """The special token that ends every document. In a user's text the same characters are ordinary text."""
 FILE_NAME = "tokenizer.json"
-_END_NAMES = (EOT, "<|end_of_text|>", "</s>", "<eos>", "[SEP]")  # what pretrained tokenizers call it
-_JOB_CHARACTERS = 200_000  # handed to a thread at once: long against the cost of a hand-over
+_END_NAMES = (EOT, "<|end_of_text|>", "</s>", "<eos>", "[SEP]")  # its names in pretrained tokenizers
+_JOB_CHARACTERS = 200_000  # given to a thread at once
 
 
 class Tokenizer:
-    """A vocabulary, read from a Hugging Face `tokenizer.json`.
+    """A tokenizer, read from a Hugging Face `tokenizer.json`.
 
-    Byte-level BPE as Langmill trains it is encoded by tiktoken over the same merges: equal ids, several times the
-    speed. Any other tokenizer is encoded by Hugging Face's library.
+    Byte-level BPE as Langmill trains it is encoded by tiktoken with the same merges: equal ids, several times the
+    speed. Any other tokenizer is run by Hugging Face's library.
 
     Attributes:
         file: The `tokenizer.json` it was read from.
@@ -82,24 +82,19 @@ class Tokenizer:
             raise TokenizerError(f"{file} is not a tokenizer: {error}; make it again.") from error
         return cls(file, reference, fast_encoding(json.loads(text)))
 
-    @property
-    def is_fast(self) -> bool:
-        """Whether tiktoken encodes."""
-        return self._fast is not None
-
     def encode(self, text: str) -> list[int]:
-        """The ids of a text, without an end-of-text token. Special tokens in it are encoded as ordinary text."""
+        """Encode a text, without an end-of-text token; special tokens in it are ordinary text."""
         if self._fast is not None:
             return self._fast.encode_ordinary(text)
         ids: list[int] = self._reference.encode(_encodable(text), add_special_tokens=False).ids
         return ids
 
     def encode_batch(self, texts: Sequence[str], threads: int) -> list[np.ndarray]:
-        """The ids of many texts.
+        """Encode many texts.
 
         Args:
             texts: N texts.
-            threads: How many work side by side; has no influence on the result.
+            threads: Number of threads; has no influence on the result.
 
         Returns:
             N arrays `(tokens,)` of `self.dtype`.
@@ -120,9 +115,9 @@ class Tokenizer:
         return [np.array(encode(text), dtype=self.dtype) for text in texts]
 
     def leading_bytes(self, text: str, count: int) -> int:
-        """UTF-8 bytes of a text that its first `count` tokens stand for.
+        """Number of UTF-8 bytes of a text in its first `count` tokens.
 
-        Of a vocabulary that is not one of bytes, a character that is cut into several tokens counts with the first.
+        With a vocabulary that is not byte-level, a character of several tokens counts with the first of them.
         """
         if self._fast is not None:
             return len(self.decode_bytes(self.encode(text)[:count]))
@@ -130,7 +125,7 @@ class Tokenizer:
         return len(text[: max(ends[:count], default=0)].encode())
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of some ids, special tokens left out; bytes that are no whole character become U+FFFD.
+        """Decode ids to text, without special tokens; bytes that are no whole character become U+FFFD.
 
         Raises:
             TokenizerError: An id is not in the vocabulary.
@@ -141,10 +136,10 @@ class Tokenizer:
         return self.decode_bytes(ids).decode("utf-8", errors="replace")
 
     def decode_bytes(self, ids: Iterable[int]) -> bytes:
-        """The UTF-8 bytes of some ids, special tokens left out; byte-level vocabularies only.
+        """Decode ids to UTF-8 bytes, without special tokens; byte-level vocabularies only.
 
         Raises:
-            TokenizerError: An id is not in the vocabulary, or the vocabulary is not one of bytes.
+            TokenizerError: An id is not in the vocabulary, or the vocabulary is not byte-level.
         """
         if self._bytes is None:
             raise TokenizerError(
@@ -161,15 +156,15 @@ class Tokenizer:
 
 def _jobs(texts: Sequence[str]) -> Iterable[Sequence[str]]:
     start = size = 0
-    for place, text in enumerate(texts):
+    for index, text in enumerate(texts):
         size += len(text)
         if size >= _JOB_CHARACTERS:
-            yield texts[start : place + 1]
-            start, size = place + 1, 0
+            yield texts[start : index + 1]
+            start, size = index + 1, 0
     if start < len(texts):
         yield texts[start:]
 
 
 def _encodable(text: str) -> str:
-    """The text with lone surrogates, which UTF-8 can't write, replaced, as tiktoken does it too."""
+    """Replace lone surrogates, which UTF-8 can't encode, as tiktoken does."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") if not text.isascii() else text

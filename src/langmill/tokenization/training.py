@@ -1,4 +1,4 @@
-"""Learning a vocabulary from text."""
+"""Train a vocabulary on text."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from langmill.tokenization.byte_level import PATTERN
 from langmill.tokenization.tokenizer import EOT
 
 _BATCH = 500  # texts handed to the trainer at once
-_MIN_PAIR_COUNT = 2  # a pair seen once is no habit of the language
+_MIN_PAIR_COUNT = 2  # pairs seen once are not merged
 _LONGEST_WORD = 1000
-"""Characters; a merge takes the trainer time that grows with the square of a word's length. Longer ones (encoded
-pictures, texts without spaces) are learned from in pieces."""
+"""Characters; the trainer's time grows with the square of a word's length, so longer words (encoded images, texts
+without spaces) are split."""
 _LONG_WORD = re.compile(rf"\S{{{_LONGEST_WORD}}}|\s{{{_LONGEST_WORD}}}")  # where there may be one
 
 
@@ -33,18 +33,18 @@ def train_tokenizer(
     *,
     special_tokens: Sequence[str] = (),
 ) -> int:
-    """Learn a vocabulary and write it as a Hugging Face `tokenizer.json`; equal texts give equal bytes.
+    """Train a vocabulary and write it as a Hugging Face `tokenizer.json`; equal texts give equal bytes.
 
     Args:
-        algorithm: How to learn it.
-        vocab_size: Entries wanted: end-of-text (id 0), the special tokens (from id 1 on), then the 256 bytes, included.
-        texts: What to learn from.
+        algorithm: The algorithm.
+        vocab_size: Entries wanted, including end-of-text (id 0), the special tokens (from id 1 on) and the 256 bytes.
+        texts: The training texts.
         out: The file to write.
-        on_text: Called with each text when it has been taken.
-        special_tokens: Further tokens that stand for no text.
+        on_text: Called with each text once it is read.
+        special_tokens: Additional special tokens.
 
     Returns:
-        Entries learned: fewer than wanted when the text has no more pairs that occur twice.
+        Entries trained: fewer than wanted if no other pair occurs twice.
 
     Raises:
         TokenizerError: There is no text, or the end-of-text token is among the special ones.
@@ -89,11 +89,11 @@ def _batches(texts: Iterable[str], on_text: Callable[[str], object]) -> Iterator
         for text in batch:
             on_text(text)
     if empty:
-        raise TokenizerError("There is no text to learn a vocabulary from; the corpus has no document for training.")
+        raise TokenizerError("There is no text to train a vocabulary on; the corpus has no document for training.")
 
 
 def _pieces(text: str) -> Iterator[str]:
-    """A text, cut within its very long words only: between two words a cut changes nothing."""
+    """Split a text within its very long words only: a split between two words changes nothing."""
     if _LONG_WORD.search(text) is None:
         yield text
         return

@@ -1,6 +1,6 @@
-"""A client of MLflow that says soon, and in a sentence, when it can't work; the local database and its making.
+"""Connections to MLflow that fail soon and with one sentence, and the making of the local database.
 
-MLflow takes seconds to import, so it is imported where it is needed; whoever only logs (`RunLog`) never does.
+MLflow takes seconds to import, so it is imported where it is needed; code that only logs (`RunLog`) never does.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _logger = logging.getLogger(__name__)
 
 
 def quiet_mlflow() -> None:
-    """Switch off what MLflow would print, ask or send home; settings from outside win."""
+    """Switch off MLflow's output, prompts and telemetry; existing environment variables win."""
     for key, value in _ENVIRONMENT.items():
         os.environ.setdefault(key, value)
     for name in _NOISY:
@@ -54,7 +54,7 @@ def quiet_mlflow() -> None:
 
 
 def connect(tracking_uri: str) -> MlflowClient:
-    """A client for runs and registered models; a local database is made if there is none.
+    """Make a client for runs and registered models, and the local database if it is missing.
 
     Raises:
         TrackingError: The server does not answer, or the database is locked or damaged.
@@ -70,7 +70,7 @@ def connect(tracking_uri: str) -> MlflowClient:
 
 
 def _probe(tracking_uri: str) -> None:
-    """Fail soon where nothing answers: MLflow itself tries a dead PostgreSQL for the better part of an hour."""
+    """Fail soon where nothing answers: MLflow itself retries a dead PostgreSQL for almost an hour."""
     parts = urlsplit(tracking_uri)
     if not parts.hostname:
         return
@@ -83,10 +83,10 @@ def _probe(tracking_uri: str) -> None:
 
 
 def ensure_database(tracking_uri: str) -> None:
-    """Make the local database if it is missing: once, whole, whoever asks first.
+    """Make the local database if it is missing, once and whole.
 
-    MLflow makes it at first use, and several processes that do so at once break it. In a database whose folder was
-    moved or copied, the artifacts' locations are set right (`relocation`).
+    MLflow makes it at first use, and several processes that do so at once break it. Where the database's folder was
+    moved or copied, the locations of its artifacts are corrected (`relocation`).
 
     Raises:
         TrackingError: The file can't be made, is locked, or is not MLflow's.
@@ -114,7 +114,7 @@ def ensure_database(tracking_uri: str) -> None:
 
 @contextlib.contextmanager
 def open_database(path: Path, tracking_uri: str) -> Iterator[sqlite3.Connection]:
-    """The local database without MLflow, whose import takes seconds; every statement is a transaction of its own.
+    """Open the local database without MLflow, whose import takes seconds; every statement is its own transaction.
 
     Raises:
         TrackingError: It can't be read, or is locked.
@@ -127,7 +127,7 @@ def open_database(path: Path, tracking_uri: str) -> Iterator[sqlite3.Connection]
 
 
 def _is_database(path: Path, tracking_uri: str) -> bool:
-    """Whether MLflow's database is there; a sentence instead of MLflow's hour of retries where it can't be read."""
+    """Whether MLflow's database exists; raises where it can't be read, instead of MLflow's hour of retries."""
     if not path.exists():
         return False
     with open_database(path, tracking_uri) as database:

@@ -15,9 +15,9 @@ _logger = logging.getLogger(__name__)
 
 
 def read_events(path: Path, offset: int) -> tuple[list[dict[str, Any]], int]:
-    """The whole events of a log from a byte on, and the byte after the last of them.
+    """Read the complete events of a log from a byte on; return them with the byte after the last.
 
-    A line that is not an event (a disk that lost its power leaves some) is passed over with a warning.
+    A line that is not an event (a power cut leaves some) is skipped with a warning.
     """
     events = []
     for event, end in events_from(path, offset):
@@ -25,12 +25,12 @@ def read_events(path: Path, offset: int) -> tuple[list[dict[str, Any]], int]:
         if event:
             events.append(event)
         else:
-            _logger.warning("%s holds a line that is not an event; it is passed over.", path)
+            _logger.warning("%s holds a line that is not an event; it is skipped.", path)
     return events, offset
 
 
 def events_from(path: Path, offset: int) -> Iterator[tuple[dict[str, Any], int]]:
-    """The whole lines of a log from a byte on, each with the byte after it; one that is not an event is empty."""
+    """Yield the complete lines of a log from a byte on, each with the byte after it; a non-event is empty."""
     with path.open("rb") as file:
         file.seek(offset)
         for line in file:
@@ -45,7 +45,7 @@ def events_from(path: Path, offset: int) -> Iterator[tuple[dict[str, Any], int]]
 
 
 def status_of(events: Sequence[Mapping[str, Any]]) -> str | None:
-    """How a run stands after some events; a finished one stays so, whatever is added to it (an evaluation)."""
+    """Status of a run after some events; a finished one stays so, whatever is added (an evaluation)."""
     status = None
     for event in events:
         if event["kind"] in ("start", "resume"):

@@ -1,4 +1,4 @@
-"""What MLflow and its stores raise, in a sentence of ours: what was wrong, where, and what to do."""
+"""Errors of MLflow and its stores as ours, in one sentence: what was wrong, where, and what to do."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PACKAGES = {
     "google": "google-cloud-storage",
     "azure": "azure-storage-blob azure-identity",
 }
-"""What pip calls the modules that a tracking address or artifact store may need, where it calls them otherwise."""
+"""Distributions of the modules that a tracking address or artifact store may need, where the names differ."""
 _NO_ANSWER = (
     r"[Cc]onnection (?:refused|reset|aborted)|Max retries|timed out|timeout expired|could not connect|"
     r"could not translate host|too many 5\d\d error"
@@ -29,7 +29,7 @@ _UNREACHABLE = {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.EN
 
 @contextlib.contextmanager
 def explained_tracking_errors(tracking_uri: str) -> Iterator[None]:
-    """Turn what MLflow and its stores raise into a `TrackingError` of one sentence.
+    """Turn errors of MLflow and its stores into a `TrackingError` of one sentence.
 
     Raises:
         SpaceError: The disk is full.
@@ -59,7 +59,7 @@ def explained_tracking_errors(tracking_uri: str) -> Iterator[None]:
 
 
 def _may_pass(error: Exception) -> bool:
-    """Whether the same call may succeed later: a server that does not answer, a database that another one writes to."""
+    """Whether the same call may succeed later: the server does not answer, or the database is locked."""
     if type(error).__module__.split(".")[0] in {"requests", "urllib3"}:
         return getattr(error, "response", None) is None
     if isinstance(error, OSError):  # a full disk or a missing permission is no matter of time
@@ -100,6 +100,6 @@ def _sentence(tracking_uri: str, error: Exception) -> str:
 
 
 def first_line(message: str) -> str:
-    """The first line of a message of others, at most 300 characters of it."""
+    """The first line of a message, at most 300 characters of it."""
     lines = message.strip().splitlines()
     return lines[0][:300] if lines else "no reason given"

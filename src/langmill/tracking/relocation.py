@@ -1,7 +1,7 @@
 """Artifact locations of a local MLflow database whose folder was moved or copied.
 
-MLflow keeps absolute addresses, so such a workspace would go on reading and writing the folder that it came from. Where
-that was, the database itself says: the artifacts of its first experiment lie in a folder beside it.
+MLflow keeps absolute addresses, so such a workspace would keep reading and writing the folder that it came from. The
+database itself records it: the artifacts of its first experiment are in a folder beside it.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ _LOCATIONS = (
     ("trace_tags", "value"),
     ("workspaces", "default_artifact_root"),
 )
-"""Where MLflow's tables keep addresses of artifacts; a version of MLflow that lacks one of them has nothing there."""
+"""Columns of MLflow's tables that hold artifact addresses; versions of MLflow may lack some."""
 
 
 def mend_locations(database: sqlite3.Connection, root: Path) -> str | None:
-    """Let every address below the artifact folder of a database's former place lead to that of its present one.
+    """Replace addresses below the database's former artifact folder by those below its current one.
 
     Args:
-        database: An open MLflow database; nothing is written where it has not moved.
-        root: The folder for artifacts beside the database.
+        database: An open MLflow database; nothing is written if it has not moved.
+        root: The artifact folder beside the database.
 
     Returns:
-        The former folder's address; None where nothing was to do.
+        The former folder's address; None if nothing had to be done.
 
     Raises:
         sqlite3.Error: The database can't be written.
@@ -47,7 +47,7 @@ def mend_locations(database: sqlite3.Connection, root: Path) -> str | None:
 
 
 def _former_root(database: sqlite3.Connection, here: str) -> str | None:
-    """The address of the artifact folder that the first experiment names, if it is like ours and elsewhere."""
+    """Address of the first experiment's artifact folder, if it is named like ours but is elsewhere."""
     found = database.execute("SELECT artifact_location FROM experiments ORDER BY experiment_id LIMIT 1").fetchone()
     root = str(found[0]).rpartition("/")[0] if found else ""
     same_names = root.split("/")[-2:] == here.split("/")[-2:]  # else someone chose another place for the artifacts

@@ -1,4 +1,4 @@
-"""What a run has to say, kept in its own folder: no server is needed for it, and it survives `kill -9`."""
+"""The log of a run in its own folder: it needs no server, and survives `kill -9`."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ _PARAM_CHARACTERS = 6000  # MLflow refuses longer ones
 
 
 class RunLog:
-    """What one run has to say, in order, in a file of its own.
+    """The events of one run, in order, in a file of its own.
 
-    A process that goes on with an interrupted run opens the same folder and logs as if it were the first: what is
-    already in the file is not written again.
+    A process that resumes a run opens the same folder and logs as if it were the first: events that are already in the
+    file are not written again.
     """
 
     def __init__(self, folder: Path) -> None:
-        """Open a run's log, made if there is none.
+        """Open a run's log, or make it.
 
         Args:
-            folder: The run's own folder; a last line that a killed process left half written is cut off.
+            folder: The run's own folder; an incomplete last line of a killed process is removed.
         """
         self.folder = folder
         self._path = folder / EVENTS_NAME
@@ -52,14 +52,14 @@ class RunLog:
     def start(
         self, *, experiment: str, name: str, provenance: str, params: Mapping[str, Any], tags: Mapping[str, str]
     ) -> None:
-        """Say which run this is; a resumed run says the same again, and nothing is written.
+        """Log the start of the run; for a resumed run nothing is written.
 
         Args:
             experiment: MLflow's experiment: the recipe's name.
-            name: What people call the run.
-            provenance: The digest by which the run is found again.
+            name: The run's display name.
+            provenance: The digest that identifies the run.
             params: Settings; nested ones are logged under dotted names.
-            tags: Further facts to search by.
+            tags: Additional tags.
         """
         if self._started:
             return
@@ -78,10 +78,10 @@ class RunLog:
         )
 
     def metrics(self, values: Mapping[str, float], step: int) -> None:
-        """Log figures of a step; those of a step that is already in the log (a resumed run replays some) are left out.
+        """Log metrics of a step; those already in the log (a resumed run repeats some) are skipped.
 
-        A figure that is not a number, or not a finite one, stays in the file as a word and reaches MLflow as a tag:
-        MLflow itself would turn infinity into 1.8e308.
+        A metric that is not finite is kept in the file as a string and sent to MLflow as a tag: MLflow itself would
+        turn infinity into 1.8e308.
         """
         fresh = {name: _json_number(value) for name, value in values.items() if (name, step) not in self._logged}
         if fresh:
@@ -89,13 +89,13 @@ class RunLog:
             self._append({"kind": "metrics", "step": step, "values": fresh})
 
     def dataset(self, name: str, digest: str, source: str, context: str) -> None:
-        """Name a body of data that the run used.
+        """Log a dataset that the run used.
 
         Args:
             name: The corpus's name.
-            digest: What identifies its bytes.
-            source: Where it came from, in words.
-            context: What it was used for: `training` or `evaluation`.
+            digest: Digest of its bytes.
+            source: A description of its source.
+            context: Its use: `training` or `evaluation`.
         """
         if (name, digest) not in self._datasets:
             self._datasets.add((name, digest))
@@ -105,17 +105,17 @@ class RunLog:
         """Log a text as a file.
 
         Args:
-            text: Its content.
-            name: Its relative path among the run's artifacts, as in `samples/step-000100.txt`.
+            text: The content.
+            name: The relative path among the run's artifacts, as in `samples/step-000100.txt`.
         """
         self._keep(text.encode(), name)
 
     def artifact(self, path: Path, folder: str) -> None:
-        """Log a file, or all files below a folder; they are copied, so that the originals may go.
+        """Log a copy of a file, or of all files in a folder.
 
         Args:
             path: The file or folder.
-            folder: Where it goes among the run's artifacts; "" is the top.
+            folder: The target folder among the run's artifacts; "" is the top.
         """
         files = sorted(item for item in path.rglob("*") if item.is_file()) if path.is_dir() else [path]
         base = path if path.is_dir() else path.parent
@@ -124,30 +124,30 @@ class RunLog:
 
     @property
     def status(self) -> str | None:
-        """How the run stands, in MLflow's words, as far as its log says; None before it has started."""
+        """Status of the run by its log, as MLflow names it; None before it has started."""
         return self._status
 
     def finish(self) -> None:
-        """Say that the run has ended well, unless that has been said."""
+        """Log that the run is finished, unless the log has it."""
         if self._status != "FINISHED":
             self._end("FINISHED")
 
     def fail(self, reason: str) -> None:
-        """Say that the run was given up, and why."""
+        """Log that the run failed, and why."""
         self._end("FAILED", reason)
 
     def kill(self, reason: str) -> None:
-        """Say that the run was stopped from outside, and how."""
+        """Log that the run was killed, and how."""
         self._end("KILLED", reason)
 
     @contextlib.contextmanager
-    def told(self) -> Iterator[None]:
-        """Say how the block ends, however it ends; a run that goes on after an end is running again.
+    def recorded(self) -> Iterator[None]:
+        """Log how the block ends, however it ends; a resumed run is running again.
 
-        A process that is killed says nothing. Its lock on the folder goes with it, by which `end_killed_runs` knows.
+        A process that is killed logs nothing, but its lock on the folder is released: `end_killed_runs` checks it.
 
         Raises:
-            BusyError: Another process is at work on this run.
+            BusyError: Another process works on this run.
         """
         with exclusive_lock(self.folder / _LOCK_NAME, "A run"):
             if self._status in ("FAILED", "KILLED"):
@@ -186,7 +186,7 @@ class RunLog:
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings under dotted names: `{"a": {"b": 1}}` becomes `{"a.b": 1}`."""
+    """Flatten nested settings to dotted names: `{"a": {"b": 1}}` becomes `{"a.b": 1}`."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, Mapping):
@@ -197,7 +197,7 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _git_commit() -> str | None:
-    """The commit of the code at hand, with `-dirty` after it where files differ from it; None outside a repository."""
+    """Commit of the current code, with the suffix `-dirty` if files differ from it; None outside a repository."""
     try:
         found = subprocess.run(
             ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"],
@@ -221,9 +221,10 @@ def _json_number(value: float) -> float | str:
 
 
 def end_killed_runs(runs: Path, *, but: Path | None = None) -> list[Path]:
-    """Say of every run below `runs` whose process was killed that it was, and give their folders.
+    """Log the end of every run in `runs` whose process was killed; return their folders.
 
-    It was if its log says no end and nobody holds the lock of `RunLog.told`. `but` is a folder to leave alone.
+    Those are the runs without an end in their log and without a holder of the lock of `RunLog.recorded`. `but` is a
+    folder to leave alone.
     """
     ended = []
     for path in sorted(runs.glob(f"*/{EVENTS_NAME}")):

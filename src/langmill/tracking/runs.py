@@ -19,18 +19,12 @@ if TYPE_CHECKING:
 _PROVENANCE_TAG = "langmill.provenance"
 
 
-def find_run(tracking_uri: str, provenance: str) -> str | None:
-    """The id of the run that carries a provenance, the oldest if there are several; None if there is none.
+def find_run(client: MlflowClient, provenance: str) -> str | None:
+    """Find the run with a provenance, the oldest if there are several; return its id, or None if there is none.
 
     Raises:
-        TrackingError: The server can't be asked.
+        TrackingError: The provenance is not a digest.
     """
-    client = connect(tracking_uri)
-    with explained_tracking_errors(tracking_uri):
-        return _find_run(client, provenance)
-
-
-def _find_run(client: MlflowClient, provenance: str) -> str | None:
     if not re.fullmatch(r"[\w.-]+", provenance):
         raise TrackingError(f"{provenance!r} is not a provenance digest; it holds more than letters and digits.")
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
@@ -40,7 +34,7 @@ def _find_run(client: MlflowClient, provenance: str) -> str | None:
 
 
 def last_metric(tracking_uri: str, run_id: str, name: str) -> float | None:
-    """The last value of a run's figure; None where the run or the figure is not there.
+    """Read the last value of a run's metric; None if the run or the metric does not exist.
 
     Raises:
         TrackingError: MLflow can't be reached.
@@ -54,7 +48,7 @@ def last_metric(tracking_uri: str, run_id: str, name: str) -> float | None:
 
 
 def has_run(client: MlflowClient, run_id: str) -> bool:
-    """Whether MLflow has a run that is not deleted."""
+    """Whether MLflow has the run and it is not deleted."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -66,7 +60,7 @@ def has_run(client: MlflowClient, run_id: str) -> bool:
 
 
 def still_there(tracking_uri: str, run_id: str) -> bool:
-    """Whether a local database still has a run, asked without MLflow, whose import takes seconds; else False."""
+    """Whether a local database has a run, read without MLflow, whose import takes seconds; else False."""
     path = database_path(tracking_uri)
     if path is None or not path.is_file():
         return False
@@ -76,11 +70,11 @@ def still_there(tracking_uri: str, run_id: str) -> bool:
 
 
 def open_run(client: MlflowClient, tracking_uri: str, folder: Path, start: Mapping[str, Any]) -> str:
-    """The run of a start event: found by its provenance, or made."""
+    """Find the run of a start event by its provenance, or make it; return its id."""
     database = database_path(tracking_uri)
     lock = (database.parent / "locks" if database else folder) / "new-run.lock"
     with exclusive_lock(lock, "Opening a run in MLflow", wait=True):
-        found = _find_run(client, start["provenance"])
+        found = find_run(client, start["provenance"])
         if found is not None:
             return found
         run = client.create_run(

@@ -1,4 +1,4 @@
-"""A process that sends to MLflow beside the one that works: `python -m langmill.tracking.sender FOLDER`."""
+"""The background process that sends a run to MLflow: `python -m langmill.tracking.sender FOLDER`."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ _logger = logging.getLogger(__name__)
 
 @contextlib.contextmanager
 def shipping(folder: Path, tracking_uri: str | None) -> Iterator[None]:
-    """Send what is logged in `folder` to MLflow while the block works, every few seconds.
+    """Send the log in `folder` to MLflow every few seconds while the block works.
 
-    A process of its own does the sending, with low priority: MLflow's import and its database calls would else hold the
+    A process of its own sends, with low priority: MLflow's import and its database calls would otherwise hold the
     interpreter lock against the training step. It ends when this process does, however that ends, and sends the rest
-    first. Nothing that goes wrong there reaches the block; a line in the log says what is still to be sent.
+    first. Its errors never reach the block; a line in the log reports what is still to be sent.
 
     Args:
         folder: The run's folder, as given to `RunLog`.
-        tracking_uri: Where to; None sends nothing.
+        tracking_uri: The MLflow server; None sends nothing.
     """
     if tracking_uri is None:
         yield
@@ -43,34 +43,34 @@ def shipping(folder: Path, tracking_uri: str | None) -> Iterator[None]:
     with (folder / "shipping.log").open("w", encoding="utf-8") as log:
         sender = subprocess.Popen(
             [sys.executable, "-m", "langmill.tracking.sender", str(folder)],
-            env={**os.environ, _URI_VARIABLE: tracking_uri},  # a command line is there for everyone to see
+            env={**os.environ, _URI_VARIABLE: tracking_uri},  # everyone on the machine can read a command line
             stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True,
         )  # fmt: skip
     try:
         yield
     finally:
         assert sender.stdin is not None
-        sender.stdin.close()  # which tells it to send the rest and end
+        sender.stdin.close()  # so it sends the rest and ends
         try:
             code = sender.wait(_LAST_SHIPMENT_SECONDS)
         except subprocess.TimeoutExpired:
             sender.kill()
             code = sender.wait()
         if code != 0:
-            told = first_line((folder / "shipping.log").read_text(encoding="utf-8", errors="replace"))
-            _logger.warning("Not all of the run is in MLflow yet; the rest is kept in %s. %s", folder, told)
+            reason = first_line((folder / "shipping.log").read_text(encoding="utf-8", errors="replace"))
+            _logger.warning("Not all of the run is in MLflow yet; the rest is kept in %s. %s", folder, reason)
 
 
 def _follow(folder: Path, tracking_uri: str) -> int:
-    """The process of `shipping`: send until standard input ends or the parent is gone, and then once more.
+    """Be the process of `shipping`: send until standard input ends or the parent dies, and then once more.
 
-    The runs whose processes were killed, this one or those beside it, are ended and sent too.
+    Runs whose processes were killed, this one or others beside it, are ended and sent too.
     """
     with contextlib.suppress(OSError):
         os.nice(10)
     parent = os.getppid()
-    pause, told, ending = _SHIP_SECONDS, "", False
-    waiting = end_killed_runs(folder.parent, but=folder)  # that one may be about to go on
+    pause, reported, ending = _SHIP_SECONDS, "", False
+    waiting = end_killed_runs(folder.parent, but=folder)  # that one may be about to resume
     while True:
         began = time.monotonic()
         while not ending and time.monotonic() - began < pause:
@@ -87,8 +87,8 @@ def _follow(folder: Path, tracking_uri: str) -> int:
         except Exception as error:
             failed = True
             pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
-            if str(error) != told:
-                told = str(error)
+            if str(error) != reported:
+                reported = str(error)
                 sys.stderr.write(f"{error}\n")
                 sys.stderr.flush()
         if ending:

@@ -1,9 +1,9 @@
-"""What was logged, sent to MLflow: everything arrives, and exactly once.
+"""Sends a run's events to MLflow: each arrives exactly once.
 
-How far the server has been told is kept beside the events and moved on only after the server said yes. A process that
-dies in between sends its last batch again; each value is sent with the time and step at which it was logged, and
-MLflow's store keeps one of equal (name, time, step, value). The run itself is found again by its provenance tag, so it
-is not made twice either.
+The offset of the events sent is kept beside them and advanced only after the server has confirmed. A process that dies
+in between sends its last batch again; each value is sent with the time and step at which it was logged, and MLflow's
+store keeps one of equal (name, time, step, value). The run itself is found again by its provenance tag, so it is not
+made twice either.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ _BATCH_METRICS = 500  # MLflow takes 1,000 in one call
 
 @dataclass
 class _Shipped:
-    """How far a server has been told."""
+    """The events that a server has."""
 
     tracking_uri: str
     """Without user and password."""
     run_id: str
     offset: int
-    """Bytes of the events that are there."""
+    """Bytes of the events that were sent."""
 
 
 def ship(folder: Path, tracking_uri: str) -> str:
-    """Send what MLflow does not have yet of the run in `folder`, and say the run's id.
+    """Send the events that MLflow does not have yet of the run in `folder`; return the run's id.
 
     Raises:
-        TrackingError: The server can't be reached or refused; what was sent is remembered, the rest is kept.
+        TrackingError: The server can't be reached or refused; the events that were not sent are kept.
     """
     run_id = ship_if_begun(folder, tracking_uri)
     if run_id is None:
@@ -53,9 +53,9 @@ def ship(folder: Path, tracking_uri: str) -> str:
 
 
 def ship_if_begun(folder: Path, tracking_uri: str) -> str | None:
-    """As `ship`; None where nothing was logged yet.
+    """Do as `ship`; return None if nothing was logged yet.
 
-    MLflow, whose import takes seconds, is left alone where a local database has everything.
+    MLflow, whose import takes seconds, is not imported if a local database has everything.
     """
     path = folder / EVENTS_NAME
     if not path.is_file():
@@ -90,19 +90,19 @@ def _write_state(folder: Path, state: _Shipped) -> None:
 
 
 def _send(client: MlflowClient, folder: Path, state: _Shipped) -> None:
-    """Send the events from `state.offset` on, moving it with every batch that arrived."""
+    """Send the events from `state.offset` on, advancing it with every batch that arrived."""
     from mlflow.entities import Metric
 
     waiting: list[Metric] = []
-    strange: dict[str, str] = {}
+    not_finite: dict[str, str] = {}
 
     def flush(offset: int) -> None:
         if waiting:
             client.log_batch(state.run_id, metrics=waiting)
             waiting.clear()
-        for name, told in strange.items():
-            client.set_tag(state.run_id, f"langmill.not_finite.{name}", told)
-        strange.clear()
+        for name, value in not_finite.items():
+            client.set_tag(state.run_id, f"langmill.not_finite.{name}", value)
+        not_finite.clear()
         if offset != state.offset:
             state.offset = offset
             _write_state(folder, state)
@@ -114,7 +114,7 @@ def _send(client: MlflowClient, folder: Path, state: _Shipped) -> None:
                 flush(offset)
             for name, value in event["values"].items():
                 if isinstance(value, str):
-                    strange[name] = f"{value} at step {event['step']}"
+                    not_finite[name] = f"{value} at step {event['step']}"
                 else:
                     waiting.append(Metric(name, value, event["time"], event["step"]))
         elif event:
@@ -125,7 +125,7 @@ def _send(client: MlflowClient, folder: Path, state: _Shipped) -> None:
 
 
 def _send_other(client: MlflowClient, folder: Path, run_id: str, event: Mapping[str, Any]) -> None:
-    """Send an event that is not a metric. Sending it twice changes nothing."""
+    """Send an event that is not a metric; sending it twice changes nothing."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
     match event["kind"]:
@@ -152,7 +152,7 @@ def _send_other(client: MlflowClient, folder: Path, run_id: str, event: Mapping[
 
 
 def _send_params(client: MlflowClient, run_id: str, params: Mapping[str, str]) -> None:
-    """Send settings; one that the run already has with another value becomes a tag, as MLflow refuses to change it."""
+    """Send settings; one that MLflow has with another value becomes a tag, since MLflow refuses to change it."""
     from mlflow.entities import Param, RunTag
 
     known = client.get_run(run_id).data.params

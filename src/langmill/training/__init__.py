@@ -1,1 +1,1 @@
-"""Fitting any task's network: data order, optimizer steps, checkpoints, and what a training says."""
+"""Fitting any task's network: data order, optimizer steps, checkpoints, and logging."""

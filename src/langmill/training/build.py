@@ -1,4 +1,4 @@
-"""What a training is built of: the tokens, the task, and the network before its first step."""
+"""The parts of a training: tokens, task, and the network before its first step."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from langmill.tokenization.tokenizer import Tokenizer
 
 @dataclass(frozen=True)
 class Data:
-    """What is learned, and from what."""
+    """A task, and the tokens to learn it from."""
 
     task: Task
     tokenizer: Tokenizer
@@ -55,7 +55,7 @@ class Data:
         )
 
     def micro_batches(self, training: Training) -> Callable[[int, int], MicroBatches]:
-        """The training batches of a process, by its rank and the number of processes."""
+        """Return a function from `(rank, world_size)` to that process's training batches."""
 
         def of_process(rank: int, world_size: int) -> MicroBatches:
             return self.task.micro_batches(
@@ -65,12 +65,12 @@ class Data:
         return of_process
 
     def validation_batches(self, training: Training) -> list[Batch]:
-        """The batches of every validation, in memory."""
+        """The validation batches, in memory."""
         return list(self.task.validation_batches(self.validation, training, eot_id=self.tokenizer.eot_id))
 
 
 def initial_network(recipe: Recipe, data: Data, base: Path | None) -> nn.Module:
-    """The network before its first step: drawn from the seed, the backbone taken from the base model if there is one.
+    """Make the network before its first step: drawn from the seed, the backbone loaded from the base if there is one.
 
     Raises:
         TrainingError: The base model has another tokenizer or another network.
@@ -85,12 +85,12 @@ def initial_network(recipe: Recipe, data: Data, base: Path | None) -> nn.Module:
     backbone = backbone_of(network)
     if base is not None:
         backbone.start_from(base)
-    backbone.adapt()
+    backbone.prepare_for_training()
     return network
 
 
 def new_network(recipe: Recipe, data: Data, base: Path | None) -> nn.Module:
-    """A network of the recipe's shape with random weights; a base may be needed to know the shape."""
+    """Make a network of the recipe's shape with random weights; a pretrained base defines the shape."""
     backbone = build_backbone(
         recipe.model.architecture,
         recipe.model.options,
@@ -103,7 +103,7 @@ def new_network(recipe: Recipe, data: Data, base: Path | None) -> nn.Module:
 
 
 def backbone_of(network: nn.Module) -> Backbone:
-    """The part of a task's network that tasks share."""
+    """The backbone of a task's network."""
     backbone = network.get_submodule("model")
     assert isinstance(backbone, Backbone)
     return backbone

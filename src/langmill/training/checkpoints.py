@@ -1,4 +1,4 @@
-"""Checkpoints that are either whole or not there, and the newest one that is still what it was when written.
+"""Checkpoints, written atomically, and the newest one whose digest is right.
 
 A checkpoint is `step-00000100.ckpt` (a dictionary of tensors and plain values, read with `weights_only`: nothing in it
 can run code) and `step-00000100.ckpt.sha256`, written after it. Without its digest a checkpoint does not count.
@@ -25,7 +25,7 @@ _logger = logging.getLogger(__name__)
 
 
 def checkpoint_path(folder: Path, step: int) -> Path:
-    """The checkpoint after a number of optimizer steps."""
+    """Path of the checkpoint after `step` optimizer steps."""
     return folder / f"step-{step:08}.ckpt"
 
 
@@ -51,7 +51,7 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> Path:
 
 
 def newest_valid(folder: Path) -> Path | None:
-    """The newest checkpoint whose bytes are those that were written; damaged ones are passed over with a warning."""
+    """Find the newest checkpoint whose digest is right; damaged ones are skipped with a warning."""
     for path in _newest_first(folder):
         digest = _digest_path(path)
         if digest.is_file() and digest.read_text(encoding="utf-8").strip() == sha256_file(path):
@@ -70,20 +70,20 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
         raise TrainingError(
-            f"{path} can't be read ({type(error).__name__}). Remove it, and the next run goes on from the one before."
+            f"{path} can't be read ({type(error).__name__}). Remove it, and the next run resumes from the one before."
         ) from error
     assert isinstance(state, dict)
     return state
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what a killed process left half written."""
+    """Remove the temporary files of a killed process."""
     for path in folder.glob(".step-*.tmp"):
         path.unlink(missing_ok=True)
 
 
 def remove_checkpoints(folder: Path) -> None:
-    """Remove all checkpoints of a run that has ended well."""
+    """Remove all checkpoints of a finished run."""
     shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -1,8 +1,8 @@
 """The finished model of a run, kept in the run's own folder until its outputs are known to be committed.
 
-Between the last step and DVC's commit lie the sending of the log and DVC's own work. A process that is killed there
-leaves a model that the next `dvc repro` removes before it starts the stage again. So the model is written to the run's
-folder first, and takes its place from there; see docs/decisions/0320-a-finished-model-is-kept.md.
+Between the last step and DVC's commit the log is sent and DVC does its own work. A process that is killed there leaves
+a model that the next `dvc repro` removes before it starts the stage again. So the model is written to the run's folder
+first, and moved to the stage's output from there; see docs/decisions/0320-a-finished-model-is-kept.md.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ _logger = logging.getLogger(__name__)
 
 
 def sweep_finished(runs: Path, run: Path, recipe: str, is_committed: Callable[[Path], bool]) -> None:
-    """Remove the kept models that are known to be committed, and of this recipe those of other runs.
+    """Remove kept models that are known to be committed, and those of other runs of this recipe.
 
-    So at most one is kept of a recipe, and after its commit none from the next training on.
+    So at most one is kept of each recipe.
 
     Args:
         runs: The folder of the runs' folders.
         run: The folder of the run that is about to begin.
         recipe: Its recipe.
-        is_committed: Whether a model's folder can be had from DVC's cache.
+        is_committed: Whether a model folder is in DVC's cache.
     """
     for folder in sorted(runs.glob(f"*/{FINISHED}")):
         if is_committed(folder) or (folder.parent != run and _recipe(folder) == recipe):
@@ -45,7 +45,7 @@ def _recipe(folder: Path) -> str | None:
 
 
 def is_finished(run: Path) -> bool:
-    """Whether a run's folder has its finished model, whole; a damaged one is removed, to be made again."""
+    """Whether a run's folder has its finished model; a damaged one is removed, to be trained again."""
     folder = run / FINISHED
     if not folder.is_dir():
         return False
@@ -59,7 +59,7 @@ def is_finished(run: Path) -> bool:
 
 
 def put_finished(run: Path, out: Path) -> None:
-    """Give a run's finished model its place as an output: second names of the same files where that is possible.
+    """Write a run's finished model to the stage's output, by hard links where that is possible.
 
     Args:
         run: The run's folder.

@@ -12,12 +12,11 @@ from langmill.config.sections import Recipe
 from langmill.files import digest_of
 from langmill.tracking.run_log import RunLog
 from langmill.tracking.sender import shipping
-from langmill.training import provenance
 from langmill.training.build import Data, initial_network
 from langmill.training.checkpoints import CHECKPOINTS, remove_checkpoints
 from langmill.training.finished import FINISHED, is_finished, put_finished, sweep_finished
 from langmill.training.hardware import prepared, rank
-from langmill.training.provenance import Provenance
+from langmill.training.provenance import Provenance, trace
 
 _logger = logging.getLogger(__name__)
 
@@ -33,7 +32,7 @@ def fit(
     tracking_uri: str | None,
     is_committed: Callable[[Path], bool] = lambda _: True,
 ) -> None:
-    """Train a recipe's model, going on from where an interrupted run of the same provenance stopped.
+    """Train a recipe's model, resuming an interrupted run of the same provenance.
 
     A run that was finished before, but is not known to be committed, is not trained again. With several devices, this
     function runs in every process; only the first one writes.
@@ -43,7 +42,7 @@ def fit(
         shards: The folder of tokens.
         tokenizer: The tokenizer's folder or file.
         base: The model folder to start from; None starts from random weights.
-        runs: Each run keeps its log and its checkpoints in a folder here that is named by its provenance.
+        runs: The parent of the run folders (log and checkpoints), each named by its provenance.
         out: The model folder to write, whole or not at all.
         tracking_uri: The MLflow server that gets the run's log in the background; None keeps it here only.
         is_committed: Whether a model folder is safe elsewhere, so that the run's own copy may go.
@@ -58,15 +57,15 @@ def fit(
     """
     with prepared(recipe.training):
         data = Data.open(recipe, shards, tokenizer)
-        story = provenance.trace(recipe, shards, data.tokenizer.file, base)
-        run = runs / story.digest
+        provenance = trace(recipe, shards, data.tokenizer.file, base)
+        run = runs / provenance.digest
         first = rank() == 0
         if first:
             sweep_finished(runs, run, recipe.name, is_committed)
         if is_finished(run) and not is_committed(run / FINISHED):  # every process comes to the same answer
             _logger.info("This run was finished before; its model is in %s.", run)
             if first:
-                with told(recipe, story, run, tracking_uri):
+                with tracked_run(recipe, provenance, run, tracking_uri):
                     remove_checkpoints(run / CHECKPOINTS)  # where it was killed right after the model was saved
                     put_finished(run, out)
             return
@@ -74,28 +73,30 @@ def fit(
 
         with quiet_lightning():
             fitting = Fitting(recipe, data, initial_network(recipe, data, base), run)
-            with fitting.reported(told(recipe, story, run, tracking_uri)):
+            with fitting.reported(tracked_run(recipe, provenance, run, tracking_uri)):
                 fitting.run()
-                fitting.save(story, base)
-                if fitting.trainer.is_global_zero:  # the trainer knows the nodes too, the environment may not
+                fitting.save(provenance, base)
+                if fitting.trainer.is_global_zero:  # the trainer knows its node, the environment may not
                     put_finished(run, out)
 
 
 @contextlib.contextmanager
-def told(recipe: Recipe, story: Provenance, run: Path, tracking_uri: str | None) -> Iterator[RunLog]:
-    """Keep a run's log while a block works on it, say how it ends, and send it.
+def tracked_run(recipe: Recipe, provenance: Provenance, run: Path, tracking_uri: str | None) -> Iterator[RunLog]:
+    """Open a run's log for the block, record how the block ends, and send the log to MLflow.
 
     Raises:
         BusyError: Another process is at work on the same run.
     """
     log = RunLog(run)
-    with shipping(run, tracking_uri), log.told():
+    with shipping(run, tracking_uri), log.recorded():
         log.start(
             experiment=recipe.name,
-            name=f"{recipe.name}-{story.digest[:8]}",
-            provenance=story.digest,
+            name=f"{recipe.name}-{provenance.digest[:8]}",
+            provenance=provenance.digest,
             params=plain(recipe),
-            tags={"langmill.recipe": recipe.name, "langmill.code": digest_of(story.parts["code"])},
+            tags={"langmill.recipe": recipe.name, "langmill.code": digest_of(provenance.parts["code"])},
         )
-        log.dataset(recipe.corpus.name, digest_of(story.parts["data"]), "the tokens of the training split", "training")
+        log.dataset(
+            recipe.corpus.name, digest_of(provenance.parts["data"]), "the tokens of the training split", "training"
+        )
         yield log

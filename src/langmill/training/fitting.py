@@ -1,4 +1,4 @@
-"""One training from its first step to the saved model, by Lightning's trainer."""
+"""One training, from its first step to the saved model, with Lightning's trainer."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from langmill.models.folder import load_weights, save_model
 from langmill.tasks.loading import interface_of
 from langmill.tracking.run_log import RunLog
 from langmill.training.build import Data, backbone_of, new_network
+from langmill.training.checkpoint_callback import CheckpointCallback, LastStepCheckpoint
 from langmill.training.checkpoints import CHECKPOINTS, remove_checkpoints
-from langmill.training.continuation import Continuation, LastStep
 from langmill.training.finished import FINISHED
-from langmill.training.guard import Figures
+from langmill.training.guard import StepMetrics
 from langmill.training.hardware import (
     check_compiler,
     choose_accelerator,
@@ -46,17 +46,17 @@ class Fitting:
     """One training: the module, the callbacks around it, and Lightning's trainer.
 
     Attributes:
-        module: What makes the steps.
-        trainer: Lightning's.
-        figures: Counts the tokens.
+        module: Makes the optimizer steps.
+        trainer: Lightning's trainer.
+        step_metrics: Losses, gradient norms and token counts.
     """
 
     def __init__(self, recipe: Recipe, data: Data, network: nn.Module, run: Path) -> None:
-        """Put a training together.
+        """Build the module, the callbacks and the trainer.
 
         Args:
             recipe: The settings.
-            data: What it learns from.
+            data: The task and its tokens.
             network: The network to train.
             run: The run's own folder.
 
@@ -78,29 +78,36 @@ class Fitting:
             bf16=bf16,
             sharded=is_sharding(training),
         )
-        self.figures = Figures()
+        self.step_metrics = StepMetrics()
         self.reporter = Reporter(
             recipe.name,
             training,
-            self.figures,
+            self.step_metrics,
             flops_per_token=getattr(network, "flops_per_token", None),
             peak_flops=peak_flops(training, accelerator, bf16=bf16),
         )
         self.validation = Validation(training, data.validation_batches(training), data.tokenizer, self.reporter)
-        continuation = Continuation(training, run / CHECKPOINTS, self.figures, self.validation)
+        checkpoint_callback = CheckpointCallback(training, run / CHECKPOINTS, self.step_metrics, self.validation)
         self.trainer = build_trainer(
             training,
             accelerator,
-            [self.figures, self.reporter, LastStep(continuation), self.validation, continuation, OwnSignals()],
+            [
+                self.step_metrics,
+                self.reporter,
+                LastStepCheckpoint(checkpoint_callback),
+                self.validation,
+                checkpoint_callback,
+                OwnSignals(),
+            ],
         )
 
     @contextlib.contextmanager
-    def reported(self, told: AbstractContextManager[RunLog]) -> Iterator[None]:
-        """Let the first process write the run's log, once `told` is entered, and show how far the training is."""
+    def reported(self, tracked_run: AbstractContextManager[RunLog]) -> Iterator[None]:
+        """Log metrics to the run and show progress while the block works; on the first process only."""
         if not self.trainer.is_global_zero:
             yield
             return
-        with told as self.reporter.run_log, contextlib.ExitStack() as self.reporter.closing:
+        with tracked_run as self.reporter.run_log, contextlib.ExitStack() as self.reporter.closing:
             yield
 
     def run(self) -> None:
@@ -113,23 +120,23 @@ class Fitting:
         with interruptible(self.trainer):
             self.trainer.fit(self.module)
 
-    def save(self, story: Provenance, base: Path | None) -> None:
-        """Write the model into the run's folder, whole or not at all, and drop the checkpoints.
+    def save(self, provenance: Provenance, base: Path | None) -> None:
+        """Write the model into the run's folder, whole or not at all, and remove the checkpoints.
 
-        The best weights are kept where there is patience, else the last.
+        With early stopping the weights with the best validation loss are saved, else the last ones.
 
         Args:
-            story: Where the model comes from.
+            provenance: The model's provenance, for its manifest.
             base: The model folder that training started from, if any.
         """
-        state = full_state(self.module.network)  # with sharding every process must ask
+        state = full_state(self.module.network)  # with sharding every process must call it
         if not self.trainer.is_global_zero:
             return
         recipe, data, settings = self.recipe, self.data, plain(self.recipe)
         network = new_network(recipe, data, base)
-        backbone_of(network).adapt()
+        backbone_of(network).prepare_for_training()
         load_weights(network, self.validation.best_state or state, "The trained network")
-        adapter = backbone_of(network).settle()
+        adapter = backbone_of(network).merge_adapter()
         config = {
             "langmill": {
                 "recipe": recipe.name,
@@ -141,17 +148,17 @@ class Fitting:
         }
         facts = {
             "recipe": recipe.name,
-            "provenance": story.digest,
-            "parts": story.parts,
-            "base": story.base,
-            "corpus": {"name": recipe.corpus.name, "digest": digest_of(story.parts["data"])},
+            "provenance": provenance.digest,
+            "parts": provenance.parts,
+            "base": provenance.base,
+            "corpus": {"name": recipe.corpus.name, "digest": digest_of(provenance.parts["data"])},
             "training_split": {
                 "documents": data.train.num_documents,
                 "tokens": data.train.num_tokens,
                 "bytes": data.train.num_bytes,
             },
             "parameters": sum(weight.numel() for weight in network.parameters()),
-            "tokens_seen": self.figures.tokens_seen,
+            "tokens_seen": self.step_metrics.tokens_seen,
             "steps": self.module.step,
         }
         interface = interface_of(data.task, backbone_of(network), config["langmill"]["max_length"])
@@ -161,7 +168,7 @@ class Fitting:
 
 
 def build_trainer(training: Training, accelerator: str, callbacks: list[pl.Callback]) -> pl.Trainer:
-    """Lightning's trainer with everything switched off that costs time between two steps."""
+    """Make Lightning's trainer with everything switched off that costs time between two steps."""
     slurm: list[Any] = [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else []
     return pl.Trainer(
         accelerator=accelerator,
@@ -190,7 +197,7 @@ def _strategy(training: Training, accelerator: str) -> LightningStrategy | str:
 
 @contextlib.contextmanager
 def quiet_lightning() -> Iterator[None]:
-    """Keep Lightning's advice off the terminal; what matters is an error."""
+    """Keep Lightning's log lines and warnings off the terminal."""
     for name in ("pytorch_lightning", "lightning_fabric", "pytorch_lightning.utilities.rank_zero"):
         logging.getLogger(name).setLevel(logging.ERROR)
     with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""Stops a training whose numbers are no longer numbers."""
+"""The metrics of each step, and the guard against NaN and infinity."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from langmill.training import processes
 from langmill.training.module import TrainingModule
 
 
-class Figures(pl.Callback):
-    """Takes each step's loss and gradient norm off the device at the end of a span, and sees that they are finite.
+class StepMetrics(pl.Callback):
+    """Moves each step's loss and gradient norm off the device after every loop, and raises if one is not finite.
 
-    First in the list of callbacks: nothing is logged, validated or saved after a step that went wrong. Asking once a
-    span instead of once a step leaves a card free to run ahead.
+    First in the list of callbacks: nothing is logged, validated or saved after a step that went wrong. Synchronising
+    once a loop instead of once a step lets a GPU run ahead.
 
     Attributes:
         losses: Each step's loss, mean over the processes, since `take` was last called.
         norms: Likewise the gradients' norm.
         tokens: Tokens since then, over all processes, padding left out.
         tokens_seen: Tokens since the start of training.
-        seconds: Time spent on steps since the start of training, in all processes that an interrupted one had.
+        seconds: Time spent on steps since the start of training, over all resumptions.
     """
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class Figures(pl.Callback):
         self.seconds = 0.0
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: object) -> None:
-        """Take the figures of a span.
+        """Collect the metrics of a loop's steps.
 
         Raises:
             TrainingError: One of them is not a finite number; every process raises it.
@@ -45,7 +45,7 @@ class Figures(pl.Callback):
         first = pl_module.step - len(pl_module.losses) + 1
         losses = processes.mean(torch.stack(pl_module.losses).float()).tolist()
         norms = torch.stack(pl_module.norms).tolist()
-        tokens = int(processes.total(torch.tensor(pl_module.tokens, device=pl_module.device)))
+        tokens = int(processes.all_reduce(torch.tensor(pl_module.tokens, device=pl_module.device)))
         pl_module.losses, pl_module.norms, pl_module.tokens = [], [], 0
         for step, (loss, norm) in enumerate(zip(losses, norms, strict=True), start=first):
             if not (math.isfinite(loss) and math.isfinite(norm)):
@@ -63,16 +63,16 @@ class Figures(pl.Callback):
         self.tokens_seen += tokens
 
     def take(self) -> tuple[list[float], list[float], int]:
-        """The losses, norms and tokens since the last call."""
+        """Return the losses, norms and number of tokens since the last call."""
         taken = self.losses, self.norms, self.tokens
         self.losses, self.norms, self.tokens = [], [], 0
         return taken
 
     def state_dict(self) -> dict[str, object]:
-        """What an exact continuation needs."""
+        """The state that an exact resume needs."""
         return {key: getattr(self, key) for key in ("losses", "norms", "tokens", "tokens_seen", "seconds")}
 
     def load_state_dict(self, state_dict: dict[str, object]) -> None:
-        """Go on from what `state_dict` gave."""
+        """Restore the state that `state_dict` returned."""
         for key, value in state_dict.items():
             setattr(self, key, value)

@@ -1,4 +1,4 @@
-"""What the machine has, and how the settings use it."""
+"""The machine's devices and number formats, and which of them the settings select."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ _PEAKS = {
 
 
 def rank() -> int:
-    """Which of the processes that train together this one is, by its environment: 0 writes."""
+    """Rank of this process by its environment; 0 writes."""
     names = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")  # as Lightning looks for it
     return next((int(os.environ[name]) for name in names if name in os.environ), 0)
 
 
 @contextlib.contextmanager
 def prepared(training: Training) -> Iterator[None]:
-    """Make this process compute the same result every time, with the settings' number of threads; undone at the end.
+    """Make torch deterministic, with the settings' number of threads, while the block works.
 
-    The number of threads is part of the result, since it orders the sums. Denormal numbers are taken for zero: they
+    The number of threads is part of the result, since it orders the sums. Denormal numbers are flushed to zero: they
     slow a recurrent network's backward pass down five times and change nothing that is measured. Memory that is about
     to be overwritten is not filled first, which deterministic mode would do at every allocation.
     """
@@ -71,7 +71,7 @@ def prepared(training: Training) -> Iterator[None]:
 
 
 def choose_accelerator(training: Training) -> str:
-    """The kind of device, in Lightning's and torch's word: `cpu`, `cuda` or `mps`.
+    """Choose the kind of device, by its name in Lightning and torch: `cpu`, `cuda` or `mps`.
 
     Raises:
         TrainingError: The machine has no such device, or too few of them.
@@ -87,7 +87,7 @@ def choose_accelerator(training: Training) -> str:
         )
     if wanted is Accelerator.cuda and training.devices > torch.cuda.device_count():
         raise TrainingError(
-            f"training.devices is {training.devices}, but this machine has {torch.cuda.device_count()} cards; lower it."
+            f"training.devices is {training.devices}, but this machine has {torch.cuda.device_count()} GPUs; lower it."
         )
     if training.precision is Precision.tf32 and (wanted is not Accelerator.cuda or not _has_tf32()):
         raise TrainingError(
@@ -103,7 +103,7 @@ def _has_tf32() -> bool:
 
 
 def uses_bf16(training: Training, accelerator: str) -> bool:
-    """Whether matrix products are made in bf16: as set, or with `auto` where the processor has instructions for it."""
+    """Whether matrix products use bf16: as set, or with `auto` where the processor has instructions for it."""
     if training.precision is not Precision.auto:
         return training.precision is Precision.bf16
     if accelerator == "cuda":
@@ -120,12 +120,12 @@ def _cpu_flags() -> set[str]:
 
 
 def is_sharding(training: Training) -> bool:
-    """Whether each process shall hold only a part of the weights."""
+    """Whether each process holds only a part of the weights (FSDP)."""
     return training.strategy is Strategy.fsdp and training.devices * training.machines > 1
 
 
 def check_compiler(training: Training, accelerator: str) -> None:
-    """See that torch.compile can work before anything else is done.
+    """Check that torch.compile can work, before anything else is done.
 
     Raises:
         TrainingError: It is wanted on the CPU and there is no C++ compiler.
@@ -139,7 +139,7 @@ def check_compiler(training: Training, accelerator: str) -> None:
 
 
 def peak_flops(training: Training, accelerator: str, *, bf16: bool) -> float | None:
-    """The most operations per second that all devices together can do in bf16; None where that is not known."""
+    """Peak bf16 operations per second of all devices together; None where unknown."""
     if accelerator != "cuda" or not bf16:
         return None
     name = torch.cuda.get_device_name()

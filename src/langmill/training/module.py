@@ -1,4 +1,4 @@
-"""The one LightningModule: any task's network, made to learn."""
+"""The one LightningModule, which trains any task's network."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from langmill.config.sections import Training
 from langmill.tasks.base import Task
 from langmill.tasks.batching import Batch, MicroBatches
 from langmill.training import processes
-from langmill.training.data import count_tokens, span_loader
+from langmill.training.data import count_tokens, step_loader
 from langmill.training.optimizer import ScheduledOptimizer, build_optimizer, clip_gradients
 from langmill.training.sharding import shard
 
 
 class Objective(nn.Module):
-    """A network with the task that judges it: one thing to compile, to copy to other processes or to shard."""
+    """A network with its task's loss: one module to compile, to replicate or to shard."""
 
     def __init__(self, network: nn.Module, task: Task) -> None:
         super().__init__()
@@ -31,36 +31,36 @@ class Objective(nn.Module):
         self.task = task
 
     def forward(self, batch: Batch) -> Tensor:
-        """The mean loss over the targets of a micro-batch, in nats."""
+        """Compute the mean loss over the targets of a micro-batch, in nats."""
         return self.task.loss(self.network, batch)
 
 
 def step_divisors(num_targets: Sequence[float], accumulation: int, device: torch.device) -> list[float]:
-    """By what to divide the mean loss of each of a span's micro-batches, so that a step's loss is one over its targets.
+    """Divisors of the micro-batches' mean losses that make a step's loss the mean over all of its targets.
 
-    A micro-batch counts by its share of the step's targets, over all processes; those average their gradients, hence
-    times their number. Where all have equally many targets that is the accumulation, exactly; where one has none it is
-    infinity.
+    A micro-batch is weighted by its share of the step's targets over all processes, times the number of processes,
+    since they average their gradients. With equal numbers of targets the divisor is exactly the accumulation; without
+    targets it is infinite.
 
     Args:
-        num_targets: Of each micro-batch of this process.
+        num_targets: Targets of each micro-batch of this process, of all steps of a loop.
         accumulation: Micro-batches of a step.
-        device: Where the processes exchange.
+        device: The device that the processes communicate by.
     """
     own = torch.tensor(num_targets, dtype=torch.float64).view(len(num_targets) // accumulation, accumulation)
-    of_steps = processes.mean(own.sum(dim=1).to(device) if processes.several() else own.sum(dim=1)).cpu()
+    of_steps = processes.mean(own.sum(dim=1).to(device) if processes.is_distributed() else own.sum(dim=1)).cpu()
     return (of_steps[:, None] / own).flatten().nan_to_num(nan=math.inf, posinf=math.inf).tolist()
 
 
 class TrainingModule(pl.LightningModule):
-    """Makes optimizer steps. What else happens in a training (logging, validation, checkpoints) is up to callbacks.
+    """Makes optimizer steps; logging, validation and checkpoints are callbacks.
 
-    Lightning's batch is a span of several optimizer steps (see `langmill.training.data`).
+    Lightning's batch holds several optimizer steps (see `langmill.training.data`).
 
     Attributes:
         network: The network being trained.
         step: Optimizer steps made since the start of training, resumed ones included.
-        losses: Each step's loss since somebody last took them, on the device; of several processes, their mean counts.
+        losses: Each step's loss since they were last taken, on the device; the mean over processes is the step's loss.
         norms: Likewise the gradients' global L2 norm before clipping.
         tokens: Likewise the number of tokens, padding left out.
     """
@@ -79,11 +79,11 @@ class TrainingModule(pl.LightningModule):
 
         Args:
             network: The plain network.
-            task: What it learns.
+            task: The task that it learns.
             training: The settings.
-            batches: Gives a process's micro-batches, from its rank and the number of processes.
-            bf16: Make the matrix products in bf16.
-            sharded: Share the weights out over the processes.
+            batches: From `(rank, world_size)` to that process's micro-batches.
+            bf16: Compute the matrix products in bf16.
+            sharded: Shard the weights over the processes.
         """
         super().__init__()
         self.automatic_optimization = False
@@ -108,16 +108,16 @@ class TrainingModule(pl.LightningModule):
 
     @property
     def optimizer(self) -> ScheduledOptimizer:
-        """The optimizer; there is one from `on_fit_start` on."""
+        """The optimizer, which exists from `on_fit_start` on."""
         assert self._optimizer is not None
         return self._optimizer
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
-        """The number format of the matrix products."""
+        """Context in which matrix products have the chosen number format."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self._bf16)
 
     def configure_model(self) -> None:
-        """Shard and compile, once the other processes are there."""
+        """Shard and compile, once the other processes have started."""
         if self._sharded:
             assert self.device_mesh is not None
             shard(self.objective, self.device_mesh["data_parallel"])
@@ -125,18 +125,18 @@ class TrainingModule(pl.LightningModule):
             self.objective.compile()
 
     def configure_optimizers(self) -> ScheduledOptimizer:  # type: ignore[override]  # Lightning's protocol, not torch's class
-        """The optimizer, whose learning rate follows its own course."""
+        """Make the optimizer, which schedules its learning rate itself."""
         self._optimizer = build_optimizer(self.network, self.training_settings.optimizer, self.training_settings.steps)
         self._weights = [weight for weight in self.network.parameters() if weight.requires_grad]
         return self._optimizer
 
     def train_dataloader(self) -> DataLoader[list[Batch]]:
-        """What is left to train on."""
+        """Make the loader over the steps that are left."""
         batches = self._batches(self.trainer.global_rank, self.trainer.world_size)
-        return span_loader(batches, self.training_settings, self.step)
+        return step_loader(batches, self.training_settings, self.step)
 
     def transfer_batch_to_device(self, batch: list[Batch], device: torch.device, dataloader_idx: int) -> list[Batch]:
-        """Count tokens and targets while they are still at hand, and move them."""
+        """Count tokens and targets while they are on the CPU, and move the batches."""
         self.tokens += count_tokens(batch)
         self._num_targets = [self.objective.task.num_targets(item) for item in batch]
         if device.type == "cpu":
@@ -144,7 +144,7 @@ class TrainingModule(pl.LightningModule):
         return [{name: tensor.to(device, non_blocking=True) for name, tensor in item.items()} for item in batch]
 
     def training_step(self, batch: list[Batch], batch_idx: int) -> None:
-        """Make the optimizer steps of a span."""
+        """Make the optimizer steps of a loop."""
         accumulation = self.training_settings.accumulation
         divisors = step_divisors(self._num_targets, accumulation, self.device)
         for start in range(0, len(batch), accumulation):
@@ -161,7 +161,7 @@ class TrainingModule(pl.LightningModule):
                 if divisor != 1:
                     loss = loss / divisor
                 losses.append(loss.detach())
-                self._descend(loss)
+                self._backward(loss)
         self.norms.append(clip_gradients(self._weights, self.training_settings.optimizer.gradient_clip))
         self.losses.append(losses[0] if len(losses) == 1 else torch.stack(losses).sum())
         self.optimizer.step()
@@ -169,15 +169,15 @@ class TrainingModule(pl.LightningModule):
         if self.after_step is not None:
             self.after_step()
 
-    def _descend(self, loss: Tensor) -> None:
-        """What `manual_backward` does, without the hooks that nobody here listens to (a fifth of a millisecond)."""
+    def _backward(self, loss: Tensor) -> None:
+        """Run `manual_backward` without its unused hooks, which take a fifth of a millisecond."""
         strategy = self.trainer.strategy
         strategy.pre_backward(loss)
         loss.backward()  # type: ignore[no-untyped-call]
         strategy.post_backward(loss)
 
     def _exchange(self, last: bool) -> contextlib.AbstractContextManager[Any]:
-        """Let the processes exchange gradients with the last micro-batch of a step only."""
+        """Synchronise gradients with the last micro-batch of a step only."""
         model = self.trainer.strategy.model
         if isinstance(model, DistributedDataParallel) and not last:
             return model.no_sync()

@@ -1,4 +1,4 @@
-"""Muon: momentum whose matrices are made nearly orthogonal before they move the weights.
+"""Muon: momentum matrices are orthogonalised before they update the weights.
 
 torch has a Muon of its own, which iterates in bfloat16, one matrix at a time. On processors without bf16 units that
 made a step 37% longer than AdamW's (two layers of width 128); in fp32, matrices of one shape together, it is 10%.
@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-# The quintic of Jordan et al. (2024): steep at zero, so that five rounds suffice; it does not converge to exactly one.
+# The quintic of Jordan et al. (2024): steep at zero, so that five iterations suffice; it does not converge to exactly
+# one.
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 _ROUNDS = 5
 _TINY = 1e-7
@@ -53,7 +54,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> Any:
-        """Move the weights once."""
+        """Update the weights once."""
         result = None
         if closure is not None:
             with torch.enable_grad():

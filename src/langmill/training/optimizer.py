@@ -1,4 +1,4 @@
-"""How weights are moved: groups of parameters, the learning rate's course, and several optimizers as one."""
+"""Parameter groups, the learning rate schedule, and several optimizers as one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BACKBONE_PREFIX = "model."
 
 
 def schedule(step: int, steps: int, warmup_steps: int, final_fraction: float) -> float:
-    """The share of the peak learning rate at a step: linear warm-up, then a half cosine (Loshchilov & Hutter, 2017).
+    """Share of the peak learning rate at a step: linear warm-up, then a half cosine (Loshchilov & Hutter, 2017).
 
     Args:
         step: The optimizer step about to be made, from 0.
@@ -34,14 +34,14 @@ def schedule(step: int, steps: int, warmup_steps: int, final_fraction: float) ->
 
 
 class ScheduledOptimizer:
-    """One or several torch optimizers that step together, each group's learning rate following one course.
+    """One or several torch optimizers that step together, with one learning rate schedule.
 
-    Lightning takes it for an optimizer (its `Optimizable` protocol). The course is a function of the number of steps
-    made, which is part of the state: nothing else has to be put back for an exact continuation.
+    Lightning takes it for an optimizer (its `Optimizable` protocol). The schedule depends on the number of steps made
+    alone, which is part of the state: nothing else has to be restored for an exact resume.
 
     Args:
         optimizers: Optimizers over disjoint parameters; a group's `lr` is its peak.
-        course: The share of the peak at a step, counted from 0.
+        course: Schedule: from a step, counted from 0, to the share of the peak.
     """
 
     def __init__(self, optimizers: list[torch.optim.Optimizer], course: Callable[[int], float]) -> None:
@@ -63,7 +63,7 @@ class ScheduledOptimizer:
 
     @property
     def state(self) -> dict[Any, Any]:
-        """What is kept for each parameter, over all optimizers."""
+        """The state of each parameter, over all optimizers."""
         return {key: value for optimizer in self.optimizers for key, value in optimizer.state.items()}
 
     @property
@@ -72,7 +72,7 @@ class ScheduledOptimizer:
         return float(self.optimizers[0].param_groups[0]["lr"])
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Move the weights once."""
+        """Update the weights once."""
         result = closure() if closure is not None else None
         share = self.course(self.steps_made)
         for optimizer in self.optimizers:
@@ -83,31 +83,31 @@ class ScheduledOptimizer:
         return result
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Forget the gradients."""
+        """Reset the gradients."""
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that an exact continuation needs, in plain values and tensors."""
+        """The state that an exact resume needs, in plain values and tensors."""
         return {
             "steps_made": self.steps_made,
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state_dict` gave."""
+        """Restore the state that `state_dict` returned."""
         self.steps_made = int(state["steps_made"])
         for optimizer, values in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(values)
 
 
 def build_optimizer(network: nn.Module, settings: OptimizerSettings, steps: int) -> ScheduledOptimizer:
-    """The optimizer of a task's network.
+    """Make the optimizer of a task's network.
 
-    Matrices decay; the embedding, gains and biases do not. The embedding, the matrices and the task's head have
-    learning rates of their own: an embedding's row is moved only by the batches that hold its token, and wants larger
-    steps. With `muon` the backbone's matrices go to Muon (Jordan et al., 2024), everything else to AdamW (Loshchilov
-    and Hutter, 2019).
+    Weight decay applies to matrices only, not to the embedding, norm weights and biases. The embedding, the matrices
+    and the task's head have learning rates of their own: an embedding's row is updated only by the batches that hold
+    its token, and needs larger steps. With `muon` the backbone's matrices go to Muon (Jordan et al., 2024), everything
+    else to AdamW (Loshchilov and Hutter, 2019).
 
     Args:
         network: The network, its backbone under `model.`.
@@ -150,7 +150,7 @@ def build_optimizer(network: nn.Module, settings: OptimizerSettings, steps: int)
 
 
 def _parameters(network: nn.Module) -> Iterator[tuple[str, nn.Parameter, bool]]:
-    """Every trained parameter once: its name, itself, and whether it is an embedding's table."""
+    """Yield each trained parameter once: its name, itself, and whether it is an embedding's table."""
     tables = {id(module.weight) for module in network.modules() if isinstance(module, nn.Embedding)}
     for name, parameter in network.named_parameters():
         if parameter.requires_grad:
@@ -162,7 +162,7 @@ def _can_fuse(network: nn.Module) -> bool:
 
 
 def clip_gradients(parameters: list[nn.Parameter], largest: float) -> Tensor:
-    """Scale the gradients down to a global L2 norm of at most `largest` (0: leave them), and give the norm before."""
+    """Scale the gradients to a global L2 norm of at most `largest` (0: leave them); return the norm before."""
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     norm = nn.utils.get_total_norm(gradients)
     if isinstance(norm, DTensor):  # sharded over the processes

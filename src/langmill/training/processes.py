@@ -1,4 +1,4 @@
-"""What the processes of one training tell each other; every function is the identity where there is only one."""
+"""Collective operations of a training's processes; each is the identity where there is only one process."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ from torch import Tensor
 ValueT = TypeVar("ValueT")
 
 
-def several() -> bool:
-    """Whether there is more than one."""
+def is_distributed() -> bool:
+    """Whether there is more than one process."""
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
-def total(values: Tensor) -> Tensor:
-    """The sum of a tensor over all processes, at every process."""
-    if several():
+def all_reduce(values: Tensor) -> Tensor:
+    """Sum a tensor over all processes; every process gets it."""
+    if is_distributed():
         dist.all_reduce(values)
     return values
 
 
 def mean(values: Tensor) -> Tensor:
-    """The mean of a tensor over all processes, at every process."""
-    return total(values) / dist.get_world_size() if several() else values
+    """Average a tensor over all processes; every process gets it."""
+    return all_reduce(values) / dist.get_world_size() if is_distributed() else values
 
 
-def of_all(value: Tensor) -> list[Tensor]:
-    """Every process's tensor (all of one shape, on the CPU), in order of rank."""
-    if not several():
+def all_gather(value: Tensor) -> list[Tensor]:
+    """Collect every process's tensor (all of one shape, on the CPU), in order of rank."""
+    if not is_distributed():
         return [value]
     values: list[Tensor | None] = [None] * dist.get_world_size()
     dist.all_gather_object(values, value)
     return [item for item in values if item is not None]
 
 
-def from_first(value: ValueT) -> ValueT:
-    """The first process's value, at every process."""
-    if not several():
+def broadcast(value: ValueT) -> ValueT:
+    """Send the first process's value to every process."""
+    if not is_distributed():
         return value
     held = [value]
     dist.broadcast_object_list(held, src=0)
@@ -47,7 +47,7 @@ def from_first(value: ValueT) -> ValueT:
 
 
 def random_state() -> Tensor:
-    """The state of this process's generators, the CPU's and the card's, in one row of bytes."""
+    """State of this process's random generators, the CPU's and the GPU's, `(bytes,)`."""
     states = [torch.get_rng_state()]
     if torch.cuda.is_available():
         states.append(torch.cuda.get_rng_state())
@@ -55,7 +55,7 @@ def random_state() -> Tensor:
 
 
 def set_random_state(state: Tensor) -> None:
-    """Put back what `random_state` gave on the same kind of machine."""
+    """Restore the state that `random_state` returned on the same kind of machine."""
     size = torch.get_rng_state().numel()
     torch.set_rng_state(state[:size].clone())
     if torch.cuda.is_available() and state.numel() > size:

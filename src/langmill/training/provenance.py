@@ -1,4 +1,4 @@
-"""The digest that ties data, code, settings, run and version together."""
+"""Provenance: the digest of data, code, settings and base that decide a model's bytes."""
 
 from __future__ import annotations
 
@@ -17,17 +17,16 @@ from langmill.plugins import find_plugins
 from langmill.tasks.base import TASKS
 
 CODE = ("models", "stages/train.py", "tasks", "tokenization", "training")
-"""What of the package takes part in a training's result."""
+"""Parts of the package that influence a training's result."""
 LIBRARIES = ("numpy", "pytorch-lightning", "tokenizers", "torch")
-"""Distributions that take part in every training's result."""
+"""Distributions that influence every training's result."""
 WITHOUT_INFLUENCE = ("checkpoint_every", "log_every", "samples")
-"""Training settings that change what is seen of a training and never its result. (The number of threads does change it:
-sums are made in another order.)"""
+"""Training settings that never change the result. (The number of threads does: sums are added in another order.)"""
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where a model comes from."""
+    """The digest of everything that decides a model's bytes, and its parts."""
 
     digest: str
     """SHA-256 over the parts: equal for two trainings with the same result."""
@@ -40,7 +39,7 @@ class Provenance:
 
 
 def trace(recipe: Recipe, shards: Path, tokenizer: Path, base: Path | None) -> Provenance:
-    """The provenance of a model about to be trained.
+    """Compute the provenance of a model about to be trained.
 
     Args:
         recipe: The settings.
@@ -51,7 +50,7 @@ def trace(recipe: Recipe, shards: Path, tokenizer: Path, base: Path | None) -> P
     Raises:
         IntegrityError: A folder is not a finished result.
         ConfigError: The code of a plug-in can't be found.
-        TrainingError: The base model does not say where it comes from.
+        TrainingError: The base model has no provenance.
     """
     settings = plain(recipe)
     training = {key: value for key, value in settings["training"].items() if key not in WITHOUT_INFLUENCE}
@@ -59,7 +58,7 @@ def trace(recipe: Recipe, shards: Path, tokenizer: Path, base: Path | None) -> P
     if base is not None:
         manifest = read_manifest(base, verify=False)
         if "provenance" not in manifest:
-            raise TrainingError(f"{base} does not say where it comes from; make it again with `dvc repro`.")
+            raise TrainingError(f"{base} has no provenance in its manifest; make it again with `dvc repro`.")
         origin = {"recipe": str(manifest["recipe"]), "provenance": str(manifest["provenance"])}
     parts = {
         "settings": {"task": settings["task"], "model": settings["model"], "training": training},
@@ -74,17 +73,17 @@ def trace(recipe: Recipe, shards: Path, tokenizer: Path, base: Path | None) -> P
 
 
 def plugin_names(recipe: Recipe) -> list[tuple[str, str]]:
-    """Under which entry points a plug-in that takes part in a training would be found."""
+    """Entry points, as `(group, name)`, of the plug-ins that influence a training."""
     return [(ARCHITECTURES.group, recipe.model.architecture), (TASKS.group, recipe.task.name)]
 
 
 def _versions(recipe: Recipe) -> dict[str, str]:
-    """The versions of the libraries that compute the result."""
+    """Versions of the libraries that compute the result."""
     return {name: version(name) for name in (*LIBRARIES, *ARCHITECTURES.find(recipe.model.architecture).libraries)}
 
 
 def code_digests(package: Path) -> dict[str, str]:
-    """The digest of each part of `CODE` below the package's folder."""
+    """Digest of each part of `CODE` below the package's folder."""
     return {
         name: sha256_file(package / name) if name.endswith(".py") else digest_of(digest_files(package / name))
         for name in CODE

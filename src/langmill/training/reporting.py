@@ -1,4 +1,4 @@
-"""What a training says while it runs: figures and samples to the run's log, and how far it is."""
+"""Metrics and samples in the run's log, and the progress of a training."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ import pytorch_lightning as pl
 from langmill.config.sections import Training
 from langmill.progress import Progress, track
 from langmill.tracking.run_log import RunLog
-from langmill.training.guard import Figures
+from langmill.training.guard import StepMetrics
 from langmill.training.module import TrainingModule
 
 
 class Stopwatch:
-    """Seconds of training, without what happens while it is paused."""
+    """Measures seconds of training, pauses excluded."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._since = clock()
 
     def lap(self) -> float:
-        """Seconds since the last lap."""
+        """Return the seconds since the last lap."""
         now = self._clock()
         seconds, self._since = now - self._since, now
         return seconds
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """Let the time of a block not count."""
+        """Exclude the time of the block."""
         began = self._clock()
         try:
             yield
@@ -40,19 +40,19 @@ class Stopwatch:
 
 
 class Reporter(pl.Callback):
-    """Logs, every `log_every` steps, what happened since the last time; on the first process only.
+    """Logs metrics every `log_every` steps, on the first process only.
 
-    Figures: `train/loss` (nats, mean over the steps), `learning_rate`, `gradient_norm` (before clipping, mean over the
-    steps), `tokens_per_second` (over all processes; neither padding nor validation counts), `training_minutes` (those
-    spent on steps so far), `memory_rss_mb` of the first process, and `model_flops_utilisation` (Chowdhery et al., 2022)
-    where the device's peak is known, else `model_gflops_per_second`.
+    Metrics: `train/loss` (nats, mean over the steps since the last line), `learning_rate`, `gradient_norm` (before
+    clipping, mean over the steps), `tokens_per_second` (over all processes, without padding and validation),
+    `training_minutes` (spent on steps so far), `memory_rss_mb` of the first process, and `model_flops_utilisation`
+    (Chowdhery et al., 2022) where the device's peak is known, else `model_gflops_per_second`.
     """
 
     def __init__(
         self,
         name: str,
         training: Training,
-        figures: Figures,
+        step_metrics: StepMetrics,
         *,
         flops_per_token: Callable[[int], float] | None,
         peak_flops: float | None,
@@ -63,15 +63,15 @@ class Reporter(pl.Callback):
         Args:
             name: The recipe's name.
             training: The settings.
-            figures: Where the losses and norms come from.
+            step_metrics: Losses, gradient norms and token counts.
             flops_per_token: Operations of a forward pass for one token in a sequence of the given length; None leaves
-                the figure out.
-            peak_flops: What all devices together can do in a second, if known.
+                the metric out.
+            peak_flops: Peak operations per second of all devices together, if known.
             clock: Seconds from any starting point.
         """
         self.name = name
         self.training = training
-        self.figures = figures
+        self.step_metrics = step_metrics
         self.stopwatch = Stopwatch(clock)
         self.run_log: RunLog | None = None
         self.progress: Progress | None = None
@@ -85,7 +85,7 @@ class Reporter(pl.Callback):
         """Start the clock."""
         assert isinstance(pl_module, TrainingModule)
         self.stopwatch.lap()
-        self._untimed_tokens = self.figures.tokens  # of steps before the checkpoint that this process started from
+        self._untimed_tokens = self.step_metrics.tokens  # of steps before the checkpoint that this process started from
         if trainer.is_global_zero:
             bar = track(f"Training {self.name}", self.training.steps, "steps", initial=pl_module.step)
             self.progress = self.closing.enter_context(bar)
@@ -96,12 +96,12 @@ class Reporter(pl.Callback):
         self.progress.advance(1, self._note)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: object) -> None:
-        """Log at every `log_every` steps and after the last one."""
+        """Log every `log_every` steps and after the last one."""
         assert isinstance(pl_module, TrainingModule)
         step = pl_module.step
         if step % self.training.log_every and step != self.training.steps:
             return
-        losses, norms, tokens = self.figures.take()
+        losses, norms, tokens = self.step_metrics.take()
         if not losses:  # all steps were made and logged before
             return
         loss = sum(losses) / len(losses)
@@ -112,20 +112,20 @@ class Reporter(pl.Callback):
             "memory_rss_mb": psutil.Process().memory_info().rss / 2**20,
         }
         values |= self.speed(tokens - self._untimed_tokens, tokens / (len(losses) * self.training.batch_size))
-        values["training_minutes"] = self.figures.seconds / 60
+        values["training_minutes"] = self.step_metrics.seconds / 60
         self._untimed_tokens = 0
         self._note = f"loss {loss:.2f}  {values['tokens_per_second']:,.0f} tokens/s"
         self.write(values, step)
 
     def speed(self, tokens: int, mean_length: float) -> dict[str, float]:
-        """The figures of speed since the last lap of the stopwatch.
+        """Compute the metrics of speed since the last lap of the stopwatch.
 
         Args:
-            tokens: Tokens worked on since then, padding left out.
-            mean_length: Tokens of a sequence on the average.
+            tokens: Tokens processed since then, padding excluded.
+            mean_length: Mean number of tokens of a sequence.
         """
         seconds = self.stopwatch.lap()
-        self.figures.seconds += seconds
+        self.step_metrics.seconds += seconds
         per_second = tokens / seconds
         speed = {"tokens_per_second": per_second}
         if self._flops_per_token is not None:
@@ -137,12 +137,12 @@ class Reporter(pl.Callback):
         return speed
 
     def write(self, values: Mapping[str, float], step: int) -> None:
-        """Log figures of a step."""
+        """Log metrics of a step."""
         if self.run_log is not None:
             self.run_log.metrics(values, step)
 
     def samples(self, prompts: Sequence[str], texts: Sequence[str], step: int) -> None:
-        """Log what the network made of some prompts."""
+        """Log the texts generated for some prompts."""
         if self.run_log is not None:
             sections = [f"## {prompt}\n\n{text}\n" for prompt, text in zip(prompts, texts, strict=True)]
             self.run_log.text(f"# Step {step}\n\n" + "\n".join(sections), f"samples/step-{step:08}.md")

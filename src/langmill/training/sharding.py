@@ -1,4 +1,4 @@
-"""Whole weights and optimizer states, also where each process holds only a part of them (FSDP)."""
+"""Sharding of weights over processes (FSDP), and their full state dicts."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from langmill.training.optimizer import ScheduledOptimizer
 
 
 def shard(whole: nn.Module, mesh: DeviceMesh) -> None:
-    """Share a network's weights out over the processes, in place (ZeRO stage 3; Zhao et al., 2023).
+    """Shard a network's weights over the processes, in place (ZeRO stage 3; Zhao et al., 2023).
 
-    Each item of a `nn.ModuleList` (a transformer's blocks) is gathered and let go by itself; the rest stays together.
+    Each item of a `nn.ModuleList` (a transformer's block) is gathered and released by itself, the rest as one.
     """
     for module in list(whole.modules()):
         if isinstance(module, nn.ModuleList):
@@ -38,7 +38,7 @@ def is_sharded(network: nn.Module) -> bool:
 
 
 def full_state(network: nn.Module) -> dict[str, Tensor]:
-    """All weights on the CPU, as copies; with sharding every process must ask, and only the first one gets them."""
+    """Copy all weights to the CPU; with sharding every process must call it, and only the first one gets them."""
     if is_sharded(network):
         gathered = get_model_state_dict(network, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
         return {name: value for name, value in gathered.items() if isinstance(value, Tensor)}
@@ -46,7 +46,7 @@ def full_state(network: nn.Module) -> dict[str, Tensor]:
 
 
 def load_full_state(network: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Put whole weights into a network; every process has read them."""
+    """Load a full state dict into a network; every process has read it."""
     if is_sharded(network):
         set_model_state_dict(network, dict(state), options=StateDictOptions(full_state_dict=True))
     else:
@@ -54,7 +54,7 @@ def load_full_state(network: nn.Module, state: Mapping[str, Tensor]) -> None:
 
 
 def full_optimizer_state(network: nn.Module, optimizer: ScheduledOptimizer) -> dict[str, Any]:
-    """The optimizer's whole state; with sharding every process must ask, and only the first one gets it."""
+    """Full state of the optimizer; with sharding every process must call it, and only the first one gets it."""
     if not is_sharded(network):
         return optimizer.state_dict()
     options = StateDictOptions(full_state_dict=True, cpu_offload=True)
@@ -63,7 +63,7 @@ def full_optimizer_state(network: nn.Module, optimizer: ScheduledOptimizer) -> d
 
 
 def load_full_optimizer_state(network: nn.Module, optimizer: ScheduledOptimizer, state: Mapping[str, Any]) -> None:
-    """Put a whole state into the optimizer; every process has read it."""
+    """Load a full state into the optimizer; every process has read it."""
     if not is_sharded(network):
         optimizer.load_state_dict(state)
         return

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: Lightning's own ways with them replaced by leaving at once.
+"""Leave a training at once on Ctrl-C and SIGTERM, instead of Lightning's own handling.
 
 Lightning answers SIGTERM with a collective call from within the signal handler, which can hang several processes, and
 Ctrl-C with `sys.exit`. There is nothing to save in either case: the last checkpoint is there.
@@ -15,20 +15,20 @@ import pytorch_lightning as pl
 
 
 class OwnSignals(pl.Callback):
-    """Puts the process's own handler of SIGTERM back after Lightning has set one over it."""
+    """Restores the process's own SIGTERM handler, which Lightning replaces."""
 
     def __init__(self) -> None:
         self._handler = signal.getsignal(signal.SIGTERM)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Put it back; Lightning registers its own just before."""
+        """Restore the handler; Lightning registers its own just before."""
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, self._handler)
 
 
 @contextlib.contextmanager
 def interruptible(trainer: pl.Trainer) -> Iterator[None]:
-    """Let a Ctrl-C during `trainer.fit` come out as what it is.
+    """Raise a Ctrl-C during `trainer.fit` as KeyboardInterrupt.
 
     Raises:
         KeyboardInterrupt: The training was interrupted.

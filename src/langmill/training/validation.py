@@ -1,4 +1,4 @@
-"""Looks at held-out documents now and then, and stops when they no longer get better."""
+"""Validation during training, and early stopping."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _logger = logging.getLogger(__name__)
 
 
 class Validation(pl.Callback):
-    """Measures the loss on the validation batches and writes samples; with patience, keeps the best weights.
+    """Measures the validation loss and logs samples; with early stopping, keeps the best weights.
 
     Attributes:
         best_loss: The lowest validation loss so far.
-        best_state: The weights that had it, on the first process, where there is patience.
+        best_state: The weights that had it, on the first process, with early stopping.
     """
 
     def __init__(self, training: Training, batches: Sequence[Batch], tokenizer: Tokenizer, reporter: Reporter) -> None:
@@ -34,9 +34,9 @@ class Validation(pl.Callback):
 
         Args:
             training: The settings.
-            batches: The same ones at every validation and every process; may be empty.
+            batches: The same ones at every validation and in every process; may be empty.
             tokenizer: For the samples.
-            reporter: Gets the figures and the samples.
+            reporter: Logs the loss and the samples.
         """
         self.training = training
         self.batches = batches
@@ -47,13 +47,13 @@ class Validation(pl.Callback):
         self.without_progress = 0
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: object) -> None:
-        """Validate at every `validate_every` steps and after the last one."""
+        """Validate every `validate_every` steps and after the last one."""
         assert isinstance(pl_module, TrainingModule)
         step = pl_module.step
         if step % self.training.validate_every and step != self.training.steps:
             return
-        cards = [torch.cuda.current_device()] if torch.cuda.is_available() else []
-        with self.reporter.stopwatch.paused(), torch.random.fork_rng(devices=cards):
+        gpus = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+        with self.reporter.stopwatch.paused(), torch.random.fork_rng(devices=gpus):
             if self.batches:
                 loss = validation_loss(pl_module, self.batches, trainer.global_rank, trainer.world_size)
                 self.reporter.write({"validation/loss": loss}, step)
@@ -84,7 +84,7 @@ class Validation(pl.Callback):
         self.reporter.samples(self.training.samples, texts, module.step)
 
     def state_dict(self) -> dict[str, Any]:
-        """What an exact continuation needs."""
+        """The state that an exact resume needs."""
         return {
             "best_loss": self.best_loss,
             "best_state": self.best_state,
@@ -92,17 +92,17 @@ class Validation(pl.Callback):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from what `state_dict` gave."""
+        """Restore the state that `state_dict` returned."""
         for key, value in state_dict.items():
             setattr(self, key, value)
 
 
 @torch.no_grad()
 def validation_loss(module: TrainingModule, batches: Sequence[Batch], rank: int, world_size: int) -> float:
-    """The mean loss in nats over all targets; the processes share the batches.
+    """Compute the mean loss in nats over all targets; the processes share the batches.
 
-    With sharded weights all processes must make the same number of passes, so the ones that run out of batches repeat
-    the first with weight zero.
+    With sharded weights all processes must make the same number of forward passes, so those that run out of batches
+    repeat the first with weight zero.
     """
     # The plain function: a compiled one would be compiled anew for evaluation, which takes longer than it saves.
     judge = module.objective if is_sharded(module.network) else module.objective.forward
@@ -117,5 +117,5 @@ def validation_loss(module: TrainingModule, batches: Sequence[Batch], rank: int,
             items = module.objective.task.num_targets(batch)
             sums += torch.tensor([float(mean) * items, items], dtype=torch.float64)
     module.objective.train()
-    nats, items = processes.total(sums.to(module.device) if module.device.type == "cuda" else sums).tolist()
+    nats, items = processes.all_reduce(sums.to(module.device) if module.device.type == "cuda" else sums).tolist()
     return float(nats / items)

@@ -100,7 +100,7 @@ def test_what_is_cut_or_left_out_is_said(folders: Path, capsys: pytest.CaptureFi
         (
             "classifier",
             [TEXT, "--out", "x.gif"],
-            "A picture is a .png or an .svg file, not 'x.gif'; choose another --out.",
+            "A plot is a .png or an .svg file, not 'x.gif'; choose another --out.",
         ),
         ("classifier", [TEXT, "--out", "folder.png"], "folder.png is a folder; name a file with --out."),
         ("classifier", [TEXT, "--out", "file/x.png"], "file/x.png can't be written: "),

@@ -175,7 +175,7 @@ def test_what_can_not_be_explained_is_refused(
     recurrent = model(tmp_path / "gru", "classification", "gru-small", tokenizer)
     with pytest.raises(EvaluationError, match="is no Transformer, so it has no attention"):
         attention_maps(recurrent, "tiny", TEXT)
-    with pytest.raises(EvaluationError, match="tells no labels"):
+    with pytest.raises(EvaluationError, match="predicts no labels"):
         attribute(language_model, "tiny", TEXT)
     with pytest.raises(EvaluationError, match="has no use for --target"):
         attention_maps(model(tmp_path / "c", "classification", "decoder-small", tokenizer), "tiny", TEXT, "x")

@@ -104,8 +104,8 @@ def test_a_file_that_can_not_be_is_refused_in_a_sentence(tmp_path: Path) -> None
     (tmp_path / "folder.png").mkdir()
     (tmp_path / "file").write_text("")
     for path, sentence in (
-        (tmp_path / "x.gif", "A picture is a .png or an .svg file, not 'x.gif'"),
-        (tmp_path / "x", "A picture is a .png or an .svg file, not 'x'"),
+        (tmp_path / "x.gif", "A plot is a .png or an .svg file, not 'x.gif'"),
+        (tmp_path / "x", "A plot is a .png or an .svg file, not 'x'"),
         (tmp_path / "folder.png", "is a folder; name a file with --out"),
         (tmp_path / "file" / "x.png", "can't be written"),
         (tmp_path / ("n" * 300 + ".png"), "can't be written"),

@@ -85,7 +85,7 @@ def test_a_cancelled_stage_leaves_no_process(workspace):
     assert wait_until(lambda: alive_with("sleep\x0054321"), 20)
     cancel.set()
     thread.join(10)
-    assert errors == ["copy@one was stopped; the next run goes on from there."]
+    assert errors == ["copy@one was stopped; the next run resumes from there."]
     assert alive_with("sleep\x0054321") == []
     edit_copy_command(workspace, '"mkdir -p build/copies/${key} && echo x > build/copies/${key}/out.txt"')
     assert make(workspace, "copy@one") == [Outcome.made]

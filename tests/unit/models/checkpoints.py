@@ -51,13 +51,13 @@ SIZES = {
 }  # fmt: skip
 
 
-def write_tokenizer(folder: Path, *, around: bool) -> int:
+def write_tokenizer(folder: Path, *, special_tokens: bool) -> int:
     """Write a word tokenizer, whose template puts [CLS] and [SEP] around a text if asked; return its size."""
     names = ["[UNK]", "[PAD]", "[SEP]", "[CLS]", *WORDS]
     tokenizer = Tokenizer(models.WordLevel({name: number for number, name in enumerate(names)}, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.add_special_tokens(names[:4])
-    if around:
+    if special_tokens:
         tokenizer.post_processor = processors.TemplateProcessing(
             single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 3), ("[SEP]", 2)]
         )
@@ -68,7 +68,7 @@ def write_tokenizer(folder: Path, *, around: bool) -> int:
 
 def write_checkpoint(folder: Path, family: str, head: str, *, seed: int = 3, **changes: Any) -> Any:
     """Write a small model of a family (`GPT2`) with a head (`LMHeadModel`), and its tokenizer; return the model."""
-    size = write_tokenizer(folder, around=family in ("Bert", "Roberta", "DistilBert"))
+    size = write_tokenizer(folder, special_tokens=family in ("Bert", "Roberta", "DistilBert"))
     config = getattr(transformers, f"{family}Config")(
         vocab_size=size, **{"pad_token_id": 1, "eos_token_id": 2, "bos_token_id": 2, **SIZES[family], **changes}
     )

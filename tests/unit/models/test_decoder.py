@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from langmill.config.compose import compose_recipe
 from langmill.errors import ConfigError, ModelError
 from langmill.models.base import ARCHITECTURES, build_backbone
-from langmill.models.decoder import Decoder, decoder_settings_from_hf
+from langmill.models.decoder import Decoder
 from langmill.models.heads import LanguageModel
 from langmill.models.layers.llama import TransformerSettings
 from tests.unit.models.conftest import MAX_LENGTH, OPTIONS, VOCAB_SIZE, MakeModel
@@ -240,49 +240,3 @@ def test_shipped_options_are_taken() -> None:
     backbone = build_backbone(model.architecture, model.options, 4096, 256, "conf/model")
     assert backbone.dim == 128
     assert backbone.tie_embeddings
-
-
-HF_CONFIG = {
-    "model_type": "llama",
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "intermediate_size": 48,
-    "rms_norm_eps": 1e-6,
-    "rope_theta": 500000.0,
-    "tie_word_embeddings": False,
-}
-
-
-def test_settings_of_a_hugging_face_checkpoint() -> None:
-    settings = decoder_settings_from_hf(HF_CONFIG)
-    assert settings == TransformerSettings(
-        dim=32, num_layers=2, num_heads=4, num_kv_heads=2, hidden_dim=48, rope_theta=500000.0, norm_eps=1e-6,
-        tie_embeddings=False, dropout=0.0,
-    )  # fmt: skip
-    newer = {**HF_CONFIG, "rope_parameters": {"rope_type": "default", "rope_theta": 2000.0}}
-    assert decoder_settings_from_hf(newer).rope_theta == 2000.0
-    own = Decoder(TransformerSettings(**OPTIONS), VOCAB_SIZE, MAX_LENGTH)
-    assert decoder_settings_from_hf(own.config()) == own.settings
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"model_type": "gpt2"}, "type is 'gpt2'; only 'llama'"),
-        ({"attention_bias": True}, "attention_bias is True; a decoder can only have False"),
-        ({"mlp_bias": True}, "mlp_bias is True"),
-        ({"hidden_act": "gelu"}, "hidden_act is 'gelu'; a decoder can only have 'silu'"),
-        ({"head_dim": 16}, "head_dim is 16; a decoder can only have 8"),
-        ({"rope_scaling": {"rope_type": "llama3", "factor": 8.0}}, "rope_type is 'llama3'"),
-    ],
-)
-def test_other_checkpoints_are_refused(change: dict[str, object], message: str) -> None:
-    with pytest.raises(ModelError, match=message):
-        decoder_settings_from_hf({**HF_CONFIG, **change})
-
-
-def test_incomplete_checkpoint_config_is_refused() -> None:
-    with pytest.raises(ModelError, match="lacks 'hidden_size'"):
-        decoder_settings_from_hf({"model_type": "llama"})

@@ -84,5 +84,5 @@ def test_what_it_refuses() -> None:
     network = build().eval()
     with pytest.raises(ModelError, match="longer than the model's 32"):
         network(torch.zeros(1, MAX_LENGTH + 1, dtype=torch.long))
-    with pytest.raises(ModelError, match="can't go on from a text"):
+    with pytest.raises(ModelError, match="can't continue a text"):
         network.model.new_cache(1)

@@ -84,9 +84,9 @@ def test_buckets_are_those_of_t5() -> None:
     distances = torch.arange(-300, 300)
     from transformers.models.t5.modeling_t5 import T5Attention
 
-    for both_ways in (True, False):
-        theirs = T5Attention._relative_position_bucket(distances, both_ways, 32, 128)
-        torch.testing.assert_close(bucket(distances, 32, 128, both_ways=both_ways), theirs)
+    for bidirectional in (True, False):
+        theirs = T5Attention._relative_position_bucket(distances, bidirectional, 32, 128)
+        torch.testing.assert_close(bucket(distances, 32, 128, bidirectional=bidirectional), theirs)
 
 
 def test_padding_of_the_source_changes_nothing(

@@ -22,8 +22,8 @@ from langmill.models.generation.beam_search import beam_search
 from langmill.models.generation.config import Beams, Sampling
 from langmill.models.generation.sampling import generate_batch
 from langmill.models.heads import Classifier, LanguageModel, TextToText
-from langmill.models.huggingface.affixes import Affixes
 from langmill.models.huggingface.backbone import Pretrained
+from langmill.models.huggingface.special_tokens import SpecialTokenTemplate
 from tests.unit.models.checkpoints import SIZES, write_checkpoint, write_tokenizer
 
 pytestmark = pytest.mark.unit
@@ -212,7 +212,7 @@ def test_an_adapter_alone_is_trained_and_then_added_in(checkpoint: Checkpoint, t
     backbone = network.model
     assert isinstance(backbone, Pretrained)
     before = logits_of(network)
-    backbone.adapt()
+    backbone.prepare_for_training()
     trained = {name for name, weight in network.named_parameters() if weight.requires_grad}
     heads = {name for name in trained if "lora_" not in name}
     assert any("lora_A" in name for name in trained)
@@ -236,7 +236,7 @@ def test_an_adapter_alone_is_trained_and_then_added_in(checkpoint: Checkpoint, t
         assert name not in frozen or weight.equal(frozen[name])
     learned = logits_of(network.eval())
     assert (learned - before).abs().max() > 1e-2
-    adapter = backbone.settle()
+    adapter = backbone.merge_adapter()
     assert adapter is not None
     torch.testing.assert_close(logits_of(network), learned, rtol=1e-3, atol=1e-4)
     out = tmp_path / "out"
@@ -276,15 +276,15 @@ def test_a_causal_model_can_be_a_classifier(tmp_path: Path) -> None:
 
 
 def test_what_a_tokenizer_puts_around_a_text(tmp_path: Path) -> None:
-    write_tokenizer(tmp_path, around=True)
-    around = Affixes.read(tmp_path / "tokenizer.json")
-    assert around == Affixes((3,), (2,))
-    tokens_BT, mask_BT = around.put(torch.tensor([[7, 8, 9], [5, 0, 0]]), torch.tensor([3, 1]))
+    write_tokenizer(tmp_path, special_tokens=True)
+    template = SpecialTokenTemplate.read(tmp_path / "tokenizer.json")
+    assert template == SpecialTokenTemplate((3,), (2,))
+    tokens_BT, mask_BT = template.wrap(torch.tensor([[7, 8, 9], [5, 0, 0]]), torch.tensor([3, 1]))
     assert tokens_BT[0].tolist() == [3, 7, 8, 9, 2]
     assert tokens_BT[1, :3].tolist() == [3, 5, 2]
     assert mask_BT is not None
     assert mask_BT.tolist() == [[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]]
-    assert around.put(torch.tensor([[7, 8]]), None)[0].tolist() == [[3, 7, 8, 2]]
+    assert template.wrap(torch.tensor([[7, 8]]), None)[0].tolist() == [[3, 7, 8, 2]]
 
 
 def test_operations_for_a_token(tmp_path: Path) -> None:
@@ -311,7 +311,7 @@ def test_attention_is_that_of_transformers(checkpoint: Checkpoint) -> None:
     with torch.no_grad():
         close(own, torch.stack(part(input_ids=tokens_BT, output_attentions=True).attentions))
     assert isinstance(backbone, Pretrained)
-    assert own.shape[-1] == 4 + sum(map(len, backbone.affixes))
+    assert own.shape[-1] == 4 + sum(map(len, backbone.special_token_template))
     torch.testing.assert_close(own.sum(dim=-1), torch.ones(own.shape[:-1]))
     padded = backbone.attention(TOKENS_BT, LENGTHS_B)[:, 1:2, :, : own.shape[-1], : own.shape[-1]]
     close(padded, own)
@@ -378,7 +378,7 @@ def test_sequences_that_are_too_long_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_describes_nothing_known(tmp_path: Path) -> None:
-    write_tokenizer(tmp_path, around=False)
+    write_tokenizer(tmp_path, special_tokens=False)
     (tmp_path / "config.json").write_text('{"model_type": "bag-of-words"}')
     with pytest.raises(ModelError, match=r"transformers can't read .*config\.json \(model_type 'bag-of-words'\)"):
         build(tmp_path, Kind.causal)
@@ -402,7 +402,7 @@ def test_layers_that_are_not_there_can_not_be_adapted(tmp_path: Path) -> None:
     write_checkpoint(tmp_path, "Llama", "ForCausalLM")
     network = load(tmp_path, Kind.causal, tuning="lora", lora={**LORA, "targets": ["c_attn"]})
     with pytest.raises(ConfigError, match=re.escape("targets is ['c_attn'], which names no layer") + ".*q_proj"):
-        network.model.adapt()  # type: ignore[union-attr, operator]
+        network.model.prepare_for_training()  # type: ignore[union-attr, operator]
 
 
 def test_an_encoder_predicts_no_tokens_and_nothing_goes_without_a_base(tmp_path: Path) -> None:
@@ -411,7 +411,7 @@ def test_an_encoder_predicts_no_tokens_and_nothing_goes_without_a_base(tmp_path:
     backbone = build_backbone("pretrained", given, 20, MAX_LENGTH, "test", source=tmp_path)
     with pytest.raises(ModelError, match="fine-tuned as a classifier only"):
         LanguageModel(backbone, tie=False)
-    with pytest.raises(ModelError, match="can't go on from a text by itself"):
+    with pytest.raises(ModelError, match="can't continue a text"):
         backbone.new_cache(1)
     with pytest.raises(ConfigError, match=r"needs a model to start from; name it as training\.base"):
         build_backbone("pretrained", given, 20, MAX_LENGTH, "test")

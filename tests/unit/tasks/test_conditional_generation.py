@@ -16,8 +16,8 @@ from torch.nn import functional as F
 from langmill.data.document import Document
 from langmill.errors import ConfigError
 from langmill.models.base import build_backbone
-from langmill.models.generation.beam_search import returned
-from langmill.models.generation.config import Beams, likeliest
+from langmill.models.generation.beam_search import run_to_end
+from langmill.models.generation.config import Beams, greedy_decoding
 from langmill.models.heads import TextToText
 from langmill.tasks.base import Baseline, Strength, Task
 from langmill.tasks.completion import Completion
@@ -97,7 +97,7 @@ def test_what_is_written_is_what_is_measured(task: ConditionalGeneration, networ
 
 def searched(task: ConditionalGeneration, network: Any, tokenizer: Tokenizer, prompt: list[int]) -> list[int]:
     """What `task.search` returns."""
-    return returned(task.search(network, tokenizer, prompt, Beams(6, 2, 1.0, (tokenizer.eot_id,))))
+    return run_to_end(task.search(network, tokenizer, prompt, Beams(6, 2, 1.0, (tokenizer.eot_id,))))
 
 
 def test_the_room_for_an_answer_is_what_the_network_can_write(
@@ -105,7 +105,7 @@ def test_the_room_for_an_answer_is_what_the_network_can_write(
 ) -> None:
     """A server refuses to be asked for more, and says how many it would be."""
     ids = task.prompt_ids(tokenizer, "what")
-    written = list(task.generate(network, ids, likeliest(10_000, ())))
+    written = list(task.generate(network, ids, greedy_decoding(10_000, ())))
     assert len(written) == task.room(ids, task.reach(network))
 
 

@@ -14,6 +14,8 @@ import tokenizers
 
 from langmill.config.sections import TokenizerAlgorithm
 from langmill.errors import TokenizerError
+from langmill.files import read_json
+from langmill.tokenization.byte_level import fast_encoding
 from langmill.tokenization.tokenizer import EOT, Tokenizer
 from langmill.tokenization.training import _pieces, train_tokenizer
 from tests.unit.tokenization.conftest import sentences
@@ -40,7 +42,7 @@ def test_special_tokens_come_after_the_end_of_text_and_stand_for_no_text(tmp_pat
     texts = [*sentences(200), *["say <|mask|> and <|user|>"] * 20]
     assert train(tmp_path / "t.json", texts, 350, *special) == 350
     tokenizer = Tokenizer.load(tmp_path / "t.json")
-    assert tokenizer.is_fast
+    assert fast_encoding(read_json(tokenizer.file))
     assert tokenizer.special_ids == {EOT: 0, "<|mask|>": 1, "<|user|>": 2}
     assert tokenizer.encode("!")[0] == 3  # the first byte
     said = "a <|mask|> in a text is text"
@@ -79,7 +81,7 @@ def test_little_text_gives_a_smaller_vocabulary(tmp_path: Path) -> None:
     assert train(tmp_path / "t.json", ["abab"], size=5000) == 258
     tokenizer = Tokenizer.load(tmp_path / "t.json")
     assert tokenizer.vocab_size == 258
-    assert tokenizer.is_fast
+    assert fast_encoding(read_json(tokenizer.file))
     assert tokenizer.encode("abab") == [257, 257]
     assert tokenizer.decode(tokenizer.encode("anything else: ü")) == "anything else: ü"
 
@@ -96,7 +98,7 @@ def test_every_text_is_told(tmp_path: Path) -> None:
 
 
 def test_no_text(tmp_path: Path) -> None:
-    with pytest.raises(TokenizerError, match="no text to learn a vocabulary from"):
+    with pytest.raises(TokenizerError, match="no text to train a vocabulary on"):
         train(tmp_path / "t.json", [])
     assert not (tmp_path / "t.json").exists()
 
@@ -105,7 +107,7 @@ def test_an_end_of_text_in_the_data_is_not_learned_as_a_token(tmp_path: Path) ->
     train(tmp_path / "t.json", [f"a{EOT}b {EOT}"] * 50, size=300)
     tokenizer = Tokenizer.load(tmp_path / "t.json")
     assert tokenizer.eot_id == 0
-    assert tokenizer.is_fast
+    assert fast_encoding(read_json(tokenizer.file))
     assert 0 not in tokenizer.encode(f"a{EOT}b {EOT}")
 
 

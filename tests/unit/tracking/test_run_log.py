@@ -81,7 +81,7 @@ def test_a_run_ends_once(tmp_path: Path) -> None:
 )
 def test_every_end_is_told(tmp_path: Path, raised: BaseException | None, status: str, reason: str | None) -> None:
     log = RunLog(tmp_path)
-    with contextlib.suppress(TrackingError, MemoryError, KeyError, KeyboardInterrupt, SystemExit), log.told():
+    with contextlib.suppress(TrackingError, MemoryError, KeyError, KeyboardInterrupt, SystemExit), log.recorded():
         start(log)
         if raised is not None:
             raise raised
@@ -92,11 +92,11 @@ def test_every_end_is_told(tmp_path: Path, raised: BaseException | None, status:
 
 def test_a_killed_run_is_ended_by_the_next_start_and_a_living_one_is_not(tmp_path: Path) -> None:
     program = "import os; from pathlib import Path; from langmill.tracking.run_log import RunLog\n"
-    program += "log = RunLog(Path('killed')); told = log.told(); told.__enter__()\n"
+    program += "log = RunLog(Path('killed')); told = log.recorded(); told.__enter__()\n"
     program += "log.start(experiment='e', name='n', provenance='p', params={}, tags={})\nos._exit(9)"
     subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=False)
     start(RunLog(tmp_path / "of an evaluation"))
-    with (living := RunLog(tmp_path / "living")).told():
+    with (living := RunLog(tmp_path / "living")).recorded():
         start(living)
         assert end_killed_runs(tmp_path) == [tmp_path / "killed"]
         assert end_killed_runs(tmp_path) == []

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from langmill.errors import TrackingError
+from langmill.tracking.connection import connect
 from langmill.tracking.runs import find_run
 from tests.unit.tracking.logs import URI
 
@@ -12,5 +13,6 @@ pytestmark = pytest.mark.unit
 
 
 def test_a_provenance_can_not_carry_a_query(workspace: Path) -> None:
+    client = connect(URI)
     with pytest.raises(TrackingError, match="not a provenance digest"):
-        find_run(URI, "x' OR tags.y = 'z")
+        find_run(client, "x' OR tags.y = 'z")

@@ -45,8 +45,8 @@ def test_everything_arrives_and_only_once(workspace: Path, tmp_path: Path) -> No
     assert run.info.artifact_uri == (workspace / f".langmill/artifacts/reviews-lm/{run_id}/artifacts").as_uri()
     assert (workspace / f".langmill/artifacts/reviews-lm/{run_id}/artifacts/samples/3.txt").read_text() == "hello"
     assert [item.dataset.name for item in run.inputs.dataset_inputs] == ["reviews"]
-    assert find_run(URI, "first") == run_id
-    assert find_run(URI, "another") is None
+    assert find_run(connect(URI), "first") == run_id
+    assert find_run(connect(URI), "another") is None
 
 
 def test_what_is_logged_later_goes_into_the_same_run(workspace: Path, tmp_path: Path) -> None:
@@ -64,12 +64,12 @@ def test_what_is_logged_later_goes_into_the_same_run(workspace: Path, tmp_path: 
 
 
 def test_a_run_that_goes_on_is_running_again(workspace: Path, tmp_path: Path) -> None:
-    with contextlib.suppress(KeyboardInterrupt), (log := RunLog(tmp_path)).told():
+    with contextlib.suppress(KeyboardInterrupt), (log := RunLog(tmp_path)).recorded():
         start(log, "goes-on")
         raise KeyboardInterrupt
     run_id = ship(tmp_path, URI)
     assert connect(URI).get_run(run_id).info.status == "KILLED"
-    with (log := RunLog(tmp_path)).told():
+    with (log := RunLog(tmp_path)).recorded():
         start(log, "goes-on")
         ship(tmp_path, URI)
         assert connect(URI).get_run(run_id).info.status == "RUNNING"

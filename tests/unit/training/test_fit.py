@@ -57,7 +57,7 @@ def test_the_model_can_be_loaded_and_answers(trained):
     assert rows[0, 1] > rows[1, 1]
 
 
-def test_figures_and_samples_are_logged_at_their_steps(trained):
+def test_metrics_and_samples_are_logged_at_their_steps(trained):
     assert list(curve(trained, "train/loss")) == [3, 6, 9, 12]
     assert list(curve(trained, "validation/loss")) == [4, 8, 12]
     assert list(curve(trained, "tokens_per_second")) == [3, 6, 9, 12]

@@ -34,16 +34,16 @@ def test_auto_precision_is_bf16_where_the_processor_multiplies_it(training, monk
     assert hardware.uses_bf16(dataclasses.replace(training, precision=Precision.fp32), "cpu") is False
 
 
-def test_a_card_that_is_not_there_is_refused(training, monkeypatch):
+def test_a_gpu_that_is_not_there_is_refused(training, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(TrainingError, match=r"training\.accelerator is cuda, but torch sees no such device"):
         hardware.choose_accelerator(dataclasses.replace(training, accelerator=Accelerator.cuda))
 
 
-def test_more_cards_than_there_are_are_refused(training, monkeypatch):
+def test_more_gpus_than_there_are_are_refused(training, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    with pytest.raises(TrainingError, match=r"training\.devices is 2, but this machine has 1 cards"):
+    with pytest.raises(TrainingError, match=r"training\.devices is 2, but this machine has 1 GPUs"):
         hardware.choose_accelerator(dataclasses.replace(training, devices=2))
 
 
@@ -66,7 +66,7 @@ def test_the_process_is_given_back_as_it_was(training):
     assert float(torch.tensor([1e-40]) * 0.5) > 0.0
 
 
-def test_the_peak_is_known_for_known_cards_in_bf16_only(training, monkeypatch):
+def test_the_peak_is_known_for_known_gpus_in_bf16_only(training, monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "NVIDIA H100 80GB HBM3")
     two = dataclasses.replace(training, devices=2)
     assert hardware.peak_flops(two, "cuda", bf16=True) == 2 * 989e12

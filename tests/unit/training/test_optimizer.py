@@ -1,4 +1,4 @@
-"""The learning rate's course, the groups of parameters, and exact continuation of the optimizers."""
+"""The learning rate's course, the groups of parameters, and exact resume of the optimizers."""
 
 from __future__ import annotations
 

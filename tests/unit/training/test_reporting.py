@@ -1,4 +1,4 @@
-"""Figures of speed by a clock that can be trusted."""
+"""Metrics of speed by a clock that can be trusted."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from langmill.config.compose import compose_recipe
 from langmill.tracking.run_log import RunLog
-from langmill.training.guard import Figures
+from langmill.training.guard import StepMetrics
 from langmill.training.reporting import Reporter, Stopwatch
 from tests.unit.training.material import RECIPES, REPOSITORY
 
@@ -31,7 +31,7 @@ def clock() -> Clock:
 def reporter(clock: Clock, **kinds: object) -> Reporter:
     training = compose_recipe("reviews-lm", RECIPES["reviews-lm"], REPOSITORY / "conf").training
     settings = {"flops_per_token": None, "peak_flops": None, **kinds}
-    return Reporter("reviews-lm", training, Figures(), clock=clock, **settings)
+    return Reporter("reviews-lm", training, StepMetrics(), clock=clock, **settings)
 
 
 def test_a_pause_does_not_count(clock):

@@ -150,7 +150,7 @@ def test_accumulation_and_processes_change_nothing_but_rounding(
         assert torch.allclose(found, expected, rtol=1e-3, atol=1e-6)
 
 
-def test_a_head_with_a_bias_has_a_loss_where_nothing_is_to_be_told() -> None:
+def test_a_head_with_a_bias_has_a_loss_where_nothing_is_to_be_predicted() -> None:
     network = LanguageModel(tiny_backbone(VOCAB_SIZE, LENGTH), tie=True)
     network.lm_head = nn.Linear(16, VOCAB_SIZE)
     other = copy.deepcopy(network)

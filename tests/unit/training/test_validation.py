@@ -10,7 +10,7 @@ from torch import nn
 
 from langmill.config.compose import compose_recipe
 from langmill.errors import TrainingError
-from langmill.training.guard import Figures
+from langmill.training.guard import StepMetrics
 from langmill.training.module import TrainingModule
 from langmill.training.reporting import Reporter
 from langmill.training.validation import Validation, validation_loss
@@ -61,7 +61,7 @@ def test_patience_keeps_the_best_weights_and_stops():
     training = trained.training_settings
     training.samples = []
     validation = Validation(
-        training, [], None, Reporter("x", training, Figures(), flops_per_token=None, peak_flops=None)
+        training, [], None, Reporter("x", training, StepMetrics(), flops_per_token=None, peak_flops=None)
     )
     stopped = []
     for number, loss in enumerate([3.0, 2.0, 2.5, 2.0, 1.0], start=1):
@@ -90,17 +90,17 @@ def test_a_number_that_is_none_is_named_with_its_step(losses, norms, said):
     trained.step = 10
     trained.losses, trained.norms = [torch.tensor(x) for x in losses], [torch.tensor(x) for x in norms]
     with pytest.raises(TrainingError, match=said) as caught:
-        Figures().on_train_batch_end(None, trained)
+        StepMetrics().on_train_batch_end(None, trained)
     assert "learning_rate (it is 0.003)" in str(caught.value)
 
 
-def test_figures_are_handed_over_once():
-    trained, figures = module(), Figures()
+def test_step_metrics_are_taken_once():
+    trained, step_metrics = module(), StepMetrics()
     for step in (1, 2):
         trained.step, trained.tokens = step, 100
         trained.losses, trained.norms = [torch.tensor(float(step))], [torch.tensor(0.5)]
-        figures.on_train_batch_end(None, trained)
-    assert figures.take() == ([1.0, 2.0], [0.5, 0.5], 200)
-    assert figures.take() == ([], [], 0)
-    assert figures.tokens_seen == 200
+        step_metrics.on_train_batch_end(None, trained)
+    assert step_metrics.take() == ([1.0, 2.0], [0.5, 0.5], 200)
+    assert step_metrics.take() == ([], [], 0)
+    assert step_metrics.tokens_seen == 200
     assert trained.losses == []

@@ -1,5 +1,5 @@
-"""Writing text one token after the other, with a cache of what was read.
+"""Generation: sampling, greedy decoding and beam search, token by token with a cache.
 
-What a network must offer for it is `network.Decodes`: a causal language model goes on from a prompt, an encoder-decoder
-writes from a source text; to this package both are sequences that grow.
+A network must implement `network.Decodes`: a causal language model continues a prompt, an encoder-decoder generates a
+target for a source text.
 """

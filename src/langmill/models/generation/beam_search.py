@@ -1,4 +1,4 @@
-"""The search for the likeliest text, with several that are pursued side by side."""
+"""Beam search."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from langmill.models.generation.sampling import CLOSE, require_finite
 ReturnT = TypeVar("ReturnT")
 _NEVER = -1.0e9  # the score of what can't be chosen, as in transformers
 Accepts = Callable[[Sequence[int]], bool]
-"""Whether a text, as token ids, has what it must have."""
+"""Whether a text, as token ids, is acceptable."""
 
 
 class _Search:
     """The beams of one prompt, step by step as in `transformers` (early_stopping=False).
 
     Attributes:
-        texts: What each running beam has written.
-        scores_K: Its log probability.
-        origins: Which beam of the step before each running beam goes on from.
-        close: Whether two scores were `CLOSE` between which it was decided what goes on or ends.
+        texts: The tokens of each running beam.
+        scores_K: Their log probabilities.
+        origins: The beam of the step before that each running beam extends.
+        close: Whether a beam was kept or ended by a difference of scores that is `CLOSE`.
     """
 
     def __init__(self, beams: Beams, limit: int, accepts: Accepts | None) -> None:
@@ -43,17 +43,17 @@ class _Search:
         self.close = False
 
     def step(self, logits_KV: Tensor) -> None:
-        """Take the logits of what follows each running beam."""
+        """Extend the running beams by one token, given the next-token logits `(beams, vocabulary)`."""
         beams = self.beams
         self.length += 1
         total_KV = logits_KV.float().cpu().log_softmax(dim=-1) + self.scores_K[:, None]
         num_candidates = min(max(2, 1 + len(beams.stop_ids)) * beams.num_beams, total_KV.numel())
-        scores, places = total_KV.flatten().topk(min(num_candidates + 1, total_KV.numel()))
+        scores, indices = total_KV.flatten().topk(min(num_candidates + 1, total_KV.numel()))
         require_finite(scores[0])
         vocab_size = total_KV.shape[1]
         candidates = [
-            (score, place // vocab_size, place % vocab_size)
-            for score, place in zip(scores.tolist(), places.tolist(), strict=True)
+            (score, index // vocab_size, index % vocab_size)
+            for score, index in zip(scores.tolist(), indices.tolist(), strict=True)
         ]
         last = self.length == self.limit
         self._note_close(candidates, last)
@@ -63,7 +63,7 @@ class _Search:
             stops = token in beams.stop_ids
             if not (stops or last):
                 running.append((score, origin, token))
-            elif rank < beams.num_beams and score > _NEVER:  # the others only see to it that enough beams go on
+            elif rank < beams.num_beams and score > _NEVER:  # the others only ensure that enough beams continue
                 text = self.texts[origin] if stops else [*self.texts[origin], token]
                 self.finished.append((score / self.length**beams.length_penalty, text))
         self.finished.sort(key=lambda pair: -pair[0])
@@ -82,7 +82,7 @@ class _Search:
             self.close |= abs(best_running - self.finished[-1][0]) < CLOSE
 
     def _note_close(self, candidates: Sequence[tuple[float, int, int]], last: bool) -> None:
-        """Note whether it is close which candidates may end or go on; `candidates` has one more than is used."""
+        """Note whether scores at a cut between candidates are close; `candidates` has one more than is used."""
         wanted = self.beams.num_beams
         stops = [token in self.beams.stop_ids for _, _, token in candidates]
         running = [score for (score, _, _), stop in zip(candidates, stops, strict=True) if not stop]
@@ -93,21 +93,21 @@ class _Search:
 
     @property
     def is_close(self) -> bool:
-        """Whether rounding may decide which text is the best."""
+        """Whether rounding may decide which text is best."""
         scores = [score for score, _ in self.finished]
         preferred = scores[:2] if self.accepts is None else scores
         return self.close or any(_near(list(pair)) for pair in itertools.pairwise(preferred))
 
     @property
     def best(self) -> list[int]:
-        """The text with the best score: of those that are accepted, where one is."""
+        """The text with the best score, among accepted ones if there are any."""
         found = [text for _, text in self.finished] or self.texts[:1]
         accepts = self.accepts
         return found[0] if accepts is None else next(filter(accepts, found), found[0])
 
 
 def _near(scores: Sequence[float]) -> bool:
-    """Whether there are two scores, the better one first, and rounding may change their order."""
+    """Whether these are two scores, the better first, whose order rounding may change."""
     return len(scores) == 2 and scores[1] > _NEVER / 2 and scores[0] - scores[1] < CLOSE
 
 
@@ -118,14 +118,14 @@ def beam_search(
     accepts: Sequence[Accepts | None] | None = None,
     close: set[int] | None = None,
 ) -> list[list[int]]:
-    """The likeliest text that follows each prompt, as `transformers` finds it with the same number of beams.
+    """Search the most likely text after each prompt, as `transformers` does with the same number of beams.
 
     Args:
         network: A language model or an encoder-decoder in evaluation mode.
         prompts: Prompts or source texts.
-        beams: How to search.
-        accepts: For each prompt, which of the texts that the search ends with are preferred to likelier ones.
-        close: Gets the numbers of the prompts at which scores were `CLOSE`.
+        beams: The settings of the search.
+        accepts: For each prompt, which of the final texts are preferred to more likely ones.
+        close: Gets the indices of the prompts at which scores were `CLOSE`.
 
     Returns:
         The new tokens for each prompt, without a stop token.
@@ -133,7 +133,7 @@ def beam_search(
     Raises:
         ModelError: A prompt is empty or too long, or the network is in training mode.
     """
-    return returned(beam_steps(network, prompts, beams, accepts, close))
+    return run_to_end(beam_steps(network, prompts, beams, accepts, close))
 
 
 def beam_steps(
@@ -143,7 +143,7 @@ def beam_steps(
     accepts: Sequence[Accepts | None] | None = None,
     close: set[int] | None = None,
 ) -> Generator[None, None, list[list[int]]]:
-    """`beam_search` by turns: yields after each token, and returns what `beam_search` does."""
+    """Run `beam_search` as a generator, to be interleaved: it yields after each token and returns the texts."""
     cache, new_ids = network.begin(prompts, beams.max_new_tokens)
     searches = [
         _Search(beams, min(beams.max_new_tokens, network.max_length - len(ids) + 1), preference)
@@ -152,25 +152,25 @@ def beam_steps(
     logits_BV = network.read(new_ids, cache)
     active = list(searches)
     logits_BKV = logits_BV[:, None].expand(-1, beams.num_beams, -1)
-    rows = torch.arange(len(active))[:, None].expand(-1, beams.num_beams)  # each beam's place in the cache
+    rows = torch.arange(len(active))[:, None].expand(-1, beams.num_beams)  # each beam's row in the cache
     while True:
         for search, logits_KV in zip(active, logits_BKV, strict=True):
             search.step(logits_KV)
         yield
-        going_on = [number for number, search in enumerate(active) if not search.ended]
-        if not going_on:
+        unfinished = [number for number, search in enumerate(active) if not search.ended]
+        if not unfinished:
             if close is not None:
                 close.update(number for number, search in enumerate(searches) if search.is_close)
             return [search.best for search in searches]
-        cache.keep([int(rows[number, origin]) for number in going_on for origin in active[number].origins])
-        active = [active[number] for number in going_on]
+        cache.keep([int(rows[number, origin]) for number in unfinished for origin in active[number].origins])
+        active = [active[number] for number in unfinished]
         rows = torch.arange(len(active) * beams.num_beams).view(len(active), beams.num_beams)
         logits_BV = network.read([text[-1:] for search in active for text in search.texts], cache)
         logits_BKV = logits_BV.view(len(active), beams.num_beams, -1)
 
 
-def returned(steps: Generator[object, None, ReturnT]) -> ReturnT:
-    """What a generator returns, once it is run to its end."""
+def run_to_end(steps: Generator[object, None, ReturnT]) -> ReturnT:
+    """Run a generator to its end; return its return value."""
     while True:
         try:
             next(steps)

@@ -1,4 +1,4 @@
-"""How a model writes: by sampling, greedily or with beams, what is allowed there, and what it does by itself."""
+"""Settings of decoding, with their limits: sampling, beam search, and a model's own generation config."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from langmill.config.typed import settings
 from langmill.errors import ConfigError
 
 GREEDY_BELOW = 1e-5
-"""Temperatures below this are 0: logits divided by a smaller one may leave float32, and what is drawn is the likeliest
-token anyway."""
+"""Lower temperatures mean greedy decoding: dividing logits by them may overflow float32, and sampling would give the
+same token anyway."""
 LEAST_PENALTY = 0.01
 """The smallest repetition penalty: logits divided by a smaller one may leave float32."""
 
@@ -28,39 +28,38 @@ LengthPenalty = Annotated[float, Field(ge=-10, le=10)]
 
 @settings
 class Sampling:
-    """How the next token is chosen, and when to stop."""
+    """Settings of sampling and greedy decoding."""
 
     max_new_tokens: PositiveInt
     """Stop after this many tokens."""
     temperature: Temperature
-    """Logits are divided by this; 0, and all below `GREEDY_BELOW`, always takes the likeliest token."""
+    """Divisor of the logits; below `GREEDY_BELOW`, decoding is greedy."""
     top_k: NonNegativeInt
-    """Choose among this many of the likeliest tokens; 0 for all."""
+    """Choose among this many of the most likely tokens; 0 for all."""
     top_p: TopP
     """Choose among the fewest tokens whose probabilities add up to this (Holtzman et al., 2020); 1 for all."""
     min_p: MinP
-    """Choose among tokens that are at least this many times as likely as the likeliest one (Nguyen et al., 2024); 0 for
-    all."""
+    """Choose among tokens with at least this share of the highest probability (Nguyen et al., 2024); 0 for all."""
     repetition_penalty: RepetitionPenalty
-    """Positive logits of tokens that were read or written are divided by this, negative ones multiplied (Keskar et al.,
-    2019); 1 leaves them."""
+    """Positive logits of tokens in the prompt or the new text are divided by this, negative ones multiplied (Keskar et
+    al., 2019); 1 leaves them."""
     seed: Annotated[int, Field(ge=0, le=2**63 - 1)]
-    """Equal seeds give equal texts, whatever else is drawn in the process."""
+    """Equal seeds give equal texts, whatever else the process draws."""
     stop_ids: tuple[int, ...]
     """Stop before any of these tokens."""
 
     @property
     def greedy(self) -> bool:
-        """Whether the likeliest token is always taken."""
+        """Whether decoding is greedy."""
         return self.temperature < GREEDY_BELOW
 
     def generator(self) -> torch.Generator:
-        """A fresh source of random numbers with the seed."""
+        """Make a random generator with the seed."""
         return torch.Generator().manual_seed(self.seed)
 
 
-def likeliest(max_new_tokens: int, stop_ids: tuple[int, ...], repetition_penalty: float = 1.0) -> Sampling:
-    """Greedy search: always the likeliest token, so that nothing else needs to be said."""
+def greedy_decoding(max_new_tokens: int, stop_ids: tuple[int, ...], repetition_penalty: float = 1.0) -> Sampling:
+    """Settings of greedy decoding."""
     return Sampling(
         max_new_tokens=max_new_tokens,
         temperature=0.0,
@@ -75,12 +74,12 @@ def likeliest(max_new_tokens: int, stop_ids: tuple[int, ...], repetition_penalty
 
 @settings
 class Beams:
-    """How the likeliest text is searched for."""
+    """Settings of beam search."""
 
     max_new_tokens: PositiveInt
     """Tokens of a text, at most."""
     num_beams: NumBeams
-    """Texts that are pursued side by side; 1 is greedy search."""
+    """Number of beams; 1 is greedy search."""
     length_penalty: LengthPenalty
     """A text's log probability is divided by its length in tokens, the stop token included, to this power: above 0
     favours longer ones."""
@@ -90,7 +89,7 @@ class Beams:
 
 @settings
 class GenerationConfig:
-    """How a model writes where the asker does not say: the content of a model folder's `generation_config.json`.
+    """A model's default settings of decoding: the content of its `generation_config.json`.
 
     The command line, the server, MLflow's package and `transformers` all start from it.
     """
@@ -98,7 +97,7 @@ class GenerationConfig:
     max_new_tokens: PositiveInt
     """Tokens of an answer, at most."""
     temperature: Temperature
-    """0 always takes the likeliest token."""
+    """0 is greedy decoding."""
     top_k: NonNegativeInt = 0
     """As in `Sampling`, with a temperature above 0."""
     top_p: TopP = 1.0
@@ -108,31 +107,31 @@ class GenerationConfig:
     repetition_penalty: RepetitionPenalty = 1.0
     """As in `Sampling`; 1 with several beams."""
     num_beams: NumBeams = 1
-    """More than 1 searches, with a temperature of 0."""
+    """More than 1 is beam search, with a temperature of 0."""
     length_penalty: LengthPenalty = 1.0
     """As in `Beams`."""
 
     @property
     def samples(self) -> bool:
-        """Whether tokens are drawn: the model goes on from a text as it likes, and does not answer it."""
+        """Whether tokens are sampled: the model continues a text instead of answering it."""
         return self.temperature >= GREEDY_BELOW
 
     def decoding(
         self, stop_ids: tuple[int, ...], asked: Mapping[str, float | None], *, searches: bool = True
     ) -> Sampling | Beams:
-        """How to write an answer.
+        """Combine a request's settings with the model's defaults.
 
         Args:
             stop_ids: The tokens that end a text.
-            asked: What the asker says, by the names of the fields here and `seed`; None leaves it to the model. A
-                search that is only the model's own way gives way to a temperature or a penalty that is asked for.
-            searches: Whether the model's own beams may be used where nothing is asked; a stream has none.
+            asked: The request's settings, by the names of the fields here and `seed`; None takes the default. A
+                requested temperature or penalty overrides a beam search that is only the model's default.
+            searches: Whether the model's default may be beam search; a stream has none.
 
         Returns:
-            `Beams` for a search with several beams, else `Sampling`.
+            `Beams` for beam search, else `Sampling`.
 
         Raises:
-            ConfigError: A value is out of its range, or a search would ignore what is asked for.
+            ConfigError: A value is out of its range, or beam search would ignore it.
         """
         said = {name: value for name, value in asked.items() if value is not None}
         temperature = float(said.get("temperature", self.temperature))
@@ -170,7 +169,7 @@ class GenerationConfig:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """The entries of `generation_config.json`, in the words of `transformers`; what does not apply is left out."""
+        """Make the entries of `generation_config.json`, by the names of `transformers`; only those with an effect."""
         written: dict[str, Any] = {"do_sample": self.samples, "max_new_tokens": self.max_new_tokens}
         if self.samples:
             written |= {"temperature": self.temperature, "top_k": self.top_k, "top_p": self.top_p}
@@ -183,7 +182,7 @@ class GenerationConfig:
 
     @classmethod
     def from_json(cls, written: Mapping[str, Any]) -> GenerationConfig:
-        """What `to_json` wrote.
+        """Read the entries that `to_json` wrote.
 
         Raises:
             ConfigError: A value is missing or out of its range.
@@ -196,4 +195,4 @@ class GenerationConfig:
 
 
 _NEUTRAL = {"top_k": 0, "top_p": 1.0, "min_p": 0.0}
-"""What asks for nothing."""
+"""Values without effect."""

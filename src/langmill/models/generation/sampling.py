@@ -1,4 +1,4 @@
-"""One token after the other, each chosen by its logits: drawn by chance, or the likeliest."""
+"""Sampling and greedy decoding."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from langmill.models.generation.config import Sampling
 from langmill.models.generation.network import Decodes, Ending
 
 CLOSE = 1e-3
-"""Two logits or log probabilities nearer than this may change places when other texts are written beside: a larger
-matrix product rounds otherwise. Rounding alone moves them by 1e-6 to 1e-4."""
+"""Two logits or log probabilities nearer than this may change order in another batch, since a larger matrix product
+rounds differently. Rounding changes them by 1e-6 to 1e-4."""
 
 
 def generate(network: Decodes, prompt_ids: Sequence[int], sampling: Sampling) -> Generator[int, None, Ending]:
-    """Yield the tokens that follow a prompt; the generator's return value says why it ended.
+    """Generate the tokens after a prompt; the generator's return value is why it ended.
 
     Args:
         network: A language model or an encoder-decoder in evaluation mode.
         prompt_ids: At least one token (the end-of-text token begins a new text), at most `network.max_length`.
-        sampling: How to choose and when to stop. The network's `max_length` also ends the text.
+        sampling: The settings. The network's `max_length` also ends the text.
 
     Raises:
         ModelError: The prompt is empty or too long, or the network is in training mode.
@@ -49,16 +49,16 @@ def generate_batch(
     samplings: Sequence[Sampling],
     close: set[int] | None = None,
 ) -> list[list[int]]:
-    """The tokens that follow each of several prompts, as `generate` gives them for each alone.
+    """Generate the tokens after each of several prompts, as `generate` does for each alone.
 
-    Prompts may differ in length and sampling. The arithmetic is that of a larger matrix product, so that two tokens
-    whose logits differ in the last bits only may change places.
+    Prompts may differ in length and sampling. A larger matrix product rounds differently, so two tokens whose logits
+    differ in the last bits only may change order.
 
     Args:
         network: As for `generate`.
         prompts: As for `generate`.
         samplings: One a prompt.
-        close: Gets the numbers of the prompts with a temperature of 0 at which two tokens were `CLOSE`.
+        close: Gets the indices of the prompts with a temperature of 0 at which two tokens were `CLOSE`.
 
     Raises:
         ModelError: As for `generate`.
@@ -70,7 +70,7 @@ def generate_batch(
     active = list(range(len(prompts)))
     while active:
         logits_BV = network.read(new_ids, cache)
-        going_on = []
+        unfinished = []
         for row, number in enumerate(active):
             seen_ids = read[number] + results[number]
             if close is not None and number not in close and _is_close(logits_BV[row], samplings[number], seen_ids):
@@ -81,25 +81,25 @@ def generate_batch(
             results[number].append(chosen)
             at_end = cache.lengths[row] == network.max_length
             if not at_end and len(results[number]) < samplings[number].max_new_tokens:
-                going_on.append(row)
-        if len(going_on) < len(active):
-            cache.keep(going_on)
-        active = [active[row] for row in going_on]
+                unfinished.append(row)
+        if len(unfinished) < len(active):
+            cache.keep(unfinished)
+        active = [active[row] for row in unfinished]
         new_ids = [[results[number][-1]] for number in active]
     return results
 
 
 def choose(logits_V: Tensor, sampling: Sampling, generator: torch.Generator, seen_ids: Sequence[int] = ()) -> int:
-    """The next token's id.
+    """Choose the next token's id.
 
-    The order is repetition penalty, temperature, top k, top p, min p, as in `transformers`. Chosen on the CPU in
-    float32, so that a seed means the same on every device.
+    The order is repetition penalty, temperature, top k, top p, min p, as in `transformers`. Tokens are drawn on the CPU
+    in float32, so that a seed gives the same text on every device.
 
     Args:
-        logits_V: What the network says.
-        sampling: How to choose.
-        generator: Where chance comes from.
-        seen_ids: What was read and written, for the repetition penalty.
+        logits_V: The next-token logits.
+        sampling: The settings.
+        generator: The random generator.
+        seen_ids: The tokens so far, for the repetition penalty.
 
     Raises:
         ModelError: A logit is not a number.
@@ -121,15 +121,15 @@ def choose(logits_V: Tensor, sampling: Sampling, generator: torch.Generator, see
     if sampling.top_p < 1:
         before = probabilities.cumsum(dim=-1) - probabilities
         beyond = before >= sampling.top_p
-        beyond[0] = False  # float32 takes the smallest top_p for 0; the likeliest token stays all the same
+        beyond[0] = False  # float32 takes the smallest top_p for 0; the most likely token is kept all the same
         probabilities = probabilities.masked_fill(beyond, 0.0)
-    if sampling.min_p > 0:  # shares of the likeliest one: it does not matter whether what is left adds up to one
+    if sampling.min_p > 0:  # relative to the most likely one, so normalisation does not matter
         probabilities = probabilities.masked_fill(probabilities < sampling.min_p * probabilities[0], 0.0)
     return int(ids[_draw(probabilities, generator)])
 
 
 def penalised(logits_V: Tensor, penalty: float, seen_ids: Sequence[int]) -> Tensor:
-    """The logits with those of the tokens seen made smaller."""
+    """Apply the repetition penalty to the logits of the tokens seen."""
     seen = torch.tensor(sorted(set(seen_ids)), dtype=torch.long, device=logits_V.device)
     logits_V = logits_V.float().clone()
     logits_V[seen] = torch.where(logits_V[seen] < 0, logits_V[seen] * penalty, logits_V[seen] / penalty)
@@ -137,7 +137,7 @@ def penalised(logits_V: Tensor, penalty: float, seen_ids: Sequence[int]) -> Tens
 
 
 def _draw(weights: Tensor, generator: torch.Generator) -> int:
-    """An index, by inverting the cumulative distribution at one uniform number."""
+    """Draw an index by inverting the cumulative distribution at one uniform number."""
     cumulative = weights.double().cumsum(dim=-1)
     require_finite(cumulative[-1])
     point = torch.rand(1, generator=generator, dtype=torch.float64) * cumulative[-1]
@@ -145,13 +145,13 @@ def _draw(weights: Tensor, generator: torch.Generator) -> int:
 
 
 def require_finite(value: Tensor) -> None:
-    """Refuse to choose by what is not a number: the same token would be chosen for ever."""
+    """Refuse a logit that is NaN or infinite: the same token would be chosen for ever."""
     if not math.isfinite(value):
         raise ModelError("The network gave a logit that is not a number; its weights or its input are damaged.")
 
 
 def _is_close(logits_V: Tensor, sampling: Sampling, seen_ids: Sequence[int]) -> bool:
-    """Whether rounding may decide which token is the likeliest."""
+    """Whether rounding may decide which token is most likely."""
     if sampling.temperature > 0:
         return False
     if sampling.repetition_penalty != 1:

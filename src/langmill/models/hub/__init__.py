@@ -1,1 +1,1 @@
-"""Code that travels in a model folder, for `transformers` to run if it is told to trust it."""
+"""Code that is copied into model folders, for `transformers` with trust_remote_code."""

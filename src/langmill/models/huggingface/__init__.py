@@ -1,1 +1,1 @@
-"""Models of `transformers` behind the architecture `pretrained`: one class a family, one file each."""
+"""Models of `transformers` behind the architecture `pretrained`: one class and one file for each family."""

@@ -1,4 +1,4 @@
-"""Low-rank adapters (LoRA; Hu et al., 2022, equation 3): put into a network, and added into its weights."""
+"""Low-rank adapters (LoRA; Hu et al., 2022, equation 3): added to a network, and merged into its weights."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def add_adapter(whole: Any, body: nn.Module, lora: LoraSettings, *, learns_head:
     Args:
         whole: The network with its head.
         body: The part below the head; it stays the same module, its layers are replaced.
-        lora: How it is adapted.
-        learns_head: Whether the head is trained as well.
+        lora: The settings of the adapter.
+        learns_head: Whether the head is trained too.
 
     Raises:
-        ConfigError: No layer has a name that `lora.targets` gives.
+        ConfigError: `lora.targets` matches no layer.
     """
     from peft import LoraConfig, inject_adapter_in_model
 
@@ -54,7 +54,7 @@ def add_adapter(whole: Any, body: nn.Module, lora: LoraSettings, *, learns_head:
 
 
 def merge_adapter(whole: Any, body: nn.Module, lora: LoraSettings, *, learns_head: bool) -> Adapter | None:
-    """Add an adapter into a network's weights, and return what was learned; None where there is no adapter."""
+    """Merge an adapter into a network's weights and return it; None where there is no adapter."""
     layers = {name: module for name, module in whole.named_modules() if hasattr(module, "lora_A")}
     if not layers:
         return None
@@ -78,7 +78,7 @@ def merge_adapter(whole: Any, body: nn.Module, lora: LoraSettings, *, learns_hea
         "inference_mode": True,
     }
     if learns_head:
-        # As peft keeps what is trained beside the adapter: a classifier's last layers.
+        # As peft stores modules that are trained beside the adapter: a classifier's last layers.
         names = {id(parameter): name for name, parameter in whole.named_parameters()}
         inside = {id(parameter) for parameter in body.parameters()}
         heads = {name: whole.get_parameter(name) for number, name in names.items() if number not in inside}
@@ -88,14 +88,14 @@ def merge_adapter(whole: Any, body: nn.Module, lora: LoraSettings, *, learns_hea
 
 
 def _linear_names(body: nn.Module) -> list[str]:
-    """The names of the layers below `body` that LoRA can adapt."""
+    """Names of the layers in `body` that LoRA can adapt."""
     from transformers.pytorch_utils import Conv1D
 
     return [name for name, module in body.named_modules() if isinstance(module, nn.Linear | Conv1D)]
 
 
 def _transposed(body: nn.Module) -> bool:
-    """Whether its layers hold their matrices the other way round, as GPT-2's do."""
+    """Whether its layers hold transposed matrices, as GPT-2's do."""
     from transformers.pytorch_utils import Conv1D
 
     return any(isinstance(module, Conv1D) for module in body.modules())

@@ -1,9 +1,9 @@
-"""A network of `transformers` between token ids and hidden states: what all families share.
+"""The base class of networks of `transformers`.
 
-What network it is says the base that training starts from: a checkpoint as its authors published it, or a model that
-was fine-tuned from one. Weights keep Hugging Face's names in the file, so a fine-tuned model's folder opens in
-`transformers` too. Training moves every weight, or an adapter that is kept apart and added into the weights for
-serving.
+The base that training starts from defines the network: a checkpoint as its authors published it, or a model that was
+fine-tuned from one. Weights keep Hugging Face's names in the file, so a fine-tuned model's folder opens in
+`transformers` too. Training updates every weight, or an adapter that is stored by itself and merged into the weights
+for serving.
 
 Shape suffixes: see `langmill.models.base`.
 """
@@ -23,19 +23,19 @@ from langmill.files import read_manifest
 from langmill.models.base import Backbone, Cache
 from langmill.models.folder import CONFIG_NAME, TOKENIZER_NAME, Adapter
 from langmill.models.huggingface.adapters import add_adapter, merge_adapter
-from langmill.models.huggingface.affixes import Affixes
 from langmill.models.huggingface.loading import load_network, make_network, quiet, read_description
 from langmill.models.huggingface.settings import PretrainedSettings, Tuning
+from langmill.models.huggingface.special_tokens import SpecialTokenTemplate
 
 FOREIGN_CACHE = "The cache is not one that this network made for {} sequences; make it with new_cache()."
 
 
 class Pretrained(Backbone):
-    """A model of `transformers`, with its own head on top.
+    """A model of `transformers` with its own head.
 
     Attributes:
-        whole: The model with its head, as `transformers` makes it.
-        body: The part below the head; of an encoder-decoder both halves.
+        whole: The model with its head, an object of `transformers`.
+        body: The part below the head; of an encoder-decoder both stacks.
     """
 
     options_class = PretrainedSettings
@@ -46,12 +46,17 @@ class Pretrained(Backbone):
     auto_class: ClassVar[str]
     """The class of `transformers` that makes a network of this family with its head."""
     learns_head: ClassVar[bool] = False
-    """Whether the head is for a task of its own: a checkpoint need not have it, and it is trained beside an adapter."""
+    """Whether the head is task-specific: a checkpoint may lack it, and it is trained beside an adapter."""
     num_stacks: ClassVar[int] = 1
-    """Stacks of layers below `body`, of which a token goes through one."""
+    """Stacks of layers in `body`; a token passes through one of them."""
 
     def __init__(
-        self, settings: PretrainedSettings, vocab_size: int, max_length: int, config: Any, around: Affixes
+        self,
+        settings: PretrainedSettings,
+        vocab_size: int,
+        max_length: int,
+        config: Any,
+        template: SpecialTokenTemplate,
     ) -> None:
         """Make the network with random weights.
 
@@ -60,29 +65,29 @@ class Pretrained(Backbone):
             vocab_size: Entries of the tokenizer's vocabulary.
             max_length: Tokens in a sequence, at most.
             config: The model's description, of `transformers`.
-            around: What is put around a text.
+            template: The special tokens around every text.
 
         Raises:
-            ConfigError: The network can't look back so far, or is of another kind.
-            ModelError: It has fewer entries than the tokenizer.
+            ConfigError: The network is of another kind.
+            ModelError: The network has fewer positions than `max_length`, or fewer entries than the tokenizer.
         """
         nn.Module.__init__(self)
         self.settings = settings
         self.dim = int(config.hidden_size)
         self.vocab_size = int(config.vocab_size)
         self.max_length = max_length
-        self.around = around
+        self.template = template
         self.config_hf = config
         if vocab_size > self.vocab_size:
             raise ModelError(f"The tokenizer has {vocab_size} entries, the pretrained model only {self.vocab_size}.")
-        self.refuse_length(max_length + len(self.around))
+        self.refuse_length(max_length + len(self.template))
         self._make()
         self.tie_embeddings = self._is_tied()
         self.language_model = type(self.whole).__name__
 
     @classmethod
     def build(cls, settings: PretrainedSettings, vocab_size: int, max_length: int, source: Path | None) -> Self:
-        """The network that a source describes, with random weights; see `Backbone.build`."""
+        """Make the network that a source describes, with random weights; see `Backbone.build`."""
         if source is None:
             raise ConfigError(
                 "The architecture pretrained needs a model to start from; name it as training.base in conf/recipe/."
@@ -96,11 +101,11 @@ class Pretrained(Backbone):
                     f"{CONFIG_NAME} does not have."
                 )
             config.update(settings.config)
-            return cls(settings, vocab_size, max_length, config, Affixes.read(source / TOKENIZER_NAME))
+            return cls(settings, vocab_size, max_length, config, SpecialTokenTemplate.read(source / TOKENIZER_NAME))
 
     def _make(self) -> None:
         """Make the network that `config_hf` describes, with random weights."""
-        # Not registered as a part, or every weight would stand twice: here, and below `body` or in a head.
+        # Not registered as a module, or every weight would be listed twice: here, and in `body` or a head.
         self._whole: tuple[Any] = (make_network(self.auto_class, self.kind, self.config_hf),)
         self.body: nn.Module = self._find_body()
 
@@ -108,7 +113,7 @@ class Pretrained(Backbone):
         body: nn.Module = self.whole.base_model
         if body is self.whole:
             raise ModelError(
-                f"{type(self.whole).__name__} does not tell its head from the rest; it can't be fine-tuned here."
+                f"{type(self.whole).__name__} does not separate its head from the rest; it can't be fine-tuned here."
             )
         return body
 
@@ -117,11 +122,11 @@ class Pretrained(Backbone):
 
     @property
     def whole(self) -> Any:
-        """The model with its head, as `transformers` makes it."""
+        """The model with its head, an object of `transformers`."""
         return self._whole[0]
 
     def train(self, mode: bool = True) -> Self:
-        """Switch dropout on or off."""
+        """Set training or evaluation mode."""
         self.whole.training = mode  # the parts are set by way of `body` and of the head
         super().train(mode)
         return self
@@ -129,11 +134,11 @@ class Pretrained(Backbone):
     # Weights ----------------------------------------------------------------------------------------------------------
 
     def start_from(self, base: Path) -> None:
-        """Take the weights of a checkpoint or of a fine-tuned model; a classifier's last layers may be missing there.
+        """Load the weights of a checkpoint or of a fine-tuned model, where a classifier's last layers may be missing.
 
         Raises:
-            ModelError: Weights are missing or of another shape, or the model computes something that Langmill's own
-                way through it does not.
+            ModelError: Weights are missing or of another shape, or Langmill's way to run the model gives other logits
+                than its own.
             IntegrityError: The folder is damaged.
         """
         read_manifest(base, verify=True)
@@ -145,17 +150,17 @@ class Pretrained(Backbone):
         self.whole.load_state_dict(loaded.state_dict())
         self._check(base)
 
-    def adapt(self) -> None:
-        """Freeze the weights and add an adapter, where `tuning` is `lora`."""
+    def prepare_for_training(self) -> None:
+        """Freeze the weights and add an adapter where `tuning` is `lora`."""
         if self.settings.tuning is Tuning.lora:
             add_adapter(self.whole, self.body, self.settings.lora, learns_head=self.learns_head)
 
-    def settle(self) -> Adapter | None:
-        """Add the adapter into the weights; see `Backbone.settle`. None where every weight was trained."""
+    def merge_adapter(self) -> Adapter | None:
+        """Merge the adapter; see `Backbone.merge_adapter`. None where every weight was trained."""
         return merge_adapter(self.whole, self.body, self.settings.lora, learns_head=self.learns_head)
 
     def stored_names(self, network: nn.Module) -> dict[str, str]:
-        """Hugging Face's name of each weight; a tied one has its first."""
+        """Hugging Face's name of each weight; of a tied one, its first."""
         theirs: dict[int, str] = {}
         for name, tensor in self.whole.state_dict(keep_vars=True).items():
             theirs.setdefault(id(tensor), name)
@@ -165,7 +170,7 @@ class Pretrained(Backbone):
     # Passes -----------------------------------------------------------------------------------------------------------
 
     def forward(self, tokens_BT: Tensor, lengths_B: Tensor | None = None, cache: Cache | None = None) -> Tensor:
-        """Hidden states `(batch, tokens, width)` from which the head tells what follows; see `Backbone.forward`.
+        """Compute the hidden states `(batch, length, dim)`; see `Backbone.forward`.
 
         Raises:
             ModelError: A sequence is too long, or the cache is not one of this network for so many sequences.
@@ -173,16 +178,16 @@ class Pretrained(Backbone):
         if cache is not None:
             raise ModelError(FOREIGN_CACHE.format(len(tokens_BT)))
         self.refuse_length(tokens_BT.shape[1])
-        wrapped_BT, mask_BT = self.around.put(tokens_BT, lengths_B)
+        wrapped_BT, mask_BT = self.template.wrap(tokens_BT, lengths_B)
         return hidden_states(self.body, input_ids=wrapped_BT, attention_mask=mask_BT, use_cache=False)
 
     def new_cache(self, batch_size: int, capacity: int | None = None) -> Cache:
-        """Refused here: the network does not go from left to right by itself.
+        """Refuse: the network is not causal.
 
         Raises:
             ModelError: Always.
         """
-        raise ModelError(f"A pretrained network of the kind {self.kind.value} can't go on from a text by itself.")
+        raise ModelError(f"A pretrained network of the kind {self.kind.value} can't continue a text by itself.")
 
     # About itself -----------------------------------------------------------------------------------------------------
 
@@ -196,7 +201,7 @@ class Pretrained(Backbone):
     def flops_per_token(self, length: int) -> float:
         """Operations of the matrix products in a forward pass, for one token in a sequence of `length`.
 
-        Two for each weight of a matrix that is no embedding, and 4 D for each place attended to in each layer.
+        Two for each weight of a matrix that is no embedding, and 4 D for each position attended to in each layer.
         """
         tables = {id(module.weight) for module in self.body.modules() if isinstance(module, nn.Embedding)}
         matrices = sum(
@@ -205,33 +210,33 @@ class Pretrained(Backbone):
         return 2.0 * matrices / self.num_stacks + 4.0 * int(self.config_hf.num_hidden_layers) * self.dim * length
 
     def config(self) -> dict[str, Any]:
-        """The description that `transformers` reads."""
+        """Describe the network as its own config in `transformers` does."""
         described: dict[str, Any] = self.config_hf.to_dict()
         described = {name: value for name, value in described.items() if name not in ("_name_or_path", "torch_dtype")}
         return {**described, "architectures": [self.language_model], "num_labels": self.config_hf.num_labels}
 
     @property
-    def affixes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """What the tokenizer puts around a text, as in `[CLS] … [SEP]`."""
-        return self.around.before, self.around.after
+    def special_token_template(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The ids of `[CLS]` and `[SEP]`, for example."""
+        return self.template.prefix, self.template.suffix
 
     @torch.no_grad()
     def attention(self, tokens_BT: Tensor, lengths_B: Tensor | None = None) -> Tensor:
-        """The weights of all layers; see `Attends.attention`."""
-        wrapped_BT, mask_BT = self.around.put(tokens_BT, lengths_B)
+        """Compute the attention weights of all layers; see `Attends.attention`."""
+        wrapped_BT, mask_BT = self.template.wrap(tokens_BT, lengths_B)
         with self._eager_attention():
-            found = self._reader()(
+            found = self._encoder()(
                 input_ids=wrapped_BT, attention_mask=mask_BT, output_attentions=True, return_dict=True
             )
         return torch.stack(found.attentions).float()
 
-    def _reader(self) -> Any:
-        """The part that reads a whole text."""
+    def _encoder(self) -> Any:
+        """The module that encodes a whole text."""
         return self.body
 
     @contextlib.contextmanager
     def _eager_attention(self) -> Iterator[None]:
-        """Let the network compute its weights where they can be seen, which is slower."""
+        """Let the network return its attention weights, which is slower."""
         usual = self.config_hf._attn_implementation
         self.whole.set_attn_implementation("eager")
         try:
@@ -249,20 +254,20 @@ class Pretrained(Backbone):
             )
 
     def _check(self, base: Path) -> None:
-        """See that our way through the model gives the model's own logits; here the model's own way is taken."""
+        """Check that our way to run the model gives its own logits; here it runs in its own way."""
 
 
 def hidden_states(part: Any, **inputs: Any) -> Tensor:
-    """What a part of a network makes of its inputs: `(batch, tokens, width)`."""
+    """Run a part of a network; return its hidden states `(batch, length, dim)`."""
     hidden: Tensor = part(**inputs, return_dict=True).last_hidden_state
     return hidden
 
 
 def _num_positions(config: Any) -> int | None:
-    """Positions that a network has; None where it tells them by distance alone."""
+    """Number of positions of a network; None where it uses distances alone."""
     found = getattr(config, "max_position_embeddings", None)
     if found is None:
         return None
-    # RoBERTa and its kin begin to count after the padding token's id.
+    # RoBERTa's family counts positions from the padding token's id on.
     offset = config.pad_token_id + 1 if "roberta" in config.model_type or config.model_type == "camembert" else 0
     return int(found) - offset

@@ -1,4 +1,4 @@
-"""Language models of `transformers`, which go on from a text.
+"""Causal language models of `transformers`.
 
 Shape suffixes: see `langmill.models.base`.
 """
@@ -12,43 +12,48 @@ import torch
 from torch import Tensor
 
 from langmill.models.base import Cache, Kind
-from langmill.models.huggingface.affixes import Affixes
 from langmill.models.huggingface.backbone import hidden_states
 from langmill.models.huggingface.cache import PastKeyValues
+from langmill.models.huggingface.generation import PretrainedGenerator, probe_tokens
 from langmill.models.huggingface.settings import PretrainedSettings
-from langmill.models.huggingface.writing import PretrainedWriter, probe_tokens
+from langmill.models.huggingface.special_tokens import SpecialTokenTemplate
 
 
-class PretrainedCausal(PretrainedWriter):
-    """A language model: nothing is put around a text, since it may go on."""
+class PretrainedCausal(PretrainedGenerator):
+    """A language model. It has no special-token template, since a text may be continued."""
 
     kind = Kind.causal
     auto_class = "AutoModelForCausalLM"
 
     def __init__(
-        self, settings: PretrainedSettings, vocab_size: int, max_length: int, config: Any, around: Affixes
+        self,
+        settings: PretrainedSettings,
+        vocab_size: int,
+        max_length: int,
+        config: Any,
+        template: SpecialTokenTemplate,
     ) -> None:
-        """See `Pretrained`; what its tokenizer puts around a text is left out."""
-        del around
-        super().__init__(settings, vocab_size, max_length, config, Affixes((), ()))
+        """Make the network, without the special-token template of its tokenizer; see `Pretrained`."""
+        del template
+        super().__init__(settings, vocab_size, max_length, config, SpecialTokenTemplate((), ()))
 
     def new_cache(self, batch_size: int, capacity: int | None = None) -> Cache:
-        """An empty cache for `batch_size` sequences; it grows as they do."""
+        """Make an empty cache for `batch_size` sequences; it grows with them."""
         del capacity
         from transformers import DynamicCache
 
         return PastKeyValues(DynamicCache(), batch_size, None, self.embedding.weight.device)
 
-    def _read_on(self, tokens_BT: Tensor, held_BT: Tensor, cache: PastKeyValues) -> Tensor:
+    def _forward_from_cache(self, tokens_BT: Tensor, filled_BT: Tensor, cache: PastKeyValues) -> Tensor:
         named = {}
         if "position_ids" in inspect.signature(self.body.forward).parameters:
             steps_T = torch.arange(tokens_BT.shape[1], device=tokens_BT.device)
-            places_BT = torch.tensor(cache.lengths, device=tokens_BT.device)[:, None] + steps_T
-            named = {"position_ids": places_BT.clamp(max=self.max_length - 1)}
+            positions_BT = torch.tensor(cache.lengths, device=tokens_BT.device)[:, None] + steps_T
+            named = {"position_ids": positions_BT.clamp(max=self.max_length - 1)}
         return hidden_states(
             self.body,
             input_ids=tokens_BT,
-            attention_mask=torch.cat([cache.held_BS, held_BT], dim=1).long(),
+            attention_mask=torch.cat([cache.filled_BS, filled_BT], dim=1).long(),
             past_key_values=cache.past,
             use_cache=True,
             **named,

@@ -15,14 +15,14 @@ from langmill.models.huggingface.loading import quiet
 
 
 class PretrainedEncoder(Pretrained):
-    """An encoder, with the classification head that its authors chose: from one token, or from the mean."""
+    """An encoder with its authors' classification head: from one token, or from the mean."""
 
     kind = Kind.bidirectional
     auto_class = "AutoModelForSequenceClassification"
     learns_head = True
 
     def language_model_head(self) -> nn.Module | None:
-        """Refused: it predicts no tokens here.
+        """Refuse: it predicts no tokens here.
 
         Raises:
             ModelError: Always.
@@ -30,17 +30,17 @@ class PretrainedEncoder(Pretrained):
         raise ModelError("A pretrained encoder can be fine-tuned as a classifier only; pretrain one of your own.")
 
     def use_labels(self, num_labels: int) -> None:
-        """Make the network anew, with a head for so many labels and random weights."""
+        """Make the network again, with random weights and a head for this number of labels."""
         self.config_hf.num_labels = num_labels
         with quiet():
             self._make()
 
     def classification_head(self) -> nn.Module | None:
-        """The checkpoint's own."""
+        """The checkpoint's own head."""
         return ClassificationHead(self.whole, self.body, self._label_logits)
 
     def _label_logits(self, tokens_BT: Tensor, lengths_B: Tensor | None) -> Tensor:
-        wrapped_BT, mask_BT = self.around.put(tokens_BT, lengths_B)
+        wrapped_BT, mask_BT = self.template.wrap(tokens_BT, lengths_B)
         self.refuse_length(wrapped_BT.shape[1])
         logits_BK: Tensor = self.whole(input_ids=wrapped_BT, attention_mask=mask_BT, return_dict=True).logits
         return logits_BK

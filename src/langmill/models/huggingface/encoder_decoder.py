@@ -1,4 +1,4 @@
-"""Encoder-decoders of `transformers`, which write a text for a source text.
+"""Encoder-decoders of `transformers`.
 
 Shape suffixes: see `langmill.models.base`; S stands for source tokens.
 """
@@ -14,11 +14,11 @@ from langmill.errors import ModelError
 from langmill.models.base import Cache, EncoderDecoder, Kind
 from langmill.models.huggingface.backbone import hidden_states
 from langmill.models.huggingface.cache import PastKeyValues
-from langmill.models.huggingface.writing import PretrainedWriter, probe_tokens
+from langmill.models.huggingface.generation import PretrainedGenerator, probe_tokens
 
 
-class PretrainedEncoderDecoder(PretrainedWriter, EncoderDecoder):
-    """An encoder-decoder, with its own language model's head."""
+class PretrainedEncoderDecoder(PretrainedGenerator, EncoderDecoder):
+    """An encoder-decoder with its own language model head."""
 
     kind = Kind.encoder_decoder
     auto_class = "AutoModelForSeq2SeqLM"
@@ -27,29 +27,29 @@ class PretrainedEncoderDecoder(PretrainedWriter, EncoderDecoder):
     def _find_body(self) -> nn.Module:
         return nn.ModuleDict({"encoder": self.whole.get_encoder(), "decoder": self.whole.get_decoder()})
 
-    def _reader(self) -> Any:
+    def _encoder(self) -> Any:
         return self.whole.get_encoder()
 
     @property
     def start_id(self) -> int | None:  # type: ignore[override]  # the checkpoint says it
-        """The token that a decoder reads first."""
+        """The decoder's first input token."""
         found: int | None = getattr(self.config_hf, "decoder_start_token_id", None)
         return found
 
     def forward(self, tokens_BT: Tensor, lengths_B: Tensor | None = None, cache: Cache | None = None) -> Tensor:
-        """Hidden states of targets after those in a cache that `begin` made; see `EncoderDecoder`.
+        """Compute the hidden states of targets after those in a cache that `begin` made; see `EncoderDecoder`.
 
         Raises:
             ModelError: There is no cache, it is not one of this network for so many sequences, or a target is too long.
         """
         if cache is None:
-            raise ModelError("An encoder-decoder writes from a source text; make a cache with begin().")
+            raise ModelError("An encoder-decoder generates from a source text; make its cache with begin().")
         return super().forward(tokens_BT, lengths_B, cache)
 
-    def _read_on(self, tokens_BT: Tensor, held_BT: Tensor, cache: PastKeyValues) -> Tensor:
+    def _forward_from_cache(self, tokens_BT: Tensor, filled_BT: Tensor, cache: PastKeyValues) -> Tensor:
         assert cache.memory is not None  # `begin` alone makes caches
-        if not bool(held_BT.all()) or cache.places != cache.length:
-            raise ModelError("The targets of a pretrained encoder-decoder are written in step, one length for all.")
+        if not bool(filled_BT.all()) or cache.num_slots != cache.length:
+            raise ModelError("The targets of a pretrained encoder-decoder must all have the same length.")
         memory_BSD, mask_BS = cache.memory
         hidden_BTD = hidden_states(
             self.whole.get_decoder(),
@@ -62,47 +62,47 @@ class PretrainedEncoderDecoder(PretrainedWriter, EncoderDecoder):
         return self._scaled(hidden_BTD)
 
     def encode(self, source_BS: Tensor, lengths_B: Tensor | None = None) -> Tensor:
-        """The memory, of the source and what the tokenizer puts around it; see `EncoderDecoder.encode`."""
-        wrapped_BS, mask_BS = self.around.put(source_BS, lengths_B)
+        """Compute the memory, `(batch, source length, dim)`, special tokens included; see `EncoderDecoder.encode`."""
+        wrapped_BS, mask_BS = self.template.wrap(source_BS, lengths_B)
         self.refuse_length(wrapped_BS.shape[1])
         return hidden_states(self.whole.get_encoder(), input_ids=wrapped_BS, attention_mask=mask_BS)
 
     def decode(self, tokens_BT: Tensor, memory_BSD: Tensor, lengths_B: Tensor | None = None) -> Tensor:
-        """Hidden states of whole targets; see `EncoderDecoder.decode`."""
+        """Compute the hidden states of whole targets; see `EncoderDecoder.decode`."""
         self.refuse_length(tokens_BT.shape[1])
         hidden_BTD = hidden_states(
             self.whole.get_decoder(),
             input_ids=tokens_BT,
             encoder_hidden_states=memory_BSD,
-            encoder_attention_mask=self.around.mask(memory_BSD.shape[1] - len(self.around), lengths_B),
+            encoder_attention_mask=self.template.mask(memory_BSD.shape[1] - len(self.template), lengths_B),
             use_cache=False,
         )
         return self._scaled(hidden_BTD)
 
     def begin(self, memory_BSD: Tensor, lengths_B: Tensor | None, capacity: int) -> Cache:
-        """A cache that holds the memory; see `EncoderDecoder.begin`."""
+        """Make a cache that holds the memory; see `EncoderDecoder.begin`."""
         del capacity
         from transformers import DynamicCache, EncoderDecoderCache
 
-        mask_BS = self.around.mask(memory_BSD.shape[1] - len(self.around), lengths_B)
+        mask_BS = self.template.mask(memory_BSD.shape[1] - len(self.template), lengths_B)
         if mask_BS is None:
             mask_BS = torch.ones(memory_BSD.shape[:2], dtype=torch.long, device=memory_BSD.device)
         past = EncoderDecoderCache(DynamicCache(), DynamicCache())
         return PastKeyValues(past, len(memory_BSD), (memory_BSD, mask_BS), memory_BSD.device)
 
     def _scaled(self, hidden_BTD: Tensor) -> Tensor:
-        """T5 v1.0 divides by the root of the width before its tied head (Raffel et al., 2020; Mesh TensorFlow)."""
+        """Divide by sqrt(dim) before a tied head, as T5 v1.0 (Raffel et al., 2020; Mesh TensorFlow)."""
         return hidden_BTD * self.dim**-0.5 if getattr(self.config_hf, "scale_decoder_outputs", False) else hidden_BTD
 
     @torch.no_grad()
     def cross_attention(self, source_BS: Tensor, tokens_BT: Tensor, lengths_B: Tensor | None = None) -> Tensor:
-        """The decoder's weights over the source; see `AttendsToSource.cross_attention`."""
+        """Compute the cross-attention weights; see `AttendsToSource.cross_attention`."""
         memory_BSD = self.encode(source_BS, lengths_B)
         with self._eager_attention():
             found = self.whole.get_decoder()(
                 input_ids=tokens_BT,
                 encoder_hidden_states=memory_BSD,
-                encoder_attention_mask=self.around.mask(source_BS.shape[1], lengths_B),
+                encoder_attention_mask=self.template.mask(source_BS.shape[1], lengths_B),
                 use_cache=False,
                 output_attentions=True,
                 return_dict=True,
@@ -119,7 +119,7 @@ class PretrainedEncoderDecoder(PretrainedWriter, EncoderDecoder):
         cache = self.begin(memory_BSD, lengths_B, target_BT.shape[1])
         steps = [head(self(target_BT[:, [step]], None, cache)) for step in range(target_BT.shape[1])]
         for row, source in enumerate(ids):
-            wrapped, _ = self.around.put(source, None)
+            wrapped, _ = self.template.wrap(source, None)
             own = self.whole(input_ids=wrapped, decoder_input_ids=target_BT[row : row + 1]).logits[0]
             pairs += [(own, together_BTV[row]), (own, torch.cat(steps, dim=1)[row])]
         return pairs

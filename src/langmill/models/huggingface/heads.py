@@ -1,4 +1,4 @@
-"""Heads that come with a network of `transformers`."""
+"""Heads of networks of `transformers`."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from torch.nn import functional as F
 
 
 class ClassificationHead(nn.Module):
-    """What a model of `transformers` for sequence classification has above its body.
+    """The head of a model of `transformers` for sequence classification.
 
-    The pass goes through the model's own code, which holds both; only the parts above the body are registered here.
+    The forward pass runs the whole model; only the modules above the body are registered here.
 
     Args:
         whole: The model.
         body: Its body.
-        logits: From token ids and lengths to logits `(batch, labels)`, by way of the whole model.
+        logits: From token ids and lengths to logits `(batch, labels)`, through the whole model.
     """
 
     def __init__(self, whole: Any, body: nn.Module, logits: Callable[[Tensor, Tensor | None], Tensor]) -> None:
@@ -28,12 +28,12 @@ class ClassificationHead(nn.Module):
                 self.add_module(name, part)
 
     def forward(self, tokens_BT: Tensor, lengths_B: Tensor | None) -> Tensor:
-        """Logits `(batch, labels)`."""
+        """Compute the logits `(batch, labels)`."""
         return self._logits(tokens_BT, lengths_B)
 
 
 class BiasedHead(nn.Module):
-    """A linear head and a bias for each token: the layer's own, or one that the model keeps beside it (BART's)."""
+    """A linear head with a bias for each token: the layer's own, or a separate one (BART)."""
 
     def __init__(self, whole: Any, linear: Any, *, tied: bool) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class BiasedHead(nn.Module):
 
     @property
     def weight(self) -> Tensor:
-        """The matrix `(vocabulary, width)`."""
+        """The matrix `(vocabulary, dim)`."""
         weight: Tensor = self._linear[0].weight
         return weight
 
@@ -63,5 +63,5 @@ class BiasedHead(nn.Module):
         return both
 
     def forward(self, hidden_BTD: Tensor) -> Tensor:
-        """Logits `(batch, tokens, vocabulary)`."""
+        """Compute the logits `(batch, length, vocabulary)`."""
         return F.linear(hidden_BTD, self.weight) + self.bias

@@ -1,4 +1,4 @@
-"""Networks of `transformers`: their description read, made with random weights, or loaded from a folder."""
+"""Networks of `transformers`: read their config, make them with random weights, or load them from a folder."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from langmill.models.folder import CONFIG_NAME, read_config
 
 
 def read_description(source: Path) -> Any:
-    """The description of the network in a folder.
+    """Read the config of the network in a folder.
 
     Raises:
         ModelError: There is none, or `transformers` knows no such network.
     """
     from transformers import AutoConfig
 
-    read_config(source)  # says what is wrong with the file
+    read_config(source)  # raises a plain error if the file is damaged
     try:
         return AutoConfig.from_pretrained(source, local_files_only=True, trust_remote_code=False)
     except (ValueError, KeyError, TypeError, OSError) as error:
@@ -33,7 +33,7 @@ def read_description(source: Path) -> Any:
 
 
 def make_network(auto_class: str, kind: Kind, config: Any) -> Any:
-    """A network of `transformers` with random weights, in float32.
+    """Make a network of `transformers` with random weights, in float32.
 
     Raises:
         ConfigError: The network is of another kind.
@@ -51,13 +51,13 @@ def make_network(auto_class: str, kind: Kind, config: Any) -> Any:
 
 
 def load_network(auto_class: str, folder: Path, config: Any, *, new_head: bool) -> tuple[Any, str]:
-    """The network with the weights of a folder, and what is wrong with them ("" if nothing is).
+    """Load a network from a folder; return it with a complaint about its weights ("" if there is none).
 
     Args:
-        auto_class: The class of `transformers` that knows the network.
+        auto_class: The class of `transformers` that makes the network.
         folder: The model's folder.
-        config: The network's description.
-        new_head: Whether a head that is missing there, or of another shape, is made anew.
+        config: The network's config.
+        new_head: Whether a head that is missing there, or of another shape, gets random weights.
     """
     import transformers
 
@@ -85,15 +85,15 @@ def load_network(auto_class: str, folder: Path, config: Any, *, new_head: bool) 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keep the library's progress bars and advice off the terminal."""
-    from transformers.utils import logging as words
+    """Keep the library's progress bars and warnings off the terminal."""
+    from transformers.utils import logging
 
-    level, bars = words.get_verbosity(), words.is_progress_bar_enabled()
-    words.set_verbosity_error()
-    words.disable_progress_bar()
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
     try:
         yield
     finally:
-        words.set_verbosity(level)
+        logging.set_verbosity(level)
         if bars:
-            words.enable_progress_bar()
+            logging.enable_progress_bar()

@@ -13,7 +13,7 @@ from langmill.models.base import Kind
 
 
 class Tuning(StrEnum):
-    """What training moves."""
+    """The weights that training updates."""
 
     full = "full"
     lora = "lora"
@@ -26,7 +26,7 @@ class LoraSettings:
     rank: PositiveInt
     """Rows of A and columns of B."""
     alpha: PositiveFloat
-    """How much the product counts, before it is divided by the rank."""
+    """Scale of the product, before division by the rank."""
     dropout: Share
     """Share of the input of A that is dropped in training, 0 to below 1."""
     targets: Annotated[list[str], Allowed("at least one layer's name", bool)]
@@ -42,8 +42,8 @@ class PretrainedSettings:
     """`causal` (AutoModelForCausalLM), `bidirectional` (AutoModelForSequenceClassification) or `encoder_decoder`
     (AutoModelForSeq2SeqLM)."""
     tuning: Tuning
-    """`full`: every weight is moved; `lora`: an adapter and a classifier's last layers."""
+    """`full`: train every weight; `lora`: an adapter and a classifier's last layers."""
     lora: LoraSettings
-    """How weights are adapted where `tuning` is `lora`."""
+    """The settings of the adapter where `tuning` is `lora`."""
     config: dict[str, Any]
-    """Entries of the checkpoint's config.json that are replaced, by their names there: a share of dropout, say."""
+    """Entries that replace those of the checkpoint's config.json, by name: a dropout rate, for example."""

@@ -1,1 +1,1 @@
-"""Parts that architectures are put together from; nothing in here is an architecture by itself."""
+"""Layers that architectures are built of."""

@@ -1,6 +1,6 @@
-"""The weights of attention, which a forward pass never has in memory as a whole.
+"""Attention weights, which a forward pass never holds in memory as a whole.
 
-Shape suffixes: see `langmill.models.base`; S stands for the places that are looked at.
+Shape suffixes: see `langmill.models.base`; S stands for the positions attended to.
 """
 
 from __future__ import annotations
@@ -13,14 +13,13 @@ from torch import Tensor, nn
 
 
 def attention_weights(q_BHTE: Tensor, k_BHSE: Tensor, mask: Tensor | None, scale: float) -> Tensor:
-    """softmax(q k^T scale + mask), `(batch, heads, T, S)` in float32 (Vaswani et al., 2017, equation 1).
+    """Compute softmax(q k^T scale + mask), `(batch, heads, T, S)` in float32 (Vaswani et al., 2017, equation 1).
 
     Args:
         q_BHTE: Queries.
         k_BHSE: Keys.
-        mask: As `scaled_dot_product_attention` takes it: added to the scores, or of truth values, true where a token
-            may look.
-        scale: What the products are multiplied with.
+        mask: As in `scaled_dot_product_attention`: added to the scores, or boolean, true where a query may attend.
+        scale: Factor of the products.
     """
     scores_BHTS = q_BHTE.float() @ k_BHSE.float().transpose(-1, -2) * scale
     if mask is not None and mask.dtype == torch.bool:
@@ -30,15 +29,15 @@ def attention_weights(q_BHTE: Tensor, k_BHSE: Tensor, mask: Tensor | None, scale
     return scores_BHTS.softmax(dim=-1)
 
 
-def watched(modules: Iterable[nn.Module], run: Callable[[], object]) -> Tensor:
-    """The `weights` of attention modules at what they are given while `run` runs, `(layers, batch, heads, T, S)`.
+def recorded_weights(modules: Iterable[nn.Module], run: Callable[[], object]) -> Tensor:
+    """Record the attention weights of a forward pass, `(layers, batch, heads, T, S)`.
 
-    The ordinary forward pass runs, so that what is found is what the network does, and the pass itself knows nothing of
-    it. For one thread: another one that runs the same network meanwhile would be watched too.
+    Hooks call each module's `weights` with the inputs of its `forward`, so that the ordinary forward pass is recorded.
+    Not thread-safe: another thread that runs the same network would be recorded too.
 
     Args:
-        modules: One a layer, in the order in which they run; `weights` takes what `forward` takes.
-        run: Runs each of them once.
+        modules: The attention module of each layer, in order.
+        run: Runs the forward pass, each module once.
     """
     found: list[Tensor] = []
 

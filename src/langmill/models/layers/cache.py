@@ -1,6 +1,6 @@
-"""Keys and values of the tokens seen, in memory that is allocated once.
+"""Key-value caches, in memory that is allocated once.
 
-Shape suffixes: see `langmill.models.base`; S stands for the places that are looked at.
+Shape suffixes: see `langmill.models.base`; S stands for the positions attended to.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from langmill.models.base import Cache
 class KeyValueCache(Cache):
     """Keys and values of the tokens seen, in memory that is allocated once.
 
-    The sequences of a batch may be of unequal length; each one's new tokens are written after its own last one.
+    The sequences of a batch may have unequal lengths; each one's new tokens are stored after its own last one.
 
     Attributes:
-        keys_LBGSE: Rotated keys; places from a sequence's length on hold nothing of meaning.
+        keys_LBGSE: Rotated keys; positions from a sequence's length on are undefined.
         values_LBGSE: Values.
         lengths: Tokens seen of each sequence.
     """
@@ -38,30 +38,30 @@ class KeyValueCache(Cache):
 
     @property
     def capacity(self) -> int:
-        """Tokens that one sequence has room for."""
+        """Tokens of a sequence, at most."""
         return self.keys_LBGSE.shape[3]
 
     def keep(self, rows: Sequence[int]) -> None:
-        """Drop all sequences but these, and put these in this order."""
+        """Keep these sequences only, in this order."""
         index = torch.tensor(rows, dtype=torch.long, device=self.keys_LBGSE.device)
         self.keys_LBGSE = self.keys_LBGSE.index_select(1, index)
         self.values_LBGSE = self.values_LBGSE.index_select(1, index)
         self.lengths = [self.lengths[row] for row in rows]
 
     def append(self, other: Cache) -> None:
-        """Take in the sequences of another cache, after one's own.
+        """Append the sequences of another cache.
 
         Raises:
             ModelError: The other cache is of another network or has another capacity.
         """
-        if not isinstance(other, KeyValueCache) or other._form != self._form:
+        if not isinstance(other, KeyValueCache) or other._shape != self._shape:
             raise ModelError("Two caches can be joined only if they come from one network and have one capacity.")
         self.keys_LBGSE = torch.cat([self.keys_LBGSE, other.keys_LBGSE], dim=1)
         self.values_LBGSE = torch.cat([self.values_LBGSE, other.values_LBGSE], dim=1)
         self.lengths = self.lengths + other.lengths
 
     @property
-    def _form(self) -> tuple[int, ...]:
+    def _shape(self) -> tuple[int, ...]:
         layers, _, *rest = self.keys_LBGSE.shape
         return (layers, *rest)
 
@@ -88,7 +88,7 @@ class EncoderDecoderCache(KeyValueCache):
         self.source_mask_B11S = source_mask_B11S
 
     def keep(self, rows: Sequence[int]) -> None:
-        """Drop all sequences but these, and put these in this order."""
+        """Keep these sequences only, in this order."""
         super().keep(rows)
         index = torch.tensor(rows, dtype=torch.long, device=self.source_keys_LBHSE.device)
         self.source_keys_LBHSE = self.source_keys_LBHSE.index_select(1, index)
@@ -96,7 +96,7 @@ class EncoderDecoderCache(KeyValueCache):
         self.source_mask_B11S = self.source_mask_B11S.index_select(0, index)
 
     def append(self, other: Cache) -> None:
-        """Take in the sequences of another cache, after one's own; shorter sources are padded.
+        """Append the sequences of another cache; shorter sources are padded.
 
         Raises:
             ModelError: The other cache is of another network or has another capacity.
@@ -106,9 +106,9 @@ class EncoderDecoderCache(KeyValueCache):
         super().append(other)
         longest = max(self.source_mask_B11S.shape[-1], other.source_mask_B11S.shape[-1])
 
-        def joined(own: Tensor, others: Tensor, places: int, batch: int) -> Tensor:
+        def joined(own: Tensor, others: Tensor, after: int, batch: int) -> Tensor:
             return torch.cat(
-                [F.pad(each, (0, 0) * places + (0, longest - each.shape[-1 - places])) for each in (own, others)], batch
+                [F.pad(each, (0, 0) * after + (0, longest - each.shape[-1 - after])) for each in (own, others)], batch
             )
 
         self.source_keys_LBHSE = joined(self.source_keys_LBHSE, other.source_keys_LBHSE, 1, 1)

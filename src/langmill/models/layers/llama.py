@@ -2,7 +2,7 @@
 
 Pre-norm blocks with RMSNorm, rotary positions (Su et al., 2021, in Hugging Face's half-split form), grouped-query
 attention (Ainslie et al., 2023) and SwiGLU (Shazeer, 2020), no biases. Shape suffixes: see `langmill.models.base`; S
-stands for the places that are looked at.
+stands for the positions attended to.
 """
 
 from __future__ import annotations
@@ -37,24 +37,24 @@ class TransformerSettings(AttentionSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         heads = f"num_heads ({self.num_heads})"
-        even = f"an even multiple of {heads}, since rotary positions turn pairs of numbers"
+        even = f"an even multiple of {heads}, since rotary positions rotate pairs of dimensions"
         require(self.head_dim % 2 == 0, "dim", self.dim, even)
         require(self.num_heads % self.num_kv_heads == 0, "num_kv_heads", self.num_kv_heads, f"a divisor of {heads}")
 
 
 @dataclass
-class Places:
-    """Where the tokens of one forward pass stand, worked out once for all layers."""
+class Positions:
+    """Positions of a forward pass's tokens and the mask between them, computed once for all layers."""
 
-    turns_q: tuple[Tensor, Tensor]
-    """Cosines and sines for `rotate`, `(T, H, E)`; `(T, 1, E)` or `(B, T, 1, E)` where a cache is used."""
-    turns_k: tuple[Tensor, Tensor]
-    """The same with G for H."""
+    rotary_q: tuple[Tensor, Tensor]
+    """Rotary cos and sin of the queries, `(T, H, E)`; `(T, 1, E)` or `(B, T, 1, E)` with a cache."""
+    rotary_k: tuple[Tensor, Tensor]
+    """Rotary cos and sin of the keys: the same with G for H."""
     cache: KeyValueCache | None = None
     starts: int | Tensor = 0
-    """Where in the cache the tokens go: from this place on, or at these places `(B, T)`."""
+    """Positions of the tokens in the cache: from this one on, or these `(B, T)`."""
     mask: Tensor | None = None
-    """`(B or 1, 1, T, S)`, true where a token may look; None where causality or nothing need be said."""
+    """`(B or 1, 1, T, S)`, true where a query may attend; None where `causal` says all."""
     causal: bool = True
 
 
@@ -71,43 +71,43 @@ class Attention(nn.Module):
         self.v_proj = nn.Linear(settings.dim, kv_dim, bias=False)
         self.o_proj = nn.Linear(settings.dim, settings.dim, bias=False)
 
-    def forward(self, x_BTD: Tensor, places: Places, layer: int) -> Tensor:
-        """What each token reads from the places that it may look at."""
+    def forward(self, x_BTD: Tensor, positions: Positions, layer: int) -> Tensor:
+        """Compute the output `(batch, length, dim)` of attention."""
         q_BTHE, k_BTGE, v_BTGE = (
             projection(x_BTD).unflatten(-1, (-1, self.head_dim))
             for projection in (self.q_proj, self.k_proj, self.v_proj)
         )
-        q_BHTE = rotate(q_BTHE, *places.turns_q).transpose(1, 2)
-        k_BGTE = rotate(k_BTGE, *places.turns_k).transpose(1, 2)
+        q_BHTE = rotate(q_BTHE, *positions.rotary_q).transpose(1, 2)
+        k_BGTE = rotate(k_BTGE, *positions.rotary_k).transpose(1, 2)
         v_BGTE = v_BTGE.transpose(1, 2)
-        if places.cache is not None:
-            k_BGTE, v_BGTE = remember(places, layer, k_BGTE, v_BGTE)
+        if positions.cache is not None:
+            k_BGTE, v_BGTE = remember(positions, layer, k_BGTE, v_BGTE)
         y_BHTE = F.scaled_dot_product_attention(
-            q_BHTE, k_BGTE, v_BGTE, attn_mask=places.mask, is_causal=places.causal, enable_gqa=self.grouped
+            q_BHTE, k_BGTE, v_BGTE, attn_mask=positions.mask, is_causal=positions.causal, enable_gqa=self.grouped
         )
         y_BTD: Tensor = self.o_proj(y_BHTE.transpose(1, 2).flatten(2))
         return y_BTD
 
-    def weights(self, x_BTD: Tensor, places: Places, layer: int) -> Tensor:
-        """The weights with which `forward` of the same arguments mixes the values, `(batch, heads, T, T)`.
+    def weights(self, x_BTD: Tensor, positions: Positions, layer: int) -> Tensor:
+        """Compute the attention weights of `forward` with the same arguments, `(batch, heads, T, T)`.
 
-        Without a cache only. `forward` never has them in memory as a whole, which is what makes it fast.
+        Without a cache only. `forward` never holds them in memory as a whole, which makes it fast.
         """
         del layer
-        assert places.cache is None
+        assert positions.cache is None
         q_BTHE = self.q_proj(x_BTD).unflatten(-1, (-1, self.head_dim))
         k_BTGE = self.k_proj(x_BTD).unflatten(-1, (-1, self.head_dim))
-        q_BHTE = rotate(q_BTHE, *places.turns_q).transpose(1, 2)
-        k_BGTE = rotate(k_BTGE, *places.turns_k).transpose(1, 2)
+        q_BHTE = rotate(q_BTHE, *positions.rotary_q).transpose(1, 2)
+        k_BGTE = rotate(k_BTGE, *positions.rotary_k).transpose(1, 2)
         k_BHTE = k_BGTE.repeat_interleave(q_BHTE.shape[1] // k_BGTE.shape[1], dim=1)
-        mask = places.mask
-        if places.causal:
+        mask = positions.mask
+        if positions.causal:
             mask = torch.ones(x_BTD.shape[1], x_BTD.shape[1], dtype=torch.bool, device=x_BTD.device).tril()
         return attention_weights(q_BHTE, k_BHTE, mask, 1.0 / math.sqrt(self.head_dim))
 
 
 class FeedForward(nn.Module):
-    """SwiGLU: a gated network of two layers."""
+    """SwiGLU: a gated feed-forward network."""
 
     def __init__(self, settings: TransformerSettings) -> None:
         super().__init__()
@@ -116,13 +116,13 @@ class FeedForward(nn.Module):
         self.down_proj = nn.Linear(settings.hidden_dim, settings.dim, bias=False)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
-        """The same function of every token."""
+        """Apply the network to every token."""
         y_BTD: Tensor = self.down_proj(F.silu(self.gate_proj(x_BTD)) * self.up_proj(x_BTD))
         return y_BTD
 
 
 class Block(nn.Module):
-    """Attention and feed-forward network, each added to the stream it reads normalised."""
+    """Attention and feed-forward network with pre-norm and residual connections."""
 
     def __init__(self, settings: TransformerSettings) -> None:
         super().__init__()
@@ -132,36 +132,36 @@ class Block(nn.Module):
         self.mlp = FeedForward(settings)
         self.dropout = nn.Dropout(settings.dropout)
 
-    def forward(self, x_BTD: Tensor, places: Places, layer: int) -> Tensor:
-        """The stream after this block."""
-        x_BTD = x_BTD + self.dropout(self.self_attn(self.input_layernorm(x_BTD), places, layer))
+    def forward(self, x_BTD: Tensor, positions: Positions, layer: int) -> Tensor:
+        """Compute the residual stream `(batch, length, dim)` after this block."""
+        x_BTD = x_BTD + self.dropout(self.self_attn(self.input_layernorm(x_BTD), positions, layer))
         x_BTD = x_BTD + self.dropout(self.mlp(self.post_attention_layernorm(x_BTD)))
         return x_BTD
 
 
-def remember(places: Places, layer: int, k_BGTE: Tensor, v_BGTE: Tensor) -> tuple[Tensor, Tensor]:
-    """Write new keys and values into the cache; return those that the new tokens look at."""
-    assert places.cache is not None
-    keys_BGSE, values_BGSE = places.cache.keys_LBGSE[layer], places.cache.values_LBGSE[layer]
-    if isinstance(places.starts, int):
-        end = places.starts + k_BGTE.shape[2]
-        keys_BGSE[:, :, places.starts : end] = k_BGTE
-        values_BGSE[:, :, places.starts : end] = v_BGTE
-        if places.starts == 0:
+def remember(positions: Positions, layer: int, k_BGTE: Tensor, v_BGTE: Tensor) -> tuple[Tensor, Tensor]:
+    """Store new keys and values in the cache; return all that the new tokens attend to."""
+    assert positions.cache is not None
+    keys_BGSE, values_BGSE = positions.cache.keys_LBGSE[layer], positions.cache.values_LBGSE[layer]
+    if isinstance(positions.starts, int):
+        end = positions.starts + k_BGTE.shape[2]
+        keys_BGSE[:, :, positions.starts : end] = k_BGTE
+        values_BGSE[:, :, positions.starts : end] = v_BGTE
+        if positions.starts == 0:
             return k_BGTE, v_BGTE
     else:
         rows_B1 = torch.arange(len(k_BGTE), device=k_BGTE.device)[:, None]
-        keys_BGSE[rows_B1, :, places.starts] = k_BGTE.transpose(1, 2).to(keys_BGSE.dtype)
-        values_BGSE[rows_B1, :, places.starts] = v_BGTE.transpose(1, 2).to(values_BGSE.dtype)
-        assert places.mask is not None
-        end = places.mask.shape[-1]
+        keys_BGSE[rows_B1, :, positions.starts] = k_BGTE.transpose(1, 2).to(keys_BGSE.dtype)
+        values_BGSE[rows_B1, :, positions.starts] = v_BGTE.transpose(1, 2).to(values_BGSE.dtype)
+        assert positions.mask is not None
+        end = positions.mask.shape[-1]
     return keys_BGSE[:, :, :end].to(k_BGTE.dtype), values_BGSE[:, :, :end].to(v_BGTE.dtype)
 
 
 def rotary_tables(settings: TransformerSettings, length: int) -> tuple[Tensor, Tensor]:
-    """Cosines and sines of the rotary positions, `(length, head width)` each, in float32.
+    """Compute cos and sin of the rotary positions, `(length, head_dim)` each, in float32.
 
-    The first half of the sines is negated, so that turning is `x * cos + swapped(x) * sin` (see `rotate`).
+    The first half of the sines is negated, so that a rotation is `x * cos + swapped(x) * sin` (see `rotate`).
     """
     exponents = torch.arange(0, settings.head_dim, 2, dtype=torch.float32, device="cpu") / settings.head_dim
     angles = torch.outer(torch.arange(length, dtype=torch.float32, device="cpu"), 1.0 / settings.rope_theta**exponents)

@@ -9,7 +9,7 @@ from langmill.models.functions import rms_norm
 
 
 class RMSNorm(nn.Module):
-    """Scale to a root mean square of one, times a learned gain."""
+    """Scale to a root mean square of one, times learned norm weights."""
 
     def __init__(self, dim: int, eps: float) -> None:
         super().__init__()
@@ -17,5 +17,5 @@ class RMSNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x_BTD: Tensor) -> Tensor:
-        """The normalised input, in the input's own number format."""
+        """Normalise the input, in its own number format."""
         return rms_norm(x_BTD, self.weight, self.eps)

@@ -1,13 +1,13 @@
 """Blocks in the shape of T5 1.1 (Raffel et al., 2020; Shazeer, 2020), with its parameter names, for encoder-decoders.
 
-Pre-norm blocks with RMSNorm, no biases, a feed-forward network gated by GELU. Attention weighs by content and by
-distance: a learned number for each head and each bucket of distances is added to the scores; scores are not divided by
-sqrt(E), which the queries' first weights take care of.
+Pre-norm blocks with RMSNorm, no biases, a feed-forward network gated by GELU. Attention scores depend on
+content and distance: a learned bias for each head and each bucket of distances is added to them; they are not divided
+by sqrt(E), for which the initial query weights compensate.
 
-    attention(q, k, v) = softmax(q k^T + b[bucket(place of k - place of q)]) v
+    attention(q, k, v) = softmax(q k^T + b[bucket(position of k - position of q)]) v
     feed-forward(x)    = (GELU(x W_0) * (x W_1)) W_o
 
-Shape suffixes: see `langmill.models.base`; S stands for source tokens, or for the places that are looked at; W for the
+Shape suffixes: see `langmill.models.base`; S stands for source tokens, or for the positions attended to; W for the
 width of all heads together.
 """
 
@@ -50,7 +50,7 @@ class EncoderDecoderSettings(AttentionSettings):
 
 
 class Attention(nn.Module):
-    """Multi-head attention to one's own sequence or another one; the first of a stack has the distances' weights."""
+    """Multi-head self-attention or cross-attention; the first of a stack has the biases of distances."""
 
     def __init__(self, settings: EncoderDecoderSettings, *, distances: bool) -> None:
         super().__init__()
@@ -64,16 +64,16 @@ class Attention(nn.Module):
             self.relative_attention_bias = nn.Embedding(settings.num_buckets, settings.num_heads)
 
     def heads(self, x_BTW: Tensor) -> Tensor:
-        """`(batch, tokens, heads x E)` cut into heads, `(batch, heads, tokens, E)`."""
+        """Split `(batch, length, heads * head_dim)` into heads, `(batch, heads, length, head_dim)`."""
         batch_size, num_tokens, _ = x_BTW.shape
         return x_BTW.view(batch_size, num_tokens, -1, self.head_dim).transpose(1, 2)
 
     def keys_and_values(self, x_BSD: Tensor) -> tuple[Tensor, Tensor]:
-        """What can be read of some tokens, `(batch, heads, tokens, E)` each."""
+        """Compute keys and values, `(batch, heads, length, head_dim)` each."""
         return self.heads(self.k(x_BSD)), self.heads(self.v(x_BSD))
 
     def forward(self, x_BTD: Tensor, k_BHSE: Tensor, v_BHSE: Tensor, bias_BHTS: Tensor | None) -> Tensor:
-        """What each token reads; the bias is added to the scores (or, of truth values, says what may be read)."""
+        """Compute the output of attention; the bias is added to the scores (or, if boolean, masks them)."""
         y_BHTE = F.scaled_dot_product_attention(
             self.heads(self.q(x_BTD)),
             k_BHSE,
@@ -86,13 +86,13 @@ class Attention(nn.Module):
         return y_BTD
 
     def weights(self, x_BTD: Tensor, k_BHSE: Tensor, v_BHSE: Tensor, bias_BHTS: Tensor | None) -> Tensor:
-        """The weights with which `forward` of the same arguments mixes the values, `(batch, heads, T, S)`."""
+        """Compute the attention weights of `forward` with the same arguments, `(batch, heads, T, S)`."""
         del v_BHSE
         return attention_weights(self.heads(self.q(x_BTD)), k_BHSE, bias_BHTS, 1.0)
 
 
 class FeedForward(nn.Module):
-    """A network of two layers, gated by GELU."""
+    """A feed-forward network gated by GELU."""
 
     def __init__(self, settings: EncoderDecoderSettings) -> None:
         super().__init__()
@@ -102,14 +102,14 @@ class FeedForward(nn.Module):
         self.dropout = nn.Dropout(settings.dropout)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
-        """The same function of every token."""
+        """Apply the network to every token."""
         hidden_BTF = F.gelu(self.wi_0(x_BTD), approximate="tanh") * self.wi_1(x_BTD)
         y_BTD: Tensor = self.wo(self.dropout(hidden_BTF))
         return y_BTD
 
 
 class SelfAttentionLayer(nn.Module):
-    """Self-attention, added to the stream that it reads normalised."""
+    """Self-attention with pre-norm and residual connection."""
 
     def __init__(self, settings: EncoderDecoderSettings, *, distances: bool) -> None:
         super().__init__()
@@ -120,7 +120,7 @@ class SelfAttentionLayer(nn.Module):
     def forward(
         self, x_BTD: Tensor, bias_BHTS: Tensor | None, cache: KeyValueCache | None = None, layer: int = 0
     ) -> Tensor:
-        """The stream after this layer; with a cache the earlier tokens are read too."""
+        """Compute the residual stream after this layer; with a cache, the cached tokens are attended to as well."""
         normalised_BTD = self.layer_norm(x_BTD)
         k_BHSE, v_BHSE = self.SelfAttention.keys_and_values(normalised_BTD)
         if cache is not None:
@@ -130,7 +130,7 @@ class SelfAttentionLayer(nn.Module):
 
 
 class CrossAttentionLayer(nn.Module):
-    """Attention to the source, added to the stream that it reads normalised."""
+    """Cross-attention to the source, with pre-norm and residual connection."""
 
     def __init__(self, settings: EncoderDecoderSettings) -> None:
         super().__init__()
@@ -139,13 +139,13 @@ class CrossAttentionLayer(nn.Module):
         self.dropout = nn.Dropout(settings.dropout)
 
     def forward(self, x_BTD: Tensor, k_BHSE: Tensor, v_BHSE: Tensor, mask_B11S: Tensor | None) -> Tensor:
-        """The stream after this layer."""
+        """Compute the residual stream after this layer."""
         x_BTD = x_BTD + self.dropout(self.EncDecAttention(self.layer_norm(x_BTD), k_BHSE, v_BHSE, mask_B11S))
         return x_BTD
 
 
 class FeedForwardLayer(nn.Module):
-    """The feed-forward network, added to the stream that it reads normalised."""
+    """The feed-forward network, with pre-norm and residual connection."""
 
     def __init__(self, settings: EncoderDecoderSettings) -> None:
         super().__init__()
@@ -154,13 +154,13 @@ class FeedForwardLayer(nn.Module):
         self.dropout = nn.Dropout(settings.dropout)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
-        """The stream after this layer."""
+        """Compute the residual stream after this layer."""
         x_BTD = x_BTD + self.dropout(self.DenseReluDense(self.layer_norm(x_BTD)))
         return x_BTD
 
 
 class Block(nn.Module):
-    """The layers of one block: an encoder's two or a decoder's three."""
+    """A block: two layers in an encoder, three in a decoder."""
 
     def __init__(self, settings: EncoderDecoderSettings, *, first: bool, decodes: bool) -> None:
         super().__init__()
@@ -172,22 +172,22 @@ class Block(nn.Module):
 
     @property
     def own(self) -> SelfAttentionLayer:
-        """Attention to one's own sequence."""
+        """The self-attention layer."""
         return cast("SelfAttentionLayer", self.layer[0])
 
     @property
     def cross(self) -> CrossAttentionLayer:
-        """Attention to the source; a decoder's only."""
+        """The cross-attention layer; decoder only."""
         return cast("CrossAttentionLayer", self.layer[1])
 
     @property
     def feed_forward(self) -> FeedForwardLayer:
-        """The feed-forward network."""
+        """The feed-forward layer."""
         return cast("FeedForwardLayer", self.layer[-1])
 
 
 class Stack(nn.Module):
-    """The blocks of the encoder or of the decoder, and their last norm."""
+    """The blocks of the encoder or of the decoder, and the final norm."""
 
     def __init__(self, settings: EncoderDecoderSettings, *, decodes: bool) -> None:
         super().__init__()
@@ -200,19 +200,19 @@ class Stack(nn.Module):
 
     @property
     def blocks(self) -> list[Block]:
-        """The blocks in their order."""
+        """The blocks, in order."""
         return [cast("Block", block) for block in self.block]
 
     def bias(self, queries_BT: Tensor, keys_S: Tensor) -> Tensor:
-        """The distances' part of the scores, `(batch, heads, T, S)`; in a decoder what lies ahead can't be read.
+        """Compute the bias of the scores by distance, `(batch, heads, T, S)`; a decoder's masks later positions.
 
         Args:
-            queries_BT: Places of the tokens that look.
-            keys_S: Places that they look at.
+            queries_BT: Positions of the queries.
+            keys_S: Positions of the keys.
         """
         distances_BTS = keys_S - queries_BT[:, :, None]
         settings = self.settings
-        buckets_BTS = bucket(distances_BTS, settings.num_buckets, settings.max_distance, both_ways=not self.decodes)
+        buckets_BTS = bucket(distances_BTS, settings.num_buckets, settings.max_distance, bidirectional=not self.decodes)
         weights_BTSH: Tensor = self.blocks[0].own.SelfAttention.relative_attention_bias(buckets_BTS)
         bias_BHTS = weights_BTSH.permute(0, 3, 1, 2)
         if self.decodes:
@@ -221,7 +221,7 @@ class Stack(nn.Module):
 
 
 def _remember(cache: KeyValueCache, layer: int, k_BHTE: Tensor, v_BHTE: Tensor) -> tuple[Tensor, Tensor]:
-    """Write new keys and values after each sequence's own last ones; return all that there are."""
+    """Store new keys and values after each sequence's own last ones; return all."""
     keys_BHSE, values_BHSE = cache.keys_LBGSE[layer], cache.values_LBGSE[layer]
     num_tokens = k_BHTE.shape[2]
     end = cache.length + num_tokens
@@ -231,25 +231,25 @@ def _remember(cache: KeyValueCache, layer: int, k_BHTE: Tensor, v_BHTE: Tensor) 
     else:
         device = k_BHTE.device
         rows_B1 = torch.arange(len(k_BHTE), device=device)[:, None]
-        places_BT = torch.tensor(cache.lengths, device=device)[:, None] + torch.arange(num_tokens, device=device)
-        keys_BHSE[rows_B1, :, places_BT] = k_BHTE.transpose(1, 2).to(keys_BHSE.dtype)
-        values_BHSE[rows_B1, :, places_BT] = v_BHTE.transpose(1, 2).to(values_BHSE.dtype)
+        positions_BT = torch.tensor(cache.lengths, device=device)[:, None] + torch.arange(num_tokens, device=device)
+        keys_BHSE[rows_B1, :, positions_BT] = k_BHTE.transpose(1, 2).to(keys_BHSE.dtype)
+        values_BHSE[rows_B1, :, positions_BT] = v_BHTE.transpose(1, 2).to(values_BHSE.dtype)
     return keys_BHSE[:, :, :end].to(k_BHTE.dtype), values_BHSE[:, :, :end].to(v_BHTE.dtype)
 
 
-def bucket(distances: Tensor, num_buckets: int, max_distance: int, *, both_ways: bool) -> Tensor:
-    """The bucket of each distance (Raffel et al., 2020, section 2.1, in the form of Mesh TensorFlow).
+def bucket(distances: Tensor, num_buckets: int, max_distance: int, *, bidirectional: bool) -> Tensor:
+    """Assign each distance to a bucket (Raffel et al., 2020, section 2.1, in the form of Mesh TensorFlow).
 
     Half of the buckets are for single distances, the others grow logarithmically up to `max_distance`.
 
     Args:
-        distances: Place looked at, less the place that looks; any shape, int64.
-        num_buckets: How many there are.
-        max_distance: From here on all share the last one.
-        both_ways: Half of the buckets are for what lies ahead; else that is distance 0.
+        distances: Key position minus query position; any shape, int64.
+        num_buckets: Number of buckets.
+        max_distance: Distance from which all share the last bucket.
+        bidirectional: Use half of the buckets for later positions; else those count as distance 0.
     """
     first = torch.zeros_like(distances)
-    if both_ways:
+    if bidirectional:
         num_buckets //= 2
         first = (distances > 0) * num_buckets
         away = distances.abs()

@@ -121,7 +121,7 @@ def test_temperature_top_k_and_top_p_shape_the_distribution() -> None:
 
 @pytest.mark.parametrize("temperature", [5e-324, 1e-46, 1e-45, 1e-40, 1e-38, 1e-20, 1e-6])
 @pytest.mark.parametrize("more", [{}, {"top_k": 3}, {"top_p": 0.5}, {"min_p": 0.5}, {"repetition_penalty": 1.5}])
-def test_a_tiny_temperature_takes_the_likeliest_token(temperature: float, more: dict[str, Any]) -> None:
+def test_a_tiny_temperature_takes_the_most_likely_token(temperature: float, more: dict[str, Any]) -> None:
     logits_V = torch.tensor([-40.0, 1.0, 60.0, 3.0, -2.0])
     sampling = replace(RANDOM, temperature=temperature, **more)
     assert sampling.greedy
@@ -134,7 +134,7 @@ def test_the_smallest_temperature_that_draws_leaves_no_float() -> None:
     assert choose(torch.tensor([-1e4, 1e4, 2.0]), sampling, sampling.generator()) == 1
 
 
-def test_a_tiny_top_p_keeps_the_likeliest_token() -> None:
+def test_a_tiny_top_p_keeps_the_most_likely_token() -> None:
     sampling = replace(RANDOM, top_p=1e-46)
     assert choose(torch.tensor([0.0, 2.0, 1.0]), sampling, sampling.generator()) == 1
 

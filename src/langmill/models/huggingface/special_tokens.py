@@ -1,4 +1,4 @@
-"""The special tokens that a tokenizer puts around a text.
+"""The special-token template of a pretrained tokenizer, as in `[CLS] … [SEP]`.
 
 Shape suffixes: see `langmill.models.base`.
 """
@@ -17,15 +17,15 @@ from langmill.errors import ModelError
 
 
 @dataclass(frozen=True)
-class Affixes:
-    """The special tokens that a tokenizer puts around a text, as in `[CLS] … [SEP]`."""
+class SpecialTokenTemplate:
+    """The ids of the special tokens that a tokenizer puts before and after every text."""
 
-    before: tuple[int, ...]
-    after: tuple[int, ...]
+    prefix: tuple[int, ...]
+    suffix: tuple[int, ...]
 
     @classmethod
     def read(cls, file: Path) -> Self:
-        """Read them from a `tokenizer.json`; an end-of-text token that is put there anyhow is left out of `after`.
+        """Read the template of a `tokenizer.json`.
 
         Raises:
             ModelError: The file can't be read.
@@ -39,28 +39,28 @@ class Affixes:
         tokenizer.no_padding()
         tokenizer.no_truncation()
         bare, whole = (tokenizer.encode("a", add_special_tokens=special).ids for special in (False, True))
-        place = next((at for at in range(len(whole)) if whole[at : at + len(bare)] == bare), 0) if bare else 0
-        return cls(tuple(whole[:place]), tuple(whole[place + len(bare) :]))
+        start = next((at for at in range(len(whole)) if whole[at : at + len(bare)] == bare), 0) if bare else 0
+        return cls(tuple(whole[:start]), tuple(whole[start + len(bare) :]))
 
     def __len__(self) -> int:
-        return len(self.before) + len(self.after)
+        return len(self.prefix) + len(self.suffix)
 
     def mask(self, num_tokens: int, lengths_B: Tensor | None) -> Tensor | None:
-        """One at real tokens, affixes included, `(batch, num_tokens + affixes)`; None where nothing is padded."""
+        """Mask `(batch, num_tokens + template)` with 1 at real and special tokens; None where nothing is padded."""
         if lengths_B is None:
             return None
         return (torch.arange(num_tokens + len(self), device=lengths_B.device) < lengths_B[:, None] + len(self)).long()
 
-    def put(self, tokens_BT: Tensor, lengths_B: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """The tokens with the affixes around each sequence's real ones, and the mask of the real ones."""
+    def wrap(self, tokens_BT: Tensor, lengths_B: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Put the special tokens around each sequence's real tokens; return both with their mask (see `mask`)."""
         batch_size, num_tokens = tokens_BT.shape
         mask_BT = self.mask(num_tokens, lengths_B)
         if not len(self):
             return tokens_BT, mask_BT
-        wrapped_BT = F.pad(tokens_BT, (len(self.before), len(self.after)))
-        wrapped_BT[:, : len(self.before)] = torch.tensor(self.before, dtype=torch.long, device=tokens_BT.device)
+        wrapped_BT = F.pad(tokens_BT, (len(self.prefix), len(self.suffix)))
+        wrapped_BT[:, : len(self.prefix)] = torch.tensor(self.prefix, dtype=torch.long, device=tokens_BT.device)
         rows_B = torch.arange(batch_size, device=tokens_BT.device)
         ends_B = torch.full_like(rows_B, num_tokens) if lengths_B is None else lengths_B
-        for place, number in enumerate(self.after, start=len(self.before)):
-            wrapped_BT[rows_B, ends_B + place] = number
+        for offset, number in enumerate(self.suffix, start=len(self.prefix)):
+            wrapped_BT[rows_B, ends_B + offset] = number
         return wrapped_BT, mask_BT

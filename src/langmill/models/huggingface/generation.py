@@ -1,4 +1,4 @@
-"""What the families of `transformers` that write a text share: caches, heads over the vocabulary, a trial of both.
+"""The base class of generating networks of `transformers`: cache, language model head, and a check of both.
 
 Shape suffixes: see `langmill.models.base`.
 """
@@ -18,25 +18,25 @@ from langmill.models.huggingface.backbone import FOREIGN_CACHE, Pretrained
 from langmill.models.huggingface.cache import PastKeyValues
 from langmill.models.huggingface.heads import BiasedHead
 
-_PROBE = ((3, 5, 7, 11, 13), (17, 19))  # token ids that every vocabulary has, in two sequences of unequal length
+_PROBE = ((3, 5, 7, 11, 13), (17, 19))  # token ids of every vocabulary, in two sequences of unequal length
 _TOLERANCE = 1e-4
 
 
-class PretrainedWriter(Pretrained):
-    """A network that tells which token follows."""
+class PretrainedGenerator(Pretrained):
+    """A network that predicts the next token."""
 
     def _is_tied(self) -> bool:
         return self.whole.get_output_embeddings().weight is self.embedding.weight
 
     def language_model_head(self) -> nn.Module | None:
-        """The checkpoint's own; None where it is the token embedding and nothing else."""
+        """The checkpoint's own head; None where it is the token embedding and nothing else."""
         own: nn.Module = self.whole.get_output_embeddings()
         if getattr(own, "bias", None) is None and not hasattr(self.whole, "final_logits_bias"):
             return None if self.tie_embeddings else own
         return BiasedHead(self.whole, own, tied=self.tie_embeddings)
 
     def forward(self, tokens_BT: Tensor, lengths_B: Tensor | None = None, cache: Cache | None = None) -> Tensor:
-        """Hidden states `(batch, tokens, width)` from which the head tells what follows; see `Backbone.forward`.
+        """Compute the hidden states `(batch, length, dim)`; see `Backbone.forward`.
 
         Raises:
             ModelError: A sequence is too long, or the cache is not one of this network for so many sequences.
@@ -48,26 +48,26 @@ class PretrainedWriter(Pretrained):
             raise ModelError(FOREIGN_CACHE.format(batch_size))
         self.refuse_length(cache.length + num_tokens)
         if lengths_B is None:
-            held_BT = torch.ones(batch_size, num_tokens, dtype=torch.bool, device=tokens_BT.device)
+            filled_BT = torch.ones(batch_size, num_tokens, dtype=torch.bool, device=tokens_BT.device)
         else:
-            held_BT = torch.arange(num_tokens, device=tokens_BT.device) < lengths_B[:, None]
-        hidden_BTD = self._read_on(tokens_BT, held_BT, cache)
-        cache.took(held_BT)
+            filled_BT = torch.arange(num_tokens, device=tokens_BT.device) < lengths_B[:, None]
+        hidden_BTD = self._forward_from_cache(tokens_BT, filled_BT, cache)
+        cache.record(filled_BT)
         return hidden_BTD
 
     @abstractmethod
-    def _read_on(self, tokens_BT: Tensor, held_BT: Tensor, cache: PastKeyValues) -> Tensor:
-        """Hidden states of tokens after those in a cache; `held_BT` is true at the real ones."""
+    def _forward_from_cache(self, tokens_BT: Tensor, filled_BT: Tensor, cache: PastKeyValues) -> Tensor:
+        """Compute the hidden states of tokens after those in a cache; `filled_BT` is true at real ones."""
 
     @torch.no_grad()
     def _check(self, base: Path) -> None:
-        """See that our way through the model gives the model's own logits, also in a batch and with a cache.
+        """Check that our way to run the model gives its own logits, also in a batch and with a cache.
 
-        Models of `transformers` differ in what they do between the hidden states and the logits and in how they tell
-        places. What can't be known beforehand of all of them is tried once, before anything is learned.
+        Models of `transformers` differ between the hidden states and the logits, and in their positions. So a few
+        tokens are tried before training.
 
         Raises:
-            ModelError: It does not.
+            ModelError: The logits differ.
         """
         was_training = self.training
         self.eval()
@@ -82,11 +82,11 @@ class PretrainedWriter(Pretrained):
 
     @abstractmethod
     def _logits_both_ways(self) -> list[tuple[Tensor, Tensor]]:
-        """Logits of a few tokens as the model itself makes them, and as Langmill does; in pairs of one shape."""
+        """Compute logits of a few tokens as the model does and as Langmill does, in pairs of one shape."""
 
 
 def probe_tokens(vocab_size: int) -> tuple[list[Tensor], Tensor, Tensor]:
-    """The sequences, each `(1, its tokens)`; the same padded, `(batch, tokens)`; and their lengths, `(batch,)`."""
+    """Make sequences, `(1, length)` each; the same padded, `(batch, length)`; and their lengths, `(batch,)`."""
     ids = [torch.tensor([[number % vocab_size for number in row]]) for row in _PROBE]
     longest = max(row.shape[1] for row in ids)
     tokens_BT = torch.cat([F.pad(row, (0, longest - row.shape[1])) for row in ids])
