@@ -116,7 +116,7 @@ class Fitting:
     def save(self, story: Provenance, base: Path | None) -> None:
         """Write the model into the run's folder, whole or not at all, and drop the checkpoints.
 
-        The best weights are kept where there is patience, else the last.
+        The best weights are kept where training may stop early, else the last.
 
         Args:
             story: Where the model comes from.
@@ -166,7 +166,7 @@ def build_trainer(training: Training, accelerator: str, callbacks: list[pl.Callb
     return pl.Trainer(
         accelerator=accelerator,
         devices=training.devices,
-        num_nodes=training.machines,
+        num_nodes=training.nodes,
         strategy=_strategy(training, accelerator),
         callbacks=callbacks,
         plugins=slurm,
@@ -177,7 +177,7 @@ def build_trainer(training: Training, accelerator: str, callbacks: list[pl.Callb
 
 
 def _strategy(training: Training, accelerator: str) -> LightningStrategy | str:
-    processes = training.devices * training.machines
+    processes = training.devices * training.nodes
     if processes == 1:
         return "auto"
     backend = "nccl" if accelerator == "cuda" else "gloo"

@@ -22,11 +22,11 @@ _logger = logging.getLogger(__name__)
 
 
 class Validation(pl.Callback):
-    """Measures the loss on the validation batches and writes samples; with patience, keeps the best weights.
+    """Measures the loss on the validation batches and writes samples; keeps the best weights for an early stop.
 
     Attributes:
         best_loss: The lowest validation loss so far.
-        best_state: The weights that had it, on the first process, where there is patience.
+        best_state: The weights that had it, on the first process, where training may stop early.
     """
 
     def __init__(self, training: Training, batches: Sequence[Batch], tokenizer: Tokenizer, reporter: Reporter) -> None:
@@ -63,11 +63,11 @@ class Validation(pl.Callback):
     def _judge(self, loss: float, trainer: pl.Trainer, module: TrainingModule) -> None:
         if loss < self.best_loss:
             self.best_loss, self.without_progress = loss, 0
-            if self.training.patience:
+            if self.training.early_stopping_patience:
                 self.best_state = full_state(module.network)
         else:
             self.without_progress += 1
-        if self.training.patience and self.without_progress >= self.training.patience:
+        if self.training.early_stopping_patience and self.without_progress >= self.training.early_stopping_patience:
             _logger.info("Stopped at step %d: no better loss in %d validations.", module.step, self.without_progress)
             trainer.should_stop = True
 
