@@ -123,7 +123,7 @@ def test_the_other_groups_compose() -> None:
         ("training.steps=many", "training.steps is 'many'; allowed is a whole number"),
         ("+training.stepps=3", "training.stepps is not a setting; did you mean steps?"),
         ("training.precision=fp8", "training.precision is 'fp8'; allowed is one of auto, fp32, tf32, bf16"),
-        ("training.devices=3", "a multiple of devices x machines x micro_batch_size"),
+        ("training.devices=3", "a multiple of devices x nodes x micro_batch_size"),
         ("training.optimizer.learning_rate=-1", "training.optimizer.learning_rate is -1; allowed is above 0"),
         ("training.optimizer.warmup_steps=1000000", "less than training.steps"),
         ("corpus=nowhere", "Could not find 'corpus/nowhere'"),

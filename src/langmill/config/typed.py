@@ -10,8 +10,8 @@ import typing
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-import pydantic.dataclasses
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
+from pydantic_core import ArgsKwargs
 
 from langmill.config.sentences import joined, plain_type, refusal, wrong_type
 from langmill.errors import ConfigError, FieldError
@@ -28,18 +28,18 @@ def settings(section: type[SectionT]) -> type[SectionT]:
     What it refuses is a `FieldError`. The docstring under a field is its help. A plug-in's options may as well be a
     plain dataclass: `typed` checks it the same.
     """
-    made = pydantic.dataclasses.dataclass(frozen=True, config=_CONFIG)(section)
-    check = made.__init__  # type: ignore[misc]
+    made: Any = dataclasses.dataclass(frozen=True)(section)
+    made.__pydantic_config__ = _CONFIG
 
-    @functools.wraps(check)
+    @functools.wraps(made.__init__)
     def checked(self: Any, *args: Any, **values: Any) -> None:
         try:
-            check(self, *args, **values)
+            _adapter(type(self)).validator.validate_python(ArgsKwargs(args, values), self_instance=self)
         except ValidationError as error:
             names = (field.name for field in dataclasses.fields(self))
             raise refusal(error, type(self), dict(zip(names, args, strict=False)) | values) from error
 
-    made.__init__ = checked  # type: ignore[misc]
+    made.__init__ = checked
     return typing.cast("type[SectionT]", made)
 
 
