@@ -63,8 +63,8 @@ def _add(app: FastAPI, name: str, route: Route[Any], *, wants_key: bool) -> None
     # FastAPI reads what a route takes from the signature.
     named: dict[str, Any] = {"request": Request, **dict.fromkeys(compile_path(route.path)[2], str)}
     if route.body is not None:
-        example = {"summary": name, "value": {"model": "NAME", **route.example}}
-        named["body"] = Annotated[route.body, Body(openapi_examples={name: example})]
+        example = {"model": "NAME", **route.example}
+        named["body"] = Annotated[route.body, Body(openapi_examples={name: {"value": example}})]
     endpoint.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
         [inspect.Parameter(each, inspect.Parameter.KEYWORD_ONLY, annotation=kind) for each, kind in named.items()]
     )
