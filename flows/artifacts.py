@@ -1,4 +1,4 @@
-"""What a flow run leaves to read in Prefect's pages: data reports, the table of figures, verdicts and links."""
+"""What a flow run leaves to read in Prefect's pages: data reports, the table of metrics, verdicts and links."""
 
 from __future__ import annotations
 
@@ -41,9 +41,7 @@ def publish(recipes: Sequence[Recipe], results: Mapping[str, Any], operation: Op
                 {
                     "recipe": row.recipe,
                     "metric": row.metric,
-                    "value": row.value,
-                    "low": row.low,
-                    "high": row.high,
+                    **row.estimate.to_json(),
                     "trivial baseline": row.baseline,
                     "strong baseline": row.strong,
                     "verdict": row.verdict,
@@ -51,7 +49,7 @@ def publish(recipes: Sequence[Recipe], results: Mapping[str, Any], operation: Op
                 }
                 for row in rows
             ],
-            key="figures",
+            key="metrics",
             description="The metric that decides, with its interval, on the test split",
         )
     address = operation.tracking_uri

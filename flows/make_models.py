@@ -36,6 +36,7 @@ from langmill.events import (
     LOCK_VARIABLE,
     LOG_VARIABLE,
     SERVER_VARIABLE,
+    UP_TO_DATE,
     Event,
     EventLog,
     StepState,
@@ -165,8 +166,8 @@ class Course:
         self._events.write(Event(step.key, step.title, state, without_passwords(note)))
 
     def _say_failed(self, step: Step, error: BaseException) -> None:
-        told = _explained(error)
-        self._events.write(Event(step.key, step.title, StepState.failed, str(told), told.exit_code))
+        explained = _explained(error)
+        self._events.write(Event(step.key, step.title, StepState.failed, str(explained), explained.exit_code))
 
 
 def _run_name() -> str:
@@ -191,7 +192,7 @@ def make_models(recipes: list[str] | None = None) -> State[Any]:
         graph = read_graph().for_recipes(chosen)
         steps = list(_stage_steps(graph, operation, cancel))
         for recipe in settings:
-            steps += _registry_steps(graph, recipe, operation)
+            steps += _registry_steps(graph, recipe, operation, cancel)
         course = Course(steps, operation, cancel)
         course.run()
         with suppress_prefect_errors("publishing artifacts"):
@@ -224,16 +225,16 @@ def _run_stage(stage: Stage, cancel: threading.Event) -> Outcome:
     try:
         return reproduce(stage.address, root=workspace.root, log=output, progress=progress, cancel=cancel)
     finally:
-        _keep_logs(stage, output)
+        _keep_logs(stage.address, output)
 
 
-def _keep_logs(stage: Stage, output: Path) -> None:
-    """Add what a stage's process said, and its own log, to the run's log."""
+def _keep_logs(address: str, output: Path) -> None:
+    """Add what a step's process said, and its own log, to the run's log."""
     name = os.environ.get(LOG_VARIABLE)
     if name is None:
         return
-    parts = [f"\n===== {stage.address} =====\n"]
-    for path in (output, Workspace().log(stage.address)):
+    parts = [f"\n===== {address} =====\n"]
+    for path in (output, Workspace().log(address)):
         with contextlib.suppress(OSError):
             parts.append(path.read_text(encoding="utf-8", errors="replace"))
     with contextlib.suppress(OSError):  # on a full disk the stage's own sentence matters more
@@ -242,11 +243,12 @@ def _keep_logs(stage: Stage, output: Path) -> None:
         output.unlink(missing_ok=True)
 
 
-def _registry_steps(graph: Graph, recipe: Recipe, operation: Operation) -> list[Step]:
+def _registry_steps(graph: Graph, recipe: Recipe, operation: Operation, cancel: threading.Event) -> list[Step]:
     """What is done with a model once it is made."""
     name, uri = recipe.name, operation.tracking_uri
     made = graph.maker(Workspace().evaluation, name).address
-    register, validate, gate, promote = (f"{verb} {name}" for verb in ("register", "validate", "gate", "promote"))
+    verbs = ("register", "validate", "rescore", "gate", "promote")
+    register, validate, rescore, gate, promote = (f"{verb} {name}" for verb in verbs)
 
     def registered(done: Mapping[str, Any]) -> Any:
         from langmill.registry.steps import package_and_register
@@ -258,10 +260,21 @@ def _registry_steps(graph: Graph, recipe: Recipe, operation: Operation) -> list[
 
         return validate_version(recipe, done[register].version, uri)
 
+    def rescored(done: Mapping[str, Any]) -> Any:
+        from langmill.registry.steps import rescore_champion
+
+        version, workspace = done[register].version, Workspace()
+        log, progress = workspace.output(rescore), workspace.progress(rescore)
+        try:
+            return rescore_champion(recipe, version, uri, operation.device, log=log, progress=progress, cancel=cancel)
+        finally:
+            if log.is_file():
+                _keep_logs(rescore, log)
+
     def judged(done: Mapping[str, Any]) -> Any:
         from langmill.registry.steps import judge_version
 
-        return judge_version(recipe, done[register].version, uri, operation.device)
+        return judge_version(recipe, done[register].version, uri, done[rescore].problem)
 
     def promoted(done: Mapping[str, Any]) -> Any:
         from langmill.registry.steps import promote_if_passed
@@ -274,6 +287,9 @@ def _registry_steps(graph: Graph, recipe: Recipe, operation: Operation) -> list[
     def note_version(result: Any) -> str:
         return f"version {result.version.version}" + ("" if result.fresh else ", as before")
 
+    def note_rescored(result: Any) -> str:
+        return str(result.problem) if result.needed else UP_TO_DATE
+
     def note_champion(result: Any) -> str:
         if result.moved:
             return str(result.sentence)
@@ -282,7 +298,8 @@ def _registry_steps(graph: Graph, recipe: Recipe, operation: Operation) -> list[
     return [
         Step(register, f"Register {name}", (made,), registered, note_version),
         Step(validate, f"Try {name} in a fresh process", (register,), validated, lambda result: str(result.reason)),
-        Step(gate, f"Ask the gate about {name}", (register, validate), judged, lambda verdict: str(verdict.outcome)),
+        Step(rescore, f"Score the champion of {name} again", (register, validate), rescored, note_rescored),
+        Step(gate, f"Ask the gate about {name}", (register, rescore), judged, lambda verdict: str(verdict.outcome)),
         Step(promote, f"Settle the champion of {name}", (register, gate), promoted, note_champion),
     ]
 
@@ -352,10 +369,12 @@ def main(arguments: Sequence[str]) -> int:
     except Exception as failure:
         logger.exception("The flow could not be run")
         error = failure
-    if isinstance(error, Exception) and not isinstance(error, FailedRun):  # outside any step, so nobody told it yet
-        told = _explained(error)
-        EventLog.from_environment().write(Event("flow", "The flow", StepState.failed, str(told), told.exit_code))
-        return told.exit_code
+    if isinstance(error, Exception) and not isinstance(error, FailedRun):  # outside any step, so nobody said it yet
+        explained = _explained(error)
+        EventLog.from_environment().write(
+            Event("flow", "The flow", StepState.failed, str(explained), explained.exit_code)
+        )
+        return explained.exit_code
     return 1
 
 

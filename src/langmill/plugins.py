@@ -119,15 +119,24 @@ class Registry(Generic[PlugInT]):
             self._import(points[0])
         return self._classes[name]
 
-    def options(self, name: str, values: Mapping[str, Any], where: str, *, warn: bool = False) -> Any:
-        """A plug-in's options: plain values from `where`, put onto its `options_class`; `warn` as of `typed`.
+    def options(
+        self, name: str, values: Mapping[str, Any], where: str, at: str | None = None, *, warn: bool = False
+    ) -> Any:
+        """A plug-in's options: plain values put onto its `options_class`.
+
+        Args:
+            name: The plug-in.
+            values: Its options.
+            where: What they come from, for the message.
+            at: The key that holds them; None for `options` beside the plug-in's name.
+            warn: As of `typed`.
 
         Raises:
             PlugInError: As `find`.
             ConfigError: An option is unknown, missing, of the wrong type or impossible.
         """
-        section = self._setting.partition(".")[0]
-        return typed(self.find(name, where).options_class, values, where, f"{section}.options", warn=warn)
+        at = f"{self._setting.partition('.')[0]}.options" if at is None else at
+        return typed(self.find(name, where).options_class, values, where, at, warn=warn)
 
     def _points(self) -> list[EntryPoint]:
         return [*self._own, *_declared(tuple(sys.path)).select(group=self.group)]

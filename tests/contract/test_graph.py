@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import yaml
 
 from langmill.config.compose import available, compose_operation, compose_recipe, compose_serving, load_section
 from langmill.config.sections import Corpus, Pretrained, Recipe, Tokenizer
+from langmill.data.cleaning.base import CLEANING_STEPS
 from langmill.errors import ConfigError
 from langmill.files import write_text
 from langmill.graph.dag import read_graph
@@ -63,6 +65,17 @@ def test_the_shipped_graph_is_the_line_of_the_design():
     }
     for address, stage in graph.stages.items():
         assert address == "compose" or "compose" in stage.by_params_only, f"{address} reads settings as whole files"
+
+
+def test_a_changed_cleaning_step_runs_what_follows_it_again():
+    graph = read_graph(ROOT)
+    step = ROOT / "src" / "langmill" / "data" / "cleaning" / "markup.py"
+    reading = {
+        address for address, node in graph.nodes.items() if any(step.is_relative_to(dep.fs_path) for dep in node.deps)
+    }
+    assert {graph.stage(address).kind for address in reading} == {"clean"}
+    again = {stage.kind for stage in graph.stages.values() if graph.ancestors(stage.address) & reading}
+    assert again == {"tokenizer", "encode", "train", "finetune", "evaluate"}
 
 
 def test_every_stage_says_what_it_does_and_has_its_module():
@@ -162,15 +175,21 @@ def test_compose_writes_each_name_once_and_the_same_bytes_every_time(workspace):
          r"model\.architecture is 'transformer'; allowed is one of decoder"),
         ("conf/recipe/reviews-lm.yaml", "# @package _global_\n", "# Mine.\n# @package _global_\n",
          r"conf/recipe/reviews-lm\.yaml: the first line must be '# @package _global_'"),
-        ("conf/corpus/reviews.yaml", "name: auto", "name: word",
-         r"conf/corpus/reviews\.yaml: format\.name is 'word'; allowed is one of auto, chatterbot"),
+        ("conf/corpus/shakespeare.yaml", "name: passages", "name: word",
+         r"conf/corpus/shakespeare\.yaml: format\.name is 'word'; allowed is one of auto, chatterbot"),
         ("conf/corpus/shakespeare.yaml", "max_characters: 2000}", "max_letters: 2000}",
          r"conf/corpus/shakespeare\.yaml: format\.options: max_letters is not a setting; did you mean max_characters"),
+        ("conf/corpus/reviews.yaml", "max_characters: 20000", "max_characters: 1",
+         r"reviews\.yaml: step length: cleaning\.options: max_characters is 1; allowed is min_characters \(10\) or"),
+        ("conf/corpus/reviews.yaml", "markup: {}", "copies: {}",
+         r"conf/corpus/reviews\.yaml: cleaning\.steps has 'copies', which looks at the target, but fields\.target is"),
+        ("conf/corpus/base.yaml", "steps: [markup,", "steps: [markup, language,",
+         r"conf/corpus/reviews\.yaml: cleaning\.steps is 'language'; allowed is one of characters, copies, length"),
         ("conf/corpus/reviews.yaml", "metadata: [source]", "metadata: []",
          r"evaluation\.slices names source; allowed are the metadata fields of the corpus reviews: none"),
         ("conf/corpus/reviews.yaml", "label: label", "label: null",
          r"conf/corpus/reviews\.yaml: fields\.label is null, but the task classification .* needs it"),
-        ("conf/recipe/sentiment.yaml", "training:\n", "corpus:\n  cleaning:\n    min_characters: 5\ntraining:\n",
+        ("conf/recipe/sentiment.yaml", "training:\n", "corpus:\n  cleaning:\n    workers: 5\ntraining:\n",
          r"conf/recipe/sentiment\.yaml: corpus\.cleaning differs from conf/corpus/reviews\.yaml"),
     ],
 )  # fmt: skip
@@ -233,18 +252,41 @@ def test_no_recipe_left_is_an_error(workspace):
     assert not compose.OUT.exists()
 
 
-def test_the_code_of_plug_ins_is_watched_or_refused(workspace, monkeypatch, request):
-    """An architecture of another package: refused while no stage watches its folder, taken once dvc.yaml names it."""
+ARCHITECTURE = """\
+from langmill.models.base import ARCHITECTURES
+from langmill.models.decoder import Decoder
+
+@ARCHITECTURES.register("toy")
+class Toy(Decoder): ...
+"""
+STEP = """\
+from langmill.data.cleaning.base import CLEANING_STEPS
+from langmill.data.cleaning.markup import Markup
+
+@CLEANING_STEPS.register("toy")
+class Toy(Markup): ...
+"""
+
+
+@pytest.mark.parametrize(
+    ("registry", "code", "file", "old", "new"),
+    [
+        (ARCHITECTURES, ARCHITECTURE, "model/decoder-small", "architecture: decoder", "architecture: toy"),
+        (CLEANING_STEPS, STEP, "corpus/base", "steps: [markup,", "steps: [markup, toy,"),
+    ],
+)
+def test_the_code_of_plug_ins_is_watched_or_refused(workspace, monkeypatch, request, registry, code, file, old, new):
+    """A plug-in of another package: refused while no stage watches its folder, taken once dvc.yaml names it."""
     packages = workspace / "packages"
-    code = "from langmill.models.base import ARCHITECTURES\nfrom langmill.models.decoder import Decoder\n"
-    write_text(packages / "toy_watched.py", code + '@ARCHITECTURES.register("toy")\nclass Toy(Decoder): ...\n')
+    write_text(packages / "toy_watched.py", code)
     write_text(packages / "toy-1.0.dist-info" / "METADATA", "Metadata-Version: 2.1\nName: toy\nVersion: 1.0\n")
-    write_text(packages / "toy-1.0.dist-info" / "entry_points.txt", "[langmill.architectures]\ntoy = toy_watched\n")
+    write_text(packages / "toy-1.0.dist-info" / "entry_points.txt", f"[{registry.group}]\ntoy = toy_watched\n")
     monkeypatch.syspath_prepend(str(packages))
     importlib.invalidate_caches()
-    request.addfinalizer(lambda: ARCHITECTURES._classes.pop("toy", None))
-    model = workspace / "conf" / "model" / "decoder-small.yaml"
-    model.write_text(model.read_text().replace("architecture: decoder", "architecture: toy"))
+    request.addfinalizer(lambda: sys.modules.pop("toy_watched", None))
+    request.addfinalizer(lambda: registry._classes.pop("toy", None))
+    settings = workspace / "conf" / f"{file}.yaml"
+    settings.write_text(settings.read_text().replace(old, new))
     with pytest.raises(ConfigError, match=r"the plug-in toy lies in packages, .*`- plugins: packages`"):
         compose.require_composed(["reviews-lm"])
     path = workspace / "dvc.yaml"

@@ -21,6 +21,7 @@ WATCHES_ONLY = {
     "langmill",
     "langmill.errors",
     "langmill.files",
+    "langmill.imports",
     "langmill.lifetime",
     "langmill.plugins",
     "langmill.progress",

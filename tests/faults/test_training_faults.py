@@ -190,7 +190,7 @@ def test_however_a_training_ends_its_run_says_so(workspace, monkeypatch, raised,
 @pytest.mark.parametrize("place", ["last validation", "saving", "its place", "sending"])
 def test_killed_after_the_last_step_no_step_is_made_again(workspace, tmp_path, monkeypatch, place):
     """No checkpoint but that of the last step: what is made again would be made from step 0."""
-    overrides = [*DROPOUT, "training.checkpoint_every=1000", "training.patience=3"]
+    overrides = [*DROPOUT, "training.checkpoint_every=1000", "training.early_stopping_patience=3"]
     untouched = Path(shutil.copytree(workspace, tmp_path / "untouched"))
     expected = train(untouched, "reviews-lm", overrides)
 

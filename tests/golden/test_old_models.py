@@ -22,10 +22,11 @@ from langmill.evaluation.evaluate import Evaluated, evaluate, write_evaluation
 from langmill.files import atomic_folder, read_json
 from langmill.models.generation.config import Sampling
 from langmill.registry.package import package
-from langmill.serving.app import Service, build_app
+from langmill.serving.app import build_app
 from langmill.serving.engine import Engine
 from langmill.serving.follower import Follower
 from langmill.serving.metrics import Metrics
+from langmill.serving.service import Service
 from langmill.tasks.base import Classifies, Generates
 from langmill.tasks.loading import LoadedModel, load_model
 from langmill.tokenization.text_stream import generated_text
@@ -116,7 +117,7 @@ def check(old: Old, found: dict[str, Any]) -> None:
 
 
 def test_it_is_judged_as_it_was(old: Old, judged: Evaluated) -> None:
-    found = {name: judged.figures[name].value for name in old.metrics}
+    found = {name: judged.estimates[name].value for name in old.metrics}
     assert found == pytest.approx(old.metrics, rel=TOLERANCE)
 
 
@@ -157,7 +158,7 @@ async def ask(old: Old, folder: Path, cache: Path) -> dict[str, Any]:
         say=lambda _: None,
     )
     follower.look(name)
-    assert follower.following[name].describe() == {"version": 1, "source": "registry"}
+    assert follower.alias_states[name].describe() == {"version": 1, "source": "registry"}
     engine.start()
     try:
         app = build_app(Service(settings, engine, follower, metrics, 1_700_000_000), ())

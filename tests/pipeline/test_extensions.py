@@ -45,7 +45,7 @@ def quoted(name: str) -> str:
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A workspace with the guide's settings, and the guide's package on the path as pip would install it."""
     site = tmp_path / "site"
-    for name in ("bag_of_words.py", "headline.py"):
+    for name in ("bag_of_words.py", "headline.py", "small.py"):
         write_text(site / "toy" / name, quoted(f"toy/{name}"))
     write_text(site / "toy" / "__init__.py", "")
     write_text(site / "toy-1.0.dist-info" / "METADATA", "Metadata-Version: 2.1\nName: toy\nVersion: 1.0\n")

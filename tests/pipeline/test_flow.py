@@ -69,7 +69,7 @@ def test_prefect_has_one_task_a_step_and_what_there_is_to_read(made_workspace):
     artifacts = dict(prefect(made_workspace, "SELECT key, type FROM artifact WHERE key IS NOT NULL"))
     assert artifacts == {
         "data-tiny": "markdown",
-        "figures": "table",
+        "metrics": "table",
         **{f"model-{name}": "markdown" for name in (LM, CLASSIFIER)},
         **{f"verdict-{name}": "markdown" for name in (LM, CLASSIFIER)},
         **{f"mlflow-{name}": "markdown" for name in (LM, CLASSIFIER)},

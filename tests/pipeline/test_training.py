@@ -107,7 +107,10 @@ def test_a_stage_that_was_killed_and_stopped_gives_the_weights_of_one_that_was_n
     ("name", "overrides"),
     [
         ("reviews-lm", [DROPOUT, "training.optimizer.name=muon"]),
-        ("reviews-lm", [DROPOUT, "training.micro_batch_size=4", "training.patience=3", "training.validate_every=3"]),
+        (
+            "reviews-lm",
+            [DROPOUT, "training.micro_batch_size=4", "training.early_stopping_patience=3", "training.validate_every=3"],
+        ),
         ("sentiment", [DROPOUT, "task.options.dropout=0.3"]),
     ],
     ids=["muon", "accumulation and patience", "fine-tuning"],

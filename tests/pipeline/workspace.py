@@ -117,7 +117,7 @@ def shrink(folder: Path) -> None:
     """Make the recipes small, and the shipped ones leave the way."""
     conf = folder / "conf"
     edit(conf / "tokenizer" / "tiny.yaml", vocab_size=400)
-    edit(conf / "corpus" / "tiny.yaml", validation=0.1, test=0.2)
+    edit(conf / "corpus" / "base.yaml", validation=0.1, test=0.2)
     edit(conf / "model" / "decoder-small.yaml", dim=32, num_layers=1, hidden_dim=64, num_heads=2, num_kv_heads=2)
     small = {
         "batch_size": 16,

@@ -103,8 +103,8 @@ def feared(pattern: re.Pattern[str]) -> Iterator[Callable[[int], str]]:
 
 def test_the_patterns_are_found() -> None:
     assert len(PATTERNS) > 50
-    assert {"langmill.data.cleaning._TAG.0", "langmill.errors._CREDENTIALS.0"} <= set(PATTERNS)
-    found = samples(PATTERNS["langmill.data.cleaning._HIDING.0"])
+    assert {"langmill.data.cleaning.markup._TAG.0", "langmill.errors._CREDENTIALS.0"} <= set(PATTERNS)
+    found = samples(PATTERNS["langmill.data.cleaning.markup._HIDING.0"])
     assert found == {"<!--", *(f"<{tag}{twice}>" for tag in ("!doctype", "script", "style") for twice in ("  ", "00"))}
 
 

@@ -13,6 +13,7 @@ import click
 
 from langmill import __version__
 from langmill.cli.explain import explain
+from langmill.cli.export import export
 from langmill.cli.key import key
 from langmill.cli.look import config, status, why
 from langmill.cli.models import classify, generate
@@ -41,7 +42,7 @@ def commands() -> None:
 
 for _command in (
     run, status, why, config, train, evaluate, pull, report, compare, generate, classify, explain, promote, rollback,
-    trace, serve, key, deploy, ui, new,
+    trace, export, serve, key, deploy, ui, new,
 ):  # fmt: skip
     commands.add_command(_command)
 

@@ -1,4 +1,4 @@
-"""`langmill explain`: why a model answers as it does, as a picture."""
+"""`langmill explain`: why a model answers as it does, as a plot."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _WORDS = 4
 @click.argument("recipe", required=False)
 @click.argument("text", required=False)
 @click.option("--model", type=click.Path(path_type=Path), help="A model folder, instead of a recipe's champion.")
-@click.option("--out", type=click.Path(path_type=Path), help="The picture, .png or .svg; default: explain-RECIPE.png.")
+@click.option("--out", type=click.Path(path_type=Path), help="The plot, .png or .svg; default: explain-RECIPE.png.")
 @click.option("--attention", is_flag=True, help="Of a classifier, show where it looks instead of which words decide.")
 @click.option("--layer", type=int, help="One layer's attention, counted from 1; default: each, or the last one.")
 @click.option("--head", type=int, help="One head's attention, counted from 1; default: the mean over heads.")
@@ -37,7 +37,7 @@ def explain(
     *, recipe: str | None, text: str | None, model: Path | None, out: Path | None, attention: bool,
     layer: int | None, head: int | None, target: str | None,
 ) -> None:  # fmt: skip
-    """Show why a model answers as it does, as a picture.
+    """Show why a model answers as it does, as a plot.
 
     Of a classifier: the text, each token on the colour of what it adds to the label's logit. Of other Transformers: how
     much each token looks at each other one; --layer, --head and --attention show that of a classifier too.
@@ -58,7 +58,7 @@ def explain(
         path = Path(f"explain-{loaded.recipe}.png") if out is None else out
         if isinstance(loaded.task, Classifies) and not attention and layer is None and head is None:
             if target is not None:
-                raise LangmillError(f"{name} tells a label and writes nothing, so it has no use for --target.")
+                raise LangmillError(f"{name} predicts a label and writes nothing, so it has no use for --target.")
             _show_words(loaded, name, text, path)
         else:
             _show_attention(loaded, name, text, path, target=target, layer=layer, head=head)
@@ -79,7 +79,7 @@ def _show_words(loaded: LoadedModel, name: str, text: str, path: Path) -> None:
             "read them with care.",
             err=True,
         )
-    click.echo(f"The picture: {path}")
+    click.echo(f"The plot: {path}")
     _say_missing(missing)
 
 
@@ -109,7 +109,7 @@ def _show_attention(
     missing = draw_attention(maps, {each: chosen[each] for each in shown}, title, path)
     if maps.answer is not None:
         click.echo(maps.answer.strip())
-    click.echo(f"The picture ({layers}{of_heads}): {path}")
+    click.echo(f"The plot ({layers}{of_heads}): {path}")
     if len(shown) < len(chosen):
         click.echo("The text is long, so only the last layer is shown; --layer shows another one.", err=True)
     if max(len(maps.rows), len(maps.columns)) > MOST_SHOWN:
@@ -127,7 +127,7 @@ def _say_missing(missing: frozenset[str]) -> None:
     if missing:
         few = "".join(sorted(missing)[:5])
         click.echo(
-            f"No font here has {few}{'…' if len(missing) > 5 else ''}: the picture shows code points "
+            f"No font here has {few}{'…' if len(missing) > 5 else ''}: the plot shows code points "
             "(Noto Sans CJK has most scripts of East Asia).",
             err=True,
         )

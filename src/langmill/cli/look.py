@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import ast
-import dataclasses
-import inspect
-import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -29,7 +25,7 @@ def status(recipes: tuple[str, ...]) -> None:
     from langmill.cli.workspace import composed_params, operation
     from langmill.graph.dag import read_graph
     from langmill.graph.freshness import freshness_of
-    from langmill.registry.status import baseline, figure
+    from langmill.registry.status import baseline, worth
     from langmill.registry.status import status as models
     from langmill.registry.versions import Tag
 
@@ -46,10 +42,10 @@ def status(recipes: tuple[str, ...]) -> None:
         rows += [
             (
                 one.name,
-                figure(one.champion),
+                worth(one.champion),
                 *(baseline(one.champion or one.challenger, tag) for tag in (Tag.trivial, Tag.strong)),
-                figure(one.challenger),
-                figure(one.previous),
+                worth(one.challenger),
+                worth(one.previous),
             )
             for one in found
         ]
@@ -98,7 +94,7 @@ def why(stage: str) -> None:
     """Say in words why a stage is out of date.
 
     STAGE is a stage of dvc.yaml, as in `train@reviews-lm`, or a recipe's name for all that leads to its evaluation.
-    Each changed setting is told with both its values. An edit of conf/ shows at once, before anything has run.
+    Each changed setting is shown with both its values. An edit of conf/ shows at once, before anything has run.
     """
     from langmill.cli.workspace import composed_params, require_workspace
     from langmill.graph.dag import read_graph
@@ -143,46 +139,14 @@ def config(recipe: str, overrides: tuple[str, ...], explain: bool) -> None:
     from langmill.cli.workspace import require_workspace
     from langmill.config.compose import compose_recipe, plain
     from langmill.config.core_yaml import dump_yaml
-    from langmill.config.sections import Recipe
+    from langmill.config.explained import explained
 
     require_workspace()
     section = compose_recipe(recipe, overrides)
     if explain:
-        click.echo("\n".join(_explained(Recipe, plain(section), "")))
+        click.echo(explained(section))
     else:
         click.echo(dump_yaml(plain(section), sort_keys=False, width=100).rstrip())
-
-
-def _explained(section: type[Any], values: dict[str, Any], indent: str) -> list[str]:
-    """YAML lines of a section, each field under a comment with its docstring."""
-    from langmill.config.core_yaml import dump_yaml
-
-    words = field_docstrings(section)
-    hints = typing.get_type_hints(section)
-    lines = []
-    for field in dataclasses.fields(section):
-        kind, value = hints[field.name], values[field.name]
-        doc = words.get(field.name) or (inspect.getdoc(kind) if dataclasses.is_dataclass(kind) else "")
-        lines += [f"{indent}# {line}" for line in (doc or "").splitlines()]
-        if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-            lines.append(f"{indent}{field.name}:")
-            lines += _explained(kind, value, indent + "  ")
-        else:
-            dumped = dump_yaml({field.name: value}, width=100).rstrip()
-            lines += [indent + line for line in dumped.splitlines()]
-    return lines
-
-
-def field_docstrings(section: type[Any]) -> dict[str, str]:
-    """The text under each field of a dataclass, by the field's name."""
-    body = ast.parse(inspect.cleandoc(inspect.getsource(section))).body[0]
-    assert isinstance(body, ast.ClassDef)
-    found = {}
-    for field, after in zip(body.body, body.body[1:], strict=False):
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(after, ast.Expr):
-            text = ast.literal_eval(after.value)
-            found[field.target.id] = "\n".join(line.strip() for line in text.splitlines())
-    return found
 
 
 def _columns(rows: Sequence[tuple[str, ...]]) -> None:

@@ -54,15 +54,15 @@ def rollback(model: str, reason: str) -> None:
 @click.argument("model")
 @click.argument("version", type=int, required=False)
 def trace(model: str, version: int | None) -> None:
-    """Tell the whole story of a version.
+    """Show the lineage of a version.
 
-    From its place in service back to settings, code and data, each digest checked where its bytes are at hand.
+    From its place in service back to settings, code and data, each digest checked where its bytes are available.
     Without VERSION it is the champion's, or the challenger's if there is no champion. Exits with 1 if something that
     the version was made from, or the ledger, is damaged.
     """
     from langmill.cli.workspace import operation
     from langmill.registry.store import Registry
-    from langmill.registry.trace import trace as tell
+    from langmill.registry.trace import trace as find_lineage
     from langmill.registry.versions import CHALLENGER, CHAMPION
 
     uri = operation().tracking_uri
@@ -71,10 +71,10 @@ def trace(model: str, version: int | None) -> None:
         version = found.get(CHAMPION) or found.get(CHALLENGER)
         if version is None:
             raise RegistryError(f"{model} has no champion and no challenger; `langmill status` lists what there is.")
-    story = tell(uri, model, version)
-    click.echo(story.text())
-    if not story.sound:
-        click.echo("\nNot sound. " + " ".join(story.damage))
+    lineage = find_lineage(uri, model, version)
+    click.echo(lineage.text())
+    if not lineage.sound:
+        click.echo("\nNot sound. " + " ".join(lineage.damage))
         click.get_current_context().exit(1)
 
 

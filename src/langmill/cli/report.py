@@ -1,4 +1,4 @@
-"""`langmill report` and `compare`: what the champions are worth, as a page, a table and a picture."""
+"""`langmill report` and `compare`: what the champions are worth, as a page, a table and a plot."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def report(out: Path) -> None:
     """Write the page of results from the registry.
 
-    Every champion, its figures, and what it was measured against; what the gate refused, and why. Nothing is measured
+    Every champion, its metrics, and what it was measured against; what the gate refused, and why. Nothing is measured
     anew.
     """
     from langmill.cli.workspace import operation
@@ -38,18 +38,18 @@ def report(out: Path) -> None:
 
 @command(example="langmill compare shakespeare-rnn shakespeare-gru shakespeare-lstm shakespeare-gpt")
 @click.argument("recipes", nargs=-1, required=True, metavar="RECIPE...")
-@click.option("--metric", help="A figure of the task; default: the one that decides.")
+@click.option("--metric", help="A metric of the task; default: the one that decides.")
 @click.option(
     "--out",
     default=Workspace().comparisons,
     show_default=True,
     type=click.Path(path_type=Path),
-    help="The folder for the picture.",
+    help="The folder for the plot.",
 )
 def compare(recipes: tuple[str, ...], metric: str | None, out: Path) -> None:
     """Put recipes of one task side by side.
 
-    A table, and a picture of quality against parameters and minutes.
+    A table, and a plot of quality against parameters and minutes.
     """
     from langmill.cli.workspace import operation
     from langmill.evaluation.plots import draw_points
@@ -62,41 +62,37 @@ def compare(recipes: tuple[str, ...], metric: str | None, out: Path) -> None:
         raise LangmillError(
             f"These recipes are of {len(tasks)} tasks ({', '.join(tasks)}); only those of one can be compared."
         )
-    decides = metric or results[0].metric
-    lacking = [result.name for result in results if decides not in result.figures]
+    decides = metric or results[0].metrics.primary
+    lacking = [result.name for result in results if decides not in result.metrics.estimates]
     if lacking:
-        known = ", ".join(results[0].figures)
-        raise LangmillError(f"{lacking[0]} has no figure {decides!r}; {results[0].name} has {known}.")
+        known = ", ".join(results[0].metrics.estimates)
+        raise LangmillError(f"{lacking[0]} has no metric {decides!r}; {results[0].name} has {known}.")
     click.echo(comparison(results, decides))
-    if len({result.test_set for result in results}) > 1:
+    if len({result.metrics.test_set for result in results}) > 1:
         click.echo("\nThey were judged on different documents: how they rank says little.")
     path = out / f"{'-'.join(result.name for result in results)[:100]}-{decides}.png"
-    points = {
-        result.name: (result.parameters, result.minutes, result.figures[decides].value, result.figures[decides].low,
-                      result.figures[decides].high)
-        for result in results
-    }  # fmt: skip
+    points = {result.name: (result.parameters, result.minutes, result.metrics.estimates[decides]) for result in results}
     draw_points(points, decides, path)
-    click.echo(f"\nThe picture: {path}")
+    click.echo(f"\nThe plot: {path}")
 
 
 def comparison(results: list[Result], metric: str) -> str:
     """Results under their headings, in columns."""
     from langmill.cli.results import in_columns
-    from langmill.evaluation.report import number
+    from langmill.evaluation.estimates import number
 
     lines = [("recipe", "version", "parameters", "minutes", metric, "interval", "test documents")]
     for result in results:
-        figure = result.figures[metric]
+        estimate = result.metrics.estimates[metric]
         lines.append(
             (
                 result.name,
                 str(result.version),
                 f"{result.parameters:,}",
                 "-" if result.minutes is None else f"{result.minutes:.1f}",
-                number(figure.value),
-                f"{number(figure.low)} to {number(figure.high)}",
-                f"{result.examples:,}",
+                number(estimate.value),
+                estimate.interval,
+                f"{result.metrics.examples:,}",
             )
         )
     return in_columns(lines)

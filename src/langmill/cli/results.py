@@ -18,8 +18,8 @@ def _cells(row: Row) -> tuple[str, ...]:
     """Format a row's cells, in the order of `COLUMNS`."""
     return (
         row.recipe,
-        f"{row.metric} {row.value:.4g}",
-        f"{row.low:.4g} to {row.high:.4g}",
+        f"{row.metric} {row.estimate.value:.4g}",
+        f"{row.estimate.low:.4g} to {row.estimate.high:.4g}",
         row.baseline,
         row.strong,
         row.verdict,

@@ -48,8 +48,8 @@ _composing = threading.RLock()  # OmegaConf's resolvers belong to the whole proc
 
 
 def available(group: str, conf: Path = CONF) -> list[str]:
-    """The names of the files of a group (`recipe`, `corpus`, …), sorted."""
-    return sorted(path.stem for path in (conf / group).glob("*.yaml"))
+    """The names of the files of a group (`recipe`, `corpus`, …), sorted; base.yaml is what the others inherit."""
+    return sorted(path.stem for path in (conf / group).glob("*.yaml") if path.stem != "base")
 
 
 def compose_recipe(name: str, overrides: Sequence[str] = (), conf: Path = CONF) -> Recipe:

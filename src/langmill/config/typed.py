@@ -10,8 +10,8 @@ import typing
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-import pydantic.dataclasses
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
+from pydantic_core import ArgsKwargs
 
 from langmill.config.sentences import joined, plain_type, refusal, wrong_type
 from langmill.errors import ConfigError, FieldError
@@ -28,18 +28,18 @@ def settings(section: type[SectionT]) -> type[SectionT]:
     What it refuses is a `FieldError`. The docstring under a field is its help. A plug-in's options may as well be a
     plain dataclass: `typed` checks it the same.
     """
-    made = pydantic.dataclasses.dataclass(frozen=True, config=_CONFIG)(section)
-    check = made.__init__  # type: ignore[misc]
+    made: Any = dataclasses.dataclass(frozen=True)(section)
+    made.__pydantic_config__ = _CONFIG
 
-    @functools.wraps(check)
+    @functools.wraps(made.__init__)
     def checked(self: Any, *args: Any, **values: Any) -> None:
         try:
-            check(self, *args, **values)
+            _adapter(type(self)).validator.validate_python(ArgsKwargs(args, values), self_instance=self)
         except ValidationError as error:
             names = (field.name for field in dataclasses.fields(self))
             raise refusal(error, type(self), dict(zip(names, args, strict=False)) | values) from error
 
-    made.__init__ = checked  # type: ignore[misc]
+    made.__init__ = checked
     return typing.cast("type[SectionT]", made)
 
 
@@ -50,7 +50,9 @@ def typed(
 
     Nothing is converted but a whole number where a number is asked for, so that a text stays what was written. A field
     that had another name is also read under that one: the class has them in `renamed_fields`, as in
-    `renamed_fields: ClassVar[Mapping[str, str]] = {"old": "new"}`.
+    `renamed_fields: ClassVar[Mapping[str, str]] = {"old": "new"}`; a new name with points in it is that of a value in a
+    table. Where that does not suffice, its class method `migrated` gives the values of today and, by each old key that
+    was there, the new one.
 
     Args:
         section: The class.
@@ -106,8 +108,12 @@ def _under_new_names(kind: Any, value: Any, key: str, file: str | None) -> Any:
     if not isinstance(value, Mapping):
         return value
     is_section = dataclasses.is_dataclass(kind)
+    if is_section and hasattr(kind, "migrated"):  # whose old keys are more than other names
+        value, moved = kind.migrated(value)
+        for old, new in moved.items() if file is not None else ():
+            _warn(f"{file}: {joined(key, old)} is {joined(key, new)} now.")
     renamed: Mapping[str, str] = getattr(kind, "renamed_fields", {}) if is_section else {}
-    current = {}
+    current: dict[str, Any] = {}
     for name in sorted(value, key=renamed.__contains__):  # what is given under an old name counts more than a default
         if not isinstance(name, str):
             raise wrong_type(str, name, f"a key of {key}", key)
@@ -115,8 +121,16 @@ def _under_new_names(kind: Any, value: Any, key: str, file: str | None) -> Any:
         if file is not None and new != name:
             _warn(f"{file}: {joined(key, name)} is called {joined(key, new)} now.")
         item = _hints(kind).get(new, Any) if is_section else arguments[-1] if arguments else Any
-        current[new] = _under_new_names(item, value[name], joined(key, new), file)
+        path = new.split(".") if name in renamed else [name]
+        current = _with(current, path, _under_new_names(item, value[name], joined(key, new), file))
     return current
+
+
+def _with(values: Any, path: list[str], value: Any) -> dict[str, Any]:
+    """A table of names with one more value in it, tables in it included."""
+    head, *rest = path
+    values = values if isinstance(values, Mapping) else {}
+    return {**values, head: _with(values.get(head), rest, value) if rest else value}
 
 
 @functools.cache  # once in a process, however often a file is composed

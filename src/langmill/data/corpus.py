@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from langmill.config import sections
-from langmill.data.cleaning import clean_rows
+from langmill.data.cleaning.pool import clean_rows
 from langmill.data.document import (
     Document,
     DocumentWriter,
@@ -26,7 +26,7 @@ from langmill.data.duplicates import Duplicates
 from langmill.data.folding import key_of
 from langmill.data.formats.base import Format
 from langmill.data.readers import causes, read_rows
-from langmill.data.report import Report, SplitCount
+from langmill.data.report import Report, SplitCount, StepCount
 from langmill.data.rows import BadRow, Row, portable
 from langmill.data.splits import deciding_key, side_of_key
 from langmill.errors import DataError
@@ -74,6 +74,7 @@ def make_corpus(
             texts on two sides and duplicates are kept.
     """
     report = report or Report(settings.name)
+    report.steps = {name: StepCount() for name in settings.cleaning.steps}
     seen = Duplicates(settings.cleaning, settings.split, report)
     with _causes_found(raw, settings.file_format, report), contextlib.ExitStack() as stack:
         quarantine = stack.enter_context(_TextTable(out / QUARANTINE_NAME, ("where", "reason", "row")))
@@ -88,14 +89,15 @@ def make_corpus(
                 else:
                     yield row
 
-        for row, cleaned in clean_rows(rows(), lambda row: (row.text, row.target), settings.cleaning):
-            side = side_of_key(deciding_key(cleaned.key, row.metadata, settings.split), settings.split)
+        for row, cleaned in clean_rows(rows(), settings.cleaning, f"The corpus {settings.name}"):
+            report.count_changes(cleaned.changes)
+            side = side_of_key(deciding_key(cleaned.key, cleaned.metadata, settings.split), settings.split)
             digest = content_digest(cleaned.text, row.label, cleaned.target)
             reason = cleaned.dropped or seen.judge(row, cleaned, side, digest)
             if reason is not None:
-                report.count_drop(reason, side if cleaned.text else None)
+                report.count_drop(reason, side if cleaned.text else None, cleaned.dropped_by)
                 continue
-            document = Document(seen.id_of(digest), cleaned.text, row.label, cleaned.target, row.metadata)
+            document = Document(seen.id_of(digest), cleaned.text, row.label, cleaned.target, dict(cleaned.metadata))
             writers[side].add(document)
             places.add(side.value, document.id, row.where)
             report.count_document(side, document, cleaned.key)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from langmill.config import sections
-from langmill.data.cleaning import Cleaned, DropReason
+from langmill.data.cleaning.apply import Cleaned, DropReason
 from langmill.data.document import Document, Split, content_digest, document_id
 from langmill.data.folding import key_of, pair_key_of
 from langmill.data.report import Report
@@ -108,4 +108,4 @@ class Duplicates:
 
 def _lost(best: bytes | None, rank: bytes) -> DropReason:
     """Why a document is left out whose text stands on a side before its own."""
-    return DropReason.other_side if best is None or best[:1] >= rank[:1] else DropReason.duplicate
+    return DropReason.cross_split if best is None or best[:1] >= rank[:1] else DropReason.duplicate

@@ -19,7 +19,7 @@ from typing import IO, Any
 import pyarrow as pa
 
 from langmill.config.sections import Fields
-from langmill.data.cleaning import clean_text
+from langmill.data.cleaning.characters import clean_characters
 from langmill.data.compression import COMPRESSIONS, DAMAGED, open_decompressed
 from langmill.data.diagnosis.diagnose import diagnose
 from langmill.data.formats.base import Format
@@ -139,7 +139,7 @@ def _label(value: object) -> str | None:
 
 @functools.lru_cache(2**12)
 def _class_name(text: str) -> str | None:
-    text = clean_text(text, markup=False)
+    text = clean_characters(text)
     if text.casefold() in _MISSING_LABELS:
         return None
     number = _WHOLE_NUMBER.fullmatch(text)

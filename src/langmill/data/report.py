@@ -5,13 +5,12 @@ from __future__ import annotations
 import heapq
 from array import array
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from langmill.data.cleaning import DropReason
 from langmill.data.document import Document, Split
 from langmill.data.rows import BadRow, Row
 
@@ -79,6 +78,18 @@ class SplitCount:
         ]
 
 
+@dataclass
+class StepCount:
+    """What a step of cleaning did."""
+
+    changed: int = 0
+    """Documents that it changed, kept in the end or not."""
+    changes: Counter[str] = field(default_factory=Counter)
+    """What it changed in them, by kind, where it tells them apart."""
+    dropped: Counter[str] = field(default_factory=Counter)
+    """Documents that it dropped, by reason."""
+
+
 class Report:
     """Counts what happens to every row; no row is counted twice or not at all.
 
@@ -90,6 +101,7 @@ class Report:
         damaged_files: Those rows of each raw file.
         causes: What is wrong with some of these files, a sentence each.
         dropped: Documents left out, by reason.
+        steps: What each step of cleaning did, in their order.
         duplicates: Documents that read like an earlier one, target included, left out or not.
         other_label: Duplicates whose label is not the first one's.
         other_target: Documents that read like an earlier one but have another target; they are no duplicates, left
@@ -107,6 +119,7 @@ class Report:
         self.damaged_files: Counter[str] = Counter()
         self.causes: dict[str, str] = {}
         self.dropped: Counter[str] = Counter()
+        self.steps: dict[str, StepCount] = {}
         self.duplicates = self.other_label = self.other_target = 0
         self.splits = {split: SplitCount() for split in Split}
         self.places: dict[str, str] = {}
@@ -122,11 +135,25 @@ class Report:
             self.quarantined[row.reason.value] += 1
             self._first_bad = self._first_bad or row
 
-    def count_drop(self, reason: DropReason, split: Split | None) -> None:
-        """A document is left out; `split` is where it would be, None for one of which nothing is left."""
-        self.dropped[reason.value] += 1
+    def count_changes(self, changes: Iterable[tuple[str, tuple[str, ...]]]) -> None:
+        """Steps have changed a document; each comes with the kinds of its changes."""
+        for step, kinds in changes:
+            self.steps[step].changed += 1
+            self.steps[step].changes.update(kinds)
+
+    def count_drop(self, reason: str, split: Split | None, step: str | None = None) -> None:
+        """Count a document that is left out.
+
+        Args:
+            reason: Why.
+            split: Where it would be; None for one of which nothing is left.
+            step: The step of cleaning that dropped it, if one did.
+        """
+        self.dropped[reason] += 1
         if split is not None:
-            self.splits[split].dropped[reason.value] += 1
+            self.splits[split].dropped[reason] += 1
+        if step is not None:
+            self.steps[step].dropped[reason] += 1
 
     def count_duplicate(self, *, other_label: bool) -> None:
         """A document reads like an earlier one, and so does its target."""
@@ -175,6 +202,10 @@ class Report:
             "quarantined": dict(self.quarantined),
             "causes": self.causes,
             "dropped": dict(self.dropped),
+            "cleaning": {
+                name: {"changed": step.changed, "changes": dict(step.changes), "dropped": dict(step.dropped)}
+                for name, step in self.steps.items()
+            },
             "duplicates": {
                 "count": self.duplicates,
                 "other_label": self.other_label,
@@ -203,6 +234,8 @@ class Report:
         parts = [f"# The corpus {self.corpus}", self._flow(), self._sides(), self._lengths()]
         if any(count.labels for count in self.splits.values()):
             parts.append(self._labels())
+        if self.steps:
+            parts.append(self._cleaning())
         if self.duplicates or self.other_target:
             parts.append(self._duplicates())
         parts.append(self._files())
@@ -249,6 +282,13 @@ class Report:
         rows.append(["none", *(count.unlabelled for count in self.splits.values())])
         return "## Labels\n\n" + _table(["label", *(split.value for split in self.splits)], rows)
 
+    def _cleaning(self) -> str:
+        rows = [
+            [_cell(name), step.changed, _told(step.changes), step.dropped.total(), _told(step.dropped)]
+            for name, step in self.steps.items()
+        ]
+        return "## Cleaning\n\n" + _table(["step", "documents changed", "changes", "documents dropped", "why"], rows)
+
     def _duplicates(self) -> str:
         parts = [f"Documents that read like an earlier one: {self.duplicates:,}"]
         if self.other_label:
@@ -290,7 +330,7 @@ def _listed(skipped: Mapping[str, int]) -> str:
 
 
 def _words(reason: str) -> str:
-    return reason.replace("_", " ")
+    return _cell(reason.replace("_", " "))
 
 
 def _cell(text: str) -> str:

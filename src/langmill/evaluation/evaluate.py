@@ -1,7 +1,7 @@
-"""A model's evaluation: figures with intervals, baselines, slices and pictures, written into one folder.
+"""A model's evaluation: metrics with intervals, baselines, slices and plots, written into one folder.
 
-The folder holds `metrics.json` (the figures), `scores.parquet` (one row a test document, for paired comparisons),
-`baselines/NAME.parquet` (the same of each baseline), `plots/` (a CSV and a PNG of each picture), `report.md` (all of it
+The folder holds `metrics.json` (the metrics), `scores.parquet` (one row a test document, for paired comparisons),
+`baselines/NAME.parquet` (the same of each baseline), `plots/` (a CSV and a PNG of each plot), `report.md` (all of it
 to read) and `manifest.json`.
 """
 
@@ -18,11 +18,12 @@ import pyarrow.parquet as pq
 from langmill.config.sections import Evaluation
 from langmill.data.document import Document
 from langmill.errors import EvaluationError
+from langmill.evaluation.estimates import METRICS_NAME, Comparison, Estimate
 from langmill.evaluation.plots import draw, write_csv
-from langmill.evaluation.protocol import protocol_digest, require_comparable
+from langmill.evaluation.protocol import protocol_digest
 from langmill.evaluation.report import write_report
 from langmill.evaluation.scoring import EvaluationSet, score_model, usable, with_groups
-from langmill.evaluation.significance import Comparison, Estimate, compare, estimate, find_metric, groups_of
+from langmill.evaluation.significance import compare, estimate, groups_of
 from langmill.evaluation.slices import slices_of
 from langmill.files import atomic_file, read_manifest, write_json, write_manifest
 from langmill.models.folder import tokenizer_digest
@@ -30,7 +31,6 @@ from langmill.progress import track
 from langmill.tasks.base import Baseline, Metric, Plot, Strength, Task, TrainingData, build_task
 from langmill.tasks.loading import LoadedModel
 
-METRICS_NAME = "metrics.json"
 SCORES_NAME = "scores.parquet"
 BASELINES_NAME = "baselines"
 PLOTS_NAME = "plots"
@@ -49,16 +49,16 @@ class Evaluated:
     protocol: str
     """Digest of what decides a score; scores of another protocol do not stand beside these."""
     scores: pa.Table
-    figures: dict[str, Estimate]
+    estimates: dict[str, Estimate]
     metrics: tuple[Metric, ...]
-    """What the figures are called."""
+    """What the estimates are of."""
     baselines: list[Baseline]
-    baseline_figures: dict[str, dict[str, Estimate]]
+    baseline_estimates: dict[str, dict[str, Estimate]]
     """By the baseline's name."""
     against: dict[str, Comparison]
     """The model against each baseline, in the metric that decides; by the baseline's name."""
     slices: dict[str, dict[str, tuple[int, dict[str, Estimate]]]]
-    """By field and value: examples and figures."""
+    """By field and value: examples and estimates."""
     plots: list[Plot]
 
 
@@ -82,7 +82,7 @@ def evaluate(
         group_by: The metadata field that the split kept together; None where it went by the texts.
 
     Raises:
-        EvaluationError: No document can be used, or a figure is not a finite number.
+        EvaluationError: No document can be used, or a metric is not a finite number.
         ConfigError: A slice field is not in the documents.
     """
     task = model.task
@@ -96,29 +96,29 @@ def evaluate(
         )
     with track(f"Scoring {model.recipe}", len(test_set.documents), "documents") as progress:
         scores = score_model(model, test_set.documents, evaluation, progress.advance, group_by)
-    figures = estimate(task, scores, evaluation)
+    estimates = estimate(task, scores, evaluation)
     baselines = [
         replace(baseline, scores=with_groups(baseline.scores, test_set.documents, group_by))
         for baseline in task.baselines(
             train, test_set.documents, model.tokenizer, evaluation, max_length=model.max_length
         )
     ]
-    baseline_figures = {baseline.name: estimate(task, baseline.scores, evaluation) for baseline in baselines}
-    _require_trivial(baselines, baseline_figures, decides)
+    baseline_estimates = {baseline.name: estimate(task, baseline.scores, evaluation) for baseline in baselines}
+    _require_trivial(baselines, baseline_estimates, decides)
     return Evaluated(
         test_set,
         group_by,
         groups_of(scores)[1],
         protocol_digest(model.config["langmill"]["task"]["name"], task, test_set.digest, evaluation, group_by),
         scores,
-        figures,
+        estimates,
         task.metrics_of(scores),
         baselines,
-        baseline_figures,
+        baseline_estimates,
         {
             baseline.name: compare(task, scores, baseline.scores, decides, evaluation)
             for baseline in baselines
-            if decides in baseline_figures[baseline.name]
+            if decides in baseline_estimates[baseline.name]
         },
         _slices(task, scores, evaluation),
         task.plots(scores),
@@ -126,12 +126,12 @@ def evaluate(
 
 
 def _require_trivial(
-    baselines: Sequence[Baseline], figures: Mapping[str, Mapping[str, Estimate]], decides: str
+    baselines: Sequence[Baseline], estimates: Mapping[str, Mapping[str, Estimate]], decides: str
 ) -> None:
     """Refuse a metric that no trivial baseline has: the gate could not judge a first version."""
-    if not any(each.strength is Strength.trivial and decides in figures[each.name] for each in baselines):
+    if not any(each.strength is Strength.trivial and decides in estimates[each.name] for each in baselines):
         having = sorted(
-            {name for each in baselines if each.strength is Strength.trivial for name in figures[each.name]}
+            {name for each in baselines if each.strength is Strength.trivial for name in estimates[each.name]}
         )
         raise EvaluationError(
             f"No trivial baseline has the metric {decides}, by which the gate decides; "
@@ -179,7 +179,7 @@ def write_evaluation(
             "baselines": {
                 baseline.name: {
                     "strength": baseline.strength.value,
-                    "metrics": sorted(evaluated.baseline_figures[baseline.name]),
+                    "metrics": sorted(evaluated.baseline_estimates[baseline.name]),
                 }
                 for baseline in evaluated.baselines
             },
@@ -189,9 +189,9 @@ def write_evaluation(
 
 
 def metrics_json(evaluated: Evaluated, decides: str) -> dict[str, Any]:
-    """All figures: those of the model at the top, then `baselines` and `slices`."""
+    """All metrics: those of the model at the top, then `baselines` and `slices`."""
     return {
-        **_numbers(evaluated.figures),
+        **_numbers(evaluated.estimates),
         "primary": decides,
         "signatures": {metric.name: metric.signature for metric in evaluated.metrics if metric.signature},
         "examples": len(evaluated.test_set.documents),
@@ -202,42 +202,43 @@ def metrics_json(evaluated: Evaluated, decides: str) -> dict[str, Any]:
         "protocol": evaluated.protocol,
         "baselines": {
             baseline.name: {
-                **_numbers(evaluated.baseline_figures[baseline.name]),
+                **_numbers(evaluated.baseline_estimates[baseline.name]),
                 "strength": baseline.strength.value,
-                **_improvement(evaluated.against.get(baseline.name)),
+                **({"improvement": found.to_json()} if (found := evaluated.against.get(baseline.name)) else {}),
             }
             for baseline in evaluated.baselines
         },
         "slices": {
-            field: {value: {"examples": examples, **_numbers(figures)} for value, (examples, figures) in values.items()}
+            field: {
+                value: {"examples": examples, **_numbers(estimates)} for value, (examples, estimates) in values.items()
+            }
             for field, values in evaluated.slices.items()
         },
     }
 
 
-def _improvement(found: Comparison | None) -> dict[str, Any]:
-    """How much better the model is in the metric that decides; nothing where a baseline lacks that."""
-    if found is None:
-        return {}
-    return {"improvement": {**_number(found.improvement), "p_value": rounded(found.p_value)}}
-
-
-def rounded(value: float) -> float:
-    """Ten significant digits: the last ones of a sum depend on the order in which a library adds."""
-    return float(f"{value:.10g}")
-
-
-def _number(estimate: Estimate) -> dict[str, float]:
-    return {"value": rounded(estimate.value), "low": rounded(estimate.low), "high": rounded(estimate.high)}
-
-
-def _numbers(figures: dict[str, Estimate]) -> dict[str, dict[str, float]]:
-    return {name: _number(estimate) for name, estimate in figures.items()}
+def _numbers(estimates: Mapping[str, Estimate]) -> dict[str, dict[str, float]]:
+    return {name: estimate.to_json() for name, estimate in estimates.items()}
 
 
 def _write_table(path: Path, table: pa.Table) -> None:
     with atomic_file(path) as file:
         pq.write_table(table, file, compression="zstd")
+
+
+def write_scores(folder: Path, model: LoadedModel, scores: pa.Table) -> None:
+    """Write an evaluation folder of nothing but a model's scores, for a comparison."""
+    task = model.config["langmill"]["task"]
+    _write_table(folder / SCORES_NAME, scores)
+    write_manifest(
+        folder,
+        {
+            "recipe": model.recipe,
+            "provenance": model.provenance,
+            "task": {**task, "options": {**model.task.earlier_options, **task["options"]}},
+            "tokenizer": tokenizer_digest(model.manifest),
+        },
+    )
 
 
 @dataclass(frozen=True)
@@ -320,21 +321,3 @@ class EvaluationFolder:
 def is_trivial(facts: Mapping[str, Any]) -> bool:
     """Whether what is noted of a baseline says that it is a trivial one (before 0.2: `trivial`, true or false)."""
     return bool(facts.get("trivial", facts.get("strength") == Strength.trivial.value))
-
-
-def compare_folders(challenger: Path, champion: Path, metric: str, evaluation: Evaluation) -> Comparison:
-    """A paired bootstrap between two evaluation folders.
-
-    Raises:
-        EvaluationError: A folder is missing, the test sets differ, there is no such metric, or it counts tokens and the
-            tokenizers differ.
-    """
-    new = EvaluationFolder.open(challenger, verify=True)
-    old = EvaluationFolder.open(champion, verify=True)
-    if new.test_set != old.test_set:
-        raise EvaluationError(
-            f"{challenger} and {champion} are of other test sets ({new.test_set[:12]} and {old.test_set[:12]}); "
-            "score both models on the same documents."
-        )
-    require_comparable(find_metric(new.task, metric), (new.tokenizer, old.tokenizer), str(champion))
-    return compare(new.task, new.scores(), old.scores(), metric, evaluation)

@@ -1,4 +1,4 @@
-"""Pictures of an evaluation: a CSV for `dvc plots` and a PNG for people, the same bytes for the same data."""
+"""Plots of an evaluation: a CSV for `dvc plots` and a PNG for people, the same bytes for the same data."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from langmill.evaluation.estimates import Estimate
 from langmill.files import atomic_file
 from langmill.tasks.base import Plot
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 HISTOGRAM_BINS = 40
 MOST_NUMBERED_LABELS = 20
-"""A larger confusion matrix gets no numbers in its cells, and no names at its sides."""
+"""A larger confusion matrix gets no numbers in its cells, and no names along its axes."""
 _BLUE, _ORANGE, _GREY = "#2b6cb0", "#c05621", "#718096"
 _STYLE: dict[str, Any] = {
     "font.size": 10,
@@ -32,7 +33,7 @@ _STYLE: dict[str, Any] = {
 
 
 def write_csv(plot: Plot, path: Path) -> None:
-    """The picture's data as `dvc plots` wants it.
+    """The plot's data as `dvc plots` wants it.
 
     A matrix becomes one row an example (DVC's confusion template counts rows), a histogram one row a bin.
     """
@@ -58,7 +59,7 @@ def write_csv(plot: Plot, path: Path) -> None:
 
 
 def draw(plot: Plot, path: Path) -> None:
-    """Draw the picture as a PNG."""
+    """Draw the plot as a PNG."""
     from matplotlib import style
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -75,12 +76,12 @@ def draw(plot: Plot, path: Path) -> None:
             figure.savefig(file, format="png", metadata={"Software": None})
 
 
-Point = tuple[float, float | None, float, float, float]
-"""Parameters, minutes (None where they are not known), and a figure with its interval."""
+Point = tuple[float, float | None, Estimate]
+"""Parameters, minutes (None where they are not known), and a metric's estimate."""
 
 
 def draw_points(points: Mapping[str, Point], metric: str, path: Path) -> None:
-    """Draw models as points: a figure with its interval against parameters, and against minutes where all have them.
+    """Draw models as points: a metric with its interval against parameters, and against minutes where all have them.
 
     Both axes begin at 0, so that models that are meant to be of a size look it.
     """
@@ -88,16 +89,19 @@ def draw_points(points: Mapping[str, Point], metric: str, path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    sides = {"parameters, in millions": [parameters / 1e6 for parameters, *_ in points.values()]}
-    known = [minutes for _, minutes, *_ in points.values() if minutes is not None]
+    panels = {"parameters, in millions": [parameters / 1e6 for parameters, *_ in points.values()]}
+    known = [minutes for _, minutes, _ in points.values() if minutes is not None]
     if len(known) == len(points):
-        sides["minutes of training"] = known
+        panels["minutes of training"] = known
     with style.context(["default", _STYLE]):
-        figure = Figure(figsize=(6.4 * len(sides), 4.2), dpi=120, layout="constrained")
+        figure = Figure(figsize=(6.4 * len(panels), 4.2), dpi=120, layout="constrained")
         FigureCanvasAgg(figure)
-        for axes, (label, places) in zip(figure.subplots(1, len(sides), squeeze=False)[0], sides.items(), strict=True):
-            for x, (name, (*_, value, low, high)) in zip(places, points.items(), strict=True):
-                axes.errorbar(x, value, yerr=[[value - low], [high - value]], fmt="o", capsize=4, label=name)
+        for axes, (label, places) in zip(
+            figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
+        ):
+            for x, (name, (*_, found)) in zip(places, points.items(), strict=True):
+                error = [[found.value - found.low], [found.high - found.value]]
+                axes.errorbar(x, found.value, yerr=error, fmt="o", capsize=4, label=name)
             axes.set_xlim(0, 1.08 * max(places))
             axes.set_xlabel(label)
             axes.set_ylabel(metric)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from langmill.config.sections import Evaluation
-from langmill.evaluation.significance import Comparison, Estimate, counted, find_metric
+from langmill.evaluation.estimates import Estimate, counted, number
+from langmill.evaluation.significance import find_metric
 from langmill.files import write_text
 from langmill.tasks.base import Baseline, Metric
 from langmill.tasks.loading import LoadedModel
@@ -50,7 +50,7 @@ def write_report(path: Path, model: LoadedModel, evaluated: Evaluated, evaluatio
     ]
     for field, values in evaluated.slices.items():
         lines += [f"## By {field}", "", *_slice_table(task.metrics, field, values), ""]
-    lines += [*_signatures(evaluated.metrics), *_samples(evaluated), "## Pictures", ""]
+    lines += [*_signatures(evaluated.metrics), *_samples(evaluated), "## Plots", ""]
     lines += [f"![{plot.title}](plots/{plot.name}.png)" for plot in evaluated.plots]
     lines += ["", f"Test set {evaluated.test_set.digest}, model {model.provenance}."]
     write_text(path, "\n".join(lines) + "\n")
@@ -88,21 +88,6 @@ def unseen(labels: Mapping[str, int]) -> str:
     )
 
 
-def verdict(comparison: Comparison) -> str:
-    """How much better the first of two is, and whether that can be luck, in words."""
-    improvement = comparison.improvement
-    low, high = improvement.low, improvement.high
-    if comparison.beats(0.0):
-        return f"clearly better, by {number(improvement.value)} ({number(low)} to {number(high)})"
-    if high < 0:
-        return f"clearly worse, by {number(-improvement.value)} ({number(-high)} to {number(-low)})"
-    way = "better" if improvement.value >= 0 else "worse"
-    return (
-        f"{way} by {number(abs(improvement.value))}, which may be luck: "
-        f"the improvement's interval is {number(low)} to {number(high)}"
-    )
-
-
 def _warnings(evaluated: Evaluated, examples: int) -> list[str]:
     lines = []
     if evaluated.test_set.left_out:
@@ -124,11 +109,11 @@ def _figures_table(metrics: tuple[Metric, ...], evaluated: Evaluated, share: str
         f"|---|---|---|{'---|' * len(names)}",
     ]
     for metric in metrics:
-        estimate = evaluated.figures[metric.name]
+        estimate = evaluated.estimates[metric.name]
         title = _cell(f"**{metric.title}**" if metric.name == decides else metric.title)
-        rivals = (evaluated.baseline_figures[name].get(metric.name) for name in names)
-        others = " | ".join("-" if rival is None else number(rival.value) for rival in rivals)
-        lines.append(f"| {title} | {number(estimate.value)} | {_interval(estimate)} | {others} |")
+        reached = (evaluated.baseline_estimates[name].get(metric.name) for name in names)
+        others = " | ".join("-" if each is None else number(each.value) for each in reached)
+        lines.append(f"| {title} | {number(estimate.value)} | {estimate.interval} | {others} |")
     return lines
 
 
@@ -141,10 +126,10 @@ def _against(metric: Metric, baseline: Baseline, evaluated: Evaluated) -> str:
     head = f"- **{baseline.name}** ({baseline.strength.value})"
     comparison = evaluated.against.get(baseline.name)
     if comparison is None:
-        return f"{head}: it has no {metric.title}; the table has its other figures."
+        return f"{head}: it has no {metric.title}; the table has its other metrics."
     return (
         f"{head}: {metric.title} {number(comparison.challenger)} against {number(comparison.champion)}, "
-        f"{verdict(comparison)}."
+        f"{comparison.verdict}."
     )
 
 
@@ -156,19 +141,7 @@ def _slice_table(
         f"| {field} | documents | {' | '.join(_cell(metric.title) for metric in shown)} |",
         f"|---|---|{'---|' * len(shown)}",
     ]
-    for value, (examples, figures) in values.items():
-        cells = [f"{number(figures[metric.name].value)} ({_interval(figures[metric.name])})" for metric in shown]
+    for value, (examples, estimates) in values.items():
+        cells = [str(estimates[metric.name]) for metric in shown]
         lines.append(f"| {_cell(value)} | {examples:,} | {' | '.join(cells)} |")
     return lines
-
-
-def number(value: float) -> str:
-    """A figure for people: four significant digits, no exponent."""
-    if value == 0:
-        return "0"
-    decimals = 3 - math.floor(math.log10(abs(value)))
-    return f"{value:,.{min(max(decimals, 0), 6)}f}"
-
-
-def _interval(estimate: Estimate) -> str:
-    return f"{number(estimate.low)} to {number(estimate.high)}"

@@ -1,4 +1,4 @@
-"""An evaluation's figures and pictures in the run of the model that it judges."""
+"""An evaluation's metrics and plots in the run of the model that it judges."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from langmill.errors import EvaluationError, TrackingError
-from langmill.evaluation.evaluate import METRICS_NAME, PLOTS_NAME, REPORT_NAME
+from langmill.evaluation.estimates import METRICS_NAME
+from langmill.evaluation.evaluate import PLOTS_NAME, REPORT_NAME
 from langmill.files import read_json, read_manifest
 from langmill.tracking.events import EVENTS_NAME, read_events
 from langmill.tracking.run_log import RunLog
@@ -24,8 +25,8 @@ _logger = logging.getLogger(__name__)
 def log_evaluation(folder: Path, corpus: str, run_folder: Path, tracking_uri: str) -> None:
     """Add an evaluation to the model's run, and send it to MLflow if that answers.
 
-    A tracking server that does not answer is no failure: the figures stay in the run's folder, and the next shipment
-    sends them. A second evaluation of the same model is logged as a further step of each figure.
+    A tracking server that does not answer is no failure: the metrics stay in the run's folder, and the next shipment
+    sends them. A second evaluation of the same model is logged as a further step of each metric.
 
     Args:
         folder: What `write_evaluation` wrote.
@@ -44,10 +45,10 @@ def log_evaluation(folder: Path, corpus: str, run_folder: Path, tracking_uri: st
         tags={"langmill.recipe": manifest["recipe"]},
     )
     run.dataset(corpus, manifest["test_set"], "the documents of the test split", "evaluation")
-    figures = run_metrics(read_json(folder / METRICS_NAME))
-    step = _next_step(run_folder, figures)
+    values = run_metrics(read_json(folder / METRICS_NAME))
+    step = _next_step(run_folder, values)
     if step is not None:
-        run.metrics(figures, step)
+        run.metrics(values, step)
     run.artifact(folder / METRICS_NAME, ARTIFACTS)
     run.artifact(folder / REPORT_NAME, ARTIFACTS)
     run.artifact(folder / PLOTS_NAME, f"{ARTIFACTS}/{PLOTS_NAME}")
@@ -59,33 +60,33 @@ def log_evaluation(folder: Path, corpus: str, run_folder: Path, tracking_uri: st
 
 
 def run_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """The figures of a `metrics.json` under names that MLflow takes, as in `test/unigram/bits_per_byte`.
+    """The metrics of a `metrics.json` under names that MLflow takes, as in `test/unigram/bits_per_byte`.
 
-    A figure whose name is too long for MLflow stays in `metrics.json` alone, with a warning.
+    A metric whose name is too long for MLflow stays in `metrics.json` alone, with a warning.
 
     Raises:
-        EvaluationError: Two figures have the same name.
+        EvaluationError: Two metrics have the same name.
     """
     found: dict[str, float] = {}
 
     def add(*parts: str, value: float) -> None:
         name = "/".join(["test", *map(tracked_name, parts)])
         if name in found:
-            raise EvaluationError(f"Two figures would have the name {name} in MLflow; rename a label or a metric.")
+            raise EvaluationError(f"Two metrics would have the name {name} in MLflow; rename a label or a metric.")
         if len(name) > _LONGEST_NAME:
-            _logger.warning("The figure %s stays out of MLflow, whose names end at %d letters.", parts, _LONGEST_NAME)
+            _logger.warning("The metric %s stays out of MLflow, whose names end at %d letters.", parts, _LONGEST_NAME)
         else:
             found[name] = value
 
-    for name, figure in metrics.items():
-        if isinstance(figure, Mapping) and "value" in figure:
-            add(name, value=figure["value"])
-            add(name, "low", value=figure["low"])
-            add(name, "high", value=figure["high"])
-    for baseline, figures in metrics["baselines"].items():
-        for name, figure in figures.items():
-            if isinstance(figure, Mapping):
-                add(baseline, name, value=figure["value"])
+    for name, estimate in metrics.items():
+        if isinstance(estimate, Mapping) and "value" in estimate:
+            add(name, value=estimate["value"])
+            add(name, "low", value=estimate["low"])
+            add(name, "high", value=estimate["high"])
+    for baseline, estimates in metrics["baselines"].items():
+        for name, estimate in estimates.items():
+            if isinstance(estimate, Mapping):
+                add(baseline, name, value=estimate["value"])
     return found
 
 
@@ -103,14 +104,14 @@ def metric_name(tracked: str) -> str:
     return re.sub(r"\.([0-9a-f]+)\.", lambda found: chr(int(found[1], 16)), tracked)
 
 
-def _next_step(run_folder: Path, figures: Mapping[str, float]) -> int | None:
-    """The step to log figures at; None if the last evaluation had the same ones."""
+def _next_step(run_folder: Path, values: Mapping[str, float]) -> int | None:
+    """The step to log metrics at; None if the last evaluation had the same ones."""
     events, _ = read_events(run_folder / EVENTS_NAME, 0)
     earlier = [
-        event for event in events if event["kind"] == "metrics" and any(name in event["values"] for name in figures)
+        event for event in events if event["kind"] == "metrics" and any(name in event["values"] for name in values)
     ]
     if not earlier:
         return 0
-    if earlier[-1]["values"] == figures:
+    if earlier[-1]["values"] == values:
         return None
     return int(earlier[-1]["step"]) + 1

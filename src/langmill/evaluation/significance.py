@@ -1,7 +1,7 @@
-"""How much of a figure is luck: bootstrap intervals, and paired comparisons on the same examples.
+"""How much of a metric is luck: bootstrap intervals, and paired comparisons on the same examples.
 
 What is drawn, with replacement, is the groups that the split kept together (documents of one book are alike); where it
-kept none, each document is its own. A figure is computed for each of many such resamples. The interval is what holds
+kept none, each document is its own. The metric is computed for each of many such resamples. The interval is what holds
 the middle share of them, widened for few groups as Student's t is wider than the normal (the expanded percentile
 interval; Hesterberg, 2015): the plain percentiles are too narrow there. Two models are compared on the
 *same* resamples (Koehn, 2004), so that what makes an example hard for both does not blur their difference.
@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -27,62 +26,13 @@ import pyarrow.compute as pc
 
 from langmill.config.sections import Evaluation
 from langmill.errors import EvaluationError
+from langmill.evaluation.estimates import Comparison, Estimate
 from langmill.tasks.base import Metric, Task
 
 GROUP = "group"
 """The score table's column with each document's group; null, or no such column, where a document is its own."""
 _CHUNK_BYTES = 32 * 1024 * 1024  # of weights in memory at once; about four arrays of this size are alive together
 _EQUAL = 1e-9  # gains closer than this, relative to their size, are the same one, summed in another order
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A figure and the interval that its resamples lie in."""
-
-    value: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """How much better one model is than another on the same examples."""
-
-    metric: str
-    challenger: float
-    champion: float
-    improvement: Estimate
-    """Challenger against champion in the metric's unit; above zero is better, whichever way the metric points."""
-    p_value: float
-    """How often two models that are alike would differ as much in the challenger's favour, one-sided."""
-    examples: int
-    groups: int
-    """Groups that the examples are in: what is drawn."""
-    confidence: float
-    """Mass of the interval."""
-    left_out: int = 0
-    """Examples that were not compared on, because the two can read other parts of them."""
-
-    @property
-    def level(self) -> float:
-        """What `p_value` may be at the most for the difference not to be luck: the mass beyond the interval's end."""
-        return (1 - self.confidence) / 2
-
-    def beats(self, min_effect: float) -> bool:
-        """Whether the whole interval lies beyond an effect, and the difference is not luck."""
-        return self.improvement.low > min_effect and self.p_value <= self.level * (1 + _EQUAL)
-
-    @property
-    def counted(self) -> str:
-        """What was compared on, for a sentence: `323 test documents in 12 groups`."""
-        some = f" ({self.left_out:,} left out, since the two can read other parts of them)" if self.left_out else ""
-        return counted(self.examples, self.groups) + some
-
-
-def counted(examples: int, groups: int) -> str:
-    """Test documents and their groups in words; the groups only where they are not the documents themselves."""
-    documents = f"{examples:,} test document" + ("" if examples == 1 else "s")
-    return documents if groups == examples else f"{documents} in {groups:,} group" + ("" if groups == 1 else "s")
 
 
 def groups_of(scores: pa.Table) -> tuple[np.ndarray, int]:
@@ -127,37 +77,37 @@ def _resampled(scores: pa.Table, evaluation: Evaluation) -> Iterator[np.ndarray]
         yield weights_RG if groups == scores.num_rows else weights_RG[:, group_N]
 
 
-def plain_figures(task: Task, scores: pa.Table) -> dict[str, float]:
+def plain_values(task: Task, scores: pa.Table) -> dict[str, float]:
     """Every metric over all examples.
 
     Raises:
-        EvaluationError: There are no examples, or a figure is not a finite number.
+        EvaluationError: There are no examples, or a metric is not a finite number.
     """
     if scores.num_rows == 0:
         raise EvaluationError(
             "There are no test documents to score; add documents, raise split.test, or check the labels."
         )
-    figures = {name: float(values[0]) for name, values in task.measure(scores, np.ones((1, scores.num_rows))).items()}
-    broken = [name for name, value in figures.items() if not np.isfinite(value)]
+    values = {name: float(values[0]) for name, values in task.measure(scores, np.ones((1, scores.num_rows))).items()}
+    broken = [name for name, value in values.items() if not np.isfinite(value)]
     if broken:
         raise EvaluationError(
             f"The model's {', '.join(broken)} on the test documents is not a finite number: its weights are of no use. "
             "Train it again, with a lower learning rate."
         )
-    return figures
+    return values
 
 
 def estimate(task: Task, scores: pa.Table, evaluation: Evaluation) -> dict[str, Estimate]:
     """Every metric with its interval.
 
     Raises:
-        EvaluationError: As `plain_figures`.
+        EvaluationError: As `plain_values`.
     """
-    values = plain_figures(task, scores)
+    values = plain_values(task, scores)
     resampled: dict[str, list[np.ndarray]] = {name: [] for name in values}
     for weights_RN in _resampled(scores, evaluation):
-        for name, figures in task.measure(scores, weights_RN).items():
-            resampled[name].append(figures)
+        for name, values_R in task.measure(scores, weights_RN).items():
+            resampled[name].append(values_R)
     _, groups = groups_of(scores)
     return {
         name: _with_interval(value, np.concatenate(resampled[name]), evaluation.confidence, groups)
@@ -179,7 +129,7 @@ def compare(
 
     Raises:
         EvaluationError: The two were scored on other examples, or on other parts of all of them, there is no such
-            metric, or its figures were computed otherwise (BLEU's tokenizer).
+            metric, or it was computed otherwise (BLEU's tokenizer).
     """
     metric = find_metric(task, metric_name)
     mine, other = (metric_of(task, scores, metric_name) for scores in (challenger, champion))
@@ -188,12 +138,10 @@ def compare(
             f"{metric.title} was computed otherwise for the two ({mine.signature} and {other.signature}); "
             "evaluate both models again."
         )
-    champion = _aligned(challenger, champion)
     num_examples = challenger.num_rows
-    if metric.of_scored_bytes:
-        challenger, champion = _with_equal_bytes(challenger, champion, metric)
+    challenger, champion = comparable(task, challenger, champion, metric_name)
     sign = 1.0 if metric.higher_is_better else -1.0
-    new, old = plain_figures(task, challenger)[metric_name], plain_figures(task, champion)[metric_name]
+    new, old = plain_values(task, challenger)[metric_name], plain_values(task, champion)[metric_name]
     differences = np.concatenate(
         [
             sign * (task.measure(challenger, weights_RN)[metric_name] - task.measure(champion, weights_RN)[metric_name])
@@ -214,8 +162,19 @@ def compare(
     )
 
 
-def _with_equal_bytes(challenger: pa.Table, champion: pa.Table, metric: Metric) -> tuple[pa.Table, pa.Table]:
-    """Both tables, without the texts of which one model can read more than the other: that part may be easier."""
+def comparable(task: Task, challenger: pa.Table, champion: pa.Table, metric_name: str) -> tuple[pa.Table, pa.Table]:
+    """Both tables in the challenger's order, with the rows that a metric can be compared on.
+
+    Where a metric is of the scored bytes, a text of which one model can read more than the other is left out: that part
+    may be easier.
+
+    Raises:
+        EvaluationError: The two were scored on other examples, or on other parts of all of them.
+    """
+    champion = _aligned(challenger, champion)
+    metric = find_metric(task, metric_name)
+    if not metric.of_scored_bytes:
+        return challenger, champion
     same = pc.equal(challenger["bytes"], champion["bytes"])
     if not pc.any(same).as_py():
         raise EvaluationError(

@@ -1,4 +1,4 @@
-"""Parts of a test set, cut along metadata fields."""
+"""Parts of a test set, divided along metadata fields."""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 
@@ -69,7 +70,8 @@ def reproduce(address: str, *, root: Path, log: Path, progress: Path, cancel: th
     """
     for attempt in range(_BUSY_ATTEMPTS):
         with explained_os_errors(log):
-            code, output = _run_once(address, root, log, progress, cancel)
+            command = [sys.executable, "-m", "langmill.graph", address]
+            code, output = run_process(command, root=root, log=log, progress=progress, cancel=cancel)
         if cancel.is_set():
             raise Cancelled(f"{address} was stopped; the next run resumes from there.")
         if code == 0:
@@ -108,7 +110,13 @@ def failure_sentence(address: str, output: str, code: int, root: Path) -> str:
     return f"{address} failed: {(traced or [said])[-1].rstrip('.')}."
 
 
-def _run_once(address: str, root: Path, log: Path, progress: Path, cancel: threading.Event) -> tuple[int, str]:
+def run_process(
+    command: Sequence[str], *, root: Path, log: Path, progress: Path, cancel: threading.Event
+) -> tuple[int, str]:
+    """Run a command in a process group of its own, which dies with this process; returns its exit code and output.
+
+    The arguments are those of `reproduce`.
+    """
     log.parent.mkdir(parents=True, exist_ok=True)
     progress.parent.mkdir(parents=True, exist_ok=True)
     progress.unlink(missing_ok=True)
@@ -122,7 +130,7 @@ def _run_once(address: str, root: Path, log: Path, progress: Path, cancel: threa
     }
     with log.open("w+b") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "langmill.graph", address],
+            command,
             cwd=root,
             env=environment,
             stdin=subprocess.DEVNULL,

@@ -1,1 +1,1 @@
-"""Which model is in service: packages, versions, validation, the gate, promotion, rollback, and the story of each."""
+"""Which model is in service: packages, versions, validation, the gate, promotion, rollback, and the lineage of each."""

@@ -1,7 +1,7 @@
 """The registry's memory: an append-only file of every move of a champion.
 
 MLflow keeps an alias's present only. A move is written down twice: before (`begin`) and after (`done`), so that one
-that was cut short by a crash can be told and put right (`langmill.registry.promote.repair`).
+that was cut short by a crash can be recognised and put right (`langmill.registry.promote.repair`).
 
 The entries of a model are a chain: each carries a digest of itself and of the one before it, so an entry that was
 changed, inserted or taken out of the middle is noticed. What was cut off at the end, or the whole file, is noticed by
@@ -141,7 +141,7 @@ class Ledger:
         return Entry(**values, digest=digest)
 
     def entries(self, name: str | None = None) -> list[Entry]:
-        """What was written, oldest first, of one model or of all; a half-written line is passed over."""
+        """What was written, oldest first, of one model or of all; a half-written line is skipped."""
         return [entry for entry, _ in self._read(name)]
 
     def complaint(self, name: str, witness: Witness | None) -> str | None:

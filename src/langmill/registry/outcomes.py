@@ -11,9 +11,10 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
 from langmill.errors import LangmillError
-from langmill.evaluation.figures import hardest_baseline
+from langmill.evaluation.estimates import Estimate, Metrics
 from langmill.files import MANIFEST_NAME, digest_of, read_json, sha256_file, write_json
 from langmill.registry.store import Registry
+from langmill.registry.verdict import Outcome
 from langmill.registry.versions import CHAMPION
 from langmill.workspace import Workspace
 
@@ -29,7 +30,7 @@ class Settled:
     champion: int | None
     """The champion after the run."""
     outcome: str
-    """`passed`, `refused`, `unchanged` or `cannot tell`."""
+    """An `Outcome` of the verdict."""
     sentence: str
     """The verdict for a person."""
 
@@ -40,13 +41,11 @@ class Row:
 
     recipe: str
     metric: str
-    value: float
-    low: float
-    high: float
+    estimate: Estimate
     baseline: str
-    """The trivial baseline and its figure."""
+    """The trivial baseline and its value."""
     strong: str
-    """The strong baseline that is hardest to beat and its figure; a dash for none."""
+    """The strong baseline that is hardest to beat and its value; a dash for none."""
     verdict: str
     version: int
     sentence: str
@@ -92,7 +91,7 @@ def all_settled(recipes: Iterable[str], tracking_uri: str) -> bool:
         note = settled(recipe)
         if note is None or note.version not in numbers.get(recipe, {note.version}):
             return False
-        if note.outcome == "cannot tell" or note.champion != champions.get(recipe):
+        if note.outcome == Outcome.cannot_tell or note.champion != champions.get(recipe):
             return False
         if registry.ledger.unfinished(recipe) is not None:
             return False
@@ -104,21 +103,12 @@ def read_row(recipe: str) -> Row | None:
     note = settled(recipe)
     if note is None:
         return None
-    metrics = read_json(Workspace().evaluation(recipe) / "metrics.json")
-    metric = metrics["primary"]
-    return Row(
-        recipe,
-        metric,
-        metrics[metric]["value"],
-        metrics[metric]["low"],
-        metrics[metric]["high"],
-        _named(hardest_baseline(metrics, "trivial")),
-        _named(hardest_baseline(metrics, "serious")),
-        "champion" if note.champion == note.version else "cannot tell" if note.outcome == "cannot tell" else "refused",
-        note.version,
-        note.sentence,
+    metrics = Metrics.read(Workspace().evaluation(recipe))
+    trivial, strong = (
+        f"{found.name} {found.values[metrics.primary]:.4g}" if (found := metrics.hardest(strength)) else "-"
+        for strength in ("trivial", "serious")
     )
-
-
-def _named(baseline: tuple[str, float] | None) -> str:
-    return "-" if baseline is None else f"{baseline[0]} {baseline[1]:.4g}"
+    in_service = note.champion == note.version
+    lost = note.outcome if note.outcome == Outcome.cannot_tell else Outcome.refused
+    verdict = "champion" if in_service else str(lost)
+    return Row(recipe, metrics.primary, metrics.decides, trivial, strong, verdict, note.version, note.sentence)

@@ -4,7 +4,7 @@ Nothing in a package is pickled. Its layout:
 
     MLmodel, requirements.txt, …    MLflow's description
     pyfunc_model.py                 what MLflow runs to load the model
-    code/langmill/                  Langmill's code of the day, so that the package outlives the installed version
+    code/langmill/                  Langmill's current code, so that the package outlives the installed version
     code/…                          likewise that of the plug-ins which bring its task or its architecture, with the
                                     metadata by which their entry points are found
     artifacts/model/                the model folder, with its manifest

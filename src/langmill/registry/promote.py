@@ -1,4 +1,4 @@
-"""Move the champion, forward and back, so that a crash at any point can be told and put right.
+"""Move the champion, forward and back, so that a crash at any point can be recognised and put right.
 
 A move writes all that it intends into the ledger (`begin`), marks a version that is rolled back, lets `previous` point
 to the champion, then `champion` to the new version, notes the new champion on the registered model, and writes `done`.
@@ -20,7 +20,7 @@ from typing import Any
 from langmill.errors import LangmillError, RegistryError
 from langmill.registry.ledger import Entry
 from langmill.registry.store import Registry
-from langmill.registry.verdict import CANNOT_TELL, Verdict
+from langmill.registry.verdict import Outcome, Verdict
 from langmill.registry.versions import CHALLENGER, CHAMPION, PREVIOUS, ModelVersion, State, Tag
 
 
@@ -169,17 +169,17 @@ def _repair_locked(registry: Registry, name: str) -> str | None:
         return None
     champion = registry.aliased(name, CHAMPION)
     at = champion.version if champion else None
-    told = f"The {entry.action} of {name} to version {entry.target} had been cut short;"
+    happened = f"The {entry.action} of {name} to version {entry.target} had been cut short;"
     if at == entry.target:
         _finish(registry, entry)
-        return f"{told} it is complete now."
+        return f"{happened} it is complete now."
     if at == entry.source:
         if entry.action == "rollback" and entry.demoted is not None and registry.exists(name, entry.demoted):
             registry.unnote(registry.version(name, entry.demoted), Tag.rolled_back)
         _point_previous(registry, name, entry.previous)
     _write(registry, "undone", entry)
     kept = f"version {at}" if at is not None else "no version"
-    return f"{told} {kept} is still the champion."
+    return f"{happened} {kept} is still the champion."
 
 
 def _move(registry: Registry, name: str, action: str, **facts: Any) -> None:
@@ -247,8 +247,8 @@ def _require_validated(version: ModelVersion) -> None:
         reason = version.tags.get(Tag.reason, "no reason noted")
         raise RegistryError(f"{version.title} failed validation and can't be champion: {reason}")
     if version.state != State.validated:
-        told = f" ({version.tags[Tag.reason]})" if Tag.reason in version.tags else ""
-        raise RegistryError(f"{version.title} was never validated{told}; `langmill run {version.name}` does it.")
+        reason = f" ({version.tags[Tag.reason]})" if Tag.reason in version.tags else ""
+        raise RegistryError(f"{version.title} was never validated{reason}; `langmill run {version.name}` does it.")
 
 
 def _require_verdict(version: ModelVersion, verdict: Verdict | None, champion: int | None) -> Verdict:
@@ -258,7 +258,7 @@ def _require_verdict(version: ModelVersion, verdict: Verdict | None, champion: i
     if verdict is None:
         raise RegistryError(f"The gate was never asked about {version.title}; `langmill run` asks it. {hint}")
     if not verdict.passed:
-        said = "could not tell of" if verdict.outcome == CANNOT_TELL else "refused"
+        said = "could not tell of" if verdict.outcome is Outcome.cannot_tell else "refused"
         raise RegistryError(f"The gate {said} {version.title}: {verdict.sentence} {hint}")
     if verdict.champion != champion:
         raise RegistryError(

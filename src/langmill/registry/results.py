@@ -1,57 +1,21 @@
-"""What the champions are worth: the figures of each, from the registry alone, for a page and for comparisons."""
+"""What the champions are worth: the metrics of each, from the registry alone, for a page and for comparisons."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from langmill.errors import RegistryError
-from langmill.evaluation.evaluate import METRICS_NAME
-from langmill.evaluation.report import number
-from langmill.evaluation.significance import counted
-from langmill.files import read_json, temporary_folder
+from langmill.evaluation.estimates import Metrics, counted, number
+from langmill.files import temporary_folder
 from langmill.registry.store import Registry
 from langmill.registry.verdict import Verdict
 from langmill.registry.versions import ModelVersion, Tag
 from langmill.tracking.runs import last_metric
 
 MINUTES = "training_minutes"
-"""The run's figure of time spent on training steps."""
+"""The run's metric of the time spent on training steps."""
 _UNKNOWN = "-"
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A value and its interval."""
-
-    value: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{number(self.value)} ({number(self.low)} to {number(self.high)})"
-
-
-@dataclass(frozen=True)
-class Rival:
-    """A baseline that a champion was measured against, on the same test documents."""
-
-    name: str
-    strength: str
-    """`trivial` or `serious`."""
-    value: float
-    gain: Figure
-    """How much better the champion is, in the metric's unit; below zero it is worse."""
-
-    @property
-    def sentence(self) -> str:
-        """Whether the champion beats it, in words."""
-        if self.gain.low > 0:
-            return f"beats it by {self.gain}"
-        if self.gain.high < 0:
-            return f"**does not beat it**: worse by {number(-self.gain.value)}"
-        return f"no clear difference: {self.gain}"
 
 
 @dataclass(frozen=True)
@@ -62,14 +26,7 @@ class Result:
     version: int
     task: str
     description: str
-    metric: str
-    """The metric that decides."""
-    figures: Mapping[str, Figure]
-    """Every metric, by its name."""
-    examples: int
-    """Test documents."""
-    test_set: str
-    """What identifies them."""
+    metrics: Metrics
     documents: int | None
     """Training documents."""
     megabytes: float | None
@@ -77,22 +34,6 @@ class Result:
     parameters: int
     minutes: float | None
     """Time spent on training steps."""
-    rivals: tuple[Rival, ...]
-    """The baselines that have the deciding metric."""
-    serious: Mapping[str, Mapping[str, float]]
-    """What the serious baselines reach, by metric and baseline; one that writes no text has no figures of text."""
-    groups: int | None = None
-    """Groups of test documents, which the intervals draw; None for a champion that is older than them."""
-
-    @property
-    def figure(self) -> Figure:
-        """The figure that decides."""
-        return self.figures[self.metric]
-
-    def strongest(self, strength: str) -> Rival | None:
-        """The baseline of a strength that is hardest to beat in the deciding metric; None if there is none."""
-        found = [rival for rival in self.rivals if rival.strength == strength]
-        return min(found, key=lambda rival: rival.gain.value, default=None)
 
 
 def read_result(registry: Registry, name: str) -> Result:
@@ -107,7 +48,7 @@ def read_result(registry: Registry, name: str) -> Result:
         raise RegistryError(f"{name} has no champion; make one with `langmill run {name}`.")
     with temporary_folder() as temporary:
         folder = registry.download_evaluation(name, champion.version, temporary / "evaluation")
-        metrics = read_json(folder / METRICS_NAME)
+        metrics = Metrics.read(folder)
     return _result(registry, champion, metrics)
 
 
@@ -118,45 +59,20 @@ def read_results(registry: Registry, names: Iterable[str] | None = None) -> list
     return sorted((read_result(registry, name) for name in names), key=lambda result: (result.task, result.name))
 
 
-def _result(registry: Registry, champion: ModelVersion, metrics: Mapping[str, Any]) -> Result:
-    tags, decides = champion.tags, str(metrics["primary"])
-    rivals = tuple(
-        Rival(name, facts["strength"], facts[decides]["value"], _figure(facts["improvement"]))
-        for name, facts in metrics["baselines"].items()
-        if decides in facts
-    )
+def _result(registry: Registry, champion: ModelVersion, metrics: Metrics) -> Result:
+    tags = champion.tags
     size = tags.get(Tag.data_bytes)
     return Result(
         champion.name,
         champion.version,
         tags.get(Tag.task, _UNKNOWN),
         registry.description(champion),
-        decides,
-        {name: _figure(value) for name, value in metrics.items() if isinstance(value, dict) and "low" in value},
-        int(metrics["examples"]),
-        str(metrics["test_set"]),
+        metrics,
         int(tags[Tag.documents]) if Tag.documents in tags else None,
         int(size) / 1e6 if size else None,
         int(tags.get(Tag.parameters, 0)),
         last_metric(registry.tracking_uri, champion.run_id, MINUTES) if champion.run_id else None,
-        rivals,
-        _serious(metrics["baselines"]),
-        metrics.get("groups"),
     )
-
-
-def _serious(baselines: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-    found: dict[str, dict[str, float]] = {}
-    for name, facts in baselines.items():
-        if facts["strength"] == "serious":
-            for metric, each in facts.items():
-                if isinstance(each, dict) and metric != "improvement":
-                    found.setdefault(metric, {})[name] = each["value"]
-    return found
-
-
-def _figure(values: Mapping[str, float]) -> Figure:
-    return Figure(values["value"], values["low"], values["high"])
 
 
 def results_page(results: Sequence[Result], refused: Sequence[Refused] = ()) -> str:
@@ -164,9 +80,9 @@ def results_page(results: Sequence[Result], refused: Sequence[Refused] = ()) -> 
     lines = [
         "# Results",
         "",
-        "Written by `langmill report` from the registry; an edit here is lost. Every figure is of the test split, with",
+        "Written by `langmill report` from the registry; an edit here is lost. Every metric is of the test split, with",
         "its bootstrap interval over the documents, or the groups of them that the split keeps together. The trivial",
-        "baseline is what a first version must beat; the serious one is what a person would try before a neural",
+        "baseline is what a first version must beat; the strong one is what a person would try before a neural",
         "network, measured on the same documents in the same run. Minutes are those spent on training steps.",
     ]
     for task in sorted({result.task for result in results}):
@@ -181,41 +97,51 @@ def results_page(results: Sequence[Result], refused: Sequence[Refused] = ()) -> 
 
 def _table(results: Sequence[Result]) -> list[str]:
     lines = [
-        "| recipe | documents | MB of text | parameters | minutes | metric | value (interval) | trivial | serious |",
+        "| recipe | documents | MB of text | parameters | minutes | metric | value (interval) | trivial | strong |",
         "|---|---:|---:|---:|---:|---|---|---|---|",
     ]
     for result in results:
-        trivial, serious = result.strongest("trivial"), result.strongest("serious")
+        metrics = result.metrics
+        baselines = (metrics.hardest(strength) for strength in ("trivial", "serious"))
         cells = [
             f"`{result.name}`",
             _UNKNOWN if result.documents is None else f"{result.documents:,}",
             _UNKNOWN if result.megabytes is None else f"{result.megabytes:.1f}",
             f"{result.parameters:,}",
             _UNKNOWN if result.minutes is None else f"{result.minutes:.1f}",
-            result.metric,
-            str(result.figure),
-            *(_UNKNOWN if each is None else f"{each.name} {number(each.value)}" for each in (trivial, serious)),
+            metrics.primary,
+            str(metrics.decides),
+            *(
+                _UNKNOWN if each is None else f"{each.name} {number(each.values[metrics.primary])}"
+                for each in baselines
+            ),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return lines
 
 
 def _sentences(result: Result) -> list[str]:
-    serious = result.strongest("serious")
-    against = f" Against {serious.name}: {serious.sentence}." if serious is not None else ""
+    metrics = result.metrics
+    strong = metrics.hardest("serious")
+    against = f" Against {strong.name}: {strong.sentence}." if strong is not None else ""
     others = ", ".join(
-        " ".join([name, number(figure.value), *_beside(result.serious.get(name, {}))])
-        for name, figure in result.figures.items()
-        if name != result.metric
+        " ".join([name, number(estimate.value), *_beside(metrics, name)])
+        for name, estimate in metrics.estimates.items()
+        if name != metrics.primary
     )
-    more = f" Also: {others}." if others and len(result.figures) <= 12 else ""
-    judged = counted(result.examples, result.groups or result.examples)
+    more = f" Also: {others}." if others and len(metrics.estimates) <= 12 else ""
+    judged = counted(metrics.examples, metrics.groups)
     return [f"- `{result.name}` (version {result.version}, {judged}): {result.description}{against}{more}"]
 
 
-def _beside(serious: Mapping[str, float]) -> list[str]:
-    told = ", ".join(f"{name} {number(value)}" for name, value in serious.items())
-    return [f"({told})"] if told else []
+def _beside(metrics: Metrics, name: str) -> list[str]:
+    """What the strong baselines reach in a metric."""
+    reached = [
+        f"{each.name} {number(each.values[name])}"
+        for each in metrics.baselines
+        if each.strength == "serious" and name in each.values
+    ]
+    return [f"({', '.join(reached)})"] if reached else []
 
 
 @dataclass(frozen=True)

@@ -57,16 +57,14 @@ def _notes(registry: Registry, name: str, champion: ModelVersion | None, complai
     return notes
 
 
-def figure(version: ModelVersion | None) -> str:
+def worth(version: ModelVersion | None) -> str:
     """A version with its deciding metric and interval, as `3  accuracy 0.912 [0.901, 0.921]`; a dash for none."""
     if version is None:
         return "-"
-    metric, value = version.tags.get(Tag.metric), version.tags.get(Tag.value)
-    if metric is None or value is None:
+    if version.decides is None:
         return str(version.version)
-    low, high = version.tags.get(Tag.low), version.tags.get(Tag.high)
-    interval = f" [{float(low):.4g}, {float(high):.4g}]" if low and high else ""
-    return f"{version.version}  {metric} {float(value):.4g}{interval}"
+    metric, estimate = version.decides
+    return f"{version.version}  {metric} {estimate.short}"
 
 
 def baseline(version: ModelVersion | None, tag: str) -> str:

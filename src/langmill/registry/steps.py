@@ -6,23 +6,28 @@ They work in the workspace, which is the current folder.
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
 from langmill.config.sections import Accelerator, Recipe
 from langmill.errors import RegistryError, UndecidedError
+from langmill.evaluation.estimates import Metrics
 from langmill.evaluation.evaluate import EvaluationFolder
-from langmill.evaluation.figures import hardest_baseline
-from langmill.files import read_json, read_manifest, temporary_folder
-from langmill.models.device import use_device
+from langmill.files import read_manifest, temporary_folder
 from langmill.models.folder import WEIGHTS_NAME
+from langmill.registry.evidence import Unscored
 from langmill.registry.gate import judge
+from langmill.registry.gathering import Case
 from langmill.registry.package import package
 from langmill.registry.promote import Promotion, promote, repair
+from langmill.registry.rescore import rescore
+from langmill.registry.rules.base import build_rules
 from langmill.registry.store import Registry
 from langmill.registry.validate import Outcome, Validation, validate
+from langmill.registry.verdict import Outcome as VerdictOutcome
 from langmill.registry.verdict import Verdict
-from langmill.registry.versions import CHALLENGER, CHAMPION, ModelVersion, Tag
+from langmill.registry.versions import CHALLENGER, CHAMPION, ModelVersion, Tag, metrics_tags
 from langmill.tracking.run_log import RunLog
 from langmill.tracking.shipping import ship
 from langmill.workspace import Workspace
@@ -35,6 +40,15 @@ class Registered:
     version: ModelVersion
     fresh: bool
     """Whether the version was made now."""
+
+
+@dataclass(frozen=True)
+class Rescored:
+    """What became of scoring a champion again."""
+
+    needed: bool
+    problem: str = ""
+    """Why it could not be scored; "" if it was, or need not be."""
 
 
 def package_and_register(recipe: Recipe, tracking_uri: str) -> Registered:
@@ -91,22 +105,78 @@ def validate_version(recipe: Recipe, version: ModelVersion, tracking_uri: str) -
     return found
 
 
-def judge_version(
-    recipe: Recipe, version: ModelVersion, tracking_uri: str, device: Accelerator = Accelerator.cpu
-) -> Verdict:
-    """Ask the gate about a version; a champion that must be scored again computes on `device`.
+def rescore_champion(
+    recipe: Recipe,
+    version: ModelVersion,
+    tracking_uri: str,
+    device: Accelerator,
+    *,
+    log: Path,
+    progress: Path,
+    cancel: threading.Event,
+) -> Rescored:
+    """Score the champion again, in a process of its own, where the gate needs that: mostly there is nothing to do.
 
-    Raises as `langmill.registry.gate.judge`.
+    Args:
+        recipe: The recipe.
+        version: The version that the gate will judge.
+        tracking_uri: MLflow's address.
+        device: Where the models compute.
+        log: The file that all the process says is written to.
+        progress: The file in which it keeps how far it is.
+        cancel: Once set, the process is ended.
+
+    Raises:
+        Cancelled: `cancel` was set.
+        TransientError: What kept it may pass by itself.
     """
+    case = _case(recipe, version, tracking_uri)
+    if case.noted_verdict() is not None:
+        return Rescored(needed=False)
+    evidence = case.gather()
+    rules = build_rules(recipe.gate, recipe.name)
+    if not isinstance(evidence.pair, Unscored) or judge(evidence, rules).outcome is not VerdictOutcome.cannot_tell:
+        return Rescored(needed=False)
+    return Rescored(needed=True, problem=rescore(case, device, log=log, progress=progress, cancel=cancel))
+
+
+def judge_version(recipe: Recipe, version: ModelVersion, tracking_uri: str, unscored: str = "") -> Verdict:
+    """Gather the evidence about a version, ask the gate, and note the verdict on the version.
+
+    The same comparison is not computed twice: a noted verdict that follows from the same evidence stands. One that
+    could not be told is asked again.
+
+    Args:
+        recipe: The recipe.
+        version: The version.
+        tracking_uri: MLflow's address.
+        unscored: Why the champion could not be scored again, if that was tried (`rescore_champion`).
+
+    Raises:
+        TrackingUnreachableError: The registry can't be reached.
+        ConfigError: A rule is unknown or its options are refused.
+    """
+    case = _case(recipe, version, tracking_uri)
+    rules = build_rules(recipe.gate, recipe.name)
+    noted = case.noted_verdict()
+    if noted is not None:
+        return noted
+    evidence = case.gather(unscored)
+    verdict = judge(evidence, rules)
+    if not verdict.unchanged and not evidence.doubt:
+        case.registry.note(case.version, verdict.to_tag())
+    return verdict
+
+
+def _case(recipe: Recipe, version: ModelVersion, tracking_uri: str) -> Case:
     registry = Registry(tracking_uri)
-    return judge(
+    return Case(
         registry,
-        registry.version(version.name, version.version),
+        registry.version(version.name, version.version),  # its tags as they are now
         recipe.gate,
         recipe.evaluation,
-        scores=Workspace().evaluation(recipe.name),
-        documents=Workspace().documents(recipe.corpus.name),
-        device=use_device(device),
+        Workspace().evaluation(recipe.name),
+        Workspace().documents(recipe.corpus.name),
     )
 
 
@@ -119,7 +189,7 @@ def promote_if_passed(version: ModelVersion, verdict: Verdict, tracking_uri: str
         TrackingError: MLflow can't be reached.
     """
     registry = Registry(tracking_uri)
-    if verdict.outcome == "passed":
+    if verdict.passed and not verdict.unchanged:
         return promote(registry, version.name, version.version, force=None, command=command)
     champion = registry.aliased(version.name, CHAMPION)  # where it is not sure who that is, the verdict says so
     number = champion.version if champion else None
@@ -143,18 +213,12 @@ def _run_of(recipe: Recipe, provenance: str, tracking_uri: str) -> str:
 
 
 def _tags(recipe: Recipe, model: Path, judged: EvaluationFolder) -> dict[str, str]:
-    figures = read_json(judged.folder / "metrics.json")
-    decides = figures.get(recipe.gate.metric)
-    if not isinstance(decides, dict):
+    metrics = Metrics.read(judged.folder)
+    if recipe.gate.metric != metrics.primary:
         raise RegistryError(
-            f"The evaluation in {judged.folder} has no figure {recipe.gate.metric}, by which the gate decides; "
-            "check gate.metric and run `dvc repro`."
+            f"The evaluation in {judged.folder} is by {metrics.primary}, not by {recipe.gate.metric}, by which the "
+            "gate decides; check gate.metric and run `dvc repro`."
         )
-    baselines = {
-        tag: f"{name_value[0]} {name_value[1]!r}"
-        for tag, strength in ((Tag.trivial, "trivial"), (Tag.strong, "serious"))
-        if (name_value := hardest_baseline(figures, strength)) is not None
-    }
     manifest = read_manifest(model, verify=False)
     facts = manifest.get("training_split")  # older models do not say
     split = {Tag.documents: str(facts["documents"]), Tag.data_bytes: str(facts["bytes"])} if facts else {}
@@ -163,12 +227,8 @@ def _tags(recipe: Recipe, model: Path, judged: EvaluationFolder) -> dict[str, st
         Tag.task: recipe.task.name,
         Tag.test_set: judged.test_set,
         **({Tag.protocol: judged.protocol} if judged.protocol is not None else {}),
-        Tag.metric: recipe.gate.metric,
-        Tag.value: repr(decides["value"]),
-        Tag.low: repr(decides["low"]),
-        Tag.high: repr(decides["high"]),
+        **metrics_tags(metrics),
         Tag.parameters: str(manifest["parameters"]),  # in the file a tied head may stand twice
-        **baselines,
         **split,
         Tag.size: str((model / WEIGHTS_NAME).stat().st_size),
     }

@@ -151,7 +151,7 @@ class Registry:
             action: As in `Entry`.
             name: The registered model; the caller holds its lock.
             accept: Whether to begin a new chain where the ledger was tampered with. Else the old witness stays, so that
-                the damage goes on being told.
+                the damage goes on being reported.
             **facts: The entry's other fields.
         """
         record = self.record(name)

@@ -1,11 +1,11 @@
-"""The whole story of a version: from the service back to the bytes it came from, each digest checked where it can be.
+"""The lineage of a version: from the service back to the bytes it came from, each digest checked where it can be.
 
 What is said of a check:
 
 - *verified*: the bytes are here and have the digest that the version promises;
 - *changed since*: something of that name is here, but it is not what the version was made from;
 - *damaged*: the bytes should be these and are not;
-- *not at hand*: there is nothing here to check.
+- *not available*: there is nothing here to check.
 """
 
 from __future__ import annotations
@@ -42,25 +42,25 @@ class Check(StrEnum):
     verified = "verified"
     changed = "changed since"
     damaged = "damaged"
-    absent = "not at hand"
+    absent = "not available"
 
 
 @dataclass(frozen=True)
 class Fact:
-    """One line of the story."""
+    """One line of the lineage."""
 
     name: str
-    told: str
+    text: str
     check: Check = Check.none
 
 
 @dataclass(frozen=True)
-class Story:
-    """A version's story, latest first; `base` is that of the model it was fine-tuned from."""
+class Lineage:
+    """A version's lineage, latest first; `base` is that of the model it was fine-tuned from."""
 
     title: str
     facts: tuple[Fact, ...]
-    base: Story | None
+    base: Lineage | None
 
     @property
     def sound(self) -> bool:
@@ -70,22 +70,22 @@ class Story:
     @property
     def damage(self) -> tuple[str, ...]:
         """What is damaged, a sentence each; that of the base included."""
-        own = tuple(f"{fact.name} of {self.title}: {fact.told}" for fact in self.facts if fact.check is Check.damaged)
+        own = tuple(f"{fact.name} of {self.title}: {fact.text}" for fact in self.facts if fact.check is Check.damaged)
         return own if self.base is None else own + self.base.damage
 
     def text(self) -> str:
-        """The story to read: one line a fact, with what a look at the bytes said at its end."""
+        """The lineage to read: one line a fact, with what a look at the bytes said at its end."""
         width = max(len(fact.name) for fact in self.facts)
         lines = [self.title]
         for fact in self.facts:
             check = f"  ({fact.check.value})" if fact.check else ""
-            lines.append(f"  {fact.name:<{width}}  {fact.told}{check}")
-        told = "\n".join(lines)
-        return f"{told}\n\nfine-tuned from {self.base.text()}" if self.base else told
+            lines.append(f"  {fact.name:<{width}}  {fact.text}{check}")
+        text = "\n".join(lines)
+        return f"{text}\n\nfine-tuned from {self.base.text()}" if self.base else text
 
 
-def trace(tracking_uri: str, name: str, version: int) -> Story:
-    """Tell a version's story. The current folder is the workspace whose files are compared.
+def trace(tracking_uri: str, name: str, version: int) -> Lineage:
+    """Find out a version's lineage. The current folder is the workspace whose files are compared.
 
     Raises:
         RegistryError: There is no such version.
@@ -102,7 +102,7 @@ def trace(tracking_uri: str, name: str, version: int) -> Story:
         facts += _origins(model)
         base = _base(registry, model)
     aliases = f", {' and '.join(found.aliases)}" if found.aliases else ""
-    return Story(f"{found.title}{aliases}", tuple(facts), base)
+    return Lineage(f"{found.title}{aliases}", tuple(facts), base)
 
 
 def _in_the_registry(registry: Registry, version: ModelVersion) -> Iterator[Fact]:
@@ -112,18 +112,20 @@ def _in_the_registry(registry: Registry, version: ModelVersion) -> Iterator[Fact
             yield Fact("service", _move(entry, version.version))
     verdict = Verdict.of(version)
     yield Fact("gate", "not asked yet" if verdict is None else f"{verdict.outcome}: {verdict.sentence}")
-    told = {
+    sentences = {
         State.validated: f"loads and answers; {version.tags.get(Tag.latency, '?')} ms for the example",
         State.rejected: f"failed: {version.tags.get(Tag.reason, 'no reason noted')}",
     }
-    undecided = f"could not be told yet: {version.tags[Tag.reason]}" if Tag.reason in version.tags else "not done yet"
-    yield Fact("validation", told.get(version.state, undecided))
+    undecided = (
+        f"could not be decided yet: {version.tags[Tag.reason]}" if Tag.reason in version.tags else "not done yet"
+    )
+    yield Fact("validation", sentences.get(version.state, undecided))
     yield Fact("registered", f"{version.created:%Y-%m-%d %H:%M} UTC")
     yield Fact("run", f"{version.run_id} in MLflow" if version.run_id else "none noted")
 
 
 def _ledger(registry: Registry, name: str) -> Iterator[Fact]:
-    """Whether what is told of the service can be believed."""
+    """Whether what the ledger says of the service can be believed."""
     entries = registry.ledger.entries(name)
     complaint = registry.record(name).ledger_complaint()
     if complaint is not None:
@@ -142,11 +144,11 @@ def _ledger(registry: Registry, name: str) -> Iterator[Fact]:
 
 def _move(entry: Entry, version: int) -> str:
     if entry.target == version:
-        told = "champion" + (f" in place of version {entry.source}" if entry.source is not None else "")
+        happened = "champion" + (f" in place of version {entry.source}" if entry.source is not None else "")
     else:
-        told = f"gave way to version {entry.target}"
+        happened = f"gave way to version {entry.target}"
     forced = "by force, " if entry.forced else ""
-    return f"{entry.when[:16].replace('T', ' ')} UTC {told} ({entry.action}, {forced}{entry.who}): {entry.reason}"
+    return f"{entry.when[:16].replace('T', ' ')} UTC {happened} ({entry.action}, {forced}{entry.who}): {entry.reason}"
 
 
 def _evaluation(registry: Registry, version: ModelVersion, into: Path) -> Iterator[Fact]:
@@ -156,10 +158,8 @@ def _evaluation(registry: Registry, version: ModelVersion, into: Path) -> Iterat
     except LangmillError as error:
         yield Fact("evaluation", str(error), _problem(error))
         return
-    tags = version.tags
-    figure = f"{tags.get(Tag.metric)} {_short_number(tags.get(Tag.value))}"
-    interval = f"[{_short_number(tags.get(Tag.low))}, {_short_number(tags.get(Tag.high))}]"
-    yield Fact("evaluation", f"{figure} {interval} on {judged.manifest['examples']:,} documents", Check.verified)
+    worth = f"{version.decides[0]} {version.decides[1].short} on " if version.decides else ""
+    yield Fact("evaluation", f"{worth}{judged.manifest['examples']:,} documents", Check.verified)
     yield Fact("test set", judged.test_set[:_SHORT], _test_set(judged, version.name))
 
 
@@ -255,8 +255,8 @@ def _source(source: Mapping[str, Any]) -> str:
     return f"local files, {source.get('name', '')}"
 
 
-def _base(registry: Registry, manifest: Mapping[str, Any]) -> Story | None:
-    """The story of the model that training started from."""
+def _base(registry: Registry, manifest: Mapping[str, Any]) -> Lineage | None:
+    """The lineage of the model that training started from."""
     base = manifest.get("base")
     if not isinstance(base, Mapping):
         return None
@@ -264,16 +264,16 @@ def _base(registry: Registry, manifest: Mapping[str, Any]) -> Story | None:
     matching = [version for version in registry.versions(name) if version.provenance == digest]
     if matching:
         return trace(registry.tracking_uri, name, matching[-1].version)
-    at_hand, check = _verified(Workspace().model(name))
-    if check is Check.verified and at_hand is not None and at_hand.get("provenance") != digest:
+    found, check = _verified(Workspace().model(name))
+    if check is Check.verified and found is not None and found.get("provenance") != digest:
         check = Check.changed
-    source = at_hand.get("source") if at_hand is not None else None
-    if isinstance(source, Mapping):  # published by others: there is no run and no version to tell of
+    source = found.get("source") if found is not None else None
+    if isinstance(source, Mapping):  # published by others: there is no run and no version
         published = Fact("provenance", digest[:_SHORT], check)
-        return Story(f"{name}, a pretrained model", (published, Fact("source", _source(source), check)), None)
+        return Lineage(f"{name}, a pretrained model", (published, Fact("source", _source(source), check)), None)
     fact = Fact("provenance", f"{digest[:_SHORT]}, which is not in this registry", check)
-    origins = tuple(_origins(at_hand)) if check is Check.verified and at_hand is not None and "parts" in at_hand else ()
-    return Story(name, (fact, *origins), None)
+    origins = tuple(_origins(found)) if check is Check.verified and found is not None and "parts" in found else ()
+    return Lineage(name, (fact, *origins), None)
 
 
 def _verified(folder: Path) -> tuple[dict[str, Any] | None, Check]:
@@ -306,7 +306,3 @@ def _same(here: Any, promised: Any) -> Check:
 
 def _problem(error: LangmillError) -> Check:
     return Check.damaged if isinstance(error, IntegrityError) else Check.absent
-
-
-def _short_number(text: str | None) -> str:
-    return "?" if text is None else f"{float(text):.4g}"

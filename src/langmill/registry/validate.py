@@ -193,9 +193,9 @@ def _answer(started: _Started) -> dict[str, Any]:
         )
     if code != 0 or not started.answer.is_file():
         lines = [line for line in errors.strip().splitlines() if line.strip()]
-        told = lines[-1][:500] if lines else f"its process ended with code {code}"
+        said = lines[-1][:500] if lines else f"its process ended with code {code}"
         if code == UNDECIDED:
-            raise _Undecided(f"It could not be asked: {told}")
-        raise _Refused(f"It does not load or answer: {told}")
+            raise _Undecided(f"It could not be asked: {said}")
+        raise _Refused(f"It does not load or answer: {said}")
     found: dict[str, Any] = json.loads(started.answer.read_text(encoding="utf-8"))
     return found

@@ -1,26 +1,36 @@
-"""What the gate said of a version, and why: each rule with its figure."""
+"""What the gate said of a version, and why: a result for each rule. Tags, ledger and pages are views of it."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 from typing import Any
 
 from langmill.registry.versions import ModelVersion, Tag
 
-CANNOT_TELL = "cannot tell"
+
+class Outcome(StrEnum):
+    """What a verdict comes to."""
+
+    passed = "passed"
+    refused = "refused"
+    cannot_tell = "cannot tell"
+    """Nothing is promoted, and the next run asks again."""
+    unchanged = "unchanged"
+    """The version is the champion already."""
 
 
 @dataclass(frozen=True)
-class Rule:
-    """One thing that was asked of a version."""
+class RuleResult:
+    """What came of one thing that was asked of a version."""
 
     name: str
     passed: bool | None
-    """None where it can't be told."""
+    """None where it can't be decided."""
     value: float | None
-    """The figure that decided, if the rule is about one."""
+    """The number that decided, if the rule is about one."""
     threshold: float | None
     """What it must be above, or reach where it is a count."""
     sentence: str
@@ -36,11 +46,11 @@ class Verdict:
     """What it was compared with: `version 2`, or `the baseline unigram`."""
     champion: int | None
     """The champion at that time."""
-    question: str
-    """Digest of the settings, the protocol and the scores that were judged by."""
+    comparison_key: str
+    """Digest of all that the verdict follows from; "" where some of it could not be had."""
     unchanged: bool
     """Whether the version is the champion already, so that there was nothing to judge."""
-    rules: tuple[Rule, ...]
+    rules: tuple[RuleResult, ...]
     weights: str = ""
     """SHA-256 of the version's weights; "" where it was not noted."""
     champion_weights: str = ""
@@ -54,13 +64,13 @@ class Verdict:
         return all(rule.passed for rule in self.rules)
 
     @property
-    def outcome(self) -> str:
-        """`unchanged`, `passed`, `refused` or `cannot tell`."""
+    def outcome(self) -> Outcome:
+        """What it comes to."""
         if self.unchanged:
-            return "unchanged"
+            return Outcome.unchanged
         if self.passed:
-            return "passed"
-        return "refused" if any(rule.passed is False for rule in self.rules) else CANNOT_TELL
+            return Outcome.passed
+        return Outcome.refused if any(rule.passed is False for rule in self.rules) else Outcome.cannot_tell
 
     @property
     def sentence(self) -> str:
@@ -92,14 +102,19 @@ class Verdict:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, from which `from_json` makes the verdict again; `outcome` and `sentence` are for readers."""
-        return {**asdict(self), "outcome": self.outcome, "sentence": self.sentence}
+        return {**asdict(self), "outcome": str(self.outcome), "sentence": self.sentence}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Verdict:
-        """The verdict of `to_json`."""
-        plain = {key: value for key, value in values.items() if key not in ("outcome", "sentence", "rules", "notes")}
-        rules = tuple(Rule(**rule) for rule in values["rules"])
-        return cls(**plain, rules=rules, notes=tuple(values.get("notes", ())))
+        """Read what `to_json` gave; older ones call the comparison key a question."""
+        plain = {key: value for key, value in values.items() if key not in ("outcome", "sentence", "question")}
+        plain.setdefault("comparison_key", values.get("question", ""))
+        rules = tuple(RuleResult(**rule) for rule in values["rules"])
+        return cls(**{**plain, "rules": rules, "notes": tuple(values.get("notes", ()))})
+
+    def to_tag(self) -> dict[str, str]:
+        """The tag that `of` reads."""
+        return {Tag.verdict: json.dumps(self.to_json())}
 
     @classmethod
     def of(cls, version: ModelVersion) -> Verdict | None:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from langmill.errors import RegistryError
+from langmill.evaluation.estimates import Estimate, Metrics
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
@@ -78,13 +79,38 @@ class ModelVersion:
         return self.tags.get(Tag.state, State.registered)
 
     @property
+    def decides(self) -> tuple[str, Estimate] | None:
+        """The metric that decides and its estimate; None for a version that Langmill did not register."""
+        tags = self.tags
+        if Tag.metric not in tags or Tag.value not in tags:
+            return None
+        value, low, high = (float(tags.get(tag) or tags[Tag.value]) for tag in (Tag.value, Tag.low, Tag.high))
+        return tags[Tag.metric], Estimate(value, low, high)
+
+    @property
     def title(self) -> str:
         """As a person calls it: `reviews-lm version 3`."""
         return f"{self.name} version {self.version}"
 
 
+def metrics_tags(metrics: Metrics) -> dict[str, str]:
+    """The tags that say what a version is worth: the metric that decides, and the baselines hardest to beat in it."""
+    decides = metrics.decides
+    tags = {
+        Tag.metric: metrics.primary,
+        Tag.value: repr(decides.value),
+        Tag.low: repr(decides.low),
+        Tag.high: repr(decides.high),
+    }
+    for tag, strength in ((Tag.trivial, "trivial"), (Tag.strong, "serious")):
+        found = metrics.hardest(strength)
+        if found is not None:
+            tags[tag] = f"{found.name} {found.values[metrics.primary]!r}"
+    return tags
+
+
 def version_of(item: Any, aliases: Mapping[str, int]) -> ModelVersion:
-    """A version as MLflow tells it, with those of its model's aliases that point to it."""
+    """A version as MLflow has it, with those of its model's aliases that point to it."""
     number = int(item.version)
     mine = tuple(sorted(alias for alias, version in aliases.items() if version == number))
     tags = dict(item.tags)

@@ -1,12 +1,12 @@
 """The thread that runs the models, and the way to it from the event loop.
 
-One thread owns all forward passes. It takes requests from a bounded queue and advances up to `max_running` of them by
-turns, one token (or one group of texts) each, so that a short request does not wait behind a long one. `Engine.submit`
-gives back an asynchronous stream; what happens between the two is this module's own business: decoding several requests
-in one forward pass would change nothing outside it.
+One thread owns all forward passes. It takes jobs from a bounded queue and advances up to `max_running` of them
+round-robin, one token (or one group of texts) each, so that a short one does not wait behind a long one.
+`Engine.submit` gives back an asynchronous stream; what happens between the two is this module's own business: decoding
+several jobs in one forward pass would change nothing outside it.
 
-A request holds the `Champion` it was made for. A swap puts another one in its place for requests to come; the old one
-is freed when its last request lets go of it.
+A job holds the `LoadedVersion` it was made for. A swap puts another one in its place for requests to come; the old one
+is freed when its last job lets go of it.
 """
 
 from __future__ import annotations
@@ -18,31 +18,24 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-import numpy as np
 import torch
 
-from langmill.errors import RequestError, ServingError
-from langmill.models.generation.config import Beams, Sampling
-from langmill.models.generation.network import Ending
+from langmill.errors import RequestError
 from langmill.serving.metrics import Metrics
-from langmill.tasks.base import Classifies, Generates
 from langmill.tasks.loading import LoadedModel
-from langmill.tokenization.text_stream import TextStream
 
 log = logging.getLogger(__name__)
 EventT = TypeVar("EventT")
-_GROUP = 8
-"""Texts classified in one turn: enough to fill two cores, few enough that others don't wait long."""
 _HOPELESS_SECONDS = 60.0
-"""Requests are turned away once a turn has taken this long; until then they wait, since it may come back."""
+"""Requests are refused once a step has taken this long; until then they wait, since it may come back."""
 
 
 @dataclass(frozen=True)
-class Champion:
+class LoadedVersion:
     """A version in service."""
 
     name: str
@@ -53,148 +46,46 @@ class Champion:
 
     @property
     def fingerprint(self) -> str:
-        """`name:version`, the form in which answers and logs name it."""
+        """`name:version`, the form in which responses and logs name it."""
         return f"{self.name}:{self.version}"
 
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The entries of a response that say who gave it."""
+        return {"model": self.name, "version": self.version, "system_fingerprint": self.fingerprint}
 
-class Request(ABC, Generic[EventT]):
-    """A piece of work for one champion."""
+    def refuse_long_text(self, text: str, limit: int, field: str) -> None:
+        """Refuse a text that has more than `limit` tokens whatever they are, without encoding it.
 
-    def __init__(self, champion: Champion) -> None:
-        self.champion = champion
+        Raises:
+            RequestError: It has; `field` of the request holds it.
+        """
+        if len(text) > limit * self.longest_token:
+            raise RequestError(
+                f"{field} has {len(text)} characters, which are more than {limit} tokens; shorten it.",
+                400, field, "context_length_exceeded",
+            )  # fmt: skip
+
+
+class Job(ABC, Generic[EventT]):
+    """Work of the engine for one request."""
+
+    def __init__(self, loaded: LoadedVersion) -> None:
+        self.loaded = loaded
 
     @abstractmethod
     def steps(self) -> Iterator[EventT | None]:
-        """Do the work by turns, each short; runs in the engine's thread. None is a turn with nothing to tell."""
+        """Do the work in short steps, in the engine's thread; None is a step without an event."""
 
 
-@dataclass(frozen=True)
-class Piece:
-    """Some more of a completion."""
+class ResponseStream(Generic[EventT]):
+    """The events of one submitted job, to be read in the event loop that submitted it.
 
-    text: str
-    tokens: int
-    """Tokens generated so far."""
-    ending: Ending | None
-    """Why the text ends here; None while it goes on."""
-
-
-class Completion(Request[Piece]):
-    """Goes on from a prompt.
-
-    Args:
-        champion: The version that answers.
-        task: What it can do.
-        prompt_ids: What to go on from.
-        sampling: How.
-        stop: Texts to stop before.
-        streamed: Tell every token; else only the first, for the clock, and all the others together at the end, which
-            spares the event loop a call for each.
+    Leaving early needs `cancel`, after which the engine drops the job at its next step.
     """
 
-    def __init__(
-        self,
-        champion: Champion,
-        task: Generates,
-        *,
-        prompt_ids: Sequence[int],
-        sampling: Sampling,
-        stop: Sequence[str],
-        streamed: bool,
-    ) -> None:
-        super().__init__(champion)
-        self._streamed = streamed
-        self._task = task
-        self._prompt_ids = list(prompt_ids)
-        self._sampling = sampling
-        self._text = TextStream(champion.model.tokenizer.decode, stop)
-
-    def steps(self) -> Iterator[Piece | None]:
-        """One token a turn."""
-        tokens = self._task.generate(self.champion.model.network, self._prompt_ids, self._sampling)
-        count, held = 0, ""
-        while True:
-            try:
-                token = next(tokens)
-            except StopIteration as end:
-                ending: Ending = end.value
-                break
-            count += 1
-            text = self._text.push(token)
-            if self._text.stopped:
-                tokens.close()
-                yield Piece(held + text, count, Ending.stop)
-                return
-            if self._streamed or count == 1:
-                yield Piece(text, count, None)
-            else:
-                held += text
-                yield None
-        text = held + self._text.finish()
-        yield Piece(text, count, Ending.stop if self._text.stopped else ending)
-
-
-class BeamCompletion(Request[Piece]):
-    """Writes the likeliest text.
-
-    Args:
-        champion: The version that answers.
-        task: What it can do.
-        prompt_ids: What to go on from.
-        beams: How to search.
-        stop: Texts to stop before.
-    """
-
-    def __init__(
-        self, champion: Champion, task: Generates, *, prompt_ids: Sequence[int], beams: Beams, stop: Sequence[str]
-    ) -> None:
-        super().__init__(champion)
-        self._task = task
-        self._prompt_ids = list(prompt_ids)
-        self._beams = beams
-        self._text = TextStream(champion.model.tokenizer.decode, stop)
-
-    def steps(self) -> Iterator[Piece | None]:
-        """One token of every beam a turn; the only piece comes last."""
-        model = self.champion.model
-        tokens = yield from self._task.search(model.network, model.tokenizer, self._prompt_ids, self._beams)
-        text = "".join(self._text.push(token) for token in tokens) + self._text.finish()
-        full = len(tokens) == self._beams.max_new_tokens and not self._text.stopped
-        yield Piece(text, len(tokens), Ending.length if full else Ending.stop)
-
-
-class Classification(Request[np.ndarray]):
-    """Tells the probability of each label for some texts."""
-
-    def __init__(self, champion: Champion, task: Classifies, texts: Sequence[str]) -> None:
-        super().__init__(champion)
-        self._task = task
-        self._texts = list(texts)
-
-    def steps(self) -> Iterator[np.ndarray | None]:
-        """A few texts a turn; the only event is the `(texts, labels)` array."""
-        model = self.champion.model
-        order = sorted(range(len(self._texts)), key=lambda index: len(self._texts[index]))  # little padding
-        rows: dict[int, np.ndarray] = {}
-        for start in range(0, len(order), _GROUP):
-            group = order[start : start + _GROUP]
-            found = self._task.probabilities(model.network, model.tokenizer, [self._texts[index] for index in group])
-            if not np.isfinite(found).all():
-                raise ServingError(f"{self.champion.fingerprint} gave a probability that is not a number.")
-            rows.update(zip(group, found, strict=True))
-            if start + _GROUP < len(order):
-                yield None
-        yield np.stack([rows[index] for index in range(len(order))])
-
-
-class Answer(Generic[EventT]):
-    """The events of one submitted request, to be read in the event loop that submitted it.
-
-    Leaving early needs `cancel`, after which the engine drops the request at its next turn.
-    """
-
-    def __init__(self, request: Request[EventT]) -> None:
-        self.request: Request[EventT] | None = request
+    def __init__(self, job: Job[EventT]) -> None:
+        self.job: Job[EventT] | None = job
         self.submitted = time.monotonic()
         self.cancelled = False
         self._loop = asyncio.get_running_loop()
@@ -233,18 +124,18 @@ class Answer(Generic[EventT]):
 
 @dataclass
 class _Running:
-    answer: Answer[Any]
+    stream: ResponseStream[Any]
     steps: Iterator[Any]
 
 
 class Engine:
-    """Runs requests by turns in a thread of its own.
+    """Runs jobs round-robin in a thread of its own.
 
     Args:
-        max_running: Requests that take turns.
-        max_waiting: Requests that wait to.
+        max_running: Jobs that are advanced in turn.
+        max_waiting: Jobs that wait for that.
         metrics: Where they are counted.
-        stalled_seconds: A turn that takes longer counts as a failure.
+        stalled_seconds: A step that takes longer counts as a failure.
     """
 
     def __init__(self, max_running: int, max_waiting: int, metrics: Metrics, stalled_seconds: float) -> None:
@@ -252,25 +143,25 @@ class Engine:
         self._max_waiting = max_waiting
         self._metrics = metrics
         self._stalled_seconds = stalled_seconds
-        self._champions: dict[str, Champion] = {}
-        self._waiting: deque[Answer[Any]] = deque()
+        self._loaded: dict[str, LoadedVersion] = {}
+        self._waiting: deque[ResponseStream[Any]] = deque()
         self._running: list[_Running] = []
         self._changed = threading.Condition()
         self._stopping = False
         self._draining = False
-        self._turn_began: float | None = None
+        self._step_began: float | None = None
         self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
 
-    # Champions -------------------------------------------------------------------------------------------------------
+    # Loaded versions ------------------------------------------------------------------------------------------------
 
-    def publish(self, champion: Champion) -> None:
+    def publish(self, loaded: LoadedVersion) -> None:
         """Give all requests to come to this version."""
-        self._champions[champion.name] = champion
-        self._metrics.version.labels(champion.name).set(champion.version)
+        self._loaded[loaded.name] = loaded
+        self._metrics.version.labels(loaded.name).set(loaded.version)
 
-    def champion(self, name: str) -> Champion | None:
+    def loaded(self, name: str) -> LoadedVersion | None:
         """The version in service, if there is one."""
-        return self._champions.get(name)
+        return self._loaded.get(name)
 
     # Life ------------------------------------------------------------------------------------------------------------
 
@@ -303,7 +194,7 @@ class Engine:
         return len(self._running) + len(self._waiting)
 
     def failure(self) -> str | None:
-        """Why the engine can't answer, in a sentence; None when all is well, or when it was told to stop."""
+        """Why the engine can't stream, in a sentence; None when all is well, or when it was told to stop."""
         return self._failure(self._stalled_seconds)
 
     def _failure(self, patience: float) -> str | None:
@@ -311,14 +202,14 @@ class Engine:
             return None
         if not self._thread.is_alive():
             return "The thread that runs the models has ended; restart the server and read its log."
-        began = self._turn_began
+        began = self._step_began
         if began is not None and time.monotonic() - began > patience:
             return f"The model has not come back for {time.monotonic() - began:.0f} s; restart the server."
         return None
 
     # Requests --------------------------------------------------------------------------------------------------------
 
-    def submit(self, request: Request[EventT]) -> Answer[EventT]:
+    def submit(self, job: Job[EventT]) -> ResponseStream[EventT]:
         """Queue a request; call it in an event loop.
 
         Raises:
@@ -327,7 +218,7 @@ class Engine:
         failure = self._failure(_HOPELESS_SECONDS)
         if failure is not None:
             raise RequestError(failure, 503, code="engine_dead")
-        answer = Answer(request)
+        stream = ResponseStream(job)
         with self._changed:
             if self._draining:
                 raise RequestError("The server is stopping; ask another one.", 503, code="stopping")
@@ -338,10 +229,10 @@ class Engine:
                 raise RequestError(
                     f"{len(self._waiting)} requests are already waiting; try again in a moment.", 503, code="overloaded"
                 )
-            self._waiting.append(answer)
+            self._waiting.append(stream)
             self._count()
             self._changed.notify_all()
-        return answer
+        return stream
 
     # The thread ------------------------------------------------------------------------------------------------------
 
@@ -351,17 +242,17 @@ class Engine:
             with torch.inference_mode():
                 while self._admit():
                     for running in list(self._running):
-                        self._turn_began = time.monotonic()
+                        self._step_began = time.monotonic()
                         self._advance(running)
-                        self._turn_began = None
+                        self._step_began = None
         except BaseException as error:
             log.exception("The engine's thread has died")
             reason = RequestError(f"The engine died ({type(error).__name__}); read the server's log.", 500)
         finally:
             with self._changed:
                 self._draining = True
-                for answer in [*(running.answer for running in self._running), *self._waiting]:
-                    answer.put(reason)
+                for stream in [*(running.stream for running in self._running), *self._waiting]:
+                    stream.put(reason)
                 self._running.clear()
                 self._waiting.clear()
                 self._count()
@@ -374,33 +265,33 @@ class Engine:
             if self._stopping:
                 return False
             while self._waiting and len(self._running) < self._max_running:
-                answer = self._waiting.popleft()
-                if answer.cancelled or answer.request is None:
+                stream = self._waiting.popleft()
+                if stream.cancelled or stream.job is None:
                     self._metrics.cancelled.inc()
                     continue
-                self._running.append(_Running(answer, answer.request.steps()))
-                answer.request = None  # the steps hold the champion; nothing else needs it
+                self._running.append(_Running(stream, stream.job.steps()))
+                stream.job = None  # the steps hold the loaded version; nothing else needs it
             self._count()
             return True
 
     def _advance(self, running: _Running) -> None:
-        answer = running.answer
-        if answer.cancelled:
+        stream = running.stream
+        if stream.cancelled:
             self._metrics.cancelled.inc()
             self._end(running)
             return
         try:
             event = next(running.steps)
         except StopIteration:
-            answer.put(None)
+            stream.put(None)
             self._end(running)
         except Exception as error:  # one request's trouble is not the others'
             log.exception("A request failed in the model")
-            answer.put(RequestError(f"The model failed on this request ({type(error).__name__}).", 500))
+            stream.put(RequestError(f"The model failed on this request ({type(error).__name__}).", 500))
             self._end(running)
         else:
             if event is not None:
-                answer.put(event)
+                stream.put(event)
 
     def _end(self, running: _Running) -> None:
         close = getattr(running.steps, "close", None)

@@ -16,30 +16,25 @@ import logging
 import shutil
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
-import torch
-
-from langmill.errors import IntegrityError, LangmillError, ModelError, RegistryError, SpaceError
+from langmill.errors import IntegrityError, LangmillError, RegistryError, SpaceError
 from langmill.files import exclusive_lock, read_json, read_manifest, write_json
-from langmill.models.generation.config import Sampling
-from langmill.serving.engine import Champion, Engine
+from langmill.serving.alias_state import AliasState
+from langmill.serving.engine import Engine, LoadedVersion
 from langmill.serving.metrics import Metrics
-from langmill.tasks.base import Classifies, Generates
+from langmill.serving.warm_up import warm_up
 from langmill.tasks.loading import LoadedModel
 
 log = logging.getLogger(__name__)
-PATIENCE_SECONDS = 15.0
-"""How long a look waits for the registry; the question stays open and the next look waits for the same answer."""
+REGISTRY_TIMEOUT_SECONDS = 15.0
+"""How long a look waits for the registry; the call goes on and the next look waits for its result."""
 _KEPT = 2
 """Versions kept in the cache: the one in service and the one before."""
 _DOWNLOADS = 2
 """A copy damaged on the way is fetched once more before the version is blamed."""
-_FAREWELL_SECONDS = 10.0
-_WARM_UP_TEXT = "A first look"
+_SHUTDOWN_TIMEOUT_SECONDS = 10.0
 
 
 class Version(Protocol):
@@ -64,30 +59,7 @@ class Source(Protocol):
         """Fill `into` with the version's model folder, verified."""
 
 
-@dataclass
-class Following:
-    """How it stands with one model, for `/ready`."""
-
-    version: int | None = None
-    """The version in service."""
-    provenance: str | None = None
-    source: str | None = None
-    """`registry`, or `cache` while the registry has not been heard of since the start."""
-    refused_version: int | None = None
-    refused_provenance: str | None = None
-    refused_reason: str | None = None
-    """Why the version that the alias names is not the one in service."""
-    trouble: str | None = None
-    """What the last look at the registry complained of."""
-
-    def describe(self) -> dict[str, Any]:
-        """The state as `/ready` shows it; fields without a value are left out."""
-        refused = {"version": self.refused_version, "reason": self.refused_reason} if self.refused_reason else None
-        found = {"version": self.version, "source": self.source, "refused": refused, "registry": self.trouble}
-        return {key: value for key, value in found.items() if value is not None}
-
-
-class _Question:
+class _RegistryCall:
     """A call that may take long, made in a thread that nobody waits for at the end."""
 
     def __init__(self, call: Callable[[], Any]) -> None:
@@ -95,7 +67,7 @@ class _Question:
         self._call = call
         self._value: Any = None
         self._error: Exception | None = None
-        threading.Thread(target=self._ask, name="registry-question", daemon=True).start()
+        threading.Thread(target=self._ask, name="registry-call", daemon=True).start()
 
     def _ask(self) -> None:
         try:
@@ -105,7 +77,7 @@ class _Question:
         finally:
             self.done.set()
 
-    def answer(self) -> Any:
+    def result(self) -> Any:
         if self._error is not None:
             raise self._error
         return self._value
@@ -133,7 +105,7 @@ class Follower:
         poll_seconds: float,
         say: Callable[[str], None],
     ) -> None:
-        self.following = {name: Following() for name in names}
+        self.alias_states = {name: AliasState() for name in names}
         self.looked = threading.Event()
         """Set once every model has been looked for a first time."""
         self._connect = connect
@@ -144,7 +116,7 @@ class Follower:
         self._poll_seconds = poll_seconds
         self._say = say
         self._registry: Source | None = None
-        self._questions: dict[str, _Question] = {}
+        self._calls: dict[str, _RegistryCall] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="follower", daemon=True)
         for name in names:  # counters exist from the first scrape on
@@ -160,7 +132,7 @@ class Follower:
         """Look no more. A load that is under way gets a moment to end, since a thread in C++ code survives no exit."""
         self._stop.set()
         if self._thread.is_alive():
-            self._thread.join(timeout=_FAREWELL_SECONDS)
+            self._thread.join(timeout=_SHUTDOWN_TIMEOUT_SECONDS)
 
     def failure(self) -> str | None:
         """Why nothing is followed any more; None when all is well."""
@@ -170,32 +142,32 @@ class Follower:
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            for name in self.following:
+            for name in self.alias_states:
                 self.look(name)
             self.looked.set()
             self._stop.wait(self._poll_seconds)
 
     def look(self, name: str) -> None:
         """Ask once which version is champion and bring it into service if it is another one. Never raises."""
-        following = self.following[name]
+        state = self.alias_states[name]
         try:
             wanted = self._ask(name)
         except Exception as error:
             self._metrics.registry_failures.labels(name).inc()
             self._note_trouble(name, f"The registry can't be asked: {error}")
-            if following.version is None:
+            if state.version is None:
                 self._start_from_cache(name)
             return
         if wanted is None:
-            serving = "" if following.version is None else f"; version {following.version} goes on"
+            serving = "" if state.version is None else f"; version {state.version} goes on"
             self._note_trouble(name, f"The registry names no champion of {name}{serving}.")
             return
-        if (wanted.version, wanted.provenance) == (following.version, following.provenance):
-            following.source, following.trouble = "registry", None
-            following.refused_version = following.refused_provenance = following.refused_reason = None
+        if (wanted.version, wanted.provenance) == (state.version, state.provenance):
+            state.source, state.trouble = "registry", None
+            state.refused_version = state.refused_provenance = state.refused_reason = None
             return
-        if (wanted.version, wanted.provenance) == (following.refused_version, following.refused_provenance):
-            following.trouble = None
+        if (wanted.version, wanted.provenance) == (state.refused_version, state.refused_provenance):
+            state.trouble = None
             return
         self._take(name, wanted)
 
@@ -205,33 +177,33 @@ class Follower:
                 self._registry = self._connect()
             return self._registry.champion(name)
 
-        question = self._questions.pop(name, None) or _Question(call)
-        if not question.done.wait(PATIENCE_SECONDS):
-            self._questions[name] = question
-            raise RegistryError(f"it has not answered for {PATIENCE_SECONDS:.0f} s.")
-        found: Version | None = question.answer()
+        pending = self._calls.pop(name, None) or _RegistryCall(call)
+        if not pending.done.wait(REGISTRY_TIMEOUT_SECONDS):
+            self._calls[name] = pending
+            raise RegistryError(f"it has not answered for {REGISTRY_TIMEOUT_SECONDS:.0f} s.")
+        found: Version | None = pending.result()
         return found
 
     def _take(self, name: str, wanted: Version) -> None:
         """Fetch, load, warm up and publish a version, or say why not."""
-        following = self.following[name]
+        state = self.alias_states[name]
         try:
             with self._locked(name):
                 folder = self._fetch(name, wanted)
-                champion = self._ready_champion(name, wanted.version, folder)
+                loaded = self._load_version(name, wanted.version, folder)
         except _Unfit as error:
-            following.refused_version, following.refused_provenance = wanted.version, wanted.provenance
-            following.refused_reason = str(error)
-            following.trouble = None
+            state.refused_version, state.refused_provenance = wanted.version, wanted.provenance
+            state.refused_reason = str(error)
+            state.trouble = None
             self._metrics.swap_failures.labels(name).inc()
-            goes_on = "nothing is" if following.version is None else f"version {following.version} stays"
+            goes_on = "nothing is" if state.version is None else f"version {state.version} stays"
             self._say(f"{name}: version {wanted.version} is not fit for service, {goes_on} in service: {error}")
             log.error("%s:%d is not fit for service", name, wanted.version, exc_info=error)
             return
         except Exception as error:  # the disk or the registry; the next look tries again
             self._note_trouble(name, f"Version {wanted.version} of {name} can't be fetched: {error}")
             return
-        self._publish(champion, wanted.provenance, "registry")
+        self._publish(loaded, wanted.provenance, "registry")
         with contextlib.suppress(OSError):
             write_json(
                 self._cache / name / "champion.json", {"version": wanted.version, "provenance": wanted.provenance}
@@ -259,18 +231,18 @@ class Follower:
                 break
         return folder
 
-    def _ready_champion(self, name: str, version: int, folder: Path) -> Champion:
+    def _load_version(self, name: str, version: int, folder: Path) -> LoadedVersion:
         """Load a verified folder and let it answer once."""
         try:
             model = self._load(folder)
             tokens = range(model.tokenizer.vocab_size)
-            champion = Champion(name, version, model, max(len(model.tokenizer.decode([token])) for token in tokens))
-            warm_up(champion)
+            loaded = LoadedVersion(name, version, model, max(len(model.tokenizer.decode([token])) for token in tokens))
+            warm_up(loaded)
         except (MemoryError, SpaceError):
             raise
         except Exception as error:
             raise _Unfit(str(error) or type(error).__name__) from error
-        return champion
+        return loaded
 
     def _start_from_cache(self, name: str) -> None:
         """Serve the last good champion while the registry is away."""
@@ -281,29 +253,29 @@ class Follower:
             with self._locked(name):
                 if read_manifest(folder, verify=True).get("provenance") != provenance:
                     raise IntegrityError(f"{folder} is not the version that it is kept for.")
-                champion = self._ready_champion(name, version, folder)
+                loaded = self._load_version(name, version, folder)
         except Exception as error:
             log.info("%s can't be served from the cache: %s", name, error)
             return
-        self._publish(champion, provenance, "cache")
+        self._publish(loaded, provenance, "cache")
 
-    def _publish(self, champion: Champion, provenance: str, source: str) -> None:
-        following = self.following[champion.name]
-        before = following.version
-        self._engine.publish(champion)
-        self.following[champion.name] = Following(
-            champion.version, provenance, source, trouble=following.trouble if source == "cache" else None
+    def _publish(self, loaded: LoadedVersion, provenance: str, source: str) -> None:
+        state = self.alias_states[loaded.name]
+        before = state.version
+        self._engine.publish(loaded)
+        self.alias_states[loaded.name] = AliasState(
+            loaded.version, provenance, source, trouble=state.trouble if source == "cache" else None
         )
-        self._metrics.swaps.labels(champion.name).inc()
+        self._metrics.swaps.labels(loaded.name).inc()
         was = "" if before is None else f", in place of {before}"
         whence = " (from the local cache, since the registry does not answer)" if source == "cache" else ""
-        self._say(f"{champion.name}: version {champion.version} is in service{was}{whence}.")
+        self._say(f"{loaded.name}: version {loaded.version} is in service{was}{whence}.")
 
     def _note_trouble(self, name: str, trouble: str) -> None:
-        following = self.following[name]
-        if following.trouble != trouble:
+        state = self.alias_states[name]
+        if state.trouble != trouble:
             log.warning("%s", trouble)
-        following.trouble = trouble
+        state.trouble = trouble
 
     def _locked(self, name: str) -> contextlib.AbstractContextManager[None]:
         """Two servers in one workspace share the cache."""
@@ -322,39 +294,3 @@ class Follower:
 
 class _Unfit(Exception):
     """The version itself is to blame."""
-
-
-def warm_up(champion: Champion) -> None:
-    """Let a model answer once: memory is touched, kernels are chosen, and nonsense is seen before a client sees it.
-
-    Raises:
-        ModelError: A weight or an answer is not a number, or the task offers nothing that could be served.
-    """
-    model = champion.model
-    with torch.inference_mode():
-        for name, weight in model.network.state_dict().items():
-            if weight.is_floating_point() and not bool(torch.isfinite(weight).all()):
-                raise ModelError(f"The weight {name} holds a value that is not a number.")
-        served = False
-        if isinstance(model.task, Generates):
-            ids = model.task.prompt_ids(model.tokenizer, _WARM_UP_TEXT)
-            sampling = Sampling(
-                max_new_tokens=2,
-                temperature=1.0,
-                top_k=0,
-                top_p=1.0,
-                min_p=0.0,
-                repetition_penalty=1.0,
-                seed=0,
-                stop_ids=(),
-            )
-            tokens = list(model.task.generate(model.network, ids, sampling))
-            model.tokenizer.decode(tokens)
-            served = True
-        if isinstance(model.task, Classifies):
-            found = model.task.probabilities(model.network, model.tokenizer, [_WARM_UP_TEXT])
-            if found.shape != (1, len(model.task.labels)) or not np.allclose(found.sum(axis=1), 1, atol=1e-3):
-                raise ModelError("The probabilities of its labels do not add up to 1.")
-            served = True
-        if not served:
-            raise ModelError(f"{type(model.task).__name__} neither generates text nor tells labels.")

@@ -9,18 +9,19 @@ import signal
 import socket
 import time
 from collections.abc import Callable
-from typing import Any
 
 import torch
 import uvicorn
 
 from langmill.config.sections import Serving
-from langmill.serving.app import Service, build_app, endpoints
+from langmill.serving.app import build_app
 from langmill.serving.connections import RESERVED_FILES, Server, connection_limit
 from langmill.serving.engine import Engine
 from langmill.serving.follower import Follower
 from langmill.serving.metrics import Metrics
 from langmill.serving.middleware import MAX_HEADER_BYTES
+from langmill.serving.routes.base import routes_for
+from langmill.serving.service import Service
 from langmill.serving.source import ChampionSource
 from langmill.tasks.loading import load_model
 from langmill.workspace import Workspace
@@ -29,10 +30,6 @@ log = logging.getLogger(__name__)
 _CLOSING_SECONDS = 5
 """Seconds for the last bytes of answers to leave once the models are done."""
 _STEP_SECONDS = 0.05
-_EXAMPLES: dict[str, dict[str, Any]] = {
-    "/v1/completions": {"prompt": "The film", "max_tokens": 40, "temperature": 0.7},
-    "/v1/classify": {"input": "A wonderful film, I laughed and cried."},
-}
 
 
 class Lifecycle:
@@ -157,16 +154,18 @@ class Lifecycle:
         while not self._follower.looked.is_set():
             await asyncio.sleep(_STEP_SECONDS)
         lines = []
-        for name, following in self._follower.following.items():
-            if following.version is None and following.refused_reason is None:
-                why = following.trouble or "there is no champion"
+        for name, state in self._follower.alias_states.items():
+            if state.version is None and state.refused_reason is None:
+                why = state.trouble or "there is no champion"
                 lines.append(f"  {name}: nothing to serve yet ({why.rstrip('.')}); `langmill run {name}` makes one.")
         lines.append(f"Open {self._address} in a browser, or paste:")
         key = " -H 'Authorization: Bearer KEY'" if self._wants_key else ""
         for name in self._settings.recipes:
-            champion = self._engine.champion(name)
-            for path in endpoints(champion) if champion else []:
-                body = json.dumps({"model": name, **_EXAMPLES[path]})
-                lines.append(f"  curl -s {self._address}{path} -H 'Content-Type: application/json'{key} -d '{body}'")
+            loaded = self._engine.loaded(name)
+            for route in routes_for(loaded.model.task) if loaded else []:
+                body = json.dumps({"model": name, **route.example})
+                lines.append(
+                    f"  curl -s {self._address}{route.path} -H 'Content-Type: application/json'{key} -d '{body}'"
+                )
         lines.append(f"Ctrl-C stops the server. Its log: {self._log}")
         self._say("\n".join(lines))

@@ -10,10 +10,11 @@ import hmac
 import logging
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse
+from starlette.routing import compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from langmill.errors import RequestError
@@ -27,12 +28,9 @@ _SWALLOWED_BODIES = 16
 the connection is closed sees a broken pipe instead of the reason."""
 CLIENT_GONE = 499
 """The status that is counted when a client left before its answer; nginx's, there is no official one."""
-OPEN_PATHS = frozenset({"/", "/live", "/ready"})
-"""Answered without a key: probes have none, and the page asks its reader for one. `/ready` then shows states only."""
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _ANY_HOST = "*"
 _HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([^:\[\]]+?)\.?)(?::\d*)?")
-_PROBES = frozenset({"/live", "/ready", "/metrics"})
 _TYPES = {
     401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error",
     503: "unavailable_error",
@@ -54,6 +52,17 @@ def refusal(error: RequestError) -> JSONResponse:
         headers["connection"] = "close"
     body = {"error": {"message": str(error), "type": kind, "param": error.param, "code": error.code}}
     return JSONResponse(body, error.status, headers)
+
+
+class Paths:
+    """Some of the server's paths, which may have parameters, as in `/v1/models/{id}`."""
+
+    def __init__(self, paths: Iterable[str]) -> None:
+        self._patterns = [(compile_path(path)[0], path) for path in paths]
+
+    def find(self, path: str) -> str | None:
+        """The one that a request's path is at, with the parameters' names in it; None where it is at none."""
+        return next((known for pattern, known in self._patterns if pattern.match(path)), None)
 
 
 class Hosts:
@@ -92,18 +101,19 @@ class Hosts:
 
 
 class Keys:
-    """Lets in who carries one of the keys."""
+    """Lets in who carries one of the keys, and anybody at the public paths."""
 
-    def __init__(self, app: ASGIApp, digests: Sequence[bytes]) -> None:
+    def __init__(self, app: ASGIApp, digests: Sequence[bytes], public: Paths) -> None:
         self._app = app
         self._digests = tuple(digests)
+        self._public = public
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, with whether its sender is known, or answer 401."""
         known = scope["type"] != "http" or not self._digests or self._known(scope)
         if scope["type"] == "http":
             scope.setdefault("state", {})["known"] = known
-        if not known and scope["path"] not in OPEN_PATHS:
+        if not known and self._public.find(scope["path"]) is None:
             error = RequestError(
                 "This server wants a key: send the header Authorization: Bearer KEY with one that it knows.",
                 401,
@@ -154,13 +164,13 @@ class Limits:
             return
         if body is None:
             return  # the client has gone
-        told = False
+        delivered = False
 
         async def replay() -> Message:
-            nonlocal told
-            if told:
+            nonlocal delivered
+            if delivered:
                 return await receive()
-            told = True
+            delivered = True
             return {"type": "http.request", "body": body, "more_body": False}
 
         await self._app(scope, replay, send)
@@ -168,34 +178,35 @@ class Limits:
     async def _read(self, request: Request, receive: Receive) -> bytes | None:
         announced = request.headers.get("content-length", "0")
         total = 0
-        pieces: list[bytes] = []
+        chunks: list[bytes] = []
         too_large = announced.isdigit() and int(announced) > self._max_bytes
         give_up = self._max_bytes * _SWALLOWED_BODIES
         while not (announced.isdigit() and int(announced) > give_up):
             message = await receive()
             if message["type"] == "http.disconnect":
                 return None
-            piece = message.get("body", b"")
-            total += len(piece)
+            chunk = message.get("body", b"")
+            total += len(chunk)
             too_large = too_large or total > self._max_bytes
             if not too_large:
-                pieces.append(piece)
+                chunks.append(chunk)
             if not message.get("more_body", False) or total > give_up:
                 break
         if too_large:
             raise RequestError(
                 f"The request's body is larger than {self._max_bytes} bytes (serving.max_body_bytes).", 413
             )
-        return b"".join(pieces)
+        return b"".join(chunks)
 
 
 class Accounting:
     """Counts and logs every request, and knows how many are under way."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, routes: frozenset[str]) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, paths: Paths, probes: Paths) -> None:
         self._app = app
         self._metrics = metrics
-        self._routes = routes
+        self._paths = paths
+        self._probes = probes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on and note how it ended."""
@@ -217,11 +228,11 @@ class Accounting:
             status = 500
             raise
         finally:
-            route = scope["path"] if scope["path"] in self._routes else "other"
+            route = self._paths.find(scope["path"]) or "other"
             seconds = time.monotonic() - began
             self._metrics.requests.labels(route, str(status)).inc()
             self._metrics.seconds.labels(route).observe(seconds)
-            if scope["path"] not in _PROBES:  # asked every few seconds, for ever: counted, not logged
+            if self._probes.find(scope["path"]) is None:
                 client = scope["client"][0] if scope.get("client") else "-"
                 path = ascii(scope["path"])[1:-1][:200]
                 who = scope.get("state", {}).get("answered_by", "-")

@@ -13,11 +13,9 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from langmill.config.compose import (
-    CONF,
     REFUSED,
     compose_corpus,
     compose_pretrained,
@@ -25,7 +23,7 @@ from langmill.config.compose import (
     compose_tokenizer,
     plain,
 )
-from langmill.config.core_yaml import ALLOWED_NAMES, dump_yaml, is_name, read_yaml
+from langmill.config.core_yaml import dump_yaml
 from langmill.config.sections import (
     CheckpointKind,
     Corpus,
@@ -34,6 +32,7 @@ from langmill.config.sections import (
     Tokenizer,
     TokenizerAlgorithm,
 )
+from langmill.data.cleaning.base import CLEANING_STEPS, check_steps
 from langmill.data.document import Document
 from langmill.data.formats.base import FORMATS, build_format
 from langmill.data.sources.base import SOURCES, build_source
@@ -41,82 +40,15 @@ from langmill.errors import ConfigError
 from langmill.files import atomic_folder, write_text
 from langmill.models.base import ARCHITECTURES
 from langmill.plugins import find_plugins
+from langmill.registry.rules.base import build_rules
+from langmill.stages.lines import GRAPH_FILE, Lines, conf_file, read_lines, require_line, require_same
 from langmill.tasks.base import TASKS, Task, build_task
 from langmill.workspace import Workspace
 
-GRAPH_FILE = Workspace().graph_file
 OUT = Workspace().composed
 FETCHING = "src/langmill/data/sources"
 """What `fetch` and `pretrained` watch where the source is no local file: the code that fetches it. What is pinned can't
 change."""
-
-
-@dataclass(frozen=True)
-class Lines:
-    """What dvc.yaml's `vars` say about each name."""
-
-    corpora: dict[str, dict[str, str]]
-    tokenizers: dict[str, dict[str, str]]
-    pretrained: dict[str, dict[str, str]]
-    from_scratch: dict[str, dict[str, str]]
-    fine_tuned: dict[str, dict[str, str]]
-    plugins: Path | None = None
-    """The folder of other packages that bring plug-ins, watched for changes."""
-
-    @property
-    def recipes(self) -> dict[str, dict[str, str]]:
-        """Every recipe's line."""
-        return {**self.from_scratch, **self.fine_tuned}
-
-    @property
-    def groups(self) -> dict[str, dict[str, dict[str, str]]]:
-        """Every name's line, by the folder of conf/ that has its file."""
-        return {
-            "corpus": self.corpora,
-            "tokenizer": self.tokenizers,
-            "pretrained": self.pretrained,
-            "recipe": self.recipes,
-        }
-
-
-def read_lines(path: Path = GRAPH_FILE) -> Lines:
-    """Read the names that the graph is made for.
-
-    Raises:
-        ConfigError: The file is missing, is not YAML, or a group of names is missing or malformed.
-    """
-    try:
-        values = read_yaml(path, anchors=True)
-    except FileNotFoundError as error:
-        raise ConfigError(f"{path} does not exist here; go to the folder of a Langmill workspace.") from error
-    groups: dict[str, Any] = {}
-    for entry in (values or {}).get("vars") or []:
-        if isinstance(entry, dict):
-            groups |= entry
-    needed = {"corpora": {"source"}, "tokenizers": {"corpus"}, "pretrained": {"source"}}
-    needed["from_scratch"] = {"corpus", "tokenizer"}
-    needed["fine_tuned"] = needed["from_scratch"] | {"base"}
-    for group, keys in needed.items():
-        names = groups.get(group)
-        if names is None and group in ("fine_tuned", "pretrained"):
-            names = groups[group] = {}
-        if not isinstance(names, dict):
-            raise ConfigError(f"{path}: vars has no table of names called {group}.")
-        for name, line in names.items():
-            if not is_name(name):
-                raise ConfigError(f"{path}: {group}.{name}: {name!r} can't be a name; allowed are {ALLOWED_NAMES}.")
-            if not isinstance(line, dict) or set(line) != keys:
-                raise ConfigError(
-                    f"{path}: {group}.{name} is {line!r}; allowed is a line with {', '.join(sorted(keys))}."
-                )
-            for key, value in line.items():
-                if not isinstance(value, str):
-                    raise ConfigError(
-                        f"{path}: {group}.{name}.{key} is {value!r}; allowed is a text, quoted where YAML takes it for "
-                        "something else."
-                    )
-    plugins = groups.get("plugins")
-    return Lines(**{group: groups[group] for group in needed}, plugins=Path(str(plugins)) if plugins else None)
 
 
 def check_recipe(recipe: Recipe, where: str) -> Task:
@@ -132,13 +64,15 @@ def check_recipe(recipe: Recipe, where: str) -> Task:
     Raises:
         ConfigError: Something does not fit; the message names the file and the field.
     """
+    TASKS.options(recipe.task.name, recipe.task.options, where, warn=True)
     task = build_task(recipe.task.name, recipe.task.options, (), where)
     backbone = ARCHITECTURES.find(recipe.model.architecture, where)
     if backbone.needs_base and recipe.training.base is None:
         raise ConfigError(
             f"{where}: training.base is None, but the architecture {recipe.model.architecture} needs one to start from"
         )
-    kind = backbone.kind_of(ARCHITECTURES.options(recipe.model.architecture, recipe.model.options, where))
+    options = ARCHITECTURES.options(recipe.model.architecture, recipe.model.options, where, warn=True)
+    kind = backbone.kind_of(options)
     if kind not in task.kinds:
         fitting = ", ".join(sorted(kind.value for kind in task.kinds))
         raise ConfigError(
@@ -151,6 +85,7 @@ def check_recipe(recipe: Recipe, where: str) -> Task:
             f"{where}: gate.metric is {recipe.gate.metric!r}; allowed for the task {recipe.task.name} is one of "
             f"{', '.join(metrics)}."
         )
+    build_rules(recipe.gate, where)
     fields = recipe.corpus.fields
     surplus = sorted(set(recipe.evaluation.slices) - set(fields.metadata))
     if surplus:
@@ -163,7 +98,7 @@ def check_recipe(recipe: Recipe, where: str) -> Task:
     if reason is not None and reason.startswith("missing_"):
         field = reason.removeprefix("missing_")
         raise ConfigError(
-            f"{_file(f'corpus/{recipe.corpus.name}')}: fields.{field} is null, but the task {recipe.task.name} of "
+            f"{conf_file(f'corpus/{recipe.corpus.name}')}: fields.{field} is null, but the task {recipe.task.name} of "
             f"{where} needs it; name the field of a row that holds it."
         )
     return task
@@ -263,16 +198,24 @@ def require_composed(recipes: Sequence[str] = (), corpora: Sequence[str] = ()) -
 
 
 def _check_corpus(composed: Composed, name: str, corpus: Corpus) -> None:
-    build_format(corpus.format, _file(f"corpus/{name}"))
-    expected = build_source(corpus.source, _file(f"corpus/{name}")).local or FETCHING
-    composed.check_plugins((FORMATS.group, corpus.format.name), (SOURCES.group, corpus.source.kind))
-    _same(f"corpora.{name}.source", composed.lines.corpora[name]["source"], expected, f"corpus/{name}", "source.path")
+    where = conf_file(f"corpus/{name}")
+    FORMATS.options(corpus.format.name, corpus.format.options, where, warn=True)
+    build_format(corpus.format, where)
+    check_steps(corpus.cleaning, where, has_target=corpus.fields.target is not None)
+    expected = build_source(corpus.source, where).local or FETCHING
+    steps = ((CLEANING_STEPS.group, step) for step in corpus.cleaning.steps)
+    composed.check_plugins((FORMATS.group, corpus.format.name), (SOURCES.group, corpus.source.kind), *steps)
+    require_same(
+        f"corpora.{name}.source", composed.lines.corpora[name]["source"], expected, f"corpus/{name}", "source.path"
+    )
 
 
 def _check_pretrained(composed: Composed, name: str, model: Pretrained) -> None:
     lines = composed.lines
     expected = str(model.source.path) if model.source.kind is CheckpointKind.files else FETCHING
-    _same(f"pretrained.{name}.source", lines.pretrained[name]["source"], expected, f"pretrained/{name}", "source.path")
+    require_same(
+        f"pretrained.{name}.source", lines.pretrained[name]["source"], expected, f"pretrained/{name}", "source.path"
+    )
     for group, others in (("tokenizers", lines.tokenizers), ("recipes", lines.recipes)):
         if name in others:
             raise ConfigError(
@@ -287,19 +230,19 @@ def _check_tokenizer(composed: Composed, name: str, tokenizer: Tokenizer) -> Non
             f"{GRAPH_FILE} lists the tokenizer {name} under tokenizers, but it comes with the pretrained model of "
             "its name; take the line out."
         )
-    _same(f"tokenizers.{name}.corpus", lines.tokenizers[name]["corpus"], tokenizer.corpus, f"tokenizer/{name}")
-    _known(f"tokenizers.{name}.corpus", tokenizer.corpus, lines.corpora)
+    require_same(f"tokenizers.{name}.corpus", lines.tokenizers[name]["corpus"], tokenizer.corpus, f"tokenizer/{name}")
+    require_line(f"tokenizers.{name}.corpus", tokenizer.corpus, lines.corpora)
     composed.get("corpus", tokenizer.corpus)
 
 
 def _check_recipe(composed: Composed, name: str, recipe: Recipe) -> None:
     _check_recipe_line(composed, name, recipe)
-    _unchanged(recipe.corpus, composed.get("corpus", recipe.corpus.name), _file(f"recipe/{name}"), "corpus")
+    _unchanged(recipe.corpus, composed.get("corpus", recipe.corpus.name), conf_file(f"recipe/{name}"), "corpus")
     shared = composed.get("tokenizer", recipe.tokenizer.name)
-    _unchanged(recipe.tokenizer, shared, _file(f"recipe/{name}"), "tokenizer")
+    _unchanged(recipe.tokenizer, shared, conf_file(f"recipe/{name}"), "tokenizer")
     if recipe.training.base in composed.lines.pretrained:
         composed.get("pretrained", recipe.training.base)
-    check_recipe(recipe, _file(f"recipe/{name}"))
+    check_recipe(recipe, conf_file(f"recipe/{name}"))
     composed.check_plugins((ARCHITECTURES.group, recipe.model.architecture), (TASKS.group, recipe.task.name))
 
 
@@ -315,50 +258,30 @@ def _check_recipe_line(composed: Composed, name: str, recipe: Recipe) -> None:
     lines = composed.lines
     group = "fine_tuned" if name in lines.fine_tuned else "from_scratch"
     line, file, base = lines.recipes[name], f"recipe/{name}", recipe.training.base
-    _same(f"{group}.{name}.corpus", line["corpus"], recipe.corpus.name, file)
-    _same(f"{group}.{name}.tokenizer", line["tokenizer"], recipe.tokenizer.name, file)
-    _known(f"{group}.{name}.corpus", recipe.corpus.name, lines.corpora)
+    require_same(f"{group}.{name}.corpus", line["corpus"], recipe.corpus.name, file)
+    require_same(f"{group}.{name}.tokenizer", line["tokenizer"], recipe.tokenizer.name, file)
+    require_line(f"{group}.{name}.corpus", recipe.corpus.name, lines.corpora)
     own = recipe.tokenizer.algorithm is TokenizerAlgorithm.pretrained
-    _known(f"{group}.{name}.tokenizer", recipe.tokenizer.name, lines.pretrained if own else lines.tokenizers)
+    require_line(f"{group}.{name}.tokenizer", recipe.tokenizer.name, lines.pretrained if own else lines.tokenizers)
     if name in lines.fine_tuned and name in lines.from_scratch:
         raise ConfigError(f"{GRAPH_FILE} lists the recipe {name} under from_scratch and under fine_tuned; keep one.")
     if group == "from_scratch" and base is not None:
         raise ConfigError(
-            f"{GRAPH_FILE} lists the recipe {name} under from_scratch, but in {_file(file)} training.base is "
+            f"{GRAPH_FILE} lists the recipe {name} under from_scratch, but in {conf_file(file)} training.base is "
             f"{base!r}; move the line to fine_tuned or set training.base to null."
         )
     if group == "fine_tuned":
         if base is None:
             raise ConfigError(
-                f"{GRAPH_FILE} lists the recipe {name} under fine_tuned, but in {_file(file)} training.base is "
+                f"{GRAPH_FILE} lists the recipe {name} under fine_tuned, but in {conf_file(file)} training.base is "
                 "null; move the line to from_scratch or name a base."
             )
-        _same(f"fine_tuned.{name}.base", line["base"], base, file, "training.base")
-        _known(f"fine_tuned.{name}.base", base, {**lines.recipes, **lines.pretrained})
+        require_same(f"fine_tuned.{name}.base", line["base"], base, file, "training.base")
+        require_line(f"fine_tuned.{name}.base", base, {**lines.recipes, **lines.pretrained})
         if base in lines.pretrained:
-            _fits_pretrained(recipe, base, _file(file))
+            _fits_pretrained(recipe, base, conf_file(file))
         else:
-            _fits_base(recipe, compose_recipe(base), _file(file))
-
-
-def _file(name: str) -> str:
-    return str(CONF / f"{name}.yaml")
-
-
-def _same(line: str, given: str, expected: str, file: str, field: str | None = None) -> None:
-    if given != expected:
-        key = field or line.rsplit(".", maxsplit=1)[1]
-        raise ConfigError(
-            f"{GRAPH_FILE}: {line} is {given!r}, but {_file(file)} makes it {expected!r} ({key}); "
-            "write the same in both."
-        )
-
-
-def _known(line: str, name: str, names: dict[str, dict[str, str]]) -> None:
-    if name not in names:
-        raise ConfigError(
-            f"{GRAPH_FILE}: {line} is {name!r}, which has no line there; allowed is one of {', '.join(sorted(names))}."
-        )
+            _fits_base(recipe, compose_recipe(base), conf_file(file))
 
 
 def _fits_base(recipe: Recipe, base: Recipe, where: str) -> None:
@@ -390,8 +313,8 @@ def _unchanged(own: Any, shared: Any, where: str, group: str) -> None:
     if own != shared:
         changed = sorted(key for key, value in plain(own).items() if value != plain(shared)[key])
         raise ConfigError(
-            f"{where}: {group}.{changed[0]} differs from {_file(f'{group}/{shared.name}')}, which is shared by all its "
-            f"recipes; change it there, or add another {group} (`langmill new corpus`)."
+            f"{where}: {group}.{changed[0]} differs from {conf_file(f'{group}/{shared.name}')}, which is shared by all "
+            f"its recipes; change it there, or add another {group} (`langmill new corpus`)."
         )
 
 

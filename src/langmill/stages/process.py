@@ -21,6 +21,7 @@ from pathlib import Path
 
 from langmill.errors import LangmillError, SpaceError, without_passwords
 from langmill.files import exclusive_lock, explained_os_errors, full_disk_sentence, is_full_disk, sweep
+from langmill.imports import without_collecting
 from langmill.lifetime import INTERRUPTED, PARENT_VARIABLE, end_with_parent
 from langmill.progress import FILE_VARIABLE
 from langmill.workspace import Workspace
@@ -59,7 +60,9 @@ def run_stage() -> None:
         parser.error(f"{stage} needs a NAME" if not name else f"{stage} makes the settings of all names; give none")
 
     def work() -> None:
-        importlib.import_module(f"langmill.stages.{stage}").main(name)
+        with without_collecting():
+            module = importlib.import_module(f"langmill.stages.{stage}")
+        module.main(name)
 
     code = _run(f"{stage}@{name}" if name else stage, work)
     if code == INTERRUPTED:

@@ -10,6 +10,7 @@ from pathlib import Path
 from langmill.config.compose import plain
 from langmill.config.sections import Recipe
 from langmill.files import digest_of
+from langmill.imports import without_collecting
 from langmill.tracking.run_log import RunLog
 from langmill.tracking.sender import shipping
 from langmill.training.build import Data, initial_network
@@ -69,7 +70,8 @@ def fit(
                     remove_checkpoints(run / CHECKPOINTS)  # where it was killed right after the model was saved
                     put_finished(run, out)
             return
-        from langmill.training.fitting import Fitting, quiet_lightning  # Lightning takes seconds to import
+        with without_collecting():
+            from langmill.training.fitting import Fitting, quiet_lightning  # Lightning takes seconds to import
 
         with quiet_lightning():
             fitting = Fitting(recipe, data, initial_network(recipe, data, base), run)

@@ -173,7 +173,7 @@ def build_trainer(training: Training, accelerator: str, callbacks: list[pl.Callb
     return pl.Trainer(
         accelerator=accelerator,
         devices=training.devices,
-        num_nodes=training.machines,
+        num_nodes=training.nodes,
         strategy=_strategy(training, accelerator),
         callbacks=callbacks,
         plugins=slurm,
@@ -184,7 +184,7 @@ def build_trainer(training: Training, accelerator: str, callbacks: list[pl.Callb
 
 
 def _strategy(training: Training, accelerator: str) -> LightningStrategy | str:
-    processes = training.devices * training.machines
+    processes = training.devices * training.nodes
     if processes == 1:
         return "auto"
     backend = "nccl" if accelerator == "cuda" else "gloo"

@@ -93,8 +93,8 @@ def choose_accelerator(training: Training) -> str:
         raise TrainingError(
             "training.precision is tf32, which only NVIDIA's GPUs from Ampere on have; set it to auto, fp32 or bf16."
         )
-    if wanted is Accelerator.mps and training.devices * training.machines > 1:
-        raise TrainingError("training.devices and training.machines must be 1 on mps, which can't share a training.")
+    if wanted is Accelerator.mps and training.devices * training.nodes > 1:
+        raise TrainingError("training.devices and training.nodes must be 1 on mps, which can't share a training.")
     return wanted.value
 
 
@@ -121,7 +121,7 @@ def _cpu_flags() -> set[str]:
 
 def is_sharding(training: Training) -> bool:
     """Whether each process holds only a part of the weights (FSDP)."""
-    return training.strategy is Strategy.fsdp and training.devices * training.machines > 1
+    return training.strategy is Strategy.fsdp and training.devices * training.nodes > 1
 
 
 def check_compiler(training: Training, accelerator: str) -> None:
@@ -144,4 +144,4 @@ def peak_flops(training: Training, accelerator: str, *, bf16: bool) -> float | N
         return None
     name = torch.cuda.get_device_name()
     peak = next((peak for known, peak in _PEAKS.items() if known in name), None)
-    return None if peak is None else peak * training.devices * training.machines
+    return None if peak is None else peak * training.devices * training.nodes

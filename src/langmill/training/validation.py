@@ -63,11 +63,11 @@ class Validation(pl.Callback):
     def _judge(self, loss: float, trainer: pl.Trainer, module: TrainingModule) -> None:
         if loss < self.best_loss:
             self.best_loss, self.without_progress = loss, 0
-            if self.training.patience:
+            if self.training.early_stopping_patience:
                 self.best_state = full_state(module.network)
         else:
             self.without_progress += 1
-        if self.training.patience and self.without_progress >= self.training.patience:
+        if self.training.early_stopping_patience and self.without_progress >= self.training.early_stopping_patience:
             _logger.info("Stopped at step %d: no better loss in %d validations.", module.step, self.without_progress)
             trainer.should_stop = True
 

@@ -34,7 +34,7 @@ def leaves(group: click.Group, path: tuple[str, ...] = ()) -> dict[tuple[str, ..
 def test_the_commands_are_those_of_the_readme():
     assert {" ".join(path) for path in leaves(cli.commands)} == {
         "run", "status", "why", "config", "train", "evaluate", "pull", "report", "compare", "generate", "classify",
-        "explain", "promote", "rollback", "trace", "serve", "key", "deploy", "ui", "new corpus", "new recipe",
+        "explain", "promote", "rollback", "trace", "export", "serve", "key", "deploy", "ui", "new corpus", "new recipe",
     }  # fmt: skip
 
 
@@ -177,16 +177,15 @@ def test_config_prints_and_explains_the_resolved_settings(monkeypatch, capsys):
 def test_every_setting_has_a_docstring_for_explain():
     import dataclasses
 
-    from langmill.cli.look import field_docstrings
+    from pydantic import TypeAdapter
+
     from langmill.config import sections
 
     classes = [each for each in vars(sections).values() if dataclasses.is_dataclass(each)]
     assert len(classes) > 10
     for each in classes:
-        words = field_docstrings(each)
-        for field in dataclasses.fields(each):
-            nested = isinstance(field.type, str) and field.type in vars(sections)
-            assert field.name in words or nested, f"{each.__name__}.{field.name}"
+        for name, field in TypeAdapter(each).json_schema()["properties"].items():
+            assert "description" in field or "$ref" in field, f"{each.__name__}.{name}"
 
 
 def test_the_environment_of_prefect_stays_in_the_workspace(tmp_path, monkeypatch):

@@ -43,7 +43,7 @@ def test_a_classifier_names_the_words_that_decide(
         told = capsys.readouterr()
         first, second = told.out.splitlines()
         assert re.fullmatch(r"(positive|negative) 0\.\d{4}  for it: .+; against it: .+", first)
-        assert second == "The picture: explain-tiny.png"
+        assert second == "The plot: explain-tiny.png"
         assert told.err == f"[{folders / name}]\n"
         assert (here / "explain-tiny.png").read_bytes().startswith(b"\x89PNG")
         (here / "explain-tiny.png").unlink()
@@ -52,13 +52,13 @@ def test_a_classifier_names_the_words_that_decide(
 @pytest.mark.parametrize(
     ("name", "options", "lines"),
     [
-        ("classifier", ["--attention"], ["The picture (2 layers, mean of 2 heads): maps.svg"]),
-        ("classifier", ["--layer", "2"], ["The picture (layer 2, mean of 2 heads): maps.svg"]),
-        ("classifier", ["--head", "1"], ["The picture (2 layers, head 1): maps.svg"]),
-        ("classifier", ["--layer", "1", "--head", "2"], ["The picture (layer 1, head 2): maps.svg"]),
-        ("writer", [], ["The picture (2 layers, mean of 2 heads): maps.svg"]),
-        ("writer", ["--target", " bad"], ["The picture (2 layers, mean of 2 heads): maps.svg"]),
-        ("translator", ["--target", "bad"], ["The picture (3 layers, mean of 2 heads): maps.svg"]),
+        ("classifier", ["--attention"], ["The plot (2 layers, mean of 2 heads): maps.svg"]),
+        ("classifier", ["--layer", "2"], ["The plot (layer 2, mean of 2 heads): maps.svg"]),
+        ("classifier", ["--head", "1"], ["The plot (2 layers, head 1): maps.svg"]),
+        ("classifier", ["--layer", "1", "--head", "2"], ["The plot (layer 1, head 2): maps.svg"]),
+        ("writer", [], ["The plot (2 layers, mean of 2 heads): maps.svg"]),
+        ("writer", ["--target", " bad"], ["The plot (2 layers, mean of 2 heads): maps.svg"]),
+        ("translator", ["--target", "bad"], ["The plot (3 layers, mean of 2 heads): maps.svg"]),
     ],
 )
 def test_a_transformer_shows_where_it_looks(
@@ -73,7 +73,7 @@ def test_a_translator_writes_its_own_answer_first(folders: Path, capsys: pytest.
     assert cli.call(["explain", "--model", str(folders / "translator"), TEXT, "--out", "m.png"]) == 0
     *answer, last = capsys.readouterr().out.splitlines()
     assert answer
-    assert last.startswith("The picture (")
+    assert last.startswith("The plot (")
 
 
 def test_what_is_cut_or_left_out_is_said(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -129,6 +129,9 @@ def test_corpus_and_recipes_begin_with_files_that_compose(workspace, capsys):
     assert "Guessed: the text is in 'Body', the label in 'topic'. Look at conf/corpus/mine.yaml." in out
     corpus = compose_corpus("mine")
     assert (corpus.source.path, corpus.fields.text, corpus.fields.label) == ("mine", "Body", "topic")
+    base = yaml.safe_load((workspace / "conf" / "corpus" / "base.yaml").read_text())
+    assert corpus.split.test == base["split"]["test"]
+    assert corpus.cleaning.options["length"] == base["cleaning"]["options"]["length"]
 
     assert call(["new", "recipe", "mine-lm", "--corpus", "mine"]) == 0
     assert (
@@ -162,6 +165,7 @@ def test_a_recipe_can_start_from_a_pretrained_model(workspace, base):
     ("arguments", "sentence"),
     [
         (["corpus", "reviews"], "conf/corpus/reviews.yaml exists; choose another name"),
+        (["corpus", "base"], "conf/corpus/base.yaml exists; choose another name"),
         (["corpus", "My Corpus"], "'My Corpus' can't be a name; allowed are lower-case letters, digits"),
         (["corpus", "x", "--from", "gone.csv"], "gone.csv does not exist"),
         (["corpus", "x", "--from", "conf/corpus"], "conf/corpus holds no file that can be read; readable are"),
@@ -271,7 +275,7 @@ def pairs(workspace) -> Path:
     write_rows(workspace / "a.jsonl", PAIRS)
     assert call(["new", "corpus", "mine", "--from", "a.jsonl"]) == 0
     path = workspace / "conf" / "corpus" / "mine.yaml"
-    path.write_text(path.read_text().replace("target: null", "target: target"))
+    path.write_text(path.read_text().replace("fields:\n", "fields:\n  target: target\n"))
     return workspace
 
 

@@ -3,6 +3,7 @@
 import pytest
 
 from langmill.cli.results import COLUMNS, table
+from langmill.evaluation.estimates import Estimate
 from langmill.registry.outcomes import Row
 
 pytestmark = pytest.mark.unit
@@ -10,7 +11,9 @@ pytestmark = pytest.mark.unit
 
 def test_the_table_tells_metric_interval_baseline_verdict_and_version():
     sentence = "lm version 3 is the champion now."
-    row = Row("lm", "bits_per_byte", 2.25, 2.125, 2.375, "unigram 4.5", "trigram 2.5", "champion", 3, sentence)
+    row = Row(
+        "lm", "bits_per_byte", Estimate(2.25, 2.125, 2.375), "unigram 4.5", "trigram 2.5", "champion", 3, sentence
+    )
     head, line = table([row]).splitlines()
     assert head.split() == " ".join(COLUMNS).split()
     assert [cell.strip() for cell in line.split("  ") if cell.strip()] == [

@@ -1,15 +1,18 @@
 """Plain values onto dataclasses: what is taken, and the sentence for what is not."""
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import pytest
+from pydantic import Field, PositiveInt
 
 from langmill.config.compose import plain
-from langmill.config.typed import typed
-from langmill.errors import ConfigError
+from langmill.config.constraints import Allowed, Share, require
+from langmill.config.typed import settings, typed
+from langmill.errors import ConfigError, FieldError
 
 pytestmark = pytest.mark.unit
 
@@ -99,15 +102,112 @@ def test_a_file_of_something_else_is_refused():
         typed(Inner, "text", "a.yaml")  # type: ignore[arg-type]
 
 
+@settings
+class Bounded:
+    """Every kind of bound."""
+
+    positive: PositiveInt = 1
+    share: Share = 0.5
+    mass: Annotated[float, Field(gt=0, le=1)] = 1.0
+    rate: Annotated[float, Field(gt=0, lt=10)] | None = None
+    base: Annotated[float, Field(gt=1)] = 2.0
+    few: Annotated[int, Field(lt=3)] = 0
+    names: Annotated[list[str], Allowed("at least one name", bool)] = field(default_factory=lambda: ["a"])
+    size: Literal["small", "large"] = "small"
+    shares: tuple[Share, ...] = ()
+
+    def __post_init__(self) -> None:
+        require(self.share <= self.mass, "share", self.share, f"at most mass ({self.mass})")
+
+
+@dataclass
+class Foreign:
+    """A plain class of another distribution, which checks itself as it likes."""
+
+    bounded: Bounded
+    count: PositiveInt = 1
+
+    def __post_init__(self) -> None:
+        if self.count == 13:
+            raise ConfigError("foreign.count is 13; allowed is luck", "luck")
+        if self.count == 14:
+            raise ValueError("no floor has this number")
+
+
+@pytest.mark.parametrize(
+    ("values", "code", "sentence"),
+    [
+        ({"positive": 0}, "impossible", "positive is 0; allowed is 1 or more"),
+        ({"positive": None}, "wrong_type", "positive is None; allowed is a whole number"),
+        ({"share": 1}, "impossible", "share is 1; allowed is 0 to below 1"),
+        ({"share": math.nan}, "impossible", "share is nan; allowed is 0 to below 1"),
+        ({"mass": 0.0}, "impossible", "mass is 0.0; allowed is above 0, at most 1"),
+        ({"rate": 10}, "impossible", "rate is 10; allowed is above 0 and below 10"),
+        ({"base": math.inf}, "impossible", "base is inf; allowed is above 1"),
+        ({"few": 3}, "impossible", "few is 3; allowed is at most 2"),
+        ({"names": []}, "impossible", "names is []; allowed is at least one name"),
+        ({"size": "huge"}, "wrong_type", "size is 'huge'; allowed is one of small, large"),
+        ({"shares": [0.0, 2.0]}, "impossible", "shares[1] is 2.0; allowed is 0 to below 1"),
+        ({"mass": 0.25}, "impossible", "share is 0.5; allowed is at most mass (0.25)"),
+        ({"sizes": 1, "positive": "a"}, "unknown", "sizes is not a setting; did you mean size?"),
+    ],
+)
+def test_bounds_are_told_as_they_stand_at_the_field(values: dict[str, Any], code: str, sentence: str) -> None:
+    with pytest.raises(FieldError) as caught:
+        typed(Foreign, {"bounded": values}, "a.yaml", "top")
+    end = "" if sentence.endswith("?") else "."
+    assert str(caught.value) == f"a.yaml: top.bounded.{sentence}{end}"
+    assert caught.value.code == code
+    assert caught.value.key == f"top.bounded.{sentence.partition(' ')[0]}"
+
+
+@pytest.mark.parametrize(
+    ("values", "code", "sentence"),
+    [
+        ({"bounded": {}, "count": 13}, "luck", "foreign.count is 13; allowed is luck"),
+        ({"bounded": {}, "count": 14}, "impossible", "the file is refused: no floor has this number"),
+        ({"bounded": {}, "count": True}, "wrong_type", "count is True; allowed is a whole number"),
+        ({"bounded": {1: 2}}, "wrong_type", "a key of bounded is 1; allowed is a text, but this was read as a number"),
+        ({}, "missing", "bounded is missing; it has no default"),
+    ],
+)
+def test_a_plain_class_is_checked_as_strictly(values: dict[str, Any], code: str, sentence: str) -> None:
+    with pytest.raises(FieldError) as caught:
+        typed(Foreign, values, "a.yaml")
+    assert str(caught.value).startswith(f"a.yaml: {sentence}")
+    assert caught.value.code == code
+
+
+def test_what_is_made_by_hand_is_checked_too() -> None:
+    bounded = Bounded(2, share=0.25)
+    assert replace(bounded, positive=3) == Bounded(3, 0.25)
+    with pytest.raises(FieldError, match=r"^mass is 2\.0; allowed is above 0, at most 1$"):
+        replace(bounded, mass=2.0)
+    with pytest.raises(FieldError, match=r"^positive is 0; allowed is 1 or more$"):
+        Bounded(0)
+    with pytest.raises(AttributeError):
+        bounded.positive = 4  # type: ignore[misc]
+
+
+@settings
+class Renamed:
+    """A section with a field that had another name, also in a list of its own kind."""
+
+    renamed_fields: ClassVar[Mapping[str, str]] = {"was": "count"}
+    count: int
+
+
+@dataclass
+class Holder:
+    """Where the names are those of an inner section."""
+
+    inner: list[Renamed]
+
+
 def test_a_renamed_field_is_read_under_its_old_name_with_a_warning(caplog):
-    @dataclass
-    class Renamed:
-        """A section with a field that had another name."""
-
-        renamed_fields: ClassVar[Mapping[str, str]] = {"was": "count"}
-        count: int
-
     assert typed(Renamed, {"was": 2, "count": 1}, "a.yaml").count == 2
     assert caplog.messages == []  # a model that was saved under the old name
     assert typed(Renamed, {"was": 2, "count": 1}, "a.yaml", "top", warn=True).count == 2
     assert caplog.messages == ["a.yaml: top.was is called top.count now."]
+    assert typed(Holder, {"inner": [{"was": 1}]}, "b.yaml", warn=True) == Holder([Renamed(1)])
+    assert caplog.messages[1:] == ["b.yaml: inner[0].was is called inner[0].count now."]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from langmill.config.compose import compose_corpus
-from langmill.config.sections import Fields, FormatSection, Package, Source
+from langmill.config.sections import Cleaning, Fields, FormatSection, Package, Source
 from langmill.data.corpus import CorpusSettings
 from langmill.data.formats.base import Format, build_format
 
@@ -18,15 +19,32 @@ def fields(text: str = "text", label: str | None = None, target: str | None = No
     return Fields(text, label, {}, target, list(metadata))
 
 
-def settings(own_fields: Fields | None = None, split: dict[str, Any] | None = None, **cleaning: Any) -> CorpusSettings:
+def settings(
+    own_fields: Fields | None = None, split: dict[str, Any] | None = None, **own_cleaning: Any
+) -> CorpusSettings:
     shipped = compose_corpus("reviews", CONF)
     return CorpusSettings(
         "tiny",
         file_format(),
         own_fields or fields(),
-        replace(shipped.cleaning, **({"workers": 1, "min_characters": 1} | cleaning)),
+        cleaning(**own_cleaning),
         replace(shipped.split, **({"validation": 0.25, "test": 0.25} | (split or {}))),
     )
+
+
+def cleaning(
+    steps: Sequence[str] = ("markup", "characters", "length"),
+    *,
+    drop_duplicates: bool = True,
+    workers: int = 1,
+    **options: dict[str, Any],
+) -> Cleaning:
+    """The shipped steps with some options changed, and further steps at their end."""
+    known: dict[str, Any] = dict(compose_corpus("reviews", CONF).cleaning.options)
+    known["length"] = {**known["length"], "min_characters": 1}
+    known |= {name: {**known.get(name, {}), **changed} for name, changed in options.items()}
+    listed = [*steps, *(name for name in options if name not in steps)]
+    return Cleaning(listed, {name: known.get(name, {}) for name in listed}, drop_duplicates, workers)
 
 
 def file_format(name: str = "auto", **options: Any) -> Format:

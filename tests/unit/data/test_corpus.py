@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from langmill.data.cleaning import clean_text
+from langmill.data.cleaning.characters import clean_characters
 from langmill.data.corpus import CorpusSettings, make_corpus
 from langmill.data.document import Document, Split, documents_path, read_documents
 from langmill.data.folding import fold, key_of
@@ -57,7 +57,7 @@ def test_every_row_is_accounted_for(folders: tuple[Path, Path]) -> None:
     write_rows(raw, rows)
     with (raw / "a.jsonl").open("a") as file:
         file.write("not json\n")
-    report = make(raw, out, settings(fields("text", "label"), min_characters=3, max_characters=100))
+    report = make(raw, out, settings(fields("text", "label"), length={"min_characters": 3, "max_characters": 100}))
     told = report.as_json()
     assert told["rows"] == 208
     assert told["quarantined"] == {"wrong_type": 1, "missing_text": 1, "corrupt": 1}
@@ -88,9 +88,7 @@ def test_the_same_one_of_duplicates_is_kept_in_any_order(folders: tuple[Path, Pa
         assert (report.duplicates, report.dropped, report.num_documents) == (2, {"duplicate": 2}, 201)
         assert report.other_label in (1, 2)
         [place] = [row for row in pq.read_table(out / "places.parquet").to_pylist() if row["id"] == same.id]
-        [number] = [
-            number for number, row in enumerate(order, 1) if clean_text(str(row["text"]), markup=False) == same.text
-        ]
+        [number] = [number for number, row in enumerate(order, 1) if clean_characters(str(row["text"])) == same.text]
         assert place["where"] == f"a.jsonl:{number}"
     assert len(kept) == 1
 
@@ -124,8 +122,8 @@ def test_another_target_makes_another_document_on_the_same_side(folders: tuple[P
 def test_pairs_that_say_the_same_can_be_dropped(folders: tuple[Path, Path]) -> None:
     raw, out = folders
     write_rows(raw, [{"text": "OK ", "to": "ok"}, {"text": "Yes", "to": "Ja"}, *many()])
-    report = make(raw, out, settings(fields("text", None, "to"), drop_same=True))
-    assert report.dropped == {"same": 1}
+    report = make(raw, out, settings(fields("text", None, "to"), copies={}))
+    assert report.dropped == {"copy": 1}
     assert report.num_documents == 201
 
 
@@ -263,7 +261,7 @@ def test_a_text_with_another_target_on_another_side_is_dropped_and_counted(folde
     report = make(raw, out, settings(fields("text", None, "to", "work"), {"by": "work"}))
     sides = [split for split, found in documents(out).items() for one in found if one.text == "And you?"]
     assert len(set(sides)) == 1
-    assert report.dropped == {"other_side": 60 - len(sides)}
+    assert report.dropped == {"cross_split": 60 - len(sides)}
     assert report.other_target == 59
     assert report.rows == report.num_documents + sum(report.dropped.values())
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from langmill.data.cleaning import clean_text, strip_markup
+from langmill.data.cleaning.characters import clean_characters
+from langmill.data.cleaning.markup import strip_markup
 from langmill.data.folding import fold, nfc
 from langmill.data.formats import gettext, passages, python_functions
 from tests.unit.data.settings import file_format
@@ -29,13 +30,13 @@ UNITS = [
     "work",
     [
         strip_markup,
-        lambda text: clean_text(text, markup=True),
-        lambda text: clean_text(text, markup=False),
-        lambda text: clean_text(text, markup=True, layout=True),
+        lambda text: clean_characters(strip_markup(text)),
+        clean_characters,
+        lambda text: clean_characters(strip_markup(text), preserve_whitespace=True),
         fold,
         nfc,
     ],
-    ids=["markup", "clean", "no markup", "layout", "fold", "nfc"],
+    ids=["markup", "clean", "no markup", "white space", "fold", "nfc"],
 )
 def test_cleaning_takes_linear_time(work: Callable[[str], str], unit: str) -> None:
     require_linear(work, lambda size: "x" + unit * (size // len(unit)))

@@ -6,10 +6,9 @@ import json
 
 import pytest
 
-from langmill.data.cleaning import DropReason
 from langmill.data.document import Document, Split
 from langmill.data.readers import BadRow, BadRowReason
-from langmill.data.report import Report
+from langmill.data.report import Report, StepCount
 from langmill.data.rows import Row
 
 pytestmark = pytest.mark.unit
@@ -25,7 +24,9 @@ def report() -> Report:
         report.count_document(Split.train, document, number.to_bytes(2, "big"))
     report.count_row(BadRow("b.csv:3", BadRowReason.ragged, "x,y"))
     report.count_row(Row("b.csv:4", "x", None, None, {}))
-    report.count_drop(DropReason.too_short, Split.test)
+    report.steps = {"markup": StepCount(), "length": StepCount()}
+    report.count_changes([("markup", ("tag", "tag", "entity"))])
+    report.count_drop("too_short", Split.test, "length")
     report.places = {f"id {number}": f"a.csv:{number}" for number in (99, 100, 101)}
     report.skipped = {".md": 2, "hidden": 1}
     report.causes = {"b.csv": "It is | broken."}
@@ -47,6 +48,7 @@ def test_figures(report: Report) -> None:
     assert [sample["where"] for sample in train["samples"]] == ["a.csv:101", "a.csv:100", "a.csv:99"]
     assert (told["skipped_files"], told["causes"]) == ({".md": 2, "hidden": 1}, {"b.csv": "It is | broken."})
     assert (train["dropped"], told["splits"]["test"]["dropped"]) == ({}, {"too_short": 1})
+    assert told["cleaning"]["length"] == {"changed": 0, "changes": {}, "dropped": {"too_short": 1}}
     assert told["splits"]["test"]["length_quantiles"] == {}
     json.dumps(told, allow_nan=False)
 
@@ -59,6 +61,8 @@ def test_markdown(report: Report) -> None:
         "| quarantined: ragged | -1 |",
         "| dropped: too short | -1 |",
         "| **documents** | 101 |",
+        "| markup | 1 | entity: 1, tag: 2 | 0 |  |",
+        "| length | 0 |  | 1 | too short: 1 |",
         "| train | 101 | 100.00% | 10,302 |",
         "| train | 1 | 6 | 26 | 51 | 76 | 96 | 101 |",
         r"| good\|bad | 60 | 0 | 0 |",

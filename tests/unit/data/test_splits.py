@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langmill.data.cleaning import clean_text
+from langmill.data.cleaning.characters import clean_characters
 from langmill.data.document import Split
 from langmill.data.folding import fold, key_of
 from langmill.data.splits import side_of
@@ -41,7 +41,7 @@ def test_another_salt_gives_another_split() -> None:
 
 @given(st.text(min_size=1))
 def test_texts_that_read_alike_are_on_one_side(text: str) -> None:
-    clean = clean_text(text, markup=False)
+    clean = clean_characters(text)
     for variant in (clean.upper().lower(), clean.replace(" ", "\n"), f"{clean} ", clean.replace("\n", "  ")):
         if fold(variant) == fold(clean):  # upper() of some letters is not reversible
             assert side_of(variant, SPLIT) is side_of(clean, SPLIT)

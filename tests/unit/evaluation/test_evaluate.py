@@ -11,9 +11,10 @@ from mlflow.utils.validation import _validate_metric_name
 
 from langmill.data.document import Document
 from langmill.errors import EvaluationError, IntegrityError
-from langmill.evaluation.evaluate import EvaluationFolder, compare_folders, evaluate, write_evaluation
+from langmill.evaluation.evaluate import EvaluationFolder, evaluate, write_evaluation
 from langmill.evaluation.runlog import log_evaluation, metric_name, run_metrics, tracked_name
 from langmill.evaluation.scoring import EvaluationSet, usable, with_groups
+from langmill.evaluation.significance import compare
 from langmill.files import digest_files
 from langmill.tracking.events import read_events
 
@@ -147,13 +148,13 @@ def test_groups_are_those_of_the_split(documents):
     assert with_groups(ids, given, None)["group"].to_pylist() == [None] * 4
 
 
-def test_folders_are_compared_on_one_test_set_only(language_folder, language_model, documents, tmp_path):
-    same = compare_folders(language_folder, language_folder, "bits_per_byte", SETTINGS)
+def test_scores_are_compared_on_one_test_set_only(language_folder, language_model, documents):
+    scores = EvaluationFolder.open(language_folder, verify=True).scores()
+    same = compare(language_model.task, scores, scores, "bits_per_byte", SETTINGS)
     assert same.improvement.value == 0 and same.examples == len(documents)
     evaluated = evaluate(language_model, documents[1:], training_data(shard([[5, 6]])), SETTINGS, "bits_per_byte")
-    write_evaluation(tmp_path / "other", language_model, evaluated, SETTINGS, "bits_per_byte")
     with pytest.raises(EvaluationError, match="other test sets"):
-        compare_folders(language_folder, tmp_path / "other", "bits_per_byte", SETTINGS)
+        compare(language_model.task, scores, evaluated.scores, "bits_per_byte", SETTINGS)
 
 
 def test_a_folder_read_back(language_folder, label_folder, tmp_path):
@@ -174,7 +175,7 @@ def test_a_damaged_folder_is_refused(language_folder, tmp_path):
     with (tmp_path / "damaged" / "scores.parquet").open("ab") as file:
         file.write(b"x")
     with pytest.raises(IntegrityError, match=r"scores.parquet differ"):
-        compare_folders(tmp_path / "damaged", language_folder, "bits_per_byte", SETTINGS)
+        EvaluationFolder.open(tmp_path / "damaged", verify=True)
 
 
 def test_figures_reach_the_run_even_where_no_server_answers(language_folder, tmp_path, caplog):
@@ -237,5 +238,5 @@ def test_a_name_that_is_too_long_stays_in_the_file(caplog):
 
 def test_a_collision_is_an_error(monkeypatch):
     monkeypatch.setattr("langmill.evaluation.runlog.tracked_name", lambda name: "same")
-    with pytest.raises(EvaluationError, match="Two figures would have the name test/same"):
+    with pytest.raises(EvaluationError, match="Two metrics would have the name test/same"):
         run_metrics({"a": {"value": 1, "low": 1, "high": 1}, "b": {"value": 1, "low": 1, "high": 1}, "baselines": {}})

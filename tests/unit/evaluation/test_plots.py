@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import pytest
 
+from langmill.evaluation.estimates import Estimate
 from langmill.evaluation.plots import draw, draw_points, write_csv
 from langmill.tasks.base import Plot
 
@@ -62,7 +63,10 @@ def test_models_stand_on_axes_from_zero_with_numbers_apart(minutes, sides, tmp_p
     monkeypatch.setattr(
         Figure, "savefig", lambda self, *args, **named: (drawn.append(self), save(self, *args, **named))
     )
-    points = {"one": (1_598_944, 4.1, 2.2, 2.1, 2.3), "two": (1_634_688, minutes, 2.4, 2.3, 2.5)}
+    points = {
+        "one": (1_598_944, 4.1, Estimate(2.2, 2.1, 2.3)),
+        "two": (1_634_688, minutes, Estimate(2.4, 2.3, 2.5)),
+    }
     draw_points(points, "bits_per_byte", tmp_path / "points.png")
     (figure,) = drawn
     assert len(figure.axes) == sides

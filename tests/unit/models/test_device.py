@@ -14,7 +14,7 @@ from langmill.config.compose import compose_serving
 from langmill.config.sections import Accelerator, Recipe
 from langmill.errors import ConfigError, LangmillError
 from langmill.models.device import use_device
-from langmill.registry import evidence, steps
+from langmill.registry import rescore
 from langmill.registry.promote import promote
 from langmill.registry.store import Registry
 from langmill.registry.versions import Tag
@@ -23,6 +23,7 @@ from langmill.stages import evaluate
 from langmill.tasks import loading
 from langmill.workspace import Workspace
 from tests.unit.registry.building import LANGUAGE_MODEL, URI, recipe_of, registered
+from tests.unit.registry.judging import in_this_process, rescored
 
 pytestmark = pytest.mark.unit
 ROOT = Path(__file__).parents[3]
@@ -48,7 +49,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> None:
     def load_model(folder: Path, *, verify: bool, device: str = "cpu") -> None:
         raise Loaded(device)
 
-    for module in (evaluate, evidence, lifecycle, loading):
+    for module in (evaluate, rescore, lifecycle, loading):
         monkeypatch.setattr(module, "load_model", load_model)
 
 
@@ -85,11 +86,12 @@ def test_models_are_judged_there(settled: Recipe, gpu: None, told: None) -> None
         evaluate.main(LANGUAGE_MODEL)
 
 
-def test_champions_are_scored_again_there(settled: Recipe, gpu: None, told: None, registry_workspace: Path) -> None:
+def test_champions_are_scored_again_there(
+    settled: Recipe, gpu: None, told: None, registry_workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_this_process(monkeypatch)
     version = registered(registry_workspace, LANGUAGE_MODEL, seed=2, factor=0.9)
-    verdict = steps.judge_version(settled, version, URI, Accelerator.auto)
-    assert verdict.outcome == "cannot tell"
-    assert "cuda" in verdict.sentence
+    assert rescored(version, settled, Accelerator.auto).problem == "cuda."
 
 
 def test_models_are_asked_there(settled: Recipe, gpu: None, told: None, capsys: pytest.CaptureFixture[str]) -> None:

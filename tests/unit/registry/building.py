@@ -137,14 +137,14 @@ def build_model(workspace: Path, name: str, seed: int) -> None:
     }
     recipe.training.seed = seed
     base = build / "models" / LANGUAGE_MODEL if name == CLASSIFIER else None
-    story = provenance.trace(recipe, build / "shards" / name, tokenizer.file, base)
+    origin = provenance.trace(recipe, build / "shards" / name, tokenizer.file, base)
     (build / "config" / "recipe").mkdir(parents=True, exist_ok=True)
     (build / "config" / "recipe" / f"{name}.yaml").write_text(yaml.safe_dump(plain(recipe)), encoding="utf-8")
     facts = {
         "recipe": name,
-        "provenance": story.digest,
-        "parts": story.parts,
-        "base": story.base,
+        "provenance": origin.digest,
+        "parts": origin.parts,
+        "base": origin.base,
         "corpus": {"name": recipe.corpus.name, "digest": digest_of(shards["files"])},
         "parameters": sum(weight.numel() for weight in network.parameters()),
     }

@@ -2,6 +2,7 @@
 
 import pytest
 
+from langmill.evaluation.estimates import Estimate
 from langmill.files import write_json
 from langmill.registry.outcomes import Row, all_settled, read_row, settle, settled
 
@@ -19,6 +20,8 @@ def made(tmp_path, monkeypatch):
         tmp_path / "build/evaluation/lm/metrics.json",
         {
             "primary": "bits_per_byte",
+            "examples": 30,
+            "test_set": "ab",
             "bits_per_byte": figures,
             "baselines": {
                 "trigram": {"strength": "serious", "bits_per_byte": {"value": 2.5}},
@@ -33,7 +36,7 @@ def test_a_row_is_read_from_the_note_and_the_evaluation(made):
     sentence = "lm version 3 is the champion now."
     settle("lm", 3, 3, "passed", sentence)
     assert read_row("lm") == Row(
-        "lm", "bits_per_byte", 2.25, 2.125, 2.375, "unigram 4.5", "trigram 2.5", "champion", 3, sentence
+        "lm", "bits_per_byte", Estimate(2.25, 2.125, 2.375), "unigram 4.5", "trigram 2.5", "champion", 3, sentence
     )
 
 

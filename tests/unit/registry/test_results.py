@@ -9,18 +9,10 @@ import pytest
 
 from langmill import cli
 from langmill.errors import RegistryError
+from langmill.evaluation.estimates import BaselineMetrics, Estimate, Metrics
 from langmill.registry import steps
 from langmill.registry.promote import promote
-from langmill.registry.results import (
-    Figure,
-    Refused,
-    Result,
-    Rival,
-    read_refused,
-    read_result,
-    read_results,
-    results_page,
-)
+from langmill.registry.results import Refused, Result, read_refused, read_result, read_results, results_page
 from langmill.registry.store import Registry
 from langmill.registry.versions import State, Tag
 from tests.unit.registry.building import CLASSIFIER, LANGUAGE_MODEL, URI, recipe_of
@@ -29,23 +21,25 @@ pytestmark = pytest.mark.unit
 ROOT = Path(__file__).parents[3]
 
 
-def result(**changes: object) -> Result:
-    rivals = (
-        Rival("majority", "trivial", 0.5, Figure(0.4, 0.35, 0.45)),
-        Rival("tfidf", "serious", 0.91, Figure(-0.01, -0.02, -0.005)),
-        Rival("weak", "serious", 0.8, Figure(0.1, 0.05, 0.15)),
-    )
+BASELINES = (
+    BaselineMetrics("majority", "trivial", {"accuracy": 0.5}, Estimate(0.4, 0.35, 0.45)),
+    BaselineMetrics("tfidf", "serious", {"accuracy": 0.91, "macro_f1": 0.905}, Estimate(-0.01, -0.02, -0.005)),
+    BaselineMetrics("weak", "serious", {"accuracy": 0.8}, Estimate(0.1, 0.05, 0.15)),
+)
+
+
+def result(baselines: tuple[BaselineMetrics, ...] = BASELINES, **changes: object) -> Result:
+    estimates = {"accuracy": Estimate(0.9, 0.88, 0.92), "macro_f1": Estimate(0.89, 0.87, 0.91)}
     given = {
-        "name": "mood", "version": 2, "task": "classification", "description": "Tells moods.", "metric": "accuracy",
-        "figures": {"accuracy": Figure(0.9, 0.88, 0.92), "macro_f1": Figure(0.89, 0.87, 0.91)}, "examples": 1234,
-        "test_set": "ab", "documents": 22468, "megabytes": 29.34, "parameters": 1412352, "minutes": 1.44,
-        "rivals": rivals, "serious": {"macro_f1": {"tfidf": 0.905}},
+        "name": "mood", "version": 2, "task": "classification", "description": "Tells moods.",
+        "metrics": Metrics("accuracy", estimates, baselines, 1234, 1234, "ab"), "documents": 22468, "megabytes": 29.34,
+        "parameters": 1412352, "minutes": 1.44,
     }  # fmt: skip
     return Result(**{**given, **changes})  # type: ignore[arg-type]
 
 
 def test_the_page_says_plainly_what_was_not_beaten() -> None:
-    page = results_page([result(), result(name="other", task="language_modelling", minutes=None, rivals=())])
+    page = results_page([result(), result(name="other", task="language_modelling", minutes=None, baselines=())])
     assert "## Classification" in page and "## Language modelling" in page
     assert (
         "| `mood` | 22,468 | 29.3 | 1,412,352 | 1.4 | accuracy | 0.9000 (0.8800 to 0.9200) | majority 0.5000 "
@@ -67,13 +61,13 @@ def test_the_page_says_what_the_gate_kept_out() -> None:
 @pytest.mark.parametrize(
     ("gain", "words"),
     [
-        (Figure(0.1, 0.05, 0.15), "beats it by 0.1000"),
-        (Figure(0.01, -0.05, 0.15), "no clear difference"),
-        (Figure(-0.1, -0.2, -0.05), "**does not beat it**: worse by 0.1000"),
+        (Estimate(0.1, 0.05, 0.15), "beats it by 0.1000"),
+        (Estimate(0.01, -0.05, 0.15), "no clear difference"),
+        (Estimate(-0.1, -0.2, -0.05), "**does not beat it**: worse by 0.1000"),
     ],
 )
-def test_a_rival_is_beaten_or_not(gain: Figure, words: str) -> None:
-    assert Rival("x", "serious", 1.0, gain).sentence.startswith(words)
+def test_a_baseline_is_beaten_or_not(gain: Estimate, words: str) -> None:
+    assert BaselineMetrics("x", "serious", {}, gain).sentence.startswith(words)
 
 
 @pytest.fixture(scope="module")
@@ -98,14 +92,14 @@ def test_a_champion_is_read_back(champions: Path, monkeypatch: pytest.MonkeyPatc
     found = read_results(Registry(URI))
     assert [each.name for each in found] == [CLASSIFIER, LANGUAGE_MODEL]  # by task
     language_model = found[1]
-    assert language_model.metric == "bits_per_byte"
-    assert language_model.figure.low < language_model.figure.value < language_model.figure.high
-    trivial, serious = language_model.strongest("trivial"), language_model.strongest("serious")
-    assert trivial is not None and serious is not None
-    assert (trivial.name, serious.name) == ("unigram", "trigram")
-    gain = trivial.value - language_model.figure.value
-    assert trivial.gain.value == pytest.approx(gain, abs=1e-6)
-    assert language_model.serious["bits_per_byte"] == {"trigram": serious.value}
+    metrics = language_model.metrics
+    assert metrics.primary == "bits_per_byte"
+    assert metrics.decides.low < metrics.decides.value < metrics.decides.high
+    trivial, strong = metrics.hardest("trivial"), metrics.hardest("serious")
+    assert trivial is not None and trivial.improvement is not None and strong is not None
+    assert (trivial.name, strong.name) == ("unigram", "trigram")
+    gain = trivial.values["bits_per_byte"] - metrics.decides.value
+    assert trivial.improvement.value == pytest.approx(gain, abs=1e-6)
     with pytest.raises(RegistryError, match="ghost has no champion"):
         read_result(Registry(URI), "ghost")
 
@@ -131,4 +125,4 @@ def test_the_commands_write_a_page_a_table_and_a_picture(
     assert cli.call(["compare", LANGUAGE_MODEL, CLASSIFIER]) == 1
     assert "of 2 tasks (classification, language_modelling)" in capsys.readouterr().err
     assert cli.call(["compare", LANGUAGE_MODEL, "--metric", "charm"]) == 1
-    assert "has no figure 'charm'" in capsys.readouterr().err
+    assert "has no metric 'charm'" in capsys.readouterr().err

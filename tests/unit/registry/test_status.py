@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from langmill.registry.status import baseline, figure, status
+from langmill.registry.status import baseline, status, worth
 from langmill.registry.store import Registry
 from langmill.registry.versions import CHAMPION, ModelVersion, State, Tag
 from tests.unit.registry.building import LANGUAGE_MODEL, URI, registered
@@ -18,12 +18,12 @@ def version(**tags: str) -> ModelVersion:
     return ModelVersion("sentiment", 3, (), "", None, tags, datetime.now(UTC))
 
 
-def test_a_figure_comes_with_its_interval() -> None:
+def test_a_metric_comes_with_its_interval() -> None:
     tags = {Tag.metric: "accuracy", Tag.value: "0.91234", Tag.low: "0.9", Tag.high: "0.92345"}
-    assert figure(version(**tags)) == "3  accuracy 0.9123 [0.9, 0.9234]"
-    assert figure(version(**{Tag.metric: "accuracy", Tag.value: "0.5"})) == "3  accuracy 0.5"
-    assert figure(version()) == "3"
-    assert figure(None) == "-"
+    assert worth(version(**tags)) == "3  accuracy 0.9123 [0.9, 0.9234]"
+    assert worth(version(**{Tag.metric: "accuracy", Tag.value: "0.5"})) == "3  accuracy 0.5"
+    assert worth(version()) == "3"
+    assert worth(None) == "-"
 
 
 def test_the_baselines_stand_beside_it(workspace: Path) -> None:

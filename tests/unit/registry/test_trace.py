@@ -9,7 +9,7 @@ from langmill.files import read_manifest, write_manifest
 from langmill.registry import steps
 from langmill.registry.promote import promote
 from langmill.registry.store import Registry
-from langmill.registry.trace import Check, Fact, Story, _origins, _source, trace
+from langmill.registry.trace import Check, Fact, Lineage, _origins, _source, trace
 from tests.unit.registry.building import (
     CLASSIFIER,
     LANGUAGE_MODEL,
@@ -23,10 +23,10 @@ from tests.unit.registry.building import (
 pytestmark = pytest.mark.unit
 
 
-def checks(story: Story) -> dict[str, Check]:
+def checks(lineage: Lineage) -> dict[str, Check]:
     """The check of every fact; of several of one name the one that says most."""
     found: dict[str, Check] = {}
-    for fact in story.facts:
+    for fact in lineage.facts:
         if found.get(fact.name) in (None, Check.none, Check.verified):
             found[fact.name] = fact.check
     return found
@@ -35,14 +35,14 @@ def checks(story: Story) -> dict[str, Check]:
 def test_what_is_here_is_verified(workspace: Path) -> None:
     registered(workspace, LANGUAGE_MODEL, seed=1, factor=0.5)
     promote(Registry(URI), LANGUAGE_MODEL, 1, force="for the test", command="test")
-    story = trace(URI, LANGUAGE_MODEL, 1)
-    assert story.sound
-    assert story.base is None
-    found = checks(story)
+    lineage = trace(URI, LANGUAGE_MODEL, 1)
+    assert lineage.sound
+    assert lineage.base is None
+    found = checks(lineage)
     for name in ("evaluation", "test set", "weights", "provenance", "settings", "code", "tokenizer", "tokens"):
         assert found[name] is Check.verified, name
     assert found["raw data"] is Check.absent
-    text = story.text()
+    text = lineage.text()
     assert text.startswith("reviews-lm version 1, champion\n")
     assert "champion (promote, by force, " in text
     assert "for the test" in text
@@ -61,18 +61,18 @@ def test_a_fine_tuned_version_tells_its_bases_story(workspace: Path) -> None:
     build_model(workspace, CLASSIFIER, seed=1)
     build_evaluation(workspace, CLASSIFIER)
     steps.package_and_register(recipe_of(CLASSIFIER), URI)
-    story = trace(URI, CLASSIFIER, 1)
-    assert story.base is not None
-    assert story.base.title == "reviews-lm version 1, challenger"
-    assert "fine-tuned from reviews-lm version 1" in story.text()
+    lineage = trace(URI, CLASSIFIER, 1)
+    assert lineage.base is not None
+    assert lineage.base.title == "reviews-lm version 1, challenger"
+    assert "fine-tuned from reviews-lm version 1" in lineage.text()
 
 
 def test_a_base_that_is_not_registered_is_told_from_the_workspace(workspace: Path) -> None:
     steps.package_and_register(recipe_of(CLASSIFIER), URI)
-    story = trace(URI, CLASSIFIER, 1)
-    assert story.base is not None
-    assert checks(story.base)["provenance"] is Check.verified
-    assert "not in this registry" in story.text()
+    lineage = trace(URI, CLASSIFIER, 1)
+    assert lineage.base is not None
+    assert checks(lineage.base)["provenance"] is Check.verified
+    assert "not in this registry" in lineage.text()
     build_model(workspace, LANGUAGE_MODEL, seed=9)
     base = trace(URI, CLASSIFIER, 1).base
     assert base is not None
@@ -85,11 +85,11 @@ def test_a_pretrained_base_is_told_with_where_it_was_published(workspace: Path) 
     hub = {"kind": "hub", "repository": "some/model", "revision": "ab" * 20}
     write_manifest(base, facts | {"source": hub})
     steps.package_and_register(recipe_of(CLASSIFIER), URI)
-    story = trace(URI, CLASSIFIER, 1)
-    assert story.base is not None
-    assert story.base.title == "reviews-lm, a pretrained model"
-    assert checks(story.base) == {"provenance": Check.verified, "source": Check.verified}
-    assert "some/model at abababababab" in story.text()
+    lineage = trace(URI, CLASSIFIER, 1)
+    assert lineage.base is not None
+    assert lineage.base.title == "reviews-lm, a pretrained model"
+    assert checks(lineage.base) == {"provenance": Check.verified, "source": Check.verified}
+    assert "some/model at abababababab" in lineage.text()
 
 
 def test_what_changed_since_is_told_apart_from_what_is_damaged(workspace: Path) -> None:
@@ -101,27 +101,27 @@ def test_what_changed_since_is_told_apart_from_what_is_damaged(workspace: Path) 
     assert checks(trace(URI, LANGUAGE_MODEL, 1))["tokens"] is Check.damaged
     del facts["files"]
     write_manifest(shards, facts)
-    story = trace(URI, LANGUAGE_MODEL, 1)
-    assert checks(story)["tokens"] is Check.changed
-    assert checks(story)["settings"] is Check.changed
-    assert story.sound
+    lineage = trace(URI, LANGUAGE_MODEL, 1)
+    assert checks(lineage)["tokens"] is Check.changed
+    assert checks(lineage)["settings"] is Check.changed
+    assert lineage.sound
 
 
 def test_a_damaged_model_is_told(workspace: Path) -> None:
     registered(workspace, LANGUAGE_MODEL, seed=1, factor=1.0)
     weights = next((workspace / ".langmill" / "artifacts").rglob("artifacts/model/model.safetensors"))
     weights.write_bytes(weights.read_bytes()[:-1])
-    story = trace(URI, LANGUAGE_MODEL, 1)
-    assert not story.sound
-    assert checks(story)["model"] is Check.damaged
+    lineage = trace(URI, LANGUAGE_MODEL, 1)
+    assert not lineage.sound
+    assert checks(lineage)["model"] is Check.damaged
 
 
 def test_without_a_workspace_the_registry_still_speaks(workspace: Path) -> None:
     registered(workspace, LANGUAGE_MODEL, seed=1, factor=1.0)
     shutil.rmtree(workspace / "build")
-    story = trace(URI, LANGUAGE_MODEL, 1)
-    assert story.sound
-    found = checks(story)
+    lineage = trace(URI, LANGUAGE_MODEL, 1)
+    assert lineage.sound
+    found = checks(lineage)
     assert found["weights"] is Check.verified
     assert found["provenance"] is Check.verified
     assert found["tokens"] is Check.absent

@@ -18,10 +18,11 @@ from langmill.config.sections import Serving
 from langmill.errors import IntegrityError, TrackingError
 from langmill.files import write_manifest
 from langmill.models.generation.network import Ending
-from langmill.serving.app import Service, build_app
-from langmill.serving.engine import Champion, Engine
-from langmill.serving.follower import Following
+from langmill.serving.alias_state import AliasState
+from langmill.serving.app import build_app
+from langmill.serving.engine import Engine, LoadedVersion
 from langmill.serving.metrics import Metrics
+from langmill.serving.service import Service
 from langmill.tasks.base import Classifies, Generates
 from langmill.tasks.loading import LoadedModel
 
@@ -90,15 +91,15 @@ def loaded(task: Any, max_length: int = 64) -> LoadedModel:
     return LoadedModel(Path(), task, nn.Linear(1, 1), Bytes(), {"provenance": "p"}, config, writes)  # type: ignore[arg-type]
 
 
-def champion(name: str, version: int, task: Any) -> Champion:
-    return Champion(name, version, loaded(task), longest_token=1)
+def loaded_version(name: str, version: int, task: Any) -> LoadedVersion:
+    return LoadedVersion(name, version, loaded(task), longest_token=1)
 
 
 class Quiet:
     """A follower that has found everything."""
 
     def __init__(self, names: list[str]) -> None:
-        self.following = {name: Following(version=1, source="registry") for name in names}
+        self.alias_states = {name: AliasState(version=1, source="registry") for name in names}
         self.dead: str | None = None
 
     def failure(self) -> str | None:
@@ -157,8 +158,8 @@ class Server:
         self.follower = Quiet(settings.recipes)
         self.writer, self.judge = Writer(), Judge()
         self.keys: tuple[bytes, ...] = ()
-        engine.publish(champion("writer", 3, self.writer))
-        engine.publish(champion("judge", 7, self.judge))
+        engine.publish(loaded_version("writer", 3, self.writer))
+        engine.publish(loaded_version("judge", 7, self.judge))
 
     @asynccontextmanager
     async def client(self) -> AsyncIterator[httpx.AsyncClient]:

@@ -19,10 +19,10 @@ from starlette.requests import ClientDisconnect
 from langmill.config.compose import compose_serving
 from langmill.errors import ServingError
 from langmill.models.generation.config import GenerationConfig, Sampling
-from langmill.serving.app import EventStream
-from langmill.serving.engine import Champion
+from langmill.serving.engine import LoadedVersion
 from langmill.serving.keys import key_line, read_keys
-from tests.unit.serving.conftest import Server, Writer, champion, loaded
+from langmill.serving.streaming import EventStream
+from tests.unit.serving.conftest import Server, Writer, loaded, loaded_version
 
 pytestmark = pytest.mark.unit
 COMPLETIONS, CLASSIFY = "/v1/completions", "/v1/classify"
@@ -361,7 +361,7 @@ class Searcher(Writer):
 
 def test_a_search_of_the_models_own_ignores_nothing_either(server: Server) -> None:
     searcher = Searcher()
-    server.engine.publish(Champion("writer", 5, loaded(searcher), longest_token=1))
+    server.engine.publish(LoadedVersion("writer", 5, loaded(searcher), longest_token=1))
     assert completion(server).json()["choices"][0]["text"] == "found"
     assert completion(server, temperature=1e-38, length_penalty=2.0).json()["choices"][0]["text"] == "found"
     assert completion(server, num_beams=2).json()["choices"][0]["text"] == "found"
@@ -388,9 +388,9 @@ def not_ready(server: Server) -> str:
     return " ".join(response.json()["reasons"])
 
 
-def test_is_not_ready_without_a_champion(server: Server) -> None:
-    server.follower.following["judge"].version = None
-    server.follower.following["judge"].trouble = "The registry names no champion of judge."
+def test_is_not_ready_without_a_loaded_version(server: Server) -> None:
+    server.follower.alias_states["judge"].version = None
+    server.follower.alias_states["judge"].trouble = "The registry names no champion of judge."
     assert "judge has no version in service: The registry names no champion" in not_ready(server)
 
 
@@ -436,7 +436,7 @@ def test_a_configured_model_without_a_version_is_a_503(server: Server) -> None:
 
 
 def test_a_swap_shows_in_the_next_answer(server: Server) -> None:
-    server.engine.publish(champion("writer", 4, server.writer))
+    server.engine.publish(loaded_version("writer", 4, server.writer))
     assert completion(server).json()["version"] == 4
 
 
@@ -482,8 +482,8 @@ def test_wants_a_key_where_keys_are_set(server: Server, tmp_path: Any) -> None:
 
 
 def test_error_texts_are_for_those_with_a_key(server: Server) -> None:
-    server.follower.following["judge"].trouble = "The registry can't be asked: postgresql://me:secret@db"
-    server.follower.following["writer"].version = None
+    server.follower.alias_states["judge"].trouble = "The registry can't be asked: postgresql://me:secret@db"
+    server.follower.alias_states["writer"].version = None
     server.keys = (hashlib.sha256(b"first-key").digest(),)
     response = server.ask("GET", "/ready")
     assert (response.status_code, response.json()) == (
@@ -591,7 +591,7 @@ def test_a_client_that_leaves_frees_the_engine(server: Server) -> None:
 
 
 def test_a_client_that_leaves_before_the_first_event_cancels_its_answer() -> None:
-    class Answer:
+    class ResponseStream:
         cancelled = False
 
         def cancel(self) -> None:
@@ -606,7 +606,7 @@ def test_a_client_that_leaves_before_the_first_event_cancels_its_answer() -> Non
     async def send(message: object) -> None:
         raise OSError("the client has gone")
 
-    answer = Answer()
+    answer = ResponseStream()
     stream = EventStream(events(), answer)  # type: ignore[arg-type]
     scope = {"type": "http", "asgi": {"spec_version": "2.4"}}
     with contextlib.suppress(ClientDisconnect):

@@ -17,18 +17,20 @@ from langmill.errors import RequestError
 from langmill.models.generation.config import Sampling
 from langmill.models.generation.network import Ending
 from langmill.serving import engine as engine_module
-from langmill.serving.engine import Answer, Classification, Completion, Engine, Request
+from langmill.serving.engine import Engine, Job, ResponseStream
+from langmill.serving.generation import Completion
 from langmill.serving.metrics import Metrics
-from tests.unit.serving.conftest import Judge, Writer, champion
+from langmill.serving.routes.classify import Classification
+from tests.unit.serving.conftest import Judge, Writer, loaded_version
 
 pytestmark = pytest.mark.unit
 
 
-class Scripted(Request[Any]):
+class Scripted(Job[Any]):
     """Gives what it is told to, or waits at a barrier."""
 
     def __init__(self, *events: Any) -> None:
-        super().__init__(champion("scripted", 1, Writer()))
+        super().__init__(loaded_version("scripted", 1, Writer()))
         self.events = events
 
     def steps(self) -> Iterator[Any]:
@@ -57,11 +59,11 @@ def sampling(tokens: int) -> Sampling:
 def completion(
     writer: Writer, tokens: int = 20, stop: tuple[str, ...] = (), *, streamed: bool = True, of: Any = None
 ) -> Completion:
-    of = of or champion("writer", 1, writer)
+    of = of or loaded_version("writer", 1, writer)
     return Completion(of, writer, prompt_ids=[256], sampling=sampling(tokens), stop=stop, streamed=streamed)
 
 
-async def collect(answer: Answer[Any]) -> list[Any]:
+async def collect(answer: ResponseStream[Any]) -> list[Any]:
     return [event async for event in answer]
 
 
@@ -91,7 +93,7 @@ def test_a_stop_string_ends_the_work_too(engine: Engine) -> None:
     assert writer.tokens_made == 2
 
 
-async def collect_one(engine: Engine, request: Request[Any]) -> list[Any]:
+async def collect_one(engine: Engine, request: Job[Any]) -> list[Any]:
     return await collect(engine.submit(request))
 
 
@@ -247,7 +249,7 @@ def test_one_that_comes_after_the_end_is_told_that_the_server_stops_not_that_it_
 
 def test_a_replaced_version_is_freed_when_its_last_request_ends(engine: Engine) -> None:
     old_writer = Writer("x" * 50, seconds=0.005)
-    old = champion("writer", 1, old_writer)
+    old = loaded_version("writer", 1, old_writer)
     network = weakref.ref(old.model.network)
     engine.publish(old)
 
@@ -255,7 +257,7 @@ def test_a_replaced_version_is_freed_when_its_last_request_ends(engine: Engine) 
         nonlocal old, old_writer
         answer = engine.submit(completion(old_writer, 50, of=old))
         await anext(answer)
-        engine.publish(champion("writer", 2, Writer()))
+        engine.publish(loaded_version("writer", 2, Writer()))
         del old, old_writer
         gc.collect()
         assert network() is not None, "a request was left without its model"
@@ -272,7 +274,7 @@ def test_a_replaced_version_is_freed_when_its_last_request_ends(engine: Engine) 
 def test_texts_are_classified_in_groups_of_like_length_and_answered_in_order(engine: Engine) -> None:
     judge = Judge()
     texts = ["x" * (1 + 37 * number % 20) for number in range(20)]
-    found = asyncio.run(collect_one(engine, Classification(champion("judge", 1, judge), judge, texts)))[-1]
+    found = asyncio.run(collect_one(engine, Classification(loaded_version("judge", 1, judge), judge, texts)))[-1]
     np.testing.assert_allclose(found[:, 1], [len(text) / 100 for text in texts])
     assert [len(batch) for batch in judge.batches] == [8, 8, 4]
     lengths = [len(text) for batch in judge.batches for text in batch]
@@ -286,6 +288,6 @@ def test_a_probability_that_is_not_a_number_is_an_error(engine: Engine) -> None:
 
     async def main() -> None:
         with pytest.raises(RequestError, match="failed on this request"):
-            await collect(engine.submit(Classification(champion("judge", 1, Broken()), Broken(), ["a"])))
+            await collect(engine.submit(Classification(loaded_version("judge", 1, Broken()), Broken(), ["a"])))
 
     asyncio.run(main())

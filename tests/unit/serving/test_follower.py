@@ -15,10 +15,11 @@ from langmill.errors import ModelError
 from langmill.files import read_json
 from langmill.serving import follower as follower_module
 from langmill.serving.engine import Engine
-from langmill.serving.follower import Follower, warm_up
+from langmill.serving.follower import Follower
 from langmill.serving.metrics import Metrics
+from langmill.serving.warm_up import warm_up
 from langmill.tasks.loading import LoadedModel
-from tests.unit.serving.conftest import Judge, Shelf, Version, Writer, champion, loaded
+from tests.unit.serving.conftest import Judge, Shelf, Version, Writer, loaded, loaded_version
 
 pytestmark = pytest.mark.unit
 
@@ -63,12 +64,12 @@ class World:
 
     @property
     def version(self) -> int | None:
-        found = self.engine.champion("m")
+        found = self.engine.loaded("m")
         return None if found is None else found.version
 
     @property
     def described(self) -> dict[str, Any]:
-        return self.follower.following["m"].describe()
+        return self.follower.alias_states["m"].describe()
 
     def counted(self, name: str) -> float | None:
         return self.metrics.registry.get_sample_value(f"langmill_{name}_total", {"model": "m"})
@@ -226,7 +227,7 @@ def test_a_registry_that_hangs_is_not_waited_for(world: World, monkeypatch: pyte
         return ask(name)
 
     monkeypatch.setattr(world.shelf, "champion", hanging)
-    monkeypatch.setattr(follower_module, "PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(follower_module, "REGISTRY_TIMEOUT_SECONDS", 0.05)
     assert [world.look(), world.look()] == [1, 1]
     assert world.described["source"] == "cache"
     assert calls == ["m"], "one question at a time"
@@ -249,14 +250,14 @@ def test_follows_by_itself(world: World) -> None:
 
 def test_a_warm_up_asks_for_what_the_task_offers() -> None:
     judge, writer = Judge(), Writer()
-    warm_up(champion("m", 1, judge))
-    warm_up(champion("m", 1, writer))
+    warm_up(loaded_version("m", 1, judge))
+    warm_up(loaded_version("m", 1, writer))
     assert (len(judge.batches), writer.tokens_made) == (1, 2)
-    with pytest.raises(ModelError, match="neither generates text nor tells labels"):
-        warm_up(champion("m", 1, object()))
+    with pytest.raises(ModelError, match="offers nothing that a route asks for"):
+        warm_up(loaded_version("m", 1, object()))
     judge.labels = ("one", "two", "three")
     with pytest.raises(ModelError, match="add up to 1"):
-        warm_up(champion("m", 1, judge))
+        warm_up(loaded_version("m", 1, judge))
 
 
 def wait_for(condition: Callable[[], bool]) -> None:

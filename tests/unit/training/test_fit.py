@@ -97,7 +97,11 @@ def test_accumulation_gives_the_same_curve(workspace):
 
 
 def test_with_patience_the_best_weights_are_kept(workspace):
-    overrides = ["training.patience=2", "training.validate_every=2", "training.optimizer.learning_rate=1.0"]
+    overrides = [
+        "training.early_stopping_patience=2",
+        "training.validate_every=2",
+        "training.optimizer.learning_rate=1.0",
+    ]
     overrides += ["training.steps=40", "training.optimizer.gradient_clip=0.0"]
     model = train(workspace, "reviews-lm", overrides)
     losses = curve(workspace, "validation/loss")

@@ -53,7 +53,7 @@ def test_what_only_changes_what_is_seen_does_not(trace, override):
 
 
 def test_the_gate_is_no_part_of_a_training(trace):
-    assert trace("gate.min_effect=0.5", "description=other").digest == trace().digest
+    assert trace("gate.rules.improvement.min_effect=0.5", "description=other").digest == trace().digest
 
 
 def test_other_data_changes_it(trace, tmp_path):

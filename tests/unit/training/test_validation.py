@@ -32,7 +32,7 @@ class Given:
 
 def module() -> TrainingModule:
     training = compose_recipe(
-        "reviews-lm", [*RECIPES["reviews-lm"], "training.patience=2"], REPOSITORY / "conf"
+        "reviews-lm", [*RECIPES["reviews-lm"], "training.early_stopping_patience=2"], REPOSITORY / "conf"
     ).training
     return TrainingModule(nn.Linear(2, 2), Given(), training, lambda *_: None, bf16=False, sharded=False)
 

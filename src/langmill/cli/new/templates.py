@@ -17,50 +17,23 @@ def corpus_text(name: str, source: Path, fields: Mapping[str, str | None], other
         fields: The names of the fields `text` and `label`.
         others: The names of the other fields in the first rows.
     """
-    label = fields["label"]
     listed = ", ".join(_quoted(each) for each in others[:20])
     known = f" Others in the first rows: {listed}." if others else ""
+    label = f"\n  label: {_quoted(fields['label'])}" if fields["label"] else ""
     return f"""\
+# What is not said here is as in base.yaml beside this file: how documents are cleaned, which lengths are dropped, which
+# shares are held out. Copy from there what should be otherwise.
+defaults: [base, _self_]
 name: {name}
 description: {_quoted(f"Local files from {source}.")}
 licence: not stated
 source:
   kind: files
-  packages: []
   # A file or a folder, which is read with all below it. dvc.yaml must say the same.
   path: {_quoted(str(source))}
-# How files become rows: `auto` goes by their endings; src/langmill/data/formats/ has readers for special shapes.
-format:
-  name: auto
-  options: {{}}
 # Which field of a row is what; a .txt file is one document and has none.{known}
 fields:
-  text: {_quoted(str(fields["text"]))}
-  label: {_quoted(label) if label else "null"}
-  # Names for the labels, where the field has numbers: "0": negative
-  label_names: {{}}
-  target: null
-  # Fields to keep with each document; a recipe's evaluation.slices can cut along them.
-  metadata: []
-cleaning:
-  # Take HTML tags out.
-  strip_markup: false
-  # Keep indentation and runs of spaces, as code needs them.
-  keep_layout: false
-  # Shorter and longer documents are dropped and counted.
-  min_characters: 10
-  max_characters: 100000
-  # Drop pairs whose target is the text itself.
-  drop_same: false
-  drop_duplicates: true
-  workers: 2
-# Shares held out: to watch training, and to judge. A small corpus needs larger ones.
-split:
-  validation: 0.05
-  test: 0.05
-  salt: ""
-  # A metadata field whose equal values stay on one side.
-  by: null
+  text: {_quoted(str(fields["text"]))}{label}
 """
 
 

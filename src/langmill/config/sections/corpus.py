@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import Field, PositiveInt
 
 from langmill.config.constraints import require
 from langmill.config.sections.sources import Source
+from langmill.config.typed import settings
 
 
-@dataclass
+@settings
 class FormatSection:
     """How raw files become rows."""
 
@@ -20,7 +23,7 @@ class FormatSection:
     """The format's own settings; the format types them."""
 
 
-@dataclass
+@settings
 class Fields:
     """Which field of a raw row is what; null where the corpus has none. A .txt file is one document."""
 
@@ -37,57 +40,82 @@ class Fields:
     """Further fields to keep with each document, as text: slices can be cut along them."""
 
 
-@dataclass
+@settings
 class Cleaning:
     """What makes a raw row a document, and which documents are dropped."""
 
-    strip_markup: bool
-    """Take HTML tags out and turn entities into characters; a block or line-break tag becomes a new line."""
-    keep_layout: bool
-    """Keep tabs, runs of spaces, indentation and blank lines, as code needs them; line ends, Unicode form and control
-    characters are evened out all the same."""
-    min_characters: int
-    """Drop documents shorter than this, in characters after cleaning."""
-    max_characters: int
-    """Drop documents longer than this, in characters after cleaning."""
-    drop_same: bool
-    """Drop documents whose target reads like their text: what a translator left as it was."""
+    steps: list[str]
+    """What is done to each document, to its target as to its text, in this order: names that files in
+    src/langmill/data/cleaning/ register. A document is dropped wherever nothing is left of its text."""
+    options: dict[str, dict[str, Any] | None]
+    """The options of each step, by its name; the step types them. A step without an entry gets none, and null leaves
+    it out."""
     drop_duplicates: bool
     """Keep only one of documents whose text and target are equal once case and white space are folded, in any order."""
-    workers: int
+    workers: PositiveInt
     """Processes that clean side by side; has no influence on the result."""
 
     def __post_init__(self) -> None:
-        require(self.min_characters >= 1, "cleaning.min_characters", self.min_characters, "1 or more")
-        require(
-            self.max_characters >= self.min_characters,
-            "cleaning.max_characters",
-            self.max_characters,
-            f"min_characters ({self.min_characters}) or more",
-        )
-        require(self.workers >= 1, "cleaning.workers", self.workers, "1 or more")
+        require(len(set(self.steps)) == len(self.steps), "steps", self.steps, "each step once")
+        for name, options in self.options.items():
+            listed = ", ".join(self.steps) or "none"
+            allowed = f"the options of one of cleaning.steps ({listed}); add {name} there, or set this to null"
+            require(name in self.steps or options is None, f"options.{name}", options, allowed)
+        # Only what is done: a step that is there to be turned on by some corpora is no change of the others' settings.
+        steps = [name for name in self.steps if self.options.get(name, {}) is not None]
+        object.__setattr__(self, "options", {name: self.options.get(name) or {} for name in steps})
+        object.__setattr__(self, "steps", steps)
+
+    @classmethod
+    def migrated(cls, values: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, str]]:
+        """Read the keys from before there were steps; they win over what a default file has.
+
+        Returns:
+            The values by the keys of today, and by each old key that was there the new one.
+        """
+        moved = {key: f"options.{new}" for key, new in _OLD_KEYS.items() if key in values}
+        if not moved:
+            return values, {}
+        # Without steps the file is from before there were any, and says all of its own cleaning.
+        off = {} if "steps" in values else {"markup": None, "copies": None}
+        steps: dict[str, Any] = {**off, **(values.get("options") or {})}
+        for key in moved:
+            step, _, option = _OLD_KEYS[key].partition(".")
+            if option:
+                steps[step] = {**(steps.get(step) or {}), option: values[key]}
+            else:
+                value = values[key]
+                steps[step] = {} if value is True else None if value is False else value
+        new = {key: value for key, value in values.items() if key not in _OLD_KEYS}
+        return {"steps": ["markup", "characters", "length", "copies"], **new, "options": steps}, moved
 
 
-@dataclass
+_OLD_KEYS = {
+    "strip_markup": "markup",
+    "keep_layout": "characters.preserve_whitespace",
+    "min_characters": "length.min_characters",
+    "max_characters": "length.max_characters",
+    "drop_same": "copies",
+}
+"""Keys of earlier versions, each with the step's options, or the one option, that says the same."""
+
+
+@settings
 class Split:
     """How documents are shared out, by a hash: adding data moves no document."""
 
-    validation: float
+    validation: Annotated[float, Field(gt=0, le=0.5)]
     """Share of documents held out to watch training, 0 to 0.5."""
-    test: float
+    test: Annotated[float, Field(gt=0, le=0.5)]
     """Share of documents held out for evaluation, above 0, to 0.5."""
     salt: str
     """Mixed into the hash; another salt gives another split."""
     by: str | None
-    """A metadata field whose equal values stay on one side (a work, a conversation, a module); null goes by the folded
-    text alone. A text that stands on two sides by it is dropped from the second one."""
-
-    def __post_init__(self) -> None:
-        require(0 < self.validation <= 0.5, "split.validation", self.validation, "above 0, at most 0.5")
-        require(0 < self.test <= 0.5, "split.test", self.test, "above 0, at most 0.5")
+    """A metadata field whose equal values stay in one split (a work, a conversation, a module); null goes by the folded
+    text alone. A text that would be in two splits by it stays in one: test before validation before train."""
 
 
-@dataclass
+@settings
 class Corpus:
     """A named body of documents."""
 
@@ -110,10 +138,4 @@ class Corpus:
             "split.by",
             self.split.by,
             f"null or one of fields.metadata ({known})",
-        )
-        require(
-            not self.cleaning.drop_same or self.fields.target is not None,
-            "cleaning.drop_same",
-            self.cleaning.drop_same,
-            "false where fields.target is null",
         )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 
@@ -44,9 +45,9 @@ class Optimizer:
 
     name: OptimizerName
     """What moves the matrices inside the network: `adamw`, or `muon` (Jordan et al., 2024). AdamW moves the embedding,
-    the gains and the head in both cases."""
+    the norm weights and the head in both cases."""
     learning_rate: LearningRate
-    """Peak learning rate of the embedding and the gains."""
+    """Peak learning rate of the embedding and the norm weights."""
     matrix_learning_rate: LearningRate
     """Peak learning rate of the matrices inside the network."""
     head_learning_rate: LearningRate
@@ -56,7 +57,8 @@ class Optimizer:
     betas: Annotated[list[Share], Allowed("two numbers from 0 to below 1", lambda betas: len(betas) == 2)]
     """AdamW's two decay rates."""
     weight_decay: NonNegativeFloat
-    """Decoupled weight decay of the matrices inside the network and in the head; embedding and gains have none."""
+    """Decoupled weight decay of the matrices inside the network and in the head; embedding and norm weights have
+    none."""
     warmup_steps: NonNegativeInt
     """Optimizer steps in which the learning rate grows from 0 to its peak."""
     final_fraction: Annotated[float, Field(ge=0, le=1)]
@@ -69,6 +71,7 @@ class Optimizer:
 class Training:
     """How a network is fitted."""
 
+    renamed_fields: ClassVar[Mapping[str, str]] = {"patience": "early_stopping_patience", "machines": "nodes"}
     base: str | None
     """The recipe or the pretrained model that training starts from; null trains from scratch."""
     seed: Seed
@@ -80,26 +83,27 @@ class Training:
     micro_batch_size: PositiveInt
     """Sequences that one device works on at once; batch_size is a multiple of devices times this."""
     block_length: PositiveInt
-    """Tokens in a sequence; longer documents are cut (padded batches) or go on in the next (packed batches)."""
+    """Tokens in a sequence; longer documents are truncated (padded batches) or continue in the next one (packed
+    batches)."""
     optimizer: Optimizer
     validate_every: PositiveInt
     """Optimizer steps between two validations."""
     validation_batches: PositiveInt
     """Micro-batches in one validation, at most."""
-    patience: NonNegativeInt
+    early_stopping_patience: NonNegativeInt
     """Stop after this many validations without a better loss; 0 never stops early."""
     checkpoint_every: PositiveInt
-    """Optimizer steps between two checkpoints, from which an interrupted run goes on."""
+    """Optimizer steps between two checkpoints, from which an interrupted run resumes."""
     log_every: PositiveInt
     """Optimizer steps between two logged values."""
     samples: list[str]
-    """Prompts that the model goes on from at each validation, to be read in the tracking UI; may be empty."""
+    """Prompts that the model continues at each validation, to be read in the tracking UI; may be empty."""
     threads: PositiveInt
     """CPU threads of each process; part of the result, since sums are made in another order with another number."""
     devices: PositiveInt
-    """Processes (CPU) or cards (GPU) on each machine."""
-    machines: PositiveInt
-    """Machines that train together (started by torchrun or SLURM)."""
+    """Processes (CPU) or GPUs on each node."""
+    nodes: PositiveInt
+    """Computers that train together (started by torchrun or SLURM)."""
     accelerator: Accelerator
     strategy: Strategy
     precision: Precision
@@ -109,12 +113,12 @@ class Training:
     """Fuse the network's operations with torch.compile; needs a C++ compiler (CPU) or a recent GPU."""
 
     def __post_init__(self) -> None:
-        share = self.devices * self.machines * self.micro_batch_size
+        share = self.devices * self.nodes * self.micro_batch_size
         require(
             self.batch_size % share == 0,
             "batch_size",
             self.batch_size,
-            f"a multiple of devices x machines x micro_batch_size = {share}",
+            f"a multiple of devices x nodes x micro_batch_size = {share}",
         )
         require(
             self.optimizer.name is not OptimizerName.muon or self.strategy is not Strategy.fsdp,
@@ -132,4 +136,4 @@ class Training:
     @property
     def accumulation(self) -> int:
         """Micro-batches that one device adds up for an optimizer step."""
-        return self.batch_size // (self.devices * self.machines * self.micro_batch_size)
+        return self.batch_size // (self.devices * self.nodes * self.micro_batch_size)

@@ -1,0 +1,109 @@
+"""What a cleaning step offers.
+
+A step is one file: an optional options dataclass, a `CleaningStep`, and `CLEANING_STEPS.register` over it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from langmill.config import sections
+from langmill.errors import ConfigError
+from langmill.plugins import NoOptions, Registry
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A document on its way through the steps."""
+
+    text: str
+    target: str | None = None
+    """The text to produce, where the corpus has one."""
+    metadata: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    changes: tuple[str, ...] = ()
+    """What this step changed, by kind and once for each time (`email`, `email`, `card`): the report counts them. A step
+    may leave it empty; that it changed the document is counted all the same."""
+
+    def rewritten(self, rewrite: Callable[[str], str]) -> Draft:
+        """The draft with its text and its target rewritten; the same one if that changes nothing."""
+        text, target = rewrite(self.text), self.target if self.target is None else rewrite(self.target)
+        if text == self.text and target == self.target:
+            return self
+        return Draft(text, target, self.metadata)
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """What a step makes of a document that is left out."""
+
+    reason: str
+    """Why, in a word or several joined by `_`; the report counts them by step and reason."""
+
+
+class CleaningStep(ABC):
+    """One step of cleaning: what it makes of a document depends on that document and the options alone.
+
+    It is built once in each process that cleans, so that what is costly to load is best loaded in `__init__`.
+    """
+
+    options_class: ClassVar[type[Any]] = NoOptions
+    """The dataclass of the step's options."""
+    needs_target: ClassVar[bool] = False
+    """Whether it means something only where documents have a target."""
+
+    def __init__(self, options: Any) -> None:
+        self.options = options
+
+    @abstractmethod
+    def clean(self, document: Draft) -> Draft | Dropped:
+        """The document as it goes on to the next step, or why it is dropped.
+
+        Args:
+            document: As the steps before left it; its text is not empty.
+        """
+
+
+CLEANING_STEPS: Registry[CleaningStep] = Registry(
+    "cleaning_steps", CleaningStep, "langmill.data.cleaning", "cleaning.steps"
+)
+Steps = Mapping[str, CleaningStep]
+"""Steps by their names, in their order."""
+
+
+def check_steps(
+    cleaning: sections.Cleaning, where: str, *, has_target: bool = True
+) -> dict[str, Callable[[], CleaningStep]]:
+    """Check the steps that a corpus names and their options, without building them.
+
+    Args:
+        cleaning: The names and the options, not yet typed.
+        where: What they come from, for messages.
+        has_target: Whether the corpus's documents have targets.
+
+    Returns:
+        What builds each step, by its name, in their order.
+
+    Raises:
+        ConfigError: There is no such step, its options are refused, or it needs a target.
+    """
+    builders = {}
+    for name in cleaning.steps:
+        step_class = CLEANING_STEPS.find(name, where)
+        if step_class.needs_target and not has_target:
+            raise ConfigError(
+                f"{where}: cleaning.steps has {name!r}, which looks at the target, but fields.target is null; name the "
+                f"target's field, or set cleaning.options.{name} to null."
+            )
+        options = CLEANING_STEPS.options(name, cleaning.options[name] or {}, where, f"cleaning.options.{name}")
+        builders[name] = functools.partial(step_class, options)
+    return builders
+
+
+def build_steps(cleaning: sections.Cleaning, where: str) -> Steps:
+    """The steps that a corpus names, with their options. Raises ConfigError as `check_steps` does."""
+    return {name: build() for name, build in check_steps(cleaning, where).items()}

@@ -1,0 +1,88 @@
+"""What a format of export offers, and how a registered version gets there.
+
+A format is one file: an `Exporter`, and `EXPORTERS.register` over it.
+"""
+
+from __future__ import annotations
+
+import difflib
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from langmill.errors import LangmillError, RegistryError
+from langmill.files import atomic_folder, temporary_folder
+from langmill.plugins import NoOptions, Registry
+from langmill.registry.store import Registry as ModelRegistry
+from langmill.registry.versions import ModelVersion
+
+
+@dataclass(frozen=True)
+class VerifiedVersion:
+    """A registered version and its files, which are what its manifest promises."""
+
+    version: ModelVersion
+    description: str
+    """What it is for, as its recipe says."""
+    folder: Path
+    """The model folder."""
+
+
+class Exporter(ABC):
+    """Writes a version in one format."""
+
+    options_class: ClassVar[type[Any]] = NoOptions
+
+    @abstractmethod
+    def write(self, model: VerifiedVersion, into: Path) -> None:
+        """Write a version into an empty folder.
+
+        Raises:
+            ModelError: The format has no place for such a model.
+        """
+
+
+EXPORTERS: Registry[Exporter] = Registry("exporters", Exporter, "langmill.export", "--format")
+
+
+def export(registry: ModelRegistry, name: str, which: int | str, format_name: str, to: Path) -> ModelVersion:
+    """Write a registered version into a folder of its own, whole or not at all.
+
+    Args:
+        registry: Where the version is.
+        name: The registered model.
+        which: The version's number, or an alias.
+        format_name: One of `EXPORTERS`.
+        to: The folder to make.
+
+    Raises:
+        LangmillError: The folder exists.
+        PlugInError: The format is unknown.
+        RegistryError: There is no such version, or its files are gone.
+        IntegrityError: Its files are not those that were registered.
+        ModelError: The format has no place for such a model.
+        SpaceError: The disk is full.
+    """
+    exporter = EXPORTERS.find(format_name)()
+    if to.exists() or to.is_symlink():
+        raise LangmillError(f"{to} exists; name a folder that does not with --to.")
+    version = _find(registry, name, which)
+    with temporary_folder() as temporary, atomic_folder(to) as into:
+        folder = registry.download(name, version.version, temporary / "model")
+        exporter.write(VerifiedVersion(version, registry.description(version), folder), into)
+    return version
+
+
+def _find(registry: ModelRegistry, name: str, which: int | str) -> ModelVersion:
+    numbers = registry.numbers()
+    if name not in numbers:
+        close = difflib.get_close_matches(name, numbers, n=1)
+        others = f"did you mean {close[0]}?" if close else f"there are: {', '.join(sorted(numbers)) or 'none'}."
+        raise RegistryError(f"There is no registered model {name!r}; {others}")
+    if isinstance(which, int):
+        return registry.version(name, which)
+    version = registry.aliased(name, which)
+    if version is None:
+        raise RegistryError(f"{name} has no {which}; `langmill status` lists what there is, --version takes a number.")
+    return version

@@ -1,0 +1,107 @@
+"""The card of an exported model, in Hugging Face's form: what it is, how good, from what, and how to load it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import yaml
+
+from langmill.config.compose import available, compose_corpus, compose_pretrained
+from langmill.errors import LangmillError
+from langmill.export.base import VerifiedVersion
+from langmill.registry.status import baseline
+from langmill.registry.versions import Tag
+
+_KINDS = {
+    "ForCausalLM": ("AutoModelForCausalLM", "text-generation"),
+    "LMHeadModel": ("AutoModelForCausalLM", "text-generation"),
+    "ForConditionalGeneration": ("AutoModelForSeq2SeqLM", "text2text-generation"),
+    "MTModel": ("AutoModelForSeq2SeqLM", "translation"),
+    "ForMaskedLM": ("AutoModelForMaskedLM", "fill-mask"),
+    "ForSequenceClassification": ("AutoModelForSequenceClassification", "text-classification"),
+}
+"""The class that opens a network, and the hub's name for what it does, by the end of its own class's name."""
+
+
+def model_card(model: VerifiedVersion, config: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:
+    """The text of `README.md`.
+
+    Args:
+        model: The version.
+        config: The content of its `config.json`.
+        manifest: The content of its `manifest.json`.
+    """
+    name = config["architectures"][0]
+    opener, kind = next((found for end, found in _KINDS.items() if name.endswith(end)), ("AutoModel", None))
+    about = {"library_name": "transformers", **({"pipeline_tag": kind} if kind else {}), "tags": ["langmill"]}
+    facts = "\n".join(f"| {label} | {fact} |" for label, fact in _facts(model, config, manifest) if fact)
+    trusted = ", trust_remote_code=True" if "auto_map" in config else ""
+    note = (
+        "\nThe network's class is in `modeling_langmill.py`, which `transformers` runs only if you say so: it takes\n"
+        "the mean of the tokens where the library's own class of that shape reads the last one.\n"
+    ) * bool(trusted)
+    version = model.version
+    return f"""---
+{yaml.safe_dump(about, sort_keys=False).strip()}
+---
+# {version.name}, version {version.version}
+
+{model.description}
+
+| | |
+|---|---|
+{facts}
+
+## Licence
+
+{_licences(manifest)}
+
+## Loading
+{note}
+```python
+from transformers import AutoTokenizer, {opener}
+
+tokenizer = AutoTokenizer.from_pretrained("FOLDER")
+model = {opener}.from_pretrained("FOLDER"{trusted})
+```
+
+`manifest.json` has the SHA-256 of every file. `langmill trace {version.name} {version.version}`, in the workspace that
+made it, says how this version came to be.
+"""
+
+
+def _facts(
+    model: VerifiedVersion, config: Mapping[str, Any], manifest: Mapping[str, Any]
+) -> Iterator[tuple[str, str | None]]:
+    version, tags = model.version, model.version.tags
+    yield "registered", f"{version.created:%Y-%m-%d %H:%M} UTC"
+    yield "provenance", f"`{version.provenance}`"
+    yield "weights (SHA-256)", f"`{tags.get(Tag.weights, '')}`"
+    yield "run in MLflow", version.run_id
+    yield "task", tags.get(Tag.task)
+    yield "labels", ", ".join(config["langmill"]["task"]["labels"])
+    yield "parameters", f"{int(tags[Tag.parameters]):,}" if Tag.parameters in tags else None
+    yield "context length", f"{config['langmill']['max_length']} tokens"
+    documents = f", {int(tags[Tag.documents]):,} documents" if Tag.documents in tags else ""
+    yield "trained on", f"{manifest['corpus']['name']}{documents}"
+    yield "fine-tuned from", manifest["base"]["recipe"] if manifest.get("base") else None
+    if Tag.value in tags:
+        value, low, high = (f"{float(tags[tag]):.4g}" for tag in (Tag.value, Tag.low, Tag.high))
+        yield tags[Tag.metric], f"{value} [{low}, {high}] on the test documents"
+    for label, tag in (("trivial baseline", Tag.trivial), ("strong baseline", Tag.strong)):
+        yield label, baseline(version, tag) if tag in tags else None
+
+
+def _licences(manifest: Mapping[str, Any]) -> str:
+    """What the settings of this workspace say of the data and of a pretrained base."""
+    corpus = str(manifest["corpus"]["name"])
+    try:
+        licence = compose_corpus(corpus).licence
+    except LangmillError:  # a version that another workspace registered
+        licence = "not stated in the workspace that exported it"
+    lines = [f"The data ({corpus}): {licence}."]
+    base = manifest.get("base")
+    if base and base["recipe"] in available("pretrained"):
+        lines.append(f"The pretrained model ({base['recipe']}): {compose_pretrained(base['recipe']).licence}.")
+    return "\n".join(lines)

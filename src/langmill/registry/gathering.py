@@ -1,0 +1,227 @@
+"""Gather the evidence about a version: from its evaluation folder, the registry and the test documents.
+
+The champion's stored scores are taken where they are of the version's protocol. Where they are not, they are taken from
+the folder that `langmill.registry.rescore` fills in a process of its own; nothing is scored here.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TypeVar
+
+from langmill.config.sections import Evaluation, Gate
+from langmill.data.document import Document, Split, documents_path, read_documents
+from langmill.errors import IntegrityError, LangmillError, RegistryError, TransientError
+from langmill.evaluation.evaluate import EvaluationFolder
+from langmill.evaluation.protocol import require_comparable
+from langmill.evaluation.significance import find_metric, groups_of, metric_of
+from langmill.files import digest_of, sha256_file, temporary_folder
+from langmill.plugins import find_plugins
+from langmill.registry.evidence import Evidence, Missing, Pair, Scored, Unscored, reason_of
+from langmill.registry.rules.base import RULES
+from langmill.registry.store import Registry
+from langmill.registry.union import Union
+from langmill.registry.verdict import Outcome, Verdict
+from langmill.registry.versions import ModelVersion, Tag
+
+RESCORED = Path(".langmill/rescored")
+"""Scores that a champion got again, by a digest of what they are of."""
+_UNSCORED = "the champion's scores are of another protocol, and it was not scored again."
+_Found = TypeVar("_Found")
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A version to be judged, and where the evidence about it lies."""
+
+    registry: Registry
+    version: ModelVersion
+    gate: Gate
+    evaluation: Evaluation
+    """Resamples, seed and confidence; and how a champion that was judged by another protocol is scored."""
+    scores: Path
+    """The version's evaluation folder."""
+    documents: Path
+    """The corpus's folder of documents, for such a champion."""
+
+    @cached_property
+    def champion(self) -> ModelVersion | None:
+        """The champion now. Raises as `Registry.champion`."""
+        return self.registry.champion(self.version.name)
+
+    @cached_property
+    def challenger(self) -> EvaluationFolder:
+        """The version's evaluation. Raises as `EvaluationFolder.open`."""
+        return EvaluationFolder.open(self.scores, verify=True)
+
+    @cached_property
+    def split(self) -> list[Document]:
+        """The test split. Raises as `read_documents`."""
+        return list(read_documents(documents_path(self.documents, Split.test)))
+
+    def noted_verdict(self) -> Verdict | None:
+        """The verdict that is noted on the version, if it follows from the same evidence; None else."""
+        noted = Verdict.of(self.version)
+        try:
+            stands = noted is not None and noted.comparison_key == self._comparison_key()
+        except TransientError:
+            raise
+        except LangmillError:
+            return None
+        return noted if noted is not None and stands and noted.outcome is not Outcome.cannot_tell else None
+
+    def gather(self, unscored: str = "") -> Evidence:
+        """Gather what the rules may look at.
+
+        Args:
+            unscored: Why the champion could not be scored again, if that was tried.
+
+        Raises:
+            TrackingUnreachableError: The registry can't be reached. What else can't be had is `Missing`.
+        """
+        version, nothing = self.version, Missing("there was nothing to compare.")
+        try:
+            champion, doubt = self.champion, ""
+        except TransientError:
+            raise
+        except RegistryError as error:
+            champion, doubt = None, str(error)
+        if doubt or (champion is not None and champion.version == version.version):
+            return Evidence(version, champion, self.gate.metric, self.evaluation, nothing, nothing, doubt=doubt)
+        scored = self._had(self._scored)
+        key = self._had(self._comparison_key)
+        pair = self._had(lambda: self._pair(unscored or _UNSCORED)) if isinstance(scored, Scored) else scored
+        return Evidence(
+            version, champion, self.gate.metric, self.evaluation, scored, pair, key if isinstance(key, str) else ""
+        )
+
+    def _had(self, gather: Callable[[], _Found]) -> _Found | Missing:
+        """A piece of evidence; whatever is wrong with the files must not end every later run."""
+        try:
+            return gather()
+        except TransientError:
+            raise
+        except Exception as error:
+            _logger.warning(
+                "Evidence about %s is missing: %s",
+                self.version.title, error, exc_info=not isinstance(error, LangmillError),
+            )  # fmt: skip
+            return Missing(reason_of(error))
+
+    def _comparison_key(self) -> str:
+        """Digest of all that the verdict follows from, the code of rules from other distributions included."""
+        files, champion = self.challenger.manifest["files"], self.champion
+        plugins = find_plugins((RULES.group, name) for name in self.gate.rules)
+        return digest_of(
+            {
+                "gate": asdict(self.gate),
+                "evaluation": asdict(self.evaluation),
+                "protocol": self.challenger.protocol,
+                "test_set": self.challenger.test_set,
+                "scores": {name: digest for name, digest in files.items() if name.endswith(".parquet")},
+                "version": _facts(self.version),
+                "champion": None if champion is None else [champion.version, _facts(champion)],
+                "plugins": {plugin.name: plugin.digest for plugin in plugins},
+            }
+        )
+
+    def _scored(self) -> Scored:
+        challenger, table = self.challenger, self.challenger.scores()
+        return Scored(
+            table.num_rows,
+            groups_of(table)[1],
+            challenger.group_by,
+            challenger.unseen_labels,
+            challenger.trivial_baseline,
+        )
+
+    def _pair(self, unscored: str) -> Pair | Unscored:
+        """The scores to compare.
+
+        Raises:
+            LangmillError: The two can't be compared, or the champion's files are damaged or gone.
+        """
+        challenger, task = self.challenger, self.challenger.task
+        if self.champion is None:
+            return Pair(task, challenger.scores(), challenger.baseline(challenger.trivial_baseline))
+        stored = self._stored_pair(self.champion)
+        if stored is not None:
+            return stored
+        found = _opened(self.rescored)
+        if found is None:
+            return Unscored(unscored)
+        self._require_comparable(found)
+        union = Union.of(task, found.task, self.split)
+        surplus = EvaluationFolder.open(self.rescored_surplus, verify=True).scores() if union.surplus else None
+        return union.pair(
+            task, challenger.scores(), found.task, found.scores(), surplus=surplus, group_by=challenger.group_by
+        )
+
+    def _stored_pair(self, champion: ModelVersion) -> Pair | None:
+        """The version beside the champion's stored scores; None where those are of another protocol, or not whole."""
+        challenger, metric = self.challenger, self.gate.metric
+        if challenger.protocol is None or champion.tags.get(Tag.protocol) != challenger.protocol:
+            return None
+        with temporary_folder() as temporary:
+            try:
+                folder = self.registry.download_evaluation(champion.name, champion.version, temporary / "evaluation")
+                stored = EvaluationFolder.open(folder, verify=False)
+            except (IntegrityError, RegistryError) as error:
+                _logger.warning("%s is scored again, for its evaluation can't be read. %s", champion.title, error)
+                return None
+            if stored.protocol != challenger.protocol:
+                return None
+            self._require_comparable(stored)
+            task, mine, theirs = challenger.task, challenger.scores(), stored.scores()
+        # The stored ones may be of a metric that was computed otherwise.
+        same = metric_of(task, mine, metric) == metric_of(task, theirs, metric)
+        return Pair(task, mine, theirs) if same else None
+
+    def _require_comparable(self, other: EvaluationFolder) -> None:
+        metric = find_metric(self.challenger.task, self.gate.metric)
+        assert self.champion is not None
+        tokenizers = self.challenger.tokenizer, other.tokenizer
+        require_comparable(metric, tokenizers, f"version {self.champion.version}")
+
+    # What is scored again --------------------------------------------------------------------------------------------
+
+    @cached_property
+    def rescored(self) -> Path:
+        """The folder of the champion's scores under the version's protocol, whoever the version is."""
+        return RESCORED / self._rescoring_digest({})
+
+    @cached_property
+    def rescored_surplus(self) -> Path:
+        """The folder of the version's own scores of the documents that only the champion could be scored on."""
+        return RESCORED / self._rescoring_digest({"surplus_of": self.version.tags.get(Tag.weights)})
+
+    def _rescoring_digest(self, more: dict[str, str | None]) -> str:
+        assert self.champion is not None
+        return digest_of(
+            {
+                "weights": self.champion.tags.get(Tag.weights),
+                "provenance": self.champion.provenance,
+                "protocol": self.challenger.protocol,
+                "task": self.challenger.manifest["task"],
+                "documents": sha256_file(documents_path(self.documents, Split.test)),
+                **more,
+            }
+        )[:32]
+
+
+def _facts(version: ModelVersion) -> dict[str, str]:
+    """What is noted on a version, but for what the gate itself noted."""
+    return {name: value for name, value in version.tags.items() if name != Tag.verdict}
+
+
+def _opened(folder: Path) -> EvaluationFolder | None:
+    """Scores that were made again; None where they were not, or are damaged."""
+    try:
+        return EvaluationFolder.open(folder, verify=True)
+    except LangmillError:
+        return None

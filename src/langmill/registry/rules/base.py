@@ -1,0 +1,62 @@
+"""What a rule of the gate is.
+
+A rule is a class with `@RULES.register("name")` over it, in a file beside this one or in a module of another
+distribution with an entry point of that name in the group `langmill.rules`. `gate.rules` in the settings names the
+rules of a recipe, with the options of each, in the order in which they are asked.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from langmill.config.sections import Gate
+from langmill.config.typed import typed
+from langmill.plugins import NoOptions, Registry
+from langmill.registry.evidence import Evidence
+from langmill.registry.verdict import RuleResult
+
+
+class Rule(ABC):
+    """One thing that a version must show to become champion.
+
+    Attributes:
+        options: The rule's own typed settings.
+    """
+
+    options_class: ClassVar[type[Any]] = NoOptions
+    """The dataclass of `gate.rules.NAME`."""
+    ends_asking: ClassVar[bool] = False
+    """Whether no other rule is asked once this one is not kept: they would judge by what it found wanting."""
+
+    def __init__(self, options: Any) -> None:
+        self.options = options
+
+    @abstractmethod
+    def ask(self, evidence: Evidence) -> Sequence[RuleResult]:
+        """What the rule finds, a result for each thing that it asks for.
+
+        It reads nothing but the evidence. Where that does not suffice, it raises or returns a result whose `passed` is
+        None: the verdict is *cannot tell* then.
+        """
+
+
+RULES: Registry[Rule] = Registry("rules", Rule, "langmill.registry.rules", "gate.rules")
+
+
+def build_rules(gate: Gate, where: str) -> dict[str, Rule]:
+    """The rules of a recipe by their names, in the order in which they are asked.
+
+    Args:
+        gate: The recipe's settings; a rule whose options are null is left out.
+        where: What they come from, for the message.
+
+    Raises:
+        ConfigError: A rule is unknown or its options are refused.
+    """
+    return {
+        name: cls(typed(cls.options_class, options, f"{where}: gate.rules.{name}"))
+        for name, options in gate.rules.items()
+        if options is not None and (cls := RULES.find(name, where))
+    }

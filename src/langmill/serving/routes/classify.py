@@ -1,0 +1,147 @@
+"""`/v1/classify`: the label of texts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from typing import ClassVar
+
+import numpy as np
+from fastapi import Request
+from pydantic import BaseModel, Field, field_validator
+
+from langmill.errors import ModelError, RequestError, ServingError
+from langmill.serving.engine import Job, LoadedVersion
+from langmill.serving.routes.base import ROUTES, Route
+from langmill.serving.schema import Body, Identified, Text, Usage
+from langmill.serving.streaming import result_of
+from langmill.tasks.base import Classifies
+
+_GROUP = 8
+"""Texts classified in one step: enough to fill two cores, few enough that others don't wait long."""
+
+
+class ClassifyBody(Body):
+    """A request for the label of one text or several."""
+
+    input: Text | list[Text] = Field(description="The text, or a list of texts.")
+
+    @field_validator("input")
+    @classmethod
+    def _some_text(cls, value: str | list[str]) -> list[str]:
+        texts = [value] if isinstance(value, str) else value
+        if not texts:
+            raise ValueError("is an empty list; send at least one text")
+        if any(not text.strip() for text in texts):
+            raise ValueError("holds an empty text, which has no label")
+        return texts
+
+
+class Classified(BaseModel):
+    """What is said of one text."""
+
+    index: int
+    label: str
+    probability: float
+    probabilities: dict[str, float]
+    truncated: bool
+    """Whether the model read only a part of it, as in training."""
+
+
+class ClassifyResponse(Identified):
+    """What is said of each text, in their order."""
+
+    object: str = "list"
+    data: list[Classified]
+    usage: Usage
+
+
+class Classification(Job[np.ndarray]):
+    """Computes the probability of each label for some texts."""
+
+    def __init__(self, loaded: LoadedVersion, task: Classifies, texts: Sequence[str]) -> None:
+        super().__init__(loaded)
+        self._task = task
+        self._texts = list(texts)
+
+    def steps(self) -> Iterator[np.ndarray | None]:
+        """A few texts a step; the only event is the `(texts, labels)` array."""
+        model = self.loaded.model
+        order = sorted(range(len(self._texts)), key=lambda index: len(self._texts[index]))  # little padding
+        rows: dict[int, np.ndarray] = {}
+        for start in range(0, len(order), _GROUP):
+            group = order[start : start + _GROUP]
+            found = self._task.probabilities(model.network, model.tokenizer, [self._texts[index] for index in group])
+            if not np.isfinite(found).all():
+                raise ServingError(f"{self.loaded.fingerprint} gave a probability that is not a number.")
+            rows.update(zip(group, found, strict=True))
+            if start + _GROUP < len(order):
+                yield None
+        yield np.stack([rows[index] for index in range(len(order))])
+
+
+@ROUTES.register("classify")
+class Classify(Route[ClassifyBody]):
+    """The label of each text and how probable each label is."""
+
+    path = "/v1/classify"
+    ability = Classifies
+    body = ClassifyBody
+    response = ClassifyResponse
+    example: ClassVar = {"input": "A wonderful film, I laughed and cried."}
+
+    async def handle(self, request: Request, body: ClassifyBody) -> ClassifyResponse:
+        """Classify the texts in one job."""
+        loaded = self.loaded_version(request, body.model)
+        task, labels, metrics = loaded.model.task, loaded.model.task.labels, self.service.metrics
+        assert isinstance(task, Classifies)
+        texts = list(body.input)
+        if len(texts) > self.service.settings.max_inputs:
+            raise RequestError(
+                f"input holds {len(texts)} texts; up to {self.service.settings.max_inputs} are allowed.", 400, "input"
+            )
+        counts = await asyncio.to_thread(_count, loaded, texts, self.service.settings.max_prompt_tokens)
+        found = await result_of(request, self.service.engine, Classification(loaded, task, texts))
+        truncated = [count > loaded.model.max_length for count in counts]
+        metrics.prompt_tokens.labels(loaded.name).inc(sum(counts))
+        metrics.truncated.labels(loaded.name).inc(sum(truncated))
+        data = [
+            Classified(
+                index=index,
+                label=labels[row.argmax()],
+                probability=float(row.max()),
+                probabilities=dict(zip(labels, row.tolist(), strict=True)),
+                truncated=cut,
+            )
+            for index, (row, cut) in enumerate(zip(found, truncated, strict=True))
+        ]
+        usage = Usage(prompt_tokens=sum(counts), completion_tokens=0, total_tokens=sum(counts))
+        return ClassifyResponse(**loaded.identity, data=data, usage=usage)
+
+    @classmethod
+    def warm_up(cls, loaded: LoadedVersion) -> None:
+        """Classify the example."""
+        model = loaded.model
+        assert isinstance(model.task, Classifies)
+        found = model.task.probabilities(model.network, model.tokenizer, [cls.example["input"]])
+        if found.shape != (1, len(model.task.labels)) or not np.allclose(found.sum(axis=1), 1, atol=1e-3):
+            raise ModelError("The probabilities of its labels do not add up to 1.")
+
+
+def _count(loaded: LoadedVersion, texts: list[str], limit: int) -> list[int]:
+    """Tokens of each text.
+
+    Raises:
+        RequestError: One has more than `limit`.
+    """
+    counts = []
+    for text in texts:
+        loaded.refuse_long_text(text, limit, "input")
+        count = len(loaded.model.tokenizer.encode(text))
+        if count > limit:
+            raise RequestError(
+                f"input holds a text of {count} tokens; up to {limit} are allowed.", 400, "input",
+                "context_length_exceeded",
+            )  # fmt: skip
+        counts.append(count)
+    return counts

@@ -1,0 +1,239 @@
+"""What the routes share at which a model writes a text: fields, limits, the answer at once and the stream."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from abc import abstractmethod
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Annotated, Any, ClassVar, TypeVar
+
+from fastapi import Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from langmill.errors import ConfigError, RequestError
+from langmill.models.generation.config import LEAST_PENALTY, Beams, Sampling
+from langmill.models.generation.network import Ending
+from langmill.serving.engine import LoadedVersion, ResponseStream
+from langmill.serving.generation import BeamCompletion, Chunk, Completion
+from langmill.serving.routes.base import Route
+from langmill.serving.schema import NOT_OFFERED, Body
+from langmill.serving.service import Service
+from langmill.serving.streaming import EventStream, unless_gone
+from langmill.tasks.base import Generates
+
+_MAX_STOPS = 4
+_MAX_STOP_CHARACTERS = 100
+_DECODING = (
+    "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "num_beams", "length_penalty", "seed",
+)  # fmt: skip
+_WARM_UP = Sampling(
+    max_new_tokens=2, temperature=1.0, top_k=0, top_p=1.0, min_p=0.0, repetition_penalty=1.0, seed=0, stop_ids=()
+)
+
+
+class StreamOptions(BaseModel):
+    """OpenAI's options of a stream."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    include_usage: bool = Field(default=False, description="Send the token counts before the stream ends.")
+
+
+class GenerationBody(Body):
+    """How a text is to be written; what is left out is as the model's own `generation_config.json` has it."""
+
+    max_tokens: int | None = Field(default=None, ge=1, description="Tokens to generate at most.")
+    temperature: float | None = Field(default=None, ge=0, le=2, description="0 is greedy.")
+    top_p: float | None = Field(default=None, gt=0, le=1, description="Share of the probability to draw from.")
+    top_k: int | None = Field(
+        default=None, ge=0, description="Draw from this many of the likeliest tokens; 0 from all."
+    )
+    min_p: float | None = Field(
+        default=None, ge=0, le=1, description="Draw from tokens this many times as likely as the first."
+    )
+    repetition_penalty: float | None = Field(
+        default=None, ge=LEAST_PENALTY, le=100, description="Make what is there already less likely; 1 does not."
+    )
+    num_beams: int | None = Field(
+        default=None, ge=1, description="Search for the likeliest text with so many beams; not with stream."
+    )
+    length_penalty: float | None = Field(default=None, ge=-10, le=10, description="With beams: favour longer texts.")
+    seed: int | None = Field(default=None, ge=0, lt=2**63, description="Equal seeds give equal texts.")
+    stop: str | list[str] | None = Field(default=None, description="Up to four texts to stop before.")
+    stream: bool = Field(default=False, description="Send the text as server-sent events while it is written.")
+    stream_options: StreamOptions | None = None
+    n: int = Field(default=1, ge=1, le=1, description="Only 1.")
+    presence_penalty: float = Field(default=0, ge=0, le=0, description="Only 0.")
+    frequency_penalty: float = Field(default=0, ge=0, le=0, description="Only 0.")
+    logit_bias: Annotated[dict[str, float] | None, NOT_OFFERED] = Field(default=None, description="Only null.")
+
+    @field_validator("stop")
+    @classmethod
+    def _few_stops(cls, value: str | list[str] | None) -> list[str]:
+        stops = [value] if isinstance(value, str) else value or []
+        if len(stops) > _MAX_STOPS:
+            raise ValueError(f"holds {len(stops)} texts; up to {_MAX_STOPS} are allowed")
+        if any(not 0 < len(stop) <= _MAX_STOP_CHARACTERS for stop in stops):
+            raise ValueError(f"holds a text that does not have 1 to {_MAX_STOP_CHARACTERS} characters")
+        return stops
+
+
+GenerationBodyT = TypeVar("GenerationBodyT", bound=GenerationBody)
+
+
+class GeneratingRoute(Route[GenerationBodyT]):
+    """A route at which a model writes; a kind of it says what is asked and in what shape it answers."""
+
+    ability = Generates
+    prompt_field: ClassVar[str]
+    """The field of the body that holds what the model reads."""
+
+    @abstractmethod
+    def prompt_ids(self, loaded: LoadedVersion, task: Generates, body: GenerationBodyT) -> list[int]:
+        """The tokens that generation starts from; called in a thread.
+
+        Raises:
+            RequestError: The prompt is too long, whatever its tokens are.
+        """
+
+    @abstractmethod
+    def head(self, *, streamed: bool) -> dict[str, str]:
+        """The `id` and `object` of a response, or of all events of a stream."""
+
+    @abstractmethod
+    def choice(self, text: str, ending: Ending | None, *, streamed: bool) -> dict[str, Any]:
+        """The whole text, or one event's part of it; `ending` says why it ends here."""
+
+    async def handle(self, request: Request, body: GenerationBodyT) -> Response:
+        """Generate a text, sent at once or as it is written."""
+        loaded = self.loaded_version(request, body.model)
+        job, prompt_tokens = await self._job(loaded, body)
+        stream = self.service.engine.submit(job)
+        response = _Response(self, loaded, body, prompt_tokens, stream)
+        try:
+            first = await unless_gone(request, anext(stream))
+            if body.stream:
+                return EventStream(response.events(first), stream)
+            return JSONResponse(await unless_gone(request, response.whole(first)))
+        except BaseException:
+            stream.cancel()
+            raise
+
+    @classmethod
+    def warm_up(cls, loaded: LoadedVersion) -> None:
+        """Generate two tokens after the example."""
+        model = loaded.model
+        assert isinstance(model.task, Generates)
+        ids = model.task.prompt_ids(model.tokenizer, "A first look")
+        model.tokenizer.decode(list(model.task.generate(model.network, ids, _WARM_UP)))
+
+    async def _job(self, loaded: LoadedVersion, body: GenerationBodyT) -> tuple[Completion | BeamCompletion, int]:
+        """The job for the engine, and how many tokens its prompt has."""
+        task = loaded.model.task
+        assert isinstance(task, Generates)
+        decoding = _decoding(self.service, loaded, body)
+        limit = self.service.prompt_limit(loaded)
+        prompt_ids = await asyncio.to_thread(self.prompt_ids, loaded, task, body)
+        if len(prompt_ids) > limit:
+            raise RequestError(
+                f"{self.prompt_field} has {len(prompt_ids)} tokens; up to {limit} are allowed.", 400,
+                self.prompt_field, "context_length_exceeded",
+            )  # fmt: skip
+        asked = None if body.max_tokens is None else "max_tokens"
+        try:
+            decoding = task.fit(decoding, prompt_ids, loaded.model.max_length, body.model, asked)
+        except ConfigError as error:
+            raise RequestError(str(error), 400, "max_tokens", "context_length_exceeded") from error
+        stop = list(body.stop or [])
+        if isinstance(decoding, Beams):
+            return BeamCompletion(loaded, task, prompt_ids=prompt_ids, beams=decoding, stop=stop), len(prompt_ids)
+        completion = Completion(loaded, task, prompt_ids=prompt_ids, sampling=decoding, stop=stop, streamed=body.stream)
+        return completion, len(prompt_ids)
+
+
+def _decoding(service: Service, loaded: LoadedVersion, body: GenerationBody) -> Sampling | Beams:
+    """How to write: as asked, and where nothing is asked, as the model's own `generation_config.json` has it.
+
+    Raises:
+        RequestError: Too much is asked for, or what does not go together.
+    """
+    config, settings = loaded.model.generation_config, service.settings
+    assert config is not None
+    for name, most in (("max_tokens", settings.max_new_tokens), ("num_beams", settings.max_beams)):
+        if (value := getattr(body, name)) is not None and value > most:
+            raise RequestError(f"{name} is {str(value)[:20]}; up to {most} are allowed.", 400, name)
+    if body.stream and (body.num_beams or 1) > 1:
+        raise RequestError(
+            "num_beams is more than 1 and stream is true; a search knows its text only at the end.", 400, "num_beams"
+        )
+    asked = {name: getattr(body, name) for name in _DECODING}
+    asked["max_new_tokens"] = body.max_tokens or min(config.max_new_tokens, settings.max_new_tokens)
+    searches = not body.stream and config.num_beams <= settings.max_beams
+    try:
+        decoding = config.decoding((loaded.model.tokenizer.eot_id,), asked, searches=searches)
+    except ConfigError as error:
+        raise RequestError(str(error), 400, str(error).split(" ", 1)[0]) from error
+    if isinstance(decoding, Sampling) and body.seed is None:
+        return replace(decoding, seed=secrets.randbits(63))
+    return decoding
+
+
+class _Response:
+    """A text in OpenAI's shape, counted as it is written."""
+
+    def __init__(
+        self,
+        route: GeneratingRoute[Any],
+        loaded: LoadedVersion,
+        body: GenerationBody,
+        prompt_tokens: int,
+        stream: ResponseStream[Chunk],
+    ) -> None:
+        self._route = route
+        self._metrics = route.service.metrics
+        self._stream = stream
+        self._prompt_tokens = prompt_tokens
+        self._include_usage = body.stream_options is not None and body.stream_options.include_usage
+        self._name = loaded.name
+        self._tokens = 0
+        self._head = {**route.head(streamed=body.stream), "created": int(time.time()), **loaded.identity}
+        self._metrics.prompt_tokens.labels(self._name).inc(prompt_tokens)
+
+    async def _chunks(self, first: Chunk) -> AsyncIterator[Chunk]:
+        self._metrics.first_token_seconds.labels(self._name).observe(time.monotonic() - self._stream.submitted)
+        self._note(first)
+        yield first
+        async for chunk in self._stream:
+            self._note(chunk)
+            yield chunk
+
+    def _note(self, chunk: Chunk) -> None:
+        self._metrics.generated_tokens.labels(self._name).inc(chunk.tokens - self._tokens)
+        self._tokens = chunk.tokens
+
+    def _usage(self) -> dict[str, int]:
+        return {
+            "prompt_tokens": self._prompt_tokens,
+            "completion_tokens": self._tokens,
+            "total_tokens": self._prompt_tokens + self._tokens,
+        }
+
+    async def whole(self, first: Chunk) -> dict[str, Any]:
+        """The text in one object."""
+        texts = []
+        async for chunk in self._chunks(first):
+            texts.append(chunk.text)
+        choice = self._route.choice("".join(texts), chunk.ending, streamed=False)
+        return {**self._head, "choices": [choice], "usage": self._usage()}
+
+    async def events(self, first: Chunk) -> AsyncIterator[dict[str, Any]]:
+        """The text as events."""
+        async for chunk in self._chunks(first):
+            if chunk.text or chunk.ending:
+                yield {**self._head, "choices": [self._route.choice(chunk.text, chunk.ending, streamed=True)]}
+        if self._include_usage:
+            yield {**self._head, "choices": [], "usage": self._usage()}

@@ -1,0 +1,55 @@
+"""What every route works with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from langmill.config.sections import Serving
+from langmill.errors import RequestError
+from langmill.serving.alias_state import AliasState
+from langmill.serving.engine import Engine, LoadedVersion
+from langmill.serving.metrics import Metrics
+
+
+class Followed(Protocol):
+    """What the routes need to know of the follower."""
+
+    @property
+    def alias_states(self) -> dict[str, AliasState]:
+        """The state of each model."""
+
+    def failure(self) -> str | None:
+        """Why nothing is followed any more."""
+
+
+@dataclass(frozen=True)
+class Service:
+    """The server as its routes see it."""
+
+    settings: Serving
+    engine: Engine
+    follower: Followed
+    metrics: Metrics
+    started: int
+    """Seconds since the epoch."""
+
+    def find(self, name: str) -> LoadedVersion:
+        """The version that answers for a model.
+
+        Raises:
+            RequestError: The model is unknown (404) or has no version in service yet (503).
+        """
+        loaded = self.engine.loaded(name)
+        if loaded is not None:
+            return loaded
+        if name in self.settings.recipes:
+            raise RequestError(
+                f"{name} has no version in service yet; /ready says why.", 503, "model", "model_not_ready"
+            )
+        known = ", ".join(self.settings.recipes)
+        raise RequestError(f"There is no model {name!r} here; served: {known}.", 404, "model", "model_not_found")
+
+    def prompt_limit(self, loaded: LoadedVersion) -> int:
+        """Tokens of a prompt, at most."""
+        return min(self.settings.max_prompt_tokens, loaded.model.max_length)

@@ -1,0 +1,29 @@
+"""A version's first responses, before any client asks it."""
+
+from __future__ import annotations
+
+import torch
+
+from langmill.errors import ModelError
+from langmill.serving.engine import LoadedVersion
+from langmill.serving.routes.base import routes_for
+
+
+def warm_up(loaded: LoadedVersion) -> None:
+    """Let a model answer at each of its routes: memory is touched, kernels are chosen, and nonsense is seen in time.
+
+    Raises:
+        ModelError: A weight or a response is not a number, or no route asks for what the task offers.
+    """
+    model = loaded.model
+    with torch.inference_mode():
+        for name, weight in model.network.state_dict().items():
+            if weight.is_floating_point() and not bool(torch.isfinite(weight).all()):
+                raise ModelError(f"The weight {name} holds a value that is not a number.")
+        routes = routes_for(model.task)
+        if not routes:
+            raise ModelError(
+                f"{type(model.task).__name__} offers nothing that a route asks for, so it can't be served."
+            )
+        for route in routes:
+            route.warm_up(loaded)

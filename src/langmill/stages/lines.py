@@ -1,0 +1,120 @@
+"""What dvc.yaml says about each name under `vars`, and that conf/ says the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from langmill.config.compose import CONF
+from langmill.config.core_yaml import ALLOWED_NAMES, is_name, read_yaml
+from langmill.errors import ConfigError
+from langmill.workspace import Workspace
+
+GRAPH_FILE = Workspace().graph_file
+
+
+@dataclass(frozen=True)
+class Lines:
+    """What dvc.yaml's `vars` say about each name."""
+
+    corpora: dict[str, dict[str, str]]
+    tokenizers: dict[str, dict[str, str]]
+    pretrained: dict[str, dict[str, str]]
+    from_scratch: dict[str, dict[str, str]]
+    fine_tuned: dict[str, dict[str, str]]
+    plugins: Path | None = None
+    """The folder of other packages that bring plug-ins, watched for changes."""
+
+    @property
+    def recipes(self) -> dict[str, dict[str, str]]:
+        """Every recipe's line."""
+        return {**self.from_scratch, **self.fine_tuned}
+
+    @property
+    def groups(self) -> dict[str, dict[str, dict[str, str]]]:
+        """Every name's line, by the folder of conf/ that has its file."""
+        return {
+            "corpus": self.corpora,
+            "tokenizer": self.tokenizers,
+            "pretrained": self.pretrained,
+            "recipe": self.recipes,
+        }
+
+
+def read_lines(path: Path = GRAPH_FILE) -> Lines:
+    """Read the names that the graph is made for.
+
+    Raises:
+        ConfigError: The file is missing, is not YAML, or a group of names is missing or malformed.
+    """
+    try:
+        values = read_yaml(path, anchors=True)
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path} does not exist here; go to the folder of a Langmill workspace.") from error
+    groups: dict[str, Any] = {}
+    for entry in (values or {}).get("vars") or []:
+        if isinstance(entry, dict):
+            groups |= entry
+    needed = {"corpora": {"source"}, "tokenizers": {"corpus"}, "pretrained": {"source"}}
+    needed["from_scratch"] = {"corpus", "tokenizer"}
+    needed["fine_tuned"] = needed["from_scratch"] | {"base"}
+    for group, keys in needed.items():
+        names = groups.get(group)
+        if names is None and group in ("fine_tuned", "pretrained"):
+            names = groups[group] = {}
+        if not isinstance(names, dict):
+            raise ConfigError(f"{path}: vars has no table of names called {group}.")
+        for name, line in names.items():
+            if not is_name(name):
+                raise ConfigError(f"{path}: {group}.{name}: {name!r} can't be a name; allowed are {ALLOWED_NAMES}.")
+            if not isinstance(line, dict) or set(line) != keys:
+                raise ConfigError(
+                    f"{path}: {group}.{name} is {line!r}; allowed is a line with {', '.join(sorted(keys))}."
+                )
+            for key, value in line.items():
+                if not isinstance(value, str):
+                    raise ConfigError(
+                        f"{path}: {group}.{name}.{key} is {value!r}; allowed is a text, quoted where YAML takes it for "
+                        "something else."
+                    )
+    plugins = groups.get("plugins")
+    return Lines(**{group: groups[group] for group in needed}, plugins=Path(str(plugins)) if plugins else None)
+
+
+def conf_file(name: str) -> str:
+    """The path of a file in conf/ from its folder and name, as in `corpus/reviews`."""
+    return str(CONF / f"{name}.yaml")
+
+
+def require_same(line: str, given: str, expected: str, file: str, field: str | None = None) -> None:
+    """Check that dvc.yaml and a file of conf/ say the same.
+
+    Args:
+        line: The key under dvc.yaml's vars.
+        given: What it says.
+        expected: What the file says.
+        file: The file's folder and name in conf/.
+        field: The setting that says it; None: the one that is called as the key.
+
+    Raises:
+        ConfigError: They differ.
+    """
+    if given != expected:
+        key = field or line.rsplit(".", maxsplit=1)[1]
+        raise ConfigError(
+            f"{GRAPH_FILE}: {line} is {given!r}, but {conf_file(file)} makes it {expected!r} ({key}); "
+            "write the same in both."
+        )
+
+
+def require_line(line: str, name: str, names: dict[str, dict[str, str]]) -> None:
+    """Check that a name has a line in dvc.yaml.
+
+    Raises:
+        ConfigError: It has none; the message says which key, `line`, names it.
+    """
+    if name not in names:
+        raise ConfigError(
+            f"{GRAPH_FILE}: {line} is {name!r}, which has no line there; allowed is one of {', '.join(sorted(names))}."
+        )

@@ -1,0 +1,126 @@
+"""What the steps make of a document together: lengths, copies, targets, keys, counts, and steps that fail."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from langmill.data.cleaning.apply import Cleaned, clean_document
+from langmill.data.cleaning.base import CLEANING_STEPS, CleaningStep, Draft, Dropped, build_steps, check_steps
+from langmill.errors import ConfigError, DataError
+from langmill.plugins import NoOptions
+from tests.unit.data.settings import cleaning
+
+pytestmark = pytest.mark.unit
+
+
+def clean(text: str, target: str | None = None, **options: dict[str, object]) -> Cleaned:
+    return clean_document(Draft(text, target), build_steps(cleaning(**options), "tiny.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("text", "reason", "step"),
+    [
+        ("<br />", "empty", None),
+        ("four", "too_short", "length"),
+        ("fiver", None, None),
+        ("ten chars!", None, None),
+        ("eleven char", "too_long", "length"),
+        ("<p>ten chars!</p>", None, None),
+    ],
+)
+def test_length_is_judged_after_what_comes_before(text: str, reason: str | None, step: str | None) -> None:
+    cleaned = clean(text, length={"min_characters": 5, "max_characters": 10})
+    assert (cleaned.dropped, cleaned.dropped_by) == (reason, step)
+
+
+def test_targets_are_cleaned_and_never_decide() -> None:
+    assert clean("text", "<b>T\u0301</b>").target == "T\u0301"
+    cleaned = clean("text", "<br>", length={"min_characters": 3})
+    assert (cleaned.target, cleaned.dropped) == (None, None)
+
+
+def test_a_target_that_says_the_same_is_a_copy() -> None:
+    assert clean("Click  here", "click here", copies={}).dropped == "copy"
+    assert clean("Click here", "Hier klicken", copies={}).dropped is None
+    assert clean("Click here", None, copies={}).dropped is None
+    assert clean("Click  here", "click here").dropped is None
+
+
+def test_keys_tell_pairs_apart() -> None:
+    pairs = [("a", None), ("a", "b"), ("a", "B "), ("a", "c"), ("ab", "c"), ("a", "bc")]
+    cleaned = [clean(text, target) for text, target in pairs]
+    assert cleaned[0].pair_key == cleaned[0].key
+    assert cleaned[1].pair_key == cleaned[2].pair_key
+    assert len({one.pair_key for one in cleaned}) == 5
+    assert len({one.key for one in cleaned}) == 2
+
+
+def test_the_steps_that_changed_something_are_named() -> None:
+    assert clean("<b>a</b>  b").changes == (("markup", ()), ("characters", ()))
+    assert clean("a b").changes == ()
+
+
+def test_the_order_is_the_settings() -> None:
+    entity = "a&nbsp;&nbsp;b"
+    results = []
+    for steps in (("markup", "characters"), ("characters", "markup")):
+        cleaned = clean_document(Draft(entity), build_steps(cleaning(steps), "tiny.yaml"))
+        results.append((cleaned.text, [step for step, _ in cleaned.changes]))
+    assert results == [("a b", ["markup", "characters"]), ("a\xa0\xa0b", ["markup"])]
+
+
+class Broken(CleaningStep):
+    def clean(self, document: Draft) -> Draft | Dropped:
+        return None  # type: ignore[return-value]
+
+
+class Careful(CleaningStep):
+    def clean(self, document: Draft) -> Draft | Dropped:
+        raise DataError("No.")
+
+
+@pytest.mark.parametrize(
+    ("step", "sentence"),
+    [
+        (Broken, r"^The cleaning step toy fails \(AttributeError: .*\) on the document that begins 'text'; mend"),
+        (Careful, r"^No\.$"),
+    ],
+)
+def test_a_step_that_fails_is_named(step: type[CleaningStep], sentence: str) -> None:
+    with pytest.raises(DataError, match=sentence):
+        clean_document(Draft("text"), {"toy": step(NoOptions())})
+
+
+@pytest.mark.parametrize(
+    ("check", "sentence"),
+    [
+        (
+            lambda: check_steps(cleaning(["lenght"]), "x.yaml"),
+            "x.yaml: cleaning.steps is 'lenght'; allowed is one of characters, copies, length, markup. "
+            "Did you mean length?",
+        ),
+        (
+            lambda: check_steps(cleaning(length={"max_characters": 0}), "x.yaml"),
+            "x.yaml: cleaning.options.length.max_characters is 0; allowed is 1 or more.",
+        ),
+        (
+            lambda: check_steps(cleaning(characters={"keep": 1}), "x.yaml"),
+            "x.yaml: cleaning.options.characters.keep is not a setting; known are preserve_whitespace.",
+        ),
+        (
+            lambda: check_steps(cleaning(copies={}), "x.yaml", has_target=False),
+            "x.yaml: cleaning.steps has 'copies', which looks at the target, but fields.target is null; name the "
+            "target's field, or set cleaning.options.copies to null.",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_refused(check: Callable[[], object], sentence: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        check()
+    assert str(caught.value) == sentence
+
+
+def test_our_own_steps_are_all_there() -> None:
+    assert CLEANING_STEPS.names() == ["characters", "copies", "length", "markup"]

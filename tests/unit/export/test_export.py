@@ -1,0 +1,113 @@
+"""A registered version in a folder that other programs open."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from langmill import cli
+from langmill.errors import IntegrityError, LangmillError, ModelError, RegistryError
+from langmill.export.base import EXPORTERS, VerifiedVersion, export
+from langmill.export.huggingface import HuggingFace
+from langmill.files import read_json, read_manifest, write_json
+from langmill.plugins import PlugInError
+from langmill.registry import steps
+from langmill.registry.store import Registry
+from langmill.tasks.loading import load_model
+from tests.unit.installed import installed
+from tests.unit.registry.building import CLASSIFIER, LANGUAGE_MODEL, ROOT, URI, recipe_of
+
+pytestmark = pytest.mark.unit
+FORMAT = """
+from langmill.export.base import EXPORTERS, Exporter
+
+@EXPORTERS.register("toy_text")
+class Text(Exporter):
+    def write(self, model, into):
+        (into / "model.txt").write_text(f"{model.version.title}: {model.description}")
+"""
+
+
+@pytest.fixture
+def registry(registry_workspace: Path) -> Registry:
+    """A registry with a language model (a small decoder) and a classifier; the current folder is its workspace."""
+    for name in (LANGUAGE_MODEL, CLASSIFIER):
+        steps.package_and_register(recipe_of(name), URI)
+    for name in ("conf", "dvc.yaml"):
+        Path(name).symlink_to(ROOT / name)
+    return Registry(URI)
+
+
+def test_transformers_opens_what_was_registered(
+    registry: Registry, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    to = tmp_path / "exported"
+    assert cli.call(["export", LANGUAGE_MODEL, "--alias", "challenger", "--to", str(to)]) == 0
+    assert capsys.readouterr().out == f"reviews-lm version 1 is in {to}.\n"
+    made = {path.name for path in (Path("build/models") / LANGUAGE_MODEL).iterdir()}
+    assert {path.name for path in to.iterdir()} == made | {"README.md"}
+    ours = load_model(Path("build/models") / LANGUAGE_MODEL, verify=True)
+    assert read_manifest(to, verify=True)["provenance"] == ours.provenance
+    theirs = AutoModelForCausalLM.from_pretrained(to).eval()
+    ids = AutoTokenizer.from_pretrained(to)("A wonderful film", return_tensors="pt").input_ids
+    with torch.no_grad():
+        difference = theirs(ids).logits - ours.network(ids)
+    assert difference.abs().max() < 1e-5
+    assert (load_model(to, verify=True).network(ids) == ours.network(ids)).all()
+    card = (to / "README.md").read_text(encoding="utf-8")
+    for words in (
+        "pipeline_tag: text-generation", "# reviews-lm, version 1", f"`{ours.provenance}`", "| bits_per_byte |",
+        "[", "| trivial baseline | ", "The data (reviews): MIT (the package)", "AutoModelForCausalLM.from_pretrained(",
+    ):  # fmt: skip
+        assert words in card, words
+    assert "trust_remote_code" not in card
+
+
+def test_a_classifier_says_whose_code_it_needs(registry: Registry, tmp_path: Path) -> None:
+    to = tmp_path / "exported"
+    export(registry, CLASSIFIER, 1, "huggingface", to)
+    card = (to / "README.md").read_text(encoding="utf-8")
+    assert 'AutoModelForSequenceClassification.from_pretrained("FOLDER", trust_remote_code=True)' in card
+    assert "| fine-tuned from | reviews-lm |" in card
+    assert (to / "modeling_langmill.py").is_file()
+    # What transformers can't open is refused, and nothing is left.
+    folder = tmp_path / "gru"
+    folder.mkdir()
+    config = {"architectures": ["LangmillLanguageModel"], "langmill": {"model": {"architecture": "gru"}}}
+    write_json(folder / "config.json", config)
+    model = VerifiedVersion(registry.version(CLASSIFIER, 1), "", folder)
+    with pytest.raises(ModelError, match="has the architecture gru, which transformers has no class for"):
+        HuggingFace().write(model, tmp_path)
+
+
+def test_what_can_not_be_exported_leaves_nothing(registry: Registry, tmp_path: Path) -> None:
+    to = tmp_path / "exported"
+    wrong = (
+        ("review-lm", "challenger", "huggingface", RegistryError, "no registered model 'review-lm'; did you mean"),
+        (LANGUAGE_MODEL, "champion", "huggingface", RegistryError, "reviews-lm has no champion"),
+        (LANGUAGE_MODEL, 7, "huggingface", RegistryError, "reviews-lm has no version 7"),
+        (LANGUAGE_MODEL, 1, "hugingface", PlugInError, "--format is 'hugingface'; .* Did you mean huggingface"),
+    )
+    for name, which, format_name, kind, words in wrong:
+        with pytest.raises(kind, match=words):
+            export(registry, name, which, format_name, to)  # type: ignore[arg-type]
+    weights, *_ = Path().glob("**/artifacts/model/model.safetensors")
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    with pytest.raises(IntegrityError, match=r"is damaged in .*model.safetensors differ"):
+        export(registry, read_json(weights.parent / "config.json")["langmill"]["recipe"], 1, "huggingface", to)
+    assert list(tmp_path.glob("*export*")) == []
+    to.mkdir()
+    with pytest.raises(LangmillError, match="exported exists; name a folder that does not"):
+        export(registry, LANGUAGE_MODEL, 1, "huggingface", to)
+
+
+def test_a_format_of_another_distribution(registry: Registry, tmp_path: Path) -> None:
+    with installed(tmp_path / "site", EXPORTERS, "toy_text", FORMAT):
+        assert EXPORTERS.names() == ["huggingface", "toy_text"]
+        export(registry, LANGUAGE_MODEL, 1, "toy_text", tmp_path / "exported")
+    written = (tmp_path / "exported" / "model.txt").read_text(encoding="utf-8")
+    assert written.startswith("reviews-lm version 1: ")

@@ -1,0 +1,26 @@
+"""Champions moved, and what that left in the registry."""
+
+from __future__ import annotations
+
+from langmill.registry.promote import promote
+from langmill.registry.store import Registry
+from langmill.registry.versions import CHALLENGER, CHAMPION, PREVIOUS
+from tests.unit.registry.building import LANGUAGE_MODEL
+
+NAME = LANGUAGE_MODEL
+
+
+def force(registry: Registry, version: int) -> None:
+    promote(registry, NAME, version, force="for the test", command="test")
+
+
+def aliases(registry: Registry) -> dict[str, int]:
+    return {
+        alias: version.version
+        for alias in (CHAMPION, CHALLENGER, PREVIOUS)
+        if (version := registry.aliased(NAME, alias)) is not None
+    }
+
+
+def events(registry: Registry) -> list[tuple[str, str, int | None, int]]:
+    return [(entry.event, entry.action, entry.source, entry.target) for entry in registry.ledger.entries(NAME)]
