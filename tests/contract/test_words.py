@@ -46,6 +46,8 @@ ALLOWED = {
     },
 }
 """Files and folders in which a term has its ordinary meaning."""
+MIGRATIONS = {"renamed_fields", "_OLD_KEYS"}
+"""Variables that hold the old names, under which settings are still read."""
 RECORDS = {"docs/decisions"}
 """Records keep the words of their time; CHANGELOG.md is not scanned either."""
 
@@ -63,14 +65,14 @@ def within(path: Path, places: set[str]) -> bool:
 
 
 def current_text(path: Path) -> str:
-    """A file's text without the old names by which `renamed_fields` still reads settings."""
+    """A file's text without the values of `MIGRATIONS`."""
     text = path.read_text(encoding="utf-8")
-    if path.suffix != ".py" or "renamed_fields" not in text:
+    if path.suffix != ".py" or not any(name in text for name in MIGRATIONS):
         return text
     lines = text.splitlines(keepends=True)
     for node in ast.walk(ast.parse(text)):
         targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-        if any(isinstance(target, ast.Name) and target.id == "renamed_fields" for target in targets):
+        if any(isinstance(target, ast.Name) and target.id in MIGRATIONS for target in targets):
             for number in range(node.lineno - 1, node.end_lineno):  # type: ignore[attr-defined]
                 lines[number] = "\n"
     return "".join(lines)

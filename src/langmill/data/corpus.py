@@ -165,7 +165,7 @@ _ADVICE = {
 
 @contextlib.contextmanager
 def _causes_found(raw: Path, file_format: Format, report: Report) -> Iterator[None]:
-    """Say in the report, once the block ends, what is wrong with files that rows were put aside of."""
+    """Say in the report, once the block ends, what is wrong with files that rows were quarantined of."""
     failure: DataError | None = None
     try:
         yield

@@ -72,7 +72,7 @@ def test_the_base_is_named(trace, tmp_path):
 
 def test_a_base_without_provenance_is_refused(trace, tmp_path):
     write_manifest(tmp_path, {"recipe": "reviews-lm"})
-    with pytest.raises(TrainingError, match="does not say where it comes from"):
+    with pytest.raises(TrainingError, match="has no provenance"):
         trace(base=tmp_path)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import types
 
 import pytest
@@ -58,8 +59,7 @@ def test_patience_keeps_the_best_weights_and_stops():
         module(),
         types.SimpleNamespace(is_global_zero=True, global_rank=0, world_size=1, should_stop=False),
     )
-    training = trained.training_settings
-    training.samples = []
+    training = dataclasses.replace(trained.training_settings, samples=[])
     validation = Validation(
         training, [], None, Reporter("x", training, StepMetrics(), flops_per_token=None, peak_flops=None)
     )
