@@ -38,7 +38,7 @@ def read_rows(
 
     Args:
         folder: The raw files.
-        file_format: What reads them; files that it does not read are passed over.
+        file_format: What reads them; files that it does not read are skipped.
         fields: Which field of a row is what.
         on_bytes: Called with the bytes read since the last call, before decompression.
 

@@ -60,7 +60,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class BadRow:
-    """A row that is put aside."""
+    """A row that is quarantined."""
 
     where: str
     """Its place, as a row's."""

@@ -33,7 +33,7 @@ class Email(Format):
     The body is the message's plain text, or its HTML where it has no other (`cleaning.strip_markup` takes that out).
     All other headers are left out: paths, dates and list names would tell a label by where the mail came from. The
     label is `spam` or `ham` if that is a word of the folder's name. Bytes that their declared charset can't mean are
-    put aside as undecodable.
+    quarantined as undecodable.
     """
 
     file_endings = frozenset({".eml", ".txt"})

@@ -33,7 +33,7 @@ class Gettext(Format):
     Fields: `source`, `target`, `context`, `catalog` (the file's path) and `project` (the first word of it).
 
     Of a message with a plural only the singular is taken. What a translator left open (empty, or marked fuzzy) or no
-    longer uses is put aside as unfinished; so is a message of which only an identifier or a page's name is known. The
+    longer uses is quarantined as unfinished; so is a message of which only an identifier or a page's name is known. The
     header is no row. The underscore that marks a menu item's key (GTK: `_Save`, `Con_vert`) is taken out.
     """
 

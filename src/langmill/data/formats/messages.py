@@ -21,7 +21,7 @@ class Messages(Format):
     """Fields as in `conversations.answers`, and `system`: what the conversation opens with for the assistant's eyes.
 
     Words of one speaker in a row are joined by new lines. A line with other roles than system, developer, user and
-    assistant (tools), with contents that are not text, or in which the assistant speaks first, is put aside whole.
+    assistant (tools), with contents that are not text, or in which the assistant speaks first, is quarantined whole.
     """
 
     file_endings = frozenset({".jsonl"})

@@ -38,7 +38,7 @@ class PythonFunctions(Format):
     (signature and docstring as they stand in the file), `body` (what follows them, indented: prompt, new line and body
     are the function), and `code` (the function without its docstring). All are cut from the source, so that comments
     and layout stay, and moved to the left margin. Functions that only hold a place (`pass`, `raise
-    NotImplementedError`) are put aside as unfinished.
+    NotImplementedError`) are quarantined as unfinished.
     """
 
     options_class = PythonFunctionsOptions
