@@ -147,6 +147,11 @@ class Workspace:
         return self.state / "progress" / f"{_as_file_name(step)}.json"
 
     @property
+    def rescored(self) -> Path:
+        """The folder of scores that champions got again, by a digest of what they are of."""
+        return self.state / "rescored"
+
+    @property
     def runs(self) -> Path:
         """The folder of training runs: their logs and checkpoints."""
         return self.state / "runs"

@@ -28,7 +28,7 @@ from langmill.data.formats.base import Format
 from langmill.data.readers import causes, read_rows
 from langmill.data.report import Report, SplitCount, StepCount
 from langmill.data.rows import BadRow, Row, portable
-from langmill.data.splits import deciding_key, side_of_key
+from langmill.data.splits import deciding_key, split_of_key
 from langmill.errors import DataError
 
 QUARANTINE_NAME = "quarantine.parquet"
@@ -71,7 +71,7 @@ def make_corpus(
 
     Raises:
         DataError: Nothing can be read, a named field does not exist, a split comes out empty, or `split.by` puts equal
-            texts on two sides and duplicates are kept.
+            texts into two splits and duplicates are kept.
     """
     report = report or Report(settings.name)
     report.steps = {name: StepCount() for name in settings.cleaning.steps}
@@ -91,16 +91,16 @@ def make_corpus(
 
         for row, cleaned in clean_rows(rows(), settings.cleaning, f"The corpus {settings.name}"):
             report.count_changes(cleaned.changes)
-            side = side_of_key(deciding_key(cleaned.key, cleaned.metadata, settings.split), settings.split)
+            split = split_of_key(deciding_key(cleaned.key, cleaned.metadata, settings.split), settings.split)
             digest = content_digest(cleaned.text, row.label, cleaned.target)
-            reason = cleaned.dropped or seen.judge(row, cleaned, side, digest)
+            reason = cleaned.dropped or seen.judge(row, cleaned, split, digest)
             if reason is not None:
-                report.count_drop(reason, side if cleaned.text else None, cleaned.dropped_by)
+                report.count_drop(reason, split if cleaned.text else None, cleaned.dropped_by)
                 continue
             document = Document(seen.id_of(digest), cleaned.text, row.label, cleaned.target, dict(cleaned.metadata))
-            writers[side].add(document)
-            places.add(side.value, document.id, row.where)
-            report.count_document(side, document, cleaned.key)
+            writers[split].add(document)
+            places.add(split.value, document.id, row.where)
+            report.count_document(split, document, cleaned.key)
     _settle(out, seen, report)
     _require_usable(report, settings)
     return report
@@ -151,7 +151,7 @@ def _require_usable(report: Report, settings: CorpusSettings) -> None:
             dropped = report.account_of_drops(split)
             left_out = f", where {dropped}" if dropped else ""
             raise DataError(
-                f"The corpus {settings.name} has {count:,} usable {noun}; none fell to the {split} side{left_out}. "
+                f"The corpus {settings.name} has {count:,} usable {noun}; none fell to the {split} split{left_out}. "
                 f"{advice}."
             )
 

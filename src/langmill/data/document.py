@@ -18,7 +18,7 @@ from langmill.files import atomic_file
 
 
 class Split(StrEnum):
-    """The side of the corpus that a document is on."""
+    """The part of the corpus that a document is in."""
 
     train = "train"
     validation = "validation"

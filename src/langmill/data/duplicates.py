@@ -14,7 +14,7 @@ from langmill.errors import DataError
 
 _KEY_BYTES = 16  # of a document's key are remembered: 128 bits collide by no chance that counts
 _LABEL_BYTES = 4
-# A text that `split.by` would put on two sides stands on the first of these, so that no data for training changes what
+# A text that `split.by` would put into two splits stays in the first of these, so that no data for training change what
 # is tested.
 _PRECEDENCE = (Split.test, Split.validation, Split.train)
 _RANKS = {split: bytes([rank]) for rank, split in enumerate(_PRECEDENCE)}
@@ -23,7 +23,7 @@ _RANKS = {split: bytes([rank]) for rank, split in enumerate(_PRECEDENCE)}
 class Duplicates:
     """Remembers what has been kept, by key.
 
-    Of documents that read alike, target included, the one on the first side (`_PRECEDENCE`) and with the smallest
+    Of documents that read alike, target included, the one in the first split (`_PRECEDENCE`) and with the smallest
     digest of its content is kept. It may come after others that were kept until then; those are `superseded`.
 
     Attributes:
@@ -35,9 +35,9 @@ class Duplicates:
         self._by = split.by
         self._report = report
         self._best: dict[bytes, bytes] = {}
-        """Rank of the side, digest and label's number of the best document of each text with its target."""
-        self._sides: dict[bytes, Split] = {}
-        """The side of each text, where texts alike may differ in their target or in what decides their side."""
+        """Rank of the split, digest and label's number of the best document of each text with its target."""
+        self._splits: dict[bytes, Split] = {}
+        """The split of each text, where texts alike may differ in their target or in what decides their split."""
         self._labels: dict[str | None, int] = {}
         self._contents: Counter[bytes] = Counter()
         """How often each content has been kept; counted only where duplicates are."""
@@ -50,7 +50,7 @@ class Duplicates:
         self._contents[digest] += 1
         return document_id(digest, self._contents[digest])
 
-    def judge(self, row: Row, cleaned: Cleaned, side: Split, digest: bytes) -> DropReason | None:
+    def judge(self, row: Row, cleaned: Cleaned, split: Split, digest: bytes) -> DropReason | None:
         """Why a row is left out for the sake of others; None keeps it.
 
         Equal texts with different targets are all kept: several answers to a question, several translations.
@@ -58,14 +58,14 @@ class Duplicates:
         Args:
             row: The row.
             cleaned: What cleaning made of it.
-            side: Where it would be.
+            split: Where it would be.
             digest: Its content's (`content_digest`).
 
         Raises:
-            DataError: Its text is on another side too, and duplicates are to be kept.
+            DataError: Its text is in another split too, and duplicates are to be kept.
         """
         key, pair_key = cleaned.key[:_KEY_BYTES], cleaned.pair_key[:_KEY_BYTES]
-        rank = _RANKS[side] + digest[:_KEY_BYTES]
+        rank = _RANKS[split] + digest[:_KEY_BYTES]
         label = self._labels.setdefault(row.label, len(self._labels)).to_bytes(_LABEL_BYTES, "big")
         best = self._best.get(pair_key)
         if best is None or (self._drop and rank < best[:-_LABEL_BYTES]):
@@ -73,15 +73,15 @@ class Duplicates:
         if best is not None:
             self._report.count_duplicate(other_label=best[-_LABEL_BYTES:] != label)
         if cleaned.target is not None or self._by is not None:
-            known = self._sides.get(key)
+            known = self._splits.get(key)
             if known is not None and best is None:
                 self._report.count_other_target()
-            if known not in (None, side):
-                self._require_dropping(row, known, side)
+            if known not in (None, split):
+                self._require_dropping(row, known, split)
                 if _RANKS[known] < rank[:1]:
                     return _lost(best, rank)
                 self.unsettled.add(known)
-            self._sides[key] = side
+            self._splits[key] = split
         if best is not None and self._drop:
             if best[:-_LABEL_BYTES] <= rank:
                 return DropReason.duplicate
@@ -94,18 +94,18 @@ class Duplicates:
         pair_key = key if document.target is None else pair_key_of(key, key_of(document.target))
         digest = content_digest(document.text, document.label, document.target)
         best, rank = self._best[pair_key[:_KEY_BYTES]], _RANKS[split] + digest[:_KEY_BYTES]
-        if self._sides.get(key[:_KEY_BYTES], split) is not split:
+        if self._splits.get(key[:_KEY_BYTES], split) is not split:
             return _lost(best, rank)
         return None if best[:-_LABEL_BYTES] == rank else DropReason.duplicate
 
-    def _require_dropping(self, row: Row, known: Split, side: Split) -> None:
+    def _require_dropping(self, row: Row, known: Split, split: Split) -> None:
         if not self._drop:
             raise DataError(
-                f"{row.where} of the corpus {self._report.corpus} reads like a document on the {known} side, but its "
-                f"{self._by} puts it on the {side} side; set cleaning.drop_duplicates to true or split.by to null."
+                f"{row.where} of the corpus {self._report.corpus} reads like a document of the {known} split, but its "
+                f"{self._by} puts it into the {split} split; set cleaning.drop_duplicates to true or split.by to null."
             )
 
 
 def _lost(best: bytes | None, rank: bytes) -> DropReason:
-    """Why a document is left out whose text stands on a side before its own."""
+    """Why a document is left out whose text stands in a split before its own."""
     return DropReason.cross_split if best is None or best[:1] >= rank[:1] else DropReason.duplicate

@@ -22,7 +22,7 @@ _TABLE_LABELS = 20  # in the readable report; report.json has all
 
 @dataclass
 class SplitCount:
-    """One side of the corpus."""
+    """One split of the corpus."""
 
     documents: int = 0
     num_bytes: int = 0
@@ -36,7 +36,7 @@ class SplitCount:
     labels: Counter[str] = field(default_factory=Counter)
     unlabelled: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
-    """Documents left out that would be on this side, by reason."""
+    """Documents left out that would be in this split, by reason."""
     samples: list[tuple[bytes, str, Document]] = field(default_factory=list)
     """A heap of the documents with the largest keys: a random choice that is always the same."""
 
@@ -231,7 +231,7 @@ class Report:
 
     def as_markdown(self) -> str:
         """The same for a reader."""
-        parts = [f"# The corpus {self.corpus}", self._flow(), self._sides(), self._lengths()]
+        parts = [f"# The corpus {self.corpus}", self._flow(), self._splits(), self._lengths()]
         if any(count.labels for count in self.splits.values()):
             parts.append(self._labels())
         if self.steps:
@@ -248,7 +248,7 @@ class Report:
         rows += [[f"dropped: {_words(reason)}", -count] for reason, count in sorted(self.dropped.items())]
         return _table(["", "rows"], [*rows, ["**documents**", self.num_documents]])
 
-    def _sides(self) -> str:
+    def _splits(self) -> str:
         rows = [
             [split.value, count.documents, f"{count.documents / max(1, self.num_documents):.2%}", count.num_bytes]
             for split, count in self.splits.items()

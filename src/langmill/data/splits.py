@@ -1,8 +1,8 @@
-"""Which side of the corpus a document is on, as a function of its text or of one of its metadata fields alone.
+"""Which split of the corpus a document is in, as a function of its text or of one of its metadata fields alone.
 
-Documents that read alike, whatever their case, white space and Unicode form, are always on the same side: the sides
+Documents that read alike, whatever their case, white space and Unicode form, are always in the same split: the splits
 are disjoint by construction, and adding documents moves none. Where a field decides (`split.by`), its equal values are
-on the same side, and `corpus.make_corpus` sees to it that no text is on two.
+in the same split, and `corpus.make_corpus` sees to it that no text is in two.
 """
 
 from __future__ import annotations
@@ -17,30 +17,30 @@ from langmill.data.folding import key_of
 _HASHES = 2**64
 
 
-def side_of(text: str, split: sections.Split) -> Split:
-    """The side of a document.
+def split_of(text: str, split: sections.Split) -> Split:
+    """The split of a document.
 
     Args:
         text: Its cleaned text.
         split: The shares and the salt.
     """
-    return side_of_key(key_of(text), split)
+    return split_of_key(key_of(text), split)
 
 
 def deciding_key(text_key: bytes, metadata: Mapping[str, str], split: sections.Split) -> bytes:
-    """What decides a document's side: its text's key, or the key of the field that `split.by` names.
+    """What decides a document's split: its text's key, or the key of the field that `split.by` names.
 
-    A document without a value there goes by its text; else all of these would be on one side.
+    A document without a value there goes by its text; else all of these would be in one split.
     """
     value = metadata.get(split.by, "") if split.by else ""
     return key_of(value) if value else text_key
 
 
-def side_of_key(key: bytes, split: sections.Split) -> Split:
-    """The side of the documents with a key (`deciding_key`).
+def split_of_key(key: bytes, split: sections.Split) -> Split:
+    """The split of the documents with a key (`deciding_key`).
 
-    A hash of the salt and the key is a number from 0 to 1: below `split.test` it is the test side, in the next
-    `split.validation` the validation side, and training is the rest.
+    A hash of the salt and the key is a number from 0 to 1: below `split.test` it is the test split, in the next
+    `split.validation` the validation split, and training is the rest.
     """
     digest = hashlib.sha256(split.salt.encode() + b"\0" + key).digest()
     share = int.from_bytes(digest[:8], "big") / _HASHES

@@ -27,9 +27,8 @@ from langmill.registry.store import Registry
 from langmill.registry.union import Union
 from langmill.registry.verdict import Outcome, Verdict
 from langmill.registry.versions import ModelVersion, Tag
+from langmill.workspace import Workspace
 
-RESCORED = Path(".langmill/rescored")
-"""Scores that a champion got again, by a digest of what they are of."""
 _UNSCORED = "the champion's scores are of another protocol, and it was not scored again."
 _Found = TypeVar("_Found")
 _logger = logging.getLogger(__name__)
@@ -193,12 +192,12 @@ class Case:
     @cached_property
     def rescored(self) -> Path:
         """The folder of the champion's scores under the version's protocol, whoever the version is."""
-        return RESCORED / self._rescoring_digest({})
+        return Workspace().rescored / self._rescoring_digest({})
 
     @cached_property
     def rescored_surplus(self) -> Path:
         """The folder of the version's own scores of the documents that only the champion could be scored on."""
-        return RESCORED / self._rescoring_digest({"surplus_of": self.version.tags.get(Tag.weights)})
+        return Workspace().rescored / self._rescoring_digest({"surplus_of": self.version.tags.get(Tag.weights)})
 
     def _rescoring_digest(self, more: dict[str, str | None]) -> str:
         assert self.champion is not None

@@ -19,7 +19,7 @@ from langmill.data.corpus import CorpusSettings, make_corpus
 from langmill.data.document import Document, Split, documents_path, read_documents
 from langmill.data.folding import fold, key_of
 from langmill.data.report import Report
-from langmill.data.splits import side_of_key
+from langmill.data.splits import split_of_key
 from langmill.errors import DataError
 from tests.unit.data.settings import fields, settings
 
@@ -105,7 +105,7 @@ def test_duplicates_can_be_kept_and_are_still_counted(folders: tuple[Path, Path]
     assert (report.duplicates, report.other_target, report.dropped) == (1, 1, {})
 
 
-def test_another_target_makes_another_document_on_the_same_side(folders: tuple[Path, Path]) -> None:
+def test_another_target_makes_another_document_in_the_same_split(folders: tuple[Path, Path]) -> None:
     raw, out = folders
     rows = [{"text": "How are you?", "to": to} for to in ("Well.", "Tired.", "WELL.", "Tired.")]
     write_rows(raw, [*rows, *many()])
@@ -115,8 +115,8 @@ def test_another_target_makes_another_document_on_the_same_side(folders: tuple[P
     assert len({split for split, _ in kept}) == 1
     assert (report.duplicates, report.other_target, report.dropped) == (2, 1, {"duplicate": 2})
     assert "an earlier one but have another target: 1" in report.as_markdown()
-    sides = report.as_json()["splits"].values()
-    assert (sum(side["targets"] for side in sides), sum(side["target_characters"] for side in sides)) == (2, 11)
+    splits = report.as_json()["splits"].values()
+    assert (sum(part["targets"] for part in splits), sum(part["target_characters"] for part in splits)) == (2, 11)
 
 
 def test_pairs_that_say_the_same_can_be_dropped(folders: tuple[Path, Path]) -> None:
@@ -152,7 +152,7 @@ def test_an_id_is_the_contents_digest_and_a_number(folders: tuple[Path, Path]) -
     write_rows(raw, [{"text": "Same ", "label": 1}] * 3 + many())
     make(raw, out, settings(fields("text", "label"), drop_duplicates=False))
     digest = hashlib.sha256(b"4 1 -1 Same1").hexdigest()[:32]
-    found = {one.id for side in documents(out).values() for one in side if one.text == "Same"}
+    found = {one.id for part in documents(out).values() for one in part if one.text == "Same"}
     assert found == {f"{digest}-1", f"{digest}-2", f"{digest}-3"}
 
 
@@ -191,17 +191,17 @@ def test_order_and_file_names_change_nothing(
         placed = pq.read_table(out / "places.parquet").to_pylist()
         kept = names(out)
         assert sorted((row["split"], row["id"]) for row in placed) == sorted(
-            (split.value, name) for split, side in kept.items() for name, _ in side
+            (split.value, name) for split, part in kept.items() for name, _ in part
         )
         assert {split: count.documents for split, count in report.splits.items()} == {
-            split: len(side) for split, side in kept.items()
+            split: len(part) for split, part in kept.items()
         }
         found.append((kept, report.dropped.total(), report.duplicates, report.other_target))
         order.shuffle(given_rows)
     assert found[0] == found[1]
 
 
-def test_the_test_side_goes_before_the_others(folders: tuple[Path, Path]) -> None:
+def test_the_test_split_goes_before_the_others(folders: tuple[Path, Path]) -> None:
     raw, out = folders
     everywhere = [{"text": "THE END", "work": f"work {work}"} for work in range(60)]
     write_rows(raw, [*works(), *everywhere])
@@ -209,7 +209,7 @@ def test_the_test_side_goes_before_the_others(folders: tuple[Path, Path]) -> Non
     assert [split for split, found in documents(out).items() for one in found if one.text == "THE END"] == [Split.test]
 
 
-# Sides by a field ----------------------------------------------------------------------------------------------------
+# Splits by a field ----------------------------------------------------------------------------------------------------
 
 
 def works(count: int = 60, passages: int = 5) -> list[dict[str, object]]:
@@ -220,13 +220,13 @@ def works(count: int = 60, passages: int = 5) -> list[dict[str, object]]:
     ]
 
 
-def test_equal_values_stay_on_one_side(folders: tuple[Path, Path]) -> None:
+def test_equal_values_stay_in_one_split(folders: tuple[Path, Path]) -> None:
     raw, out = folders
     write_rows(raw, works())
     make(raw, out, settings(fields("text", None, None, "work"), {"by": "work"}))
-    sides = {split: {one.metadata["work"] for one in found} for split, found in documents(out).items()}
-    assert all(sides.values())
-    assert sum(map(len, sides.values())) == 60
+    splits = {split: {one.metadata["work"] for one in found} for split, found in documents(out).items()}
+    assert all(splits.values())
+    assert sum(map(len, splits.values())) == 60
 
 
 def test_documents_without_a_value_go_by_their_text(folders: tuple[Path, Path]) -> None:
@@ -237,11 +237,11 @@ def test_documents_without_a_value_go_by_their_text(folders: tuple[Path, Path]) 
     found = []
     for each in (wanted, by_text):
         make(raw, out, each)
-        found.append({one.text: split for split, side in documents(out).items() for one in side})
+        found.append({one.text: split for split, part in documents(out).items() for one in part})
     assert found[0] == found[1]
 
 
-def test_no_text_stands_on_two_sides(folders: tuple[Path, Path]) -> None:
+def test_no_text_stands_in_two_splits(folders: tuple[Path, Path]) -> None:
     raw, out = folders
     everywhere = [{"text": "THE END", "work": f"work {work}"} for work in range(60)]
     write_rows(raw, [*works(), *everywhere])
@@ -249,19 +249,19 @@ def test_no_text_stands_on_two_sides(folders: tuple[Path, Path]) -> None:
     assert report.dropped == {"duplicate": 59}
     wanted = settings(fields("text", None, None, "work"), {"by": "work"}, drop_duplicates=False)
     with pytest.raises(
-        DataError, match=r"a\.jsonl:\d+ of the corpus tiny reads like a document on the .* side, but its"
+        DataError, match=r"a\.jsonl:\d+ of the corpus tiny reads like a document of the .* split, but its"
     ):
         make(raw, out, wanted)
 
 
-def test_a_text_with_another_target_on_another_side_is_dropped_and_counted(folders: tuple[Path, Path]) -> None:
+def test_a_text_with_another_target_in_another_split_is_dropped_and_counted(folders: tuple[Path, Path]) -> None:
     raw, out = folders
     asked = [{"text": "And you?", "to": f"Answer {work}", "work": f"work {work}"} for work in range(60)]
     write_rows(raw, [*works(), *asked])
     report = make(raw, out, settings(fields("text", None, "to", "work"), {"by": "work"}))
-    sides = [split for split, found in documents(out).items() for one in found if one.text == "And you?"]
-    assert len(set(sides)) == 1
-    assert report.dropped == {"cross_split": 60 - len(sides)}
+    splits = [split for split, found in documents(out).items() for one in found if one.text == "And you?"]
+    assert len(set(splits)) == 1
+    assert report.dropped == {"cross_split": 60 - len(splits)}
     assert report.other_target == 59
     assert report.rows == report.num_documents + sum(report.dropped.values())
 
@@ -289,10 +289,10 @@ def test_splits_share_no_text(tmp_path_factory: pytest.TempPathFactory, found: l
     write_rows(raw, [{"text": text} for text in found] + many(60))
     make(raw, out, settings(drop_duplicates=drop))
     kept = documents(out)
-    folded = {split: [fold(one.text) for one in side] for split, side in kept.items()}
-    assert sum(len(set(side)) for side in folded.values()) == len(set().union(*folded.values()))
+    folded = {split: [fold(one.text) for one in part] for split, part in kept.items()}
+    assert sum(len(set(part)) for part in folded.values()) == len(set().union(*folded.values()))
     if drop:
-        assert all(len(set(side)) == len(side) for side in folded.values())
+        assert all(len(set(part)) == len(part) for part in folded.values())
 
 
 def test_workers_and_repetition_change_no_byte(folders: tuple[Path, Path]) -> None:
@@ -314,7 +314,7 @@ def test_workers_and_repetition_change_no_byte(folders: tuple[Path, Path]) -> No
             [{"text": ""}, {"text": 3}],
             r"2 rows read, 1 quarantined \(wrong type: 1; the first is a.jsonl:2\), 1 dropped \(empty: 1\)\.",
         ),
-        ([{"text": "one"}], "The corpus tiny has 1 usable document; none fell to the .* side"),
+        ([{"text": "one"}], "The corpus tiny has 1 usable document; none fell to the .* split"),
     ],
 )
 def test_too_little(folders: tuple[Path, Path], rows: list[dict[str, object]], told: str) -> None:
@@ -324,17 +324,17 @@ def test_too_little(folders: tuple[Path, Path], rows: list[dict[str, object]], t
         make(raw, out, settings())
 
 
-def test_what_emptied_a_side_is_named(folders: tuple[Path, Path]) -> None:
+def test_what_emptied_a_split_is_named(folders: tuple[Path, Path]) -> None:
     raw, out = folders
     wanted = settings(fields("text", None, None, "work"), {"by": "work", "validation": 0.01})
-    by_side: dict[Split, str] = {}
+    by_split: dict[Split, str] = {}
     for number in range(5000):
-        by_side.setdefault(side_of_key(key_of(f"work {number}"), wanted.split), f"work {number}")
-    rows = [{"text": f"passage {number}", "work": by_side[Split.test]} for number in range(20)]
-    copies = [{**row, "work": by_side[Split.validation]} for row in rows[:7]]
-    write_rows(raw, [*rows, *copies, *({**row, "work": by_side[Split.train]} for row in many())])
+        by_split.setdefault(split_of_key(key_of(f"work {number}"), wanted.split), f"work {number}")
+    rows = [{"text": f"passage {number}", "work": by_split[Split.test]} for number in range(20)]
+    copies = [{**row, "work": by_split[Split.validation]} for row in rows[:7]]
+    write_rows(raw, [*rows, *copies, *({**row, "work": by_split[Split.train]} for row in many())])
     with pytest.raises(
-        DataError, match=r"none fell to the validation side, where 7 dropped \(duplicate: 7\)\. Add data or raise"
+        DataError, match=r"none fell to the validation split, where 7 dropped \(duplicate: 7\)\. Add data or raise"
     ):
         make(raw, out, wanted)
 
@@ -358,15 +358,15 @@ def test_a_wrong_field_leaves_the_quarantine_readable(folders: tuple[Path, Path]
     assert pq.read_table(out / "quarantine.parquet").num_rows == 200
 
 
-@pytest.mark.parametrize("side", list(Split))
-def test_an_empty_side_is_named(folders: tuple[Path, Path], side: Split) -> None:
-    from langmill.data.splits import side_of
+@pytest.mark.parametrize("split", list(Split))
+def test_an_empty_split_is_named(folders: tuple[Path, Path], split: Split) -> None:
+    from langmill.data.splits import split_of
 
     raw, out = folders
     wanted = settings()
-    rows = [row for row in many() if side_of(str(row["text"]), wanted.split) is not side]
+    rows = [row for row in many() if split_of(str(row["text"]), wanted.split) is not split]
     write_rows(raw, rows)
-    with pytest.raises(DataError, match=f"{len(rows)} usable documents; none fell to the {side.value} side. Add data"):
+    with pytest.raises(DataError, match=f"{len(rows)} usable documents; none fell to the {split} split. Add data"):
         make(raw, out, wanted)
 
 
@@ -375,6 +375,6 @@ def test_lone_surrogates_and_nuls_can_stand_anywhere(folders: tuple[Path, Path])
     odd = {"text": "half \ud83d a\0 pair", "label": "\ud83d", "to": "\ufefft\udc00", "work": "w\ud800"}
     write_rows(raw, [odd, *({**row, "to": "x", "work": str(row["text"])} for row in many())])
     make(raw, out, settings(fields("text", "label", "to", "work"), {"by": "work"}))
-    [found] = [one for side in documents(out).values() for one in side if one.text.startswith("half")]
+    [found] = [one for part in documents(out).values() for one in part if one.text.startswith("half")]
     assert (found.text, found.label, found.target) == ("half a pair", "\\ud83d", "t")
     assert found.metadata == {"work": "w\\ud800"}

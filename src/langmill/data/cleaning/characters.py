@@ -58,10 +58,11 @@ class Characters(CleaningStep):
     """Even out how text and target are written."""
 
     options_class = CharactersOptions
-    options: CharactersOptions
+
+    def __init__(self, options: CharactersOptions) -> None:
+        super().__init__(options)
+        self._rewrite = functools.partial(clean_characters, preserve_whitespace=options.preserve_whitespace)
 
     def clean(self, document: Draft) -> Draft:
         """The document with one form for what reads alike."""
-        return document.rewritten(
-            functools.partial(clean_characters, preserve_whitespace=self.options.preserve_whitespace)
-        )
+        return document.rewritten(self._rewrite)
