@@ -98,10 +98,11 @@ def test_they_are_checked_before_anything_runs() -> None:
 
 
 def test_the_keys_of_before_are_read(caplog: pytest.LogCaptureFixture) -> None:
-    old = {"metric": "accuracy", "min_effect": 0.5, "min_documents": 30, "min_groups": 7, "rules": {"validation": {}}}
+    old = {"min_documents": 30, "min_groups": 7, "metric": "accuracy", "min_effect": 0.5, "rules": {}}
     gate = typed(Gate, old, "x.yaml")
     assert gate.rules["improvement"] == {"min_effect": 0.5}
     assert gate.rules["enough_documents"] == {"min_documents": 30, "min_groups": 7}
+    assert list(build_rules(gate, "x.yaml")) == ["validation", "not_rolled_back", "enough_documents", "improvement"]
     assert "min_effect is called rules.improvement.min_effect now." in caplog.text
 
 

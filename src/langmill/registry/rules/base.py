@@ -49,7 +49,8 @@ def build_rules(gate: Gate, where: str) -> dict[str, Rule]:
     """The rules of a recipe by their names, in the order in which they are asked.
 
     Args:
-        gate: The recipe's settings; a rule whose options are null is left out.
+        gate: The recipe's settings; a rule whose options are null is left out. Two are asked also where nothing names
+            them, as in a folder of settings that is older than rules.
         where: What they come from, for the message.
 
     Raises:
@@ -57,6 +58,6 @@ def build_rules(gate: Gate, where: str) -> dict[str, Rule]:
     """
     return {
         name: cls(typed(cls.options_class, options, f"{where}: gate.rules.{name}"))
-        for name, options in gate.rules.items()
+        for name, options in {"validation": {}, "not_rolled_back": {}, **gate.rules}.items()
         if options is not None and (cls := RULES.find(name, where))
     }

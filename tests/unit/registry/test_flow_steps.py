@@ -1,0 +1,57 @@
+"""What the flow does with a model once it is made, without Prefect's engine."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from flows.make_models import _registry_steps
+from langmill.config.compose import compose_operation
+from langmill.events import UP_TO_DATE
+from langmill.registry.outcomes import settled
+from langmill.registry.promote import promote
+from langmill.registry.store import Registry
+from langmill.registry.versions import CHAMPION, Tag
+from tests.unit.registry.building import URI, recipe_of, registered
+from tests.unit.registry.judging import NAME, in_this_process
+
+pytestmark = pytest.mark.unit
+CONF = Path(__file__).parents[3] / "conf"
+
+
+@pytest.mark.parametrize("another_protocol", [False, True])
+def test_a_champion_is_scored_again_before_the_gate_is_asked(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, another_protocol: bool
+) -> None:
+    old = registered(workspace, NAME, seed=1, factor=1.0)
+    promote(Registry(URI), NAME, 1, force="for the test", command="test")
+    if another_protocol:
+        Registry(URI).note(old, {Tag.protocol: "another"})
+    registered(workspace, NAME, seed=2, factor=0.5)
+    scored = in_this_process(monkeypatch)
+    graph: Any = SimpleNamespace(maker=lambda kind, name: SimpleNamespace(address=f"evaluate@{name}"))
+    operation = compose_operation(conf=CONF)
+    assert operation.tracking_uri == URI
+    done: dict[str, Any] = {}
+    notes: dict[str, str] = {}
+    for step in _registry_steps(graph, recipe_of(NAME), operation, threading.Event()):
+        verb = step.key.removesuffix(f" {NAME}")
+        assert all(key in done for key in step.upstream if "@" not in key)
+        done[step.key] = None if verb == "validate" else step.work(done)  # `registered` took it as validated
+        notes[verb] = step.note(done[step.key]) if verb != "validate" else ""
+    assert scored == (["reviews-lm version 1"] if another_protocol else [])
+    assert notes == {
+        "register": "version 2, as before",
+        "validate": "",
+        "rescore": "" if another_protocol else UP_TO_DATE,
+        "gate": "passed",
+        "promote": "reviews-lm version 2 is the champion now in place of version 1.",
+    }
+    champion = Registry(URI).aliased(NAME, CHAMPION)
+    note = settled(NAME)
+    assert champion is not None and note is not None
+    assert champion.version == note.version == note.champion == 2
