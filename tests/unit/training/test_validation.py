@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import types
+from dataclasses import replace
 
 import pytest
 import torch
@@ -59,7 +60,7 @@ def test_patience_keeps_the_best_weights_and_stops():
         types.SimpleNamespace(is_global_zero=True, global_rank=0, world_size=1, should_stop=False),
     )
     training = trained.training_settings
-    training.samples = []
+    training = replace(training, samples=[])
     validation = Validation(
         training, [], None, Reporter("x", training, Figures(), flops_per_token=None, peak_flops=None)
     )
