@@ -33,11 +33,14 @@ def settings(section: type[SectionT]) -> type[SectionT]:
 
     @functools.wraps(made.__init__)
     def checked(self: Any, *args: Any, **values: Any) -> None:
+        kind: Any = type(self)
+        names = [field.name for field in dataclasses.fields(self)]
+        given = dict(zip(names, args, strict=False)) | values
+        surplus = args[len(names) :]
         try:
-            _adapter(type(self)).validator.validate_python(ArgsKwargs(args, values), self_instance=self)
+            _adapter(kind).validator.validate_python(ArgsKwargs(surplus, given), self_instance=self)
         except ValidationError as error:
-            names = (field.name for field in dataclasses.fields(self))
-            raise refusal(error, type(self), dict(zip(names, args, strict=False)) | values) from error
+            raise refusal(error, kind, given) from error
 
     made.__init__ = checked
     return typing.cast("type[SectionT]", made)
@@ -65,12 +68,12 @@ def typed(
         FieldError: A key is unknown or missing, or a value is of the wrong type or impossible. The message names
             `where`, the field, what was given and what is allowed.
     """
+    kind: Any = section
     current: Any = values
     try:
         current = _under_new_names(section, values, at, where if warn else None)
         # What YAML holds is JSON, in whose mode pydantic takes a text for an enum's member without taking "1" for 1.
-        made = _adapter(section).validate_json(json.dumps(current), strict=True, extra="forbid")
-        return typing.cast("SectionT", made)
+        return typing.cast("SectionT", _adapter(kind).validate_json(json.dumps(current), strict=True, extra="forbid"))
     except ValidationError as error:
         refused = refusal(error, section, current, at)
     except FieldError as error:

@@ -72,7 +72,7 @@ def test_the_shipped_sources_are_known() -> None:
         (Source("pypi", [], None), "source.packages is []; allowed is at least one package."),
         (package("0" * 64, "a.csv", kind="files"), "members=['a.csv'])]; allowed is [] for the kind files."),
         (Source("files", [], ""), "source.path is ''; allowed is the path of a file or a folder."),
-        (Source("python", [], None, {"depth": 1}), "source.options: depth is not a setting; known are none."),
+        (Source("python", [], None, {"depth": 1}), "source.options.depth is not a setting; known are none."),
     ],
 )
 def test_refusals(source: Source, told: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -135,7 +135,7 @@ def build_model(workspace: Path, name: str, seed: int) -> None:
         "max_length": recipe.training.block_length,
         "eot_id": tokenizer.eot_id,
     }
-    recipe.training.seed = seed
+    recipe = replace(recipe, training=replace(recipe.training, seed=seed))
     base = build / "models" / LANGUAGE_MODEL if name == CLASSIFIER else None
     origin = provenance.trace(recipe, build / "shards" / name, tokenizer.file, base)
     (build / "config" / "recipe").mkdir(parents=True, exist_ok=True)

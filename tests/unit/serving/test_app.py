@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import hashlib
 import json
 import math
@@ -161,7 +162,7 @@ def test_classification_keeps_the_order_of_its_inputs(server: Server) -> None:
 
 
 def test_a_text_that_the_model_cuts_is_marked(server: Server) -> None:
-    server.settings.max_prompt_tokens = 100
+    server.settings = dataclasses.replace(server.settings, max_prompt_tokens=100)
     data = classify(server, ["x" * 64, "x" * 65]).json()["data"]
     assert [each["truncated"] for each in data] == [False, True]
     assert server.sample("langmill_truncated_texts_total", model="judge") == 1
@@ -285,7 +286,7 @@ def test_a_body_in_pieces_is_counted_too(server: Server) -> None:
 
 
 def test_a_body_that_does_not_arrive_is_given_up(server: Server) -> None:
-    server.settings.body_seconds = 0.05
+    server.settings = dataclasses.replace(server.settings, body_seconds=0.05)
 
     async def slow() -> Any:
         yield b"{"
@@ -337,14 +338,14 @@ def test_lists_its_models(server: Server) -> None:
     ]
     assert cards[0]["max_prompt_tokens"] == 40  # the server's limit; the model could look back on 64
     assert (cards[0]["max_tokens"], cards[0]["context_length"]) == (50, 64)
-    server.settings.max_new_tokens = 512  # more than the model can
+    server.settings = dataclasses.replace(server.settings, max_new_tokens=512)  # more than the model can
     assert server.ask("GET", "/v1/models").json()["data"][0]["max_tokens"] == 64
     assert completion(server, prompt="", max_tokens=64).json()["usage"]["completion_tokens"] == 64
     assert completion(server, prompt="", max_tokens=65).json()["error"]["code"] == "context_length_exceeded"
 
 
 def test_what_is_not_asked_for_is_not_refused_where_the_context_ends(server: Server) -> None:
-    server.settings.max_prompt_tokens = 64
+    server.settings = dataclasses.replace(server.settings, max_prompt_tokens=64)
     assert completion(server, prompt="x" * 63).json()["usage"]["completion_tokens"] == 1
 
 
@@ -522,7 +523,7 @@ def test_a_key_in_clear_is_refused_and_not_shown(tmp_path: Any, clear: str) -> N
     ],
 )  # fmt: skip
 def test_answers_only_to_its_own_names(server: Server, host: str, status: int) -> None:
-    server.settings.host = "192.0.2.7"
+    server.settings = dataclasses.replace(server.settings, host="192.0.2.7")
     server.settings.allowed_hosts.append("Models.example.org")
     for method, path in (("GET", "/live"), ("GET", "/"), ("GET", "/v1/models"), ("POST", CLASSIFY)):
         response = server.ask(method, path, headers={"host": host}, json=J if method == "POST" else None)

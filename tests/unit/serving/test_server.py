@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import socket
 import subprocess
@@ -58,6 +59,6 @@ def test_refuses_before_anything_heavy_is_imported(settings: Serving, tmp_path: 
 
 
 def test_a_missing_key_file_is_an_error_at_the_start(settings: Serving, tmp_path: Path) -> None:
-    settings.api_keys_file = str(tmp_path / "none")
+    settings = dataclasses.replace(settings, api_keys_file=str(tmp_path / "none"))
     with pytest.raises(ServingError, match="can't be read"):
         serve(settings, "sqlite:///none.db", Workspace(tmp_path))

@@ -188,10 +188,12 @@ class GenerationConfig:
             ConfigError: A value is missing or out of its range.
         """
         names = (field.name for field in dataclasses.fields(cls))
-        values = {name: written[name] for name in names if written.get(name) is not None}
-        if not written.get("do_sample"):
-            values["temperature"] = 0.0
-        return cls(**{"temperature": 1.0, **values})
+        try:
+            values = {name: written[name] for name in names if written.get(name) is not None}
+            values["temperature"] = values.get("temperature", 1.0) if written["do_sample"] else 0.0
+        except (AttributeError, KeyError) as error:
+            raise ConfigError(f"generation_config.json can't be read ({error!r}); make the model again.") from error
+        return cls(**values)
 
 
 _NEUTRAL = {"top_k": 0, "top_p": 1.0, "min_p": 0.0}

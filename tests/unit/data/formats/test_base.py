@@ -66,9 +66,9 @@ def test_the_shipped_formats_are_known() -> None:
         (FormatSection("conversations", {}), r"format\.name is 'conversations'; allowed is one of"),
         (
             FormatSection("auto", {"limit": 3}),
-            r"x\.yaml: format\.options: limit is not a setting; known are none\.",
+            r"x\.yaml: format\.options\.limit is not a setting; known are none\.",
         ),
-        (FormatSection("passages", {}), r"x\.yaml: format\.options: max_characters is missing"),
+        (FormatSection("passages", {}), r"x\.yaml: format\.options\.max_characters is missing"),
         (FormatSection("passages", {"max_characters": 0}), r"max_characters is 0; allowed is 1 or more"),
         (FormatSection("python_functions", {"max_lines": "x"}), r"max_lines is 'x'; allowed is a whole number"),
     ],
