@@ -96,16 +96,16 @@ def events(response: httpx.Response) -> list[Any]:
     return [each if each == "[DONE]" else json.loads(each) for each in data]
 
 
-def test_a_stream_is_the_same_text_in_pieces(server: Server) -> None:
+def test_a_stream_is_the_same_text_in_chunks(server: Server) -> None:
     server.writer.text = "aé😀b"
-    *pieces, done = events(completion(server, stream=True))
+    *chunks, done = events(completion(server, stream=True))
     assert done == "[DONE]"
-    assert [piece["choices"][0]["text"] for piece in pieces] == ["a", "é", "😀", "b", ""]
-    assert [piece["choices"][0]["finish_reason"] for piece in pieces] == [None] * 4 + ["stop"]
-    assert {(piece["model"], piece["version"], piece["system_fingerprint"]) for piece in pieces} == {
+    assert [chunk["choices"][0]["text"] for chunk in chunks] == ["a", "é", "😀", "b", ""]
+    assert [chunk["choices"][0]["finish_reason"] for chunk in chunks] == [None] * 4 + ["stop"]
+    assert {(chunk["model"], chunk["version"], chunk["system_fingerprint"]) for chunk in chunks} == {
         ("writer", 3, "writer:3")
     }
-    assert len({piece["id"] for piece in pieces}) == 1
+    assert len({chunk["id"] for chunk in chunks}) == 1
     assert server.sample("langmill_first_token_seconds_count", model="writer") == 1
 
 
@@ -120,8 +120,8 @@ def test_a_stream_gives_the_usage_when_asked(server: Server) -> None:
 
 def test_a_stream_that_breaks_says_so(server: Server) -> None:
     server.writer.fails_after = 3
-    *pieces, last = events(completion(server, stream=True))
-    assert [piece["choices"][0]["text"] for piece in pieces] == ["a", "b", "c"]
+    *chunks, last = events(completion(server, stream=True))
+    assert [chunk["choices"][0]["text"] for chunk in chunks] == ["a", "b", "c"]
     assert last["error"]["type"] == "server_error"
     assert "RuntimeError" in last["error"]["message"]
 
@@ -272,14 +272,14 @@ def test_refuses_what_is_not_there(server: Server) -> None:
     assert server.sample("langmill_requests_total", route="other", status="404") == 1
 
 
-def test_a_body_in_pieces_is_counted_too(server: Server) -> None:
-    async def pieces() -> Any:
+def test_a_body_in_chunks_is_counted_too(server: Server) -> None:
+    async def chunks() -> Any:
         for _ in range(100):
             yield b"x" * 1000
 
     async def main() -> httpx.Response:
         async with server.client() as client:
-            return await client.post(COMPLETIONS, content=pieces())
+            return await client.post(COMPLETIONS, content=chunks())
 
     assert asyncio.run(main()).status_code == 413
 
@@ -490,9 +490,9 @@ def test_error_texts_are_for_those_with_a_key(server: Server) -> None:
         503,
         {"ready": False, "models": {"writer": {"ready": False}, "judge": {"ready": True}}},
     )
-    told = server.ask("GET", "/ready", headers={"authorization": "Bearer first-key"})
-    assert (told.status_code, len(told.json()["reasons"])) == (503, 1)
-    assert "secret" in told.json()["models"]["judge"]["registry"]
+    shown = server.ask("GET", "/ready", headers={"authorization": "Bearer first-key"})
+    assert (shown.status_code, len(shown.json()["reasons"])) == (503, 1)
+    assert "secret" in shown.json()["models"]["judge"]["registry"]
 
 
 def test_a_key_file_that_lets_nobody_in_is_refused(tmp_path: Any) -> None:
@@ -590,15 +590,15 @@ def test_a_client_that_leaves_frees_the_engine(server: Server) -> None:
     assert math.isclose(server.sample("langmill_requests_cancelled_total") or 0, 2)
 
 
-def test_a_client_that_leaves_before_the_first_event_cancels_its_answer() -> None:
+def test_a_client_that_leaves_before_the_first_event_cancels_its_stream() -> None:
     class ResponseStream:
         cancelled = False
 
         def cancel(self) -> None:
             self.cancelled = True
 
-    async def events() -> AsyncIterator[str]:
-        yield "data: never read"
+    async def events() -> AsyncIterator[dict[str, Any]]:
+        yield {"text": "never read"}
 
     async def receive() -> dict[str, str]:
         return {"type": "http.disconnect"}
@@ -606,9 +606,9 @@ def test_a_client_that_leaves_before_the_first_event_cancels_its_answer() -> Non
     async def send(message: object) -> None:
         raise OSError("the client has gone")
 
-    answer = ResponseStream()
-    stream = EventStream(events(), answer)  # type: ignore[arg-type]
+    stream = ResponseStream()
+    response = EventStream(events(), stream)  # type: ignore[arg-type]
     scope = {"type": "http", "asgi": {"spec_version": "2.4"}}
     with contextlib.suppress(ClientDisconnect):
-        asyncio.run(stream(scope, receive, send))  # type: ignore[arg-type]
-    assert answer.cancelled
+        asyncio.run(response(scope, receive, send))  # type: ignore[arg-type]
+    assert stream.cancelled

@@ -50,7 +50,7 @@ class GenerationBody(Body):
     temperature: float | None = Field(default=None, ge=0, le=2, description="0 is greedy.")
     top_p: float | None = Field(default=None, gt=0, le=1, description="Share of the probability to draw from.")
     top_k: int | None = Field(
-        default=None, ge=0, description="Draw from this many of the likeliest tokens; 0 from all."
+        default=None, ge=0, description="Draw from this many of the most probable tokens; 0 from all."
     )
     min_p: float | None = Field(
         default=None, ge=0, le=1, description="Draw from tokens this many times as likely as the first."
@@ -59,7 +59,7 @@ class GenerationBody(Body):
         default=None, ge=LEAST_PENALTY, le=100, description="Make what is there already less likely; 1 does not."
     )
     num_beams: int | None = Field(
-        default=None, ge=1, description="Search for the likeliest text with so many beams; not with stream."
+        default=None, ge=1, description="Search for the most probable text with so many beams; not with stream."
     )
     length_penalty: float | None = Field(default=None, ge=-10, le=10, description="With beams: favour longer texts.")
     seed: int | None = Field(default=None, ge=0, lt=2**63, description="Equal seeds give equal texts.")
@@ -125,7 +125,7 @@ class GeneratingRoute(Route[GenerationBodyT]):
 
     @classmethod
     def warm_up(cls, loaded: LoadedVersion) -> None:
-        """Generate two tokens after the example."""
+        """Generate two tokens."""
         model = loaded.model
         assert isinstance(model.task, Generates)
         ids = model.task.prompt_ids(model.tokenizer, "A first look")
