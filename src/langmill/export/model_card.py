@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import yaml
 
-from langmill.config.compose import available, compose_corpus, compose_pretrained
+from langmill.config.compose import available, compose_corpus, compose_pretrained, compose_recipe
+from langmill.config.sections import Corpus, Pretrained
 from langmill.errors import LangmillError
 from langmill.export.base import VerifiedVersion
 from langmill.registry.status import baseline
@@ -94,14 +95,18 @@ def _facts(
 
 
 def _licences(manifest: Mapping[str, Any]) -> str:
-    """What the settings of this workspace say of the data and of a pretrained base."""
-    corpus = str(manifest["corpus"]["name"])
-    try:
-        licence = compose_corpus(corpus).licence
-    except LangmillError:  # a version that another workspace registered
-        licence = "not stated in the workspace that exported it"
-    lines = [f"The data ({corpus}): {licence}."]
-    base = manifest.get("base")
-    if base and base["recipe"] in available("pretrained"):
-        lines.append(f"The pretrained model ({base['recipe']}): {compose_pretrained(base['recipe']).licence}.")
+    """What the settings of this workspace say of the data, and of what the model was fine-tuned from."""
+    corpus, base = str(manifest["corpus"]["name"]), (manifest.get("base") or {}).get("recipe")
+    lines = [f"The data ({corpus}): {_licence(compose_corpus, corpus)}."]
+    if base in available("pretrained"):
+        lines.append(f"The pretrained model ({base}): {_licence(compose_pretrained, base)}.")
+    elif base:
+        lines.append(f"What was fine-tuned ({base}): {_licence(lambda name: compose_recipe(name).corpus, base)}.")
     return "\n".join(lines)
+
+
+def _licence(compose: Callable[[str], Corpus | Pretrained], name: str) -> str:
+    try:
+        return compose(name).licence
+    except LangmillError:  # a version that another workspace registered
+        return "not stated in the workspace that exported it"

@@ -194,23 +194,23 @@ class Engine:
         return len(self._running) + len(self._waiting)
 
     def failure(self) -> str | None:
-        """Why the engine can't stream, in a sentence; None when all is well, or when it was told to stop."""
+        """Why the engine can't answer, in a sentence; None when all is well, or when it was stopped."""
         return self._failure(self._stalled_seconds)
 
-    def _failure(self, patience: float) -> str | None:
+    def _failure(self, seconds: float) -> str | None:
         if self._stopping:
             return None
         if not self._thread.is_alive():
             return "The thread that runs the models has ended; restart the server and read its log."
         began = self._step_began
-        if began is not None and time.monotonic() - began > patience:
+        if began is not None and time.monotonic() - began > seconds:
             return f"The model has not come back for {time.monotonic() - began:.0f} s; restart the server."
         return None
 
     # Requests --------------------------------------------------------------------------------------------------------
 
     def submit(self, job: Job[EventT]) -> ResponseStream[EventT]:
-        """Queue a request; call it in an event loop.
+        """Queue a job; call it in an event loop.
 
         Raises:
             RequestError: Too many are waiting, the server is stopping, or the engine is dead (all 503).

@@ -2,7 +2,7 @@
 
 What can go wrong leaves the version in service where it is. A *version* that is damaged, does not load or does not
 answer is refused and not tried again until the alias names another one; a *registry* that does not answer is asked
-again at every look, and at the start the last good champion is served from the local cache.
+again at every look, and at the start the last good version is served from the local cache.
 
 The cache is `<folder>/<name>/<version>/`, a model folder as its manifest describes it. `<folder>/<name>/champion.json`
 names the last version that went into service; a version is known by its number and its provenance, since a registry
@@ -29,7 +29,7 @@ from langmill.tasks.loading import LoadedModel
 
 log = logging.getLogger(__name__)
 REGISTRY_TIMEOUT_SECONDS = 15.0
-"""How long a look waits for the registry; the call goes on and the next look waits for its result."""
+"""How long a look waits for the registry; the call continues and the next look waits for its result."""
 _KEPT = 2
 """Versions kept in the cache: the one in service and the one before."""
 _DOWNLOADS = 2
@@ -84,13 +84,13 @@ class _RegistryCall:
 
 
 class Follower:
-    """Keeps the engine's champions those that the registry names.
+    """Keeps the engine's versions those that the registry names.
 
     Args:
         connect: Opens the registry; called in the follower's thread, again and again until it succeeds.
         load: Reads a model folder whose bytes have been verified.
         cache: The folder for downloaded versions.
-        say: Told in a sentence about every change of what is in service.
+        say: Called with a sentence on every change of what is in service.
     """
 
     def __init__(
@@ -245,7 +245,7 @@ class Follower:
         return loaded
 
     def _start_from_cache(self, name: str) -> None:
-        """Serve the last good champion while the registry is away."""
+        """Serve the last good version while the registry is away."""
         try:
             record = read_json(self._cache / name / "champion.json")
             version, provenance = int(record["version"]), str(record["provenance"])

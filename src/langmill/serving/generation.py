@@ -23,7 +23,7 @@ class Chunk:
     tokens: int
     """Tokens generated so far."""
     ending: Ending | None
-    """Why the text ends here; None while it goes on."""
+    """Why the text ends here; None while it continues."""
 
 
 class Completion(Job[Chunk]):

@@ -28,7 +28,7 @@ def digest(key: str) -> bytes:
 
 
 def key_line(key: str) -> str:
-    """The line of the file of keys that lets a key in, and does not tell it."""
+    """The line of the file of keys that lets a key in, and does not reveal it."""
     return _PREFIX + digest(key).hex()
 
 

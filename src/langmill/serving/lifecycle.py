@@ -91,7 +91,7 @@ class Lifecycle:
         self._signals = 0
 
     def run(self, listener: socket.socket) -> int:
-        """Serve on a listening socket until a signal comes; return how many requests had to be cut off."""
+        """Serve on a listening socket until a signal comes; return how many requests were broken off."""
         most = connection_limit(self._settings.max_connections)
         if most < self._settings.max_connections:
             self._report(

@@ -26,7 +26,7 @@ class Metrics:
         self.generated_tokens = Counter(
             "langmill_generated_tokens", "Tokens written.", ["model"], registry=self.registry
         )
-        self.waiting = Gauge("langmill_waiting_requests", "Requests that wait for their turn.", registry=self.registry)
+        self.waiting = Gauge("langmill_waiting_requests", "Requests that wait.", registry=self.registry)
         self.running = Gauge("langmill_running_requests", "Requests that the models work on.", registry=self.registry)
         self.refused = Counter(
             "langmill_requests_turned_away", "Requests refused because too many waited.", registry=self.registry
@@ -35,7 +35,7 @@ class Metrics:
             "langmill_requests_cancelled", "Requests whose client went away.", registry=self.registry
         )
         self.truncated = Counter(
-            "langmill_truncated_texts", "Texts judged by what a model reads of them, the rest cut.", ["model"],
+            "langmill_truncated_texts", "Texts of which a model read a part, truncated as in training.", ["model"],
             registry=self.registry,
         )  # fmt: skip
         self.connections_closed = Counter(

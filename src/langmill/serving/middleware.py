@@ -126,7 +126,7 @@ class Keys:
     def _known(self, scope: Scope) -> bool:
         scheme, _, key = Request(scope).headers.get("authorization", "").partition(" ")
         given = digest(key.strip())
-        # Every key is compared, each in constant time: how long it takes tells nothing.
+        # Every key is compared, each in constant time: how long it takes says nothing.
         matches = [hmac.compare_digest(given, known) for known in self._digests]
         return scheme.lower() == "bearer" and any(matches)
 
@@ -144,7 +144,7 @@ class Limits:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        # The parser limits only headers that come in pieces.
+        # The parser limits only headers that come in parts.
         if sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEADER_BYTES:
             error = RequestError(f"The request's headers are larger than {MAX_HEADER_BYTES} bytes.", 431)
             await refusal(error)(scope, receive, send)

@@ -27,6 +27,8 @@ from langmill.tasks.base import Classifies, Generates
 from langmill.tasks.loading import LoadedModel
 
 EOT = 256
+COMPLETIONS, CLASSIFY = "/v1/completions", "/v1/classify"
+W, J = {"model": "writer", "prompt": "x"}, {"model": "judge", "input": "x"}
 
 
 class Bytes:
@@ -182,6 +184,14 @@ class Server:
 @pytest.fixture
 def server(settings: Serving, engine: Engine, metrics: Metrics) -> Server:
     return Server(settings, engine, metrics)
+
+
+def completion(server: Server, **fields: Any) -> httpx.Response:
+    return server.ask("POST", COMPLETIONS, json={"model": "writer", "prompt": "x", **fields})
+
+
+def classify(server: Server, texts: Any, **fields: Any) -> httpx.Response:
+    return server.ask("POST", CLASSIFY, json={"model": "judge", "input": texts, **fields})
 
 
 class Version:

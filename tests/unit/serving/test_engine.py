@@ -1,4 +1,4 @@
-"""Turns, bounds, cancelling, and what happens when something dies."""
+"""Round-robin, bounds, cancelling, and what happens when something dies."""
 
 from __future__ import annotations
 
@@ -69,22 +69,22 @@ async def collect(answer: ResponseStream[Any]) -> list[Any]:
 
 def test_a_completion_says_its_text_tokens_and_ending(engine: Engine) -> None:
     async def ask(tokens: int, *stop: str) -> tuple[str, int, Ending | None]:
-        pieces = await collect(engine.submit(completion(Writer("one two three"), tokens, stop)))
-        assert all(piece.ending is None for piece in pieces[:-1])
-        return "".join(piece.text for piece in pieces), pieces[-1].tokens, pieces[-1].ending
+        chunks = await collect(engine.submit(completion(Writer("one two three"), tokens, stop)))
+        assert all(chunk.ending is None for chunk in chunks[:-1])
+        return "".join(chunk.text for chunk in chunks), chunks[-1].tokens, chunks[-1].ending
 
     assert asyncio.run(ask(50)) == ("one two three", 13, Ending.stop)
     assert asyncio.run(ask(5)) == ("one t", 5, Ending.length)
     assert asyncio.run(ask(50, "two")) == ("one ", 7, Ending.stop)
 
 
-def test_what_is_not_streamed_is_told_in_two_pieces(engine: Engine) -> None:
+def test_what_is_not_streamed_comes_in_two_chunks(engine: Engine) -> None:
     for tokens, stop, expected in [(50, (), "one two three"), (5, (), "one t"), (50, ("thr",), "one two ")]:
         request = completion(Writer("one two three"), tokens, stop, streamed=False)
-        pieces = asyncio.run(collect_one(engine, request))
-        assert [piece.text for piece in pieces] == ["o", expected[1:]]
-        assert (pieces[0].tokens, pieces[0].ending) == (1, None)
-        assert pieces[1].ending is not None
+        chunks = asyncio.run(collect_one(engine, request))
+        assert [chunk.text for chunk in chunks] == ["o", expected[1:]]
+        assert (chunks[0].tokens, chunks[0].ending) == (1, None)
+        assert chunks[1].ending is not None
 
 
 def test_a_stop_string_ends_the_work_too(engine: Engine) -> None:
@@ -97,7 +97,7 @@ async def collect_one(engine: Engine, request: Job[Any]) -> list[Any]:
     return await collect(engine.submit(request))
 
 
-def test_requests_take_turns(engine: Engine) -> None:
+def test_jobs_are_interleaved(engine: Engine) -> None:
     order: list[str] = []
     both_in = threading.Event()
 
@@ -190,7 +190,7 @@ def test_a_dead_engine_says_so_and_fails_what_it_had(engine: Engine) -> None:
     asyncio.run(main())
 
 
-def test_a_turn_that_never_ends_counts_as_dead(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_that_never_ends_counts_as_dead(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     gate = threading.Event()
 
     async def main() -> None:
@@ -236,7 +236,7 @@ def test_stopping_breaks_off_what_runs(engine: Engine) -> None:
     asyncio.run(main())
 
 
-def test_one_that_comes_after_the_end_is_told_that_the_server_stops_not_that_it_is_broken(engine: Engine) -> None:
+def test_one_that_comes_after_the_end_hears_that_the_server_stops_not_that_it_is_broken(engine: Engine) -> None:
     async def main() -> None:
         engine.stop()
         assert engine.failure() is None

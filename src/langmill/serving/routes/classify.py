@@ -111,9 +111,9 @@ class Classify(Route[ClassifyBody]):
                 label=labels[row.argmax()],
                 probability=float(row.max()),
                 probabilities=dict(zip(labels, row.tolist(), strict=True)),
-                truncated=cut,
+                truncated=shortened,
             )
-            for index, (row, cut) in enumerate(zip(found, truncated, strict=True))
+            for index, (row, shortened) in enumerate(zip(found, truncated, strict=True))
         ]
         usage = Usage(prompt_tokens=sum(counts), completion_tokens=0, total_tokens=sum(counts))
         return ClassifyResponse(**loaded.identity, data=data, usage=usage)

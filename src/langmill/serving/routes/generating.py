@@ -123,7 +123,7 @@ class GeneratingRoute(Route[GenerationBodyT]):
 
     @classmethod
     def warm_up(cls, loaded: LoadedVersion) -> None:
-        """Generate two tokens after the example."""
+        """Generate two tokens."""
         model = loaded.model
         assert isinstance(model.task, Generates)
         ids = model.task.prompt_ids(model.tokenizer, "A first look")
