@@ -35,7 +35,7 @@ from langmill.tasks.base import (
     TrainingData,
     device_of,
 )
-from langmill.tasks.baselines import tfidf_logistic_regression
+from langmill.scoring.baselines import tfidf_logistic_regression
 from langmill.tasks.batching import (
     LEAST_ROWS,
     Batch,

@@ -4,7 +4,7 @@ A document's target is scored twice. Given the right tokens so far, how likely i
 bits per byte and perplexity *of the target*. Of a target longer than the context only the beginning is scored, so its
 nats are divided by that beginning's bytes; `scored_share` says how much of the targets that is, and the n-gram
 baselines are scored on the same tokens. And what does the model write by itself: that text is compared with the whole
-target by the figures that the recipe names (`langmill.tasks.text_metrics`).
+target by the figures that the recipe names (`langmill.scoring.text_metrics`).
 
 Shape suffixes: B pairs, T tokens, N counted target tokens, D model width, V vocabulary, R resamples.
 """
@@ -40,7 +40,7 @@ from langmill.tasks.base import (
     TrainingData,
     device_of,
 )
-from langmill.tasks.baselines import translation_memory
+from langmill.scoring.baselines import translation_memory
 from langmill.tasks.batching import (
     LEAST_ROWS,
     Batch,
@@ -51,11 +51,11 @@ from langmill.tasks.batching import (
     padded_length,
     uniform_batches,
 )
-from langmill.tasks.likelihood import likelihood
-from langmill.tasks.ngram import fit_ngram
+from langmill.scoring.likelihood import likelihood
+from langmill.scoring.ngram import fit_ngram
 from langmill.tasks.pairs import NOT_COUNTED, Form, Pair, PairBatches, Pairs, counted, validation_pairs
 from langmill.tasks.selection import is_selected
-from langmill.tasks.text_metrics import TextMetric, references_of, text_metrics
+from langmill.scoring.text_metrics import TextMetric, references_of, text_metrics
 from langmill.tokenization.shards import Shard
 from langmill.tokenization.tokenizer import Tokenizer
 
@@ -97,7 +97,7 @@ class ConditionalGenerationOptions:
     """Options that these tasks share."""
 
     metrics: list[str]
-    """Figures of the written text against the target, as in langmill.tasks.text_metrics."""
+    """Figures of the written text against the target, as in langmill.scoring.text_metrics."""
     cut: Cut
     """Which tokens of a source or prompt that is too long are kept: `head`, `tail`, or half of each."""
     writing: WritingOptions

@@ -48,8 +48,8 @@ from langmill.tasks.batching import (
     padded_length,
     uniform_batches,
 )
-from langmill.tasks.likelihood import likelihood
-from langmill.tasks.ngram import NgramModel, fit_ngram
+from langmill.scoring.likelihood import likelihood
+from langmill.scoring.ngram import NgramModel, fit_ngram
 from langmill.tokenization.shards import Shard
 from langmill.tokenization.tokenizer import Tokenizer
 

@@ -17,7 +17,7 @@ from langmill.tasks.base import TASKS
 from langmill.tasks.batching import Batch
 from langmill.tasks.conditional_generation import ConditionalGeneration, ConditionalGenerationOptions
 from langmill.tasks.pairs import SourceAndTarget
-from langmill.tasks.text_metrics import placeholders_in
+from langmill.scoring.text_metrics import placeholders_in
 from langmill.tokenization.tokenizer import Tokenizer
 
 

@@ -6,7 +6,7 @@ from weighted sums of these. So a bootstrap of a thousand resamples looks at eac
 BLEU (Papineni et al., 2002) and chrF (Popović, 2015) are sacreBLEU's (Post, 2018), with its signature; ROUGE (Lin,
 2004) is the `rouge-score` package's F-measure; exact match and token F1 are those of SQuAD (Rajpurkar et al., 2016).
 All of them read any script: BLEU's tokenizer is chosen by the references, the words of the others are those of
-`langmill.tasks.words`. docs/decisions/0404-figures-of-written-text.md says why.
+`langmill.scoring.words`. docs/decisions/0404-figures-of-written-text.md says why.
 
 Shape suffixes: N examples, R resamples, C statistics of one example.
 """
@@ -33,7 +33,7 @@ import pyarrow as pa
 from langmill.config.sections import require
 from langmill.data.document import Document
 from langmill.tasks.base import Metric
-from langmill.tasks.words import pieces, unspaced_scripts, words
+from langmill.scoring.words import pieces, unspaced_scripts, words
 
 ANSWERS = "answers"
 """The metadata field with all answers that count as right, a JSON list of texts; without it only the target does."""

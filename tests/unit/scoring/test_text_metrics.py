@@ -12,7 +12,7 @@ from rouge_score.rouge_scorer import RougeScorer
 
 from langmill.data.document import Document
 from langmill.errors import ConfigError
-from langmill.tasks.text_metrics import known_text_metrics, normalised, references_of, text_metrics
+from langmill.scoring.text_metrics import known_text_metrics, normalised, references_of, text_metrics
 
 pytestmark = pytest.mark.unit
 WANTED = [
