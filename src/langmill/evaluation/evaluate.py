@@ -2,7 +2,8 @@
 
 The folder holds `metrics.json` (the figures), `scores.parquet` (one row a test document, for paired comparisons),
 `baselines/NAME.parquet` (the same of each baseline), `plots/` (a CSV and a PNG of each picture), `report.md` (all of it
-to read) and `manifest.json`.
+to read), `generation_config.json` (how a model that writes was asked to, which goes into its package) and
+`manifest.json`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from langmill.config.compose import plain
 from langmill.config.sections import Evaluation
 from langmill.data.document import Document
 from langmill.errors import EvaluationError
@@ -25,10 +27,11 @@ from langmill.evaluation.scoring import EvaluationSet, score_model, usable, with
 from langmill.evaluation.significance import Comparison, Estimate, compare, estimate, find_metric, groups_of
 from langmill.evaluation.slices import slices_of
 from langmill.files import atomic_file, read_manifest, write_json, write_manifest
-from langmill.models.folder import tokenizer_digest
+from langmill.models.folder import tokenizer_digest, write_generation_config
 from langmill.progress import track
-from langmill.tasks.base import Baseline, Metric, Plot, Strength, Task, TrainingData, build_task
-from langmill.tasks.loading import LoadedModel
+from langmill.scoring.base import Baseline, Metric, Plot, Scorer, Strength, TrainingData, build_scorer
+from langmill.tasks.base import Task
+from langmill.tasks.loading import LoadedModel, task_of
 
 METRICS_NAME = "metrics.json"
 SCORES_NAME = "scores.parquet"
@@ -41,6 +44,7 @@ REPORT_NAME = "report.md"
 class Evaluated:
     """What is known about a model after its evaluation."""
 
+    scorer: Scorer
     test_set: EvaluationSet
     group_by: str | None
     """The metadata field whose equal values make a group; None where each document is its own."""
@@ -69,6 +73,7 @@ def evaluate(
     evaluation: Evaluation,
     decides: str,
     *,
+    scorer: Scorer,
     group_by: str | None = None,
 ) -> Evaluated:
     """Score a model and its baselines on test documents.
@@ -79,14 +84,14 @@ def evaluate(
         train: What the baselines are fitted on.
         evaluation: How to judge.
         decides: The metric that models are compared by.
+        scorer: What judges them.
         group_by: The metadata field that the split kept together; None where it went by the texts.
 
     Raises:
         EvaluationError: No document can be used, or a figure is not a finite number.
         ConfigError: A slice field is not in the documents.
     """
-    task = model.task
-    test_set = usable(task, documents)
+    test_set = usable(model.task, documents)
     if not test_set.documents:
         reasons = (
             ", ".join(f"{count:,} {reason}" for reason, count in test_set.left_out.items()) or "the split is empty"
@@ -95,33 +100,34 @@ def evaluate(
             f"No test document can be used ({reasons}); add documents, raise split.test, or check fields.label."
         )
     with track(f"Scoring {model.recipe}", len(test_set.documents), "documents") as progress:
-        scores = score_model(model, test_set.documents, evaluation, progress.advance, group_by)
-    figures = estimate(task, scores, evaluation)
+        scores = score_model(model, test_set.documents, evaluation, progress.advance, group_by, scorer=scorer)
+    figures = estimate(scorer, scores, evaluation)
     baselines = [
         replace(baseline, scores=with_groups(baseline.scores, test_set.documents, group_by))
-        for baseline in task.baselines(
+        for baseline in scorer.baselines(
             train, test_set.documents, model.tokenizer, evaluation, max_length=model.max_length
         )
     ]
-    baseline_figures = {baseline.name: estimate(task, baseline.scores, evaluation) for baseline in baselines}
+    baseline_figures = {baseline.name: estimate(scorer, baseline.scores, evaluation) for baseline in baselines}
     _require_trivial(baselines, baseline_figures, decides)
     return Evaluated(
+        scorer,
         test_set,
         group_by,
         groups_of(scores)[1],
-        protocol_digest(model.config["langmill"]["task"]["name"], task, test_set.digest, evaluation, group_by),
+        protocol_digest(model.config["langmill"]["task"]["name"], scorer, test_set.digest, evaluation, group_by),
         scores,
         figures,
-        task.metrics_of(scores),
+        scorer.metrics_of(scores),
         baselines,
         baseline_figures,
         {
-            baseline.name: compare(task, scores, baseline.scores, decides, evaluation)
+            baseline.name: compare(scorer, scores, baseline.scores, decides, evaluation)
             for baseline in baselines
             if decides in baseline_figures[baseline.name]
         },
-        _slices(task, scores, evaluation),
-        task.plots(scores),
+        _slices(scorer, scores, evaluation),
+        scorer.plots(scores),
     )
 
 
@@ -140,11 +146,11 @@ def _require_trivial(
 
 
 def _slices(
-    task: Task, scores: pa.Table, evaluation: Evaluation
+    scorer: Scorer, scores: pa.Table, evaluation: Evaluation
 ) -> dict[str, dict[str, tuple[int, dict[str, Estimate]]]]:
     found: dict[str, dict[str, tuple[int, dict[str, Estimate]]]] = {}
     for part in slices_of(scores):
-        found.setdefault(part.field, {})[part.value] = part.scores.num_rows, estimate(task, part.scores, evaluation)
+        found.setdefault(part.field, {})[part.value] = part.scores.num_rows, estimate(scorer, part.scores, evaluation)
     return found
 
 
@@ -159,6 +165,8 @@ def write_evaluation(
     for plot in evaluated.plots:
         write_csv(plot, folder / PLOTS_NAME / f"{plot.name}.csv")
         draw(plot, folder / PLOTS_NAME / f"{plot.name}.png")
+    if evaluated.scorer.generation_config is not None:
+        write_generation_config(folder, model.config, evaluated.scorer.generation_config.to_json())
     write_report(folder / REPORT_NAME, model, evaluated, evaluation, decides)
     own = model.config["langmill"]
     write_manifest(
@@ -167,6 +175,7 @@ def write_evaluation(
             "recipe": model.recipe,
             "provenance": model.provenance,
             "task": own["task"],
+            "scoring": {"options": plain(evaluated.scorer.options)},
             "primary": decides,
             "test_set": evaluated.test_set.digest,
             "protocol": evaluated.protocol,
@@ -262,8 +271,14 @@ class EvaluationFolder:
     @property
     def task(self) -> Task:
         """The task that the scores are of."""
-        task = self.manifest["task"]
-        return build_task(task["name"], task["options"], task["labels"], str(self.folder))
+        return self.scorer.task
+
+    @property
+    def scorer(self) -> Scorer:
+        """What the scores were made by."""
+        task, options = task_of({"langmill": self.manifest}, str(self.folder))
+        options = self.manifest["scoring"]["options"] if "scoring" in self.manifest else options
+        return build_scorer(task, options, str(self.folder))
 
     @property
     def test_set(self) -> str:
@@ -336,5 +351,5 @@ def compare_folders(challenger: Path, champion: Path, metric: str, evaluation: E
             f"{challenger} and {champion} are of other test sets ({new.test_set[:12]} and {old.test_set[:12]}); "
             "score both models on the same documents."
         )
-    require_comparable(find_metric(new.task, metric), (new.tokenizer, old.tokenizer), str(champion))
-    return compare(new.task, new.scores(), old.scores(), metric, evaluation)
+    require_comparable(find_metric(new.scorer, metric), (new.tokenizer, old.tokenizer), str(champion))
+    return compare(new.scorer, new.scores(), old.scores(), metric, evaluation)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from langmill.files import atomic_file
-from langmill.tasks.base import Plot
+from langmill.scoring.base import Plot
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -27,7 +27,7 @@ import pyarrow.compute as pc
 
 from langmill.config.sections import Evaluation
 from langmill.errors import EvaluationError
-from langmill.tasks.base import Metric, Task
+from langmill.scoring.base import Metric, Scorer
 
 GROUP = "group"
 """The score table's column with each document's group; null, or no such column, where a document is its own."""
@@ -127,7 +127,7 @@ def _resampled(scores: pa.Table, evaluation: Evaluation) -> Iterator[np.ndarray]
         yield weights_RG if groups == scores.num_rows else weights_RG[:, group_N]
 
 
-def plain_figures(task: Task, scores: pa.Table) -> dict[str, float]:
+def plain_figures(scorer: Scorer, scores: pa.Table) -> dict[str, float]:
     """Every metric over all examples.
 
     Raises:
@@ -137,7 +137,7 @@ def plain_figures(task: Task, scores: pa.Table) -> dict[str, float]:
         raise EvaluationError(
             "There are no test documents to score; add documents, raise split.test, or check the labels."
         )
-    figures = {name: float(values[0]) for name, values in task.measure(scores, np.ones((1, scores.num_rows))).items()}
+    figures = {name: float(values[0]) for name, values in scorer.measure(scores, np.ones((1, scores.num_rows))).items()}
     broken = [name for name, value in figures.items() if not np.isfinite(value)]
     if broken:
         raise EvaluationError(
@@ -147,16 +147,16 @@ def plain_figures(task: Task, scores: pa.Table) -> dict[str, float]:
     return figures
 
 
-def estimate(task: Task, scores: pa.Table, evaluation: Evaluation) -> dict[str, Estimate]:
+def estimate(scorer: Scorer, scores: pa.Table, evaluation: Evaluation) -> dict[str, Estimate]:
     """Every metric with its interval.
 
     Raises:
         EvaluationError: As `plain_figures`.
     """
-    values = plain_figures(task, scores)
+    values = plain_figures(scorer, scores)
     resampled: dict[str, list[np.ndarray]] = {name: [] for name in values}
     for weights_RN in _resampled(scores, evaluation):
-        for name, figures in task.measure(scores, weights_RN).items():
+        for name, figures in scorer.measure(scores, weights_RN).items():
             resampled[name].append(figures)
     _, groups = groups_of(scores)
     return {
@@ -166,23 +166,23 @@ def estimate(task: Task, scores: pa.Table, evaluation: Evaluation) -> dict[str, 
 
 
 def compare(
-    task: Task, challenger: pa.Table, champion: pa.Table, metric_name: str, evaluation: Evaluation
+    scorer: Scorer, challenger: pa.Table, champion: pa.Table, metric_name: str, evaluation: Evaluation
 ) -> Comparison:
     """A paired bootstrap and a permutation test of the difference of one metric.
 
     Args:
-        task: The task that both were scored in.
+        scorer: What both were scored by.
         challenger: Scores of the one that wants to be better, with the groups.
         champion: Scores of the other (or of a baseline) on the same examples, in any order.
-        metric_name: One of the task's metrics.
+        metric_name: One of its metrics.
         evaluation: Resamples, seed and confidence.
 
     Raises:
         EvaluationError: The two were scored on other examples, or on other parts of all of them, there is no such
             metric, or its figures were computed otherwise (BLEU's tokenizer).
     """
-    metric = find_metric(task, metric_name)
-    mine, other = (metric_of(task, scores, metric_name) for scores in (challenger, champion))
+    metric = find_metric(scorer, metric_name)
+    mine, other = (metric_of(scorer, scores, metric_name) for scores in (challenger, champion))
     if mine != other:
         raise EvaluationError(
             f"{metric.title} was computed otherwise for the two ({mine.signature} and {other.signature}); "
@@ -193,10 +193,11 @@ def compare(
     if metric.of_scored_bytes:
         challenger, champion = _with_equal_bytes(challenger, champion, metric)
     sign = 1.0 if metric.higher_is_better else -1.0
-    new, old = plain_figures(task, challenger)[metric_name], plain_figures(task, champion)[metric_name]
+    new, old = plain_figures(scorer, challenger)[metric_name], plain_figures(scorer, champion)[metric_name]
     differences = np.concatenate(
         [
-            sign * (task.measure(challenger, weights_RN)[metric_name] - task.measure(champion, weights_RN)[metric_name])
+            sign
+            * (scorer.measure(challenger, weights_RN)[metric_name] - scorer.measure(champion, weights_RN)[metric_name])
             for weights_RN in _resampled(challenger, evaluation)
         ]
     )
@@ -206,7 +207,7 @@ def compare(
         new,
         old,
         _with_interval(sign * (new - old), differences, evaluation.confidence, groups),
-        _swap_test(task, challenger, champion, metric, evaluation),
+        _swap_test(scorer, challenger, champion, metric, evaluation),
         challenger.num_rows,
         groups,
         evaluation.confidence,
@@ -225,7 +226,9 @@ def _with_equal_bytes(challenger: pa.Table, champion: pa.Table, metric: Metric) 
     return challenger.filter(same), champion.filter(same)
 
 
-def _swap_test(task: Task, challenger: pa.Table, champion: pa.Table, metric: Metric, evaluation: Evaluation) -> float:
+def _swap_test(
+    scorer: Scorer, challenger: pa.Table, champion: pa.Table, metric: Metric, evaluation: Evaluation
+) -> float:
     """How often the gain is as large as it is, or larger, when each group's scores go to either model by chance."""
     group_N, groups = groups_of(challenger)
     shared = [name for name in challenger.column_names if name in champion.column_names]
@@ -236,8 +239,8 @@ def _swap_test(task: Task, challenger: pa.Table, champion: pa.Table, metric: Met
 
     def gains(stays_RG: np.ndarray) -> np.ndarray:
         stays_RN = stays_RG[:, group_N].astype(np.float64)
-        mine = task.measure(both, np.hstack([stays_RN, 1 - stays_RN]))[metric.name]
-        return np.asarray(sign * (mine - task.measure(both, np.hstack([1 - stays_RN, stays_RN]))[metric.name]))
+        mine = scorer.measure(both, np.hstack([stays_RN, 1 - stays_RN]))[metric.name]
+        return np.asarray(sign * (mine - scorer.measure(both, np.hstack([1 - stays_RN, stays_RN]))[metric.name]))
 
     (observed,) = gains(np.ones((1, groups), dtype=bool))
     least = observed - _EQUAL * max(1.0, abs(observed))
@@ -253,18 +256,18 @@ def _swap_test(task: Task, challenger: pa.Table, champion: pa.Table, metric: Met
     return (reached + 1) / (samples + 1)
 
 
-def find_metric(task: Task, name: str) -> Metric:
-    """A metric of a task by its name.
+def find_metric(scorer: Scorer, name: str) -> Metric:
+    """A metric of a scorer by its name.
 
     Raises:
-        EvaluationError: The task has no such metric.
+        EvaluationError: There is no such metric.
     """
-    return _named(task.metrics, name)
+    return _named(scorer.metrics, name)
 
 
-def metric_of(task: Task, scores: pa.Table, name: str) -> Metric:
+def metric_of(scorer: Scorer, scores: pa.Table, name: str) -> Metric:
     """A metric with the signature that it has for these scores; raises as `find_metric`."""
-    return _named(task.metrics_of(scores), name)
+    return _named(scorer.metrics_of(scores), name)
 
 
 def _named(metrics: Sequence[Metric], name: str) -> Metric:

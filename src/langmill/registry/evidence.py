@@ -28,6 +28,7 @@ from langmill.models.folder import tokenizer_digest
 from langmill.progress import track
 from langmill.registry.store import Registry
 from langmill.registry.versions import ModelVersion, Tag
+from langmill.scoring.base import Scorer
 from langmill.tasks.base import Task
 from langmill.tasks.loading import LoadedModel, load_model
 
@@ -37,9 +38,9 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Pair:
-    """The scores of the version and of what it is compared with, on the same documents, in one task's labels."""
+    """The scores of the version and of what it is compared with, on the same documents, in one scorer's labels."""
 
-    task: Task
+    scorer: Scorer
     challenger: pa.Table
     other: pa.Table
     common: np.ndarray | None = None
@@ -86,7 +87,7 @@ class Evidence:
     def against_baseline(self) -> Pair:
         """The version beside the trivial baseline."""
         challenger = self.challenger
-        return Pair(challenger.task, challenger.scores(), challenger.baseline(challenger.trivial_baseline))
+        return Pair(challenger.scorer, challenger.scores(), challenger.baseline(challenger.trivial_baseline))
 
     def against_champion(self, champion: ModelVersion) -> Pair:
         """The version beside the champion: its stored scores under the same protocol, or new ones."""
@@ -97,10 +98,10 @@ class Evidence:
                 if stored is not None and stored.protocol == challenger.protocol:
                     self._require_comparable(champion, stored.tokenizer)
                     mine, theirs = challenger.scores(), stored.scores()
-                    if metric_of(challenger.task, mine, self.gate.metric) == metric_of(
-                        challenger.task, theirs, self.gate.metric
+                    if metric_of(challenger.scorer, mine, self.gate.metric) == metric_of(
+                        challenger.scorer, theirs, self.gate.metric
                     ):  # else the stored ones are of a figure that was computed otherwise
-                        return Pair(challenger.task, mine, theirs)
+                        return Pair(challenger.scorer, mine, theirs)
             old = self.load(champion, temporary / "champion")
             if type(old.task) is not type(challenger.task):
                 raise EvaluationError(
@@ -112,7 +113,8 @@ class Evidence:
 
     def scored_again(self, champion: ModelVersion, old: LoadedModel, temporary: Path) -> Pair:
         """Both on every test document that either can judge."""
-        challenger, task = self.challenger, self.challenger.task
+        challenger, scorer = self.challenger, self.challenger.scorer
+        task = scorer.task
         split = list(read_documents(documents_path(self.documents, Split.test)))
         if usable(task, split).digest != challenger.test_set:
             raise EvaluationError(
@@ -125,18 +127,18 @@ class Evidence:
         surplus = [document for document, judged in zip(split, theirs & ~mine, strict=True) if judged]
         table = challenger.scores()
         if surplus:
-            more = self.score(self.version, self.load(self.version, temporary), task, surplus)
+            more = self.score(self.version, self.load(self.version, temporary), scorer, surplus)
             shared = [name for name in table.column_names if name in more.column_names]
             table = pa.concat_tables([table.select(shared), more.select(shared)], promote_options="permissive")
         row = {name: index for index, name in enumerate(table["id"].to_pylist())}
         table = table.take(pa.array([row[document.id] for document in union]))
         if surplus:
-            table = task.joined(table, union)
+            table = scorer.joined(table, union)
         if GROUP in table.column_names:
             table = table.drop_columns([GROUP])
         table = with_groups(table, union, challenger.group_by)
-        other = self.score(champion, old, old.task.judged_as(task), union)
-        joint = task.with_labels(sorted({*task.labels, *old.task.labels}))
+        other = self.score(champion, old, scorer.with_task(old.task), union)
+        joint = scorer.with_labels(sorted({*task.labels, *old.task.labels}))
         return Pair(
             joint,
             joint.relabelled(table, task.labels),
@@ -146,20 +148,22 @@ class Evidence:
         )
 
     def _require_comparable(self, champion: ModelVersion, tokenizer: str | None) -> None:
-        metric = find_metric(self.challenger.task, self.gate.metric)
+        metric = find_metric(self.challenger.scorer, self.gate.metric)
         require_comparable(metric, (self.challenger.tokenizer, tokenizer), f"version {champion.version}")
 
     def load(self, version: ModelVersion, into: Path) -> LoadedModel:
         """A version's model, downloaded into a folder."""
         return load_model(self.registry.download(version.name, version.version, into), verify=False, device=self.device)
 
-    def score(self, version: ModelVersion, model: LoadedModel, task: Task, documents: Sequence[Document]) -> pa.Table:
+    def score(
+        self, version: ModelVersion, model: LoadedModel, scorer: Scorer, documents: Sequence[Document]
+    ) -> pa.Table:
         """A model's scores as the stage `evaluate` makes them."""
         with (
             track(f"Scoring {version.title} on the test set", len(documents), "documents") as progress,
             reproducible(self.evaluation.threads),
         ):
-            return task.score(model.network, model.tokenizer, documents, self.evaluation, progress.advance)
+            return scorer.score(model.network, model.tokenizer, documents, self.evaluation, progress.advance)
 
 
 def _stored(registry: Registry, champion: ModelVersion, into: Path) -> EvaluationFolder | None:

@@ -23,7 +23,7 @@ from langmill.registry.rules import enough_documents, improvement, not_rolled_ba
 from langmill.registry.store import Registry
 from langmill.registry.verdict import Rule, Verdict
 from langmill.registry.versions import ModelVersion, Tag
-from langmill.tasks.base import Task
+from langmill.scoring.base import Scorer
 
 _logger = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ def judge(
             asked += enough_documents(evidence)
             if all(rule.passed for rule in asked):
                 asked += improvement(evidence)
-                notes = [unseen(left)] if (left := _unknown(challenger.unseen_labels, evidence.pair.task)) else []
+                notes = [unseen(left)] if (left := _unknown(challenger.unseen_labels, evidence.pair.scorer)) else []
         except TransientError:
             raise
         except Exception as error:  # whatever is wrong with the files: it must not end every later run
@@ -117,9 +117,9 @@ def _decided(verdict: Verdict) -> bool:
     return bool(verdict.rules) and verdict.rules[-1].name == "improvement" and verdict.rules[-1].passed is not None
 
 
-def _unknown(labels: Mapping[str, int], task: Task) -> dict[str, int]:
-    """Those labels that the task does not have: the champion may know what the version does not."""
-    return {label: count for label, count in labels.items() if label not in task.labels}
+def _unknown(labels: Mapping[str, int], scorer: Scorer) -> dict[str, int]:
+    """Those labels that were not judged: the champion may know what the version does not."""
+    return {label: count for label, count in labels.items() if label not in scorer.labels}
 
 
 def _untold(version: ModelVersion, against: str, error: Exception) -> Rule:

@@ -49,8 +49,8 @@ def improvement(evidence: Evidence) -> list[Rule]:
     Before it stand the least numbers that a comparison on fewer documents than were scored does not reach.
     """
     pair, against = evidence.pair, evidence.against
-    title = find_metric(pair.task, evidence.gate.metric).title
-    found = compare(pair.task, pair.challenger, pair.other, evidence.gate.metric, evidence.evaluation)
+    title = find_metric(pair.scorer, evidence.gate.metric).title
+    found = compare(pair.scorer, pair.challenger, pair.other, evidence.gate.metric, evidence.evaluation)
     weights = evidence.version.tags.get(Tag.weights)
     same = evidence.champion is not None and evidence.champion.tags.get(Tag.weights) == weights
     more = " Both have the same weights." if same else ""
@@ -58,7 +58,7 @@ def improvement(evidence: Evidence) -> list[Rule]:
         more += f" That is on the union, where what a model can't say is wrong: {pair.difference}."
         mine, other = (table.filter(pa.array(pair.common)) for table in (pair.challenger, pair.other))
         if mine.num_rows:
-            part = compare(pair.task, mine, other, evidence.gate.metric, evidence.evaluation)
+            part = compare(pair.scorer, mine, other, evidence.gate.metric, evidence.evaluation)
             more += f" On the part that both can judge, {in_words(part, title, against)}."
         else:
             more += " There is no document that both can judge."

@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 
 from langmill.evaluation.plots import draw, draw_points, write_csv
-from langmill.tasks.base import Plot
+from langmill.scoring.base import Plot
 
 pytestmark = pytest.mark.unit
 

@@ -22,7 +22,7 @@ from langmill.registry.evidence import Evidence, Pair
 from langmill.registry.store import Registry
 from langmill.registry.verdict import Verdict
 from langmill.registry.versions import CHAMPION, ModelVersion, State, Tag
-from langmill.tasks.conditional_generation import ConditionalGeneration
+from langmill.scoring.conditional_generation import ConditionalGenerationScorer
 from tests.unit.registry import building
 from tests.unit.registry.building import (
     CLASSIFIER,
@@ -35,7 +35,7 @@ from tests.unit.registry.building import (
     registered_classifier,
 )
 from tests.unit.registry.judging import NAME, champion, judged
-from tests.unit.tasks.settings import shipped_task
+from tests.unit.tasks.settings import shipped_scorer
 
 pytestmark = pytest.mark.unit
 
@@ -44,9 +44,9 @@ def answered_rightly(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every model that the gate scores answer with the right label where it knows it."""
     score = Evidence.score
 
-    def right(self: Any, version: ModelVersion, model: Any, task: Any, asked: Any) -> pa.Table:
-        table = score(self, version, model, task, asked)
-        known = [each.label if each.label in task.labels else task.labels[0] for each in asked]
+    def right(self: Any, version: ModelVersion, model: Any, scorer: Any, asked: Any) -> pa.Table:
+        table = score(self, version, model, scorer, asked)
+        known = [each.label if each.label in scorer.labels else scorer.labels[0] for each in asked]
         return table.set_column(table.column_names.index("predicted"), "predicted", pa.array(known, pa.string()))
 
     monkeypatch.setattr(Evidence, "score", right)
@@ -160,7 +160,7 @@ def test_bits_per_byte_are_compared_between_tokenizers_and_perplexity_is_not(
 def test_other_options_of_judging_score_the_champion_by_them(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     champion(registered(workspace, NAME, seed=1, factor=1.0))
     recipe = recipe_of(NAME)
-    recipe.task.options["context_overlap"] = 0.5
+    recipe.scoring.options["context_overlap"] = 0.5
     monkeypatch.setattr(building, "recipe_of", lambda name: copy.deepcopy(recipe))
     build_model(workspace, NAME, 2)
     build_evaluation(workspace, NAME)
@@ -170,7 +170,7 @@ def test_other_options_of_judging_score_the_champion_by_them(workspace: Path, mo
     score = Evidence.score
     monkeypatch.setattr(
         Evidence, "score",
-        lambda self, who, model, task, asked: taken.append(task.options) or score(self, who, model, task, asked),
+        lambda self, who, model, scorer, asked: taken.append(scorer.options) or score(self, who, model, scorer, asked),
     )  # fmt: skip
     assert judged(version).outcome in ("passed", "refused")
     (options,) = taken
@@ -212,7 +212,7 @@ def test_the_least_numbers_are_of_what_is_compared_on(
             }
         )
 
-    pair = Pair(shipped_task("completion"), scores(1.0, 5), scores(4.0, 0))
+    pair = Pair(shipped_scorer("completion"), scores(1.0, 5), scores(4.0, 0))
     monkeypatch.setattr(Evidence, "against_champion", lambda *arguments: pair)
     verdict = judged(registered(workspace, NAME, seed=2, factor=0.9))
     assert verdict.outcome == "refused"
@@ -232,24 +232,27 @@ def test_bleu_of_the_union_has_one_tokenizer(tmp_path: Path, monkeypatch: pytest
         for number in range(6)
     ]
     write_documents(documents_path(tmp_path, Split.test), german + chinese)
-    old_task = shipped_task("text_to_text", metrics=["bleu"])
-    task = shipped_task("text_to_text", metrics=["bleu"], only={"source": ["de"]})
-    assert isinstance(task, ConditionalGeneration)
+    old = shipped_scorer("text_to_text", metrics=["bleu"])
+    scorer = shipped_scorer("text_to_text", metrics=["bleu"], only={"source": ["de"]})
+    assert isinstance(scorer, ConditionalGenerationScorer)
 
-    def written(task: Any, some: list[Document]) -> pa.Table:
-        return task._table(some, {}, [str(each.target)[:-2] for each in some])
+    def written(scorer: Any, some: list[Document]) -> pa.Table:
+        return scorer.table(some, {}, [str(each.target)[:-2] for each in some])
 
     monkeypatch.setattr(Evidence, "load", lambda *arguments: None)
-    monkeypatch.setattr(Evidence, "score", lambda self, version, model, task, some: written(task, some))
+    monkeypatch.setattr(Evidence, "score", lambda self, version, model, scorer, some: written(scorer, some))
     challenger = SimpleNamespace(
-        task=task, test_set=usable(task, german).digest, scores=lambda: written(task, german), group_by=None
+        scorer=scorer,
+        test_set=usable(scorer.task, german).digest,
+        scores=lambda: written(scorer, german),
+        group_by=None,
     )
     case = Evidence(
         None, None, None, challenger, Gate("bleu", 0.0, 1, 1), recipe_of(NAME).evaluation, tmp_path, "cpu"  # type: ignore[arg-type]
     )  # fmt: skip
-    pair = case.scored_again(None, SimpleNamespace(task=old_task), tmp_path)  # type: ignore[arg-type]
+    pair = case.scored_again(None, SimpleNamespace(task=old.task), tmp_path)  # type: ignore[arg-type]
     assert pair.challenger["bleu_tokenizer"].to_pylist() == ["zh"] * 12
-    found = compare(pair.task, pair.challenger, pair.other, "bleu", recipe_of(NAME).evaluation)
+    found = compare(pair.scorer, pair.challenger, pair.other, "bleu", recipe_of(NAME).evaluation)
     assert found.improvement == Estimate(0.0, 0.0, 0.0)  # both wrote the same
     targets = [str(each.target) for each in read_documents(documents_path(tmp_path, Split.test))]
     expected = sacrebleu.corpus_bleu([each[:-2] for each in targets], [targets], tokenize="zh").score

@@ -17,8 +17,6 @@ from langmill.tasks.batching import (
     cut_tokens,
     fill_batches,
     pad,
-    padded_length,
-    uniform_batches,
 )
 
 from .settings import training
@@ -177,21 +175,6 @@ def test_a_batch_is_padded_to_a_length_and_a_number_of_rows():
     tokens, lengths = pad([np.array([4, 5], dtype=np.uint16)], 9, length=3, rows=2)
     assert tokens.tolist() == [[4, 5, 9], [9, 9, 9]]
     assert lengths.tolist() == [2, 1]
-
-
-@pytest.mark.parametrize(
-    ("length", "padded"), [(0, 8), (1, 8), (8, 8), (9, 16), (33, 40), (64, 64), (65, 80), (129, 160), (250, 250)]
-)
-def test_a_padded_length_depends_on_the_sequence_alone(length, padded):
-    assert padded_length(length, 250) == padded
-    assert padded - length <= max(8, length / 4)
-
-
-def test_uniform_batches_have_one_shape_and_lose_nothing():
-    shapes = [(8,), (16,), (8,), (8,), (32,), (16,)]
-    batches = list(uniform_batches(shapes, 16))
-    assert batches == [([0, 2], (8,)), ([3], (8,)), ([1], (16,)), ([5], (16,)), ([4], (32,))]
-    assert list(uniform_batches([], 16)) == []
 
 
 def test_first_batches_end():

@@ -92,6 +92,9 @@ class Beams:
     favours longer ones."""
     stop_ids: tuple[int, ...]
     """A text ends before any of these tokens."""
+    keep_placeholders: bool = False
+    """Of the texts that the search ends with, take the likeliest that holds the source's placeholders (`%s`, `{name}`,
+    markup), where one does and the task knows of them."""
 
     def __post_init__(self) -> None:
         require(self.max_new_tokens >= 1, "max_new_tokens", self.max_new_tokens, "1 or more")
@@ -101,7 +104,7 @@ class Beams:
 
 @dataclass(frozen=True)
 class GenerationConfig:
-    """How a model writes where the asker does not say: the content of a model folder's `generation_config.json`.
+    """How a model writes where the asker does not say: the content of `generation_config.json`.
 
     The command line, the server, MLflow's package and `transformers` all start from it.
     """
@@ -121,6 +124,8 @@ class GenerationConfig:
     num_beams: int = 1
     """More than 1 searches, with a temperature of 0."""
     length_penalty: float = 1.0
+    """As in `Beams`."""
+    keep_placeholders: bool = False
     """As in `Beams`."""
 
     def __post_init__(self) -> None:
@@ -168,7 +173,8 @@ class GenerationConfig:
                 )
         max_new_tokens = int(said.get("max_new_tokens", self.max_new_tokens))
         if num_beams != 1:
-            return Beams(max_new_tokens, num_beams, float(said.get("length_penalty", self.length_penalty)), stop_ids)
+            length_penalty = float(said.get("length_penalty", self.length_penalty))
+            return Beams(max_new_tokens, num_beams, length_penalty, stop_ids, self.keep_placeholders)
         if said.get("length_penalty", 1.0) != 1:
             raise ConfigError(
                 f"length_penalty is {said['length_penalty']:g}, but nothing is searched for; "
@@ -195,6 +201,7 @@ class GenerationConfig:
         written |= {"repetition_penalty": self.repetition_penalty, "num_beams": self.num_beams}
         if self.num_beams > 1:
             written |= {"length_penalty": self.length_penalty, "early_stopping": False}
+            written |= {"keep_placeholders": True} if self.keep_placeholders else {}
         return written
 
     @classmethod
@@ -215,6 +222,7 @@ class GenerationConfig:
                 repetition_penalty=float(written.get("repetition_penalty", 1.0)),
                 num_beams=int(written.get("num_beams", 1)),
                 length_penalty=float(written.get("length_penalty", 1.0)),
+                keep_placeholders=bool(written.get("keep_placeholders", False)),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ConfigError(f"generation_config.json can't be read ({error!r}); make the model again.") from error
