@@ -115,8 +115,8 @@ class Registry:
         with explained_tracking_errors(self.tracking_uri):
             return str(client.get_model_version(checked_name(version.name), str(version.version)).description or "")
 
-    def find(self, name: str, provenance: str, weights: str, generation: str = "") -> ModelVersion | None:
-        """The newest version with this provenance, these weights and this `generation_config.json` (their SHA-256).
+    def find(self, name: str, provenance: str, weights: str, generation: str | None = None) -> ModelVersion | None:
+        """The newest version with this provenance, these weights and this `generation_config.json` (SHA-256; None: any).
 
         All are asked for: on another kind of processor the same provenance gives slightly other weights, how a model
         writes may change without a training, and a version must be what it says it is.
@@ -126,7 +126,7 @@ class Registry:
             for version in self.versions(name)
             if version.provenance == provenance
             and version.tags.get(Tag.weights) == weights
-            and version.tags.get(Tag.generation, generation) == generation  # older versions do not say
+            and generation in (None, version.tags.get(Tag.generation, generation))  # older versions do not say
         ]
         return matching[-1] if matching else None
 

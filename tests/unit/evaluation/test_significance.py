@@ -73,7 +73,7 @@ def test_a_planted_difference_is_found_where_unpaired_intervals_overlap(scorer):
     assert found.improvement.low > 0 and found.p_value == pytest.approx(1 / 1001)
     assert found.beats(0.0) and not found.beats(0.02)
     assert found.champion - found.challenger == pytest.approx(found.improvement.value)
-    alone = estimate(scorer, challenger, settings)["bits_per_byte"], estimate(scorer, champion, settings)["bits_per_byte"]
+    alone = [estimate(scorer, each, settings)["bits_per_byte"] for each in (challenger, champion)]
     assert alone[0].high > alone[1].low
     backwards = compare(scorer, champion, challenger, "bits_per_byte", settings)
     assert backwards.improvement.high < 0 and backwards.p_value == 1
