@@ -266,7 +266,7 @@ def test_the_code_of_plug_ins_is_watched_or_refused(workspace, monkeypatch, requ
         ("conf/recipe/catalogs-en-de.yaml", "num_beams: 8", "num_beams: 4", {"evaluate"}),
         ("conf/recipe/catalogs-en-de.yaml", "[chrf, bleu, ", "[chrf, ", {"evaluate"}),
         ("src/langmill/tasks/text_to_text.py", '"""', '"""Now: ', {"encode", "train", "evaluate"}),
-        ("conf/recipe/catalogs-en-de.yaml", "label_smoothing: 0.1", "label_smoothing: 0", {"encode", "train", "evaluate"}),
+        ("conf/recipe/catalogs-en-de.yaml", "smoothing: 0.1", "smoothing: 0", {"encode", "train", "evaluate"}),
     ],
 )  # fmt: skip
 def test_what_only_judges_makes_evaluate_alone_stale(

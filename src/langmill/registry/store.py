@@ -116,7 +116,7 @@ class Registry:
             return str(client.get_model_version(checked_name(version.name), str(version.version)).description or "")
 
     def find(self, name: str, provenance: str, weights: str, generation: str | None = None) -> ModelVersion | None:
-        """The newest version with this provenance, these weights and this `generation_config.json` (SHA-256; None: any).
+        """The newest version with this provenance, weights and, if given, `generation_config.json` (as SHA-256).
 
         All are asked for: on another kind of processor the same provenance gives slightly other weights, how a model
         writes may change without a training, and a version must be what it says it is.
