@@ -146,7 +146,7 @@ class ConditionalGenerationScorer(Scorer):
 
         None of it depends on `evaluation.batch_tokens`.
         """
-        form = self.task.form(self.task.reach(network), tokenizer.eot_id)
+        form = self.task.form(self.task.max_length(network), tokenizer.eot_id)
         pairs = self._pairs(tokenizer, documents, evaluation)
         columns = _likelihood(self.task, network, form, pairs, evaluation.batch_tokens)
         columns |= _num_bytes(tokenizer, documents, pairs, form)

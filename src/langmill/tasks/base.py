@@ -91,7 +91,7 @@ class Generates(ABC):
     ) -> Generator[int, None, Ending]:
         """The answer's tokens, one at a time, without the token that ended it; the generator returns why it ended.
 
-        Several of these iterators are advanced by turns in one thread.
+        Several of these iterators are advanced round-robin in one thread.
         """
         return (yield from generate(cast("Decodes", network), prompt_ids, sampling))
 
@@ -119,7 +119,7 @@ class Classifies(ABC):
     def probabilities(self, network: nn.Module, tokenizer: Tokenizer, texts: Sequence[str]) -> np.ndarray:
         """The probability of each label, `(texts, labels)` in the order of `Task.labels`; a row sums to 1.
 
-        A text longer than the network can look back on is cut as it was in training.
+        A text longer than the network can look back on is truncated as it was in training.
         """
 
 
@@ -128,9 +128,9 @@ class Reading:
     """What a network reads of a text that it is asked about."""
 
     tokens: list[int]
-    """As the network gets them, at least one: cut, and with what the task puts before or after them."""
+    """As the network gets them, at least one: truncated, and with what the task puts before or after them."""
     left_out: int
-    """Tokens of the text that were cut away because the network can't look back so far."""
+    """Tokens of the text that were truncated because the network can't look back so far."""
 
 
 class Explains(ABC):
@@ -141,7 +141,7 @@ class Explains(ABC):
 
     @abstractmethod
     def reading(self, network: nn.Module, tokenizer: Tokenizer, text: str) -> Reading:
-        """What the network reads of a text, cut as it was in training."""
+        """What the network reads of a text, truncated as it was in training."""
 
 
 class Task(ABC):

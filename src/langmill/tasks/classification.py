@@ -24,14 +24,14 @@ from langmill.tasks.base import TASKS, UNSEEN_LABEL, Classifies, Explains, Readi
 from langmill.tasks.batching import (
     Batch,
     BucketedBatches,
-    Cut,
     Examples,
     FirstBatches,
     MicroBatches,
     Share,
-    cut_tokens,
+    Truncation,
     fill_batches,
     pad,
+    truncate,
 )
 from langmill.tasks.selection import is_selected
 from langmill.tokenization.shards import Shard
@@ -51,9 +51,10 @@ class ClassWeights(StrEnum):
 class ClassificationOptions:
     """Options of the task `classification`."""
 
+    renamed_fields: ClassVar[Mapping[str, str]] = {"cut": "truncation"}
     dropout: float
     """Share of the pooled state that is dropped in training, 0 to below 1."""
-    cut: Cut
+    truncation: Truncation
     """Which tokens of a document longer than training.block_length are kept: `head`, `tail`, or half of each."""
     answer_length: int
     """Tokens of a text that are read when its label is predicted; a longer text is truncated. May exceed
@@ -122,7 +123,7 @@ class Classification(Task, Classifies, Explains):
     ) -> MicroBatches:
         """Padded batches of documents of about equal length."""
         share = Share.of(training, rank, world_size)
-        return BucketedBatches(self.examples(shard), training.block_length, self.options.cut, eot_id, share)
+        return BucketedBatches(self.examples(shard), training.block_length, self.options.truncation, eot_id, share)
 
     def validation_batches(self, shard: Shard, training: Training, *, eot_id: int) -> Sequence[Batch]:
         """Documents drawn from the whole split, each at most once."""
@@ -131,7 +132,7 @@ class Classification(Task, Classifies, Explains):
             return []
         size = min(training.micro_batch_size, len(examples.starts))
         share = Share(0, size, size, rank=0, world_size=1)
-        batches = BucketedBatches(examples, training.block_length, self.options.cut, eot_id, share)
+        batches = BucketedBatches(examples, training.block_length, self.options.truncation, eot_id, share)
         return FirstBatches(batches, min(training.validation_batches, len(examples.starts) // size))
 
     def examples(self, shard: Shard) -> Examples:
@@ -177,7 +178,7 @@ class Classification(Task, Classifies, Explains):
         return prompt + "\n" + "  ".join(f"{label}: {probability:.3f}" for label, probability in ranked[:10])
 
     def probabilities(self, network: nn.Module, tokenizer: Tokenizer, texts: Sequence[str]) -> np.ndarray:
-        """The probability of each label, `(N, K)` in float64; long texts are cut as in training."""
+        """The probability of each label, `(N, K)` in float64; long texts are truncated as in training."""
         sequences = self.truncated(network, [np.asarray(tokenizer.encode(text), dtype=np.int64) for text in texts])
         order = sorted(range(len(sequences)), key=lambda number: len(sequences[number]))
         result_NK = np.empty((len(sequences), len(self.labels)))
@@ -187,16 +188,16 @@ class Classification(Task, Classifies, Explains):
         return result_NK
 
     def reading(self, network: nn.Module, tokenizer: Tokenizer, text: str) -> Reading:
-        """The text's tokens, cut as in training; a text without tokens is read as one end-of-text token."""
+        """The text's tokens, truncated as in training; a text without tokens is read as one end-of-text token."""
         assert isinstance(network, Classifier)
         tokens = np.asarray(tokenizer.encode(text), dtype=np.int64)
-        kept = cut_tokens(tokens, network.model.max_length, self.options.cut)
+        kept = truncate(tokens, network.model.max_length, self.options.truncation)
         return Reading(kept.tolist() or [tokenizer.eot_id], len(tokens) - len(kept))
 
     def truncated(self, network: nn.Module, encoded: Sequence[np.ndarray]) -> list[np.ndarray]:
         """What the network reads of some texts' tokens."""
         assert isinstance(network, Classifier)
-        return [cut_tokens(tokens, network.model.max_length, self.options.cut) for tokens in encoded]
+        return [truncate(tokens, network.model.max_length, self.options.truncation) for tokens in encoded]
 
 
 @torch.inference_mode()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from torch import Tensor, nn
@@ -14,7 +15,7 @@ from langmill.config.sections import Training
 from langmill.data.document import Document
 from langmill.models.generation.config import GenerationConfig, likeliest
 from langmill.tasks.base import Explains, Generates, Reading, Task
-from langmill.tasks.batching import Batch, Cut, MicroBatches, Share
+from langmill.tasks.batching import Batch, MicroBatches, Share, Truncation
 from langmill.tasks.pairs import Form, PairBatches, Pairs, counted, validation_pairs
 from langmill.tasks.selection import is_selected
 from langmill.tokenization.shards import Shard
@@ -29,7 +30,8 @@ _SAMPLE_TOKENS = 100
 class ConditionalGenerationOptions:
     """Options that these tasks share."""
 
-    cut: Cut
+    renamed_fields: ClassVar[Mapping[str, str]] = {"cut": "truncation"}
+    truncation: Truncation
     """Which tokens of a source or prompt that is too long are kept: `head`, `tail`, or half of each."""
     only: dict[str, list[str]]
     """Metadata fields and the values to learn from and be judged on; documents with others are left out and counted.
@@ -101,7 +103,7 @@ class ConditionalGeneration(Task, Generates, Explains):
         """Hidden states `(batch, tokens, width)` from which each of the batch's `targets` is predicted."""
 
     @abstractmethod
-    def reach(self, network: nn.Module) -> int:
+    def max_length(self, network: nn.Module) -> int:
         """Tokens in a sequence that the network can work on."""
 
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
@@ -125,9 +127,9 @@ class ConditionalGeneration(Task, Generates, Explains):
         return GenerationConfig(max_new_tokens=128, temperature=0.0)
 
     def reading(self, network: nn.Module, tokenizer: Tokenizer, text: str) -> Reading:
-        """The source or prompt that a text makes, cut as in training."""
+        """The source or prompt that a text makes, truncated as in training."""
         tokens = np.asarray(tokenizer.encode(self.prompt(Document(id="", text=text))), dtype=np.int64)
-        kept = self.form(self.reach(network), tokenizer.eot_id).source(tokens)
+        kept = self.form(self.max_length(network), tokenizer.eot_id).source(tokens)
         return Reading(kept.tolist(), len(tokens) + 1 - len(kept))  # 1 for the end-of-text token
 
 

@@ -58,18 +58,18 @@ class LoadedModel:
         return int(self.config["langmill"]["max_length"])
 
     def cut_note(self, texts: Sequence[str], name: str) -> str:
-        """A sentence on the texts that a classifier cuts, numbered from 1; empty where there are none.
+        """A sentence on the texts that a classifier truncates, numbered from 1; empty where there are none.
 
         Args:
             texts: What is asked.
             name: What the asker calls the model.
         """
-        cut = [number for number, text in enumerate(texts, 1) if len(self.tokenizer.encode(text)) > self.max_length]
-        if not cut:
+        long = [number for number, text in enumerate(texts, 1) if len(self.tokenizer.encode(text)) > self.max_length]
+        if not long:
             return ""
-        few = ", ".join(map(str, cut[:_NAMED])) + (", …" if len(cut) > _NAMED else "")
+        few = ", ".join(map(str, long[:_NAMED])) + (", …" if len(long) > _NAMED else "")
         return (
-            f"{name} reads {self.max_length} tokens of a text; {len(cut)} of {len(texts)} were longer and cut, as in "
+            f"{name} reads {self.max_length} tokens of a text; {len(long)} of {len(texts)} were longer and cut, as in "
             f"training: number {few}."
         )
 

@@ -50,7 +50,7 @@ class TextToTextTask(ConditionalGeneration):
 
     def form(self, length: int, eot_id: int) -> SourceAndTarget:
         """Source and target apart, each of at most `length` tokens."""
-        return SourceAndTarget(length, self.options.cut, eot_id)
+        return SourceAndTarget(length, self.options.truncation, eot_id)
 
     def network(self, backbone: Backbone) -> nn.Module:
         """The backbone with a head over the vocabulary."""
@@ -68,7 +68,7 @@ class TextToTextTask(ConditionalGeneration):
         assert isinstance(network, TextToText)
         return network.hidden(batch["source"], batch["source_lengths"], batch["targets"])
 
-    def reach(self, network: nn.Module) -> int:
+    def max_length(self, network: nn.Module) -> int:
         """Tokens of source or target."""
         assert isinstance(network, TextToText)
         return network.max_length

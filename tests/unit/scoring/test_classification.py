@@ -8,7 +8,7 @@ from sklearn import metrics as reference
 from torch.nn import functional as F
 
 from langmill.scoring.base import Strength
-from langmill.tasks.batching import Cut, cut_tokens
+from langmill.tasks.batching import Truncation, truncate
 
 from ..tasks.settings import evaluation, shard, shipped_scorer, tiny_backbone, training_data
 
@@ -103,7 +103,7 @@ def test_score_is_the_softmax_of_the_network(scorer, network, tokenizer, documen
     scores = scorer.score(network, tokenizer, documents, evaluation(batch_tokens=50), done.append)
     assert sum(done) == len(documents)
     for number, document in enumerate(documents):
-        ids = cut_tokens(np.array(tokenizer.encode(document.text)), REACH, Cut.head_and_tail)
+        ids = truncate(np.array(tokenizer.encode(document.text)), REACH, Truncation.head_and_tail)
         with torch.no_grad():
             expected = F.softmax(network(torch.tensor(ids)[None], torch.tensor([len(ids)]))[0], dim=-1).numpy()
         row = scores.slice(number, 1).to_pylist()[0]

@@ -8,15 +8,15 @@ from langmill.errors import ConfigError, DataError
 from langmill.tasks.batching import (
     Batch,
     BucketedBatches,
-    Cut,
     Examples,
     FirstBatches,
     MicroBatches,
     PackedBatches,
     Share,
-    cut_tokens,
+    Truncation,
     fill_batches,
     pad,
+    truncate,
 )
 
 from .settings import training
@@ -42,7 +42,7 @@ def examples(count: int) -> Examples:
 
 
 def bucketed(micro: int = BATCH, rank: int = 0, world_size: int = 1, seed: int = 1, count: int = 61) -> MicroBatches:
-    return BucketedBatches(examples(count), 20, Cut.head, 0, Share(seed, BATCH, micro, rank, world_size))
+    return BucketedBatches(examples(count), 20, Truncation.head, 0, Share(seed, BATCH, micro, rank, world_size))
 
 
 def rows(batch: Batch) -> list[tuple[int, ...]]:
@@ -157,15 +157,19 @@ def test_bucketing_wastes_little():
 
 
 @pytest.mark.parametrize(
-    ("cut", "expected"),
-    [(Cut.head, [0, 1, 2, 3, 4]), (Cut.tail, [5, 6, 7, 8, 9]), (Cut.head_and_tail, [0, 1, 7, 8, 9])],
+    ("truncation", "expected"),
+    [
+        (Truncation.head, [0, 1, 2, 3, 4]),
+        (Truncation.tail, [5, 6, 7, 8, 9]),
+        (Truncation.head_and_tail, [0, 1, 7, 8, 9]),
+    ],
 )
-def test_cut_tokens(cut, expected):
-    assert cut_tokens(np.arange(10), 5, cut).tolist() == expected
-    assert cut_tokens(np.arange(5), 5, cut).tolist() == [0, 1, 2, 3, 4]
+def test_truncate(truncation, expected):
+    assert truncate(np.arange(10), 5, truncation).tolist() == expected
+    assert truncate(np.arange(5), 5, truncation).tolist() == [0, 1, 2, 3, 4]
 
 
-def test_an_empty_sequence_becomes_one_filler():
+def test_an_empty_sequence_becomes_one_pad_token():
     tokens, lengths = pad([np.array([], dtype=np.uint16), np.array([4, 5], dtype=np.uint16)], filler=9)
     assert tokens.tolist() == [[9, 9], [4, 5]]
     assert lengths.tolist() == [1, 2]

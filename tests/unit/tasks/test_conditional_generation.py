@@ -61,7 +61,7 @@ def test_the_room_for_an_answer_is_what_the_network_can_write(
     """A server refuses to be asked for more, and says how many it would be."""
     ids = task.prompt_ids(tokenizer, "what")
     written = list(task.generate(network, ids, likeliest(10_000, ())))
-    assert len(written) == task.room(ids, task.reach(network))
+    assert len(written) == task.room(ids, task.max_length(network))
 
 
 def test_a_translation_that_keeps_the_placeholders_is_accepted(tokenizer: Tokenizer) -> None:
