@@ -198,7 +198,7 @@ def make_models(recipes: list[str] | None = None) -> State[Any]:
         with suppress_prefect_errors("publishing artifacts"):
             artifacts.publish(settings, course.results, operation)
     if cancel.is_set():
-        return CancelledState(message="Stopped; the next run goes on from there.")
+        return CancelledState(message="Stopped; the next run resumes from there.")
     if course.failures:
         return Failed(message=" ".join(str(_explained(error)) for error in course.failures.values()))
     return Completed(message=f"{', '.join(chosen)}: done.")
@@ -316,7 +316,7 @@ def _explained(error: BaseException) -> LangmillError:
         return TransientError(
             without_passwords(
                 f"The Prefect server {address} can't be used: {type(error).__name__}: {_first_line(error)}. Check "
-                "PREFECT_API_URL and that the server is up; the next run goes on from there."
+                "PREFECT_API_URL and that the server is up; the next run resumes from there."
             )
         )
     return LangmillError(without_passwords(f"A bug in Langmill: {type(error).__name__}: {error}."))

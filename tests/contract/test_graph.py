@@ -6,18 +6,22 @@ import importlib
 import importlib.util
 import re
 import shutil
+import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
+from langmill.cli.workspace import composed_params
 from langmill.config.compose import available, compose_operation, compose_recipe, compose_serving, load_section
 from langmill.config.sections import Corpus, Pretrained, Recipe, Tokenizer
 from langmill.data.cleaning.base import CLEANING_STEPS
 from langmill.errors import ConfigError
 from langmill.files import write_text
 from langmill.graph.dag import read_graph
+from langmill.graph.freshness import freshness_of
 from langmill.models.base import ARCHITECTURES
 from langmill.stages import compose
 from langmill.stages.process import STAGES
@@ -165,7 +169,7 @@ def test_compose_writes_each_name_once_and_the_same_bytes_every_time(workspace):
          r"sentiment-lstm\.yaml: training\.base is None, but the architecture pretrained needs one to start from"),
         ("conf/gate/classification.yaml", "metric: accuracy", "metric: bits_per_byte",
          r"conf/recipe/\S+\.yaml: gate\.metric is 'bits_per_byte'; allowed for the task classification is .*acc"),
-        ("conf/task/classification.yaml", "options:\n", "options:\n  typo: 1\n",
+        ("conf/task/classification.yaml", "  options:\n", "  options:\n    typo: 1\n",
          r"conf/recipe/\S+\.yaml: task\.options\.typo is not a setting"),
         ("conf/task/classification.yaml", "name: classification", "name: translation",
          r"conf/recipe/\S+\.yaml: task\.name is 'translation'; allowed is one of classification, completion"),
@@ -295,6 +299,55 @@ def test_the_code_of_plug_ins_is_watched_or_refused(workspace, monkeypatch, requ
     stages = yaml.safe_load(path.read_text())["stages"]
     for name in ("compose", "fetch", "clean", "encode", "train", "finetune", "evaluate"):
         assert "${plugins}" in stages[name].get("do", stages[name])["deps"], name
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "stale"),
+    [
+        ("src/langmill/scoring/metrics/corpus.py", "title = ", "title  = ", {"evaluate"}),
+        ("src/langmill/scoring/conditional_generation.py", '"""', '"""Now: ', {"evaluate"}),  # its docstring
+        ("conf/recipe/catalogs-en-de.yaml", "num_beams: 8", "num_beams: 4", {"evaluate"}),
+        ("conf/recipe/catalogs-en-de.yaml", "[chrf, bleu, ", "[chrf, ", {"evaluate"}),
+        ("src/langmill/tasks/text_to_text.py", '"""', '"""Now: ', {"encode", "train", "evaluate"}),
+        ("conf/recipe/catalogs-en-de.yaml", "smoothing: 0.1", "smoothing: 0", {"encode", "train", "evaluate"}),
+    ],
+)  # fmt: skip
+def test_what_only_judges_makes_evaluate_alone_stale(
+    made: Path, file: str, old: str, new: str, stale: set[str]
+) -> None:
+    path = made / file
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    try:
+        found = freshness_of(read_graph(), composed_params)
+    finally:
+        path.write_text(text)
+    expected = {"compose", *(f"{kind}@catalogs-en-de" for kind in stale)}  # compose writes the same files again
+    assert {address for address, state in found.items() if state.reasons} == expected
+    assert {address for address, state in found.items() if not state.fresh} == expected
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A workspace in which the stages of one recipe count as run."""
+    root = tmp_path_factory.mktemp("made")
+    for name in ("conf", "src/langmill"):
+        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "dvc.yaml", root)
+    keep(root / "dvc.yaml", ["catalogs-en-de"])
+    edit(root / "dvc.yaml", fine_tuned="&fine_tuned {}")
+    subprocess.run(["git", "init", "-q"], cwd=root, check=True)
+    write_text(root / ".dvc" / "config", "[core]\n    analytics = false\n    check_update = false\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        compose.main()
+        graph = read_graph()
+        for out in (out for stage in graph.stages.values() for out in stage.outs if not Path(out).exists()):
+            write_text(root / out / "made", out)
+        graph.repo.commit(force=True)
+        assert all(state.fresh for state in freshness_of(read_graph(), composed_params).values())
+        yield root
 
 
 def test_no_graph_file_is_refused(tmp_path, monkeypatch):

@@ -31,7 +31,7 @@ from langmill.tasks.base import Classifies, Generates
 from langmill.tasks.loading import LoadedModel, load_model
 from langmill.tokenization.text_stream import generated_text
 from tests.golden.training import CONF
-from tests.unit.tasks.settings import evaluation, shard, training_data
+from tests.unit.tasks.settings import evaluation, shard, shipped_scorer, training_data
 
 pytestmark = pytest.mark.pipeline
 MODELS = Path(__file__).parent / "models"
@@ -60,7 +60,8 @@ class Old:
         train, test = (documents(self.model.folder.parent, split) for split in ("train", "test"))
         ids = [self.model.tokenizer.encode(document.text) for document in train]
         known = training_data(shard(ids, [document.label for document in train]), train)
-        return evaluate(self.model, test, known, JUDGING, self.decides)
+        scorer = shipped_scorer(self.model.config["langmill"]["task"]["name"]).with_task(self.model.task)
+        return evaluate(self.model, test, known, JUDGING, self.decides, scorer=scorer)
 
 
 def documents(folder: Path, split: str) -> list[Document]:

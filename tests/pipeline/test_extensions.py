@@ -20,6 +20,7 @@ from langmill.data.document import Document, Split, documents_path, write_docume
 from langmill.errors import ConfigError
 from langmill.files import read_json, write_manifest, write_text
 from langmill.models.base import ARCHITECTURES
+from langmill.scoring.metrics.base import METRICS
 from langmill.stages import encode, evaluate, tokenizer, train
 from langmill.stages.compose import check_recipe
 from langmill.tasks.base import TASKS
@@ -45,7 +46,7 @@ def quoted(name: str) -> str:
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A workspace with the guide's settings, and the guide's package on the path as pip would install it."""
     site = tmp_path / "site"
-    for name in ("bag_of_words.py", "headline.py", "small.py"):
+    for name in ("bag_of_words.py", "first_letter.py", "headline.py", "small.py"):
         write_text(site / "toy" / name, quoted(f"toy/{name}"))
     write_text(site / "toy" / "__init__.py", "")
     write_text(site / "toy-1.0.dist-info" / "METADATA", "Metadata-Version: 2.1\nName: toy\nVersion: 1.0\n")
@@ -62,13 +63,15 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     # What was registered and imported here is forgotten again: other tests of this process know nothing of it.
     ARCHITECTURES._classes.pop("bag_of_words", None)
     TASKS._classes.pop("headline", None)
-    for name in ("toy", "toy.bag_of_words", "toy.headline"):
+    METRICS._classes.pop("first_letter", None)
+    for name in ("toy", "toy.bag_of_words", "toy.first_letter", "toy.headline"):
         sys.modules.pop(name, None)
 
 
 def test_a_toy_architecture_and_a_toy_task_go_through_the_line(workspace: Path) -> None:
     assert "bag_of_words" in ARCHITECTURES.names()
     assert "headline" in TASKS.names()
+    assert METRICS.find("first_letter")("first_letter").metric.title == "Right first letters"
     recipe = compose_recipe("headlines", SHRUNK, Path("conf"))
     check_recipe(recipe, "headlines")
     documents = [

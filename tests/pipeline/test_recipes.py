@@ -144,7 +144,7 @@ def test_a_recipe_goes_through_the_whole_line(name: str, workspace: Path) -> Non
     tracked = connect(DATABASE).get_run(run)
     assert tracked.info.status == "FINISHED"
     assert f"test/{recipe.gate.metric}" in tracked.data.metrics
-    assert {metric.name for metric in loaded.task.metrics} <= set(metrics)
+    assert {metric.name for metric in EvaluationFolder.open(evaluation, verify=True).scorer.metrics} <= set(metrics)
     assert (model / "adapter").is_dir() == ("lora" in name)
     (workspace / "packages").mkdir(exist_ok=True)
     packaged = package(model, evaluation, workspace / "packages" / name)

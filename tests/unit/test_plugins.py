@@ -10,6 +10,7 @@ from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -21,6 +22,8 @@ from langmill.errors import ConfigError
 from langmill.files import write_text
 from langmill.models.base import ARCHITECTURES, build_backbone
 from langmill.plugins import PlugInError, Registry, find_plugins
+from langmill.scoring.base import SCORERS, build_scorer
+from langmill.scoring.metrics.base import METRICS
 from langmill.tasks.base import TASKS, build_task
 
 pytestmark = pytest.mark.unit
@@ -31,7 +34,7 @@ NAMES = [
 ]
 
 
-REGISTRIES: list[Registry[Any]] = [ARCHITECTURES, TASKS, FORMATS, SOURCES]
+REGISTRIES: list[Registry[Any]] = [ARCHITECTURES, TASKS, SCORERS, METRICS, FORMATS, SOURCES]
 
 
 @pytest.fixture
@@ -192,7 +195,10 @@ from langmill.data.sources.base import SOURCES, CorpusSource
 from langmill.models.base import ARCHITECTURES
 from langmill.models.recurrent import Recurrent, RecurrentSettings
 from langmill.tasks.base import TASKS
-from langmill.tasks.masked_language_modelling import MaskedLanguageModelling
+from langmill.scoring.base import SCORERS
+from langmill.scoring.conditional_generation import ConditionalGenerationScorer
+from langmill.scoring.metrics.base import METRICS, BestOfReferences
+from langmill.tasks.text_to_text import TextToTextTask
 from torch import nn
 
 
@@ -218,11 +224,34 @@ class TaskOptions:
 
 
 @TASKS.register("toy_task")
-class Toy(MaskedLanguageModelling):
+class Toy(TextToTextTask):
     options_class = TaskOptions
+    scorer = "toy_scorer"
 
     def check(self, document):
         return None if len(document.text) >= self.options.shortest else "too_short"
+
+
+@dataclass
+class ScorerOptions:
+    metrics: list[str]
+
+
+@SCORERS.register("toy_scorer")
+class ToyScorer(ConditionalGenerationScorer):
+    options_class = ScorerOptions
+
+    @property
+    def metrics(self):
+        return tuple(metric.metric for metric in self.text_metrics)
+
+
+@METRICS.register("toy_metric")
+class FirstLetter(BestOfReferences):
+    title = "First letter"
+
+    def against(self, produced, reference):
+        return float(produced[:1] == reference[:1])
 
 
 @dataclass
@@ -267,7 +296,8 @@ NETWORK = {"embedding_dim": 4, "dim": 4, "num_layers": 1, "tie_embeddings": True
 def toys(site: Path) -> None:
     """One plug-in of each kind, in a distribution of its own."""
     write_text(site / "toy_module.py", TOYS)
-    kinds = {"architectures": "network", "tasks": "task", "formats": "lines", "sources": "numbers"}
+    kinds = {"architectures": "network", "tasks": "task", "scorers": "scorer", "metrics": "metric"}
+    kinds |= {"formats": "lines", "sources": "numbers"}
     points = "".join(f"[langmill.{kind}]\ntoy_{name} = toy_module\n" for kind, name in kinds.items())
     write_text(site / "toy_plugin-1.5.dist-info" / "entry_points.txt", points)
 
@@ -284,6 +314,12 @@ def test_one_of_each_kind_from_outside_is_used(toys: None, tmp_path: Path) -> No
     assert rows == [(2, {"text": "000"}), (3, {"text": "100"}), (4, {"text": "200"})]
     task = build_task("toy_task", {}, (), "x.yaml")
     assert [task.check(Document("a", text)) for text in ("000", "0")] == [None, "too_short"]
+    scorer: Any = build_scorer(task, {"metrics": ["exact_match", "toy_metric"]}, "x.yaml")
+    assert [metric.name for metric in scorer.metrics] == ["exact_match", "toy_metric"]
+    documents = [Document("a", "x", target="good"), Document("b", "x", target="bad")]
+    scores = scorer.table(documents, {}, ["great", "good"])
+    found = scorer.measure(scores, np.ones((1, 2)))
+    assert {name: float(value[0]) for name, value in found.items()} == {"exact_match": 0.0, "toy_metric": 0.5}
     torch.manual_seed(0)
     once, twice = (build_backbone(name, NETWORK, 8, 6, "x.yaml").eval() for name in ("rnn", "toy_network"))
     twice.load_state_dict(once.state_dict())

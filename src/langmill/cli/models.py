@@ -12,7 +12,6 @@ import click
 
 from langmill.cli.command import command
 from langmill.errors import LangmillError, ModelError
-from langmill.workspace import Workspace
 
 if TYPE_CHECKING:
     from langmill.config.sections import Accelerator
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
 @command(
     example="langmill generate reviews-lm --prompt 'The film'\n"
-    f"langmill generate --model {Workspace().model('reviews-lm')} --prompt 'The film' --temperature 0"
+    "langmill generate --model build/models/reviews-lm --prompt 'The film' --temperature 0"
 )
 @click.argument("recipe", required=False)
 @click.option("--model", type=click.Path(path_type=Path), help="A model folder, instead of a recipe's champion.")
@@ -110,17 +109,21 @@ def opened_model(recipe: str | None, folder: Path | None) -> Iterator[tuple[Load
     """
     if (recipe is None) == (folder is None):
         raise LangmillError("Name either a recipe or, with --model, a model folder.")
+    from langmill.graph.dag import EVALUATION, MODELS
     from langmill.models.device import use_device
     from langmill.tasks.loading import load_model
 
     if folder is not None:
-        yield load_model(folder, verify=True, device=use_device(_folder_device())), str(folder)
+        evaluation = Path(EVALUATION) / folder.name if folder.parent == Path(MODELS) else None
+        device = use_device(_folder_device())
+        yield load_model(folder, verify=True, device=device, evaluation=evaluation), str(folder)
         return
     assert recipe is not None
     from langmill.cli.workspace import operation
-    from langmill.files import read_manifest, temporary_folder
+    from langmill.files import read_manifest, sha256_file, temporary_folder
+    from langmill.models.folder import GENERATION_NAME
     from langmill.registry.store import Registry
-    from langmill.registry.versions import CHAMPION
+    from langmill.registry.versions import CHAMPION, Tag
 
     settings = operation()
     device = use_device(settings.device)
@@ -128,9 +131,14 @@ def opened_model(recipe: str | None, folder: Path | None) -> Iterator[tuple[Load
     champion = next((one for one in registry.overview() if one.name == recipe and CHAMPION in one.aliases), None)
     if champion is None:
         raise ModelError(f"{recipe} has no champion; `langmill run {recipe}` makes one, --model takes a folder.")
-    local = Workspace().model(recipe)
-    if local.is_dir() and read_manifest(local, verify=True).get("provenance") == champion.provenance:
-        yield load_model(local, verify=False, device=device), champion.title
+    local, judged = Path(MODELS) / recipe, Path(EVALUATION) / recipe / GENERATION_NAME
+    generation = sha256_file(judged) if judged.is_file() else ""
+    if (
+        champion.tags.get(Tag.generation) == generation
+        and local.is_dir()
+        and read_manifest(local, verify=True).get("provenance") == champion.provenance
+    ):
+        yield load_model(local, verify=False, device=device, evaluation=judged.parent), champion.title
         return
     with temporary_folder() as temporary:
         fetched = registry.download(recipe, champion.version, temporary / "model")

@@ -2,7 +2,8 @@
 
 The folder holds `metrics.json` (the metrics), `scores.parquet` (one row a test document, for paired comparisons),
 `baselines/NAME.parquet` (the same of each baseline), `plots/` (a CSV and a PNG of each plot), `report.md` (all of it
-to read) and `manifest.json`.
+to read), `generation_config.json` (how a model that writes was asked to, which goes into its package) and
+`manifest.json`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from langmill.config.compose import plain
 from langmill.config.sections import Evaluation
 from langmill.data.document import Document
 from langmill.errors import EvaluationError
@@ -26,10 +28,11 @@ from langmill.evaluation.scoring import EvaluationSet, score_model, usable, with
 from langmill.evaluation.significance import compare, estimate, groups_of
 from langmill.evaluation.slices import slices_of
 from langmill.files import atomic_file, read_manifest, write_json, write_manifest
-from langmill.models.folder import tokenizer_digest
+from langmill.models.folder import tokenizer_digest, write_generation_config
 from langmill.progress import track
-from langmill.tasks.base import Baseline, Metric, Plot, Strength, Task, TrainingData, build_task
-from langmill.tasks.loading import LoadedModel
+from langmill.scoring.base import Baseline, Metric, Plot, Scorer, Strength, TrainingData, build_scorer
+from langmill.tasks.base import Task
+from langmill.tasks.loading import LoadedModel, task_of
 
 SCORES_NAME = "scores.parquet"
 BASELINES_NAME = "baselines"
@@ -41,6 +44,7 @@ REPORT_NAME = "report.md"
 class Evaluated:
     """What is known about a model after its evaluation."""
 
+    scorer: Scorer
     test_set: EvaluationSet
     group_by: str | None
     """The metadata field whose equal values make a group; None where each document is its own."""
@@ -69,6 +73,7 @@ def evaluate(
     evaluation: Evaluation,
     decides: str,
     *,
+    scorer: Scorer,
     group_by: str | None = None,
 ) -> Evaluated:
     """Score a model and its baselines on test documents.
@@ -79,14 +84,14 @@ def evaluate(
         train: What the baselines are fitted on.
         evaluation: How to judge.
         decides: The metric that models are compared by.
+        scorer: What judges them.
         group_by: The metadata field that the split kept together; None where it went by the texts.
 
     Raises:
         EvaluationError: No document can be used, or a metric is not a finite number.
         ConfigError: A slice field is not in the documents.
     """
-    task = model.task
-    test_set = usable(task, documents)
+    test_set = usable(model.task, documents)
     if not test_set.documents:
         reasons = (
             ", ".join(f"{count:,} {reason}" for reason, count in test_set.left_out.items()) or "the split is empty"
@@ -95,33 +100,34 @@ def evaluate(
             f"No test document can be used ({reasons}); add documents, raise split.test, or check fields.label."
         )
     with track(f"Scoring {model.recipe}", len(test_set.documents), "documents") as progress:
-        scores = score_model(model, test_set.documents, evaluation, progress.advance, group_by)
-    estimates = estimate(task, scores, evaluation)
+        scores = score_model(model, test_set.documents, evaluation, progress.advance, group_by, scorer=scorer)
+    estimates = estimate(scorer, scores, evaluation)
     baselines = [
         replace(baseline, scores=with_groups(baseline.scores, test_set.documents, group_by))
-        for baseline in task.baselines(
+        for baseline in scorer.baselines(
             train, test_set.documents, model.tokenizer, evaluation, max_length=model.max_length
         )
     ]
-    baseline_estimates = {baseline.name: estimate(task, baseline.scores, evaluation) for baseline in baselines}
+    baseline_estimates = {baseline.name: estimate(scorer, baseline.scores, evaluation) for baseline in baselines}
     _require_trivial(baselines, baseline_estimates, decides)
     return Evaluated(
+        scorer,
         test_set,
         group_by,
         groups_of(scores)[1],
-        protocol_digest(model.config["langmill"]["task"]["name"], task, test_set.digest, evaluation, group_by),
+        protocol_digest(model.config["langmill"]["task"]["name"], scorer, test_set.digest, evaluation, group_by),
         scores,
         estimates,
-        task.metrics_of(scores),
+        scorer.metrics_of(scores),
         baselines,
         baseline_estimates,
         {
-            baseline.name: compare(task, scores, baseline.scores, decides, evaluation)
+            baseline.name: compare(scorer, scores, baseline.scores, decides, evaluation)
             for baseline in baselines
             if decides in baseline_estimates[baseline.name]
         },
-        _slices(task, scores, evaluation),
-        task.plots(scores),
+        _slices(scorer, scores, evaluation),
+        scorer.plots(scores),
     )
 
 
@@ -140,11 +146,11 @@ def _require_trivial(
 
 
 def _slices(
-    task: Task, scores: pa.Table, evaluation: Evaluation
+    scorer: Scorer, scores: pa.Table, evaluation: Evaluation
 ) -> dict[str, dict[str, tuple[int, dict[str, Estimate]]]]:
     found: dict[str, dict[str, tuple[int, dict[str, Estimate]]]] = {}
     for part in slices_of(scores):
-        found.setdefault(part.field, {})[part.value] = part.scores.num_rows, estimate(task, part.scores, evaluation)
+        found.setdefault(part.field, {})[part.value] = part.scores.num_rows, estimate(scorer, part.scores, evaluation)
     return found
 
 
@@ -159,6 +165,8 @@ def write_evaluation(
     for plot in evaluated.plots:
         write_csv(plot, folder / PLOTS_NAME / f"{plot.name}.csv")
         draw(plot, folder / PLOTS_NAME / f"{plot.name}.png")
+    if evaluated.scorer.generation_config is not None:
+        write_generation_config(folder, model.config, evaluated.scorer.generation_config.to_json())
     write_report(folder / REPORT_NAME, model, evaluated, evaluation, decides)
     own = model.config["langmill"]
     write_manifest(
@@ -167,6 +175,7 @@ def write_evaluation(
             "recipe": model.recipe,
             "provenance": model.provenance,
             "task": own["task"],
+            "scoring": {"options": plain(evaluated.scorer.options)},
             "primary": decides,
             "test_set": evaluated.test_set.digest,
             "protocol": evaluated.protocol,
@@ -228,14 +237,13 @@ def _write_table(path: Path, table: pa.Table) -> None:
 
 def write_scores(folder: Path, model: LoadedModel, scores: pa.Table) -> None:
     """Write an evaluation folder of nothing but a model's scores, for a comparison."""
-    task = model.config["langmill"]["task"]
     _write_table(folder / SCORES_NAME, scores)
     write_manifest(
         folder,
         {
             "recipe": model.recipe,
             "provenance": model.provenance,
-            "task": {**task, "options": {**model.task.earlier_options, **task["options"]}},
+            "task": model.config["langmill"]["task"],
             "tokenizer": tokenizer_digest(model.manifest),
         },
     )
@@ -263,8 +271,14 @@ class EvaluationFolder:
     @property
     def task(self) -> Task:
         """The task that the scores are of."""
-        task = self.manifest["task"]
-        return build_task(task["name"], task["options"], task["labels"], str(self.folder))
+        return task_of({"langmill": self.manifest}, str(self.folder))[0]
+
+    @property
+    def scorer(self) -> Scorer:
+        """What the scores were made by."""
+        task, options = task_of({"langmill": self.manifest}, str(self.folder))
+        options = self.manifest["scoring"]["options"] if "scoring" in self.manifest else options
+        return build_scorer(task, options, str(self.folder))
 
     @property
     def test_set(self) -> str:

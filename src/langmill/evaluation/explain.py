@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from langmill.errors import EvaluationError
 from langmill.models.base import Attends, AttendsToSource, Backbone, Kind
 from langmill.models.generation.beam_search import run_to_end
-from langmill.models.generation.config import Beams, greedy_decoding
+from langmill.models.generation.config import Beams
 from langmill.models.heads import Classifier, TextToText
 from langmill.tasks.base import Explains, Generates, Reading, device_of
 from langmill.tasks.loading import LoadedModel
@@ -219,7 +219,8 @@ def attention_maps(model: LoadedModel, name: str, text: str, target: str | None 
     if target is not None and not writes:
         raise EvaluationError(f"{name} does not continue a text, so it has no use for --target.")
     reading = task.reading(network, model.tokenizer, text)
-    if isinstance(task, Generates) and writes and (target is not None or not task.generation_config.samples):
+    answers = model.generation_config is not None and not model.generation_config.samples
+    if isinstance(task, Generates) and writes and (target is not None or answers):
         return _answer_maps(model, task, name, reading, target)
     tokens_BT = torch.tensor([reading.tokens], device=device_of(network))
     pieces, starts = whole_characters(model.tokenizer, _with_special_tokens(backbone, reading.tokens))
@@ -237,7 +238,7 @@ def _answer_maps(model: LoadedModel, task: Generates, name: str, reading: Readin
     room = backbone.max_length if apart else backbone.max_length - len(reading.tokens) + 1
     target_left_out = 0
     if target is None:
-        answer_ids = _own_answer(network, task, tokenizer, reading.tokens, min(MAX_ANSWER_TOKENS, room))
+        answer_ids = _own_answer(model, task, reading.tokens, min(MAX_ANSWER_TOKENS, room))
     else:
         wanted = tokenizer.encode(target)
         answer_ids, target_left_out = wanted[:room], max(0, len(wanted) - room)
@@ -265,16 +266,13 @@ def _answer_maps(model: LoadedModel, task: Generates, name: str, reading: Readin
     )
 
 
-def _own_answer(
-    network: nn.Module, task: Generates, tokenizer: Tokenizer, prompt_ids: list[int], limit: int
-) -> list[int]:
+def _own_answer(model: LoadedModel, task: Generates, prompt_ids: list[int], limit: int) -> list[int]:
     """Generate the answer's tokens, with the decoding of the evaluation."""
-    config, stop_ids = task.generation_config, (tokenizer.eot_id,)
-    if config.num_beams > 1:
-        beams = Beams(limit, config.num_beams, config.length_penalty, stop_ids)
-        return run_to_end(task.search(network, tokenizer, prompt_ids, beams))
-    sampling = greedy_decoding(limit, stop_ids, config.repetition_penalty)
-    return list(task.generate(network, prompt_ids, sampling))
+    assert model.generation_config is not None
+    decoding = model.generation_config.decoding((model.tokenizer.eot_id,), {"max_new_tokens": limit})
+    if isinstance(decoding, Beams):
+        return run_to_end(task.search(model.network, model.tokenizer, prompt_ids, decoding))
+    return list(task.generate(model.network, prompt_ids, decoding))
 
 
 def _grouped(weights_LHTS: Tensor, row_starts: Sequence[int], column_starts: Sequence[int]) -> np.ndarray:

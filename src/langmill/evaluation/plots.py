@@ -11,7 +11,7 @@ import numpy as np
 
 from langmill.evaluation.estimates import Estimate
 from langmill.files import atomic_file
-from langmill.tasks.base import Plot
+from langmill.scoring.base import Plot
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,8 +1,9 @@
 """What two evaluations must share for their scores to stand side by side.
 
 The *protocol* is one digest of everything that decides what a metric measures: the documents with all their fields, the
-task's options and labels, the metrics and their signatures, the settings that reach the scores, and the groups that are
-resampled. What only decides how fast scoring is, or how luck is told from skill, has no part in it.
+options of the task and of its scorer, the labels, the metrics and their signatures, the settings that reach the scores,
+and the groups that are resampled. What only decides how fast scoring is, or how luck is told from skill, has no part in
+it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from langmill.config.sections import Evaluation
 from langmill.data.document import Document
 from langmill.errors import EvaluationError
 from langmill.files import canonical_json, digest_of
-from langmill.tasks.base import Metric, Task
+from langmill.scoring.base import Metric, Scorer
 
 PROTOCOL = 1
 """Raised when the code measures something else than before under the same settings."""
@@ -32,12 +33,12 @@ def documents_digest(documents: Iterable[Document]) -> str:
     return digest.hexdigest()
 
 
-def protocol_digest(task_name: str, task: Task, test_set: str, evaluation: Evaluation, group_by: str | None) -> str:
+def protocol_digest(task_name: str, scorer: Scorer, test_set: str, evaluation: Evaluation, group_by: str | None) -> str:
     """Digest of what decides a score.
 
     Args:
         task_name: The task, by its name in the settings.
-        task: Its options, labels and metrics.
+        scorer: Its options and metrics, and those of its task.
         test_set: The digest of the documents (`documents_digest`).
         evaluation: How they are judged.
         group_by: The metadata field whose equal values make a group; None where each document is its own.
@@ -47,9 +48,10 @@ def protocol_digest(task_name: str, task: Task, test_set: str, evaluation: Evalu
         {
             "protocol": PROTOCOL,
             "task": task_name,
-            "options": asdict(task.options),
-            "labels": task.labels,
-            "metrics": {metric.name: metric.signature for metric in task.metrics},
+            "options": asdict(scorer.task.options),
+            "scoring": asdict(scorer.options),
+            "labels": scorer.labels,
+            "metrics": {metric.name: metric.signature for metric in scorer.metrics},
             "test_set": test_set,
             "evaluation": judged,
             "group_by": group_by,

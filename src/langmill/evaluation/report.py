@@ -10,7 +10,7 @@ from langmill.config.sections import Evaluation
 from langmill.evaluation.estimates import Estimate, counted, number
 from langmill.evaluation.significance import find_metric
 from langmill.files import write_text
-from langmill.tasks.base import Baseline, Metric
+from langmill.scoring.base import Baseline, Metric
 from langmill.tasks.loading import LoadedModel
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ FEW_GROUPS = 10
 
 def write_report(path: Path, model: LoadedModel, evaluated: Evaluated, evaluation: Evaluation, decides: str) -> None:
     """Write `report.md`."""
-    task = model.task
-    metric = find_metric(task, decides)
+    scorer = evaluated.scorer
+    metric = find_metric(scorer, decides)
     examples = len(evaluated.test_set.documents)
     share = f"{100 * evaluation.confidence:g}%"
     lines = [
@@ -41,7 +41,7 @@ def write_report(path: Path, model: LoadedModel, evaluated: Evaluated, evaluatio
         "interval lies on one side of zero and chance alone seldom gives as much.",
         "",
         *_warnings(evaluated, examples),
-        *_figures_table(task.metrics, evaluated, share, decides),
+        *_figures_table(scorer.metrics, evaluated, share, decides),
         "",
         "## Against the baselines",
         "",
@@ -49,7 +49,7 @@ def write_report(path: Path, model: LoadedModel, evaluated: Evaluated, evaluatio
         "",
     ]
     for field, values in evaluated.slices.items():
-        lines += [f"## By {field}", "", *_slice_table(task.metrics, field, values), ""]
+        lines += [f"## By {field}", "", *_slice_table(scorer.metrics, field, values), ""]
     lines += [*_signatures(evaluated.metrics), *_samples(evaluated), "## Plots", ""]
     lines += [f"![{plot.title}](plots/{plot.name}.png)" for plot in evaluated.plots]
     lines += ["", f"Test set {evaluated.test_set.digest}, model {model.provenance}."]

@@ -16,6 +16,7 @@ from langmill.data.folding import key_of
 from langmill.evaluation.protocol import documents_digest
 from langmill.evaluation.significance import GROUP
 from langmill.evaluation.slices import with_slices
+from langmill.scoring.base import Scorer
 from langmill.tasks.base import UNSEEN_LABEL, Task
 from langmill.tasks.loading import LoadedModel
 
@@ -85,8 +86,10 @@ def score_model(
     evaluation: Evaluation,
     progress: Callable[[int], None] | None = None,
     group_by: str | None = None,
+    *,
+    scorer: Scorer,
 ) -> pa.Table:
-    """One row a document: its id, what the task's metrics need, its group, and one column a slice field.
+    """One row a document: its id, what the metrics need, its group, and one column a slice field.
 
     Args:
         model: The model to judge.
@@ -94,6 +97,7 @@ def score_model(
         evaluation: How.
         progress: Called with the number of documents done since the last call.
         group_by: The metadata field whose equal values make a group, as in `with_groups`.
+        scorer: What judges it.
     """
-    scores = model.task.score(model.network, model.tokenizer, documents, evaluation, progress)
+    scores = scorer.score(model.network, model.tokenizer, documents, evaluation, progress)
     return with_slices(with_groups(scores, documents, group_by), documents, evaluation.slices)

@@ -27,7 +27,7 @@ import pyarrow.compute as pc
 from langmill.config.sections import Evaluation
 from langmill.errors import EvaluationError
 from langmill.evaluation.estimates import Comparison, Estimate
-from langmill.tasks.base import Metric, Task
+from langmill.scoring.base import Metric, Scorer
 
 GROUP = "group"
 """The score table's column with each document's group; null, or no such column, where a document is its own."""
@@ -77,7 +77,7 @@ def _resampled(scores: pa.Table, evaluation: Evaluation) -> Iterator[np.ndarray]
         yield weights_RG if groups == scores.num_rows else weights_RG[:, group_N]
 
 
-def plain_values(task: Task, scores: pa.Table) -> dict[str, float]:
+def plain_values(scorer: Scorer, scores: pa.Table) -> dict[str, float]:
     """Every metric over all examples.
 
     Raises:
@@ -87,7 +87,7 @@ def plain_values(task: Task, scores: pa.Table) -> dict[str, float]:
         raise EvaluationError(
             "There are no test documents to score; add documents, raise split.test, or check the labels."
         )
-    values = {name: float(values[0]) for name, values in task.measure(scores, np.ones((1, scores.num_rows))).items()}
+    values = {name: float(values[0]) for name, values in scorer.measure(scores, np.ones((1, scores.num_rows))).items()}
     broken = [name for name, value in values.items() if not np.isfinite(value)]
     if broken:
         raise EvaluationError(
@@ -97,16 +97,16 @@ def plain_values(task: Task, scores: pa.Table) -> dict[str, float]:
     return values
 
 
-def estimate(task: Task, scores: pa.Table, evaluation: Evaluation) -> dict[str, Estimate]:
+def estimate(scorer: Scorer, scores: pa.Table, evaluation: Evaluation) -> dict[str, Estimate]:
     """Every metric with its interval.
 
     Raises:
         EvaluationError: As `plain_values`.
     """
-    values = plain_values(task, scores)
+    values = plain_values(scorer, scores)
     resampled: dict[str, list[np.ndarray]] = {name: [] for name in values}
     for weights_RN in _resampled(scores, evaluation):
-        for name, values_R in task.measure(scores, weights_RN).items():
+        for name, values_R in scorer.measure(scores, weights_RN).items():
             resampled[name].append(values_R)
     _, groups = groups_of(scores)
     return {
@@ -116,35 +116,36 @@ def estimate(task: Task, scores: pa.Table, evaluation: Evaluation) -> dict[str, 
 
 
 def compare(
-    task: Task, challenger: pa.Table, champion: pa.Table, metric_name: str, evaluation: Evaluation
+    scorer: Scorer, challenger: pa.Table, champion: pa.Table, metric_name: str, evaluation: Evaluation
 ) -> Comparison:
     """A paired bootstrap and a permutation test of the difference of one metric.
 
     Args:
-        task: The task that both were scored in.
+        scorer: What both were scored by.
         challenger: Scores of the one that wants to be better, with the groups.
         champion: Scores of the other (or of a baseline) on the same examples, in any order.
-        metric_name: One of the task's metrics.
+        metric_name: One of its metrics.
         evaluation: Resamples, seed and confidence.
 
     Raises:
         EvaluationError: The two were scored on other examples, or on other parts of all of them, there is no such
             metric, or it was computed otherwise (BLEU's tokenizer).
     """
-    metric = find_metric(task, metric_name)
-    mine, other = (metric_of(task, scores, metric_name) for scores in (challenger, champion))
+    metric = find_metric(scorer, metric_name)
+    mine, other = (metric_of(scorer, scores, metric_name) for scores in (challenger, champion))
     if mine != other:
         raise EvaluationError(
             f"{metric.title} was computed otherwise for the two ({mine.signature} and {other.signature}); "
             "evaluate both models again."
         )
     num_examples = challenger.num_rows
-    challenger, champion = comparable(task, challenger, champion, metric_name)
+    challenger, champion = comparable(scorer, challenger, champion, metric_name)
     sign = 1.0 if metric.higher_is_better else -1.0
-    new, old = plain_values(task, challenger)[metric_name], plain_values(task, champion)[metric_name]
+    new, old = plain_values(scorer, challenger)[metric_name], plain_values(scorer, champion)[metric_name]
     differences = np.concatenate(
         [
-            sign * (task.measure(challenger, weights_RN)[metric_name] - task.measure(champion, weights_RN)[metric_name])
+            sign
+            * (scorer.measure(challenger, weights_RN)[metric_name] - scorer.measure(champion, weights_RN)[metric_name])
             for weights_RN in _resampled(challenger, evaluation)
         ]
     )
@@ -154,7 +155,7 @@ def compare(
         new,
         old,
         _with_interval(sign * (new - old), differences, evaluation.confidence, groups),
-        _swap_test(task, challenger, champion, metric, evaluation),
+        _swap_test(scorer, challenger, champion, metric, evaluation),
         challenger.num_rows,
         groups,
         evaluation.confidence,
@@ -162,7 +163,7 @@ def compare(
     )
 
 
-def comparable(task: Task, challenger: pa.Table, champion: pa.Table, metric_name: str) -> tuple[pa.Table, pa.Table]:
+def comparable(scorer: Scorer, challenger: pa.Table, champion: pa.Table, metric_name: str) -> tuple[pa.Table, pa.Table]:
     """Both tables in the challenger's order, with the rows that a metric can be compared on.
 
     Where a metric is of the scored bytes, a text of which one model can read more than the other is left out: that part
@@ -172,7 +173,7 @@ def comparable(task: Task, challenger: pa.Table, champion: pa.Table, metric_name
         EvaluationError: The two were scored on other examples, or on other parts of all of them.
     """
     champion = _aligned(challenger, champion)
-    metric = find_metric(task, metric_name)
+    metric = find_metric(scorer, metric_name)
     if not metric.of_scored_bytes:
         return challenger, champion
     same = pc.equal(challenger["bytes"], champion["bytes"])
@@ -184,7 +185,9 @@ def comparable(task: Task, challenger: pa.Table, champion: pa.Table, metric_name
     return challenger.filter(same), champion.filter(same)
 
 
-def _swap_test(task: Task, challenger: pa.Table, champion: pa.Table, metric: Metric, evaluation: Evaluation) -> float:
+def _swap_test(
+    scorer: Scorer, challenger: pa.Table, champion: pa.Table, metric: Metric, evaluation: Evaluation
+) -> float:
     """How often the gain is as large as it is, or larger, when each group's scores go to either model by chance."""
     group_N, groups = groups_of(challenger)
     shared = [name for name in challenger.column_names if name in champion.column_names]
@@ -195,8 +198,8 @@ def _swap_test(task: Task, challenger: pa.Table, champion: pa.Table, metric: Met
 
     def gains(stays_RG: np.ndarray) -> np.ndarray:
         stays_RN = stays_RG[:, group_N].astype(np.float64)
-        mine = task.measure(both, np.hstack([stays_RN, 1 - stays_RN]))[metric.name]
-        return np.asarray(sign * (mine - task.measure(both, np.hstack([1 - stays_RN, stays_RN]))[metric.name]))
+        mine = scorer.measure(both, np.hstack([stays_RN, 1 - stays_RN]))[metric.name]
+        return np.asarray(sign * (mine - scorer.measure(both, np.hstack([1 - stays_RN, stays_RN]))[metric.name]))
 
     (observed,) = gains(np.ones((1, groups), dtype=bool))
     least = observed - _EQUAL * max(1.0, abs(observed))
@@ -212,18 +215,18 @@ def _swap_test(task: Task, challenger: pa.Table, champion: pa.Table, metric: Met
     return (reached + 1) / (samples + 1)
 
 
-def find_metric(task: Task, name: str) -> Metric:
-    """A metric of a task by its name.
+def find_metric(scorer: Scorer, name: str) -> Metric:
+    """A metric of a scorer by its name.
 
     Raises:
-        EvaluationError: The task has no such metric.
+        EvaluationError: There is no such metric.
     """
-    return _named(task.metrics, name)
+    return _named(scorer.metrics, name)
 
 
-def metric_of(task: Task, scores: pa.Table, name: str) -> Metric:
+def metric_of(scorer: Scorer, scores: pa.Table, name: str) -> Metric:
     """A metric with the signature that it has for these scores; raises as `find_metric`."""
-    return _named(task.metrics_of(scores), name)
+    return _named(scorer.metrics_of(scores), name)
 
 
 def _named(metrics: Sequence[Metric], name: str) -> Metric:

@@ -126,14 +126,19 @@ def save_model(
         write_json(temporary / CONFIG_NAME, described)
         _write_tokenizer(tokenizer_file, temporary, described, interface)
         if interface.generation:
-            ids = {name: described[name] for name in _GENERATION_IDS if name in described}
-            write_json(temporary / GENERATION_NAME, {**ids, **interface.generation})
+            write_generation_config(temporary, described, interface.generation)
         if "auto_map" in described:
             shutil.copyfile(HUB_CODE, temporary / HUB_CODE.name)
         if adapter is not None:
             _write_weights(dict(sorted(adapter.weights.items())), temporary / ADAPTER / "adapter_model.safetensors")
             write_json(temporary / ADAPTER / "adapter_config.json", adapter.config)
         write_manifest(temporary, {**facts, _TOKENIZER_DIGEST: sha256_file(tokenizer_file)})
+
+
+def write_generation_config(folder: Path, described: Mapping[str, Any], generation: Mapping[str, Any]) -> None:
+    """Write `generation_config.json`: the model's special tokens, by its `config.json`, and how it writes."""
+    ids = {name: described[name] for name in _GENERATION_IDS if name in described}
+    write_json(folder / GENERATION_NAME, {**ids, **generation})
 
 
 def _labels(labels: tuple[str, ...]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import pyarrow as pa
 from langmill.config.sections import Evaluation
 from langmill.errors import EvaluationError, LangmillError
 from langmill.registry.versions import ModelVersion, Tag
-from langmill.tasks.base import Task
+from langmill.scoring.base import Scorer
 
 _Found = TypeVar("_Found")
 
@@ -44,9 +44,9 @@ class Scored:
 
 @dataclass(frozen=True)
 class Pair:
-    """The scores of the version and of what it is compared with, on the same documents, in one task's labels."""
+    """The scores of the version and of what it is compared with, on the same documents, in one scorer's labels."""
 
-    task: Task
+    scorer: Scorer
     challenger: pa.Table
     other: pa.Table
     common: pa.BooleanArray | None = None
@@ -95,7 +95,7 @@ class Evidence:
         """The test documents of each label that neither model knows: nothing was judged on those."""
         if isinstance(self.scored, Missing):
             return {}
-        known = self.pair.task.labels if isinstance(self.pair, Pair) else ()
+        known = self.pair.scorer.labels if isinstance(self.pair, Pair) else ()
         return {label: count for label, count in self.scored.unseen_labels.items() if label not in known}
 
 

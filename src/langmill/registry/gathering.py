@@ -145,9 +145,9 @@ class Case:
         Raises:
             LangmillError: The two can't be compared, or the champion's files are damaged or gone.
         """
-        challenger, task = self.challenger, self.challenger.task
+        challenger, scorer = self.challenger, self.challenger.scorer
         if self.champion is None:
-            return Pair(task, challenger.scores(), challenger.baseline(challenger.trivial_baseline))
+            return Pair(scorer, challenger.scores(), challenger.baseline(challenger.trivial_baseline))
         stored = self._stored_pair(self.champion)
         if stored is not None:
             return stored
@@ -155,10 +155,10 @@ class Case:
         if found is None:
             return Unscored(unscored)
         self._require_comparable(found)
-        union = Union.of(task, found.task, self.split)
+        union = Union.of(scorer.task, found.task, self.split)
         surplus = EvaluationFolder.open(self.rescored_surplus, verify=True).scores() if union.surplus else None
         return union.pair(
-            task, challenger.scores(), found.task, found.scores(), surplus=surplus, group_by=challenger.group_by
+            scorer, challenger.scores(), found.task, found.scores(), surplus=surplus, group_by=challenger.group_by
         )
 
     def _stored_pair(self, champion: ModelVersion) -> Pair | None:
@@ -176,13 +176,13 @@ class Case:
             if stored.protocol != challenger.protocol:
                 return None
             self._require_comparable(stored)
-            task, mine, theirs = challenger.task, challenger.scores(), stored.scores()
+            scorer, mine, theirs = challenger.scorer, challenger.scores(), stored.scores()
         # The stored ones may be of a metric that was computed otherwise.
-        same = metric_of(task, mine, metric) == metric_of(task, theirs, metric)
-        return Pair(task, mine, theirs) if same else None
+        same = metric_of(scorer, mine, metric) == metric_of(scorer, theirs, metric)
+        return Pair(scorer, mine, theirs) if same else None
 
     def _require_comparable(self, other: EvaluationFolder) -> None:
-        metric = find_metric(self.challenger.task, self.gate.metric)
+        metric = find_metric(self.challenger.scorer, self.gate.metric)
         assert self.champion is not None
         tokenizers = self.challenger.tokenizer, other.tokenizer
         require_comparable(metric, tokenizers, f"version {self.champion.version}")
@@ -207,6 +207,7 @@ class Case:
                 "provenance": self.champion.provenance,
                 "protocol": self.challenger.protocol,
                 "task": self.challenger.manifest["task"],
+                "scoring": self.challenger.manifest.get("scoring"),
                 "documents": sha256_file(documents_path(self.documents, Split.test)),
                 **more,
             }

@@ -7,7 +7,7 @@ Nothing in a package is pickled. Its layout:
     code/langmill/                  Langmill's current code, so that the package outlives the installed version
     code/…                          likewise that of the plug-ins which bring its task or its architecture, with the
                                     metadata by which their entry points are found
-    artifacts/model/                the model folder, with its manifest
+    artifacts/model/                the model folder, with its manifest; it writes as it was judged
     artifacts/evaluation/           the evaluation it was registered with, so that a later challenger can be compared
                                     with this model, document by document
 """
@@ -24,12 +24,13 @@ from pathlib import Path
 from typing import Any
 
 import langmill
-from langmill.errors import ModelError, RegistryError
-from langmill.files import read_manifest, write_text
+from langmill.errors import RegistryError
+from langmill.files import MANIFEST_NAME, read_manifest, write_manifest, write_text
 from langmill.models.base import ARCHITECTURES
-from langmill.models.folder import read_config
+from langmill.models.folder import CONFIG_NAME, GENERATION_NAME, read_config
 from langmill.plugins import PlugIn, find_plugins
-from langmill.tasks.base import TASKS, Classifies, Generates, Task, build_task
+from langmill.tasks.base import TASKS, Classifies, Generates, Task
+from langmill.tasks.loading import task_of
 from langmill.tracking.connection import quiet_mlflow
 from langmill.tracking.explained import explained_tracking_errors
 
@@ -67,7 +68,7 @@ def package(model: Path, evaluation: Path, into: Path) -> Path:
     """
     for folder in (model, evaluation):
         read_manifest(folder, verify=True)
-    task = task_of(model)
+    task, _ = task_of(read_config(model), str(model / CONFIG_NAME))
     quiet_mlflow()
     with (
         _one_at_a_time,
@@ -84,7 +85,7 @@ def package(model: Path, evaluation: Path, into: Path) -> Path:
             _write_metadata(plugin, code)
         named = {"model": Path(temporary) / "model", "evaluation": Path(temporary) / "evaluation"}
         # MLflow names what it copies after the last part of its path, which is the recipe's name for both.
-        shutil.copytree(model, named["model"], copy_function=_link)
+        _copy_model(model, evaluation, named["model"])
         shutil.copytree(evaluation, named["evaluation"], copy_function=_link)
         mlflow.pyfunc.save_model(
             str(into),
@@ -105,6 +106,18 @@ def _plugins(model: Path) -> list[PlugIn]:
     """The other distributions that bring a model's task or architecture."""
     own = read_config(model)["langmill"]
     return find_plugins([(ARCHITECTURES.group, own["model"]["architecture"]), (TASKS.group, own["task"]["name"])])
+
+
+def _copy_model(model: Path, evaluation: Path, into: Path) -> None:
+    """Copy a model folder, with the `generation_config.json` of its evaluation: a model is served as it was judged."""
+    judged = evaluation / GENERATION_NAME
+    left_out = shutil.ignore_patterns(GENERATION_NAME, MANIFEST_NAME) if judged.is_file() else None
+    shutil.copytree(model, into, copy_function=_link, ignore=left_out)
+    if judged.is_file():
+        _link(str(judged), str(into / GENERATION_NAME))
+        facts = read_manifest(model, verify=False)
+        del facts["files"]
+        write_manifest(into, facts)
 
 
 def _copy_code(path: Path, into: Path) -> None:
@@ -131,20 +144,6 @@ def _link(source: str, target: str) -> None:
         os.link(source, target)
     except OSError:
         shutil.copyfile(source, target)
-
-
-def task_of(model: Path) -> Task:
-    """The task of a model folder, without loading its weights.
-
-    Raises:
-        ModelError: The folder does not say.
-    """
-    config = read_config(model)
-    try:
-        own = config["langmill"]["task"]
-        return build_task(own["name"], own["options"], own["labels"], str(model))
-    except (KeyError, TypeError) as error:
-        raise ModelError(f"config.json in {model} lacks {error}, so its task is not known; make it again.") from error
 
 
 def signature(task: Task) -> Any:

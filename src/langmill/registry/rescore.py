@@ -31,7 +31,7 @@ from langmill.registry.gathering import Case
 from langmill.registry.store import Registry
 from langmill.registry.union import Union
 from langmill.registry.versions import ModelVersion
-from langmill.tasks.base import Task
+from langmill.scoring.base import Scorer
 from langmill.tasks.loading import LoadedModel, load_model
 
 
@@ -95,7 +95,8 @@ def score_again(case: Case, device: str) -> None:
         IntegrityError: A model's files are damaged.
         RegistryError: A model's files are gone.
     """
-    version, champion, challenger, task = case.version, case.champion, case.challenger, case.challenger.task
+    version, champion, challenger, scorer = case.version, case.champion, case.challenger, case.challenger.scorer
+    task = scorer.task
     assert champion is not None
     if usable(task, case.split).digest != challenger.test_set:
         raise EvaluationError(
@@ -111,21 +112,21 @@ def score_again(case: Case, device: str) -> None:
         union = Union.of(task, old.task, case.split)
         if union.surplus:
             new = _load(case, version, temporary / "version", device)
-            surplus = score_model(version, new, task, union.surplus, case.evaluation)
+            surplus = score_model(version, new, scorer, union.surplus, case.evaluation)
             _write(case.rescored_surplus, new, surplus)
-        scores = score_model(champion, old, old.task.judged_as(task), union.documents, case.evaluation)
+        scores = score_model(champion, old, scorer.with_task(old.task), union.documents, case.evaluation)
         _write(case.rescored, old, scores)
 
 
 def score_model(
-    version: ModelVersion, model: LoadedModel, task: Task, documents: Sequence[Document], evaluation: Evaluation
+    version: ModelVersion, model: LoadedModel, scorer: Scorer, documents: Sequence[Document], evaluation: Evaluation
 ) -> pa.Table:
     """A model's scores as the stage `evaluate` makes them."""
     with (
         track(f"Scoring {version.title} on the test set", len(documents), "documents") as progress,
         reproducible(evaluation.threads),
     ):
-        return task.score(model.network, model.tokenizer, documents, evaluation, progress.advance)
+        return scorer.score(model.network, model.tokenizer, documents, evaluation, progress.advance)
 
 
 def _load(case: Case, version: ModelVersion, into: Path, device: str) -> LoadedModel:

@@ -15,7 +15,7 @@ from langmill.errors import RegistryError, UndecidedError
 from langmill.evaluation.estimates import Metrics
 from langmill.evaluation.evaluate import EvaluationFolder
 from langmill.files import read_manifest, temporary_folder
-from langmill.models.folder import WEIGHTS_NAME
+from langmill.models.folder import GENERATION_NAME, WEIGHTS_NAME
 from langmill.registry.evidence import Unscored
 from langmill.registry.gate import judge
 from langmill.registry.gathering import Case
@@ -70,7 +70,8 @@ def package_and_register(recipe: Recipe, tracking_uri: str) -> Registered:
         raise RegistryError(f"The evaluation in {evaluation} is of another model than {model}; run `dvc repro`.")
     registry = Registry(tracking_uri)
     repair(registry, recipe.name)
-    known = registry.find(recipe.name, provenance, weights)
+    generation = str(judged.manifest["files"].get(GENERATION_NAME, ""))
+    known = registry.find(recipe.name, provenance, weights, generation)
     if known is not None:
         return Registered(known, fresh=False)
     run_id = _run_of(recipe, provenance, tracking_uri)
@@ -81,6 +82,7 @@ def package_and_register(recipe: Recipe, tracking_uri: str) -> Registered:
             name=recipe.name,
             provenance=provenance,
             weights=weights,
+            generation=generation,
             run_id=run_id,
             tags=_tags(recipe, model, judged),
             description=recipe.description,

@@ -116,16 +116,18 @@ class Registry:
         with explained_tracking_errors(self.tracking_uri):
             return str(client.get_model_version(checked_name(version.name), str(version.version)).description or "")
 
-    def find(self, name: str, provenance: str, weights: str) -> ModelVersion | None:
-        """The newest version with this provenance and these weights (SHA-256 of the file).
+    def find(self, name: str, provenance: str, weights: str, generation: str | None = None) -> ModelVersion | None:
+        """The newest version with this provenance, weights and, if given, `generation_config.json` (as SHA-256).
 
-        Both are asked for: on another kind of processor the same provenance gives slightly other weights, and a version
-        must be what it says it is.
+        All are asked for: on another kind of processor the same provenance gives slightly other weights, how a model
+        writes may change without a training, and a version must be what it says it is.
         """
         matching = [
             version
             for version in self.versions(name)
-            if version.provenance == provenance and version.tags.get(Tag.weights) == weights
+            if version.provenance == provenance
+            and version.tags.get(Tag.weights) == weights
+            and generation in (None, version.tags.get(Tag.generation, generation))  # older versions do not say
         ]
         return matching[-1] if matching else None
 
@@ -196,6 +198,7 @@ class Registry:
         name: str,
         provenance: str,
         weights: str,
+        generation: str = "",
         run_id: str,
         tags: Mapping[str, str],
         description: str,
@@ -209,6 +212,7 @@ class Registry:
             name: The registered model, made if it is new.
             provenance: The digest of what the model was made from.
             weights: SHA-256 of its weights file.
+            generation: SHA-256 of the evaluation's `generation_config.json`; "" where there is none.
             run_id: The run in MLflow that made it; the package is kept among that run's artifacts.
             tags: What to note on the version, by the names in `Tag`.
             description: One sentence on what the model is for.
@@ -222,10 +226,10 @@ class Registry:
         client = self._client
         registering = self._lock(f"register-{checked_name(name)}", f"Registering a version of {name}")
         with registering, explained_tracking_errors(self.tracking_uri):
-            known = self.find(name, provenance, weights)
+            known = self.find(name, provenance, weights, generation)
             if known is not None:
                 return known, False
-            folder = f"model-{weights[:12]}"
+            folder = f"model-{weights[:12]}{f'-{generation[:8]}' if generation else ''}"
             client.log_artifacts(run_id, str(package), folder)
             with _existing_is_fine():
                 client.create_registered_model(checked_name(name), description=description)
@@ -233,7 +237,13 @@ class Registry:
                 name,
                 f"{client.get_run(run_id).info.artifact_uri}/{folder}",
                 run_id=run_id,
-                tags={**tags, Tag.provenance: provenance, Tag.weights: weights, Tag.state: State.registered},
+                tags={
+                    **tags,
+                    Tag.provenance: provenance,
+                    Tag.weights: weights,
+                    Tag.generation: generation,
+                    Tag.state: State.registered,
+                },
                 description=description,
             )
             return self.version(name, int(made.version)), True

@@ -15,6 +15,7 @@ from langmill.data.document import Document
 from langmill.evaluation.scoring import with_groups
 from langmill.evaluation.significance import GROUP
 from langmill.registry.evidence import Pair
+from langmill.scoring.base import Scorer
 from langmill.tasks.base import Task
 
 _MOST_LABELS = 10  # named in a sentence
@@ -48,7 +49,7 @@ class Union:
 
     def pair(
         self,
-        task: Task,
+        scorer: Scorer,
         scores: pa.Table,
         old_task: Task,
         old_scores: pa.Table,
@@ -59,7 +60,7 @@ class Union:
         """Both models' scores of these documents, in the labels of both.
 
         Args:
-            task: The version's.
+            scorer: What judged the version.
             scores: Its stored scores.
             old_task: The champion's.
             old_scores: The champion's scores of `self.documents`, judged as the version is.
@@ -72,17 +73,17 @@ class Union:
         row = {name: index for index, name in enumerate(scores["id"].to_pylist())}
         scores = scores.take(pa.array([row[document.id] for document in self.documents]))
         if surplus is not None:
-            scores = task.joined(scores, self.documents)
+            scores = scorer.joined(scores, self.documents)
         if GROUP in scores.column_names:
             scores = scores.drop_columns([GROUP])
         scores = with_groups(scores, self.documents, group_by)
-        joint = task.with_labels(sorted({*task.labels, *old_task.labels}))
+        joint = scorer.with_labels(sorted({*scorer.labels, *old_task.labels}))
         return Pair(
             joint,
-            joint.relabelled(scores, task.labels),
+            joint.relabelled(scores, scorer.labels),
             joint.relabelled(old_scores, old_task.labels),
             None if all(self.both) else pa.array(self.both),
-            self._difference(task, old_task),
+            self._difference(scorer.task, old_task),
         )
 
     def _difference(self, task: Task, old_task: Task) -> str:

@@ -20,6 +20,7 @@ class Tag:
 
     provenance = "langmill.provenance"
     weights = "langmill.weights_sha256"
+    generation = "langmill.generation_config_sha256"
     recipe = "langmill.recipe"
     task = "langmill.task"
     test_set = "langmill.test_set"

@@ -41,6 +41,8 @@ from langmill.files import atomic_folder, write_text
 from langmill.models.base import ARCHITECTURES
 from langmill.plugins import find_plugins
 from langmill.registry.rules.base import build_rules
+from langmill.scoring.base import SCORERS, build_scorer
+from langmill.scoring.metrics.base import METRICS
 from langmill.stages.lines import GRAPH_FILE, Lines, conf_file, read_lines, require_line, require_same
 from langmill.tasks.base import TASKS, Task, build_task
 from langmill.workspace import Workspace
@@ -79,7 +81,7 @@ def check_recipe(recipe: Recipe, where: str) -> Task:
             f"{where}: model.architecture is {recipe.model.architecture!r}, which makes a network of the kind "
             f"{kind.value}; the task {recipe.task.name} can be learned by these kinds: {fitting}."
         )
-    metrics = [metric.name for metric in task.metrics]
+    metrics = [metric.name for metric in build_scorer(task, recipe.scoring.options, where).metrics]
     if recipe.gate.metric not in metrics:
         raise ConfigError(
             f"{where}: gate.metric is {recipe.gate.metric!r}; allowed for the task {recipe.task.name} is one of "
@@ -242,8 +244,13 @@ def _check_recipe(composed: Composed, name: str, recipe: Recipe) -> None:
     _unchanged(recipe.tokenizer, shared, conf_file(f"recipe/{name}"), "tokenizer")
     if recipe.training.base in composed.lines.pretrained:
         composed.get("pretrained", recipe.training.base)
-    check_recipe(recipe, conf_file(f"recipe/{name}"))
-    composed.check_plugins((ARCHITECTURES.group, recipe.model.architecture), (TASKS.group, recipe.task.name))
+    task = check_recipe(recipe, conf_file(f"recipe/{name}"))
+    judging = [
+        (SCORERS.group, task.scorer),
+        *((METRICS.group, each) for each in recipe.scoring.options.get("metrics", ())),
+    ]
+    learning = [(ARCHITECTURES.group, recipe.model.architecture), (TASKS.group, recipe.task.name)]
+    composed.check_plugins(*learning, *judging)
 
 
 _CHECKS: dict[str, Callable[[Composed, str, Any], None]] = {

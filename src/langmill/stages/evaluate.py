@@ -1,18 +1,18 @@
-"""Judge a recipe's model on the test split: figures with intervals, baselines, slices, pictures and a report."""
+"""Judge a recipe's model on the test split: figures with intervals, baselines, slices, plots and a report."""
 
 from __future__ import annotations
 
 import torch
 
 from langmill.config.compose import compose_operation, load_section
-from langmill.config.sections import Corpus, Evaluation, Gate
+from langmill.config.sections import Corpus, Evaluation, Gate, ScoringSection
 from langmill.data.document import Split, documents_path, read_documents
 from langmill.errors import ConfigError
 from langmill.evaluation.evaluate import evaluate, write_evaluation
 from langmill.evaluation.runlog import log_evaluation
 from langmill.files import atomic_folder, read_manifest
 from langmill.models.device import use_device
-from langmill.tasks.base import TrainingData
+from langmill.scoring.base import TrainingData, build_scorer
 from langmill.tasks.loading import load_model
 from langmill.tokenization.shards import Shard
 from langmill.workspace import Workspace
@@ -29,7 +29,8 @@ def main(name: str) -> None:
     torch.set_flush_denormal(True)
     operation = compose_operation()
     model = load_model(workspace.model(name), verify=True, device=use_device(operation.device))
-    metrics = [metric.name for metric in model.task.metrics]
+    scorer = build_scorer(model.task, load_section(ScoringSection, path, "scoring").options, str(path))
+    metrics = [metric.name for metric in scorer.metrics]
     if gate.metric not in metrics:
         raise ConfigError(f"{path}: gate.metric is {gate.metric!r}; allowed is one of {', '.join(metrics)}.")
     for folder in (workspace.documents(corpus.name), workspace.shards(name)):
@@ -40,7 +41,7 @@ def main(name: str) -> None:
         Shard.open(workspace.shards(name), Split.train),
         lambda: filter(lambda document: model.task.check(document) is None, read_documents(known)),
     )
-    evaluated = evaluate(model, documents, train, evaluation, gate.metric, group_by=corpus.split.by)
+    evaluated = evaluate(model, documents, train, evaluation, gate.metric, scorer=scorer, group_by=corpus.split.by)
     out = workspace.evaluation(name)
     with atomic_folder(out) as folder:
         write_evaluation(folder, model, evaluated, evaluation, gate.metric)

@@ -1,1 +1,1 @@
-"""What is learned: a file a task, with its batches, loss, scores, metrics and baselines."""
+"""What is learned: a file a task, with its batches, loss and predictions."""

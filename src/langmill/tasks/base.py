@@ -1,24 +1,22 @@
-"""What a task is: examples, batches, a loss, per-example scores, metrics and predictions.
+"""What a task is: examples, batches, a loss and predictions.
 
 A task is one file: an options dataclass, a `Task`, and `TASKS.register` over it. Nothing outside this package asks
-which task it is dealing with.
+which task it is dealing with. How its models are judged is no part of it: `langmill.scoring`.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any, ClassVar, Self, cast
 
 import numpy as np
-import pyarrow as pa
 import torch
 from torch import Tensor, nn
 
-from langmill.config.sections import Evaluation, Training
+from langmill.config.sections import Training
 from langmill.data.document import Document
 from langmill.errors import ConfigError, ModelError
 from langmill.models.base import Backbone, Kind
@@ -31,72 +29,8 @@ from langmill.tasks.batching import Batch, MicroBatches
 from langmill.tokenization.shards import Shard
 from langmill.tokenization.tokenizer import Tokenizer
 
-
-@dataclass(frozen=True)
-class Metric:
-    """A figure that a task measures."""
-
-    name: str
-    """Snake case, as in `bits_per_byte`."""
-    title: str
-    """As a person reads it."""
-    higher_is_better: bool
-    unit: str = ""
-    signature: str = ""
-    """What a reader needs to get the same figure elsewhere (sacreBLEU's signature)."""
-    per_token: bool = False
-    """Whether it counts tokens, so that it can't be compared between tokenizers."""
-    of_scored_bytes: bool = False
-    """Whether it is of the part of a text alone that the model can read, the score table's column `bytes`: two models
-    compare on the texts of which that part is the same."""
-
-
 UNSEEN_LABEL = "unseen_label"
 """The reason of `Task.check` for a document whose label training does not have."""
-
-
-class Strength(StrEnum):
-    """What a baseline is good for."""
-
-    trivial = "trivial"
-    """Needs no learning worth the name (unigram, majority, copy); a first version must beat it."""
-    serious = "serious"
-    """What a person would try before a neural network."""
-
-
-@dataclass(frozen=True)
-class Baseline:
-    """A simpler way to do the same, scored on the same examples."""
-
-    name: str
-    strength: Strength
-    scores: pa.Table
-    """As `Task.score` gives them; columns may be missing, and with them the figures that need them: a translation
-    memory knows no probabilities."""
-
-
-@dataclass(frozen=True)
-class TrainingData:
-    """What baselines are fitted on."""
-
-    shard: Shard
-    """The training split's tokens."""
-    documents: Callable[[], Iterable[Document]]
-    """Reads the training documents that the task can use, in the shard's order."""
-
-
-@dataclass(frozen=True)
-class Plot:
-    """Data of a picture, drawn by `langmill.evaluation.plots`."""
-
-    name: str
-    kind: str
-    """`matrix` (confusion), `line` or `histogram`."""
-    title: str
-    x_label: str
-    y_label: str
-    columns: dict[str, list[Any]]
-    """`matrix`: actual, predicted, count; `line`: x (texts stand evenly) and one column a line; `histogram`: value."""
 
 
 class Generates(ABC):
@@ -129,7 +63,7 @@ class Generates(ABC):
         Args:
             decoding: How to write it.
             prompt_ids: The prompt.
-            max_length: Tokens that the network can look back on.
+            max_length: Context length in tokens.
             model: What the asker calls the model.
             asked: What the asker calls `max_new_tokens` and gave a value; None where the value is the model's own.
 
@@ -149,7 +83,7 @@ class Generates(ABC):
 
     @property
     def generation_config(self) -> GenerationConfig:
-        """How an answer is written where neither asker nor model folder says: by chance, as the network says."""
+        """How an answer is written where neither asker nor model folder says: drawn as the network says."""
         return GenerationConfig(max_new_tokens=64, temperature=1.0)
 
     def generate(
@@ -157,20 +91,23 @@ class Generates(ABC):
     ) -> Generator[int, None, Ending]:
         """The answer's tokens, one at a time, without the token that ended it; the generator returns why it ended.
 
-        Several of these iterators are advanced by turns in one thread.
+        Several of these iterators are advanced round-robin in one thread.
         """
         return (yield from generate(cast("Decodes", network), prompt_ids, sampling))
 
     def accepts(self, tokenizer: Tokenizer, prompt_ids: Sequence[int]) -> Accepts | None:
-        """Which answers to a prompt a search prefers to likelier ones; None where likelihood is all that counts."""
+        """Which answers to a prompt a search prefers to likelier ones, where asked to keep the placeholders.
+
+        None where the task knows of none.
+        """
         del tokenizer, prompt_ids
         return None
 
     def search(
         self, network: nn.Module, tokenizer: Tokenizer, prompt_ids: Sequence[int], beams: Beams
     ) -> Generator[None, None, list[int]]:
-        """The likeliest answer's tokens, which the generator returns; it yields between two turns of the search."""
-        accepts = [self.accepts(tokenizer, prompt_ids)]
+        """The most likely answer's tokens, which the generator returns; it yields between two turns of the search."""
+        accepts = [self.accepts(tokenizer, prompt_ids) if beams.keep_placeholders else None]
         (found,) = yield from beam_steps(cast("Decodes", network), [prompt_ids], beams, accepts)
         return found
 
@@ -182,7 +119,7 @@ class Classifies(ABC):
     def probabilities(self, network: nn.Module, tokenizer: Tokenizer, texts: Sequence[str]) -> np.ndarray:
         """The probability of each label, `(texts, labels)` in the order of `Task.labels`; a row sums to 1.
 
-        A text longer than the network can look back on is cut as it was in training.
+        A text longer than the context is truncated as it was in training.
         """
 
 
@@ -191,9 +128,9 @@ class Reading:
     """What a network reads of a text that it is asked about."""
 
     tokens: list[int]
-    """As the network gets them, at least one: cut, and with what the task puts before or after them."""
+    """As the network gets them, at least one: truncated, and with what the task puts before or after them."""
     left_out: int
-    """Tokens of the text that were cut away because the network can't look back so far."""
+    """Tokens of the text that were truncated because the network can't look back so far."""
 
 
 class Explains(ABC):
@@ -204,7 +141,7 @@ class Explains(ABC):
 
     @abstractmethod
     def reading(self, network: nn.Module, tokenizer: Tokenizer, text: str) -> Reading:
-        """What the network reads of a text, cut as it was in training."""
+        """What the network reads of a text, truncated as it was in training."""
 
 
 class Task(ABC):
@@ -219,23 +156,13 @@ class Task(ABC):
     kinds: ClassVar[frozenset[Kind]]
     """The kinds of network that can learn it."""
     earlier_options: ClassVar[Mapping[str, Any]] = {}
-    """What a model was made with that is older than an option, by the option's name; see `load_model`."""
-    judging_options: ClassVar[tuple[str, ...]] = ()
-    """Options that decide how a model is judged and nothing of how it is made or asked."""
+    """Values for options that older models lack, by the option's name; see `load_model`."""
+    scorer: ClassVar[str]
+    """The name of what judges its models: a file in src/langmill/scoring/, or another package's."""
 
     def __init__(self, options: Any, labels: Sequence[str] = ()) -> None:
         self.options = options
         self.labels = tuple(labels)
-
-    @property
-    @abstractmethod
-    def metrics(self) -> tuple[Metric, ...]:
-        """Every figure, the one that decides first; a task with labels may have some for each label."""
-
-    def metrics_of(self, scores: pa.Table) -> tuple[Metric, ...]:
-        """`metrics` with the signatures that they have for these scores, where those depend on what was scored."""
-        del scores
-        return self.metrics
 
     # Data ------------------------------------------------------------------------------------------------------------
 
@@ -269,7 +196,7 @@ class Task(ABC):
         """
 
     def context_length(self, block_length: int) -> int:
-        """Tokens that the network must be able to look back on, where training cuts at `block_length`."""
+        """Context length that the network must have, where training truncates at `block_length`."""
         return block_length
 
     # Learning --------------------------------------------------------------------------------------------------------
@@ -280,7 +207,7 @@ class Task(ABC):
 
     @abstractmethod
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
-        """The mean loss over the targets of a micro-batch, in nats, a scalar to descend; 0 where it has none."""
+        """The mean loss over the targets of a micro-batch, in nats, a scalar; 0 where it has none."""
 
     @abstractmethod
     def num_targets(self, batch: Batch) -> float:
@@ -294,89 +221,9 @@ class Task(ABC):
     def sample(self, network: nn.Module, tokenizer: Tokenizer, prompt: str, seed: int) -> str:
         """What the network makes of a prompt, as text to be read during training."""
 
-    # Judging ---------------------------------------------------------------------------------------------------------
-
-    @abstractmethod
-    def score(
-        self,
-        network: nn.Module,
-        tokenizer: Tokenizer,
-        documents: Sequence[Document],
-        evaluation: Evaluation,
-        progress: Any = None,
-    ) -> pa.Table:
-        """One row an example, in the documents' order: `id` and what the metrics need.
-
-        `langmill.evaluation.scoring` adds one column a slice field. `progress`, if given, is called with the number of
-        documents done since the last call.
-        """
-
-    @abstractmethod
-    def measure(self, scores: pa.Table, weights_RN: np.ndarray) -> dict[str, np.ndarray]:
-        """Every metric under each row of example weights; those whose columns a baseline's table lacks are left out.
-
-        Args:
-            scores: N examples.
-            weights_RN: How often each example counts, `(resamples, examples)`; one row of ones is the plain figure.
-
-        Returns:
-            By metric name, `(resamples,)` in float64.
-        """
-
-    @abstractmethod
-    def baselines(
-        self,
-        train: TrainingData,
-        documents: Sequence[Document],
-        tokenizer: Tokenizer,
-        evaluation: Evaluation,
-        *,
-        max_length: int,
-    ) -> list[Baseline]:
-        """Simpler ways, fitted on the training split and scored on the documents; the trivial ones first.
-
-        Args:
-            train: What they are fitted on.
-            documents: What they are scored on.
-            tokenizer: The model's.
-            evaluation: How to judge.
-            max_length: Tokens that the model can look back on: what it is not scored on, a baseline is not either.
-        """
-
-    @abstractmethod
-    def plots(self, scores: pa.Table) -> list[Plot]:
-        """Pictures that say more than the figures."""
-
-    # Comparing models of other settings ------------------------------------------------------------------------------
-
-    def judged_as(self, other: Self) -> Self:
-        """This task with what decides how a model is judged (`judging_options`) taken from another one."""
-        taken = {name: getattr(other.options, name) for name in self.judging_options}
-        return type(self)(dataclasses.replace(self.options, **taken), self.labels)
-
-    def joined(self, scores: pa.Table, documents: Sequence[Document]) -> pa.Table:
-        """Scores that were made in several parts, as if all the documents had been scored at once.
-
-        Args:
-            scores: The parts in one table, a row a document, in the documents' order.
-            documents: All of them.
-        """
-        del documents
-        return scores
-
     def with_labels(self, labels: Sequence[str]) -> Self:
         """This task over other labels."""
         return type(self)(self.options, labels)
-
-    def relabelled(self, scores: pa.Table, labels: Sequence[str]) -> pa.Table:
-        """Scores of a model that knows some labels, as this task's `measure` takes them.
-
-        Args:
-            scores: What `score` gave for a task over `labels`.
-            labels: Some of this task's labels.
-        """
-        del labels
-        return scores
 
 
 TASKS: Registry[Task] = Registry("tasks", Task, "langmill.tasks", "task.name")

@@ -1,6 +1,6 @@
 """Batches whose content is a pure function of (seed, epoch, step), for any number of processes and workers.
 
-All orders below are endless lists of items: item `i` belongs to pass `i // items` over the data, and each pass has an
+All orders below are endless lists of items: item `i` belongs to epoch `i // items` over the data, and each epoch has an
 order of its own, drawn from a counter-based generator (Philox; Salmon et al., 2011) keyed by (seed, epoch). Optimizer
 step `s` takes items `s * batch_size` to `(s + 1) * batch_size`, whoever works on them: the processes and the
 micro-batches only cut that range into pieces.
@@ -35,7 +35,7 @@ class MicroBatches(ABC):
     @property
     @abstractmethod
     def epoch_steps(self) -> int:
-        """Optimizer steps in one pass over the data."""
+        """Optimizer steps in one epoch."""
 
 
 class FirstBatches(Sequence[Batch]):
@@ -93,11 +93,11 @@ def generator(seed: int, epoch: int) -> np.random.Generator:
 
 
 class PackedBatches(MicroBatches):
-    """Blocks cut out of the flat stream of tokens, nothing padded, each pass at another phase.
+    """Blocks cut out of the flat stream of tokens, nothing padded, each epoch at another phase.
 
     The stream is a ring: after the last document's end-of-text token comes the first document. So a corpus shorter than
-    one block works too. A pass leaves out the fewer than `block_length` tokens before its random starting point that do
-    not fill a block.
+    one block works too. An epoch leaves out the fewer than `block_length` tokens before its random starting point that
+    do not fill a block.
 
     Args:
         tokens: The shard's flat stream, `(tokens,)`.
@@ -133,11 +133,11 @@ class PackedBatches(MicroBatches):
         return {"tokens": block[:, :-1].contiguous(), "targets": block[:, 1:].contiguous()}
 
     def items(self, index: int) -> range:
-        """The blocks of micro-batch `index` in the endless list: `num_blocks` for each pass."""
+        """The blocks of micro-batch `index` in the endless list: `num_blocks` for each epoch."""
         return range(*self._share.items(index))
 
     def _epoch(self, epoch: int) -> np.ndarray:
-        """Where the blocks of a pass begin, in the pass's order."""
+        """Where the blocks of an epoch begin, in the epoch's order."""
         if epoch not in self._starts:
             random = generator(self._share.seed, epoch)
             phase = random.integers(len(self._tokens))
@@ -147,11 +147,11 @@ class PackedBatches(MicroBatches):
 
     @property
     def epoch_steps(self) -> int:
-        """Optimizer steps in one pass over the blocks, the last one shared with the next pass."""
+        """Optimizer steps in one epoch, the last one shared with the next epoch."""
         return -(-self.num_blocks // self._share.batch_size)
 
 
-class Cut(StrEnum):
+class Truncation(StrEnum):
     """Which tokens of a document that is too long are kept."""
 
     head = "head"
@@ -159,32 +159,32 @@ class Cut(StrEnum):
     head_and_tail = "head_and_tail"
 
 
-def cut_tokens(tokens: np.ndarray, length: int, cut: Cut) -> np.ndarray:
+def truncate(tokens: np.ndarray, length: int, truncation: Truncation) -> np.ndarray:
     """At most `length` tokens of a document; `head_and_tail` takes half from each end."""
     if len(tokens) <= length:
         return tokens
-    if cut is Cut.head:
+    if truncation is Truncation.head:
         return tokens[:length]
-    if cut is Cut.tail:
+    if truncation is Truncation.tail:
         return tokens[len(tokens) - length :]
     head = length // 2
     return np.concatenate([tokens[:head], tokens[len(tokens) - (length - head) :]])
 
 
-def pad(sequences: Sequence[np.ndarray], filler: int, length: int = 0, rows: int = 0) -> tuple[Tensor, Tensor]:
+def pad(sequences: Sequence[np.ndarray], pad_id: int, length: int = 0, rows: int = 0) -> tuple[Tensor, Tensor]:
     """Sequences side by side, filled up at their ends: tokens `(B, T)` and lengths `(B,)`, both int64.
 
-    A sequence without tokens becomes one filler token, so that every network has something to look at.
+    A sequence without tokens becomes one pad token, so that every network has something to look at.
 
     Args:
         sequences: What is padded.
-        filler: The token to pad with.
+        pad_id: The token to pad with.
         length: T at least.
         rows: B at least; what is missing is added as sequences without tokens.
     """
     sequences = [*sequences, *[np.zeros(0, dtype=np.int64)] * (rows - len(sequences))]
     lengths = np.array([max(1, len(sequence)) for sequence in sequences], dtype=np.int64)
-    padded = np.full((len(sequences), max(length, lengths.max())), filler, dtype=np.int64)
+    padded = np.full((len(sequences), max(length, lengths.max())), pad_id, dtype=np.int64)
     for row, sequence in zip(padded, sequences, strict=True):
         row[: len(sequence)] = sequence
     return torch.from_numpy(padded), torch.from_numpy(lengths)
@@ -199,47 +199,6 @@ def fill_batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[range]:
             end += 1
         yield range(start, end)
         start = end
-
-
-# Scores must not depend on which texts are scored together. Addition rounds, and a library adds in an order that
-# depends on the shape: a text's sums are the same only if it is always padded to the same length, and if there are
-# rows enough that the same routine multiplies them.
-
-LEAST_ROWS = 4
-"""Sequences in a batch to be scored, at least: matrices of one or two rows are multiplied by other routines."""
-
-
-def padded_length(length: int, longest: int) -> int:
-    """The length that a sequence is padded to, whatever it is scored with: in steps of 8 at least, a quarter at most.
-
-    Args:
-        length: The sequence's own tokens.
-        longest: Tokens that the network can read at once.
-    """
-    length = max(1, length)
-    step = max(8, (1 << (length - 1).bit_length()) >> 3)
-    return max(length, min(longest, -(-length // step) * step))
-
-
-def uniform_batches(
-    shapes: Sequence[tuple[int, ...]], batch_tokens: int
-) -> Iterator[tuple[list[int], tuple[int, ...]]]:
-    """Examples of one shape together, as many as `batch_tokens` allows, the small ones first.
-
-    Args:
-        shapes: The padded length of each sequence of each example.
-        batch_tokens: Tokens of a batch, padding counted; a batch has one example at least.
-
-    Yields:
-        The examples' numbers and their shape.
-    """
-    groups: dict[tuple[int, ...], list[int]] = {}
-    for number, shape in enumerate(shapes):
-        groups.setdefault(shape, []).append(number)
-    for shape, numbers in sorted(groups.items()):
-        size = max(1, batch_tokens // sum(shape))
-        for start in range(0, len(numbers), size):
-            yield numbers[start : start + size], shape
 
 
 BATCHES_SORTED_TOGETHER = 50
@@ -265,9 +224,9 @@ class Examples:
 class PaddedBatches(MicroBatches):
     """Padded batches of examples of about equal length; a subclass says what a batch of chosen examples holds.
 
-    Each pass shuffles the examples, cuts them into groups of 50 batches, sorts each group by length, cuts it into
-    batches and shuffles the batches. Every example comes once in a pass; where the batches do not come out even, a few
-    come twice.
+    Each epoch shuffles the examples, cuts them into groups of 50 batches, sorts each group by length, cuts it into
+    batches and shuffles the batches. Every example comes once in an epoch; where the batches do not come out even, a
+    few come twice.
 
     Args:
         lengths: Tokens of each example as it will stand in a batch, `(examples,)`.
@@ -298,7 +257,7 @@ class PaddedBatches(MicroBatches):
         return self.collate(self._epoch(epoch)[place : place + end - first])
 
     def _epoch(self, epoch: int) -> np.ndarray:
-        """The examples of a pass in its order, a whole number of global batches."""
+        """The examples of an epoch in its order, a whole number of global batches."""
         if epoch not in self._orders:
             random = generator(self._share.seed, epoch)
             size = self._share.batch_size
@@ -311,7 +270,7 @@ class PaddedBatches(MicroBatches):
 
     @property
     def epoch_steps(self) -> int:
-        """Optimizer steps in one pass over the examples."""
+        """Optimizer steps in one epoch."""
         return -(-len(self._lengths) // self._share.batch_size)
 
 
@@ -321,29 +280,31 @@ class BucketedBatches(PaddedBatches):
     Args:
         examples: What to batch.
         block_length: Tokens of an example, at most.
-        cut: Which tokens of a longer one are kept.
-        filler: The token to pad with.
+        truncation: Which tokens of a longer one are kept.
+        pad_id: The token to pad with.
         share: This process's part.
 
     Raises:
         DataError: There are no examples.
     """
 
-    def __init__(self, examples: Examples, block_length: int, cut: Cut, filler: int, share: Share) -> None:
+    def __init__(
+        self, examples: Examples, block_length: int, truncation: Truncation, pad_id: int, share: Share
+    ) -> None:
         super().__init__(np.minimum(examples.lengths, block_length), share)
         self._examples = examples
         self._length = block_length
-        self._cut = cut
-        self._filler = filler
+        self._truncation = truncation
+        self._pad_id = pad_id
 
     def collate(self, chosen: np.ndarray) -> Batch:
         """`tokens` `(B, T)`, `lengths` `(B,)` and `labels` `(B,)`, all int64; `weights` `(B,)` in float32."""
         examples = self._examples
         sequences = [
-            cut_tokens(examples.tokens[start : start + length], self._length, self._cut)
+            truncate(examples.tokens[start : start + length], self._length, self._truncation)
             for start, length in zip(examples.starts[chosen], examples.lengths[chosen], strict=True)
         ]
-        tokens, lengths = pad(sequences, self._filler)
+        tokens, lengths = pad(sequences, self._pad_id)
         return {
             "tokens": tokens,
             "lengths": lengths,
@@ -352,8 +313,8 @@ class BucketedBatches(PaddedBatches):
         }
 
 
-def _keep(passes: dict[int, np.ndarray], epoch: int, order: np.ndarray) -> None:
-    """Remember a pass's order, and at most one other (a batch may lie across two)."""
-    while len(passes) > 1:
-        del passes[min(passes)]
-    passes[epoch] = order
+def _keep(epochs: dict[int, np.ndarray], epoch: int, order: np.ndarray) -> None:
+    """Remember an epoch's order, and at most one other (a batch may lie across two)."""
+    while len(epochs) > 1:
+        del epochs[min(epochs)]
+    epochs[epoch] = order

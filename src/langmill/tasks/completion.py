@@ -80,7 +80,7 @@ class Completion(ConditionalGeneration):
 
     def form(self, length: int, eot_id: int) -> PromptAndResponse:
         """Prompt and response in one sequence."""
-        return PromptAndResponse(length, min(self.options.prompt_length, length - 2), self.options.cut, eot_id)
+        return PromptAndResponse(length, min(self.options.prompt_length, length - 2), self.options.truncation, eot_id)
 
     def network(self, backbone: Backbone) -> nn.Module:
         """The backbone with a head over the vocabulary."""
@@ -97,7 +97,7 @@ class Completion(ConditionalGeneration):
         hidden_BTD: Tensor = network.model(batch["tokens"], batch["lengths"])
         return hidden_BTD
 
-    def reach(self, network: nn.Module) -> int:
+    def max_length(self, network: nn.Module) -> int:
         """Tokens of prompt and response together."""
         assert isinstance(network, LanguageModel)
         return network.model.max_length

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from langmill.config.moved import split_options
 from langmill.errors import LangmillError, ModelError
 from langmill.files import read_json, read_manifest
 from langmill.models.base import ARCHITECTURES, Backbone, Kind, build_backbone
@@ -53,22 +54,22 @@ class LoadedModel:
 
     @property
     def max_length(self) -> int:
-        """Tokens that the network can look back on."""
+        """Context length in tokens."""
         return int(self.config["langmill"]["max_length"])
 
     def cut_note(self, texts: Sequence[str], name: str) -> str:
-        """A sentence on the texts that a classifier cuts, numbered from 1; empty where there are none.
+        """A sentence on the texts that a classifier truncates, numbered from 1; empty where there are none.
 
         Args:
             texts: What is asked.
             name: What the asker calls the model.
         """
-        cut = [number for number, text in enumerate(texts, 1) if len(self.tokenizer.encode(text)) > self.max_length]
-        if not cut:
+        long = [number for number, text in enumerate(texts, 1) if len(self.tokenizer.encode(text)) > self.max_length]
+        if not long:
             return ""
-        few = ", ".join(map(str, cut[:_NAMED])) + (", …" if len(cut) > _NAMED else "")
+        few = ", ".join(map(str, long[:_NAMED])) + (", …" if len(long) > _NAMED else "")
         return (
-            f"{name} reads {self.max_length} tokens of a text; {len(cut)} of {len(texts)} were longer and cut, as in "
+            f"{name} reads {self.max_length} tokens of a text; {len(long)} of {len(texts)} were longer and cut, as in "
             f"training: number {few}."
         )
 
@@ -78,7 +79,7 @@ class LoadedModel:
         return str(self.manifest["provenance"])
 
 
-def load_model(folder: Path, *, verify: bool, device: str = "cpu") -> LoadedModel:
+def load_model(folder: Path, *, verify: bool, device: str = "cpu", evaluation: Path | None = None) -> LoadedModel:
     """Load a model folder.
 
     A folder that is older than an option of its task or architecture lacks it; the class says in `earlier_options` what
@@ -88,6 +89,8 @@ def load_model(folder: Path, *, verify: bool, device: str = "cpu") -> LoadedMode
         folder: What `langmill.models.folder.save_model` wrote.
         verify: Check every file's digest against the manifest first.
         device: Where the weights go, in torch's words.
+        evaluation: The evaluation's folder of a model that is not packaged; a `generation_config.json` there says how
+            the model writes.
 
     Raises:
         ModelError: The folder is missing, is not a model of Langmill, or its parts do not fit each other.
@@ -98,11 +101,9 @@ def load_model(folder: Path, *, verify: bool, device: str = "cpu") -> LoadedMode
     manifest = read_manifest(folder, verify=verify)
     config = read_config(folder)
     where = str(folder / CONFIG_NAME)
+    task, earlier = task_of(config, where)
     try:
         own = config["langmill"]
-        name = own["task"]["name"]
-        given = {**TASKS.find(name, where).earlier_options, **own["task"]["options"]}
-        task = build_task(name, given, own["task"]["labels"], where)
         model, max_length, eot_id = own["model"], int(own["max_length"]), int(own["eot_id"])
         vocab_size = int(config["vocab_size"])
         architecture = model["architecture"]
@@ -118,26 +119,49 @@ def load_model(folder: Path, *, verify: bool, device: str = "cpu") -> LoadedMode
     with torch.random.fork_rng(devices=[]):  # the first weights are drawn at random, and thrown away
         network = task.network(build_backbone(architecture, options, vocab_size, max_length, where, source=folder))
     load_weights(network, own_names(network, load_state(folder, verify=False)), str(folder / WEIGHTS_NAME))
-    return LoadedModel(
-        folder, task, network.to(device).eval(), tokenizer, manifest, config, generation_config_of(folder, task)
-    )
+    generation = _generation_config(folder, evaluation, task, earlier) if isinstance(task, Generates) else None
+    return LoadedModel(folder, task, network.to(device).eval(), tokenizer, manifest, config, generation)
 
 
-def generation_config_of(folder: Path, task: Task) -> GenerationConfig | None:
-    """How a model folder's model writes: as the folder says, or, where that is older, as its task does.
+def task_of(config: Mapping[str, Any], where: str) -> tuple[Task, dict[str, Any]]:
+    """The task of a model, and the options of its scorer where the model is so old that they stand among the task's.
+
+    Args:
+        config: The content of the model's `config.json`.
+        where: That file, for messages.
 
     Raises:
-        ModelError: The folder's `generation_config.json` can't be read.
+        ModelError: It does not say.
+        ConfigError: The task is unknown or its options are refused.
     """
-    if not isinstance(task, Generates):
-        return None
-    file = folder / GENERATION_NAME
-    if not file.is_file():
-        return task.generation_config
     try:
-        return GenerationConfig.from_json(read_json(file))
-    except LangmillError as error:
-        raise ModelError(f"{file}: {error}") from error
+        own = config["langmill"]["task"]
+        options, scoring = split_options(own["options"])
+        options = {**TASKS.find(own["name"], where).earlier_options, **options}
+        return build_task(own["name"], options, own["labels"], where), scoring
+    except (KeyError, TypeError) as error:
+        raise ModelError(f"{where} lacks {error}, so the model's task is not known; make it again.") from error
+
+
+def _generation_config(
+    folder: Path, evaluation: Path | None, task: Generates, earlier: Mapping[str, Any]
+) -> GenerationConfig:
+    """How a model writes: as its evaluation says, else its folder, else what it was made with, else its task.
+
+    Raises:
+        ModelError: A `generation_config.json` can't be read.
+    """
+    written = earlier.get("decoding", {})
+    for file in (each / GENERATION_NAME for each in (evaluation, folder) if each is not None):
+        if file.is_file():
+            try:
+                said = read_json(file)
+                if "keep_placeholders" in written:  # files of that time do not say
+                    said.setdefault("keep_placeholders", written["keep_placeholders"])
+                return GenerationConfig.from_json(said)
+            except LangmillError as error:
+                raise ModelError(f"{file}: {error}") from error
+    return GenerationConfig(**written) if "max_new_tokens" in written else task.generation_config
 
 
 def interface_of(task: Task, backbone: Backbone, max_length: int) -> Interface:

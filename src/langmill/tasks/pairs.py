@@ -1,6 +1,6 @@
 """Pairs of texts as batches: a source and its target for an encoder-decoder, a prompt and its response for a decoder.
 
-A pair's tokens follow each other in the shard; both sides are cut and joined when a batch is made. Shape suffixes: B
+A pair's tokens follow each other in the shard; both are truncated and joined when a batch is made. Shape suffixes: B
 pairs of a micro-batch, S source tokens, T target tokens, or tokens of prompt and response together.
 """
 
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from langmill.config.sections import Training
-from langmill.tasks.batching import Batch, Cut, FirstBatches, PaddedBatches, Share, cut_tokens, pad
+from langmill.tasks.batching import Batch, FirstBatches, PaddedBatches, Share, Truncation, pad, truncate
 from langmill.tokenization.shards import Shard
 
 NOT_COUNTED = -1
@@ -54,24 +54,24 @@ class Form(Protocol):
 
 @dataclass(frozen=True)
 class SourceAndTarget:
-    """The two sides apart: `source` `(B, S)`, `source_lengths` `(B,)`, `targets` `(B, T)`, all int64.
+    """Source and target apart: `source` `(B, S)`, `source_lengths` `(B,)`, `targets` `(B, T)`, all int64.
 
-    Both end with the end-of-text token; a target that was cut does not, since its text does not end there.
+    Both end with the end-of-text token; a truncated target does not, since its text does not end there.
     """
 
     length: int
-    """Tokens of either side, its end-of-text token included, at most."""
-    cut: Cut
+    """Tokens of a source or a target, its end-of-text token included, at most."""
+    truncation: Truncation
     """Which tokens of a longer source are kept."""
     eot_id: int
 
     def lengths(self, source_lengths: np.ndarray, target_lengths: np.ndarray) -> np.ndarray:
-        """Tokens of both sides."""
+        """Tokens of both."""
         return np.asarray(np.minimum(source_lengths + 1, self.length) + np.minimum(target_lengths + 1, self.length))
 
     def source(self, tokens: np.ndarray) -> np.ndarray:
         """A source as the encoder reads it."""
-        kept = cut_tokens(tokens, self.length - 1, self.cut).astype(np.int64)
+        kept = truncate(tokens, self.length - 1, self.truncation).astype(np.int64)
         return np.asarray(np.append(kept, self.eot_id))
 
     def target(self, pair: Pair) -> np.ndarray:
@@ -97,17 +97,17 @@ class SourceAndTarget:
 
 @dataclass(frozen=True)
 class PromptAndResponse:
-    """The two sides in one sequence: `tokens` and `targets` `(B, T)`; only the response's targets are counted.
+    """Source and target in one sequence: `tokens` and `targets` `(B, T)`; only the response's targets are counted.
 
     A sequence is the end-of-text token, the prompt and the response; the end-of-text token that ends the response is
-    learned too, unless the response was cut.
+    learned too, unless the response was truncated.
     """
 
     length: int
     """Tokens of a sequence, at most."""
     prompt_length: int
     """Tokens of a prompt, at most; what is left of `length` is the response's."""
-    cut: Cut
+    truncation: Truncation
     """Which tokens of a longer prompt are kept."""
     eot_id: int
 
@@ -118,7 +118,7 @@ class PromptAndResponse:
 
     def source(self, tokens: np.ndarray) -> np.ndarray:
         """A prompt as the network reads it."""
-        kept = cut_tokens(tokens, self.prompt_length, self.cut).astype(np.int64)
+        kept = truncate(tokens, self.prompt_length, self.truncation).astype(np.int64)
         return np.asarray(np.insert(kept, 0, self.eot_id))
 
     def target(self, pair: Pair) -> np.ndarray:

@@ -17,7 +17,7 @@ from langmill.tasks.base import TASKS
 from langmill.tasks.batching import Batch
 from langmill.tasks.conditional_generation import ConditionalGeneration, ConditionalGenerationOptions
 from langmill.tasks.pairs import SourceAndTarget
-from langmill.tasks.text_metrics import placeholders_in
+from langmill.tasks.placeholders import placeholders_in
 from langmill.tokenization.tokenizer import Tokenizer
 
 
@@ -28,19 +28,10 @@ class TextToTextOptions(ConditionalGenerationOptions):
     label_smoothing: float
     """Share of what is wanted at each target token that all tokens of the vocabulary have alike (Szegedy et al., 2016),
     0 to below 1; in training only."""
-    keep_placeholders: bool
-    """Of the texts that a search with several beams ends with, take the likeliest that holds the source's placeholders
-    (`%s`, `{name}`, markup), where one does."""
 
     def __post_init__(self) -> None:
         given = self.label_smoothing
         require(0 <= given < 1, "task.options.label_smoothing", given, "0 to below 1")
-        require(
-            not self.keep_placeholders or self.writing.num_beams > 1,
-            "task.options.keep_placeholders",
-            self.keep_placeholders,
-            "false where task.options.writing.num_beams is 1",
-        )
 
 
 @TASKS.register("text_to_text")
@@ -49,10 +40,9 @@ class TextToTextTask(ConditionalGeneration):
 
     options_class = TextToTextOptions
     options: TextToTextOptions
-    earlier_options: ClassVar[Mapping[str, Any]] = {"label_smoothing": 0.0, "keep_placeholders": False}
+    earlier_options: ClassVar[Mapping[str, Any]] = {"label_smoothing": 0.0}
     kinds = frozenset({Kind.encoder_decoder})
     eot_after = True
-    judging_options = (*ConditionalGeneration.judging_options, "keep_placeholders")
 
     def prompt(self, document: Document) -> str:
         """The source."""
@@ -60,7 +50,7 @@ class TextToTextTask(ConditionalGeneration):
 
     def form(self, length: int, eot_id: int) -> SourceAndTarget:
         """Source and target apart, each of at most `length` tokens."""
-        return SourceAndTarget(length, self.options.cut, eot_id)
+        return SourceAndTarget(length, self.options.truncation, eot_id)
 
     def network(self, backbone: Backbone) -> nn.Module:
         """The backbone with a head over the vocabulary."""
@@ -78,8 +68,8 @@ class TextToTextTask(ConditionalGeneration):
         assert isinstance(network, TextToText)
         return network.hidden(batch["source"], batch["source_lengths"], batch["targets"])
 
-    def reach(self, network: nn.Module) -> int:
-        """Tokens of either side."""
+    def max_length(self, network: nn.Module) -> int:
+        """Tokens of source or target."""
         assert isinstance(network, TextToText)
         return network.max_length
 
@@ -91,9 +81,7 @@ class TextToTextTask(ConditionalGeneration):
         """As many as the decoder can read: the source is not in their way."""
         return max_length
 
-    def accepts(self, tokenizer: Tokenizer, prompt_ids: Sequence[int]) -> Accepts | None:
-        """With the option `keep_placeholders`: those that hold the source's."""
-        if not self.options.keep_placeholders:
-            return None
+    def accepts(self, tokenizer: Tokenizer, prompt_ids: Sequence[int]) -> Accepts:
+        """Those that hold the source's placeholders."""
         wanted = placeholders_in(tokenizer.decode(prompt_ids[:-1]))  # the last one is the end-of-text token
         return lambda answer: placeholders_in(tokenizer.decode(answer)) == wanted

@@ -18,17 +18,19 @@ from langmill.evaluation.significance import compare
 from langmill.files import digest_files
 from langmill.tracking.events import read_events
 
-from ..tasks.settings import evaluation, shard, training_data
+from ..tasks.settings import evaluation, shard, shipped_scorer, training_data
 
 pytestmark = pytest.mark.unit
 SETTINGS = evaluation(slices=["source"], bootstrap_samples=100)
+LANGUAGE_MODELLING = shipped_scorer("language_modelling")
+CLASSIFICATION = shipped_scorer("classification", ("neg", "pos"))
 
 
 @pytest.fixture(scope="module")
 def language_folder(tmp_path_factory, language_model, documents):
     folder = tmp_path_factory.mktemp("evaluation") / "lm"
     train = training_data(shard([language_model.tokenizer.encode(document.text) for document in documents]))
-    evaluated = evaluate(language_model, documents, train, SETTINGS, "bits_per_byte")
+    evaluated = evaluate(language_model, documents, train, SETTINGS, "bits_per_byte", scorer=LANGUAGE_MODELLING)
     write_evaluation(folder, language_model, evaluated, SETTINGS, "bits_per_byte")
     return folder
 
@@ -38,7 +40,7 @@ def label_folder(tmp_path_factory, classifier, documents):
     folder = tmp_path_factory.mktemp("evaluation") / "classifier"
     train = training_data(shard([[1], [2], [3]], ["pos", "pos", "neg"]), documents)
     strange = [Document("s1", "x", "strange"), Document("s2", "x", None), Document("s3", "y", "strange")]
-    evaluated = evaluate(classifier, [*documents, *strange], train, SETTINGS, "accuracy")
+    evaluated = evaluate(classifier, [*documents, *strange], train, SETTINGS, "accuracy", scorer=CLASSIFICATION)
     write_evaluation(folder, classifier, evaluated, SETTINGS, "accuracy")
     return folder
 
@@ -62,13 +64,14 @@ def test_figures_are_those_of_the_scores(language_folder, documents):
 
 def test_a_folder_is_whole_and_its_bytes_come_again(language_folder, language_model, documents, tmp_path):
     names = {
-        "metrics.json", "scores.parquet", "report.md", "baselines/unigram.parquet", "baselines/trigram.parquet",
+        "metrics.json", "scores.parquet", "report.md", "generation_config.json",
+        "baselines/unigram.parquet", "baselines/trigram.parquet",
         "plots/bits_by_position.csv", "plots/bits_by_position.png",
         "plots/document_losses.csv", "plots/document_losses.png",
     }  # fmt: skip
     assert set(digest_files(language_folder)) == names
     train = training_data(shard([language_model.tokenizer.encode(document.text) for document in documents]))
-    evaluated = evaluate(language_model, documents, train, SETTINGS, "bits_per_byte")
+    evaluated = evaluate(language_model, documents, train, SETTINGS, "bits_per_byte", scorer=LANGUAGE_MODELLING)
     write_evaluation(tmp_path / "again", language_model, evaluated, SETTINGS, "bits_per_byte")
     assert (tmp_path / "again" / "manifest.json").read_bytes() == (language_folder / "manifest.json").read_bytes()
     assert digest_files(tmp_path / "again") == digest_files(language_folder)
@@ -106,12 +109,13 @@ def test_a_test_set_without_a_usable_document_is_refused(classifier):
             training_data(shard([[1]], ["pos"]), [Document("b", "y", "pos")]),
             SETTINGS,
             "accuracy",
+            scorer=CLASSIFICATION,
         )
 
 
 def test_one_document_can_be_judged(language_model, documents, tmp_path):
     train = training_data(shard([[5, 6]]))
-    evaluated = evaluate(language_model, documents[:1], train, SETTINGS, "bits_per_byte")
+    evaluated = evaluate(language_model, documents[:1], train, SETTINGS, "bits_per_byte", scorer=LANGUAGE_MODELLING)
     write_evaluation(tmp_path / "one", language_model, evaluated, SETTINGS, "bits_per_byte")
     assert "Only 1 documents were scored" in (tmp_path / "one" / "report.md").read_text()
 
@@ -125,7 +129,9 @@ def test_groups_are_drawn_counted_and_told(language_model, documents, tmp_path):
     train = training_data(shard([language_model.tokenizer.encode(document.text) for document in documents]))
     grouped = [replace(document, metadata={**document.metadata, "work": f"W{number // 8}"})
                for number, document in enumerate(documents)]  # fmt: skip
-    evaluated = evaluate(language_model, grouped, train, SETTINGS, "bits_per_byte", group_by="work")
+    evaluated = evaluate(
+        language_model, grouped, train, SETTINGS, "bits_per_byte", scorer=LANGUAGE_MODELLING, group_by="work"
+    )
     write_evaluation(tmp_path / "lm", language_model, evaluated, SETTINGS, "bits_per_byte")
     assert json.loads((tmp_path / "lm" / "metrics.json").read_text())["groups"] == 4
     assert (
@@ -150,11 +156,18 @@ def test_groups_are_those_of_the_split(documents):
 
 def test_scores_are_compared_on_one_test_set_only(language_folder, language_model, documents):
     scores = EvaluationFolder.open(language_folder, verify=True).scores()
-    same = compare(language_model.task, scores, scores, "bits_per_byte", SETTINGS)
+    same = compare(LANGUAGE_MODELLING, scores, scores, "bits_per_byte", SETTINGS)
     assert same.improvement.value == 0 and same.examples == len(documents)
-    evaluated = evaluate(language_model, documents[1:], training_data(shard([[5, 6]])), SETTINGS, "bits_per_byte")
+    evaluated = evaluate(
+        language_model,
+        documents[1:],
+        training_data(shard([[5, 6]])),
+        SETTINGS,
+        "bits_per_byte",
+        scorer=LANGUAGE_MODELLING,
+    )
     with pytest.raises(EvaluationError, match="other test sets"):
-        compare(language_model.task, scores, evaluated.scores, "bits_per_byte", SETTINGS)
+        compare(LANGUAGE_MODELLING, scores, evaluated.scores, "bits_per_byte", SETTINGS)
 
 
 def test_a_folder_read_back(language_folder, label_folder, tmp_path):

@@ -7,7 +7,7 @@ import pytest
 
 from langmill.evaluation.estimates import Estimate
 from langmill.evaluation.plots import draw, draw_points, write_csv
-from langmill.tasks.base import Plot
+from langmill.scoring.base import Plot
 
 pytestmark = pytest.mark.unit
 

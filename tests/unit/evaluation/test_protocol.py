@@ -13,9 +13,10 @@ from langmill.config.sections import Evaluation
 from langmill.data.document import Document
 from langmill.errors import EvaluationError
 from langmill.evaluation.protocol import NOT_SCORING, documents_digest, protocol_digest, require_comparable
-from langmill.tasks.base import TASKS, Metric, Task
+from langmill.scoring.base import Metric, Scorer
+from langmill.tasks.base import TASKS
 
-from ..tasks.settings import CONF, evaluation, shipped_task
+from ..tasks.settings import CONF, evaluation, shipped_scorer
 
 pytestmark = pytest.mark.unit
 FILES = sorted(path.stem for path in (CONF / "task").glob("*.yaml"))
@@ -56,8 +57,8 @@ def variants(options: Any) -> list[tuple[str, Any]]:
     return found
 
 
-def digest(task: Task, settings: Evaluation, *, name: str = "t", test_set: str = "d", by: str | None = None) -> str:
-    return protocol_digest(name, task, test_set, settings, by)
+def digest(scorer: Scorer, settings: Evaluation, *, name: str = "t", test_set: str = "d", by: str | None = None) -> str:
+    return protocol_digest(name, scorer, test_set, settings, by)
 
 
 @pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(Document)])
@@ -75,61 +76,56 @@ def test_every_field_of_a_document_counts(field: str) -> None:
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_every_option_of_a_task_counts(file: str) -> None:
-    task, settings = shipped_task(file), evaluation()
-    known = digest(task, settings)
-    found = variants(task.options)
-    assert {name.split(".")[0] for name, _ in found} == {field.name for field in dataclasses.fields(task.options)}
-    for name, options in found:
-        other = object.__new__(type(task))
-        other.__dict__.update({**vars(task), "options": options})
-        assert digest(other, settings) != known, name
+def test_every_option_of_a_task_and_its_scorer_counts(file: str) -> None:
+    scorer, settings = shipped_scorer(file), evaluation()
+    known = digest(scorer, settings)
+    for part in (scorer.task, scorer):
+        found = variants(part.options)
+        names = {name.split(".")[0] for name, _ in found}
+        assert names == {field.name for field in dataclasses.fields(part.options)}
+        for name, options in found:
+            other = object.__new__(type(part))
+            other.__dict__.update({**vars(part), "options": options})
+            judged = other if part is scorer else scorer.with_task(other)
+            assert digest(judged, settings) != known, name
 
 
 def test_every_task_is_among_the_files() -> None:
-    names = {yaml.safe_load((CONF / "task" / f"{file}.yaml").read_text())["name"] for file in FILES}
+    names = {yaml.safe_load((CONF / "task" / f"{file}.yaml").read_text())["task"]["name"] for file in FILES}
     assert names == set(TASKS.names())
 
 
 @pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(Evaluation)])
 def test_every_setting_of_the_evaluation_counts_that_reaches_a_score(field: str) -> None:
-    task, settings = shipped_task("language_modelling"), evaluation()
+    scorer, settings = shipped_scorer("language_modelling"), evaluation()
     other = object.__new__(Evaluation)
     other.__dict__.update({**vars(settings), field: changed(getattr(settings, field))})
-    assert (digest(task, settings) == digest(task, other)) == (field in NOT_SCORING)
+    assert (digest(scorer, settings) == digest(scorer, other)) == (field in NOT_SCORING)
 
 
 def test_labels_task_documents_and_groups_count() -> None:
-    task, settings = shipped_task("classification", ("a", "b")), evaluation()
-    known = digest(task, settings)
-    assert digest(task.with_labels(("a", "b", "c")), settings) != known
-    assert digest(task, settings, name="other") != known
-    assert digest(task, settings, test_set="other") != known
-    assert digest(task, settings, by="work") != known
-    assert digest(shipped_task("classification", ("a", "b")), evaluation()) == known
-
-
-@pytest.mark.parametrize("file", FILES)
-def test_what_only_judges_is_an_option_of_the_task(file: str) -> None:
-    task = shipped_task(file)
-    assert set(task.judging_options) <= {field.name for field in dataclasses.fields(task.options)}
+    scorer, settings = shipped_scorer("classification", ("a", "b")), evaluation()
+    known = digest(scorer, settings)
+    assert digest(scorer.with_labels(("a", "b", "c")), settings) != known
+    assert digest(scorer, settings, name="other") != known
+    assert digest(scorer, settings, test_set="other") != known
+    assert digest(scorer, settings, by="work") != known
+    assert digest(shipped_scorer("classification", ("a", "b")), evaluation()) == known
 
 
 def test_a_champion_is_judged_by_the_challengers_options_and_asked_by_its_own() -> None:
-    old = shipped_task("completion", template="Q: {text}")
-    writing = dataclasses.replace(old.options.writing, num_beams=4, repetition_penalty=1.0)
-    new = shipped_task("completion")
-    new.options = dataclasses.replace(new.options, writing=writing)
-    judged = old.judged_as(new)
-    assert judged.options.writing == writing and judged.options.template == "Q: {text}"
+    old = shipped_scorer("completion", template="Q: {text}")
+    new = shipped_scorer("completion", decoding={"num_beams": 4})
+    judged = new.with_task(old.task)
+    assert judged.options.decoding.num_beams == 4 and judged.task.options.template == "Q: {text}"
 
 
 @pytest.mark.parametrize("file", FILES)
 def test_what_counts_tokens_is_not_compared_between_tokenizers(file: str) -> None:
-    names = {metric.name for metric in shipped_task(file, ("a", "b")).metrics if metric.per_token}
+    names = {metric.name for metric in shipped_scorer(file, ("a", "b")).metrics if metric.per_token}
     assert names <= {"perplexity", "next_token_accuracy", "masked_loss", "masked_accuracy"}
-    assert ("bits_per_byte" in {metric.name for metric in shipped_task(file).metrics}) == ("perplexity" in names)
-    for metric in shipped_task(file).metrics:
+    assert ("bits_per_byte" in {metric.name for metric in shipped_scorer(file).metrics}) == ("perplexity" in names)
+    for metric in shipped_scorer(file).metrics:
         require_comparable(metric, ("a", "a"), "version 1")
         for tokenizers in (("a", "b"), ("a", None), (None, None)):
             if metric.per_token:

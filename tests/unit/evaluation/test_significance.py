@@ -9,7 +9,7 @@ from langmill.errors import EvaluationError
 from langmill.evaluation import significance
 from langmill.evaluation.significance import GROUP, compare, counted, estimate, groups_of, resample_weights
 
-from ..tasks.settings import evaluation, shipped_task
+from ..tasks.settings import evaluation, shipped_scorer
 
 pytestmark = pytest.mark.unit
 
@@ -29,8 +29,8 @@ def losses(bits: np.ndarray, seed: int = 0) -> pa.Table:
 
 
 @pytest.fixture(scope="module")
-def task():
-    return shipped_task("language_modelling")
+def scorer():
+    return shipped_scorer("language_modelling")
 
 
 def test_weights_are_draws_with_replacement_and_the_same_again():
@@ -50,49 +50,49 @@ def test_chunks_bound_the_memory_and_change_nothing(monkeypatch):
     assert (np.concatenate(chunks) == whole).all()
 
 
-def test_intervals_cover_the_truth_about_as_often_as_they_say(task):
+def test_intervals_cover_the_truth_about_as_often_as_they_say(scorer):
     settings = evaluation(bootstrap_samples=200, confidence=0.9)
     random = np.random.default_rng(0)
     covered, widths = 0, []
     for _ in range(200):
-        figure = estimate(task, losses(random.normal(2.0, 0.5, 80)), settings)["bits_per_byte"]
+        figure = estimate(scorer, losses(random.normal(2.0, 0.5, 80)), settings)["bits_per_byte"]
         covered += figure.low <= 2.0 <= figure.high
         widths.append(figure.high - figure.low)
     assert 0.84 <= covered / 200 <= 0.95
     assert np.mean(widths) == pytest.approx(2 * 1.645 * 0.5 / np.sqrt(80), rel=0.06)
 
 
-def test_a_planted_difference_is_found_where_unpaired_intervals_overlap(task):
+def test_a_planted_difference_is_found_where_unpaired_intervals_overlap(scorer):
     random = np.random.default_rng(1)
     hard = random.normal(2.0, 0.5, 300)  # what makes a document hard is hard for both
     champion = losses(hard, seed=1)
     challenger = losses(hard - 0.02 + random.normal(0, 0.05, 300), seed=2)
     settings = evaluation()
-    found = compare(task, challenger, champion, "bits_per_byte", settings)
+    found = compare(scorer, challenger, champion, "bits_per_byte", settings)
     assert found.improvement.value == pytest.approx(0.02, abs=0.008)
     assert found.improvement.low > 0 and found.p_value == pytest.approx(1 / 1001)
     assert found.beats(0.0) and not found.beats(0.02)
     assert found.champion - found.challenger == pytest.approx(found.improvement.value)
-    alone = estimate(task, challenger, settings)["bits_per_byte"], estimate(task, champion, settings)["bits_per_byte"]
+    alone = [estimate(scorer, each, settings)["bits_per_byte"] for each in (challenger, champion)]
     assert alone[0].high > alone[1].low
-    backwards = compare(task, champion, challenger, "bits_per_byte", settings)
+    backwards = compare(scorer, champion, challenger, "bits_per_byte", settings)
     assert backwards.improvement.high < 0 and backwards.p_value == 1
 
 
-def test_no_difference_is_seldom_found(task):
+def test_no_difference_is_seldom_found(scorer):
     random = np.random.default_rng(2)
     settings = evaluation(bootstrap_samples=200)
     wrong = 0
     for _ in range(100):
         hard = random.normal(2.0, 0.5, 100)
         other = losses(hard + random.normal(0, 0.1, 100))
-        wrong += compare(task, other, losses(hard), "bits_per_byte", settings).beats(0.0)
+        wrong += compare(scorer, other, losses(hard), "bits_per_byte", settings).beats(0.0)
     assert wrong <= 8  # 2.5 expected
 
 
-def test_a_model_does_not_beat_itself(task):
+def test_a_model_does_not_beat_itself(scorer):
     scores = losses(np.linspace(1, 3, 50))
-    found = compare(task, scores, scores, "bits_per_byte", evaluation())
+    found = compare(scorer, scores, scores, "bits_per_byte", evaluation())
     assert (found.improvement.value, found.improvement.low, found.improvement.high) == (0, 0, 0)
     assert found.p_value == 1 and not found.beats(0.0)
 
@@ -113,12 +113,12 @@ def answers(right: np.ndarray) -> pa.Table:
 
 def test_guessing_models_beat_each_other_no_oftener_than_the_interval_says():
     """Measured before there was a test: 23.5% at n = 1, where 2.5% was promised."""
-    task = shipped_task("classification", ("a", "b"))
+    scorer = shipped_scorer("classification", ("a", "b"))
     settings, random, draws = evaluation(bootstrap_samples=200), np.random.default_rng(7), 150
     beaten = {
         examples: sum(
             compare(
-                task, answers(random.random(examples) < 0.5), answers(random.random(examples) < 0.5), "accuracy",
+                scorer, answers(random.random(examples) < 0.5), answers(random.random(examples) < 0.5), "accuracy",
                 settings,
             ).beats(0.0)
             for _ in range(draws)
@@ -135,15 +135,15 @@ def test_guessing_models_beat_each_other_no_oftener_than_the_interval_says():
 )
 def test_few_right_and_wrong_answers_are_judged_by_mcnemars_exact_test(gained, lost, expected):
     """The binomial tail of the answers in which the two differ."""
-    task = shipped_task("classification", ("a", "b"))
+    scorer = shipped_scorer("classification", ("a", "b"))
     new = np.array([True] * gained + [False] * lost)
-    found = compare(task, answers(new), answers(~new), "accuracy", evaluation())
+    found = compare(scorer, answers(new), answers(~new), "accuracy", evaluation())
     assert found.p_value == pytest.approx(expected)
 
 
-def test_a_clear_difference_is_found_in_few_documents(task):
+def test_a_clear_difference_is_found_in_few_documents(scorer):
     bits = np.linspace(2, 3, 12)
-    assert compare(task, losses(bits - 0.2), losses(bits), "bits_per_byte", evaluation()).beats(0.1)
+    assert compare(scorer, losses(bits - 0.2), losses(bits), "bits_per_byte", evaluation()).beats(0.1)
 
 
 def books(random: np.random.Generator, groups: int, each: int) -> pa.Table:
@@ -154,15 +154,15 @@ def books(random: np.random.Generator, groups: int, each: int) -> pa.Table:
     return table.append_column(GROUP, pa.array([f"book {number}" for number in place]))
 
 
-def test_what_the_split_kept_together_is_drawn_together(task):
+def test_what_the_split_kept_together_is_drawn_together(scorer):
     """Drawing documents, the interval would hold the truth in less than half of all cases."""
     random = np.random.default_rng(3)
     settings = evaluation(bootstrap_samples=200, confidence=0.9)
     covered = alone = 0
     for _ in range(200):
         table = books(random, 12, 25)
-        by_book = estimate(task, table, settings)["bits_per_byte"]
-        by_document = estimate(task, table.drop_columns([GROUP]), settings)["bits_per_byte"]
+        by_book = estimate(scorer, table, settings)["bits_per_byte"]
+        by_document = estimate(scorer, table.drop_columns([GROUP]), settings)["bits_per_byte"]
         covered += by_book.low <= 2.0 <= by_book.high
         alone += by_document.low <= 2.0 <= by_document.high
     assert 0.85 <= covered / 200 <= 0.95
@@ -170,13 +170,13 @@ def test_what_the_split_kept_together_is_drawn_together(task):
     assert by_book.high - by_book.low > 2 * (by_document.high - by_document.low)
 
 
-def test_two_models_are_compared_on_the_same_groups(task):
+def test_two_models_are_compared_on_the_same_groups(scorer):
     random = np.random.default_rng(4)
     old = books(random, 12, 25)
     luck = np.repeat(random.normal(0, 0.1, 12), 25)[[int(name[1:]) for name in old["id"].to_pylist()]]
     new = old.set_column(1, "nats", [old["nats"].to_numpy() - luck * np.log(2) * 100])
-    wide = compare(task, new, old, "bits_per_byte", evaluation())
-    narrow = compare(task, new.drop_columns([GROUP]), old, "bits_per_byte", evaluation())
+    wide = compare(scorer, new, old, "bits_per_byte", evaluation())
+    narrow = compare(scorer, new.drop_columns([GROUP]), old, "bits_per_byte", evaluation())
     assert (wide.examples, wide.groups, narrow.groups) == (300, 12, 300)
     assert wide.counted == "300 test documents in 12 groups" and narrow.counted == "300 test documents"
     assert wide.improvement.value == narrow.improvement.value
@@ -193,64 +193,64 @@ def test_documents_without_a_group_are_their_own():
     assert counted(1, 1) == "1 test document" and counted(1200, 1) == "1,200 test documents in 1 group"
 
 
-def test_an_interval_of_few_groups_is_wider_as_students_t_is(task):
+def test_an_interval_of_few_groups_is_wider_as_students_t_is(scorer):
     """Ten groups: the percentiles alone would hold the truth in 83% of cases, where 90% are promised."""
     random = np.random.default_rng(5)
     settings = evaluation(bootstrap_samples=400, confidence=0.9)
     covered = 0
     for _ in range(300):
-        figure = estimate(task, losses(random.normal(2.0, 0.5, 10)), settings)["bits_per_byte"]
+        figure = estimate(scorer, losses(random.normal(2.0, 0.5, 10)), settings)["bits_per_byte"]
         covered += figure.low <= 2.0 <= figure.high
     assert 0.86 <= covered / 300 <= 0.94
 
 
-def test_higher_is_better_turns_the_sign(task):
+def test_higher_is_better_turns_the_sign(scorer):
     better = losses(np.full(20, 2.0)).set_column(4, "correct", [np.full(20, 9)])
-    found = compare(task, better, losses(np.full(20, 2.0)), "next_token_accuracy", evaluation())
+    found = compare(scorer, better, losses(np.full(20, 2.0)), "next_token_accuracy", evaluation())
     assert found.improvement.value == pytest.approx(4 / 25)
 
 
 def test_two_models_are_compared_where_both_can_read_the_same():
     """One looks back further: what it alone is scored on may be easier, and must not make it look better."""
-    task = shipped_task("completion")
+    scorer = shipped_scorer("completion")
     bits = np.random.default_rng(1).normal(2.0, 0.1, 60)
     short = losses(bits)
     order = np.array([int(name[1:]) for name in short["id"].to_pylist()])
     longer = pa.array(np.where(order < 20, 400, 100))  # of a third it reads four times as much, for the same nats
     far = short.set_column(short.column_names.index("bytes"), "bytes", longer)
     settings = evaluation(bootstrap_samples=200)
-    assert estimate(task, far, settings)["bits_per_byte"].value < 1.2
-    found = compare(task, far, short, "bits_per_byte", settings)
+    assert estimate(scorer, far, settings)["bits_per_byte"].value < 1.2
+    found = compare(scorer, far, short, "bits_per_byte", settings)
     assert (found.improvement.value, found.examples, found.left_out) == (0.0, 40, 20)
     assert found.counted == "40 test documents (20 left out, since the two can read other parts of them)"
     nothing = short.set_column(short.column_names.index("bytes"), "bytes", pa.array(np.full(60, 99)))
     with pytest.raises(EvaluationError, match="no test document of which both models can read the same part"):
-        compare(task, nothing, short, "bits_per_byte", settings)
+        compare(scorer, nothing, short, "bits_per_byte", settings)
 
 
 def test_bleu_of_other_tokenizers_is_not_compared():
-    task = shipped_task("text_to_text", metrics=["bleu"])
+    scorer = shipped_scorer("text_to_text", metrics=["bleu"])
     documents = [Document("d", "a", target="Der Film war gut.")]
-    scores = task._table(documents, {}, ["Der Film war gut."])
+    scores = scorer.table(documents, {}, ["Der Film war gut."])
     other = scores.set_column(scores.column_names.index("bleu_tokenizer"), "bleu_tokenizer", pa.array(["zh"]))
     with pytest.raises(EvaluationError, match=r"BLEU was computed otherwise for the two \(.*tok:13a.* and .*tok:zh"):
-        compare(task, scores, other, "bleu", evaluation(bootstrap_samples=100))
+        compare(scorer, scores, other, "bleu", evaluation(bootstrap_samples=100))
 
 
-def test_other_test_sets_are_refused(task):
+def test_other_test_sets_are_refused(scorer):
     scores = losses(np.ones(20))
     with pytest.raises(EvaluationError, match=r"other test sets \(20 and 19 examples, 19 in common\)"):
-        compare(task, scores, scores.slice(1), "bits_per_byte", evaluation())
+        compare(scorer, scores, scores.slice(1), "bits_per_byte", evaluation())
     twice = pa.concat_tables([scores.slice(0, 19), scores.slice(0, 1)])
     with pytest.raises(EvaluationError, match="other test sets"):
-        compare(task, scores, twice, "bits_per_byte", evaluation())
+        compare(scorer, scores, twice, "bits_per_byte", evaluation())
 
 
-def test_unknown_metrics_and_broken_or_missing_figures_are_refused(task):
+def test_unknown_metrics_and_broken_or_missing_figures_are_refused(scorer):
     scores = losses(np.ones(20))
     with pytest.raises(EvaluationError, match=r"no metric 'bleu'; the task has bits_per_byte"):
-        compare(task, scores, scores, "bleu", evaluation())
+        compare(scorer, scores, scores, "bleu", evaluation())
     with pytest.raises(EvaluationError, match="bits_per_byte, perplexity on the test documents is not a finite number"):
-        estimate(task, losses(np.array([1.0, np.nan])), evaluation())
+        estimate(scorer, losses(np.array([1.0, np.nan])), evaluation())
     with pytest.raises(EvaluationError, match="no test documents"):
-        estimate(task, scores.slice(0, 0), evaluation())
+        estimate(scorer, scores.slice(0, 0), evaluation())

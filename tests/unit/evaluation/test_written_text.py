@@ -12,10 +12,11 @@ import pytest
 
 from langmill.data.document import Document
 from langmill.evaluation.evaluate import evaluate, write_evaluation
+from langmill.scoring.conditional_generation import ConditionalGenerationScorer
 from langmill.tasks.loading import load_model
 from langmill.tokenization.tokenizer import Tokenizer
 
-from ..tasks.settings import evaluation, save_tiny_model, training_data
+from ..tasks.settings import evaluation, save_tiny_model, shipped_scorer, training_data
 
 pytestmark = pytest.mark.unit
 SETTINGS = evaluation(bootstrap_samples=100)
@@ -32,7 +33,8 @@ def test_the_share_that_was_scored_stands_beside_the_figures(tmp_path: Path, tok
         starts=np.cumsum([0, *(lengths.sum(axis=1) + 1)])[:-1],
         part_lengths=lambda count: lengths,
     )
-    evaluated = evaluate(model, documents, training_data(shard, documents), SETTINGS, "bits_per_byte")
+    scorer, known = shipped_scorer("completion"), training_data(shard, documents)
+    evaluated = evaluate(model, documents, known, SETTINGS, "bits_per_byte", scorer=scorer)
     write_evaluation(tmp_path / "out", model, evaluated, SETTINGS, "bits_per_byte")
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
     scores = pq.read_table(tmp_path / "out" / "scores.parquet")
@@ -49,10 +51,10 @@ def test_the_share_that_was_scored_stands_beside_the_figures(tmp_path: Path, tok
     assert plot.columns["bits per byte"] == pytest.approx(expected)
 
 
-def test_metrics_say_how_these_texts_were_tokenized(tokenizer: Tokenizer, tmp_path: Path) -> None:
-    save_tiny_model(tmp_path / "model", "completion", (), tokenizer, max_length=24, metrics=["bleu"])
-    task = load_model(tmp_path / "model", verify=True).task
+def test_metrics_say_how_these_texts_were_tokenized() -> None:
+    scorer = shipped_scorer("completion", metrics=["bleu"])
+    assert isinstance(scorer, ConditionalGenerationScorer)
     for target, expected in (("静夜思", "zh"), ("สวัสดี", "char"), ("a film", "13a")):
-        scores = task._table([Document("d", "x", target=target)], {}, [target])  # type: ignore[attr-defined]
-        (signature,) = [metric.signature for metric in task.metrics_of(scores) if metric.name == "bleu"]
+        scores = scorer.table([Document("d", "x", target=target)], {}, [target])
+        (signature,) = [metric.signature for metric in scorer.metrics_of(scores) if metric.name == "bleu"]
         assert f"|tok:{expected}|" in signature

@@ -23,7 +23,8 @@ from langmill.models.folder import save_model
 from langmill.registry import steps
 from langmill.registry.store import Registry
 from langmill.registry.versions import ModelVersion, State, Tag
-from langmill.tasks.base import TrainingData, build_task
+from langmill.scoring.base import TrainingData, build_scorer
+from langmill.tasks.base import build_task
 from langmill.tasks.loading import load_model
 from langmill.tokenization.encoding import Example, encode_examples
 from langmill.tokenization.shards import Shard, write_shard
@@ -162,7 +163,8 @@ def build_evaluation(
     shard = Shard.open(build / "shards" / name, Split.train)
     usable = TrainingData(shard, lambda: [each for each in known if model.task.check(each) is None])
     asked = documents(90)[60:] if test is None else test
-    found = evaluate(model, asked, usable, recipe.evaluation, recipe.gate.metric)
+    scorer = build_scorer(model.task, recipe.scoring.options, name)
+    found = evaluate(model, asked, usable, recipe.evaluation, recipe.gate.metric, scorer=scorer)
     with atomic_folder(build / "evaluation" / name) as folder:
         write_evaluation(folder, model, found, recipe.evaluation, recipe.gate.metric)
 

@@ -31,7 +31,7 @@ from tests.unit.registry.building import (
     registered_classifier,
 )
 from tests.unit.registry.judging import NAME, champion, in_this_process, judged
-from tests.unit.tasks.settings import shipped_task
+from tests.unit.tasks.settings import shipped_scorer
 
 pytestmark = pytest.mark.unit
 
@@ -144,7 +144,7 @@ def test_bits_per_byte_are_compared_between_tokenizers_and_perplexity_is_not(
 def test_other_options_of_judging_score_the_champion_by_them(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     champion(registered(workspace, NAME, seed=1, factor=1.0))
     recipe = recipe_of(NAME)
-    recipe.task.options["context_overlap"] = 0.5
+    recipe.scoring.options["context_overlap"] = 0.5
     monkeypatch.setattr(building, "recipe_of", lambda name: copy.deepcopy(recipe))
     build_model(workspace, NAME, 2)
     build_evaluation(workspace, NAME)
@@ -167,20 +167,20 @@ def test_bleu_of_the_union_has_one_tokenizer() -> None:
         Document(f"z{number}", "b", target="床前明月光疑是地上霜。" * 4, metadata={"source": "zh"})
         for number in range(6)
     ]
-    old = shipped_task("text_to_text", metrics=["bleu"])
-    new = shipped_task("text_to_text", metrics=["bleu"], only={"source": ["de"]})
+    old = shipped_scorer("text_to_text", metrics=["bleu"])
+    new = shipped_scorer("text_to_text", metrics=["bleu"], only={"source": ["de"]})
 
-    def written(task: Any, some: list[Document]) -> pa.Table:
-        return task._table(some, {}, [str(each.target)[:-2] for each in some])
+    def written(scorer: Any, some: list[Document]) -> pa.Table:
+        return scorer.table(some, {}, [str(each.target)[:-2] for each in some])
 
-    union = Union.of(new, old, german + chinese)
+    union = Union.of(new.task, old.task, german + chinese)
     assert (union.documents, union.surplus) == (german + chinese, chinese)
     assert union.both == 6 * [True] + 6 * [False]
     mine, theirs, more = written(new, german), written(old, union.documents), written(new, union.surplus)
-    pair = union.pair(new, mine, old, theirs, surplus=more, group_by=None)
+    pair = union.pair(new, mine, old.task, theirs, surplus=more, group_by=None)
     assert pair.difference == "0 documents are the version's alone, 6 the champion's"
     assert pair.challenger["bleu_tokenizer"].to_pylist() == ["zh"] * 12
-    found = compare(pair.task, pair.challenger, pair.other, "bleu", recipe_of(NAME).evaluation)
+    found = compare(pair.scorer, pair.challenger, pair.other, "bleu", recipe_of(NAME).evaluation)
     assert found.improvement == Estimate(0.0, 0.0, 0.0)  # both wrote the same
     targets = [str(each.target) for each in union.documents]
     expected = sacrebleu.corpus_bleu([each[:-2] for each in targets], [targets], tokenize="zh").score

@@ -12,8 +12,9 @@ import yaml
 from langmill.errors import IntegrityError, RegistryError
 from langmill.files import read_manifest, write_text
 from langmill.models.folder import read_config
-from langmill.registry.package import REQUIREMENTS, input_example, package, requirements, signature, task_of
+from langmill.registry.package import REQUIREMENTS, input_example, package, requirements, signature
 from langmill.tasks.base import TASKS
+from langmill.tasks.loading import task_of
 from tests.unit.registry.building import CLASSIFIER, LANGUAGE_MODEL
 
 pytestmark = pytest.mark.unit
@@ -27,6 +28,10 @@ def test_a_package_holds_all_it_needs_and_no_pickle(built_models: Path, tmp_path
     assert read_manifest(folder / "artifacts" / "model", verify=True)["recipe"] == name
     assert read_manifest(folder / "artifacts" / "evaluation", verify=True)["recipe"] == name
     assert (folder / "code" / "langmill" / "tasks" / "loading.py").is_file()
+    writes = folder / "artifacts" / "model" / "generation_config.json"  # as it was judged
+    judged = build / "evaluation" / name / "generation_config.json"
+    assert writes.is_file() == judged.is_file() == (name == LANGUAGE_MODEL)
+    assert name != LANGUAGE_MODEL or writes.read_bytes() == judged.read_bytes()
     files = [path for path in folder.rglob("*") if path.is_file()]
     assert not [path for path in files if path.suffix in PICKLES]
     assert not [path for path in files if path.read_bytes()[:1] == b"\x80"]  # how every pickle since protocol 2 begins
@@ -90,8 +95,9 @@ def test_a_damaged_model_is_not_packaged(workspace: Path, tmp_path: Path) -> Non
 
 
 def test_the_signature_follows_what_a_task_can_do(built_models: Path) -> None:
-    generates = task_of(built_models / "build" / "models" / LANGUAGE_MODEL)
-    classifies = task_of(built_models / "build" / "models" / CLASSIFIER)
+    generates, classifies = (
+        task_of(read_config(built_models / "build" / "models" / name), name)[0] for name in (LANGUAGE_MODEL, CLASSIFIER)
+    )
     assert signature(generates).inputs.input_names() == ["prompt"]
     assert signature(generates).outputs.input_names() == ["text"]
     assert [param.name for param in signature(generates).params] == [

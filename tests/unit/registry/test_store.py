@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from langmill.registry import steps
 from langmill.registry.store import Registry
 from langmill.registry.versions import CHALLENGER, CHAMPION, PREVIOUS, Tag
 from langmill.tasks.loading import load_model
+from tests.unit.registry import building
 from tests.unit.registry.building import LANGUAGE_MODEL, URI, build_model, recipe_of, registered
 
 pytestmark = pytest.mark.unit
@@ -57,6 +59,28 @@ def test_equal_provenance_with_other_weights_is_another_version(workspace: Path)
     assert registry.find(NAME, first.provenance, "0" * 64) is None
     assert registry.find(NAME, "0" * 64, first.tags[Tag.weights]) is None
     assert registry.find("unknown", first.provenance, first.tags[Tag.weights]) is None
+
+
+def test_equal_weights_that_write_otherwise_are_another_version(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Decoding changes without a training; a version of before goes on writing as it did."""
+    first = registered(workspace, NAME, seed=1, factor=1.0)
+    assert not steps.package_and_register(recipe_of(NAME), URI).fresh
+    recipe = recipe_of(NAME)
+    recipe.scoring.options["decoding"]["max_new_tokens"] = 7
+    monkeypatch.setattr(building, "recipe_of", lambda name: copy.deepcopy(recipe))
+    building.build_evaluation(workspace, NAME)
+    made = steps.package_and_register(recipe, URI)
+    assert made.fresh and made.version.version == 2
+    assert (made.version.provenance, made.version.tags[Tag.weights]) == (first.provenance, first.tags[Tag.weights])
+    lengths = []
+    for number in (1, 2):
+        folder = Registry(URI).download(NAME, number, tmp_path / str(number))
+        config = load_model(folder, verify=True).generation_config
+        assert config is not None
+        lengths.append(config.max_new_tokens)
+    assert lengths == [100, 7]
 
 
 def test_an_evaluation_of_another_model_is_refused(workspace: Path) -> None:
@@ -112,9 +136,9 @@ def test_a_download_is_the_model_folder(workspace: Path, tmp_path: Path) -> None
     registered(workspace, NAME, seed=1, factor=1.0)
     folder = Registry(URI).download(NAME, 1, tmp_path / "models" / "one")
     original = workspace / "build" / "models" / NAME
-    assert {path.name: sha256_file(path) for path in folder.iterdir()} == {
-        path.name: sha256_file(path) for path in original.iterdir()
-    }
+    there, here = ({path.name: sha256_file(path) for path in each.iterdir()} for each in (folder, original))
+    judged = workspace / "build" / "evaluation" / NAME / "generation_config.json"  # it writes as it was judged
+    assert there == here | {judged.name: sha256_file(judged), "manifest.json": there["manifest.json"]}
     assert list(folder.parent.iterdir()) == [folder]
     kept = Registry(URI).download_evaluation(NAME, 1, tmp_path / "evaluation")
     assert (kept / "scores.parquet").is_file()

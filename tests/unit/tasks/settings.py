@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
+from omegaconf import OmegaConf
 
 from langmill.config.compose import plain
 from langmill.config.sections import Evaluation, Training
@@ -17,7 +18,8 @@ from langmill.config.typed import typed
 from langmill.data.document import Document
 from langmill.models.base import Backbone, build_backbone
 from langmill.models.folder import save_model
-from langmill.tasks.base import Task, TrainingData, build_task
+from langmill.scoring.base import Scorer, TrainingData, build_scorer
+from langmill.tasks.base import Task, build_task
 from langmill.tokenization.tokenizer import Tokenizer
 
 CONF = Path(__file__).parents[3] / "conf"
@@ -33,9 +35,26 @@ def evaluation(**changes: Any) -> Evaluation:
     return typed(Evaluation, {**values, **changes}, "test")
 
 
+def shipped_sections(name: str, **options: Any) -> dict[str, Any]:
+    """The sections of a file in conf/task/, with some options of the task or its scorer changed."""
+    read = OmegaConf.create((CONF / "task" / f"{name}.yaml").read_text())
+    values: Any = OmegaConf.to_container(read, resolve=True)
+    known = [section["options"] for section in values.values()]
+    for key, value in options.items():
+        for section in [each for each in known if key in each] or known[:1]:
+            there = section.get(key)
+            section[key] = {**there, **value} if key == "decoding" else value
+    return values
+
+
+def shipped_scorer(name: str, labels: tuple[str, ...] = (), **options: Any) -> Scorer:
+    values = shipped_sections(name, **options)
+    task = build_task(values["task"]["name"], values["task"]["options"], labels, "test")
+    return build_scorer(task, values["scoring"]["options"], "test")
+
+
 def shipped_task(name: str, labels: tuple[str, ...] = (), **options: Any) -> Task:
-    values = yaml.safe_load((CONF / "task" / f"{name}.yaml").read_text())
-    return build_task(values["name"], {**values["options"], **options}, labels, "test")
+    return shipped_scorer(name, labels, **options).task
 
 
 def tiny_options() -> dict[str, Any]:

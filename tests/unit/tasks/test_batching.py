@@ -8,17 +8,15 @@ from langmill.errors import ConfigError, DataError
 from langmill.tasks.batching import (
     Batch,
     BucketedBatches,
-    Cut,
     Examples,
     FirstBatches,
     MicroBatches,
     PackedBatches,
     Share,
-    cut_tokens,
+    Truncation,
     fill_batches,
     pad,
-    padded_length,
-    uniform_batches,
+    truncate,
 )
 
 from .settings import training
@@ -44,7 +42,7 @@ def examples(count: int) -> Examples:
 
 
 def bucketed(micro: int = BATCH, rank: int = 0, world_size: int = 1, seed: int = 1, count: int = 61) -> MicroBatches:
-    return BucketedBatches(examples(count), 20, Cut.head, 0, Share(seed, BATCH, micro, rank, world_size))
+    return BucketedBatches(examples(count), 20, Truncation.head, 0, Share(seed, BATCH, micro, rank, world_size))
 
 
 def rows(batch: Batch) -> list[tuple[int, ...]]:
@@ -159,15 +157,19 @@ def test_bucketing_wastes_little():
 
 
 @pytest.mark.parametrize(
-    ("cut", "expected"),
-    [(Cut.head, [0, 1, 2, 3, 4]), (Cut.tail, [5, 6, 7, 8, 9]), (Cut.head_and_tail, [0, 1, 7, 8, 9])],
+    ("truncation", "expected"),
+    [
+        (Truncation.head, [0, 1, 2, 3, 4]),
+        (Truncation.tail, [5, 6, 7, 8, 9]),
+        (Truncation.head_and_tail, [0, 1, 7, 8, 9]),
+    ],
 )
-def test_cut_tokens(cut, expected):
-    assert cut_tokens(np.arange(10), 5, cut).tolist() == expected
-    assert cut_tokens(np.arange(5), 5, cut).tolist() == [0, 1, 2, 3, 4]
+def test_truncate(truncation, expected):
+    assert truncate(np.arange(10), 5, truncation).tolist() == expected
+    assert truncate(np.arange(5), 5, truncation).tolist() == [0, 1, 2, 3, 4]
 
 
-def test_an_empty_sequence_becomes_one_filler():
+def test_an_empty_sequence_becomes_one_pad_token():
     tokens, lengths = pad([np.array([], dtype=np.uint16), np.array([4, 5], dtype=np.uint16)], filler=9)
     assert tokens.tolist() == [[9, 9], [4, 5]]
     assert lengths.tolist() == [1, 2]
@@ -177,21 +179,6 @@ def test_a_batch_is_padded_to_a_length_and_a_number_of_rows():
     tokens, lengths = pad([np.array([4, 5], dtype=np.uint16)], 9, length=3, rows=2)
     assert tokens.tolist() == [[4, 5, 9], [9, 9, 9]]
     assert lengths.tolist() == [2, 1]
-
-
-@pytest.mark.parametrize(
-    ("length", "padded"), [(0, 8), (1, 8), (8, 8), (9, 16), (33, 40), (64, 64), (65, 80), (129, 160), (250, 250)]
-)
-def test_a_padded_length_depends_on_the_sequence_alone(length, padded):
-    assert padded_length(length, 250) == padded
-    assert padded - length <= max(8, length / 4)
-
-
-def test_uniform_batches_have_one_shape_and_lose_nothing():
-    shapes = [(8,), (16,), (8,), (8,), (32,), (16,)]
-    batches = list(uniform_batches(shapes, 16))
-    assert batches == [([0, 2], (8,)), ([3], (8,)), ([1], (16,)), ([5], (16,)), ([4], (32,))]
-    assert list(uniform_batches([], 16)) == []
 
 
 def test_first_batches_end():

@@ -12,19 +12,20 @@ import torch
 from torch import nn
 
 from langmill.errors import ConfigError, ModelError
+from langmill.files import read_json
 from langmill.models.base import build_backbone
-from langmill.models.folder import load_state, save_model
+from langmill.models.folder import load_state, save_model, write_generation_config
 from langmill.models.generation.config import Beams, GenerationConfig, Sampling
 from langmill.registry.pyfunc_model import LangmillModel
 from langmill.tasks.base import Classifies, Generates
 from langmill.tasks.loading import LoadedModel, interface_of, load_model
 from langmill.tokenization.tokenizer import Tokenizer
 
-from .settings import CONF, shipped_task, tiny_options
+from .settings import CONF, shipped_scorer, shipped_sections, tiny_options
 
 pytestmark = pytest.mark.unit
 MAX_LENGTH = 48
-WRITING = {"max_new_tokens": 12, "num_beams": 1, "length_penalty": 1.0, "repetition_penalty": 1.0}
+DECODING = {"max_new_tokens": 12, "num_beams": 1}
 PROMPTS = ["the film was", "", "very <|endoftext|> dull", "naïve café 映画"]
 LABELS = ("negative", "positive", "好评")
 
@@ -41,19 +42,17 @@ def options_of(architecture: str) -> dict[str, Any]:
 def saved(folder: Path, tokenizer: Tokenizer, task_name: str, architecture: str, **options: Any) -> LoadedModel:
     """A model of random weights, large enough to have opinions, as training would write it."""
     labels = LABELS if task_name == "classification" else ()
-    task = shipped_task(task_name, labels, **options)
+    scorer = shipped_scorer(task_name, labels, **options)
+    task = scorer.task
     own_options = options_of(architecture)
     torch.manual_seed(4)
     network = task.network(build_backbone(architecture, own_options, tokenizer.vocab_size, MAX_LENGTH, "test"))
     with torch.no_grad():
         for weight in network.parameters():
             weight.normal_(0.0, 0.3) if weight.dim() > 1 else weight.normal_(1.0, 0.1)
-    import yaml
-
-    shipped = yaml.safe_load((CONF / "task" / f"{task_name}.yaml").read_text())
     own = {
         "recipe": "tiny",
-        "task": {"name": shipped["name"], "options": {**shipped["options"], **options}, "labels": list(labels)},
+        "task": {**shipped_sections(task_name, **options)["task"], "labels": list(labels)},
         "model": {"architecture": architecture, "options": own_options},
         "max_length": MAX_LENGTH,
         "eot_id": tokenizer.eot_id,
@@ -62,7 +61,9 @@ def saved(folder: Path, tokenizer: Tokenizer, task_name: str, architecture: str,
         folder, network, {"langmill": own}, tokenizer.file, {"provenance": "ab" * 32},
         interface=interface_of(task, network.get_submodule("model"), MAX_LENGTH),
     )  # fmt: skip
-    return load_model(folder, verify=True)
+    if scorer.generation_config is not None:  # as a package has it
+        write_generation_config(folder, read_json(folder / "config.json"), scorer.generation_config.to_json())
+    return load_model(folder, verify=False)
 
 
 def packaged(model: LoadedModel, texts: list[Any], **params: Any) -> pd.DataFrame:
@@ -76,9 +77,9 @@ def packaged(model: LoadedModel, texts: list[Any], **params: Any) -> pd.DataFram
     ("task_name", "architecture", "options"),
     [
         ("language_modelling", "decoder", {}),
-        ("completion", "decoder", {"writing": WRITING}),
-        ("text_to_text", "encoder_decoder", {"writing": WRITING}),
-        ("text_to_text", "encoder_decoder", {"writing": {**WRITING, "num_beams": 3}}),
+        ("completion", "decoder", {"decoding": DECODING}),
+        ("text_to_text", "encoder_decoder", {"decoding": DECODING}),
+        ("text_to_text", "encoder_decoder", {"decoding": {**DECODING, "num_beams": 3, "keep_placeholders": True}}),
     ],
 )
 def test_transformers_and_the_package_write_what_langmill_writes(
@@ -170,10 +171,33 @@ def test_a_model_folder_of_before_writes_as_its_task_did(tmp_path: Path, tokeniz
     model = saved(tmp_path / "m", tokenizer, "language_modelling", "decoder")
     (model.folder / "generation_config.json").unlink()
     config = json.loads((model.folder / "config.json").read_text())
-    del config["langmill"]["task"]["options"]["writing"]
-    (model.folder / "config.json").write_text(json.dumps(config))
     older = load_model(model.folder, verify=False)
     assert older.generation_config == model.generation_config == GenerationConfig(100, 0.8, top_k=50)
+    writing = {
+        "max_new_tokens": 9,
+        "temperature": 0.5,
+        "top_k": 0,
+        "top_p": 1.0,
+        "min_p": 0.0,
+        "repetition_penalty": 1.0,
+    }
+    config["langmill"]["task"]["options"] |= {"writing": writing, "context_overlap": 0.25}  # where they stood
+    (model.folder / "config.json").write_text(json.dumps(config))
+    assert load_model(model.folder, verify=False).generation_config == GenerationConfig(9, 0.5)
+
+
+def test_a_translator_of_before_keeps_placeholders_as_it_did(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    model = saved(tmp_path / "m", tokenizer, "text_to_text", "encoder_decoder")
+    config = json.loads((model.folder / "config.json").read_text())
+    writing = {"max_new_tokens": 9, "num_beams": 4, "length_penalty": 0.5, "repetition_penalty": 1.0}
+    config["langmill"]["task"]["options"] |= {"writing": writing, "keep_placeholders": True, "metrics": ["chrf"]}
+    (model.folder / "config.json").write_text(json.dumps(config))
+    shipped = load_model(model.folder, verify=False).generation_config
+    assert shipped == GenerationConfig(128, 0.0, num_beams=4, keep_placeholders=True)  # as its file says, but for that
+    (model.folder / "generation_config.json").unlink()
+    found = load_model(model.folder, verify=False).generation_config
+    assert found == GenerationConfig(9, 0.0, num_beams=4, length_penalty=0.5, keep_placeholders=True)
+    assert shipped.decoding((0,), {}) == Beams(128, 4, 1.0, (0,), keep_placeholders=True)
 
 
 def test_the_folders_own_defaults_serve_everyone(tmp_path: Path, tokenizer: Tokenizer) -> None:

@@ -1,4 +1,4 @@
-"""Masked-token pretraining: what is hidden, what is learned from, and what a model fills in."""
+"""Masked-token pretraining: what is masked, what is learned from, and what a model fills in."""
 
 from __future__ import annotations
 
@@ -9,22 +9,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch.nn import functional as F
 
 from langmill.config.sections import TokenizerAlgorithm
-from langmill.data.document import Document
 from langmill.errors import ConfigError
 from langmill.models.base import build_backbone
 from langmill.models.generation.config import Sampling
 from langmill.models.heads import LanguageModel
-from langmill.tasks.base import Strength
-from langmill.tasks.masked_language_modelling import MASK, MaskedLanguageModelling, hide
+from langmill.tasks.masked_language_modelling import MASK, MaskedLanguageModelling, mask_tokens
 from langmill.tokenization.tokenizer import Tokenizer
 from langmill.tokenization.training import train_tokenizer
 
 from .conftest import sentences
-from .settings import evaluation, shipped_task, tiny_options, training, training_data
 from .settings import shard as plain_shard
+from .settings import shipped_task, tiny_options, training
 
 pytestmark = pytest.mark.unit
 REACH = 128
@@ -65,7 +62,7 @@ def test_shares_are_those_of_the_paper() -> None:
     tokens = np.full(200_000, 7)
     random = np.random.default_rng(0)
     chances = random.random(tokens.shape), random.random(tokens.shape)
-    read, targets = hide(tokens, 0.15, 1, chances, random.integers(1000, size=tokens.shape))
+    read, targets = mask_tokens(tokens, 0.15, 1, chances, random.integers(1000, size=tokens.shape))
     chosen = targets >= 0
     assert chosen.mean() == pytest.approx(0.15, abs=0.005)
     assert (targets[chosen] == 7).all()
@@ -74,7 +71,7 @@ def test_shares_are_those_of_the_paper() -> None:
     assert (read[chosen] == 7).mean() == pytest.approx(0.1, abs=0.01)
 
 
-def test_each_pass_hides_other_tokens_and_a_batch_is_always_the_same(
+def test_each_epoch_masks_other_tokens_and_a_batch_is_always_the_same(
     task: MaskedLanguageModelling, masking: Tokenizer
 ) -> None:
     data = shard(masking, sentences(30, 20, 3))
@@ -89,7 +86,7 @@ def test_each_pass_hides_other_tokens_and_a_batch_is_always_the_same(
     assert torch.equal(validation[0]["tokens"], task.validation_batches(data, settings, eot_id=0)[0]["tokens"])
 
 
-def test_what_is_hidden_does_not_depend_on_micro_batches_and_processes(
+def test_what_is_masked_does_not_depend_on_micro_batches_and_processes(
     task: MaskedLanguageModelling, masking: Tokenizer
 ) -> None:
     data = shard(masking, sentences(30, 20, 3))
@@ -111,7 +108,7 @@ def test_what_is_hidden_does_not_depend_on_micro_batches_and_processes(
             assert torch.equal(one[0], other[0]) and torch.equal(one[1], other[1])
 
 
-def test_a_batch_in_which_nothing_is_hidden_costs_nothing(task: MaskedLanguageModelling, masking: Tokenizer) -> None:
+def test_a_batch_in_which_nothing_is_masked_costs_nothing(task: MaskedLanguageModelling, masking: Tokenizer) -> None:
     network = task.network(build_backbone("encoder", tiny_options(), masking.vocab_size, REACH, "test"))
     tokens = torch.ones(2, 6, dtype=torch.long)
     batch = {"tokens": tokens, "targets": torch.full_like(tokens, -1)}
@@ -126,33 +123,6 @@ def test_a_tokenizer_without_a_mask_is_refused(task: MaskedLanguageModelling, ma
     data.special_ids = {}
     with pytest.raises(ConfigError, match=r"no mask token; put '<\|mask\|>' into special_tokens"):
         task.micro_batches(data, training(), rank=0, world_size=1, eot_id=0)
-
-
-def test_a_score_is_the_loss_on_the_hidden_tokens_and_always_the_same(
-    task: MaskedLanguageModelling, network: LanguageModel, masking: Tokenizer
-) -> None:
-    documents = [Document(f"d{number}", text) for number, text in enumerate([*sentences(9, 30, 5), "a"])]
-    scores = task.score(network, masking, documents, evaluation(batch_tokens=64))
-    examples = task._examples(masking, documents, evaluation())
-    for row, (read, targets) in enumerate(examples):
-        told = torch.from_numpy(targets >= 0)
-        with torch.no_grad():
-            logits = network(torch.from_numpy(read)[None])[0][told]
-        wanted = torch.from_numpy(targets)[told]
-        assert scores["tokens"][row].as_py() == len(wanted) >= 1
-        assert scores["nats"][row].as_py() == pytest.approx(
-            F.cross_entropy(logits, wanted, reduction="sum").item(), rel=1e-4
-        )
-        assert scores["correct"][row].as_py() == int((logits.argmax(dim=-1) == wanted).sum())
-    figures = task.measure(scores, np.ones((1, len(documents))))
-    assert figures["masked_loss"][0] == pytest.approx(
-        sum(scores["nats"].to_pylist()) / sum(scores["tokens"].to_pylist())
-    )
-    train = shard(masking, sentences(30, 20, 3))
-    (unigram,) = task.baselines(training_data(train), documents, masking, evaluation(), max_length=REACH)
-    assert unigram.strength is Strength.trivial
-    assert unigram.scores["tokens"].equals(scores["tokens"])  # the very same tokens are hidden
-    assert unigram.scores["id"].equals(scores["id"])
 
 
 def test_masks_are_filled_and_nothing_else_changes(

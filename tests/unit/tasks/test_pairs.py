@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from langmill.errors import DataError
-from langmill.tasks.batching import Cut, Share
+from langmill.tasks.batching import Share, Truncation
 from langmill.tasks.pairs import Pair, PairBatches, Pairs, PromptAndResponse, SourceAndTarget, counted
 from tests.unit.tasks.settings import training
 
@@ -32,7 +32,7 @@ def shard(pairs: list[tuple[list[int], list[int]]]) -> Any:
 
 
 def test_source_and_target_end_with_end_of_text() -> None:
-    batch = SourceAndTarget(8, Cut.head, EOT).collate([pair([5, 6, 7], [8]), pair([9], [1, 2, 3])])
+    batch = SourceAndTarget(8, Truncation.head, EOT).collate([pair([5, 6, 7], [8]), pair([9], [1, 2, 3])])
     assert batch["source"].tolist() == [[5, 6, 7, 0], [9, 0, 0, 0]]
     assert batch["source_lengths"].tolist() == [4, 2]
     assert batch["targets"].tolist() == [[8, 0, -1, -1], [1, 2, 3, 0]]
@@ -41,13 +41,13 @@ def test_source_and_target_end_with_end_of_text() -> None:
 
 
 def test_a_target_that_was_cut_does_not_end() -> None:
-    batch = SourceAndTarget(3, Cut.head, EOT).collate([pair([5, 6, 7, 8], [1, 2, 3, 4])])
+    batch = SourceAndTarget(3, Truncation.head, EOT).collate([pair([5, 6, 7, 8], [1, 2, 3, 4])])
     assert batch["source"].tolist() == [[5, 6, 0]]
     assert batch["targets"].tolist() == [[1, 2, 3]]
 
 
 def test_only_the_response_is_learned_from() -> None:
-    form = PromptAndResponse(10, 4, Cut.tail, EOT)
+    form = PromptAndResponse(10, 4, Truncation.tail, EOT)
     batch = form.collate([pair([5, 6], [7, 8, 9]), pair([1], [])])
     assert batch["tokens"].tolist() == [[0, 5, 6, 7, 8, 9], [0, 1, 0, 0, 0, 0]]
     assert batch["targets"].tolist() == [[-1, -1, 7, 8, 9, 0], [-1, 0, -1, -1, -1, -1]]
@@ -56,12 +56,14 @@ def test_only_the_response_is_learned_from() -> None:
 
 
 def test_a_long_prompt_leaves_room_and_a_long_response_is_cut() -> None:
-    batch = PromptAndResponse(6, 2, Cut.tail, EOT).collate([pair([1, 2, 3, 4], [5, 6, 7, 8, 9])])
+    batch = PromptAndResponse(6, 2, Truncation.tail, EOT).collate([pair([1, 2, 3, 4], [5, 6, 7, 8, 9])])
     assert batch["tokens"].tolist() == [[0, 3, 4, 5, 6, 7]]
     assert batch["targets"].tolist() == [[-1, -1, 5, 6, 7, 8]]
 
 
-@pytest.mark.parametrize("form", [SourceAndTarget(12, Cut.head, EOT), PromptAndResponse(12, 5, Cut.head, EOT)])
+@pytest.mark.parametrize(
+    "form", [SourceAndTarget(12, Truncation.head, EOT), PromptAndResponse(12, 5, Truncation.head, EOT)]
+)
 def test_a_pass_holds_every_pair_and_the_lengths_are_right(form: Any) -> None:
     random = np.random.default_rng(1)
     drawn = [
@@ -94,4 +96,4 @@ def test_no_pairs_are_refused() -> None:
             starts=np.array([], dtype=np.int64),
             part_lengths=lambda parts: np.zeros((0, 2), dtype=np.int64),
         )
-        PairBatches(Pairs(empty), SourceAndTarget(8, Cut.head, EOT), Share(1, 4, 4, 0, 1))
+        PairBatches(Pairs(empty), SourceAndTarget(8, Truncation.head, EOT), Share(1, 4, 4, 0, 1))

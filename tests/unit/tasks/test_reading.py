@@ -15,7 +15,7 @@ pytestmark = pytest.mark.unit
 
 
 def test_a_classifier_reads_the_text_as_it_tells_its_label(tokenizer: Tokenizer) -> None:
-    task = shipped_task("classification", ("neg", "pos"), cut="head_and_tail")
+    task = shipped_task("classification", ("neg", "pos"), truncation="head_and_tail")
     assert isinstance(task, Explains)
     network = task.network(tiny_backbone(tokenizer.vocab_size, 8))
     tokens = tokenizer.encode("the film was good and the plot was not very dull")

@@ -23,7 +23,6 @@ from langmill.tasks.masked_language_modelling import MASK
 from langmill.training import processes
 from langmill.training.module import Objective, TrainingModule, step_divisors
 from tests.unit.tasks.settings import shard, shipped_task, tiny_backbone, tiny_options, training
-from tests.unit.tasks.test_conditional_generation import WRITING
 
 pytestmark = pytest.mark.unit
 VOCAB_SIZE, LENGTH, BATCH_SIZE = 40, 24, 16
@@ -73,7 +72,7 @@ def material(kind: str) -> tuple[Task, nn.Module, Any]:
     data = shard(documents, ["rare" if number % 9 == 0 else "common" for number in range(80)])
     data.vocab_size, data.special_ids = VOCAB_SIZE, {MASK: 1}
     if kind == "completion":
-        task = shipped_task(kind, writing=WRITING)
+        task = shipped_task(kind)
         splits = random.integers(1, data.lengths)
         data.part_lengths = lambda _: np.stack([splits, data.lengths - splits], axis=1)
     elif kind in ("classification", "class weights"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from langmill.config.core_yaml import read_yaml
+from langmill.config.moved import split_options
 from langmill.errors import LangmillError
 from langmill.models.base import ARCHITECTURES
 from langmill.tasks.base import Task, build_task
@@ -21,8 +22,9 @@ def task_of(file: str) -> tuple[str, Task]:
     """The task of a file in conf/task/, and its name: several files can be of one task."""
     path = Workspace().settings("task", file)
     values = read_yaml(path)
-    name = str(values["name"])
-    return name, build_task(name, values.get("options") or {}, (), str(path))
+    values = values.get("task", values)  # in files of before they stand alone
+    options, _ = split_options(values.get("options") or {})
+    return str(values["name"]), build_task(str(values["name"]), options, (), str(path))
 
 
 def fitting_model(task: Task) -> str:

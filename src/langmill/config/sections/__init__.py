@@ -12,7 +12,7 @@ from langmill.config.sections.evaluation import Evaluation
 from langmill.config.sections.gate import Gate
 from langmill.config.sections.operation import Operation, Schedule
 from langmill.config.sections.pretrained import Pretrained
-from langmill.config.sections.recipe import ModelSection, Recipe, TaskSection
+from langmill.config.sections.recipe import ModelSection, Recipe, ScoringSection, TaskSection
 from langmill.config.sections.serving import Serving
 from langmill.config.sections.sources import CheckpointKind, CheckpointSource, Package, Source
 from langmill.config.sections.tokenizer import Tokenizer, TokenizerAlgorithm
@@ -37,6 +37,7 @@ __all__ = [
     "Pretrained",
     "Recipe",
     "Schedule",
+    "ScoringSection",
     "Serving",
     "Source",
     "Split",

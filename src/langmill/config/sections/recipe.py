@@ -23,6 +23,14 @@ class TaskSection:
 
 
 @settings
+class ScoringSection:
+    """How a model is judged, and how it writes."""
+
+    options: dict[str, Any]
+    """The settings of the task's scorer (src/langmill/scoring/), which types them."""
+
+
+@settings
 class ModelSection:
     """The network."""
 
@@ -43,6 +51,7 @@ class Recipe:
     corpus: Corpus
     tokenizer: Tokenizer
     task: TaskSection
+    scoring: ScoringSection
     model: ModelSection
     training: Training
     evaluation: Evaluation

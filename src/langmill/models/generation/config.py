@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
-from typing import Annotated, Any
+from dataclasses import dataclass
+from typing import Any
 
 import torch
-from pydantic import Field, NonNegativeInt, PositiveInt
 
-from langmill.config.typed import settings
+from langmill.config.sections import require
 from langmill.errors import ConfigError
 
 GREEDY_BELOW = 1e-5
@@ -18,35 +17,42 @@ same token anyway."""
 LEAST_PENALTY = 0.01
 """The smallest repetition penalty: logits divided by a smaller one may leave float32."""
 
-Temperature = Annotated[float, Field(ge=0, le=100)]
-TopP = Annotated[float, Field(gt=0, le=1)]
-MinP = Annotated[float, Field(ge=0, le=1)]
-RepetitionPenalty = Annotated[float, Field(ge=LEAST_PENALTY, le=100)]
-NumBeams = Annotated[int, Field(ge=1, le=100)]
-LengthPenalty = Annotated[float, Field(ge=-10, le=10)]
 
-
-@settings
+@dataclass(frozen=True)
 class Sampling:
     """Settings of sampling and greedy decoding."""
 
-    max_new_tokens: PositiveInt
+    max_new_tokens: int
     """Stop after this many tokens."""
-    temperature: Temperature
+    temperature: float
     """Divisor of the logits; below `GREEDY_BELOW`, decoding is greedy."""
-    top_k: NonNegativeInt
+    top_k: int
     """Choose among this many of the most likely tokens; 0 for all."""
-    top_p: TopP
+    top_p: float
     """Choose among the fewest tokens whose probabilities add up to this (Holtzman et al., 2020); 1 for all."""
-    min_p: MinP
+    min_p: float
     """Choose among tokens with at least this share of the highest probability (Nguyen et al., 2024); 0 for all."""
-    repetition_penalty: RepetitionPenalty
+    repetition_penalty: float
     """Positive logits of tokens in the prompt or the new text are divided by this, negative ones multiplied (Keskar et
     al., 2019); 1 leaves them."""
-    seed: Annotated[int, Field(ge=0, le=2**63 - 1)]
+    seed: int
     """Equal seeds give equal texts, whatever else the process draws."""
     stop_ids: tuple[int, ...]
     """Stop before any of these tokens."""
+
+    def __post_init__(self) -> None:
+        require(self.max_new_tokens >= 1, "max_new_tokens", self.max_new_tokens, "1 or more")
+        require(0 <= self.temperature <= 100, "temperature", self.temperature, "0 to 100")
+        require(self.top_k >= 0, "top_k", self.top_k, "0 or more")
+        require(0 < self.top_p <= 1, "top_p", self.top_p, "above 0, at most 1")
+        require(0 <= self.min_p <= 1, "min_p", self.min_p, "0 to 1")
+        require(
+            LEAST_PENALTY <= self.repetition_penalty <= 100,
+            "repetition_penalty",
+            self.repetition_penalty,
+            f"{LEAST_PENALTY} to 100",
+        )
+        require(0 <= self.seed < 2**63, "seed", self.seed, "0 to 9223372036854775807")
 
     @property
     def greedy(self) -> bool:
@@ -72,44 +78,59 @@ def greedy_decoding(max_new_tokens: int, stop_ids: tuple[int, ...], repetition_p
     )
 
 
-@settings
+@dataclass(frozen=True)
 class Beams:
     """Settings of beam search."""
 
-    max_new_tokens: PositiveInt
+    max_new_tokens: int
     """Tokens of a text, at most."""
-    num_beams: NumBeams
+    num_beams: int
     """Number of beams; 1 is greedy search."""
-    length_penalty: LengthPenalty
+    length_penalty: float
     """A text's log probability is divided by its length in tokens, the stop token included, to this power: above 0
     favours longer ones."""
     stop_ids: tuple[int, ...]
     """A text ends before any of these tokens."""
+    keep_placeholders: bool = False
+    """Of the texts that the search ends with, take the most likely that holds the source's placeholders (`%s`,
+    `{name}`, markup), where one does and the task knows of them."""
+
+    def __post_init__(self) -> None:
+        require(self.max_new_tokens >= 1, "max_new_tokens", self.max_new_tokens, "1 or more")
+        require(1 <= self.num_beams <= 100, "num_beams", self.num_beams, "1 to 100")
+        require(-10 <= self.length_penalty <= 10, "length_penalty", self.length_penalty, "-10 to 10")
 
 
-@settings
+@dataclass(frozen=True)
 class GenerationConfig:
-    """A model's default settings of decoding: the content of its `generation_config.json`.
+    """How a model writes where the asker does not say: the content of `generation_config.json`.
 
     The command line, the server, MLflow's package and `transformers` all start from it.
     """
 
-    max_new_tokens: PositiveInt
+    max_new_tokens: int
     """Tokens of an answer, at most."""
-    temperature: Temperature
+    temperature: float
     """0 is greedy decoding."""
-    top_k: NonNegativeInt = 0
+    top_k: int = 0
     """As in `Sampling`, with a temperature above 0."""
-    top_p: TopP = 1.0
+    top_p: float = 1.0
     """As in `Sampling`, with a temperature above 0."""
-    min_p: MinP = 0.0
+    min_p: float = 0.0
     """As in `Sampling`, with a temperature above 0."""
-    repetition_penalty: RepetitionPenalty = 1.0
+    repetition_penalty: float = 1.0
     """As in `Sampling`; 1 with several beams."""
-    num_beams: NumBeams = 1
+    num_beams: int = 1
     """More than 1 is beam search, with a temperature of 0."""
-    length_penalty: LengthPenalty = 1.0
+    length_penalty: float = 1.0
     """As in `Beams`."""
+    keep_placeholders: bool = False
+    """As in `Beams`."""
+
+    def __post_init__(self) -> None:
+        # Both refuse values out of range, whichever the model uses by default.
+        Beams(self.max_new_tokens, self.num_beams, self.length_penalty, ())
+        self.decoding((), {}, searches=False)
 
     @property
     def samples(self) -> bool:
@@ -151,7 +172,8 @@ class GenerationConfig:
                 )
         max_new_tokens = int(said.get("max_new_tokens", self.max_new_tokens))
         if num_beams != 1:
-            return Beams(max_new_tokens, num_beams, float(said.get("length_penalty", self.length_penalty)), stop_ids)
+            length_penalty = float(said.get("length_penalty", self.length_penalty))
+            return Beams(max_new_tokens, num_beams, length_penalty, stop_ids, self.keep_placeholders)
         if said.get("length_penalty", 1.0) != 1:
             raise ConfigError(
                 f"length_penalty is {said['length_penalty']:g}, but nothing is searched for; "
@@ -178,6 +200,7 @@ class GenerationConfig:
         written |= {"repetition_penalty": self.repetition_penalty, "num_beams": self.num_beams}
         if self.num_beams > 1:
             written |= {"length_penalty": self.length_penalty, "early_stopping": False}
+            written |= {"keep_placeholders": True} if self.keep_placeholders else {}
         return written
 
     @classmethod
@@ -187,13 +210,21 @@ class GenerationConfig:
         Raises:
             ConfigError: A value is missing or out of its range.
         """
-        names = (field.name for field in dataclasses.fields(cls))
         try:
-            values = {name: written[name] for name in names if written.get(name) is not None}
-            values["temperature"] = values.get("temperature", 1.0) if written["do_sample"] else 0.0
-        except (AttributeError, KeyError) as error:
+            temperature = float(written.get("temperature", 1.0)) if written["do_sample"] else 0.0
+            return cls(
+                max_new_tokens=int(written["max_new_tokens"]),
+                temperature=temperature,
+                top_k=int(written.get("top_k", 0)),
+                top_p=float(written.get("top_p", 1.0)),
+                min_p=float(written.get("min_p") or 0.0),
+                repetition_penalty=float(written.get("repetition_penalty", 1.0)),
+                num_beams=int(written.get("num_beams", 1)),
+                length_penalty=float(written.get("length_penalty", 1.0)),
+                keep_placeholders=bool(written.get("keep_placeholders", False)),
+            )
+        except (KeyError, TypeError, ValueError) as error:
             raise ConfigError(f"generation_config.json can't be read ({error!r}); make the model again.") from error
-        return cls(**values)
 
 
 _NEUTRAL = {"top_k": 0, "top_p": 1.0, "min_p": 0.0}

@@ -42,7 +42,7 @@ class EnoughDocuments(Rule):
         found = self.count(scored.documents, scored.groups, scored.group_by)
         if all(result.passed for result in found):
             pair = available(evidence.pair)
-            mine, _ = comparable(pair.task, pair.challenger, pair.other, evidence.metric)
+            mine, _ = comparable(pair.scorer, pair.challenger, pair.other, evidence.metric)
             left_out = pair.challenger.num_rows - mine.num_rows
             compared = self.count(mine.num_rows, groups_of(mine)[1], scored.group_by, left_out)
             found += [result for result in compared if not result.passed]

@@ -36,7 +36,7 @@ class Improvement(Rule):
     def ask(self, evidence: Evidence) -> list[RuleResult]:
         """Compare the two; where only a part can be judged by both, say what that part says."""
         pair, against = available(evidence.pair), evidence.against
-        title = find_metric(pair.task, evidence.metric).title
+        title = find_metric(pair.scorer, evidence.metric).title
         found = _compared(evidence, pair, pair.challenger, pair.other)
         champion = evidence.champion
         same = champion is not None and champion.tags.get(Tag.weights) == evidence.version.tags.get(Tag.weights)
@@ -73,4 +73,4 @@ class Improvement(Rule):
 
 
 def _compared(evidence: Evidence, pair: Pair, challenger: pa.Table, other: pa.Table) -> Comparison:
-    return compare(pair.task, challenger, other, evidence.metric, evidence.evaluation)
+    return compare(pair.scorer, challenger, other, evidence.metric, evidence.evaluation)

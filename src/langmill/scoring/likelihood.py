@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from langmill.tasks.batching import LEAST_ROWS
+from langmill.scoring.batching import LEAST_ROWS
 
 _LOGITS_AT_ONCE = 512  # tokens whose logits are in memory together
 
@@ -20,7 +20,7 @@ def likelihood(head: Callable[[Tensor], Tensor], hidden_ND: Tensor, target_N: Te
     Args:
         head: Makes logits of hidden states.
         hidden_ND: Hidden states, on the head's device.
-        target_N: The token that each is to tell, on the same device.
+        target_N: The token that each is to predict, on the same device.
 
     Returns:
         Nats `(N,)` in float64, and truth values `(N,)`.

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rouge_score.tokenize import tokenize
 
-from langmill.tasks.words import pieces, unspaced_scripts, words
+from langmill.scoring.words import pieces, unspaced_scripts, words
 
 pytestmark = pytest.mark.unit
 

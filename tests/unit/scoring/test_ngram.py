@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from langmill.errors import DataError
-from langmill.tasks.ngram import NgramModel, fit_ngram
+from langmill.scoring.ngram import NgramModel, fit_ngram
 
 pytestmark = pytest.mark.unit
 

@@ -12,7 +12,9 @@ from rouge_score.rouge_scorer import RougeScorer
 
 from langmill.data.document import Document
 from langmill.errors import ConfigError
-from langmill.tasks.text_metrics import known_text_metrics, normalised, references_of, text_metrics
+from langmill.scoring.metrics.base import METRICS, text_metrics
+from langmill.scoring.metrics.matching import normalised
+from langmill.tasks.conditional_generation import references_of
 
 pytestmark = pytest.mark.unit
 WANTED = [
@@ -230,13 +232,13 @@ def test_what_the_reference_translates_is_no_placeholder() -> None:
 
 
 def test_unknown_figures_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"task\.options\.metrics is 'bleurt'; allowed is some of bleu, bleu_zh"):
+    with pytest.raises(ConfigError, match=r"scoring\.options\.metrics is 'bleurt'; allowed is one of bleu, bleu_zh"):
         text_metrics(["bleurt"])
     with pytest.raises(ConfigError, match="each name once"):
         text_metrics(["bleu", "bleu"])
 
 
-@pytest.mark.parametrize("name", known_text_metrics())
+@pytest.mark.parametrize("name", METRICS.names())
 def test_a_perfect_text_gets_the_best_figure(name: str) -> None:
     documents = {
         "poem_form": [Document("p", "t", target=POEM, metadata={"form": "五言绝句"})],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from langmill.tasks.baselines import tfidf_logistic_regression, translation_memory
+from langmill.scoring.baselines import tfidf_logistic_regression, translation_memory
 
 pytestmark = pytest.mark.unit
 

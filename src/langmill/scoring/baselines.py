@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from langmill.tasks.words import words
+from langmill.scoring.words import words
 
 _REGULARISATION = 10.0  # C of the logistic regression: what does best on film reviews (Wang & Manning, 2012, use 1)
 _ITERATIONS = 1000
@@ -21,7 +21,7 @@ _ROWS_AT_ONCE = 1000
 def tfidf_logistic_regression(
     texts: Sequence[str], labels: Sequence[int], num_labels: int, asked: Sequence[str]
 ) -> np.ndarray:
-    """Probabilities of a logistic regression over TF-IDF of words and pairs of words (`langmill.tasks.words`).
+    """Probabilities of a logistic regression over TF-IDF of words and pairs of words (`langmill.scoring.words`).
 
     Args:
         texts: What it learns from.

@@ -1,0 +1,217 @@
+"""What judging is: per-example scores, metrics over them, simpler ways to compare with, and plots.
+
+A scorer judges the models of one family of tasks. It is one file: an options dataclass, a `Scorer`, and
+`SCORERS.register` over it; a task says by name which one judges its models. Nothing here decides a model's bytes, so
+that a change reruns the stage `evaluate` alone.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import pyarrow as pa
+from torch import nn
+
+from langmill.config.sections import Evaluation
+from langmill.data.document import Document
+from langmill.models.generation.config import GenerationConfig
+from langmill.plugins import Registry
+from langmill.tasks.base import Task
+from langmill.tokenization.shards import Shard
+from langmill.tokenization.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number that says how good a model is."""
+
+    name: str
+    """Snake case, as in `bits_per_byte`."""
+    title: str
+    """As a person reads it."""
+    higher_is_better: bool
+    unit: str = ""
+    signature: str = ""
+    """What a reader needs to get the same number elsewhere (sacreBLEU's signature)."""
+    per_token: bool = False
+    """Whether it counts tokens, so that it can't be compared between tokenizers."""
+    of_scored_bytes: bool = False
+    """Whether it is of the part of a text alone that the model can read, the score table's column `bytes`: two models
+    compare on the texts of which that part is the same."""
+
+
+class Strength(StrEnum):
+    """What a baseline is good for."""
+
+    trivial = "trivial"
+    """Needs no learning worth the name (unigram, majority, copy); a first version must beat it."""
+    serious = "serious"
+    """What a person would try before a neural network."""
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A simpler way to do the same, scored on the same examples."""
+
+    name: str
+    strength: Strength
+    scores: pa.Table
+    """As `Scorer.score` gives them; columns may be missing, and with them the metrics that need them: a translation
+    memory knows no probabilities."""
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What baselines are fitted on."""
+
+    shard: Shard
+    """The training split's tokens."""
+    documents: Callable[[], Iterable[Document]]
+    """Reads the training documents that the task can use, in the shard's order."""
+
+
+@dataclass(frozen=True)
+class Plot:
+    """Data of a plot, drawn by `langmill.evaluation.plots`."""
+
+    name: str
+    kind: str
+    """`matrix` (confusion), `line` or `histogram`."""
+    title: str
+    x_label: str
+    y_label: str
+    columns: dict[str, list[Any]]
+    """`matrix`: actual, predicted, count; `line`: x (texts stand evenly) and one column a line; `histogram`: value."""
+
+
+class Scorer(ABC):
+    """One way of judging the models of a task.
+
+    Attributes:
+        task: What the models learned, and over which labels.
+        options: The scorer's own typed settings.
+    """
+
+    options_class: ClassVar[type[Any]]
+
+    def __init__(self, task: Task, options: Any) -> None:
+        self.task = task
+        self.options = options
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The task's."""
+        return self.task.labels
+
+    @property
+    @abstractmethod
+    def metrics(self) -> tuple[Metric, ...]:
+        """Every metric, the one that decides first; a task with labels may have some for each label."""
+
+    def metrics_of(self, scores: pa.Table) -> tuple[Metric, ...]:
+        """`metrics` with the signatures that they have for these scores, where those depend on what was scored."""
+        del scores
+        return self.metrics
+
+    @property
+    def generation_config(self) -> GenerationConfig | None:
+        """How a judged model writes where the asker does not say; None leaves it to the model folder or the task."""
+        return None
+
+    @abstractmethod
+    def score(
+        self,
+        network: nn.Module,
+        tokenizer: Tokenizer,
+        documents: Sequence[Document],
+        evaluation: Evaluation,
+        progress: Any = None,
+    ) -> pa.Table:
+        """One row an example, in the documents' order: `id` and what the metrics need.
+
+        `langmill.evaluation.scoring` adds one column a slice field. `progress`, if given, is called with the number of
+        documents done since the last call.
+        """
+
+    @abstractmethod
+    def measure(self, scores: pa.Table, weights_RN: np.ndarray) -> dict[str, np.ndarray]:
+        """Every metric under each row of example weights; those whose columns a baseline's table lacks are left out.
+
+        Args:
+            scores: N examples.
+            weights_RN: How often each example counts, `(resamples, examples)`; one row of ones gives the plain value.
+
+        Returns:
+            By metric name, `(resamples,)` in float64.
+        """
+
+    @abstractmethod
+    def baselines(
+        self,
+        train: TrainingData,
+        documents: Sequence[Document],
+        tokenizer: Tokenizer,
+        evaluation: Evaluation,
+        *,
+        max_length: int,
+    ) -> list[Baseline]:
+        """Simpler ways, fitted on the training split and scored on the documents; the trivial ones first.
+
+        Args:
+            train: What they are fitted on.
+            documents: What they are scored on.
+            tokenizer: The model's.
+            evaluation: How to judge.
+            max_length: Context length in tokens: what it is not scored on, a baseline is not either.
+        """
+
+    @abstractmethod
+    def plots(self, scores: pa.Table) -> list[Plot]:
+        """Plots that say more than the metrics."""
+
+    # Comparing models of other tasks and labels ----------------------------------------------------------------------
+
+    def with_task(self, task: Task) -> Self:
+        """The same judging of models of another task: a champion is judged by the challenger's settings."""
+        return type(self)(task, self.options)
+
+    def with_labels(self, labels: Sequence[str]) -> Self:
+        """The same judging over other labels."""
+        return self.with_task(self.task.with_labels(labels))
+
+    def joined(self, scores: pa.Table, documents: Sequence[Document]) -> pa.Table:
+        """Scores that were made in several parts, as if all the documents had been scored at once.
+
+        Args:
+            scores: The parts in one table, a row a document, in the documents' order.
+            documents: All of them.
+        """
+        del documents
+        return scores
+
+    def relabelled(self, scores: pa.Table, labels: Sequence[str]) -> pa.Table:
+        """Scores of a model that knows some labels, as this scorer's `measure` takes them.
+
+        Args:
+            scores: What `score` gave over `labels`.
+            labels: Some of this scorer's labels.
+        """
+        del labels
+        return scores
+
+
+SCORERS: Registry[Scorer] = Registry("scorers", Scorer, "langmill.scoring", "scoring.scorer")
+
+
+def build_scorer(task: Task, options: Mapping[str, Any], where: str) -> Scorer:
+    """The scorer that a task names.
+
+    Raises:
+        ConfigError: The task names an unknown one, or the options are refused.
+    """
+    return SCORERS.find(task.scorer, where)(task, SCORERS.options(task.scorer, options, where))
