@@ -336,7 +336,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "dvc.yaml", root)
     keep(root / "dvc.yaml", ["catalogs-en-de"])
-    edit(root / "dvc.yaml", fine_tuned="&fine_tuned {}")
+    text = (root / "dvc.yaml").read_text().replace("    pretrained:\n", "    pretrained: {}\n", 1)
+    (root / "dvc.yaml").write_text(text.replace("fine_tuned: &fine_tuned\n", "fine_tuned: &fine_tuned {}\n"))
     subprocess.run(["git", "init", "-q"], cwd=root, check=True)
     write_text(root / ".dvc" / "config", "[core]\n    analytics = false\n    check_update = false\n")
     with pytest.MonkeyPatch.context() as patch:
