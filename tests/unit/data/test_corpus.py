@@ -366,9 +366,7 @@ def test_an_empty_split_is_named(folders: tuple[Path, Path], split: Split) -> No
     wanted = settings()
     rows = [row for row in many() if split_of(str(row["text"]), wanted.split) is not split]
     write_rows(raw, rows)
-    with pytest.raises(
-        DataError, match=f"{len(rows)} usable documents; none fell to the {split} split. Add data"
-    ):
+    with pytest.raises(DataError, match=f"{len(rows)} usable documents; none fell to the {split} split. Add data"):
         make(raw, out, wanted)
 
 
