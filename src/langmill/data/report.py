@@ -138,8 +138,10 @@ class Report:
     def count_changes(self, changes: Iterable[tuple[str, tuple[str, ...]]]) -> None:
         """Steps have changed a document; each comes with the kinds of its changes."""
         for step, kinds in changes:
-            self.steps[step].changed += 1
-            self.steps[step].changes.update(kinds)
+            count = self.steps[step]
+            count.changed += 1
+            if kinds:
+                count.changes.update(kinds)
 
     def count_drop(self, reason: str, split: Split | None, step: str | None = None) -> None:
         """Count a document that is left out.

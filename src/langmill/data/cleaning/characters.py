@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from langmill.data.cleaning.base import CLEANING_STEPS, CleaningStep, Draft
@@ -61,7 +62,8 @@ class Characters(CleaningStep):
 
     def __init__(self, options: CharactersOptions) -> None:
         super().__init__(options)
-        self._rewrite = functools.partial(clean_characters, preserve_whitespace=options.preserve_whitespace)
+        preserving = functools.partial(clean_characters, preserve_whitespace=True)
+        self._rewrite: Callable[[str], str] = preserving if options.preserve_whitespace else clean_characters
 
     def clean(self, document: Draft) -> Draft:
         """The document with one form for what reads alike."""
