@@ -12,6 +12,7 @@ import click
 
 from langmill.cli.command import command
 from langmill.errors import LangmillError, ModelError
+from langmill.workspace import Workspace
 
 if TYPE_CHECKING:
     from langmill.config.sections import Accelerator
@@ -109,12 +110,12 @@ def opened_model(recipe: str | None, folder: Path | None) -> Iterator[tuple[Load
     """
     if (recipe is None) == (folder is None):
         raise LangmillError("Name either a recipe or, with --model, a model folder.")
-    from langmill.graph.dag import EVALUATION, MODELS
     from langmill.models.device import use_device
     from langmill.tasks.loading import load_model
 
+    workspace = Workspace()
     if folder is not None:
-        evaluation = Path(EVALUATION) / folder.name if folder.parent == Path(MODELS) else None
+        evaluation = workspace.evaluation(folder.name) if folder == workspace.model(folder.name) else None
         device = use_device(_folder_device())
         yield load_model(folder, verify=True, device=device, evaluation=evaluation), str(folder)
         return
@@ -131,7 +132,7 @@ def opened_model(recipe: str | None, folder: Path | None) -> Iterator[tuple[Load
     champion = next((one for one in registry.overview() if one.name == recipe and CHAMPION in one.aliases), None)
     if champion is None:
         raise ModelError(f"{recipe} has no champion; `langmill run {recipe}` makes one, --model takes a folder.")
-    local, judged = Path(MODELS) / recipe, Path(EVALUATION) / recipe / GENERATION_NAME
+    local, judged = workspace.model(recipe), workspace.evaluation(recipe) / GENERATION_NAME
     generation = sha256_file(judged) if judged.is_file() else ""
     if (
         champion.tags.get(Tag.generation) == generation

@@ -35,7 +35,7 @@ from langmill.tracking.connection import quiet_mlflow
 from langmill.tracking.explained import explained_tracking_errors
 
 # What loading and answering import; pinned to what is installed, since that is what was tested.
-REQUIREMENTS = ("mlflow", "numpy", "pyarrow", "safetensors", "tiktoken", "tokenizers", "torch")
+REQUIREMENTS = ("mlflow", "numpy", "pyarrow", "pydantic", "safetensors", "tiktoken", "tokenizers", "torch")
 
 GENERATION_PARAMETERS = {
     "max_new_tokens": "long",

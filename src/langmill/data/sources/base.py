@@ -10,7 +10,8 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar
 
-from langmill.config.sections import Source, require
+from langmill.config.constraints import require
+from langmill.config.sections import Source
 from langmill.data.formats.base import Format
 from langmill.errors import ConfigError
 from langmill.plugins import NoOptions, Registry

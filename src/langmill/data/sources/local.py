@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, Protocol
 
-from langmill.config.sections import Source, require
+from langmill.config.constraints import require
+from langmill.config.sections import Source
 from langmill.data.diagnosis.diagnose import nothing_readable
 from langmill.data.formats.base import Format
 from langmill.data.rows import portable
