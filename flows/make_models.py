@@ -1,4 +1,4 @@
-"""The main job: bring every stage of the graph up to date, then register, validate, rescore, judge and promote each model.
+"""The main job: bring every stage of the graph up to date, then register, validate, judge and promote each model.
 
 Which stage follows which is read from DVC; DVC is also the only cache. A step is a plain function; here it becomes a
 Prefect task with retries. What follows the graph changes the world outside the workspace's files, so it is not in the
