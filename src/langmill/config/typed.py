@@ -69,7 +69,8 @@ def typed(
     try:
         current = _under_new_names(section, values, at, where if warn else None)
         # What YAML holds is JSON, in whose mode pydantic takes a text for an enum's member without taking "1" for 1.
-        return _adapter(section).validate_json(json.dumps(current), strict=True, extra="forbid")
+        made = _adapter(section).validate_json(json.dumps(current), strict=True, extra="forbid")
+        return typing.cast("SectionT", made)
     except ValidationError as error:
         refused = refusal(error, section, current, at)
     except FieldError as error:
@@ -81,7 +82,7 @@ def typed(
 
 
 @functools.cache
-def _adapter(section: type[SectionT]) -> TypeAdapter[SectionT]:
+def _adapter(section: Any) -> TypeAdapter[Any]:
     try:
         return TypeAdapter(section)
     except PydanticUserError as error:
@@ -90,7 +91,7 @@ def _adapter(section: type[SectionT]) -> TypeAdapter[SectionT]:
 
 
 @functools.cache
-def _hints(section: type[Any]) -> dict[str, Any]:
+def _hints(section: Any) -> dict[str, Any]:
     return typing.get_type_hints(section, include_extras=True)
 
 

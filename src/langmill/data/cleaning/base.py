@@ -91,7 +91,7 @@ def check_steps(
     Raises:
         ConfigError: There is no such step, its options are refused, or it needs a target.
     """
-    builders = {}
+    builders: dict[str, Callable[[], CleaningStep]] = {}
     for name in cleaning.steps:
         step_class = CLEANING_STEPS.find(name, where)
         if step_class.needs_target and not has_target:
