@@ -39,7 +39,7 @@ class Scored:
     unseen_labels: Mapping[str, int]
     """The test documents of each label that training never saw; they were left out."""
     trivial_baseline: str
-    """The baseline that a first version must beat."""
+    """The baseline that a first version must beat; "" where there is a champion to compare with."""
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,7 @@ class Case:
             stands = noted is not None and noted.comparison_key == self._comparison_key()
         except TransientError:
             raise
-        except LangmillError:
+        except Exception:  # `gather` says what is wrong
             return None
         return noted if noted is not None and stands and noted.outcome is not Outcome.cannot_tell else None
 
@@ -136,7 +136,7 @@ class Case:
             groups_of(table)[1],
             challenger.group_by,
             challenger.unseen_labels,
-            challenger.trivial_baseline,
+            challenger.trivial_baseline if self.champion is None else "",
         )
 
     def _pair(self, unscored: str) -> Pair | Unscored:

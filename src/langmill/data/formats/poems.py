@@ -40,8 +40,8 @@ class Poems(Format):
 
     `form` is one of the four regulated forms where the number of verse lines and their length say so, else 其他. `poem`
     has one verse line a line, with its punctuation; `prompt` is form and title. Lines and single couplets of lost poems
-    (their title is 句) are quarantined as unfinished, poems with gaps, brackets or notes in them as damaged. A note
-    of an editor behind a title is left out.
+    (their title is 句) are quarantined as unfinished, poems with gaps, brackets or notes in them as damaged. An
+    editor's note behind a title is left out.
     """
 
     file_endings = frozenset({".json"})
