@@ -69,6 +69,8 @@ def _refusal(error: ErrorDetails, section: type[Any], values: object, at: str) -
         own = joined(key, reason.key)
         return FieldError(own + str(reason).removeprefix(reason.key), own, reason.code)
     place = key or "the file"
+    if kind == "json_invalid":
+        return FieldError(f"{place} holds half a character (a lone surrogate); write its text anew", key, "wrong_type")
     if kind.endswith("_type") or kind in ("enum", "literal_error"):
         return wrong_type(wanted, given, place, key)
     if words := _bounds(wanted):

@@ -169,6 +169,7 @@ def test_bounds_are_told_as_they_stand_at_the_field(values: dict[str, Any], code
         ({"bounded": {}, "count": True}, "wrong_type", "count is True; allowed is a whole number"),
         ({"bounded": {1: 2}}, "wrong_type", "a key of bounded is 1; allowed is a text, but this was read as a number"),
         ({}, "missing", "bounded is missing; it has no default"),
+        ({"bounded": {"names": ["\ud800"]}}, "wrong_type", "the file holds half a character (a lone surrogate)"),
     ],
 )
 def test_a_plain_class_is_checked_as_strictly(values: dict[str, Any], code: str, sentence: str) -> None:

@@ -1,8 +1,8 @@
 """The typed sections of the settings, one module each.
 
 No field has a default: a default has one home, the YAML under `conf/`. The docstring under a field says what it
-means and in which unit; `langmill config --explain` prints it. What can be judged from one section alone is judged in
-its `__post_init__`, which raises `ConfigError` with the field's name; `langmill.config.typed` adds the file.
+means and in which unit; `langmill config --explain` prints it. A field's bounds stand at its type, what fields must say
+together in `__post_init__`; `langmill.config.typed` adds the file to what is refused.
 """
 
 from langmill.config.constraints import require
