@@ -189,7 +189,7 @@ def test_a_name_that_two_bring(site: Path) -> None:
 TOYS = """
 from dataclasses import dataclass
 
-from langmill.config.sections import require
+from langmill.config.constraints import require
 from langmill.data.formats.base import FORMATS, Format
 from langmill.data.sources.base import SOURCES, CorpusSource
 from langmill.models.base import ARCHITECTURES

@@ -73,9 +73,9 @@ def _refusal(error: ErrorDetails, section: type[Any], values: object, at: str) -
         return FieldError(f"{place} holds half a character (a lone surrogate); write its text anew", key, "wrong_type")
     if kind.endswith("_type") or kind in ("enum", "literal_error"):
         return wrong_type(wanted, given, place, key)
-    if words := _bounds(wanted):
-        return FieldError(f"{place} is {given!r}; allowed is {words}", key)
-    return FieldError(f"{place} is refused: {reason or error['msg']}", key)
+    words = _bounds(wanted)
+    sentence = f"is {given!r}; allowed is {words}" if words else f"is refused: {reason or error['msg']}"
+    return FieldError(f"{place} {sentence}", key)
 
 
 def _follow(kind: Any, value: Any, location: Location, key: str) -> tuple[Any, str, Any]:

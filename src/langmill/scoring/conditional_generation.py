@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
@@ -21,7 +20,9 @@ import pyarrow as pa
 import torch
 from torch import nn
 
-from langmill.config.sections import Evaluation, require
+from langmill.config.constraints import require
+from langmill.config.sections import Evaluation
+from langmill.config.typed import settings
 from langmill.data.document import Document
 from langmill.models.generation.beam_search import beam_search
 from langmill.models.generation.config import Beams, GenerationConfig
@@ -44,7 +45,7 @@ _SCORED_BYTES = "bytes:of the scored tokens"
 """Signature of bits per byte; before it the bytes of the whole target were counted, however few tokens were scored."""
 
 
-@dataclass
+@settings
 class ConditionalGenerationOptions:
     """Options of the scorer `conditional_generation`."""
 
@@ -54,17 +55,17 @@ class ConditionalGenerationOptions:
     """How a model writes its answer when it is judged, and where the asker does not say: greedily or with beams."""
 
     def __post_init__(self) -> None:
-        where, decoding = "scoring.options.decoding", self.decoding
-        require(not decoding.samples, f"{where}.temperature", decoding.temperature, "0: what is judged is not drawn")
+        decoding = self.decoding
+        require(not decoding.samples, "decoding.temperature", decoding.temperature, "0: what is judged is not drawn")
         require(
             decoding.num_beams == 1 or decoding.repetition_penalty == 1,
-            f"{where}.repetition_penalty",
+            "decoding.repetition_penalty",
             decoding.repetition_penalty,
             "1 with several beams",
         )
         require(
             decoding.num_beams > 1 or not decoding.keep_placeholders,
-            f"{where}.keep_placeholders",
+            "decoding.keep_placeholders",
             decoding.keep_placeholders,
             "false with one beam",
         )

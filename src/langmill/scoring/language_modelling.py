@@ -12,13 +12,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import pyarrow as pa
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
-from langmill.config.sections import Evaluation, require
+from langmill.config.sections import Evaluation
+from langmill.config.typed import settings
 from langmill.data.document import Document
 from langmill.models.generation.config import GenerationConfig
 from langmill.models.heads import LanguageModel
@@ -35,18 +38,15 @@ POSITION_EDGES = (0, 16, 32, 64, 128, 256, 512, 1024)
 """Where the bins begin, in tokens from the start of the document, in which losses by position are kept."""
 
 
-@dataclass
+@settings
 class LanguageModellingOptions:
     """Options of the scorer `language_modelling`."""
 
-    context_overlap: float
+    context_overlap: Annotated[float, Field(ge=0, le=0.9)]
     """Scoring documents longer than the network's context: the share of a window, 0 to 0.9, that was predicted in the
     window before and only gives context. More is slower and gives every token more to go by."""
     decoding: GenerationConfig
     """How the finished model goes on from a text where the asker does not say; no score depends on it."""
-
-    def __post_init__(self) -> None:
-        require(0 <= self.context_overlap <= 0.9, "scoring.options.context_overlap", self.context_overlap, "0 to 0.9")
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 import torch
+from pydantic import PositiveInt
 from torch import nn
 
-from langmill.config.sections import Evaluation, require
+from langmill.config.sections import Evaluation
+from langmill.config.typed import settings
 from langmill.data.document import Document
 from langmill.models.heads import LanguageModel
 from langmill.scoring.base import SCORERS, Baseline, Metric, Plot, Scorer, Strength, TrainingData
@@ -26,22 +27,18 @@ from langmill.scoring.ngram import fit_ngram
 from langmill.scoring.spread import spread_plot
 from langmill.tasks.base import device_of
 from langmill.tasks.batching import pad
-from langmill.tasks.masked_language_modelling import MASK, NOT_CHOSEN, mask_tokens
+from langmill.tasks.masked_language_modelling import MASK, NOT_CHOSEN, MaskShare, mask_tokens
 from langmill.tokenization.tokenizer import Tokenizer
 
 
-@dataclass
+@settings
 class MaskedLanguageModellingOptions:
     """Options of the scorer `masked_language_modelling`."""
 
-    mask_share: float
+    mask_share: MaskShare
     """Share of a document's tokens that are masked and to be predicted, above 0, to 0.5."""
-    score_length: int
+    score_length: PositiveInt
     """Tokens of a document that are scored, at most; of what is longer, for this or for the network, the beginning."""
-
-    def __post_init__(self) -> None:
-        require(0 < self.mask_share <= 0.5, "scoring.options.mask_share", self.mask_share, "above 0, at most 0.5")
-        require(self.score_length >= 1, "scoring.options.score_length", self.score_length, "1 or more")
 
 
 @SCORERS.register("masked_language_modelling")

@@ -6,16 +6,18 @@ Shape suffixes: B sequences, T tokens, N examples, K labels.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from pydantic import NonNegativeInt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from langmill.config.sections import Training, require
+from langmill.config import constraints
+from langmill.config.sections import Training
+from langmill.config.typed import settings
 from langmill.data.document import Document
 from langmill.errors import DataError
 from langmill.models.base import Backbone, Kind
@@ -47,16 +49,16 @@ class ClassWeights(StrEnum):
     balanced = "balanced"
 
 
-@dataclass
+@settings
 class ClassificationOptions:
     """Options of the task `classification`."""
 
     renamed_fields: ClassVar[Mapping[str, str]] = {"cut": "truncation"}
-    dropout: float
+    dropout: constraints.Share
     """Share of the pooled state that is dropped in training, 0 to below 1."""
     truncation: Truncation
     """Which tokens of a document longer than training.block_length are kept: `head`, `tail`, or half of each."""
-    answer_length: int
+    answer_length: NonNegativeInt
     """Tokens of a text that are read when its label is predicted; a longer text is truncated. May exceed
     training.block_length: what was learned from pieces is predicted from more of the text. 0 takes that."""
     class_weights: ClassWeights
@@ -66,10 +68,6 @@ class ClassificationOptions:
     only: dict[str, list[str]]
     """Metadata fields and the values to learn from and be judged on; documents with others are left out and counted.
     Empty takes every document."""
-
-    def __post_init__(self) -> None:
-        require(0 <= self.dropout < 1, "task.options.dropout", self.dropout, "0 to below 1")
-        require(self.answer_length >= 0, "task.options.answer_length", self.answer_length, "0 or more")
 
 
 @TASKS.register("classification")

@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import string
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from langmill.config.sections import require
+from langmill.config.constraints import require
+from langmill.config.typed import settings
 from langmill.data.document import Document
 from langmill.models.base import Backbone, Kind
 from langmill.models.heads import LanguageModel
@@ -28,7 +29,7 @@ HISTORY = "history"
 """The metadata field with the earlier turns of a chat: a JSON list of pairs [user, assistant]."""
 
 
-@dataclass
+@settings
 class CompletionOptions(ConditionalGenerationOptions):
     """Options of the task `completion`."""
 
@@ -36,17 +37,14 @@ class CompletionOptions(ConditionalGenerationOptions):
     """The prompt, with {text} for the document's text and {name} for a metadata field; {{ and }} are braces."""
     turn: str
     """An earlier turn of a chat, with {user} and {assistant}; "" where there is no chat."""
-    prompt_length: int
+    prompt_length: PositiveInt
     """Tokens of a prompt, at most; what training.block_length leaves is the response's."""
 
     def __post_init__(self) -> None:
-        fields = _fields("task.options.template", self.template)
-        require("text" in fields, "task.options.template", self.template, "a template that holds {text}")
-        known = _fields("task.options.turn", self.turn)
-        require(
-            known in (set(), {"user", "assistant"}), "task.options.turn", self.turn, "empty, or {user} and {assistant}"
-        )
-        require(self.prompt_length >= 1, "task.options.prompt_length", self.prompt_length, "1 or more")
+        fields = _fields("template", self.template)
+        require("text" in fields, "template", self.template, "a template that holds {text}")
+        known = _fields("turn", self.turn)
+        require(known in (set(), {"user", "assistant"}), "turn", self.turn, "empty, or {user} and {assistant}")
 
 
 @TASKS.register("completion")

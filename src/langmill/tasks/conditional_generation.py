@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 from torch import Tensor, nn
 
 from langmill.config.sections import Training
+from langmill.config.typed import settings
 from langmill.data.document import Document
 from langmill.models.generation.config import GenerationConfig, greedy_decoding
 from langmill.tasks.base import Explains, Generates, Reading, Task
@@ -26,7 +26,7 @@ ANSWERS = "answers"
 _SAMPLE_TOKENS = 100
 
 
-@dataclass
+@settings
 class ConditionalGenerationOptions:
     """Options that these tasks share."""
 

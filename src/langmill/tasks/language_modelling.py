@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from typing import Annotated
 
+from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
-from langmill.config.sections import Training, require
+from langmill.config.sections import Training
+from langmill.config.typed import settings
 from langmill.data.document import Document
 from langmill.models.base import Backbone, Kind
 from langmill.models.generation.config import GenerationConfig, Sampling
@@ -18,20 +20,14 @@ from langmill.tokenization.shards import Shard
 from langmill.tokenization.tokenizer import Tokenizer
 
 
-@dataclass
+@settings
 class LanguageModellingOptions:
     """Options of the task `language_modelling`."""
 
-    sample_tokens: int
+    sample_tokens: PositiveInt
     """Tokens in a sample text that is generated during training, at most."""
-    sample_temperature: float
+    sample_temperature: Annotated[float, Field(ge=0, le=10)]
     """How freely samples are drawn: 1 as the network says, below 1 safer, 0 always the most likely token."""
-
-    def __post_init__(self) -> None:
-        require(self.sample_tokens >= 1, "task.options.sample_tokens", self.sample_tokens, "1 or more")
-        require(
-            0 <= self.sample_temperature <= 10, "task.options.sample_temperature", self.sample_temperature, "0 to 10"
-        )
 
 
 @TASKS.register("language_modelling")

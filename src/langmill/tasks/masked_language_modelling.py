@@ -11,13 +11,15 @@ Shape suffixes: B sequences, T tokens, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Sequence
-from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
-from langmill.config.sections import Training, require
+from langmill.config.sections import Training
+from langmill.config.typed import settings
 from langmill.data.document import Document
 from langmill.errors import ConfigError
 from langmill.models.base import Backbone, Kind
@@ -40,15 +42,16 @@ _MOST_TOKENS = 10_000  # of a sample: as many as there are
 _PHILOX_NUMBERS = 4  # of 64 bits, for each step of the generator's counter
 
 
-@dataclass
+MaskShare = Annotated[float, Field(gt=0, le=0.5)]
+"""A share of tokens that are masked."""
+
+
+@settings
 class MaskedLanguageModellingOptions:
     """Options of the task `masked_language_modelling`."""
 
-    mask_share: float
+    mask_share: MaskShare
     """Share of the tokens that are to be predicted, above 0, to 0.5."""
-
-    def __post_init__(self) -> None:
-        require(0 < self.mask_share <= 0.5, "task.options.mask_share", self.mask_share, "above 0, at most 0.5")
 
 
 def mask_tokens(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from langmill.config.sections import require
+from langmill.config.constraints import Share
+from langmill.config.typed import settings
 from langmill.data.document import Document
 from langmill.models.base import Backbone, EncoderDecoder, Kind
 from langmill.models.generation.beam_search import Accepts
@@ -21,17 +21,13 @@ from langmill.tasks.placeholders import placeholders_in
 from langmill.tokenization.tokenizer import Tokenizer
 
 
-@dataclass
+@settings
 class TextToTextOptions(ConditionalGenerationOptions):
     """Options of the task `text_to_text`."""
 
-    label_smoothing: float
+    label_smoothing: Share
     """Share of what is wanted at each target token that all tokens of the vocabulary have alike (Szegedy et al., 2016),
     0 to below 1; in training only."""
-
-    def __post_init__(self) -> None:
-        given = self.label_smoothing
-        require(0 <= given < 1, "task.options.label_smoothing", given, "0 to below 1")
 
 
 @TASKS.register("text_to_text")

@@ -5,7 +5,6 @@ means and in which unit; `langmill config --explain` prints it. A field's bounds
 together in `__post_init__`; `langmill.config.typed` adds the file to what is refused.
 """
 
-from langmill.config.constraints import require
 from langmill.config.sections.corpus import Cleaning, Corpus, Fields, FormatSection, Split
 from langmill.config.sections.device import Accelerator
 from langmill.config.sections.evaluation import Evaluation
@@ -46,5 +45,4 @@ __all__ = [
     "Tokenizer",
     "TokenizerAlgorithm",
     "Training",
-    "require",
 ]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from langmill.config.typed import settings
 from langmill.data.cleaning.base import CLEANING_STEPS, CleaningStep, Draft
 from langmill.data.folding import nfc
 
@@ -45,7 +45,7 @@ def clean_characters(text: str, *, preserve_whitespace: bool = False) -> str:
     return nfc(text.strip(" \n"))
 
 
-@dataclass
+@settings
 class CharactersOptions:
     """What of the characters stays."""
 

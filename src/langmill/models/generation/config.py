@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from langmill.config.sections import require
+from langmill.config.constraints import require
 from langmill.errors import ConfigError
 
 GREEDY_BELOW = 1e-5

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from pydantic import PositiveInt
 
-from langmill.config.sections import require
+from langmill.config.typed import settings
 from langmill.evaluation.estimates import counted
 from langmill.evaluation.significance import comparable, groups_of
 from langmill.registry.evidence import Evidence, available
@@ -14,19 +14,15 @@ from langmill.registry.verdict import RuleResult
 _SETTING = "gate.rules.enough_documents"
 
 
-@dataclass
+@settings
 class EnoughDocumentsOptions:
     """The least numbers of what a judgement is made on."""
 
-    min_documents: int
+    min_documents: PositiveInt
     """Test documents, at the least."""
-    min_groups: int
+    min_groups: PositiveInt
     """Groups of test documents (those that split.by keeps together), at the least; where nothing is kept together each
     document is its own."""
-
-    def __post_init__(self) -> None:
-        for name in ("min_documents", "min_groups"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
 
 
 @RULES.register("enough_documents")

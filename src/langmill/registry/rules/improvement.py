@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import pyarrow as pa
+from pydantic import NonNegativeFloat
 
-from langmill.config.sections import require
+from langmill.config.typed import settings
 from langmill.evaluation.estimates import Comparison
 from langmill.evaluation.significance import compare, find_metric
 from langmill.registry.evidence import Evidence, Pair, available
@@ -15,16 +14,13 @@ from langmill.registry.verdict import RuleResult
 from langmill.registry.versions import Tag
 
 
-@dataclass
+@settings
 class ImprovementOptions:
     """The least gain."""
 
-    min_effect: float
+    min_effect: NonNegativeFloat
     """How much better than the champion (first version: than the trivial baseline) the version must be, in the
     metric's unit, at the least: the whole interval of the paired difference must lie beyond it."""
-
-    def __post_init__(self) -> None:
-        require(self.min_effect >= 0, "min_effect", self.min_effect, "0 or more")
 
 
 @RULES.register("improvement")

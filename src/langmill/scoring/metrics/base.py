@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from langmill.config.sections import require
+from langmill.config.constraints import require
 from langmill.data.document import Document
 from langmill.plugins import NoOptions, Registry
 from langmill.scoring.base import Metric
