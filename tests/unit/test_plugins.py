@@ -15,15 +15,19 @@ import pytest
 import torch
 
 from langmill.config.sections import FormatSection, Source
+from langmill.data.cleaning.base import CLEANING_STEPS
 from langmill.data.document import Document
 from langmill.data.formats.base import FORMATS, build_format
 from langmill.data.sources.base import SOURCES, build_source
 from langmill.errors import ConfigError
+from langmill.export.base import EXPORTERS
 from langmill.files import write_text
-from langmill.models.base import ARCHITECTURES, build_backbone
+from langmill.models.base import ARCHITECTURES
 from langmill.plugins import PlugInError, Registry, find_plugins
+from langmill.registry.rules.base import RULES
 from langmill.scoring.base import SCORERS, build_scorer
 from langmill.scoring.metrics.base import METRICS
+from langmill.serving.routes.base import ROUTES, build_backbone
 from langmill.tasks.base import TASKS, build_task
 
 pytestmark = pytest.mark.unit
@@ -34,7 +38,9 @@ NAMES = [
 ]
 
 
-REGISTRIES: list[Registry[Any]] = [ARCHITECTURES, TASKS, SCORERS, METRICS, FORMATS, SOURCES]
+REGISTRIES: list[Registry[Any]] = [
+    ARCHITECTURES, TASKS, SCORERS, METRICS, FORMATS, SOURCES, CLEANING_STEPS, RULES, ROUTES, EXPORTERS,
+]  # fmt: skip
 
 
 @pytest.fixture

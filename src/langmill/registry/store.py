@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from langmill.errors import ConflictError, LangmillError, RegistryError
+from langmill.errors import ConflictError, RegistryError
 from langmill.files import exclusive_lock
 from langmill.registry import artifacts
 from langmill.registry.database import read_aliased, read_models
@@ -23,7 +23,7 @@ from langmill.registry.record import ModelRecord
 from langmill.registry.versions import CHAMPION, ModelTag, ModelVersion, State, Tag, checked_name, version_of
 from langmill.tracking.addresses import database_path
 from langmill.tracking.connection import connect
-from langmill.tracking.explained import explained_tracking_errors
+from langmill.tracking.explained import existing_is_fine, explained_tracking_errors, missing_as_none
 from langmill.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Registry:
             RegistryError: There is no such version.
         """
         client, aliases = self._client, self._aliases(name)
-        with explained_tracking_errors(self.tracking_uri), _missing_as_none() as found:
+        with explained_tracking_errors(self.tracking_uri), missing_as_none() as found:
             found.append(client.get_model_version(checked_name(name), str(version)))
         if not found:
             raise RegistryError(f"{name} has no version {version}; `langmill status` lists what there is.")
@@ -137,7 +137,7 @@ class Registry:
     def _model(self, name: str) -> tuple[dict[str, int], dict[str, str]]:
         """A registered model's aliases and tags."""
         client = self._client
-        with explained_tracking_errors(self.tracking_uri), _missing_as_none() as found:
+        with explained_tracking_errors(self.tracking_uri), missing_as_none() as found:
             found.append(client.get_registered_model(checked_name(name)))
         if not found:
             return {}, {}
@@ -231,7 +231,7 @@ class Registry:
                 return known, False
             folder = f"model-{weights[:12]}{f'-{generation[:8]}' if generation else ''}"
             client.log_artifacts(run_id, str(package), folder)
-            with _existing_is_fine():
+            with existing_is_fine():
                 client.create_registered_model(checked_name(name), description=description)
             made = client.create_model_version(
                 name,
@@ -383,25 +383,3 @@ class Registry:
 
 def _told(version: int | None) -> str:
     return "no version" if version is None else f"version {version}"
-
-
-@contextlib.contextmanager
-def _missing_as_none() -> Iterator[list[Any]]:
-    """Collects what the block finds; stays empty where MLflow says that there is no such thing."""
-    found: list[Any] = []
-    try:
-        yield found
-    except LangmillError:
-        raise
-    except Exception as error:
-        if getattr(error, "error_code", None) != "RESOURCE_DOES_NOT_EXIST":
-            raise
-
-
-@contextlib.contextmanager
-def _existing_is_fine() -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:
-        if getattr(error, "error_code", None) != "RESOURCE_ALREADY_EXISTS":
-            raise

@@ -7,8 +7,9 @@ import errno
 import re
 import socket
 from collections.abc import Iterator
+from typing import Any
 
-from langmill.errors import SpaceError, TrackingError, TrackingUnreachableError, without_passwords
+from langmill.errors import LangmillError, SpaceError, TrackingError, TrackingUnreachableError, without_passwords
 from langmill.files import full_disk_sentence, is_full_disk
 from langmill.tracking.addresses import database_path, resolved_uri
 
@@ -103,3 +104,26 @@ def first_line(message: str) -> str:
     """The first line of a message, at most 300 characters of it."""
     lines = message.strip().splitlines()
     return lines[0][:300] if lines else "no reason given"
+
+
+@contextlib.contextmanager
+def missing_as_none() -> Iterator[list[Any]]:
+    """Collect what the block finds; the list stays empty where MLflow says that there is no such thing."""
+    found: list[Any] = []
+    try:
+        yield found
+    except LangmillError:
+        raise
+    except Exception as error:
+        if getattr(error, "error_code", None) != "RESOURCE_DOES_NOT_EXIST":
+            raise
+
+
+@contextlib.contextmanager
+def existing_is_fine() -> Iterator[None]:
+    """Ignore MLflow's refusal to make what is there already."""
+    try:
+        yield
+    except Exception as error:
+        if getattr(error, "error_code", None) != "RESOURCE_ALREADY_EXISTS":
+            raise
