@@ -22,12 +22,12 @@ from langmill.data.sources.base import SOURCES, build_source
 from langmill.errors import ConfigError
 from langmill.export.base import EXPORTERS
 from langmill.files import write_text
-from langmill.models.base import ARCHITECTURES
+from langmill.models.base import ARCHITECTURES, build_backbone
 from langmill.plugins import PlugInError, Registry, find_plugins
 from langmill.registry.rules.base import RULES
 from langmill.scoring.base import SCORERS, build_scorer
 from langmill.scoring.metrics.base import METRICS
-from langmill.serving.routes.base import ROUTES, build_backbone
+from langmill.serving.routes.base import ROUTES
 from langmill.tasks.base import TASKS, build_task
 
 pytestmark = pytest.mark.unit
@@ -198,7 +198,7 @@ from dataclasses import dataclass
 from langmill.config.constraints import require
 from langmill.data.formats.base import FORMATS, Format
 from langmill.data.sources.base import SOURCES, CorpusSource
-from langmill.models.base import ARCHITECTURES
+from langmill.models.base import ARCHITECTURES, build_backbone
 from langmill.models.recurrent import Recurrent, RecurrentSettings
 from langmill.tasks.base import TASKS
 from langmill.scoring.base import SCORERS
