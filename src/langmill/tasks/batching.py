@@ -225,8 +225,8 @@ class PaddedBatches(MicroBatches):
     """Padded batches of examples of about equal length; a subclass says what a batch of chosen examples holds.
 
     Each epoch shuffles the examples, cuts them into groups of 50 batches, sorts each group by length, cuts it into
-    batches and shuffles the batches. Every example comes once in an epoch; where the batches do not come out even, a few
-    come twice.
+    batches and shuffles the batches. Every example comes once in an epoch; where the batches do not come out even, a
+    few come twice.
 
     Args:
         lengths: Tokens of each example as it will stand in a batch, `(examples,)`.
