@@ -170,7 +170,7 @@ def test_truncate(truncation, expected):
 
 
 def test_an_empty_sequence_becomes_one_pad_token():
-    tokens, lengths = pad([np.array([], dtype=np.uint16), np.array([4, 5], dtype=np.uint16)], filler=9)
+    tokens, lengths = pad([np.array([], dtype=np.uint16), np.array([4, 5], dtype=np.uint16)], pad_id=9)
     assert tokens.tolist() == [[9, 9], [4, 5]]
     assert lengths.tolist() == [1, 2]
 

@@ -186,6 +186,15 @@ def test_a_model_folder_of_before_writes_as_its_task_did(tmp_path: Path, tokeniz
     assert load_model(model.folder, verify=False).generation_config == GenerationConfig(9, 0.5)
 
 
+def test_a_model_that_is_not_packaged_writes_as_its_evaluation_says(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    model, judged = saved(tmp_path / "m", tokenizer, "completion", "decoder"), GenerationConfig(5, 0.0, num_beams=2)
+    write_generation_config(tmp_path, model.config, judged.to_json())
+    assert load_model(model.folder, verify=False, evaluation=tmp_path).generation_config == judged
+    assert (
+        load_model(model.folder, verify=False, evaluation=tmp_path / "m2").generation_config == model.generation_config
+    )
+
+
 def test_a_translator_of_before_keeps_placeholders_as_it_did(tmp_path: Path, tokenizer: Tokenizer) -> None:
     model = saved(tmp_path / "m", tokenizer, "text_to_text", "encoder_decoder")
     config = json.loads((model.folder / "config.json").read_text())
