@@ -34,6 +34,9 @@ def refusal(error: ValidationError, section: type[Any], values: object, at: str 
     """
     found = error.errors(include_url=False)
     first = next((each for each in found if each["type"] == _UNKNOWN), found[0])
+    if first["type"] == "json_invalid":
+        half = "holds half a character (a lone surrogate); write its text anew"
+        return FieldError(f"{at or 'the file'} {half}", at, "wrong_type")
     return _refusal(first, section, values, at)
 
 
@@ -69,8 +72,6 @@ def _refusal(error: ErrorDetails, section: type[Any], values: object, at: str) -
         own = joined(key, reason.key)
         return FieldError(own + str(reason).removeprefix(reason.key), own, reason.code)
     place = key or "the file"
-    if kind == "json_invalid":
-        return FieldError(f"{place} holds half a character (a lone surrogate); write its text anew", key, "wrong_type")
     if kind.endswith("_type") or kind in ("enum", "literal_error"):
         return wrong_type(wanted, given, place, key)
     words = _bounds(wanted)
