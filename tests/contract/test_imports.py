@@ -41,9 +41,16 @@ def module_path(name: str) -> Path | None:
     return base / "__init__.py" if (base / "__init__.py").is_file() else None
 
 
+class WithoutTypes(ast.NodeTransformer):
+    """Drops what is imported for its types alone: it is not executed."""
+
+    def visit_If(self, node: ast.If) -> ast.If | None:
+        return None if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING" else node
+
+
 def direct_imports(path: Path) -> set[str]:
     found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(WithoutTypes().visit(ast.parse(path.read_text(encoding="utf-8")))):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:

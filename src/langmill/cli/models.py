@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @command(
     example="langmill generate reviews-lm --prompt 'The film'\n"
-    "langmill generate --model build/models/reviews-lm --prompt 'The film' --temperature 0"
+    f"langmill generate --model {Workspace().model('reviews-lm')} --prompt 'The film' --temperature 0"
 )
 @click.argument("recipe", required=False)
 @click.option("--model", type=click.Path(path_type=Path), help="A model folder, instead of a recipe's champion.")

@@ -171,7 +171,7 @@ def deploy(recipes: tuple[str, ...], cron: str | None, interval: float | None) -
         try:
             schedule = Schedule(cron, settings.schedule.timezone)
         except ConfigError as error:
-            raise ConfigError(f"--cron: {error}.") from error
+            raise ConfigError(f"--{error}.") from error
     chosen = list(dict.fromkeys(recipes or settings.recipes))
     read_graph().for_recipes(chosen)
     for name in chosen:

@@ -7,7 +7,8 @@ import pytest
 from langmill.data.document import Document
 from langmill.errors import EvaluationError
 from langmill.evaluation import significance
-from langmill.evaluation.significance import GROUP, compare, counted, estimate, groups_of, resample_weights
+from langmill.evaluation.estimates import counted
+from langmill.evaluation.significance import GROUP, compare, estimate, groups_of, resample_weights
 
 from ..tasks.settings import evaluation, shipped_scorer
 

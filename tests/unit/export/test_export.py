@@ -49,7 +49,10 @@ def test_transformers_opens_what_was_registered(
     assert cli.call(["export", LANGUAGE_MODEL, "--alias", "challenger", "--to", str(to)]) == 0
     assert capsys.readouterr().out == f"reviews-lm version 1 is in {to}.\n"
     made = {path.name for path in (Path("build/models") / LANGUAGE_MODEL).iterdir()}
-    assert {path.name for path in to.iterdir()} == made | {"README.md"}
+    assert {path.name for path in to.iterdir()} == made | {
+        "README.md",
+        "generation_config.json",
+    }  # which the evaluation brings
     ours = load_model(Path("build/models") / LANGUAGE_MODEL, verify=True)
     assert read_manifest(to, verify=True)["provenance"] == ours.provenance
     theirs = AutoModelForCausalLM.from_pretrained(to).eval()

@@ -46,7 +46,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def told(monkeypatch: pytest.MonkeyPatch) -> None:
     """Loading a model ends in an error that says on which device."""
 
-    def load_model(folder: Path, *, verify: bool, device: str = "cpu") -> None:
+    def load_model(folder: Path, *, verify: bool, device: str = "cpu", evaluation: Path | None = None) -> None:
         raise Loaded(device)
 
     for module in (evaluate, rescore, lifecycle, loading):

@@ -135,8 +135,7 @@ def test_bits_per_byte_are_compared_between_tokenizers_and_perplexity_is_not(
     assert judged(version).outcome in ("passed", "refused")
     recipe = recipe_of(NAME)
     for metric in ("perplexity", "next_token_accuracy"):
-        recipe.gate.metric = metric
-        verdict = judged(Registry(URI).version(NAME, 2), recipe)
+        verdict = judged(Registry(URI).version(NAME, 2), replace(recipe, gate=replace(recipe.gate, metric=metric)))
         assert verdict.outcome == "cannot tell"
         assert "counts tokens, and version 1 has another tokenizer" in verdict.sentence or metric != "perplexity"
 

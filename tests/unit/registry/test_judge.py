@@ -18,13 +18,13 @@ from langmill.registry.gate import judge
 from langmill.registry.rules.base import Rule, build_rules
 from langmill.registry.verdict import RuleResult, Verdict
 from langmill.registry.versions import ModelVersion, State, Tag
-from tests.unit.tasks.settings import shipped_task
+from tests.unit.tasks.settings import shipped_scorer
 
 pytestmark = pytest.mark.unit
 OPTIONS = {"enough_documents": {"min_documents": 30, "min_groups": 10}, "improvement": {"min_effect": 0.01}}
 GATE = Gate("accuracy", {"validation": {}, "not_rolled_back": {}, **OPTIONS})
 LABELS = ("bad", "good", "so-so")
-TASK = shipped_task("classification", LABELS)
+SCORER = shipped_scorer("classification", LABELS)
 
 
 def version(number: int, **tags: str) -> ModelVersion:
@@ -51,7 +51,7 @@ def evidence(right: int = 40, **changes: Any) -> Evidence:
         "accuracy",
         Evaluation(4096, 100, 0.95, 1, [], 1),
         Scored(40, 40, None, {}, "majority"),
-        Pair(TASK, answers(right), answers(20)),
+        Pair(SCORER, answers(right), answers(20)),
         "key",
     )
     return replace(found, **changes)
@@ -63,7 +63,7 @@ def asked(found: Evidence, gate: Gate = GATE) -> Verdict:
 
 def on_the_union(new: int, old: int, difference: str) -> Pair:
     """Eight of forty documents are of a label that one of the two does not know."""
-    return Pair(TASK, answers(new), answers(old), pa.array([number < 32 for number in range(40)]), difference)
+    return Pair(SCORER, answers(new), answers(old), pa.array([number < 32 for number in range(40)]), difference)
 
 
 PASSED, REFUSED, CANNOT_TELL = "passed", "refused", "cannot tell"
@@ -93,7 +93,7 @@ PASSED, REFUSED, CANNOT_TELL = "passed", "refused", "cannot tell"
          "another tokenizer"),
         (evidence(champion=None, doubt="Someone moved the alias."), CANNOT_TELL,
          "better than the champion: Someone moved the alias."),
-        (evidence(pair=Pair(TASK, answers(40), answers(20, 39))), CANNOT_TELL, "are of other test sets"),
+        (evidence(pair=Pair(SCORER, answers(40), answers(20, 39))), CANNOT_TELL, "are of other test sets"),
         # Other labels
         (evidence(pair=on_the_union(40, 32, "the labels so-so are new")), PASSED,
          "what a model can't say is wrong: the labels so-so are new. On the part that both can judge, Accuracy is 1 "
@@ -152,7 +152,7 @@ def test_the_least_numbers_are_of_what_is_compared_on(alike: int, groups: int, s
             }
         )
 
-    pair = Pair(shipped_task("completion"), scores(1.0, 5), scores(4.0, 0))
+    pair = Pair(shipped_scorer("completion"), scores(1.0, 5), scores(4.0, 0))
     found = evidence(metric="bits_per_byte", scored=Scored(60, groups, None, {}, "unigram"), pair=pair)
     verdict = asked(found)
     assert (verdict.outcome, verdict.sentence) == ("refused", sentence)

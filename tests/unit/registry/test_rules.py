@@ -94,16 +94,16 @@ def test_they_are_checked_before_anything_runs() -> None:
     recipe = compose_recipe(NAME, ["gate.rules.improvement.min_effect=-1"], CONF)
     with pytest.raises(ConfigError) as caught:
         check_recipe(recipe, "x.yaml")
-    assert str(caught.value) == "x.yaml: gate.rules.improvement: min_effect is -1.0; allowed is 0 or more."
+    assert str(caught.value) == "x.yaml: gate.rules.improvement.min_effect is -1; allowed is 0 or more."
 
 
 def test_the_keys_of_before_are_read(caplog: pytest.LogCaptureFixture) -> None:
     old = {"min_documents": 30, "min_groups": 7, "metric": "accuracy", "min_effect": 0.5, "rules": {}}
-    gate = typed(Gate, old, "x.yaml")
+    gate = typed(Gate, old, "x.yaml", "gate", warn=True)
     assert gate.rules["improvement"] == {"min_effect": 0.5}
     assert gate.rules["enough_documents"] == {"min_documents": 30, "min_groups": 7}
     assert list(build_rules(gate, "x.yaml")) == ["validation", "not_rolled_back", "enough_documents", "improvement"]
-    assert "min_effect is called rules.improvement.min_effect now." in caplog.text
+    assert "x.yaml: gate.min_effect is called gate.rules.improvement.min_effect now." in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -113,8 +113,8 @@ def test_the_keys_of_before_are_read(caplog: pytest.LogCaptureFixture) -> None:
             {"improvment": {}},
             "x.yaml: gate.rules is 'improvment'; allowed is one of enough_documents, improvement, not_",
         ),
-        ({"improvement": {}}, "x.yaml: gate.rules.improvement: min_effect is missing"),
-        ({"improvement": {"min_effect": -1}}, "min_effect is -1.0; allowed is 0 or more"),
+        ({"improvement": {}}, "x.yaml: gate.rules.improvement.min_effect is missing"),
+        ({"improvement": {"min_effect": -1}}, "min_effect is -1; allowed is 0 or more"),
         ({"enough_documents": {"min_documents": 0, "min_groups": 1}}, "min_documents is 0; allowed is 1 or more"),
         ({"validation": {"strict": True}}, "strict is not a setting"),
     ],
@@ -157,5 +157,5 @@ def test_a_rule_of_another_distribution_is_asked(toy: None, workspace: Path) -> 
     assert verdict.sentence == f"It has {size:,} bytes; 1,000 are allowed."
     assert [rule.name for rule in verdict.rules][-2:] == ["improvement", "small"]
     assert judged(Registry(URI).version(NAME, 1), with_small(10**9)).passed
-    with pytest.raises(ConfigError, match=r"gate\.rules\.small: max_bytes is missing"):
+    with pytest.raises(ConfigError, match=r"gate\.rules\.small\.max_bytes is missing"):
         build_rules(Gate("accuracy", {"small": {}}), "x.yaml")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -83,8 +84,7 @@ def test_a_key_in_clear_is_refused_and_not_shown(tmp_path: Any, clear: str) -> N
     ],
 )  # fmt: skip
 def test_answers_only_to_its_own_names(server: Server, host: str, status: int) -> None:
-    server.settings.host = "192.0.2.7"
-    server.settings.allowed_hosts.append("Models.example.org")
+    server.settings = replace(server.settings, host="192.0.2.7", allowed_hosts=["Models.example.org"])
     for method, path in (("GET", "/live"), ("GET", "/"), ("GET", "/v1/models"), ("POST", CLASSIFY)):
         response = server.ask(method, path, headers={"host": host}, json=J if method == "POST" else None)
         assert response.status_code == status, path

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -131,7 +132,7 @@ def test_a_body_in_chunks_is_counted_too(server: Server) -> None:
 
 
 def test_a_body_that_does_not_arrive_is_given_up(server: Server) -> None:
-    server.settings.body_seconds = 0.05
+    server.settings = replace(server.settings, body_seconds=0.05)
 
     async def slow() -> Any:
         yield b"{"

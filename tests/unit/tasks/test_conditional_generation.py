@@ -145,7 +145,7 @@ def test_impossible_options_are_refused(options: dict[str, Any], sentence: str) 
 
 
 def test_labels_can_not_be_smoothed_away() -> None:
-    with pytest.raises(ConfigError, match=r"label_smoothing is 1\.0; allowed is 0 to below 1"):
+    with pytest.raises(ConfigError, match=r"label_smoothing is 1; allowed is 0 to below 1"):
         shipped_task("text_to_text", label_smoothing=1)
 
 

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from langmill.config.sections import Gate
 from langmill.config.typed import typed
 from langmill.plugins import NoOptions, Registry
-from langmill.registry.evidence import Evidence
-from langmill.registry.verdict import RuleResult
+
+if TYPE_CHECKING:  # the stage `compose` checks the rules' options, and knows nothing of evidence
+    from langmill.registry.evidence import Evidence
+    from langmill.registry.verdict import RuleResult
 
 
 class Rule(ABC):
@@ -57,7 +59,7 @@ def build_rules(gate: Gate, where: str) -> dict[str, Rule]:
         ConfigError: A rule is unknown or its options are refused.
     """
     return {
-        name: cls(typed(cls.options_class, options, f"{where}: gate.rules.{name}"))
+        name: cls(typed(cls.options_class, options, where, f"gate.rules.{name}"))
         for name, options in {"validation": {}, "not_rolled_back": {}, **gate.rules}.items()
         if options is not None and (cls := RULES.find(name, where))
     }
