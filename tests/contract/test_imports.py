@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from langmill.training.provenance import CODE
+
 pytestmark = pytest.mark.contract
 
 ROOT = Path(__file__).parents[2]
@@ -30,8 +32,10 @@ WATCHES_ONLY = {
     "langmill.workspace",
 }
 WATCHING_PACKAGES = ("langmill.tracking",)
-# Typed settings and the record type: a change that matters shows in the composed file or in the documents themselves.
+# Typed settings and the record type: a change that matters shows in the composed file or in the documents themselves,
+# but for what tells groups apart.
 SHAPES_ONLY = ("langmill.config", "langmill.data")
+GROUPS = "langmill.data.folding"
 
 
 def module_path(name: str) -> Path | None:
@@ -91,11 +95,22 @@ def test_dependencies_cover_imports(stage: str) -> None:
         relative = path.relative_to(ROOT).as_posix()
         if relative.endswith("__init__.py") and path.read_text(encoding="utf-8").count("import") == 0:
             continue
-        if name.startswith(SHAPES_ONLY) and not (stage == "clean" and name.startswith("langmill.data")):
+        if (
+            name.startswith(SHAPES_ONLY)
+            and name != GROUPS
+            and not (stage == "clean" and name.startswith("langmill.data"))
+        ):
             continue
         if not any(relative == dependency or relative.startswith(f"{dependency}/") for dependency in dependencies):
             missing.append(relative)
     assert not missing, f"{stage} imports files that dvc.yaml does not list among its deps"
+
+
+@pytest.mark.parametrize("stage", ["train", "finetune"])
+def test_provenance_names_the_code_that_dvc_watches(stage: str) -> None:
+    dependencies = [str(each) for each in stage_commands()[stage]["deps"]]  # type: ignore[attr-defined]
+    watched = {each.removeprefix("src/langmill/") for each in dependencies if each.startswith("src/langmill/")}
+    assert watched == set(CODE)
 
 
 def test_layers() -> None:

@@ -88,7 +88,10 @@ def test_ctrl_c_in_a_run_and_kill_9_of_dvc_leave_nothing_behind_and_the_next_one
     _, errors = run.communicate(timeout=60)
     assert run.returncode == 130
     assert time.monotonic() - began < 20
-    assert errors.splitlines()[-1] == "Stopped; nothing is lost, and the same command resumes from there."
+    assert (
+        errors.splitlines()[-1]
+        == "Stopped; what is finished is kept, and the same command resumes, a training from its last checkpoint."
+    )
     assert "Traceback" not in errors
     wait_until(lambda: not processes(remade_workspace), 10)
     assert not (remade_workspace / f"build/models/{LM}").exists()

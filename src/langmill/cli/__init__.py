@@ -76,7 +76,10 @@ def _explain_error(error: BaseException) -> tuple[str, int]:
     if isinstance(error, LangmillError):
         return str(error), error.exit_code
     if isinstance(error, KeyboardInterrupt | click.Abort):
-        return "Stopped; nothing is lost, and the same command resumes from there.", _INTERRUPTED
+        return (
+            "Stopped; what is finished is kept, and the same command resumes, a training from its last checkpoint.",
+            _INTERRUPTED,
+        )
     from langmill.files import full_disk_sentence, is_full_disk
 
     if is_full_disk(error):

@@ -95,7 +95,7 @@ class Display:
         parts = [f"{self._unchanged} of {len(self._steps)} steps were up to date"] if self._unchanged else []
         skipped = sum(event.state is StepState.skipped for event in self._steps.values())
         if skipped:
-            parts.append(f"{skipped} did not run because a step before them failed")
+            parts.append(f"{skipped} did not run: a step before them failed, or the run was stopped")
         return "; ".join(parts) + "." if parts else ""
 
     def refresh(self) -> None:

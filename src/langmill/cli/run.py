@@ -214,7 +214,6 @@ def _require_space(folder: Path) -> None:
 @contextlib.contextmanager
 def _stopped_at_the_end(flow: subprocess.Popen[bytes]) -> Iterator[None]:
     """Stop all processes of the flow when the block ends, however it ends."""
-    stop = {"asked": False}
 
     def terminate(number: int, frame: object) -> None:
         raise KeyboardInterrupt
@@ -223,7 +222,6 @@ def _stopped_at_the_end(flow: subprocess.Popen[bytes]) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        stop["asked"] = True
         click.echo("\nStopping ... (Ctrl-C again ends it at once)", err=True)
         with contextlib.suppress(ProcessLookupError):
             flow.send_signal(signal.SIGINT)

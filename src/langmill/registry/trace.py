@@ -293,7 +293,7 @@ def _parts_now(name: str) -> Mapping[str, Any]:
         recipe = load_section(Recipe, workspace.composed_file("recipe", name))
         base = workspace.model(recipe.training.base) if recipe.training.base else None
         tokenizer = workspace.tokenizer(recipe.tokenizer.name) / TOKENIZER_NAME
-        return provenance.trace(recipe, workspace.shards(name), tokenizer, base).parts
+        return provenance.compute_provenance(recipe, workspace.shards(name), tokenizer, base).parts
     except (LangmillError, OSError):
         return {}
 

@@ -11,7 +11,6 @@ Shape suffixes: B pairs, T tokens, N counted target tokens, D model width, V voc
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import cast
 
@@ -31,6 +30,7 @@ from langmill.models.generation.sampling import generate_batch
 from langmill.scoring.base import SCORERS, Baseline, Metric, Plot, Scorer, Strength, TrainingData
 from langmill.scoring.baselines import translation_memory
 from langmill.scoring.batching import LEAST_ROWS, padded_length, uniform_batches
+from langmill.scoring.bits_per_byte import document_bits_per_byte, token_metrics
 from langmill.scoring.likelihood import likelihood
 from langmill.scoring.metrics.base import text_metrics
 from langmill.scoring.ngram import fit_ngram
@@ -196,16 +196,10 @@ class ConditionalGenerationScorer(Scorer):
         if "produced" in scores.column_names:
             found |= {metric.name: metric.measure(scores, weights_RN) for metric in self.text_metrics}
         if "nats" in scores.column_names:
-            names = ("nats", "tokens", "bytes", "correct")
-            sums = weights_RN @ np.stack([scores[name].to_numpy().astype(np.float64) for name in names], axis=1)
-            nats, tokens, num_bytes, correct = sums.T
-            found |= {
-                "bits_per_byte": nats / (math.log(2) * num_bytes),
-                "perplexity": np.exp(nats / tokens),
-                "next_token_accuracy": correct / tokens,
-            }
+            found |= token_metrics(scores, weights_RN)
             if "target_bytes" in scores.column_names:  # not in evaluations of before
-                found["scored_share"] = num_bytes / (weights_RN @ scores["target_bytes"].to_numpy())
+                scored, whole = (weights_RN @ scores[name].to_numpy() for name in ("bytes", "target_bytes"))
+                found["scored_share"] = scored / whole
         return found
 
     def baselines(
@@ -258,8 +252,7 @@ class ConditionalGenerationScorer(Scorer):
 
     def plots(self, scores: pa.Table) -> list[Plot]:
         """How the targets' losses are spread."""
-        losses_N = scores["nats"].to_numpy() / (math.log(2) * scores["bytes"].to_numpy())
-        return [spread_plot("target_losses", "Loss of each target", losses_N)]
+        return [spread_plot("target_losses", "Loss of each target", document_bits_per_byte(scores))]
 
 
 def _num_bytes(

@@ -27,6 +27,7 @@ from langmill.models.generation.config import GenerationConfig
 from langmill.models.heads import LanguageModel
 from langmill.scoring.base import SCORERS, Baseline, Metric, Plot, Scorer, Strength, TrainingData
 from langmill.scoring.batching import LEAST_ROWS, padded_length, uniform_batches
+from langmill.scoring.bits_per_byte import document_bits_per_byte, token_metrics
 from langmill.scoring.likelihood import likelihood
 from langmill.scoring.ngram import NgramModel, fit_ngram
 from langmill.scoring.spread import spread_plot
@@ -178,14 +179,7 @@ class LanguageModellingScorer(Scorer):
 
     def measure(self, scores: pa.Table, weights_RN: np.ndarray) -> dict[str, np.ndarray]:
         """Ratios of weighted sums over the documents."""
-        columns = ("nats", "tokens", "bytes", "correct")
-        sums = weights_RN @ np.stack([scores[name].to_numpy().astype(np.float64) for name in columns], axis=1)
-        nats, tokens, num_bytes, correct = sums.T
-        return {
-            "bits_per_byte": nats / (math.log(2) * num_bytes),
-            "perplexity": np.exp(nats / tokens),
-            "next_token_accuracy": correct / tokens,
-        }
+        return token_metrics(scores, weights_RN)
 
     def baselines(
         self,
@@ -213,7 +207,6 @@ class LanguageModellingScorer(Scorer):
         tokens = np.array(scores["position_tokens"].to_pylist()).sum(axis=0)
         reached = tokens > 0
         bits = nats[reached] / tokens[reached] / math.log(2)
-        per_document = scores["nats"].to_numpy() / (math.log(2) * scores["bytes"].to_numpy())
         return [
             Plot(
                 "bits_by_position",
@@ -226,7 +219,7 @@ class LanguageModellingScorer(Scorer):
                     "bits per token": [float(value) for value in bits],
                 },
             ),
-            spread_plot("document_losses", "Loss of each document", per_document),
+            spread_plot("document_losses", "Loss of each document", document_bits_per_byte(scores)),
         ]
 
 

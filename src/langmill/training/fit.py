@@ -17,7 +17,7 @@ from langmill.training.build import Data, initial_network
 from langmill.training.checkpoints import CHECKPOINTS, remove_checkpoints
 from langmill.training.finished import FINISHED, is_finished, put_finished, sweep_finished
 from langmill.training.hardware import prepared, rank
-from langmill.training.provenance import Provenance, trace
+from langmill.training.provenance import Provenance, compute_provenance
 
 _logger = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ def fit(
     """
     with prepared(recipe.training):
         data = Data.open(recipe, shards, tokenizer)
-        provenance = trace(recipe, shards, data.tokenizer.file, base)
+        provenance = compute_provenance(recipe, shards, data.tokenizer.file, base)
         run = runs / provenance.digest
         first = rank() == 0
         if first:

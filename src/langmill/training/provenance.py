@@ -17,11 +17,12 @@ from langmill.plugins import find_plugins
 from langmill.tasks.base import TASKS
 
 CODE = ("models", "stages/train.py", "tasks", "tokenization", "training")
-"""Parts of the package that influence a training's result."""
+"""Parts of the package that influence a training's result; `train` and `finetune` in dvc.yaml list them too."""
 LIBRARIES = ("numpy", "pytorch-lightning", "tokenizers", "torch")
 """Distributions that influence every training's result."""
 WITHOUT_INFLUENCE = ("checkpoint_every", "log_every", "samples")
-"""Training settings that never change the result. (The number of threads does: sums are added in another order.)"""
+"""Training settings that never change the result. (The number of threads does: sums are added in another order.) DVC
+knows the section as a whole, so that it trains again all the same, to the same provenance and bytes."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Provenance:
     """The recipe and digest of the model that training starts from."""
 
 
-def trace(recipe: Recipe, shards: Path, tokenizer: Path, base: Path | None) -> Provenance:
+def compute_provenance(recipe: Recipe, shards: Path, tokenizer: Path, base: Path | None) -> Provenance:
     """Compute the provenance of a model about to be trained.
 
     Args:

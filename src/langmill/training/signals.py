@@ -1,7 +1,8 @@
 """Leave a training at once on Ctrl-C and SIGTERM, instead of Lightning's own handling.
 
 Lightning answers SIGTERM with a collective call from within the signal handler, which can hang several processes, and
-Ctrl-C with `sys.exit`. There is nothing to save in either case: the last checkpoint is there.
+Ctrl-C with `sys.exit`. Nothing is saved in either case: the next run resumes from the last checkpoint, and without
+one it begins again.
 """
 
 from __future__ import annotations

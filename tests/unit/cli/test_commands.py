@@ -122,7 +122,7 @@ def test_a_bug_keeps_its_trace_and_debug_shows_it(tmp_path, monkeypatch, capsys)
 @pytest.mark.parametrize(
     ("error", "code", "sentence"),
     [
-        (KeyboardInterrupt(), 130, "Stopped; nothing is lost"),
+        (KeyboardInterrupt(), 130, "Stopped; what is finished is kept"),
         (LangmillError("It is wrong."), 1, "It is wrong."),
         (click.Abort(), 130, "Stopped"),
         (

@@ -43,4 +43,7 @@ def test_a_pipe_gets_a_line_when_a_step_ends_and_one_for_a_long_one(tmp_path, mo
     assert out[0].endswith("left  loss 4.21")
     assert out[1:] == ["Train x: train@x: the disk hiccuped. Trying again.", "✗ Train x: failed after 1:01"]
     assert display.failures == ["train@x: no luck."]
-    assert display.summary() == "1 of 3 steps were up to date; 1 did not run because a step before them failed."
+    assert (
+        display.summary()
+        == "1 of 3 steps were up to date; 1 did not run: a step before them failed, or the run was stopped."
+    )

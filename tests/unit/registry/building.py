@@ -138,7 +138,7 @@ def build_model(workspace: Path, name: str, seed: int) -> None:
     }
     recipe = replace(recipe, training=replace(recipe.training, seed=seed))
     base = build / "models" / LANGUAGE_MODEL if name == CLASSIFIER else None
-    origin = provenance.trace(recipe, build / "shards" / name, tokenizer.file, base)
+    origin = provenance.compute_provenance(recipe, build / "shards" / name, tokenizer.file, base)
     (build / "config" / "recipe").mkdir(parents=True, exist_ok=True)
     (build / "config" / "recipe" / f"{name}.yaml").write_text(yaml.safe_dump(plain(recipe)), encoding="utf-8")
     facts = {

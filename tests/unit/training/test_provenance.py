@@ -19,7 +19,7 @@ def trace(prepared_workspace):
     def of(*overrides, shards=None, base=None):
         recipe = compose_recipe("reviews-lm", [*RECIPES["reviews-lm"], *overrides], REPOSITORY / "conf")
         build = prepared_workspace / "build"
-        return provenance.trace(
+        return provenance.compute_provenance(
             recipe, shards or build / "shards" / "reviews-lm", build / "tokenizers" / "reviews" / "tokenizer.json", base
         )
 
