@@ -17,7 +17,7 @@ from langmill.errors import LangmillError
 @click.argument("model")
 @click.option("--version", type=int, help="The version, instead of the champion.")
 @click.option("--alias", help="An alias, instead of the champion: challenger or previous.")
-@click.option("--format", "format_name", default="huggingface", show_default=True, help="What is to open it.")
+@click.option("--format", "format_name", default="huggingface", show_default=True, help="What opens it.")
 @click.option("--to", type=click.Path(path_type=Path), required=True, help="The folder to make.")
 def export(model: str, version: int | None, alias: str | None, format_name: str, to: Path) -> None:
     """Write a version into a folder that other programs open.

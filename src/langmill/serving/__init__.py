@@ -1,1 +1,8 @@
-"""Champions over HTTP: the engine that runs them, the follower that keeps them current, the interface."""
+"""Champions over HTTP: the engine that runs them, the follower that keeps them current, the interface.
+
+The way of a request: `server` listens, `lifecycle` has put the parts together. `connections` reads it from the socket,
+within limits; `middleware` counts it and checks host, key and size; `app` calls the `handle` of its route (`routes/`).
+That finds the loaded version (`service`) and makes a job for it (`generation`, or `routes/classify`). `engine` runs all
+jobs in one thread, a step of each in turn: a job asks its task, and the task the network (`models/generation/`). What
+comes out returns as a stream of chunks (`streaming`).
+"""
