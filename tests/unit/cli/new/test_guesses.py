@@ -1,0 +1,169 @@
+"""Fields are guessed from the first rows; a file that has none is refused with its cause."""
+
+import gzip
+import io
+import pickle
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from langmill.cli.new.guesses import guess_fields
+from langmill.errors import LangmillError
+
+pytestmark = pytest.mark.unit
+
+
+def test_fields_are_guessed_from_each_kind_of_file(tmp_path):
+    table = {"n": [1, 2], "words": ["a long piece of text", "another long piece of text"], "code": ["a", "b"]}
+    pq.write_table(pa.table(table), tmp_path / "a.parquet")
+    assert guess_fields(tmp_path / "a.parquet") == ({"text": "words", "label": None}, ["n", "code"])
+    (tmp_path / "b.csv").write_text("label,text\npos,hello\n")
+    assert guess_fields(tmp_path / "b.csv") == ({"text": "text", "label": "label"}, [])
+    (tmp_path / "c.txt").write_text("hello")
+    assert guess_fields(tmp_path / "c.txt") == ({"text": "text", "label": None}, [])
+    (tmp_path / "d.jsonl").write_text('{"n": 1}\n')
+    with pytest.raises(LangmillError, match=r"no field with text in its first rows, only numbers; known are n"):
+        guess_fields(tmp_path / "d.jsonl")
+
+
+def parquet(table: dict[str, list[object]]) -> bytes:
+    file = io.BytesIO()
+    pq.write_table(pa.table(table), file)
+    return file.getvalue()
+
+
+ROW = b'{"text": "a"}'
+NASTY = {
+    "empty": ("a.csv", b"", "The file is empty; get it again"),
+    "white space": ("a.jsonl", b" \n\n", "holds white space only"),
+    "Latin-1 header and rows": (
+        "a.csv",
+        "text,größe\nä,ö\n".encode("latin-1"),
+        "is not in UTF-8: line 1 has the byte 0xf6",
+    ),
+    "Latin-1 lines": ("a.jsonl", '{"text": "é"}'.encode("latin-1"), "convert it with `iconv -f WINDOWS-1252"),
+    "Latin-1 text": (
+        "a.txt",
+        "größe".encode("latin-1"),
+        "has the byte 0xf6, so it is most likely Latin-1",
+    ),
+    "UTF-16 by its mark": (
+        "a.csv",
+        "text\na\n".encode("utf-16"),
+        "is encoded in UTF-16; convert it to UTF-8 with `iconv -f UTF-16",
+    ),
+    "UTF-16 without a mark": ("a.txt", "some text".encode("utf-16-le"), "is encoded in UTF-16LE; convert it"),
+    "UTF-32": ("a.json", "[]".encode("utf-32"), "is encoded in UTF-32; convert it"),
+    "zero bytes": (
+        "a.txt",
+        b"some text\0\0\0 and more text that is not wide",
+        "has NUL bytes, the first in line 1; take them out",
+    ),
+    "arrays in an array": ("a.json", b'[["a", 1], ["b", 2]]', "Row 1 is an array and not an object"),
+    "arrays in lines": ("a.jsonl", b'["a", 1]\n["b", 2]\n', "Line 1 is an array and not an object"),
+    "texts": ("a.json", b'["a", "b"]', "Row 1 is a text and not an object, so no field has a name; write {"),
+    "numbers in lines": ("a.jsonl", b"1\n2\n", "Line 1 is a number and not an object"),
+    "a trailing comma": ("a.json", b"[" + ROW + b",\n]", "has a comma after the last item, which JSON does not allow"),
+    "commas between lines": ("a.jsonl", ROW + b",\n" + ROW + b",\n", "has a comma after the last item"),
+    "single quotes": ("a.json", b"[{'text': 'a'}]", "Line 1 is in Python's notation and not JSON"),
+    "single quotes in lines": ("a.jsonl", b"{'text': 'a'}\n", "write it with json.dumps"),
+    "a comment": ("a.json", b"// rows\n[]", "Line 1 has a comment, which JSON does not allow"),
+    "half a JSON file": ("a.json", b"[" + ROW + b",", "Line 1 is cut short; get the file again"),
+    "other JSON": ("a.json", b"[{text: 1}]", "is not JSON (Expecting property name"),
+    "JSON lines in .json": ("a.json", ROW + b"\n" + ROW, "which are JSON lines; rename it to .jsonl"),
+    "JSON in .jsonl": (
+        "a.jsonl",
+        b"[\n" + ROW + b"\n]",
+        "is one JSON array, but .jsonl wants an object a line; rename it to .json",
+    ),
+    "JSON in one line": (
+        "a.jsonl",
+        b"[" + ROW + b"]",
+        "is one JSON array, but .jsonl wants an object a line; rename it to .json",
+    ),
+    "rows inside an object": ("a.json", b'{"data": [{"text": "a"}]}', "whose rows may be the list 'data'; write that"),
+    "an object": ("a.json", ROW, "is one object and not an array of objects; write it as an array"),
+    "an empty array": ("a.json", b"[]", "is an empty array"),
+    "deep nesting": ("a.json", b"[" * 100_000, "is nested too deeply"),
+    "an LFS pointer": (
+        "a.csv",
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n",
+        "is a Git LFS pointer and not",
+    ),
+    "an LFS pointer for Parquet": ("a.parquet", b"version https://git-lfs.github.com/spec/v1\n", "run `git lfs pull`"),
+    "a web page": ("a.json", b"<!DOCTYPE html>\n<html>", "is a web page, as a server sends it in place of the data"),
+    "XML": ("a.csv", b"<?xml version='1.0'?>", "is XML, which is not read; convert it"),
+    "a ZIP archive": ("a.csv", b"PK\x03\x04rest", "is a damaged zip archive; get it again and unpack it"),
+    "a PDF": ("a.txt", b"%PDF-1.7", "is a PDF; take its text out"),
+    "a pickle": ("a.json", pickle.dumps([1], protocol=4), "is a Python pickle, which could run code"),
+    "gzip without its ending": (
+        "a.csv",
+        gzip.compress(b"text\na\n", mtime=0),
+        "is compressed, which its name does not say; rename it",
+    ),
+    "no gzip in .gz": ("a.csv.gz", b"text\na\n", "is not compressed as its name says; get it again, or take .gz off"),
+    "half of a .gz": (
+        "a.csv.gz",
+        gzip.compress(b"text\na\n" * 99, mtime=0)[:-12],
+        "is damaged or cut short (Compressed file ended before",
+    ),
+    "Parquet under another name": ("a.csv", parquet({"text": ["a"]}), "is a Parquet file; rename it to a.parquet"),
+    "no Parquet": ("a.parquet", b"text\na\n", "is no Parquet file, whatever its name says"),
+    "half a Parquet file": (
+        "a.parquet",
+        parquet({"text": ["a"]})[:-20],
+        "is damaged or cut short (Parquet magic bytes",
+    ),
+    "Parquet without rows": ("a.parquet", parquet({"text": []}), "has columns and no rows"),
+    "a header alone": ("a.csv", b"text,label\n", "has a header and no rows"),
+    "semicolons": ("a.csv", b"text;label\na;b\n", "are separated by semicolons, not commas; save it with commas"),
+    "tabs in .csv": ("a.csv", b"text\tlabel\na\tb\n", "are separated by tabs, not commas; rename it to .tsv"),
+    "commas in .tsv": ("a.tsv", b"text,label\na,b\n", "are separated by commas, not tabs; rename it to .csv"),
+    "semicolons and commas in the rows": ("a.csv", b"text;label\na, b;c\n", "are separated by semicolons"),
+    "too few names": (
+        "a.csv",
+        b"text,label\na, b,c\nd, e,f\n",
+        "has 2 names in its header and 3 cells in its first row",
+    ),
+    "an open quotation mark": ("a.csv", b'"text,label\na,b\n', "Line 1 has a quotation mark that is never closed"),
+    "conversations": (
+        "a.jsonl",
+        b'{"messages": [{"role": "user"}]}\n',
+        "messages holds lists or objects: conversations",
+    ),
+    "numbers": ("a.jsonl", b'{"n": 1}\n', "only numbers; known are n"),
+    "empty fields": ("a.csv", b"text,label\n,\n", "has only empty fields in its first rows; known are text, label"),
+    "fields without a name": ("a.jsonl", b"{}\n", "has rows without any fields"),
+    "bytes": ("a.parquet", parquet({"text": [b"a"]}), "only bytes; write them as text"),
+    "another ending": ("a.docx", b"x", " be read; readable are .csv"),
+}
+
+
+@pytest.mark.parametrize("case", NASTY)
+def test_a_file_without_rows_is_refused_with_its_cause_and_a_remedy(tmp_path, case):
+    name, data, sentence = NASTY[case]
+    (tmp_path / name).write_bytes(data)
+    for path in (tmp_path / name, tmp_path):
+        with pytest.raises(LangmillError) as caught:
+            guess_fields(path)
+        message = str(caught.value)
+        assert sentence in message
+        assert message.startswith(str(tmp_path))
+        assert "known are none" not in message
+        assert "\n" not in message
+
+
+def test_a_folder_says_what_it_has(tmp_path):
+    with pytest.raises(LangmillError, match=r"holds no file that can be read; readable are .*, and it is empty\."):
+        guess_fields(tmp_path)
+    for name in ("a.docx", "b.docx", "README"):
+        (tmp_path / name).write_text("x")
+    with pytest.raises(LangmillError, match=r"it has files with the endings \.docx \(2\), none \(1\)\."):
+        guess_fields(tmp_path)
+
+
+def test_a_file_without_rows_among_others_is_skipped(tmp_path):
+    (tmp_path / "a.jsonl").write_text("1\n")
+    (tmp_path / "b.jsonl").write_text('{"text": "hello"}\n')
+    assert guess_fields(tmp_path)[0]["text"] == "text"

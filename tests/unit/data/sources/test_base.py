@@ -1,0 +1,52 @@
+"""Sources are found by their kind, refuse wrong settings, and state facts that hold on any machine."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from langmill.config.sections import Source
+from langmill.data.sources.base import SOURCES, build_source
+from langmill.errors import ConfigError
+from tests.unit.data.settings import local, package
+
+pytestmark = pytest.mark.unit
+
+
+def facts(source: Source) -> dict[str, Any]:
+    return build_source(source, "tiny.yaml").facts()
+
+
+def test_the_shipped_sources_are_known() -> None:
+    assert SOURCES.names() == ["files", "npm", "pypi", "python"]
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (Source("ftp", [], None), "source.kind is 'ftp'; allowed is one of files, npm, pypi, python."),
+        (Source("pypy", [], None), "one of files, npm, pypi, python. Did you mean pypi?"),
+        (Source("pypi", [], None), "source.packages is []; allowed is at least one package."),
+        (package("0" * 64, "a.csv", kind="files"), "members=['a.csv'])]; allowed is [] for the kind files."),
+        (Source("files", [], ""), "source.path is ''; allowed is the path of a file or a folder."),
+        (Source("python", [], None, {"depth": 1}), "source.options.depth is not a setting; known are none."),
+    ],
+)
+def test_refusals(source: Source, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        build_source(source, "x.yaml")
+    assert str(caught.value).startswith("x.yaml: ")
+    assert str(caught.value).endswith(message)
+
+
+def test_facts_name_no_path_of_this_machine(tmp_path: Path) -> None:
+    assert facts(local(tmp_path / "mine")) == {"kind": "files", "name": "mine"}
+    assert facts(package("0" * 64, "a.csv")) == {
+        "kind": "pypi",
+        "packages": [{"package": "films", "version": "1.0", "sha256": "0" * 64, "members": ["a.csv"]}],
+    }
+    python = facts(Source("python", [], None))
+    assert python == {"kind": "python", "implementation": "CPython", "version": platform.python_version()}

@@ -1,0 +1,45 @@
+"""Files and folders of this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from langmill.errors import SourceError
+from tests.unit.data.settings import local
+from tests.unit.data.sources.fetching import contents, fetch
+
+pytestmark = pytest.mark.unit
+
+
+def test_a_folder_is_copied_with_what_can_be_read(into: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    for name in ("a.txt", "deep/er/b.jsonl", "c.csv.gz", "notes.md", ".hidden.txt", ".git/d.txt"):
+        (mine / name).parent.mkdir(parents=True, exist_ok=True)
+        (mine / name).write_text(name)
+    fetch(local(mine), into, tmp_path / "downloads")
+    assert list(contents(into)) == ["a.txt", "c.csv.gz", "deep/er/b.jsonl"]
+    (mine / "a.txt").write_text("changed later")
+    assert (into / "a.txt").read_text() == "a.txt"
+
+
+def test_a_file_is_copied(into: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.TXT").write_text("x")
+    fetch(local(tmp_path / "mine.TXT"), into, tmp_path / "downloads")
+    assert contents(into) == {"mine.TXT": "x"}
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("nowhere", "does not exist. Paths start at the workspace's root."),
+        ("empty", r"holds no file that can be read; readable are \.csv.* it is empty"),
+        ("film.avi", r"film.avi, the corpus's source.path, can't be read; readable are \.csv.* its ending is \.avi\."),
+    ],
+)
+def test_paths_that_hold_nothing(into: Path, tmp_path: Path, name: str, message: str) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "film.avi").write_text("x")
+    with pytest.raises(SourceError, match=message):
+        fetch(local(tmp_path / name), into, tmp_path / "downloads")
