@@ -293,12 +293,8 @@ def test_a_checksum_that_differs_stops_the_line_and_tells_both(tiny_workspace, t
         wheel.writestr("tinytext-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         wheel.writestr("tinytext-1.0.dist-info/RECORD", "")
     corpus = tiny_workspace / "conf" / "corpus" / "tiny.yaml"
-    edit(
-        corpus,
-        kind="pypi",
-        packages=f"[{{package: tinytext, version: '1.0', sha256: {'ab' * 32}, members: [tinytext/data.csv]}}]",
-        path="null",
-    )
+    package = f"{{package: tinytext, version: '1.0', sha256: {'ab' * 32}, members: [tinytext/data.csv]}}"
+    edit(corpus, kind=f"pypi\n  packages: [{package}]", path="null")
     graph = tiny_workspace / "dvc.yaml"
     graph.write_text(graph.read_text().replace('{source: "data/tiny.csv"}', "{source: src/langmill/data/sources}"))
     done = langmill(tiny_workspace, "train", LM, PIP_NO_INDEX="1", PIP_FIND_LINKS=str(wheels))

@@ -63,7 +63,8 @@ def test_prefect_has_one_task_a_step_and_what_there_is_to_read(made_workspace):
     assert set(tasks) == {
         "compose", "fetch@tiny", "clean@tiny", "tokenizer@tiny", f"encode@{LM}", f"encode@{CLASSIFIER}", f"train@{LM}",
         f"finetune@{CLASSIFIER}", f"evaluate@{LM}", f"evaluate@{CLASSIFIER}",
-        *(f"{verb} {name}" for verb in ("register", "validate", "gate", "promote") for name in (LM, CLASSIFIER)),
+        *(f"{verb} {name}" for verb in ("register", "validate", "rescore", "gate", "promote")
+          for name in (LM, CLASSIFIER)),
     }  # fmt: skip
     assert set(tasks.values()) == {"COMPLETED"}
     artifacts = dict(prefect(made_workspace, "SELECT key, type FROM artifact WHERE key IS NOT NULL"))

@@ -93,7 +93,7 @@ def test_a_stage_that_was_killed_and_stopped_gives_the_weights_of_one_that_was_n
 
     finish(start(workspace, "reviews-lm", overrides))
     model = workspace / "build/models/reviews-lm"
-    assert "Going on from" in (workspace / ".langmill/logs/train@reviews-lm.log").read_text()
+    assert "Resumed from" in (workspace / ".langmill/logs/train@reviews-lm.log").read_text()
     for name in ("model.safetensors", "manifest.json", "config.json"):
         assert (model / name).read_bytes() == (whole / name).read_bytes()
     # It logs every step once, with the figures of one that ran through.

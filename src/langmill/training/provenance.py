@@ -32,9 +32,9 @@ class Provenance:
     digest: str
     """SHA-256 over the parts: equal for two trainings with the same result."""
     parts: dict[str, Any]
-    """`settings`, `data` (digest of each file of tokens), `tokenizer`, `base` (its digest or null), `code` (digest of
-    each folder), `plugins` (digest of each other distribution that brings the task or the architecture) and
-    `versions`."""
+    """`recipe` (its name stands in the model's `config.json`), `settings`, `data` (digest of each file of tokens),
+    `tokenizer`, `base` (its digest or null), `code` (digest of each folder), `plugins` (digest of each other
+    distribution that brings the task or the architecture) and `versions`."""
     base: dict[str, str] | None
     """The recipe and digest of the model that training starts from."""
 
@@ -62,6 +62,7 @@ def compute_provenance(recipe: Recipe, shards: Path, tokenizer: Path, base: Path
             raise TrainingError(f"{base} has no provenance in its manifest; make it again with `dvc repro`.")
         origin = {"recipe": str(manifest["recipe"]), "provenance": str(manifest["provenance"])}
     parts = {
+        "recipe": recipe.name,
         "settings": {"task": settings["task"], "model": settings["model"], "training": training},
         "data": read_manifest(shards, verify=False)["files"],
         "tokenizer": sha256_file(tokenizer),

@@ -79,3 +79,16 @@ def test_settings_that_are_refused_leave_the_other_stages_judged(workspace):
     stale = freshness_of(read_graph().for_recipes(["one"]), refuse)
     assert stale["settings"].reasons == ("settings.yaml changed",)
     assert stale["copy@one"].reasons == ("its settings are refused: conf/x.yaml: no.",)
+
+
+def test_a_dotted_parameter_is_foreseen_as_dvc_reads_it(workspace):
+    graph_file = workspace / "dvc.yaml"
+    graph_file.write_text(graph_file.read_text().replace("- training\n", "- training.optimizer.rate\n"))
+    make(workspace, "settings", "copy@one")
+    settings = workspace / "settings.yaml"
+    settings.write_text("# A comment.\n" + settings.read_text())
+    values = {"training": {"steps": 9, "optimizer": {"rate": 0.1}}, "other": 1}
+    assert freshness_of(read_graph().for_recipes(["one"]), {"build/settings.yaml": values}.get)["copy@one"].fresh
+    values["training"]["optimizer"]["rate"] = 0.2
+    stale = freshness_of(read_graph().for_recipes(["one"]), {"build/settings.yaml": values}.get)
+    assert stale["copy@one"].reasons == ("training.optimizer.rate: 0.1 → 0.2",)

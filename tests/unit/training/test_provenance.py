@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 import langmill
@@ -16,8 +18,10 @@ pytestmark = pytest.mark.unit
 
 @pytest.fixture
 def trace(prepared_workspace):
-    def of(*overrides, shards=None, base=None):
-        recipe = compose_recipe("reviews-lm", [*RECIPES["reviews-lm"], *overrides], REPOSITORY / "conf")
+    def of(*overrides, shards=None, base=None, name="reviews-lm"):
+        recipe = replace(
+            compose_recipe("reviews-lm", [*RECIPES["reviews-lm"], *overrides], REPOSITORY / "conf"), name=name
+        )
         build = prepared_workspace / "build"
         return provenance.compute_provenance(
             recipe, shards or build / "shards" / "reviews-lm", build / "tokenizers" / "reviews" / "tokenizer.json", base
@@ -30,7 +34,7 @@ def test_it_is_the_same_every_time_and_says_its_parts(trace):
     found = trace()
     assert found == trace()
     assert len(found.digest) == 64
-    assert set(found.parts) == {"settings", "data", "tokenizer", "base", "code", "plugins", "versions"}
+    assert set(found.parts) == {"recipe", "settings", "data", "tokenizer", "base", "code", "plugins", "versions"}
     assert found.parts["base"] is None
     assert found.parts["plugins"] == {}
     assert found.parts["versions"]["langmill"] == langmill.__version__
@@ -54,6 +58,11 @@ def test_what_only_changes_what_is_seen_does_not(trace, override):
 
 def test_the_gate_is_no_part_of_a_training(trace):
     assert trace("gate.rules.improvement.min_effect=0.5", "description=other").digest == trace().digest
+
+
+def test_another_recipe_with_the_same_settings_is_another_model(trace):
+    """Its name stands in `config.json`: a copy of a recipe, to judge it otherwise, must not get the first's folder."""
+    assert trace(name="copy").digest != trace().digest
 
 
 def test_other_data_changes_it(trace, tmp_path):
