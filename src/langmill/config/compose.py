@@ -32,7 +32,6 @@ from omegaconf.basecontainer import BaseContainer
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException, UnsupportedInterpolationType
 
 from langmill.config.core_yaml import ALLOWED_NAMES, is_name, parse_yaml, read_yaml
-from langmill.config.moved import with_moved_options
 from langmill.config.sections import Corpus, Operation, Pretrained, Recipe, Serving, Tokenizer
 from langmill.config.typed import typed
 from langmill.errors import ConfigError, FieldError
@@ -150,7 +149,6 @@ def _section(
     values = composed if whole else composed.get(group)
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: the file holds no settings.")
-    values = with_moved_options(values, str(path)) if whole else values
     try:
         result = typed(section, values, str(path), "" if whole else group, warn=True)
     except FieldError as error:

@@ -120,7 +120,7 @@ class BaselineMetrics:
 
     name: str
     strength: str
-    """As in `langmill.tasks.base.Strength`."""
+    """As in `langmill.scoring.base.Strength`."""
     values: Mapping[str, float]
     """By metric; one that writes no text has no metrics of text."""
     improvement: Estimate | None

@@ -55,6 +55,7 @@ class ConditionalGenerationOptions:
     """How a model writes its answer when it is judged, and where the asker does not say: greedily or with beams."""
 
     def __post_init__(self) -> None:
+        text_metrics(self.metrics)  # refuses them here, where it is known which file names them
         decoding = self.decoding
         require(not decoding.samples, "decoding.temperature", decoding.temperature, "0: what is judged is not drawn")
         require(
