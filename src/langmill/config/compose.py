@@ -12,7 +12,7 @@ import contextlib
 import dataclasses
 import enum
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -89,6 +89,15 @@ def compose_serving(name: str = "default", overrides: Sequence[str] = (), conf: 
 def compose_operation(name: str = "default", overrides: Sequence[str] = (), conf: Path = CONF) -> Operation:
     """The workspace's settings. Raises ConfigError as `compose_recipe` does."""
     return _section(Operation, "operation", name, conf, overrides)
+
+
+COMPOSERS: Mapping[str, Callable[[str], Corpus | Tokenizer | Pretrained | Recipe]] = {
+    "corpus": compose_corpus,
+    "tokenizer": compose_tokenizer,
+    "pretrained": compose_pretrained,
+    "recipe": compose_recipe,
+}
+"""What composes a name of dvc.yaml, by its group."""
 
 
 def load_section(section: type[SectionT], path: Path, key: str | None = None) -> SectionT:
