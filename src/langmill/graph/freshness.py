@@ -108,10 +108,17 @@ def _param_reasons(dep: Any, predict: PredictParams | None) -> Iterator[str]:
             return
         now: Mapping[str, Any] = dep.read_params()
     else:
-        now = {key: values[key] for key in dep.params if key in values}
+        now = {key: _at(values, key) for key in dep.params}
     for key in sorted({*before, *now}):
         if key in dep.params or key in now:
             yield from (f"{where}: {change}" for where, change in _differences(key, before.get(key), now.get(key)))
+
+
+def _at(values: Any, key: str) -> Any:
+    """The value at a dotted key, as `gate.metric`; None where there is none."""
+    for name in key.split("."):
+        values = values.get(name) if isinstance(values, Mapping) else None
+    return values
 
 
 def _differences(key: str, before: Any, now: Any) -> Iterator[tuple[str, str]]:
