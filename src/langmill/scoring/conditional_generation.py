@@ -232,7 +232,7 @@ class ConditionalGenerationScorer(Scorer):
         copied = [document.text for document in documents]
         found = [
             Baseline("copy", Strength.trivial, self.table(documents, {}, copied)),
-            Baseline("translation_memory", Strength.serious, self.table(documents, {}, nearest)),
+            Baseline("translation_memory", Strength.strong, self.table(documents, {}, nearest)),
         ]
         eot = np.array([tokenizer.eot_id], dtype=np.int64)
         stream = np.concatenate([part for pair in Pairs(train.shard) for part in (pair.target, eot)])
@@ -245,7 +245,7 @@ class ConditionalGenerationScorer(Scorer):
         )
         document = np.repeat(np.arange(len(pairs)), lengths)
         tokens = np.concatenate(whole)
-        for name, order, strength in (("unigram", 1, Strength.trivial), ("trigram", 3, Strength.serious)):
+        for name, order, strength in (("unigram", 1, Strength.trivial), ("trigram", 3, Strength.strong)):
             model = fit_ngram(stream, tokenizer.vocab_size, tokenizer.eot_id, order)
             correct = (model.most_likely(tokens) == tokens)[scored]
             columns = {
