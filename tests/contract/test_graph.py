@@ -310,6 +310,7 @@ def test_the_code_of_plug_ins_is_watched_or_refused(workspace, monkeypatch, requ
         ("conf/recipe/catalogs-en-de.yaml", "[chrf, bleu, ", "[chrf, ", {"evaluate"}),
         ("src/langmill/tasks/text_to_text.py", '"""', '"""Now: ', {"encode", "train", "evaluate"}),
         ("conf/recipe/catalogs-en-de.yaml", "smoothing: 0.1", "smoothing: 0", {"encode", "train", "evaluate"}),
+        ("conf/gate/text_to_text.yaml", "min_effect: 0.5", "min_effect: 0.4", set()),
     ],
 )  # fmt: skip
 def test_what_only_judges_makes_evaluate_alone_stale(

@@ -154,8 +154,6 @@ def test_a_recipe_goes_through_the_whole_line(name: str, workspace: Path) -> Non
     if name in WITHOUT_SERIOUS:
         assert strengths == {"trivial"}
         return
-    assert strengths == {"trivial", "serious"}
+    assert strengths == {"trivial", "strong"}
     assert recipe.gate.metric in metrics["baselines"][folder.trivial_baseline]
-    assert any(
-        facts["strength"] == "serious" and recipe.gate.metric in facts for facts in metrics["baselines"].values()
-    )
+    assert any(facts["strength"] == "strong" and recipe.gate.metric in facts for facts in metrics["baselines"].values())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -22,6 +22,7 @@ def status(recipes: tuple[str, ...]) -> None:
     Shows the steps of the named recipes; without names, of those that `langmill run` makes and of those with a model in
     service. The other recipes of dvc.yaml are counted in one line.
     """
+    from langmill.cli.results import in_columns
     from langmill.cli.workspace import composed_params, operation
     from langmill.graph.dag import read_graph
     from langmill.graph.freshness import freshness_of
@@ -49,7 +50,7 @@ def status(recipes: tuple[str, ...]) -> None:
             )
             for one in found
         ]
-        _columns(rows)
+        click.echo(in_columns(rows))
         for one in found:
             for note in one.notes:
                 click.echo(f"{one.name}: {note}")
@@ -104,16 +105,12 @@ def why(stage: str) -> None:
     graph = read_graph()
     if stage not in graph.stages and stage in graph.names(Workspace().evaluation):
         graph = graph.for_recipes([stage])
-        freshness = freshness_of(graph, composed_params)
-        stale = [address for address, state in freshness.items() if not state.fresh]
     else:
         graph.stage(stage)
         graph = graph.restricted_to([stage])
-        freshness = freshness_of(graph, composed_params)
-        stale = [address for address, state in freshness.items() if not state.fresh]
-        if stage not in stale:
-            stale = []
-    if not stale:
+    freshness = freshness_of(graph, composed_params)
+    stale = [address for address, state in freshness.items() if not state.fresh]
+    if not stale or (stage in freshness and freshness[stage].fresh):
         click.echo(f"{stage} is up to date.")
         return
     for address in stale:
@@ -147,9 +144,3 @@ def config(recipe: str, overrides: tuple[str, ...], explain: bool) -> None:
         click.echo(explained(section))
     else:
         click.echo(dump_yaml(plain(section), sort_keys=False, width=100).rstrip())
-
-
-def _columns(rows: Sequence[tuple[str, ...]]) -> None:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

@@ -115,7 +115,8 @@ def opened_model(recipe: str | None, folder: Path | None) -> Iterator[tuple[Load
 
     workspace = Workspace()
     if folder is not None:
-        evaluation = workspace.evaluation(folder.name) if folder == workspace.model(folder.name) else None
+        own = folder.resolve() == workspace.model(folder.name).resolve()
+        evaluation = workspace.evaluation(folder.name) if own else None
         device = use_device(_folder_device())
         yield load_model(folder, verify=True, device=device, evaluation=evaluation), str(folder)
         return

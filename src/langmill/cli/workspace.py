@@ -5,18 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from langmill.config.compose import (
-    compose_corpus,
-    compose_operation,
-    compose_pretrained,
-    compose_recipe,
-    compose_tokenizer,
-    plain,
-)
+from langmill.config.compose import COMPOSERS, compose_operation, plain
 from langmill.config.sections import Operation
 from langmill.errors import LangmillError
 from langmill.workspace import Workspace
@@ -57,14 +50,8 @@ def composed_params(path: str) -> Mapping[str, Any] | None:
         ConfigError: The settings are refused.
     """
     group, name = Path(path).parent.name, Path(path).stem
-    composers: dict[str, Callable[[str], object]] = {
-        "corpus": compose_corpus,
-        "tokenizer": compose_tokenizer,
-        "pretrained": compose_pretrained,
-        "recipe": compose_recipe,
-    }
-    known = group in composers and Path(path) == Workspace().composed_file(group, name)
-    return plain(composers[group](name)) if known else None
+    known = group in COMPOSERS and Path(path) == Workspace().composed_file(group, name)
+    return plain(COMPOSERS[group](name)) if known else None
 
 
 def own_command() -> str:

@@ -12,7 +12,7 @@ import contextlib
 import dataclasses
 import enum
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -32,7 +32,6 @@ from omegaconf.basecontainer import BaseContainer
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException, UnsupportedInterpolationType
 
 from langmill.config.core_yaml import ALLOWED_NAMES, is_name, parse_yaml, read_yaml
-from langmill.config.moved import with_moved_options
 from langmill.config.sections import Corpus, Operation, Pretrained, Recipe, Serving, Tokenizer
 from langmill.config.typed import typed
 from langmill.errors import ConfigError, FieldError
@@ -90,6 +89,15 @@ def compose_serving(name: str = "default", overrides: Sequence[str] = (), conf: 
 def compose_operation(name: str = "default", overrides: Sequence[str] = (), conf: Path = CONF) -> Operation:
     """The workspace's settings. Raises ConfigError as `compose_recipe` does."""
     return _section(Operation, "operation", name, conf, overrides)
+
+
+COMPOSERS: Mapping[str, Callable[[str], Corpus | Tokenizer | Pretrained | Recipe]] = {
+    "corpus": compose_corpus,
+    "tokenizer": compose_tokenizer,
+    "pretrained": compose_pretrained,
+    "recipe": compose_recipe,
+}
+"""What composes a name of dvc.yaml, by its group."""
 
 
 def load_section(section: type[SectionT], path: Path, key: str | None = None) -> SectionT:
@@ -150,7 +158,6 @@ def _section(
     values = composed if whole else composed.get(group)
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: the file holds no settings.")
-    values = with_moved_options(values, str(path)) if whole else values
     try:
         result = typed(section, values, str(path), "" if whole else group, warn=True)
     except FieldError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,7 +13,6 @@ _MOVED = {
     "writing": "decoding",
 }
 """By an option's name among a task's: its place among the scorer's."""
-_logger = logging.getLogger(__name__)
 
 
 def split_options(
@@ -39,15 +37,14 @@ def split_options(
     return kept, dict(scoring)
 
 
-def with_moved_options(values: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """A recipe's values with each option where it belongs today; a warning names those that stand elsewhere."""
+def migrated_recipe(values: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, str]]:
+    """A recipe's values with each option where it belongs today, and by the old key of each that moved the new one."""
     task, scoring = values.get("task"), values.get("scoring", {"options": {}})
     if not (isinstance(task, Mapping) and isinstance(task.get("options"), Mapping) and isinstance(scoring, Mapping)):
-        return {**values}
+        return values, {}
     kept, options = split_options(task["options"], scoring.get("options"))
-    for name in task["options"].keys() - kept.keys():
-        _logger.warning("%s: task.options.%s is called scoring.options.%s now.", where, name, _MOVED[name])
-    return {**values, "task": {**task, "options": kept}, "scoring": {**scoring, "options": options}}
+    moved = {f"task.options.{name}": f"scoring.options.{_MOVED[name]}" for name in task["options"].keys() - kept.keys()}
+    return {**values, "task": {**task, "options": kept}, "scoring": {**scoring, "options": options}}, moved
 
 
 def _merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,16 +17,6 @@ from langmill.data.folding import key_of
 _HASHES = 2**64
 
 
-def split_of(text: str, split: sections.Split) -> Split:
-    """The split of a document.
-
-    Args:
-        text: Its cleaned text.
-        split: The shares and the salt.
-    """
-    return split_of_key(key_of(text), split)
-
-
 def deciding_key(text_key: bytes, metadata: Mapping[str, str], split: sections.Split) -> bytes:
     """What decides a document's split: its text's key, or the key of the field that `split.by` names.
 

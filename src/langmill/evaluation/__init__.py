@@ -1,1 +1,1 @@
-"""How good a model is: scores, intervals, slices, pictures and the report."""
+"""How good a model is: scores, intervals, slices, plots and the report."""

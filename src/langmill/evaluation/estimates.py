@@ -14,6 +14,8 @@ from typing import Any
 from langmill.files import read_json
 
 METRICS_NAME = "metrics.json"
+_OLD_STRENGTHS = {"serious": "strong"}
+"""In evaluations of before."""
 _EQUAL = 1e-9  # p-values closer than this, relative to their size, are the same one, summed in another order
 
 
@@ -120,7 +122,7 @@ class BaselineMetrics:
 
     name: str
     strength: str
-    """As in `langmill.tasks.base.Strength`."""
+    """As in `langmill.scoring.base.Strength`."""
     values: Mapping[str, float]
     """By metric; one that writes no text has no metrics of text."""
     improvement: Estimate | None
@@ -166,7 +168,7 @@ class Metrics:
         baselines = tuple(
             BaselineMetrics(
                 name,
-                values["strength"],
+                _OLD_STRENGTHS.get(values["strength"], values["strength"]),
                 {metric: each["value"] for metric, each in _numbers(values)},
                 Estimate.from_json(values["improvement"]) if "improvement" in values else None,
             )

@@ -41,7 +41,7 @@ def write_report(path: Path, model: LoadedModel, evaluated: Evaluated, evaluatio
         "interval lies on one side of zero and chance alone seldom gives as much.",
         "",
         *_warnings(evaluated, examples),
-        *_figures_table(scorer.metrics, evaluated, share, decides),
+        *_metrics_table(scorer.metrics, evaluated, share, decides),
         "",
         "## Against the baselines",
         "",
@@ -102,7 +102,7 @@ def _warnings(evaluated: Evaluated, examples: int) -> list[str]:
     return lines
 
 
-def _figures_table(metrics: tuple[Metric, ...], evaluated: Evaluated, share: str, decides: str) -> list[str]:
+def _metrics_table(metrics: tuple[Metric, ...], evaluated: Evaluated, share: str, decides: str) -> list[str]:
     names = [baseline.name for baseline in evaluated.baselines]
     lines = [
         f"| metric | value | {share} interval | {' | '.join(names)} |",

@@ -15,7 +15,6 @@ from langmill.graph.dvc_errors import explained_dvc_errors
 
 PredictParams = Callable[[str], Mapping[str, Any] | None]
 """From the path of a params file to its content once the stage that writes it has run; None if unknown."""
-_MISSING = object()
 
 
 @dataclass(frozen=True)
@@ -109,18 +108,16 @@ def _param_reasons(dep: Any, predict: PredictParams | None) -> Iterator[str]:
             return
         now: Mapping[str, Any] = dep.read_params()
     else:
-        now = {key: found for key in dep.params if (found := _value(values, key)) is not _MISSING}
+        now = {key: _at(values, key) for key in dep.params}
     for key in sorted({*before, *now}):
         if key in dep.params or key in now:
             yield from (f"{where}: {change}" for where, change in _differences(key, before.get(key), now.get(key)))
 
 
-def _value(values: Any, key: str) -> Any:
-    """The value at a dotted key, as DVC reads one (`gate.metric`)."""
+def _at(values: Any, key: str) -> Any:
+    """The value at a dotted key, as `gate.metric`; None where there is none."""
     for name in key.split("."):
-        if not isinstance(values, Mapping) or name not in values:
-            return _MISSING
-        values = values[name]
+        values = values.get(name) if isinstance(values, Mapping) else None
     return values
 
 

@@ -106,7 +106,7 @@ def read_row(recipe: str) -> Row | None:
     metrics = Metrics.read(Workspace().evaluation(recipe))
     trivial, strong = (
         f"{found.name} {found.values[metrics.primary]:.4g}" if (found := metrics.hardest(strength)) else "-"
-        for strength in ("trivial", "serious")
+        for strength in ("trivial", "strong")
     )
     in_service = note.champion == note.version
     lost = note.outcome if note.outcome == Outcome.cannot_tell else Outcome.refused

@@ -112,13 +112,13 @@ def score_again(case: Case, device: str) -> None:
         union = Union.of(task, old.task, case.split)
         if union.surplus:
             new = _load(case, version, temporary / "version", device)
-            surplus = score_model(version, new, scorer, union.surplus, case.evaluation)
+            surplus = score_version(version, new, scorer, union.surplus, case.evaluation)
             _write(case.rescored_surplus, new, surplus)
-        scores = score_model(champion, old, scorer.with_task(old.task), union.documents, case.evaluation)
+        scores = score_version(champion, old, scorer.with_task(old.task), union.documents, case.evaluation)
         _write(case.rescored, old, scores)
 
 
-def score_model(
+def score_version(
     version: ModelVersion, model: LoadedModel, scorer: Scorer, documents: Sequence[Document], evaluation: Evaluation
 ) -> pa.Table:
     """A model's scores as the stage `evaluate` makes them."""

@@ -102,7 +102,7 @@ def _table(results: Sequence[Result]) -> list[str]:
     ]
     for result in results:
         metrics = result.metrics
-        baselines = (metrics.hardest(strength) for strength in ("trivial", "serious"))
+        baselines = (metrics.hardest(strength) for strength in ("trivial", "strong"))
         cells = [
             f"`{result.name}`",
             _UNKNOWN if result.documents is None else f"{result.documents:,}",
@@ -122,7 +122,7 @@ def _table(results: Sequence[Result]) -> list[str]:
 
 def _sentences(result: Result) -> list[str]:
     metrics = result.metrics
-    strong = metrics.hardest("serious")
+    strong = metrics.hardest("strong")
     against = f" Against {strong.name}: {strong.sentence}." if strong is not None else ""
     others = ", ".join(
         " ".join([name, number(estimate.value), *_beside(metrics, name)])
@@ -139,7 +139,7 @@ def _beside(metrics: Metrics, name: str) -> list[str]:
     reached = [
         f"{each.name} {number(each.values[name])}"
         for each in metrics.baselines
-        if each.strength == "serious" and name in each.values
+        if each.strength == "strong" and name in each.values
     ]
     return [f"({', '.join(reached)})"] if reached else []
 

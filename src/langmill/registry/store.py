@@ -284,7 +284,7 @@ class Registry:
         current = self._aliases(name).get(alias)
         if current != expected:
             raise ConflictError(
-                f"{alias} of {name} points to {_told(current)} and not to {_told(expected)} any more: someone else "
+                f"{alias} of {name} points to {_title(current)} and not to {_title(expected)} any more: someone else "
                 "moved it. Nothing was changed; look with `langmill status` and try again."
             )
         if to == current:
@@ -299,7 +299,7 @@ class Registry:
         found = self._aliases(name).get(alias)
         if found != to:
             raise ConflictError(
-                f"{alias} of {name} was moved to {_told(to)}, yet points to {_told(found)}: someone else moved it at "
+                f"{alias} of {name} was moved to {_title(to)}, yet points to {_title(found)}: someone else moved it at "
                 "the same moment. Look with `langmill status`."
             )
 
@@ -381,5 +381,5 @@ class Registry:
             return None
 
 
-def _told(version: int | None) -> str:
+def _title(version: int | None) -> str:
     return "no version" if version is None else f"version {version}"

@@ -103,7 +103,7 @@ def metrics_tags(metrics: Metrics) -> dict[str, str]:
         Tag.low: repr(decides.low),
         Tag.high: repr(decides.high),
     }
-    for tag, strength in ((Tag.trivial, "trivial"), (Tag.strong, "serious")):
+    for tag, strength in ((Tag.trivial, "trivial"), (Tag.strong, "strong")):
         found = metrics.hardest(strength)
         if found is not None:
             tags[tag] = f"{found.name} {found.values[metrics.primary]!r}"

@@ -50,7 +50,7 @@ class Strength(StrEnum):
 
     trivial = "trivial"
     """Needs no learning worth the name (unigram, majority, copy); a first version must beat it."""
-    serious = "serious"
+    strong = "strong"
     """What a person would try before a neural network."""
 
 

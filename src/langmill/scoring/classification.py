@@ -154,7 +154,7 @@ class ClassificationScorer(Scorer):
         learned_NK = tfidf_logistic_regression(texts, labels, len(self.labels), asked)
         return [
             Baseline("majority", Strength.trivial, self._table(documents, shares_NK)),
-            Baseline("tfidf_logistic_regression", Strength.serious, self._table(documents, learned_NK)),
+            Baseline("tfidf_logistic_regression", Strength.strong, self._table(documents, learned_NK)),
         ]
 
     def plots(self, scores: pa.Table) -> list[Plot]:

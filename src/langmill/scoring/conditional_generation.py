@@ -55,6 +55,7 @@ class ConditionalGenerationOptions:
     """How a model writes its answer when it is judged, and where the asker does not say: greedily or with beams."""
 
     def __post_init__(self) -> None:
+        text_metrics(self.metrics)  # refuses them here, where it is known which file names them
         decoding = self.decoding
         require(not decoding.samples, "decoding.temperature", decoding.temperature, "0: what is judged is not drawn")
         require(
@@ -225,7 +226,7 @@ class ConditionalGenerationScorer(Scorer):
         copied = [document.text for document in documents]
         found = [
             Baseline("copy", Strength.trivial, self.table(documents, {}, copied)),
-            Baseline("translation_memory", Strength.serious, self.table(documents, {}, nearest)),
+            Baseline("translation_memory", Strength.strong, self.table(documents, {}, nearest)),
         ]
         eot = np.array([tokenizer.eot_id], dtype=np.int64)
         stream = np.concatenate([part for pair in Pairs(train.shard) for part in (pair.target, eot)])
@@ -238,7 +239,7 @@ class ConditionalGenerationScorer(Scorer):
         )
         document = np.repeat(np.arange(len(pairs)), lengths)
         tokens = np.concatenate(whole)
-        for name, order, strength in (("unigram", 1, Strength.trivial), ("trigram", 3, Strength.serious)):
+        for name, order, strength in (("unigram", 1, Strength.trivial), ("trigram", 3, Strength.strong)):
             model = fit_ngram(stream, tokenizer.vocab_size, tokenizer.eot_id, order)
             correct = (model.most_likely(tokens) == tokens)[scored]
             columns = {

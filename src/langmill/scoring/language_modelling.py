@@ -196,7 +196,7 @@ class LanguageModellingScorer(Scorer):
         # A score needs only what is predicted: each document's tokens and the end-of-text token after them.
         predicted = [sequence[1:] for sequence in _sequences(tokenizer, texts, evaluation)]
         found = []
-        for name, order, strength in (("unigram", 1, Strength.trivial), ("trigram", 3, Strength.serious)):
+        for name, order, strength in (("unigram", 1, Strength.trivial), ("trigram", 3, Strength.strong)):
             model = fit_ngram(train.shard.tokens, tokenizer.vocab_size, tokenizer.eot_id, order)
             found.append(Baseline(name, strength, _score_ngram(model, predicted, documents, texts)))
         return found

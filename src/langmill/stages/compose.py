@@ -15,14 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from langmill.config.compose import (
-    REFUSED,
-    compose_corpus,
-    compose_pretrained,
-    compose_recipe,
-    compose_tokenizer,
-    plain,
-)
+from langmill.config.compose import COMPOSERS, REFUSED, compose_recipe, plain
 from langmill.config.core_yaml import dump_yaml
 from langmill.config.sections import (
     CheckpointKind,
@@ -106,14 +99,6 @@ def check_recipe(recipe: Recipe, where: str) -> Task:
     return task
 
 
-_COMPOSERS: dict[str, Callable[[str], Any]] = {
-    "corpus": compose_corpus,
-    "tokenizer": compose_tokenizer,
-    "pretrained": compose_pretrained,
-    "recipe": compose_recipe,
-}
-
-
 @dataclass
 class Composed:
     """What conf/ makes of the names in dvc.yaml.
@@ -126,8 +111,8 @@ class Composed:
     """
 
     lines: Lines
-    sections: dict[str, dict[str, Any]] = dataclasses.field(default_factory=lambda: {group: {} for group in _COMPOSERS})
-    refused: dict[str, dict[str, str]] = dataclasses.field(default_factory=lambda: {group: {} for group in _COMPOSERS})
+    sections: dict[str, dict[str, Any]] = dataclasses.field(default_factory=lambda: {group: {} for group in COMPOSERS})
+    refused: dict[str, dict[str, str]] = dataclasses.field(default_factory=lambda: {group: {} for group in COMPOSERS})
     own: set[tuple[str, str]] = dataclasses.field(default_factory=set)
 
     def get(self, group: str, name: str) -> Any:
@@ -140,7 +125,7 @@ class Composed:
             raise ConfigError(self.refused[group][name])
         if name not in self.sections[group]:
             try:
-                section = _COMPOSERS[group](name)
+                section = COMPOSERS[group](name)
                 if name in self.lines.groups[group]:
                     _CHECKS[group](self, name, section)
             except ConfigError as error:

@@ -1,4 +1,4 @@
-"""Judge a recipe's model on the test split: figures with intervals, baselines, slices, plots and a report."""
+"""Judge a recipe's model on the test split: metrics with intervals, baselines, slices, plots and a report."""
 
 from __future__ import annotations
 

@@ -87,7 +87,10 @@ def _run(address: str, work: Callable[[], None]) -> int:
         end_with_parent()
         _log_to(log)
         _interrupt_on_signals(interrupted)
-        with _stage_lock(address) if not rank else contextlib.nullcontext(), explained_os_errors(workspace.state):
+        # A second process would write the same files.
+        lock: contextlib.AbstractContextManager[None]
+        lock = contextlib.nullcontext() if rank else exclusive_lock(workspace.lock(address), f"Stage {address}")
+        with lock, explained_os_errors(workspace.state):
             if not rank:
                 sweep_workspace()
             work()
@@ -111,11 +114,6 @@ def _run(address: str, work: Callable[[], None]) -> int:
             traceback.print_exc()
         return 70  # EX_SOFTWARE
     return 0
-
-
-def _stage_lock(address: str) -> contextlib.AbstractContextManager[None]:
-    """Lock the stage for this process: a second one would write the same files."""
-    return exclusive_lock(Workspace().lock(address), f"Stage {address}")
 
 
 def sweep_workspace() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -94,3 +95,13 @@ def test_classify_says_what_was_cut(opened, capsys):
     assert cli.call(["classify", "r", "a", "b" * 65, "c" * 99]) == 0
     note = "a model reads 64 tokens of a text; 2 of 3 were longer and cut, as in training: number 2, 3.\n[a model]\n"
     assert capsys.readouterr().err == note
+
+
+def test_the_workspaces_own_model_writes_as_it_was_judged_however_its_folder_is_spelled(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    asked = []
+    monkeypatch.setattr("langmill.tasks.loading.load_model", lambda _, *, evaluation, **__: asked.append(evaluation))
+    for folder in (Path("build/models/r"), tmp_path / "build" / "models" / "r", tmp_path / "other" / "r"):
+        with models.opened_model(None, folder):
+            pass
+    assert asked == [Path("build/evaluation/r")] * 2 + [None]

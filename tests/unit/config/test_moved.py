@@ -42,7 +42,7 @@ def test_a_task_file_of_before_is_read_with_a_sentence(conf: Path, caplog: pytes
     recipe = compose_recipe("questions", conf=conf)
     assert "metrics" not in recipe.task.options and recipe.task.options["prompt_length"] == 224
     assert recipe.scoring.options["metrics"] == ["squad_f1", "squad_exact_match"]
-    assert "task.options.writing is called scoring.options.decoding now." in caplog.text
+    assert "task.options.writing is scoring.options.decoding now." in caplog.text
     decoding = recipe.scoring.options["decoding"]
     assert (decoding["temperature"], decoding["num_beams"]) == (0.0, 3)
 

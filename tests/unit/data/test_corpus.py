@@ -360,11 +360,10 @@ def test_a_wrong_field_leaves_the_quarantine_readable(folders: tuple[Path, Path]
 
 @pytest.mark.parametrize("split", list(Split))
 def test_an_empty_split_is_named(folders: tuple[Path, Path], split: Split) -> None:
-    from langmill.data.splits import split_of
 
     raw, out = folders
     wanted = settings()
-    rows = [row for row in many() if split_of(str(row["text"]), wanted.split) is not split]
+    rows = [row for row in many() if split_of_key(key_of(str(row["text"])), wanted.split) is not split]
     write_rows(raw, rows)
     with pytest.raises(DataError, match=f"{len(rows)} usable documents; none fell to the {split} split. Add data"):
         make(raw, out, wanted)

@@ -6,16 +6,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from langmill.config.sections import Split as Settings
 from langmill.data.cleaning.characters import clean_characters
 from langmill.data.document import Split
 from langmill.data.folding import fold, key_of
-from langmill.data.splits import split_of
+from langmill.data.splits import split_of_key
 from tests.unit.data.settings import settings
 
 pytestmark = pytest.mark.unit
 SPLIT = settings(split={"validation": 0.2, "test": 0.1}).split
 
 GOLDEN = ["train", "validation", "train", "train", "train", "validation", "train", "train", "train"]
+
+
+def split_of(text: str, split: Settings) -> Split:
+    return split_of_key(key_of(text), split)
 
 
 def test_shares_are_kept() -> None:

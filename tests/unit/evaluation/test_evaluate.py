@@ -53,7 +53,7 @@ def test_figures_are_those_of_the_scores(language_folder, documents):
     assert figure["value"] == pytest.approx(expected)
     assert figure["low"] < figure["value"] < figure["high"]
     assert metrics["examples"] == len(documents) and metrics["left_out"] == {}
-    assert [metrics["baselines"][name]["strength"] for name in ("unigram", "trigram")] == ["trivial", "serious"]
+    assert [metrics["baselines"][name]["strength"] for name in ("unigram", "trigram")] == ["trivial", "strong"]
     improvement = metrics["baselines"]["trigram"]["improvement"]
     trigram = metrics["baselines"]["trigram"]["bits_per_byte"]["value"]
     assert improvement["value"] == pytest.approx(trigram - expected) and improvement["high"] < 0
@@ -81,7 +81,7 @@ def test_the_report_says_it_in_words(language_folder, label_folder):
     report = (language_folder / "report.md").read_text()
     assert "32 test documents; **Bits per byte** decides (lower is better)" in report
     assert "| metric | value | 95% interval | unigram | trigram |" in report
-    assert "- **trigram** (serious): Bits per byte " in report and "clearly worse, by " in report
+    assert "- **trigram** (strong): Bits per byte " in report and "clearly worse, by " in report
     assert "- **unigram** (trivial): " in report
     assert "## By source" in report and "plots/bits_by_position.png" in report
     told = (label_folder / "report.md").read_text()

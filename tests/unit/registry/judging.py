@@ -49,7 +49,7 @@ def in_this_process(
         The versions that are scored, as they are.
     """
     scored: list[str] = []
-    score = rescore.score_model
+    score = rescore.score_version
 
     def run(command: Sequence[str], **given: object) -> tuple[int, str]:
         with contextlib.redirect_stderr(io.StringIO()) as said:
@@ -60,7 +60,7 @@ def in_this_process(
         return change(task, documents, score(version, model, task, documents, evaluation))
 
     monkeypatch.setattr(rescore, "run_process", run)
-    monkeypatch.setattr(rescore, "score_model", watched)
+    monkeypatch.setattr(rescore, "score_version", watched)
     return scored
 
 

@@ -24,7 +24,7 @@ def made(tmp_path, monkeypatch):
             "test_set": "ab",
             "bits_per_byte": figures,
             "baselines": {
-                "trigram": {"strength": "serious", "bits_per_byte": {"value": 2.5}},
+                "trigram": {"strength": "serious", "bits_per_byte": {"value": 2.5}},  # as in evaluations of before
                 "unigram": {"strength": "trivial", "bits_per_byte": {"value": 4.5}},
             },
         },

@@ -23,8 +23,8 @@ ROOT = Path(__file__).parents[3]
 
 BASELINES = (
     BaselineMetrics("majority", "trivial", {"accuracy": 0.5}, Estimate(0.4, 0.35, 0.45)),
-    BaselineMetrics("tfidf", "serious", {"accuracy": 0.91, "macro_f1": 0.905}, Estimate(-0.01, -0.02, -0.005)),
-    BaselineMetrics("weak", "serious", {"accuracy": 0.8}, Estimate(0.1, 0.05, 0.15)),
+    BaselineMetrics("tfidf", "strong", {"accuracy": 0.91, "macro_f1": 0.905}, Estimate(-0.01, -0.02, -0.005)),
+    BaselineMetrics("weak", "strong", {"accuracy": 0.8}, Estimate(0.1, 0.05, 0.15)),
 )
 
 
@@ -67,7 +67,7 @@ def test_the_page_says_what_the_gate_kept_out() -> None:
     ],
 )
 def test_a_baseline_is_beaten_or_not(gain: Estimate, words: str) -> None:
-    assert BaselineMetrics("x", "serious", {}, gain).sentence.startswith(words)
+    assert BaselineMetrics("x", "strong", {}, gain).sentence.startswith(words)
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +95,7 @@ def test_a_champion_is_read_back(champions: Path, monkeypatch: pytest.MonkeyPatc
     metrics = language_model.metrics
     assert metrics.primary == "bits_per_byte"
     assert metrics.decides.low < metrics.decides.value < metrics.decides.high
-    trivial, strong = metrics.hardest("trivial"), metrics.hardest("serious")
+    trivial, strong = metrics.hardest("trivial"), metrics.hardest("strong")
     assert trivial is not None and trivial.improvement is not None and strong is not None
     assert (trivial.name, strong.name) == ("unigram", "trigram")
     gain = trivial.values["bits_per_byte"] - metrics.decides.value

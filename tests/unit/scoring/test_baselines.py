@@ -1,4 +1,4 @@
-"""The serious baselines: they learn what there is to learn, and give the same answer every time."""
+"""The strong baselines: they learn what there is to learn, and give the same answer every time."""
 
 from __future__ import annotations
 

@@ -110,7 +110,7 @@ def test_baselines_score_the_same_tokens_and_the_trigram_is_better(scorer, netwo
     unigram, trigram = scorer.baselines(training_data(train), documents, tokenizer, evaluation(), max_length=REACH)
     assert [(each.name, each.strength) for each in (unigram, trigram)] == [
         ("unigram", Strength.trivial),
-        ("trigram", Strength.serious),
+        ("trigram", Strength.strong),
     ]
     for baseline in (unigram, trigram):
         assert baseline.scores["id"].equals(scores["id"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from langmill.config.typed import settings
@@ -11,7 +12,7 @@ from langmill.config.typed import settings
 class Gate:
     """What a challenger must show to become champion."""
 
-    renamed_fields: ClassVar[dict[str, str]] = {
+    renamed_fields: ClassVar[Mapping[str, str]] = {
         "min_effect": "rules.improvement.min_effect",
         "min_documents": "rules.enough_documents.min_documents",
         "min_groups": "rules.enough_documents.min_groups",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+from langmill.config.moved import migrated_recipe
 from langmill.config.sections.corpus import Corpus
 from langmill.config.sections.evaluation import Evaluation
 from langmill.config.sections.gate import Gate
@@ -56,3 +58,8 @@ class Recipe:
     training: Training
     evaluation: Evaluation
     gate: Gate
+
+    @classmethod
+    def migrated(cls, values: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, str]]:
+        """Read options of before that stand among the task's; see `typed`."""
+        return migrated_recipe(values)

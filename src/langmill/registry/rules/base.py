@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from langmill.config.sections import Gate
-from langmill.config.typed import typed
 from langmill.plugins import NoOptions, Registry
 
 if TYPE_CHECKING:  # the stage `compose` checks the rules' options, and knows nothing of evidence
@@ -59,7 +58,7 @@ def build_rules(gate: Gate, where: str) -> dict[str, Rule]:
         ConfigError: A rule is unknown or its options are refused.
     """
     return {
-        name: cls(typed(cls.options_class, options, where, f"gate.rules.{name}"))
+        name: RULES.find(name, where)(RULES.options(name, options, where, f"gate.rules.{name}"))
         for name, options in {"validation": {}, "not_rolled_back": {}, **gate.rules}.items()
-        if options is not None and (cls := RULES.find(name, where))
+        if options is not None
     }
