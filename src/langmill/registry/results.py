@@ -10,7 +10,7 @@ from langmill.evaluation.estimates import Metrics, counted, number
 from langmill.files import temporary_folder
 from langmill.registry.store import Registry
 from langmill.registry.verdict import Verdict
-from langmill.registry.versions import ModelVersion, Tag
+from langmill.registry.versions import Tag
 from langmill.tracking.runs import last_metric
 
 MINUTES = "training_minutes"
@@ -49,17 +49,6 @@ def read_result(registry: Registry, name: str) -> Result:
     with temporary_folder() as temporary:
         folder = registry.download_evaluation(name, champion.version, temporary / "evaluation")
         metrics = Metrics.read(folder)
-    return _result(registry, champion, metrics)
-
-
-def read_results(registry: Registry, names: Iterable[str] | None = None) -> list[Result]:
-    """The champions of some recipes, or of all that have one, by task and name. Raises as `read_result`."""
-    if names is None:
-        names = [name for name in registry.names() if registry.champion(name) is not None]
-    return sorted((read_result(registry, name) for name in names), key=lambda result: (result.task, result.name))
-
-
-def _result(registry: Registry, champion: ModelVersion, metrics: Metrics) -> Result:
     tags = champion.tags
     size = tags.get(Tag.data_bytes)
     return Result(
@@ -73,6 +62,13 @@ def _result(registry: Registry, champion: ModelVersion, metrics: Metrics) -> Res
         int(tags.get(Tag.parameters, 0)),
         last_metric(registry.tracking_uri, champion.run_id, MINUTES) if champion.run_id else None,
     )
+
+
+def read_results(registry: Registry, names: Iterable[str] | None = None) -> list[Result]:
+    """The champions of some recipes, or of all that have one, by task and name. Raises as `read_result`."""
+    if names is None:
+        names = [name for name in registry.names() if registry.champion(name) is not None]
+    return sorted((read_result(registry, name) for name in names), key=lambda result: (result.task, result.name))
 
 
 def results_page(results: Sequence[Result], refused: Sequence[Refused] = ()) -> str:

@@ -57,19 +57,12 @@ class ConditionalGenerationOptions:
     def __post_init__(self) -> None:
         text_metrics(self.metrics)  # refuses them here, where it is known which file names them
         decoding = self.decoding
-        require(not decoding.samples, "decoding.temperature", decoding.temperature, "0: what is judged is not drawn")
-        require(
-            decoding.num_beams == 1 or decoding.repetition_penalty == 1,
-            "decoding.repetition_penalty",
-            decoding.repetition_penalty,
-            "1 with several beams",
-        )
-        require(
-            decoding.num_beams > 1 or not decoding.keep_placeholders,
-            "decoding.keep_placeholders",
-            decoding.keep_placeholders,
-            "false with one beam",
-        )
+        for holds, field, allowed in (
+            (not decoding.samples, "temperature", "0: what is judged is not drawn"),
+            (decoding.num_beams == 1 or decoding.repetition_penalty == 1, "repetition_penalty", "1 with several beams"),
+            (decoding.num_beams > 1 or not decoding.keep_placeholders, "keep_placeholders", "false with one beam"),
+        ):
+            require(holds, f"decoding.{field}", getattr(decoding, field), allowed)
 
 
 @SCORERS.register("conditional_generation")
