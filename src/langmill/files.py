@@ -207,6 +207,14 @@ def sweep(folder: Path) -> None:
                 os.close(descriptor)
 
 
+def link_or_copy(source: str | Path, target: str | Path) -> None:
+    """Give a file a second name where the file system has such, else copy it; the file must not be written to again."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text atomically."""
     with atomic_file(path, "w") as file:

@@ -70,7 +70,7 @@ def _show_words(loaded: LoadedModel, name: str, text: str, path: Path) -> None:
     from langmill.evaluation.explain_plots import draw_attribution
 
     found = attribute(loaded, name, text)
-    _say_cut(name, found.left_out)
+    _say_truncated(name, found.left_out)
     missing = draw_attribution(found, loaded.recipe, path)
     click.echo(_in_words(found))
     if not found.complete:
@@ -100,8 +100,8 @@ def _show_attention(
     maps = attention_maps(loaded, name, text, target)
     chosen = chosen_maps(maps, name, layer, head)
     shown = shown_layers(maps, list(chosen))
-    _say_cut(name, maps.left_out)
-    _say_cut(name, maps.target_left_out, "target")
+    _say_truncated(name, maps.left_out)
+    _say_truncated(name, maps.target_left_out, "target")
     heads = maps.weights_LHTS.shape[1]
     of_heads = "" if head is not None or heads == 1 else f", mean of {heads} heads"
     layers = shown[0] if len(shown) == 1 else f"{len(shown)} layers{'' if head is None else f', head {head}'}"
@@ -117,10 +117,10 @@ def _show_attention(
     _say_missing(missing)
 
 
-def _say_cut(name: str, left_out: int, what: str = "text") -> None:
+def _say_truncated(name: str, left_out: int, what: str = "text") -> None:
     if left_out:
         tokens = "1 token of it was" if left_out == 1 else f"{left_out:,} tokens of it were"
-        click.echo(f"The {what} is longer than {name} can take: {tokens} cut away.", err=True)
+        click.echo(f"The {what} is longer than {name} can take: {tokens} truncated.", err=True)
 
 
 def _say_missing(missing: frozenset[str]) -> None:

@@ -96,7 +96,7 @@ def classify(recipe: str | None, texts: tuple[str, ...], model: Path | None) -> 
         for text, row in zip(given, task.probabilities(loaded.network, loaded.tokenizer, given), strict=True):
             best = int(row.argmax())
             click.echo(f"{task.labels[best]}\t{row[best]:.4f}\t{text}")
-        if note := loaded.cut_note(given, name):
+        if note := loaded.truncation_note(given, name):
             click.echo(note, err=True)
         click.echo(f"[{name}]", err=True)
 

@@ -23,7 +23,7 @@ from langmill.models.base import Attends, AttendsToSource, Backbone, Kind
 from langmill.models.generation.beam_search import run_to_end
 from langmill.models.generation.config import Beams
 from langmill.models.heads import Classifier, TextToText
-from langmill.tasks.base import Explains, Generates, Reading, device_of
+from langmill.tasks.base import EncodedInput, Explains, Generates, device_of
 from langmill.tasks.loading import LoadedModel
 from langmill.tokenization.text_stream import TextStream
 from langmill.tokenization.tokenizer import Tokenizer
@@ -135,18 +135,18 @@ def attribute(model: LoadedModel, name: str, text: str) -> Attribution:
     network, task = model.network, _explained(model, name)
     if not isinstance(network, Classifier):
         raise EvaluationError(f"{name} predicts no labels, so there is no attribution; ask for its attention instead.")
-    reading = task.reading(network, model.tokenizer, text)
-    tokens_BT = torch.tensor([reading.tokens], device=device_of(network))
+    encoded = task.encode_input(network, model.tokenizer, text)
+    tokens_BT = torch.tensor([encoded.tokens], device=device_of(network))
     with torch.no_grad():
         logits_K = network(tokens_BT)[0].double()
-        neutral, baseline_K = _neutral(network, model.tokenizer, len(reading.tokens))
+        neutral, baseline_K = _neutral(network, model.tokenizer, len(encoded.tokens))
     baseline_BT = torch.full_like(tokens_BT, neutral)
     best = int(logits_K.argmax())
     logit, baseline_logit = float(logits_K[best]), float(baseline_K[best])
     if not np.isfinite(logit - baseline_logit):
         raise EvaluationError(f"{name} gives logits that are not numbers, so there is nothing to explain.")
     gradients = LayerIntegratedGradients(network, network.model.embedding)
-    affordable = [count for count in STEPS if count * len(reading.tokens) <= _MOST_TOKENS]
+    affordable = [count for count in STEPS if count * len(encoded.tokens) <= _MOST_TOKENS]
     for steps in affordable or STEPS[:1]:
         found_BTD: Tensor = gradients.attribute(
             tokens_BT,
@@ -154,12 +154,12 @@ def attribute(model: LoadedModel, name: str, text: str) -> Attribution:
             target=best,
             n_steps=steps,
             method="gausslegendre",
-            internal_batch_size=max(2, _TOKENS_AT_ONCE // len(reading.tokens)),
+            internal_batch_size=max(2, _TOKENS_AT_ONCE // len(encoded.tokens)),
         )
         shares_T = found_BTD.detach()[0].double().sum(dim=-1).cpu().numpy()
         if _close(float(shares_T.sum()) - (logit - baseline_logit), logit - baseline_logit):
             break
-    pieces, starts = whole_characters(model.tokenizer, _with_special_tokens(network.model, reading.tokens))
+    pieces, starts = whole_characters(model.tokenizer, _with_special_tokens(network.model, encoded.tokens))
     return Attribution(
         model.task.labels[best],
         float(logits_K.softmax(dim=-1)[best]),
@@ -169,7 +169,7 @@ def attribute(model: LoadedModel, name: str, text: str) -> Attribution:
         END_OF_TEXT if neutral == model.tokenizer.eot_id else model.tokenizer.decode([neutral]),
         baseline_logit,
         steps,
-        reading.left_out,
+        encoded.left_out,
     )
 
 
@@ -218,27 +218,29 @@ def attention_maps(model: LoadedModel, name: str, text: str, target: str | None 
     writes = isinstance(task, Generates) and backbone.kind is not Kind.bidirectional
     if target is not None and not writes:
         raise EvaluationError(f"{name} does not continue a text, so it has no use for --target.")
-    reading = task.reading(network, model.tokenizer, text)
+    encoded = task.encode_input(network, model.tokenizer, text)
     answers = model.generation_config is not None and not model.generation_config.samples
     if isinstance(task, Generates) and writes and (target is not None or answers):
-        return _answer_maps(model, task, name, reading, target)
-    tokens_BT = torch.tensor([reading.tokens], device=device_of(network))
-    pieces, starts = whole_characters(model.tokenizer, _with_special_tokens(backbone, reading.tokens))
+        return _answer_maps(model, task, name, encoded, target)
+    tokens_BT = torch.tensor([encoded.tokens], device=device_of(network))
+    pieces, starts = whole_characters(model.tokenizer, _with_special_tokens(backbone, encoded.tokens))
     weights_LHTS = _grouped(backbone.attention(tokens_BT)[:, 0], starts, starts)
     return AttentionMaps(
-        weights_LHTS, pieces, pieces, "query token", "token attended to", False, None, reading.left_out
+        weights_LHTS, pieces, pieces, "query token", "token attended to", False, None, encoded.left_out
     )
 
 
-def _answer_maps(model: LoadedModel, task: Generates, name: str, reading: Reading, target: str | None) -> AttentionMaps:
+def _answer_maps(
+    model: LoadedModel, task: Generates, name: str, encoded: EncodedInput, target: str | None
+) -> AttentionMaps:
     """Compute the attention weights that predict a target, or the model's own answer."""
     network, tokenizer = model.network, model.tokenizer
     backbone = cast("Backbone", network.model)
     apart = isinstance(network, TextToText) and isinstance(backbone, AttendsToSource)
-    room = backbone.max_length if apart else backbone.max_length - len(reading.tokens) + 1
+    room = backbone.max_length if apart else backbone.max_length - len(encoded.tokens) + 1
     target_left_out = 0
     if target is None:
-        answer_ids = _own_answer(model, task, reading.tokens, min(MAX_ANSWER_TOKENS, room))
+        answer_ids = _own_answer(model, task, encoded.tokens, min(MAX_ANSWER_TOKENS, room))
     else:
         wanted = tokenizer.encode(target)
         answer_ids, target_left_out = wanted[:room], max(0, len(wanted) - room)
@@ -248,21 +250,21 @@ def _answer_maps(model: LoadedModel, task: Generates, name: str, reading: Readin
     rows, row_starts = whole_characters(tokenizer, answer_ids)
     if apart:
         assert isinstance(backbone, AttendsToSource) and isinstance(network, TextToText)
-        source_BS = torch.tensor([reading.tokens], device=device)
-        start = reading.tokens[-1] if network.model.start_id is None else network.model.start_id
+        source_BS = torch.tensor([encoded.tokens], device=device)
+        start = encoded.tokens[-1] if network.model.start_id is None else network.model.start_id
         tokens_BT = torch.tensor([[start, *answer_ids[:-1]]], device=device)
         maps_LHTS = backbone.cross_attention(source_BS, tokens_BT)[:, 0]
-        seen, title = _with_special_tokens(backbone, reading.tokens), "source token attended to"
+        seen, title = _with_special_tokens(backbone, encoded.tokens), "source token attended to"
     else:
-        seen = [*reading.tokens, *answer_ids[:-1]]
+        seen = [*encoded.tokens, *answer_ids[:-1]]
         maps_LHTS = cast("Attends", backbone).attention(torch.tensor([seen], device=device))[:, 0]
-        maps_LHTS = maps_LHTS[:, :, len(reading.tokens) - 1 :]
+        maps_LHTS = maps_LHTS[:, :, len(encoded.tokens) - 1 :]
         title = "token attended to: the prompt, then the answer"
     columns, column_starts = whole_characters(tokenizer, seen)
     answer = tokenizer.decode(answer_ids) if target is None else None
     weights_LHTS = _grouped(maps_LHTS, row_starts, column_starts)
     return AttentionMaps(
-        weights_LHTS, rows, columns, "token generated", title, not apart, answer, reading.left_out, target_left_out
+        weights_LHTS, rows, columns, "token generated", title, not apart, answer, encoded.left_out, target_left_out
     )
 
 

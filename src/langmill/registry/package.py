@@ -15,7 +15,6 @@ Nothing in a package is pickled. Its layout:
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import re
 import shutil
 import tempfile
@@ -25,7 +24,7 @@ from typing import Any
 
 import langmill
 from langmill.errors import RegistryError
-from langmill.files import MANIFEST_NAME, read_manifest, write_manifest, write_text
+from langmill.files import MANIFEST_NAME, link_or_copy, read_manifest, write_manifest, write_text
 from langmill.models.base import ARCHITECTURES
 from langmill.models.folder import CONFIG_NAME, GENERATION_NAME, read_config
 from langmill.plugins import PlugIn, find_plugins
@@ -86,7 +85,7 @@ def package(model: Path, evaluation: Path, into: Path) -> Path:
         named = {"model": Path(temporary) / "model", "evaluation": Path(temporary) / "evaluation"}
         # MLflow names what it copies after the last part of its path, which is the recipe's name for both.
         _copy_model(model, evaluation, named["model"])
-        shutil.copytree(evaluation, named["evaluation"], copy_function=_link)
+        shutil.copytree(evaluation, named["evaluation"], copy_function=link_or_copy)
         mlflow.pyfunc.save_model(
             str(into),
             python_model=str(Path(__file__).with_name("pyfunc_model.py")),
@@ -112,9 +111,9 @@ def _copy_model(model: Path, evaluation: Path, into: Path) -> None:
     """Copy a model folder, with the `generation_config.json` of its evaluation: a model is served as it was judged."""
     judged = evaluation / GENERATION_NAME
     left_out = shutil.ignore_patterns(GENERATION_NAME, MANIFEST_NAME) if judged.is_file() else None
-    shutil.copytree(model, into, copy_function=_link, ignore=left_out)
+    shutil.copytree(model, into, copy_function=link_or_copy, ignore=left_out)
     if judged.is_file():
-        _link(str(judged), str(into / GENERATION_NAME))
+        link_or_copy(judged, into / GENERATION_NAME)
         facts = read_manifest(model, verify=False)
         del facts["files"]
         write_manifest(into, facts)
@@ -136,14 +135,6 @@ def _write_metadata(plugin: PlugIn, into: Path) -> None:
     for point in plugin.entry_points:
         groups.setdefault(point.group, []).append(f"{point.name} = {point.value}")
     write_text(folder / "entry_points.txt", "\n".join("\n".join([f"[{group}]", *groups[group]]) for group in groups))
-
-
-def _link(source: str, target: str) -> None:
-    """A second name for a file where the file system has such, else a copy; MLflow reads it and copies it again."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
 
 
 def signature(task: Task) -> Any:

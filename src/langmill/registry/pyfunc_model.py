@@ -37,7 +37,7 @@ class LangmillModel(PythonModel):  # type: ignore[misc]
     def predict(self, context: Any, model_input: pd.DataFrame, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
         """One row of answer for each row of the input, which has one column of texts.
 
-        A warning says which rows a classifier cut, as it did in training.
+        A warning says which rows a classifier truncated, as it did in training.
 
         Args:
             context: MLflow's; not needed after loading.
@@ -94,7 +94,7 @@ def _classify(loaded: LoadedModel, texts: list[str]) -> pd.DataFrame:
 
     assert isinstance(loaded.task, Classifies)
     labels = loaded.task.labels
-    if note := loaded.cut_note(texts, loaded.recipe):
+    if note := loaded.truncation_note(texts, loaded.recipe):
         _logger.warning(note)
     probabilities_NK = loaded.task.probabilities(loaded.network, loaded.tokenizer, texts)
     best = probabilities_NK.argmax(axis=1)

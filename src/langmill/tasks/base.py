@@ -96,7 +96,7 @@ class Generates(ABC):
         return (yield from generate(cast("Decodes", network), prompt_ids, sampling))
 
     def accepts(self, tokenizer: Tokenizer, prompt_ids: Sequence[int]) -> Accepts | None:
-        """Which answers to a prompt a search prefers to likelier ones, where asked to keep the placeholders.
+        """Which answers to a prompt a search prefers to more likely ones, where asked to keep the placeholders.
 
         None where the task knows of none.
         """
@@ -124,13 +124,13 @@ class Classifies(ABC):
 
 
 @dataclass(frozen=True)
-class Reading:
+class EncodedInput:
     """What a network reads of a text that it is asked about."""
 
     tokens: list[int]
     """As the network gets them, at least one: truncated, and with what the task puts before or after them."""
     left_out: int
-    """Tokens of the text that were truncated because the network can't look back so far."""
+    """Tokens of the text that were truncated because the context is shorter."""
 
 
 class Explains(ABC):
@@ -140,7 +140,7 @@ class Explains(ABC):
     """
 
     @abstractmethod
-    def reading(self, network: nn.Module, tokenizer: Tokenizer, text: str) -> Reading:
+    def encode_input(self, network: nn.Module, tokenizer: Tokenizer, text: str) -> EncodedInput:
         """What the network reads of a text, truncated as it was in training."""
 
 

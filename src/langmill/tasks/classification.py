@@ -22,7 +22,7 @@ from langmill.data.document import Document
 from langmill.errors import DataError
 from langmill.models.base import Backbone, Kind
 from langmill.models.heads import Classifier
-from langmill.tasks.base import TASKS, UNSEEN_LABEL, Classifies, Explains, Reading, Task, device_of
+from langmill.tasks.base import TASKS, UNSEEN_LABEL, Classifies, EncodedInput, Explains, Task, device_of
 from langmill.tasks.batching import (
     Batch,
     BucketedBatches,
@@ -185,12 +185,12 @@ class Classification(Task, Classifies, Explains):
             result_NK[chosen] = softmax(network, *pad([sequences[number] for number in chosen], tokenizer.eot_id))
         return result_NK
 
-    def reading(self, network: nn.Module, tokenizer: Tokenizer, text: str) -> Reading:
+    def encode_input(self, network: nn.Module, tokenizer: Tokenizer, text: str) -> EncodedInput:
         """The text's tokens, truncated as in training; a text without tokens is read as one end-of-text token."""
         assert isinstance(network, Classifier)
         tokens = np.asarray(tokenizer.encode(text), dtype=np.int64)
         kept = truncate(tokens, network.model.max_length, self.options.truncation)
-        return Reading(kept.tolist() or [tokenizer.eot_id], len(tokens) - len(kept))
+        return EncodedInput(kept.tolist() or [tokenizer.eot_id], len(tokens) - len(kept))
 
     def truncated(self, network: nn.Module, encoded: Sequence[np.ndarray]) -> list[np.ndarray]:
         """What the network reads of some texts' tokens."""

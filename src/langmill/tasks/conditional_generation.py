@@ -14,7 +14,7 @@ from langmill.config.sections import Training
 from langmill.config.typed import settings
 from langmill.data.document import Document
 from langmill.models.generation.config import GenerationConfig, greedy_decoding
-from langmill.tasks.base import Explains, Generates, Reading, Task
+from langmill.tasks.base import EncodedInput, Explains, Generates, Task
 from langmill.tasks.batching import Batch, MicroBatches, Share, Truncation
 from langmill.tasks.pairs import Form, PairBatches, Pairs, counted, validation_pairs
 from langmill.tasks.selection import is_selected
@@ -126,11 +126,11 @@ class ConditionalGeneration(Task, Generates, Explains):
         """The most likely answer, token by token."""
         return GenerationConfig(max_new_tokens=128, temperature=0.0)
 
-    def reading(self, network: nn.Module, tokenizer: Tokenizer, text: str) -> Reading:
+    def encode_input(self, network: nn.Module, tokenizer: Tokenizer, text: str) -> EncodedInput:
         """The source or prompt that a text makes, truncated as in training."""
         tokens = np.asarray(tokenizer.encode(self.prompt(Document(id="", text=text))), dtype=np.int64)
         kept = self.form(self.max_length(network), tokenizer.eot_id).source(tokens)
-        return Reading(kept.tolist(), len(tokens) + 1 - len(kept))  # 1 for the end-of-text token
+        return EncodedInput(kept.tolist(), len(tokens) + 1 - len(kept))  # 1 for the end-of-text token
 
 
 def references_of(document: Document) -> list[str]:

@@ -14,7 +14,7 @@ from langmill.data.document import Document
 from langmill.models.base import Backbone, Kind
 from langmill.models.generation.config import GenerationConfig, Sampling
 from langmill.models.heads import LanguageModel
-from langmill.tasks.base import TASKS, Explains, Generates, Reading, Task
+from langmill.tasks.base import TASKS, EncodedInput, Explains, Generates, Task
 from langmill.tasks.batching import Batch, FirstBatches, MicroBatches, PackedBatches, Share
 from langmill.tokenization.shards import Shard
 from langmill.tokenization.tokenizer import Tokenizer
@@ -108,8 +108,8 @@ class LanguageModelling(Task, Generates, Explains):
         """An end-of-text token, as before every document in training, and the prompt."""
         return [tokenizer.eot_id, *tokenizer.encode(prompt)]
 
-    def reading(self, network: nn.Module, tokenizer: Tokenizer, text: str) -> Reading:
+    def encode_input(self, network: nn.Module, tokenizer: Tokenizer, text: str) -> EncodedInput:
         """The prompt that a text makes; of a long one its beginning."""
         assert isinstance(network, LanguageModel)
         tokens = self.prompt_ids(tokenizer, text)
-        return Reading(tokens[: network.model.max_length], max(0, len(tokens) - network.model.max_length))
+        return EncodedInput(tokens[: network.model.max_length], max(0, len(tokens) - network.model.max_length))

@@ -57,7 +57,7 @@ class LoadedModel:
         """Context length in tokens."""
         return int(self.config["langmill"]["max_length"])
 
-    def cut_note(self, texts: Sequence[str], name: str) -> str:
+    def truncation_note(self, texts: Sequence[str], name: str) -> str:
         """A sentence on the texts that a classifier truncates, numbered from 1; empty where there are none.
 
         Args:
@@ -69,7 +69,7 @@ class LoadedModel:
             return ""
         few = ", ".join(map(str, long[:_NAMED])) + (", …" if len(long) > _NAMED else "")
         return (
-            f"{name} reads {self.max_length} tokens of a text; {len(long)} of {len(texts)} were longer and cut, as in "
+            f"{name} reads {self.max_length} tokens of a text; {len(long)} of {len(texts)} were longer and truncated, as in "
             f"training: number {few}."
         )
 

@@ -27,7 +27,7 @@ from langmill.models.generation.config import GenerationConfig, Sampling, greedy
 from langmill.models.generation.network import Ending
 from langmill.models.generation.sampling import choose
 from langmill.models.heads import LanguageModel
-from langmill.tasks.base import TASKS, Explains, Generates, Reading, Task, device_of
+from langmill.tasks.base import TASKS, EncodedInput, Explains, Generates, Task, device_of
 from langmill.tasks.batching import Batch, FirstBatches, MicroBatches, PackedBatches, Share
 from langmill.tokenization.shards import Shard
 from langmill.tokenization.tokenizer import Tokenizer
@@ -211,11 +211,11 @@ class MaskedLanguageModelling(Task, Generates, Explains):
         """As many as the network can read: the answer is the prompt, filled."""
         return max_length
 
-    def reading(self, network: nn.Module, tokenizer: Tokenizer, text: str) -> Reading:
+    def encode_input(self, network: nn.Module, tokenizer: Tokenizer, text: str) -> EncodedInput:
         """The tokens of a text, masks among them; of a long one its beginning."""
         assert isinstance(network, LanguageModel)
         tokens = [~token if token < 0 else token for token in self.prompt_ids(tokenizer, text)]
-        return Reading(tokens[: network.model.max_length], max(0, len(tokens) - network.model.max_length))
+        return EncodedInput(tokens[: network.model.max_length], max(0, len(tokens) - network.model.max_length))
 
     @torch.inference_mode()
     def generate(

@@ -8,13 +8,12 @@ first, and moved to the stage's output from there; see docs/decisions/0320-a-fin
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 from langmill.errors import IntegrityError
-from langmill.files import atomic_folder, read_manifest
+from langmill.files import atomic_folder, link_or_copy, read_manifest
 
 FINISHED = "finished"
 """The folder's name within a run's."""
@@ -67,11 +66,4 @@ def put_finished(run: Path, out: Path) -> None:
     """
     source = run / FINISHED
     with atomic_folder(out) as folder:
-        shutil.copytree(source, folder, copy_function=_link, dirs_exist_ok=True)
-
-
-def _link(source: str, target: str) -> None:
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
+        shutil.copytree(source, folder, copy_function=link_or_copy, dirs_exist_ok=True)

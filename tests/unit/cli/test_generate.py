@@ -93,7 +93,9 @@ def test_classify_says_what_was_cut(opened, capsys):
     assert cli.call(["classify", "r", "a" * 64]) == 0
     assert capsys.readouterr().err == "[a model]\n"
     assert cli.call(["classify", "r", "a", "b" * 65, "c" * 99]) == 0
-    note = "a model reads 64 tokens of a text; 2 of 3 were longer and cut, as in training: number 2, 3.\n[a model]\n"
+    note = (
+        "a model reads 64 tokens of a text; 2 of 3 were longer and truncated, as in training: number 2, 3.\n[a model]\n"
+    )
     assert capsys.readouterr().err == note
 
 

@@ -305,4 +305,6 @@ def test_the_package_cuts_nothing_silently(
     packaged(judge, ["the film"])
     assert not caplog.records
     packaged(judge, ["the film", "the film " * MAX_LENGTH])
-    assert caplog.messages == ["tiny reads 48 tokens of a text; 1 of 2 were longer and cut, as in training: number 2."]
+    assert caplog.messages == [
+        "tiny reads 48 tokens of a text; 1 of 2 were longer and truncated, as in training: number 2."
+    ]

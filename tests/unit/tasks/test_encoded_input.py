@@ -19,10 +19,10 @@ def test_a_classifier_reads_the_text_as_it_tells_its_label(tokenizer: Tokenizer)
     assert isinstance(task, Explains)
     network = task.network(tiny_backbone(tokenizer.vocab_size, 8))
     tokens = tokenizer.encode("the film was good and the plot was not very dull")
-    reading = task.reading(network, tokenizer, "the film was good and the plot was not very dull")
-    assert reading.tokens == [*tokens[:4], *tokens[-4:]]
-    assert reading.left_out == len(tokens) - 8
-    assert task.reading(network, tokenizer, "").tokens == [tokenizer.eot_id]
+    encoded = task.encode_input(network, tokenizer, "the film was good and the plot was not very dull")
+    assert encoded.tokens == [*tokens[:4], *tokens[-4:]]
+    assert encoded.left_out == len(tokens) - 8
+    assert task.encode_input(network, tokenizer, "").tokens == [tokenizer.eot_id]
 
 
 @pytest.mark.parametrize("name", ["language_modelling", "completion"])
@@ -30,10 +30,10 @@ def test_a_model_that_goes_on_reads_its_prompt(name: str, tokenizer: Tokenizer) 
     task = shipped_task(name)
     assert isinstance(task, Explains) and isinstance(task, Generates)
     network = task.network(tiny_backbone(tokenizer.vocab_size, 64))
-    reading = task.reading(network, tokenizer, "the film")
-    assert reading.tokens == task.prompt_ids(tokenizer, "the film")
-    assert reading.left_out == 0
-    long = task.reading(network, tokenizer, "the film " * 60)
+    encoded = task.encode_input(network, tokenizer, "the film")
+    assert encoded.tokens == task.prompt_ids(tokenizer, "the film")
+    assert encoded.left_out == 0
+    long = task.encode_input(network, tokenizer, "the film " * 60)
     whole = task.prompt_ids(tokenizer, "the film " * 60)
     assert long.tokens[0] == tokenizer.eot_id
     assert len(long.tokens) <= 64
@@ -46,9 +46,9 @@ def test_an_encoder_reads_masks_as_its_own_token(tmp_path: Path, tokenizer: Toke
     network = task.network(build_backbone("encoder", tiny_options(), tokenizer.vocab_size, 8, "test"))
     tokenizer.special_ids["<|mask|>"] = 299
     try:
-        reading = task.reading(network, tokenizer, "the<|mask|> was")
-        assert reading.tokens == [*tokenizer.encode("the"), 299, *tokenizer.encode(" was")]
-        assert task.reading(network, tokenizer, "the film " * 9).left_out > 0
+        encoded = task.encode_input(network, tokenizer, "the<|mask|> was")
+        assert encoded.tokens == [*tokenizer.encode("the"), 299, *tokenizer.encode(" was")]
+        assert task.encode_input(network, tokenizer, "the film " * 9).left_out > 0
     finally:
         del tokenizer.special_ids["<|mask|>"]
 
