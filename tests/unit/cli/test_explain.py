@@ -79,7 +79,7 @@ def test_a_translator_writes_its_own_answer_first(folders: Path, capsys: pytest.
 def test_what_is_cut_or_left_out_is_said(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.call(["explain", "--model", str(folders / "classifier"), TEXT * 9, "--layer", "1"]) == 0
     assert re.search(
-        r"^The text is longer than \S+ can take: \d+ tokens of it were cut away\.$",
+        r"^The text is longer than \S+ can take: \d+ tokens of it were truncated\.$",
         capsys.readouterr().err,
         re.MULTILINE,
     )
