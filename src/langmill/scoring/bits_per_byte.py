@@ -1,7 +1,7 @@
 """Metrics of the probability that a model gives to the right tokens: bits per byte, perplexity, next-token accuracy.
 
 Bits per byte is the loss in bits over the UTF-8 bytes of the *scored* tokens, so that models with other tokenizers
-compare, and one that reads less of a text gains nothing by it.
+compare, and it does not pay to read less of a text.
 """
 
 from __future__ import annotations

@@ -69,8 +69,8 @@ class LoadedModel:
             return ""
         few = ", ".join(map(str, long[:_NAMED])) + (", …" if len(long) > _NAMED else "")
         return (
-            f"{name} reads {self.max_length} tokens of a text; {len(long)} of {len(texts)} were longer and truncated, as "
-            f"in training: number {few}."
+            f"{name} reads {self.max_length} tokens of a text; {len(long)} of {len(texts)} were longer and truncated, "
+            f"as in training: number {few}."
         )
 
     @property
