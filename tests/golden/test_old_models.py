@@ -18,7 +18,8 @@ import pytest
 
 from langmill.config.compose import compose_serving
 from langmill.data.document import Document
-from langmill.evaluation.evaluate import Evaluated, evaluate, write_evaluation
+from langmill.evaluation.evaluate import Evaluated, evaluate
+from langmill.evaluation.folder import write_evaluation
 from langmill.files import atomic_folder, read_json
 from langmill.models.generation.config import Sampling
 from langmill.registry.package import package

@@ -17,7 +17,7 @@ import yaml
 from langmill.config.compose import available, compose_pretrained, compose_recipe, compose_tokenizer, plain
 from langmill.config.sections import Recipe, TokenizerAlgorithm
 from langmill.data.document import Document, Split, documents_path, write_documents
-from langmill.evaluation.evaluate import EvaluationFolder
+from langmill.evaluation.folder import EvaluationFolder
 from langmill.files import read_json, read_manifest, write_manifest, write_text
 from langmill.registry.package import package
 from langmill.stages import encode, evaluate, pretrained, tokenizer, train

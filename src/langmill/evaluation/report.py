@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from langmill.config.sections import Evaluation
 from langmill.evaluation.estimates import Estimate, counted, number
+from langmill.evaluation.evaluate import Evaluated
 from langmill.evaluation.significance import find_metric
 from langmill.files import write_text
 from langmill.scoring.base import Baseline, Metric
 from langmill.tasks.loading import LoadedModel
-
-if TYPE_CHECKING:
-    from langmill.evaluation.evaluate import Evaluated
 
 SAMPLES = 8
 """Written texts that a report shows."""

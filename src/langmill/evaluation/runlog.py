@@ -10,7 +10,7 @@ from typing import Any
 
 from langmill.errors import EvaluationError, TrackingError
 from langmill.evaluation.estimates import METRICS_NAME
-from langmill.evaluation.evaluate import PLOTS_NAME, REPORT_NAME
+from langmill.evaluation.folder import PLOTS_NAME, REPORT_NAME
 from langmill.files import read_json, read_manifest
 from langmill.tracking.events import EVENTS_NAME, read_events
 from langmill.tracking.run_log import RunLog

@@ -16,7 +16,7 @@ from typing import TypeVar
 from langmill.config.sections import Evaluation, Gate
 from langmill.data.document import Document, Split, documents_path, read_documents
 from langmill.errors import IntegrityError, LangmillError, RegistryError, TransientError
-from langmill.evaluation.evaluate import EvaluationFolder
+from langmill.evaluation.folder import EvaluationFolder
 from langmill.evaluation.protocol import require_comparable
 from langmill.evaluation.significance import find_metric, groups_of, metric_of
 from langmill.files import digest_of, sha256_file, temporary_folder

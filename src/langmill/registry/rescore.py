@@ -20,7 +20,7 @@ from langmill.config.sections import Accelerator, Evaluation, Gate
 from langmill.config.typed import typed
 from langmill.data.document import Document
 from langmill.errors import EvaluationError, LangmillError, TransientError, of_exit_code
-from langmill.evaluation.evaluate import write_scores
+from langmill.evaluation.folder import write_scores
 from langmill.evaluation.scoring import reproducible, usable
 from langmill.files import atomic_folder, read_json, temporary_folder, write_json
 from langmill.graph.process import Cancelled, run_process

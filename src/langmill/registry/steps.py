@@ -13,7 +13,7 @@ from pathlib import Path
 from langmill.config.sections import Accelerator, Recipe
 from langmill.errors import RegistryError, UndecidedError
 from langmill.evaluation.estimates import Metrics
-from langmill.evaluation.evaluate import EvaluationFolder
+from langmill.evaluation.folder import EvaluationFolder
 from langmill.files import read_manifest, temporary_folder
 from langmill.models.folder import GENERATION_NAME, WEIGHTS_NAME
 from langmill.registry.evidence import Unscored

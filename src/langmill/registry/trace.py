@@ -21,7 +21,7 @@ from langmill.config.compose import load_section
 from langmill.config.sections import Recipe
 from langmill.data.document import Split, documents_path, read_documents
 from langmill.errors import IntegrityError, LangmillError
-from langmill.evaluation.evaluate import EvaluationFolder
+from langmill.evaluation.folder import EvaluationFolder
 from langmill.evaluation.scoring import usable
 from langmill.files import digest_of, read_manifest, temporary_folder
 from langmill.models.folder import TOKENIZER_NAME, WEIGHTS_NAME, tokenizer_digest

@@ -8,7 +8,8 @@ from langmill.config.compose import compose_operation, load_section
 from langmill.config.sections import Corpus, Evaluation, Gate, ScoringSection
 from langmill.data.document import Split, documents_path, read_documents
 from langmill.errors import ConfigError
-from langmill.evaluation.evaluate import evaluate, write_evaluation
+from langmill.evaluation.evaluate import evaluate
+from langmill.evaluation.folder import write_evaluation
 from langmill.evaluation.runlog import log_evaluation
 from langmill.files import atomic_folder, read_manifest
 from langmill.models.device import use_device

@@ -11,7 +11,8 @@ from mlflow.utils.validation import _validate_metric_name
 
 from langmill.data.document import Document
 from langmill.errors import EvaluationError, IntegrityError
-from langmill.evaluation.evaluate import EvaluationFolder, evaluate, write_evaluation
+from langmill.evaluation.evaluate import evaluate
+from langmill.evaluation.folder import EvaluationFolder, write_evaluation
 from langmill.evaluation.runlog import log_evaluation, metric_name, run_metrics, tracked_name
 from langmill.evaluation.scoring import EvaluationSet, usable, with_groups
 from langmill.evaluation.significance import compare

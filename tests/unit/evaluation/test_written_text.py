@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from langmill.data.document import Document
-from langmill.evaluation.evaluate import evaluate, write_evaluation
+from langmill.evaluation.evaluate import evaluate
+from langmill.evaluation.folder import write_evaluation
 from langmill.scoring.conditional_generation import ConditionalGenerationScorer
 from langmill.tasks.loading import load_model
 from langmill.tokenization.tokenizer import Tokenizer

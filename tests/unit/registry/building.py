@@ -16,7 +16,8 @@ import yaml
 from langmill.config.compose import compose_recipe, plain
 from langmill.config.sections import Recipe
 from langmill.data.document import Document, Split, documents_path, write_documents
-from langmill.evaluation.evaluate import evaluate, write_evaluation
+from langmill.evaluation.evaluate import evaluate
+from langmill.evaluation.folder import write_evaluation
 from langmill.files import atomic_folder, digest_of, read_manifest, write_manifest
 from langmill.models.base import build_backbone
 from langmill.models.folder import save_model
