@@ -63,7 +63,7 @@ def model_card(model: VerifiedVersion, config: Mapping[str, Any], manifest: Mapp
 ```python
 from transformers import AutoTokenizer, {opener}
 
-tokenizer = AutoTokenizer.from_pretrained("FOLDER")
+tokenizer = AutoTokenizer.from_pretrained("FOLDER"{trusted})
 model = {opener}.from_pretrained("FOLDER"{trusted})
 ```
 

@@ -5,6 +5,7 @@ dvc.yaml alone defines the order of the stages; nothing here or above repeats it
 
 from __future__ import annotations
 
+import difflib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -55,7 +56,9 @@ class Graph:
             GraphError: dvc.yaml has none.
         """
         if address not in self.stages:
-            raise GraphError(f"dvc.yaml has no stage {address!r}; there are: {', '.join(self.stages)}.")
+            close = ", ".join(difflib.get_close_matches(address, self.stages, n=3))
+            hint = f"did you mean {close}?" if close else f"there are: {', '.join(self.stages)}."
+            raise GraphError(f"dvc.yaml has no stage {address!r}; {hint}")
         return self.stages[address]
 
     def names(self, place: Callable[[str], Path]) -> list[str]:

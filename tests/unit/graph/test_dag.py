@@ -26,8 +26,10 @@ def test_unknown_names_are_refused_with_those_that_exist(workspace):
     graph = read_graph()
     with pytest.raises(GraphError, match=r"no build/evaluation/three; it knows one, two"):
         graph.for_recipes(["three"])
-    with pytest.raises(GraphError, match=r"no stage 'judge'; there are: settings, copy@one"):
-        graph.stage("judge")
+    with pytest.raises(GraphError, match=r"no stage 'evaluation'; there are: settings, copy@one"):
+        graph.stage("evaluation")
+    with pytest.raises(GraphError, match=r"no stage 'judge@three'; did you mean judge@one, judge@two"):
+        graph.stage("judge@three")
 
 
 def test_no_workspace_and_a_broken_graph_are_told_in_a_sentence(tmp_path, workspace):

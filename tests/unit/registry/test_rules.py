@@ -114,6 +114,7 @@ def test_the_keys_of_before_are_read(caplog: pytest.LogCaptureFixture) -> None:
             "x.yaml: gate.rules is 'improvment'; allowed is one of enough_documents, improvement, not_",
         ),
         ({"improvement": {}}, "x.yaml: gate.rules.improvement.min_effect is missing"),
+        ({"enough_document": None}, "x.yaml: gate.rules is 'enough_document'; allowed is one of"),
         ({"improvement": {"min_effect": -1}}, "min_effect is -1; allowed is 0 or more"),
         ({"enough_documents": {"min_documents": 0, "min_groups": 1}}, "min_documents is 0; allowed is 1 or more"),
         ({"validation": {"strict": True}}, "strict is not a setting"),

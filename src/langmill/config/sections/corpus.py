@@ -105,7 +105,7 @@ class Split:
     """How documents are shared out, by a hash: adding data moves no document."""
 
     validation: Annotated[float, Field(gt=0, le=0.5)]
-    """Share of documents held out to watch training, 0 to 0.5."""
+    """Share of documents held out to watch training, above 0, to 0.5."""
     test: Annotated[float, Field(gt=0, le=0.5)]
     """Share of documents held out for evaluation, above 0, to 0.5."""
     salt: str

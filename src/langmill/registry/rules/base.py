@@ -57,8 +57,10 @@ def build_rules(gate: Gate, where: str) -> dict[str, Rule]:
     Raises:
         ConfigError: A rule is unknown or its options are refused.
     """
+    rules = {"validation": {}, "not_rolled_back": {}, **gate.rules}
+    found = {name: RULES.find(name, where) for name in rules}  # a misspelt name that is null would leave nothing out
     return {
-        name: RULES.find(name, where)(RULES.options(name, options, where, f"gate.rules.{name}"))
-        for name, options in {"validation": {}, "not_rolled_back": {}, **gate.rules}.items()
+        name: found[name](RULES.options(name, options, where, f"gate.rules.{name}"))
+        for name, options in rules.items()
         if options is not None
     }

@@ -1,8 +1,8 @@
 """What a route offers.
 
 A route is one file: the models of its request and its response, a `Route`, and `ROUTES.register` over it. The
-application, its description (`/openapi.json`), the counters of requests, the keys, the limits, `/v1/models`, the page
-and the warm-up of a new version read all that they need from it.
+application, its description (`/openapi.json`), the counters of requests, the keys, the limits, `/v1/models` and the
+warm-up of a new version read all that they need from it. The page has forms for completions and classification.
 """
 
 from __future__ import annotations
