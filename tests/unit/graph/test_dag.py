@@ -28,7 +28,7 @@ def test_unknown_names_are_refused_with_those_that_exist(workspace):
         graph.for_recipes(["three"])
     with pytest.raises(GraphError, match=r"no stage 'evaluation'; there are: settings, copy@one"):
         graph.stage("evaluation")
-    with pytest.raises(GraphError, match=r"no stage 'judge@three'; did you mean judge@one, judge@two"):
+    with pytest.raises(GraphError, match=r"no stage 'judge@three'; did you mean judge@two, judge@one"):
         graph.stage("judge@three")
 
 
