@@ -8,12 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import yaml
 from torch.nn import functional as F
 
 from langmill.data.document import Document
 from langmill.errors import ConfigError
-from langmill.models.base import build_backbone
 from langmill.models.generation.beam_search import run_to_end
 from langmill.models.generation.config import Beams
 from langmill.models.heads import TextToText
@@ -24,21 +22,11 @@ from langmill.tasks.completion import Completion
 from langmill.tasks.conditional_generation import ConditionalGeneration
 from langmill.tokenization.tokenizer import Tokenizer
 
-from ..tasks.settings import CONF, evaluation, shipped_scorer, tiny_backbone, training_data
+from ..tasks.networks import PAIR_LENGTH, PAIRS, pair_network
+from ..tasks.settings import evaluation, shipped_scorer, training_data
 
 pytestmark = pytest.mark.unit
-REACH = 48
 DECODING = {"max_new_tokens": 6, "num_beams": 2}
-PAIRS = [
-    Document(f"d{number}", f"the film was {word}", target=f"{word} plot", metadata={"source": "imdb"})
-    for number, word in enumerate(["good", "bad", "dull", "good good", "bad dull bad"])
-]
-
-
-def tiny_pair_backbone(vocab_size: int) -> Any:
-    values = yaml.safe_load((CONF / "model" / "encoder-decoder-small.yaml").read_text())
-    options = {**values["options"], "dim": 16, "num_heads": 2, "hidden_dim": 32, "dropout": 0.0}
-    return build_backbone("encoder_decoder", options, vocab_size, REACH, "test")
 
 
 @pytest.fixture(params=["text_to_text", "completion"])
@@ -55,13 +43,7 @@ def task(scorer: ConditionalGenerationScorer) -> ConditionalGeneration:
 
 @pytest.fixture
 def network(task: Task, tokenizer: Tokenizer) -> torch.nn.Module:
-    torch.manual_seed(3)
-    pair = isinstance(task, Completion)
-    size = tokenizer.vocab_size
-    network = task.network(tiny_backbone(size, REACH) if pair else tiny_pair_backbone(size))
-    for weight in network.parameters():
-        torch.nn.init.normal_(weight, std=0.2)
-    return network.eval()
+    return pair_network(task, tokenizer)
 
 
 def test_the_score_is_the_likelihood_of_the_target_alone(
@@ -126,7 +108,7 @@ def test_what_a_task_accepts_is_preferred_wherever_it_writes(
 
 
 def test_baselines_have_what_they_can_have(scorer: ConditionalGenerationScorer, tokenizer: Tokenizer) -> None:
-    found = baselines(scorer, tokenizer, PAIRS[:2], max_length=REACH)
+    found = baselines(scorer, tokenizer, PAIRS[:2], max_length=PAIR_LENGTH)
     strengths = {name: each.strength for name, each in found.items()}
     assert strengths == {
         "copy": Strength.trivial,
@@ -172,13 +154,13 @@ def test_of_a_long_target_what_is_scored_is_divided_by_its_own_bytes(
     task: ConditionalGeneration, scorer: ConditionalGenerationScorer, network: Any, tokenizer: Tokenizer
 ) -> None:
     scores = scorer.score(network, tokenizer, LONG, evaluation())
-    ngrams = baselines(scorer, tokenizer, LONG, max_length=REACH)
+    ngrams = baselines(scorer, tokenizer, LONG, max_length=PAIR_LENGTH)
     whole = baselines(scorer, tokenizer, LONG, max_length=10_000)
     ones = np.ones((1, len(LONG)))
     scored = []
     for row, document in enumerate(LONG):
         source, target = (tokenizer.encode(part) for part in task.parts(document))
-        room = REACH if isinstance(network, TextToText) else REACH - len(source)
+        room = PAIR_LENGTH if isinstance(network, TextToText) else PAIR_LENGTH - len(source)
         kept = [*target, tokenizer.eot_id][:room]
         scored.append(tokenizer.decode_bytes(kept))
         assert len(scored[-1]) < len(str(document.target).encode()) or row not in {1, 2}

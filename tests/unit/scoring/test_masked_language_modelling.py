@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,30 +10,24 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from langmill.config.sections import TokenizerAlgorithm
 from langmill.data.document import Document
-from langmill.models.base import build_backbone
 from langmill.models.heads import LanguageModel
 from langmill.scoring.base import Strength
 from langmill.scoring.masked_language_modelling import MaskedLanguageModellingScorer
-from langmill.tasks.masked_language_modelling import MASK
 from langmill.tokenization.tokenizer import Tokenizer
-from langmill.tokenization.training import train_tokenizer
 
 from ..tasks.conftest import sentences
-from ..tasks.settings import evaluation, shipped_scorer, tiny_options, training_data
+from ..tasks.networks import MASKED_LENGTH, masked_network, masking_tokenizer
+from ..tasks.settings import evaluation, shipped_scorer, training_data
 from ..tasks.settings import shard as plain_shard
 
 pytestmark = pytest.mark.unit
-REACH = 128
 
 
 @pytest.fixture(scope="module")
 def masking(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
     """A tokenizer with a mask token."""
-    file: Path = tmp_path_factory.mktemp("masking") / "tokenizer.json"
-    train_tokenizer(TokenizerAlgorithm.bpe, 300, sentences(50, 20, 0), file, lambda _: None, special_tokens=[MASK])
-    return Tokenizer.load(file)
+    return masking_tokenizer(tmp_path_factory.mktemp("masking"))
 
 
 @pytest.fixture
@@ -46,12 +39,7 @@ def scorer() -> MaskedLanguageModellingScorer:
 
 @pytest.fixture
 def network(scorer: MaskedLanguageModellingScorer, masking: Tokenizer) -> Iterator[LanguageModel]:
-    torch.manual_seed(2)
-    network = scorer.task.network(build_backbone("encoder", tiny_options(), masking.vocab_size, REACH, "test"))
-    assert isinstance(network, LanguageModel)
-    for weight in network.parameters():
-        torch.nn.init.normal_(weight, std=0.3)
-    yield network.eval()
+    yield masked_network(scorer.task, masking)
 
 
 def shard(masking: Tokenizer, texts: list[str]) -> Any:
@@ -65,7 +53,7 @@ def test_a_score_is_the_loss_on_the_masked_tokens_and_always_the_same(
 ) -> None:
     documents = [Document(f"d{number}", text) for number, text in enumerate([*sentences(9, 30, 5), "a"])]
     scores = scorer.score(network, masking, documents, evaluation(batch_tokens=64))
-    examples = scorer.examples(masking, documents, evaluation(), REACH)
+    examples = scorer.examples(masking, documents, evaluation(), MASKED_LENGTH)
     for row, (read, targets) in enumerate(examples):
         told = torch.from_numpy(targets >= 0)
         with torch.no_grad():
@@ -81,7 +69,7 @@ def test_a_score_is_the_loss_on_the_masked_tokens_and_always_the_same(
         sum(scores["nats"].to_pylist()) / sum(scores["tokens"].to_pylist())
     )
     train = shard(masking, sentences(30, 20, 3))
-    (unigram,) = scorer.baselines(training_data(train), documents, masking, evaluation(), max_length=REACH)
+    (unigram,) = scorer.baselines(training_data(train), documents, masking, evaluation(), max_length=MASKED_LENGTH)
     assert unigram.strength is Strength.trivial
     assert unigram.scores["tokens"].equals(scores["tokens"])  # the very same tokens are masked
     assert unigram.scores["id"].equals(scores["id"])

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,16 +17,14 @@ import torch
 import yaml
 from torch import Tensor, nn
 
-from langmill.config.sections import TokenizerAlgorithm
 from langmill.data.document import Document
 from langmill.models.base import build_backbone
 from langmill.scoring.base import Scorer
 from langmill.scoring.masked_language_modelling import MaskedLanguageModellingScorer
-from langmill.tasks.masked_language_modelling import MASK
 from langmill.tokenization.tokenizer import Tokenizer
-from langmill.tokenization.training import train_tokenizer
 
 from ..tasks.conftest import sentences
+from ..tasks.networks import masking_tokenizer
 from ..tasks.settings import CONF, evaluation, shipped_scorer, tiny_options
 
 pytestmark = pytest.mark.unit
@@ -50,9 +47,7 @@ DOCUMENTS = [
 
 @pytest.fixture(scope="module")
 def masking(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
-    file: Path = tmp_path_factory.mktemp("masking") / "tokenizer.json"
-    train_tokenizer(TokenizerAlgorithm.bpe, 300, sentences(50, 20, 0), file, lambda _: None, special_tokens=[MASK])
-    return Tokenizer.load(file)
+    return masking_tokenizer(tmp_path_factory.mktemp("masking"))
 
 
 def network_of(scorer: Scorer, architecture: str, tokenizer: Tokenizer, std: float) -> Any:

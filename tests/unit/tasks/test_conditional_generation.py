@@ -9,11 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import yaml
 
 from langmill.data.document import Document
 from langmill.errors import ConfigError
-from langmill.models.base import build_backbone
 from langmill.models.generation.config import greedy_decoding
 from langmill.tasks.base import Task
 from langmill.tasks.completion import Completion
@@ -21,20 +19,10 @@ from langmill.tasks.conditional_generation import ConditionalGeneration
 from langmill.tasks.pairs import Pair
 from langmill.tokenization.tokenizer import Tokenizer
 
-from .settings import CONF, shipped_task, tiny_backbone
+from .networks import PAIR_LENGTH, PAIRS, pair_network, tiny_pair_backbone
+from .settings import shipped_task
 
 pytestmark = pytest.mark.unit
-REACH = 48
-PAIRS = [
-    Document(f"d{number}", f"the film was {word}", target=f"{word} plot", metadata={"source": "imdb"})
-    for number, word in enumerate(["good", "bad", "dull", "good good", "bad dull bad"])
-]
-
-
-def tiny_pair_backbone(vocab_size: int) -> Any:
-    values = yaml.safe_load((CONF / "model" / "encoder-decoder-small.yaml").read_text())
-    options = {**values["options"], "dim": 16, "num_heads": 2, "hidden_dim": 32, "dropout": 0.0}
-    return build_backbone("encoder_decoder", options, vocab_size, REACH, "test")
 
 
 @pytest.fixture(params=["text_to_text", "completion"])
@@ -46,13 +34,7 @@ def task(request: pytest.FixtureRequest) -> ConditionalGeneration:
 
 @pytest.fixture
 def network(task: Task, tokenizer: Tokenizer) -> torch.nn.Module:
-    torch.manual_seed(3)
-    pair = isinstance(task, Completion)
-    size = tokenizer.vocab_size
-    network = task.network(tiny_backbone(size, REACH) if pair else tiny_pair_backbone(size))
-    for weight in network.parameters():
-        torch.nn.init.normal_(weight, std=0.2)
-    return network.eval()
+    return pair_network(task, tokenizer)
 
 
 def test_the_room_for_an_answer_is_what_the_network_can_write(
@@ -82,7 +64,7 @@ def test_labels_are_smoothed_in_training_only(tokenizer: Tokenizer) -> None:
     network = plain.network(tiny_pair_backbone(tokenizer.vocab_size))
     assert isinstance(plain, ConditionalGeneration)
     encoded = [Pair(*(np.array(tokenizer.encode(part)) for part in plain.parts(document))) for document in PAIRS]
-    batch = plain.form(REACH, tokenizer.eot_id).collate(encoded)
+    batch = plain.form(PAIR_LENGTH, tokenizer.eot_id).collate(encoded)
     assert smoothed.loss(network.eval(), batch) == plain.loss(network, batch)
     assert smoothed.loss(network.train(), batch) != plain.loss(network, batch)
 
@@ -151,6 +133,6 @@ def test_labels_can_not_be_smoothed_away() -> None:
 
 def test_pairs_are_read_from_text(task: ConditionalGeneration, tokenizer: Tokenizer) -> None:
     pair = Pair(np.array(tokenizer.encode("the film")), np.array(tokenizer.encode("good")))
-    batch = task.form(REACH, tokenizer.eot_id).collate([pair])
+    batch = task.form(PAIR_LENGTH, tokenizer.eot_id).collate([pair])
     counted = batch["targets"][0][batch["targets"][0] >= 0].tolist()
     assert counted == [*tokenizer.encode("good"), tokenizer.eot_id]

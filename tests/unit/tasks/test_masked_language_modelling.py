@@ -3,36 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from langmill.config.sections import TokenizerAlgorithm
 from langmill.errors import ConfigError
 from langmill.models.base import build_backbone
 from langmill.models.generation.config import Sampling
 from langmill.models.heads import LanguageModel
 from langmill.tasks.masked_language_modelling import MASK, MaskedLanguageModelling, mask_tokens
 from langmill.tokenization.tokenizer import Tokenizer
-from langmill.tokenization.training import train_tokenizer
 
 from .conftest import sentences
+from .networks import MASKED_LENGTH, masked_network, masking_tokenizer
 from .settings import shard as plain_shard
 from .settings import shipped_task, tiny_options, training
 
 pytestmark = pytest.mark.unit
-REACH = 128
 
 
 @pytest.fixture(scope="module")
 def masking(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
     """A tokenizer with a mask token."""
-    file: Path = tmp_path_factory.mktemp("masking") / "tokenizer.json"
-    train_tokenizer(TokenizerAlgorithm.bpe, 300, sentences(50, 20, 0), file, lambda _: None, special_tokens=[MASK])
-    return Tokenizer.load(file)
+    return masking_tokenizer(tmp_path_factory.mktemp("masking"))
 
 
 @pytest.fixture
@@ -44,12 +39,7 @@ def task() -> MaskedLanguageModelling:
 
 @pytest.fixture
 def network(task: MaskedLanguageModelling, masking: Tokenizer) -> Iterator[LanguageModel]:
-    torch.manual_seed(2)
-    network = task.network(build_backbone("encoder", tiny_options(), masking.vocab_size, REACH, "test"))
-    assert isinstance(network, LanguageModel)
-    for weight in network.parameters():
-        torch.nn.init.normal_(weight, std=0.3)
-    yield network.eval()
+    yield masked_network(task, masking)
 
 
 def shard(masking: Tokenizer, texts: list[str]) -> Any:
@@ -109,7 +99,7 @@ def test_what_is_masked_does_not_depend_on_micro_batches_and_processes(
 
 
 def test_a_batch_in_which_nothing_is_masked_costs_nothing(task: MaskedLanguageModelling, masking: Tokenizer) -> None:
-    network = task.network(build_backbone("encoder", tiny_options(), masking.vocab_size, REACH, "test"))
+    network = task.network(build_backbone("encoder", tiny_options(), masking.vocab_size, MASKED_LENGTH, "test"))
     tokens = torch.ones(2, 6, dtype=torch.long)
     batch = {"tokens": tokens, "targets": torch.full_like(tokens, -1)}
     loss = task.loss(network, batch)
