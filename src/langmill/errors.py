@@ -6,7 +6,32 @@ bug and keeps its trace (in the log file).
 """
 
 import re
+from typing import Literal
 
+Code = Literal[
+    "busy",  # someone else holds it; it may pass
+    "changed",  # someone else changed it in between
+    "damaged",  # its bytes are not those that were promised
+    "diverged",  # numbers that are none (NaN, infinity)
+    "duplicate",  # two of what there may be one of
+    "failed",  # another program or step of ours failed
+    "full",  # no space is left
+    "impossible",  # a value, or two values together, that can't be meant
+    "mismatch",  # two things that must fit together don't
+    "missing",  # what is needed is not there
+    "not_importable",  # a module can't be imported
+    "not_registered",  # a module was imported and did not register what it promised
+    "refused",  # another party says no: no permission, a rule
+    "stopped",  # it was told to stop
+    "too_few",  # too little of it to be worth anything
+    "undecided",  # it could not be told; it may pass
+    "unknown",  # a name that nothing has
+    "unreachable",  # another party does not answer; it may pass
+    "unreadable",  # not in the format that it should be in
+    "unsupported",  # possible elsewhere, not with this model, script or machine
+    "wrong_type",  # a value of another type
+]
+"""What kind of fault an error tells, for programs and tests: a sentence may get better, a code stays."""
 _CREDENTIALS = re.compile(r"""://(?:[^\s/'"]*@|[^\s/'":@]*+:[^\s'"@]*+@|(?P<none>[^\s/'":@]*+:[^\s'"@]*+))""")
 """An address from its scheme's end to its host. SQLAlchemy takes a password with a `/` in it, others one with an `@`.
 
@@ -19,14 +44,13 @@ class LangmillError(Exception):
     """Something the user, the data or the machine got wrong, told in a sentence.
 
     Attributes:
-        code: Which of a class's errors it is, a word for programs and tests: the sentence may get better. None where
-            the class says enough.
+        code: What kind of fault it is; a class whose errors are all of one kind says it once.
     """
 
     exit_code = 1
     code: str | None = None
 
-    def __init__(self, message: str = "", code: str | None = None) -> None:
+    def __init__(self, message: str = "", code: Code | None = None) -> None:
         super().__init__(message)
         if code is not None:
             self.code = code
@@ -49,10 +73,11 @@ class FieldError(ConfigError, ValueError):
 
     Attributes:
         key: The field's dotted name.
-        code: `unknown`, `missing`, `wrong_type` or `impossible`.
     """
 
-    def __init__(self, message: str, key: str = "", code: str | None = "impossible") -> None:
+    code: Code
+
+    def __init__(self, message: str, key: str = "", code: Code = "impossible") -> None:
         super().__init__(message, code)
         self.key = key
 
@@ -72,6 +97,8 @@ class SourceError(DataError):
 class SourceUnreachableError(TransientError, SourceError):
     """A corpus's source does not answer."""
 
+    code = "unreachable"
+
 
 class TokenizerError(LangmillError):
     """A tokenizer can't be trained or loaded, or does not fit the model."""
@@ -83,6 +110,8 @@ class ModelError(LangmillError):
 
 class IntegrityError(LangmillError):
     """A file's bytes are not those that its manifest promises."""
+
+    code = "damaged"
 
 
 class TrainingError(LangmillError):
@@ -100,6 +129,8 @@ class TrackingError(LangmillError):
 class TrackingUnreachableError(TransientError, TrackingError):
     """The MLflow tracking server can't be reached."""
 
+    code = "unreachable"
+
 
 class RegistryError(LangmillError):
     """The model registry can't do what was asked."""
@@ -108,13 +139,19 @@ class RegistryError(LangmillError):
 class UndecidedError(TransientError, RegistryError):
     """Validation could not tell whether a version works; the next run asks again."""
 
+    code = "undecided"
+
 
 class ConflictError(TransientError, RegistryError):
     """Someone else moved the alias in between: nothing was changed."""
 
+    code = "changed"
+
 
 class BusyError(TransientError):
     """Another process holds the lock that this one needs."""
+
+    code = "busy"
 
 
 class ServingError(LangmillError):
@@ -131,15 +168,17 @@ class RequestError(ServingError):
     """
 
     def __init__(self, message: str, status: int = 400, param: str | None = None, code: str | None = None) -> None:
-        super().__init__(message, code)
+        super().__init__(message)
         self.status = status
         self.param = param
+        self.code = code
 
 
 class SpaceError(LangmillError):
     """The disk is full."""
 
     exit_code = 74  # EX_IOERR
+    code = "full"
 
 
 def of_exit_code(code: int) -> type[LangmillError] | None:

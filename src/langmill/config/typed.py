@@ -79,7 +79,7 @@ def typed(
     except FieldError as error:
         refused = error
     except ConfigError as error:  # of a plain class's `__post_init__`, whose sentence begins with the field's name
-        refused = FieldError(str(error), joined(at, str(error).split(" ", maxsplit=1)[0]), error.code)
+        refused = FieldError(str(error), joined(at, str(error).split(" ", maxsplit=1)[0]), "impossible")
     end = "" if str(refused).endswith(("?", ".")) else "."
     raise FieldError(f"{where}: {refused}{end}", refused.key, refused.code) from refused
 
