@@ -14,7 +14,7 @@ from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 from pydantic_core import ArgsKwargs
 
 from langmill.config.sentences import joined, plain_type, refusal, wrong_type
-from langmill.errors import ConfigError, FieldError
+from langmill.errors import Code, ConfigError, FieldError
 
 SectionT = TypeVar("SectionT")
 _CONFIG = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
@@ -79,7 +79,11 @@ def typed(
     except FieldError as error:
         refused = error
     except ConfigError as error:  # of a plain class's `__post_init__`, whose sentence begins with the field's name
-        refused = FieldError(str(error), joined(at, str(error).split(" ", maxsplit=1)[0]), "impossible")
+        refused = FieldError(
+            str(error),
+            joined(at, str(error).split(" ", maxsplit=1)[0]),
+            typing.cast("Code", error.code or "impossible"),
+        )
     end = "" if str(refused).endswith(("?", ".")) else "."
     raise FieldError(f"{where}: {refused}{end}", refused.key, refused.code) from refused
 
