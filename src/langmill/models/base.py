@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, Self, runtime_checkable
+from typing import Any, ClassVar, Protocol, Self, TypeVar, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -51,17 +51,47 @@ class Cache(ABC):
     """Tokens seen of each sequence."""
 
     @property
-    @abstractmethod
     def length(self) -> int:
         """Tokens seen of the longest sequence."""
+        return max(self.lengths, default=0)
 
     @abstractmethod
     def keep(self, rows: Sequence[int]) -> None:
         """Keep these sequences only, in this order."""
 
-    @abstractmethod
-    def append(self, other: Cache) -> None:
-        """Append the sequences of another cache of the same network and capacity."""
+    def advance(self, num_tokens: int, lengths_B: Tensor | None) -> None:
+        """Count the tokens that a forward pass has read: `num_tokens` of each sequence, or `lengths_B`."""
+        new = [num_tokens] * len(self.lengths) if lengths_B is None else lengths_B.tolist()
+        self.lengths = [old + more for old, more in zip(self.lengths, new, strict=True)]
+
+
+CacheT = TypeVar("CacheT", bound=Cache)
+
+
+def own_cache(cache: Cache | None, kind: type[CacheT], batch_size: int) -> CacheT:
+    """The cache that a network was given, which must be of its own kind.
+
+    Raises:
+        ModelError: It is not, or it is for another number of sequences.
+    """
+    if not isinstance(cache, kind) or len(cache.lengths) != batch_size:
+        raise ModelError(
+            f"The cache is not one that this network made for {batch_size} sequences; make it with new_cache(), or of "
+            "a source text with begin().",
+            "mismatch",
+        )
+    return cache
+
+
+def refuse_length(length: int, allowed: int) -> None:
+    """Refuse a sequence of more tokens than are allowed.
+
+    Raises:
+        ModelError: It is longer.
+    """
+    if length > allowed:
+        message = f"A sequence of {length} tokens is longer than the model's {allowed}; shorten the text."
+        raise ModelError(message, "impossible")
 
 
 class Backbone(nn.Module, ABC):
@@ -177,13 +207,14 @@ class Backbone(nn.Module, ABC):
             cache: The tokens seen before; updated in place.
         """
 
-    @abstractmethod
     def new_cache(self, batch_size: int, capacity: int | None = None) -> Cache:
         """Make an empty cache for `forward`, of `capacity` tokens for each sequence (None: `max_length`).
 
         Raises:
             ModelError: The network is not causal, so there is nothing to cache.
         """
+        del batch_size, capacity
+        raise ModelError(f"A network of the kind {self.kind.value} can't continue a text by itself.", "unsupported")
 
     @property
     @abstractmethod
@@ -231,14 +262,6 @@ class EncoderDecoder(Backbone):
     @abstractmethod
     def begin(self, memory_BSD: Tensor, lengths_B: Tensor | None, capacity: int) -> Cache:
         """Make a cache for `forward` that holds the memory, of `capacity` target tokens for each sequence."""
-
-    def new_cache(self, batch_size: int, capacity: int | None = None) -> Cache:
-        """Refuse: a cache is made of a source text (`begin`).
-
-        Raises:
-            ModelError: Always.
-        """
-        raise ModelError("An encoder-decoder generates from a source text; make its cache with begin().")
 
 
 @runtime_checkable

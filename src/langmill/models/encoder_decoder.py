@@ -14,8 +14,15 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from langmill.errors import ModelError
-from langmill.models.base import ARCHITECTURES, EMBEDDING_STD, Cache, EncoderDecoder, head_std
+from langmill.models.base import (
+    ARCHITECTURES,
+    EMBEDDING_STD,
+    Cache,
+    EncoderDecoder,
+    head_std,
+    own_cache,
+    refuse_length,
+)
 from langmill.models.folder import load_state, load_weights
 from langmill.models.layers.attention import recorded_weights
 from langmill.models.layers.cache import EncoderDecoderCache, KeyValueCache
@@ -70,7 +77,7 @@ class T5Shaped(EncoderDecoder):
         Raises:
             ModelError: A source is longer than `max_length`.
         """
-        self._refuse_length(source_BS.shape[1])
+        refuse_length(source_BS.shape[1], self.max_length)
         positions_S = torch.arange(source_BS.shape[1], device=source_BS.device)
         bias_BHSS = self.encoder.bias(positions_S[None], positions_S)
         mask_B11S = _padding_mask(source_BS.shape[1], lengths_B)
@@ -88,11 +95,11 @@ class T5Shaped(EncoderDecoder):
         Raises:
             ModelError: A target is longer than `max_length`.
         """
-        self._refuse_length(tokens_BT.shape[1])
+        refuse_length(tokens_BT.shape[1], self.max_length)
         positions_T = torch.arange(tokens_BT.shape[1], device=tokens_BT.device)
         mask_B11S = _padding_mask(memory_BSD.shape[1], lengths_B)
         sources = [(*pair, mask_B11S) for pair in self._source_keys_and_values(memory_BSD)]
-        return self._run_decoder(tokens_BT, self.decoder.bias(positions_T[None], positions_T), sources, None)
+        return self._run_decoder(tokens_BT, self.decoder.bias(positions_T[None], positions_T), sources)
 
     def begin(self, memory_BSD: Tensor, lengths_B: Tensor | None, capacity: int) -> EncoderDecoderCache:
         """Make a cache that holds the memory; see `EncoderDecoder.begin`."""
@@ -119,24 +126,19 @@ class T5Shaped(EncoderDecoder):
             ModelError: There is no cache, it is not this network's, or its capacity is exceeded.
         """
         batch_size, num_tokens = tokens_BT.shape
-        if not isinstance(cache, EncoderDecoderCache) or len(cache.lengths) != batch_size:
-            raise ModelError(
-                f"An encoder-decoder needs a cache that holds {batch_size} source texts; make it with begin()."
-            )
+        cache = own_cache(cache, EncoderDecoderCache, batch_size)
         end = cache.length + num_tokens
-        if end > cache.capacity:
-            raise ModelError(f"The cache has room for {cache.capacity} tokens of a target, not for {end}.")
+        refuse_length(end, cache.capacity)
         device = tokens_BT.device
-        starts = cache.lengths[:1] if min(cache.lengths) == cache.length else cache.lengths
-        queries_BT = torch.tensor(starts, device=device)[:, None] + torch.arange(num_tokens, device=device)
-        bias_BHTS = self.decoder.bias(queries_BT, torch.arange(end, device=device))
+        places_BT = torch.tensor(cache.lengths, device=device)[:, None] + torch.arange(num_tokens, device=device)
+        alike = min(cache.lengths) == cache.length
+        bias_BHTS = self.decoder.bias(places_BT[:1] if alike else places_BT, torch.arange(end, device=device))
         sources = [
             (keys, values, cache.source_mask_B11S)
             for keys, values in zip(cache.source_keys_LBHSE, cache.source_values_LBHSE, strict=True)
         ]
-        hidden_BTD = self._run_decoder(tokens_BT, bias_BHTS, sources, cache)
-        new = [num_tokens] * batch_size if lengths_B is None else lengths_B.tolist()
-        cache.lengths = [old + more for old, more in zip(cache.lengths, new, strict=True)]
+        hidden_BTD = self._run_decoder(tokens_BT, bias_BHTS, sources, cache, None if alike else places_BT)
+        cache.advance(num_tokens, lengths_B)
         return hidden_BTD
 
     def _run_decoder(
@@ -144,12 +146,13 @@ class T5Shaped(EncoderDecoder):
         tokens_BT: Tensor,
         bias_BHTS: Tensor,
         sources: Sequence[tuple[Tensor, Tensor, Tensor | None]],
-        cache: KeyValueCache | None,
+        cache: KeyValueCache | None = None,
+        places_BT: Tensor | None = None,
     ) -> Tensor:
         """Run the decoder's stack over some tokens."""
         x_BTD: Tensor = self.decoder.dropout(self.shared(tokens_BT))
         for number, (block, source) in enumerate(zip(self.decoder.blocks, sources, strict=True)):
-            x_BTD = block.own(x_BTD, bias_BHTS, cache, number)
+            x_BTD = block.own(x_BTD, bias_BHTS, cache, number, places_BT)
             x_BTD = block.feed_forward(block.cross(x_BTD, *source))
         x_BTD = self.decoder.dropout(self.decoder.final_layer_norm(x_BTD))
         return x_BTD
@@ -178,12 +181,6 @@ class T5Shaped(EncoderDecoder):
     def _source_keys_and_values(self, memory_BSD: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Compute keys and values of the source for each block of the decoder."""
         return [block.cross.EncDecAttention.keys_and_values(memory_BSD) for block in self.decoder.blocks]
-
-    def _refuse_length(self, length: int) -> None:
-        if length > self.max_length:
-            raise ModelError(
-                f"A sequence of {length} tokens is longer than the model's {self.max_length}; shorten the text."
-            )
 
     @property
     def embedding(self) -> nn.Embedding:

@@ -13,7 +13,6 @@ from typing import Any, Self, cast
 import torch
 from torch import Tensor, nn
 
-from langmill.errors import ModelError
 from langmill.models.base import EMBEDDING_STD, Backbone, head_std
 from langmill.models.layers.attention import recorded_weights
 from langmill.models.layers.llama import Block, Positions, TransformerSettings, rotary_tables
@@ -104,15 +103,6 @@ class Transformer(Backbone):
         """
         modules = [cast("Block", layer).self_attn for layer in self.layers]
         return recorded_weights(modules, lambda: self(tokens_BT, lengths_B))
-
-    def refuse_length(self, length: int, allowed: int) -> None:
-        """Refuse a sequence of more than `allowed` tokens.
-
-        Raises:
-            ModelError: It is longer.
-        """
-        if length > allowed:
-            raise ModelError(f"A sequence of {length} tokens is longer than the model's {allowed}; shorten the text.")
 
     @property
     def embedding(self) -> nn.Embedding:

@@ -27,8 +27,6 @@ from langmill.models.huggingface.loading import load_network, make_network, quie
 from langmill.models.huggingface.settings import PretrainedSettings, Tuning
 from langmill.models.huggingface.special_tokens import SpecialTokenTemplate
 
-FOREIGN_CACHE = "The cache is not one that this network made for {} sequences; make it with new_cache()."
-
 
 class Pretrained(Backbone):
     """A model of `transformers` with its own head.
@@ -173,21 +171,13 @@ class Pretrained(Backbone):
         """Compute the hidden states `(batch, length, dim)`; see `Backbone.forward`.
 
         Raises:
-            ModelError: A sequence is too long, or the cache is not one of this network for so many sequences.
+            ModelError: A sequence is too long, or there is a cache.
         """
         if cache is not None:
-            raise ModelError(FOREIGN_CACHE.format(len(tokens_BT)))
+            raise ModelError("The network reads a whole text at once, so it takes no cache.", "unsupported")
         self.refuse_length(tokens_BT.shape[1])
         wrapped_BT, mask_BT = self.template.wrap(tokens_BT, lengths_B)
         return hidden_states(self.body, input_ids=wrapped_BT, attention_mask=mask_BT, use_cache=False)
-
-    def new_cache(self, batch_size: int, capacity: int | None = None) -> Cache:
-        """Refuse: the network is not causal.
-
-        Raises:
-            ModelError: Always.
-        """
-        raise ModelError(f"A pretrained network of the kind {self.kind.value} can't continue a text by itself.")
 
     # About itself -----------------------------------------------------------------------------------------------------
 

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from langmill.errors import ModelError
 from langmill.models.base import Cache, EncoderDecoder, Kind
 from langmill.models.huggingface.backbone import hidden_states
 from langmill.models.huggingface.cache import PastKeyValues
@@ -36,20 +35,9 @@ class PretrainedEncoderDecoder(PretrainedGenerator, EncoderDecoder):
         found: int | None = getattr(self.config_hf, "decoder_start_token_id", None)
         return found
 
-    def forward(self, tokens_BT: Tensor, lengths_B: Tensor | None = None, cache: Cache | None = None) -> Tensor:
-        """Compute the hidden states of targets after those in a cache that `begin` made; see `EncoderDecoder`.
-
-        Raises:
-            ModelError: There is no cache, it is not one of this network for so many sequences, or a target is too long.
-        """
-        if cache is None:
-            raise ModelError("An encoder-decoder generates from a source text; make its cache with begin().")
-        return super().forward(tokens_BT, lengths_B, cache)
-
     def _forward_from_cache(self, tokens_BT: Tensor, filled_BT: Tensor, cache: PastKeyValues) -> Tensor:
         assert cache.memory is not None  # `begin` alone makes caches
-        if not bool(filled_BT.all()) or cache.num_slots != cache.length:
-            raise ModelError("The targets of a pretrained encoder-decoder must all have the same length.")
+        assert filled_BT.all()  # all targets grow together
         memory_BSD, mask_BS = cache.memory
         hidden_BTD = hidden_states(
             self.whole.get_decoder(),

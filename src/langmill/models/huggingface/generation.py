@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from langmill.errors import ModelError
-from langmill.models.base import Cache
-from langmill.models.huggingface.backbone import FOREIGN_CACHE, Pretrained
+from langmill.models.base import Cache, Kind, own_cache
+from langmill.models.huggingface.backbone import Pretrained
 from langmill.models.huggingface.cache import PastKeyValues
 from langmill.models.huggingface.heads import BiasedHead
 
@@ -39,13 +39,13 @@ class PretrainedGenerator(Pretrained):
         """Compute the hidden states `(batch, length, dim)`; see `Backbone.forward`.
 
         Raises:
-            ModelError: A sequence is too long, or the cache is not one of this network for so many sequences.
+            ModelError: A sequence is too long, or the cache is not one of this network for so many sequences; an
+                encoder-decoder's, which `begin` makes, must not be missing.
         """
-        if cache is None:
+        if cache is None and self.kind is Kind.causal:
             return super().forward(tokens_BT, lengths_B)
         batch_size, num_tokens = tokens_BT.shape
-        if not isinstance(cache, PastKeyValues) or len(cache.lengths) != batch_size:
-            raise ModelError(FOREIGN_CACHE.format(batch_size))
+        cache = own_cache(cache, PastKeyValues, batch_size)
         self.refuse_length(cache.length + num_tokens)
         if lengths_B is None:
             filled_BT = torch.ones(batch_size, num_tokens, dtype=torch.bool, device=tokens_BT.device)

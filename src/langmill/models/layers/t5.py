@@ -118,13 +118,18 @@ class SelfAttentionLayer(nn.Module):
         self.dropout = nn.Dropout(settings.dropout)
 
     def forward(
-        self, x_BTD: Tensor, bias_BHTS: Tensor | None, cache: KeyValueCache | None = None, layer: int = 0
+        self,
+        x_BTD: Tensor,
+        bias_BHTS: Tensor | None,
+        cache: KeyValueCache | None = None,
+        layer: int = 0,
+        places_BT: Tensor | None = None,
     ) -> Tensor:
         """Compute the residual stream after this layer; with a cache, the cached tokens are attended to as well."""
         normalised_BTD = self.layer_norm(x_BTD)
         k_BHSE, v_BHSE = self.SelfAttention.keys_and_values(normalised_BTD)
         if cache is not None:
-            k_BHSE, v_BHSE = _remember(cache, layer, k_BHSE, v_BHSE)
+            k_BHSE, v_BHSE = cache.store(layer, k_BHSE, v_BHSE, places_BT)
         x_BTD = x_BTD + self.dropout(self.SelfAttention(normalised_BTD, k_BHSE, v_BHSE, bias_BHTS))
         return x_BTD
 
@@ -218,23 +223,6 @@ class Stack(nn.Module):
         if self.decodes:
             bias_BHTS = bias_BHTS.masked_fill((distances_BTS > 0)[:, None], -torch.inf)
         return bias_BHTS
-
-
-def _remember(cache: KeyValueCache, layer: int, k_BHTE: Tensor, v_BHTE: Tensor) -> tuple[Tensor, Tensor]:
-    """Store new keys and values after each sequence's own last ones; return all."""
-    keys_BHSE, values_BHSE = cache.keys_LBGSE[layer], cache.values_LBGSE[layer]
-    num_tokens = k_BHTE.shape[2]
-    end = cache.length + num_tokens
-    if min(cache.lengths) == cache.length:
-        keys_BHSE[:, :, cache.length : end] = k_BHTE
-        values_BHSE[:, :, cache.length : end] = v_BHTE
-    else:
-        device = k_BHTE.device
-        rows_B1 = torch.arange(len(k_BHTE), device=device)[:, None]
-        positions_BT = torch.tensor(cache.lengths, device=device)[:, None] + torch.arange(num_tokens, device=device)
-        keys_BHSE[rows_B1, :, positions_BT] = k_BHTE.transpose(1, 2).to(keys_BHSE.dtype)
-        values_BHSE[rows_B1, :, positions_BT] = v_BHTE.transpose(1, 2).to(values_BHSE.dtype)
-    return keys_BHSE[:, :, :end].to(k_BHTE.dtype), values_BHSE[:, :, :end].to(v_BHTE.dtype)
 
 
 def bucket(distances: Tensor, num_buckets: int, max_distance: int, *, bidirectional: bool) -> Tensor:
