@@ -10,25 +10,22 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from langmill.errors import ModelError
-from langmill.models.base import Backbone, Cache, EncoderDecoder, head_std
+from langmill.models.base import Backbone, Cache, EncoderDecoder, head_std, refuse_length
 from langmill.models.functions import head_cross_entropy
 
 
 class _TokenHead(nn.Module):
     """A backbone with a head from hidden states to the logits of a token.
 
-    The head is the backbone's own where it has one, else the token embedding (Press & Wolf, 2017) or a linear layer.
-
-    Args:
-        backbone: The network below the head.
-        tie: Whether the head is the token embedding itself, where the backbone has none.
+    The head is the backbone's own where it has one, else the token embedding (Press & Wolf, 2017) or a linear layer, as
+    the backbone's `tie_embeddings` says.
     """
 
-    def __init__(self, backbone: Backbone, tie: bool) -> None:
+    def __init__(self, backbone: Backbone) -> None:
         super().__init__()
         self.model = backbone
         self.lm_head = backbone.language_model_head()
-        if self.lm_head is None and not tie:
+        if self.lm_head is None and not backbone.tie_embeddings:
             self.lm_head = nn.Linear(backbone.dim, backbone.vocab_size, bias=False)
             nn.init.normal_(self.lm_head.weight, std=head_std(backbone.dim))
 
@@ -69,6 +66,18 @@ class _TokenHead(nn.Module):
         nats = F.cross_entropy(logits_NV, targets_N[counted_N], reduction="sum", label_smoothing=label_smoothing)
         return nats / counted_N.sum().clamp(min=1)
 
+    @torch.inference_mode()
+    def read(self, new_ids: Sequence[Sequence[int]], cache: Cache) -> Tensor:
+        """Read new tokens; return the next-token logits (see `langmill.models.generation.network.Decodes`)."""
+        lengths = [len(ids) for ids in new_ids]
+        longest, device = max(lengths), self.head_weight_VD.device
+        tokens_BT = torch.tensor([[*ids, *[0] * (longest - len(ids))] for ids in new_ids], device=device)
+        if min(lengths) == longest:
+            return self.head(self.model(tokens_BT, None, cache)[:, -1])
+        lengths_B = torch.tensor(lengths, device=device)
+        hidden_BTD = self.model(tokens_BT, lengths_B, cache)
+        return self.head(hidden_BTD[torch.arange(len(lengths), device=device), lengths_B - 1])
+
     def stored_names(self) -> dict[str, str]:
         """Names in the weights file, by name in the network."""
         return self.model.stored_names(self)
@@ -76,6 +85,20 @@ class _TokenHead(nn.Module):
     def stored_copies(self) -> dict[str, str]:
         """Additional names in the weights file for weights that it already holds."""
         return dict(self.model.stored_copies) if self.tied else {}
+
+    def config(self) -> dict[str, Any]:
+        """Describe the network for `config.json`."""
+        return {**self.model.config(), "architectures": [self.model.language_model]}
+
+    def _refuse_prompts(self, prompts: Sequence[Sequence[int]]) -> None:
+        if self.training:
+            raise ModelError(
+                "The network is in training mode, in which dropout would change its answers; call eval() first.",
+                "impossible",
+            )
+        if min(map(len, prompts)) == 0:
+            raise ModelError("A prompt is empty; begin a new text with the end-of-text token.", "impossible")
+        refuse_length(max(map(len, prompts)), self.max_length)
 
 
 class LanguageModel(_TokenHead):
@@ -100,13 +123,9 @@ class LanguageModel(_TokenHead):
         Raises:
             ModelError: A prompt is empty or too long, or the network is in training mode.
         """
-        _refuse_prompts(self, prompts, self.max_length)
+        self._refuse_prompts(prompts)
         capacity = min(self.max_length, max(map(len, prompts)) + max_new_tokens)
         return self.model.new_cache(len(prompts), capacity), [list(ids) for ids in prompts]
-
-    def read(self, new_ids: Sequence[Sequence[int]], cache: Cache) -> Tensor:
-        """Read new tokens; return the next-token logits (see `langmill.models.generation.network.Decodes`)."""
-        return _read(self, new_ids, cache)
 
     def flops_per_token(self, length: int) -> float:
         """Floating-point operations of a forward pass for one token in a sequence of `length`."""
@@ -114,20 +133,13 @@ class LanguageModel(_TokenHead):
 
     def config(self) -> dict[str, Any]:
         """Describe the network for `config.json`."""
-        return {
-            **self.model.config(),
-            "architectures": [self.model.language_model],
-            "tie_word_embeddings": self.tied,
-        }
+        return {**super().config(), "tie_word_embeddings": self.tied}
 
 
 class TextToText(_TokenHead):
     """An encoder-decoder that generates a target text for a source text."""
 
     model: EncoderDecoder
-
-    def __init__(self, backbone: EncoderDecoder, tie: bool) -> None:
-        super().__init__(backbone, tie)
 
     def forward(self, source_BS: Tensor, lengths_B: Tensor | None = None, tokens_BT: Tensor | None = None) -> Tensor:
         """Compute the next-token logits `(batch, length, vocabulary)` of the target.
@@ -175,7 +187,7 @@ class TextToText(_TokenHead):
         Raises:
             ModelError: A source is empty or too long, or the network is in training mode.
         """
-        _refuse_prompts(self, prompts, self.max_length)
+        self._refuse_prompts(prompts)
         lengths = [len(ids) for ids in prompts]
         device = self.head_weight_VD.device
         source_BS = torch.tensor([[*ids, *[0] * (max(lengths) - len(ids))] for ids in prompts], device=device)
@@ -184,17 +196,9 @@ class TextToText(_TokenHead):
         start = self.model.start_id
         return cache, [[ids[-1] if start is None else start] for ids in prompts]
 
-    def read(self, new_ids: Sequence[Sequence[int]], cache: Cache) -> Tensor:
-        """Read new target tokens; return the next-token logits (see `langmill.models.generation.network.Decodes`)."""
-        return _read(self, new_ids, cache)
-
     def flops_per_token(self, length: int) -> float:
         """Floating-point operations of a forward pass for one token in a sequence of `length`, source or target."""
         return self.model.flops_per_token(length) + self.model.dim * self.model.vocab_size
-
-    def config(self) -> dict[str, Any]:
-        """Describe the network for `config.json`."""
-        return {**self.model.config(), "architectures": [self.model.language_model]}
 
 
 class Classifier(nn.Module):
@@ -273,33 +277,3 @@ class Classifier(nn.Module):
 
 HUB_BACKBONES = {"llama": "Llama", "eurobert": "EuroBert"}
 """Backbones that `langmill.models.hub` has a classifier for: by model type, the part of the class name."""
-
-
-def _refuse_prompts(network: nn.Module, prompts: Sequence[Sequence[int]], allowed: int) -> None:
-    if network.training:
-        raise ModelError(
-            "The network is in training mode, in which dropout would change its answers; call eval() first."
-        )
-    if min(map(len, prompts)) == 0:
-        raise ModelError("A prompt is empty; begin a new text with the end-of-text token.")
-    longest = max(map(len, prompts))
-    if longest > allowed:
-        raise ModelError(f"A prompt of {longest} tokens is longer than the model's {allowed}; shorten it.")
-
-
-@torch.inference_mode()
-def _read(network: LanguageModel | TextToText, new_ids: Sequence[Sequence[int]], cache: Cache) -> Tensor:
-    """Read each sequence's new tokens into the cache; return the next-token logits `(batch, vocabulary)`.
-
-    Raises:
-        ModelError: A sequence exceeds the cache's capacity.
-    """
-    lengths = [len(ids) for ids in new_ids]
-    longest = max(lengths)
-    device = network.head_weight_VD.device
-    tokens_BT = torch.tensor([[*ids, *[0] * (longest - len(ids))] for ids in new_ids], device=device)
-    if min(lengths) == longest:
-        return network.head(network.model(tokens_BT, None, cache)[:, -1])
-    lengths_B = torch.tensor(lengths, device=device)
-    hidden_BTD = network.model(tokens_BT, lengths_B, cache)
-    return network.head(hidden_BTD[torch.arange(len(lengths), device=device), lengths_B - 1])

@@ -82,7 +82,7 @@ class Completion(ConditionalGeneration):
 
     def network(self, backbone: Backbone) -> nn.Module:
         """The backbone with a head over the vocabulary."""
-        return LanguageModel(backbone, backbone.tie_embeddings)
+        return LanguageModel(backbone)
 
     def target_loss(self, network: nn.Module, batch: Batch) -> Tensor:
         """Mean cross entropy over the responses' tokens."""

@@ -72,7 +72,7 @@ class LanguageModelling(Task, Generates, Explains):
 
     def network(self, backbone: Backbone) -> nn.Module:
         """The backbone with a head over the vocabulary."""
-        return LanguageModel(backbone, backbone.tie_embeddings)
+        return LanguageModel(backbone)
 
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
         """Mean cross entropy over all tokens of the blocks."""

@@ -51,7 +51,7 @@ class TextToTextTask(ConditionalGeneration):
     def network(self, backbone: Backbone) -> nn.Module:
         """The backbone with a head over the vocabulary."""
         assert isinstance(backbone, EncoderDecoder)
-        return TextToText(backbone, backbone.tie_embeddings)
+        return TextToText(backbone)
 
     def target_loss(self, network: nn.Module, batch: Batch) -> Tensor:
         """Mean cross entropy over the targets' tokens."""
