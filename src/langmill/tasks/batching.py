@@ -11,7 +11,7 @@ Shape suffixes: B sequences of a micro-batch, T tokens.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -38,22 +38,6 @@ class MicroBatches(ABC):
         """Optimizer steps in one epoch."""
 
 
-class FirstBatches(Sequence[Batch]):
-    """The first micro-batches of an endless list, for a validation."""
-
-    def __init__(self, batches: MicroBatches, count: int) -> None:
-        self._batches = batches
-        self._count = count
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __getitem__(self, index: int) -> Batch:  # type: ignore[override]  # a validation is never sliced
-        if not 0 <= index < self._count:
-            raise IndexError(index)
-        return self._batches[index]
-
-
 @dataclass(frozen=True)
 class Share:
     """Which part of every global batch is one process's."""
@@ -75,7 +59,8 @@ class Share:
         if training.batch_size % (training.micro_batch_size * world_size):
             raise ConfigError(
                 f"training.batch_size is {training.batch_size}; allowed is a multiple of "
-                f"processes x micro_batch_size = {world_size} x {training.micro_batch_size}."
+                f"processes x micro_batch_size = {world_size} x {training.micro_batch_size}.",
+                "impossible",
             )
         return cls(training.seed, training.batch_size, training.micro_batch_size, rank, world_size)
 
@@ -87,9 +72,29 @@ class Share:
         return start, start + self.micro_batch_size
 
 
+def validation_batches(count: int, training: Training, make: Callable[[Share], MicroBatches]) -> list[Batch]:
+    """Batches of some of a split's items, drawn from all over it, each at most once and always the same.
+
+    Args:
+        count: Items of the split.
+        training: The settings.
+        make: Makes the endless list of a share's batches.
+    """
+    if not count:
+        return []
+    size = min(training.micro_batch_size, count)
+    batches = make(Share(0, size, size, rank=0, world_size=1))
+    return [batches[index] for index in range(min(training.validation_batches, count // size))]
+
+
 def generator(seed: int, epoch: int) -> np.random.Generator:
     """Random numbers that depend on the seed and the epoch alone."""
     return np.random.Generator(np.random.Philox(key=np.array([seed, epoch], dtype=np.uint64)))
+
+
+def num_blocks(num_tokens: int, block_length: int) -> int:
+    """Blocks in a stream of tokens; a short one is a block as well."""
+    return max(1, num_tokens // block_length) if num_tokens else 0
 
 
 class PackedBatches(MicroBatches):
@@ -112,12 +117,13 @@ class PackedBatches(MicroBatches):
         if not len(tokens):
             raise DataError(
                 "The training split holds no tokens: no document of the corpus is left for it. "
-                "Add documents, or lower split.validation and split.test."
+                "Add documents, or lower split.validation and split.test.",
+                "too_few",
             )
         self._tokens = tokens
         self._length = block_length
         self._share = share
-        self.num_blocks = max(1, len(tokens) // block_length)
+        self.num_blocks = num_blocks(len(tokens), block_length)
         self._starts: dict[int, np.ndarray] = {}
 
     def __getitem__(self, index: int) -> Batch:
@@ -240,7 +246,8 @@ class PaddedBatches(MicroBatches):
         if not len(lengths):
             raise DataError(
                 "The training split holds no document that the task can learn from. "
-                "Check the corpus's fields and task.options, or lower split.validation and split.test."
+                "Check the corpus's fields and task.options, or lower split.validation and split.test.",
+                "too_few",
             )
         self._lengths = lengths
         self._share = share

@@ -84,7 +84,7 @@ class Completion(ConditionalGeneration):
         """The backbone with a head over the vocabulary."""
         return LanguageModel(backbone)
 
-    def target_loss(self, network: nn.Module, batch: Batch) -> Tensor:
+    def loss(self, network: nn.Module, batch: Batch) -> Tensor:
         """Mean cross entropy over the responses' tokens."""
         assert isinstance(network, LanguageModel)
         return network.loss(batch["tokens"], batch["targets"])
@@ -94,11 +94,6 @@ class Completion(ConditionalGeneration):
         assert isinstance(network, LanguageModel)
         hidden_BTD: Tensor = network.model(batch["tokens"], batch["lengths"])
         return hidden_BTD
-
-    def max_length(self, network: nn.Module) -> int:
-        """Tokens of prompt and response together."""
-        assert isinstance(network, LanguageModel)
-        return network.model.max_length
 
     def prompt_ids(self, tokenizer: Tokenizer, prompt: str) -> list[int]:
         """An end-of-text token, as before every document in training, and the filled template."""

@@ -10,7 +10,7 @@ Shape suffixes: B sequences, T tokens, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Sequence
 from typing import Annotated
 
 import numpy as np
@@ -20,15 +20,14 @@ from torch import Tensor, nn
 
 from langmill.config.sections import Training
 from langmill.config.typed import settings
-from langmill.data.document import Document
 from langmill.errors import ConfigError
 from langmill.models.base import Backbone, Kind
-from langmill.models.generation.config import GenerationConfig, Sampling, greedy_decoding
+from langmill.models.generation.config import GenerationConfig, Sampling
 from langmill.models.generation.network import Ending
 from langmill.models.generation.sampling import choose
 from langmill.models.heads import LanguageModel
 from langmill.tasks.base import TASKS, EncodedInput, Explains, Generates, Task, device_of
-from langmill.tasks.batching import Batch, FirstBatches, MicroBatches, PackedBatches, Share
+from langmill.tasks.batching import Batch, MicroBatches, PackedBatches, Share, num_blocks, validation_batches
 from langmill.tokenization.shards import Shard
 from langmill.tokenization.tokenizer import Tokenizer
 
@@ -135,39 +134,24 @@ class MaskedLanguageModelling(Task, Generates, Explains):
 
     # Data ------------------------------------------------------------------------------------------------------------
 
-    def check(self, document: Document) -> str | None:
-        """Every text can be learned from, except an empty one."""
-        return None if document.text else "empty_text"
-
-    def find_labels(self, documents: Iterable[Document]) -> list[str]:
-        """None."""
-        return []
-
-    def parts(self, document: Document) -> list[str]:
-        """The text."""
-        return [document.text]
-
     def micro_batches(
         self, shard: Shard, training: Training, *, rank: int, world_size: int, eot_id: int
     ) -> MicroBatches:
         """Packed blocks of the whole stream, tokens masked."""
-        blocks = PackedBatches(shard.tokens, training.block_length, Share.of(training, rank, world_size))
-        return self._masked(blocks, shard, training.seed)
+        return self._masked(shard, training, Share.of(training, rank, world_size))
 
     def validation_batches(self, shard: Shard, training: Training, *, eot_id: int) -> Sequence[Batch]:
         """Blocks drawn from all over the stream, each at most once; always the same tokens are masked."""
-        if not shard.num_tokens:
-            return []
-        size = min(training.micro_batch_size, max(1, shard.num_tokens // training.block_length))
-        blocks = PackedBatches(shard.tokens, training.block_length, Share(0, size, size, rank=0, world_size=1))
-        count = min(training.validation_batches, blocks.num_blocks // size)
-        return FirstBatches(self._masked(blocks, shard, 0), count)
+        blocks = num_blocks(shard.num_tokens, training.block_length)
+        return validation_batches(blocks, training, lambda share: self._masked(shard, training, share))
 
-    def _masked(self, blocks: PackedBatches, shard: Shard, seed: int) -> MaskedBatches:
+    def _masked(self, shard: Shard, training: Training, share: Share) -> MaskedBatches:
         mask_id = shard.special_ids.get(MASK)
         if mask_id is None:
-            raise ConfigError(f"The tokenizer has no mask token; put {MASK!r} into special_tokens in conf/tokenizer/.")
-        return MaskedBatches(blocks, self.options.mask_share, mask_id, shard.vocab_size, seed=seed)
+            message = f"The tokenizer has no mask token; put {MASK!r} into special_tokens in conf/tokenizer/."
+            raise ConfigError(message, "missing")
+        blocks = PackedBatches(shard.tokens, training.block_length, share)
+        return MaskedBatches(blocks, self.options.mask_share, mask_id, shard.vocab_size, seed=share.seed)
 
     # Learning --------------------------------------------------------------------------------------------------------
 
@@ -187,7 +171,7 @@ class MaskedLanguageModelling(Task, Generates, Explains):
     def sample(self, network: nn.Module, tokenizer: Tokenizer, prompt: str, seed: int) -> str:
         """The prompt with its masks filled by the most likely tokens."""
         del seed  # nothing is drawn
-        sampling = greedy_decoding(_MOST_TOKENS, ())
+        sampling = Sampling(_MOST_TOKENS)
         return tokenizer.decode(list(self.generate(network, self.prompt_ids(tokenizer, prompt), sampling)))
 
     @property

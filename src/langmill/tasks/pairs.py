@@ -13,8 +13,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from langmill.config.sections import Training
-from langmill.tasks.batching import Batch, FirstBatches, PaddedBatches, Share, Truncation, pad, truncate
+from langmill.tasks.batching import Batch, PaddedBatches, Share, Truncation, pad, truncate
 from langmill.tokenization.shards import Shard
 
 NOT_COUNTED = -1
@@ -179,15 +178,6 @@ class PairBatches(PaddedBatches):
     def collate(self, chosen: np.ndarray) -> Batch:
         """What the form makes of the chosen pairs."""
         return self._form.collate([self._pairs[number] for number in chosen])
-
-
-def validation_pairs(pairs: Pairs, form: Form, training: Training) -> Sequence[Batch]:
-    """Pairs drawn from the whole split, each at most once."""
-    if not len(pairs):
-        return []
-    size = min(training.micro_batch_size, len(pairs))
-    batches = PairBatches(pairs, form, Share(0, size, size, rank=0, world_size=1))
-    return FirstBatches(batches, min(training.validation_batches, len(pairs) // size))
 
 
 def counted(targets: torch.Tensor) -> int:

@@ -55,10 +55,7 @@ class Muon(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> Any:
         """Update the weights once."""
-        result = None
-        if closure is not None:
-            with torch.enable_grad():
-                result = closure()
+        assert closure is None  # the gradients are there
         for group in self.param_groups:
             by_shape: dict[torch.Size, list[nn.Parameter]] = {}
             for parameter in group["params"]:
@@ -66,7 +63,6 @@ class Muon(torch.optim.Optimizer):
                     by_shape.setdefault(parameter.shape, []).append(parameter)
             for shape, parameters in by_shape.items():
                 self._move(group, shape, parameters)
-        return result
 
     def _move(self, group: dict[str, Any], shape: torch.Size, parameters: list[nn.Parameter]) -> None:
         directions = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -116,8 +116,11 @@ def build_optimizer(network: nn.Module, settings: OptimizerSettings, steps: int)
     """
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     matrices: list[nn.Parameter] = []
-    for name, parameter, embeds in _parameters(network):
-        is_matrix = parameter.dim() == 2 and not embeds
+    tables = {id(module.weight) for module in network.modules() if isinstance(module, nn.Embedding)}
+    for name, parameter in network.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        is_matrix = parameter.dim() == 2 and id(parameter) not in tables
         if not name.startswith(BACKBONE_PREFIX):
             rate = settings.head_learning_rate
         elif is_matrix:
@@ -135,7 +138,7 @@ def build_optimizer(network: nn.Module, settings: OptimizerSettings, steps: int)
                 [{"params": params, "lr": rate, "weight_decay": decay} for (rate, decay), params in groups.items()],
                 lr=settings.learning_rate,
                 betas=(settings.betas[0], settings.betas[1]),
-                fused=_can_fuse(network),
+                fused=True,
             )
         )
     if matrices:
@@ -143,22 +146,8 @@ def build_optimizer(network: nn.Module, settings: OptimizerSettings, steps: int)
             Muon(matrices, settings.matrix_learning_rate, settings.matrix_momentum, settings.weight_decay)
         )
 
-    def course(step: int) -> float:
-        return schedule(step, steps, settings.warmup_steps, settings.final_fraction)
-
-    return ScheduledOptimizer(optimizers, course)
-
-
-def _parameters(network: nn.Module) -> Iterator[tuple[str, nn.Parameter, bool]]:
-    """Yield each trained parameter once: its name, itself, and whether it is an embedding's table."""
-    tables = {id(module.weight) for module in network.modules() if isinstance(module, nn.Embedding)}
-    for name, parameter in network.named_parameters():
-        if parameter.requires_grad:
-            yield name, parameter, id(parameter) in tables
-
-
-def _can_fuse(network: nn.Module) -> bool:
-    return all(parameter.device.type in ("cpu", "cuda", "mps") for parameter in network.parameters())
+    warmup_steps, final_fraction = settings.warmup_steps, settings.final_fraction
+    return ScheduledOptimizer(optimizers, lambda step: schedule(step, steps, warmup_steps, final_fraction))
 
 
 def clip_gradients(parameters: list[nn.Parameter], largest: float) -> Tensor:
