@@ -52,7 +52,6 @@ class Data:
 
     def micro_batches(self, training: Training) -> Callable[[int, int], MicroBatches]:
         """Return a function from `(rank, world_size)` to that process's training batches."""
-
         make, eot_id = self.task.micro_batches, self.tokenizer.eot_id
         return lambda rank, size: make(self.train, training, rank=rank, world_size=size, eot_id=eot_id)
 

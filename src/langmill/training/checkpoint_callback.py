@@ -54,7 +54,7 @@ class CheckpointCallback(pl.Callback):
         _logger.info("Resumed from %s.", path)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Restore or seed the random generators: only here, since making the data's iterator draws a number."""
+        """Restore or seed the random generators: last, whatever was drawn before."""
         if self._random is not None:
             processes.set_random_state(self._random)
         else:

@@ -11,13 +11,12 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import DataLoader
 
 from langmill.config.sections import Training
 from langmill.tasks.base import Task
 from langmill.tasks.batching import Batch, MicroBatches
 from langmill.training import processes
-from langmill.training.data import count_tokens, step_loader
+from langmill.training.data import StepLoader, count_tokens
 from langmill.training.optimizer import ScheduledOptimizer, build_optimizer, clip_gradients
 from langmill.training.sharding import shard
 
@@ -130,10 +129,10 @@ class TrainingModule(pl.LightningModule):
         self._weights = [weight for weight in self.network.parameters() if weight.requires_grad]
         return self._optimizer
 
-    def train_dataloader(self) -> DataLoader[list[Batch]]:
+    def train_dataloader(self) -> StepLoader:
         """Make the loader over the steps that are left."""
         batches = self._batches(self.trainer.global_rank, self.trainer.world_size)
-        return step_loader(batches, self.training_settings, self.step)
+        return StepLoader(batches, self.training_settings, self.step)
 
     def transfer_batch_to_device(self, batch: list[Batch], device: torch.device, dataloader_idx: int) -> list[Batch]:
         """Count tokens and targets while they are on the CPU, and move the batches."""
