@@ -78,7 +78,7 @@ def own_cache(cache: Cache | None, kind: type[CacheT], batch_size: int) -> Cache
         raise ModelError(
             f"The cache is not one that this network made for {batch_size} sequences; make it with new_cache(), or of "
             "a source text with begin().",
-            "mismatch",
+            code="mismatch",
         )
     return cache
 
@@ -91,7 +91,7 @@ def refuse_length(length: int, allowed: int) -> None:
     """
     if length > allowed:
         message = f"A sequence of {length} tokens is longer than the model's {allowed}; shorten the text."
-        raise ModelError(message, "impossible")
+        raise ModelError(message, code="impossible")
 
 
 class Backbone(nn.Module, ABC):
@@ -119,6 +119,7 @@ class Backbone(nn.Module, ABC):
     dim: int
     """Size of a hidden state."""
     vocab_size: int
+    """Entries of the tokenizer's vocabulary."""
     max_length: int
     """Context length in tokens."""
     tie_embeddings: bool
@@ -143,12 +144,8 @@ class Backbone(nn.Module, ABC):
     def build(cls, settings: Any, vocab_size: int, max_length: int, source: Path | None) -> Self:
         """Make a network with random weights, to be trained or loaded.
 
-        Args:
-            settings: The architecture's options, of `options_class`.
-            vocab_size: Entries of the tokenizer's vocabulary.
-            max_length: Tokens in a sequence, at most.
-            source: The folder of the model whose weights it will get, if any. Most architectures are defined by their
-                options alone.
+        Most architectures are defined by their options alone; `source` is the folder of the model whose weights it will
+        get, if any.
 
         Raises:
             ConfigError: The options do not fit the source.
@@ -182,14 +179,12 @@ class Backbone(nn.Module, ABC):
         """The network's own module from hidden states to logits; None has one made where it is needed."""
         return None
 
-    def use_labels(self, num_labels: int) -> None:
-        """Prepare a classification head of the network's own for this number of labels, before weights are loaded."""
-
-    def classification_head(self) -> nn.Module | None:
-        """The network's own module from `(tokens_BT, lengths_B)` to logits `(batch, labels)`.
+    def classification_head(self, num_labels: int) -> nn.Module | None:
+        """The network's own module from `(tokens_BT, lengths_B)` to logits `(batch, labels)`, made before weights load.
 
         None has the mean of the hidden states classified.
         """
+        del num_labels
         return None
 
     def stored_names(self, network: nn.Module) -> dict[str, str]:
@@ -214,7 +209,9 @@ class Backbone(nn.Module, ABC):
             ModelError: The network is not causal, so there is nothing to cache.
         """
         del batch_size, capacity
-        raise ModelError(f"A network of the kind {self.kind.value} can't continue a text by itself.", "unsupported")
+        raise ModelError(
+            f"A network of the kind {self.kind.value} can't continue a text by itself.", code="unsupported"
+        )
 
     @property
     @abstractmethod
@@ -242,12 +239,7 @@ class EncoderDecoder(Backbone):
 
     @abstractmethod
     def encode(self, source_BS: Tensor, lengths_B: Tensor | None = None) -> Tensor:
-        """Compute the memory `(batch, source length, dim)`: the encoder's hidden states.
-
-        Args:
-            source_BS: Token ids; sequences shorter than S are padded at their end.
-            lengths_B: Real tokens of each sequence; None where nothing is padded.
-        """
+        """Compute the memory `(batch, source length, dim)`, the encoder's hidden states; arguments as in `forward`."""
 
     @abstractmethod
     def decode(self, tokens_BT: Tensor, memory_BSD: Tensor, lengths_B: Tensor | None = None) -> Tensor:
@@ -305,13 +297,13 @@ ARCHITECTURES: Registry[Backbone] = Registry("architectures", Backbone, "langmil
 def build_backbone(
     name: str, options: Mapping[str, Any], vocab_size: int, max_length: int, where: str, *, source: Path | None = None
 ) -> Backbone:
-    """Make a backbone with random weights.
+    """Make a backbone with random weights; see `Backbone.build`.
 
     Args:
         name: The architecture.
         options: Its settings, not yet typed.
-        vocab_size: Entries of the tokenizer's vocabulary.
-        max_length: Tokens in a sequence, at most.
+        vocab_size: As in `Backbone`.
+        max_length: As in `Backbone`.
         where: Where the options stand, for messages.
         source: The folder of the model whose weights it will get, if any.
 

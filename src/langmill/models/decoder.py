@@ -6,8 +6,6 @@ positions in a cache.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -23,6 +21,7 @@ class Decoder(Transformer):
 
     kind = Kind.causal
     language_model = "LlamaForCausalLM"
+    model_type = "llama"
 
     def forward(self, tokens_BT: Tensor, lengths_B: Tensor | None = None, cache: Cache | None = None) -> Tensor:
         """Compute the hidden states `(batch, length, dim)` after the last norm; see `Backbone.forward`.
@@ -65,7 +64,3 @@ class Decoder(Transformer):
         weight = self.embed_tokens.weight
         shape = (len(self.layers), batch_size, self.settings.num_kv_heads, capacity, self.settings.head_dim)
         return KeyValueCache(weight.new_zeros(shape), weight.new_zeros(shape), [0] * batch_size)
-
-    def config(self) -> dict[str, Any]:
-        """Describe the backbone as `transformers.LlamaConfig` does."""
-        return {"model_type": "llama", **super().config()}

@@ -5,8 +5,6 @@ The blocks are those of `langmill.models.layers.llama`; every token attends to e
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -22,6 +20,7 @@ class Encoder(Transformer):
 
     kind = Kind.bidirectional
     language_model = "EuroBertForMaskedLM"
+    model_type = "eurobert"
 
     def forward(self, tokens_BT: Tensor, lengths_B: Tensor | None = None, cache: Cache | None = None) -> Tensor:
         """Compute the hidden states `(batch, length, dim)` after the last norm; see `Backbone.forward`.
@@ -30,7 +29,7 @@ class Encoder(Transformer):
             ModelError: A sequence is longer than `max_length`, or there is a cache.
         """
         if cache is not None:
-            raise ModelError("An encoder reads a whole text at once, so it takes no cache.", "unsupported")
+            raise ModelError("An encoder reads a whole text at once, so it takes no cache.", code="unsupported")
         num_tokens = tokens_BT.shape[1]
         refuse_length(num_tokens, self.max_length)
         positions = Positions(*self.rotary(num_tokens), causal=False)
@@ -38,7 +37,3 @@ class Encoder(Transformer):
             seen_BS = torch.arange(num_tokens, device=tokens_BT.device) < lengths_B[:, None]
             positions.mask = seen_BS[:, None, None]
         return self.run(tokens_BT, positions)
-
-    def config(self) -> dict[str, Any]:
-        """Describe the backbone as `transformers.EuroBertConfig` does."""
-        return {"model_type": "eurobert", **super().config()}

@@ -33,10 +33,7 @@ from langmill.models.layers.t5 import EncoderDecoderSettings, Stack
 class T5Shaped(EncoderDecoder):
     """A bidirectional encoder of the source, and a causal decoder of the target that attends to it.
 
-    Args:
-        settings: The architecture's options.
-        vocab_size: Entries of the shared embedding.
-        max_length: Tokens of a source and of a target; longer ones are refused.
+    A source or a target longer than `max_length` is refused.
     """
 
     options_class = EncoderDecoderSettings
@@ -72,11 +69,7 @@ class T5Shaped(EncoderDecoder):
                 weight.normal_(0.0, 1.0 / math.sqrt(weight.shape[1]))
 
     def encode(self, source_BS: Tensor, lengths_B: Tensor | None = None) -> Tensor:
-        """Compute the memory; see `EncoderDecoder.encode`.
-
-        Raises:
-            ModelError: A source is longer than `max_length`.
-        """
+        """Compute the memory; see `EncoderDecoder.encode`."""
         refuse_length(source_BS.shape[1], self.max_length)
         positions_S = torch.arange(source_BS.shape[1], device=source_BS.device)
         bias_BHSS = self.encoder.bias(positions_S[None], positions_S)
@@ -90,11 +83,7 @@ class T5Shaped(EncoderDecoder):
         return memory_BSD
 
     def decode(self, tokens_BT: Tensor, memory_BSD: Tensor, lengths_B: Tensor | None = None) -> Tensor:
-        """Compute the hidden states of whole targets; see `EncoderDecoder.decode`.
-
-        Raises:
-            ModelError: A target is longer than `max_length`.
-        """
+        """Compute the hidden states of whole targets; see `EncoderDecoder.decode`."""
         refuse_length(tokens_BT.shape[1], self.max_length)
         positions_T = torch.arange(tokens_BT.shape[1], device=tokens_BT.device)
         mask_B11S = _padding_mask(memory_BSD.shape[1], lengths_B)
@@ -159,27 +148,19 @@ class T5Shaped(EncoderDecoder):
 
     @torch.no_grad()
     def attention(self, source_BS: Tensor, lengths_B: Tensor | None = None) -> Tensor:
-        """Compute the encoder's attention weights, `(layers, batch, heads, S, S)`; see `Attends.attention`.
-
-        Raises:
-            ModelError: A source is longer than `max_length`.
-        """
+        """Compute the encoder's attention weights, `(layers, batch, heads, S, S)`; see `Attends.attention`."""
         modules = [block.own.SelfAttention for block in self.encoder.blocks]
         return recorded_weights(modules, lambda: self.encode(source_BS, lengths_B))
 
     @torch.no_grad()
     def cross_attention(self, source_BS: Tensor, tokens_BT: Tensor, lengths_B: Tensor | None = None) -> Tensor:
-        """Compute the cross-attention weights, `(layers, batch, heads, T, S)`; see `AttendsToSource.cross_attention`.
-
-        Raises:
-            ModelError: A source or a target is longer than `max_length`.
-        """
+        """Compute the cross-attention weights; see `AttendsToSource.cross_attention`."""
         modules = [block.cross.EncDecAttention for block in self.decoder.blocks]
         memory_BSD = self.encode(source_BS, lengths_B)
         return recorded_weights(modules, lambda: self.decode(tokens_BT, memory_BSD, lengths_B))
 
     def _source_keys_and_values(self, memory_BSD: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Compute keys and values of the source for each block of the decoder."""
+        """Keys and values of the source for each block of the decoder."""
         return [block.cross.EncDecAttention.keys_and_values(memory_BSD) for block in self.decoder.blocks]
 
     @property

@@ -94,7 +94,7 @@ def save_model(
         SpaceError: The disk is full; an existing folder is untouched.
     """
     if not isinstance(network, Described):
-        raise ModelError(f"A {type(network).__name__} can't be saved: it has no config().", "wrong_type")
+        raise ModelError(f"A {type(network).__name__} can't be saved: it has no config().", code="wrong_type")
     # Sorted and contiguous, since the file's bytes follow the order and layout they are given in.
     names = network.stored_names()
     named = {names[name]: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
@@ -192,10 +192,10 @@ def read_config(folder: Path) -> dict[str, Any]:
     try:
         config = read_json(folder / CONFIG_NAME)
     except LangmillError as error:
-        raise ModelError(f"{folder} is not a model folder: {error}", "unreadable") from error
+        raise ModelError(f"{folder} is not a model folder: {error}", code="unreadable") from error
     if not isinstance(config, dict):
         message = f"{folder / CONFIG_NAME} does not hold a model's description; make the folder again."
-        raise ModelError(message, "unreadable")
+        raise ModelError(message, code="unreadable")
     return config
 
 
@@ -216,9 +216,11 @@ def load_state(folder: Path, *, verify: bool = True) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except FileNotFoundError as error:
-        raise ModelError(f"{path} does not exist, so {folder} is not a whole model folder.", "missing") from error
+        raise ModelError(f"{path} does not exist, so {folder} is not a whole model folder.", code="missing") from error
     except SafetensorError as error:
-        raise ModelError(f"{path} is damaged ({error}); make the model again or fetch it anew.", "damaged") from error
+        raise ModelError(
+            f"{path} is damaged ({error}); make the model again or fetch it anew.", code="damaged"
+        ) from error
 
 
 def load_weights(network: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
@@ -237,13 +239,13 @@ def load_weights(network: nn.Module, state: Mapping[str, Tensor], where: str) ->
     if missing or surplus:
         complaint = [f"lacks {_some(missing)}"] * bool(missing) + [f"has {_some(surplus)} too much"] * bool(surplus)
         message = f"{where} does not fit the network: it {' and '.join(complaint)}. Is it of another model?"
-        raise ModelError(message, "mismatch")
+        raise ModelError(message, code="mismatch")
     for name, tensor in state.items():
         if tensor.shape != own[name].shape:
             raise ModelError(
                 f"{where} does not fit the network: {name} has the shape {tuple(tensor.shape)} instead of "
                 f"{tuple(own[name].shape)}. Were the model's settings or its vocabulary changed?",
-                "mismatch",
+                code="mismatch",
             )
     network.load_state_dict(state)
 

@@ -94,10 +94,10 @@ class _TokenHead(nn.Module):
         if self.training:
             raise ModelError(
                 "The network is in training mode, in which dropout would change its answers; call eval() first.",
-                "impossible",
+                code="impossible",
             )
         if min(map(len, prompts)) == 0:
-            raise ModelError("A prompt is empty; begin a new text with the end-of-text token.", "impossible")
+            raise ModelError("A prompt is empty; begin a new text with the end-of-text token.", code="impossible")
         refuse_length(max(map(len, prompts)), self.max_length)
 
 
@@ -109,20 +109,11 @@ class LanguageModel(_TokenHead):
         return self.head(self.model(tokens_BT, lengths_B, cache))
 
     def loss(self, tokens_BT: Tensor, targets_BT: Tensor) -> Tensor:
-        """Compute the mean cross entropy in nats, a scalar.
-
-        Args:
-            tokens_BT: The input.
-            targets_BT: The next token of each position; negative ones are ignored.
-        """
+        """Compute the mean cross entropy in nats, a scalar; negative targets are ignored."""
         return self.cross_entropy(self.model(tokens_BT), targets_BT)
 
     def begin(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> tuple[Cache, list[list[int]]]:
-        """Make an empty cache with room for prompts and new tokens; return it with the tokens to read first.
-
-        Raises:
-            ModelError: A prompt is empty or too long, or the network is in training mode.
-        """
+        """Make an empty cache with room for prompts and new tokens; return it with the tokens to read first."""
         self._refuse_prompts(prompts)
         capacity = min(self.max_length, max(map(len, prompts)) + max_new_tokens)
         return self.model.new_cache(len(prompts), capacity), [list(ids) for ids in prompts]
@@ -141,16 +132,9 @@ class TextToText(_TokenHead):
 
     model: EncoderDecoder
 
-    def forward(self, source_BS: Tensor, lengths_B: Tensor | None = None, tokens_BT: Tensor | None = None) -> Tensor:
-        """Compute the next-token logits `(batch, length, vocabulary)` of the target.
-
-        Args:
-            source_BS: Source texts with their end-of-text token, padded at the end.
-            lengths_B: Real source tokens of each; None where nothing is padded.
-            tokens_BT: The decoder's input; None takes the source itself.
-        """
-        memory_BSD = self.model.encode(source_BS, lengths_B)
-        return self.head(self.model.decode(source_BS if tokens_BT is None else tokens_BT, memory_BSD, lengths_B))
+    def forward(self, source_BS: Tensor, lengths_B: Tensor | None, tokens_BT: Tensor) -> Tensor:
+        """Compute the next-token logits `(batch, length, vocabulary)` of the target, whose tokens are `tokens_BT`."""
+        return self.head(self.model.decode(tokens_BT, self.model.encode(source_BS, lengths_B), lengths_B))
 
     def hidden(self, source_BS: Tensor, lengths_B: Tensor, targets_BT: Tensor) -> Tensor:
         """Compute the hidden states `(batch, length, dim)` from which `head` predicts the targets.
@@ -169,24 +153,13 @@ class TextToText(_TokenHead):
         return self.model.decode(tokens_BT, self.model.encode(source_BS, lengths_B), lengths_B)
 
     def loss(self, source_BS: Tensor, lengths_B: Tensor, targets_BT: Tensor, label_smoothing: float = 0.0) -> Tensor:
-        """Compute the mean cross entropy in nats over the targets that are not negative; arguments as in `hidden`.
-
-        `label_smoothing` as in `langmill.models.functions.head_cross_entropy`.
-        """
+        """Compute the mean cross entropy in nats over the targets that are not negative; arguments as in `hidden`."""
         hidden_BTD = self.hidden(source_BS, lengths_B, targets_BT)
         return self.cross_entropy(hidden_BTD, targets_BT, label_smoothing)
 
     @torch.inference_mode()
     def begin(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> tuple[Cache, list[list[int]]]:
-        """Encode source texts; return a cache that holds them, and the decoder's first tokens.
-
-        Args:
-            prompts: Source texts, each with its end-of-text token.
-            max_new_tokens: Tokens that will be generated for each, at most.
-
-        Raises:
-            ModelError: A source is empty or too long, or the network is in training mode.
-        """
+        """Encode source texts, each with its end-of-text token; return their cache and the decoder's first tokens."""
         self._refuse_prompts(prompts)
         lengths = [len(ids) for ids in prompts]
         device = self.head_weight_VD.device
@@ -204,30 +177,21 @@ class TextToText(_TokenHead):
 class Classifier(nn.Module):
     """A backbone that predicts the label of a sequence: from the mean of its hidden states, or with its own head.
 
-    Args:
-        backbone: The network below the head.
-        num_labels: Number of classes.
-        dropout: Dropout of the pooled state in training; a head of the backbone's own has its own.
+    `dropout` is that of the mean, in training; a head of the backbone's own has its own.
     """
 
     def __init__(self, backbone: Backbone, num_labels: int, dropout: float) -> None:
         super().__init__()
         self.model = backbone
         self.num_labels = num_labels
-        backbone.use_labels(num_labels)
-        self.head = backbone.classification_head()
+        self.head = backbone.classification_head(num_labels)
         if self.head is None:
             self.dropout = nn.Dropout(dropout)
             self.score = nn.Linear(backbone.dim, num_labels, bias=False)
             nn.init.normal_(self.score.weight, std=head_std(backbone.dim))
 
     def forward(self, tokens_BT: Tensor, lengths_B: Tensor | None = None) -> Tensor:
-        """Compute the logits `(batch, labels)`.
-
-        Args:
-            tokens_BT: Token ids, padded at the end.
-            lengths_B: Real tokens of each sequence; None where nothing is padded.
-        """
+        """Compute the logits `(batch, labels)`; arguments as in `Backbone.forward`."""
         if self.head is not None:
             own_BK: Tensor = self.head(tokens_BT, lengths_B)
             return own_BK

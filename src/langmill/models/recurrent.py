@@ -64,13 +64,7 @@ class RecurrentCache(Cache):
 
 
 class Recurrent(Backbone):
-    """A token embedding and a stack of recurrent layers.
-
-    Args:
-        settings: The architecture's options.
-        vocab_size: Entries of the token embedding.
-        max_length: Tokens in a training sequence; longer ones are read too.
-    """
+    """A token embedding and a stack of recurrent layers; sequences longer than `max_length` are read too."""
 
     options_class = RecurrentSettings
     settings: RecurrentSettings

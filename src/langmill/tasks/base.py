@@ -72,13 +72,13 @@ class Generates(ABC):
             ConfigError: More tokens were asked for than there is room for.
         """
         if len(prompt_ids) > max_length:
-            raise ModelError(f"prompt has {len(prompt_ids)} tokens; up to {max_length} are allowed.", "impossible")
+            raise ModelError(f"prompt has {len(prompt_ids)} tokens; up to {max_length} are allowed.", code="impossible")
         room = self.room(prompt_ids, max_length)
         if asked is not None and decoding.max_new_tokens > room:
             raise ConfigError(
                 f"{asked} is {decoding.max_new_tokens}; after a prompt of {len(prompt_ids)} tokens up to {room} are "
                 f"allowed, since {model} has a context of {max_length}.",
-                "impossible",
+                code="impossible",
             )
         return dataclasses.replace(decoding, max_new_tokens=min(decoding.max_new_tokens, room))
 

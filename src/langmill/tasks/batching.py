@@ -60,7 +60,7 @@ class Share:
             raise ConfigError(
                 f"training.batch_size is {training.batch_size}; allowed is a multiple of "
                 f"processes x micro_batch_size = {world_size} x {training.micro_batch_size}.",
-                "impossible",
+                code="impossible",
             )
         return cls(training.seed, training.batch_size, training.micro_batch_size, rank, world_size)
 
@@ -118,7 +118,7 @@ class PackedBatches(MicroBatches):
             raise DataError(
                 "The training split holds no tokens: no document of the corpus is left for it. "
                 "Add documents, or lower split.validation and split.test.",
-                "too_few",
+                code="too_few",
             )
         self._tokens = tokens
         self._length = block_length
@@ -247,7 +247,7 @@ class PaddedBatches(MicroBatches):
             raise DataError(
                 "The training split holds no document that the task can learn from. "
                 "Check the corpus's fields and task.options, or lower split.validation and split.test.",
-                "too_few",
+                code="too_few",
             )
         self._lengths = lengths
         self._share = share

@@ -108,7 +108,7 @@ class Classification(Task, Classifies, Explains):
             raise DataError(
                 f"The training split has {found}; a classification needs two or more. "
                 "Check fields.label of the corpus, task.options.only, and whether the labels are spread over the data.",
-                "too_few",
+                code="too_few",
             )
         return labels
 

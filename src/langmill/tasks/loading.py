@@ -123,7 +123,7 @@ def load_model(folder: Path, *, verify: bool, device: str = "cpu", evaluation: P
         IntegrityError: A file differs from the manifest.
     """
     if not folder.is_dir():
-        raise ModelError(f"There is no model in {folder}; make it with `langmill run` or `dvc repro`.", "missing")
+        raise ModelError(f"There is no model in {folder}; make it with `langmill run` or `dvc repro`.", code="missing")
     manifest = read_manifest(folder, verify=verify)
     config = read_config(folder)
     where = str(folder / CONFIG_NAME)
@@ -135,13 +135,15 @@ def load_model(folder: Path, *, verify: bool, device: str = "cpu", evaluation: P
         architecture = model["architecture"]
         options = {**ARCHITECTURES.find(architecture, where).earlier_options, **model["options"]}
     except (KeyError, TypeError) as error:
-        raise ModelError(f"{where} lacks {error}, so the model can't be built; make it again.", "missing") from error
+        raise ModelError(
+            f"{where} lacks {error}, so the model can't be built; make it again.", code="missing"
+        ) from error
     tokenizer = Tokenizer.load(folder / TOKENIZER_NAME)
     if tokenizer.vocab_size > vocab_size or tokenizer.eot_id != eot_id:
         raise ModelError(
             f"The tokenizer in {folder} ({tokenizer.vocab_size} entries, end of text {tokenizer.eot_id}) is not "
             f"the one that the model was made with ({vocab_size} entries, end of text {eot_id}); make the model again.",
-            "mismatch",
+            code="mismatch",
         )
     with torch.random.fork_rng(devices=[]):  # the first weights are drawn at random, and thrown away
         network = task.network(build_backbone(architecture, options, vocab_size, max_length, where, source=folder))
@@ -168,7 +170,7 @@ def task_of(config: Mapping[str, Any], where: str) -> tuple[Task, dict[str, Any]
         return build_task(own["name"], options, own["labels"], where), scoring
     except (KeyError, TypeError) as error:
         message = f"{where} lacks {error}, so the model's task is not known; make it again."
-        raise ModelError(message, "missing") from error
+        raise ModelError(message, code="missing") from error
 
 
 def _generation_config(
@@ -188,7 +190,7 @@ def _generation_config(
                     said.setdefault("keep_placeholders", written["keep_placeholders"])
                 return GenerationConfig.from_json(said)
             except LangmillError as error:
-                raise ModelError(f"{file}: {error}", "unreadable") from error
+                raise ModelError(f"{file}: {error}", code="unreadable") from error
     return GenerationConfig(**written) if "max_new_tokens" in written else task.generation_config
 
 

@@ -149,7 +149,7 @@ class MaskedLanguageModelling(Task, Generates, Explains):
         mask_id = shard.special_ids.get(MASK)
         if mask_id is None:
             message = f"The tokenizer has no mask token; put {MASK!r} into special_tokens in conf/tokenizer/."
-            raise ConfigError(message, "missing")
+            raise ConfigError(message, code="missing")
         blocks = PackedBatches(shard.tokens, training.block_length, share)
         return MaskedBatches(blocks, self.options.mask_share, mask_id, shard.vocab_size, seed=share.seed)
 

@@ -45,7 +45,7 @@ class Data:
             raise TrainingError(
                 f"The tokens in {shards} were made by another tokenizer than {opened.file}; "
                 f"make them again with `dvc repro encode@{recipe.name}`.",
-                "mismatch",
+                code="mismatch",
             )
         task = build_task(recipe.task.name, recipe.task.options, facts["labels"], f"Recipe {recipe.name}")
         return cls(task, opened, Shard.open(shards, Split.train), Shard.open(shards, Split.validation))
@@ -105,7 +105,7 @@ def _check_base(recipe: Recipe, data: Data, base: Path) -> None:
         raise TrainingError(
             f"Recipe {recipe.name} has another tokenizer than its base {recipe.training.base}, "
             "so the base's embedding means other tokens; give both the same tokenizer in conf/recipe/.",
-            "mismatch",
+            code="mismatch",
         )
     architecture = ARCHITECTURES.find(recipe.model.architecture)
     described = read_config(base).get("langmill")
@@ -114,7 +114,7 @@ def _check_base(recipe: Recipe, data: Data, base: Path) -> None:
             raise TrainingError(
                 f"Recipe {recipe.name} starts from the pretrained model {recipe.training.base}, so its "
                 f"model.architecture must be pretrained and not {recipe.model.architecture}.",
-                "mismatch",
+                code="mismatch",
             )
         return
     theirs, own = described["model"], plain(recipe)["model"]
@@ -130,5 +130,5 @@ def _check_base(recipe: Recipe, data: Data, base: Path) -> None:
         raise TrainingError(
             f"Recipe {recipe.name} has another network than its base {recipe.training.base}: "
             f"{', '.join(differing)} differ; give both the same model in conf/recipe/.",
-            "mismatch",
+            code="mismatch",
         )

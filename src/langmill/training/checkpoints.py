@@ -70,7 +70,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     except (OSError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
         raise TrainingError(
             f"{path} can't be read ({type(error).__name__}). Remove it, and the next run resumes from the one before.",
-            "unreadable",
+            code="unreadable",
         ) from error
     assert isinstance(state, dict)
     return state

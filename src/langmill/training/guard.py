@@ -55,7 +55,7 @@ class StepMetrics(pl.Callback):
                     f"The {name} became {value} at step {step}, so training stopped and saved nothing from there on. "
                     f"Lower training.optimizer.learning_rate (it is {rate:g}) or raise "
                     "training.optimizer.warmup_steps; if that does not help, look for damaged documents in the data.",
-                    "diverged",
+                    code="diverged",
                 )
         self.losses += losses
         self.norms += norms

@@ -60,7 +60,7 @@ def compute_provenance(recipe: Recipe, shards: Path, tokenizer: Path, base: Path
         manifest = read_manifest(base, verify=False)
         if "provenance" not in manifest:
             message = f"{base} has no provenance in its manifest; make it again with `dvc repro`."
-            raise TrainingError(message, "missing")
+            raise TrainingError(message, code="missing")
         origin = {"recipe": str(manifest["recipe"]), "provenance": str(manifest["provenance"])}
     plugins = [(ARCHITECTURES.group, architecture), (TASKS.group, recipe.task.name)]
     libraries = (*LIBRARIES, *ARCHITECTURES.find(architecture).libraries)

@@ -151,7 +151,7 @@ class GenerationConfig:
                 raise ConfigError(
                     f"{name} is {said[name]:g} and num_beams is {num_beams}; a search leaves nothing to "
                     f"chance and knows no penalty: leave {name} out, or set num_beams to 1.",
-                    "impossible",
+                    code="impossible",
                 )
         max_new_tokens = int(said.get("max_new_tokens", self.max_new_tokens))
         if num_beams != 1:
@@ -161,7 +161,7 @@ class GenerationConfig:
             raise ConfigError(
                 f"length_penalty is {said['length_penalty']:g}, but nothing is searched for; "
                 "set num_beams to more than 1, or leave length_penalty out.",
-                "impossible",
+                code="impossible",
             )
         return Sampling(
             max_new_tokens,
@@ -200,7 +200,7 @@ class GenerationConfig:
             return cls(**{**values, "temperature": temperature})
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             message = f"generation_config.json can't be read ({error!r}); make the model again."
-            raise ConfigError(message, "unreadable") from error
+            raise ConfigError(message, code="unreadable") from error
 
 
 _NEUTRAL = {"top_k": 0, "top_p": 1.0, "min_p": 0.0}

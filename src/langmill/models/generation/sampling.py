@@ -147,7 +147,8 @@ def _draw(weights: Tensor, generator: torch.Generator) -> int:
 def require_finite(value: Tensor) -> None:
     """Refuse a logit that is NaN or infinite: the same token would be chosen for ever."""
     if not math.isfinite(value):
-        raise ModelError("The network gave a logit that is not a number; its weights or its input are damaged.")
+        message = "The network gave a logit that is not a number; its weights or its input are damaged."
+        raise ModelError(message, code="diverged")
 
 
 def _is_close(logits_V: Tensor, sampling: Sampling, seen_ids: Sequence[int]) -> bool:

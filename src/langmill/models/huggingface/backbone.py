@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from langmill.errors import ConfigError, ModelError
 from langmill.files import read_manifest
-from langmill.models.base import Backbone, Cache
+from langmill.models.base import Backbone, Cache, Kind
 from langmill.models.folder import CONFIG_NAME, TOKENIZER_NAME, Adapter
 from langmill.models.huggingface.adapters import add_adapter, merge_adapter
 from langmill.models.huggingface.loading import load_network, make_network, quiet, read_description
@@ -56,14 +56,7 @@ class Pretrained(Backbone):
         config: Any,
         template: SpecialTokenTemplate,
     ) -> None:
-        """Make the network with random weights.
-
-        Args:
-            settings: The architecture's options.
-            vocab_size: Entries of the tokenizer's vocabulary.
-            max_length: Tokens in a sequence, at most.
-            config: The model's description, of `transformers`.
-            template: The special tokens around every text.
+        """Make the network that a config of `transformers` describes, with random weights.
 
         Raises:
             ConfigError: The network is of another kind.
@@ -77,10 +70,12 @@ class Pretrained(Backbone):
         self.template = template
         self.config_hf = config
         if vocab_size > self.vocab_size:
-            raise ModelError(f"The tokenizer has {vocab_size} entries, the pretrained model only {self.vocab_size}.")
+            message = f"The tokenizer has {vocab_size} entries, the pretrained model only {self.vocab_size}."
+            raise ModelError(message, code="mismatch")
         self.refuse_length(max_length + len(self.template))
         self._make()
-        self.tie_embeddings = self._is_tied()
+        head = self.whole.get_output_embeddings()
+        self.tie_embeddings = head is not None and head.weight is self.embedding.weight
         self.language_model = type(self.whole).__name__
 
     @classmethod
@@ -88,7 +83,8 @@ class Pretrained(Backbone):
         """Make the network that a source describes, with random weights; see `Backbone.build`."""
         if source is None:
             raise ConfigError(
-                "The architecture pretrained needs a model to start from; name it as training.base in conf/recipe/."
+                "The architecture pretrained needs a model to start from; name it as training.base in conf/recipe/.",
+                code="missing",
             )
         with quiet():
             config = read_description(source)
@@ -96,10 +92,14 @@ class Pretrained(Backbone):
             if unknown:
                 raise ConfigError(
                     f"model.options.config replaces {', '.join(unknown)}, which a {config.model_type} model's "
-                    f"{CONFIG_NAME} does not have."
+                    f"{CONFIG_NAME} does not have.",
+                    code="unknown",
                 )
             config.update(settings.config)
-            return cls(settings, vocab_size, max_length, config, SpecialTokenTemplate.read(source / TOKENIZER_NAME))
+            template = SpecialTokenTemplate.read(source / TOKENIZER_NAME)
+            if cls.kind is Kind.causal:  # a text may be continued
+                template = SpecialTokenTemplate((), ())
+            return cls(settings, vocab_size, max_length, config, template)
 
     def _make(self) -> None:
         """Make the network that `config_hf` describes, with random weights."""
@@ -111,12 +111,10 @@ class Pretrained(Backbone):
         body: nn.Module = self.whole.base_model
         if body is self.whole:
             raise ModelError(
-                f"{type(self.whole).__name__} does not separate its head from the rest; it can't be fine-tuned here."
+                f"{type(self.whole).__name__} does not separate its head from the rest; it can't be fine-tuned here.",
+                code="unsupported",
             )
         return body
-
-    def _is_tied(self) -> bool:
-        return False
 
     @property
     def whole(self) -> Any:
@@ -143,7 +141,8 @@ class Pretrained(Backbone):
         loaded, complaint = load_network(self.auto_class, base, self.config_hf, new_head=self.learns_head)
         if complaint:
             raise ModelError(
-                f"The weights in {base} do not fit the model that its {CONFIG_NAME} describes: {complaint}."
+                f"The weights in {base} do not fit the model that its {CONFIG_NAME} describes: {complaint}.",
+                code="mismatch",
             )
         self.whole.load_state_dict(loaded.state_dict())
         self._check(base)
@@ -174,7 +173,7 @@ class Pretrained(Backbone):
             ModelError: A sequence is too long, or there is a cache.
         """
         if cache is not None:
-            raise ModelError("The network reads a whole text at once, so it takes no cache.", "unsupported")
+            raise ModelError("The network reads a whole text at once, so it takes no cache.", code="unsupported")
         self.refuse_length(tokens_BT.shape[1])
         wrapped_BT, mask_BT = self.template.wrap(tokens_BT, lengths_B)
         return hidden_states(self.body, input_ids=wrapped_BT, attention_mask=mask_BT, use_cache=False)
@@ -240,7 +239,8 @@ class Pretrained(Backbone):
         if longest is not None and length > longest:
             raise ModelError(
                 f"A sequence of {length} tokens is longer than the pretrained model's {longest} positions; "
-                "lower training.block_length (and task.options.answer_length), or shorten the text."
+                "lower training.block_length (and task.options.answer_length), or shorten the text.",
+                code="impossible",
             )
 
     def _check(self, base: Path) -> None:

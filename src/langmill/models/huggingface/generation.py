@@ -25,9 +25,6 @@ _TOLERANCE = 1e-4
 class PretrainedGenerator(Pretrained):
     """A network that predicts the next token."""
 
-    def _is_tied(self) -> bool:
-        return self.whole.get_output_embeddings().weight is self.embedding.weight
-
     def language_model_head(self) -> nn.Module | None:
         """The checkpoint's own head; None where it is the token embedding and nothing else."""
         own: nn.Module = self.whole.get_output_embeddings()
@@ -77,7 +74,8 @@ class PretrainedGenerator(Pretrained):
         if not worst <= _TOLERANCE:
             raise ModelError(
                 f"{self.language_model} in {base} computes its logits in a way that Langmill does not know (they "
-                f"differ by {worst:.2g} of the largest); it can't be fine-tuned here."
+                f"differ by {worst:.2g} of the largest); it can't be fine-tuned here.",
+                code="unsupported",
             )
 
     @abstractmethod

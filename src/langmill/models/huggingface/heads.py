@@ -12,12 +12,7 @@ from torch.nn import functional as F
 class ClassificationHead(nn.Module):
     """The head of a model of `transformers` for sequence classification.
 
-    The forward pass runs the whole model; only the modules above the body are registered here.
-
-    Args:
-        whole: The model.
-        body: Its body.
-        logits: From token ids and lengths to logits `(batch, labels)`, through the whole model.
+    The forward pass, `logits`, runs the whole model; only the modules above the body are registered here.
     """
 
     def __init__(self, whole: Any, body: nn.Module, logits: Callable[[Tensor, Tensor | None], Tensor]) -> None:
@@ -42,8 +37,7 @@ class BiasedHead(nn.Module):
             self.linear = linear
         elif linear.bias is not None:
             self.linear_bias = linear.bias
-        beside = getattr(whole, "final_logits_bias", None)
-        self.register_buffer("final_logits_bias", beside)
+        self.register_buffer("final_logits_bias", getattr(whole, "final_logits_bias", None))
 
     @property
     def weight(self) -> Tensor:
@@ -53,14 +47,10 @@ class BiasedHead(nn.Module):
 
     @property
     def bias(self) -> Tensor:
-        """The sum of both biases `(vocabulary,)`."""
-        own: Any = self._linear[0].bias
-        beside: Any = self.final_logits_bias
-        if beside is None or own is None:
-            found: Tensor = own if beside is None else beside
-            return found
-        both: Tensor = own + beside
-        return both
+        """The bias `(vocabulary,)`, or the sum of both."""
+        own, beside = self._linear[0].bias, self.final_logits_bias
+        bias: Tensor = own + beside if own is not None and beside is not None else own if beside is None else beside
+        return bias
 
     def forward(self, hidden_BTD: Tensor) -> Tensor:
         """Compute the logits `(batch, length, vocabulary)`."""
