@@ -81,13 +81,13 @@ def save_model(
 
     Args:
         folder: The folder to write; an existing one is replaced.
-        network: A language model or a classifier (anything `Described`).
+        network: Anything `Described`.
         config: Entries of `config.json` besides those of the network: at least `langmill`, a mapping that holds
             `eot_id` and everything needed to build the network again.
         tokenizer_file: The `tokenizer.json` that the network was trained with.
         facts: Entries of the manifest besides the files' digests (provenance).
         adapter: The adapter that was trained; also written by itself, to `adapter/`.
-        interface: Everything that other programs need to use the model; None where none will.
+        interface: What other programs need; None where none will use the model.
 
     Raises:
         ModelError: The network does not describe itself.
@@ -202,12 +202,8 @@ def read_config(folder: Path) -> dict[str, Any]:
 def load_state(folder: Path, *, verify: bool = True) -> dict[str, Tensor]:
     """Load the weights by name, onto the CPU.
 
-    Args:
-        folder: A model folder.
-        verify: Check every file's digest first.
-
     Raises:
-        IntegrityError: A file of the folder differs from the manifest.
+        IntegrityError: A file of the folder differs from the manifest, if `verify`.
         ModelError: There are no weights, or they can't be read.
     """
     if verify:
@@ -224,12 +220,7 @@ def load_state(folder: Path, *, verify: bool = True) -> dict[str, Tensor]:
 
 
 def load_weights(network: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
-    """Load weights into a network that has exactly these.
-
-    Args:
-        network: The network.
-        state: Weights by name.
-        where: Where they come from, for messages.
+    """Load weights by name into a network that has exactly these; messages say that they come from `where`.
 
     Raises:
         ModelError: Weights are missing, surplus or of another shape; the network is unchanged.

@@ -10,6 +10,7 @@ Shape suffixes: B sequences of a micro-batch, T tokens.
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from langmill.config.sections import Training
 from langmill.errors import ConfigError, DataError
 
 Batch = dict[str, Tensor]
+_EPOCHS_KEPT = 2  # in memory, their orders: a batch may lie across two epochs
 
 
 class MicroBatches(ABC):
@@ -75,10 +77,7 @@ class Share:
 def validation_batches(count: int, training: Training, make: Callable[[Share], MicroBatches]) -> list[Batch]:
     """Batches of some of a split's items, drawn from all over it, each at most once and always the same.
 
-    Args:
-        count: Items of the split.
-        training: The settings.
-        make: Makes the endless list of a share's batches.
+    `count` is the split's number of items; `make` makes the endless list of a share's batches.
     """
     if not count:
         return []
@@ -104,11 +103,6 @@ class PackedBatches(MicroBatches):
     one block works too. An epoch leaves out the fewer than `block_length` tokens before its random starting point that
     do not fill a block.
 
-    Args:
-        tokens: The shard's flat stream, `(tokens,)`.
-        block_length: Predicted tokens in a block.
-        share: This process's part.
-
     Raises:
         DataError: The stream is empty.
     """
@@ -124,7 +118,7 @@ class PackedBatches(MicroBatches):
         self._length = block_length
         self._share = share
         self.num_blocks = num_blocks(len(tokens), block_length)
-        self._starts: dict[int, np.ndarray] = {}
+        self._epoch = functools.lru_cache(_EPOCHS_KEPT)(self._starts)
 
     def __getitem__(self, index: int) -> Batch:
         """Micro-batch `index`: `tokens` and `targets`, both `(B, T)` int64, each target the token after."""
@@ -142,14 +136,11 @@ class PackedBatches(MicroBatches):
         """The blocks of micro-batch `index` in the endless list: `num_blocks` for each epoch."""
         return range(*self._share.items(index))
 
-    def _epoch(self, epoch: int) -> np.ndarray:
+    def _starts(self, epoch: int) -> np.ndarray:
         """Where the blocks of an epoch begin, in the epoch's order."""
-        if epoch not in self._starts:
-            random = generator(self._share.seed, epoch)
-            phase = random.integers(len(self._tokens))
-            starts = random.permutation(self.num_blocks) * self._length + phase
-            _keep(self._starts, epoch, starts)
-        return self._starts[epoch]
+        random = generator(self._share.seed, epoch)
+        phase = random.integers(len(self._tokens))
+        return np.asarray(random.permutation(self.num_blocks) * self._length + phase)
 
     @property
     def epoch_steps(self) -> int:
@@ -182,11 +173,7 @@ def pad(sequences: Sequence[np.ndarray], pad_id: int, length: int = 0, rows: int
 
     A sequence without tokens becomes one pad token, so that every network has something to look at.
 
-    Args:
-        sequences: What is padded.
-        pad_id: The token to pad with.
-        length: T at least.
-        rows: B at least; what is missing is added as sequences without tokens.
+    T is at least `length`, and B at least `rows`: what is missing is added as sequences without tokens.
     """
     sequences = [*sequences, *[np.zeros(0, dtype=np.int64)] * (rows - len(sequences))]
     lengths = np.array([max(1, len(sequence)) for sequence in sequences], dtype=np.int64)
@@ -232,11 +219,7 @@ class PaddedBatches(MicroBatches):
 
     Each epoch shuffles the examples, cuts them into groups of 50 batches, sorts each group by length, cuts it into
     batches and shuffles the batches. Every example comes once in an epoch; where the batches do not come out even, a
-    few come twice.
-
-    Args:
-        lengths: Tokens of each example as it will stand in a batch, `(examples,)`.
-        share: This process's part.
+    few come twice. `lengths` are the tokens of each example as it will stand in a batch, `(examples,)`.
 
     Raises:
         DataError: There are no examples.
@@ -251,7 +234,7 @@ class PaddedBatches(MicroBatches):
             )
         self._lengths = lengths
         self._share = share
-        self._orders: dict[int, np.ndarray] = {}
+        self._epoch = functools.lru_cache(_EPOCHS_KEPT)(self._order)
 
     @abstractmethod
     def collate(self, chosen: np.ndarray) -> Batch:
@@ -263,17 +246,14 @@ class PaddedBatches(MicroBatches):
         epoch, place = divmod(first, self.epoch_steps * self._share.batch_size)
         return self.collate(self._epoch(epoch)[place : place + end - first])
 
-    def _epoch(self, epoch: int) -> np.ndarray:
+    def _order(self, epoch: int) -> np.ndarray:
         """The examples of an epoch in its order, a whole number of global batches."""
-        if epoch not in self._orders:
-            random = generator(self._share.seed, epoch)
-            size = self._share.batch_size
-            order = np.resize(random.permutation(len(self._lengths)), self.epoch_steps * size)
-            group = np.arange(len(order)) // (size * BATCHES_SORTED_TOGETHER)
-            order = order[np.lexsort((self._lengths[order], group))]
-            order = order.reshape(-1, size)[random.permutation(self.epoch_steps)].ravel()
-            _keep(self._orders, epoch, order)
-        return self._orders[epoch]
+        random = generator(self._share.seed, epoch)
+        size = self._share.batch_size
+        order = np.resize(random.permutation(len(self._lengths)), self.epoch_steps * size)
+        group = np.arange(len(order)) // (size * BATCHES_SORTED_TOGETHER)
+        order = order[np.lexsort((self._lengths[order], group))]
+        return order.reshape(-1, size)[random.permutation(self.epoch_steps)].ravel()
 
     @property
     def epoch_steps(self) -> int:
@@ -282,18 +262,7 @@ class PaddedBatches(MicroBatches):
 
 
 class BucketedBatches(PaddedBatches):
-    """Labelled documents of about equal length.
-
-    Args:
-        examples: What to batch.
-        block_length: Tokens of an example, at most.
-        truncation: Which tokens of a longer one are kept.
-        pad_id: The token to pad with.
-        share: This process's part.
-
-    Raises:
-        DataError: There are no examples.
-    """
+    """Labelled documents of about equal length, truncated at `block_length` tokens."""
 
     def __init__(
         self, examples: Examples, block_length: int, truncation: Truncation, pad_id: int, share: Share
@@ -318,10 +287,3 @@ class BucketedBatches(PaddedBatches):
             "labels": torch.from_numpy(examples.labels[chosen]),
             "weights": torch.from_numpy(examples.weights[chosen]),
         }
-
-
-def _keep(epochs: dict[int, np.ndarray], epoch: int, order: np.ndarray) -> None:
-    """Remember an epoch's order, and at most one other (a batch may lie across two)."""
-    while len(epochs) > 1:
-        del epochs[min(epochs)]
-    epochs[epoch] = order

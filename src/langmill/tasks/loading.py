@@ -59,12 +59,7 @@ class LoadedModel:
         return int(self.config["langmill"]["max_length"])
 
     def truncation_note(self, texts: Sequence[str], name: str) -> str:
-        """A sentence on the texts that a classifier truncates, numbered from 1; empty where there are none.
-
-        Args:
-            texts: What is asked.
-            name: What the asker calls the model.
-        """
+        """A sentence on the texts that a classifier, called `name`, truncates; empty where there are none."""
         long = [number for number, text in enumerate(texts, 1) if len(self.tokenizer.encode(text)) > self.max_length]
         if not long:
             return ""
@@ -75,13 +70,7 @@ class LoadedModel:
         )
 
     def generate(self, prompt: str, asked: Mapping[str, float | None], name: str, stop: Sequence[str] = ()) -> str:
-        """The whole text that the model writes for a prompt.
-
-        Args:
-            prompt: The prompt.
-            asked: What is asked of the text, as in `GenerationConfig.decoding`.
-            name: What the asker calls the model.
-            stop: Texts to stop before.
+        """The whole text that the model, called `name`, writes for a prompt, up to one of the stop texts.
 
         Raises:
             ModelError: The prompt is too long.
@@ -155,9 +144,7 @@ def load_model(folder: Path, *, verify: bool, device: str = "cpu", evaluation: P
 def task_of(config: Mapping[str, Any], where: str) -> tuple[Task, dict[str, Any]]:
     """The task of a model, and the options of its scorer where the model is so old that they stand among the task's.
 
-    Args:
-        config: The content of the model's `config.json`.
-        where: That file, for messages.
+    `config` is the content of the model's `config.json`, which messages call `where`.
 
     Raises:
         ModelError: It does not say.

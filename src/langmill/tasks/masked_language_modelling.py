@@ -78,13 +78,6 @@ class MaskedBatches(MicroBatches):
     """Packed blocks with tokens masked; in each epoch others.
 
     A block's random numbers depend on the seed, the epoch and the block's place in it alone.
-
-    Args:
-        blocks: The blocks.
-        share: How many tokens are masked.
-        mask_id: The mask token.
-        vocab_size: Entries of the vocabulary.
-        seed: Decides, together with the epoch and the place.
     """
 
     def __init__(self, blocks: PackedBatches, share: float, mask_id: int, vocab_size: int, *, seed: int) -> None:
@@ -148,8 +141,8 @@ class MaskedLanguageModelling(Task, Generates, Explains):
     def _masked(self, shard: Shard, training: Training, share: Share) -> MaskedBatches:
         mask_id = shard.special_ids.get(MASK)
         if mask_id is None:
-            message = f"The tokenizer has no mask token; put {MASK!r} into special_tokens in conf/tokenizer/."
-            raise ConfigError(message, code="missing")
+            remedy = f"put {MASK!r} into special_tokens in conf/tokenizer/"
+            raise ConfigError(f"The tokenizer has no mask token; {remedy}.", code="missing")
         blocks = PackedBatches(shard.tokens, training.block_length, share)
         return MaskedBatches(blocks, self.options.mask_share, mask_id, shard.vocab_size, seed=share.seed)
 

@@ -159,16 +159,7 @@ class Pairs(Sequence[Pair]):
 
 
 class PairBatches(PaddedBatches):
-    """Batches of pairs of about equal length.
-
-    Args:
-        pairs: What to batch.
-        form: How pairs become a batch.
-        share: This process's part.
-
-    Raises:
-        DataError: There are no pairs.
-    """
+    """Batches of pairs of about equal length."""
 
     def __init__(self, pairs: Pairs, form: Form, share: Share) -> None:
         super().__init__(form.lengths(*pairs.part_lengths.T), share)

@@ -29,12 +29,7 @@ def checkpoint_path(folder: Path, step: int) -> Path:
 
 
 def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> Path:
-    """Write a checkpoint, then drop all but the newest two.
-
-    Args:
-        folder: Where the run keeps its checkpoints.
-        step: Optimizer steps made.
-        state: Tensors and plain values, nested in dictionaries and lists.
+    """Write a checkpoint of tensors and plain values, nested in dictionaries and lists; drop all but the newest two.
 
     Raises:
         SpaceError: The disk is full; the older checkpoints are untouched.

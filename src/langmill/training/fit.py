@@ -42,7 +42,7 @@ def fit(
     Args:
         recipe: The settings.
         shards: The folder of tokens.
-        tokenizer: The tokenizer's folder or file.
+        tokenizer: Its folder or file.
         base: The model folder to start from; None starts from random weights.
         runs: The parent of the run folders (log and checkpoints), each named by its provenance.
         out: The model folder to write, whole or not at all.

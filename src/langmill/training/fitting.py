@@ -71,18 +71,9 @@ class Fitting:
         )
         self.validation = Validation(training, data.validation_batches(training), data.tokenizer, self.reporter)
         checkpoint_callback = CheckpointCallback(training, run / CHECKPOINTS, self.step_metrics, self.validation)
-        self.trainer = build_trainer(
-            training,
-            accelerator,
-            [
-                self.step_metrics,
-                self.reporter,
-                LastStepCheckpoint(checkpoint_callback),
-                self.validation,
-                checkpoint_callback,
-                OwnSignals(),
-            ],
-        )
+        last_step = LastStepCheckpoint(checkpoint_callback)
+        callbacks = [self.step_metrics, self.reporter, last_step, self.validation, checkpoint_callback, OwnSignals()]
+        self.trainer = build_trainer(training, accelerator, callbacks)
 
     @contextlib.contextmanager
     def reported(self, tracked_run: AbstractContextManager[RunLog]) -> Iterator[None]:
@@ -98,7 +89,6 @@ class Fitting:
 
         Raises:
             TrainingError: The loss or the gradient norm stopped being a number.
-            KeyboardInterrupt: The training was interrupted.
         """
         with interruptible(self.trainer):
             self.trainer.fit(self.module)
@@ -107,10 +97,6 @@ class Fitting:
         """Write the model into the run's folder, whole or not at all, and remove the checkpoints.
 
         With early stopping the weights with the best validation loss are saved, else the last ones.
-
-        Args:
-            provenance: The model's provenance, for its manifest.
-            base: The model folder that training started from, if any.
         """
         state = full_state(self.module.network)  # with sharding every process must call it
         if not self.trainer.is_global_zero:
@@ -135,11 +121,7 @@ class Fitting:
             "parts": provenance.parts,
             "base": provenance.base,
             "corpus": {"name": recipe.corpus.name, "digest": digest_of(provenance.parts["data"])},
-            "training_split": {
-                "documents": data.train.num_documents,
-                "tokens": data.train.num_tokens,
-                "bytes": data.train.num_bytes,
-            },
+            "training_split": {name: getattr(data.train, f"num_{name}") for name in ("documents", "tokens", "bytes")},
             "parameters": sum(weight.numel() for weight in network.parameters()),
             "tokens_seen": self.step_metrics.tokens_seen,
             "steps": self.module.step,

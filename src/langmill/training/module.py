@@ -74,16 +74,7 @@ class TrainingModule(pl.LightningModule):
         bf16: bool,
         sharded: bool,
     ) -> None:
-        """Wrap a network.
-
-        Args:
-            network: The plain network.
-            task: The task that it learns.
-            training: The settings.
-            batches: From `(rank, world_size)` to that process's micro-batches.
-            bf16: Compute the matrix products in bf16.
-            sharded: Shard the weights over the processes.
-        """
+        """Wrap a network; `batches` gives a process's micro-batches from its rank and the number of processes."""
         super().__init__()
         self.automatic_optimization = False
         self.objective = Objective(network, task)

@@ -14,9 +14,6 @@ from langmill.config.sections import Optimizer as OptimizerSettings
 from langmill.config.sections import OptimizerName
 from langmill.training.muon import Muon
 
-BACKBONE_PREFIX = "model."
-"""Parameters under this name belong to the backbone, all others to the task's own head."""
-
 
 def schedule(step: int, steps: int, warmup_steps: int, final_fraction: float) -> float:
     """Share of the peak learning rate at a step: linear warm-up, then a half cosine (Loshchilov & Hutter, 2017).
@@ -36,12 +33,9 @@ def schedule(step: int, steps: int, warmup_steps: int, final_fraction: float) ->
 class ScheduledOptimizer:
     """One or several torch optimizers that step together, with one learning rate schedule.
 
-    Lightning takes it for an optimizer (its `Optimizable` protocol). The schedule depends on the number of steps made
-    alone, which is part of the state: nothing else has to be restored for an exact resume.
-
-    Args:
-        optimizers: Optimizers over disjoint parameters; a group's `lr` is its peak.
-        course: Schedule: from a step, counted from 0, to the share of the peak.
+    Lightning takes it for an optimizer (its `Optimizable` protocol). The optimizers have disjoint parameters, and a
+    group's `lr` is its peak; `course` gives the share of it at a step, counted from 0. That depends on the number of
+    steps made alone, which is part of the state: nothing else has to be restored for an exact resume.
     """
 
     def __init__(self, optimizers: list[torch.optim.Optimizer], course: Callable[[int], float]) -> None:
@@ -102,17 +96,12 @@ class ScheduledOptimizer:
 
 
 def build_optimizer(network: nn.Module, settings: OptimizerSettings, steps: int) -> ScheduledOptimizer:
-    """Make the optimizer of a task's network.
+    """Make the optimizer of a task's network, whose backbone lies under `model.`, for a training of so many steps.
 
     Weight decay applies to matrices only, not to the embedding, norm weights and biases. The embedding, the matrices
     and the task's head have learning rates of their own: an embedding's row is updated only by the batches that hold
     its token, and needs larger steps. With `muon` the backbone's matrices go to Muon (Jordan et al., 2024), everything
     else to AdamW (Loshchilov and Hutter, 2019).
-
-    Args:
-        network: The network, its backbone under `model.`.
-        settings: The optimizer's settings.
-        steps: Optimizer steps in the whole training.
     """
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     matrices: list[nn.Parameter] = []
@@ -121,7 +110,7 @@ def build_optimizer(network: nn.Module, settings: OptimizerSettings, steps: int)
         if not parameter.requires_grad:
             continue
         is_matrix = parameter.dim() == 2 and id(parameter) not in tables
-        if not name.startswith(BACKBONE_PREFIX):
+        if not name.startswith("model."):  # the task's own head
             rate = settings.head_learning_rate
         elif is_matrix:
             rate = settings.matrix_learning_rate

@@ -40,13 +40,7 @@ class Provenance:
 
 
 def compute_provenance(recipe: Recipe, shards: Path, tokenizer: Path, base: Path | None) -> Provenance:
-    """Compute the provenance of a model about to be trained.
-
-    Args:
-        recipe: The settings.
-        shards: The folder of tokens.
-        tokenizer: The tokenizer's file.
-        base: The model folder that training starts from.
+    """Compute the provenance of a model about to be trained, from the folder of tokens and the tokenizer's file.
 
     Raises:
         IntegrityError: A folder is not a finished result.

@@ -9,7 +9,6 @@ from langmill.tasks.batching import (
     Batch,
     BucketedBatches,
     Examples,
-    FirstBatches,
     MicroBatches,
     PackedBatches,
     Share,
@@ -17,7 +16,9 @@ from langmill.tasks.batching import (
     fill_batches,
     pad,
     truncate,
+    validation_batches,
 )
+from tests.refused import refused
 
 from .settings import training
 
@@ -119,9 +120,9 @@ def test_packed_batches_of_a_stream_shorter_than_one_block():
 
 
 def test_empty_streams_and_splits_are_refused():
-    with pytest.raises(DataError, match=r"no tokens.*lower split"):
+    with refused(DataError, "too_few", "tokens", "split.validation"):
         packed(tokens=np.array([], dtype=np.uint16))
-    with pytest.raises(DataError, match="no document that the task can learn from"):
+    with refused(DataError, "too_few", "document", "task.options"):
         bucketed(count=0)
 
 
@@ -181,16 +182,26 @@ def test_a_batch_is_padded_to_a_length_and_a_number_of_rows():
     assert lengths.tolist() == [2, 1]
 
 
-def test_first_batches_end():
-    validation = FirstBatches(packed(), 2)
-    assert len(list(validation)) == len(validation) == 2
-    assert torch.equal(validation[1]["tokens"], packed()[1]["tokens"])
+def test_a_validation_takes_each_item_at_most_once():
+    settings = training(batch_size=8, micro_batch_size=4, validation_batches=3)
+
+    def make(share):
+        assert (share.seed, share.rank, share.world_size) == (0, 0, 1)
+        return PackedBatches(STREAM, LENGTH, share)
+
+    validation = validation_batches(40, settings, make)
+    assert [len(batch["tokens"]) for batch in validation] == [4, 4, 4]
+    expected = PackedBatches(STREAM, LENGTH, Share(0, 4, 4, 0, 1))[1]
+    assert torch.equal(validation[1]["tokens"], expected["tokens"])
+    assert [len(batch["tokens"]) for batch in validation_batches(9, settings, make)] == [4, 4]
+    assert [len(batch["tokens"]) for batch in validation_batches(3, settings, make)] == [3]
+    assert validation_batches(0, settings, make) == []
 
 
 def test_share_refuses_a_batch_that_can_not_be_cut_evenly():
     settings = training(batch_size=8, micro_batch_size=4)
     assert Share.of(settings, 1, 2).items(0) == (4, 8)
-    with pytest.raises(ConfigError, match=r"training.batch_size is 8; allowed is a multiple of .* 3 x 4"):
+    with refused(ConfigError, "impossible", "training.batch_size is 8", "3 x 4"):
         Share.of(settings, 0, 3)
 
 

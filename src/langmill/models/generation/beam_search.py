@@ -76,8 +76,8 @@ class _Search:
         self.texts = [[*self.texts[origin], token] for _, origin, token in running]
         self.origins = [origin for _, origin, _ in running]
         self.scores_K = torch.tensor([score for score, _, _ in running])
-        best_running = float(self.scores_K[0]) / self.length**beams.length_penalty
         if len(self.finished) == beams.num_beams:
+            best_running = float(self.scores_K[0]) / self.length**beams.length_penalty
             self.ended = best_running <= self.finished[-1][0]
             self.close |= abs(best_running - self.finished[-1][0]) < CLOSE
 
@@ -118,7 +118,7 @@ def beam_search(
     accepts: Sequence[Accepts | None] | None = None,
     close: set[int] | None = None,
 ) -> list[list[int]]:
-    """Search the most likely text after each prompt, as `transformers` does with the same number of beams.
+    """Search the most likely tokens after each prompt, as `transformers` does with as many beams; without a stop token.
 
     Args:
         network: A language model or an encoder-decoder in evaluation mode.
@@ -126,9 +126,6 @@ def beam_search(
         beams: The settings of the search.
         accepts: For each prompt, which of the final texts are preferred to more likely ones.
         close: Gets the indices of the prompts at which scores were `CLOSE`.
-
-    Returns:
-        The new tokens for each prompt, without a stop token.
 
     Raises:
         ModelError: A prompt is empty or too long, or the network is in training mode.

@@ -14,7 +14,7 @@ from langmill.models.base import Cache
 
 
 class KeyValueCache(Cache):
-    """Keys and values of the tokens seen, in memory that is allocated once.
+    """Keys and values of the tokens seen.
 
     The sequences of a batch may have unequal lengths; each one's new tokens are stored after its own last one.
 
@@ -46,11 +46,7 @@ class KeyValueCache(Cache):
     ) -> tuple[Tensor, Tensor]:
         """Store new keys and values after each sequence's last ones; return all that the new tokens attend to.
 
-        Args:
-            layer: The number of the layer.
-            k_BGTE: New keys.
-            v_BGTE: New values.
-            places_BT: Where they go; None where all sequences have one length.
+        They go to `places_BT`, which may be None where all sequences have one length.
         """
         start, end = self.length, self.length + k_BGTE.shape[2]
         keys_BGSE, values_BGSE = self.keys_LBGSE[layer], self.values_LBGSE[layer]

@@ -130,8 +130,7 @@ class SelfAttentionLayer(nn.Module):
         k_BHSE, v_BHSE = self.SelfAttention.keys_and_values(normalised_BTD)
         if cache is not None:
             k_BHSE, v_BHSE = cache.store(layer, k_BHSE, v_BHSE, places_BT)
-        x_BTD = x_BTD + self.dropout(self.SelfAttention(normalised_BTD, k_BHSE, v_BHSE, bias_BHTS))
-        return x_BTD
+        return x_BTD + self.dropout(self.SelfAttention(normalised_BTD, k_BHSE, v_BHSE, bias_BHTS))
 
 
 class CrossAttentionLayer(nn.Module):
@@ -145,8 +144,7 @@ class CrossAttentionLayer(nn.Module):
 
     def forward(self, x_BTD: Tensor, k_BHSE: Tensor, v_BHSE: Tensor, mask_B11S: Tensor | None) -> Tensor:
         """Compute the residual stream after this layer."""
-        x_BTD = x_BTD + self.dropout(self.EncDecAttention(self.layer_norm(x_BTD), k_BHSE, v_BHSE, mask_B11S))
-        return x_BTD
+        return x_BTD + self.dropout(self.EncDecAttention(self.layer_norm(x_BTD), k_BHSE, v_BHSE, mask_B11S))
 
 
 class FeedForwardLayer(nn.Module):
@@ -160,8 +158,7 @@ class FeedForwardLayer(nn.Module):
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         """Compute the residual stream after this layer."""
-        x_BTD = x_BTD + self.dropout(self.DenseReluDense(self.layer_norm(x_BTD)))
-        return x_BTD
+        return x_BTD + self.dropout(self.DenseReluDense(self.layer_norm(x_BTD)))
 
 
 class Block(nn.Module):
@@ -209,12 +206,7 @@ class Stack(nn.Module):
         return [cast("Block", block) for block in self.block]
 
     def bias(self, queries_BT: Tensor, keys_S: Tensor) -> Tensor:
-        """Compute the bias of the scores by distance, `(batch, heads, T, S)`; a decoder's masks later positions.
-
-        Args:
-            queries_BT: Positions of the queries.
-            keys_S: Positions of the keys.
-        """
+        """Compute the bias of the scores by distance, `(batch, heads, T, S)`; a decoder's masks later positions."""
         distances_BTS = keys_S - queries_BT[:, :, None]
         settings = self.settings
         buckets_BTS = bucket(distances_BTS, settings.num_buckets, settings.max_distance, bidirectional=not self.decodes)
@@ -228,12 +220,13 @@ class Stack(nn.Module):
 def bucket(distances: Tensor, num_buckets: int, max_distance: int, *, bidirectional: bool) -> Tensor:
     """Assign each distance to a bucket (Raffel et al., 2020, section 2.1, in the form of Mesh TensorFlow).
 
-    Half of the buckets are for single distances, the others grow logarithmically up to `max_distance`.
+    Half of the buckets are for single distances, the others grow logarithmically up to `max_distance`, from which all
+    share the last.
 
     Args:
         distances: Key position minus query position; any shape, int64.
         num_buckets: Number of buckets.
-        max_distance: Distance from which all share the last bucket.
+        max_distance: In tokens.
         bidirectional: Use half of the buckets for later positions; else those count as distance 0.
     """
     first = torch.zeros_like(distances)
