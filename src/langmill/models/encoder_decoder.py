@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -79,8 +79,7 @@ class T5Shaped(EncoderDecoder):
         x_BSD: Tensor = self.encoder.dropout(self.shared(source_BS))
         for block in self.encoder.blocks:
             x_BSD = block.feed_forward(block.own(x_BSD, bias_BHSS))
-        memory_BSD: Tensor = self.encoder.dropout(self.encoder.final_layer_norm(x_BSD))
-        return memory_BSD
+        return cast("Tensor", self.encoder.dropout(self.encoder.final_layer_norm(x_BSD)))
 
     def decode(self, tokens_BT: Tensor, memory_BSD: Tensor, lengths_B: Tensor | None = None) -> Tensor:
         """Compute the hidden states of whole targets; see `EncoderDecoder.decode`."""

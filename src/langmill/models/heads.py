@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -50,8 +50,7 @@ class _TokenHead(nn.Module):
         """Compute the logits `(batch, length, vocabulary)` of hidden states."""
         if self.lm_head is None:
             return F.linear(hidden_BTD, self.head_weight_VD)
-        logits_BTV: Tensor = self.lm_head(hidden_BTD)
-        return logits_BTV
+        return cast("Tensor", self.lm_head(hidden_BTD))
 
     def cross_entropy(self, hidden_BTD: Tensor, targets_BT: Tensor, label_smoothing: float = 0.0) -> Tensor:
         """Compute the mean cross entropy in nats over the targets that are not negative, a scalar; 0 where all are.
@@ -193,16 +192,14 @@ class Classifier(nn.Module):
     def forward(self, tokens_BT: Tensor, lengths_B: Tensor | None = None) -> Tensor:
         """Compute the logits `(batch, labels)`; arguments as in `Backbone.forward`."""
         if self.head is not None:
-            own_BK: Tensor = self.head(tokens_BT, lengths_B)
-            return own_BK
+            return cast("Tensor", self.head(tokens_BT, lengths_B))
         hidden_BTD = self.model(tokens_BT, lengths_B)
         if lengths_B is None:
             pooled_BD = hidden_BTD.mean(dim=1)
         else:
             padded_BT = torch.arange(tokens_BT.shape[1], device=tokens_BT.device) >= lengths_B[:, None]
             pooled_BD = hidden_BTD.masked_fill(padded_BT[:, :, None], 0.0).sum(dim=1) / lengths_B[:, None]
-        logits_BK: Tensor = self.score(self.dropout(pooled_BD))
-        return logits_BK
+        return cast("Tensor", self.score(self.dropout(pooled_BD)))
 
     def flops_per_token(self, length: int) -> float:
         """Floating-point operations of a forward pass for one token in a sequence of `length`, the head excluded."""

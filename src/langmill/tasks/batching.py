@@ -34,11 +34,6 @@ class MicroBatches(ABC):
     def __getitem__(self, index: int) -> Batch:
         """Micro-batch `index`, counted from the first step of training."""
 
-    @property
-    @abstractmethod
-    def epoch_steps(self) -> int:
-        """Optimizer steps in one epoch."""
-
 
 @dataclass(frozen=True)
 class Share:
@@ -142,11 +137,6 @@ class PackedBatches(MicroBatches):
         phase = random.integers(len(self._tokens))
         return np.asarray(random.permutation(self.num_blocks) * self._length + phase)
 
-    @property
-    def epoch_steps(self) -> int:
-        """Optimizer steps in one epoch, the last one shared with the next epoch."""
-        return -(-self.num_blocks // self._share.batch_size)
-
 
 class Truncation(StrEnum):
     """Which tokens of a document that is too long are kept."""
@@ -234,6 +224,7 @@ class PaddedBatches(MicroBatches):
             )
         self._lengths = lengths
         self._share = share
+        self.epoch_steps = -(-len(lengths) // share.batch_size)
         self._epoch = functools.lru_cache(_EPOCHS_KEPT)(self._order)
 
     @abstractmethod
@@ -254,11 +245,6 @@ class PaddedBatches(MicroBatches):
         group = np.arange(len(order)) // (size * BATCHES_SORTED_TOGETHER)
         order = order[np.lexsort((self._lengths[order], group))]
         return order.reshape(-1, size)[random.permutation(self.epoch_steps)].ravel()
-
-    @property
-    def epoch_steps(self) -> int:
-        """Optimizer steps in one epoch."""
-        return -(-len(self._lengths) // self._share.batch_size)
 
 
 class BucketedBatches(PaddedBatches):

@@ -79,8 +79,6 @@ class Classification(Task, Classifies, Explains):
     kinds = frozenset({Kind.causal, Kind.bidirectional})
     scorer = "classification"
 
-    # Data ------------------------------------------------------------------------------------------------------------
-
     def check(self, document: Document) -> str | None:
         """Why a document is left out.
 
@@ -145,8 +143,6 @@ class Classification(Task, Classifies, Explains):
     def context_length(self, block_length: int) -> int:
         """The longer of what is learned from and what is answered from."""
         return max(block_length, self.options.answer_length)
-
-    # Learning --------------------------------------------------------------------------------------------------------
 
     def network(self, backbone: Backbone) -> nn.Module:
         """The backbone with a classifier's head."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import string
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from pydantic import PositiveInt
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from langmill.config.constraints import require
 from langmill.config.typed import settings
 from langmill.data.document import Document
+from langmill.errors import FieldError
 from langmill.models.base import Backbone, Kind
 from langmill.models.heads import LanguageModel
 from langmill.tasks.base import TASKS
@@ -92,8 +93,7 @@ class Completion(ConditionalGeneration):
     def target_hidden(self, network: nn.Module, batch: Batch) -> Tensor:
         """The hidden states of the whole sequence."""
         assert isinstance(network, LanguageModel)
-        hidden_BTD: Tensor = network.model(batch["tokens"], batch["lengths"])
-        return hidden_BTD
+        return cast("Tensor", network.model(batch["tokens"], batch["lengths"]))
 
     def prompt_ids(self, tokenizer: Tokenizer, prompt: str) -> list[int]:
         """An end-of-text token, as before every document in training, and the filled template."""
@@ -125,8 +125,7 @@ def _fields(where: str, template: str) -> set[str]:
     try:
         found: list[tuple[str, Any, Any, Any]] = list(string.Formatter().parse(template))
     except ValueError as error:
-        require(False, where, template, f"text with {{name}} in it ({error})")
-        raise AssertionError from error
+        raise FieldError(f"{where} is {template!r}; allowed is text with {{name}} in it ({error})", where) from error
     names = {name for _, name, _, _ in found if name is not None}
     plain = all(name.isidentifier() for name in names) and not any(spec or change for _, _, spec, change in found)
     require(plain, where, template, "text with {name} in it, nothing but a name between the braces")

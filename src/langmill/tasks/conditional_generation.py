@@ -44,8 +44,6 @@ class ConditionalGeneration(Task, Generates, Explains):
     options: ConditionalGenerationOptions
     scorer = "conditional_generation"
 
-    # Data ------------------------------------------------------------------------------------------------------------
-
     def check(self, document: Document) -> str | None:
         """Why a document is left out.
 
@@ -88,8 +86,6 @@ class ConditionalGeneration(Task, Generates, Explains):
         """Pairs drawn from the whole split, each at most once."""
         pairs, form = Pairs(shard), self.form(training.block_length, eot_id)
         return validation_batches(len(pairs), training, lambda share: PairBatches(pairs, form, share))
-
-    # Learning --------------------------------------------------------------------------------------------------------
 
     @abstractmethod
     def target_hidden(self, network: nn.Module, batch: Batch) -> Tensor:

@@ -39,8 +39,6 @@ class LanguageModelling(Task, Generates, Explains):
     eot_before = True
     scorer = "language_modelling"
 
-    # Data ------------------------------------------------------------------------------------------------------------
-
     def micro_batches(
         self, shard: Shard, training: Training, *, rank: int, world_size: int, eot_id: int
     ) -> MicroBatches:
@@ -52,8 +50,6 @@ class LanguageModelling(Task, Generates, Explains):
         length = training.block_length
         blocks = num_blocks(shard.num_tokens, length)
         return validation_batches(blocks, training, lambda share: PackedBatches(shard.tokens, length, share))
-
-    # Learning --------------------------------------------------------------------------------------------------------
 
     def network(self, backbone: Backbone) -> nn.Module:
         """The backbone with a head over the vocabulary."""

@@ -110,11 +110,6 @@ class MaskedBatches(MicroBatches):
             items = items[len(of_epoch) :]
         return np.moveaxis(np.concatenate(found).reshape(-1, 3, length), 1, 0)
 
-    @property
-    def epoch_steps(self) -> int:
-        """Optimizer steps in one pass over the blocks."""
-        return self._blocks.epoch_steps
-
 
 @TASKS.register("masked_language_modelling")
 class MaskedLanguageModelling(Task, Generates, Explains):
@@ -124,8 +119,6 @@ class MaskedLanguageModelling(Task, Generates, Explains):
     options: MaskedLanguageModellingOptions
     kinds = frozenset({Kind.bidirectional})
     scorer = "masked_language_modelling"
-
-    # Data ------------------------------------------------------------------------------------------------------------
 
     def micro_batches(
         self, shard: Shard, training: Training, *, rank: int, world_size: int, eot_id: int
@@ -145,8 +138,6 @@ class MaskedLanguageModelling(Task, Generates, Explains):
             raise ConfigError(f"The tokenizer has no mask token; {remedy}.", code="missing")
         blocks = PackedBatches(shard.tokens, training.block_length, share)
         return MaskedBatches(blocks, self.options.mask_share, mask_id, shard.vocab_size, seed=share.seed)
-
-    # Learning --------------------------------------------------------------------------------------------------------
 
     def network(self, backbone: Backbone) -> nn.Module:
         """The backbone with a head over the vocabulary."""

@@ -8,7 +8,6 @@ validation, a checkpoint). See docs/decisions/0301-several-steps-per-loop.md.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from langmill.config.sections import Training
 from langmill.tasks.batching import Batch, MicroBatches
@@ -16,26 +15,18 @@ from langmill.tasks.batching import Batch, MicroBatches
 _MICRO_BATCHES_PER_LOOP = 64
 
 
-@dataclass(frozen=True)
-class StepRange:
-    """The optimizer steps of one loop, `first` to `end` (exclusive), counted from the start of training."""
-
-    first: int
-    end: int
-
-
-def step_ranges(start: int, training: Training) -> Iterator[StepRange]:
+def step_ranges(start: int, training: Training) -> Iterator[range]:
     """Divide the rest of a training, from step `start` on, wherever something happens between two steps.
 
     Yields one empty range where all steps are made: the last validation may still be missing.
     """
     if start == training.steps:
-        yield StepRange(start, start)
+        yield range(start, start)
     steps_per_loop = max(1, _MICRO_BATCHES_PER_LOOP // training.accumulation)
     events = (training.log_every, training.validate_every, training.checkpoint_every)
     while start < training.steps:
         end = min(training.steps, start + steps_per_loop, *(every * (start // every + 1) for every in events))
-        yield StepRange(start, end)
+        yield range(start, end)
         start = end
 
 
@@ -60,7 +51,7 @@ class StepLoader:
 
     def __iter__(self) -> Iterator[list[Batch]]:
         for steps in self._ranges:
-            first, end = steps.first * self._accumulation, steps.end * self._accumulation
+            first, end = steps.start * self._accumulation, steps.stop * self._accumulation
             yield [self._batches[index] for index in range(first, end)]
 
 

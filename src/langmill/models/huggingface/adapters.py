@@ -55,11 +55,11 @@ def merge_adapter(whole: Any, body: nn.Module, lora: LoraSettings, *, learns_hea
     layers = {name: module for name, module in whole.named_modules() if hasattr(module, "lora_A")}
     if not layers:
         return None
-    weights = {}
-    for name, layer in layers.items():
-        for part in ("lora_A", "lora_B"):
-            key = f"{_PREFIX}{name}.{part}.weight"
-            weights[key] = getattr(layer, part)["default"].weight.detach().clone().contiguous()
+    weights = {
+        f"{_PREFIX}{name}.{part}.weight": getattr(layer, part)["default"].weight.detach().clone().contiguous()
+        for name, layer in layers.items()
+        for part in ("lora_A", "lora_B")
+    }
     for name, layer in layers.items():
         layer.merge(safe_merge=True)
         parent = whole.get_submodule(name.rpartition(".")[0])

@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -249,8 +249,7 @@ class Pretrained(Backbone):
 
 def hidden_states(part: Any, **inputs: Any) -> Tensor:
     """Run a part of a network; return its hidden states `(batch, length, dim)`."""
-    hidden: Tensor = part(**inputs, return_dict=True).last_hidden_state
-    return hidden
+    return cast("Tensor", part(**inputs, return_dict=True).last_hidden_state)
 
 
 def _num_positions(config: Any) -> int | None:

@@ -5,6 +5,8 @@ Shape suffixes: see `langmill.models.base`.
 
 from __future__ import annotations
 
+from typing import cast
+
 from torch import Tensor, nn
 
 from langmill.errors import ModelError
@@ -40,5 +42,4 @@ class PretrainedEncoder(Pretrained):
     def _label_logits(self, tokens_BT: Tensor, lengths_B: Tensor | None) -> Tensor:
         wrapped_BT, mask_BT = self.template.wrap(tokens_BT, lengths_B)
         self.refuse_length(wrapped_BT.shape[1])
-        logits_BK: Tensor = self.whole(input_ids=wrapped_BT, attention_mask=mask_BT, return_dict=True).logits
-        return logits_BK
+        return cast("Tensor", self.whole(input_ids=wrapped_BT, attention_mask=mask_BT, return_dict=True).logits)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -42,15 +42,15 @@ class BiasedHead(nn.Module):
     @property
     def weight(self) -> Tensor:
         """The matrix `(vocabulary, dim)`."""
-        weight: Tensor = self._linear[0].weight
-        return weight
+        return cast("Tensor", self._linear[0].weight)
 
     @property
     def bias(self) -> Tensor:
         """The bias `(vocabulary,)`, or the sum of both."""
         own, beside = self._linear[0].bias, self.final_logits_bias
-        bias: Tensor = own + beside if own is not None and beside is not None else own if beside is None else beside
-        return bias
+        return cast(
+            "Tensor", own + beside if own is not None and beside is not None else own if beside is None else beside
+        )
 
     def forward(self, hidden_BTD: Tensor) -> Tensor:
         """Compute the logits `(batch, length, vocabulary)`."""

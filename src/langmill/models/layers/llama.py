@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, cast
 
 import torch
 from pydantic import Field, PositiveInt
@@ -80,8 +80,7 @@ class Attention(nn.Module):
         y_BHTE = F.scaled_dot_product_attention(
             q_BHTE, k_BGTE, v_BGTE, attn_mask=positions.mask, is_causal=positions.causal, enable_gqa=self.grouped
         )
-        y_BTD: Tensor = self.o_proj(y_BHTE.transpose(1, 2).flatten(2))
-        return y_BTD
+        return cast("Tensor", self.o_proj(y_BHTE.transpose(1, 2).flatten(2)))
 
     def weights(self, x_BTD: Tensor, positions: Positions, layer: int) -> Tensor:
         """Compute the attention weights of `forward` without a cache, `(batch, heads, T, T)`."""
@@ -110,8 +109,7 @@ class FeedForward(nn.Module):
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         """Apply the network to every token."""
-        y_BTD: Tensor = self.down_proj(F.silu(self.gate_proj(x_BTD)) * self.up_proj(x_BTD))
-        return y_BTD
+        return cast("Tensor", self.down_proj(F.silu(self.gate_proj(x_BTD)) * self.up_proj(x_BTD)))
 
 
 class Block(nn.Module):

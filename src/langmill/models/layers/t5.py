@@ -82,8 +82,7 @@ class Attention(nn.Module):
             dropout_p=self.dropout if self.training else 0.0,
             scale=1.0,
         )
-        y_BTD: Tensor = self.o(y_BHTE.transpose(1, 2).flatten(2))
-        return y_BTD
+        return cast("Tensor", self.o(y_BHTE.transpose(1, 2).flatten(2)))
 
     def weights(self, x_BTD: Tensor, k_BHSE: Tensor, v_BHSE: Tensor, bias_BHTS: Tensor | None) -> Tensor:
         """Compute the attention weights of `forward` with the same arguments, `(batch, heads, T, S)`."""
@@ -104,8 +103,7 @@ class FeedForward(nn.Module):
     def forward(self, x_BTD: Tensor) -> Tensor:
         """Apply the network to every token."""
         hidden_BTF = F.gelu(self.wi_0(x_BTD), approximate="tanh") * self.wi_1(x_BTD)
-        y_BTD: Tensor = self.wo(self.dropout(hidden_BTF))
-        return y_BTD
+        return cast("Tensor", self.wo(self.dropout(hidden_BTF)))
 
 
 class SelfAttentionLayer(nn.Module):
