@@ -243,12 +243,9 @@ class EncoderDecoder(Backbone):
 
     @abstractmethod
     def decode(self, tokens_BT: Tensor, memory_BSD: Tensor, lengths_B: Tensor | None = None) -> Tensor:
-        """Compute the hidden states `(batch, length, dim)` of whole target sequences.
+        """Compute the hidden states `(batch, length, dim)` of whole target sequences, the start token first.
 
-        Args:
-            tokens_BT: The decoder's input, the start token first; padded at the end.
-            memory_BSD: The result of `encode`.
-            lengths_B: Real *source* tokens of each sequence; None where nothing is padded.
+        `lengths_B` are the real *source* tokens of each, as for `encode`.
         """
 
     @abstractmethod
@@ -266,10 +263,6 @@ class Attends(Protocol):
         T includes the backbone's `special_token_template`. The weights are those of `forward` without a cache (of an
         encoder-decoder: of `encode`), in evaluation mode. A row, that of a query, sums to 1; masked positions and
         padding have 0. Rows of padding are undefined.
-
-        Args:
-            tokens_BT: Token ids, padded at the end.
-            lengths_B: Real tokens of each sequence; None where nothing is padded.
         """
         ...
 
@@ -281,12 +274,7 @@ class AttendsToSource(Protocol):
     def cross_attention(self, source_BS: Tensor, tokens_BT: Tensor, lengths_B: Tensor | None = None) -> Tensor:
         """Compute the cross-attention weights of all layers, `(layers, batch, heads, T, S)` in float32.
 
-        As in `Attends.attention`, of `encode` and `decode`.
-
-        Args:
-            source_BS: Source texts, padded at the end.
-            tokens_BT: The decoder's input, the start token first; row t predicts the token after t.
-            lengths_B: Real source tokens of each sequence; None where nothing is padded.
+        As in `Attends.attention`, of `encode` and `decode`; row t predicts the token after t.
         """
         ...
 

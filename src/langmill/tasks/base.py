@@ -64,7 +64,7 @@ class Generates(ABC):
             decoding: How to write it.
             prompt_ids: The prompt.
             max_length: Context length in tokens.
-            model: What the asker calls the model.
+            model: What the asker calls it.
             asked: What the asker calls `max_new_tokens` and gave a value; None where the value is the model's own.
 
         Raises:
@@ -159,7 +159,7 @@ class Task(ABC):
     earlier_options: ClassVar[Mapping[str, Any]] = {}
     """Values for options that older models lack, by the option's name; see `load_model`."""
     scorer: ClassVar[str]
-    """The name of what judges its models: a file in src/langmill/scoring/, or another package's."""
+    """The name of what judges its models (`langmill.scoring`)."""
 
     def __init__(self, options: Any, labels: Sequence[str] = ()) -> None:
         self.options = options

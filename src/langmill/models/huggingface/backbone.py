@@ -4,8 +4,6 @@ The base that training starts from defines the network: a checkpoint as its auth
 fine-tuned from one. Weights keep Hugging Face's names in the file, so a fine-tuned model's folder opens in
 `transformers` too. Training updates every weight, or an adapter that is stored by itself and merged into the weights
 for serving.
-
-Shape suffixes: see `langmill.models.base`.
 """
 
 from __future__ import annotations
@@ -235,10 +233,13 @@ class Pretrained(Backbone):
 
     def refuse_length(self, length: int) -> None:
         """Refuse more tokens, special ones included, than the network has positions. Raises ModelError."""
-        longest = _num_positions(self.config_hf)
-        if longest is not None and length > longest:
+        config = self.config_hf
+        longest = getattr(config, "max_position_embeddings", None)  # None where it uses distances alone
+        # RoBERTa's family counts positions from the padding token's id on.
+        offset = config.pad_token_id + 1 if "roberta" in config.model_type or config.model_type == "camembert" else 0
+        if longest is not None and length > longest - offset:
             raise ModelError(
-                f"A sequence of {length} tokens is longer than the pretrained model's {longest} positions; "
+                f"A sequence of {length} tokens is longer than the pretrained model's {longest - offset} positions; "
                 "lower training.block_length (and task.options.answer_length), or shorten the text.",
                 code="impossible",
             )
@@ -250,13 +251,3 @@ class Pretrained(Backbone):
 def hidden_states(part: Any, **inputs: Any) -> Tensor:
     """Run a part of a network; return its hidden states `(batch, length, dim)`."""
     return cast("Tensor", part(**inputs, return_dict=True).last_hidden_state)
-
-
-def _num_positions(config: Any) -> int | None:
-    """Number of positions of a network; None where it uses distances alone."""
-    found = getattr(config, "max_position_embeddings", None)
-    if found is None:
-        return None
-    # RoBERTa's family counts positions from the padding token's id on.
-    offset = config.pad_token_id + 1 if "roberta" in config.model_type or config.model_type == "camembert" else 0
-    return int(found) - offset

@@ -1,7 +1,4 @@
-"""Causal language models of `transformers`.
-
-Shape suffixes: see `langmill.models.base`.
-"""
+"""Causal language models of `transformers`."""
 
 from __future__ import annotations
 

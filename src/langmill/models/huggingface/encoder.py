@@ -1,7 +1,4 @@
-"""Encoders of `transformers`, fine-tuned as classifiers.
-
-Shape suffixes: see `langmill.models.base`.
-"""
+"""Encoders of `transformers`, fine-tuned as classifiers."""
 
 from __future__ import annotations
 

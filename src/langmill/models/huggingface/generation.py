@@ -1,7 +1,4 @@
-"""The base class of generating networks of `transformers`: cache, language model head, and a check of both.
-
-Shape suffixes: see `langmill.models.base`.
-"""
+"""The base class of generating networks of `transformers`: cache, language model head, and a check of both."""
 
 from __future__ import annotations
 

@@ -47,10 +47,8 @@ class BiasedHead(nn.Module):
     @property
     def bias(self) -> Tensor:
         """The bias `(vocabulary,)`, or the sum of both."""
-        own, beside = self._linear[0].bias, self.final_logits_bias
-        return cast(
-            "Tensor", own + beside if own is not None and beside is not None else own if beside is None else beside
-        )
+        biases = [bias for bias in (self._linear[0].bias, self.final_logits_bias) if bias is not None]
+        return cast("Tensor", sum(biases[1:], biases[0]))
 
     def forward(self, hidden_BTD: Tensor) -> Tensor:
         """Compute the logits `(batch, length, vocabulary)`."""

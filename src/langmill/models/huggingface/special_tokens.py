@@ -1,7 +1,4 @@
-"""The special-token template of a pretrained tokenizer, as in `[CLS] … [SEP]`.
-
-Shape suffixes: see `langmill.models.base`.
-"""
+"""The special-token template of a pretrained tokenizer, as in `[CLS] … [SEP]`."""
 
 from __future__ import annotations
 
