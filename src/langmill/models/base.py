@@ -209,9 +209,8 @@ class Backbone(nn.Module, ABC):
             ModelError: The network is not causal, so there is nothing to cache.
         """
         del batch_size, capacity
-        raise ModelError(
-            f"A network of the kind {self.kind.value} can't continue a text by itself.", code="unsupported"
-        )
+        message = f"A network of the kind {self.kind.value} can't continue a text by itself."
+        raise ModelError(message, code="unsupported")
 
     @property
     @abstractmethod
@@ -285,15 +284,9 @@ ARCHITECTURES: Registry[Backbone] = Registry("architectures", Backbone, "langmil
 def build_backbone(
     name: str, options: Mapping[str, Any], vocab_size: int, max_length: int, where: str, *, source: Path | None = None
 ) -> Backbone:
-    """Make a backbone with random weights; see `Backbone.build`.
+    """Make a backbone with random weights from options that are not yet typed; see `Backbone.build`.
 
-    Args:
-        name: The architecture.
-        options: Its settings, not yet typed.
-        vocab_size: As in `Backbone`.
-        max_length: As in `Backbone`.
-        where: Where the options stand, for messages.
-        source: The folder of the model whose weights it will get, if any.
+    Messages say that the options stand in `where`.
 
     Raises:
         ConfigError: The architecture is unknown, or its options are refused.

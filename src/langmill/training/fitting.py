@@ -121,7 +121,11 @@ class Fitting:
             "parts": provenance.parts,
             "base": provenance.base,
             "corpus": {"name": recipe.corpus.name, "digest": digest_of(provenance.parts["data"])},
-            "training_split": {name: getattr(data.train, f"num_{name}") for name in ("documents", "tokens", "bytes")},
+            "training_split": {
+                "documents": data.train.num_documents,
+                "tokens": data.train.num_tokens,
+                "bytes": data.train.num_bytes,
+            },
             "parameters": sum(weight.numel() for weight in network.parameters()),
             "tokens_seen": self.step_metrics.tokens_seen,
             "steps": self.module.step,

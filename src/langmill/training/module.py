@@ -62,7 +62,11 @@ class TrainingModule(pl.LightningModule):
         losses: Each step's loss since they were last taken, on the device; the mean over processes is the step's loss.
         norms: Likewise the gradients' global L2 norm before clipping.
         tokens: Likewise the number of tokens, padding left out.
+        optimizer: The optimizer, from `on_fit_start` on.
     """
+
+    optimizer: ScheduledOptimizer
+    _weights: list[nn.Parameter]
 
     def __init__(
         self,
@@ -88,19 +92,11 @@ class TrainingModule(pl.LightningModule):
         self._num_targets: list[float] = []
         self._bf16 = bf16
         self._sharded = sharded
-        self._optimizer: ScheduledOptimizer | None = None
-        self._weights: list[nn.Parameter] = []
 
     @property
     def network(self) -> nn.Module:
         """The network being trained."""
         return self.objective.network
-
-    @property
-    def optimizer(self) -> ScheduledOptimizer:
-        """The optimizer, which exists from `on_fit_start` on."""
-        assert self._optimizer is not None
-        return self._optimizer
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """Context in which matrix products have the chosen number format."""
@@ -116,9 +112,9 @@ class TrainingModule(pl.LightningModule):
 
     def configure_optimizers(self) -> ScheduledOptimizer:  # type: ignore[override]  # Lightning's protocol, not torch's class
         """Make the optimizer, which schedules its learning rate itself."""
-        self._optimizer = build_optimizer(self.network, self.training_settings.optimizer, self.training_settings.steps)
+        self.optimizer = build_optimizer(self.network, self.training_settings.optimizer, self.training_settings.steps)
         self._weights = [weight for weight in self.network.parameters() if weight.requires_grad]
-        return self._optimizer
+        return self.optimizer
 
     def train_dataloader(self) -> StepLoader:
         """Make the loader over the steps that are left."""
