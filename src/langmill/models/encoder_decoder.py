@@ -71,8 +71,7 @@ class T5Shaped(EncoderDecoder):
     def encode(self, source_BS: Tensor, lengths_B: Tensor | None = None) -> Tensor:
         """Compute the memory; see `EncoderDecoder.encode`."""
         refuse_length(source_BS.shape[1], self.max_length)
-        positions_S = torch.arange(source_BS.shape[1], device=source_BS.device)
-        bias_BHSS = self.encoder.bias(positions_S[None], positions_S)
+        bias_BHSS = self.encoder.bias(source_BS.shape[1], source_BS.device)
         mask_B11S = _padding_mask(source_BS.shape[1], lengths_B)
         if mask_B11S is not None:
             bias_BHSS = bias_BHSS.masked_fill(~mask_B11S, -torch.inf)
@@ -84,10 +83,9 @@ class T5Shaped(EncoderDecoder):
     def decode(self, tokens_BT: Tensor, memory_BSD: Tensor, lengths_B: Tensor | None = None) -> Tensor:
         """Compute the hidden states of whole targets; see `EncoderDecoder.decode`."""
         refuse_length(tokens_BT.shape[1], self.max_length)
-        positions_T = torch.arange(tokens_BT.shape[1], device=tokens_BT.device)
         mask_B11S = _padding_mask(memory_BSD.shape[1], lengths_B)
         sources = [(*pair, mask_B11S) for pair in self._source_keys_and_values(memory_BSD)]
-        return self._run_decoder(tokens_BT, self.decoder.bias(positions_T[None], positions_T), sources)
+        return self._run_decoder(tokens_BT, sources)
 
     def begin(self, memory_BSD: Tensor, lengths_B: Tensor | None, capacity: int) -> EncoderDecoderCache:
         """Make a cache that holds the memory; see `EncoderDecoder.begin`."""
@@ -115,32 +113,27 @@ class T5Shaped(EncoderDecoder):
         """
         batch_size, num_tokens = tokens_BT.shape
         cache = own_cache(cache, EncoderDecoderCache, batch_size)
-        end = cache.length + num_tokens
-        refuse_length(end, cache.capacity)
-        device = tokens_BT.device
-        places_BT = torch.tensor(cache.lengths, device=device)[:, None] + torch.arange(num_tokens, device=device)
-        alike = min(cache.lengths) == cache.length
-        bias_BHTS = self.decoder.bias(places_BT[:1] if alike else places_BT, torch.arange(end, device=device))
+        refuse_length(cache.length + num_tokens, cache.capacity)
+        assert lengths_B is None  # all targets grow together
         sources = [
             (keys, values, cache.source_mask_B11S)
             for keys, values in zip(cache.source_keys_LBHSE, cache.source_values_LBHSE, strict=True)
         ]
-        hidden_BTD = self._run_decoder(tokens_BT, bias_BHTS, sources, cache, None if alike else places_BT)
+        hidden_BTD = self._run_decoder(tokens_BT, sources, cache)
         cache.advance(num_tokens, lengths_B)
         return hidden_BTD
 
     def _run_decoder(
         self,
         tokens_BT: Tensor,
-        bias_BHTS: Tensor,
         sources: Sequence[tuple[Tensor, Tensor, Tensor | None]],
         cache: KeyValueCache | None = None,
-        places_BT: Tensor | None = None,
     ) -> Tensor:
-        """Run the decoder's stack over some tokens."""
+        """Run the decoder's stack over some tokens, after those in a cache."""
+        bias_BHTS = self.decoder.bias(tokens_BT.shape[1], tokens_BT.device, 0 if cache is None else cache.length)
         x_BTD: Tensor = self.decoder.dropout(self.shared(tokens_BT))
         for number, (block, source) in enumerate(zip(self.decoder.blocks, sources, strict=True)):
-            x_BTD = block.own(x_BTD, bias_BHTS, cache, number, places_BT)
+            x_BTD = block.own(x_BTD, bias_BHTS, cache, number)
             x_BTD = block.feed_forward(block.cross(x_BTD, *source))
         x_BTD = self.decoder.dropout(self.decoder.final_layer_norm(x_BTD))
         return x_BTD

@@ -116,18 +116,13 @@ class SelfAttentionLayer(nn.Module):
         self.dropout = nn.Dropout(settings.dropout)
 
     def forward(
-        self,
-        x_BTD: Tensor,
-        bias_BHTS: Tensor | None,
-        cache: KeyValueCache | None = None,
-        layer: int = 0,
-        places_BT: Tensor | None = None,
+        self, x_BTD: Tensor, bias_BHTS: Tensor | None, cache: KeyValueCache | None = None, layer: int = 0
     ) -> Tensor:
         """Compute the residual stream after this layer; with a cache, the cached tokens are attended to as well."""
         normalised_BTD = self.layer_norm(x_BTD)
         k_BHSE, v_BHSE = self.SelfAttention.keys_and_values(normalised_BTD)
         if cache is not None:
-            k_BHSE, v_BHSE = cache.store(layer, k_BHSE, v_BHSE, places_BT)
+            k_BHSE, v_BHSE = cache.store(layer, k_BHSE, v_BHSE)
         return x_BTD + self.dropout(self.SelfAttention(normalised_BTD, k_BHSE, v_BHSE, bias_BHTS))
 
 
@@ -203,16 +198,17 @@ class Stack(nn.Module):
         """The blocks, in order."""
         return [cast("Block", block) for block in self.block]
 
-    def bias(self, queries_BT: Tensor, keys_S: Tensor) -> Tensor:
-        """Compute the bias of the scores by distance, `(batch, heads, T, S)`; a decoder's masks later positions."""
-        distances_BTS = keys_S - queries_BT[:, :, None]
-        settings = self.settings
-        buckets_BTS = bucket(distances_BTS, settings.num_buckets, settings.max_distance, bidirectional=not self.decodes)
-        weights_BTSH: Tensor = self.blocks[0].own.SelfAttention.relative_attention_bias(buckets_BTS)
-        bias_BHTS = weights_BTSH.permute(0, 3, 1, 2)
-        if self.decodes:
-            bias_BHTS = bias_BHTS.masked_fill((distances_BTS > 0)[:, None], -torch.inf)
-        return bias_BHTS
+    def bias(self, num_tokens: int, device: torch.device, start: int = 0) -> Tensor:
+        """Compute the bias of the scores by distance, `(1, heads, T, S)`; a decoder's masks later positions.
+
+        The queries are the positions from `start` on, the keys those from 0 on.
+        """
+        settings, keys_S = self.settings, torch.arange(start + num_tokens, device=device)
+        distances_TS = keys_S - keys_S[start:, None]
+        buckets_TS = bucket(distances_TS, settings.num_buckets, settings.max_distance, bidirectional=not self.decodes)
+        weights_TSH: Tensor = self.blocks[0].own.SelfAttention.relative_attention_bias(buckets_TS)
+        bias_HTS = weights_TSH.permute(2, 0, 1)
+        return (bias_HTS.masked_fill(distances_TS > 0, -torch.inf) if self.decodes else bias_HTS)[None]
 
 
 def bucket(distances: Tensor, num_buckets: int, max_distance: int, *, bidirectional: bool) -> Tensor:
