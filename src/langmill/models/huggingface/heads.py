@@ -30,6 +30,8 @@ class ClassificationHead(nn.Module):
 class BiasedHead(nn.Module):
     """A linear head with a bias for each token: the layer's own, or a separate one (BART)."""
 
+    final_logits_bias: Tensor | None
+
     def __init__(self, whole: Any, linear: Any, *, tied: bool) -> None:
         super().__init__()
         self._linear = (linear,)
@@ -47,8 +49,8 @@ class BiasedHead(nn.Module):
     @property
     def bias(self) -> Tensor:
         """The bias `(vocabulary,)`, or the sum of both."""
-        biases = [bias for bias in (self._linear[0].bias, self.final_logits_bias) if bias is not None]
-        return cast("Tensor", sum(biases[1:], biases[0]))
+        biases: list[Tensor] = [bias for bias in (self._linear[0].bias, self.final_logits_bias) if bias is not None]
+        return sum(biases[1:], biases[0])
 
     def forward(self, hidden_BTD: Tensor) -> Tensor:
         """Compute the logits `(batch, length, vocabulary)`."""

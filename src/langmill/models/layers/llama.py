@@ -126,7 +126,7 @@ class Block(nn.Module):
     def forward(self, x_BTD: Tensor, positions: Positions, layer: int) -> Tensor:
         """Compute the residual stream `(batch, length, dim)` after this block."""
         x_BTD = x_BTD + self.dropout(self.self_attn(self.input_layernorm(x_BTD), positions, layer))
-        return x_BTD + self.dropout(self.mlp(self.post_attention_layernorm(x_BTD)))
+        return cast("Tensor", x_BTD + self.dropout(self.mlp(self.post_attention_layernorm(x_BTD))))
 
 
 def rotary_tables(settings: TransformerSettings, length: int) -> tuple[Tensor, Tensor]:

@@ -123,7 +123,7 @@ class SelfAttentionLayer(nn.Module):
         k_BHSE, v_BHSE = self.SelfAttention.keys_and_values(normalised_BTD)
         if cache is not None:
             k_BHSE, v_BHSE = cache.store(layer, k_BHSE, v_BHSE)
-        return x_BTD + self.dropout(self.SelfAttention(normalised_BTD, k_BHSE, v_BHSE, bias_BHTS))
+        return cast("Tensor", x_BTD + self.dropout(self.SelfAttention(normalised_BTD, k_BHSE, v_BHSE, bias_BHTS)))
 
 
 class CrossAttentionLayer(nn.Module):
@@ -137,7 +137,9 @@ class CrossAttentionLayer(nn.Module):
 
     def forward(self, x_BTD: Tensor, k_BHSE: Tensor, v_BHSE: Tensor, mask_B11S: Tensor | None) -> Tensor:
         """Compute the residual stream after this layer."""
-        return x_BTD + self.dropout(self.EncDecAttention(self.layer_norm(x_BTD), k_BHSE, v_BHSE, mask_B11S))
+        return cast(
+            "Tensor", x_BTD + self.dropout(self.EncDecAttention(self.layer_norm(x_BTD), k_BHSE, v_BHSE, mask_B11S))
+        )
 
 
 class FeedForwardLayer(nn.Module):
@@ -151,7 +153,7 @@ class FeedForwardLayer(nn.Module):
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         """Compute the residual stream after this layer."""
-        return x_BTD + self.dropout(self.DenseReluDense(self.layer_norm(x_BTD)))
+        return cast("Tensor", x_BTD + self.dropout(self.DenseReluDense(self.layer_norm(x_BTD))))
 
 
 class Block(nn.Module):
