@@ -33,10 +33,7 @@ def rms_norm(x_BTD: Tensor, weight_D: Tensor, eps: float) -> Tensor:
 def rotate(x_BTHE: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Rotate each pair (i, i + E/2) of a head's dimensions by the angle of its position (Su et al., 2021).
 
-    Args:
-        x_BTHE: Queries or keys.
-        cos: Cosines that broadcast against `x_BTHE`, the same in both halves of E.
-        sin: Sines, those in the first half of E negated.
+    Both halves of E have the same cosines; the sines of the first half are negated.
     """
     if _plain():
         return torch.addcmul(x_BTHE * cos, x_BTHE.roll(x_BTHE.shape[-1] // 2, -1), sin).to(x_BTHE.dtype)

@@ -138,11 +138,8 @@ class TextToText(_TokenHead):
     def hidden(self, source_BS: Tensor, lengths_B: Tensor, targets_BT: Tensor) -> Tensor:
         """Compute the hidden states `(batch, length, dim)` from which `head` predicts the targets.
 
-        Args:
-            source_BS: Source texts with their end-of-text token, padded at the end.
-            lengths_B: Real source tokens of each.
-            targets_BT: Target texts with their end-of-text token; negative at padding. The decoder reads the start
-                token, then each target but the last.
+        Sources and targets end with their end-of-text token; targets are negative at padding. The decoder reads the
+        start token, then each target but the last.
         """
         if self.model.start_id is None:
             start_B1 = source_BS.gather(1, lengths_B[:, None] - 1)

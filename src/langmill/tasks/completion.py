@@ -79,7 +79,7 @@ class Completion(ConditionalGeneration):
 
     def form(self, length: int, eot_id: int) -> PromptAndResponse:
         """Prompt and response in one sequence."""
-        return PromptAndResponse(length, min(self.options.prompt_length, length - 2), self.options.truncation, eot_id)
+        return PromptAndResponse(length, self.options.truncation, eot_id, min(self.options.prompt_length, length - 2))
 
     def network(self, backbone: Backbone) -> nn.Module:
         """The backbone with a head over the vocabulary."""

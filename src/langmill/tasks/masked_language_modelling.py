@@ -56,18 +56,10 @@ class MaskedLanguageModellingOptions:
 def mask_tokens(
     tokens: np.ndarray, share: float, mask_id: int, chances: tuple[np.ndarray, np.ndarray], drawn: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Choose tokens to be predicted and mask them.
+    """Choose a share of the tokens and mask them; return what is read, and the targets: -1 where nothing is predicted.
 
-    Args:
-        tokens: Token ids, any shape.
-        share: How many of them are chosen.
-        mask_id: The mask token.
-        chances: Numbers drawn from 0 to 1, of the tokens' shape: the first decide which are chosen, the second how they
-            are masked.
-        drawn: Tokens drawn from the vocabulary, of the tokens' shape.
-
-    Returns:
-        The tokens as the network reads them, and the targets: -1 where nothing is to be predicted.
+    All arrays have one shape. `chances` are drawn from 0 to 1: the first decide which tokens are chosen, the second how
+    they are masked; `drawn` are tokens of the vocabulary.
     """
     chosen, kind = chances[0] < share, chances[1]
     read = np.where(kind < _REPLACED, mask_id, np.where(kind < _REPLACED + _DRAWN, drawn, tokens))

@@ -6,9 +6,9 @@ pairs of a micro-batch, S source tokens, T target tokens, or tokens of prompt an
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -28,41 +28,43 @@ class Pair:
     target: np.ndarray
 
 
-class Form(Protocol):
+@dataclass(frozen=True)
+class Form(ABC):
     """How pairs become a batch."""
 
-    @property
-    def length(self) -> int:
-        """Tokens of a sequence, at most."""
+    length: int
+    """Tokens of a sequence, its end-of-text token included, at most."""
+    truncation: Truncation
+    """Which tokens of a longer source or prompt are kept."""
+    eot_id: int
 
+    @abstractmethod
     def lengths(self, source_lengths: np.ndarray, target_lengths: np.ndarray) -> np.ndarray:
         """Tokens that each pair will have in a batch, by which neighbours are chosen."""
 
+    @abstractmethod
     def source(self, tokens: np.ndarray) -> np.ndarray:
         """A source or prompt as the network reads it."""
 
+    @abstractmethod
     def target(self, pair: Pair) -> np.ndarray:
         """The tokens that are learned and scored: the target and an end-of-text token, or what there is room for."""
 
+    @abstractmethod
     def shape(self, pair: Pair) -> tuple[int, ...]:
         """Tokens of each sequence that a pair becomes."""
 
+    @abstractmethod
     def collate(self, pairs: Sequence[Pair], shape: tuple[int, ...] | None = None) -> Batch:
         """The batch, padded to a shape if one is given; `lengths` `(B,)` says each pair's real tokens, all counted."""
 
 
 @dataclass(frozen=True)
-class SourceAndTarget:
+class SourceAndTarget(Form):
     """Source and target apart: `source` `(B, S)`, `source_lengths` `(B,)`, `targets` `(B, T)`, all int64.
 
     Both end with the end-of-text token; a truncated target does not, since its text does not end there.
     """
-
-    length: int
-    """Tokens of a source or a target, its end-of-text token included, at most."""
-    truncation: Truncation
-    """Which tokens of a longer source are kept."""
-    eot_id: int
 
     def lengths(self, source_lengths: np.ndarray, target_lengths: np.ndarray) -> np.ndarray:
         """Tokens of both."""
@@ -95,20 +97,15 @@ class SourceAndTarget:
 
 
 @dataclass(frozen=True)
-class PromptAndResponse:
+class PromptAndResponse(Form):
     """Source and target in one sequence: `tokens` and `targets` `(B, T)`; only the response's targets are counted.
 
     A sequence is the end-of-text token, the prompt and the response; the end-of-text token that ends the response is
     learned too, unless the response was truncated.
     """
 
-    length: int
-    """Tokens of a sequence, at most."""
     prompt_length: int
     """Tokens of a prompt, at most; what is left of `length` is the response's."""
-    truncation: Truncation
-    """Which tokens of a longer prompt are kept."""
-    eot_id: int
 
     def lengths(self, source_lengths: np.ndarray, target_lengths: np.ndarray) -> np.ndarray:
         """Tokens of the whole sequence."""

@@ -31,14 +31,9 @@ def step_ranges(start: int, training: Training) -> Iterator[range]:
 
 
 class StepLoader:
-    """What is left of a training, as the micro-batches of one loop after the other.
+    """What is left of a training from step `start` on, as the micro-batches of one loop after the other.
 
     Their order depends on the settings and the step alone.
-
-    Args:
-        batches: A process's micro-batches.
-        training: The settings.
-        start: The first step that is left.
     """
 
     def __init__(self, batches: MicroBatches, training: Training, start: int) -> None:

@@ -39,12 +39,8 @@ def step_divisors(num_targets: Sequence[float], accumulation: int, device: torch
 
     A micro-batch is weighted by its share of the step's targets over all processes, times the number of processes,
     since they average their gradients. With equal numbers of targets the divisor is exactly the accumulation; without
-    targets it is infinite.
-
-    Args:
-        num_targets: Targets of each micro-batch of this process, of all steps of a loop.
-        accumulation: Micro-batches of a step.
-        device: The device that the processes communicate by.
+    targets it is infinite. `num_targets` are those of this process's micro-batches, of all steps of a loop; the
+    processes communicate by `device`.
     """
     own = torch.tensor(num_targets, dtype=torch.float64).view(len(num_targets) // accumulation, accumulation)
     of_steps = processes.mean(own.sum(dim=1).to(device) if processes.is_distributed() else own.sum(dim=1)).cpu()

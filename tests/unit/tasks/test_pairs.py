@@ -48,7 +48,7 @@ def test_a_target_that_was_cut_does_not_end() -> None:
 
 
 def test_only_the_response_is_learned_from() -> None:
-    form = PromptAndResponse(10, 4, Truncation.tail, EOT)
+    form = PromptAndResponse(10, Truncation.tail, EOT, 4)
     batch = form.collate([pair([5, 6], [7, 8, 9]), pair([1], [])])
     assert batch["tokens"].tolist() == [[0, 5, 6, 7, 8, 9], [0, 1, 0, 0, 0, 0]]
     assert batch["targets"].tolist() == [[-1, -1, 7, 8, 9, 0], [-1, 0, -1, -1, -1, -1]]
@@ -57,13 +57,13 @@ def test_only_the_response_is_learned_from() -> None:
 
 
 def test_a_long_prompt_leaves_room_and_a_long_response_is_cut() -> None:
-    batch = PromptAndResponse(6, 2, Truncation.tail, EOT).collate([pair([1, 2, 3, 4], [5, 6, 7, 8, 9])])
+    batch = PromptAndResponse(6, Truncation.tail, EOT, 2).collate([pair([1, 2, 3, 4], [5, 6, 7, 8, 9])])
     assert batch["tokens"].tolist() == [[0, 3, 4, 5, 6, 7]]
     assert batch["targets"].tolist() == [[-1, -1, 5, 6, 7, 8]]
 
 
 @pytest.mark.parametrize(
-    "form", [SourceAndTarget(12, Truncation.head, EOT), PromptAndResponse(12, 5, Truncation.head, EOT)]
+    "form", [SourceAndTarget(12, Truncation.head, EOT), PromptAndResponse(12, Truncation.head, EOT, 5)]
 )
 def test_a_pass_holds_every_pair_and_the_lengths_are_right(form: Any) -> None:
     random = np.random.default_rng(1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Generator, Sequence
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -120,12 +120,8 @@ def beam_search(
 ) -> list[list[int]]:
     """Search the most likely tokens after each prompt, as `transformers` does with as many beams; without a stop token.
 
-    Args:
-        network: A language model or an encoder-decoder in evaluation mode.
-        prompts: Prompts or source texts.
-        beams: The settings of the search.
-        accepts: For each prompt, which of the final texts are preferred to more likely ones.
-        close: Gets the indices of the prompts at which scores were `CLOSE`.
+    `accepts` says for each prompt which of the final texts are preferred to more likely ones; `close` gets the indices
+    of the prompts at which scores were `CLOSE`.
 
     Raises:
         ModelError: A prompt is empty or too long, or the network is in training mode.
@@ -172,5 +168,4 @@ def run_to_end(steps: Generator[object, None, ReturnT]) -> ReturnT:
         try:
             next(steps)
         except StopIteration as end:
-            result: ReturnT = end.value
-            return result
+            return cast("ReturnT", end.value)

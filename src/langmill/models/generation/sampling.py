@@ -20,10 +20,7 @@ rounds differently. Rounding changes them by 1e-6 to 1e-4."""
 def generate(network: Decodes, prompt_ids: Sequence[int], sampling: Sampling) -> Generator[int, None, Ending]:
     """Generate the tokens after a prompt; the generator's return value is why it ended.
 
-    Args:
-        network: A language model or an encoder-decoder in evaluation mode; its `max_length` also ends the text.
-        prompt_ids: At least one token (the end-of-text token begins a new text), at most `network.max_length`.
-        sampling: The settings.
+    The network's `max_length` also ends the text; the end-of-text token begins a new one.
 
     Raises:
         ModelError: The prompt is empty or too long, or the network is in training mode.

@@ -125,8 +125,6 @@ class Pretrained(Backbone):
         super().train(mode)
         return self
 
-    # Weights ----------------------------------------------------------------------------------------------------------
-
     def start_from(self, base: Path) -> None:
         """Load the weights of a checkpoint or of a fine-tuned model, where a classifier's last layers may be missing.
 
@@ -162,8 +160,6 @@ class Pretrained(Backbone):
         mine = network.state_dict(keep_vars=True)
         return {name: theirs.get(id(tensor), name) for name, tensor in mine.items()}  # a head of ours has our name
 
-    # Passes -----------------------------------------------------------------------------------------------------------
-
     def forward(self, tokens_BT: Tensor, lengths_B: Tensor | None = None, cache: Cache | None = None) -> Tensor:
         """Compute the hidden states `(batch, length, dim)`; see `Backbone.forward`.
 
@@ -175,8 +171,6 @@ class Pretrained(Backbone):
         self.refuse_length(tokens_BT.shape[1])
         wrapped_BT, mask_BT = self.template.wrap(tokens_BT, lengths_B)
         return hidden_states(self.body, input_ids=wrapped_BT, attention_mask=mask_BT, use_cache=False)
-
-    # About itself -----------------------------------------------------------------------------------------------------
 
     @property
     def embedding(self) -> nn.Embedding:
