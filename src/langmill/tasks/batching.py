@@ -69,7 +69,7 @@ class Share:
         return start, start + self.micro_batch_size
 
 
-def validation_batches(count: int, training: Training, make: Callable[[Share], MicroBatches]) -> list[Batch]:
+def first_batches(count: int, training: Training, make: Callable[[Share], MicroBatches]) -> list[Batch]:
     """Batches of some of a split's items, drawn from all over it, each at most once and always the same.
 
     `count` is the split's number of items; `make` makes the endless list of a share's batches.

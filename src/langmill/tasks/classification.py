@@ -31,9 +31,9 @@ from langmill.tasks.batching import (
     Share,
     Truncation,
     fill_batches,
+    first_batches,
     pad,
     truncate,
-    validation_batches,
 )
 from langmill.tokenization.shards import Shard
 from langmill.tokenization.tokenizer import Tokenizer
@@ -120,7 +120,7 @@ class Classification(Task, Classifies, Explains):
     def validation_batches(self, shard: Shard, training: Training, *, eot_id: int) -> Sequence[Batch]:
         """Documents drawn from the whole split, each at most once."""
         examples, length, truncation = self.examples(shard), training.block_length, self.options.truncation
-        return validation_batches(
+        return first_batches(
             len(examples.starts), training, lambda share: BucketedBatches(examples, length, truncation, eot_id, share)
         )
 

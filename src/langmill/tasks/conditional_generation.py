@@ -16,7 +16,7 @@ from langmill.data.document import Document
 from langmill.models.generation.config import GenerationConfig, Sampling
 from langmill.models.generation.network import Decodes
 from langmill.tasks.base import EncodedInput, Explains, Generates, Task, is_selected
-from langmill.tasks.batching import Batch, MicroBatches, Share, Truncation, validation_batches
+from langmill.tasks.batching import Batch, MicroBatches, Share, Truncation, first_batches
 from langmill.tasks.pairs import Form, PairBatches, Pairs, counted
 from langmill.tokenization.shards import Shard
 from langmill.tokenization.tokenizer import Tokenizer
@@ -85,7 +85,7 @@ class ConditionalGeneration(Task, Generates, Explains):
     def validation_batches(self, shard: Shard, training: Training, *, eot_id: int) -> Sequence[Batch]:
         """Pairs drawn from the whole split, each at most once."""
         pairs, form = Pairs(shard), self.form(training.block_length, eot_id)
-        return validation_batches(len(pairs), training, lambda share: PairBatches(pairs, form, share))
+        return first_batches(len(pairs), training, lambda share: PairBatches(pairs, form, share))
 
     @abstractmethod
     def target_hidden(self, network: nn.Module, batch: Batch) -> Tensor:

@@ -14,7 +14,7 @@ from langmill.models.base import Backbone, Kind
 from langmill.models.generation.config import GenerationConfig, Sampling
 from langmill.models.heads import LanguageModel
 from langmill.tasks.base import TASKS, EncodedInput, Explains, Generates, Task
-from langmill.tasks.batching import Batch, MicroBatches, PackedBatches, Share, num_blocks, validation_batches
+from langmill.tasks.batching import Batch, MicroBatches, PackedBatches, Share, first_batches, num_blocks
 from langmill.tokenization.shards import Shard
 from langmill.tokenization.tokenizer import Tokenizer
 
@@ -49,7 +49,7 @@ class LanguageModelling(Task, Generates, Explains):
         """Blocks drawn from all over the stream, each at most once."""
         length = training.block_length
         blocks = num_blocks(shard.num_tokens, length)
-        return validation_batches(blocks, training, lambda share: PackedBatches(shard.tokens, length, share))
+        return first_batches(blocks, training, lambda share: PackedBatches(shard.tokens, length, share))
 
     def network(self, backbone: Backbone) -> nn.Module:
         """The backbone with a head over the vocabulary."""

@@ -27,7 +27,7 @@ from langmill.models.generation.network import Ending
 from langmill.models.generation.sampling import choose
 from langmill.models.heads import LanguageModel
 from langmill.tasks.base import TASKS, EncodedInput, Explains, Generates, Task, device_of
-from langmill.tasks.batching import Batch, MicroBatches, PackedBatches, Share, num_blocks, validation_batches
+from langmill.tasks.batching import Batch, MicroBatches, PackedBatches, Share, first_batches, num_blocks
 from langmill.tokenization.shards import Shard
 from langmill.tokenization.tokenizer import Tokenizer
 
@@ -121,7 +121,7 @@ class MaskedLanguageModelling(Task, Generates, Explains):
     def validation_batches(self, shard: Shard, training: Training, *, eot_id: int) -> Sequence[Batch]:
         """Blocks drawn from all over the stream, each at most once; always the same tokens are masked."""
         blocks = num_blocks(shard.num_tokens, training.block_length)
-        return validation_batches(blocks, training, lambda share: self._masked(shard, training, share))
+        return first_batches(blocks, training, lambda share: self._masked(shard, training, share))
 
     def _masked(self, shard: Shard, training: Training, share: Share) -> MaskedBatches:
         mask_id = shard.special_ids.get(MASK)

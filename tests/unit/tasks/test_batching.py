@@ -14,9 +14,9 @@ from langmill.tasks.batching import (
     Share,
     Truncation,
     fill_batches,
+    first_batches,
     pad,
     truncate,
-    validation_batches,
 )
 from tests.refused import refused
 
@@ -188,13 +188,13 @@ def test_a_validation_takes_each_item_at_most_once():
         assert (share.seed, share.rank, share.world_size) == (0, 0, 1)
         return PackedBatches(STREAM, LENGTH, share)
 
-    validation = validation_batches(40, settings, make)
+    validation = first_batches(40, settings, make)
     assert [len(batch["tokens"]) for batch in validation] == [4, 4, 4]
     expected = PackedBatches(STREAM, LENGTH, Share(0, 4, 4, 0, 1))[1]
     assert torch.equal(validation[1]["tokens"], expected["tokens"])
-    assert [len(batch["tokens"]) for batch in validation_batches(9, settings, make)] == [4, 4]
-    assert [len(batch["tokens"]) for batch in validation_batches(3, settings, make)] == [3]
-    assert validation_batches(0, settings, make) == []
+    assert [len(batch["tokens"]) for batch in first_batches(9, settings, make)] == [4, 4]
+    assert [len(batch["tokens"]) for batch in first_batches(3, settings, make)] == [3]
+    assert first_batches(0, settings, make) == []
 
 
 def test_share_refuses_a_batch_that_can_not_be_cut_evenly():
