@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import torch
 from pydantic import PositiveInt
@@ -120,7 +120,8 @@ class Recurrent(Backbone):
             hidden_BTD, _ = self.layers(x_BTX)
         else:
             hidden_BTD = self._forward_from_cache(x_BTX, lengths_B, cache)
-        return cast("Tensor", self.dropout(hidden_BTD))
+        dropped_BTD: Tensor = self.dropout(hidden_BTD)
+        return dropped_BTD
 
     def _forward_from_cache(self, x_BTX: Tensor, lengths_B: Tensor | None, cache: Cache) -> Tensor:
         """Run the layers from the cache's states; leave in it the states after each sequence's own last token."""

@@ -226,7 +226,7 @@ def test_compiles_as_one_graph_to_the_same_numbers(make_model: MakeModel, tokens
 )
 def test_impossible_options_are_refused(change: dict[str, float], allowed: str) -> None:
     ((name, value),) = change.items()
-    with refused(ConfigError, "impossible", "conf/model/x.yaml", f"{name} is {value}", allowed):
+    with refused(ConfigError, "impossible", "conf/model/x.yaml", f"{name} is ", str(value), allowed):
         build_backbone("decoder", {**OPTIONS, **change}, VOCAB_SIZE, MAX_LENGTH, "conf/model/x.yaml")
 
 
