@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,25 +45,13 @@ def generate(
     Defaults are those of the model's generation_config.json.
     """
     with opened_model(recipe, model) as (loaded, name):
-        from langmill.models.generation.config import Beams
         from langmill.tasks.base import Generates
-        from langmill.tokenization.text_stream import generated_text
 
-        task = loaded.task
-        if not isinstance(task, Generates):
+        if not isinstance(loaded.task, Generates):
             raise ModelError(f"{name} does not generate text; ask it with `langmill classify`.")
-        prompt_ids = task.prompt_ids(loaded.tokenizer, prompt)
+        text = loaded.generate(prompt, {**asked, "num_beams": beams}, name, stop)
         config = loaded.generation_config
         assert config is not None
-        decoding = config.decoding((loaded.tokenizer.eot_id,), {**asked, "num_beams": beams})
-        length = None if asked["max_new_tokens"] is None else "max_new_tokens"
-        decoding = task.fit(decoding, prompt_ids, loaded.max_length, name, length)
-        steps: Generator[int | None, None, object] = (
-            task.search(loaded.network, loaded.tokenizer, prompt_ids, decoding)
-            if isinstance(decoding, Beams)
-            else task.generate(loaded.network, prompt_ids, decoding)
-        )
-        text = generated_text(steps, loaded.tokenizer.decode, stop)
         click.echo(prompt + text if config.samples else text)  # a continuation of the prompt, or an answer
         click.echo(f"[{name}]", err=True)
 

@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, Self, runtime_checkable
+from typing import Any, ClassVar, Protocol, Self, TypeVar, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -51,17 +51,47 @@ class Cache(ABC):
     """Tokens seen of each sequence."""
 
     @property
-    @abstractmethod
     def length(self) -> int:
         """Tokens seen of the longest sequence."""
+        return max(self.lengths, default=0)
 
     @abstractmethod
     def keep(self, rows: Sequence[int]) -> None:
         """Keep these sequences only, in this order."""
 
-    @abstractmethod
-    def append(self, other: Cache) -> None:
-        """Append the sequences of another cache of the same network and capacity."""
+    def advance(self, num_tokens: int, lengths_B: Tensor | None) -> None:
+        """Count the tokens that a forward pass has read: `num_tokens` of each sequence, or `lengths_B`."""
+        new = [num_tokens] * len(self.lengths) if lengths_B is None else lengths_B.tolist()
+        self.lengths = [old + more for old, more in zip(self.lengths, new, strict=True)]
+
+
+CacheT = TypeVar("CacheT", bound=Cache)
+
+
+def own_cache(cache: Cache | None, kind: type[CacheT], batch_size: int) -> CacheT:
+    """The cache that a network was given, which must be of its own kind.
+
+    Raises:
+        ModelError: It is not, or it is for another number of sequences.
+    """
+    if not isinstance(cache, kind) or len(cache.lengths) != batch_size:
+        raise ModelError(
+            f"The cache is not one that this network made for {batch_size} sequences; make it with new_cache(), or of "
+            "a source text with begin().",
+            code="mismatch",
+        )
+    return cache
+
+
+def refuse_length(length: int, allowed: int) -> None:
+    """Refuse a sequence of more tokens than are allowed.
+
+    Raises:
+        ModelError: It is longer.
+    """
+    if length > allowed:
+        message = f"A sequence of {length} tokens is longer than the model's {allowed}; shorten the text."
+        raise ModelError(message, code="impossible")
 
 
 class Backbone(nn.Module, ABC):
@@ -89,6 +119,7 @@ class Backbone(nn.Module, ABC):
     dim: int
     """Size of a hidden state."""
     vocab_size: int
+    """Entries of the tokenizer's vocabulary."""
     max_length: int
     """Context length in tokens."""
     tie_embeddings: bool
@@ -113,12 +144,8 @@ class Backbone(nn.Module, ABC):
     def build(cls, settings: Any, vocab_size: int, max_length: int, source: Path | None) -> Self:
         """Make a network with random weights, to be trained or loaded.
 
-        Args:
-            settings: The architecture's options, of `options_class`.
-            vocab_size: Entries of the tokenizer's vocabulary.
-            max_length: Tokens in a sequence, at most.
-            source: The folder of the model whose weights it will get, if any. Most architectures are defined by their
-                options alone.
+        Most architectures are defined by their options alone; `source` is the folder of the model whose weights it will
+        get, if any.
 
         Raises:
             ConfigError: The options do not fit the source.
@@ -152,14 +179,12 @@ class Backbone(nn.Module, ABC):
         """The network's own module from hidden states to logits; None has one made where it is needed."""
         return None
 
-    def use_labels(self, num_labels: int) -> None:
-        """Prepare a classification head of the network's own for this number of labels, before weights are loaded."""
-
-    def classification_head(self) -> nn.Module | None:
-        """The network's own module from `(tokens_BT, lengths_B)` to logits `(batch, labels)`.
+    def classification_head(self, num_labels: int) -> nn.Module | None:
+        """The network's own module from `(tokens_BT, lengths_B)` to logits `(batch, labels)`, made before weights load.
 
         None has the mean of the hidden states classified.
         """
+        del num_labels
         return None
 
     def stored_names(self, network: nn.Module) -> dict[str, str]:
@@ -177,13 +202,15 @@ class Backbone(nn.Module, ABC):
             cache: The tokens seen before; updated in place.
         """
 
-    @abstractmethod
     def new_cache(self, batch_size: int, capacity: int | None = None) -> Cache:
         """Make an empty cache for `forward`, of `capacity` tokens for each sequence (None: `max_length`).
 
         Raises:
             ModelError: The network is not causal, so there is nothing to cache.
         """
+        del batch_size, capacity
+        message = f"A network of the kind {self.kind.value} can't continue a text by itself."
+        raise ModelError(message, code="unsupported")
 
     @property
     @abstractmethod
@@ -211,34 +238,18 @@ class EncoderDecoder(Backbone):
 
     @abstractmethod
     def encode(self, source_BS: Tensor, lengths_B: Tensor | None = None) -> Tensor:
-        """Compute the memory `(batch, source length, dim)`: the encoder's hidden states.
-
-        Args:
-            source_BS: Token ids; sequences shorter than S are padded at their end.
-            lengths_B: Real tokens of each sequence; None where nothing is padded.
-        """
+        """Compute the memory `(batch, source length, dim)`, the encoder's hidden states; arguments as in `forward`."""
 
     @abstractmethod
     def decode(self, tokens_BT: Tensor, memory_BSD: Tensor, lengths_B: Tensor | None = None) -> Tensor:
-        """Compute the hidden states `(batch, length, dim)` of whole target sequences.
+        """Compute the hidden states `(batch, length, dim)` of whole target sequences, the start token first.
 
-        Args:
-            tokens_BT: The decoder's input, the start token first; padded at the end.
-            memory_BSD: The result of `encode`.
-            lengths_B: Real *source* tokens of each sequence; None where nothing is padded.
+        `lengths_B` are the real *source* tokens of each, as for `encode`.
         """
 
     @abstractmethod
     def begin(self, memory_BSD: Tensor, lengths_B: Tensor | None, capacity: int) -> Cache:
         """Make a cache for `forward` that holds the memory, of `capacity` target tokens for each sequence."""
-
-    def new_cache(self, batch_size: int, capacity: int | None = None) -> Cache:
-        """Refuse: a cache is made of a source text (`begin`).
-
-        Raises:
-            ModelError: Always.
-        """
-        raise ModelError("An encoder-decoder generates from a source text; make its cache with begin().")
 
 
 @runtime_checkable
@@ -251,10 +262,6 @@ class Attends(Protocol):
         T includes the backbone's `special_token_template`. The weights are those of `forward` without a cache (of an
         encoder-decoder: of `encode`), in evaluation mode. A row, that of a query, sums to 1; masked positions and
         padding have 0. Rows of padding are undefined.
-
-        Args:
-            tokens_BT: Token ids, padded at the end.
-            lengths_B: Real tokens of each sequence; None where nothing is padded.
         """
         ...
 
@@ -266,12 +273,7 @@ class AttendsToSource(Protocol):
     def cross_attention(self, source_BS: Tensor, tokens_BT: Tensor, lengths_B: Tensor | None = None) -> Tensor:
         """Compute the cross-attention weights of all layers, `(layers, batch, heads, T, S)` in float32.
 
-        As in `Attends.attention`, of `encode` and `decode`.
-
-        Args:
-            source_BS: Source texts, padded at the end.
-            tokens_BT: The decoder's input, the start token first; row t predicts the token after t.
-            lengths_B: Real source tokens of each sequence; None where nothing is padded.
+        As in `Attends.attention`, of `encode` and `decode`; row t predicts the token after t.
         """
         ...
 
@@ -282,15 +284,9 @@ ARCHITECTURES: Registry[Backbone] = Registry("architectures", Backbone, "langmil
 def build_backbone(
     name: str, options: Mapping[str, Any], vocab_size: int, max_length: int, where: str, *, source: Path | None = None
 ) -> Backbone:
-    """Make a backbone with random weights.
+    """Make a backbone with random weights from options that are not yet typed; see `Backbone.build`.
 
-    Args:
-        name: The architecture.
-        options: Its settings, not yet typed.
-        vocab_size: Entries of the tokenizer's vocabulary.
-        max_length: Tokens in a sequence, at most.
-        where: Where the options stand, for messages.
-        source: The folder of the model whose weights it will get, if any.
+    Messages say that the options stand in `where`.
 
     Raises:
         ConfigError: The architecture is unknown, or its options are refused.

@@ -6,13 +6,10 @@ positions in a cache.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
-from langmill.errors import ModelError
-from langmill.models.base import ARCHITECTURES, Cache, Kind
+from langmill.models.base import ARCHITECTURES, Cache, Kind, own_cache, refuse_length
 from langmill.models.layers.cache import KeyValueCache
 from langmill.models.layers.llama import Positions
 from langmill.models.transformer import Transformer
@@ -24,6 +21,7 @@ class Decoder(Transformer):
 
     kind = Kind.causal
     language_model = "LlamaForCausalLM"
+    model_type = "llama"
 
     def forward(self, tokens_BT: Tensor, lengths_B: Tensor | None = None, cache: Cache | None = None) -> Tensor:
         """Compute the hidden states `(batch, length, dim)` after the last norm; see `Backbone.forward`.
@@ -35,35 +33,30 @@ class Decoder(Transformer):
         """
         positions = self._positions(tokens_BT, cache)
         x_BTD = self.run(tokens_BT, positions)
-        if positions.cache is not None:
-            seen = [tokens_BT.shape[1]] * len(tokens_BT) if lengths_B is None else lengths_B.tolist()
-            positions.cache.lengths = [old + new for old, new in zip(positions.cache.lengths, seen, strict=True)]
+        if cache is not None:
+            cache.advance(tokens_BT.shape[1], lengths_B)
         return x_BTD
 
     def _positions(self, tokens_BT: Tensor, cache: Cache | None) -> Positions:
         batch_size, num_tokens = tokens_BT.shape
         if cache is None:
-            self.refuse_length(num_tokens, self.max_length)
+            refuse_length(num_tokens, self.max_length)
             return Positions(*self.rotary(num_tokens))
-        if not isinstance(cache, KeyValueCache) or len(cache.lengths) != batch_size:
-            raise ModelError(
-                f"The cache is not one that this network made for {batch_size} sequences; "
-                f"make it with new_cache({batch_size})."
-            )
+        cache = own_cache(cache, KeyValueCache, batch_size)
         start = cache.length
         end = start + num_tokens
-        self.refuse_length(end, cache.capacity)
+        refuse_length(end, cache.capacity)
         if min(cache.lengths) == start:
             rotary = self.cos_SE[start:end, None], self.sin_SE[start:end, None]
-            positions = Positions(rotary, rotary, cache, start, causal=start == 0)
+            positions = Positions(rotary, rotary, cache, causal=start == 0)
             if start > 0 and num_tokens > 1:
                 positions.mask = torch.ones(num_tokens, end, dtype=torch.bool, device=tokens_BT.device).tril(start)
             return positions
         steps_T = torch.arange(num_tokens, device=tokens_BT.device)
-        starts_BT = torch.tensor(cache.lengths, device=tokens_BT.device)[:, None] + steps_T
-        mask_B1TS = (torch.arange(end, device=tokens_BT.device) <= starts_BT[:, :, None])[:, None]
-        rotary = self.cos_SE[starts_BT][:, :, None], self.sin_SE[starts_BT][:, :, None]
-        return Positions(rotary, rotary, cache, starts_BT, mask_B1TS, causal=False)
+        places_BT = torch.tensor(cache.lengths, device=tokens_BT.device)[:, None] + steps_T
+        mask_B1TS = (torch.arange(end, device=tokens_BT.device) <= places_BT[:, :, None])[:, None]
+        rotary = self.cos_SE[places_BT][:, :, None], self.sin_SE[places_BT][:, :, None]
+        return Positions(rotary, rotary, cache, places_BT, mask_B1TS, causal=False)
 
     def new_cache(self, batch_size: int, capacity: int | None = None) -> KeyValueCache:
         """Make an empty cache for `batch_size` sequences of at most `capacity` tokens (None: `max_length`)."""
@@ -71,7 +64,3 @@ class Decoder(Transformer):
         weight = self.embed_tokens.weight
         shape = (len(self.layers), batch_size, self.settings.num_kv_heads, capacity, self.settings.head_dim)
         return KeyValueCache(weight.new_zeros(shape), weight.new_zeros(shape), [0] * batch_size)
-
-    def config(self) -> dict[str, Any]:
-        """Describe the backbone as `transformers.LlamaConfig` does."""
-        return {"model_type": "llama", **super().config()}

@@ -5,13 +5,11 @@ The blocks are those of `langmill.models.layers.llama`; every token attends to e
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from langmill.errors import ModelError
-from langmill.models.base import ARCHITECTURES, Cache, Kind
+from langmill.models.base import ARCHITECTURES, Cache, Kind, refuse_length
 from langmill.models.layers.llama import Positions
 from langmill.models.transformer import Transformer
 
@@ -22,6 +20,7 @@ class Encoder(Transformer):
 
     kind = Kind.bidirectional
     language_model = "EuroBertForMaskedLM"
+    model_type = "eurobert"
 
     def forward(self, tokens_BT: Tensor, lengths_B: Tensor | None = None, cache: Cache | None = None) -> Tensor:
         """Compute the hidden states `(batch, length, dim)` after the last norm; see `Backbone.forward`.
@@ -30,23 +29,11 @@ class Encoder(Transformer):
             ModelError: A sequence is longer than `max_length`, or there is a cache.
         """
         if cache is not None:
-            raise ModelError("An encoder reads a whole text at once, so it takes no cache.")
+            raise ModelError("An encoder reads a whole text at once, so it takes no cache.", code="unsupported")
         num_tokens = tokens_BT.shape[1]
-        self.refuse_length(num_tokens, self.max_length)
+        refuse_length(num_tokens, self.max_length)
         positions = Positions(*self.rotary(num_tokens), causal=False)
         if lengths_B is not None:
             seen_BS = torch.arange(num_tokens, device=tokens_BT.device) < lengths_B[:, None]
             positions.mask = seen_BS[:, None, None]
         return self.run(tokens_BT, positions)
-
-    def new_cache(self, batch_size: int, capacity: int | None = None) -> Cache:
-        """Refuse: an encoder is not causal.
-
-        Raises:
-            ModelError: Always.
-        """
-        raise ModelError("An encoder can't continue a text; a model that generates needs a decoder.")
-
-    def config(self) -> dict[str, Any]:
-        """Describe the backbone as `transformers.EuroBertConfig` does."""
-        return {"model_type": "eurobert", **super().config()}

@@ -9,13 +9,20 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 
-from langmill.errors import ModelError
-from langmill.models.base import ARCHITECTURES, EMBEDDING_STD, Cache, EncoderDecoder, head_std
+from langmill.models.base import (
+    ARCHITECTURES,
+    EMBEDDING_STD,
+    Cache,
+    EncoderDecoder,
+    head_std,
+    own_cache,
+    refuse_length,
+)
 from langmill.models.folder import load_state, load_weights
 from langmill.models.layers.attention import recorded_weights
 from langmill.models.layers.cache import EncoderDecoderCache, KeyValueCache
@@ -26,10 +33,7 @@ from langmill.models.layers.t5 import EncoderDecoderSettings, Stack
 class T5Shaped(EncoderDecoder):
     """A bidirectional encoder of the source, and a causal decoder of the target that attends to it.
 
-    Args:
-        settings: The architecture's options.
-        vocab_size: Entries of the shared embedding.
-        max_length: Tokens of a source and of a target; longer ones are refused.
+    A source or a target longer than `max_length` is refused.
     """
 
     options_class = EncoderDecoderSettings
@@ -65,34 +69,23 @@ class T5Shaped(EncoderDecoder):
                 weight.normal_(0.0, 1.0 / math.sqrt(weight.shape[1]))
 
     def encode(self, source_BS: Tensor, lengths_B: Tensor | None = None) -> Tensor:
-        """Compute the memory; see `EncoderDecoder.encode`.
-
-        Raises:
-            ModelError: A source is longer than `max_length`.
-        """
-        self._refuse_length(source_BS.shape[1])
-        positions_S = torch.arange(source_BS.shape[1], device=source_BS.device)
-        bias_BHSS = self.encoder.bias(positions_S[None], positions_S)
+        """Compute the memory; see `EncoderDecoder.encode`."""
+        refuse_length(source_BS.shape[1], self.max_length)
+        bias_BHSS = self.encoder.bias(source_BS.shape[1], source_BS.device)
         mask_B11S = _padding_mask(source_BS.shape[1], lengths_B)
         if mask_B11S is not None:
             bias_BHSS = bias_BHSS.masked_fill(~mask_B11S, -torch.inf)
         x_BSD: Tensor = self.encoder.dropout(self.shared(source_BS))
         for block in self.encoder.blocks:
             x_BSD = block.feed_forward(block.own(x_BSD, bias_BHSS))
-        memory_BSD: Tensor = self.encoder.dropout(self.encoder.final_layer_norm(x_BSD))
-        return memory_BSD
+        return cast("Tensor", self.encoder.dropout(self.encoder.final_layer_norm(x_BSD)))
 
     def decode(self, tokens_BT: Tensor, memory_BSD: Tensor, lengths_B: Tensor | None = None) -> Tensor:
-        """Compute the hidden states of whole targets; see `EncoderDecoder.decode`.
-
-        Raises:
-            ModelError: A target is longer than `max_length`.
-        """
-        self._refuse_length(tokens_BT.shape[1])
-        positions_T = torch.arange(tokens_BT.shape[1], device=tokens_BT.device)
+        """Compute the hidden states of whole targets; see `EncoderDecoder.decode`."""
+        refuse_length(tokens_BT.shape[1], self.max_length)
         mask_B11S = _padding_mask(memory_BSD.shape[1], lengths_B)
         sources = [(*pair, mask_B11S) for pair in self._source_keys_and_values(memory_BSD)]
-        return self._run_decoder(tokens_BT, self.decoder.bias(positions_T[None], positions_T), sources, None)
+        return self._run_decoder(tokens_BT, sources)
 
     def begin(self, memory_BSD: Tensor, lengths_B: Tensor | None, capacity: int) -> EncoderDecoderCache:
         """Make a cache that holds the memory; see `EncoderDecoder.begin`."""
@@ -119,34 +112,25 @@ class T5Shaped(EncoderDecoder):
             ModelError: There is no cache, it is not this network's, or its capacity is exceeded.
         """
         batch_size, num_tokens = tokens_BT.shape
-        if not isinstance(cache, EncoderDecoderCache) or len(cache.lengths) != batch_size:
-            raise ModelError(
-                f"An encoder-decoder needs a cache that holds {batch_size} source texts; make it with begin()."
-            )
-        end = cache.length + num_tokens
-        if end > cache.capacity:
-            raise ModelError(f"The cache has room for {cache.capacity} tokens of a target, not for {end}.")
-        device = tokens_BT.device
-        starts = cache.lengths[:1] if min(cache.lengths) == cache.length else cache.lengths
-        queries_BT = torch.tensor(starts, device=device)[:, None] + torch.arange(num_tokens, device=device)
-        bias_BHTS = self.decoder.bias(queries_BT, torch.arange(end, device=device))
+        cache = own_cache(cache, EncoderDecoderCache, batch_size)
+        refuse_length(cache.length + num_tokens, cache.capacity)
+        assert lengths_B is None  # all targets grow together
         sources = [
             (keys, values, cache.source_mask_B11S)
             for keys, values in zip(cache.source_keys_LBHSE, cache.source_values_LBHSE, strict=True)
         ]
-        hidden_BTD = self._run_decoder(tokens_BT, bias_BHTS, sources, cache)
-        new = [num_tokens] * batch_size if lengths_B is None else lengths_B.tolist()
-        cache.lengths = [old + more for old, more in zip(cache.lengths, new, strict=True)]
+        hidden_BTD = self._run_decoder(tokens_BT, sources, cache)
+        cache.advance(num_tokens, lengths_B)
         return hidden_BTD
 
     def _run_decoder(
         self,
         tokens_BT: Tensor,
-        bias_BHTS: Tensor,
         sources: Sequence[tuple[Tensor, Tensor, Tensor | None]],
-        cache: KeyValueCache | None,
+        cache: KeyValueCache | None = None,
     ) -> Tensor:
-        """Run the decoder's stack over some tokens."""
+        """Run the decoder's stack over some tokens, after those in a cache."""
+        bias_BHTS = self.decoder.bias(tokens_BT.shape[1], tokens_BT.device, 0 if cache is None else cache.length)
         x_BTD: Tensor = self.decoder.dropout(self.shared(tokens_BT))
         for number, (block, source) in enumerate(zip(self.decoder.blocks, sources, strict=True)):
             x_BTD = block.own(x_BTD, bias_BHTS, cache, number)
@@ -156,34 +140,20 @@ class T5Shaped(EncoderDecoder):
 
     @torch.no_grad()
     def attention(self, source_BS: Tensor, lengths_B: Tensor | None = None) -> Tensor:
-        """Compute the encoder's attention weights, `(layers, batch, heads, S, S)`; see `Attends.attention`.
-
-        Raises:
-            ModelError: A source is longer than `max_length`.
-        """
+        """Compute the encoder's attention weights, `(layers, batch, heads, S, S)`; see `Attends.attention`."""
         modules = [block.own.SelfAttention for block in self.encoder.blocks]
         return recorded_weights(modules, lambda: self.encode(source_BS, lengths_B))
 
     @torch.no_grad()
     def cross_attention(self, source_BS: Tensor, tokens_BT: Tensor, lengths_B: Tensor | None = None) -> Tensor:
-        """Compute the cross-attention weights, `(layers, batch, heads, T, S)`; see `AttendsToSource.cross_attention`.
-
-        Raises:
-            ModelError: A source or a target is longer than `max_length`.
-        """
+        """Compute the cross-attention weights; see `AttendsToSource.cross_attention`."""
         modules = [block.cross.EncDecAttention for block in self.decoder.blocks]
         memory_BSD = self.encode(source_BS, lengths_B)
         return recorded_weights(modules, lambda: self.decode(tokens_BT, memory_BSD, lengths_B))
 
     def _source_keys_and_values(self, memory_BSD: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Compute keys and values of the source for each block of the decoder."""
+        """Keys and values of the source for each block of the decoder."""
         return [block.cross.EncDecAttention.keys_and_values(memory_BSD) for block in self.decoder.blocks]
-
-    def _refuse_length(self, length: int) -> None:
-        if length > self.max_length:
-            raise ModelError(
-                f"A sequence of {length} tokens is longer than the model's {self.max_length}; shorten the text."
-            )
 
     @property
     def embedding(self) -> nn.Embedding:

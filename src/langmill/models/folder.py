@@ -25,7 +25,6 @@ HUB_CODE = Path(__file__).parent / "hub" / "modeling_langmill.py"
 """The code that `transformers` runs, with trust_remote_code, for networks that it has no class for."""
 ADAPTER = "adapter"
 """The subfolder of a model folder with the adapter that was trained, if any."""
-_SHARDS_NAME = "model.safetensors.index.json"
 
 
 @dataclass(frozen=True)
@@ -82,45 +81,41 @@ def save_model(
 
     Args:
         folder: The folder to write; an existing one is replaced.
-        network: A language model or a classifier (anything `Described`).
+        network: Anything `Described`.
         config: Entries of `config.json` besides those of the network: at least `langmill`, a mapping that holds
             `eot_id` and everything needed to build the network again.
         tokenizer_file: The `tokenizer.json` that the network was trained with.
         facts: Entries of the manifest besides the files' digests (provenance).
         adapter: The adapter that was trained; also written by itself, to `adapter/`.
-        interface: Everything that other programs need to use the model; None where none will.
+        interface: What other programs need; None where none will use the model.
 
     Raises:
-        ModelError: The config has no end-of-text token, or the tokenizer's file is missing.
+        ModelError: The network does not describe itself.
         SpaceError: The disk is full; an existing folder is untouched.
     """
     if not isinstance(network, Described):
-        raise ModelError(f"A {type(network).__name__} can't be saved: it has no config().")
-    eot_id = config.get("langmill", {}).get("eot_id")
-    if not isinstance(eot_id, int):
-        raise ModelError(
-            f"langmill.eot_id of the model's config is {eot_id!r}; it must be the id of the end of a text."
-        )
-    if not tokenizer_file.is_file():
-        raise ModelError(f"{tokenizer_file} does not exist, so the model can't be saved with its tokenizer.")
+        raise ModelError(f"A {type(network).__name__} can't be saved: it has no config().", code="wrong_type")
     # Sorted and contiguous, since the file's bytes follow the order and layout they are given in.
     names = network.stored_names()
     named = {names[name]: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     named |= {copy: named[name].clone() for copy, name in network.stored_copies().items()}
     state = dict(sorted(named.items()))
     dtype = str(next(iter(state.values())).dtype).removeprefix("torch.")
+    eot_id = config["langmill"]["eot_id"]
     interface, own = interface or Interface(), network.config()
-    described = {
+    described: dict[str, Any] = {
         "bos_token_id": eot_id,
         "eos_token_id": eot_id,
         "pad_token_id": eot_id,
         **({"decoder_start_token_id": eot_id} if own.get("is_encoder_decoder") else {}),
         **own,
-        **_labels(interface.labels),
         "dtype": dtype,  # transformers 5
         "torch_dtype": dtype,  # transformers 4
         **config,
     }
+    if interface.labels:
+        described["id2label"] = {str(number): label for number, label in enumerate(interface.labels)}
+        described["label2id"] = {label: number for number, label in enumerate(interface.labels)}
     with atomic_folder(folder) as temporary:
         _write_weights(state, temporary / WEIGHTS_NAME)
         write_json(temporary / CONFIG_NAME, described)
@@ -139,15 +134,6 @@ def write_generation_config(folder: Path, described: Mapping[str, Any], generati
     """Write `generation_config.json`: the model's special tokens, by its `config.json`, and how it writes."""
     ids = {name: described[name] for name in _GENERATION_IDS if name in described}
     write_json(folder / GENERATION_NAME, {**ids, **generation})
-
-
-def _labels(labels: tuple[str, ...]) -> dict[str, Any]:
-    if not labels:
-        return {}
-    return {
-        "id2label": {str(number): label for number, label in enumerate(labels)},
-        "label2id": {label: number for number, label in enumerate(labels)},
-    }
 
 
 def tokenizer_digest(manifest: Mapping[str, Any]) -> str:
@@ -206,77 +192,64 @@ def read_config(folder: Path) -> dict[str, Any]:
     try:
         config = read_json(folder / CONFIG_NAME)
     except LangmillError as error:
-        raise ModelError(f"{folder} is not a model folder: {error}") from error
+        raise ModelError(f"{folder} is not a model folder: {error}", code="unreadable") from error
     if not isinstance(config, dict):
-        raise ModelError(f"{folder / CONFIG_NAME} does not hold a model's description; make the folder again.")
+        message = f"{folder / CONFIG_NAME} does not hold a model's description; make the folder again."
+        raise ModelError(message, code="unreadable")
     return config
 
 
 def load_state(folder: Path, *, verify: bool = True) -> dict[str, Tensor]:
     """Load the weights by name, onto the CPU.
 
-    Args:
-        folder: A model folder, or a checkpoint of Hugging Face (which has no manifest: `verify` must be off).
-        verify: Check every file's digest first.
-
     Raises:
-        IntegrityError: A file of the folder differs from the manifest.
+        IntegrityError: A file of the folder differs from the manifest, if `verify`.
         ModelError: There are no weights, or they can't be read.
     """
     if verify:
         read_manifest(folder, verify=True)
-    paths = [folder / WEIGHTS_NAME]
-    if not paths[0].is_file() and (folder / _SHARDS_NAME).is_file():
-        paths = [folder / name for name in sorted(set(read_json(folder / _SHARDS_NAME)["weight_map"].values()))]
-    state: dict[str, Tensor] = {}
-    for path in paths:
-        try:
-            state |= load_file(path)
-        except FileNotFoundError as error:
-            raise ModelError(f"{path} does not exist, so {folder} is not a whole model folder.") from error
-        except SafetensorError as error:
-            raise ModelError(f"{path} is damaged ({error}); make the model again or fetch it anew.") from error
-    return state
+    path = folder / WEIGHTS_NAME
+    try:
+        return load_file(path)
+    except FileNotFoundError as error:
+        raise ModelError(f"{path} does not exist, so {folder} is not a whole model folder.", code="missing") from error
+    except SafetensorError as error:
+        raise ModelError(
+            f"{path} is damaged ({error}); make the model again or fetch it anew.", code="damaged"
+        ) from error
 
 
 def load_weights(network: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
-    """Load weights into a network that has exactly these.
-
-    Args:
-        network: The network.
-        state: Weights by name.
-        where: Where they come from, for messages.
+    """Load weights by name into a network that has exactly these; messages say that they come from `where`.
 
     Raises:
         ModelError: Weights are missing, surplus or of another shape; the network is unchanged.
     """
     own = network.state_dict()
-    # Older checkpoints of Hugging Face hold a constant of the rotary positions, and a tied head a second time.
-    given = {name: tensor for name, tensor in state.items() if not name.endswith("rotary_emb.inv_freq")}
-    if "lm_head.weight" not in own and _tied(given):
-        given.pop("lm_head.weight")
-    missing, surplus = sorted(own.keys() - given.keys()), sorted(given.keys() - own.keys())
+    missing, surplus = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
     if missing or surplus:
         complaint = [f"lacks {_some(missing)}"] * bool(missing) + [f"has {_some(surplus)} too much"] * bool(surplus)
-        raise ModelError(f"{where} does not fit the network: it {' and '.join(complaint)}. Is it of another model?")
-    for name, tensor in given.items():
+        message = f"{where} does not fit the network: it {' and '.join(complaint)}. Is it of another model?"
+        raise ModelError(message, code="mismatch")
+    for name, tensor in state.items():
         if tensor.shape != own[name].shape:
             raise ModelError(
                 f"{where} does not fit the network: {name} has the shape {tuple(tensor.shape)} instead of "
-                f"{tuple(own[name].shape)}. Were the model's settings or its vocabulary changed?"
+                f"{tuple(own[name].shape)}. Were the model's settings or its vocabulary changed?",
+                code="mismatch",
             )
-    network.load_state_dict(given)
+    network.load_state_dict(state)
 
 
 def own_names(network: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename a file's weights to the network's names; names that it does not know stay.
+    """Rename a file's weights to the network's names, without its copies; names that it does not know stay.
 
     A weight that the network shares between modules is once in the file.
     """
     assert isinstance(network, Described)
     stored = network.stored_names()
     known = {own: state[name] for own, name in stored.items() if name in state}
-    return known | {name: state[name] for name in state.keys() - set(stored.values())}
+    return known | {name: state[name] for name in state.keys() - {*stored.values(), *network.stored_copies()}}
 
 
 def backbone_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -296,14 +269,6 @@ def _write_weights(state: dict[str, Tensor], path: Path) -> None:
             raise
         raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
     path.chmod(0o644)
-
-
-def _tied(state: Mapping[str, Tensor]) -> bool:
-    head = state.get("lm_head.weight")
-    embedding = next(
-        (state[name] for name in ("model.embed_tokens.weight", "model.shared.weight") if name in state), None
-    )
-    return head is not None and embedding is not None and head.shape == embedding.shape and head.equal(embedding)
 
 
 def _some(names: list[str]) -> str:

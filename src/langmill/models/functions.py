@@ -33,10 +33,7 @@ def rms_norm(x_BTD: Tensor, weight_D: Tensor, eps: float) -> Tensor:
 def rotate(x_BTHE: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Rotate each pair (i, i + E/2) of a head's dimensions by the angle of its position (Su et al., 2021).
 
-    Args:
-        x_BTHE: Queries or keys.
-        cos: Cosines that broadcast against `x_BTHE`, the same in both halves of E.
-        sin: Sines, those in the first half of E negated.
+    Both halves of E have the same cosines; the sines of the first half are negated.
     """
     if _plain():
         return torch.addcmul(x_BTHE * cos, x_BTHE.roll(x_BTHE.shape[-1] // 2, -1), sin).to(x_BTHE.dtype)
@@ -54,11 +51,8 @@ def head_cross_entropy(hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, 
     The logits are computed in chunks of a few hundred tokens. With gradients on, a chunk's gradients are computed with
     its logits, so that nothing is computed twice (as in Hsu et al., 2024, Liger Kernel).
 
-    Args:
-        hidden_ND: Last hidden states.
-        weight_VD: The head's weights.
-        targets_N: Token ids; negative ones are ignored.
-        label_smoothing: Share of the target probability spread over all tokens evenly (Szegedy et al., 2016).
+    Negative targets are ignored. `label_smoothing` is the share of the target probability spread over all tokens evenly
+    (Szegedy et al., 2016).
     """
     device = hidden_ND.device.type
     if torch.is_autocast_enabled(device):
@@ -73,13 +67,8 @@ def head_cross_entropy(hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, 
     for start in range(0, len(hidden_ND), chunk):
         part = slice(start, start + chunk)
         logits_NV = (hidden_ND[part] @ weight_VD.T).float()
-        total += F.cross_entropy(
-            logits_NV,
-            targets_N[part].clamp(min=-1),
-            ignore_index=-1,
-            reduction="sum",
-            label_smoothing=label_smoothing,
-        )
+        known_N = targets_N[part].clamp(min=-1)
+        total += F.cross_entropy(logits_NV, known_N, ignore_index=-1, reduction="sum", label_smoothing=label_smoothing)
     return total / (targets_N >= 0).sum().clamp(min=1)
 
 

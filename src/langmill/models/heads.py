@@ -3,32 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from langmill.errors import ModelError
-from langmill.models.base import Backbone, Cache, EncoderDecoder, head_std
+from langmill.models.base import Backbone, Cache, EncoderDecoder, head_std, refuse_length
 from langmill.models.functions import head_cross_entropy
 
 
 class _TokenHead(nn.Module):
     """A backbone with a head from hidden states to the logits of a token.
 
-    The head is the backbone's own where it has one, else the token embedding (Press & Wolf, 2017) or a linear layer.
-
-    Args:
-        backbone: The network below the head.
-        tie: Whether the head is the token embedding itself, where the backbone has none.
+    The head is the backbone's own where it has one, else the token embedding (Press & Wolf, 2017) or a linear layer, as
+    the backbone's `tie_embeddings` says.
     """
 
-    def __init__(self, backbone: Backbone, tie: bool) -> None:
+    def __init__(self, backbone: Backbone) -> None:
         super().__init__()
         self.model = backbone
         self.lm_head = backbone.language_model_head()
-        if self.lm_head is None and not tie:
+        if self.lm_head is None and not backbone.tie_embeddings:
             self.lm_head = nn.Linear(backbone.dim, backbone.vocab_size, bias=False)
             nn.init.normal_(self.lm_head.weight, std=head_std(backbone.dim))
 
@@ -53,8 +50,7 @@ class _TokenHead(nn.Module):
         """Compute the logits `(batch, length, vocabulary)` of hidden states."""
         if self.lm_head is None:
             return F.linear(hidden_BTD, self.head_weight_VD)
-        logits_BTV: Tensor = self.lm_head(hidden_BTD)
-        return logits_BTV
+        return cast("Tensor", self.lm_head(hidden_BTD))
 
     def cross_entropy(self, hidden_BTD: Tensor, targets_BT: Tensor, label_smoothing: float = 0.0) -> Tensor:
         """Compute the mean cross entropy in nats over the targets that are not negative, a scalar; 0 where all are.
@@ -69,6 +65,18 @@ class _TokenHead(nn.Module):
         nats = F.cross_entropy(logits_NV, targets_N[counted_N], reduction="sum", label_smoothing=label_smoothing)
         return nats / counted_N.sum().clamp(min=1)
 
+    @torch.inference_mode()
+    def read(self, new_ids: Sequence[Sequence[int]], cache: Cache) -> Tensor:
+        """Read new tokens; return the next-token logits (see `langmill.models.generation.network.Decodes`)."""
+        lengths = [len(ids) for ids in new_ids]
+        longest, device = max(lengths), self.head_weight_VD.device
+        tokens_BT = torch.tensor([[*ids, *[0] * (longest - len(ids))] for ids in new_ids], device=device)
+        if min(lengths) == longest:
+            return self.head(self.model(tokens_BT, None, cache)[:, -1])
+        lengths_B = torch.tensor(lengths, device=device)
+        hidden_BTD = self.model(tokens_BT, lengths_B, cache)
+        return self.head(hidden_BTD[torch.arange(len(lengths), device=device), lengths_B - 1])
+
     def stored_names(self) -> dict[str, str]:
         """Names in the weights file, by name in the network."""
         return self.model.stored_names(self)
@@ -76,6 +84,20 @@ class _TokenHead(nn.Module):
     def stored_copies(self) -> dict[str, str]:
         """Additional names in the weights file for weights that it already holds."""
         return dict(self.model.stored_copies) if self.tied else {}
+
+    def config(self) -> dict[str, Any]:
+        """Describe the network for `config.json`."""
+        return {**self.model.config(), "architectures": [self.model.language_model]}
+
+    def _refuse_prompts(self, prompts: Sequence[Sequence[int]]) -> None:
+        if self.training:
+            raise ModelError(
+                "The network is in training mode, in which dropout would change its answers; call eval() first.",
+                code="impossible",
+            )
+        if min(map(len, prompts)) == 0:
+            raise ModelError("A prompt is empty; begin a new text with the end-of-text token.", code="impossible")
+        refuse_length(max(map(len, prompts)), self.max_length)
 
 
 class LanguageModel(_TokenHead):
@@ -86,27 +108,14 @@ class LanguageModel(_TokenHead):
         return self.head(self.model(tokens_BT, lengths_B, cache))
 
     def loss(self, tokens_BT: Tensor, targets_BT: Tensor) -> Tensor:
-        """Compute the mean cross entropy in nats, a scalar.
-
-        Args:
-            tokens_BT: The input.
-            targets_BT: The next token of each position; negative ones are ignored.
-        """
+        """Compute the mean cross entropy in nats, a scalar; negative targets are ignored."""
         return self.cross_entropy(self.model(tokens_BT), targets_BT)
 
     def begin(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> tuple[Cache, list[list[int]]]:
-        """Make an empty cache with room for prompts and new tokens; return it with the tokens to read first.
-
-        Raises:
-            ModelError: A prompt is empty or too long, or the network is in training mode.
-        """
-        _refuse_prompts(self, prompts, self.max_length)
+        """Make an empty cache with room for prompts and new tokens; return it with the tokens to read first."""
+        self._refuse_prompts(prompts)
         capacity = min(self.max_length, max(map(len, prompts)) + max_new_tokens)
         return self.model.new_cache(len(prompts), capacity), [list(ids) for ids in prompts]
-
-    def read(self, new_ids: Sequence[Sequence[int]], cache: Cache) -> Tensor:
-        """Read new tokens; return the next-token logits (see `langmill.models.generation.network.Decodes`)."""
-        return _read(self, new_ids, cache)
 
     def flops_per_token(self, length: int) -> float:
         """Floating-point operations of a forward pass for one token in a sequence of `length`."""
@@ -114,11 +123,7 @@ class LanguageModel(_TokenHead):
 
     def config(self) -> dict[str, Any]:
         """Describe the network for `config.json`."""
-        return {
-            **self.model.config(),
-            "architectures": [self.model.language_model],
-            "tie_word_embeddings": self.tied,
-        }
+        return {**super().config(), "tie_word_embeddings": self.tied}
 
 
 class TextToText(_TokenHead):
@@ -126,28 +131,15 @@ class TextToText(_TokenHead):
 
     model: EncoderDecoder
 
-    def __init__(self, backbone: EncoderDecoder, tie: bool) -> None:
-        super().__init__(backbone, tie)
-
-    def forward(self, source_BS: Tensor, lengths_B: Tensor | None = None, tokens_BT: Tensor | None = None) -> Tensor:
-        """Compute the next-token logits `(batch, length, vocabulary)` of the target.
-
-        Args:
-            source_BS: Source texts with their end-of-text token, padded at the end.
-            lengths_B: Real source tokens of each; None where nothing is padded.
-            tokens_BT: The decoder's input; None takes the source itself.
-        """
-        memory_BSD = self.model.encode(source_BS, lengths_B)
-        return self.head(self.model.decode(source_BS if tokens_BT is None else tokens_BT, memory_BSD, lengths_B))
+    def forward(self, source_BS: Tensor, lengths_B: Tensor | None, tokens_BT: Tensor) -> Tensor:
+        """Compute the next-token logits `(batch, length, vocabulary)` of the target, whose tokens are `tokens_BT`."""
+        return self.head(self.model.decode(tokens_BT, self.model.encode(source_BS, lengths_B), lengths_B))
 
     def hidden(self, source_BS: Tensor, lengths_B: Tensor, targets_BT: Tensor) -> Tensor:
         """Compute the hidden states `(batch, length, dim)` from which `head` predicts the targets.
 
-        Args:
-            source_BS: Source texts with their end-of-text token, padded at the end.
-            lengths_B: Real source tokens of each.
-            targets_BT: Target texts with their end-of-text token; negative at padding. The decoder reads the start
-                token, then each target but the last.
+        Sources and targets end with their end-of-text token; targets are negative at padding. The decoder reads the
+        start token, then each target but the last.
         """
         if self.model.start_id is None:
             start_B1 = source_BS.gather(1, lengths_B[:, None] - 1)
@@ -157,25 +149,14 @@ class TextToText(_TokenHead):
         return self.model.decode(tokens_BT, self.model.encode(source_BS, lengths_B), lengths_B)
 
     def loss(self, source_BS: Tensor, lengths_B: Tensor, targets_BT: Tensor, label_smoothing: float = 0.0) -> Tensor:
-        """Compute the mean cross entropy in nats over the targets that are not negative; arguments as in `hidden`.
-
-        `label_smoothing` as in `langmill.models.functions.head_cross_entropy`.
-        """
+        """Compute the mean cross entropy in nats over the targets that are not negative; arguments as in `hidden`."""
         hidden_BTD = self.hidden(source_BS, lengths_B, targets_BT)
         return self.cross_entropy(hidden_BTD, targets_BT, label_smoothing)
 
     @torch.inference_mode()
     def begin(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> tuple[Cache, list[list[int]]]:
-        """Encode source texts; return a cache that holds them, and the decoder's first tokens.
-
-        Args:
-            prompts: Source texts, each with its end-of-text token.
-            max_new_tokens: Tokens that will be generated for each, at most.
-
-        Raises:
-            ModelError: A source is empty or too long, or the network is in training mode.
-        """
-        _refuse_prompts(self, prompts, self.max_length)
+        """Encode source texts, each with its end-of-text token; return their cache and the decoder's first tokens."""
+        self._refuse_prompts(prompts)
         lengths = [len(ids) for ids in prompts]
         device = self.head_weight_VD.device
         source_BS = torch.tensor([[*ids, *[0] * (max(lengths) - len(ids))] for ids in prompts], device=device)
@@ -184,57 +165,38 @@ class TextToText(_TokenHead):
         start = self.model.start_id
         return cache, [[ids[-1] if start is None else start] for ids in prompts]
 
-    def read(self, new_ids: Sequence[Sequence[int]], cache: Cache) -> Tensor:
-        """Read new target tokens; return the next-token logits (see `langmill.models.generation.network.Decodes`)."""
-        return _read(self, new_ids, cache)
-
     def flops_per_token(self, length: int) -> float:
         """Floating-point operations of a forward pass for one token in a sequence of `length`, source or target."""
         return self.model.flops_per_token(length) + self.model.dim * self.model.vocab_size
-
-    def config(self) -> dict[str, Any]:
-        """Describe the network for `config.json`."""
-        return {**self.model.config(), "architectures": [self.model.language_model]}
 
 
 class Classifier(nn.Module):
     """A backbone that predicts the label of a sequence: from the mean of its hidden states, or with its own head.
 
-    Args:
-        backbone: The network below the head.
-        num_labels: Number of classes.
-        dropout: Dropout of the pooled state in training; a head of the backbone's own has its own.
+    `dropout` is that of the mean, in training; a head of the backbone's own has its own.
     """
 
     def __init__(self, backbone: Backbone, num_labels: int, dropout: float) -> None:
         super().__init__()
         self.model = backbone
         self.num_labels = num_labels
-        backbone.use_labels(num_labels)
-        self.head = backbone.classification_head()
+        self.head = backbone.classification_head(num_labels)
         if self.head is None:
             self.dropout = nn.Dropout(dropout)
             self.score = nn.Linear(backbone.dim, num_labels, bias=False)
             nn.init.normal_(self.score.weight, std=head_std(backbone.dim))
 
     def forward(self, tokens_BT: Tensor, lengths_B: Tensor | None = None) -> Tensor:
-        """Compute the logits `(batch, labels)`.
-
-        Args:
-            tokens_BT: Token ids, padded at the end.
-            lengths_B: Real tokens of each sequence; None where nothing is padded.
-        """
+        """Compute the logits `(batch, labels)`; arguments as in `Backbone.forward`."""
         if self.head is not None:
-            own_BK: Tensor = self.head(tokens_BT, lengths_B)
-            return own_BK
+            return cast("Tensor", self.head(tokens_BT, lengths_B))
         hidden_BTD = self.model(tokens_BT, lengths_B)
         if lengths_B is None:
             pooled_BD = hidden_BTD.mean(dim=1)
         else:
             padded_BT = torch.arange(tokens_BT.shape[1], device=tokens_BT.device) >= lengths_B[:, None]
             pooled_BD = hidden_BTD.masked_fill(padded_BT[:, :, None], 0.0).sum(dim=1) / lengths_B[:, None]
-        logits_BK: Tensor = self.score(self.dropout(pooled_BD))
-        return logits_BK
+        return cast("Tensor", self.score(self.dropout(pooled_BD)))
 
     def flops_per_token(self, length: int) -> float:
         """Floating-point operations of a forward pass for one token in a sequence of `length`, the head excluded."""
@@ -273,33 +235,3 @@ class Classifier(nn.Module):
 
 HUB_BACKBONES = {"llama": "Llama", "eurobert": "EuroBert"}
 """Backbones that `langmill.models.hub` has a classifier for: by model type, the part of the class name."""
-
-
-def _refuse_prompts(network: nn.Module, prompts: Sequence[Sequence[int]], allowed: int) -> None:
-    if network.training:
-        raise ModelError(
-            "The network is in training mode, in which dropout would change its answers; call eval() first."
-        )
-    if min(map(len, prompts)) == 0:
-        raise ModelError("A prompt is empty; begin a new text with the end-of-text token.")
-    longest = max(map(len, prompts))
-    if longest > allowed:
-        raise ModelError(f"A prompt of {longest} tokens is longer than the model's {allowed}; shorten it.")
-
-
-@torch.inference_mode()
-def _read(network: LanguageModel | TextToText, new_ids: Sequence[Sequence[int]], cache: Cache) -> Tensor:
-    """Read each sequence's new tokens into the cache; return the next-token logits `(batch, vocabulary)`.
-
-    Raises:
-        ModelError: A sequence exceeds the cache's capacity.
-    """
-    lengths = [len(ids) for ids in new_ids]
-    longest = max(lengths)
-    device = network.head_weight_VD.device
-    tokens_BT = torch.tensor([[*ids, *[0] * (longest - len(ids))] for ids in new_ids], device=device)
-    if min(lengths) == longest:
-        return network.head(network.model(tokens_BT, None, cache)[:, -1])
-    lengths_B = torch.tensor(lengths, device=device)
-    hidden_BTD = network.model(tokens_BT, lengths_B, cache)
-    return network.head(hidden_BTD[torch.arange(len(lengths), device=device), lengths_B - 1])

@@ -17,8 +17,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from langmill.config.constraints import Share, require
 from langmill.config.typed import settings
-from langmill.errors import ModelError
-from langmill.models.base import Backbone, Cache, Kind, head_std
+from langmill.models.base import Backbone, Cache, Kind, head_std, own_cache
 
 
 @settings
@@ -57,42 +56,15 @@ class RecurrentCache(Cache):
         self.states_LBD = states_LBD
         self.lengths = lengths
 
-    @property
-    def length(self) -> int:
-        """Tokens seen of the longest sequence."""
-        return max(self.lengths, default=0)
-
     def keep(self, rows: Sequence[int]) -> None:
         """Keep these sequences only, in this order."""
         index = torch.tensor(rows, dtype=torch.long, device=self.states_LBD[0].device)
         self.states_LBD = tuple(state.index_select(1, index) for state in self.states_LBD)
         self.lengths = [self.lengths[row] for row in rows]
 
-    def append(self, other: Cache) -> None:
-        """Append the sequences of another cache.
-
-        Raises:
-            ModelError: The other cache is of another network.
-        """
-        if not isinstance(other, RecurrentCache) or other._shape != self._shape:
-            raise ModelError("Two caches can be joined only if they come from one network.")
-        pairs = zip(self.states_LBD, other.states_LBD, strict=True)
-        self.states_LBD = tuple(torch.cat(pair, dim=1) for pair in pairs)
-        self.lengths = self.lengths + other.lengths
-
-    @property
-    def _shape(self) -> tuple[tuple[int, int], ...]:
-        return tuple((state.shape[0], state.shape[2]) for state in self.states_LBD)
-
 
 class Recurrent(Backbone):
-    """A token embedding and a stack of recurrent layers.
-
-    Args:
-        settings: The architecture's options.
-        vocab_size: Entries of the token embedding.
-        max_length: Tokens in a training sequence; longer ones are read too.
-    """
+    """A token embedding and a stack of recurrent layers; sequences longer than `max_length` are read too."""
 
     options_class = RecurrentSettings
     settings: RecurrentSettings
@@ -154,23 +126,17 @@ class Recurrent(Backbone):
     def _forward_from_cache(self, x_BTX: Tensor, lengths_B: Tensor | None, cache: Cache) -> Tensor:
         """Run the layers from the cache's states; leave in it the states after each sequence's own last token."""
         batch_size, num_tokens, _ = x_BTX.shape
-        if not isinstance(cache, RecurrentCache) or len(cache.lengths) != batch_size:
-            raise ModelError(
-                f"The cache is not one that this network made for {batch_size} sequences; "
-                f"make it with new_cache({batch_size})."
-            )
+        cache = own_cache(cache, RecurrentCache, batch_size)
         states = cache.states_LBD if self.num_states > 1 else cache.states_LBD[0]
         hidden_BTD: Tensor
         if lengths_B is None:
             hidden_BTD, states = self.layers(x_BTX, states)
-            new = [num_tokens] * batch_size
         else:
-            new = lengths_B.tolist()
             packed = pack_padded_sequence(x_BTX, lengths_B.cpu(), batch_first=True, enforce_sorted=False)
             packed_output, states = self.layers(packed, states)
             hidden_BTD, _ = pad_packed_sequence(packed_output, batch_first=True, total_length=num_tokens)
         cache.states_LBD = states if isinstance(states, tuple) else (states,)
-        cache.lengths = [old + more for old, more in zip(cache.lengths, new, strict=True)]
+        cache.advance(num_tokens, lengths_B)
         return hidden_BTD
 
     def new_cache(self, batch_size: int, capacity: int | None = None) -> RecurrentCache:

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, Self, cast
+from typing import Any, ClassVar, Self, cast
 
 import torch
 from torch import Tensor, nn
 
-from langmill.errors import ModelError
 from langmill.models.base import EMBEDDING_STD, Backbone, head_std
 from langmill.models.layers.attention import recorded_weights
 from langmill.models.layers.llama import Block, Positions, TransformerSettings, rotary_tables
@@ -21,16 +20,12 @@ from langmill.models.layers.norm import RMSNorm
 
 
 class Transformer(Backbone):
-    """The stack of blocks between the token ids and the heads.
-
-    Args:
-        settings: The architecture's options.
-        vocab_size: Entries of the token embedding.
-        max_length: Positions; a longer sequence is refused.
-    """
+    """The stack of blocks between the token ids and the heads; a sequence longer than `max_length` is refused."""
 
     options_class = TransformerSettings
     settings: TransformerSettings
+    model_type: ClassVar[str]
+    """The name of the shape in `transformers`."""
     cos_SE: Tensor
     sin_SE: Tensor
 
@@ -97,22 +92,9 @@ class Transformer(Backbone):
 
     @torch.no_grad()
     def attention(self, tokens_BT: Tensor, lengths_B: Tensor | None = None) -> Tensor:
-        """Compute the attention weights, `(layers, batch, heads, T, T)`; see `Attends.attention`.
-
-        Raises:
-            ModelError: A sequence is longer than `max_length`.
-        """
+        """Compute the attention weights, `(layers, batch, heads, T, T)`; see `Attends.attention`."""
         modules = [cast("Block", layer).self_attn for layer in self.layers]
         return recorded_weights(modules, lambda: self(tokens_BT, lengths_B))
-
-    def refuse_length(self, length: int, allowed: int) -> None:
-        """Refuse a sequence of more than `allowed` tokens.
-
-        Raises:
-            ModelError: It is longer.
-        """
-        if length > allowed:
-            raise ModelError(f"A sequence of {length} tokens is longer than the model's {allowed}; shorten the text.")
 
     @property
     def embedding(self) -> nn.Embedding:
@@ -129,9 +111,10 @@ class Transformer(Backbone):
         return 2.0 * matrices + 4.0 * self.settings.num_layers * self.dim * length
 
     def config(self) -> dict[str, Any]:
-        """Describe the backbone by the names of `transformers` for this shape, without `model_type`."""
+        """Describe the backbone by the names of `transformers` for this shape."""
         settings = self.settings
         return {
+            "model_type": self.model_type,
             "vocab_size": self.vocab_size,
             "hidden_size": settings.dim,
             "intermediate_size": settings.hidden_dim,

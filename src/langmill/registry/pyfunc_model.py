@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Generator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,9 +50,10 @@ class LangmillModel(PythonModel):  # type: ignore[misc]
         """
         from langmill.tasks.base import Classifies
 
-        texts = _texts(pd.DataFrame(model_input).iloc[:, 0])
-        task = self.loaded.task
-        return _classify(self.loaded, texts) if isinstance(task, Classifies) else _generate(self.loaded, texts, params)
+        loaded, texts = self.loaded, _texts(pd.DataFrame(model_input).iloc[:, 0])
+        if isinstance(loaded.task, Classifies):
+            return _classify(loaded, texts)
+        return pd.DataFrame({"text": [loaded.generate(text, params or {}, loaded.recipe) for text in texts]})
 
 
 def _texts(column: pd.Series) -> list[str]:
@@ -63,30 +64,6 @@ def _texts(column: pd.Series) -> list[str]:
         if not isinstance(value, str):
             raise ModelError(f"Row {number} of {column.name} is {value!r:.60}, a {type(value).__name__}; give a text.")
     return list(column)
-
-
-def _generate(loaded: LoadedModel, prompts: list[str], params: Mapping[str, Any] | None) -> pd.DataFrame:
-    from langmill.models.generation.config import Beams
-    from langmill.tasks.base import Generates
-    from langmill.tokenization.text_stream import generated_text
-
-    task, tokenizer = loaded.task, loaded.tokenizer
-    assert isinstance(task, Generates)
-    assert loaded.generation_config is not None
-    given = params or {}
-    asked = loaded.generation_config.decoding((tokenizer.eot_id,), given)
-    length = None if given.get("max_new_tokens") is None else "max_new_tokens"
-    answers = []
-    for prompt in prompts:
-        ids = task.prompt_ids(tokenizer, prompt)
-        decoding = task.fit(asked, ids, loaded.max_length, loaded.recipe, length)
-        steps: Generator[int | None, None, object] = (
-            task.search(loaded.network, tokenizer, ids, decoding)
-            if isinstance(decoding, Beams)
-            else task.generate(loaded.network, ids, decoding)
-        )
-        answers.append(generated_text(steps, tokenizer.decode, ()))
-    return pd.DataFrame({"text": answers})
 
 
 def _classify(loaded: LoadedModel, texts: list[str]) -> pd.DataFrame:

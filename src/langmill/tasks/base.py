@@ -64,7 +64,7 @@ class Generates(ABC):
             decoding: How to write it.
             prompt_ids: The prompt.
             max_length: Context length in tokens.
-            model: What the asker calls the model.
+            model: What the asker calls it.
             asked: What the asker calls `max_new_tokens` and gave a value; None where the value is the model's own.
 
         Raises:
@@ -72,12 +72,13 @@ class Generates(ABC):
             ConfigError: More tokens were asked for than there is room for.
         """
         if len(prompt_ids) > max_length:
-            raise ModelError(f"prompt has {len(prompt_ids)} tokens; up to {max_length} are allowed.")
+            raise ModelError(f"prompt has {len(prompt_ids)} tokens; up to {max_length} are allowed.", code="impossible")
         room = self.room(prompt_ids, max_length)
         if asked is not None and decoding.max_new_tokens > room:
             raise ConfigError(
                 f"{asked} is {decoding.max_new_tokens}; after a prompt of {len(prompt_ids)} tokens up to {room} are "
-                f"allowed, since {model} has a context of {max_length}."
+                f"allowed, since {model} has a context of {max_length}.",
+                code="impossible",
             )
         return dataclasses.replace(decoding, max_new_tokens=min(decoding.max_new_tokens, room))
 
@@ -158,7 +159,7 @@ class Task(ABC):
     earlier_options: ClassVar[Mapping[str, Any]] = {}
     """Values for options that older models lack, by the option's name; see `load_model`."""
     scorer: ClassVar[str]
-    """The name of what judges its models: a file in src/langmill/scoring/, or another package's."""
+    """The name of what judges its models (`langmill.scoring`)."""
 
     def __init__(self, options: Any, labels: Sequence[str] = ()) -> None:
         self.options = options
@@ -166,21 +167,22 @@ class Task(ABC):
 
     # Data ------------------------------------------------------------------------------------------------------------
 
-    @abstractmethod
     def check(self, document: Document) -> str | None:
         """Why this document can't be used (`missing_label`), or None; such documents are counted and left out."""
+        return None if document.text else "empty_text"
 
-    @abstractmethod
     def find_labels(self, documents: Iterable[Document]) -> list[str]:
         """The labels in the training split, sorted; empty for tasks without labels.
 
         Raises:
             DataError: The task needs labels and there are fewer than two.
         """
+        del documents
+        return []
 
-    @abstractmethod
     def parts(self, document: Document) -> list[str]:
         """The texts of an example, each encoded by itself: (text,) or (prompt, response)."""
+        return [document.text]
 
     @abstractmethod
     def micro_batches(
@@ -236,6 +238,11 @@ def build_task(name: str, options: Mapping[str, Any], labels: Sequence[str], whe
         ConfigError: The task is unknown or its options are refused.
     """
     return TASKS.find(name, where)(TASKS.options(name, options, where), labels)
+
+
+def is_selected(document: Document, only: Mapping[str, Sequence[str]]) -> bool:
+    """Whether each metadata field that `only` names has one of the values that it lists; none named takes all."""
+    return all(document.metadata.get(field) in values for field, values in only.items())
 
 
 def device_of(network: nn.Module) -> torch.device:

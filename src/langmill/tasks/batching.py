@@ -10,8 +10,9 @@ Shape suffixes: B sequences of a micro-batch, T tokens.
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -23,6 +24,7 @@ from langmill.config.sections import Training
 from langmill.errors import ConfigError, DataError
 
 Batch = dict[str, Tensor]
+_EPOCHS_KEPT = 2  # in memory, their orders: a batch may lie across two epochs
 
 
 class MicroBatches(ABC):
@@ -31,27 +33,6 @@ class MicroBatches(ABC):
     @abstractmethod
     def __getitem__(self, index: int) -> Batch:
         """Micro-batch `index`, counted from the first step of training."""
-
-    @property
-    @abstractmethod
-    def epoch_steps(self) -> int:
-        """Optimizer steps in one epoch."""
-
-
-class FirstBatches(Sequence[Batch]):
-    """The first micro-batches of an endless list, for a validation."""
-
-    def __init__(self, batches: MicroBatches, count: int) -> None:
-        self._batches = batches
-        self._count = count
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __getitem__(self, index: int) -> Batch:  # type: ignore[override]  # a validation is never sliced
-        if not 0 <= index < self._count:
-            raise IndexError(index)
-        return self._batches[index]
 
 
 @dataclass(frozen=True)
@@ -75,7 +56,8 @@ class Share:
         if training.batch_size % (training.micro_batch_size * world_size):
             raise ConfigError(
                 f"training.batch_size is {training.batch_size}; allowed is a multiple of "
-                f"processes x micro_batch_size = {world_size} x {training.micro_batch_size}."
+                f"processes x micro_batch_size = {world_size} x {training.micro_batch_size}.",
+                code="impossible",
             )
         return cls(training.seed, training.batch_size, training.micro_batch_size, rank, world_size)
 
@@ -87,9 +69,26 @@ class Share:
         return start, start + self.micro_batch_size
 
 
+def first_batches(count: int, training: Training, make: Callable[[Share], MicroBatches]) -> list[Batch]:
+    """Batches of some of a split's items, drawn from all over it, each at most once and always the same.
+
+    `count` is the split's number of items; `make` makes the endless list of a share's batches.
+    """
+    if not count:
+        return []
+    size = min(training.micro_batch_size, count)
+    batches = make(Share(0, size, size, rank=0, world_size=1))
+    return [batches[index] for index in range(min(training.validation_batches, count // size))]
+
+
 def generator(seed: int, epoch: int) -> np.random.Generator:
     """Random numbers that depend on the seed and the epoch alone."""
     return np.random.Generator(np.random.Philox(key=np.array([seed, epoch], dtype=np.uint64)))
+
+
+def num_blocks(num_tokens: int, block_length: int) -> int:
+    """Blocks in a stream of tokens; a short one is a block as well."""
+    return max(1, num_tokens // block_length) if num_tokens else 0
 
 
 class PackedBatches(MicroBatches):
@@ -99,11 +98,6 @@ class PackedBatches(MicroBatches):
     one block works too. An epoch leaves out the fewer than `block_length` tokens before its random starting point that
     do not fill a block.
 
-    Args:
-        tokens: The shard's flat stream, `(tokens,)`.
-        block_length: Predicted tokens in a block.
-        share: This process's part.
-
     Raises:
         DataError: The stream is empty.
     """
@@ -112,13 +106,14 @@ class PackedBatches(MicroBatches):
         if not len(tokens):
             raise DataError(
                 "The training split holds no tokens: no document of the corpus is left for it. "
-                "Add documents, or lower split.validation and split.test."
+                "Add documents, or lower split.validation and split.test.",
+                code="too_few",
             )
         self._tokens = tokens
         self._length = block_length
         self._share = share
-        self.num_blocks = max(1, len(tokens) // block_length)
-        self._starts: dict[int, np.ndarray] = {}
+        self.num_blocks = num_blocks(len(tokens), block_length)
+        self._epoch = functools.lru_cache(_EPOCHS_KEPT)(self._starts)
 
     def __getitem__(self, index: int) -> Batch:
         """Micro-batch `index`: `tokens` and `targets`, both `(B, T)` int64, each target the token after."""
@@ -136,19 +131,11 @@ class PackedBatches(MicroBatches):
         """The blocks of micro-batch `index` in the endless list: `num_blocks` for each epoch."""
         return range(*self._share.items(index))
 
-    def _epoch(self, epoch: int) -> np.ndarray:
+    def _starts(self, epoch: int) -> np.ndarray:
         """Where the blocks of an epoch begin, in the epoch's order."""
-        if epoch not in self._starts:
-            random = generator(self._share.seed, epoch)
-            phase = random.integers(len(self._tokens))
-            starts = random.permutation(self.num_blocks) * self._length + phase
-            _keep(self._starts, epoch, starts)
-        return self._starts[epoch]
-
-    @property
-    def epoch_steps(self) -> int:
-        """Optimizer steps in one epoch, the last one shared with the next epoch."""
-        return -(-self.num_blocks // self._share.batch_size)
+        random = generator(self._share.seed, epoch)
+        phase = random.integers(len(self._tokens))
+        return np.asarray(random.permutation(self.num_blocks) * self._length + phase)
 
 
 class Truncation(StrEnum):
@@ -176,11 +163,7 @@ def pad(sequences: Sequence[np.ndarray], pad_id: int, length: int = 0, rows: int
 
     A sequence without tokens becomes one pad token, so that every network has something to look at.
 
-    Args:
-        sequences: What is padded.
-        pad_id: The token to pad with.
-        length: T at least.
-        rows: B at least; what is missing is added as sequences without tokens.
+    T is at least `length`, and B at least `rows`: what is missing is added as sequences without tokens.
     """
     sequences = [*sequences, *[np.zeros(0, dtype=np.int64)] * (rows - len(sequences))]
     lengths = np.array([max(1, len(sequence)) for sequence in sequences], dtype=np.int64)
@@ -226,11 +209,7 @@ class PaddedBatches(MicroBatches):
 
     Each epoch shuffles the examples, cuts them into groups of 50 batches, sorts each group by length, cuts it into
     batches and shuffles the batches. Every example comes once in an epoch; where the batches do not come out even, a
-    few come twice.
-
-    Args:
-        lengths: Tokens of each example as it will stand in a batch, `(examples,)`.
-        share: This process's part.
+    few come twice. `lengths` are the tokens of each example as it will stand in a batch, `(examples,)`.
 
     Raises:
         DataError: There are no examples.
@@ -240,11 +219,13 @@ class PaddedBatches(MicroBatches):
         if not len(lengths):
             raise DataError(
                 "The training split holds no document that the task can learn from. "
-                "Check the corpus's fields and task.options, or lower split.validation and split.test."
+                "Check the corpus's fields and task.options, or lower split.validation and split.test.",
+                code="too_few",
             )
         self._lengths = lengths
         self._share = share
-        self._orders: dict[int, np.ndarray] = {}
+        self.epoch_steps = -(-len(lengths) // share.batch_size)
+        self._epoch = functools.lru_cache(_EPOCHS_KEPT)(self._order)
 
     @abstractmethod
     def collate(self, chosen: np.ndarray) -> Batch:
@@ -256,37 +237,18 @@ class PaddedBatches(MicroBatches):
         epoch, place = divmod(first, self.epoch_steps * self._share.batch_size)
         return self.collate(self._epoch(epoch)[place : place + end - first])
 
-    def _epoch(self, epoch: int) -> np.ndarray:
+    def _order(self, epoch: int) -> np.ndarray:
         """The examples of an epoch in its order, a whole number of global batches."""
-        if epoch not in self._orders:
-            random = generator(self._share.seed, epoch)
-            size = self._share.batch_size
-            order = np.resize(random.permutation(len(self._lengths)), self.epoch_steps * size)
-            group = np.arange(len(order)) // (size * BATCHES_SORTED_TOGETHER)
-            order = order[np.lexsort((self._lengths[order], group))]
-            order = order.reshape(-1, size)[random.permutation(self.epoch_steps)].ravel()
-            _keep(self._orders, epoch, order)
-        return self._orders[epoch]
-
-    @property
-    def epoch_steps(self) -> int:
-        """Optimizer steps in one epoch."""
-        return -(-len(self._lengths) // self._share.batch_size)
+        random = generator(self._share.seed, epoch)
+        size = self._share.batch_size
+        order = np.resize(random.permutation(len(self._lengths)), self.epoch_steps * size)
+        group = np.arange(len(order)) // (size * BATCHES_SORTED_TOGETHER)
+        order = order[np.lexsort((self._lengths[order], group))]
+        return order.reshape(-1, size)[random.permutation(self.epoch_steps)].ravel()
 
 
 class BucketedBatches(PaddedBatches):
-    """Labelled documents of about equal length.
-
-    Args:
-        examples: What to batch.
-        block_length: Tokens of an example, at most.
-        truncation: Which tokens of a longer one are kept.
-        pad_id: The token to pad with.
-        share: This process's part.
-
-    Raises:
-        DataError: There are no examples.
-    """
+    """Labelled documents of about equal length, truncated at `block_length` tokens."""
 
     def __init__(
         self, examples: Examples, block_length: int, truncation: Truncation, pad_id: int, share: Share
@@ -311,10 +273,3 @@ class BucketedBatches(PaddedBatches):
             "labels": torch.from_numpy(examples.labels[chosen]),
             "weights": torch.from_numpy(examples.weights[chosen]),
         }
-
-
-def _keep(epochs: dict[int, np.ndarray], epoch: int, order: np.ndarray) -> None:
-    """Remember an epoch's order, and at most one other (a batch may lie across two)."""
-    while len(epochs) > 1:
-        del epochs[min(epochs)]
-    epochs[epoch] = order

@@ -22,20 +22,19 @@ from langmill.data.document import Document
 from langmill.errors import DataError
 from langmill.models.base import Backbone, Kind
 from langmill.models.heads import Classifier
-from langmill.tasks.base import TASKS, UNSEEN_LABEL, Classifies, EncodedInput, Explains, Task, device_of
+from langmill.tasks.base import TASKS, UNSEEN_LABEL, Classifies, EncodedInput, Explains, Task, device_of, is_selected
 from langmill.tasks.batching import (
     Batch,
     BucketedBatches,
     Examples,
-    FirstBatches,
     MicroBatches,
     Share,
     Truncation,
     fill_batches,
+    first_batches,
     pad,
     truncate,
 )
-from langmill.tasks.selection import is_selected
 from langmill.tokenization.shards import Shard
 from langmill.tokenization.tokenizer import Tokenizer
 
@@ -80,8 +79,6 @@ class Classification(Task, Classifies, Explains):
     kinds = frozenset({Kind.causal, Kind.bidirectional})
     scorer = "classification"
 
-    # Data ------------------------------------------------------------------------------------------------------------
-
     def check(self, document: Document) -> str | None:
         """Why a document is left out.
 
@@ -108,13 +105,10 @@ class Classification(Task, Classifies, Explains):
             found = f"only one label, {labels[0]!r}" if labels else "no labels"
             raise DataError(
                 f"The training split has {found}; a classification needs two or more. "
-                "Check fields.label of the corpus, task.options.only, and whether the labels are spread over the data."
+                "Check fields.label of the corpus, task.options.only, and whether the labels are spread over the data.",
+                code="too_few",
             )
         return labels
-
-    def parts(self, document: Document) -> list[str]:
-        """The text."""
-        return [document.text]
 
     def micro_batches(
         self, shard: Shard, training: Training, *, rank: int, world_size: int, eot_id: int
@@ -125,13 +119,10 @@ class Classification(Task, Classifies, Explains):
 
     def validation_batches(self, shard: Shard, training: Training, *, eot_id: int) -> Sequence[Batch]:
         """Documents drawn from the whole split, each at most once."""
-        examples = self.examples(shard)
-        if not len(examples.starts):
-            return []
-        size = min(training.micro_batch_size, len(examples.starts))
-        share = Share(0, size, size, rank=0, world_size=1)
-        batches = BucketedBatches(examples, training.block_length, self.options.truncation, eot_id, share)
-        return FirstBatches(batches, min(training.validation_batches, len(examples.starts) // size))
+        examples, length, truncation = self.examples(shard), training.block_length, self.options.truncation
+        return first_batches(
+            len(examples.starts), training, lambda share: BucketedBatches(examples, length, truncation, eot_id, share)
+        )
 
     def examples(self, shard: Shard) -> Examples:
         """The shard's documents with a known label."""
@@ -152,8 +143,6 @@ class Classification(Task, Classifies, Explains):
     def context_length(self, block_length: int) -> int:
         """The longer of what is learned from and what is answered from."""
         return max(block_length, self.options.answer_length)
-
-    # Learning --------------------------------------------------------------------------------------------------------
 
     def network(self, backbone: Backbone) -> nn.Module:
         """The backbone with a classifier's head."""
@@ -187,9 +176,8 @@ class Classification(Task, Classifies, Explains):
 
     def encode_input(self, network: nn.Module, tokenizer: Tokenizer, text: str) -> EncodedInput:
         """The text's tokens, truncated as in training; a text without tokens is read as one end-of-text token."""
-        assert isinstance(network, Classifier)
         tokens = np.asarray(tokenizer.encode(text), dtype=np.int64)
-        kept = truncate(tokens, network.model.max_length, self.options.truncation)
+        (kept,) = self.truncated(network, [tokens])
         return EncodedInput(kept.tolist() or [tokenizer.eot_id], len(tokens) - len(kept))
 
     def truncated(self, network: nn.Module, encoded: Sequence[np.ndarray]) -> list[np.ndarray]:

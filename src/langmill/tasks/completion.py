@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import string
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from pydantic import PositiveInt
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from langmill.config.constraints import require
 from langmill.config.typed import settings
 from langmill.data.document import Document
+from langmill.errors import FieldError
 from langmill.models.base import Backbone, Kind
 from langmill.models.heads import LanguageModel
 from langmill.tasks.base import TASKS
@@ -78,13 +79,13 @@ class Completion(ConditionalGeneration):
 
     def form(self, length: int, eot_id: int) -> PromptAndResponse:
         """Prompt and response in one sequence."""
-        return PromptAndResponse(length, min(self.options.prompt_length, length - 2), self.options.truncation, eot_id)
+        return PromptAndResponse(length, self.options.truncation, eot_id, min(self.options.prompt_length, length - 2))
 
     def network(self, backbone: Backbone) -> nn.Module:
         """The backbone with a head over the vocabulary."""
-        return LanguageModel(backbone, backbone.tie_embeddings)
+        return LanguageModel(backbone)
 
-    def target_loss(self, network: nn.Module, batch: Batch) -> Tensor:
+    def loss(self, network: nn.Module, batch: Batch) -> Tensor:
         """Mean cross entropy over the responses' tokens."""
         assert isinstance(network, LanguageModel)
         return network.loss(batch["tokens"], batch["targets"])
@@ -92,13 +93,7 @@ class Completion(ConditionalGeneration):
     def target_hidden(self, network: nn.Module, batch: Batch) -> Tensor:
         """The hidden states of the whole sequence."""
         assert isinstance(network, LanguageModel)
-        hidden_BTD: Tensor = network.model(batch["tokens"], batch["lengths"])
-        return hidden_BTD
-
-    def max_length(self, network: nn.Module) -> int:
-        """Tokens of prompt and response together."""
-        assert isinstance(network, LanguageModel)
-        return network.model.max_length
+        return cast("Tensor", network.model(batch["tokens"], batch["lengths"]))
 
     def prompt_ids(self, tokenizer: Tokenizer, prompt: str) -> list[int]:
         """An end-of-text token, as before every document in training, and the filled template."""
@@ -130,8 +125,7 @@ def _fields(where: str, template: str) -> set[str]:
     try:
         found: list[tuple[str, Any, Any, Any]] = list(string.Formatter().parse(template))
     except ValueError as error:
-        require(False, where, template, f"text with {{name}} in it ({error})")
-        raise AssertionError from error
+        raise FieldError(f"{where} is {template!r}; allowed is text with {{name}} in it ({error})", where) from error
     names = {name for _, name, _, _ in found if name is not None}
     plain = all(name.isidentifier() for name in names) and not any(spec or change for _, _, spec, change in found)
     require(plain, where, template, "text with {name} in it, nothing but a name between the braces")

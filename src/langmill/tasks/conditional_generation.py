@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, cast
 
 import numpy as np
 from torch import Tensor, nn
@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from langmill.config.sections import Training
 from langmill.config.typed import settings
 from langmill.data.document import Document
-from langmill.models.generation.config import GenerationConfig, greedy_decoding
-from langmill.tasks.base import EncodedInput, Explains, Generates, Task
-from langmill.tasks.batching import Batch, MicroBatches, Share, Truncation
-from langmill.tasks.pairs import Form, PairBatches, Pairs, counted, validation_pairs
-from langmill.tasks.selection import is_selected
+from langmill.models.generation.config import GenerationConfig, Sampling
+from langmill.models.generation.network import Decodes
+from langmill.tasks.base import EncodedInput, Explains, Generates, Task, is_selected
+from langmill.tasks.batching import Batch, MicroBatches, Share, Truncation, first_batches
+from langmill.tasks.pairs import Form, PairBatches, Pairs, counted
 from langmill.tokenization.shards import Shard
 from langmill.tokenization.tokenizer import Tokenizer
 
@@ -44,16 +44,14 @@ class ConditionalGeneration(Task, Generates, Explains):
     options: ConditionalGenerationOptions
     scorer = "conditional_generation"
 
-    # Data ------------------------------------------------------------------------------------------------------------
-
     def check(self, document: Document) -> str | None:
         """Why a document is left out.
 
         `empty_text`, `missing_target`, `not_selected` by the option `only`, or `unreadable_answers` for a metadata
         field `answers` that is no JSON list of texts: found here, and not by a metric after all the training.
         """
-        if not document.text:
-            return "empty_text"
+        if reason := super().check(document):
+            return reason
         if not document.target:
             return "missing_target"
         if not is_selected(document, self.options.only):
@@ -63,10 +61,6 @@ class ConditionalGeneration(Task, Generates, Explains):
         except (ValueError, RecursionError):
             return "unreadable_answers"
         return None
-
-    def find_labels(self, documents: Iterable[Document]) -> list[str]:
-        """None."""
-        return []
 
     @abstractmethod
     def prompt(self, document: Document) -> str:
@@ -90,25 +84,16 @@ class ConditionalGeneration(Task, Generates, Explains):
 
     def validation_batches(self, shard: Shard, training: Training, *, eot_id: int) -> Sequence[Batch]:
         """Pairs drawn from the whole split, each at most once."""
-        return validation_pairs(Pairs(shard), self.form(training.block_length, eot_id), training)
-
-    # Learning --------------------------------------------------------------------------------------------------------
-
-    @abstractmethod
-    def target_loss(self, network: nn.Module, batch: Batch) -> Tensor:
-        """Mean cross entropy in nats over the targets of a batch, a scalar."""
+        pairs, form = Pairs(shard), self.form(training.block_length, eot_id)
+        return first_batches(len(pairs), training, lambda share: PairBatches(pairs, form, share))
 
     @abstractmethod
     def target_hidden(self, network: nn.Module, batch: Batch) -> Tensor:
         """Hidden states `(batch, length, dim)` from which each of the batch's `targets` is predicted."""
 
-    @abstractmethod
     def max_length(self, network: nn.Module) -> int:
-        """Tokens in a sequence that the network can work on."""
-
-    def loss(self, network: nn.Module, batch: Batch) -> Tensor:
-        """Mean cross entropy over the target's tokens alone."""
-        return self.target_loss(network, batch)
+        """Tokens of a source or a target, or of prompt and response together, at most."""
+        return cast("Decodes", network).max_length
 
     def num_targets(self, batch: Batch) -> float:
         """The targets' tokens."""
@@ -117,7 +102,7 @@ class ConditionalGeneration(Task, Generates, Explains):
     def sample(self, network: nn.Module, tokenizer: Tokenizer, prompt: str, seed: int) -> str:
         """What the network writes for a prompt, greedily."""
         del seed  # nothing is drawn
-        sampling = greedy_decoding(_SAMPLE_TOKENS, (tokenizer.eot_id,))
+        sampling = Sampling(_SAMPLE_TOKENS, stop_ids=(tokenizer.eot_id,))
         answer = list(self.generate(network, self.prompt_ids(tokenizer, prompt), sampling))
         return prompt + "\n" + tokenizer.decode(answer)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Annotated
 
 from pydantic import Field, PositiveInt
@@ -10,12 +10,11 @@ from torch import Tensor, nn
 
 from langmill.config.sections import Training
 from langmill.config.typed import settings
-from langmill.data.document import Document
 from langmill.models.base import Backbone, Kind
 from langmill.models.generation.config import GenerationConfig, Sampling
 from langmill.models.heads import LanguageModel
 from langmill.tasks.base import TASKS, EncodedInput, Explains, Generates, Task
-from langmill.tasks.batching import Batch, FirstBatches, MicroBatches, PackedBatches, Share
+from langmill.tasks.batching import Batch, MicroBatches, PackedBatches, Share, first_batches, num_blocks
 from langmill.tokenization.shards import Shard
 from langmill.tokenization.tokenizer import Tokenizer
 
@@ -40,20 +39,6 @@ class LanguageModelling(Task, Generates, Explains):
     eot_before = True
     scorer = "language_modelling"
 
-    # Data ------------------------------------------------------------------------------------------------------------
-
-    def check(self, document: Document) -> str | None:
-        """Every text can be learned from, except an empty one."""
-        return None if document.text else "empty_text"
-
-    def find_labels(self, documents: Iterable[Document]) -> list[str]:
-        """None."""
-        return []
-
-    def parts(self, document: Document) -> list[str]:
-        """The text."""
-        return [document.text]
-
     def micro_batches(
         self, shard: Shard, training: Training, *, rank: int, world_size: int, eot_id: int
     ) -> MicroBatches:
@@ -62,17 +47,13 @@ class LanguageModelling(Task, Generates, Explains):
 
     def validation_batches(self, shard: Shard, training: Training, *, eot_id: int) -> Sequence[Batch]:
         """Blocks drawn from all over the stream, each at most once."""
-        if not shard.num_tokens:
-            return []
-        size = min(training.micro_batch_size, max(1, shard.num_tokens // training.block_length))
-        batches = PackedBatches(shard.tokens, training.block_length, Share(0, size, size, rank=0, world_size=1))
-        return FirstBatches(batches, min(training.validation_batches, batches.num_blocks // size))
-
-    # Learning --------------------------------------------------------------------------------------------------------
+        length = training.block_length
+        blocks = num_blocks(shard.num_tokens, length)
+        return first_batches(blocks, training, lambda share: PackedBatches(shard.tokens, length, share))
 
     def network(self, backbone: Backbone) -> nn.Module:
         """The backbone with a head over the vocabulary."""
-        return LanguageModel(backbone, backbone.tie_embeddings)
+        return LanguageModel(backbone)
 
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
         """Mean cross entropy over all tokens of the blocks."""
@@ -86,16 +67,8 @@ class LanguageModelling(Task, Generates, Explains):
     def sample(self, network: nn.Module, tokenizer: Tokenizer, prompt: str, seed: int) -> str:
         """How the network goes on from a prompt, the prompt included (its end, where the prompt is very long)."""
         assert isinstance(network, LanguageModel)
-        sampling = Sampling(
-            max_new_tokens=self.options.sample_tokens,
-            temperature=self.options.sample_temperature,
-            top_k=0,
-            top_p=1.0,
-            min_p=0.0,
-            repetition_penalty=1.0,
-            seed=seed,
-            stop_ids=(tokenizer.eot_id,),
-        )
+        options, stop_ids = self.options, (tokenizer.eot_id,)
+        sampling = Sampling(options.sample_tokens, options.sample_temperature, seed=seed, stop_ids=stop_ids)
         prompt_ids = self.prompt_ids(tokenizer, prompt)[-max(1, network.model.max_length // 2) :]
         return prompt + tokenizer.decode(list(self.generate(network, prompt_ids, sampling)))
 

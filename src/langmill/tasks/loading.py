@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,9 @@ from langmill.models.folder import (
     own_names,
     read_config,
 )
-from langmill.models.generation.config import GenerationConfig
+from langmill.models.generation.config import Beams, GenerationConfig
 from langmill.tasks.base import TASKS, Generates, Task, build_task
+from langmill.tokenization.text_stream import generated_text
 from langmill.tokenization.tokenizer import Tokenizer
 
 _NAMED = 10  # texts, in a note
@@ -58,12 +59,7 @@ class LoadedModel:
         return int(self.config["langmill"]["max_length"])
 
     def truncation_note(self, texts: Sequence[str], name: str) -> str:
-        """A sentence on the texts that a classifier truncates, numbered from 1; empty where there are none.
-
-        Args:
-            texts: What is asked.
-            name: What the asker calls the model.
-        """
+        """A sentence on the texts that a classifier, called `name`, truncates; empty where there are none."""
         long = [number for number, text in enumerate(texts, 1) if len(self.tokenizer.encode(text)) > self.max_length]
         if not long:
             return ""
@@ -72,6 +68,25 @@ class LoadedModel:
             f"{name} reads {self.max_length} tokens of a text; {len(long)} of {len(texts)} were longer and truncated, "
             f"as in training: number {few}."
         )
+
+    def generate(self, prompt: str, asked: Mapping[str, float | None], name: str, stop: Sequence[str] = ()) -> str:
+        """The whole text that the model, called `name`, writes for a prompt, up to one of the stop texts.
+
+        Raises:
+            ModelError: The prompt is too long.
+            ConfigError: What is asked does not go together, or more tokens are asked for than fit behind the prompt.
+        """
+        task, config, tokenizer = self.task, self.generation_config, self.tokenizer
+        assert isinstance(task, Generates) and config is not None
+        ids = task.prompt_ids(tokenizer, prompt)
+        length = None if asked.get("max_new_tokens") is None else "max_new_tokens"
+        decoding = task.fit(config.decoding((tokenizer.eot_id,), asked), ids, self.max_length, name, length)
+        steps: Generator[int | None, None, object] = (
+            task.search(self.network, tokenizer, ids, decoding)
+            if isinstance(decoding, Beams)
+            else task.generate(self.network, ids, decoding)
+        )
+        return generated_text(steps, tokenizer.decode, stop)
 
     @property
     def provenance(self) -> str:
@@ -97,7 +112,7 @@ def load_model(folder: Path, *, verify: bool, device: str = "cpu", evaluation: P
         IntegrityError: A file differs from the manifest.
     """
     if not folder.is_dir():
-        raise ModelError(f"There is no model in {folder}; make it with `langmill run` or `dvc repro`.")
+        raise ModelError(f"There is no model in {folder}; make it with `langmill run` or `dvc repro`.", code="missing")
     manifest = read_manifest(folder, verify=verify)
     config = read_config(folder)
     where = str(folder / CONFIG_NAME)
@@ -109,12 +124,15 @@ def load_model(folder: Path, *, verify: bool, device: str = "cpu", evaluation: P
         architecture = model["architecture"]
         options = {**ARCHITECTURES.find(architecture, where).earlier_options, **model["options"]}
     except (KeyError, TypeError) as error:
-        raise ModelError(f"{where} lacks {error}, so the model can't be built; make it again.") from error
+        raise ModelError(
+            f"{where} lacks {error}, so the model can't be built; make it again.", code="missing"
+        ) from error
     tokenizer = Tokenizer.load(folder / TOKENIZER_NAME)
     if tokenizer.vocab_size > vocab_size or tokenizer.eot_id != eot_id:
         raise ModelError(
             f"The tokenizer in {folder} ({tokenizer.vocab_size} entries, end of text {tokenizer.eot_id}) is not "
-            f"the one that the model was made with ({vocab_size} entries, end of text {eot_id}); make the model again."
+            f"the one that the model was made with ({vocab_size} entries, end of text {eot_id}); make the model again.",
+            code="mismatch",
         )
     with torch.random.fork_rng(devices=[]):  # the first weights are drawn at random, and thrown away
         network = task.network(build_backbone(architecture, options, vocab_size, max_length, where, source=folder))
@@ -126,9 +144,7 @@ def load_model(folder: Path, *, verify: bool, device: str = "cpu", evaluation: P
 def task_of(config: Mapping[str, Any], where: str) -> tuple[Task, dict[str, Any]]:
     """The task of a model, and the options of its scorer where the model is so old that they stand among the task's.
 
-    Args:
-        config: The content of the model's `config.json`.
-        where: That file, for messages.
+    `config` is the content of the model's `config.json`, which messages call `where`.
 
     Raises:
         ModelError: It does not say.
@@ -140,7 +156,8 @@ def task_of(config: Mapping[str, Any], where: str) -> tuple[Task, dict[str, Any]
         options = {**TASKS.find(own["name"], where).earlier_options, **options}
         return build_task(own["name"], options, own["labels"], where), scoring
     except (KeyError, TypeError) as error:
-        raise ModelError(f"{where} lacks {error}, so the model's task is not known; make it again.") from error
+        message = f"{where} lacks {error}, so the model's task is not known; make it again."
+        raise ModelError(message, code="missing") from error
 
 
 def _generation_config(
@@ -160,7 +177,7 @@ def _generation_config(
                     said.setdefault("keep_placeholders", written["keep_placeholders"])
                 return GenerationConfig.from_json(said)
             except LangmillError as error:
-                raise ModelError(f"{file}: {error}") from error
+                raise ModelError(f"{file}: {error}", code="unreadable") from error
     return GenerationConfig(**written) if "max_new_tokens" in written else task.generation_config
 
 

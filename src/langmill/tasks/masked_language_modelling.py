@@ -10,7 +10,7 @@ Shape suffixes: B sequences, T tokens, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Sequence
 from typing import Annotated
 
 import numpy as np
@@ -20,15 +20,14 @@ from torch import Tensor, nn
 
 from langmill.config.sections import Training
 from langmill.config.typed import settings
-from langmill.data.document import Document
 from langmill.errors import ConfigError
 from langmill.models.base import Backbone, Kind
-from langmill.models.generation.config import GenerationConfig, Sampling, greedy_decoding
+from langmill.models.generation.config import GenerationConfig, Sampling
 from langmill.models.generation.network import Ending
 from langmill.models.generation.sampling import choose
 from langmill.models.heads import LanguageModel
 from langmill.tasks.base import TASKS, EncodedInput, Explains, Generates, Task, device_of
-from langmill.tasks.batching import Batch, FirstBatches, MicroBatches, PackedBatches, Share
+from langmill.tasks.batching import Batch, MicroBatches, PackedBatches, Share, first_batches, num_blocks
 from langmill.tokenization.shards import Shard
 from langmill.tokenization.tokenizer import Tokenizer
 
@@ -57,18 +56,10 @@ class MaskedLanguageModellingOptions:
 def mask_tokens(
     tokens: np.ndarray, share: float, mask_id: int, chances: tuple[np.ndarray, np.ndarray], drawn: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Choose tokens to be predicted and mask them.
+    """Choose a share of the tokens and mask them; return what is read, and the targets: -1 where nothing is predicted.
 
-    Args:
-        tokens: Token ids, any shape.
-        share: How many of them are chosen.
-        mask_id: The mask token.
-        chances: Numbers drawn from 0 to 1, of the tokens' shape: the first decide which are chosen, the second how they
-            are masked.
-        drawn: Tokens drawn from the vocabulary, of the tokens' shape.
-
-    Returns:
-        The tokens as the network reads them, and the targets: -1 where nothing is to be predicted.
+    All arrays have one shape. `chances` are drawn from 0 to 1: the first decide which tokens are chosen, the second how
+    they are masked; `drawn` are tokens of the vocabulary.
     """
     chosen, kind = chances[0] < share, chances[1]
     read = np.where(kind < _REPLACED, mask_id, np.where(kind < _REPLACED + _DRAWN, drawn, tokens))
@@ -79,13 +70,6 @@ class MaskedBatches(MicroBatches):
     """Packed blocks with tokens masked; in each epoch others.
 
     A block's random numbers depend on the seed, the epoch and the block's place in it alone.
-
-    Args:
-        blocks: The blocks.
-        share: How many tokens are masked.
-        mask_id: The mask token.
-        vocab_size: Entries of the vocabulary.
-        seed: Decides, together with the epoch and the place.
     """
 
     def __init__(self, blocks: PackedBatches, share: float, mask_id: int, vocab_size: int, *, seed: int) -> None:
@@ -118,11 +102,6 @@ class MaskedBatches(MicroBatches):
             items = items[len(of_epoch) :]
         return np.moveaxis(np.concatenate(found).reshape(-1, 3, length), 1, 0)
 
-    @property
-    def epoch_steps(self) -> int:
-        """Optimizer steps in one pass over the blocks."""
-        return self._blocks.epoch_steps
-
 
 @TASKS.register("masked_language_modelling")
 class MaskedLanguageModelling(Task, Generates, Explains):
@@ -133,47 +112,28 @@ class MaskedLanguageModelling(Task, Generates, Explains):
     kinds = frozenset({Kind.bidirectional})
     scorer = "masked_language_modelling"
 
-    # Data ------------------------------------------------------------------------------------------------------------
-
-    def check(self, document: Document) -> str | None:
-        """Every text can be learned from, except an empty one."""
-        return None if document.text else "empty_text"
-
-    def find_labels(self, documents: Iterable[Document]) -> list[str]:
-        """None."""
-        return []
-
-    def parts(self, document: Document) -> list[str]:
-        """The text."""
-        return [document.text]
-
     def micro_batches(
         self, shard: Shard, training: Training, *, rank: int, world_size: int, eot_id: int
     ) -> MicroBatches:
         """Packed blocks of the whole stream, tokens masked."""
-        blocks = PackedBatches(shard.tokens, training.block_length, Share.of(training, rank, world_size))
-        return self._masked(blocks, shard, training.seed)
+        return self._masked(shard, training, Share.of(training, rank, world_size))
 
     def validation_batches(self, shard: Shard, training: Training, *, eot_id: int) -> Sequence[Batch]:
         """Blocks drawn from all over the stream, each at most once; always the same tokens are masked."""
-        if not shard.num_tokens:
-            return []
-        size = min(training.micro_batch_size, max(1, shard.num_tokens // training.block_length))
-        blocks = PackedBatches(shard.tokens, training.block_length, Share(0, size, size, rank=0, world_size=1))
-        count = min(training.validation_batches, blocks.num_blocks // size)
-        return FirstBatches(self._masked(blocks, shard, 0), count)
+        blocks = num_blocks(shard.num_tokens, training.block_length)
+        return first_batches(blocks, training, lambda share: self._masked(shard, training, share))
 
-    def _masked(self, blocks: PackedBatches, shard: Shard, seed: int) -> MaskedBatches:
+    def _masked(self, shard: Shard, training: Training, share: Share) -> MaskedBatches:
         mask_id = shard.special_ids.get(MASK)
         if mask_id is None:
-            raise ConfigError(f"The tokenizer has no mask token; put {MASK!r} into special_tokens in conf/tokenizer/.")
-        return MaskedBatches(blocks, self.options.mask_share, mask_id, shard.vocab_size, seed=seed)
-
-    # Learning --------------------------------------------------------------------------------------------------------
+            remedy = f"put {MASK!r} into special_tokens in conf/tokenizer/"
+            raise ConfigError(f"The tokenizer has no mask token; {remedy}.", code="missing")
+        blocks = PackedBatches(shard.tokens, training.block_length, share)
+        return MaskedBatches(blocks, self.options.mask_share, mask_id, shard.vocab_size, seed=share.seed)
 
     def network(self, backbone: Backbone) -> nn.Module:
         """The backbone with a head over the vocabulary."""
-        return LanguageModel(backbone, backbone.tie_embeddings)
+        return LanguageModel(backbone)
 
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
         """Mean cross entropy over the masked tokens."""
@@ -187,7 +147,7 @@ class MaskedLanguageModelling(Task, Generates, Explains):
     def sample(self, network: nn.Module, tokenizer: Tokenizer, prompt: str, seed: int) -> str:
         """The prompt with its masks filled by the most likely tokens."""
         del seed  # nothing is drawn
-        sampling = greedy_decoding(_MOST_TOKENS, ())
+        sampling = Sampling(_MOST_TOKENS)
         return tokenizer.decode(list(self.generate(network, self.prompt_ids(tokenizer, prompt), sampling)))
 
     @property

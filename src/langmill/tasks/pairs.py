@@ -6,15 +6,14 @@ pairs of a micro-batch, S source tokens, T target tokens, or tokens of prompt an
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
 
-from langmill.config.sections import Training
-from langmill.tasks.batching import Batch, FirstBatches, PaddedBatches, Share, Truncation, pad, truncate
+from langmill.tasks.batching import Batch, PaddedBatches, Share, Truncation, pad, truncate
 from langmill.tokenization.shards import Shard
 
 NOT_COUNTED = -1
@@ -29,41 +28,43 @@ class Pair:
     target: np.ndarray
 
 
-class Form(Protocol):
+@dataclass(frozen=True)
+class Form(ABC):
     """How pairs become a batch."""
 
-    @property
-    def length(self) -> int:
-        """Tokens of a sequence, at most."""
+    length: int
+    """Tokens of a sequence, its end-of-text token included, at most."""
+    truncation: Truncation
+    """Which tokens of a longer source or prompt are kept."""
+    eot_id: int
 
+    @abstractmethod
     def lengths(self, source_lengths: np.ndarray, target_lengths: np.ndarray) -> np.ndarray:
         """Tokens that each pair will have in a batch, by which neighbours are chosen."""
 
+    @abstractmethod
     def source(self, tokens: np.ndarray) -> np.ndarray:
         """A source or prompt as the network reads it."""
 
+    @abstractmethod
     def target(self, pair: Pair) -> np.ndarray:
         """The tokens that are learned and scored: the target and an end-of-text token, or what there is room for."""
 
+    @abstractmethod
     def shape(self, pair: Pair) -> tuple[int, ...]:
         """Tokens of each sequence that a pair becomes."""
 
+    @abstractmethod
     def collate(self, pairs: Sequence[Pair], shape: tuple[int, ...] | None = None) -> Batch:
         """The batch, padded to a shape if one is given; `lengths` `(B,)` says each pair's real tokens, all counted."""
 
 
 @dataclass(frozen=True)
-class SourceAndTarget:
+class SourceAndTarget(Form):
     """Source and target apart: `source` `(B, S)`, `source_lengths` `(B,)`, `targets` `(B, T)`, all int64.
 
     Both end with the end-of-text token; a truncated target does not, since its text does not end there.
     """
-
-    length: int
-    """Tokens of a source or a target, its end-of-text token included, at most."""
-    truncation: Truncation
-    """Which tokens of a longer source are kept."""
-    eot_id: int
 
     def lengths(self, source_lengths: np.ndarray, target_lengths: np.ndarray) -> np.ndarray:
         """Tokens of both."""
@@ -96,20 +97,15 @@ class SourceAndTarget:
 
 
 @dataclass(frozen=True)
-class PromptAndResponse:
+class PromptAndResponse(Form):
     """Source and target in one sequence: `tokens` and `targets` `(B, T)`; only the response's targets are counted.
 
     A sequence is the end-of-text token, the prompt and the response; the end-of-text token that ends the response is
     learned too, unless the response was truncated.
     """
 
-    length: int
-    """Tokens of a sequence, at most."""
     prompt_length: int
     """Tokens of a prompt, at most; what is left of `length` is the response's."""
-    truncation: Truncation
-    """Which tokens of a longer prompt are kept."""
-    eot_id: int
 
     def lengths(self, source_lengths: np.ndarray, target_lengths: np.ndarray) -> np.ndarray:
         """Tokens of the whole sequence."""
@@ -160,16 +156,7 @@ class Pairs(Sequence[Pair]):
 
 
 class PairBatches(PaddedBatches):
-    """Batches of pairs of about equal length.
-
-    Args:
-        pairs: What to batch.
-        form: How pairs become a batch.
-        share: This process's part.
-
-    Raises:
-        DataError: There are no pairs.
-    """
+    """Batches of pairs of about equal length."""
 
     def __init__(self, pairs: Pairs, form: Form, share: Share) -> None:
         super().__init__(form.lengths(*pairs.part_lengths.T), share)
@@ -179,15 +166,6 @@ class PairBatches(PaddedBatches):
     def collate(self, chosen: np.ndarray) -> Batch:
         """What the form makes of the chosen pairs."""
         return self._form.collate([self._pairs[number] for number in chosen])
-
-
-def validation_pairs(pairs: Pairs, form: Form, training: Training) -> Sequence[Batch]:
-    """Pairs drawn from the whole split, each at most once."""
-    if not len(pairs):
-        return []
-    size = min(training.micro_batch_size, len(pairs))
-    batches = PairBatches(pairs, form, Share(0, size, size, rank=0, world_size=1))
-    return FirstBatches(batches, min(training.validation_batches, len(pairs) // size))
 
 
 def counted(targets: torch.Tensor) -> int:

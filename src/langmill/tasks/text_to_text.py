@@ -51,9 +51,9 @@ class TextToTextTask(ConditionalGeneration):
     def network(self, backbone: Backbone) -> nn.Module:
         """The backbone with a head over the vocabulary."""
         assert isinstance(backbone, EncoderDecoder)
-        return TextToText(backbone, backbone.tie_embeddings)
+        return TextToText(backbone)
 
-    def target_loss(self, network: nn.Module, batch: Batch) -> Tensor:
+    def loss(self, network: nn.Module, batch: Batch) -> Tensor:
         """Mean cross entropy over the targets' tokens."""
         assert isinstance(network, TextToText)
         smoothing = self.options.label_smoothing if network.training else 0.0
@@ -63,11 +63,6 @@ class TextToTextTask(ConditionalGeneration):
         """The decoder's hidden states."""
         assert isinstance(network, TextToText)
         return network.hidden(batch["source"], batch["source_lengths"], batch["targets"])
-
-    def max_length(self, network: nn.Module) -> int:
-        """Tokens of source or target."""
-        assert isinstance(network, TextToText)
-        return network.max_length
 
     def prompt_ids(self, tokenizer: Tokenizer, prompt: str) -> list[int]:
         """The source and its end-of-text token."""

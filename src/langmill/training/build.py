@@ -44,25 +44,16 @@ class Data:
         if facts["tokenizer_sha256"] != sha256_file(opened.file):
             raise TrainingError(
                 f"The tokens in {shards} were made by another tokenizer than {opened.file}; "
-                f"make them again with `dvc repro encode@{recipe.name}`."
+                f"make them again with `dvc repro encode@{recipe.name}`.",
+                code="mismatch",
             )
         task = build_task(recipe.task.name, recipe.task.options, facts["labels"], f"Recipe {recipe.name}")
-        return cls(
-            task,
-            opened,
-            Shard.open(shards, Split.train),
-            Shard.open(shards, Split.validation),
-        )
+        return cls(task, opened, Shard.open(shards, Split.train), Shard.open(shards, Split.validation))
 
     def micro_batches(self, training: Training) -> Callable[[int, int], MicroBatches]:
         """Return a function from `(rank, world_size)` to that process's training batches."""
-
-        def of_process(rank: int, world_size: int) -> MicroBatches:
-            return self.task.micro_batches(
-                self.train, training, rank=rank, world_size=world_size, eot_id=self.tokenizer.eot_id
-            )
-
-        return of_process
+        make, eot_id = self.task.micro_batches, self.tokenizer.eot_id
+        return lambda rank, size: make(self.train, training, rank=rank, world_size=size, eot_id=eot_id)
 
     def validation_batches(self, training: Training) -> list[Batch]:
         """The validation batches, in memory."""
@@ -113,7 +104,8 @@ def _check_base(recipe: Recipe, data: Data, base: Path) -> None:
     if tokenizer_digest(read_manifest(base, verify=False)) != sha256_file(data.tokenizer.file):
         raise TrainingError(
             f"Recipe {recipe.name} has another tokenizer than its base {recipe.training.base}, "
-            "so the base's embedding means other tokens; give both the same tokenizer in conf/recipe/."
+            "so the base's embedding means other tokens; give both the same tokenizer in conf/recipe/.",
+            code="mismatch",
         )
     architecture = ARCHITECTURES.find(recipe.model.architecture)
     described = read_config(base).get("langmill")
@@ -121,7 +113,8 @@ def _check_base(recipe: Recipe, data: Data, base: Path) -> None:
         if not architecture.needs_base:
             raise TrainingError(
                 f"Recipe {recipe.name} starts from the pretrained model {recipe.training.base}, so its "
-                f"model.architecture must be pretrained and not {recipe.model.architecture}."
+                f"model.architecture must be pretrained and not {recipe.model.architecture}.",
+                code="mismatch",
             )
         return
     theirs, own = described["model"], plain(recipe)["model"]
@@ -136,5 +129,6 @@ def _check_base(recipe: Recipe, data: Data, base: Path) -> None:
     if differing:
         raise TrainingError(
             f"Recipe {recipe.name} has another network than its base {recipe.training.base}: "
-            f"{', '.join(differing)} differ; give both the same model in conf/recipe/."
+            f"{', '.join(differing)} differ; give both the same model in conf/recipe/.",
+            code="mismatch",
         )

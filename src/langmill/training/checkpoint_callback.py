@@ -9,8 +9,9 @@ import pytorch_lightning as pl
 import torch
 
 from langmill.config.sections import Training
+from langmill.files import sweep
 from langmill.training import processes
-from langmill.training.checkpoints import load_checkpoint, newest_valid, remove_leftovers, save_checkpoint
+from langmill.training.checkpoints import load_checkpoint, newest_valid, save_checkpoint
 from langmill.training.guard import StepMetrics
 from langmill.training.module import TrainingModule
 from langmill.training.sharding import full_optimizer_state, full_state, load_full_optimizer_state, load_full_state
@@ -27,14 +28,6 @@ class CheckpointCallback(pl.Callback):
     """
 
     def __init__(self, training: Training, folder: Path, step_metrics: StepMetrics, validation: Validation) -> None:
-        """Set up.
-
-        Args:
-            training: The settings.
-            folder: The run's own folder of checkpoints.
-            step_metrics: Its state is part of a checkpoint.
-            validation: Likewise.
-        """
         self.training = training
         self.folder = folder
         self.step_metrics = step_metrics
@@ -46,7 +39,7 @@ class CheckpointCallback(pl.Callback):
         assert isinstance(pl_module, TrainingModule)
         path = None
         if trainer.is_global_zero:
-            remove_leftovers(self.folder)
+            sweep(self.folder)
             path = newest_valid(self.folder)
         path = processes.broadcast(path)
         if path is None:
@@ -61,7 +54,7 @@ class CheckpointCallback(pl.Callback):
         _logger.info("Resumed from %s.", path)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Restore or seed the random generators: only here, since making the data's iterator draws a number."""
+        """Restore or seed the random generators: last, whatever was drawn before."""
         if self._random is not None:
             processes.set_random_state(self._random)
         else:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import pickle
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +29,7 @@ def checkpoint_path(folder: Path, step: int) -> Path:
 
 
 def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> Path:
-    """Write a checkpoint, then drop all but the newest two.
-
-    Args:
-        folder: Where the run keeps its checkpoints.
-        step: Optimizer steps made.
-        state: Tensors and plain values, nested in dictionaries and lists.
+    """Write a checkpoint of tensors and plain values, nested in dictionaries and lists; drop all but the newest two.
 
     Raises:
         SpaceError: The disk is full; the older checkpoints are untouched.
@@ -70,21 +64,11 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
         raise TrainingError(
-            f"{path} can't be read ({type(error).__name__}). Remove it, and the next run resumes from the one before."
+            f"{path} can't be read ({type(error).__name__}). Remove it, and the next run resumes from the one before.",
+            code="unreadable",
         ) from error
     assert isinstance(state, dict)
     return state
-
-
-def remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files of a killed process."""
-    for path in folder.glob(".step-*.tmp"):
-        path.unlink(missing_ok=True)
-
-
-def remove_checkpoints(folder: Path) -> None:
-    """Remove all checkpoints of a finished run."""
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _newest_first(folder: Path) -> list[Path]:

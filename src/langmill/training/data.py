@@ -8,11 +8,6 @@ validation, a checkpoint). See docs/decisions/0301-several-steps-per-loop.md.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-
-import torch
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from langmill.config.sections import Training
 from langmill.tasks.batching import Batch, MicroBatches
@@ -20,62 +15,41 @@ from langmill.tasks.batching import Batch, MicroBatches
 _MICRO_BATCHES_PER_LOOP = 64
 
 
-@dataclass(frozen=True)
-class StepRange:
-    """The optimizer steps of one loop, `first` to `end` (exclusive), counted from the start of training."""
-
-    first: int
-    end: int
-
-
-def step_ranges(start: int, training: Training) -> Iterator[StepRange]:
+def step_ranges(start: int, training: Training) -> Iterator[range]:
     """Divide the rest of a training, from step `start` on, wherever something happens between two steps.
 
     Yields one empty range where all steps are made: the last validation may still be missing.
     """
     if start == training.steps:
-        yield StepRange(start, start)
+        yield range(start, start)
     steps_per_loop = max(1, _MICRO_BATCHES_PER_LOOP // training.accumulation)
     events = (training.log_every, training.validate_every, training.checkpoint_every)
     while start < training.steps:
         end = min(training.steps, start + steps_per_loop, *(every * (start // every + 1) for every in events))
-        yield StepRange(start, end)
+        yield range(start, end)
         start = end
 
 
-class StepBatches(Dataset[list[Batch]]):
-    """The micro-batches of step ranges; an item depends on its `StepRange` alone."""
+class StepLoader:
+    """What is left of a training from step `start` on, as the micro-batches of one loop after the other.
 
-    def __init__(self, batches: MicroBatches, accumulation: int) -> None:
+    Their order depends on the settings and the step alone.
+    """
+
+    def __init__(self, batches: MicroBatches, training: Training, start: int) -> None:
         self._batches = batches
-        self._accumulation = accumulation
+        self._accumulation = training.accumulation
+        self._ranges = list(step_ranges(start, training))
 
-    def __getitem__(self, steps: StepRange) -> list[Batch]:
-        first, end = steps.first * self._accumulation, steps.end * self._accumulation
-        return [self._batches[index] for index in range(first, end)]
+    def __len__(self) -> int:
+        return len(self._ranges)
 
-
-def step_loader(batches: MicroBatches, training: Training, start: int) -> DataLoader[list[Batch]]:
-    """Make a loader over the rest of a training; its order depends on the settings and the step alone."""
-    return DataLoader(
-        StepBatches(batches, training.accumulation),
-        batch_size=None,
-        sampler=list(step_ranges(start, training)),
-        num_workers=0,
-        collate_fn=_identity,
-        generator=torch.Generator(),  # each new iterator draws a number, which must not be one of dropout's
-    )
-
-
-def _identity(batches: list[Batch]) -> list[Batch]:
-    return batches
+    def __iter__(self) -> Iterator[list[Batch]]:
+        for steps in self._ranges:
+            first, end = steps.start * self._accumulation, steps.stop * self._accumulation
+            yield [self._batches[index] for index in range(first, end)]
 
 
 def count_tokens(batches: Sequence[Batch]) -> int:
     """Number of tokens in batches, padding excluded: a padded batch has the `lengths` of its sequences."""
-    return sum(_real_tokens(batch) for batch in batches)
-
-
-def _real_tokens(batch: Batch) -> int:
-    lengths: Tensor | None = batch.get("lengths")
-    return int(lengths.sum()) if lengths is not None else batch["tokens"].numel()
+    return sum(int(batch["lengths"].sum()) if "lengths" in batch else batch["tokens"].numel() for batch in batches)

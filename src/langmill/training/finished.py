@@ -21,15 +21,9 @@ _logger = logging.getLogger(__name__)
 
 
 def sweep_finished(runs: Path, run: Path, recipe: str, is_committed: Callable[[Path], bool]) -> None:
-    """Remove kept models that are known to be committed, and those of other runs of this recipe.
+    """Remove kept models that are known to be committed, and those of other runs of this recipe than the one to begin.
 
-    So at most one is kept of each recipe.
-
-    Args:
-        runs: The folder of the runs' folders.
-        run: The folder of the run that is about to begin.
-        recipe: Its recipe.
-        is_committed: Whether a model folder is in DVC's cache.
+    So at most one is kept of each recipe. `runs` is the folder of the runs' folders.
     """
     for folder in sorted(runs.glob(f"*/{FINISHED}")):
         if is_committed(folder) or (folder.parent != run and _recipe(folder) == recipe):
@@ -58,12 +52,6 @@ def is_finished(run: Path) -> bool:
 
 
 def put_finished(run: Path, out: Path) -> None:
-    """Write a run's finished model to the stage's output, by hard links where that is possible.
-
-    Args:
-        run: The run's folder.
-        out: The model folder to write, whole or not at all.
-    """
-    source = run / FINISHED
+    """Write a run's finished model to the stage's output, whole or not at all, by hard links where that is possible."""
     with atomic_folder(out) as folder:
-        shutil.copytree(source, folder, copy_function=link_or_copy, dirs_exist_ok=True)
+        shutil.copytree(run / FINISHED, folder, copy_function=link_or_copy, dirs_exist_ok=True)

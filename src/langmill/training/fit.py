@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from langmill.imports import without_collecting
 from langmill.tracking.run_log import RunLog
 from langmill.tracking.sender import shipping
 from langmill.training.build import Data, initial_network
-from langmill.training.checkpoints import CHECKPOINTS, remove_checkpoints
+from langmill.training.checkpoints import CHECKPOINTS
 from langmill.training.finished import FINISHED, is_finished, put_finished, sweep_finished
 from langmill.training.hardware import prepared, rank
 from langmill.training.provenance import Provenance, compute_provenance
@@ -41,7 +42,7 @@ def fit(
     Args:
         recipe: The settings.
         shards: The folder of tokens.
-        tokenizer: The tokenizer's folder or file.
+        tokenizer: Its folder or file.
         base: The model folder to start from; None starts from random weights.
         runs: The parent of the run folders (log and checkpoints), each named by its provenance.
         out: The model folder to write, whole or not at all.
@@ -67,7 +68,8 @@ def fit(
             _logger.info("This run was finished before; its model is in %s.", run)
             if first:
                 with tracked_run(recipe, provenance, run, tracking_uri):
-                    remove_checkpoints(run / CHECKPOINTS)  # where it was killed right after the model was saved
+                    # Some are left where it was killed right after the model was saved.
+                    shutil.rmtree(run / CHECKPOINTS, ignore_errors=True)
                     put_finished(run, out)
             return
         with without_collecting():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -24,16 +25,10 @@ from langmill.tasks.loading import interface_of
 from langmill.tracking.run_log import RunLog
 from langmill.training.build import Data, backbone_of, new_network
 from langmill.training.checkpoint_callback import CheckpointCallback, LastStepCheckpoint
-from langmill.training.checkpoints import CHECKPOINTS, remove_checkpoints
+from langmill.training.checkpoints import CHECKPOINTS
 from langmill.training.finished import FINISHED
 from langmill.training.guard import StepMetrics
-from langmill.training.hardware import (
-    check_compiler,
-    choose_accelerator,
-    is_sharding,
-    peak_flops,
-    uses_bf16,
-)
+from langmill.training.hardware import check_compiler, choose_accelerator, is_sharding, peak_flops, uses_bf16
 from langmill.training.module import TrainingModule
 from langmill.training.provenance import Provenance
 from langmill.training.reporting import Reporter
@@ -52,13 +47,7 @@ class Fitting:
     """
 
     def __init__(self, recipe: Recipe, data: Data, network: nn.Module, run: Path) -> None:
-        """Build the module, the callbacks and the trainer.
-
-        Args:
-            recipe: The settings.
-            data: The task and its tokens.
-            network: The network to train.
-            run: The run's own folder.
+        """Build the module, the callbacks and the trainer; `run` is the run's own folder.
 
         Raises:
             TrainingError: The machine lacks what the settings ask for.
@@ -70,14 +59,8 @@ class Fitting:
         self.recipe = recipe
         self.folder = run
         self.data = data
-        self.module = TrainingModule(
-            network,
-            data.task,
-            training,
-            data.micro_batches(training),
-            bf16=bf16,
-            sharded=is_sharding(training),
-        )
+        batches, sharded = data.micro_batches(training), is_sharding(training)
+        self.module = TrainingModule(network, data.task, training, batches, bf16=bf16, sharded=sharded)
         self.step_metrics = StepMetrics()
         self.reporter = Reporter(
             recipe.name,
@@ -88,18 +71,9 @@ class Fitting:
         )
         self.validation = Validation(training, data.validation_batches(training), data.tokenizer, self.reporter)
         checkpoint_callback = CheckpointCallback(training, run / CHECKPOINTS, self.step_metrics, self.validation)
-        self.trainer = build_trainer(
-            training,
-            accelerator,
-            [
-                self.step_metrics,
-                self.reporter,
-                LastStepCheckpoint(checkpoint_callback),
-                self.validation,
-                checkpoint_callback,
-                OwnSignals(),
-            ],
-        )
+        last_step = LastStepCheckpoint(checkpoint_callback)
+        callbacks = [self.step_metrics, self.reporter, last_step, self.validation, checkpoint_callback, OwnSignals()]
+        self.trainer = build_trainer(training, accelerator, callbacks)
 
     @contextlib.contextmanager
     def reported(self, tracked_run: AbstractContextManager[RunLog]) -> Iterator[None]:
@@ -115,7 +89,6 @@ class Fitting:
 
         Raises:
             TrainingError: The loss or the gradient norm stopped being a number.
-            KeyboardInterrupt: The training was interrupted.
         """
         with interruptible(self.trainer):
             self.trainer.fit(self.module)
@@ -124,10 +97,6 @@ class Fitting:
         """Write the model into the run's folder, whole or not at all, and remove the checkpoints.
 
         With early stopping the weights with the best validation loss are saved, else the last ones.
-
-        Args:
-            provenance: The model's provenance, for its manifest.
-            base: The model folder that training started from, if any.
         """
         state = full_state(self.module.network)  # with sharding every process must call it
         if not self.trainer.is_global_zero:
@@ -164,7 +133,7 @@ class Fitting:
         interface = interface_of(data.task, backbone_of(network), config["langmill"]["max_length"])
         model = self.folder / FINISHED
         save_model(model, network, config, data.tokenizer.file, facts, adapter=adapter, interface=interface)
-        remove_checkpoints(self.folder / CHECKPOINTS)
+        shutil.rmtree(self.folder / CHECKPOINTS, ignore_errors=True)
 
 
 def build_trainer(training: Training, accelerator: str, callbacks: list[pl.Callback]) -> pl.Trainer:

@@ -49,13 +49,13 @@ class StepMetrics(pl.Callback):
         pl_module.losses, pl_module.norms, pl_module.tokens = [], [], 0
         for step, (loss, norm) in enumerate(zip(losses, norms, strict=True), start=first):
             if not (math.isfinite(loss) and math.isfinite(norm)):
-                name = "loss" if not math.isfinite(loss) else "gradient norm"
-                value = loss if not math.isfinite(loss) else norm
+                name, value = ("gradient norm", norm) if math.isfinite(loss) else ("loss", loss)
                 rate = pl_module.training_settings.optimizer.learning_rate
                 raise TrainingError(
                     f"The {name} became {value} at step {step}, so training stopped and saved nothing from there on. "
                     f"Lower training.optimizer.learning_rate (it is {rate:g}) or raise "
-                    "training.optimizer.warmup_steps; if that does not help, look for damaged documents in the data."
+                    "training.optimizer.warmup_steps; if that does not help, look for damaged documents in the data.",
+                    code="diverged",
                 )
         self.losses += losses
         self.norms += norms

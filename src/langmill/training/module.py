@@ -11,13 +11,12 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import DataLoader
 
 from langmill.config.sections import Training
 from langmill.tasks.base import Task
 from langmill.tasks.batching import Batch, MicroBatches
 from langmill.training import processes
-from langmill.training.data import count_tokens, step_loader
+from langmill.training.data import StepLoader, count_tokens
 from langmill.training.optimizer import ScheduledOptimizer, build_optimizer, clip_gradients
 from langmill.training.sharding import shard
 
@@ -40,12 +39,8 @@ def step_divisors(num_targets: Sequence[float], accumulation: int, device: torch
 
     A micro-batch is weighted by its share of the step's targets over all processes, times the number of processes,
     since they average their gradients. With equal numbers of targets the divisor is exactly the accumulation; without
-    targets it is infinite.
-
-    Args:
-        num_targets: Targets of each micro-batch of this process, of all steps of a loop.
-        accumulation: Micro-batches of a step.
-        device: The device that the processes communicate by.
+    targets it is infinite. `num_targets` are those of this process's micro-batches, of all steps of a loop; the
+    processes communicate by `device`.
     """
     own = torch.tensor(num_targets, dtype=torch.float64).view(len(num_targets) // accumulation, accumulation)
     of_steps = processes.mean(own.sum(dim=1).to(device) if processes.is_distributed() else own.sum(dim=1)).cpu()
@@ -63,7 +58,11 @@ class TrainingModule(pl.LightningModule):
         losses: Each step's loss since they were last taken, on the device; the mean over processes is the step's loss.
         norms: Likewise the gradients' global L2 norm before clipping.
         tokens: Likewise the number of tokens, padding left out.
+        optimizer: The optimizer, from `on_fit_start` on.
     """
+
+    optimizer: ScheduledOptimizer
+    _weights: list[nn.Parameter]
 
     def __init__(
         self,
@@ -75,16 +74,7 @@ class TrainingModule(pl.LightningModule):
         bf16: bool,
         sharded: bool,
     ) -> None:
-        """Wrap a network.
-
-        Args:
-            network: The plain network.
-            task: The task that it learns.
-            training: The settings.
-            batches: From `(rank, world_size)` to that process's micro-batches.
-            bf16: Compute the matrix products in bf16.
-            sharded: Shard the weights over the processes.
-        """
+        """Wrap a network; `batches` gives a process's micro-batches from its rank and the number of processes."""
         super().__init__()
         self.automatic_optimization = False
         self.objective = Objective(network, task)
@@ -98,19 +88,11 @@ class TrainingModule(pl.LightningModule):
         self._num_targets: list[float] = []
         self._bf16 = bf16
         self._sharded = sharded
-        self._optimizer: ScheduledOptimizer | None = None
-        self._weights: list[nn.Parameter] = []
 
     @property
     def network(self) -> nn.Module:
         """The network being trained."""
         return self.objective.network
-
-    @property
-    def optimizer(self) -> ScheduledOptimizer:
-        """The optimizer, which exists from `on_fit_start` on."""
-        assert self._optimizer is not None
-        return self._optimizer
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """Context in which matrix products have the chosen number format."""
@@ -126,14 +108,14 @@ class TrainingModule(pl.LightningModule):
 
     def configure_optimizers(self) -> ScheduledOptimizer:  # type: ignore[override]  # Lightning's protocol, not torch's class
         """Make the optimizer, which schedules its learning rate itself."""
-        self._optimizer = build_optimizer(self.network, self.training_settings.optimizer, self.training_settings.steps)
+        self.optimizer = build_optimizer(self.network, self.training_settings.optimizer, self.training_settings.steps)
         self._weights = [weight for weight in self.network.parameters() if weight.requires_grad]
-        return self._optimizer
+        return self.optimizer
 
-    def train_dataloader(self) -> DataLoader[list[Batch]]:
+    def train_dataloader(self) -> StepLoader:
         """Make the loader over the steps that are left."""
         batches = self._batches(self.trainer.global_rank, self.trainer.world_size)
-        return step_loader(batches, self.training_settings, self.step)
+        return StepLoader(batches, self.training_settings, self.step)
 
     def transfer_batch_to_device(self, batch: list[Batch], device: torch.device, dataloader_idx: int) -> list[Batch]:
         """Count tokens and targets while they are on the CPU, and move the batches."""

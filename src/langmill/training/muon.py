@@ -23,11 +23,7 @@ _TINY = 1e-7
 def orthogonalize(matrices_NRC: Tensor) -> Tensor:
     """Bring every singular value near one by a Newton-Schulz iteration (Jordan et al., 2024).
 
-    Args:
-        matrices_NRC: N matrices of R rows and C columns, in fp32.
-
-    Returns:
-        `(N, R, C)`, singular values between about 0.7 and 1.2 where they were not zero.
+    Those of N matrices of R rows and C columns in fp32 end between about 0.7 and 1.2 where they were not zero.
     """
     a, b, c = _COEFFICIENTS
     tall = matrices_NRC.shape[1] > matrices_NRC.shape[2]
@@ -40,13 +36,10 @@ def orthogonalize(matrices_NRC: Tensor) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Muon (Jordan et al., 2024) with Nesterov momentum and updates as large as AdamW's (Liu et al., 2025, eq. 4).
+    """Muon (Jordan et al., 2024) with Nesterov momentum, for matrices.
 
-    Args:
-        parameters: Matrices.
-        lr: The learning rate; an update's root mean square is about 0.2 times it.
-        momentum: Decay of the running mean of gradients.
-        weight_decay: Decoupled weight decay.
+    Updates are as large as AdamW's (Liu et al., 2025, eq. 4): about 0.2 times the learning rate, as a root mean square.
+    `momentum` is the decay of the running mean of gradients; weight decay is decoupled.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter], lr: float, momentum: float, weight_decay: float) -> None:
@@ -55,10 +48,7 @@ class Muon(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> Any:
         """Update the weights once."""
-        result = None
-        if closure is not None:
-            with torch.enable_grad():
-                result = closure()
+        assert closure is None  # the gradients are there
         for group in self.param_groups:
             by_shape: dict[torch.Size, list[nn.Parameter]] = {}
             for parameter in group["params"]:
@@ -66,7 +56,6 @@ class Muon(torch.optim.Optimizer):
                     by_shape.setdefault(parameter.shape, []).append(parameter)
             for shape, parameters in by_shape.items():
                 self._move(group, shape, parameters)
-        return result
 
     def _move(self, group: dict[str, Any], shape: torch.Size, parameters: list[nn.Parameter]) -> None:
         directions = []

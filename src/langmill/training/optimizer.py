@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -13,9 +13,6 @@ from torch.distributed.tensor import DTensor
 from langmill.config.sections import Optimizer as OptimizerSettings
 from langmill.config.sections import OptimizerName
 from langmill.training.muon import Muon
-
-BACKBONE_PREFIX = "model."
-"""Parameters under this name belong to the backbone, all others to the task's own head."""
 
 
 def schedule(step: int, steps: int, warmup_steps: int, final_fraction: float) -> float:
@@ -36,12 +33,9 @@ def schedule(step: int, steps: int, warmup_steps: int, final_fraction: float) ->
 class ScheduledOptimizer:
     """One or several torch optimizers that step together, with one learning rate schedule.
 
-    Lightning takes it for an optimizer (its `Optimizable` protocol). The schedule depends on the number of steps made
-    alone, which is part of the state: nothing else has to be restored for an exact resume.
-
-    Args:
-        optimizers: Optimizers over disjoint parameters; a group's `lr` is its peak.
-        course: Schedule: from a step, counted from 0, to the share of the peak.
+    Lightning takes it for an optimizer (its `Optimizable` protocol). The optimizers have disjoint parameters, and a
+    group's `lr` is its peak; `course` gives the share of it at a step, counted from 0. That depends on the number of
+    steps made alone, which is part of the state: nothing else has to be restored for an exact resume.
     """
 
     def __init__(self, optimizers: list[torch.optim.Optimizer], course: Callable[[int], float]) -> None:
@@ -102,23 +96,21 @@ class ScheduledOptimizer:
 
 
 def build_optimizer(network: nn.Module, settings: OptimizerSettings, steps: int) -> ScheduledOptimizer:
-    """Make the optimizer of a task's network.
+    """Make the optimizer of a task's network, whose backbone lies under `model.`, for a training of so many steps.
 
     Weight decay applies to matrices only, not to the embedding, norm weights and biases. The embedding, the matrices
     and the task's head have learning rates of their own: an embedding's row is updated only by the batches that hold
     its token, and needs larger steps. With `muon` the backbone's matrices go to Muon (Jordan et al., 2024), everything
     else to AdamW (Loshchilov and Hutter, 2019).
-
-    Args:
-        network: The network, its backbone under `model.`.
-        settings: The optimizer's settings.
-        steps: Optimizer steps in the whole training.
     """
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     matrices: list[nn.Parameter] = []
-    for name, parameter, embeds in _parameters(network):
-        is_matrix = parameter.dim() == 2 and not embeds
-        if not name.startswith(BACKBONE_PREFIX):
+    tables = {id(module.weight) for module in network.modules() if isinstance(module, nn.Embedding)}
+    for name, parameter in network.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        is_matrix = parameter.dim() == 2 and id(parameter) not in tables
+        if not name.startswith("model."):  # the task's own head
             rate = settings.head_learning_rate
         elif is_matrix:
             rate = settings.matrix_learning_rate
@@ -135,7 +127,7 @@ def build_optimizer(network: nn.Module, settings: OptimizerSettings, steps: int)
                 [{"params": params, "lr": rate, "weight_decay": decay} for (rate, decay), params in groups.items()],
                 lr=settings.learning_rate,
                 betas=(settings.betas[0], settings.betas[1]),
-                fused=_can_fuse(network),
+                fused=True,
             )
         )
     if matrices:
@@ -143,22 +135,8 @@ def build_optimizer(network: nn.Module, settings: OptimizerSettings, steps: int)
             Muon(matrices, settings.matrix_learning_rate, settings.matrix_momentum, settings.weight_decay)
         )
 
-    def course(step: int) -> float:
-        return schedule(step, steps, settings.warmup_steps, settings.final_fraction)
-
-    return ScheduledOptimizer(optimizers, course)
-
-
-def _parameters(network: nn.Module) -> Iterator[tuple[str, nn.Parameter, bool]]:
-    """Yield each trained parameter once: its name, itself, and whether it is an embedding's table."""
-    tables = {id(module.weight) for module in network.modules() if isinstance(module, nn.Embedding)}
-    for name, parameter in network.named_parameters():
-        if parameter.requires_grad:
-            yield name, parameter, id(parameter) in tables
-
-
-def _can_fuse(network: nn.Module) -> bool:
-    return all(parameter.device.type in ("cpu", "cuda", "mps") for parameter in network.parameters())
+    warmup_steps, final_fraction = settings.warmup_steps, settings.final_fraction
+    return ScheduledOptimizer(optimizers, lambda step: schedule(step, steps, warmup_steps, final_fraction))
 
 
 def clip_gradients(parameters: list[nn.Parameter], largest: float) -> Tensor:

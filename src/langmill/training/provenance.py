@@ -40,27 +40,24 @@ class Provenance:
 
 
 def compute_provenance(recipe: Recipe, shards: Path, tokenizer: Path, base: Path | None) -> Provenance:
-    """Compute the provenance of a model about to be trained.
-
-    Args:
-        recipe: The settings.
-        shards: The folder of tokens.
-        tokenizer: The tokenizer's file.
-        base: The model folder that training starts from.
+    """Compute the provenance of a model about to be trained, from the folder of tokens and the tokenizer's file.
 
     Raises:
         IntegrityError: A folder is not a finished result.
         ConfigError: The code of a plug-in can't be found.
         TrainingError: The base model has no provenance.
     """
-    settings = plain(recipe)
+    settings, architecture = plain(recipe), recipe.model.architecture
     training = {key: value for key, value in settings["training"].items() if key not in WITHOUT_INFLUENCE}
     origin = None
     if base is not None:
         manifest = read_manifest(base, verify=False)
         if "provenance" not in manifest:
-            raise TrainingError(f"{base} has no provenance in its manifest; make it again with `dvc repro`.")
+            message = f"{base} has no provenance in its manifest; make it again with `dvc repro`."
+            raise TrainingError(message, code="missing")
         origin = {"recipe": str(manifest["recipe"]), "provenance": str(manifest["provenance"])}
+    plugins = [(ARCHITECTURES.group, architecture), (TASKS.group, recipe.task.name)]
+    libraries = (*LIBRARIES, *ARCHITECTURES.find(architecture).libraries)
     parts = {
         "recipe": recipe.name,
         "settings": {"task": settings["task"], "model": settings["model"], "training": training},
@@ -68,20 +65,10 @@ def compute_provenance(recipe: Recipe, shards: Path, tokenizer: Path, base: Path
         "tokenizer": sha256_file(tokenizer),
         "base": origin["provenance"] if origin else None,
         "code": code_digests(Path(langmill.__file__).parent),
-        "plugins": {plugin.name: plugin.digest for plugin in find_plugins(plugin_names(recipe))},
-        "versions": {"langmill": langmill.__version__, **_versions(recipe)},
+        "plugins": {plugin.name: plugin.digest for plugin in find_plugins(plugins)},
+        "versions": {"langmill": langmill.__version__, **{name: version(name) for name in libraries}},
     }
     return Provenance(digest_of(parts), parts, origin)
-
-
-def plugin_names(recipe: Recipe) -> list[tuple[str, str]]:
-    """Entry points, as `(group, name)`, of the plug-ins that influence a training."""
-    return [(ARCHITECTURES.group, recipe.model.architecture), (TASKS.group, recipe.task.name)]
-
-
-def _versions(recipe: Recipe) -> dict[str, str]:
-    """Versions of the libraries that compute the result."""
-    return {name: version(name) for name in (*LIBRARIES, *ARCHITECTURES.find(recipe.model.architecture).libraries)}
 
 
 def code_digests(package: Path) -> dict[str, str]:

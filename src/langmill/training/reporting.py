@@ -63,10 +63,9 @@ class Reporter(pl.Callback):
         Args:
             name: The recipe's name.
             training: The settings.
-            step_metrics: Losses, gradient norms and token counts.
-            flops_per_token: Operations of a forward pass for one token in a sequence of the given length; None leaves
-                the metric out.
-            peak_flops: Peak operations per second of all devices together, if known.
+            step_metrics: What is logged.
+            flops_per_token: Of a forward pass, by the sequence's length; None leaves the metric out.
+            peak_flops: Of all devices together, per second, if known.
             clock: Seconds from any starting point.
         """
         self.name = name
@@ -118,12 +117,7 @@ class Reporter(pl.Callback):
         self.write(values, step)
 
     def speed(self, tokens: int, mean_length: float) -> dict[str, float]:
-        """Compute the metrics of speed since the last lap of the stopwatch.
-
-        Args:
-            tokens: Tokens processed since then, padding excluded.
-            mean_length: Mean number of tokens of a sequence.
-        """
+        """Metrics of speed since the stopwatch's last lap, for tokens without padding and a sequence's mean length."""
         seconds = self.stopwatch.lap()
         self.step_metrics.seconds += seconds
         per_second = tokens / seconds

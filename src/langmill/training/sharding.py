@@ -19,6 +19,8 @@ from torch.distributed.tensor import DTensor
 
 from langmill.training.optimizer import ScheduledOptimizer
 
+_FULL_ON_CPU = StateDictOptions(full_state_dict=True, cpu_offload=True)
+
 
 def shard(whole: nn.Module, mesh: DeviceMesh) -> None:
     """Shard a network's weights over the processes, in place (ZeRO stage 3; Zhao et al., 2023).
@@ -40,8 +42,7 @@ def is_sharded(network: nn.Module) -> bool:
 def full_state(network: nn.Module) -> dict[str, Tensor]:
     """Copy all weights to the CPU; with sharding every process must call it, and only the first one gets them."""
     if is_sharded(network):
-        gathered = get_model_state_dict(network, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
-        return {name: value for name, value in gathered.items() if isinstance(value, Tensor)}
+        return dict(get_model_state_dict(network, options=_FULL_ON_CPU))  # type: ignore[arg-type]  # all are tensors
     return {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
 
 
@@ -57,8 +58,7 @@ def full_optimizer_state(network: nn.Module, optimizer: ScheduledOptimizer) -> d
     """Full state of the optimizer; with sharding every process must call it, and only the first one gets it."""
     if not is_sharded(network):
         return optimizer.state_dict()
-    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-    states = [get_optimizer_state_dict(network, inner, options=options) for inner in optimizer.optimizers]
+    states = [get_optimizer_state_dict(network, inner, options=_FULL_ON_CPU) for inner in optimizer.optimizers]
     return {"steps_made": optimizer.steps_made, "optimizers": states}
 
 

@@ -30,14 +30,7 @@ class Validation(pl.Callback):
     """
 
     def __init__(self, training: Training, batches: Sequence[Batch], tokenizer: Tokenizer, reporter: Reporter) -> None:
-        """Set up.
-
-        Args:
-            training: The settings.
-            batches: The same ones at every validation and in every process; may be empty.
-            tokenizer: For the samples.
-            reporter: Logs the loss and the samples.
-        """
+        """Set up; the batches are the same at every validation and in every process, and may be none."""
         self.training = training
         self.batches = batches
         self.tokenizer = tokenizer
@@ -77,19 +70,14 @@ class Validation(pl.Callback):
         task, network = module.objective.task, module.network
         network.eval()
         with torch.no_grad(), module.autocast():
-            texts = [
-                task.sample(network, self.tokenizer, prompt, self.training.seed) for prompt in self.training.samples
-            ]
+            prompts, seed = self.training.samples, self.training.seed
+            texts = [task.sample(network, self.tokenizer, prompt, seed) for prompt in prompts]
         network.train()
-        self.reporter.samples(self.training.samples, texts, module.step)
+        self.reporter.samples(prompts, texts, module.step)
 
     def state_dict(self) -> dict[str, Any]:
         """The state that an exact resume needs."""
-        return {
-            "best_loss": self.best_loss,
-            "best_state": self.best_state,
-            "without_progress": self.without_progress,
-        }
+        return {key: getattr(self, key) for key in ("best_loss", "best_state", "without_progress")}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the state that `state_dict` returned."""

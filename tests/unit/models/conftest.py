@@ -57,7 +57,7 @@ def make_model() -> MakeModel:
     def make(seed: int = 1, tie: bool = True, std: float = 0.15, **options: Any) -> LanguageModel:
         torch.manual_seed(seed)
         settings = TransformerSettings(**{**OPTIONS, **options, "tie_embeddings": tie})
-        network = LanguageModel(Decoder(settings, VOCAB_SIZE, MAX_LENGTH), tie)
+        network = LanguageModel(Decoder(settings, VOCAB_SIZE, MAX_LENGTH))
         return randomise(network, std).eval()
 
     return make

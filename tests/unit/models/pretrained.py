@@ -32,10 +32,10 @@ def build(folder: Path, kind: Kind, max_length: int = MAX_LENGTH, **options: Any
     backbone = build_backbone("pretrained", given, 20, max_length, "test", source=folder)
     assert isinstance(backbone, Pretrained)
     if kind is Kind.causal:
-        return LanguageModel(backbone, backbone.tie_embeddings)
+        return LanguageModel(backbone)
     if kind is Kind.bidirectional:
         return Classifier(backbone, LABELS, dropout=0.0)
-    return TextToText(backbone, backbone.tie_embeddings)
+    return TextToText(backbone)
 
 
 def load(folder: Path, kind: Kind, **options: Any) -> nn.Module:

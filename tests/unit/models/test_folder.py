@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import save_file
 
 from langmill.errors import IntegrityError, ModelError, SpaceError
 from langmill.files import digest_files, read_manifest
@@ -18,6 +17,7 @@ from langmill.models.folder import backbone_state, load_state, load_weights, rea
 from langmill.models.heads import Classifier, LanguageModel
 from langmill.models.layers.llama import TransformerSettings
 from langmill.tokenization.tokenizer import Tokenizer
+from tests.refused import refused
 from tests.unit.models.conftest import EOT_ID, MakeModel
 
 pytestmark = pytest.mark.unit
@@ -80,10 +80,7 @@ def test_transformers_opens_it_with_equal_logits(
 
 
 @pytest.mark.parametrize("tie", [True, False])
-@pytest.mark.parametrize("shard_size", ["1GB", "20KB"])
-def test_a_checkpoint_of_transformers_gives_equal_logits(
-    tmp_path: Path, tokens_BT: torch.Tensor, tie: bool, shard_size: str
-) -> None:
+def test_a_checkpoint_of_transformers_gives_equal_logits(tmp_path: Path, tokens_BT: torch.Tensor, tie: bool) -> None:
     from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(3)
@@ -93,14 +90,14 @@ def test_a_checkpoint_of_transformers_gives_equal_logits(
         rope_parameters={"rope_type": "default", "rope_theta": 700.0},
     )  # fmt: skip
     reference = LlamaForCausalLM(config).eval()
-    reference.save_pretrained(tmp_path, max_shard_size=shard_size)
+    reference.save_pretrained(tmp_path)
     read = read_config(tmp_path)
     settings = TransformerSettings(
         dim=32, num_layers=2, num_heads=4, num_kv_heads=2, hidden_dim=48, rope_theta=700.0,
         norm_eps=config.rms_norm_eps, tie_embeddings=tie, dropout=0.0,
     )  # fmt: skip
     backbone = Decoder(settings, read["vocab_size"], read["max_position_embeddings"])
-    network = LanguageModel(backbone, settings.tie_embeddings).eval()
+    network = LanguageModel(backbone).eval()
     load_weights(network, load_state(tmp_path, verify=False), str(tmp_path))
     with torch.no_grad():
         expected_BTV = reference(tokens_BT).logits
@@ -139,7 +136,7 @@ def test_a_flipped_bit_is_refused(make_model: MakeModel, tmp_path: Path, tokeniz
     damaged = bytearray(weights.read_bytes())
     damaged[-5] ^= 1
     weights.write_bytes(damaged)
-    with pytest.raises(IntegrityError, match=r"is damaged: model.safetensors differ"):
+    with refused(IntegrityError, "damaged", "model.safetensors"):
         load_state(folder)
 
 
@@ -149,28 +146,24 @@ def test_a_truncated_file_is_refused(
 ) -> None:
     folder = saved(tmp_path / "model", make_model(), tokenizer_file)
     (folder / "model.safetensors").write_bytes(content)
-    with pytest.raises(ModelError, match=r"model.safetensors is damaged"):
+    with refused(ModelError, "damaged", "model.safetensors"):
         load_state(folder, verify=False)
 
 
-def test_missing_files_are_refused(tmp_path: Path, make_model: MakeModel, tokenizer_file: Path) -> None:
-    with pytest.raises(ModelError, match=r"model.safetensors does not exist"):
+def test_missing_files_are_refused(tmp_path: Path) -> None:
+    with refused(ModelError, "missing", "model.safetensors"):
         load_state(tmp_path, verify=False)
-    with pytest.raises(IntegrityError, match=r"has no manifest.json"):
+    with refused(IntegrityError, "damaged", "manifest.json"):
         load_state(tmp_path)
-    with pytest.raises(ModelError, match=r"is not a model folder: .*config.json does not exist"):
+    with refused(ModelError, "unreadable", "config.json", "does not exist"):
         read_config(tmp_path)
     (tmp_path / "config.json").write_text("[]")
-    with pytest.raises(ModelError, match="does not hold a model's description"):
+    with refused(ModelError, "unreadable", "config.json"):
         read_config(tmp_path)
-    with pytest.raises(ModelError, match="can't be saved with its tokenizer"):
-        saved(tmp_path / "model", make_model(), tmp_path / "tokenizer.json")
 
 
-def test_incomplete_settings_are_not_saved(tmp_path: Path, make_model: MakeModel, tokenizer_file: Path) -> None:
-    with pytest.raises(ModelError, match=r"langmill.eot_id of the model's config is None"):
-        save_model(tmp_path / "model", make_model(), {"langmill": {}}, tokenizer_file, {})
-    with pytest.raises(ModelError, match=r"A Linear can't be saved: it has no config\(\)"):
+def test_a_network_without_a_description_is_not_saved(tmp_path: Path, tokenizer_file: Path) -> None:
+    with refused(ModelError, "wrong_type", "Linear", "config()"):
         save_model(tmp_path / "model", torch.nn.Linear(1, 1), CONFIG, tokenizer_file, {})
     assert not (tmp_path / "model").exists()
 
@@ -199,7 +192,7 @@ def test_a_full_disk_is_told_as_such(
         raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
 
     monkeypatch.setattr("langmill.models.folder.save_file", refuse)
-    with pytest.raises(SpaceError, match="No space is left on the disk"):
+    with refused(SpaceError, "full", str(tmp_path)):
         saved(tmp_path / "model", make_model(), tokenizer_file)
     assert list(tmp_path.iterdir()) == []
 
@@ -208,28 +201,16 @@ def test_wrong_weights_are_refused(make_model: MakeModel) -> None:
     network = make_model()
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     state = dict(make_model(seed=2).state_dict())
-    with pytest.raises(ModelError, match=r"^m does not fit .* it lacks model.norm.weight\. Is it"):
+    with refused(ModelError, "mismatch", "lacks model.norm.weight"):
         load_weights(network, {name: state[name] for name in state if name != "model.norm.weight"}, "m")
-    with pytest.raises(ModelError, match=r"it has score.weight too much"):
+    with refused(ModelError, "mismatch", "has score.weight"):
         load_weights(network, {**state, "score.weight": torch.zeros(2)}, "m")
-    with pytest.raises(ModelError, match=r"lacks .* and 17 more and has a too much"):
+    with refused(ModelError, "mismatch", "17 more", "has a "):
         load_weights(network, {"a": torch.zeros(1)}, "m")
-    with pytest.raises(ModelError, match=r"model.norm.weight has the shape \(3,\) instead of \(32,\)"):
+    with refused(ModelError, "mismatch", "model.norm.weight", "(3,)", "(32,)"):
         load_weights(network, {**state, "model.norm.weight": torch.zeros(3)}, "m")
     for name, tensor in network.state_dict().items():
         assert torch.equal(tensor, before[name])
-
-
-def test_a_head_that_only_repeats_the_embedding_is_taken(make_model: MakeModel, tmp_path: Path) -> None:
-    network = make_model()
-    state = dict(make_model(seed=2).state_dict())
-    repeated = {**state, "lm_head.weight": state["model.embed_tokens.weight"].clone()}
-    repeated["model.layers.0.self_attn.rotary_emb.inv_freq"] = torch.ones(4)
-    save_file(repeated, tmp_path / "model.safetensors")
-    load_weights(network, load_state(tmp_path, verify=False), "m")
-    assert torch.equal(network.head_weight_VD, state["model.embed_tokens.weight"])
-    with pytest.raises(ModelError, match=r"has lm_head.weight too much"):
-        load_weights(network, {**repeated, "lm_head.weight": torch.zeros(257, 32)}, "m")
 
 
 def test_config_is_plain_json_with_the_words_of_transformers(

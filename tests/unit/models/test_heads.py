@@ -83,7 +83,7 @@ def test_training_twice_gives_equal_bits(kind: str, tokens_BT: torch.Tensor) -> 
     def trained() -> list[torch.Tensor]:
         torch.manual_seed(5)
         backbone = Decoder(TransformerSettings(**{**OPTIONS, "dropout": 0.1}), VOCAB_SIZE, MAX_LENGTH)
-        network = LanguageModel(backbone, True) if kind == "language_model" else Classifier(backbone, 3, 0.1)
+        network = LanguageModel(backbone) if kind == "language_model" else Classifier(backbone, 3, 0.1)
         optimizer = torch.optim.AdamW(network.parameters(), lr=1e-2, fused=True)
         for _ in range(5):
             optimizer.zero_grad()

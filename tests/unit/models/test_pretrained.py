@@ -114,10 +114,7 @@ def test_a_cache_of_sequences_of_unequal_length_changes_nothing(checkpoint: Chec
     cache = network.model.new_cache(3)
     with torch.no_grad():
         network.model(TOKENS_BT, LENGTHS_B, cache)
-        cache.keep([2, 0])
-        more = network.model.new_cache(1)
-        network.model(TOKENS_BT[1:2, :4], None, more)
-        cache.append(more)
+        cache.keep([2, 0, 1])
         assert cache.lengths == [1, 9, 4]
         new_BT = torch.tensor([[5, 6], [7, 8], [9, 0]])
         hidden = network.model(new_BT, torch.tensor([2, 2, 1]), cache)
@@ -138,7 +135,7 @@ def test_texts_are_those_that_transformers_generates(checkpoint: Checkpoint) -> 
     folder, family, model = checkpoint
     network = load(folder, KINDS[family])
     prompts = [TOKENS_BT[0].tolist(), TOKENS_BT[1, :4].tolist()]
-    greedy = Sampling(12, 0.0, 0, 1.0, 0.0, 1.0, 1, (EOT_ID,))
+    greedy = Sampling(12, stop_ids=(EOT_ID,))
     own = generate_batch(network, prompts, [greedy, greedy])  # type: ignore[arg-type]
     found = beam_search(network, prompts, Beams(8, 3, 1.0, (EOT_ID,)))  # type: ignore[arg-type]
     for row, prompt in enumerate(prompts):

@@ -9,15 +9,16 @@ from langmill.tasks.batching import (
     Batch,
     BucketedBatches,
     Examples,
-    FirstBatches,
     MicroBatches,
     PackedBatches,
     Share,
     Truncation,
     fill_batches,
+    first_batches,
     pad,
     truncate,
 )
+from tests.refused import refused
 
 from .settings import training
 
@@ -41,7 +42,7 @@ def examples(count: int) -> Examples:
     )
 
 
-def bucketed(micro: int = BATCH, rank: int = 0, world_size: int = 1, seed: int = 1, count: int = 61) -> MicroBatches:
+def bucketed(micro: int = BATCH, rank: int = 0, world_size: int = 1, seed: int = 1, count: int = 61) -> BucketedBatches:
     return BucketedBatches(examples(count), 20, Truncation.head, 0, Share(seed, BATCH, micro, rank, world_size))
 
 
@@ -76,11 +77,11 @@ def test_a_batch_does_not_depend_on_what_was_asked_before(make):
         assert all(torch.equal(used[index][key], expected[key]) for key in expected)
 
 
-@pytest.mark.parametrize("make", [packed, bucketed])
-def test_seed_and_epoch_change_the_order(make):
+@pytest.mark.parametrize(("make", "epoch_steps"), [(packed, 5), (bucketed, 8)])
+def test_seed_and_epoch_change_the_order(make, epoch_steps):
     first = make()
     assert rows(first[0]) != rows(make(seed=2)[0])
-    assert rows(first[0]) != rows(first[first.epoch_steps])
+    assert rows(first[0]) != rows(first[epoch_steps])
 
 
 def test_packed_targets_follow_their_tokens_and_types_are_int64():
@@ -98,7 +99,6 @@ def test_packed_pass_reads_no_token_twice_and_leaves_out_less_than_a_block():
             token for item in range(num_blocks) for token in batches[epoch * num_blocks + item]["tokens"][0].tolist()
         ]
         assert len(set(read)) == len(read) == num_blocks * LENGTH
-    assert batches.epoch_steps == 5  # 40 blocks, 8 a step
 
 
 def test_packed_phase_differs_between_passes():
@@ -119,9 +119,9 @@ def test_packed_batches_of_a_stream_shorter_than_one_block():
 
 
 def test_empty_streams_and_splits_are_refused():
-    with pytest.raises(DataError, match=r"no tokens.*lower split"):
+    with refused(DataError, "too_few", "tokens", "split.validation"):
         packed(tokens=np.array([], dtype=np.uint16))
-    with pytest.raises(DataError, match="no document that the task can learn from"):
+    with refused(DataError, "too_few", "document", "task.options"):
         bucketed(count=0)
 
 
@@ -181,16 +181,26 @@ def test_a_batch_is_padded_to_a_length_and_a_number_of_rows():
     assert lengths.tolist() == [2, 1]
 
 
-def test_first_batches_end():
-    validation = FirstBatches(packed(), 2)
-    assert len(list(validation)) == len(validation) == 2
-    assert torch.equal(validation[1]["tokens"], packed()[1]["tokens"])
+def test_a_validation_takes_each_item_at_most_once():
+    settings = training(batch_size=8, micro_batch_size=4, validation_batches=3)
+
+    def make(share):
+        assert (share.seed, share.rank, share.world_size) == (0, 0, 1)
+        return PackedBatches(STREAM, LENGTH, share)
+
+    validation = first_batches(40, settings, make)
+    assert [len(batch["tokens"]) for batch in validation] == [4, 4, 4]
+    expected = PackedBatches(STREAM, LENGTH, Share(0, 4, 4, 0, 1))[1]
+    assert torch.equal(validation[1]["tokens"], expected["tokens"])
+    assert [len(batch["tokens"]) for batch in first_batches(9, settings, make)] == [4, 4]
+    assert [len(batch["tokens"]) for batch in first_batches(3, settings, make)] == [3]
+    assert first_batches(0, settings, make) == []
 
 
 def test_share_refuses_a_batch_that_can_not_be_cut_evenly():
     settings = training(batch_size=8, micro_batch_size=4)
     assert Share.of(settings, 1, 2).items(0) == (4, 8)
-    with pytest.raises(ConfigError, match=r"training.batch_size is 8; allowed is a multiple of .* 3 x 4"):
+    with refused(ConfigError, "impossible", "training.batch_size is 8", "3 x 4"):
         Share.of(settings, 0, 3)
 
 

@@ -6,6 +6,7 @@ from torch.nn import functional as F
 
 from langmill.data.document import Document
 from langmill.errors import ConfigError, DataError
+from tests.refused import refused
 
 from .settings import shard, shipped_task, tiny_backbone, training
 
@@ -61,9 +62,9 @@ def test_labels_come_sorted_and_one_is_not_enough():
     task = shipped_task("classification")
     documents = [Document("1", "x", "b"), Document("2", "x", "a"), Document("3", "x"), Document("4", "x", "b")]
     assert task.find_labels(documents) == ["a", "b"]
-    with pytest.raises(DataError, match="only one label, 'b'"):
+    with refused(DataError, "too_few", "one label", "'b'"):
         task.find_labels([Document("1", "x", "b")])
-    with pytest.raises(DataError, match="no labels"):
+    with refused(DataError, "too_few", "no labels"):
         task.find_labels([Document("1", "x")])
 
 
@@ -73,13 +74,8 @@ def test_a_part_of_the_corpus_can_be_selected():
     outside = Document("2", "x", "b", metadata={"source": "book"})
     assert task.check(inside) is None
     assert task.check(outside) == task.check(Document("3", "x", "c")) == "not_selected"
-    with pytest.raises(DataError, match="only one label, 'a'"):
+    with refused(DataError, "too_few", "one label", "'a'"):
         task.find_labels([inside, outside])
-
-
-def test_texts_may_be_told_from_more_tokens_than_were_learned_from():
-    assert shipped_task("classification", answer_length=512).context_length(128) == 512
-    assert shipped_task("classification", answer_length=0).context_length(128) == 128
 
 
 def test_batches_leave_out_unknown_labels_and_number_the_known_ones(task):
@@ -123,5 +119,5 @@ def test_sample_tells_the_probabilities(task, network, tokenizer):
 
 
 def test_impossible_options_are_refused():
-    with pytest.raises(ConfigError, match="truncation is 'middle'; allowed is one of head, tail, head_and_tail"):
+    with refused(ConfigError, "wrong_type", "truncation is ", "middle", "head, tail, head_and_tail"):
         shipped_task("classification", truncation="middle")

@@ -20,6 +20,7 @@ from langmill.registry.pyfunc_model import LangmillModel
 from langmill.tasks.base import Classifies, Generates
 from langmill.tasks.loading import LoadedModel, interface_of, load_model
 from langmill.tokenization.tokenizer import Tokenizer
+from tests.refused import refused
 
 from .settings import CONF, shipped_scorer, shipped_sections, tiny_options
 
@@ -218,14 +219,14 @@ def test_the_folders_own_defaults_serve_everyone(tmp_path: Path, tokenizer: Toke
     (short,) = packaged(model, ["the film"], temperature=0.0, max_new_tokens=3)["text"]
     assert whole == short
     file.write_text("[]")
-    with pytest.raises(ModelError, match=r"generation_config\.json"):
+    with refused(ModelError, "unreadable", str(file)):
         load_model(model.folder, verify=False)
 
 
 @pytest.mark.parametrize("row", [["a", "b"], None, 3, float("nan"), b"text"])
 def test_the_package_judges_texts_only(tmp_path: Path, tokenizer: Tokenizer, row: Any) -> None:
     model = saved(tmp_path / "m", tokenizer, "classification", "decoder")
-    with pytest.raises(ModelError, match=r"Row 1 of text is .*; give a text"):
+    with pytest.raises(ModelError, match=r"Row 1 of text is "):
         packaged(model, ["the film", row])
 
 
@@ -255,7 +256,7 @@ def test_a_search_by_default_gives_way_to_what_it_cannot_obey(asked: dict[str, f
 @pytest.mark.parametrize("asked", [{"top_p": 0.9}, {"top_k": 5}, {"min_p": 0.1}, {"seed": 1}])
 def test_a_search_by_default_refuses_what_it_would_ignore(asked: dict[str, float]) -> None:
     (name,) = asked
-    with pytest.raises(ConfigError, match=f"^{name} is .* and num_beams is 4"):
+    with refused(ConfigError, "impossible", f"{name} is ", "num_beams is 4"):
         SEARCHES.decoding((0,), asked)
 
 
@@ -268,13 +269,13 @@ def test_a_search_that_is_asked_for_refuses_what_it_would_drop(
     config: GenerationConfig, asked: dict[str, float]
 ) -> None:
     (name,) = asked
-    with pytest.raises(ConfigError, match=f"^{name} is .* and num_beams is 2"):
+    with refused(ConfigError, "impossible", f"{name} is ", "num_beams is 2"):
         config.decoding((0,), {"num_beams": 2, **asked})
     assert isinstance(config.decoding((0,), {"num_beams": 1, **asked}), Sampling)
 
 
 def test_a_length_penalty_without_a_search_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"^length_penalty is 2, but nothing is searched for"):
+    with refused(ConfigError, "impossible", "length_penalty is 2", "num_beams"):
         SAMPLES.decoding((0,), {"length_penalty": 2.0})
 
 
@@ -285,7 +286,8 @@ def test_what_is_written_is_read_back(config: GenerationConfig) -> None:
 
 @pytest.mark.parametrize("wrong", [{"max_new_tokens": 0}, {"temperature": -1.0}, {"num_beams": 0}, {"top_p": 0.0}])
 def test_impossible_defaults_are_refused(wrong: dict[str, float]) -> None:
-    with pytest.raises(ConfigError):
+    ((name, value),) = wrong.items()
+    with refused(ConfigError, "impossible", f"{name} is {value}"):
         GenerationConfig(**{"max_new_tokens": 9, "temperature": 0.8, **wrong})  # type: ignore[arg-type]
 
 
@@ -296,8 +298,7 @@ def test_the_package_cuts_nothing_silently(
     assert isinstance(writer.task, Generates)
     taken = len(writer.task.prompt_ids(tokenizer, "the film"))
     room = MAX_LENGTH - taken + 1
-    told = f"max_new_tokens is {room + 1}; after a prompt of {taken} tokens up to {room} are allowed, since tiny has"
-    with pytest.raises(ConfigError, match=told):
+    with refused(ConfigError, "impossible", f"max_new_tokens is {room + 1}", f" {taken} ", f" {room} ", "tiny"):
         packaged(writer, ["the film"], max_new_tokens=room + 1)
     assert len(packaged(writer, ["the film"], max_new_tokens=room)) == 1
     assert len(packaged(writer, ["the film"])) == 1

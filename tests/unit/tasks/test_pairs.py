@@ -12,6 +12,7 @@ import torch
 from langmill.errors import DataError
 from langmill.tasks.batching import Share, Truncation
 from langmill.tasks.pairs import Pair, PairBatches, Pairs, PromptAndResponse, SourceAndTarget, counted
+from tests.refused import refused
 from tests.unit.tasks.settings import training
 
 pytestmark = pytest.mark.unit
@@ -47,7 +48,7 @@ def test_a_target_that_was_cut_does_not_end() -> None:
 
 
 def test_only_the_response_is_learned_from() -> None:
-    form = PromptAndResponse(10, 4, Truncation.tail, EOT)
+    form = PromptAndResponse(10, Truncation.tail, EOT, 4)
     batch = form.collate([pair([5, 6], [7, 8, 9]), pair([1], [])])
     assert batch["tokens"].tolist() == [[0, 5, 6, 7, 8, 9], [0, 1, 0, 0, 0, 0]]
     assert batch["targets"].tolist() == [[-1, -1, 7, 8, 9, 0], [-1, 0, -1, -1, -1, -1]]
@@ -56,13 +57,13 @@ def test_only_the_response_is_learned_from() -> None:
 
 
 def test_a_long_prompt_leaves_room_and_a_long_response_is_cut() -> None:
-    batch = PromptAndResponse(6, 2, Truncation.tail, EOT).collate([pair([1, 2, 3, 4], [5, 6, 7, 8, 9])])
+    batch = PromptAndResponse(6, Truncation.tail, EOT, 2).collate([pair([1, 2, 3, 4], [5, 6, 7, 8, 9])])
     assert batch["tokens"].tolist() == [[0, 3, 4, 5, 6, 7]]
     assert batch["targets"].tolist() == [[-1, -1, 5, 6, 7, 8]]
 
 
 @pytest.mark.parametrize(
-    "form", [SourceAndTarget(12, Truncation.head, EOT), PromptAndResponse(12, 5, Truncation.head, EOT)]
+    "form", [SourceAndTarget(12, Truncation.head, EOT), PromptAndResponse(12, Truncation.head, EOT, 5)]
 )
 def test_a_pass_holds_every_pair_and_the_lengths_are_right(form: Any) -> None:
     random = np.random.default_rng(1)
@@ -90,7 +91,7 @@ def test_a_pass_holds_every_pair_and_the_lengths_are_right(form: Any) -> None:
 
 
 def test_no_pairs_are_refused() -> None:
-    with pytest.raises(DataError, match="no document that the task can learn from"):
+    with refused(DataError, "too_few", "document"):
         empty = SimpleNamespace(
             tokens=np.array([], dtype=np.uint16),
             starts=np.array([], dtype=np.int64),

@@ -11,7 +11,7 @@ from langmill.config.compose import compose_recipe
 from langmill.config.sections import Training
 from langmill.tasks.base import build_task
 from langmill.tokenization.shards import Shard
-from langmill.training.data import StepBatches, StepRange, count_tokens, step_loader, step_ranges
+from langmill.training.data import StepLoader, count_tokens, step_ranges
 from tests.unit.training.material import RECIPES, REPOSITORY
 
 pytestmark = pytest.mark.unit
@@ -25,19 +25,19 @@ def training() -> Training:
 def test_a_span_ends_wherever_something_happens(training):
     training = dataclasses.replace(training, steps=20, log_every=5, validate_every=8, checkpoint_every=6)
     found = list(step_ranges(0, training))
-    assert [steps.end for steps in found] == [5, 6, 8, 10, 12, 15, 16, 18, 20]
-    assert [steps.first for steps in found] == [0, *(steps.end for steps in found[:-1])]
+    assert [steps.stop for steps in found] == [5, 6, 8, 10, 12, 15, 16, 18, 20]
+    assert [steps.start for steps in found] == [0, *(steps.stop for steps in found[:-1])]
 
 
 def test_a_span_is_never_longer_than_memory_should_hold(training):
     training = dataclasses.replace(training, steps=1000, log_every=500, validate_every=500, checkpoint_every=500)
-    assert max(steps.end - steps.first for steps in step_ranges(0, training)) == 64
+    assert max(len(steps) for steps in step_ranges(0, training)) == 64
     training = dataclasses.replace(training, batch_size=80 * training.micro_batch_size)
-    assert {steps.end - steps.first for steps in step_ranges(0, training)} == {1}
+    assert {len(steps) for steps in step_ranges(0, training)} == {1}
 
 
 def test_after_the_last_step_a_span_without_steps_is_left(training):
-    assert list(step_ranges(training.steps, training)) == [StepRange(12, 12)]  # in which the last validation is made
+    assert list(step_ranges(training.steps, training)) == [range(12, 12)]  # in which the last validation is made
 
 
 @pytest.mark.parametrize("name", ["reviews-lm", "sentiment"])
@@ -45,8 +45,8 @@ def test_after_the_last_step_a_span_without_steps_is_left(training):
 def test_the_rest_of_a_training_is_the_same_from_wherever_it_goes_on(prepared_workspace, name, start):
     training = compose_recipe(name, [*RECIPES[name], "training.micro_batch_size=4"], REPOSITORY / "conf").training
     batches = micro_batches(prepared_workspace, name, training, rank=0, world_size=1)
-    whole = [batch for steps in step_loader(batches, training, 0) for batch in steps]
-    rest = [batch for steps in step_loader(batches, training, start) for batch in steps]
+    whole = [batch for steps in StepLoader(batches, training, 0) for batch in steps]
+    rest = [batch for steps in StepLoader(batches, training, start) for batch in steps]
     assert len(whole) == training.steps * training.accumulation
     assert_equal(rest, whole[start * training.accumulation :])
 
@@ -54,12 +54,9 @@ def test_the_rest_of_a_training_is_the_same_from_wherever_it_goes_on(prepared_wo
 @pytest.mark.parametrize("name", ["reviews-lm", "sentiment"])
 def test_two_processes_read_what_one_reads(prepared_workspace, name):
     training = compose_recipe(name, [*RECIPES[name], "training.micro_batch_size=4"], REPOSITORY / "conf").training
-    alone = StepBatches(micro_batches(prepared_workspace, name, training, rank=0, world_size=1), 2)[StepRange(0, 12)]
-    halves = [
-        StepBatches(micro_batches(prepared_workspace, name, training, rank=rank, world_size=2), 1)[StepRange(0, 12)]
-        for rank in range(2)
-    ]
-    assert_equal([batch for pair in zip(*halves, strict=True) for batch in pair], alone)
+    of_one = micro_batches(prepared_workspace, name, training, rank=0, world_size=1)
+    halves = [micro_batches(prepared_workspace, name, training, rank=rank, world_size=2) for rank in range(2)]
+    assert_equal([half[step] for step in range(12) for half in halves], [of_one[index] for index in range(24)])
 
 
 def test_padding_is_not_counted():

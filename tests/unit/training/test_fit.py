@@ -12,6 +12,7 @@ from langmill.errors import TrainingError
 from langmill.files import read_manifest, write_manifest
 from langmill.models.folder import load_state
 from langmill.tasks.loading import load_model
+from tests.refused import refused
 from tests.unit.training.material import curve, events, train, weights
 
 pytestmark = pytest.mark.unit
@@ -122,7 +123,7 @@ def test_fine_tuning_starts_from_the_base(workspace):
 
 def test_a_base_of_another_shape_is_refused(workspace):
     train(workspace, "reviews-lm")
-    with pytest.raises(TrainingError, match="another network than its base reviews-lm: hidden_dim, rope_theta differ"):
+    with refused(TrainingError, "mismatch", "reviews-lm", "hidden_dim, rope_theta"):
         train(workspace, "sentiment", ["model.options.hidden_dim=48", "model.options.rope_theta=500.0"])
 
 
@@ -130,12 +131,12 @@ def test_a_base_with_another_tokenizer_is_refused(workspace):
     base = train(workspace, "reviews-lm")
     facts = {name: value for name, value in read_manifest(base, verify=False).items() if name != "files"}
     write_manifest(base, {**facts, "tokenizer_sha256": "0" * 64})
-    with pytest.raises(TrainingError, match="another tokenizer than its base reviews-lm"):
+    with refused(TrainingError, "mismatch", "tokenizer", "base reviews-lm"):
         train(workspace, "sentiment")
 
 
 def test_tokens_of_another_tokenizer_are_refused(workspace):
     path = workspace / "build/tokenizers/reviews/tokenizer.json"
     path.write_text(path.read_text() + "\n")
-    with pytest.raises(TrainingError, match=r"made by another tokenizer.*dvc repro encode@reviews-lm"):
+    with refused(TrainingError, "mismatch", "tokenizer.json", "dvc repro encode@reviews-lm"):
         train(workspace, "reviews-lm")

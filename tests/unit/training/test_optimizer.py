@@ -25,8 +25,8 @@ def settings() -> Optimizer:
     return compose_recipe("reviews-lm", RECIPES["reviews-lm"], REPOSITORY / "conf").training.optimizer
 
 
-def backbone() -> nn.Module:
-    recipe = compose_recipe("reviews-lm", RECIPES["reviews-lm"], REPOSITORY / "conf")
+def backbone(*overrides: str) -> nn.Module:
+    recipe = compose_recipe("reviews-lm", [*RECIPES["reviews-lm"], *overrides], REPOSITORY / "conf")
     torch.manual_seed(0)
     return build_backbone(recipe.model.architecture, recipe.model.options, 300, 32, "test")
 
@@ -76,7 +76,7 @@ def test_gains_and_embedding_do_not_decay_and_each_kind_has_its_own_learning_rat
 
 def test_muon_gets_the_matrices_of_the_backbone_and_nothing_else(settings):
     settings = dataclasses.replace(settings, name=OptimizerName.muon, matrix_learning_rate=0.03)
-    network = LanguageModel(backbone(), tie=False)
+    network = LanguageModel(backbone("model.options.tie_embeddings=false"))
     optimizer = build_optimizer(network, settings, steps=100)
     names = {id(parameter): name for name, parameter in network.named_parameters()}
     adamw, muon = optimizer.optimizers

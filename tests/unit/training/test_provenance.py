@@ -11,6 +11,7 @@ from langmill.config.compose import compose_recipe
 from langmill.errors import TrainingError
 from langmill.files import write_manifest
 from langmill.training import provenance
+from tests.refused import refused
 from tests.unit.training.material import RECIPES, REPOSITORY
 
 pytestmark = pytest.mark.unit
@@ -81,7 +82,7 @@ def test_the_base_is_named(trace, tmp_path):
 
 def test_a_base_without_provenance_is_refused(trace, tmp_path):
     write_manifest(tmp_path, {"recipe": "reviews-lm"})
-    with pytest.raises(TrainingError, match="has no provenance"):
+    with refused(TrainingError, "missing", str(tmp_path), "provenance"):
         trace(base=tmp_path)
 
 

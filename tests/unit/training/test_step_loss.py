@@ -150,7 +150,7 @@ def test_accumulation_and_processes_change_nothing_but_rounding(
 
 
 def test_a_head_with_a_bias_has_a_loss_where_nothing_is_to_be_predicted() -> None:
-    network = LanguageModel(tiny_backbone(VOCAB_SIZE, LENGTH), tie=True)
+    network = LanguageModel(tiny_backbone(VOCAB_SIZE, LENGTH))
     network.lm_head = nn.Linear(16, VOCAB_SIZE)
     other = copy.deepcopy(network)
     tokens = torch.ones(2, 5, dtype=torch.long)

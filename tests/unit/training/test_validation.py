@@ -15,6 +15,7 @@ from langmill.training.guard import StepMetrics
 from langmill.training.module import TrainingModule
 from langmill.training.reporting import Reporter
 from langmill.training.validation import Validation, validation_loss
+from tests.refused import refused
 from tests.unit.training.material import RECIPES, REPOSITORY
 
 pytestmark = pytest.mark.unit
@@ -79,19 +80,18 @@ def test_patience_keeps_the_best_weights_and_stops():
 
 
 @pytest.mark.parametrize(
-    ("losses", "norms", "said"),
+    ("losses", "norms", "facts"),
     [
-        ([1.0, float("nan"), 2.0], [1.0, 1.0, 1.0], "The loss became nan at step 9,"),
-        ([1.0, 2.0, 3.0], [1.0, 1.0, float("inf")], "The gradient norm became inf at step 10,"),
+        ([1.0, float("nan"), 2.0], [1.0, 1.0, 1.0], ["loss became nan", "step 9"]),
+        ([1.0, 2.0, 3.0], [1.0, 1.0, float("inf")], ["gradient norm became inf", "step 10"]),
     ],
 )
-def test_a_number_that_is_none_is_named_with_its_step(losses, norms, said):
+def test_a_number_that_is_none_is_named_with_its_step(losses, norms, facts):
     trained = module()
     trained.step = 10
     trained.losses, trained.norms = [torch.tensor(x) for x in losses], [torch.tensor(x) for x in norms]
-    with pytest.raises(TrainingError, match=said) as caught:
+    with refused(TrainingError, "diverged", *facts, "learning_rate (it is 0.003)"):
         StepMetrics().on_train_batch_end(None, trained)
-    assert "learning_rate (it is 0.003)" in str(caught.value)
 
 
 def test_step_metrics_are_taken_once():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Generator, Sequence
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -76,8 +76,8 @@ class _Search:
         self.texts = [[*self.texts[origin], token] for _, origin, token in running]
         self.origins = [origin for _, origin, _ in running]
         self.scores_K = torch.tensor([score for score, _, _ in running])
-        best_running = float(self.scores_K[0]) / self.length**beams.length_penalty
         if len(self.finished) == beams.num_beams:
+            best_running = float(self.scores_K[0]) / self.length**beams.length_penalty
             self.ended = best_running <= self.finished[-1][0]
             self.close |= abs(best_running - self.finished[-1][0]) < CLOSE
 
@@ -118,17 +118,10 @@ def beam_search(
     accepts: Sequence[Accepts | None] | None = None,
     close: set[int] | None = None,
 ) -> list[list[int]]:
-    """Search the most likely text after each prompt, as `transformers` does with the same number of beams.
+    """Search the most likely tokens after each prompt, as `transformers` does with as many beams; without a stop token.
 
-    Args:
-        network: A language model or an encoder-decoder in evaluation mode.
-        prompts: Prompts or source texts.
-        beams: The settings of the search.
-        accepts: For each prompt, which of the final texts are preferred to more likely ones.
-        close: Gets the indices of the prompts at which scores were `CLOSE`.
-
-    Returns:
-        The new tokens for each prompt, without a stop token.
+    `accepts` says for each prompt which of the final texts are preferred to more likely ones; `close` gets the indices
+    of the prompts at which scores were `CLOSE`.
 
     Raises:
         ModelError: A prompt is empty or too long, or the network is in training mode.
@@ -175,5 +168,4 @@ def run_to_end(steps: Generator[object, None, ReturnT]) -> ReturnT:
         try:
             next(steps)
         except StopIteration as end:
-            result: ReturnT = end.value
-            return result
+            return cast("ReturnT", end.value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -24,20 +24,20 @@ class Sampling:
 
     max_new_tokens: int
     """Stop after this many tokens."""
-    temperature: float
+    temperature: float = 0.0
     """Divisor of the logits; below `GREEDY_BELOW`, decoding is greedy."""
-    top_k: int
+    top_k: int = 0
     """Choose among this many of the most likely tokens; 0 for all."""
-    top_p: float
+    top_p: float = 1.0
     """Choose among the fewest tokens whose probabilities add up to this (Holtzman et al., 2020); 1 for all."""
-    min_p: float
+    min_p: float = 0.0
     """Choose among tokens with at least this share of the highest probability (Nguyen et al., 2024); 0 for all."""
-    repetition_penalty: float
+    repetition_penalty: float = 1.0
     """Positive logits of tokens in the prompt or the new text are divided by this, negative ones multiplied (Keskar et
     al., 2019); 1 leaves them."""
-    seed: int
+    seed: int = 1
     """Equal seeds give equal texts, whatever else the process draws."""
-    stop_ids: tuple[int, ...]
+    stop_ids: tuple[int, ...] = ()
     """Stop before any of these tokens."""
 
     def __post_init__(self) -> None:
@@ -46,12 +46,8 @@ class Sampling:
         require(self.top_k >= 0, "top_k", self.top_k, "0 or more")
         require(0 < self.top_p <= 1, "top_p", self.top_p, "above 0, at most 1")
         require(0 <= self.min_p <= 1, "min_p", self.min_p, "0 to 1")
-        require(
-            LEAST_PENALTY <= self.repetition_penalty <= 100,
-            "repetition_penalty",
-            self.repetition_penalty,
-            f"{LEAST_PENALTY} to 100",
-        )
+        penalty = self.repetition_penalty
+        require(LEAST_PENALTY <= penalty <= 100, "repetition_penalty", penalty, f"{LEAST_PENALTY} to 100")
         require(0 <= self.seed < 2**63, "seed", self.seed, "0 to 9223372036854775807")
 
     @property
@@ -62,20 +58,6 @@ class Sampling:
     def generator(self) -> torch.Generator:
         """Make a random generator with the seed."""
         return torch.Generator().manual_seed(self.seed)
-
-
-def greedy_decoding(max_new_tokens: int, stop_ids: tuple[int, ...], repetition_penalty: float = 1.0) -> Sampling:
-    """Settings of greedy decoding."""
-    return Sampling(
-        max_new_tokens=max_new_tokens,
-        temperature=0.0,
-        top_k=0,
-        top_p=1.0,
-        min_p=0.0,
-        repetition_penalty=repetition_penalty,
-        seed=0,
-        stop_ids=stop_ids,
-    )
 
 
 @dataclass(frozen=True)
@@ -168,7 +150,8 @@ class GenerationConfig:
             if name := next((name for name, there in ignored.items() if there), None):
                 raise ConfigError(
                     f"{name} is {said[name]:g} and num_beams is {num_beams}; a search leaves nothing to "
-                    f"chance and knows no penalty: leave {name} out, or set num_beams to 1."
+                    f"chance and knows no penalty: leave {name} out, or set num_beams to 1.",
+                    code="impossible",
                 )
         max_new_tokens = int(said.get("max_new_tokens", self.max_new_tokens))
         if num_beams != 1:
@@ -177,7 +160,8 @@ class GenerationConfig:
         if said.get("length_penalty", 1.0) != 1:
             raise ConfigError(
                 f"length_penalty is {said['length_penalty']:g}, but nothing is searched for; "
-                "set num_beams to more than 1, or leave length_penalty out."
+                "set num_beams to more than 1, or leave length_penalty out.",
+                code="impossible",
             )
         return Sampling(
             max_new_tokens,
@@ -186,7 +170,7 @@ class GenerationConfig:
             float(said.get("top_p", self.top_p)),
             float(said.get("min_p", self.min_p)),
             float(said.get("repetition_penalty", self.repetition_penalty)),
-            int(said.get("seed", 1)),
+            int(said.get("seed", Sampling.seed)),
             stop_ids,
         )
 
@@ -211,20 +195,12 @@ class GenerationConfig:
             ConfigError: A value is missing or out of its range.
         """
         try:
-            temperature = float(written.get("temperature", 1.0)) if written["do_sample"] else 0.0
-            return cls(
-                max_new_tokens=int(written["max_new_tokens"]),
-                temperature=temperature,
-                top_k=int(written.get("top_k", 0)),
-                top_p=float(written.get("top_p", 1.0)),
-                min_p=float(written.get("min_p") or 0.0),
-                repetition_penalty=float(written.get("repetition_penalty", 1.0)),
-                num_beams=int(written.get("num_beams", 1)),
-                length_penalty=float(written.get("length_penalty", 1.0)),
-                keep_placeholders=bool(written.get("keep_placeholders", False)),
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise ConfigError(f"generation_config.json can't be read ({error!r}); make the model again.") from error
+            values = {field.name: written[field.name] for field in fields(cls) if written.get(field.name) is not None}
+            temperature = values.get("temperature", 1.0) if written["do_sample"] else 0.0
+            return cls(**{**values, "temperature": temperature})
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            message = f"generation_config.json can't be read ({error!r}); make the model again."
+            raise ConfigError(message, code="unreadable") from error
 
 
 _NEUTRAL = {"top_k": 0, "top_p": 1.0, "min_p": 0.0}

@@ -20,10 +20,7 @@ rounds differently. Rounding changes them by 1e-6 to 1e-4."""
 def generate(network: Decodes, prompt_ids: Sequence[int], sampling: Sampling) -> Generator[int, None, Ending]:
     """Generate the tokens after a prompt; the generator's return value is why it ended.
 
-    Args:
-        network: A language model or an encoder-decoder in evaluation mode.
-        prompt_ids: At least one token (the end-of-text token begins a new text), at most `network.max_length`.
-        sampling: The settings. The network's `max_length` also ends the text.
+    The network's `max_length` also ends the text; the end-of-text token begins a new one.
 
     Raises:
         ModelError: The prompt is empty or too long, or the network is in training mode.
@@ -54,11 +51,7 @@ def generate_batch(
     Prompts may differ in length and sampling. A larger matrix product rounds differently, so two tokens whose logits
     differ in the last bits only may change order.
 
-    Args:
-        network: As for `generate`.
-        prompts: As for `generate`.
-        samplings: One a prompt.
-        close: Gets the indices of the prompts with a temperature of 0 at which two tokens were `CLOSE`.
+    `close` gets the indices of the prompts with a temperature of 0 at which two tokens were `CLOSE`.
 
     Raises:
         ModelError: As for `generate`.
@@ -93,13 +86,7 @@ def choose(logits_V: Tensor, sampling: Sampling, generator: torch.Generator, see
     """Choose the next token's id.
 
     The order is repetition penalty, temperature, top k, top p, min p, as in `transformers`. Tokens are drawn on the CPU
-    in float32, so that a seed gives the same text on every device.
-
-    Args:
-        logits_V: The next-token logits.
-        sampling: The settings.
-        generator: The random generator.
-        seen_ids: The tokens so far, for the repetition penalty.
+    in float32, so that a seed gives the same text on every device. `seen_ids` are the tokens so far.
 
     Raises:
         ModelError: A logit is not a number.
@@ -147,7 +134,8 @@ def _draw(weights: Tensor, generator: torch.Generator) -> int:
 def require_finite(value: Tensor) -> None:
     """Refuse a logit that is NaN or infinite: the same token would be chosen for ever."""
     if not math.isfinite(value):
-        raise ModelError("The network gave a logit that is not a number; its weights or its input are damaged.")
+        message = "The network gave a logit that is not a number; its weights or its input are damaged."
+        raise ModelError(message, code="diverged")
 
 
 def _is_close(logits_V: Tensor, sampling: Sampling, seen_ids: Sequence[int]) -> bool:

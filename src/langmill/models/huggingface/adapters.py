@@ -17,11 +17,7 @@ _PREFIX = "base_model.model."  # of every weight in an adapter's file
 def add_adapter(whole: Any, body: nn.Module, lora: LoraSettings, *, learns_head: bool) -> None:
     """Freeze a network's weights and add an adapter to its body.
 
-    Args:
-        whole: The network with its head.
-        body: The part below the head; it stays the same module, its layers are replaced.
-        lora: The settings of the adapter.
-        learns_head: Whether the head is trained too.
+    `whole` is the network with its head, which is trained too if it `learns_head`; `body` is the part below the head.
 
     Raises:
         ConfigError: `lora.targets` matches no layer.
@@ -47,7 +43,8 @@ def add_adapter(whole: Any, body: nn.Module, lora: LoraSettings, *, learns_head:
         known = sorted({name.rpartition(".")[2] for name in _linear_names(body)})
         raise ConfigError(
             f"model.options.lora.targets is {lora.targets!r}, which names no layer of the model that can be "
-            f"adapted; there are: {', '.join(known)}."
+            f"adapted; there are: {', '.join(known)}.",
+            code="unknown",
         ) from error
     for name, parameter in whole.named_parameters():
         parameter.requires_grad_("lora_" in name or (learns_head and id(parameter) in head))
@@ -58,11 +55,11 @@ def merge_adapter(whole: Any, body: nn.Module, lora: LoraSettings, *, learns_hea
     layers = {name: module for name, module in whole.named_modules() if hasattr(module, "lora_A")}
     if not layers:
         return None
-    weights = {}
-    for name, layer in layers.items():
-        for part in ("lora_A", "lora_B"):
-            key = f"{_PREFIX}{name}.{part}.weight"
-            weights[key] = getattr(layer, part)["default"].weight.detach().clone().contiguous()
+    weights = {
+        f"{_PREFIX}{name}.{part}.weight": getattr(layer, part)["default"].weight.detach().clone().contiguous()
+        for name, layer in layers.items()
+        for part in ("lora_A", "lora_B")
+    }
     for name, layer in layers.items():
         layer.merge(safe_merge=True)
         parent = whole.get_submodule(name.rpartition(".")[0])

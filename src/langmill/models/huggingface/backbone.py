@@ -4,8 +4,6 @@ The base that training starts from defines the network: a checkpoint as its auth
 fine-tuned from one. Weights keep Hugging Face's names in the file, so a fine-tuned model's folder opens in
 `transformers` too. Training updates every weight, or an adapter that is stored by itself and merged into the weights
 for serving.
-
-Shape suffixes: see `langmill.models.base`.
 """
 
 from __future__ import annotations
@@ -13,21 +11,19 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, cast
 
 import torch
 from torch import Tensor, nn
 
 from langmill.errors import ConfigError, ModelError
 from langmill.files import read_manifest
-from langmill.models.base import Backbone, Cache
+from langmill.models.base import Backbone, Cache, Kind
 from langmill.models.folder import CONFIG_NAME, TOKENIZER_NAME, Adapter
 from langmill.models.huggingface.adapters import add_adapter, merge_adapter
 from langmill.models.huggingface.loading import load_network, make_network, quiet, read_description
 from langmill.models.huggingface.settings import PretrainedSettings, Tuning
 from langmill.models.huggingface.special_tokens import SpecialTokenTemplate
-
-FOREIGN_CACHE = "The cache is not one that this network made for {} sequences; make it with new_cache()."
 
 
 class Pretrained(Backbone):
@@ -58,14 +54,7 @@ class Pretrained(Backbone):
         config: Any,
         template: SpecialTokenTemplate,
     ) -> None:
-        """Make the network with random weights.
-
-        Args:
-            settings: The architecture's options.
-            vocab_size: Entries of the tokenizer's vocabulary.
-            max_length: Tokens in a sequence, at most.
-            config: The model's description, of `transformers`.
-            template: The special tokens around every text.
+        """Make the network that a config of `transformers` describes, with random weights.
 
         Raises:
             ConfigError: The network is of another kind.
@@ -79,10 +68,12 @@ class Pretrained(Backbone):
         self.template = template
         self.config_hf = config
         if vocab_size > self.vocab_size:
-            raise ModelError(f"The tokenizer has {vocab_size} entries, the pretrained model only {self.vocab_size}.")
+            message = f"The tokenizer has {vocab_size} entries, the pretrained model only {self.vocab_size}."
+            raise ModelError(message, code="mismatch")
         self.refuse_length(max_length + len(self.template))
         self._make()
-        self.tie_embeddings = self._is_tied()
+        head = self.whole.get_output_embeddings()
+        self.tie_embeddings = head is not None and head.weight is self.embedding.weight
         self.language_model = type(self.whole).__name__
 
     @classmethod
@@ -90,7 +81,8 @@ class Pretrained(Backbone):
         """Make the network that a source describes, with random weights; see `Backbone.build`."""
         if source is None:
             raise ConfigError(
-                "The architecture pretrained needs a model to start from; name it as training.base in conf/recipe/."
+                "The architecture pretrained needs a model to start from; name it as training.base in conf/recipe/.",
+                code="missing",
             )
         with quiet():
             config = read_description(source)
@@ -98,10 +90,14 @@ class Pretrained(Backbone):
             if unknown:
                 raise ConfigError(
                     f"model.options.config replaces {', '.join(unknown)}, which a {config.model_type} model's "
-                    f"{CONFIG_NAME} does not have."
+                    f"{CONFIG_NAME} does not have.",
+                    code="unknown",
                 )
             config.update(settings.config)
-            return cls(settings, vocab_size, max_length, config, SpecialTokenTemplate.read(source / TOKENIZER_NAME))
+            template = SpecialTokenTemplate.read(source / TOKENIZER_NAME)
+            if cls.kind is Kind.causal:  # a text may be continued
+                template = SpecialTokenTemplate((), ())
+            return cls(settings, vocab_size, max_length, config, template)
 
     def _make(self) -> None:
         """Make the network that `config_hf` describes, with random weights."""
@@ -113,12 +109,10 @@ class Pretrained(Backbone):
         body: nn.Module = self.whole.base_model
         if body is self.whole:
             raise ModelError(
-                f"{type(self.whole).__name__} does not separate its head from the rest; it can't be fine-tuned here."
+                f"{type(self.whole).__name__} does not separate its head from the rest; it can't be fine-tuned here.",
+                code="unsupported",
             )
         return body
-
-    def _is_tied(self) -> bool:
-        return False
 
     @property
     def whole(self) -> Any:
@@ -130,8 +124,6 @@ class Pretrained(Backbone):
         self.whole.training = mode  # the parts are set by way of `body` and of the head
         super().train(mode)
         return self
-
-    # Weights ----------------------------------------------------------------------------------------------------------
 
     def start_from(self, base: Path) -> None:
         """Load the weights of a checkpoint or of a fine-tuned model, where a classifier's last layers may be missing.
@@ -145,7 +137,8 @@ class Pretrained(Backbone):
         loaded, complaint = load_network(self.auto_class, base, self.config_hf, new_head=self.learns_head)
         if complaint:
             raise ModelError(
-                f"The weights in {base} do not fit the model that its {CONFIG_NAME} describes: {complaint}."
+                f"The weights in {base} do not fit the model that its {CONFIG_NAME} describes: {complaint}.",
+                code="mismatch",
             )
         self.whole.load_state_dict(loaded.state_dict())
         self._check(base)
@@ -167,29 +160,17 @@ class Pretrained(Backbone):
         mine = network.state_dict(keep_vars=True)
         return {name: theirs.get(id(tensor), name) for name, tensor in mine.items()}  # a head of ours has our name
 
-    # Passes -----------------------------------------------------------------------------------------------------------
-
     def forward(self, tokens_BT: Tensor, lengths_B: Tensor | None = None, cache: Cache | None = None) -> Tensor:
         """Compute the hidden states `(batch, length, dim)`; see `Backbone.forward`.
 
         Raises:
-            ModelError: A sequence is too long, or the cache is not one of this network for so many sequences.
+            ModelError: A sequence is too long, or there is a cache.
         """
         if cache is not None:
-            raise ModelError(FOREIGN_CACHE.format(len(tokens_BT)))
+            raise ModelError("The network reads a whole text at once, so it takes no cache.", code="unsupported")
         self.refuse_length(tokens_BT.shape[1])
         wrapped_BT, mask_BT = self.template.wrap(tokens_BT, lengths_B)
         return hidden_states(self.body, input_ids=wrapped_BT, attention_mask=mask_BT, use_cache=False)
-
-    def new_cache(self, batch_size: int, capacity: int | None = None) -> Cache:
-        """Refuse: the network is not causal.
-
-        Raises:
-            ModelError: Always.
-        """
-        raise ModelError(f"A pretrained network of the kind {self.kind.value} can't continue a text by itself.")
-
-    # About itself -----------------------------------------------------------------------------------------------------
 
     @property
     def embedding(self) -> nn.Embedding:
@@ -246,11 +227,15 @@ class Pretrained(Backbone):
 
     def refuse_length(self, length: int) -> None:
         """Refuse more tokens, special ones included, than the network has positions. Raises ModelError."""
-        longest = _num_positions(self.config_hf)
-        if longest is not None and length > longest:
+        config = self.config_hf
+        longest = getattr(config, "max_position_embeddings", None)  # None where it uses distances alone
+        # RoBERTa's family counts positions from the padding token's id on.
+        offset = config.pad_token_id + 1 if "roberta" in config.model_type or config.model_type == "camembert" else 0
+        if longest is not None and length > longest - offset:
             raise ModelError(
-                f"A sequence of {length} tokens is longer than the pretrained model's {longest} positions; "
-                "lower training.block_length (and task.options.answer_length), or shorten the text."
+                f"A sequence of {length} tokens is longer than the pretrained model's {longest - offset} positions; "
+                "lower training.block_length (and task.options.answer_length), or shorten the text.",
+                code="impossible",
             )
 
     def _check(self, base: Path) -> None:
@@ -259,15 +244,4 @@ class Pretrained(Backbone):
 
 def hidden_states(part: Any, **inputs: Any) -> Tensor:
     """Run a part of a network; return its hidden states `(batch, length, dim)`."""
-    hidden: Tensor = part(**inputs, return_dict=True).last_hidden_state
-    return hidden
-
-
-def _num_positions(config: Any) -> int | None:
-    """Number of positions of a network; None where it uses distances alone."""
-    found = getattr(config, "max_position_embeddings", None)
-    if found is None:
-        return None
-    # RoBERTa's family counts positions from the padding token's id on.
-    offset = config.pad_token_id + 1 if "roberta" in config.model_type or config.model_type == "camembert" else 0
-    return int(found) - offset
+    return cast("Tensor", part(**inputs, return_dict=True).last_hidden_state)

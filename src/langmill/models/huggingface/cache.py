@@ -11,9 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from langmill.errors import ModelError
 from langmill.models.base import Cache
 
 
@@ -34,20 +32,10 @@ class PastKeyValues(Cache):
         self.filled_BS = torch.ones(batch_size, 0, dtype=torch.bool, device=device)
         self.memory = memory
 
-    @property
-    def length(self) -> int:
-        """Tokens seen of the longest sequence."""
-        return max(self.lengths, default=0)
-
-    @property
-    def num_slots(self) -> int:
-        """Slots of every row, with a token or padding."""
-        return self.filled_BS.shape[1]
-
     def record(self, filled_BT: Tensor) -> None:
         """Record that the network has read new tokens, where `filled_BT` is true."""
         self.filled_BS = torch.cat([self.filled_BS, filled_BT], dim=1)
-        self.lengths = [old + int(new) for old, new in zip(self.lengths, filled_BT.sum(dim=1), strict=True)]
+        self.advance(filled_BT.shape[1], filled_BT.sum(dim=1))
 
     def keep(self, rows: Sequence[int]) -> None:
         """Keep these sequences only, in this order."""
@@ -59,39 +47,9 @@ class PastKeyValues(Cache):
             self.memory = (self.memory[0].index_select(0, index), self.memory[1].index_select(0, index))
         self.lengths = [self.lengths[row] for row in rows]
 
-    def append(self, other: Cache) -> None:
-        """Append the sequences of another cache.
-
-        Raises:
-            ModelError: The other cache is of another network, or of an encoder-decoder whose targets have another
-                length.
-        """
-        alike = isinstance(other, PastKeyValues) and len(_layers(self.past)) == len(_layers(other.past))
-        if not alike or not isinstance(other, PastKeyValues) or (self.memory is None) != (other.memory is None):
-            raise ModelError("Two caches can be joined only if they come from one network and both have read a text.")
-        if self.memory is not None and other.memory is not None:
-            if self.num_slots != other.num_slots:
-                raise ModelError("Two caches of an encoder-decoder can be joined only if targets are equally long.")
-            self.memory = (_joined(self.memory[0], other.memory[0], 1), _joined(self.memory[1], other.memory[1], 1))
-        for mine, theirs in zip(_layers(self.past), _layers(other.past), strict=True):
-            mine.keys, mine.values = _joined(mine.keys, theirs.keys, 2), _joined(mine.values, theirs.values, 2)
-        self.filled_BS = _joined(self.filled_BS, other.filled_BS, 1)
-        self.lengths = self.lengths + other.lengths
-
 
 def _layers(past: Any) -> list[Any]:
     """Layers that hold keys and values; of an encoder-decoder, for self- and cross-attention."""
     if hasattr(past, "self_attention_cache"):
         return [*_layers(past.self_attention_cache), *_layers(past.cross_attention_cache)]
     return [layer for layer in past.layers if layer.is_initialized]
-
-
-def _joined(first: Tensor, second: Tensor, dim: int) -> Tensor:
-    """Concatenate two batches, the shorter padded with zeros at the end of `dim`."""
-    longest = max(first.shape[dim], second.shape[dim])
-
-    def padded(x: Tensor) -> Tensor:
-        missing = longest - x.shape[dim]
-        return F.pad(x, [0, 0] * (x.dim() - dim - 1) + [0, missing]) if missing else x
-
-    return torch.cat([padded(first), padded(second)])

@@ -1,12 +1,8 @@
-"""Causal language models of `transformers`.
-
-Shape suffixes: see `langmill.models.base`.
-"""
+"""Causal language models of `transformers`."""
 
 from __future__ import annotations
 
 import inspect
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,27 +11,13 @@ from langmill.models.base import Cache, Kind
 from langmill.models.huggingface.backbone import hidden_states
 from langmill.models.huggingface.cache import PastKeyValues
 from langmill.models.huggingface.generation import PretrainedGenerator, probe_tokens
-from langmill.models.huggingface.settings import PretrainedSettings
-from langmill.models.huggingface.special_tokens import SpecialTokenTemplate
 
 
 class PretrainedCausal(PretrainedGenerator):
-    """A language model. It has no special-token template, since a text may be continued."""
+    """A language model."""
 
     kind = Kind.causal
     auto_class = "AutoModelForCausalLM"
-
-    def __init__(
-        self,
-        settings: PretrainedSettings,
-        vocab_size: int,
-        max_length: int,
-        config: Any,
-        template: SpecialTokenTemplate,
-    ) -> None:
-        """Make the network, without the special-token template of its tokenizer; see `Pretrained`."""
-        del template
-        super().__init__(settings, vocab_size, max_length, config, SpecialTokenTemplate((), ()))
 
     def new_cache(self, batch_size: int, capacity: int | None = None) -> Cache:
         """Make an empty cache for `batch_size` sequences; it grows with them."""

@@ -1,9 +1,8 @@
-"""Encoders of `transformers`, fine-tuned as classifiers.
-
-Shape suffixes: see `langmill.models.base`.
-"""
+"""Encoders of `transformers`, fine-tuned as classifiers."""
 
 from __future__ import annotations
+
+from typing import cast
 
 from torch import Tensor, nn
 
@@ -27,20 +26,17 @@ class PretrainedEncoder(Pretrained):
         Raises:
             ModelError: Always.
         """
-        raise ModelError("A pretrained encoder can be fine-tuned as a classifier only; pretrain one of your own.")
+        message = "A pretrained encoder can be fine-tuned as a classifier only; pretrain one of your own."
+        raise ModelError(message, code="unsupported")
 
-    def use_labels(self, num_labels: int) -> None:
-        """Make the network again, with random weights and a head for this number of labels."""
+    def classification_head(self, num_labels: int) -> nn.Module | None:
+        """The checkpoint's own head, for which the network is made again with random weights."""
         self.config_hf.num_labels = num_labels
         with quiet():
             self._make()
-
-    def classification_head(self) -> nn.Module | None:
-        """The checkpoint's own head."""
         return ClassificationHead(self.whole, self.body, self._label_logits)
 
     def _label_logits(self, tokens_BT: Tensor, lengths_B: Tensor | None) -> Tensor:
         wrapped_BT, mask_BT = self.template.wrap(tokens_BT, lengths_B)
         self.refuse_length(wrapped_BT.shape[1])
-        logits_BK: Tensor = self.whole(input_ids=wrapped_BT, attention_mask=mask_BT, return_dict=True).logits
-        return logits_BK
+        return cast("Tensor", self.whole(input_ids=wrapped_BT, attention_mask=mask_BT, return_dict=True).logits)

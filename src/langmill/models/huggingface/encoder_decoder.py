@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from langmill.errors import ModelError
 from langmill.models.base import Cache, EncoderDecoder, Kind
 from langmill.models.huggingface.backbone import hidden_states
 from langmill.models.huggingface.cache import PastKeyValues
@@ -36,30 +35,10 @@ class PretrainedEncoderDecoder(PretrainedGenerator, EncoderDecoder):
         found: int | None = getattr(self.config_hf, "decoder_start_token_id", None)
         return found
 
-    def forward(self, tokens_BT: Tensor, lengths_B: Tensor | None = None, cache: Cache | None = None) -> Tensor:
-        """Compute the hidden states of targets after those in a cache that `begin` made; see `EncoderDecoder`.
-
-        Raises:
-            ModelError: There is no cache, it is not one of this network for so many sequences, or a target is too long.
-        """
-        if cache is None:
-            raise ModelError("An encoder-decoder generates from a source text; make its cache with begin().")
-        return super().forward(tokens_BT, lengths_B, cache)
-
     def _forward_from_cache(self, tokens_BT: Tensor, filled_BT: Tensor, cache: PastKeyValues) -> Tensor:
         assert cache.memory is not None  # `begin` alone makes caches
-        if not bool(filled_BT.all()) or cache.num_slots != cache.length:
-            raise ModelError("The targets of a pretrained encoder-decoder must all have the same length.")
-        memory_BSD, mask_BS = cache.memory
-        hidden_BTD = hidden_states(
-            self.whole.get_decoder(),
-            input_ids=tokens_BT,
-            encoder_hidden_states=memory_BSD,
-            encoder_attention_mask=mask_BS,
-            past_key_values=cache.past,
-            use_cache=True,
-        )
-        return self._scaled(hidden_BTD)
+        assert filled_BT.all()  # all targets grow together
+        return self._decoded(tokens_BT, *cache.memory, past_key_values=cache.past, use_cache=True)
 
     def encode(self, source_BS: Tensor, lengths_B: Tensor | None = None) -> Tensor:
         """Compute the memory, `(batch, source length, dim)`, special tokens included; see `EncoderDecoder.encode`."""
@@ -70,14 +49,8 @@ class PretrainedEncoderDecoder(PretrainedGenerator, EncoderDecoder):
     def decode(self, tokens_BT: Tensor, memory_BSD: Tensor, lengths_B: Tensor | None = None) -> Tensor:
         """Compute the hidden states of whole targets; see `EncoderDecoder.decode`."""
         self.refuse_length(tokens_BT.shape[1])
-        hidden_BTD = hidden_states(
-            self.whole.get_decoder(),
-            input_ids=tokens_BT,
-            encoder_hidden_states=memory_BSD,
-            encoder_attention_mask=self.template.mask(memory_BSD.shape[1] - len(self.template), lengths_B),
-            use_cache=False,
-        )
-        return self._scaled(hidden_BTD)
+        mask_BS = self.template.mask(memory_BSD.shape[1] - len(self.template), lengths_B)
+        return self._decoded(tokens_BT, memory_BSD, mask_BS, use_cache=False)
 
     def begin(self, memory_BSD: Tensor, lengths_B: Tensor | None, capacity: int) -> Cache:
         """Make a cache that holds the memory; see `EncoderDecoder.begin`."""
@@ -90,8 +63,15 @@ class PretrainedEncoderDecoder(PretrainedGenerator, EncoderDecoder):
         past = EncoderDecoderCache(DynamicCache(), DynamicCache())
         return PastKeyValues(past, len(memory_BSD), (memory_BSD, mask_BS), memory_BSD.device)
 
-    def _scaled(self, hidden_BTD: Tensor) -> Tensor:
-        """Divide by sqrt(dim) before a tied head, as T5 v1.0 (Raffel et al., 2020; Mesh TensorFlow)."""
+    def _decoded(self, tokens_BT: Tensor, memory_BSD: Tensor, mask_BS: Tensor | None, **cache: Any) -> Tensor:
+        """Run the decoder; T5 v1.0 divides by sqrt(dim) before a tied head (Raffel et al., 2020; Mesh TensorFlow)."""
+        hidden_BTD = hidden_states(
+            self.whole.get_decoder(),
+            input_ids=tokens_BT,
+            encoder_hidden_states=memory_BSD,
+            encoder_attention_mask=mask_BS,
+            **cache,
+        )
         return hidden_BTD * self.dim**-0.5 if getattr(self.config_hf, "scale_decoder_outputs", False) else hidden_BTD
 
     @torch.no_grad()

@@ -1,7 +1,4 @@
-"""The base class of generating networks of `transformers`: cache, language model head, and a check of both.
-
-Shape suffixes: see `langmill.models.base`.
-"""
+"""The base class of generating networks of `transformers`: cache, language model head, and a check of both."""
 
 from __future__ import annotations
 
@@ -13,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from langmill.errors import ModelError
-from langmill.models.base import Cache
-from langmill.models.huggingface.backbone import FOREIGN_CACHE, Pretrained
+from langmill.models.base import Cache, Kind, own_cache
+from langmill.models.huggingface.backbone import Pretrained
 from langmill.models.huggingface.cache import PastKeyValues
 from langmill.models.huggingface.heads import BiasedHead
 
@@ -24,9 +21,6 @@ _TOLERANCE = 1e-4
 
 class PretrainedGenerator(Pretrained):
     """A network that predicts the next token."""
-
-    def _is_tied(self) -> bool:
-        return self.whole.get_output_embeddings().weight is self.embedding.weight
 
     def language_model_head(self) -> nn.Module | None:
         """The checkpoint's own head; None where it is the token embedding and nothing else."""
@@ -39,13 +33,13 @@ class PretrainedGenerator(Pretrained):
         """Compute the hidden states `(batch, length, dim)`; see `Backbone.forward`.
 
         Raises:
-            ModelError: A sequence is too long, or the cache is not one of this network for so many sequences.
+            ModelError: A sequence is too long, or the cache is not one of this network for so many sequences; an
+                encoder-decoder's, which `begin` makes, must not be missing.
         """
-        if cache is None:
+        if cache is None and self.kind is Kind.causal:
             return super().forward(tokens_BT, lengths_B)
         batch_size, num_tokens = tokens_BT.shape
-        if not isinstance(cache, PastKeyValues) or len(cache.lengths) != batch_size:
-            raise ModelError(FOREIGN_CACHE.format(batch_size))
+        cache = own_cache(cache, PastKeyValues, batch_size)
         self.refuse_length(cache.length + num_tokens)
         if lengths_B is None:
             filled_BT = torch.ones(batch_size, num_tokens, dtype=torch.bool, device=tokens_BT.device)
@@ -77,7 +71,8 @@ class PretrainedGenerator(Pretrained):
         if not worst <= _TOLERANCE:
             raise ModelError(
                 f"{self.language_model} in {base} computes its logits in a way that Langmill does not know (they "
-                f"differ by {worst:.2g} of the largest); it can't be fine-tuned here."
+                f"differ by {worst:.2g} of the largest); it can't be fine-tuned here.",
+                code="unsupported",
             )
 
     @abstractmethod

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -12,12 +12,7 @@ from torch.nn import functional as F
 class ClassificationHead(nn.Module):
     """The head of a model of `transformers` for sequence classification.
 
-    The forward pass runs the whole model; only the modules above the body are registered here.
-
-    Args:
-        whole: The model.
-        body: Its body.
-        logits: From token ids and lengths to logits `(batch, labels)`, through the whole model.
+    The forward pass, `logits`, runs the whole model; only the modules above the body are registered here.
     """
 
     def __init__(self, whole: Any, body: nn.Module, logits: Callable[[Tensor, Tensor | None], Tensor]) -> None:
@@ -35,6 +30,8 @@ class ClassificationHead(nn.Module):
 class BiasedHead(nn.Module):
     """A linear head with a bias for each token: the layer's own, or a separate one (BART)."""
 
+    final_logits_bias: Tensor | None
+
     def __init__(self, whole: Any, linear: Any, *, tied: bool) -> None:
         super().__init__()
         self._linear = (linear,)
@@ -42,25 +39,18 @@ class BiasedHead(nn.Module):
             self.linear = linear
         elif linear.bias is not None:
             self.linear_bias = linear.bias
-        beside = getattr(whole, "final_logits_bias", None)
-        self.register_buffer("final_logits_bias", beside)
+        self.register_buffer("final_logits_bias", getattr(whole, "final_logits_bias", None))
 
     @property
     def weight(self) -> Tensor:
         """The matrix `(vocabulary, dim)`."""
-        weight: Tensor = self._linear[0].weight
-        return weight
+        return cast("Tensor", self._linear[0].weight)
 
     @property
     def bias(self) -> Tensor:
-        """The sum of both biases `(vocabulary,)`."""
-        own: Any = self._linear[0].bias
-        beside: Any = self.final_logits_bias
-        if beside is None or own is None:
-            found: Tensor = own if beside is None else beside
-            return found
-        both: Tensor = own + beside
-        return both
+        """The bias `(vocabulary,)`, or the sum of both."""
+        biases: list[Tensor] = [bias for bias in (self._linear[0].bias, self.final_logits_bias) if bias is not None]
+        return sum(biases[1:], biases[0])
 
     def forward(self, hidden_BTD: Tensor) -> Tensor:
         """Compute the logits `(batch, length, vocabulary)`."""

@@ -29,7 +29,8 @@ def read_description(source: Path) -> Any:
         return AutoConfig.from_pretrained(source, local_files_only=True, trust_remote_code=False)
     except (ValueError, KeyError, TypeError, OSError) as error:
         kind = read_json(source / CONFIG_NAME).get("model_type")
-        raise ModelError(f"transformers can't read {source / CONFIG_NAME} (model_type {kind!r}): {error}") from error
+        message = f"transformers can't read {source / CONFIG_NAME} (model_type {kind!r}): {error}"
+        raise ModelError(message, code="unsupported") from error
 
 
 def make_network(auto_class: str, kind: Kind, config: Any) -> Any:
@@ -46,18 +47,15 @@ def make_network(auto_class: str, kind: Kind, config: Any) -> Any:
     except ValueError as error:
         raise ConfigError(
             f"model.options.kind is {kind.value!r}, but transformers has no {auto_class} for a "
-            f"{config.model_type} model."
+            f"{config.model_type} model.",
+            code="impossible",
         ) from error
 
 
 def load_network(auto_class: str, folder: Path, config: Any, *, new_head: bool) -> tuple[Any, str]:
     """Load a network from a folder; return it with a complaint about its weights ("" if there is none).
 
-    Args:
-        auto_class: The class of `transformers` that makes the network.
-        folder: The model's folder.
-        config: The network's config.
-        new_head: Whether a head that is missing there, or of another shape, gets random weights.
+    With `new_head`, a head that is missing there, or of another shape, gets random weights.
     """
     import transformers
 

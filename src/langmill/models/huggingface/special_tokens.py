@@ -1,7 +1,4 @@
-"""The special-token template of a pretrained tokenizer, as in `[CLS] … [SEP]`.
-
-Shape suffixes: see `langmill.models.base`.
-"""
+"""The special-token template of a pretrained tokenizer, as in `[CLS] … [SEP]`."""
 
 from __future__ import annotations
 
@@ -35,7 +32,7 @@ class SpecialTokenTemplate:
         try:
             tokenizer = tokenizers.Tokenizer.from_file(str(file))
         except Exception as error:  # the library raises the bare class
-            raise ModelError(f"{file} is not a tokenizer: {error}.") from error
+            raise ModelError(f"{file} is not a tokenizer: {error}.", code="unreadable") from error
         tokenizer.no_padding()
         tokenizer.no_truncation()
         bare, whole = (tokenizer.encode("a", add_special_tokens=special).ids for special in (False, True))

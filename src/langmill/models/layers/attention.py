@@ -15,17 +15,11 @@ from torch import Tensor, nn
 def attention_weights(q_BHTE: Tensor, k_BHSE: Tensor, mask: Tensor | None, scale: float) -> Tensor:
     """Compute softmax(q k^T scale + mask), `(batch, heads, T, S)` in float32 (Vaswani et al., 2017, equation 1).
 
-    Args:
-        q_BHTE: Queries.
-        k_BHSE: Keys.
-        mask: As in `scaled_dot_product_attention`: added to the scores, or boolean, true where a query may attend.
-        scale: Factor of the products.
+    As in `scaled_dot_product_attention`, the mask is added to the scores, or boolean, true where a query may attend.
     """
     scores_BHTS = q_BHTE.float() @ k_BHSE.float().transpose(-1, -2) * scale
-    if mask is not None and mask.dtype == torch.bool:
-        scores_BHTS = scores_BHTS.masked_fill(~mask, -torch.inf)
-    elif mask is not None:
-        scores_BHTS = scores_BHTS + mask
+    if mask is not None:
+        scores_BHTS = scores_BHTS.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else scores_BHTS + mask
     return scores_BHTS.softmax(dim=-1)
 
 
@@ -33,11 +27,8 @@ def recorded_weights(modules: Iterable[nn.Module], run: Callable[[], object]) ->
     """Record the attention weights of a forward pass, `(layers, batch, heads, T, S)`.
 
     Hooks call each module's `weights` with the inputs of its `forward`, so that the ordinary forward pass is recorded.
-    Not thread-safe: another thread that runs the same network would be recorded too.
-
-    Args:
-        modules: The attention module of each layer, in order.
-        run: Runs the forward pass, each module once.
+    Not thread-safe: another thread that runs the same network would be recorded too. `run` runs each layer's attention
+    module once, in order.
     """
     found: list[Tensor] = []
 

@@ -9,14 +9,12 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from langmill.errors import ModelError
 from langmill.models.base import Cache
 
 
 class KeyValueCache(Cache):
-    """Keys and values of the tokens seen, in memory that is allocated once.
+    """Keys and values of the tokens seen.
 
     The sequences of a batch may have unequal lengths; each one's new tokens are stored after its own last one.
 
@@ -32,11 +30,6 @@ class KeyValueCache(Cache):
         self.lengths = lengths
 
     @property
-    def length(self) -> int:
-        """Tokens seen of the longest sequence."""
-        return max(self.lengths, default=0)
-
-    @property
     def capacity(self) -> int:
         """Tokens of a sequence, at most."""
         return self.keys_LBGSE.shape[3]
@@ -48,22 +41,25 @@ class KeyValueCache(Cache):
         self.values_LBGSE = self.values_LBGSE.index_select(1, index)
         self.lengths = [self.lengths[row] for row in rows]
 
-    def append(self, other: Cache) -> None:
-        """Append the sequences of another cache.
+    def store(
+        self, layer: int, k_BGTE: Tensor, v_BGTE: Tensor, places_BT: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Store new keys and values after each sequence's last ones; return all that the new tokens attend to.
 
-        Raises:
-            ModelError: The other cache is of another network or has another capacity.
+        They go to `places_BT`, which may be None where all sequences have one length.
         """
-        if not isinstance(other, KeyValueCache) or other._shape != self._shape:
-            raise ModelError("Two caches can be joined only if they come from one network and have one capacity.")
-        self.keys_LBGSE = torch.cat([self.keys_LBGSE, other.keys_LBGSE], dim=1)
-        self.values_LBGSE = torch.cat([self.values_LBGSE, other.values_LBGSE], dim=1)
-        self.lengths = self.lengths + other.lengths
-
-    @property
-    def _shape(self) -> tuple[int, ...]:
-        layers, _, *rest = self.keys_LBGSE.shape
-        return (layers, *rest)
+        start, end = self.length, self.length + k_BGTE.shape[2]
+        keys_BGSE, values_BGSE = self.keys_LBGSE[layer], self.values_LBGSE[layer]
+        if places_BT is None:
+            keys_BGSE[:, :, start:end] = k_BGTE
+            values_BGSE[:, :, start:end] = v_BGTE
+            if start == 0:
+                return k_BGTE, v_BGTE
+        else:
+            rows_B1 = torch.arange(len(k_BGTE), device=k_BGTE.device)[:, None]
+            keys_BGSE[rows_B1, :, places_BT] = k_BGTE.transpose(1, 2).to(keys_BGSE.dtype)
+            values_BGSE[rows_B1, :, places_BT] = v_BGTE.transpose(1, 2).to(values_BGSE.dtype)
+        return keys_BGSE[:, :, :end].to(k_BGTE.dtype), values_BGSE[:, :, :end].to(v_BGTE.dtype)
 
 
 class EncoderDecoderCache(KeyValueCache):
@@ -94,23 +90,3 @@ class EncoderDecoderCache(KeyValueCache):
         self.source_keys_LBHSE = self.source_keys_LBHSE.index_select(1, index)
         self.source_values_LBHSE = self.source_values_LBHSE.index_select(1, index)
         self.source_mask_B11S = self.source_mask_B11S.index_select(0, index)
-
-    def append(self, other: Cache) -> None:
-        """Append the sequences of another cache; shorter sources are padded.
-
-        Raises:
-            ModelError: The other cache is of another network or has another capacity.
-        """
-        if not isinstance(other, EncoderDecoderCache):
-            raise ModelError("Two caches can be joined only if they come from one network and have one capacity.")
-        super().append(other)
-        longest = max(self.source_mask_B11S.shape[-1], other.source_mask_B11S.shape[-1])
-
-        def joined(own: Tensor, others: Tensor, after: int, batch: int) -> Tensor:
-            return torch.cat(
-                [F.pad(each, (0, 0) * after + (0, longest - each.shape[-1 - after])) for each in (own, others)], batch
-            )
-
-        self.source_keys_LBHSE = joined(self.source_keys_LBHSE, other.source_keys_LBHSE, 1, 1)
-        self.source_values_LBHSE = joined(self.source_values_LBHSE, other.source_values_LBHSE, 1, 1)
-        self.source_mask_B11S = joined(self.source_mask_B11S, other.source_mask_B11S, 0, 0)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, cast
 
 import torch
 from pydantic import Field, PositiveInt
@@ -51,8 +51,8 @@ class Positions:
     rotary_k: tuple[Tensor, Tensor]
     """Rotary cos and sin of the keys: the same with G for H."""
     cache: KeyValueCache | None = None
-    starts: int | Tensor = 0
-    """Positions of the tokens in the cache: from this one on, or these `(B, T)`."""
+    places: Tensor | None = None
+    """Positions of the tokens in the cache, `(B, T)`; None where all sequences have one length."""
     mask: Tensor | None = None
     """`(B or 1, 1, T, S)`, true where a query may attend; None where `causal` says all."""
     causal: bool = True
@@ -73,37 +73,29 @@ class Attention(nn.Module):
 
     def forward(self, x_BTD: Tensor, positions: Positions, layer: int) -> Tensor:
         """Compute the output `(batch, length, dim)` of attention."""
-        q_BTHE, k_BTGE, v_BTGE = (
-            projection(x_BTD).unflatten(-1, (-1, self.head_dim))
-            for projection in (self.q_proj, self.k_proj, self.v_proj)
-        )
-        q_BHTE = rotate(q_BTHE, *positions.rotary_q).transpose(1, 2)
-        k_BGTE = rotate(k_BTGE, *positions.rotary_k).transpose(1, 2)
-        v_BGTE = v_BTGE.transpose(1, 2)
+        q_BHTE, k_BGTE = self._queries_and_keys(x_BTD, positions)
+        v_BGTE = self.v_proj(x_BTD).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
         if positions.cache is not None:
-            k_BGTE, v_BGTE = remember(positions, layer, k_BGTE, v_BGTE)
+            k_BGTE, v_BGTE = positions.cache.store(layer, k_BGTE, v_BGTE, positions.places)
         y_BHTE = F.scaled_dot_product_attention(
             q_BHTE, k_BGTE, v_BGTE, attn_mask=positions.mask, is_causal=positions.causal, enable_gqa=self.grouped
         )
-        y_BTD: Tensor = self.o_proj(y_BHTE.transpose(1, 2).flatten(2))
-        return y_BTD
+        return cast("Tensor", self.o_proj(y_BHTE.transpose(1, 2).flatten(2)))
 
     def weights(self, x_BTD: Tensor, positions: Positions, layer: int) -> Tensor:
-        """Compute the attention weights of `forward` with the same arguments, `(batch, heads, T, T)`.
-
-        Without a cache only. `forward` never holds them in memory as a whole, which makes it fast.
-        """
+        """Compute the attention weights of `forward` without a cache, `(batch, heads, T, T)`."""
         del layer
-        assert positions.cache is None
-        q_BTHE = self.q_proj(x_BTD).unflatten(-1, (-1, self.head_dim))
-        k_BTGE = self.k_proj(x_BTD).unflatten(-1, (-1, self.head_dim))
-        q_BHTE = rotate(q_BTHE, *positions.rotary_q).transpose(1, 2)
-        k_BGTE = rotate(k_BTGE, *positions.rotary_k).transpose(1, 2)
+        q_BHTE, k_BGTE = self._queries_and_keys(x_BTD, positions)
         k_BHTE = k_BGTE.repeat_interleave(q_BHTE.shape[1] // k_BGTE.shape[1], dim=1)
         mask = positions.mask
         if positions.causal:
             mask = torch.ones(x_BTD.shape[1], x_BTD.shape[1], dtype=torch.bool, device=x_BTD.device).tril()
         return attention_weights(q_BHTE, k_BHTE, mask, 1.0 / math.sqrt(self.head_dim))
+
+    def _queries_and_keys(self, x_BTD: Tensor, positions: Positions) -> tuple[Tensor, Tensor]:
+        q_BTHE = self.q_proj(x_BTD).unflatten(-1, (-1, self.head_dim))
+        k_BTGE = self.k_proj(x_BTD).unflatten(-1, (-1, self.head_dim))
+        return rotate(q_BTHE, *positions.rotary_q).transpose(1, 2), rotate(k_BTGE, *positions.rotary_k).transpose(1, 2)
 
 
 class FeedForward(nn.Module):
@@ -117,8 +109,7 @@ class FeedForward(nn.Module):
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         """Apply the network to every token."""
-        y_BTD: Tensor = self.down_proj(F.silu(self.gate_proj(x_BTD)) * self.up_proj(x_BTD))
-        return y_BTD
+        return cast("Tensor", self.down_proj(F.silu(self.gate_proj(x_BTD)) * self.up_proj(x_BTD)))
 
 
 class Block(nn.Module):
@@ -135,27 +126,7 @@ class Block(nn.Module):
     def forward(self, x_BTD: Tensor, positions: Positions, layer: int) -> Tensor:
         """Compute the residual stream `(batch, length, dim)` after this block."""
         x_BTD = x_BTD + self.dropout(self.self_attn(self.input_layernorm(x_BTD), positions, layer))
-        x_BTD = x_BTD + self.dropout(self.mlp(self.post_attention_layernorm(x_BTD)))
-        return x_BTD
-
-
-def remember(positions: Positions, layer: int, k_BGTE: Tensor, v_BGTE: Tensor) -> tuple[Tensor, Tensor]:
-    """Store new keys and values in the cache; return all that the new tokens attend to."""
-    assert positions.cache is not None
-    keys_BGSE, values_BGSE = positions.cache.keys_LBGSE[layer], positions.cache.values_LBGSE[layer]
-    if isinstance(positions.starts, int):
-        end = positions.starts + k_BGTE.shape[2]
-        keys_BGSE[:, :, positions.starts : end] = k_BGTE
-        values_BGSE[:, :, positions.starts : end] = v_BGTE
-        if positions.starts == 0:
-            return k_BGTE, v_BGTE
-    else:
-        rows_B1 = torch.arange(len(k_BGTE), device=k_BGTE.device)[:, None]
-        keys_BGSE[rows_B1, :, positions.starts] = k_BGTE.transpose(1, 2).to(keys_BGSE.dtype)
-        values_BGSE[rows_B1, :, positions.starts] = v_BGTE.transpose(1, 2).to(values_BGSE.dtype)
-        assert positions.mask is not None
-        end = positions.mask.shape[-1]
-    return keys_BGSE[:, :, :end].to(k_BGTE.dtype), values_BGSE[:, :, :end].to(v_BGTE.dtype)
+        return cast("Tensor", x_BTD + self.dropout(self.mlp(self.post_attention_layernorm(x_BTD))))
 
 
 def rotary_tables(settings: TransformerSettings, length: int) -> tuple[Tensor, Tensor]:

@@ -82,8 +82,7 @@ class Attention(nn.Module):
             dropout_p=self.dropout if self.training else 0.0,
             scale=1.0,
         )
-        y_BTD: Tensor = self.o(y_BHTE.transpose(1, 2).flatten(2))
-        return y_BTD
+        return cast("Tensor", self.o(y_BHTE.transpose(1, 2).flatten(2)))
 
     def weights(self, x_BTD: Tensor, k_BHSE: Tensor, v_BHSE: Tensor, bias_BHTS: Tensor | None) -> Tensor:
         """Compute the attention weights of `forward` with the same arguments, `(batch, heads, T, S)`."""
@@ -104,8 +103,7 @@ class FeedForward(nn.Module):
     def forward(self, x_BTD: Tensor) -> Tensor:
         """Apply the network to every token."""
         hidden_BTF = F.gelu(self.wi_0(x_BTD), approximate="tanh") * self.wi_1(x_BTD)
-        y_BTD: Tensor = self.wo(self.dropout(hidden_BTF))
-        return y_BTD
+        return cast("Tensor", self.wo(self.dropout(hidden_BTF)))
 
 
 class SelfAttentionLayer(nn.Module):
@@ -124,9 +122,8 @@ class SelfAttentionLayer(nn.Module):
         normalised_BTD = self.layer_norm(x_BTD)
         k_BHSE, v_BHSE = self.SelfAttention.keys_and_values(normalised_BTD)
         if cache is not None:
-            k_BHSE, v_BHSE = _remember(cache, layer, k_BHSE, v_BHSE)
-        x_BTD = x_BTD + self.dropout(self.SelfAttention(normalised_BTD, k_BHSE, v_BHSE, bias_BHTS))
-        return x_BTD
+            k_BHSE, v_BHSE = cache.store(layer, k_BHSE, v_BHSE)
+        return cast("Tensor", x_BTD + self.dropout(self.SelfAttention(normalised_BTD, k_BHSE, v_BHSE, bias_BHTS)))
 
 
 class CrossAttentionLayer(nn.Module):
@@ -140,8 +137,9 @@ class CrossAttentionLayer(nn.Module):
 
     def forward(self, x_BTD: Tensor, k_BHSE: Tensor, v_BHSE: Tensor, mask_B11S: Tensor | None) -> Tensor:
         """Compute the residual stream after this layer."""
-        x_BTD = x_BTD + self.dropout(self.EncDecAttention(self.layer_norm(x_BTD), k_BHSE, v_BHSE, mask_B11S))
-        return x_BTD
+        return cast(
+            "Tensor", x_BTD + self.dropout(self.EncDecAttention(self.layer_norm(x_BTD), k_BHSE, v_BHSE, mask_B11S))
+        )
 
 
 class FeedForwardLayer(nn.Module):
@@ -155,8 +153,7 @@ class FeedForwardLayer(nn.Module):
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         """Compute the residual stream after this layer."""
-        x_BTD = x_BTD + self.dropout(self.DenseReluDense(self.layer_norm(x_BTD)))
-        return x_BTD
+        return cast("Tensor", x_BTD + self.dropout(self.DenseReluDense(self.layer_norm(x_BTD))))
 
 
 class Block(nn.Module):
@@ -203,49 +200,29 @@ class Stack(nn.Module):
         """The blocks, in order."""
         return [cast("Block", block) for block in self.block]
 
-    def bias(self, queries_BT: Tensor, keys_S: Tensor) -> Tensor:
-        """Compute the bias of the scores by distance, `(batch, heads, T, S)`; a decoder's masks later positions.
+    def bias(self, num_tokens: int, device: torch.device, start: int = 0) -> Tensor:
+        """Compute the bias of the scores by distance, `(1, heads, T, S)`; a decoder's masks later positions.
 
-        Args:
-            queries_BT: Positions of the queries.
-            keys_S: Positions of the keys.
+        The queries are the positions from `start` on, the keys those from 0 on.
         """
-        distances_BTS = keys_S - queries_BT[:, :, None]
-        settings = self.settings
-        buckets_BTS = bucket(distances_BTS, settings.num_buckets, settings.max_distance, bidirectional=not self.decodes)
-        weights_BTSH: Tensor = self.blocks[0].own.SelfAttention.relative_attention_bias(buckets_BTS)
-        bias_BHTS = weights_BTSH.permute(0, 3, 1, 2)
-        if self.decodes:
-            bias_BHTS = bias_BHTS.masked_fill((distances_BTS > 0)[:, None], -torch.inf)
-        return bias_BHTS
-
-
-def _remember(cache: KeyValueCache, layer: int, k_BHTE: Tensor, v_BHTE: Tensor) -> tuple[Tensor, Tensor]:
-    """Store new keys and values after each sequence's own last ones; return all."""
-    keys_BHSE, values_BHSE = cache.keys_LBGSE[layer], cache.values_LBGSE[layer]
-    num_tokens = k_BHTE.shape[2]
-    end = cache.length + num_tokens
-    if min(cache.lengths) == cache.length:
-        keys_BHSE[:, :, cache.length : end] = k_BHTE
-        values_BHSE[:, :, cache.length : end] = v_BHTE
-    else:
-        device = k_BHTE.device
-        rows_B1 = torch.arange(len(k_BHTE), device=device)[:, None]
-        positions_BT = torch.tensor(cache.lengths, device=device)[:, None] + torch.arange(num_tokens, device=device)
-        keys_BHSE[rows_B1, :, positions_BT] = k_BHTE.transpose(1, 2).to(keys_BHSE.dtype)
-        values_BHSE[rows_B1, :, positions_BT] = v_BHTE.transpose(1, 2).to(values_BHSE.dtype)
-    return keys_BHSE[:, :, :end].to(k_BHTE.dtype), values_BHSE[:, :, :end].to(v_BHTE.dtype)
+        settings, keys_S = self.settings, torch.arange(start + num_tokens, device=device)
+        distances_TS = keys_S - keys_S[start:, None]
+        buckets_TS = bucket(distances_TS, settings.num_buckets, settings.max_distance, bidirectional=not self.decodes)
+        weights_TSH: Tensor = self.blocks[0].own.SelfAttention.relative_attention_bias(buckets_TS)
+        bias_HTS = weights_TSH.permute(2, 0, 1)
+        return (bias_HTS.masked_fill(distances_TS > 0, -torch.inf) if self.decodes else bias_HTS)[None]
 
 
 def bucket(distances: Tensor, num_buckets: int, max_distance: int, *, bidirectional: bool) -> Tensor:
     """Assign each distance to a bucket (Raffel et al., 2020, section 2.1, in the form of Mesh TensorFlow).
 
-    Half of the buckets are for single distances, the others grow logarithmically up to `max_distance`.
+    Half of the buckets are for single distances, the others grow logarithmically up to `max_distance`, from which all
+    share the last.
 
     Args:
         distances: Key position minus query position; any shape, int64.
         num_buckets: Number of buckets.
-        max_distance: Distance from which all share the last bucket.
+        max_distance: In tokens.
         bidirectional: Use half of the buckets for later positions; else those count as distance 0.
     """
     first = torch.zeros_like(distances)

@@ -13,12 +13,11 @@ from langmill.models.generation.config import GREEDY_BELOW, Sampling
 from langmill.models.generation.network import Ending
 from langmill.models.generation.sampling import choose, generate, generate_batch
 from langmill.models.heads import LanguageModel
+from tests.refused import refused
 from tests.unit.models.conftest import MAX_LENGTH, MakeModel
 
 pytestmark = pytest.mark.unit
-GREEDY = Sampling(
-    max_new_tokens=12, temperature=0.0, top_k=0, top_p=1.0, min_p=0.0, repetition_penalty=1.0, seed=0, stop_ids=()
-)
+GREEDY = Sampling(12)
 RANDOM = replace(GREEDY, temperature=1.0)
 PROMPT = [3, 141, 59, 26, 5]
 
@@ -71,7 +70,7 @@ def test_a_seed_means_the_same_whatever_else_is_drawn(make_model: MakeModel) -> 
     state = torch.get_rng_state()
     assert list(generate(network, PROMPT, RANDOM)) == first
     assert torch.equal(torch.get_rng_state(), state)
-    assert list(generate(network, PROMPT, replace(RANDOM, seed=1))) != first
+    assert list(generate(network, PROMPT, replace(RANDOM, seed=2))) != first
 
 
 def test_stops_before_a_stop_token(make_model: MakeModel) -> None:
@@ -142,33 +141,34 @@ def test_a_tiny_top_p_keeps_the_most_likely_token() -> None:
 @pytest.mark.parametrize("sampling", [GREEDY, RANDOM, replace(RANDOM, top_k=2), replace(RANDOM, top_p=0.5)])
 @pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
 def test_a_logit_that_is_no_number_is_an_error_and_not_the_last_word(sampling: Sampling, wrong: float) -> None:
-    with pytest.raises(ModelError, match="not a number"):
+    with refused(ModelError, "diverged"):
         choose(torch.tensor([0.0, wrong, 1.0]), sampling, sampling.generator())
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("change", "allowed"),
     [
-        ({"max_new_tokens": 0}, "max_new_tokens is 0; allowed is 1 or more"),
-        ({"temperature": -1.0}, "temperature is -1.0; allowed is 0 to 100"),
-        ({"temperature": float("nan")}, "temperature is nan"),
-        ({"top_k": -1}, "top_k is -1; allowed is 0 or more"),
-        ({"top_p": 0.0}, "top_p is 0.0; allowed is above 0, at most 1"),
-        ({"top_p": 1.1}, "top_p is 1.1"),
-        ({"seed": -1}, "seed is -1"),
-        ({"repetition_penalty": 1e-46}, "repetition_penalty is 1e-46; allowed is 0.01 to 100"),
+        ({"max_new_tokens": 0}, "1 or more"),
+        ({"temperature": -1.0}, "0 to 100"),
+        ({"temperature": float("nan")}, "0 to 100"),
+        ({"top_k": -1}, "0 or more"),
+        ({"top_p": 0.0}, "above 0, at most 1"),
+        ({"top_p": 1.1}, "above 0, at most 1"),
+        ({"seed": -1}, "0 to"),
+        ({"repetition_penalty": 1e-46}, "0.01 to 100"),
     ],
 )
-def test_impossible_sampling_is_refused(change: dict[str, float], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
+def test_impossible_sampling_is_refused(change: dict[str, float], allowed: str) -> None:
+    ((name, value),) = change.items()
+    with refused(ConfigError, "impossible", f"{name} is ", str(value), allowed):
         replace(GREEDY, **change)
 
 
 def test_impossible_prompts_are_refused(make_model: MakeModel) -> None:
     network = make_model()
-    with pytest.raises(ModelError, match="A prompt is empty; begin"):
+    with refused(ModelError, "impossible", "empty"):
         next(generate(network, [], GREEDY))
-    with pytest.raises(ModelError, match="33 tokens is longer than the model's 32"):
+    with refused(ModelError, "impossible", "33", "32"):
         next(generate(network, [1] * 33, GREEDY))
-    with pytest.raises(ModelError, match=r"training mode.*call eval\(\)"):
+    with refused(ModelError, "impossible", "eval()"):
         next(generate(network.train(), PROMPT, GREEDY))
