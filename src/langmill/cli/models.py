@@ -124,12 +124,12 @@ def opened_model(recipe: str | None, folder: Path | None) -> Iterator[tuple[Load
     from langmill.cli.workspace import operation
     from langmill.files import read_manifest, sha256_file, temporary_folder
     from langmill.models.folder import GENERATION_NAME
-    from langmill.registry.store import Registry
+    from langmill.registry.store import ModelRegistry
     from langmill.registry.versions import CHAMPION, Tag
 
     settings = operation()
     device = use_device(settings.device)
-    registry = Registry(settings.tracking_uri)
+    registry = ModelRegistry(settings.tracking_uri)
     champion = next((one for one in registry.overview() if one.name == recipe and CHAMPION in one.aliases), None)
     if champion is None:
         raise ModelError(f"{recipe} has no champion; `langmill run {recipe}` makes one, --model takes a folder.")

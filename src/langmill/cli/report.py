@@ -26,9 +26,9 @@ def report(out: Path) -> None:
     from langmill.cli.workspace import operation
     from langmill.files import write_text
     from langmill.registry.results import read_refused, read_results, results_page
-    from langmill.registry.store import Registry
+    from langmill.registry.store import ModelRegistry
 
-    registry = Registry(operation().tracking_uri)
+    registry = ModelRegistry(operation().tracking_uri)
     results, refused = read_results(registry), read_refused(registry)
     if not results:
         raise LangmillError("There is no champion yet; `langmill run` makes some.")
@@ -54,9 +54,9 @@ def compare(recipes: tuple[str, ...], metric: str | None, out: Path) -> None:
     from langmill.cli.workspace import operation
     from langmill.evaluation.plots import draw_points
     from langmill.registry.results import read_results
-    from langmill.registry.store import Registry
+    from langmill.registry.store import ModelRegistry
 
-    results = read_results(Registry(operation().tracking_uri), dict.fromkeys(recipes))
+    results = read_results(ModelRegistry(operation().tracking_uri), dict.fromkeys(recipes))
     tasks = sorted({result.task for result in results})
     if len(tasks) > 1:
         raise LangmillError(

@@ -78,10 +78,10 @@ def unserved(names: Sequence[str], tracking_uri: str) -> list[str]:
             model that was served here before.
     """
     from langmill.config.compose import available
-    from langmill.registry.store import Registry
+    from langmill.registry.store import ModelRegistry
     from langmill.registry.versions import CHAMPION
 
-    registry = Registry(tracking_uri)
+    registry = ModelRegistry(tracking_uri)
     try:
         aliased = registry.overview()
         champions = {version.name for version in aliased if CHAMPION in version.aliases}

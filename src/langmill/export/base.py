@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from langmill.errors import LangmillError, RegistryError
 from langmill.files import atomic_folder, temporary_folder
 from langmill.plugins import NoOptions, Registry
-from langmill.registry.store import Registry as ModelRegistry
+from langmill.registry.store import ModelRegistry
 from langmill.registry.versions import ModelVersion
 
 

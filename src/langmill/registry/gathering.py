@@ -23,7 +23,7 @@ from langmill.files import digest_of, sha256_file, temporary_folder
 from langmill.plugins import find_plugins
 from langmill.registry.evidence import Evidence, Missing, Pair, Scored, Unscored, reason_of
 from langmill.registry.rules.base import RULES
-from langmill.registry.store import Registry
+from langmill.registry.store import ModelRegistry
 from langmill.registry.union import Union
 from langmill.registry.verdict import Outcome, Verdict
 from langmill.registry.versions import ModelVersion, Tag
@@ -38,7 +38,7 @@ _logger = logging.getLogger(__name__)
 class Case:
     """A version to be judged, and where the evidence about it lies."""
 
-    registry: Registry
+    registry: ModelRegistry
     version: ModelVersion
     gate: Gate
     evaluation: Evaluation
@@ -50,7 +50,7 @@ class Case:
 
     @cached_property
     def champion(self) -> ModelVersion | None:
-        """The champion now. Raises as `Registry.champion`."""
+        """The champion now. Raises as `ModelRegistry.champion`."""
         return self.registry.champion(self.version.name)
 
     @cached_property

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from langmill.errors import LangmillError
 from langmill.evaluation.estimates import Estimate, Metrics
 from langmill.files import MANIFEST_NAME, digest_of, read_json, sha256_file, write_json
-from langmill.registry.store import Registry
+from langmill.registry.store import ModelRegistry
 from langmill.registry.verdict import Outcome
 from langmill.registry.versions import CHAMPION
 from langmill.workspace import Workspace
@@ -84,7 +84,7 @@ def all_settled(recipes: Iterable[str], tracking_uri: str) -> bool:
     Raises:
         TrackingError: The registry can't be asked.
     """
-    registry = Registry(tracking_uri)
+    registry = ModelRegistry(tracking_uri)
     champions = {found.name: found.version for found in registry.overview() if CHAMPION in found.aliases}
     numbers = registry.numbers()
     for recipe in recipes:

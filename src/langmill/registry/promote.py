@@ -19,7 +19,7 @@ from typing import Any
 
 from langmill.errors import LangmillError, RegistryError
 from langmill.registry.ledger import Entry
-from langmill.registry.store import Registry
+from langmill.registry.store import ModelRegistry
 from langmill.registry.verdict import Outcome, Verdict
 from langmill.registry.versions import CHALLENGER, CHAMPION, PREVIOUS, ModelVersion, State, Tag
 
@@ -37,7 +37,7 @@ class Promotion:
     sentence: str
 
 
-def promote(registry: Registry, name: str, version: int, *, force: str | None, command: str) -> Promotion:
+def promote(registry: ModelRegistry, name: str, version: int, *, force: str | None, command: str) -> Promotion:
     """Make a version the champion and the champion the previous one.
 
     Args:
@@ -85,7 +85,7 @@ def promote(registry: Registry, name: str, version: int, *, force: str | None, c
     return Promotion(True, name, before, version, f"{candidate.title} is the champion now{instead}.")
 
 
-def rollback(registry: Registry, name: str, *, reason: str, command: str) -> Promotion:
+def rollback(registry: ModelRegistry, name: str, *, reason: str, command: str) -> Promotion:
     """Put the previous version back in service; the one that was in service becomes the previous one.
 
     It does so too where someone took the alias of the champion or of the previous one away: then the ledger says which
@@ -136,7 +136,7 @@ def rollback(registry: Registry, name: str, *, reason: str, command: str) -> Pro
     return Promotion(True, name, before, target.version, sentence)
 
 
-def repair(registry: Registry, name: str) -> str | None:
+def repair(registry: ModelRegistry, name: str) -> str | None:
     """Put right a move that was cut short, and say what was done; None where there was nothing to do.
 
     Raises:
@@ -148,7 +148,7 @@ def repair(registry: Registry, name: str) -> str | None:
         return _repair_locked(registry, name)
 
 
-def _displaced(registry: Registry, name: str, version: int, champion: ModelVersion | None) -> int | None:
+def _displaced(registry: ModelRegistry, name: str, version: int, champion: ModelVersion | None) -> int | None:
     """The version that gives way to `version`: the champion, or the recorded one where the alias was moved by hand."""
     if champion is not None and champion.version != version:
         return champion.version
@@ -158,12 +158,12 @@ def _displaced(registry: Registry, name: str, version: int, champion: ModelVersi
     return recorded
 
 
-def _recorded_previous(registry: Registry, name: str) -> ModelVersion | None:
+def _recorded_previous(registry: ModelRegistry, name: str) -> ModelVersion | None:
     number = registry.record(name).previous
     return None if number is None else registry.version(name, number)
 
 
-def _repair_locked(registry: Registry, name: str) -> str | None:
+def _repair_locked(registry: ModelRegistry, name: str) -> str | None:
     entry = registry.ledger.unfinished(name)
     if entry is None:
         return None
@@ -182,7 +182,7 @@ def _repair_locked(registry: Registry, name: str) -> str | None:
     return f"{happened} {kept} is still the champion."
 
 
-def _move(registry: Registry, name: str, action: str, **facts: Any) -> None:
+def _move(registry: ModelRegistry, name: str, action: str, **facts: Any) -> None:
     """Move both aliases and all that goes with them, for a caller that holds the lock and has read them.
 
     The version that a rollback takes out is marked before anything moves: no other workspace may find it unmarked and
@@ -201,7 +201,7 @@ def _move(registry: Registry, name: str, action: str, **facts: Any) -> None:
         raise
 
 
-def _finish(registry: Registry, entry: Entry) -> None:
+def _finish(registry: ModelRegistry, entry: Entry) -> None:
     """Do what is left to do once `champion` points to the target; doing it twice changes nothing."""
     name = entry.name
     _point_previous(registry, name, entry.demoted)
@@ -219,14 +219,14 @@ def _mark(entry: Entry) -> dict[str, str]:
     return {Tag.rolled_back: entry.reason or "no reason given"}
 
 
-def _point_previous(registry: Registry, name: str, version: int | None) -> None:
+def _point_previous(registry: ModelRegistry, name: str, version: int | None) -> None:
     """Let `previous` point to a version, or nowhere if that one is gone by now."""
     found = registry.aliased(name, PREVIOUS)
     to = version if version is not None and registry.exists(name, version) else None
     registry.move_alias_locked(name, PREVIOUS, to, found.version if found else None)
 
 
-def _write(registry: Registry, event: str, entry: Entry) -> None:
+def _write(registry: ModelRegistry, event: str, entry: Entry) -> None:
     registry.write(
         event,
         entry.action,

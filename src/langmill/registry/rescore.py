@@ -28,7 +28,7 @@ from langmill.lifetime import INTERRUPTED, end_with_parent
 from langmill.models.device import use_device
 from langmill.progress import track
 from langmill.registry.gathering import Case
-from langmill.registry.store import Registry
+from langmill.registry.store import ModelRegistry
 from langmill.registry.union import Union
 from langmill.registry.versions import ModelVersion
 from langmill.scoring.base import Scorer
@@ -142,7 +142,7 @@ def main(job_file: str) -> int:
     """Do the job of a file; returns the exit code."""
     try:
         job = read_json(Path(job_file))
-        registry = Registry(job["tracking_uri"])
+        registry = ModelRegistry(job["tracking_uri"])
         case = Case(
             registry,
             registry.version(job["name"], job["version"]),

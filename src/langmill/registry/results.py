@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from langmill.errors import RegistryError
 from langmill.evaluation.estimates import Metrics, counted, number
 from langmill.files import temporary_folder
-from langmill.registry.store import Registry
+from langmill.registry.store import ModelRegistry
 from langmill.registry.verdict import Verdict
 from langmill.registry.versions import Tag
 from langmill.tracking.runs import last_metric
@@ -36,7 +36,7 @@ class Result:
     """Time spent on training steps."""
 
 
-def read_result(registry: Registry, name: str) -> Result:
+def read_result(registry: ModelRegistry, name: str) -> Result:
     """The champion of a recipe and what it is worth.
 
     Raises:
@@ -64,7 +64,7 @@ def read_result(registry: Registry, name: str) -> Result:
     )
 
 
-def read_results(registry: Registry, names: Iterable[str] | None = None) -> list[Result]:
+def read_results(registry: ModelRegistry, names: Iterable[str] | None = None) -> list[Result]:
     """The champions of some recipes, or of all that have one, by task and name. Raises as `read_result`."""
     if names is None:
         names = [name for name in registry.names() if registry.champion(name) is not None]
@@ -149,7 +149,7 @@ class Refused:
     reason: str
 
 
-def read_refused(registry: Registry) -> list[Refused]:
+def read_refused(registry: ModelRegistry) -> list[Refused]:
     """The recipes that have versions and no champion, by name, with what was said of the newest version.
 
     Raises:

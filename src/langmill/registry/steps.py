@@ -23,7 +23,7 @@ from langmill.registry.package import package
 from langmill.registry.promote import Promotion, promote, repair
 from langmill.registry.rescore import rescore
 from langmill.registry.rules.base import build_rules
-from langmill.registry.store import Registry
+from langmill.registry.store import ModelRegistry
 from langmill.registry.validate import Outcome, Validation, validate
 from langmill.registry.verdict import Outcome as VerdictOutcome
 from langmill.registry.verdict import Verdict
@@ -68,7 +68,7 @@ def package_and_register(recipe: Recipe, tracking_uri: str) -> Registered:
     provenance, weights = str(manifest["provenance"]), str(manifest["files"][WEIGHTS_NAME])
     if judged.manifest["provenance"] != provenance:
         raise RegistryError(f"The evaluation in {evaluation} is of another model than {model}; run `dvc repro`.")
-    registry = Registry(tracking_uri)
+    registry = ModelRegistry(tracking_uri)
     repair(registry, recipe.name)
     generation = str(judged.manifest["files"].get(GENERATION_NAME, ""))
     known = registry.find(recipe.name, provenance, weights, generation)
@@ -101,7 +101,7 @@ def validate_version(recipe: Recipe, version: ModelVersion, tracking_uri: str) -
         TrackingError: The registry can't be reached.
         RegistryError: The model folder can't be compared with.
     """
-    found = validate(Registry(tracking_uri), version, Workspace().model(recipe.name), again=False)
+    found = validate(ModelRegistry(tracking_uri), version, Workspace().model(recipe.name), again=False)
     if found.outcome is Outcome.undecided:
         raise UndecidedError(f"Whether {version.title} works can't be told: {found.reason} The next run asks again.")
     return found
@@ -171,7 +171,7 @@ def judge_version(recipe: Recipe, version: ModelVersion, tracking_uri: str, unsc
 
 
 def _case(recipe: Recipe, version: ModelVersion, tracking_uri: str) -> Case:
-    registry = Registry(tracking_uri)
+    registry = ModelRegistry(tracking_uri)
     return Case(
         registry,
         registry.version(version.name, version.version),  # its tags as they are now
@@ -190,7 +190,7 @@ def promote_if_passed(version: ModelVersion, verdict: Verdict, tracking_uri: str
         RegistryError: The champion changed since the verdict; the next run judges again.
         TrackingError: MLflow can't be reached.
     """
-    registry = Registry(tracking_uri)
+    registry = ModelRegistry(tracking_uri)
     if verdict.passed and not verdict.unchanged:
         return promote(registry, version.name, version.version, force=None, command=command)
     champion = registry.aliased(version.name, CHAMPION)  # where it is not sure who that is, the verdict says so

@@ -26,7 +26,7 @@ from langmill.evaluation.scoring import usable
 from langmill.files import digest_of, read_manifest, temporary_folder
 from langmill.models.folder import TOKENIZER_NAME, WEIGHTS_NAME, tokenizer_digest
 from langmill.registry.ledger import Entry
-from langmill.registry.store import Registry
+from langmill.registry.store import ModelRegistry
 from langmill.registry.verdict import Verdict
 from langmill.registry.versions import ModelVersion, State, Tag
 from langmill.training import provenance
@@ -91,7 +91,7 @@ def trace(tracking_uri: str, name: str, version: int) -> Lineage:
         RegistryError: There is no such version.
         TrackingError: The registry can't be asked.
     """
-    registry = Registry(tracking_uri)
+    registry = ModelRegistry(tracking_uri)
     found = registry.version(name, version)
     with temporary_folder() as temporary:
         facts = [*_in_the_registry(registry, found)]
@@ -105,7 +105,7 @@ def trace(tracking_uri: str, name: str, version: int) -> Lineage:
     return Lineage(f"{found.title}{aliases}", tuple(facts), base)
 
 
-def _in_the_registry(registry: Registry, version: ModelVersion) -> Iterator[Fact]:
+def _in_the_registry(registry: ModelRegistry, version: ModelVersion) -> Iterator[Fact]:
     yield from _ledger(registry, version.name)
     for entry in reversed(registry.ledger.entries(version.name)):
         if entry.event == "done" and version.version in (entry.source, entry.target):
@@ -124,7 +124,7 @@ def _in_the_registry(registry: Registry, version: ModelVersion) -> Iterator[Fact
     yield Fact("run", f"{version.run_id} in MLflow" if version.run_id else "none noted")
 
 
-def _ledger(registry: Registry, name: str) -> Iterator[Fact]:
+def _ledger(registry: ModelRegistry, name: str) -> Iterator[Fact]:
     """Whether what the ledger says of the service can be believed."""
     entries = registry.ledger.entries(name)
     complaint = registry.record(name).ledger_complaint()
@@ -151,7 +151,7 @@ def _move(entry: Entry, version: int) -> str:
     return f"{entry.when[:16].replace('T', ' ')} UTC {happened} ({entry.action}, {forced}{entry.who}): {entry.reason}"
 
 
-def _evaluation(registry: Registry, version: ModelVersion, into: Path) -> Iterator[Fact]:
+def _evaluation(registry: ModelRegistry, version: ModelVersion, into: Path) -> Iterator[Fact]:
     try:
         folder = registry.download_evaluation(version.name, version.version, into)
         judged = EvaluationFolder.open(folder, verify=False)
@@ -179,7 +179,7 @@ def _corpus_of(recipe: str) -> str:
         return ""
 
 
-def _model(registry: Registry, version: ModelVersion, into: Path) -> tuple[dict[str, Any] | None, list[Fact]]:
+def _model(registry: ModelRegistry, version: ModelVersion, into: Path) -> tuple[dict[str, Any] | None, list[Fact]]:
     """The model's manifest and what is to be said of its files."""
     promised = version.tags.get(Tag.weights, "")
     try:
@@ -255,7 +255,7 @@ def _source(source: Mapping[str, Any]) -> str:
     return f"local files, {source.get('name', '')}"
 
 
-def _base(registry: Registry, manifest: Mapping[str, Any]) -> Lineage | None:
+def _base(registry: ModelRegistry, manifest: Mapping[str, Any]) -> Lineage | None:
     """The lineage of the model that training started from."""
     base = manifest.get("base")
     if not isinstance(base, Mapping):

@@ -25,7 +25,7 @@ from typing import Any
 from langmill.errors import IntegrityError, RegistryError, SpaceError, TransientError
 from langmill.files import temporary_folder
 from langmill.registry.probe import UNDECIDED
-from langmill.registry.store import Registry
+from langmill.registry.store import ModelRegistry
 from langmill.registry.versions import ModelVersion, State, Tag
 from langmill.tracking.connection import quiet_mlflow
 
@@ -70,7 +70,7 @@ class _Refused(Exception):
     """A process says that its model is broken."""
 
 
-def validate(registry: Registry, version: ModelVersion, model: Path, *, again: bool) -> Validation:
+def validate(registry: ModelRegistry, version: ModelVersion, model: Path, *, again: bool) -> Validation:
     """Validate a version and note the result on it.
 
     Args:
@@ -103,7 +103,9 @@ def validate(registry: Registry, version: ModelVersion, model: Path, *, again: b
     return Validation(outcome, reason, latency_ms, fresh=True)
 
 
-def _note(registry: Registry, version: ModelVersion, outcome: Outcome, reason: str, latency_ms: float | None) -> None:
+def _note(
+    registry: ModelRegistry, version: ModelVersion, outcome: Outcome, reason: str, latency_ms: float | None
+) -> None:
     if outcome is Outcome.undecided:
         if version.state == State.registered:  # what was decided before stands
             registry.note(version, {Tag.reason: reason})
@@ -118,7 +120,7 @@ def _note(registry: Registry, version: ModelVersion, outcome: Outcome, reason: s
         registry.unnote(version, Tag.reason)
 
 
-def _ask(registry: Registry, version: ModelVersion, model: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+def _ask(registry: ModelRegistry, version: ModelVersion, model: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """What the packaged model answers, and what the trained one does."""
     with contextlib.ExitStack() as stack:
         temporary = stack.enter_context(temporary_folder())

@@ -9,7 +9,7 @@ from langmill import cli
 from langmill.cli import services
 from langmill.errors import RegistryError, TrackingUnreachableError
 from langmill.lifetime import PARENT_VARIABLE
-from langmill.registry.store import Registry
+from langmill.registry.store import ModelRegistry
 from langmill.registry.versions import CHAMPION, ModelVersion
 
 pytestmark = pytest.mark.unit
@@ -61,8 +61,10 @@ def version(name: str, *aliases: str) -> ModelVersion:
 
 def test_a_name_that_is_neither_a_model_nor_a_recipe_is_not_waited_for(monkeypatch):
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(Registry, "overview", lambda self: [version("reviews-lm", CHAMPION), version("bought", "x")])
-    monkeypatch.setattr(Registry, "names", lambda self: ["bought", "plain", "reviews-lm"])
+    monkeypatch.setattr(
+        ModelRegistry, "overview", lambda self: [version("reviews-lm", CHAMPION), version("bought", "x")]
+    )
+    monkeypatch.setattr(ModelRegistry, "names", lambda self: ["bought", "plain", "reviews-lm"])
     assert services.unserved(["reviews-lm"], "sqlite:///x.db") == []
     assert services.unserved(["sentiment", "plain"], "sqlite:///x.db") == [
         "sentiment has no champion yet; `langmill run sentiment` makes one, and this server then takes it up.",
@@ -80,10 +82,10 @@ def test_a_registry_that_is_away_keeps_no_server_from_its_cache(tmp_path, monkey
     (tmp_path / ".langmill/serving/bought").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
 
-    def away(self: Registry) -> list[ModelVersion]:
+    def away(self: ModelRegistry) -> list[ModelVersion]:
         raise TrackingUnreachableError("no.")
 
-    monkeypatch.setattr(Registry, "overview", away)
+    monkeypatch.setattr(ModelRegistry, "overview", away)
     assert services.unserved(["sentiment", "bought"], "http://127.0.0.1:1") == []
     with pytest.raises(RegistryError, match="asked, and there is no model and no recipe named 'sentimnt'; did you"):
         services.unserved(["sentimnt"], "http://127.0.0.1:1")

@@ -14,7 +14,7 @@ from langmill.config.compose import compose_operation
 from langmill.events import UP_TO_DATE
 from langmill.registry.outcomes import settled
 from langmill.registry.promote import promote
-from langmill.registry.store import Registry
+from langmill.registry.store import ModelRegistry
 from langmill.registry.versions import CHAMPION, Tag
 from tests.unit.registry.building import URI, recipe_of, registered
 from tests.unit.registry.judging import NAME, in_this_process
@@ -28,9 +28,9 @@ def test_a_champion_is_scored_again_before_the_gate_is_asked(
     workspace: Path, monkeypatch: pytest.MonkeyPatch, another_protocol: bool
 ) -> None:
     old = registered(workspace, NAME, seed=1, factor=1.0)
-    promote(Registry(URI), NAME, 1, force="for the test", command="test")
+    promote(ModelRegistry(URI), NAME, 1, force="for the test", command="test")
     if another_protocol:
-        Registry(URI).note(old, {Tag.protocol: "another"})
+        ModelRegistry(URI).note(old, {Tag.protocol: "another"})
     registered(workspace, NAME, seed=2, factor=0.5)
     scored = in_this_process(monkeypatch)
     graph: Any = SimpleNamespace(maker=lambda kind, name: SimpleNamespace(address=f"evaluate@{name}"))
@@ -51,7 +51,7 @@ def test_a_champion_is_scored_again_before_the_gate_is_asked(
         "gate": "passed",
         "promote": "reviews-lm version 2 is the champion now in place of version 1.",
     }
-    champion = Registry(URI).aliased(NAME, CHAMPION)
+    champion = ModelRegistry(URI).aliased(NAME, CHAMPION)
     note = settled(NAME)
     assert champion is not None and note is not None
     assert champion.version == note.version == note.champion == 2

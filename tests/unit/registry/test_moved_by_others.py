@@ -14,7 +14,7 @@ from langmill.registry import steps
 from langmill.registry.outcomes import all_settled, settle
 from langmill.registry.promote import promote, rollback
 from langmill.registry.status import status
-from langmill.registry.store import Registry
+from langmill.registry.store import ModelRegistry
 from langmill.registry.trace import trace
 from langmill.registry.versions import CHALLENGER, CHAMPION, PREVIOUS, ModelTag, State, Tag
 from tests.unit.registry.building import URI, recipe_of
@@ -23,14 +23,14 @@ from tests.unit.registry.moving import NAME, aliases, force
 pytestmark = pytest.mark.unit
 
 
-def moved_by_hand(registry: Registry, to: int | None) -> None:
+def moved_by_hand(registry: ModelRegistry, to: int | None) -> None:
     if to is None:
         registry._client.delete_registered_model_alias(NAME, CHAMPION)
     else:
         registry._client.set_registered_model_alias(NAME, CHAMPION, str(to))
 
 
-def test_an_alias_moved_by_other_means_is_told_and_settled_by_force(registry: Registry) -> None:
+def test_an_alias_moved_by_other_means_is_told_and_settled_by_force(registry: ModelRegistry) -> None:
     force(registry, 1)
     moved_by_hand(registry, 2)
     told = "Langmill made version 1 the champion of reviews-lm; someone moved the alias to version 2 by other means."
@@ -53,7 +53,7 @@ def test_an_alias_moved_by_other_means_is_told_and_settled_by_force(registry: Re
     assert steps.judge_version(recipe_of(NAME), registry.version(NAME, 3), URI).champion == 2
 
 
-def test_an_alias_moved_by_other_means_can_be_put_back(registry: Registry) -> None:
+def test_an_alias_moved_by_other_means_can_be_put_back(registry: ModelRegistry) -> None:
     force(registry, 1)
     moved_by_hand(registry, 2)
     force(registry, 1)
@@ -62,7 +62,7 @@ def test_an_alias_moved_by_other_means_can_be_put_back(registry: Registry) -> No
 
 
 @pytest.mark.parametrize("deleted", [False, True], ids=["alias", "version"])
-def test_a_champion_that_is_gone_opens_no_door(registry: Registry, deleted: bool) -> None:
+def test_a_champion_that_is_gone_opens_no_door(registry: ModelRegistry, deleted: bool) -> None:
     """Without a champion the gate would compare with the trivial baseline and promote what it had refused."""
     force(registry, 1)
     force(registry, 2)
@@ -90,11 +90,11 @@ def test_a_champion_that_is_gone_opens_no_door(registry: Registry, deleted: bool
     assert registry.record(NAME).complaint() is None
 
 
-def without_previous(registry: Registry) -> None:
+def without_previous(registry: ModelRegistry) -> None:
     registry._client.delete_registered_model_alias(NAME, PREVIOUS)
 
 
-def test_a_rollback_finds_the_previous_version_in_the_ledger(registry: Registry) -> None:
+def test_a_rollback_finds_the_previous_version_in_the_ledger(registry: ModelRegistry) -> None:
     force(registry, 1)
     force(registry, 2)
     without_previous(registry)
@@ -120,7 +120,7 @@ def test_a_rollback_finds_the_previous_version_in_the_ledger(registry: Registry)
         rollback(registry, NAME, reason="", command="test")
 
 
-def test_a_rollback_finds_it_where_both_aliases_are_gone(registry: Registry) -> None:
+def test_a_rollback_finds_it_where_both_aliases_are_gone(registry: ModelRegistry) -> None:
     force(registry, 1)
     force(registry, 2)
     without_previous(registry)
@@ -130,7 +130,7 @@ def test_a_rollback_finds_it_where_both_aliases_are_gone(registry: Registry) -> 
     assert aliases(registry) == {CHAMPION: 1, PREVIOUS: 2, CHALLENGER: 3}
 
 
-def test_a_previous_version_from_the_ledger_must_be_good(registry: Registry) -> None:
+def test_a_previous_version_from_the_ledger_must_be_good(registry: ModelRegistry) -> None:
     force(registry, 1)
     force(registry, 2)
     without_previous(registry)
@@ -149,7 +149,9 @@ def test_a_previous_version_from_the_ledger_must_be_good(registry: Registry) -> 
 
 
 @pytest.mark.parametrize("to", [None, 3])
-def test_a_previous_version_that_others_moved_is_told_until_it_is_accepted(registry: Registry, to: int | None) -> None:
+def test_a_previous_version_that_others_moved_is_told_until_it_is_accepted(
+    registry: ModelRegistry, to: int | None
+) -> None:
     force(registry, 1)
     force(registry, 2)
     without_previous(registry)
@@ -161,7 +163,7 @@ def test_a_previous_version_that_others_moved_is_told_until_it_is_accepted(regis
     assert aliases(registry).get(PREVIOUS) == to
 
 
-def test_the_previous_version_outlives_a_promotion_without_a_champion(registry: Registry) -> None:
+def test_the_previous_version_outlives_a_promotion_without_a_champion(registry: ModelRegistry) -> None:
     force(registry, 1)
     force(registry, 2)
     registry._client.delete_model_version(NAME, "2")
@@ -169,7 +171,7 @@ def test_the_previous_version_outlives_a_promotion_without_a_champion(registry: 
     assert aliases(registry) == {CHAMPION: 3, PREVIOUS: 1}
 
 
-def test_an_alias_that_was_removed_is_put_back_by_force(registry: Registry) -> None:
+def test_an_alias_that_was_removed_is_put_back_by_force(registry: ModelRegistry) -> None:
     force(registry, 1)
     force(registry, 2)
     moved_by_hand(registry, None)
@@ -177,7 +179,7 @@ def test_an_alias_that_was_removed_is_put_back_by_force(registry: Registry) -> N
     assert aliases(registry) == {CHAMPION: 2, PREVIOUS: 1, CHALLENGER: 3}
 
 
-def test_a_model_whose_every_alias_is_gone_is_still_in_the_status(registry: Registry) -> None:
+def test_a_model_whose_every_alias_is_gone_is_still_in_the_status(registry: ModelRegistry) -> None:
     force(registry, 1)
     moved_by_hand(registry, None)
     registry._client.delete_registered_model_alias(NAME, CHALLENGER)
@@ -186,7 +188,7 @@ def test_a_model_whose_every_alias_is_gone_is_still_in_the_status(registry: Regi
     assert "someone removed the alias" in found.notes[0]
 
 
-def test_before_the_note_on_the_model_the_ledger_knows_the_champion(registry: Registry) -> None:
+def test_before_the_note_on_the_model_the_ledger_knows_the_champion(registry: ModelRegistry) -> None:
     force(registry, 1)
     registry._client.delete_registered_model_tag(NAME, ModelTag.champion)
     assert registry.record(NAME).champion == 1
@@ -195,7 +197,7 @@ def test_before_the_note_on_the_model_the_ledger_knows_the_champion(registry: Re
         registry.champion(NAME)
 
 
-def test_a_ledger_that_was_cut_stops_the_gate_until_a_person_accepts_it(registry: Registry) -> None:
+def test_a_ledger_that_was_cut_stops_the_gate_until_a_person_accepts_it(registry: ModelRegistry) -> None:
     force(registry, 1)
     force(registry, 2)
     registry.ledger.path.unlink()
@@ -222,7 +224,7 @@ def test_a_ledger_that_was_cut_stops_the_gate_until_a_person_accepts_it(registry
 
 
 def test_the_command_says_that_a_lineage_is_not_sound(
-    registry: Registry, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    registry: ModelRegistry, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("langmill.cli.workspace.operation", lambda: SimpleNamespace(tracking_uri=URI))
     force(registry, 1)
@@ -236,7 +238,9 @@ def test_the_command_says_that_a_lineage_is_not_sound(
     )
 
 
-def test_a_run_is_not_settled_once_its_version_was_deleted(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_is_not_settled_once_its_version_was_deleted(
+    registry: ModelRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The remedy for a version with damaged files: delete it, and the next run registers the model anew."""
     monkeypatch.setattr("langmill.registry.outcomes.files_digest", lambda recipe: "as before")
     force(registry, 1)
@@ -248,7 +252,7 @@ def test_a_run_is_not_settled_once_its_version_was_deleted(registry: Registry, m
 
 
 def test_workspaces_that_share_a_server_accuse_nobody(
-    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    registry: ModelRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each has a ledger of its own; the note on the model is what they share."""
     address = f"sqlite:///{Path.cwd() / '.langmill' / 'mlflow.db'}"
@@ -257,7 +261,7 @@ def test_workspaces_that_share_a_server_accuse_nobody(
         (tmp_path / name).mkdir()
         monkeypatch.chdir(tmp_path / name)
         monkeypatch.setattr("langmill.registry.store.database_path", lambda uri: None)
-        workspaces.append(Registry(address))
+        workspaces.append(ModelRegistry(address))
         assert workspaces[-1].ledger.path == tmp_path / name / ".langmill" / "ledger.jsonl"
     one, two = workspaces
     force(one, 1)

@@ -9,7 +9,7 @@ import pytest
 from langmill.errors import RegistryError
 from langmill.registry import steps
 from langmill.registry.promote import promote, rollback
-from langmill.registry.store import Registry
+from langmill.registry.store import ModelRegistry
 from langmill.registry.versions import CHALLENGER, CHAMPION, PREVIOUS, State, Tag
 from tests.unit.registry.building import URI, recipe_of, registered
 from tests.unit.registry.moving import NAME, aliases, events, force
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.unit
 
 def test_the_flow_promotes_what_the_gate_let_through(workspace: Path) -> None:
     version = registered(workspace, NAME, seed=1, factor=0.5)
-    registry = Registry(URI)
+    registry = ModelRegistry(URI)
     verdict = steps.judge_version(recipe_of(NAME), version, URI)
     promotion = steps.promote_if_passed(version, verdict, URI, "make-models")
     assert (promotion.moved, promotion.before, promotion.champion) == (True, None, 1)
@@ -38,7 +38,7 @@ def test_the_flow_promotes_what_the_gate_let_through(workspace: Path) -> None:
     assert len(registry.ledger.entries()) == 2
 
 
-def test_the_champion_becomes_the_previous_one(registry: Registry) -> None:
+def test_the_champion_becomes_the_previous_one(registry: ModelRegistry) -> None:
     force(registry, 1)
     assert aliases(registry) == {CHAMPION: 1, CHALLENGER: 3}
     force(registry, 3)
@@ -47,7 +47,7 @@ def test_the_champion_becomes_the_previous_one(registry: Registry) -> None:
     assert aliases(registry) == {CHAMPION: 2, PREVIOUS: 3}
 
 
-def test_the_gate_is_kept_to(registry: Registry) -> None:
+def test_the_gate_is_kept_to(registry: ModelRegistry) -> None:
     with pytest.raises(RegistryError, match="The gate was never asked about reviews-lm version 2"):
         promote(registry, NAME, 2, force=None, command="test")
     force(registry, 1)
@@ -60,7 +60,7 @@ def test_the_gate_is_kept_to(registry: Registry) -> None:
     assert aliases(registry)[CHAMPION] == 1
 
 
-def test_a_verdict_against_another_champion_does_not_count(registry: Registry) -> None:
+def test_a_verdict_against_another_champion_does_not_count(registry: ModelRegistry) -> None:
     force(registry, 1)
     assert steps.judge_version(recipe_of(NAME), registry.version(NAME, 3), URI).outcome == "passed"
     force(registry, 2)
@@ -70,7 +70,7 @@ def test_a_verdict_against_another_champion_does_not_count(registry: Registry) -
         promote(registry, NAME, 3, force=None, command="test")
 
 
-def test_force_is_written_down_and_helps_no_broken_version(registry: Registry) -> None:
+def test_force_is_written_down_and_helps_no_broken_version(registry: ModelRegistry) -> None:
     promote(registry, NAME, 1, force="the old one swears", command="langmill promote")
     entry = registry.ledger.entries(NAME)[-1]
     assert (entry.forced, entry.reason) == (True, "the old one swears")
@@ -84,7 +84,7 @@ def test_force_is_written_down_and_helps_no_broken_version(registry: Registry) -
     assert aliases(registry)[CHAMPION] == 1
 
 
-def test_rollback_swaps_champion_and_previous(registry: Registry) -> None:
+def test_rollback_swaps_champion_and_previous(registry: ModelRegistry) -> None:
     force(registry, 1)
     force(registry, 2)
     back = rollback(registry, NAME, reason="it swears", command="langmill rollback")
@@ -98,7 +98,7 @@ def test_rollback_swaps_champion_and_previous(registry: Registry) -> None:
     assert Tag.rolled_back not in registry.version(NAME, 2).tags
 
 
-def test_a_verdict_of_before_the_rollback_brings_nothing_back(registry: Registry) -> None:
+def test_a_verdict_of_before_the_rollback_brings_nothing_back(registry: ModelRegistry) -> None:
     """The bad version was promoted against the very champion that is in service again."""
     force(registry, 1)
     assert steps.judge_version(recipe_of(NAME), registry.version(NAME, 3), URI).outcome == "passed"
@@ -109,7 +109,7 @@ def test_a_verdict_of_before_the_rollback_brings_nothing_back(registry: Registry
     assert aliases(registry)[CHAMPION] == 1
 
 
-def test_a_second_rollback_clears_the_version_that_it_restores(registry: Registry) -> None:
+def test_a_second_rollback_clears_the_version_that_it_restores(registry: ModelRegistry) -> None:
     force(registry, 1)
     force(registry, 2)
     rollback(registry, NAME, reason="it swears", command="test")
@@ -119,7 +119,7 @@ def test_a_second_rollback_clears_the_version_that_it_restores(registry: Registr
     assert registry.version(NAME, 1).tags[Tag.rolled_back] == "that was the prompt"
 
 
-def test_there_must_be_something_to_go_back_to(registry: Registry) -> None:
+def test_there_must_be_something_to_go_back_to(registry: ModelRegistry) -> None:
     with pytest.raises(RegistryError, match="has no previous version"):
         rollback(registry, NAME, reason="", command="test")
     force(registry, 1)

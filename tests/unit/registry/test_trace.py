@@ -8,7 +8,7 @@ import pytest
 from langmill.files import read_manifest, write_manifest
 from langmill.registry import steps
 from langmill.registry.promote import promote
-from langmill.registry.store import Registry
+from langmill.registry.store import ModelRegistry
 from langmill.registry.trace import Check, Fact, Lineage, _origins, _source, trace
 from tests.unit.registry.building import (
     CLASSIFIER,
@@ -34,7 +34,7 @@ def checks(lineage: Lineage) -> dict[str, Check]:
 
 def test_what_is_here_is_verified(workspace: Path) -> None:
     registered(workspace, LANGUAGE_MODEL, seed=1, factor=0.5)
-    promote(Registry(URI), LANGUAGE_MODEL, 1, force="for the test", command="test")
+    promote(ModelRegistry(URI), LANGUAGE_MODEL, 1, force="for the test", command="test")
     lineage = trace(URI, LANGUAGE_MODEL, 1)
     assert lineage.sound
     assert lineage.base is None
