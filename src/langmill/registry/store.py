@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _Found = TypeVar("_Found")
 
 
-class Registry:
+class ModelRegistry:
     """The registered models behind a tracking address."""
 
     def __init__(self, tracking_uri: str) -> None:
