@@ -250,6 +250,8 @@ def _registry_steps(graph: Graph, recipe: Recipe, operation: Operation, cancel: 
     verbs = ("register", "validate", "rescore", "gate", "promote")
     register, validate, rescore, gate, promote = (f"{verb} {name}" for verb in verbs)
 
+    alone = "evaluate" in operation.one_at_a_time  # a rescoring is the same work
+
     def registered(done: Mapping[str, Any]) -> Any:
         from langmill.registry.steps import package_and_register
 
@@ -298,7 +300,7 @@ def _registry_steps(graph: Graph, recipe: Recipe, operation: Operation, cancel: 
     return [
         Step(register, f"Register {name}", (made,), registered, note_version),
         Step(validate, f"Try {name} in a fresh process", (register,), validated, lambda result: str(result.reason)),
-        Step(rescore, f"Score the champion of {name} again", (register, validate), rescored, note_rescored),
+        Step(rescore, f"Score the champion of {name} again", (register, validate), rescored, note_rescored, alone),
         Step(gate, f"Ask the gate about {name}", (register, rescore), judged, lambda verdict: str(verdict.outcome)),
         Step(promote, f"Settle the champion of {name}", (register, gate), promoted, note_champion),
     ]

@@ -141,7 +141,7 @@ def _run_flow(recipes: Sequence[str]) -> None:
 
     Raises:
         GraphError: A step failed.
-        LangmillError: Prefect's server did not start.
+        TransientError: Prefect's server did not start.
         KeyboardInterrupt: Someone pressed Ctrl-C; the flow has been stopped.
     """
     from langmill.cli.display import Display

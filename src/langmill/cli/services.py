@@ -18,7 +18,7 @@ from typing import IO
 import click
 
 from langmill.cli.command import command
-from langmill.errors import ConfigError, LangmillError, RegistryError, TrackingError, without_passwords
+from langmill.errors import ConfigError, LangmillError, RegistryError, TrackingError, TransientError, without_passwords
 from langmill.events import LOG_VARIABLE
 from langmill.lifetime import PARENT_VARIABLE
 from langmill.workspace import Workspace
@@ -333,16 +333,17 @@ def wait_until_up(service: Service) -> None:
     """Wait until a server answers.
 
     Raises:
-        LangmillError: It ended, or does not answer in time.
+        TransientError: It ended, or does not answer in time.
     """
     end = time.monotonic() + _START_SECONDS
     while time.monotonic() < end:
         if service.process.poll() is not None:
-            raise LangmillError(f"{service.name} did not start; its log is {service.log}.")
+            raise TransientError(f"{service.name} did not start; its log is {service.log}.", "failed")
         if _answers(f"{service.address}/health") or _answers(f"{service.address}/api/health"):
             return
         time.sleep(_POLL_SECONDS)
-    raise LangmillError(f"{service.name} did not answer within {_START_SECONDS:.0f} seconds; its log is {service.log}.")
+    sentence = f"{service.name} did not answer within {_START_SECONDS:.0f} seconds; its log is {service.log}."
+    raise TransientError(sentence, "unreachable")
 
 
 def wait_for_stop(services: Sequence[Service]) -> None:
@@ -369,10 +370,10 @@ def wait_for_stop(services: Sequence[Service]) -> None:
 
 
 def _answers(url: str) -> bool:
-    from urllib.request import urlopen
+    from urllib.request import ProxyHandler, build_opener
 
     try:
-        with urlopen(url, timeout=2) as response:  # noqa: S310 - an address of our own
+        with build_opener(ProxyHandler({})).open(url, timeout=2) as response:  # a server of our own, behind no proxy
             return bool(response.status == 200)
     except (OSError, ValueError):  # urllib's own errors are OSErrors
         return False

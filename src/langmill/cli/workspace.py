@@ -63,12 +63,16 @@ def own_command() -> str:
 
 
 def prefect_environment() -> dict[str, str]:
-    """Make the environment of a process that uses Prefect: its state in the workspace, no telemetry."""
+    """Make the environment of a process that uses Prefect: its state in the workspace, no telemetry, no proxy to it."""
+    direct = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    direct = direct if direct == "*" else f"{direct},127.0.0.1".lstrip(",")
     return {
         **os.environ,
         "PREFECT_HOME": str(Workspace().prefect.absolute()),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_LOGGING_LEVEL": "INFO",
+        "NO_PROXY": direct,
+        "no_proxy": direct,
         "DO_NOT_TRACK": "1",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "PYTHONWARNINGS": "ignore",

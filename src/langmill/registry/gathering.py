@@ -192,12 +192,13 @@ class Case:
     @cached_property
     def rescored(self) -> Path:
         """The folder of the champion's scores under the version's protocol, whoever the version is."""
-        return Workspace().rescored / self._rescoring_digest({})
+        return Workspace().rescored(self.version.name) / self._rescoring_digest({})
 
     @cached_property
     def rescored_surplus(self) -> Path:
         """The folder of the version's own scores of the documents that only the champion could be scored on."""
-        return Workspace().rescored / self._rescoring_digest({"surplus_of": self.version.tags.get(Tag.weights)})
+        digest = self._rescoring_digest({"surplus_of": self.version.tags.get(Tag.weights)})
+        return Workspace().rescored(self.version.name) / digest
 
     def _rescoring_digest(self, more: dict[str, str | None]) -> str:
         assert self.champion is not None

@@ -7,6 +7,7 @@ The scores go to a folder that is named after what they are of (`Case.rescored`)
 
 from __future__ import annotations
 
+import shutil
 import signal
 import sys
 import threading
@@ -116,6 +117,8 @@ def score_again(case: Case, device: str) -> None:
             _write(case.rescored_surplus, new, surplus)
         scores = score_version(champion, old, scorer.with_task(old.task), union.documents, case.evaluation)
         _write(case.rescored, old, scores)
+    for other in {*case.rescored.parent.iterdir()} - {case.rescored, case.rescored_surplus}:
+        shutil.rmtree(other, ignore_errors=True)  # of former champions and protocols: no gate asks for them again
 
 
 def score_version(

@@ -16,7 +16,7 @@ from langmill.evaluation.estimates import Metrics
 from langmill.evaluation.folder import EvaluationFolder
 from langmill.files import read_manifest, temporary_folder
 from langmill.models.folder import GENERATION_NAME, WEIGHTS_NAME
-from langmill.registry.evidence import Unscored
+from langmill.registry.evidence import Evidence, Unscored
 from langmill.registry.gate import judge
 from langmill.registry.gathering import Case
 from langmill.registry.package import package
@@ -117,7 +117,9 @@ def rescore_champion(
     progress: Path,
     cancel: threading.Event,
 ) -> Rescored:
-    """Score the champion again, in a process of its own, where the gate needs that: mostly there is nothing to do.
+    """Ask the gate, and score the champion again, in a process of its own, where it could not tell without that.
+
+    Mostly it could: then its verdict is noted, and `judge_version` finds it.
 
     Args:
         recipe: The recipe.
@@ -135,9 +137,8 @@ def rescore_champion(
     case = _case(recipe, version, tracking_uri)
     if case.noted_verdict() is not None:
         return Rescored(needed=False)
-    evidence = case.gather()
-    rules = build_rules(recipe.gate, recipe.name)
-    if not isinstance(evidence.pair, Unscored) or judge(evidence, rules).outcome is not VerdictOutcome.cannot_tell:
+    evidence, verdict = _ask_gate(recipe, case)
+    if not isinstance(evidence.pair, Unscored) or verdict.outcome is not VerdictOutcome.cannot_tell:
         return Rescored(needed=False)
     return Rescored(needed=True, problem=rescore(case, device, log=log, progress=progress, cancel=cancel))
 
@@ -159,15 +160,16 @@ def judge_version(recipe: Recipe, version: ModelVersion, tracking_uri: str, unsc
         ConfigError: A rule is unknown or its options are refused.
     """
     case = _case(recipe, version, tracking_uri)
-    rules = build_rules(recipe.gate, recipe.name)
-    noted = case.noted_verdict()
-    if noted is not None:
-        return noted
+    noted = case.noted_verdict()  # mostly by `rescore_champion`
+    return _ask_gate(recipe, case, unscored)[1] if noted is None else noted
+
+
+def _ask_gate(recipe: Recipe, case: Case, unscored: str = "") -> tuple[Evidence, Verdict]:
     evidence = case.gather(unscored)
-    verdict = judge(evidence, rules)
+    verdict = judge(evidence, build_rules(recipe.gate, recipe.name))
     if not verdict.unchanged and not evidence.doubt:
         case.registry.note(case.version, verdict.to_tag())
-    return verdict
+    return evidence, verdict
 
 
 def _case(recipe: Recipe, version: ModelVersion, tracking_uri: str) -> Case:

@@ -1,16 +1,21 @@
 """What keeps running: nothing is announced that can't be, and no password stands in a command line."""
 
 import os
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from langmill import cli
 from langmill.cli import services
-from langmill.errors import RegistryError, TrackingUnreachableError
+from langmill.cli.workspace import prefect_environment
+from langmill.errors import RegistryError, TrackingUnreachableError, TransientError
 from langmill.lifetime import PARENT_VARIABLE
 from langmill.registry.store import ModelRegistry
 from langmill.registry.versions import CHAMPION, ModelVersion
+from tests.refused import refused
 
 pytestmark = pytest.mark.unit
 ROOT = Path(__file__).parents[3]
@@ -125,6 +130,34 @@ def test_the_address_of_mlflows_database_stands_in_no_command_line(tmp_path, mon
     # A command that is killed while its servers import takes them with it.
     assert [environment[PARENT_VARIABLE] for _, environment in started] == [str(os.getpid())] * 2
     assert started[0][1]["MLFLOW_BACKEND_STORE_URI"] == SECRET
+
+
+class Fine(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+def test_no_proxy_is_asked_for_a_server_of_our_own(monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    with HTTPServer(("127.0.0.1", 0), Fine) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        services.wait_until_up(services.Service("Prefect", address, SimpleNamespace(poll=lambda: None), Path("log")))
+        server.shutdown()
+    for own, direct in (("", "127.0.0.1"), ("example.org", "example.org,127.0.0.1"), ("*", "*")):
+        monkeypatch.setenv("no_proxy", own)
+        environment = prefect_environment()
+        assert (environment["NO_PROXY"], environment["no_proxy"]) == (direct, direct)
+
+
+def test_a_server_that_does_not_start_may_start_the_next_time():
+    ended = services.Service("Prefect", "http://127.0.0.1:9", SimpleNamespace(poll=lambda: 1), Path("prefect.log"))
+    with refused(TransientError, "failed", "Prefect did not start", "prefect.log"):
+        services.wait_until_up(ended)
 
 
 def test_status_shows_what_was_asked_for_and_counts_the_rest(monkeypatch, capsys):

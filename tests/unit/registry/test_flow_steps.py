@@ -12,6 +12,8 @@ import pytest
 from flows.make_models import _registry_steps
 from langmill.config.compose import compose_operation
 from langmill.events import UP_TO_DATE
+from langmill.registry.evidence import Evidence
+from langmill.registry.gathering import Case
 from langmill.registry.outcomes import settled
 from langmill.registry.promote import promote
 from langmill.registry.store import ModelRegistry
@@ -36,14 +38,24 @@ def test_a_champion_is_scored_again_before_the_gate_is_asked(
     graph: Any = SimpleNamespace(maker=lambda kind, name: SimpleNamespace(address=f"evaluate@{name}"))
     operation = compose_operation(conf=CONF)
     assert operation.tracking_uri == URI
+    gathered: list[str] = []
+    gather = Case.gather
+
+    def counted(case: Case, unscored: str = "") -> Evidence:
+        gathered.append(unscored)
+        return gather(case, unscored)
+
+    monkeypatch.setattr(Case, "gather", counted)
     done: dict[str, Any] = {}
     notes: dict[str, str] = {}
     for step in _registry_steps(graph, recipe_of(NAME), operation, threading.Event()):
         verb = step.key.removesuffix(f" {NAME}")
+        assert step.alone == (verb == "rescore")  # beside a training it would take its cores
         assert all(key in done for key in step.upstream if "@" not in key)
         done[step.key] = None if verb == "validate" else step.work(done)  # `registered` took it as validated
         notes[verb] = step.note(done[step.key]) if verb != "validate" else ""
     assert scored == (["reviews-lm version 1"] if another_protocol else [])
+    assert len(gathered) == (2 if another_protocol else 1)  # anew only where there is more to know
     assert notes == {
         "register": "version 2, as before",
         "validate": "",

@@ -91,7 +91,9 @@ def test_a_champion_of_another_protocol_is_scored_anew(workspace: Path, monkeypa
     assert verdict.outcome == "passed"
 
 
-def test_a_champion_is_scored_anew_once_and_in_a_process_of_its_own(workspace: Path) -> None:
+def test_a_champion_is_scored_anew_once_and_in_a_process_of_its_own(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     old = registered(workspace, NAME, seed=1, factor=1.0)
     champion(old)
     better = registered(workspace, NAME, seed=2, factor=0.5)
@@ -102,7 +104,13 @@ def test_a_champion_is_scored_anew_once_and_in_a_process_of_its_own(workspace: P
     assert judged(better).outcome == "passed"
     later = registered(workspace, NAME, seed=3, factor=0.9)
     assert rescored(later) == steps.Rescored(needed=False)  # whoever the challenger is
-    shutil.rmtree(workspace / ".langmill/rescored")
+    in_this_process(monkeypatch)
+    kept = workspace / ".langmill/rescored" / NAME
+    assert len(list(kept.iterdir())) == 1
+    ModelRegistry(URI).note(old, {Tag.weights: "others"})  # as if another version were champion
+    assert rescored(later) == steps.Rescored(needed=True)
+    assert len(list(kept.iterdir())) == 1  # nobody asks for the former ones again
+    shutil.rmtree(kept)
     ModelRegistry(URI).note(later, {Tag.rolled_back: "it swears"})
     assert rescored(later) == steps.Rescored(needed=False)  # that one is refused anyway
 
