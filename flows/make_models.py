@@ -41,7 +41,7 @@ from langmill.events import (
     EventLog,
     StepState,
 )
-from langmill.files import exclusive_lock, full_disk_sentence, is_full_disk
+from langmill.files import causes, exclusive_lock, full_disk_sentence, is_full_disk
 from langmill.graph.dag import Graph, Stage, read_graph
 from langmill.graph.freshness import freshness_of
 from langmill.graph.process import Outcome, reproduce
@@ -312,25 +312,17 @@ def _explained(error: BaseException) -> LangmillError:
         return type(error)(without_passwords(str(error)))
     if is_full_disk(error):
         return SpaceError(full_disk_sentence(Workspace().state))
-    if _is_prefects(error):
+    if any(isinstance(cause, PREFECT_ERRORS) for cause in causes(error)):  # Prefect wraps some in a RuntimeError
         own = os.environ.get(SERVER_VARIABLE) == "own"
         address = "of this run" if own else os.environ.get("PREFECT_API_URL")
         return TransientError(
             without_passwords(
                 f"The Prefect server {address} can't be used: {type(error).__name__}: {_first_line(error)}. Check "
                 "PREFECT_API_URL and that the server is up; the next run resumes from there."
-            )
+            ),
+            "unreachable",
         )
-    return LangmillError(without_passwords(f"A bug in Langmill: {type(error).__name__}: {error}."))
-
-
-def _is_prefects(error: BaseException | None) -> bool:
-    """Whether an error came from talking to Prefect's server, which wraps some in a RuntimeError."""
-    while error is not None:
-        if isinstance(error, PREFECT_ERRORS):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
+    return LangmillError(without_passwords(f"A bug in Langmill: {type(error).__name__}: {error}."), "failed")
 
 
 def _first_line(error: BaseException) -> str:

@@ -44,7 +44,8 @@ def explained_os_errors(path: Path) -> Iterator[None]:
         if is_full_disk(error):
             raise SpaceError(full_disk_sentence(path)) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise LangmillError(f"{path} can't be written: {error.strerror}. Check its owner and mode.") from error
+            sentence = f"{path} can't be written: {error.strerror}. Check its owner and mode."
+            raise LangmillError(sentence, "refused") from error
         raise
 
 
@@ -56,17 +57,21 @@ def full_disk_sentence(path: object) -> str:
     )
 
 
-def is_full_disk(error: BaseException | None) -> bool:
-    """Whether a full disk or an exhausted quota is among an error's causes."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return True
-        if re.search(_FULL_DISK, str(error)):  # whichever library or server passes it on
-            return True
+def causes(error: BaseException | None) -> list[BaseException]:
+    """An error and those that it came from, the latest first."""
+    found: list[BaseException] = []
+    while error is not None and error not in found:
+        found.append(error)
         error = error.__cause__ or error.__context__
-    return False
+    return found
+
+
+def is_full_disk(error: BaseException | None) -> bool:
+    """Whether a full disk or an exhausted quota is among an error's causes, whichever library or server tells it."""
+    return any(
+        getattr(cause, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or re.search(_FULL_DISK, str(cause))
+        for cause in causes(error)
+    )
 
 
 @contextlib.contextmanager
@@ -244,7 +249,8 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise LangmillError(f"{path} does not exist; make it with `langmill run` or `dvc repro`.") from error
+        sentence = f"{path} does not exist; make it with `langmill run` or `dvc repro`."
+        raise LangmillError(sentence, "missing") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise IntegrityError(f"{path} is not valid JSON ({error}); delete it and make it again.") from error
 
@@ -310,7 +316,8 @@ def changed_files(folder: Path) -> list[str]:
 def _read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST_NAME
     if not path.is_file():
-        raise IntegrityError(f"{folder} has no {MANIFEST_NAME}, so it is not a finished result; make it again.")
+        sentence = f"{folder} has no {MANIFEST_NAME}, so it is not a finished result; make it again."
+        raise IntegrityError(sentence, "missing")
     manifest = read_json(path)
     if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
         raise IntegrityError(f"{path} does not list the folder's files; make the folder again.")

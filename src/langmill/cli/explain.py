@@ -49,9 +49,9 @@ def explain(
     if model is not None and text is None:
         recipe, text = None, recipe
     if text is None or not text.strip():
-        raise LangmillError("There is no text to explain; give it after the recipe's name or the --model.")
+        raise LangmillError("There is no text to explain; give it after the recipe's name or the --model.", "missing")
     if target is not None and not target.strip():
-        raise LangmillError("--target is empty; leave it out to see the model's own answer.")
+        raise LangmillError("--target is empty; leave it out to see the model's own answer.", "impossible")
     from langmill.evaluation.explain_plots import check_path
 
     if out is not None:
@@ -62,7 +62,8 @@ def explain(
         path = Workspace().explanation(loaded.recipe) if out is None else out
         if isinstance(loaded.task, Classifies) and not attention and layer is None and head is None:
             if target is not None:
-                raise LangmillError(f"{name} predicts a label and writes nothing, so it has no use for --target.")
+                sentence = f"{name} predicts a label and writes nothing, so it has no use for --target."
+                raise LangmillError(sentence, "unsupported")
             _show_words(loaded, name, text, path)
         else:
             _show_attention(loaded, name, text, path, target=target, layer=layer, head=head)

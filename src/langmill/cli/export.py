@@ -26,7 +26,7 @@ def export(model: str, version: int | None, alias: str | None, format_name: str,
     with equal logits, with a model card that says what it is, how good and from what data.
     """
     if version is not None and alias is not None:
-        raise LangmillError("Name either --version or --alias.")
+        raise LangmillError("Name either --version or --alias.", "impossible")
     from langmill.cli.workspace import operation
     from langmill.export.base import export as write
     from langmill.registry.store import ModelRegistry

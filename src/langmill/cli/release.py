@@ -72,10 +72,11 @@ def trace(model: str, version: int | None) -> None:
         }
         version = found.get(CHAMPION) or found.get(CHALLENGER)
         if version is None:
-            raise RegistryError(f"{model} has no champion and no challenger; `langmill status` lists what there is.")
+            sentence = f"{model} has no champion and no challenger; `langmill status` lists what there is."
+            raise RegistryError(sentence, "missing")
     lineage = find_lineage(uri, model, version)
     click.echo(lineage.text())
-    if not lineage.sound:
+    if lineage.damage:
         click.echo("\nNot sound. " + " ".join(lineage.damage))
         click.get_current_context().exit(1)
 

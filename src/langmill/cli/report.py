@@ -31,7 +31,7 @@ def report(out: Path) -> None:
     registry = ModelRegistry(operation().tracking_uri)
     results, refused = read_results(registry), read_refused(registry)
     if not results:
-        raise LangmillError("There is no champion yet; `langmill run` makes some.")
+        raise LangmillError("There is no champion yet; `langmill run` makes some.", "missing")
     write_text(out, results_page(results, refused))
     click.echo(f"{len(results)} champions{f', {len(refused)} refused' if refused else ''}: {out}")
 
@@ -60,13 +60,14 @@ def compare(recipes: tuple[str, ...], metric: str | None, out: Path) -> None:
     tasks = sorted({result.task for result in results})
     if len(tasks) > 1:
         raise LangmillError(
-            f"These recipes are of {len(tasks)} tasks ({', '.join(tasks)}); only those of one can be compared."
+            f"These recipes are of {len(tasks)} tasks ({', '.join(tasks)}); only those of one can be compared.",
+            "mismatch",
         )
     decides = metric or results[0].metrics.primary
     lacking = [result.name for result in results if decides not in result.metrics.estimates]
     if lacking:
         known = ", ".join(results[0].metrics.estimates)
-        raise LangmillError(f"{lacking[0]} has no metric {decides!r}; {results[0].name} has {known}.")
+        raise LangmillError(f"{lacking[0]} has no metric {decides!r}; {results[0].name} has {known}.", "unknown")
     click.echo(comparison(results, decides))
     if len({result.metrics.test_set for result in results}) > 1:
         click.echo("\nThey were judged on different documents: how they rank says little.")

@@ -112,7 +112,8 @@ def pull(recipes: tuple[str, ...]) -> None:
     if pulled.missing:
         raise GraphError(
             f"The remote lacks outputs of {', '.join(pulled.missing)}; `dvc push` sends them from where they were "
-            "made, or `langmill run` makes them here."
+            "made, or `langmill run` makes them here.",
+            "missing",
         )
 
 
@@ -189,7 +190,8 @@ def _run_flow(recipes: Sequence[str]) -> None:
         _require_space(workspace.state)
         sentences = display.failures or [f"The flow's process ended unexpectedly (code {flow.returncode})."]
         kind = of_exit_code(display.codes.pop()) if len(display.codes) == 1 else None
-        raise (kind or GraphError)(f"{' '.join(dict.fromkeys(sentences))} The full log is {log}.")
+        sentence = f"{' '.join(dict.fromkeys(sentences))} The full log is {log}."
+        raise (kind or GraphError)(sentence, None if kind is SpaceError else "failed")
     from langmill.progress import clock
 
     click.echo(f"Done in {clock(time.time() - began)}.\n")

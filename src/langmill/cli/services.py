@@ -105,7 +105,7 @@ def _require_known(names: Sequence[str], known: set[str], there_is: str) -> None
         if name not in known:
             near = difflib.get_close_matches(name, sorted(known), n=3)
             meant = f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(sorted(known))}."
-            raise RegistryError(f"{there_is} no model and no recipe named {name!r}; {meant}")
+            raise RegistryError(f"{there_is} no model and no recipe named {name!r}; {meant}", "unknown")
 
 
 @command(example="langmill ui")
@@ -164,14 +164,15 @@ def deploy(recipes: tuple[str, ...], cron: str | None, interval: float | None) -
         raise click.UsageError("--cron and --interval exclude each other; give one of them.")
     if interval is not None and not 1 <= interval <= _LONGEST_INTERVAL_SECONDS:  # a NaN is refused too
         raise ConfigError(
-            f"--interval is {interval:g}; allowed is 1 second to {_LONGEST_INTERVAL_SECONDS} seconds (ten years)."
+            f"--interval is {interval:g}; allowed is 1 second to {_LONGEST_INTERVAL_SECONDS} seconds (ten years).",
+            "impossible",
         )
     schedule = settings.schedule
     if cron is not None:
         try:
             schedule = Schedule(cron, settings.schedule.timezone)
         except ConfigError as error:
-            raise ConfigError(f"--{error}.") from error
+            raise ConfigError(f"--{error}.", "impossible") from error
     chosen = list(dict.fromkeys(recipes or settings.recipes))
     read_graph().for_recipes(chosen)
     for name in chosen:
@@ -221,7 +222,8 @@ def require_free_port(port: int, field: str) -> None:
             probe.bind((HOST, port))
         except OSError as error:
             raise LangmillError(
-                f"Port {port} is in use; stop what uses it, or set another {field} in conf/operation/default.yaml."
+                f"Port {port} is in use; stop what uses it, or set another {field} in conf/operation/default.yaml.",
+                "busy",
             ) from error
 
 
@@ -361,7 +363,7 @@ def wait_for_stop(services: Sequence[Service]) -> None:
         while True:
             for service in services:
                 if service.process.poll() is not None:
-                    raise LangmillError(f"{service.name} ended by itself; its log is {service.log}.")
+                    raise LangmillError(f"{service.name} ended by itself; its log is {service.log}.", "failed")
             time.sleep(_POLL_SECONDS)
     except KeyboardInterrupt:
         click.echo("\nStopping ...")

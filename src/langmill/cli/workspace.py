@@ -27,9 +27,8 @@ def require_workspace() -> None:
         LangmillError: The current folder is not the root of one.
     """
     if not in_workspace():
-        raise LangmillError(
-            f"{Path.cwd()} is not a Langmill workspace (no dvc.yaml or no conf/ in it); go to the folder of your clone."
-        )
+        sentence = f"{Path.cwd()} is not a Langmill workspace (no dvc.yaml or no conf/ in it);"
+        raise LangmillError(f"{sentence} go to the folder of your clone.", "missing")
 
 
 def operation() -> Operation:

@@ -58,7 +58,7 @@ class Graph:
         if address not in self.stages:
             close = ", ".join(difflib.get_close_matches(address, self.stages, n=3))
             hint = f"did you mean {close}?" if close else f"there are: {', '.join(self.stages)}."
-            raise GraphError(f"dvc.yaml has no stage {address!r}; {hint}")
+            raise GraphError(f"dvc.yaml has no stage {address!r}; {hint}", "unknown")
         return self.stages[address]
 
     def names(self, place: Callable[[str], Path]) -> list[str]:
@@ -78,7 +78,8 @@ class Graph:
         known = ", ".join(self.names(place)) or "none"
         raise GraphError(
             f"dvc.yaml makes no {place(name)}; it knows {known}. A recipe needs a line there: `langmill new recipe` "
-            "writes one, and the line of an optional recipe stands there as a comment."
+            "writes one, and the line of an optional recipe stands there as a comment.",
+            "unknown",
         )
 
     def ancestors(self, address: str) -> set[str]:
@@ -124,10 +125,10 @@ def read_graph(root: Path = Path()) -> Graph:
         repo = Repo(str(root))
         edges = repo.index.graph
         nodes = {node.addressing: node for node in edges}
+        reads = {node.addressing: sorted(up.addressing for up in edges.successors(node)) for node in edges}
         stages: dict[str, Stage] = {}
-        for address in _ordered({node.addressing: [up.addressing for up in edges.successors(node)] for node in edges}):
-            node = nodes[address]
-            upstream = sorted(up.addressing for up in edges.successors(node))
+        for address in _ordered(reads):
+            node, upstream = nodes[address], reads[address]
             files = [dep.fs_path for dep in node.deps if not isinstance(dep, ParamsDependency)]
             by_params = frozenset(
                 name
@@ -151,5 +152,4 @@ def _ordered(upstream: Mapping[str, Sequence[str]]) -> Iterator[str]:
 
 def _overlap(one: str, other: str) -> bool:
     """Whether two absolute paths are equal or one is in the other."""
-    first, second = Path(one), Path(other)
-    return first.is_relative_to(second) or second.is_relative_to(first)
+    return Path(one).is_relative_to(other) or Path(other).is_relative_to(one)

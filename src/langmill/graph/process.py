@@ -49,6 +49,7 @@ class Cancelled(GraphError):
     """The stage was stopped on request."""
 
     exit_code = 130
+    code = "stopped"
 
 
 def reproduce(address: str, *, root: Path, log: Path, progress: Path, cancel: threading.Event) -> Outcome:
@@ -81,7 +82,8 @@ def reproduce(address: str, *, root: Path, log: Path, progress: Path, cancel: th
         if code != DVC_BUSY:
             if code != SpaceError.exit_code and shutil.disk_usage(log.parent).free == 0:
                 raise SpaceError(full_disk_sentence(log))  # the process could not even say so
-            raise (of_exit_code(code) or GraphError)(failure_sentence(address, output, code, root))
+            kind = of_exit_code(code) or GraphError
+            raise kind(failure_sentence(address, output, code, root), None if kind is SpaceError else "failed")
         if attempt + 1 < _BUSY_ATTEMPTS:  # someone's `dvc status` or `dvc repro`: it ends soon or it is real
             cancel.wait(1.0)
     raise BusyError(f"{address}: another DVC process is using its files; wait for it to end, or stop it.")
@@ -93,15 +95,12 @@ def failure_sentence(address: str, output: str, code: int, root: Path) -> str:
     Our stages print `ADDRESS: sentence`; otherwise it is DVC's own error.
     """
     lines = [line.strip() for line in output.splitlines() if line.strip()]
-    for index in range(len(lines) - 1, -1, -1):
-        if lines[index].startswith(f"{address}: "):
-            following = [line for line in lines[index + 1 :] if not line.startswith(("ERROR", "WARNING"))]
-            return " ".join([lines[index], *following])
+    own = [index for index, line in enumerate(lines) if line.startswith(f"{address}: ")]
+    if own:
+        following = [line for line in lines[own[-1] + 1 :] if not line.startswith(("ERROR", "WARNING"))]
+        return " ".join([lines[own[-1]], *following])
     errors = [line.removeprefix("ERROR:").strip() for line in lines if line.startswith("ERROR:")]
-    prefix = f"failed to reproduce '{address}': "
-    said = " ".join(error.removeprefix(prefix) for error in errors[-1:]) or (
-        lines[-1] if lines else f"exit code {code}"
-    )
+    said = [f"exit code {code}", *lines, *errors][-1].removeprefix(f"failed to reproduce '{address}': ")
     missing = re.search(r"missing data 'source': (.+)|No such file or directory: '(.+)'", said)
     if missing is not None:
         path = (missing[1] or missing[2]).removeprefix(f"{root.absolute()}/")

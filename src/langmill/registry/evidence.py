@@ -106,7 +106,7 @@ def available(found: _Found | Missing) -> _Found:
         EvaluationError: It could not be had.
     """
     if isinstance(found, Missing):
-        raise EvaluationError(found.reason)
+        raise EvaluationError(found.reason, "missing")
     return found
 
 

@@ -90,14 +90,13 @@ class Case:
             raise
         except RegistryError as error:
             champion, doubt = None, str(error)
+        facts = version, champion, self.gate.metric, self.evaluation
         if doubt or (champion is not None and champion.version == version.version):
-            return Evidence(version, champion, self.gate.metric, self.evaluation, nothing, nothing, doubt=doubt)
+            return Evidence(*facts, nothing, nothing, doubt=doubt)
         scored = self._had(self._scored)
         key = self._had(self._comparison_key)
         pair = self._had(lambda: self._pair(unscored or _UNSCORED)) if isinstance(scored, Scored) else scored
-        return Evidence(
-            version, champion, self.gate.metric, self.evaluation, scored, pair, key if isinstance(key, str) else ""
-        )
+        return Evidence(*facts, scored, pair, key if isinstance(key, str) else "")
 
     def _had(self, gather: Callable[[], _Found]) -> _Found | Missing:
         """A piece of evidence; whatever is wrong with the files must not end every later run."""
@@ -151,8 +150,9 @@ class Case:
         stored = self._stored_pair(self.champion)
         if stored is not None:
             return stored
-        found = _opened(self.rescored)
-        if found is None:
+        try:
+            found = EvaluationFolder.open(self.rescored, verify=True)
+        except LangmillError:  # not made yet, or damaged
             return Unscored(unscored)
         self._require_comparable(found)
         union = Union.of(scorer.task, found.task, self.split)
@@ -182,10 +182,9 @@ class Case:
         return Pair(scorer, mine, theirs) if same else None
 
     def _require_comparable(self, other: EvaluationFolder) -> None:
-        metric = find_metric(self.challenger.scorer, self.gate.metric)
         assert self.champion is not None
-        tokenizers = self.challenger.tokenizer, other.tokenizer
-        require_comparable(metric, tokenizers, f"version {self.champion.version}")
+        metric = find_metric(self.challenger.scorer, self.gate.metric)
+        require_comparable(metric, (self.challenger.tokenizer, other.tokenizer), f"version {self.champion.version}")
 
     # What is scored again --------------------------------------------------------------------------------------------
 
@@ -218,11 +217,3 @@ class Case:
 def _facts(version: ModelVersion) -> dict[str, str]:
     """What is noted on a version, but for what the gate itself noted."""
     return {name: value for name, value in version.tags.items() if name != Tag.verdict}
-
-
-def _opened(folder: Path) -> EvaluationFolder | None:
-    """Scores that were made again; None where they were not, or are damaged."""
-    try:
-        return EvaluationFolder.open(folder, verify=True)
-    except LangmillError:
-        return None

@@ -108,7 +108,7 @@ def read_row(recipe: str) -> Row | None:
         f"{found.name} {found.values[metrics.primary]:.4g}" if (found := metrics.hardest(strength)) else "-"
         for strength in ("trivial", "strong")
     )
-    in_service = note.champion == note.version
-    lost = note.outcome if note.outcome == Outcome.cannot_tell else Outcome.refused
-    verdict = "champion" if in_service else str(lost)
+    verdict = str(note.outcome if note.outcome == Outcome.cannot_tell else Outcome.refused)
+    if note.champion == note.version:
+        verdict = "champion"
     return Row(recipe, metrics.primary, metrics.decides, trivial, strong, verdict, note.version, note.sentence)

@@ -61,7 +61,8 @@ def _texts(column: pd.Series) -> list[str]:
 
     for number, value in enumerate(column):
         if not isinstance(value, str):
-            raise ModelError(f"Row {number} of {column.name} is {value!r:.60}, a {type(value).__name__}; give a text.")
+            sentence = f"Row {number} of {column.name} is {value!r:.60}, a {type(value).__name__}; give a text."
+            raise ModelError(sentence, "wrong_type")
     return list(column)
 
 

@@ -35,7 +35,8 @@ class ModelRecord:
         if noted.isdecimal():
             return int(noted)
         # Older registries have no such tag. Other workspaces' moves on a server are in ledgers elsewhere.
-        return self.ledger.champion(self.name) if self.local else None
+        move = self.ledger.done(self.name) if self.local else None
+        return None if move is None else move.target
 
     @property
     def last_move(self) -> Entry | None:

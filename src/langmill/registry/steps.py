@@ -6,6 +6,7 @@ They work in the workspace, which is the current folder.
 
 from __future__ import annotations
 
+import json
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,7 +68,8 @@ def package_and_register(recipe: Recipe, tracking_uri: str) -> Registered:
     judged = EvaluationFolder.open(evaluation, verify=True)
     provenance, weights = str(manifest["provenance"]), str(manifest["files"][WEIGHTS_NAME])
     if judged.manifest["provenance"] != provenance:
-        raise RegistryError(f"The evaluation in {evaluation} is of another model than {model}; run `dvc repro`.")
+        sentence = f"The evaluation in {evaluation} is of another model than {model}; run `dvc repro`."
+        raise RegistryError(sentence, "mismatch")
     registry = ModelRegistry(tracking_uri)
     repair(registry, recipe.name)
     generation = str(judged.manifest["files"].get(GENERATION_NAME, ""))
@@ -119,20 +121,8 @@ def rescore_champion(
 ) -> Rescored:
     """Ask the gate, and score the champion again, in a process of its own, where it could not tell without that.
 
-    Mostly it could: then its verdict is noted, and `judge_version` finds it.
-
-    Args:
-        recipe: The recipe.
-        version: The version that the gate will judge.
-        tracking_uri: MLflow's address.
-        device: Where the models compute.
-        log: The file that all the process says is written to.
-        progress: The file in which it keeps how far it is.
-        cancel: Once set, the process is ended.
-
-    Raises:
-        Cancelled: `cancel` was set.
-        TransientError: What kept it may pass by itself.
+    Mostly it could: then its verdict is noted, and `judge_version` finds it. `log`, `progress` and `cancel` are as of
+    `run_process`. Raises as `rescore`.
     """
     case = _case(recipe, version, tracking_uri)
     if case.noted_verdict() is not None:
@@ -147,13 +137,7 @@ def judge_version(recipe: Recipe, version: ModelVersion, tracking_uri: str, unsc
     """Gather the evidence about a version, ask the gate, and note the verdict on the version.
 
     The same comparison is not computed twice: a noted verdict that follows from the same evidence stands. One that
-    could not be told is asked again.
-
-    Args:
-        recipe: The recipe.
-        version: The version.
-        tracking_uri: MLflow's address.
-        unscored: Why the champion could not be scored again, if that was tried (`rescore_champion`).
+    could not be told is asked again. `unscored` is why `rescore_champion` could not score the champion, if it tried.
 
     Raises:
         TrackingUnreachableError: The registry can't be reached.
@@ -168,20 +152,15 @@ def _ask_gate(recipe: Recipe, case: Case, unscored: str = "") -> tuple[Evidence,
     evidence = case.gather(unscored)
     verdict = judge(evidence, build_rules(recipe.gate, recipe.name))
     if not verdict.unchanged and not evidence.doubt:
-        case.registry.note(case.version, verdict.to_tag())
+        case.registry.note(case.version, {Tag.verdict: json.dumps(verdict.to_json())})
     return evidence, verdict
 
 
 def _case(recipe: Recipe, version: ModelVersion, tracking_uri: str) -> Case:
-    registry = ModelRegistry(tracking_uri)
-    return Case(
-        registry,
-        registry.version(version.name, version.version),  # its tags as they are now
-        recipe.gate,
-        recipe.evaluation,
-        Workspace().evaluation(recipe.name),
-        Workspace().documents(recipe.corpus.name),
-    )
+    registry, workspace = ModelRegistry(tracking_uri), Workspace()
+    now = registry.version(version.name, version.version)  # its tags as they are now
+    scores, documents = workspace.evaluation(recipe.name), workspace.documents(recipe.corpus.name)
+    return Case(registry, now, recipe.gate, recipe.evaluation, scores, documents)
 
 
 def promote_if_passed(version: ModelVersion, verdict: Verdict, tracking_uri: str, command: str) -> Promotion:
@@ -197,8 +176,8 @@ def promote_if_passed(version: ModelVersion, verdict: Verdict, tracking_uri: str
         return promote(registry, version.name, version.version, force=None, command=command)
     champion = registry.aliased(version.name, CHAMPION)  # where it is not sure who that is, the verdict says so
     number = champion.version if champion else None
-    stays = f" Version {number} stays the champion." if number is not None else " There is no champion."
-    sentence = verdict.sentence if verdict.unchanged else verdict.sentence + stays
+    stays = "There is no champion." if champion is None else f"Version {number} stays the champion."
+    sentence = verdict.sentence if verdict.unchanged else f"{verdict.sentence} {stays}"
     return Promotion(False, version.name, number, number, sentence)
 
 
@@ -221,7 +200,8 @@ def _tags(recipe: Recipe, model: Path, judged: EvaluationFolder) -> dict[str, st
     if recipe.gate.metric != metrics.primary:
         raise RegistryError(
             f"The evaluation in {judged.folder} is by {metrics.primary}, not by {recipe.gate.metric}, by which the "
-            "gate decides; check gate.metric and run `dvc repro`."
+            "gate decides; check gate.metric and run `dvc repro`.",
+            "mismatch",
         )
     manifest = read_manifest(model, verify=False)
     facts = manifest.get("training_split")  # older models do not say

@@ -11,6 +11,7 @@ it was, with the reason noted, and is asked again.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import math
 import os
@@ -86,8 +87,7 @@ def validate(registry: ModelRegistry, version: ModelVersion, model: Path, *, aga
     if version.state != State.registered and not again:
         latency = version.tags.get(Tag.latency)
         outcome = Outcome.passed if version.state == State.validated else Outcome.failed
-        reason = "" if outcome is Outcome.passed else version.tags.get(Tag.reason, "")
-        return Validation(outcome, reason, float(latency) if latency else None, fresh=False)
+        return Validation(outcome, version.tags.get(Tag.reason, ""), float(latency) if latency else None, fresh=False)
     latency_ms, reason = None, ""
     try:
         answer, reference = _ask(registry, version, model)
@@ -128,22 +128,25 @@ def _ask(registry: ModelRegistry, version: ModelVersion, model: Path) -> tuple[d
             package = stack.enter_context(registry.package(version))
         except (IntegrityError, RegistryError) as error:
             raise _Refused(f"It does not load or answer: {error}") from error
-        started = []
+        started = {}
         for kind, folder in (("packaged", package), ("folder", model)):
-            started.append(_start(kind, folder, temporary / f"{kind}.json"))
-            stack.callback(_end, started[-1].process)
+            answer = temporary / f"{kind}.json"
+            started[kind] = _start(kind, folder, answer), answer
+            stack.callback(_end, started[kind][0])
         try:
-            reference = _answer(started[1])
+            reference = _answer(*started["folder"])
         except _Refused as error:
-            raise RegistryError(f"The model in {model} can't be compared with {version.title}: {error}") from error
-        return _answer(started[0]), reference
+            raise RegistryError(
+                f"The model in {model} can't be compared with {version.title}: {error}", "failed"
+            ) from error
+        return _answer(*started["packaged"]), reference
 
 
 def _complaint(answer: dict[str, Any], reference: dict[str, Any]) -> str:
     """What is wrong with the packaged model's answer; "" if nothing is."""
     if answer["rows"] != answer["expected_rows"]:
         return f"It answers {answer['rows']} rows to an example of {answer['expected_rows']}."
-    mine, theirs = _flat(answer["logits"]), _flat(reference["logits"])
+    mine, theirs = (list(itertools.chain(*asked["logits"])) for asked in (answer, reference))
     if len(mine) != len(theirs):
         return f"It gives {len(mine)} logits where the trained model gives {len(theirs)}."
     if not all(map(math.isfinite, mine)):
@@ -154,27 +157,14 @@ def _complaint(answer: dict[str, Any], reference: dict[str, Any]) -> str:
     return ""
 
 
-def _flat(rows: list[list[float]]) -> list[float]:
-    return [value for row in rows for value in row]
-
-
-@dataclass(frozen=True)
-class _Started:
-    """A process that was asked, and the file that its answer goes to."""
-
-    process: subprocess.Popen[str]
-    answer: Path
-
-
-def _start(kind: str, model: Path, answer: Path) -> _Started:
+def _start(kind: str, model: Path, answer: Path) -> subprocess.Popen[str]:
     quiet_mlflow()
     environment = {**os.environ, "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false", "PYTHONWARNINGS": "ignore"}
     environment |= {"TQDM_DISABLE": "1", "PYTHONDONTWRITEBYTECODE": "1"}  # a package may be read where it lies
     command = [sys.executable, "-P", str(Path(__file__).with_name("probe.py")), kind, str(model), str(answer)]
-    process = subprocess.Popen(
+    return subprocess.Popen(
         command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
-    return _Started(process, answer)
 
 
 def _end(process: subprocess.Popen[str]) -> None:
@@ -182,22 +172,22 @@ def _end(process: subprocess.Popen[str]) -> None:
     process.wait()
 
 
-def _answer(started: _Started) -> dict[str, Any]:
-    """What a probe answered."""
+def _answer(process: subprocess.Popen[str], answer: Path) -> dict[str, Any]:
+    """What a probe wrote into its file."""
     try:
-        _, errors = started.process.communicate(timeout=_SECONDS)
+        _, errors = process.communicate(timeout=_SECONDS)
     except subprocess.TimeoutExpired as error:
         raise _Undecided(f"It did not answer within {_SECONDS:.0f} seconds.") from error
-    code = started.process.returncode
+    code = process.returncode
     if -code in _KILLED:
         raise _Undecided(
             f"Its process was killed from outside ({signal.Signals(-code).name}), as a machine without memory does."
         )
-    if code != 0 or not started.answer.is_file():
+    if code != 0 or not answer.is_file():
         lines = [line for line in errors.strip().splitlines() if line.strip()]
         said = lines[-1][:500] if lines else f"its process ended with code {code}"
         if code == UNDECIDED:
             raise _Undecided(f"It could not be asked: {said}")
         raise _Refused(f"It does not load or answer: {said}")
-    found: dict[str, Any] = json.loads(started.answer.read_text(encoding="utf-8"))
+    found: dict[str, Any] = json.loads(answer.read_text(encoding="utf-8"))
     return found

@@ -12,7 +12,7 @@ import pytest
 
 from langmill.errors import ConflictError, RegistryError
 from langmill.registry import steps
-from langmill.registry.ledger import Ledger
+from langmill.registry.ledger import Entry, Ledger
 from langmill.registry.promote import promote, repair, rollback
 from langmill.registry.status import status
 from langmill.registry.store import ModelRegistry
@@ -63,10 +63,10 @@ def test_a_crash_after_the_moves_is_completed(registry: ModelRegistry, monkeypat
     force(registry, 1)
     append = Ledger.append
 
-    def dying(self: Ledger, event: str, *arguments: Any, **more: Any) -> Any:
-        if event == "done":
+    def dying(self: Ledger, entry: Entry, restart: str = "") -> Entry:
+        if entry.event == "done":
             raise PowerCut
-        return append(self, event, *arguments, **more)
+        return append(self, entry, restart)
 
     with monkeypatch.context() as patch:
         patch.setattr(Ledger, "append", dying)
