@@ -59,7 +59,7 @@ def run(recipes: tuple[str, ...], wait: bool) -> None:
         stale = [address for address, state in freshness_of(graph, composed_params).items() if not state.fresh]
         if not stale and all_settled(chosen, settings.tracking_uri):
             click.echo(f"Nothing to do: {_listed(chosen)} up to date, registered and judged.\n")
-            _conclude(chosen, None)
+            _conclude(chosen)
             return
         from langmill.stages.compose import require_composed  # and torch with it: not where nothing is to do
 
@@ -104,9 +104,9 @@ def pull(recipes: tuple[str, ...]) -> None:
     require_workspace()
     with exclusive_lock(Workspace().run_lock, "Another `langmill` command"):
         graph = read_graph()
-        pulled = pull_outputs(graph.for_recipes(list(recipes)) if recipes else graph)
-    never = len(graph.for_recipes(list(recipes)).stages if recipes else graph.stages)
-    never -= len(pulled.here) + len(pulled.missing)
+        graph = graph.for_recipes(recipes) if recipes else graph
+        pulled = pull_outputs(graph)
+    never = len(graph.stages) - len(pulled.here) - len(pulled.missing)
     said = f"The outputs of {len(pulled.here)} steps are here as dvc.lock names them"
     click.echo(f"{said}; {never} steps have not run anywhere yet." if never else f"{said}.")
     if pulled.missing:
@@ -195,7 +195,7 @@ def _run_flow(recipes: Sequence[str]) -> None:
     from langmill.progress import clock
 
     click.echo(f"Done in {clock(time.time() - began)}.\n")
-    _conclude(recipes, log)
+    _conclude(recipes)
 
 
 def _require_space(folder: Path) -> None:
@@ -216,11 +216,7 @@ def _require_space(folder: Path) -> None:
 @contextlib.contextmanager
 def _stopped_at_the_end(flow: subprocess.Popen[bytes]) -> Iterator[None]:
     """Stop all processes of the flow when the block ends, however it ends."""
-
-    def terminate(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, terminate)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
     except KeyboardInterrupt:
@@ -257,20 +253,16 @@ def _make(place: Callable[[str], Path], recipe: str) -> None:
 
         def work() -> None:
             for stage in graph.stages.values():
-                news.append(Event(stage.address, stage.description, StepState.running))
+                step, workspace = (stage.address, stage.description), Workspace()
+                log, progress = workspace.output(stage.address), workspace.progress(stage.address)
+                news.append(Event(*step, StepState.running))
                 try:
-                    outcome = reproduce(
-                        stage.address,
-                        root=graph.root,
-                        log=Workspace().output(stage.address),
-                        progress=Workspace().progress(stage.address),
-                        cancel=cancel,
-                    )
+                    outcome = reproduce(stage.address, root=graph.root, log=log, progress=progress, cancel=cancel)
                 except BaseException as error:
                     errors.append(error)
-                    news.append(Event(stage.address, stage.description, StepState.failed, str(error)))
+                    news.append(Event(*step, StepState.failed, str(error)))
                     return
-                news.append(Event(stage.address, stage.description, StepState.done, outcome.note))
+                news.append(Event(*step, StepState.done, outcome.note))
 
         def take() -> list[Event]:
             taken = news[:]
@@ -290,7 +282,7 @@ def _make(place: Callable[[str], Path], recipe: str) -> None:
     click.echo(f"{place(recipe)} is up to date. {display.summary()}".rstrip())
 
 
-def _conclude(recipes: Sequence[str], log: Path | None) -> None:
+def _conclude(recipes: Sequence[str]) -> None:
     """Print the table of results, and where to look next."""
     from langmill.cli.results import table
     from langmill.cli.workspace import own_command
@@ -308,11 +300,8 @@ def _conclude(recipes: Sequence[str], log: Path | None) -> None:
     click.echo("make ui      the runs with their curves, the models, the flow and its reports, in the browser")
     click.echo(f"make serve   the champions over HTTP: a page to try them at {address}, or curl {address}/v1/models")
     click.echo(f"{own_command()} trace {recipes[0]}   the lineage of a model, from its data to its place in service")
-    logs = sorted(Workspace().logs.glob("run-*.log"))
-    if log is None and logs:
-        log = logs[-1]
-    if log is not None:
-        click.echo(f"The full log of the last run: {log}")
+    for last in sorted(Workspace().logs.glob("run-*.log"))[-1:]:
+        click.echo(f"The full log of the last run: {last}")
 
 
 def _new_log(folder: Path) -> Path:

@@ -13,7 +13,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import click
 
@@ -122,19 +121,20 @@ def ui() -> None:
     with contextlib.ExitStack() as stack:
         services = []
         require_free_port(settings.mlflow_port, "operation.mlflow_port")
-        own_prefect = running_prefect(settings.prefect_port) is None
+        own_prefect = not prefect_runs(settings.prefect_port)
         if own_prefect:
             require_free_port(settings.prefect_port, "operation.prefect_port")
         click.echo("Starting MLflow and Prefect (10 to 20 seconds) ...")
-        if not settings.tracking_uri.startswith("http"):
-            ensure_database(settings.tracking_uri)
-            services.append(stack.enter_context(mlflow_server(settings.tracking_uri, settings.mlflow_port)))
+        mlflow = settings.tracking_uri
+        if not mlflow.startswith("http"):
+            ensure_database(mlflow)
+            services.append(stack.enter_context(mlflow_server(mlflow, settings.mlflow_port)))
+            mlflow = services[0].address
         if own_prefect:
             services.append(stack.enter_context(prefect_server(settings.prefect_port)))
         for service in services:
             wait_until_up(service)
-        address = settings.tracking_uri if settings.tracking_uri.startswith("http") else services[0].address
-        click.echo(f"MLflow:  {without_passwords(address)}")
+        click.echo(f"MLflow:  {without_passwords(mlflow)}")
         click.echo(f"Prefect: http://{HOST}:{settings.prefect_port}")
         click.echo(
             "Ctrl-C stops both." if own_prefect else "Ctrl-C stops MLflow; Prefect belongs to `langmill deploy`."
@@ -154,7 +154,7 @@ def deploy(recipes: tuple[str, ...], cron: str | None, interval: float | None) -
     server when this command ends; runs that fall due meanwhile start late, when it is back. One run at a time works
     in a workspace: one that falls due during another waits for it.
     """
-    from langmill.cli.workspace import operation, prefect_environment
+    from langmill.cli.workspace import operation
     from langmill.config.compose import compose_recipe
     from langmill.config.sections import Schedule
     from langmill.graph.dag import read_graph
@@ -179,32 +179,21 @@ def deploy(recipes: tuple[str, ...], cron: str | None, interval: float | None) -
         compose_recipe(name)
     with contextlib.ExitStack() as stack:
         services = []
-        if running_prefect(settings.prefect_port) is None:
+        if not prefect_runs(settings.prefect_port):
             require_free_port(settings.prefect_port, "operation.prefect_port")
             click.echo("Starting Prefect (10 to 20 seconds) ...")
             services.append(stack.enter_context(prefect_server(settings.prefect_port)))
             wait_until_up(services[0])
         log = Workspace().log("schedule")
-        arguments = ["--interval", str(interval)] if interval else ["--cron", schedule.cron]
-        arguments += ["--timezone", schedule.timezone, *recipes]
-        environment = {
-            **prefect_environment(),
-            "PREFECT_API_URL": f"http://{HOST}:{settings.prefect_port}/api",
-            LOG_VARIABLE: str(log.absolute()),
-        }
+        when = ["--interval", str(interval)] if interval else ["--cron", schedule.cron]
+        module = ["flows.schedule", *when, "--timezone", schedule.timezone, *recipes]
+        environment = {"PREFECT_API_URL": _prefect_api(settings.prefect_port), LOG_VARIABLE: str(log.absolute())}
         worker = stack.enter_context(
-            started(
-                "The schedule",
-                f"http://{HOST}:{settings.prefect_port}",
-                ["flows.schedule", *arguments],
-                environment,
-                log,
-                stop_seconds=_WORKER_STOP_SECONDS,
-            )
+            started("The schedule", settings.prefect_port, module, environment, log, stop_seconds=_WORKER_STOP_SECONDS)
         )
         services.append(worker)
-        when = f"every {interval:g} seconds" if interval else f"at {schedule.cron} ({schedule.timezone})"
-        click.echo(f"{', '.join(chosen)}: scheduled {when}.")
+        often = f"every {interval:g} seconds" if interval else f"at {schedule.cron} ({schedule.timezone})"
+        click.echo(f"{', '.join(chosen)}: scheduled {often}.")
         click.echo(f"Watch it at {worker.address}; its log is {log}. Ctrl-C stops this worker and keeps the schedule.")
         wait_for_stop(services)
     click.echo("Stopped.")
@@ -227,34 +216,29 @@ def require_free_port(port: int, field: str) -> None:
             ) from error
 
 
-def running_prefect(port: int) -> str | None:
-    """Find this workspace's Prefect server on a port; return the address of its API, or None."""
+def prefect_runs(port: int) -> bool:
+    """Whether this workspace's Prefect server is up on a port."""
     pid_file = Workspace().prefect_server(port)
     try:
         os.kill(int(pid_file.read_text(encoding="utf-8")), 0)
     except (FileNotFoundError, ValueError, ProcessLookupError, PermissionError):
-        return None
-    url = f"http://{HOST}:{port}/api"
-    return url if _answers(f"{url}/health") else None
+        return False
+    return _answers(f"{_prefect_api(port)}/health")
 
 
 @contextlib.contextmanager
 def prefect_server(port: int) -> Iterator[Service]:
     """Run a Prefect server on the workspace's database during the block."""
-    from langmill.cli.workspace import prefect_environment
-
     environment = {
-        **prefect_environment(),
-        "PREFECT_API_URL": f"http://{HOST}:{port}/api",
-        "PREFECT_UI_API_URL": f"http://{HOST}:{port}/api",
+        "PREFECT_API_URL": _prefect_api(port),
+        "PREFECT_UI_API_URL": _prefect_api(port),
         # So that the holders of concurrency slots survive a restart of the server.
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
     }
     arguments = ["prefect", "server", "start", "--host", HOST, "--port", str(port), "--log-level", "WARNING"]
     pid_file = Workspace().prefect_server(port)
     pid_file.parent.mkdir(parents=True, exist_ok=True)
-    address, log = f"http://{HOST}:{port}", Workspace().log("prefect-server")
-    with started("Prefect", address, arguments, environment, log, stop_seconds=_SERVER_STOP_SECONDS) as service:
+    with started("Prefect", port, arguments, environment, Workspace().log("prefect-server")) as service:
         pid_file.write_text(str(service.process.pid), encoding="utf-8")
         try:
             yield service
@@ -262,65 +246,63 @@ def prefect_server(port: int) -> Iterator[Service]:
             pid_file.unlink(missing_ok=True)
 
 
-@contextlib.contextmanager
-def temporary_prefect() -> Iterator[Service]:
+def temporary_prefect() -> contextlib.AbstractContextManager[Service]:
     """Run a Prefect server without pages and schedules during the block.
 
     A flow without PREFECT_API_URL starts the same for itself (Prefect's `SubprocessASGIServer`), but imports all of the
     server for it (3 s) and waits meanwhile.
     """
-    from langmill.cli.workspace import prefect_environment
-
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.bind((HOST, 0))
         port = probe.getsockname()[1]
-    address = f"http://{HOST}:{port}"
     environment = {
-        **prefect_environment(),
-        "PREFECT_API_URL": f"{address}/api",
+        "PREFECT_API_URL": _prefect_api(port),
         "PREFECT_UI_ENABLED": "0",
         "PREFECT__SERVER_EPHEMERAL": "1",
         "PREFECT__SERVER_FINAL": "1",
     }
     arguments = ["uvicorn", "--factory", "prefect.server.api.server:create_app", "--host", HOST, "--port", str(port)]
     arguments += ["--log-level", "error", "--lifespan", "on"]
-    log = Workspace().log("prefect-server")
-    with started("Prefect", address, arguments, environment, log, stop_seconds=_SERVER_STOP_SECONDS) as service:
-        yield service
+    return started("Prefect", port, arguments, environment, Workspace().log("prefect-server"))
 
 
 def mlflow_server(tracking_uri: str, port: int) -> contextlib.AbstractContextManager[Service]:
     """Run MLflow's server on the workspace's database during the block."""
-    from langmill.cli.workspace import prefect_environment
-
     arguments = ["mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]
     arguments += ["--artifacts-destination", str(Workspace().artifacts)]
     # Anyone on the machine can read a command line, and this address may hold a password.
-    environment = {**prefect_environment(), "MLFLOW_BACKEND_STORE_URI": tracking_uri}
-    address, log = f"http://{HOST}:{port}", Workspace().log("mlflow-server")
-    return started("MLflow", address, arguments, environment, log, stop_seconds=_SERVER_STOP_SECONDS)
+    environment = {"MLFLOW_BACKEND_STORE_URI": tracking_uri}
+    return started("MLflow", port, arguments, environment, Workspace().log("mlflow-server"))
 
 
 @contextlib.contextmanager
 def started(
-    name: str, address: str, module: Sequence[str], environment: Mapping[str, str], log: Path, *, stop_seconds: float
+    name: str,
+    port: int,
+    module: Sequence[str],
+    environment: Mapping[str, str],
+    log: Path,
+    *,
+    stop_seconds: float = _SERVER_STOP_SECONDS,
 ) -> Iterator[Service]:
-    """Run a Python module as a server in a process group of its own during the block."""
+    """Run a Python module in a process group of its own during the block: a server on a port of this machine."""
+    from langmill.cli.workspace import prefect_environment
+
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
-        service = Service(name, address, _start(module, environment, output), log)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "langmill.lifetime", *module],
+            env={**prefect_environment(), **environment, PARENT_VARIABLE: str(os.getpid())},
+            stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
+        )  # fmt: skip
     try:
-        yield service
+        yield Service(name, f"http://{HOST}:{port}", process, log)
     finally:
-        _stop(service.process, stop_seconds)
+        _stop(process, stop_seconds)
 
 
-def _start(module: Sequence[str], environment: Mapping[str, str], output: IO[bytes]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "langmill.lifetime", *module],
-        env={**environment, PARENT_VARIABLE: str(os.getpid())},
-        stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
-    )  # fmt: skip
+def _prefect_api(port: int) -> str:
+    return f"http://{HOST}:{port}/api"
 
 
 def _stop(process: subprocess.Popen[bytes], seconds: float) -> None:
@@ -354,11 +336,7 @@ def wait_for_stop(services: Sequence[Service]) -> None:
     Raises:
         LangmillError: A server ended by itself.
     """
-
-    def terminate(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, terminate)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         while True:
             for service in services:
