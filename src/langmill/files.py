@@ -316,8 +316,7 @@ def changed_files(folder: Path) -> list[str]:
 def _read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST_NAME
     if not path.is_file():
-        sentence = f"{folder} has no {MANIFEST_NAME}, so it is not a finished result; make it again."
-        raise IntegrityError(sentence, "missing")
+        raise IntegrityError(f"{folder} has no {MANIFEST_NAME}, so it is not a finished result; make it again.")
     manifest = read_json(path)
     if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
         raise IntegrityError(f"{path} does not list the folder's files; make the folder again.")

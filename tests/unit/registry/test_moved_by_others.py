@@ -17,6 +17,7 @@ from langmill.registry.status import status
 from langmill.registry.store import ModelRegistry
 from langmill.registry.trace import trace
 from langmill.registry.versions import CHALLENGER, CHAMPION, PREVIOUS, ModelTag, State, Tag
+from tests.refused import refused
 from tests.unit.registry.building import URI, recipe_of
 from tests.unit.registry.moving import NAME, aliases, force
 
@@ -39,9 +40,9 @@ def test_an_alias_moved_by_other_means_is_told_and_settled_by_force(registry: Mo
     verdict = steps.judge_version(recipe_of(NAME), registry.version(NAME, 3), URI)
     assert verdict.outcome == "cannot tell"
     assert "someone moved the alias to version 2" in verdict.sentence
-    with pytest.raises(RegistryError, match="someone moved the alias to version 2"):
+    with refused(RegistryError, "mismatch", "version 1", "moved the alias to version 2", "--force"):
         promote(registry, NAME, 3, force=None, command="test")
-    with pytest.raises(RegistryError, match="someone moved the alias to version 2"):
+    with refused(RegistryError, "mismatch", "version 1", "moved the alias to version 2", "--force"):
         rollback(registry, NAME, reason="", command="test")
     assert aliases(registry) == {CHAMPION: 2, CHALLENGER: 3}
 
@@ -78,7 +79,7 @@ def test_a_champion_that_is_gone_opens_no_door(registry: ModelRegistry, deleted:
     assert verdict.outcome == "cannot tell"
     assert told in verdict.sentence
     assert not steps.promote_if_passed(registry.version(NAME, 3), verdict, URI, "make-models").moved
-    with pytest.raises(RegistryError, match=told):
+    with refused(RegistryError, "mismatch", told):
         promote(registry, NAME, 3, force=None, command="test")
     (found,) = status(URI)
     assert told in found.notes[0]
@@ -116,7 +117,7 @@ def test_a_rollback_finds_the_previous_version_in_the_ledger(registry: ModelRegi
     assert "it was rolled back, so only `langmill promote reviews-lm 2 --force REASON`" in str(
         registry.record(NAME).complaint()
     )
-    with pytest.raises(RegistryError, match="has no previous version"):
+    with refused(RegistryError, "missing", NAME, "previous"):
         rollback(registry, NAME, reason="", command="test")
 
 
@@ -135,15 +136,15 @@ def test_a_previous_version_from_the_ledger_must_be_good(registry: ModelRegistry
     force(registry, 2)
     without_previous(registry)
     registry.note(registry.version(NAME, 1), {Tag.rolled_back: "it swears"})
-    with pytest.raises(RegistryError, match="was rolled back itself: it swears"):
+    with refused(RegistryError, "refused", "rolled back itself: it swears", "--force"):
         rollback(registry, NAME, reason="", command="test")
     registry.unnote(registry.version(NAME, 1), Tag.rolled_back)
     registry.note(registry.version(NAME, 1), {Tag.state: State.rejected, Tag.reason: "broken"})
-    with pytest.raises(RegistryError, match="failed validation and can't be champion: broken"):
+    with refused(RegistryError, "refused", "version 1", "validation", "broken"):
         rollback(registry, NAME, reason="", command="test")
     registry._client.delete_model_version(NAME, "1")
     assert registry.record(NAME).complaint() is None
-    with pytest.raises(RegistryError, match="has no previous version"):
+    with refused(RegistryError, "missing", NAME, "previous"):
         rollback(registry, NAME, reason="", command="test")
     assert aliases(registry) == {CHAMPION: 2, CHALLENGER: 3}
 
@@ -193,7 +194,7 @@ def test_before_the_note_on_the_model_the_ledger_knows_the_champion(registry: Mo
     registry._client.delete_registered_model_tag(NAME, ModelTag.champion)
     assert registry.record(NAME).champion == 1
     moved_by_hand(registry, None)
-    with pytest.raises(RegistryError, match="someone removed the alias"):
+    with refused(RegistryError, "mismatch", "version 1", "removed the alias"):
         registry.champion(NAME)
 
 

@@ -11,6 +11,7 @@ from langmill.registry import steps
 from langmill.registry.promote import promote, rollback
 from langmill.registry.store import ModelRegistry
 from langmill.registry.versions import CHALLENGER, CHAMPION, PREVIOUS, State, Tag
+from tests.refused import refused
 from tests.unit.registry.building import URI, recipe_of, registered
 from tests.unit.registry.moving import NAME, aliases, events, force
 
@@ -48,14 +49,14 @@ def test_the_champion_becomes_the_previous_one(registry: ModelRegistry) -> None:
 
 
 def test_the_gate_is_kept_to(registry: ModelRegistry) -> None:
-    with pytest.raises(RegistryError, match="The gate was never asked about reviews-lm version 2"):
+    with refused(RegistryError, "undecided", "reviews-lm version 2", "langmill run", "--force"):
         promote(registry, NAME, 2, force=None, command="test")
     force(registry, 1)
-    refused = registry.version(NAME, 3)
+    third = registry.version(NAME, 3)
     recipe = recipe_of(NAME)
     recipe.gate.rules["improvement"] = {"min_effect": 10.0}
-    steps.judge_version(recipe, refused, URI)
-    with pytest.raises(RegistryError, match=r"The gate refused reviews-lm version 3: .* --force"):
+    steps.judge_version(recipe, third, URI)
+    with refused(RegistryError, "refused", "reviews-lm version 3", "above 10", "--force"):
         promote(registry, NAME, 3, force=None, command="test")
     assert aliases(registry)[CHAMPION] == 1
 
@@ -64,9 +65,7 @@ def test_a_verdict_against_another_champion_does_not_count(registry: ModelRegist
     force(registry, 1)
     assert steps.judge_version(recipe_of(NAME), registry.version(NAME, 3), URI).outcome == "passed"
     force(registry, 2)
-    with pytest.raises(
-        RegistryError, match="compared reviews-lm version 3 with version 1, which is not the champion now"
-    ):
+    with refused(RegistryError, "changed", "reviews-lm version 3 with version 1", "langmill run"):
         promote(registry, NAME, 3, force=None, command="test")
 
 
@@ -74,12 +73,9 @@ def test_force_is_written_down_and_helps_no_broken_version(registry: ModelRegist
     promote(registry, NAME, 1, force="the old one swears", command="langmill promote")
     entry = registry.ledger.entries(NAME)[-1]
     assert (entry.forced, entry.reason) == (True, "the old one swears")
-    for state, told in (
-        (State.rejected, "failed validation and can't be champion: broken"),
-        ("registered", "never validated"),
-    ):
+    for state, code in ((State.rejected, "refused"), (State.registered, "undecided")):
         registry.note(registry.version(NAME, 2), {Tag.state: state, Tag.reason: "broken"})
-        with pytest.raises(RegistryError, match=told):
+        with refused(RegistryError, code, "version 2", "validat", "broken"):
             force(registry, 2)
     assert aliases(registry)[CHAMPION] == 1
 
@@ -92,7 +88,7 @@ def test_rollback_swaps_champion_and_previous(registry: ModelRegistry) -> None:
     assert aliases(registry) == {CHAMPION: 1, PREVIOUS: 2, CHALLENGER: 3}
     assert registry.version(NAME, 2).tags[Tag.rolled_back] == "it swears"
     assert events(registry)[-1] == ("done", "rollback", 2, 1)
-    with pytest.raises(RegistryError, match="was rolled back: it swears"):
+    with refused(RegistryError, "refused", "rolled back: it swears", "--force"):
         promote(registry, NAME, 2, force=None, command="test")
     force(registry, 2)
     assert Tag.rolled_back not in registry.version(NAME, 2).tags
@@ -104,7 +100,7 @@ def test_a_verdict_of_before_the_rollback_brings_nothing_back(registry: ModelReg
     assert steps.judge_version(recipe_of(NAME), registry.version(NAME, 3), URI).outcome == "passed"
     promote(registry, NAME, 3, force=None, command="test")
     rollback(registry, NAME, reason="it swears", command="test")
-    with pytest.raises(RegistryError, match="was rolled back: it swears"):
+    with refused(RegistryError, "refused", "rolled back: it swears", "--force"):
         promote(registry, NAME, 3, force=None, command="test")
     assert aliases(registry)[CHAMPION] == 1
 
@@ -120,11 +116,11 @@ def test_a_second_rollback_clears_the_version_that_it_restores(registry: ModelRe
 
 
 def test_there_must_be_something_to_go_back_to(registry: ModelRegistry) -> None:
-    with pytest.raises(RegistryError, match="has no previous version"):
+    with refused(RegistryError, "missing", "previous", "langmill status"):
         rollback(registry, NAME, reason="", command="test")
     force(registry, 1)
-    with pytest.raises(RegistryError, match="has no previous version"):
+    with refused(RegistryError, "missing", "previous", "langmill status"):
         rollback(registry, NAME, reason="", command="test")
     registry.move_alias(NAME, PREVIOUS, 1, None)
-    with pytest.raises(RegistryError, match="nothing to go back to"):
+    with refused(RegistryError, "impossible", "previous", "champion"):
         rollback(registry, NAME, reason="", command="test")

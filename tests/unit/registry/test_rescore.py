@@ -13,6 +13,7 @@ from langmill.graph.process import Cancelled
 from langmill.registry import rescore
 from langmill.registry.gathering import Case
 from langmill.registry.store import ModelRegistry
+from tests.refused import refused
 from tests.unit.registry.building import URI
 from tests.unit.registry.test_status import version
 
@@ -48,7 +49,7 @@ def test_one_that_was_killed_said_nothing_of_the_model(monkeypatch: pytest.Monke
 
 
 def test_what_may_pass_by_itself_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(TransientError, match="does not answer"):
+    with refused(TransientError, "failed", "does not answer"):
         ended(monkeypatch, TransientError.exit_code, "The registry does not answer.")
 
 

@@ -15,6 +15,7 @@ from langmill.registry.promote import promote
 from langmill.registry.results import Refused, Result, read_refused, read_result, read_results, results_page
 from langmill.registry.store import ModelRegistry
 from langmill.registry.versions import State, Tag
+from tests.refused import refused
 from tests.unit.registry.building import CLASSIFIER, LANGUAGE_MODEL, URI, recipe_of
 
 pytestmark = pytest.mark.unit
@@ -100,7 +101,7 @@ def test_a_champion_is_read_back(champions: Path, monkeypatch: pytest.MonkeyPatc
     assert (trivial.name, strong.name) == ("unigram", "trigram")
     gain = trivial.values["bits_per_byte"] - metrics.decides.value
     assert trivial.improvement.value == pytest.approx(gain, abs=1e-6)
-    with pytest.raises(RegistryError, match="ghost has no champion"):
+    with refused(RegistryError, "missing", "langmill run ghost"):
         read_result(ModelRegistry(URI), "ghost")
 
 
