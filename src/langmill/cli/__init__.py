@@ -5,6 +5,7 @@ Everything heavy is imported inside the command that needs it: `langmill --help`
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import traceback
@@ -89,11 +90,9 @@ def _explain_error(error: BaseException) -> tuple[str, int]:
 
 def _keep_trace() -> str:
     path = Workspace().log("bug")
-    if not Workspace().graph_file.is_file():  # no workspace: leave nothing behind
-        return f"{DEBUG_VARIABLE}=1 shows the trace; please report it."
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(without_passwords(traceback.format_exc()), encoding="utf-8")
-    except OSError:
-        return f"{DEBUG_VARIABLE}=1 shows the trace; please report it."
-    return f"The trace is in {path}; please report it."
+    with contextlib.suppress(OSError):
+        if Workspace().graph_file.is_file():  # else there is no workspace: leave nothing behind
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(without_passwords(traceback.format_exc()), encoding="utf-8")
+            return f"The trace is in {path}; please report it."
+    return f"{DEBUG_VARIABLE}=1 shows the trace; please report it."

@@ -82,18 +82,16 @@ def comparison(results: list[Result], metric: str) -> str:
     from langmill.cli.results import in_columns
     from langmill.evaluation.estimates import number
 
-    lines = [("recipe", "version", "parameters", "minutes", metric, "interval", "test documents")]
-    for result in results:
-        estimate = result.metrics.estimates[metric]
-        lines.append(
-            (
-                result.name,
-                str(result.version),
-                f"{result.parameters:,}",
-                "-" if result.minutes is None else f"{result.minutes:.1f}",
-                number(estimate.value),
-                estimate.interval,
-                f"{result.metrics.examples:,}",
-            )
+    lines = [
+        (
+            result.name,
+            str(result.version),
+            f"{result.parameters:,}",
+            "-" if result.minutes is None else f"{result.minutes:.1f}",
+            number(result.metrics.estimates[metric].value),
+            result.metrics.estimates[metric].interval,
+            f"{result.metrics.examples:,}",
         )
-    return in_columns(lines)
+        for result in results
+    ]
+    return in_columns([("recipe", "version", "parameters", "minutes", metric, "interval", "test documents"), *lines])

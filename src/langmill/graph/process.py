@@ -53,14 +53,7 @@ class Cancelled(GraphError):
 
 
 def reproduce(address: str, *, root: Path, log: Path, progress: Path, cancel: threading.Event) -> Outcome:
-    """Bring one stage up to date, its upstream being so already.
-
-    Args:
-        address: The stage.
-        root: The workspace.
-        log: The file for its output; an existing one is replaced.
-        progress: The file for its progress.
-        cancel: Once set, the stage's processes are interrupted and, after a few seconds, killed.
+    """Bring one stage up to date, its upstream being so already. The other arguments are those of `run_process`.
 
     Raises:
         Cancelled: `cancel` was set.
@@ -114,7 +107,12 @@ def run_process(
 ) -> tuple[int, str]:
     """Run a command in a process group of its own, which dies with this process; returns its exit code and output.
 
-    The arguments are those of `reproduce`.
+    Args:
+        command: The command.
+        root: The workspace.
+        log: The file for its output; an existing one is replaced.
+        progress: The file for its progress.
+        cancel: Once set, the processes are interrupted and, after a few seconds, killed.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     progress.parent.mkdir(parents=True, exist_ok=True)

@@ -89,10 +89,6 @@ class Ledger:
 
         The caller holds the model's lock, so nobody else adds to this chain at the same time.
 
-        Args:
-            entry: What to write.
-            restart: As in `Entry`.
-
         Raises:
             SpaceError: The disk is full.
         """
@@ -121,9 +117,7 @@ class Ledger:
     def complaint(self, name: str, witness: Witness | None) -> str | None:
         """What is wrong with the entries of a model: changed, cut or gone; None if nothing is.
 
-        Args:
-            name: The registered model.
-            witness: What the registry remembers of the chain; None where it remembers nothing.
+        `witness` is what the registry remembers of the chain, if it remembers anything.
         """
         chain: list[str] = []
         for entry, text in self._chain(name):

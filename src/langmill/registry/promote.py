@@ -39,13 +39,9 @@ class Promotion:
 def promote(registry: ModelRegistry, name: str, version: int, *, force: str | None, command: str) -> Promotion:
     """Make a version the champion and the champion the previous one.
 
-    Args:
-        registry: Where the model is registered.
-        name: The registered model.
-        version: The version to promote.
-        force: Why to promote although the gate did not let it through, or was not asked; None keeps to the verdict. It
-            does not help a version that failed validation. It also settles what `ModelRecord.complaint` finds.
-        command: What was typed, for the ledger.
+    `force` is why to promote although the gate did not let it through, or was not asked; None keeps to the verdict. It
+    does not help a version that failed validation. It also settles what `ModelRecord.complaint` finds. `command` is
+    what was typed, for the ledger.
 
     Raises:
         RegistryError: The version was not validated or was rolled back, the gate's verdict on it is missing, refusing

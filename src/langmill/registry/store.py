@@ -228,17 +228,11 @@ class ModelRegistry:
                 client.delete_model_version_tag(version.name, str(version.version), key)
 
     def move_alias(self, name: str, alias: str, to: int | None, expected: int | None) -> None:
-        """Let an alias point elsewhere, if it points where the caller believes: compare and swap, then read back.
-
-        Args:
-            name: The registered model.
-            alias: The alias.
-            to: The version it shall point to; None removes it.
-            expected: The version it points to now; None where it must not exist.
+        """Let an alias point to a version (None removes it): compare with what it should point to now, swap, read back.
 
         Raises:
             ConflictError: It pointed elsewhere, or someone else moved it at the same moment.
-            RegistryError: There is no version `to`.
+            RegistryError: There is no such version.
         """
         with self.locked(name):
             self.move_alias_locked(name, alias, to, expected)

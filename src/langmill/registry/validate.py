@@ -72,13 +72,9 @@ class _Refused(Exception):
 
 
 def validate(registry: ModelRegistry, version: ModelVersion, model: Path, *, again: bool) -> Validation:
-    """Validate a version and note the result on it.
+    """Validate a version, made from the folder `model`, and note the result on it.
 
-    Args:
-        registry: Where the version is.
-        version: The version.
-        model: The model folder it was made from.
-        again: Ask also if the version was validated before. One that could not be decided on is always asked again.
+    With `again` also one that was validated before; one that could not be decided on is always asked again.
 
     Raises:
         TrackingError: The registry can't be reached: nothing is said about the version.
