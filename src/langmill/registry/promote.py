@@ -28,9 +28,6 @@ class Promotion:
     """What became of the champion."""
 
     moved: bool
-    name: str
-    before: int | None
-    """The champion before."""
     champion: int | None
     """The champion now."""
     sentence: str
@@ -58,7 +55,7 @@ def promote(registry: ModelRegistry, name: str, version: int, *, force: str | No
         champion, previous = registry.aliased(name, CHAMPION), registry.aliased(name, PREVIOUS)
         settled = force is None or record.complaint() is None
         if settled and champion is not None and champion.version == version:
-            return Promotion(False, name, version, version, f"{candidate.title} is the champion already.")
+            return Promotion(False, version, f"{candidate.title} is the champion already.")
         _require_validated(candidate)
         verdict = Verdict.of(candidate)
         before = _displaced(registry, name, version, champion)
@@ -79,7 +76,7 @@ def promote(registry: ModelRegistry, name: str, version: int, *, force: str | No
         )
         _move(registry, move)
     instead = f" in place of version {before}" if before is not None else ""
-    return Promotion(True, name, before, version, f"{candidate.title} is the champion now{instead}.")
+    return Promotion(True, version, f"{candidate.title} is the champion now{instead}.")
 
 
 def rollback(registry: ModelRegistry, name: str, *, reason: str, command: str) -> Promotion:
@@ -134,8 +131,7 @@ def rollback(registry: ModelRegistry, name: str, *, reason: str, command: str) -
             command=command,
         )
         _move(registry, move)
-    sentence = f"{target.title} is the champion again in place of version {before}."
-    return Promotion(True, name, before, target.version, sentence)
+    return Promotion(True, target.version, f"{target.title} is the champion again in place of version {before}.")
 
 
 def repair(registry: ModelRegistry, name: str) -> str | None:

@@ -178,7 +178,7 @@ def promote_if_passed(version: ModelVersion, verdict: Verdict, tracking_uri: str
     number = champion.version if champion else None
     stays = "There is no champion." if champion is None else f"Version {number} stays the champion."
     sentence = verdict.sentence if verdict.unchanged else f"{verdict.sentence} {stays}"
-    return Promotion(False, version.name, number, number, sentence)
+    return Promotion(False, number, sentence)
 
 
 def _run_of(recipe: Recipe, provenance: str, tracking_uri: str) -> str:

@@ -23,7 +23,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from langmill.errors import IntegrityError, RegistryError, SpaceError, TransientError
+from langmill.errors import IntegrityError, RegistryError, SpaceError, TransientError, UndecidedError
 from langmill.files import temporary_folder
 from langmill.registry.probe import UNDECIDED
 from langmill.registry.store import ModelRegistry
@@ -52,19 +52,8 @@ class Validation:
     outcome: Outcome
     reason: str
     """Why it did not pass; "" if it did."""
-    latency_ms: float | None
-    """Median time of an answer to the input example on one thread."""
     fresh: bool
     """Whether it was done now and not before."""
-
-    @property
-    def passed(self) -> bool:
-        """Whether the version may become champion."""
-        return self.outcome is Outcome.passed
-
-
-class _Undecided(Exception):
-    """A process was kept from giving an answer."""
 
 
 class _Refused(Exception):
@@ -81,39 +70,25 @@ def validate(registry: ModelRegistry, version: ModelVersion, model: Path, *, aga
         RegistryError: The model folder can't be compared with.
     """
     if version.state != State.registered and not again:
-        latency = version.tags.get(Tag.latency)
         outcome = Outcome.passed if version.state == State.validated else Outcome.failed
-        return Validation(outcome, version.tags.get(Tag.reason, ""), float(latency) if latency else None, fresh=False)
-    latency_ms, reason = None, ""
+        return Validation(outcome, version.tags.get(Tag.reason, ""), fresh=False)
     try:
         answer, reference = _ask(registry, version, model)
-    except _Refused as error:
-        outcome, reason = Outcome.failed, str(error)
-    except (_Undecided, TransientError, SpaceError) as error:
-        outcome, reason = Outcome.undecided, str(error)
-    else:
-        reason = _complaint(answer, reference)
-        outcome = Outcome.failed if reason else Outcome.passed
-        latency_ms = float(answer["latency_ms"])
-    _note(registry, version, outcome, reason, latency_ms)
-    return Validation(outcome, reason, latency_ms, fresh=True)
-
-
-def _note(
-    registry: ModelRegistry, version: ModelVersion, outcome: Outcome, reason: str, latency_ms: float | None
-) -> None:
-    if outcome is Outcome.undecided:
+    except (TransientError, SpaceError) as error:
         if version.state == State.registered:  # what was decided before stands
-            registry.note(version, {Tag.reason: reason})
-        return
-    notes = {Tag.state: State.validated if outcome is Outcome.passed else State.rejected}
+            registry.note(version, {Tag.reason: str(error)})
+        return Validation(Outcome.undecided, str(error), fresh=True)
+    except _Refused as error:
+        reason, notes = str(error), {}
+    else:
+        # The median time of an answer to the input example, on one thread.
+        reason, notes = _complaint(answer, reference), {Tag.latency: f"{answer['latency_ms']:.1f}"}
     if reason:
-        notes[Tag.reason] = reason
-    if latency_ms is not None:
-        notes[Tag.latency] = f"{latency_ms:.1f}"
-    registry.note(version, notes)
-    if not reason:
-        registry.unnote(version, Tag.reason)
+        registry.note(version, {**notes, Tag.state: State.rejected, Tag.reason: reason})
+        return Validation(Outcome.failed, reason, fresh=True)
+    registry.note(version, {**notes, Tag.state: State.validated})
+    registry.unnote(version, Tag.reason)
+    return Validation(Outcome.passed, "", fresh=True)
 
 
 def _ask(registry: ModelRegistry, version: ModelVersion, model: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -173,17 +148,17 @@ def _answer(process: subprocess.Popen[str], answer: Path) -> dict[str, Any]:
     try:
         _, errors = process.communicate(timeout=_SECONDS)
     except subprocess.TimeoutExpired as error:
-        raise _Undecided(f"It did not answer within {_SECONDS:.0f} seconds.") from error
+        raise UndecidedError(f"It did not answer within {_SECONDS:.0f} seconds.") from error
     code = process.returncode
     if -code in _KILLED:
-        raise _Undecided(
+        raise UndecidedError(
             f"Its process was killed from outside ({signal.Signals(-code).name}), as a machine without memory does."
         )
     if code != 0 or not answer.is_file():
         lines = [line for line in errors.strip().splitlines() if line.strip()]
         said = lines[-1][:500] if lines else f"its process ended with code {code}"
         if code == UNDECIDED:
-            raise _Undecided(f"It could not be asked: {said}")
+            raise UndecidedError(f"It could not be asked: {said}")
         raise _Refused(f"It does not load or answer: {said}")
     found: dict[str, Any] = json.loads(answer.read_text(encoding="utf-8"))
     return found

@@ -23,7 +23,7 @@ def test_the_flow_promotes_what_the_gate_let_through(workspace: Path) -> None:
     registry = ModelRegistry(URI)
     verdict = steps.judge_version(recipe_of(NAME), version, URI)
     promotion = steps.promote_if_passed(version, verdict, URI, "make-models")
-    assert (promotion.moved, promotion.before, promotion.champion) == (True, None, 1)
+    assert (promotion.moved, promotion.champion) == (True, 1)
     assert promotion.sentence == "reviews-lm version 1 is the champion now."
     assert aliases(registry) == {CHAMPION: 1}
     begun, done = registry.ledger.entries(NAME)
