@@ -48,6 +48,7 @@ from langmill.graph.process import Outcome, reproduce
 from langmill.lifetime import INTERRUPTED, end_with_parent
 from langmill.registry.outcomes import settle
 from langmill.stages.process import sweep_workspace
+from langmill.tracking.explained import first_line
 from langmill.workspace import Workspace
 
 _LOOK_SECONDS = 0.5
@@ -157,17 +158,13 @@ class Course:
         if isinstance(result, BaseException):
             self.failures[step.key] = result
             logger.error("%s failed", step.key, exc_info=result)
-            self._say_failed(step, result)
+            self._events.write(Event(step.key, step.title, StepState.failed, *_explained(result)))
         else:
             self.results[step.key] = result
             self._say(step, StepState.done, step.note(result))
 
     def _say(self, step: Step, state: StepState, note: str = "") -> None:
         self._events.write(Event(step.key, step.title, state, without_passwords(note)))
-
-    def _say_failed(self, step: Step, error: BaseException) -> None:
-        explained = _explained(error)
-        self._events.write(Event(step.key, step.title, StepState.failed, str(explained), explained.exit_code))
 
 
 def _run_name() -> str:
@@ -200,7 +197,7 @@ def make_models(recipes: list[str] | None = None) -> State[Any]:
     if cancel.is_set():
         return CancelledState(message="Stopped; the next run resumes from there.")
     if course.failures:
-        return Failed(message=" ".join(str(_explained(error)) for error in course.failures.values()))
+        return Failed(message=" ".join(_explained(error)[0] for error in course.failures.values()))
     return Completed(message=f"{', '.join(chosen)}: done.")
 
 
@@ -306,27 +303,24 @@ def _registry_steps(graph: Graph, recipe: Recipe, operation: Operation, cancel: 
     ]
 
 
-def _explained(error: BaseException) -> LangmillError:
-    """An error in a sentence for whoever started the run, with the exit code of its kind; the log keeps the trace."""
+def _explained(error: BaseException) -> tuple[str, int]:
+    """An error in a sentence for whoever started the run, and the exit code of its kind; the log keeps the trace."""
+    kind: type[LangmillError] = LangmillError
+    sentence = f"A bug in Langmill: {type(error).__name__}: {error}."
     if isinstance(error, LangmillError):
-        return type(error)(without_passwords(str(error)))
-    if is_full_disk(error):
-        return SpaceError(full_disk_sentence(Workspace().state))
-    if any(isinstance(cause, PREFECT_ERRORS) for cause in causes(error)):  # Prefect wraps some in a RuntimeError
+        kind, sentence = type(error), str(error)
+    elif is_full_disk(error):
+        kind, sentence = SpaceError, full_disk_sentence(Workspace().state)
+    elif any(isinstance(cause, PREFECT_ERRORS) for cause in causes(error)):  # Prefect wraps some in a RuntimeError
         own = os.environ.get(SERVER_VARIABLE) == "own"
         address = "of this run" if own else os.environ.get("PREFECT_API_URL")
-        return TransientError(
-            without_passwords(
-                f"The Prefect server {address} can't be used: {type(error).__name__}: {_first_line(error)}. Check "
-                "PREFECT_API_URL and that the server is up; the next run resumes from there."
-            ),
-            "unreachable",
+        said = first_line(str(error)).rstrip(".")
+        kind = TransientError
+        sentence = (
+            f"The Prefect server {address} can't be used: {type(error).__name__}: {said}. Check "
+            "PREFECT_API_URL and that the server is up; the next run resumes from there."
         )
-    return LangmillError(without_passwords(f"A bug in Langmill: {type(error).__name__}: {error}."), "failed")
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or ["no reason given"])[0].rstrip(".")
+    return without_passwords(sentence), kind.exit_code
 
 
 @contextlib.contextmanager
@@ -364,11 +358,9 @@ def main(arguments: Sequence[str]) -> int:
         logger.exception("The flow could not be run")
         error = failure
     if isinstance(error, Exception) and not isinstance(error, FailedRun):  # outside any step, so nobody said it yet
-        explained = _explained(error)
-        EventLog.from_environment().write(
-            Event("flow", "The flow", StepState.failed, str(explained), explained.exit_code)
-        )
-        return explained.exit_code
+        sentence, code = _explained(error)
+        EventLog.from_environment().write(Event("flow", "The flow", StepState.failed, sentence, code))
+        return code
     return 1
 
 

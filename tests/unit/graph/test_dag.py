@@ -39,7 +39,7 @@ def test_no_workspace_and_a_broken_graph_are_told_in_a_sentence(tmp_path, worksp
     (workspace / "dvc.yaml").write_text(
         DVC_YAML.replace("deps: [settings.yaml]", "deps: [settings.yaml, build/evaluation/one]")
     )
-    with refused(GraphError, "impossible", "build/evaluation/one", "settings"):
+    with refused(GraphError, "impossible", "dvc.yaml", "copy@one", "settings"):
         read_graph()
     (workspace / "dvc.yaml").write_text("stages: [")
     with refused(GraphError, "impossible", "dvc.yaml"):
