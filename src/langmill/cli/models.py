@@ -104,11 +104,7 @@ def classify(recipe: str | None, texts: tuple[str, ...], model: Path | None) -> 
 
 @contextmanager
 def opened_model(recipe: str | None, folder: Path | None) -> Iterator[tuple[LoadedModel, str]]:
-    """Open the model in `folder`, or the champion of a recipe; return it with its display name.
-
-    Raises:
-        LangmillError: Neither or both are named, or there is no such model.
-    """
+    """The model in `folder`, or the champion of a recipe, and its display name; LangmillError for neither or both."""
     if (recipe is None) == (folder is None):
         raise LangmillError("Name either a recipe or, with --model, a model folder.", "impossible")
     from langmill.models.device import use_device

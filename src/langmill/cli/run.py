@@ -119,11 +119,7 @@ def pull(recipes: tuple[str, ...]) -> None:
 
 @contextlib.contextmanager
 def _run_lock(lock: Path, *, wait: bool) -> Iterator[None]:
-    """Hold the workspace's lock for a run.
-
-    Raises:
-        BusyError: Another run holds it and `wait` is false.
-    """
+    """Hold the workspace's lock for a run: wait for another one, or refuse with a BusyError."""
     from langmill.files import exclusive_lock
 
     with contextlib.ExitStack() as stack:
@@ -199,11 +195,7 @@ def _run_flow(recipes: Sequence[str]) -> None:
 
 
 def _require_space(folder: Path) -> None:
-    """Refuse to run without space for Prefect's and MLflow's databases and the logs, whose errors are unclear.
-
-    Raises:
-        SpaceError: Less than `_SPACE_BYTES` are left on the disk that holds `folder`.
-    """
+    """Raise SpaceError where there is no room for databases and logs, whose own errors would be unclear."""
     folder.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(folder).free
     if free < _SPACE_BYTES:

@@ -200,11 +200,7 @@ def deploy(recipes: tuple[str, ...], cron: str | None, interval: float | None) -
 
 
 def require_free_port(port: int, field: str) -> None:
-    """Refuse to start a server whose port is taken.
-
-    Raises:
-        LangmillError: Another program listens on it.
-    """
+    """Raise LangmillError where another program listens on a port."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -314,11 +310,7 @@ def _stop(process: subprocess.Popen[bytes], seconds: float) -> None:
 
 
 def wait_until_up(service: Service) -> None:
-    """Wait until a server answers.
-
-    Raises:
-        TransientError: It ended, or does not answer in time.
-    """
+    """Wait until a server answers; raise TransientError if it ends, or does not in time."""
     end = time.monotonic() + _START_SECONDS
     while time.monotonic() < end:
         if service.process.poll() is not None:
@@ -331,11 +323,7 @@ def wait_until_up(service: Service) -> None:
 
 
 def wait_for_stop(services: Sequence[Service]) -> None:
-    """Wait for Ctrl-C or SIGTERM.
-
-    Raises:
-        LangmillError: A server ended by itself.
-    """
+    """Wait for Ctrl-C or SIGTERM; raise LangmillError if a server ends by itself."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         while True:

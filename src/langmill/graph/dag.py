@@ -50,11 +50,7 @@ class Graph:
     """DVC's object of the workspace."""
 
     def stage(self, address: str) -> Stage:
-        """Find a stage by its address.
-
-        Raises:
-            GraphError: dvc.yaml has none.
-        """
+        """Find a stage by its address; GraphError where dvc.yaml has none."""
         if address not in self.stages:
             close = ", ".join(difflib.get_close_matches(address, self.stages, n=3))
             hint = f"did you mean {close}?" if close else f"there are: {', '.join(self.stages)}."
@@ -67,11 +63,7 @@ class Graph:
         return [name for out in outs if str(place(name := Path(out).name)) == out]
 
     def maker(self, place: Callable[[str], Path], name: str) -> Stage:
-        """Find the stage that makes a name's `place`.
-
-        Raises:
-            GraphError: There is none; the message lists the known names.
-        """
+        """Find the stage that makes a name's `place`; GraphError, with the known names, where there is none."""
         for stage in self.stages.values():
             if str(place(name)) in stage.outs:
                 return stage
@@ -102,11 +94,7 @@ class Graph:
         return Graph(stages, self.root, self.nodes, self.repo)
 
     def for_recipes(self, recipes: Sequence[str]) -> Graph:
-        """Select the evaluations of these recipes and all upstream of them.
-
-        Raises:
-            GraphError: A recipe has no line in dvc.yaml.
-        """
+        """Select the evaluations of these recipes and all upstream of them. Raises as `maker`."""
         return self.restricted_to(self.maker(Workspace().evaluation, recipe).address for recipe in recipes)
 
 

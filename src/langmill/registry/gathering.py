@@ -75,10 +75,7 @@ class Case:
         return noted if noted is not None and stands and noted.outcome is not Outcome.cannot_tell else None
 
     def gather(self, unscored: str = "") -> Evidence:
-        """Gather what the rules may look at.
-
-        Args:
-            unscored: Why the champion could not be scored again, if that was tried.
+        """Gather what the rules may look at; `unscored` is why the champion could not be scored again, if it was tried.
 
         Raises:
             TrackingUnreachableError: The registry can't be reached. What else can't be had is `Missing`.
@@ -139,11 +136,7 @@ class Case:
         )
 
     def _pair(self, unscored: str) -> Pair | Unscored:
-        """The scores to compare.
-
-        Raises:
-            LangmillError: The two can't be compared, or the champion's files are damaged or gone.
-        """
+        """The scores to compare; LangmillError where they can't be, or the champion's files are damaged or gone."""
         challenger, scorer = self.challenger, self.challenger.scorer
         if self.champion is None:
             return Pair(scorer, challenger.scores(), challenger.baseline(challenger.trivial_baseline))

@@ -80,9 +80,6 @@ def all_settled(recipes: Iterable[str], tracking_uri: str) -> bool:
     """Whether every recipe's model is still registered and judged, and the champions are those that the flow left.
 
     A verdict that the gate could not tell is none: it is asked again.
-
-    Raises:
-        TrackingError: The registry can't be asked.
     """
     registry = ModelRegistry(tracking_uri)
     champions = {found.name: found.version for found in registry.overview() if CHAMPION in found.aliases}

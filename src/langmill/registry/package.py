@@ -133,11 +133,7 @@ def _write_metadata(plugin: PlugIn, into: Path) -> None:
 
 
 def signature(task: Task) -> Any:
-    """MLflow's signature of a task's models: columns in, columns out, parameters.
-
-    Raises:
-        RegistryError: The task's models can neither generate nor classify.
-    """
+    """MLflow's signature of a task's models: columns in, columns out, parameters. Raises as `input_example`."""
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
     from mlflow.types.schema import Map
@@ -152,7 +148,7 @@ def signature(task: Task) -> Any:
 
 
 def input_example(task: Task) -> Any:
-    """A table with one row that shows what a model of this task takes. Raises RegistryError as `signature` does."""
+    """One row of what a task's models take, as a table; RegistryError where they neither generate nor classify."""
     import pandas as pd
 
     if not isinstance(task, Classifies | Generates):

@@ -82,11 +82,8 @@ def promote(registry: ModelRegistry, name: str, version: int, *, force: str | No
 def rollback(registry: ModelRegistry, name: str, *, reason: str, command: str) -> Promotion:
     """Put the previous version back in service; the one that was in service becomes the previous one.
 
-    It does so too where someone took the alias of the champion or of the previous one away: then the ledger says which
-    one that was.
-
-    The version that is rolled back is marked, so that the next run of the flow does not promote it again; a person can,
-    with `force`.
+    Where someone took the alias of either away, the ledger says which one that was. The version that is rolled back is
+    marked, so that the next run of the flow does not promote it again; a person can, with `force`.
 
     Raises:
         RegistryError: There is no previous version, it failed validation, someone moved the champion by other means, or
@@ -135,11 +132,7 @@ def rollback(registry: ModelRegistry, name: str, *, reason: str, command: str) -
 
 
 def repair(registry: ModelRegistry, name: str) -> str | None:
-    """Put right a move that was cut short, and say what was done; None where there was nothing to do.
-
-    Raises:
-        ConflictError: Someone else is moving the aliases outside Langmill.
-    """
+    """Put right a move that was cut short, and say what was done; None where there was nothing to do."""
     if registry.ledger.unfinished(name) is None:
         return None
     with registry.locked(name):

@@ -37,12 +37,7 @@ class Result:
 
 
 def read_result(registry: ModelRegistry, name: str) -> Result:
-    """The champion of a recipe and what it is worth.
-
-    Raises:
-        RegistryError: The recipe has no champion.
-        TrackingError: The registry can't be reached.
-    """
+    """The champion of a recipe and what it is worth; RegistryError where it has none."""
     champion = registry.champion(name)
     if champion is None:
         raise RegistryError(f"{name} has no champion; make one with `langmill run {name}`.", "missing")
@@ -149,11 +144,7 @@ class Refused:
 
 
 def read_refused(registry: ModelRegistry) -> list[Refused]:
-    """The recipes that have versions and no champion, by name, with what was said of the newest version.
-
-    Raises:
-        TrackingError: The registry can't be reached.
-    """
+    """The recipes that have versions and no champion, by name, with what was said of the newest version."""
     found = []
     for name in registry.names():
         versions = registry.versions(name)

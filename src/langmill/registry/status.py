@@ -21,11 +21,7 @@ class ModelStatus:
 
 
 def status(tracking_uri: str) -> list[ModelStatus]:
-    """Every registered model that an alias points into, or ought to, by name.
-
-    Raises:
-        TrackingError: The registry can't be asked.
-    """
+    """Every registered model that an alias points into, or ought to, by name."""
     registry = ModelRegistry(tracking_uri)
     complaints = registry.complaints()
     found: dict[str, dict[str, ModelVersion]] = {name: {} for name in complaints}

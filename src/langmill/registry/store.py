@@ -74,11 +74,7 @@ class ModelRegistry:
         return sorted((version_of(item, aliases) for item in found), key=lambda version: version.version)
 
     def version(self, name: str, version: int) -> ModelVersion:
-        """One version.
-
-        Raises:
-            RegistryError: There is no such version.
-        """
+        """One version; RegistryError where there is no such."""
         aliases = self._aliases(name)
         with self._mlflow() as client, missing_as_none() as found:
             found.append(client.get_model_version(checked_name(name), str(version)))

@@ -80,12 +80,7 @@ class Lineage:
 
 
 def trace(tracking_uri: str, name: str, version: int) -> Lineage:
-    """Find out a version's lineage. The current folder is the workspace whose files are compared.
-
-    Raises:
-        RegistryError: There is no such version.
-        TrackingError: The registry can't be asked.
-    """
+    """Find out a version's lineage. The current folder is the workspace whose files are compared."""
     registry = ModelRegistry(tracking_uri)
     found = registry.version(name, version)
     with temporary_folder() as temporary:

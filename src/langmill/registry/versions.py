@@ -133,11 +133,7 @@ def time_of(milliseconds: int) -> datetime:
 
 
 def checked_name(name: str) -> str:
-    """A model's name that can stand in a filter of MLflow.
-
-    Raises:
-        RegistryError: It has a sign that a filter would take for something else.
-    """
+    """A model's name; RegistryError where it has a sign that a filter of MLflow would take for something else."""
     if not name or any(character in "'\"/:`%" for character in name):
         sentence = f"{name!r} can't be the name of a registered model; use letters, digits, - and _."
         raise RegistryError(sentence, "impossible")
