@@ -32,15 +32,7 @@ from flows.records import PREFECT_ERRORS, mark_crashed, suppress_prefect_errors,
 from langmill.config.compose import compose_operation, compose_recipe
 from langmill.config.sections import Operation, Recipe
 from langmill.errors import LangmillError, SpaceError, TransientError, without_passwords
-from langmill.events import (
-    LOCK_VARIABLE,
-    LOG_VARIABLE,
-    SERVER_VARIABLE,
-    UP_TO_DATE,
-    Event,
-    EventLog,
-    StepState,
-)
+from langmill.events import LOCK_VARIABLE, LOG_VARIABLE, SERVER_VARIABLE, UP_TO_DATE, Event, EventLog, StepState
 from langmill.files import causes, exclusive_lock, full_disk_sentence, is_full_disk
 from langmill.graph.dag import Graph, Stage, read_graph
 from langmill.graph.freshness import freshness_of

@@ -17,15 +17,7 @@ import click
 
 from langmill.cli.command import command
 from langmill.errors import BusyError, GraphError, LangmillError, SpaceError, of_exit_code
-from langmill.events import (
-    EVENTS_VARIABLE,
-    LOCK_VARIABLE,
-    LOG_VARIABLE,
-    SERVER_VARIABLE,
-    Event,
-    EventReader,
-    StepState,
-)
+from langmill.events import EVENTS_VARIABLE, LOCK_VARIABLE, LOG_VARIABLE, SERVER_VARIABLE, Event, EventReader, StepState
 from langmill.lifetime import PARENT_VARIABLE
 from langmill.workspace import Workspace
 
