@@ -24,10 +24,10 @@ from langmill.cli.report import compare, report
 from langmill.cli.run import evaluate, pull, run, train
 from langmill.cli.services import deploy, serve, ui
 from langmill.errors import LangmillError, SpaceError, without_passwords
+from langmill.lifetime import INTERRUPTED
 from langmill.workspace import Workspace
 
 DEBUG_VARIABLE = "LANGMILL_DEBUG"
-_INTERRUPTED = 130
 _BUG = 70  # EX_SOFTWARE
 
 
@@ -79,7 +79,7 @@ def _explain_error(error: BaseException) -> tuple[str, int]:
     if isinstance(error, KeyboardInterrupt | click.Abort):
         return (
             "Stopped; what is finished is kept, and the same command resumes, a training from its last checkpoint.",
-            _INTERRUPTED,
+            INTERRUPTED,
         )
     from langmill.files import full_disk_sentence, is_full_disk
 

@@ -19,7 +19,7 @@ import click
 from langmill.cli.command import command
 from langmill.errors import ConfigError, LangmillError, RegistryError, TrackingError, TransientError, without_passwords
 from langmill.events import LOG_VARIABLE
-from langmill.lifetime import PARENT_VARIABLE
+from langmill.lifetime import PARENT_VARIABLE, end_group
 from langmill.workspace import Workspace
 
 HOST = "127.0.0.1"
@@ -294,19 +294,11 @@ def started(
     try:
         yield Service(name, f"http://{HOST}:{port}", process, log)
     finally:
-        _stop(process, stop_seconds)
+        end_group(process, signal.SIGTERM, stop_seconds)
 
 
 def _prefect_api(port: int) -> str:
     return f"http://{HOST}:{port}/api"
-
-
-def _stop(process: subprocess.Popen[bytes], seconds: float) -> None:
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, number)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(seconds)
 
 
 def wait_until_up(service: Service) -> None:

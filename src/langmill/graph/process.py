@@ -5,7 +5,6 @@ So it can be stopped as a whole, and it ends with the process that started it.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import shutil
@@ -21,7 +20,7 @@ from langmill.errors import BusyError, GraphError, SpaceError, of_exit_code
 from langmill.events import UP_TO_DATE
 from langmill.files import explained_os_errors, full_disk_sentence
 from langmill.graph.dvc_errors import DVC_BUSY
-from langmill.lifetime import PARENT_VARIABLE
+from langmill.lifetime import INTERRUPTED, PARENT_VARIABLE, end_group
 from langmill.progress import FILE_VARIABLE
 
 _POLL_SECONDS = 0.1
@@ -48,7 +47,7 @@ class Outcome(StrEnum):
 class Cancelled(GraphError):
     """The stage was stopped on request."""
 
-    exit_code = 130
+    exit_code = INTERRUPTED
     code = "stopped"
 
 
@@ -139,20 +138,7 @@ def run_process(
             while process.poll() is None and not cancel.wait(_POLL_SECONDS):
                 pass
         finally:
-            _end(process)
+            end_group(process, signal.SIGINT, _GRACE_SECONDS)
             progress.unlink(missing_ok=True)
         output.seek(0)
         return process.returncode, output.read().decode(errors="replace")
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Interrupt a process group, and kill it if it does not end."""
-    for number in (signal.SIGINT, signal.SIGKILL):
-        if process.poll() is not None:
-            break
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(_GRACE_SECONDS)
-    with contextlib.suppress(ProcessLookupError, PermissionError):  # children that outlived it
-        os.killpg(process.pid, signal.SIGKILL)
