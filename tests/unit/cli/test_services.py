@@ -30,7 +30,7 @@ def nothing_starts(monkeypatch):
         raise AssertionError("something was started")
 
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(services, "_start", refuse)
+    monkeypatch.setattr(services, "started", refuse)
 
 
 @pytest.mark.parametrize(
