@@ -75,7 +75,7 @@ def test_a_name_that_is_neither_a_model_nor_a_recipe_is_not_waited_for(monkeypat
         "sentiment has no champion yet; `langmill run sentiment` makes one, and this server then takes it up.",
         "plain has no champion yet; `langmill run plain` makes one, and this server then takes it up.",
     ]
-    with refused(RegistryError, "unknown", "'sentimnt'", "sentiment?"):
+    with refused(RegistryError, "unknown", "'sentimnt'", "did you mean sentiment"):
         services.unserved(["reviews-lm", "sentimnt"], "sqlite:///x.db")
     with refused(RegistryError, "unknown", "'zzz'", "bought, "):
         services.unserved(["zzz"], "sqlite:///x.db")
