@@ -15,13 +15,7 @@ from langmill.workspace import Workspace
 
 
 def publish(recipes: Sequence[Recipe], results: Mapping[str, Any], operation: Operation) -> None:
-    """Create the artifacts of what this run has; what failed has none.
-
-    Args:
-        recipes: The recipes of this run.
-        results: What the flow's steps returned, by step.
-        operation: The workspace's settings.
-    """
+    """Create the artifacts of what this run has; what failed has none. `results` are the flow's, by step."""
     for corpus in dict.fromkeys(recipe.corpus.name for recipe in recipes):
         _markdown(f"data-{corpus}", Workspace().documents(corpus) / "report.md", f"What became of the corpus {corpus}")
     for recipe in recipes:

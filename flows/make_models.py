@@ -32,22 +32,15 @@ from flows.records import PREFECT_ERRORS, mark_crashed, suppress_prefect_errors,
 from langmill.config.compose import compose_operation, compose_recipe
 from langmill.config.sections import Operation, Recipe
 from langmill.errors import LangmillError, SpaceError, TransientError, without_passwords
-from langmill.events import (
-    LOCK_VARIABLE,
-    LOG_VARIABLE,
-    SERVER_VARIABLE,
-    UP_TO_DATE,
-    Event,
-    EventLog,
-    StepState,
-)
-from langmill.files import exclusive_lock, full_disk_sentence, is_full_disk
+from langmill.events import LOCK_VARIABLE, LOG_VARIABLE, SERVER_VARIABLE, UP_TO_DATE, Event, EventLog, StepState
+from langmill.files import causes, exclusive_lock, full_disk_sentence, is_full_disk
 from langmill.graph.dag import Graph, Stage, read_graph
 from langmill.graph.freshness import freshness_of
 from langmill.graph.process import Outcome, reproduce
 from langmill.lifetime import INTERRUPTED, end_with_parent
 from langmill.registry.outcomes import settle
 from langmill.stages.process import sweep_workspace
+from langmill.tracking.explained import first_line
 from langmill.workspace import Workspace
 
 _LOOK_SECONDS = 0.5
@@ -157,17 +150,13 @@ class Course:
         if isinstance(result, BaseException):
             self.failures[step.key] = result
             logger.error("%s failed", step.key, exc_info=result)
-            self._say_failed(step, result)
+            self._events.write(Event(step.key, step.title, StepState.failed, *_explained(result)))
         else:
             self.results[step.key] = result
             self._say(step, StepState.done, step.note(result))
 
     def _say(self, step: Step, state: StepState, note: str = "") -> None:
         self._events.write(Event(step.key, step.title, state, without_passwords(note)))
-
-    def _say_failed(self, step: Step, error: BaseException) -> None:
-        explained = _explained(error)
-        self._events.write(Event(step.key, step.title, StepState.failed, str(explained), explained.exit_code))
 
 
 def _run_name() -> str:
@@ -200,7 +189,7 @@ def make_models(recipes: list[str] | None = None) -> State[Any]:
     if cancel.is_set():
         return CancelledState(message="Stopped; the next run resumes from there.")
     if course.failures:
-        return Failed(message=" ".join(str(_explained(error)) for error in course.failures.values()))
+        return Failed(message=" ".join(_explained(error)[0] for error in course.failures.values()))
     return Completed(message=f"{', '.join(chosen)}: done.")
 
 
@@ -250,6 +239,8 @@ def _registry_steps(graph: Graph, recipe: Recipe, operation: Operation, cancel: 
     verbs = ("register", "validate", "rescore", "gate", "promote")
     register, validate, rescore, gate, promote = (f"{verb} {name}" for verb in verbs)
 
+    alone = "evaluate" in operation.one_at_a_time  # a rescoring is the same work
+
     def registered(done: Mapping[str, Any]) -> Any:
         from langmill.registry.steps import package_and_register
 
@@ -298,41 +289,30 @@ def _registry_steps(graph: Graph, recipe: Recipe, operation: Operation, cancel: 
     return [
         Step(register, f"Register {name}", (made,), registered, note_version),
         Step(validate, f"Try {name} in a fresh process", (register,), validated, lambda result: str(result.reason)),
-        Step(rescore, f"Score the champion of {name} again", (register, validate), rescored, note_rescored),
+        Step(rescore, f"Score the champion of {name} again", (register, validate), rescored, note_rescored, alone),
         Step(gate, f"Ask the gate about {name}", (register, rescore), judged, lambda verdict: str(verdict.outcome)),
         Step(promote, f"Settle the champion of {name}", (register, gate), promoted, note_champion),
     ]
 
 
-def _explained(error: BaseException) -> LangmillError:
-    """An error in a sentence for whoever started the run, with the exit code of its kind; the log keeps the trace."""
+def _explained(error: BaseException) -> tuple[str, int]:
+    """An error in a sentence for whoever started the run, and the exit code of its kind; the log keeps the trace."""
+    kind: type[LangmillError] = LangmillError
+    sentence = f"A bug in Langmill: {type(error).__name__}: {error}."
     if isinstance(error, LangmillError):
-        return type(error)(without_passwords(str(error)))
-    if is_full_disk(error):
-        return SpaceError(full_disk_sentence(Workspace().state))
-    if _is_prefects(error):
+        kind, sentence = type(error), str(error)
+    elif is_full_disk(error):
+        kind, sentence = SpaceError, full_disk_sentence(Workspace().state)
+    elif any(isinstance(cause, PREFECT_ERRORS) for cause in causes(error)):  # Prefect wraps some in a RuntimeError
         own = os.environ.get(SERVER_VARIABLE) == "own"
         address = "of this run" if own else os.environ.get("PREFECT_API_URL")
-        return TransientError(
-            without_passwords(
-                f"The Prefect server {address} can't be used: {type(error).__name__}: {_first_line(error)}. Check "
-                "PREFECT_API_URL and that the server is up; the next run resumes from there."
-            )
+        said = first_line(str(error)).rstrip(".")
+        kind = TransientError
+        sentence = (
+            f"The Prefect server {address} can't be used: {type(error).__name__}: {said}. Check "
+            "PREFECT_API_URL and that the server is up; the next run resumes from there."
         )
-    return LangmillError(without_passwords(f"A bug in Langmill: {type(error).__name__}: {error}."))
-
-
-def _is_prefects(error: BaseException | None) -> bool:
-    """Whether an error came from talking to Prefect's server, which wraps some in a RuntimeError."""
-    while error is not None:
-        if isinstance(error, PREFECT_ERRORS):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or ["no reason given"])[0].rstrip(".")
+    return without_passwords(sentence), kind.exit_code
 
 
 @contextlib.contextmanager
@@ -370,11 +350,9 @@ def main(arguments: Sequence[str]) -> int:
         logger.exception("The flow could not be run")
         error = failure
     if isinstance(error, Exception) and not isinstance(error, FailedRun):  # outside any step, so nobody said it yet
-        explained = _explained(error)
-        EventLog.from_environment().write(
-            Event("flow", "The flow", StepState.failed, str(explained), explained.exit_code)
-        )
-        return explained.exit_code
+        sentence, code = _explained(error)
+        EventLog.from_environment().write(Event("flow", "The flow", StepState.failed, sentence, code))
+        return code
     return 1
 
 

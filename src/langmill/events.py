@@ -11,11 +11,9 @@ import json
 import os
 import threading
 import time
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
 
 EVENTS_VARIABLE = "LANGMILL_FLOW_EVENTS"
 LOCK_VARIABLE = "LANGMILL_RUN_LOCK"
@@ -85,20 +83,12 @@ class EventReader:
 
     def new(self) -> list[Event]:
         """Read the events since the last call; an incomplete line is left for the next one."""
-        try:
-            with self._path.open("rb") as file:
-                file.seek(self._offset)
-                data = file.read()
-        except FileNotFoundError:
-            return []
+        data = self._path.read_bytes()[self._offset :] if self._path.is_file() else b""
         whole = data[: data.rfind(b"\n") + 1]
         self._offset += len(whole)
         found = []
         for line in whole.splitlines():
             with contextlib.suppress(ValueError, TypeError):  # cut short by a full disk
-                found.append(_event(json.loads(line)))
+                values = json.loads(line)
+                found.append(Event(**{**values, "state": StepState(values["state"])}))
         return found
-
-
-def _event(values: Mapping[str, Any]) -> Event:
-    return Event(**{**values, "state": StepState(values["state"])})

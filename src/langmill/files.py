@@ -32,19 +32,15 @@ _CURRENT_FOLDER, _RENAME_EXCHANGE = -100, 2  # AT_FDCWD and the flag, from Linux
 
 @contextlib.contextmanager
 def explained_os_errors(path: Path) -> Iterator[None]:
-    """Turn errors of a full disk or a missing permission into ours.
-
-    Raises:
-        SpaceError: The disk that holds `path` is full.
-        LangmillError: There is no permission to write `path`.
-    """
+    """Turn a full disk into SpaceError, and a missing permission to write `path` into LangmillError."""
     try:
         yield
     except OSError as error:
         if is_full_disk(error):
             raise SpaceError(full_disk_sentence(path)) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise LangmillError(f"{path} can't be written: {error.strerror}. Check its owner and mode.") from error
+            sentence = f"{path} can't be written: {error.strerror}. Check its owner and mode."
+            raise LangmillError(sentence, "refused") from error
         raise
 
 
@@ -56,26 +52,26 @@ def full_disk_sentence(path: object) -> str:
     )
 
 
-def is_full_disk(error: BaseException | None) -> bool:
-    """Whether a full disk or an exhausted quota is among an error's causes."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return True
-        if re.search(_FULL_DISK, str(error)):  # whichever library or server passes it on
-            return True
+def causes(error: BaseException | None) -> list[BaseException]:
+    """An error and those that it came from, the latest first."""
+    found: list[BaseException] = []
+    while error is not None and error not in found:
+        found.append(error)
         error = error.__cause__ or error.__context__
-    return False
+    return found
+
+
+def is_full_disk(error: BaseException | None) -> bool:
+    """Whether a full disk or an exhausted quota is among an error's causes, whichever library or server tells it."""
+    return any(
+        getattr(cause, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or re.search(_FULL_DISK, str(cause))
+        for cause in causes(error)
+    )
 
 
 @contextlib.contextmanager
 def atomic_file(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
-    """Open a temporary file for writing that replaces `path` when the block ends without an error.
-
-    Raises:
-        SpaceError: The disk is full; the old file, if any, is untouched.
-    """
+    """Open a temporary file for writing that replaces `path` when the block ends without an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
     encoding = None if "b" in mode else "utf-8"
     with explained_os_errors(path):
@@ -222,11 +218,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def canonical_json(value: Any) -> str:
-    """Encode JSON with sorted keys and without spaces: equal values give equal bytes.
-
-    Raises:
-        ValueError: The value holds a NaN or an infinity, which JSON lacks.
-    """
+    """Encode JSON with sorted keys and no spaces: equal values give equal bytes. ValueError for NaN and infinity."""
     return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
@@ -236,15 +228,12 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file.
-
-    Raises:
-        LangmillError: The file is missing or is not JSON.
-    """
+    """Read a JSON file; LangmillError where there is none, IntegrityError where it is not JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise LangmillError(f"{path} does not exist; make it with `langmill run` or `dvc repro`.") from error
+        sentence = f"{path} does not exist; make it with `langmill run` or `dvc repro`."
+        raise LangmillError(sentence, "missing") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise IntegrityError(f"{path} is not valid JSON ({error}); delete it and make it again.") from error
 
@@ -297,11 +286,7 @@ def read_manifest(folder: Path, *, verify: bool) -> dict[str, Any]:
 
 
 def changed_files(folder: Path) -> list[str]:
-    """Names of a folder's files that are missing, surplus or different, by its manifest.
-
-    Raises:
-        IntegrityError: The manifest is missing or damaged.
-    """
+    """Names of a folder's files that are missing, surplus or different, by its manifest. Raises as `read_manifest`."""
     promised = _read_manifest(folder)["files"]
     found = digest_files(folder)
     return sorted(name for name in {*found, *promised} if found.get(name) != promised.get(name))
@@ -319,14 +304,9 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def exclusive_lock(path: Path, purpose: str, *, wait: bool = False) -> Iterator[None]:
-    """Hold an advisory lock on `path`; the kernel releases it when the process ends, however it ends.
+    """Hold an advisory lock on the file `path`; the kernel releases it when the process ends, however it ends.
 
-    The file names the holder, for the error message of the next process.
-
-    Args:
-        path: The lock file; made if it is missing, and kept.
-        purpose: The purpose of the lock, in a few words.
-        wait: Wait for the lock instead of refusing at once.
+    The file is kept; it tells the next process who holds the lock, and for which purpose.
 
     Raises:
         BusyError: Another process holds it and `wait` is false.

@@ -1,4 +1,4 @@
-"""End a process when its parent ends.
+"""End a process when its parent ends, and those that a process has started.
 
 `python -m langmill.lifetime MODULE ARGUMENT...` is `python -m MODULE ARGUMENT...` that ends with its parent, for
 servers that are not ours.
@@ -6,9 +6,11 @@ servers that are not ours.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import runpy
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -37,6 +39,15 @@ def end_with_parent() -> None:
         os._exit(INTERRUPTED)
 
     threading.Thread(target=watch, name="end-with-parent", daemon=True).start()
+
+
+def end_group(process: subprocess.Popen[bytes], number: signal.Signals, seconds: float) -> None:
+    """Signal the group that a process leads, and kill what of it is left when the process has ended, or in time."""
+    for each in (number, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, each)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(seconds)
 
 
 if __name__ == "__main__":

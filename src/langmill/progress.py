@@ -14,6 +14,11 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as RichProgress
+    from rich.progress import TaskID
 
 FILE_VARIABLE = "LANGMILL_PROGRESS_FILE"
 _LINE_SECONDS = 15.0
@@ -79,9 +84,7 @@ class Progress:
         name = os.environ.get(FILE_VARIABLE)
         self._file = Path(name) if name else None
         self._last_report = 0.0 if self._file else time.time()
-        self._bar = None
-        if not self._file and sys.stderr.isatty():
-            self._bar = _Bar(self.state)
+        self._bar = _bar(self.state) if not self._file and sys.stderr.isatty() else None
         self._report(force=True)
 
     def advance(self, amount: float = 1, note: str | None = None) -> None:
@@ -94,7 +97,8 @@ class Progress:
     def _report(self, force: bool = False) -> None:
         now = time.time()
         if self._bar is not None:
-            self._bar.draw()
+            bar, task = self._bar
+            bar.update(task, completed=self.state.done, line=describe(self.state, now))
         elif self._file is not None:
             if force or now - self._last_report >= _FILE_SECONDS:
                 self._last_report = now
@@ -110,33 +114,19 @@ class Progress:
         """Display the last state and release the terminal."""
         self._report(force=True)
         if self._bar is not None:
-            self._bar.close()
+            self._bar[0].stop()
 
 
-class _Bar:
+def _bar(state: State) -> tuple[RichProgress, TaskID]:
     """A bar on the terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn
+    from rich.progress import Progress as RichProgress
 
-    def __init__(self, state: State) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, TextColumn
-        from rich.progress import Progress as RichProgress
-
-        self._state = state
-        self._rich = RichProgress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.fields[line]}"),
-            console=Console(stderr=True),
-            refresh_per_second=4,
-        )
-        self._rich.start()
-        self._task = self._rich.add_task(state.title, total=state.total, line="")
-
-    def draw(self) -> None:
-        self._rich.update(self._task, completed=self._state.done, line=describe(self._state, time.time()))
-
-    def close(self) -> None:
-        self._rich.stop()
+    columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[line]}")
+    bar = RichProgress(*columns, console=Console(stderr=True), refresh_per_second=4)
+    bar.start()
+    return bar, bar.add_task(state.title, total=state.total, line="")
 
 
 @contextlib.contextmanager

@@ -102,6 +102,10 @@ class Workspace:
         """Archives of pinned packages by their SHA-256, kept so that fetching again needs no network."""
         return self.state / "downloads"
 
+    def explanation(self, recipe: str) -> Path:
+        """The plot of `langmill explain`."""
+        return self.build / "explanations" / f"{recipe}.png"
+
     @property
     def events(self) -> Path:
         """What a run of the flow says of its steps."""
@@ -146,10 +150,9 @@ class Workspace:
         """How far a running step is."""
         return self.state / "progress" / f"{_as_file_name(step)}.json"
 
-    @property
-    def rescored(self) -> Path:
-        """The folder of scores that champions got again, by a digest of what they are of."""
-        return self.state / "rescored"
+    def rescored(self, recipe: str) -> Path:
+        """The folder of scores that a recipe's champion got again, by a digest of what they are of."""
+        return self.state / "rescored" / recipe
 
     @property
     def runs(self) -> Path:

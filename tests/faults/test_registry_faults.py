@@ -19,7 +19,7 @@ from langmill.errors import RegistryError, SpaceError, TrackingError, UndecidedE
 from langmill.files import read_manifest, write_manifest
 from langmill.registry import steps
 from langmill.registry.promote import promote, repair, rollback
-from langmill.registry.store import Registry
+from langmill.registry.store import ModelRegistry
 from langmill.registry.validate import Outcome, validate
 from langmill.registry.versions import CHAMPION, PREVIOUS, ModelVersion, State, Tag
 from tests.unit.registry.building import (
@@ -56,8 +56,8 @@ def test_of_two_processes_that_move_an_alias_one_wins(workspace: Path) -> None:
         in_a_process(
             f"""
             from langmill.errors import ConflictError
-            from langmill.registry.store import Registry
-            registry = Registry({URI!r})
+            from langmill.registry.store import ModelRegistry
+            registry = ModelRegistry({URI!r})
             registry.names()  # connected
             try:
                 registry.move_alias({NAME!r}, "champion", {version}, None)
@@ -74,7 +74,7 @@ def test_of_two_processes_that_move_an_alias_one_wins(workspace: Path) -> None:
         assert racer.returncode == 0, errors
         told.append(output.split()[0])
     assert sorted(told) == ["lost", "won"]
-    champion = Registry(URI).champion(NAME)
+    champion = ModelRegistry(URI).champion(NAME)
     assert champion is not None
     assert champion.version == told.index("won") + 1
 
@@ -95,26 +95,26 @@ def test_of_two_processes_that_register_one_model_one_makes_the_version(workspac
         assert racer.returncode == 0, errors
         told.append(output.strip())
     assert sorted(told) == ["False", "True"]
-    assert [version.version for version in Registry(URI).versions(NAME)] == [1]
+    assert [version.version for version in ModelRegistry(URI).versions(NAME)] == [1]
 
 
 def test_a_process_that_dies_between_the_moves_is_repaired(workspace: Path) -> None:
     for seed in (1, 2):
         registered(workspace, NAME, seed=seed, factor=1.0)
-    registry = Registry(URI)
+    registry = ModelRegistry(URI)
     promote(registry, NAME, 1, force="first", command="test")
     dead = in_a_process(
         f"""
         import os, signal
         from langmill.registry.promote import promote
-        from langmill.registry.store import Registry
-        move = Registry.move_alias_locked
+        from langmill.registry.store import ModelRegistry
+        move = ModelRegistry.move_alias_locked
         def dying(self, name, alias, to, expected):
             if alias == "champion":
                 os.kill(os.getpid(), signal.SIGKILL)
             move(self, name, alias, to, expected)
-        Registry.move_alias_locked = dying
-        promote(Registry({URI!r}), {NAME!r}, 2, force="second", command="test")
+        ModelRegistry.move_alias_locked = dying
+        promote(ModelRegistry({URI!r}), {NAME!r}, 2, force="second", command="test")
         """
     )
     dead.communicate(timeout=120)
@@ -137,9 +137,9 @@ def registered_weights(workspace: Path) -> Path:
 
 def refused(workspace: Path, version: ModelVersion) -> str:
     """Validate a version, expect a refusal that lasts, and return its reason."""
-    registry = Registry(URI)
+    registry = ModelRegistry(URI)
     found = validate(registry, version, workspace / "build" / "models" / NAME, again=True)
-    assert not found.passed
+    assert found.outcome is Outcome.failed
     noted = registry.version(NAME, version.version)
     assert (noted.state, noted.tags[Tag.reason]) == (State.rejected, found.reason)
     assert not validate(registry, noted, workspace / "build" / "models" / NAME, again=False).fresh
@@ -163,11 +163,11 @@ def test_a_model_whose_bytes_changed_is_refused_until_it_is_whole_again(workspac
     assert "DVC" not in reason
 
     path.write_bytes(whole)
-    registry = Registry(URI)
+    registry = ModelRegistry(URI)
     found = validate(registry, registry.version(NAME, 1), workspace / "build" / "models" / NAME, again=True)
-    assert (found.passed, found.reason) == (True, "")
-    assert found.latency_ms is not None
+    assert (found.outcome, found.reason) == (Outcome.passed, "")
     noted = registry.version(NAME, 1)
+    assert float(noted.tags[Tag.latency]) > 0
     assert noted.state == State.validated
     assert Tag.reason not in noted.tags
 
@@ -213,18 +213,18 @@ def test_a_locked_registry_is_said_and_nothing_moves(workspace: Path, monkeypatc
     holder.execute("BEGIN EXCLUSIVE")
     try:
         with pytest.raises(TrackingError, match="is locked by another process"):
-            promote(Registry(URI), NAME, 1, force="test", command="test")
+            promote(ModelRegistry(URI), NAME, 1, force="test", command="test")
     finally:
         holder.execute("ROLLBACK")
         holder.close()
-    registry = Registry(URI)
+    registry = ModelRegistry(URI)
     assert registry.champion(NAME) is None
     assert registry.ledger.entries() == []
 
 
 def test_a_registry_that_is_not_there_is_said() -> None:
     with pytest.raises(TrackingError, match=r"http://127\.0\.0\.1:9 can't be reached"):
-        Registry("http://127.0.0.1:9").aliased(NAME, CHAMPION)
+        ModelRegistry("http://127.0.0.1:9").aliased(NAME, CHAMPION)
 
 
 # What says nothing about a version
@@ -232,7 +232,7 @@ def test_a_registry_that_is_not_there_is_said() -> None:
 
 def undecided(workspace: Path, version: ModelVersion) -> str:
     """Validate a version, expect that nothing could be said, and return why; the next run asks again and passes it."""
-    registry = Registry(URI)
+    registry = ModelRegistry(URI)
     with pytest.raises(UndecidedError, match="The next run asks again"):
         steps.validate_version(recipe_of(NAME), version, URI)
     noted = registry.version(NAME, version.version)
@@ -249,9 +249,9 @@ def unasked(workspace: Path) -> ModelVersion:
 
 
 def passes_now(version: ModelVersion) -> None:
-    again = steps.validate_version(recipe_of(NAME), Registry(URI).version(NAME, version.version), URI)
+    again = steps.validate_version(recipe_of(NAME), ModelRegistry(URI).version(NAME, version.version), URI)
     assert (again.outcome, again.fresh) == (Outcome.passed, True)
-    assert Tag.reason not in Registry(URI).version(NAME, version.version).tags
+    assert Tag.reason not in ModelRegistry(URI).version(NAME, version.version).tags
 
 
 def test_no_time_rejects_nothing(workspace: Path, unasked: ModelVersion, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -308,7 +308,7 @@ def test_a_full_disk_rejects_nothing(workspace: Path, unasked: ModelVersion, mon
 def test_a_full_disk_leaves_the_champion_where_it_was(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for seed in (1, 2):
         registered(workspace, NAME, seed=seed, factor=1.0)
-    registry = Registry(URI)
+    registry = ModelRegistry(URI)
     promote(registry, NAME, 1, force="first", command="test")
 
     def full(descriptor: int) -> None:
@@ -331,7 +331,7 @@ def test_a_rollback_does_not_wait_for_an_upload(workspace: Path, monkeypatch: py
     """Not for another model's, and not for one of the very model."""
     for seed in (1, 2):
         registered(workspace, NAME, seed=seed, factor=1.0)
-    registry = Registry(URI)
+    registry = ModelRegistry(URI)
     for version in (1, 2):
         promote(registry, NAME, version, force="test", command="test")
     uploading, rolled_back = threading.Event(), threading.Event()

@@ -23,7 +23,7 @@ from langmill.config.sections import TokenizerAlgorithm
 from langmill.files import sha256_file
 from langmill.models.base import build_backbone
 from langmill.models.folder import save_model
-from langmill.registry.store import Registry
+from langmill.registry.store import ModelRegistry
 from langmill.registry.versions import CHAMPION, ModelVersion
 from langmill.tasks.base import build_task
 from langmill.tasks.loading import interface_of
@@ -78,7 +78,7 @@ class Workspace:
 
     def __post_init__(self) -> None:
         self.uri = f"sqlite:///{self.root}/.langmill/mlflow.db"
-        self.registry = Registry(self.uri)
+        self.registry = ModelRegistry(self.uri)
 
     def register(self, name: str, task_name: str, seed: int) -> ModelVersion:
         """A new version; no alias is moved."""

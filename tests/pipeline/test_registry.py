@@ -17,7 +17,7 @@ import pytest
 from langmill.config.sections import Recipe
 from langmill.registry import steps
 from langmill.registry.promote import promote
-from langmill.registry.store import Registry
+from langmill.registry.store import ModelRegistry
 from langmill.registry.validate import validate
 from langmill.registry.versions import CHAMPION, State, Tag
 from tests.unit.registry.building import CLASSIFIER, LANGUAGE_MODEL, URI, recipe_of, restamp_evaluation
@@ -58,9 +58,9 @@ def answer(code: str, workspace: Path) -> Any:
 def test_the_language_model_goes_into_service(workspace: Path) -> None:
     recipe = recipe_of(LANGUAGE_MODEL)
     made, validation, verdict, promotion = line(recipe)
-    assert (made.fresh, validation.passed, validation.fresh, verdict.outcome) == (True, True, True, "passed")
+    assert (made.fresh, validation.outcome, validation.fresh, verdict.outcome) == (True, "passed", True, "passed")
     assert (promotion.moved, promotion.champion) == (True, 1)
-    champion = Registry(URI).champion(LANGUAGE_MODEL)
+    champion = ModelRegistry(URI).champion(LANGUAGE_MODEL)
     assert champion is not None
     assert champion.state == State.validated
     assert float(champion.tags[Tag.latency]) > 0
@@ -88,14 +88,14 @@ def test_the_language_model_goes_into_service(workspace: Path) -> None:
 def test_a_second_time_nothing_is_done(workspace: Path) -> None:
     made, validation, verdict, promotion = line(recipe_of(LANGUAGE_MODEL))
     assert (made.fresh, validation.fresh, verdict.outcome, promotion.moved) == (False, False, "unchanged", False)
-    assert [version.version for version in Registry(URI).versions(LANGUAGE_MODEL)] == [1]
+    assert [version.version for version in ModelRegistry(URI).versions(LANGUAGE_MODEL)] == [1]
 
 
 def test_a_classifier_is_refused_put_in_service_by_hand_and_loaded(workspace: Path) -> None:
     made, validation, verdict, promotion = line(recipe_of(CLASSIFIER))
-    assert (validation.passed, verdict.outcome, promotion.moved) == (True, "refused", False)
+    assert (validation.outcome, verdict.outcome, promotion.moved) == ("passed", "refused", False)
     assert verdict.against == "the baseline majority"
-    promote(Registry(URI), CLASSIFIER, made.version.version, force="to try it", command="test")
+    promote(ModelRegistry(URI), CLASSIFIER, made.version.version, force="to try it", command="test")
     told = answer(
         """
         model = mlflow.pyfunc.load_model("models:/sentiment@champion")
@@ -112,15 +112,15 @@ def test_a_classifier_is_refused_put_in_service_by_hand_and_loaded(workspace: Pa
 
 def test_the_packages_input_example_is_answered_through_mlflow(workspace: Path) -> None:
     """What MLflow's own tools (`mlflow models predict`) would do with a version."""
-    registry = Registry(URI)
+    registry = ModelRegistry(URI)
     champion = registry.champion(LANGUAGE_MODEL)
     assert champion is not None
     again = validate(registry, champion, Path("build") / "models" / LANGUAGE_MODEL, again=True)
-    assert (again.passed, again.fresh) == (True, True)
+    assert (again.outcome, again.fresh) == ("passed", True)
 
 
 def test_the_ledger_tells_both_moves(workspace: Path) -> None:
-    entries = Registry(URI).ledger.entries()
+    entries = ModelRegistry(URI).ledger.entries()
     done = [(entry.name, entry.target, entry.forced) for entry in entries if entry.event == "done"]
     assert done == [(LANGUAGE_MODEL, 1, False), (CLASSIFIER, 1, True)]
-    assert Registry(URI).aliased(CLASSIFIER, CHAMPION) is not None
+    assert ModelRegistry(URI).aliased(CLASSIFIER, CHAMPION) is not None

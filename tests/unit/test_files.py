@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from langmill import files
-from langmill.errors import BusyError, IntegrityError, LangmillError, SpaceError
+from langmill.errors import BusyError, Code, IntegrityError, LangmillError, SpaceError
 from langmill.files import (
     MANIFEST_NAME,
     atomic_file,
@@ -32,6 +32,7 @@ from langmill.files import (
     write_manifest,
     write_text,
 )
+from tests.refused import refused
 
 pytestmark = pytest.mark.unit
 
@@ -61,16 +62,16 @@ def test_a_folder_replaces_the_old_one_only_when_it_is_whole(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("number", "error", "sentence"),
+    ("number", "error", "code"),
     [
-        (errno.ENOSPC, SpaceError, "No space is left on the disk that holds here"),
-        (errno.EDQUOT, SpaceError, "No space is left"),
-        (errno.EACCES, LangmillError, "here can't be written"),
-        (errno.EROFS, LangmillError, "here can't be written"),
+        (errno.ENOSPC, SpaceError, "full"),
+        (errno.EDQUOT, SpaceError, "full"),
+        (errno.EACCES, LangmillError, "refused"),
+        (errno.EROFS, LangmillError, "refused"),
     ],
 )
-def test_trouble_with_the_disk_is_told_in_a_sentence(number: int, error: type[Exception], sentence: str) -> None:
-    with pytest.raises(error, match=sentence), explained_os_errors(Path("here")):
+def test_trouble_with_the_disk_is_told_in_a_sentence(number: int, error: type[LangmillError], code: Code) -> None:
+    with refused(error, code, "here"), explained_os_errors(Path("here")):
         raise OSError(number, os.strerror(number))
 
 
@@ -105,24 +106,24 @@ def test_a_damaged_folder_is_refused_by_the_name_of_the_file(damage: str, tmp_pa
         (tmp_path / name).unlink()
     else:
         (tmp_path / name).write_text("x")
-    with pytest.raises(IntegrityError, match=rf"damaged: {name} differ"):
+    with refused(IntegrityError, "damaged", f": {name} differ"):
         read_manifest(tmp_path, verify=True)
     read_manifest(tmp_path, verify=False)
 
 
 def test_a_folder_without_manifest_is_no_result(tmp_path: Path) -> None:
-    with pytest.raises(IntegrityError, match=f"has no {MANIFEST_NAME}"):
+    with refused(IntegrityError, "damaged", f"has no {MANIFEST_NAME}"):
         read_manifest(tmp_path, verify=False)
     write_json(tmp_path / MANIFEST_NAME, ["not", "a", "manifest"])
-    with pytest.raises(IntegrityError, match="does not list"):
+    with refused(IntegrityError, "damaged", str(tmp_path / MANIFEST_NAME)):
         read_manifest(tmp_path, verify=False)
 
 
 def test_json_that_is_missing_or_torn_is_told_apart(tmp_path: Path) -> None:
-    with pytest.raises(LangmillError, match="does not exist"):
+    with refused(LangmillError, "missing", "none.json"):
         read_json(tmp_path / "none.json")
     (tmp_path / "torn.json").write_text('{"a": ')
-    with pytest.raises(IntegrityError, match=r"torn\.json is not valid JSON"):
+    with refused(IntegrityError, "damaged", "torn.json"):
         read_json(tmp_path / "torn.json")
     write_json(tmp_path / "whole.json", {"b": 1, "a": 2})
     assert (tmp_path / "whole.json").read_text() == json.dumps({"a": 2, "b": 1}, indent=2) + "\n"
@@ -142,8 +143,7 @@ def test_a_lock_says_who_holds_it_and_goes_with_its_process(tmp_path: Path) -> N
     other.start()
     try:
         assert ready.wait(30)
-        sentence = rf"The other run \(process {other.pid}\) is still at work"
-        with pytest.raises(BusyError, match=sentence), exclusive_lock(path, "This run"):
+        with refused(BusyError, "busy", f"The other run (process {other.pid})"), exclusive_lock(path, "This run"):
             pass
     finally:
         other.kill()
@@ -303,6 +303,6 @@ def test_a_full_disk_takes_no_lock_away(tmp_path: Path, monkeypatch: pytest.Monk
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "write", full)
-    with exclusive_lock(tmp_path / "lock", "A test"), pytest.raises(BusyError, match=r"^another process is still"):  # noqa: SIM117
+    with exclusive_lock(tmp_path / "lock", "A test"), refused(BusyError, "busy", "another process"):  # noqa: SIM117
         with exclusive_lock(tmp_path / "lock", "A second one"):
             pass

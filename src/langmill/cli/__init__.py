@@ -5,6 +5,7 @@ Everything heavy is imported inside the command that needs it: `langmill --help`
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import traceback
@@ -23,10 +24,10 @@ from langmill.cli.report import compare, report
 from langmill.cli.run import evaluate, pull, run, train
 from langmill.cli.services import deploy, serve, ui
 from langmill.errors import LangmillError, SpaceError, without_passwords
+from langmill.lifetime import INTERRUPTED
 from langmill.workspace import Workspace
 
 DEBUG_VARIABLE = "LANGMILL_DEBUG"
-_INTERRUPTED = 130
 _BUG = 70  # EX_SOFTWARE
 
 
@@ -78,7 +79,7 @@ def _explain_error(error: BaseException) -> tuple[str, int]:
     if isinstance(error, KeyboardInterrupt | click.Abort):
         return (
             "Stopped; what is finished is kept, and the same command resumes, a training from its last checkpoint.",
-            _INTERRUPTED,
+            INTERRUPTED,
         )
     from langmill.files import full_disk_sentence, is_full_disk
 
@@ -89,11 +90,9 @@ def _explain_error(error: BaseException) -> tuple[str, int]:
 
 def _keep_trace() -> str:
     path = Workspace().log("bug")
-    if not Workspace().graph_file.is_file():  # no workspace: leave nothing behind
-        return f"{DEBUG_VARIABLE}=1 shows the trace; please report it."
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(without_passwords(traceback.format_exc()), encoding="utf-8")
-    except OSError:
-        return f"{DEBUG_VARIABLE}=1 shows the trace; please report it."
-    return f"The trace is in {path}; please report it."
+    with contextlib.suppress(OSError):
+        if Workspace().graph_file.is_file():  # else there is no workspace: leave nothing behind
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(without_passwords(traceback.format_exc()), encoding="utf-8")
+            return f"The trace is in {path}; please report it."
+    return f"{DEBUG_VARIABLE}=1 shows the trace; please report it."

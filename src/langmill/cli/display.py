@@ -15,6 +15,7 @@ from langmill.workspace import Workspace
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+    from rich.live import Live
 
 _LINE_SECONDS = 15.0
 _REDRAW_SECONDS = 0.25
@@ -31,8 +32,8 @@ class Display:
         self._steps: dict[str, Event] = {}
         self._started: dict[str, float] = {}
         self._unchanged = 0
-        self._last_line = time.time()
-        self._live = _Live(self) if sys.stdout.isatty() else None
+        self._began = self._last_line = time.time()
+        self._live = _live_region() if sys.stdout.isatty() else None
         self._waiting_for: str | None = None
 
     def __enter__(self) -> Display:
@@ -49,7 +50,7 @@ class Display:
     def say(self, text: str) -> None:
         """Print a permanent line."""
         if self._live is not None:
-            self._live.say(text)
+            self._live.console.print(text, markup=False, soft_wrap=True)
         else:
             sys.stdout.write(text + "\n")
             sys.stdout.flush()
@@ -101,17 +102,35 @@ class Display:
     def refresh(self) -> None:
         """Display the progress of the running steps."""
         if self._live is not None:
-            self._live.draw()
+            with contextlib.suppress(OSError):  # a closed terminal must not stop the run
+                self._live.update(self._region(), refresh=True)
         elif time.time() - self._last_line >= _LINE_SECONDS:
             self._last_line = time.time()
-            for event, state in self.running():
-                self.say(f"  {event.title}: {_how_far(state, self._started[event.step])}")
+            for event, _, how_far in self._running():
+                self.say(f"  {event.title}: {how_far}")
 
-    def running(self) -> Iterator[tuple[Event, State | None]]:
-        """Yield the running steps with their progress."""
+    def _running(self) -> Iterator[tuple[Event, State | None, str]]:
+        """Yield the running steps with their progress, also in words."""
+        now = time.time()
         for event in self._steps.values():
             if event.state is StepState.running:
-                yield event, read_state(Workspace().progress(event.step))
+                state = read_state(Workspace().progress(event.step))
+                elapsed = f"{clock(now - self._started[event.step])} so far"
+                yield event, state, elapsed if state is None else describe(state, now)
+
+    def _region(self) -> RenderableType:
+        """The live region: a line with a bar for each running step, and a count."""
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        grid = Table.grid(padding=(0, 1))
+        for event, state, how_far in self._running():
+            share = min(1.0, state.done / state.total) if state is not None and state.total else None
+            bar = ProgressBar(total=1.0, completed=share or 0.0, width=20, pulse=share is None)
+            grid.add_row(Text(event.title), bar, Text(how_far, overflow="ellipsis", no_wrap=True))
+        grid.add_row(Text(f"{self.counts()}, {clock(time.time() - self._began)} so far", style="dim"))
+        return grid
 
     def counts(self) -> str:
         """Number of steps done, for the live region."""
@@ -120,65 +139,21 @@ class Display:
         ended = sum(event.state not in (StepState.waiting, StepState.running) for event in self._steps.values())
         return f"{ended} of {len(self._steps)} steps done"
 
-    def started(self, step: str) -> float:
-        """Start time of a step, in seconds since the epoch."""
-        return self._started[step]
-
     def _duration(self, event: Event) -> str:
         return clock(event.when - self._started.get(event.step, event.when))
 
 
-class _Live:
-    """The live region: one line with a bar for each running step, and a count."""
+def _live_region() -> Live:
+    from rich.console import Console
+    from rich.live import Live
 
-    def __init__(self, display: Display) -> None:
-        from rich.console import Console
-        from rich.live import Live
-
-        self._display = display
-        self._console = Console(highlight=False)
-        self._live = Live(console=self._console, auto_refresh=False, transient=True)
-        self._began = time.time()
-
-    def start(self) -> None:
-        self._live.start()
-
-    def stop(self) -> None:
-        self._live.stop()
-
-    def say(self, text: str) -> None:
-        self._live.console.print(text, markup=False, soft_wrap=True)
-
-    def draw(self) -> None:
-        with contextlib.suppress(OSError):  # a closed terminal must not stop the run
-            self._live.update(self._region(), refresh=True)
-
-    def _region(self) -> RenderableType:
-        from rich.progress_bar import ProgressBar
-        from rich.table import Table
-        from rich.text import Text
-
-        grid = Table.grid(padding=(0, 1))
-        for event, state in self._display.running():
-            share = min(1.0, state.done / state.total) if state is not None and state.total else None
-            bar = ProgressBar(total=1.0, completed=share or 0.0, width=20, pulse=share is None)
-            how_far = _how_far(state, self._display.started(event.step))
-            grid.add_row(Text(event.title), bar, Text(how_far, overflow="ellipsis", no_wrap=True))
-        elapsed = clock(time.time() - self._began)
-        grid.add_row(Text(f"{self._display.counts()}, {elapsed} so far", style="dim"))
-        return grid
-
-
-def _how_far(state: State | None, started: float) -> str:
-    if state is None:
-        return f"{clock(time.time() - started)} so far"
-    return describe(state, time.time())
+    return Live(console=Console(highlight=False), auto_refresh=False, transient=True)
 
 
 def _symbol(state: str) -> str:
-    symbols = {"done": "✓", "failed": "✗"}
+    symbol, plain = {"done": ("✓", "+"), "failed": ("✗", "!")}[state]
     try:
-        symbols[state].encode(sys.stdout.encoding or "ascii")
+        symbol.encode(sys.stdout.encoding or "ascii")
     except UnicodeEncodeError:
-        return {"done": "+", "failed": "!"}[state]
-    return symbols[state]
+        return plain
+    return symbol

@@ -28,7 +28,11 @@ _WORDS = 4
 @click.argument("recipe", required=False)
 @click.argument("text", required=False)
 @click.option("--model", type=click.Path(path_type=Path), help="A model folder, instead of a recipe's champion.")
-@click.option("--out", type=click.Path(path_type=Path), help="The plot, .png or .svg; default: explain-RECIPE.png.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help=f"The plot, .png or .svg; default: {Workspace().explanation('RECIPE')}.",
+)
 @click.option("--attention", is_flag=True, help="Of a classifier, show where it looks instead of which words decide.")
 @click.option("--layer", type=int, help="One layer's attention, counted from 1; default: each, or the last one.")
 @click.option("--head", type=int, help="One head's attention, counted from 1; default: the mean over heads.")
@@ -45,9 +49,9 @@ def explain(
     if model is not None and text is None:
         recipe, text = None, recipe
     if text is None or not text.strip():
-        raise LangmillError("There is no text to explain; give it after the recipe's name or the --model.")
+        raise LangmillError("There is no text to explain; give it after the recipe's name or the --model.", "missing")
     if target is not None and not target.strip():
-        raise LangmillError("--target is empty; leave it out to see the model's own answer.")
+        raise LangmillError("--target is empty; leave it out to see the model's own answer.", "impossible")
     from langmill.evaluation.explain_plots import check_path
 
     if out is not None:
@@ -55,10 +59,11 @@ def explain(
     with opened_model(recipe, model) as (loaded, name):
         from langmill.tasks.base import Classifies
 
-        path = Path(f"explain-{loaded.recipe}.png") if out is None else out
+        path = Workspace().explanation(loaded.recipe) if out is None else out
         if isinstance(loaded.task, Classifies) and not attention and layer is None and head is None:
             if target is not None:
-                raise LangmillError(f"{name} predicts a label and writes nothing, so it has no use for --target.")
+                sentence = f"{name} predicts a label and writes nothing, so it has no use for --target."
+                raise LangmillError(sentence, "unsupported")
             _show_words(loaded, name, text, path)
         else:
             _show_attention(loaded, name, text, path, target=target, layer=layer, head=head)

@@ -26,12 +26,12 @@ def export(model: str, version: int | None, alias: str | None, format_name: str,
     with equal logits, with a model card that says what it is, how good and from what data.
     """
     if version is not None and alias is not None:
-        raise LangmillError("Name either --version or --alias.")
+        raise LangmillError("Name either --version or --alias.", "impossible")
     from langmill.cli.workspace import operation
     from langmill.export.base import export as write
-    from langmill.registry.store import Registry
+    from langmill.registry.store import ModelRegistry
     from langmill.registry.versions import CHAMPION
 
     which = alias or CHAMPION if version is None else version
-    found = write(Registry(operation().tracking_uri), model, which, format_name, to)
+    found = write(ModelRegistry(operation().tracking_uri), model, which, format_name, to)
     click.echo(f"{found.title} is in {to}.")

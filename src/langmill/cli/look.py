@@ -37,25 +37,14 @@ def status(recipes: tuple[str, ...]) -> None:
     in_service = [one.name for one in found if one.name in names]
     chosen = list(dict.fromkeys(recipes or [*settings.recipes, *in_service]))
     asked = graph.for_recipes(chosen)
-    if found:
-        heads = ("model", "champion", "trivial baseline", "strong baseline", "challenger", "previous")
-        rows: list[tuple[str, ...]] = [heads]
-        rows += [
-            (
-                one.name,
-                worth(one.champion),
-                *(baseline(one.champion or one.challenger, tag) for tag in (Tag.trivial, Tag.strong)),
-                worth(one.challenger),
-                worth(one.previous),
-            )
-            for one in found
-        ]
-        click.echo(in_columns(rows))
-        for one in found:
-            for note in one.notes:
-                click.echo(f"{one.name}: {note}")
-    else:
-        click.echo("No model is registered yet; `langmill run` makes the first.")
+    rows = [("model", "champion", "trivial baseline", "strong baseline", "challenger", "previous")]
+    for one in found:
+        trivial, strong = (baseline(one.champion or one.challenger, tag) for tag in (Tag.trivial, Tag.strong))
+        rows.append((one.name, worth(one.champion), trivial, strong, worth(one.challenger), worth(one.previous)))
+    click.echo(in_columns(rows) if found else "No model is registered yet; `langmill run` makes the first.")
+    for one in found:
+        for note in one.notes:
+            click.echo(f"{one.name}: {note}")
     click.echo()
     refused: dict[str, None] = {}
 

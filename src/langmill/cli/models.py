@@ -48,7 +48,7 @@ def generate(
         from langmill.tasks.base import Generates
 
         if not isinstance(loaded.task, Generates):
-            raise ModelError(f"{name} does not generate text; ask it with `langmill classify`.")
+            raise ModelError(f"{name} does not generate text; ask it with `langmill classify`.", "unsupported")
         text = loaded.generate(prompt, {**asked, "num_beams": beams}, name, stop)
         config = loaded.generation_config
         assert config is not None
@@ -74,13 +74,14 @@ def classify(recipe: str | None, texts: tuple[str, ...], model: Path | None) -> 
     if given == ["-"]:
         given = [line.rstrip("\n") for line in sys.stdin if line.strip()]
     if not given:
-        raise LangmillError("There is no text to classify; give it after the recipe's name, or - to read lines.")
+        sentence = "There is no text to classify; give it after the recipe's name, or - to read lines."
+        raise LangmillError(sentence, "missing")
     with opened_model(None if model is not None else recipe, model) as (loaded, name):
         from langmill.tasks.base import Classifies
 
         task = loaded.task
         if not isinstance(task, Classifies):
-            raise ModelError(f"{name} does not predict labels; ask it with `langmill generate`.")
+            raise ModelError(f"{name} does not predict labels; ask it with `langmill generate`.", "unsupported")
         for text, row in zip(given, task.probabilities(loaded.network, loaded.tokenizer, given), strict=True):
             best = int(row.argmax())
             click.echo(f"{task.labels[best]}\t{row[best]:.4f}\t{text}")
@@ -91,13 +92,9 @@ def classify(recipe: str | None, texts: tuple[str, ...], model: Path | None) -> 
 
 @contextmanager
 def opened_model(recipe: str | None, folder: Path | None) -> Iterator[tuple[LoadedModel, str]]:
-    """Open the model in `folder`, or the champion of a recipe; return it with its display name.
-
-    Raises:
-        LangmillError: Neither or both are named, or there is no such model.
-    """
+    """The model in `folder`, or the champion of a recipe, and its display name; LangmillError for neither or both."""
     if (recipe is None) == (folder is None):
-        raise LangmillError("Name either a recipe or, with --model, a model folder.")
+        raise LangmillError("Name either a recipe or, with --model, a model folder.", "impossible")
     from langmill.models.device import use_device
     from langmill.tasks.loading import load_model
 
@@ -112,15 +109,16 @@ def opened_model(recipe: str | None, folder: Path | None) -> Iterator[tuple[Load
     from langmill.cli.workspace import operation
     from langmill.files import read_manifest, sha256_file, temporary_folder
     from langmill.models.folder import GENERATION_NAME
-    from langmill.registry.store import Registry
+    from langmill.registry.store import ModelRegistry
     from langmill.registry.versions import CHAMPION, Tag
 
     settings = operation()
     device = use_device(settings.device)
-    registry = Registry(settings.tracking_uri)
+    registry = ModelRegistry(settings.tracking_uri)
     champion = next((one for one in registry.overview() if one.name == recipe and CHAMPION in one.aliases), None)
     if champion is None:
-        raise ModelError(f"{recipe} has no champion; `langmill run {recipe}` makes one, --model takes a folder.")
+        sentence = f"{recipe} has no champion; `langmill run {recipe}` makes one, --model takes a folder."
+        raise ModelError(sentence, "missing")
     local, judged = workspace.model(recipe), workspace.evaluation(recipe) / GENERATION_NAME
     generation = sha256_file(judged) if judged.is_file() else ""
     if (

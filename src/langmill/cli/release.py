@@ -28,9 +28,9 @@ def promote(model: str, version: int, force: str | None) -> None:
     """
     from langmill.cli.workspace import operation
     from langmill.registry.promote import promote as move
-    from langmill.registry.store import Registry
+    from langmill.registry.store import ModelRegistry
 
-    registry = Registry(operation().tracking_uri)
+    registry = ModelRegistry(operation().tracking_uri)
     click.echo(move(registry, model, version, force=force, command=_typed()).sentence)
 
 
@@ -44,9 +44,9 @@ def rollback(model: str, reason: str) -> None:
     """
     from langmill.cli.workspace import operation
     from langmill.registry.promote import rollback as move
-    from langmill.registry.store import Registry
+    from langmill.registry.store import ModelRegistry
 
-    registry = Registry(operation().tracking_uri)
+    registry = ModelRegistry(operation().tracking_uri)
     click.echo(move(registry, model, reason=reason, command=_typed()).sentence)
 
 
@@ -61,19 +61,22 @@ def trace(model: str, version: int | None) -> None:
     the version was made from, or the ledger, is damaged.
     """
     from langmill.cli.workspace import operation
-    from langmill.registry.store import Registry
+    from langmill.registry.store import ModelRegistry
     from langmill.registry.trace import trace as find_lineage
     from langmill.registry.versions import CHALLENGER, CHAMPION
 
     uri = operation().tracking_uri
     if version is None:
-        found = {alias: one.version for one in Registry(uri).overview() if one.name == model for alias in one.aliases}
+        found = {
+            alias: one.version for one in ModelRegistry(uri).overview() if one.name == model for alias in one.aliases
+        }
         version = found.get(CHAMPION) or found.get(CHALLENGER)
         if version is None:
-            raise RegistryError(f"{model} has no champion and no challenger; `langmill status` lists what there is.")
+            sentence = f"{model} has no champion and no challenger; `langmill status` lists what there is."
+            raise RegistryError(sentence, "missing")
     lineage = find_lineage(uri, model, version)
     click.echo(lineage.text())
-    if not lineage.sound:
+    if lineage.damage:
         click.echo("\nNot sound. " + " ".join(lineage.damage))
         click.get_current_context().exit(1)
 

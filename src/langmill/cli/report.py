@@ -26,12 +26,12 @@ def report(out: Path) -> None:
     from langmill.cli.workspace import operation
     from langmill.files import write_text
     from langmill.registry.results import read_refused, read_results, results_page
-    from langmill.registry.store import Registry
+    from langmill.registry.store import ModelRegistry
 
-    registry = Registry(operation().tracking_uri)
+    registry = ModelRegistry(operation().tracking_uri)
     results, refused = read_results(registry), read_refused(registry)
     if not results:
-        raise LangmillError("There is no champion yet; `langmill run` makes some.")
+        raise LangmillError("There is no champion yet; `langmill run` makes some.", "missing")
     write_text(out, results_page(results, refused))
     click.echo(f"{len(results)} champions{f', {len(refused)} refused' if refused else ''}: {out}")
 
@@ -54,19 +54,20 @@ def compare(recipes: tuple[str, ...], metric: str | None, out: Path) -> None:
     from langmill.cli.workspace import operation
     from langmill.evaluation.plots import draw_points
     from langmill.registry.results import read_results
-    from langmill.registry.store import Registry
+    from langmill.registry.store import ModelRegistry
 
-    results = read_results(Registry(operation().tracking_uri), dict.fromkeys(recipes))
+    results = read_results(ModelRegistry(operation().tracking_uri), dict.fromkeys(recipes))
     tasks = sorted({result.task for result in results})
     if len(tasks) > 1:
         raise LangmillError(
-            f"These recipes are of {len(tasks)} tasks ({', '.join(tasks)}); only those of one can be compared."
+            f"These recipes are of {len(tasks)} tasks ({', '.join(tasks)}); only those of one can be compared.",
+            "mismatch",
         )
     decides = metric or results[0].metrics.primary
     lacking = [result.name for result in results if decides not in result.metrics.estimates]
     if lacking:
         known = ", ".join(results[0].metrics.estimates)
-        raise LangmillError(f"{lacking[0]} has no metric {decides!r}; {results[0].name} has {known}.")
+        raise LangmillError(f"{lacking[0]} has no metric {decides!r}; {results[0].name} has {known}.", "unknown")
     click.echo(comparison(results, decides))
     if len({result.metrics.test_set for result in results}) > 1:
         click.echo("\nThey were judged on different documents: how they rank says little.")
@@ -81,18 +82,16 @@ def comparison(results: list[Result], metric: str) -> str:
     from langmill.cli.results import in_columns
     from langmill.evaluation.estimates import number
 
-    lines = [("recipe", "version", "parameters", "minutes", metric, "interval", "test documents")]
-    for result in results:
-        estimate = result.metrics.estimates[metric]
-        lines.append(
-            (
-                result.name,
-                str(result.version),
-                f"{result.parameters:,}",
-                "-" if result.minutes is None else f"{result.minutes:.1f}",
-                number(estimate.value),
-                estimate.interval,
-                f"{result.metrics.examples:,}",
-            )
+    lines = [
+        (
+            result.name,
+            str(result.version),
+            f"{result.parameters:,}",
+            "-" if result.minutes is None else f"{result.minutes:.1f}",
+            number(result.metrics.estimates[metric].value),
+            result.metrics.estimates[metric].interval,
+            f"{result.metrics.examples:,}",
         )
-    return in_columns(lines)
+        for result in results
+    ]
+    return in_columns([("recipe", "version", "parameters", "minutes", metric, "interval", "test documents"), *lines])

@@ -11,20 +11,19 @@ COLUMNS = ("recipe", "metric", "interval", "trivial baseline", "strong baseline"
 
 def table(rows: Sequence[Row]) -> str:
     """Format the rows under their headings, in columns."""
-    return in_columns([COLUMNS, *map(_cells, rows)])
-
-
-def _cells(row: Row) -> tuple[str, ...]:
-    """Format a row's cells, in the order of `COLUMNS`."""
-    return (
-        row.recipe,
-        f"{row.metric} {row.estimate.value:.4g}",
-        f"{row.estimate.low:.4g} to {row.estimate.high:.4g}",
-        row.baseline,
-        row.strong,
-        row.verdict,
-        str(row.version),
-    )
+    cells = [
+        (
+            row.recipe,
+            f"{row.metric} {row.estimate.value:.4g}",
+            f"{row.estimate.low:.4g} to {row.estimate.high:.4g}",
+            row.baseline,
+            row.strong,
+            row.verdict,
+            str(row.version),
+        )
+        for row in rows
+    ]
+    return in_columns([COLUMNS, *cells])
 
 
 def in_columns(lines: Sequence[Sequence[str]]) -> str:

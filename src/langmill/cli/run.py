@@ -17,15 +17,7 @@ import click
 
 from langmill.cli.command import command
 from langmill.errors import BusyError, GraphError, LangmillError, SpaceError, of_exit_code
-from langmill.events import (
-    EVENTS_VARIABLE,
-    LOCK_VARIABLE,
-    LOG_VARIABLE,
-    SERVER_VARIABLE,
-    Event,
-    EventReader,
-    StepState,
-)
+from langmill.events import EVENTS_VARIABLE, LOCK_VARIABLE, LOG_VARIABLE, SERVER_VARIABLE, Event, EventReader, StepState
 from langmill.lifetime import PARENT_VARIABLE
 from langmill.workspace import Workspace
 
@@ -59,7 +51,7 @@ def run(recipes: tuple[str, ...], wait: bool) -> None:
         stale = [address for address, state in freshness_of(graph, composed_params).items() if not state.fresh]
         if not stale and all_settled(chosen, settings.tracking_uri):
             click.echo(f"Nothing to do: {_listed(chosen)} up to date, registered and judged.\n")
-            _conclude(chosen, None)
+            _conclude(chosen)
             return
         from langmill.stages.compose import require_composed  # and torch with it: not where nothing is to do
 
@@ -104,25 +96,22 @@ def pull(recipes: tuple[str, ...]) -> None:
     require_workspace()
     with exclusive_lock(Workspace().run_lock, "Another `langmill` command"):
         graph = read_graph()
-        pulled = pull_outputs(graph.for_recipes(list(recipes)) if recipes else graph)
-    never = len(graph.for_recipes(list(recipes)).stages if recipes else graph.stages)
-    never -= len(pulled.here) + len(pulled.missing)
+        graph = graph.for_recipes(recipes) if recipes else graph
+        pulled = pull_outputs(graph)
+    never = len(graph.stages) - len(pulled.here) - len(pulled.missing)
     said = f"The outputs of {len(pulled.here)} steps are here as dvc.lock names them"
     click.echo(f"{said}; {never} steps have not run anywhere yet." if never else f"{said}.")
     if pulled.missing:
         raise GraphError(
             f"The remote lacks outputs of {', '.join(pulled.missing)}; `dvc push` sends them from where they were "
-            "made, or `langmill run` makes them here."
+            "made, or `langmill run` makes them here.",
+            "missing",
         )
 
 
 @contextlib.contextmanager
 def _run_lock(lock: Path, *, wait: bool) -> Iterator[None]:
-    """Hold the workspace's lock for a run.
-
-    Raises:
-        BusyError: Another run holds it and `wait` is false.
-    """
+    """Hold the workspace's lock for a run: wait for another one, or refuse with a BusyError."""
     from langmill.files import exclusive_lock
 
     with contextlib.ExitStack() as stack:
@@ -141,7 +130,7 @@ def _run_flow(recipes: Sequence[str]) -> None:
 
     Raises:
         GraphError: A step failed.
-        LangmillError: Prefect's server did not start.
+        TransientError: Prefect's server did not start.
         KeyboardInterrupt: Someone pressed Ctrl-C; the flow has been stopped.
     """
     from langmill.cli.display import Display
@@ -189,19 +178,16 @@ def _run_flow(recipes: Sequence[str]) -> None:
         _require_space(workspace.state)
         sentences = display.failures or [f"The flow's process ended unexpectedly (code {flow.returncode})."]
         kind = of_exit_code(display.codes.pop()) if len(display.codes) == 1 else None
-        raise (kind or GraphError)(f"{' '.join(dict.fromkeys(sentences))} The full log is {log}.")
+        sentence = f"{' '.join(dict.fromkeys(sentences))} The full log is {log}."
+        raise (kind or GraphError)(sentence, None if kind is SpaceError else "failed")
     from langmill.progress import clock
 
     click.echo(f"Done in {clock(time.time() - began)}.\n")
-    _conclude(recipes, log)
+    _conclude(recipes)
 
 
 def _require_space(folder: Path) -> None:
-    """Refuse to run without space for Prefect's and MLflow's databases and the logs, whose errors are unclear.
-
-    Raises:
-        SpaceError: Less than `_SPACE_BYTES` are left on the disk that holds `folder`.
-    """
+    """Raise SpaceError where there is no room for databases and logs, whose own errors would be unclear."""
     folder.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(folder).free
     if free < _SPACE_BYTES:
@@ -214,11 +200,7 @@ def _require_space(folder: Path) -> None:
 @contextlib.contextmanager
 def _stopped_at_the_end(flow: subprocess.Popen[bytes]) -> Iterator[None]:
     """Stop all processes of the flow when the block ends, however it ends."""
-
-    def terminate(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, terminate)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
     except KeyboardInterrupt:
@@ -255,20 +237,16 @@ def _make(place: Callable[[str], Path], recipe: str) -> None:
 
         def work() -> None:
             for stage in graph.stages.values():
-                news.append(Event(stage.address, stage.description, StepState.running))
+                step, workspace = (stage.address, stage.description), Workspace()
+                log, progress = workspace.output(stage.address), workspace.progress(stage.address)
+                news.append(Event(*step, StepState.running))
                 try:
-                    outcome = reproduce(
-                        stage.address,
-                        root=graph.root,
-                        log=Workspace().output(stage.address),
-                        progress=Workspace().progress(stage.address),
-                        cancel=cancel,
-                    )
+                    outcome = reproduce(stage.address, root=graph.root, log=log, progress=progress, cancel=cancel)
                 except BaseException as error:
                     errors.append(error)
-                    news.append(Event(stage.address, stage.description, StepState.failed, str(error)))
+                    news.append(Event(*step, StepState.failed, str(error)))
                     return
-                news.append(Event(stage.address, stage.description, StepState.done, outcome.note))
+                news.append(Event(*step, StepState.done, outcome.note))
 
         def take() -> list[Event]:
             taken = news[:]
@@ -288,7 +266,7 @@ def _make(place: Callable[[str], Path], recipe: str) -> None:
     click.echo(f"{place(recipe)} is up to date. {display.summary()}".rstrip())
 
 
-def _conclude(recipes: Sequence[str], log: Path | None) -> None:
+def _conclude(recipes: Sequence[str]) -> None:
     """Print the table of results, and where to look next."""
     from langmill.cli.results import table
     from langmill.cli.workspace import own_command
@@ -306,11 +284,8 @@ def _conclude(recipes: Sequence[str], log: Path | None) -> None:
     click.echo("make ui      the runs with their curves, the models, the flow and its reports, in the browser")
     click.echo(f"make serve   the champions over HTTP: a page to try them at {address}, or curl {address}/v1/models")
     click.echo(f"{own_command()} trace {recipes[0]}   the lineage of a model, from its data to its place in service")
-    logs = sorted(Workspace().logs.glob("run-*.log"))
-    if log is None and logs:
-        log = logs[-1]
-    if log is not None:
-        click.echo(f"The full log of the last run: {log}")
+    for last in sorted(Workspace().logs.glob("run-*.log"))[-1:]:
+        click.echo(f"The full log of the last run: {last}")
 
 
 def _new_log(folder: Path) -> Path:

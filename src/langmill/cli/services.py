@@ -13,14 +13,13 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import click
 
 from langmill.cli.command import command
-from langmill.errors import ConfigError, LangmillError, RegistryError, TrackingError, without_passwords
+from langmill.errors import ConfigError, LangmillError, RegistryError, TrackingError, TransientError, without_passwords
 from langmill.events import LOG_VARIABLE
-from langmill.lifetime import PARENT_VARIABLE
+from langmill.lifetime import PARENT_VARIABLE, end_group
 from langmill.workspace import Workspace
 
 HOST = "127.0.0.1"
@@ -78,10 +77,10 @@ def unserved(names: Sequence[str], tracking_uri: str) -> list[str]:
             model that was served here before.
     """
     from langmill.config.compose import available
-    from langmill.registry.store import Registry
+    from langmill.registry.store import ModelRegistry
     from langmill.registry.versions import CHAMPION
 
-    registry = Registry(tracking_uri)
+    registry = ModelRegistry(tracking_uri)
     try:
         aliased = registry.overview()
         champions = {version.name for version in aliased if CHAMPION in version.aliases}
@@ -105,7 +104,7 @@ def _require_known(names: Sequence[str], known: set[str], there_is: str) -> None
         if name not in known:
             near = difflib.get_close_matches(name, sorted(known), n=3)
             meant = f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(sorted(known))}."
-            raise RegistryError(f"{there_is} no model and no recipe named {name!r}; {meant}")
+            raise RegistryError(f"{there_is} no model and no recipe named {name!r}; {meant}", "unknown")
 
 
 @command(example="langmill ui")
@@ -122,19 +121,20 @@ def ui() -> None:
     with contextlib.ExitStack() as stack:
         services = []
         require_free_port(settings.mlflow_port, "operation.mlflow_port")
-        own_prefect = running_prefect(settings.prefect_port) is None
+        own_prefect = not prefect_runs(settings.prefect_port)
         if own_prefect:
             require_free_port(settings.prefect_port, "operation.prefect_port")
         click.echo("Starting MLflow and Prefect (10 to 20 seconds) ...")
-        if not settings.tracking_uri.startswith("http"):
-            ensure_database(settings.tracking_uri)
-            services.append(stack.enter_context(mlflow_server(settings.tracking_uri, settings.mlflow_port)))
+        mlflow = settings.tracking_uri
+        if not mlflow.startswith("http"):
+            ensure_database(mlflow)
+            services.append(stack.enter_context(mlflow_server(mlflow, settings.mlflow_port)))
+            mlflow = services[0].address
         if own_prefect:
             services.append(stack.enter_context(prefect_server(settings.prefect_port)))
         for service in services:
             wait_until_up(service)
-        address = settings.tracking_uri if settings.tracking_uri.startswith("http") else services[0].address
-        click.echo(f"MLflow:  {without_passwords(address)}")
+        click.echo(f"MLflow:  {without_passwords(mlflow)}")
         click.echo(f"Prefect: http://{HOST}:{settings.prefect_port}")
         click.echo(
             "Ctrl-C stops both." if own_prefect else "Ctrl-C stops MLflow; Prefect belongs to `langmill deploy`."
@@ -154,7 +154,7 @@ def deploy(recipes: tuple[str, ...], cron: str | None, interval: float | None) -
     server when this command ends; runs that fall due meanwhile start late, when it is back. One run at a time works
     in a workspace: one that falls due during another waits for it.
     """
-    from langmill.cli.workspace import operation, prefect_environment
+    from langmill.cli.workspace import operation
     from langmill.config.compose import compose_recipe
     from langmill.config.sections import Schedule
     from langmill.graph.dag import read_graph
@@ -164,95 +164,77 @@ def deploy(recipes: tuple[str, ...], cron: str | None, interval: float | None) -
         raise click.UsageError("--cron and --interval exclude each other; give one of them.")
     if interval is not None and not 1 <= interval <= _LONGEST_INTERVAL_SECONDS:  # a NaN is refused too
         raise ConfigError(
-            f"--interval is {interval:g}; allowed is 1 second to {_LONGEST_INTERVAL_SECONDS} seconds (ten years)."
+            f"--interval is {interval:g}; allowed is 1 second to {_LONGEST_INTERVAL_SECONDS} seconds (ten years).",
+            "impossible",
         )
     schedule = settings.schedule
     if cron is not None:
         try:
             schedule = Schedule(cron, settings.schedule.timezone)
         except ConfigError as error:
-            raise ConfigError(f"--{error}.") from error
+            raise ConfigError(f"--{error}.", "impossible") from error
     chosen = list(dict.fromkeys(recipes or settings.recipes))
     read_graph().for_recipes(chosen)
     for name in chosen:
         compose_recipe(name)
     with contextlib.ExitStack() as stack:
         services = []
-        if running_prefect(settings.prefect_port) is None:
+        if not prefect_runs(settings.prefect_port):
             require_free_port(settings.prefect_port, "operation.prefect_port")
             click.echo("Starting Prefect (10 to 20 seconds) ...")
             services.append(stack.enter_context(prefect_server(settings.prefect_port)))
             wait_until_up(services[0])
         log = Workspace().log("schedule")
-        arguments = ["--interval", str(interval)] if interval else ["--cron", schedule.cron]
-        arguments += ["--timezone", schedule.timezone, *recipes]
-        environment = {
-            **prefect_environment(),
-            "PREFECT_API_URL": f"http://{HOST}:{settings.prefect_port}/api",
-            LOG_VARIABLE: str(log.absolute()),
-        }
+        when = ["--interval", str(interval)] if interval else ["--cron", schedule.cron]
+        module = ["flows.schedule", *when, "--timezone", schedule.timezone, *recipes]
+        environment = {"PREFECT_API_URL": _prefect_api(settings.prefect_port), LOG_VARIABLE: str(log.absolute())}
         worker = stack.enter_context(
-            started(
-                "The schedule",
-                f"http://{HOST}:{settings.prefect_port}",
-                ["flows.schedule", *arguments],
-                environment,
-                log,
-                stop_seconds=_WORKER_STOP_SECONDS,
-            )
+            started("The schedule", settings.prefect_port, module, environment, log, stop_seconds=_WORKER_STOP_SECONDS)
         )
         services.append(worker)
-        when = f"every {interval:g} seconds" if interval else f"at {schedule.cron} ({schedule.timezone})"
-        click.echo(f"{', '.join(chosen)}: scheduled {when}.")
+        often = f"every {interval:g} seconds" if interval else f"at {schedule.cron} ({schedule.timezone})"
+        click.echo(f"{', '.join(chosen)}: scheduled {often}.")
         click.echo(f"Watch it at {worker.address}; its log is {log}. Ctrl-C stops this worker and keeps the schedule.")
         wait_for_stop(services)
     click.echo("Stopped.")
 
 
 def require_free_port(port: int, field: str) -> None:
-    """Refuse to start a server whose port is taken.
-
-    Raises:
-        LangmillError: Another program listens on it.
-    """
+    """Raise LangmillError where another program listens on a port."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
         except OSError as error:
             raise LangmillError(
-                f"Port {port} is in use; stop what uses it, or set another {field} in conf/operation/default.yaml."
+                f"Port {port} is in use; stop what uses it, or set another {field} in conf/operation/default.yaml.",
+                "busy",
             ) from error
 
 
-def running_prefect(port: int) -> str | None:
-    """Find this workspace's Prefect server on a port; return the address of its API, or None."""
+def prefect_runs(port: int) -> bool:
+    """Whether this workspace's Prefect server is up on a port."""
     pid_file = Workspace().prefect_server(port)
     try:
         os.kill(int(pid_file.read_text(encoding="utf-8")), 0)
     except (FileNotFoundError, ValueError, ProcessLookupError, PermissionError):
-        return None
-    url = f"http://{HOST}:{port}/api"
-    return url if _answers(f"{url}/health") else None
+        return False
+    return _answers(f"{_prefect_api(port)}/health")
 
 
 @contextlib.contextmanager
 def prefect_server(port: int) -> Iterator[Service]:
     """Run a Prefect server on the workspace's database during the block."""
-    from langmill.cli.workspace import prefect_environment
-
     environment = {
-        **prefect_environment(),
-        "PREFECT_API_URL": f"http://{HOST}:{port}/api",
-        "PREFECT_UI_API_URL": f"http://{HOST}:{port}/api",
+        "PREFECT_API_URL": _prefect_api(port),
+        "PREFECT_UI_API_URL": _prefect_api(port),
         # So that the holders of concurrency slots survive a restart of the server.
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
     }
     arguments = ["prefect", "server", "start", "--host", HOST, "--port", str(port), "--log-level", "WARNING"]
     pid_file = Workspace().prefect_server(port)
     pid_file.parent.mkdir(parents=True, exist_ok=True)
-    address, log = f"http://{HOST}:{port}", Workspace().log("prefect-server")
-    with started("Prefect", address, arguments, environment, log, stop_seconds=_SERVER_STOP_SECONDS) as service:
+    with started("Prefect", port, arguments, environment, Workspace().log("prefect-server")) as service:
         pid_file.write_text(str(service.process.pid), encoding="utf-8")
         try:
             yield service
@@ -260,107 +242,86 @@ def prefect_server(port: int) -> Iterator[Service]:
             pid_file.unlink(missing_ok=True)
 
 
-@contextlib.contextmanager
-def temporary_prefect() -> Iterator[Service]:
+def temporary_prefect() -> contextlib.AbstractContextManager[Service]:
     """Run a Prefect server without pages and schedules during the block.
 
     A flow without PREFECT_API_URL starts the same for itself (Prefect's `SubprocessASGIServer`), but imports all of the
     server for it (3 s) and waits meanwhile.
     """
-    from langmill.cli.workspace import prefect_environment
-
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.bind((HOST, 0))
         port = probe.getsockname()[1]
-    address = f"http://{HOST}:{port}"
     environment = {
-        **prefect_environment(),
-        "PREFECT_API_URL": f"{address}/api",
+        "PREFECT_API_URL": _prefect_api(port),
         "PREFECT_UI_ENABLED": "0",
         "PREFECT__SERVER_EPHEMERAL": "1",
         "PREFECT__SERVER_FINAL": "1",
     }
     arguments = ["uvicorn", "--factory", "prefect.server.api.server:create_app", "--host", HOST, "--port", str(port)]
     arguments += ["--log-level", "error", "--lifespan", "on"]
-    log = Workspace().log("prefect-server")
-    with started("Prefect", address, arguments, environment, log, stop_seconds=_SERVER_STOP_SECONDS) as service:
-        yield service
+    return started("Prefect", port, arguments, environment, Workspace().log("prefect-server"))
 
 
 def mlflow_server(tracking_uri: str, port: int) -> contextlib.AbstractContextManager[Service]:
     """Run MLflow's server on the workspace's database during the block."""
-    from langmill.cli.workspace import prefect_environment
-
     arguments = ["mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]
     arguments += ["--artifacts-destination", str(Workspace().artifacts)]
     # Anyone on the machine can read a command line, and this address may hold a password.
-    environment = {**prefect_environment(), "MLFLOW_BACKEND_STORE_URI": tracking_uri}
-    address, log = f"http://{HOST}:{port}", Workspace().log("mlflow-server")
-    return started("MLflow", address, arguments, environment, log, stop_seconds=_SERVER_STOP_SECONDS)
+    environment = {"MLFLOW_BACKEND_STORE_URI": tracking_uri}
+    return started("MLflow", port, arguments, environment, Workspace().log("mlflow-server"))
 
 
 @contextlib.contextmanager
 def started(
-    name: str, address: str, module: Sequence[str], environment: Mapping[str, str], log: Path, *, stop_seconds: float
+    name: str,
+    port: int,
+    module: Sequence[str],
+    environment: Mapping[str, str],
+    log: Path,
+    *,
+    stop_seconds: float = _SERVER_STOP_SECONDS,
 ) -> Iterator[Service]:
-    """Run a Python module as a server in a process group of its own during the block."""
+    """Run a Python module in a process group of its own during the block: a server on a port of this machine."""
+    from langmill.cli.workspace import prefect_environment
+
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
-        service = Service(name, address, _start(module, environment, output), log)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "langmill.lifetime", *module],
+            env={**prefect_environment(), **environment, PARENT_VARIABLE: str(os.getpid())},
+            stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
+        )  # fmt: skip
     try:
-        yield service
+        yield Service(name, f"http://{HOST}:{port}", process, log)
     finally:
-        _stop(service.process, stop_seconds)
+        end_group(process, signal.SIGTERM, stop_seconds)
 
 
-def _start(module: Sequence[str], environment: Mapping[str, str], output: IO[bytes]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "langmill.lifetime", *module],
-        env={**environment, PARENT_VARIABLE: str(os.getpid())},
-        stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
-    )  # fmt: skip
-
-
-def _stop(process: subprocess.Popen[bytes], seconds: float) -> None:
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, number)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(seconds)
+def _prefect_api(port: int) -> str:
+    return f"http://{HOST}:{port}/api"
 
 
 def wait_until_up(service: Service) -> None:
-    """Wait until a server answers.
-
-    Raises:
-        LangmillError: It ended, or does not answer in time.
-    """
+    """Wait until a server answers; raise TransientError if it ends, or does not in time."""
     end = time.monotonic() + _START_SECONDS
     while time.monotonic() < end:
         if service.process.poll() is not None:
-            raise LangmillError(f"{service.name} did not start; its log is {service.log}.")
+            raise TransientError(f"{service.name} did not start; its log is {service.log}.", "failed")
         if _answers(f"{service.address}/health") or _answers(f"{service.address}/api/health"):
             return
         time.sleep(_POLL_SECONDS)
-    raise LangmillError(f"{service.name} did not answer within {_START_SECONDS:.0f} seconds; its log is {service.log}.")
+    sentence = f"{service.name} did not answer within {_START_SECONDS:.0f} seconds; its log is {service.log}."
+    raise TransientError(sentence, "unreachable")
 
 
 def wait_for_stop(services: Sequence[Service]) -> None:
-    """Wait for Ctrl-C or SIGTERM.
-
-    Raises:
-        LangmillError: A server ended by itself.
-    """
-
-    def terminate(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, terminate)
+    """Wait for Ctrl-C or SIGTERM; raise LangmillError if a server ends by itself."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         while True:
             for service in services:
                 if service.process.poll() is not None:
-                    raise LangmillError(f"{service.name} ended by itself; its log is {service.log}.")
+                    raise LangmillError(f"{service.name} ended by itself; its log is {service.log}.", "failed")
             time.sleep(_POLL_SECONDS)
     except KeyboardInterrupt:
         click.echo("\nStopping ...")
@@ -369,10 +330,10 @@ def wait_for_stop(services: Sequence[Service]) -> None:
 
 
 def _answers(url: str) -> bool:
-    from urllib.request import urlopen
+    from urllib.request import ProxyHandler, build_opener
 
     try:
-        with urlopen(url, timeout=2) as response:  # noqa: S310 - an address of our own
+        with build_opener(ProxyHandler({})).open(url, timeout=2) as response:  # a server of our own, behind no proxy
             return bool(response.status == 200)
     except (OSError, ValueError):  # urllib's own errors are OSErrors
         return False

@@ -21,34 +21,20 @@ def in_workspace() -> bool:
 
 
 def require_workspace() -> None:
-    """Refuse to work outside a workspace.
-
-    Raises:
-        LangmillError: The current folder is not the root of one.
-    """
+    """Raise LangmillError unless the current folder is the root of a workspace."""
     if not in_workspace():
-        raise LangmillError(
-            f"{Path.cwd()} is not a Langmill workspace (no dvc.yaml or no conf/ in it); go to the folder of your clone."
-        )
+        sentence = f"{Path.cwd()} is not a Langmill workspace (no dvc.yaml or no conf/ in it);"
+        raise LangmillError(f"{sentence} go to the folder of your clone.", "missing")
 
 
 def operation() -> Operation:
-    """Compose the settings of the workspace in the current folder.
-
-    Raises:
-        LangmillError: There is no workspace here.
-        ConfigError: Its settings are refused.
-    """
+    """Compose the settings of the workspace in the current folder; raises ConfigError, and as `require_workspace`."""
     require_workspace()
     return compose_operation()
 
 
 def composed_params(path: str) -> Mapping[str, Any] | None:
-    """Predict the content of a file in build/config/ after `compose`; None for other files.
-
-    Raises:
-        ConfigError: The settings are refused.
-    """
+    """Predict a file of build/config/ after `compose`; None for any other. Raises ConfigError as `compose` does."""
     group, name = Path(path).parent.name, Path(path).stem
     known = group in COMPOSERS and Path(path) == Workspace().composed_file(group, name)
     return plain(COMPOSERS[group](name)) if known else None
@@ -63,12 +49,16 @@ def own_command() -> str:
 
 
 def prefect_environment() -> dict[str, str]:
-    """Make the environment of a process that uses Prefect: its state in the workspace, no telemetry."""
+    """Make the environment of a process that uses Prefect: its state in the workspace, no telemetry, no proxy to it."""
+    direct = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    direct = direct if direct == "*" else f"{direct},127.0.0.1".lstrip(",")
     return {
         **os.environ,
         "PREFECT_HOME": str(Workspace().prefect.absolute()),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_LOGGING_LEVEL": "INFO",
+        "NO_PROXY": direct,
+        "no_proxy": direct,
         "DO_NOT_TRACK": "1",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "PYTHONWARNINGS": "ignore",

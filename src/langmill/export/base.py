@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from langmill.errors import LangmillError, RegistryError
 from langmill.files import atomic_folder, temporary_folder
 from langmill.plugins import NoOptions, Registry
-from langmill.registry.store import Registry as ModelRegistry
+from langmill.registry.store import ModelRegistry
 from langmill.registry.versions import ModelVersion
 
 
@@ -70,7 +70,7 @@ def export(registry: ModelRegistry, name: str, which: int | str, format_name: st
     version = _find(registry, name, which)
     with temporary_folder() as temporary, atomic_folder(to) as into:
         folder = registry.download(name, version.version, temporary / "model")
-        exporter.write(VerifiedVersion(version, registry.description(version), folder), into)
+        exporter.write(VerifiedVersion(version, version.description, folder), into)
     return version
 
 

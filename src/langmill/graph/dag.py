@@ -50,15 +50,11 @@ class Graph:
     """DVC's object of the workspace."""
 
     def stage(self, address: str) -> Stage:
-        """Find a stage by its address.
-
-        Raises:
-            GraphError: dvc.yaml has none.
-        """
+        """Find a stage by its address; GraphError where dvc.yaml has none."""
         if address not in self.stages:
             close = ", ".join(difflib.get_close_matches(address, self.stages, n=3))
             hint = f"did you mean {close}?" if close else f"there are: {', '.join(self.stages)}."
-            raise GraphError(f"dvc.yaml has no stage {address!r}; {hint}")
+            raise GraphError(f"dvc.yaml has no stage {address!r}; {hint}", "unknown")
         return self.stages[address]
 
     def names(self, place: Callable[[str], Path]) -> list[str]:
@@ -67,18 +63,15 @@ class Graph:
         return [name for out in outs if str(place(name := Path(out).name)) == out]
 
     def maker(self, place: Callable[[str], Path], name: str) -> Stage:
-        """Find the stage that makes a name's `place`.
-
-        Raises:
-            GraphError: There is none; the message lists the known names.
-        """
+        """Find the stage that makes a name's `place`; GraphError, with the known names, where there is none."""
         for stage in self.stages.values():
             if str(place(name)) in stage.outs:
                 return stage
         known = ", ".join(self.names(place)) or "none"
         raise GraphError(
             f"dvc.yaml makes no {place(name)}; it knows {known}. A recipe needs a line there: `langmill new recipe` "
-            "writes one, and the line of an optional recipe stands there as a comment."
+            "writes one, and the line of an optional recipe stands there as a comment.",
+            "unknown",
         )
 
     def ancestors(self, address: str) -> set[str]:
@@ -101,11 +94,7 @@ class Graph:
         return Graph(stages, self.root, self.nodes, self.repo)
 
     def for_recipes(self, recipes: Sequence[str]) -> Graph:
-        """Select the evaluations of these recipes and all upstream of them.
-
-        Raises:
-            GraphError: A recipe has no line in dvc.yaml.
-        """
+        """Select the evaluations of these recipes and all upstream of them. Raises as `maker`."""
         return self.restricted_to(self.maker(Workspace().evaluation, recipe).address for recipe in recipes)
 
 
@@ -124,10 +113,10 @@ def read_graph(root: Path = Path()) -> Graph:
         repo = Repo(str(root))
         edges = repo.index.graph
         nodes = {node.addressing: node for node in edges}
+        reads = {node.addressing: sorted(up.addressing for up in edges.successors(node)) for node in edges}
         stages: dict[str, Stage] = {}
-        for address in _ordered({node.addressing: [up.addressing for up in edges.successors(node)] for node in edges}):
-            node = nodes[address]
-            upstream = sorted(up.addressing for up in edges.successors(node))
+        for address in _ordered(reads):
+            node, upstream = nodes[address], reads[address]
             files = [dep.fs_path for dep in node.deps if not isinstance(dep, ParamsDependency)]
             by_params = frozenset(
                 name
@@ -151,5 +140,4 @@ def _ordered(upstream: Mapping[str, Sequence[str]]) -> Iterator[str]:
 
 def _overlap(one: str, other: str) -> bool:
     """Whether two absolute paths are equal or one is in the other."""
-    first, second = Path(one), Path(other)
-    return first.is_relative_to(second) or second.is_relative_to(first)
+    return Path(one).is_relative_to(other) or Path(other).is_relative_to(one)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from langmill.errors import BusyError, GraphError, LangmillError, SpaceError
-from langmill.files import explained_os_errors, full_disk_sentence, is_full_disk
+from langmill.files import causes, explained_os_errors, full_disk_sentence, is_full_disk
 
 DVC_BUSY = 250
 """The exit code of `python -m langmill.graph` when another DVC process uses the stage's files."""
@@ -33,11 +33,10 @@ def explained_dvc_errors() -> Iterator[None]:
     except LangmillError:
         raise
     except NotDvcRepoError as error:
-        raise GraphError(
-            "There is no Langmill workspace here (no .dvc folder); go to the folder of a clone."
-        ) from error
+        sentence = "There is no Langmill workspace here (no .dvc folder); go to the folder of a clone."
+        raise GraphError(sentence, "missing") from error
     except DvcConfigError as error:
-        raise GraphError(f"DVC's settings in .dvc/config are refused: {one_line(error)}.") from error
+        raise GraphError(f"DVC's settings in .dvc/config are refused: {one_line(error)}.", "unreadable") from error
     except (RWLockFileCorruptedError, RWLockFileFormatError) as error:
         raise BusyError(
             "DVC's lock file .dvc/tmp/rwlock can't be read; run the same command again, which puts it right."
@@ -45,11 +44,11 @@ def explained_dvc_errors() -> Iterator[None]:
     except LockError as error:
         raise BusyError("Another DVC process is at work in this workspace; wait for it to end, or stop it.") from error
     except SCMError as error:
-        raise GraphError(f"DVC can't use Git here ({error}); a workspace is a Git clone.") from error
+        raise GraphError(f"DVC can't use Git here ({error}); a workspace is a Git clone.", "failed") from error
     except DvcException as error:
         if is_full_disk(error):
             raise SpaceError(full_disk_sentence(".dvc")) from error
-        raise GraphError(f"dvc.yaml or dvc.lock is refused: {one_line(error)}.") from error
+        raise GraphError(f"dvc.yaml or dvc.lock is refused: {one_line(error)}.", "impossible") from error
 
 
 def one_line(error: Exception) -> str:
@@ -87,12 +86,11 @@ class DvcLog(logging.Handler):
             return
         if record.name.partition(".")[0] != "dvc":  # the libraries that move files log what they could not move
             self.code, self.reason = self.code or NOT_KEPT, str(error or record.getMessage())
-        while error is not None:
-            if isinstance(error, StageCmdFailedError) and (found := _STAGE_CODE.search(str(error))):
+        for cause in causes(error):
+            if isinstance(cause, StageCmdFailedError) and (found := _STAGE_CODE.search(str(cause))):
                 self.code = int(found[1])
-            elif isinstance(error, LockError):
+            elif isinstance(cause, LockError):
                 self.code = DVC_BUSY
-            error = error.__cause__ or error.__context__
 
 
 @contextlib.contextmanager

@@ -37,10 +37,8 @@ class Freshness:
 def freshness_of(graph: Graph, predict: PredictParams | None = None) -> dict[str, Freshness]:
     """Find out which stages are out of date, and why.
 
-    Args:
-        graph: The stages.
-        predict: Predicts the content of a params file, so that an edit of conf/ shows before `compose` has run.
-            Without it, a stage that only reads settings is out of date if the stage that writes them is.
+    `predict` lets an edit of conf/ show before `compose` has run. Without it, a stage that only reads settings is out
+    of date if the stage that writes them is.
 
     Raises:
         BusyError: Another DVC process holds the workspace's lock.

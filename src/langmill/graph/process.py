@@ -5,7 +5,6 @@ So it can be stopped as a whole, and it ends with the process that started it.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import shutil
@@ -21,7 +20,7 @@ from langmill.errors import BusyError, GraphError, SpaceError, of_exit_code
 from langmill.events import UP_TO_DATE
 from langmill.files import explained_os_errors, full_disk_sentence
 from langmill.graph.dvc_errors import DVC_BUSY
-from langmill.lifetime import PARENT_VARIABLE
+from langmill.lifetime import INTERRUPTED, PARENT_VARIABLE, end_group
 from langmill.progress import FILE_VARIABLE
 
 _POLL_SECONDS = 0.1
@@ -48,18 +47,12 @@ class Outcome(StrEnum):
 class Cancelled(GraphError):
     """The stage was stopped on request."""
 
-    exit_code = 130
+    exit_code = INTERRUPTED
+    code = "stopped"
 
 
 def reproduce(address: str, *, root: Path, log: Path, progress: Path, cancel: threading.Event) -> Outcome:
-    """Bring one stage up to date, its upstream being so already.
-
-    Args:
-        address: The stage.
-        root: The workspace.
-        log: The file for its output; an existing one is replaced.
-        progress: The file for its progress.
-        cancel: Once set, the stage's processes are interrupted and, after a few seconds, killed.
+    """Bring one stage up to date, its upstream being so already. The other arguments are those of `run_process`.
 
     Raises:
         Cancelled: `cancel` was set.
@@ -81,7 +74,8 @@ def reproduce(address: str, *, root: Path, log: Path, progress: Path, cancel: th
         if code != DVC_BUSY:
             if code != SpaceError.exit_code and shutil.disk_usage(log.parent).free == 0:
                 raise SpaceError(full_disk_sentence(log))  # the process could not even say so
-            raise (of_exit_code(code) or GraphError)(failure_sentence(address, output, code, root))
+            kind = of_exit_code(code) or GraphError
+            raise kind(failure_sentence(address, output, code, root), None if kind is SpaceError else "failed")
         if attempt + 1 < _BUSY_ATTEMPTS:  # someone's `dvc status` or `dvc repro`: it ends soon or it is real
             cancel.wait(1.0)
     raise BusyError(f"{address}: another DVC process is using its files; wait for it to end, or stop it.")
@@ -93,15 +87,12 @@ def failure_sentence(address: str, output: str, code: int, root: Path) -> str:
     Our stages print `ADDRESS: sentence`; otherwise it is DVC's own error.
     """
     lines = [line.strip() for line in output.splitlines() if line.strip()]
-    for index in range(len(lines) - 1, -1, -1):
-        if lines[index].startswith(f"{address}: "):
-            following = [line for line in lines[index + 1 :] if not line.startswith(("ERROR", "WARNING"))]
-            return " ".join([lines[index], *following])
+    own = [index for index, line in enumerate(lines) if line.startswith(f"{address}: ")]
+    if own:
+        following = [line for line in lines[own[-1] + 1 :] if not line.startswith(("ERROR", "WARNING"))]
+        return " ".join([lines[own[-1]], *following])
     errors = [line.removeprefix("ERROR:").strip() for line in lines if line.startswith("ERROR:")]
-    prefix = f"failed to reproduce '{address}': "
-    said = " ".join(error.removeprefix(prefix) for error in errors[-1:]) or (
-        lines[-1] if lines else f"exit code {code}"
-    )
+    said = [f"exit code {code}", *lines, *errors][-1].removeprefix(f"failed to reproduce '{address}': ")
     missing = re.search(r"missing data 'source': (.+)|No such file or directory: '(.+)'", said)
     if missing is not None:
         path = (missing[1] or missing[2]).removeprefix(f"{root.absolute()}/")
@@ -115,7 +106,12 @@ def run_process(
 ) -> tuple[int, str]:
     """Run a command in a process group of its own, which dies with this process; returns its exit code and output.
 
-    The arguments are those of `reproduce`.
+    Args:
+        command: The command.
+        root: The workspace.
+        log: The file for its output; an existing one is replaced.
+        progress: The file for its progress.
+        cancel: Once set, the processes are interrupted and, after a few seconds, killed.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     progress.parent.mkdir(parents=True, exist_ok=True)
@@ -142,20 +138,7 @@ def run_process(
             while process.poll() is None and not cancel.wait(_POLL_SECONDS):
                 pass
         finally:
-            _end(process)
+            end_group(process, signal.SIGINT, _GRACE_SECONDS)
             progress.unlink(missing_ok=True)
         output.seek(0)
         return process.returncode, output.read().decode(errors="replace")
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Interrupt a process group, and kill it if it does not end."""
-    for number in (signal.SIGINT, signal.SIGKILL):
-        if process.poll() is not None:
-            break
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(_GRACE_SECONDS)
-    with contextlib.suppress(ProcessLookupError, PermissionError):  # children that outlived it
-        os.killpg(process.pid, signal.SIGKILL)

@@ -34,7 +34,8 @@ def pull(graph: Graph) -> Pulled:
     if not graph.repo.config["core"].get("remote"):
         raise GraphError(
             "DVC has no remote here to pull results from; name the one that they were pushed to: "
-            "`dvc remote add --default NAME ADDRESS`."
+            "`dvc remote add --default NAME ADDRESS`.",
+            "missing",
         )
     recorded = [
         address for address in graph.stages if all(out.hash_info for out in graph.nodes[address].outs if out.use_cache)
@@ -47,6 +48,7 @@ def pull(graph: Graph) -> Pulled:
         except DownloadError as error:
             if log.full:
                 raise SpaceError(full_disk_sentence("DVC's cache")) from error
-            raise TransientError(f"DVC's remote did not deliver {one_line(error)}: {log.reason}.") from error
+            sentence = f"DVC's remote did not deliver {one_line(error)}: {log.reason}."
+            raise TransientError(sentence, "failed") from error
         missing = tuple(address for address in recorded if any(out.changed() for out in graph.nodes[address].outs))
     return Pulled(tuple(address for address in recorded if address not in missing), missing)

@@ -20,13 +20,9 @@ _REGISTER_ANEW = "Delete the version in MLflow's pages, and `langmill run` regis
 
 
 def download(tracking_uri: str, title: str, source: str, into: Path) -> Path:
-    """Fetch one folder of a package and check it against its manifest.
+    """Fetch one folder of a package of the version `title` and check it against its manifest.
 
-    Args:
-        tracking_uri: Where MLflow is.
-        title: The version, as a person calls it.
-        source: The folder's address.
-        into: The folder to make or replace; it is whole or not there.
+    `into` is made or replaced, whole or not at all.
 
     Raises:
         IntegrityError: The files are not those that were registered.
@@ -57,14 +53,15 @@ def _downloaded(tracking_uri: str, title: str, source: str, into: Path, remedy: 
     with explained_tracking_errors(tracking_uri):
         from mlflow.artifacts import download_artifacts
 
+        gone = RegistryError(f"The files of {title} are gone from {source}. {remedy}", "missing")
         try:
             found = Path(download_artifacts(source, dst_path=place, tracking_uri=tracking_uri))
         except Exception as error:
             if not isinstance(error, FileNotFoundError) and "No such artifact" not in str(error):
                 raise
-            raise RegistryError(f"The files of {title} are gone from {source}. {remedy}") from error
+            raise gone from error
     if not found.is_dir():
-        raise RegistryError(f"The files of {title} are gone from {source}. {remedy}")
+        raise gone
     return found
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+from collections import defaultdict
 from pathlib import Path
 
 from langmill.registry.versions import ModelVersion, Tag, time_of
+
+_ALIASES = "SELECT name, alias, version FROM registered_model_aliases"
 
 
 def read_models(path: Path) -> dict[str, tuple[dict[str, int], dict[str, str], set[int]]]:
@@ -21,7 +24,7 @@ def read_models(path: Path) -> dict[str, tuple[dict[str, int], dict[str, str], s
         models: dict[str, tuple[dict[str, int], dict[str, str], set[int]]] = {
             name: ({}, {}, set()) for (name,) in database.execute("SELECT name FROM registered_models")
         }
-        for name, alias, version in database.execute("SELECT name, alias, version FROM registered_model_aliases"):
+        for name, alias, version in database.execute(_ALIASES):
             models[name][0][alias] = int(version)
         for name, key, value in database.execute("SELECT name, key, value FROM registered_model_tags"):
             models[name][1][key] = value
@@ -37,28 +40,28 @@ def read_aliased(path: Path) -> list[ModelVersion]:
     if not path.is_file():
         return []
     with contextlib.closing(_opened(path)) as database:
-        rows = database.execute(
-            "SELECT v.name, v.version, v.run_id, v.creation_time, a.alias FROM model_versions v "
-            "JOIN registered_model_aliases a ON a.name = v.name AND a.version = v.version ORDER BY v.name, v.version"
-        ).fetchall()
-        tags: dict[tuple[str, int], dict[str, str]] = {}
+        aliases: dict[tuple[str, int], list[str]] = defaultdict(list)
+        for name, alias, version in database.execute(_ALIASES):
+            aliases[name, int(version)].append(alias)
+        tags: dict[tuple[str, int], dict[str, str]] = defaultdict(dict)
         for name, version, key, value in database.execute("SELECT name, version, key, value FROM model_version_tags"):
-            tags.setdefault((name, int(version)), {})[key] = value
-    aliases: dict[tuple[str, int], list[str]] = {}
-    for name, version, _, _, alias in rows:
-        aliases.setdefault((name, int(version)), []).append(alias)
-    found = {(name, int(version)): (run_id, created) for name, version, run_id, created, _ in rows}
+            tags[name, int(version)][key] = value
+        rows = database.execute(
+            "SELECT name, version, run_id, creation_time, description FROM model_versions ORDER BY name, version"
+        ).fetchall()
     return [
         ModelVersion(
             name,
-            version,
-            tuple(sorted(aliases[name, version])),
-            tags.get((name, version), {}).get(Tag.provenance, ""),
+            number,
+            tuple(sorted(aliases[name, number])),
+            tags[name, number].get(Tag.provenance, ""),
             run_id,
-            tags.get((name, version), {}),
+            tags[name, number],
             time_of(created),
+            description or "",
         )
-        for (name, version), (run_id, created) in found.items()
+        for name, version, run_id, created, description in rows
+        if (name, number := int(version)) in aliases
     ]
 
 

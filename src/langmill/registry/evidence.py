@@ -100,13 +100,9 @@ class Evidence:
 
 
 def available(found: _Found | Missing) -> _Found:
-    """What was gathered.
-
-    Raises:
-        EvaluationError: It could not be had.
-    """
+    """What was gathered; EvaluationError where it could not be had."""
     if isinstance(found, Missing):
-        raise EvaluationError(found.reason)
+        raise EvaluationError(found.reason, "missing")
     return found
 
 

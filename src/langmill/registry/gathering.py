@@ -23,7 +23,7 @@ from langmill.files import digest_of, sha256_file, temporary_folder
 from langmill.plugins import find_plugins
 from langmill.registry.evidence import Evidence, Missing, Pair, Scored, Unscored, reason_of
 from langmill.registry.rules.base import RULES
-from langmill.registry.store import Registry
+from langmill.registry.store import ModelRegistry
 from langmill.registry.union import Union
 from langmill.registry.verdict import Outcome, Verdict
 from langmill.registry.versions import ModelVersion, Tag
@@ -38,7 +38,7 @@ _logger = logging.getLogger(__name__)
 class Case:
     """A version to be judged, and where the evidence about it lies."""
 
-    registry: Registry
+    registry: ModelRegistry
     version: ModelVersion
     gate: Gate
     evaluation: Evaluation
@@ -50,7 +50,7 @@ class Case:
 
     @cached_property
     def champion(self) -> ModelVersion | None:
-        """The champion now. Raises as `Registry.champion`."""
+        """The champion now. Raises as `ModelRegistry.champion`."""
         return self.registry.champion(self.version.name)
 
     @cached_property
@@ -75,10 +75,7 @@ class Case:
         return noted if noted is not None and stands and noted.outcome is not Outcome.cannot_tell else None
 
     def gather(self, unscored: str = "") -> Evidence:
-        """Gather what the rules may look at.
-
-        Args:
-            unscored: Why the champion could not be scored again, if that was tried.
+        """Gather what the rules may look at; `unscored` is why the champion could not be scored again, if it was tried.
 
         Raises:
             TrackingUnreachableError: The registry can't be reached. What else can't be had is `Missing`.
@@ -90,14 +87,13 @@ class Case:
             raise
         except RegistryError as error:
             champion, doubt = None, str(error)
+        facts = version, champion, self.gate.metric, self.evaluation
         if doubt or (champion is not None and champion.version == version.version):
-            return Evidence(version, champion, self.gate.metric, self.evaluation, nothing, nothing, doubt=doubt)
+            return Evidence(*facts, nothing, nothing, doubt=doubt)
         scored = self._had(self._scored)
         key = self._had(self._comparison_key)
         pair = self._had(lambda: self._pair(unscored or _UNSCORED)) if isinstance(scored, Scored) else scored
-        return Evidence(
-            version, champion, self.gate.metric, self.evaluation, scored, pair, key if isinstance(key, str) else ""
-        )
+        return Evidence(*facts, scored, pair, key if isinstance(key, str) else "")
 
     def _had(self, gather: Callable[[], _Found]) -> _Found | Missing:
         """A piece of evidence; whatever is wrong with the files must not end every later run."""
@@ -140,19 +136,16 @@ class Case:
         )
 
     def _pair(self, unscored: str) -> Pair | Unscored:
-        """The scores to compare.
-
-        Raises:
-            LangmillError: The two can't be compared, or the champion's files are damaged or gone.
-        """
+        """The scores to compare; LangmillError where they can't be, or the champion's files are damaged or gone."""
         challenger, scorer = self.challenger, self.challenger.scorer
         if self.champion is None:
             return Pair(scorer, challenger.scores(), challenger.baseline(challenger.trivial_baseline))
         stored = self._stored_pair(self.champion)
         if stored is not None:
             return stored
-        found = _opened(self.rescored)
-        if found is None:
+        try:
+            found = EvaluationFolder.open(self.rescored, verify=True)
+        except LangmillError:  # not made yet, or damaged
             return Unscored(unscored)
         self._require_comparable(found)
         union = Union.of(scorer.task, found.task, self.split)
@@ -182,22 +175,22 @@ class Case:
         return Pair(scorer, mine, theirs) if same else None
 
     def _require_comparable(self, other: EvaluationFolder) -> None:
-        metric = find_metric(self.challenger.scorer, self.gate.metric)
         assert self.champion is not None
-        tokenizers = self.challenger.tokenizer, other.tokenizer
-        require_comparable(metric, tokenizers, f"version {self.champion.version}")
+        metric = find_metric(self.challenger.scorer, self.gate.metric)
+        require_comparable(metric, (self.challenger.tokenizer, other.tokenizer), f"version {self.champion.version}")
 
     # What is scored again --------------------------------------------------------------------------------------------
 
     @cached_property
     def rescored(self) -> Path:
         """The folder of the champion's scores under the version's protocol, whoever the version is."""
-        return Workspace().rescored / self._rescoring_digest({})
+        return Workspace().rescored(self.version.name) / self._rescoring_digest({})
 
     @cached_property
     def rescored_surplus(self) -> Path:
         """The folder of the version's own scores of the documents that only the champion could be scored on."""
-        return Workspace().rescored / self._rescoring_digest({"surplus_of": self.version.tags.get(Tag.weights)})
+        digest = self._rescoring_digest({"surplus_of": self.version.tags.get(Tag.weights)})
+        return Workspace().rescored(self.version.name) / digest
 
     def _rescoring_digest(self, more: dict[str, str | None]) -> str:
         assert self.champion is not None
@@ -217,11 +210,3 @@ class Case:
 def _facts(version: ModelVersion) -> dict[str, str]:
     """What is noted on a version, but for what the gate itself noted."""
     return {name: value for name, value in version.tags.items() if name != Tag.verdict}
-
-
-def _opened(folder: Path) -> EvaluationFolder | None:
-    """Scores that were made again; None where they were not, or are damaged."""
-    try:
-        return EvaluationFolder.open(folder, verify=True)
-    except LangmillError:
-        return None

@@ -16,7 +16,7 @@ import json
 import os
 import socket
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -49,9 +49,9 @@ class Entry:
     verdict: Mapping[str, Any] | None
     command: str
     """What was typed or which flow asked."""
-    when: str
+    when: str = ""
     """UTC, ISO 8601."""
-    who: str
+    who: str = ""
     """user@host."""
     restart: str = ""
     """Why a new chain begins with this entry: what was found wrong with the ledger, and accepted by force."""
@@ -84,48 +84,18 @@ class Ledger:
         self.path = path
         self._parsed: tuple[bytes, list[tuple[Entry, str]]] = (b"", [])
 
-    def append(
-        self,
-        event: str,
-        action: str,
-        name: str,
-        *,
-        source: int | None,
-        target: int,
-        previous: int | None,
-        demoted: int | None,
-        reason: str,
-        forced: bool,
-        verdict: Mapping[str, Any] | None,
-        command: str,
-        restart: str = "",
-    ) -> Entry:
-        """Write an entry at the end of the model's chain, with the time and the user added.
+    def append(self, entry: Entry, restart: str = "") -> Entry:
+        """Write an entry at the end of its model's chain, with the time and the user; returns it as it was written.
 
         The caller holds the model's lock, so nobody else adds to this chain at the same time.
 
         Raises:
             SpaceError: The disk is full.
         """
-        entry = Entry(
-            event,
-            action,
-            name,
-            source,
-            target,
-            previous,
-            demoted,
-            reason,
-            forced,
-            verdict,
-            command,
-            datetime.now(UTC).isoformat(timespec="seconds"),
-            _who(),
-            restart,
-        )
+        entry = replace(entry, when=datetime.now(UTC).isoformat(timespec="seconds"), who=_who(), restart=restart)
         values = asdict(entry)
         del values["digest"]
-        chained = [one for one in self.entries(name) if one.digest is not None]
+        chained = [one for one in self.entries(entry.name) if one.digest is not None]
         before = chained[-1].digest if chained and not restart else None
         digest = _link(before, canonical_json(values))
         with explained_os_errors(self.path):
@@ -147,9 +117,7 @@ class Ledger:
     def complaint(self, name: str, witness: Witness | None) -> str | None:
         """What is wrong with the entries of a model: changed, cut or gone; None if nothing is.
 
-        Args:
-            name: The registered model.
-            witness: What the registry remembers of the chain; None where it remembers nothing.
+        `witness` is what the registry remembers of the chain, if it remembers anything.
         """
         chain: list[str] = []
         for entry, text in self._chain(name):
@@ -172,11 +140,6 @@ class Ledger:
         """How long a model's chain is now; None while nothing is chained."""
         chain = [entry.digest for entry, _ in self._chain(name) if entry.digest is not None]
         return Witness(len(chain), chain[-1]) if chain else None
-
-    def champion(self, name: str) -> int | None:
-        """The version that the last finished move made champion; None before the first."""
-        done = self.done(name)
-        return done.target if done else None
 
     def done(self, name: str) -> Entry | None:
         """The last finished move of a model's champion; None before the first."""

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from langmill.errors import LangmillError
 from langmill.evaluation.estimates import Estimate, Metrics
 from langmill.files import MANIFEST_NAME, digest_of, read_json, sha256_file, write_json
-from langmill.registry.store import Registry
+from langmill.registry.store import ModelRegistry
 from langmill.registry.verdict import Outcome
 from langmill.registry.versions import CHAMPION
 from langmill.workspace import Workspace
@@ -80,11 +80,8 @@ def all_settled(recipes: Iterable[str], tracking_uri: str) -> bool:
     """Whether every recipe's model is still registered and judged, and the champions are those that the flow left.
 
     A verdict that the gate could not tell is none: it is asked again.
-
-    Raises:
-        TrackingError: The registry can't be asked.
     """
-    registry = Registry(tracking_uri)
+    registry = ModelRegistry(tracking_uri)
     champions = {found.name: found.version for found in registry.overview() if CHAMPION in found.aliases}
     numbers = registry.numbers()
     for recipe in recipes:
@@ -108,7 +105,7 @@ def read_row(recipe: str) -> Row | None:
         f"{found.name} {found.values[metrics.primary]:.4g}" if (found := metrics.hardest(strength)) else "-"
         for strength in ("trivial", "strong")
     )
-    in_service = note.champion == note.version
-    lost = note.outcome if note.outcome == Outcome.cannot_tell else Outcome.refused
-    verdict = "champion" if in_service else str(lost)
+    verdict = str(note.outcome if note.outcome == Outcome.cannot_tell else Outcome.refused)
+    if note.champion == note.version:
+        verdict = "champion"
     return Row(recipe, metrics.primary, metrics.decides, trivial, strong, verdict, note.version, note.sentence)

@@ -53,12 +53,7 @@ _EXAMPLES = {"prompt": "The film was", "text": "A wonderful film, I laughed and 
 
 
 def package(model: Path, evaluation: Path, into: Path) -> Path:
-    """Make a package of a model folder and its evaluation.
-
-    Args:
-        model: The model folder.
-        evaluation: The evaluation folder of the same model.
-        into: The folder to make; it must not exist.
+    """Make a package of a model folder and its evaluation in `into`, which must not exist.
 
     Raises:
         IntegrityError: A file of either folder differs from its manifest.
@@ -138,41 +133,31 @@ def _write_metadata(plugin: PlugIn, into: Path) -> None:
 
 
 def signature(task: Task) -> Any:
-    """MLflow's signature of a task's models: columns in, columns out, parameters.
-
-    Raises:
-        RegistryError: The task's models can neither generate nor classify.
-    """
+    """MLflow's signature of a task's models: columns in, columns out, parameters. Raises as `input_example`."""
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
     from mlflow.types.schema import Map
 
     inputs = Schema([ColSpec(DataType.string, name) for name in input_example(task).columns])
     if isinstance(task, Classifies):
-        outputs = [
-            ColSpec(DataType.string, "label"),
-            ColSpec(DataType.double, "probability"),
-            ColSpec(Map(DataType.double), "probabilities"),
-        ]
-        return ModelSignature(inputs, Schema(outputs))
+        columns = {"label": DataType.string, "probability": DataType.double, "probabilities": Map(DataType.double)}
+        return ModelSignature(inputs, Schema([ColSpec(kind, name) for name, kind in columns.items()]))
     # No default: None leaves it to the model's generation_config.json, and only so can it be told from what was asked.
     params = [ParamSpec(name, DataType[kind], None) for name, kind in GENERATION_PARAMETERS.items()]
     return ModelSignature(inputs, Schema([ColSpec(DataType.string, "text")]), ParamSchema(params))
 
 
 def input_example(task: Task) -> Any:
-    """A table with one row that shows what a model of this task takes. Raises RegistryError as `signature` does."""
+    """One row of what a task's models take, as a table; RegistryError where they neither generate nor classify."""
     import pandas as pd
 
-    if isinstance(task, Classifies):
-        column = "text"
-    elif isinstance(task, Generates):
-        column = "prompt"
-    else:
+    if not isinstance(task, Classifies | Generates):
         raise RegistryError(
             f"A {type(task).__name__} can neither generate nor classify, so its models can't be packaged; "
-            "let it be a Generates or a Classifies (langmill.tasks.base)."
+            "let it be a Generates or a Classifies (langmill.tasks.base).",
+            "unsupported",
         )
+    column = "text" if isinstance(task, Classifies) else "prompt"
     return pd.DataFrame({column: [_EXAMPLES[column]]})
 
 

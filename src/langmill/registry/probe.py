@@ -26,13 +26,7 @@ _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
 
 def main(kind: str, model: str, answer: Path) -> None:
-    """Load the model, ask it, and write what it said.
-
-    Args:
-        kind: `packaged` or `folder`.
-        model: The package or the model's folder.
-        answer: The JSON file to write.
-    """
+    """Load a package (`packaged`) or a model's folder (`folder`), ask it, and write what it said into a JSON file."""
     import torch
 
     torch.set_num_threads(1)

@@ -14,14 +14,13 @@ settles it (`ModelRecord.complaint`).
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 from langmill.errors import LangmillError, RegistryError
 from langmill.registry.ledger import Entry
-from langmill.registry.store import Registry
+from langmill.registry.store import ModelRegistry
 from langmill.registry.verdict import Outcome, Verdict
-from langmill.registry.versions import CHALLENGER, CHAMPION, PREVIOUS, ModelVersion, State, Tag
+from langmill.registry.versions import CHALLENGER, CHAMPION, PREVIOUS, ModelTag, ModelVersion, State, Tag
 
 
 @dataclass(frozen=True)
@@ -29,24 +28,17 @@ class Promotion:
     """What became of the champion."""
 
     moved: bool
-    name: str
-    before: int | None
-    """The champion before."""
     champion: int | None
     """The champion now."""
     sentence: str
 
 
-def promote(registry: Registry, name: str, version: int, *, force: str | None, command: str) -> Promotion:
+def promote(registry: ModelRegistry, name: str, version: int, *, force: str | None, command: str) -> Promotion:
     """Make a version the champion and the champion the previous one.
 
-    Args:
-        registry: Where the model is registered.
-        name: The registered model.
-        version: The version to promote.
-        force: Why to promote although the gate did not let it through, or was not asked; None keeps to the verdict. It
-            does not help a version that failed validation. It also settles what `ModelRecord.complaint` finds.
-        command: What was typed, for the ledger.
+    `force` is why to promote although the gate did not let it through, or was not asked; None keeps to the verdict. It
+    does not help a version that failed validation. It also settles what `ModelRecord.complaint` finds. `command` is
+    what was typed, for the ledger.
 
     Raises:
         RegistryError: The version was not validated or was rolled back, the gate's verdict on it is missing, refusing
@@ -56,22 +48,23 @@ def promote(registry: Registry, name: str, version: int, *, force: str | None, c
     with registry.locked(name):
         _repair_locked(registry, name)
         candidate = registry.version(name, version)
-        complaint = registry.record(name).champion_complaint()
+        record = registry.record(name)
+        complaint = record.champion_complaint()
         if complaint is not None and force is None:
-            raise RegistryError(complaint)
+            raise RegistryError(complaint, "mismatch")
         champion, previous = registry.aliased(name, CHAMPION), registry.aliased(name, PREVIOUS)
-        settled = force is None or registry.record(name).complaint() is None
+        settled = force is None or record.complaint() is None
         if settled and champion is not None and champion.version == version:
-            return Promotion(False, name, version, version, f"{candidate.title} is the champion already.")
+            return Promotion(False, version, f"{candidate.title} is the champion already.")
         _require_validated(candidate)
         verdict = Verdict.of(candidate)
         before = _displaced(registry, name, version, champion)
         demoted = before if before is not None else previous.version if previous else None
         reason = _require_verdict(candidate, verdict, before).sentence if force is None else force
-        _move(
-            registry,
-            name,
+        move = Entry(
+            "begin",
             "promote",
+            name,
             source=champion.version if champion else None,
             target=version,
             previous=previous.version if previous else None,
@@ -81,18 +74,16 @@ def promote(registry: Registry, name: str, version: int, *, force: str | None, c
             verdict=verdict.to_json() if verdict else None,
             command=command,
         )
+        _move(registry, move)
     instead = f" in place of version {before}" if before is not None else ""
-    return Promotion(True, name, before, version, f"{candidate.title} is the champion now{instead}.")
+    return Promotion(True, version, f"{candidate.title} is the champion now{instead}.")
 
 
-def rollback(registry: Registry, name: str, *, reason: str, command: str) -> Promotion:
+def rollback(registry: ModelRegistry, name: str, *, reason: str, command: str) -> Promotion:
     """Put the previous version back in service; the one that was in service becomes the previous one.
 
-    It does so too where someone took the alias of the champion or of the previous one away: then the ledger says which
-    one that was.
-
-    The version that is rolled back is marked, so that the next run of the flow does not promote it again; a person can,
-    with `force`.
+    Where someone took the alias of either away, the ledger says which one that was. The version that is rolled back is
+    marked, so that the next run of the flow does not promote it again; a person can, with `force`.
 
     Raises:
         RegistryError: There is no previous version, it failed validation, someone moved the champion by other means, or
@@ -102,27 +93,31 @@ def rollback(registry: Registry, name: str, *, reason: str, command: str) -> Pro
     with registry.locked(name):
         _repair_locked(registry, name)
         champion, previous = registry.aliased(name, CHAMPION), registry.aliased(name, PREVIOUS)
-        recorded = registry.record(name).champion
-        if champion is not None and recorded not in (None, champion.version):
-            raise RegistryError(str(registry.record(name).complaint()))
-        before = champion.version if champion else recorded  # someone may have taken the alias away
-        target = previous or _recorded_previous(registry, name)  # this one as well
+        record = registry.record(name)
+        if champion is not None and record.champion not in (None, champion.version):
+            raise RegistryError(str(record.complaint()), "mismatch")
+        before = champion.version if champion else record.champion  # someone may have taken the alias away
+        target = previous
+        if previous is None and (number := record.previous) is not None:  # this one as well
+            target = registry.version(name, number)
         if before is None or target is None:
             raise RegistryError(
-                f"{name} has no previous version to go back to; `langmill status` says what is in service."
+                f"{name} has no previous version to go back to; `langmill status` says what is in service.", "missing"
             )
         if before == target.version:
-            raise RegistryError(f"The previous version of {name} is its champion, so there is nothing to go back to.")
+            sentence = f"The previous version of {name} is its champion, so there is nothing to go back to."
+            raise RegistryError(sentence, "impossible")
         if previous is None and Tag.rolled_back in target.tags:
             raise RegistryError(
                 f"{target.title} was before, and was rolled back itself: {target.tags[Tag.rolled_back]}. "
-                "To put it in service all the same, promote it with --force."
+                "To put it in service all the same, promote it with --force.",
+                "refused",
             )
         _require_validated(target)
-        _move(
-            registry,
-            name,
+        move = Entry(
+            "begin",
             "rollback",
+            name,
             source=champion.version if champion else None,
             target=target.version,
             previous=previous.version if previous else None,
@@ -132,38 +127,27 @@ def rollback(registry: Registry, name: str, *, reason: str, command: str) -> Pro
             verdict=None,
             command=command,
         )
-    sentence = f"{target.title} is the champion again in place of version {before}."
-    return Promotion(True, name, before, target.version, sentence)
+        _move(registry, move)
+    return Promotion(True, target.version, f"{target.title} is the champion again in place of version {before}.")
 
 
-def repair(registry: Registry, name: str) -> str | None:
-    """Put right a move that was cut short, and say what was done; None where there was nothing to do.
-
-    Raises:
-        ConflictError: Someone else is moving the aliases outside Langmill.
-    """
+def repair(registry: ModelRegistry, name: str) -> str | None:
+    """Put right a move that was cut short, and say what was done; None where there was nothing to do."""
     if registry.ledger.unfinished(name) is None:
         return None
     with registry.locked(name):
         return _repair_locked(registry, name)
 
 
-def _displaced(registry: Registry, name: str, version: int, champion: ModelVersion | None) -> int | None:
+def _displaced(registry: ModelRegistry, name: str, version: int, champion: ModelVersion | None) -> int | None:
     """The version that gives way to `version`: the champion, or the recorded one where the alias was moved by hand."""
     if champion is not None and champion.version != version:
         return champion.version
     recorded = registry.record(name).champion
-    if recorded is None or recorded == version or not registry.exists(name, recorded):
-        return None
-    return recorded
+    return recorded if recorded not in (None, version) and registry.exists(name, recorded) else None
 
 
-def _recorded_previous(registry: Registry, name: str) -> ModelVersion | None:
-    number = registry.record(name).previous
-    return None if number is None else registry.version(name, number)
-
-
-def _repair_locked(registry: Registry, name: str) -> str | None:
+def _repair_locked(registry: ModelRegistry, name: str) -> str | None:
     entry = registry.ledger.unfinished(name)
     if entry is None:
         return None
@@ -177,21 +161,22 @@ def _repair_locked(registry: Registry, name: str) -> str | None:
         if entry.action == "rollback" and entry.demoted is not None and registry.exists(name, entry.demoted):
             registry.unnote(registry.version(name, entry.demoted), Tag.rolled_back)
         _point_previous(registry, name, entry.previous)
-    _write(registry, "undone", entry)
+    registry.write(replace(entry, event="undone"))
     kept = f"version {at}" if at is not None else "no version"
     return f"{happened} {kept} is still the champion."
 
 
-def _move(registry: Registry, name: str, action: str, **facts: Any) -> None:
+def _move(registry: ModelRegistry, entry: Entry) -> None:
     """Move both aliases and all that goes with them, for a caller that holds the lock and has read them.
 
     The version that a rollback takes out is marked before anything moves: no other workspace may find it unmarked and
     promote it again.
     """
+    name = entry.name
     try:
-        entry = registry.write("begin", action, name, accept=facts["forced"], **facts)
-        if action == "rollback" and entry.demoted is not None:
-            registry.note(registry.version(name, entry.demoted), _mark(entry))
+        registry.write(entry, accept=entry.forced)
+        if entry.action == "rollback":
+            _mark(registry, entry)
         registry.move_alias_locked(name, PREVIOUS, entry.demoted, entry.previous)
         registry.move_alias_locked(name, CHAMPION, entry.target, entry.source)
         _finish(registry, entry)
@@ -201,68 +186,59 @@ def _move(registry: Registry, name: str, action: str, **facts: Any) -> None:
         raise
 
 
-def _finish(registry: Registry, entry: Entry) -> None:
+def _finish(registry: ModelRegistry, entry: Entry) -> None:
     """Do what is left to do once `champion` points to the target; doing it twice changes nothing."""
     name = entry.name
     _point_previous(registry, name, entry.demoted)
-    registry.record_champion(name, entry.target)
-    if entry.action == "rollback" and entry.demoted is not None and registry.exists(name, entry.demoted):
-        registry.note(registry.version(name, entry.demoted), _mark(entry))
+    registry.note_model(name, ModelTag.champion, str(entry.target))
+    if entry.action == "rollback":
+        _mark(registry, entry)
     registry.unnote(registry.version(name, entry.target), Tag.rolled_back)
     challenger = registry.aliased(name, CHALLENGER)
     if challenger is not None and challenger.version == entry.target and entry.action == "promote":
         registry.move_alias_locked(name, CHALLENGER, None, entry.target)
-    _write(registry, "done", entry)
+    registry.write(replace(entry, event="done"))
 
 
-def _mark(entry: Entry) -> dict[str, str]:
-    return {Tag.rolled_back: entry.reason or "no reason given"}
+def _mark(registry: ModelRegistry, rollback: Entry) -> None:
+    """Note on the version that gives way that it was rolled back."""
+    if rollback.demoted is not None and registry.exists(rollback.name, rollback.demoted):
+        demoted = registry.version(rollback.name, rollback.demoted)
+        registry.note(demoted, {Tag.rolled_back: rollback.reason or "no reason given"})
 
 
-def _point_previous(registry: Registry, name: str, version: int | None) -> None:
+def _point_previous(registry: ModelRegistry, name: str, version: int | None) -> None:
     """Let `previous` point to a version, or nowhere if that one is gone by now."""
     found = registry.aliased(name, PREVIOUS)
     to = version if version is not None and registry.exists(name, version) else None
     registry.move_alias_locked(name, PREVIOUS, to, found.version if found else None)
 
 
-def _write(registry: Registry, event: str, entry: Entry) -> None:
-    registry.write(
-        event,
-        entry.action,
-        entry.name,
-        source=entry.source,
-        target=entry.target,
-        previous=entry.previous,
-        demoted=entry.demoted,
-        reason=entry.reason,
-        forced=entry.forced,
-        verdict=entry.verdict,
-        command=entry.command,
-    )
-
-
 def _require_validated(version: ModelVersion) -> None:
+    reason = version.tags.get(Tag.reason, "no reason noted")
     if version.state == State.rejected:
-        reason = version.tags.get(Tag.reason, "no reason noted")
-        raise RegistryError(f"{version.title} failed validation and can't be champion: {reason}")
+        raise RegistryError(f"{version.title} failed validation and can't be champion: {reason}", "refused")
     if version.state != State.validated:
-        reason = f" ({version.tags[Tag.reason]})" if Tag.reason in version.tags else ""
-        raise RegistryError(f"{version.title} was never validated{reason}; `langmill run {version.name}` does it.")
+        known = f" ({reason})" if Tag.reason in version.tags else ""
+        sentence = f"{version.title} was never validated{known}; `langmill run {version.name}` does it."
+        raise RegistryError(sentence, "undecided")
 
 
 def _require_verdict(version: ModelVersion, verdict: Verdict | None, champion: int | None) -> Verdict:
     hint = "To promote it all the same, give a reason with --force."
     if Tag.rolled_back in version.tags:  # the verdict may be of before that
-        raise RegistryError(f"{version.title} was rolled back: {version.tags[Tag.rolled_back]}. {hint}")
+        raise RegistryError(f"{version.title} was rolled back: {version.tags[Tag.rolled_back]}. {hint}", "refused")
     if verdict is None:
-        raise RegistryError(f"The gate was never asked about {version.title}; `langmill run` asks it. {hint}")
+        sentence = f"The gate was never asked about {version.title}; `langmill run` asks it. {hint}"
+        raise RegistryError(sentence, "undecided")
+    if verdict.outcome is Outcome.cannot_tell:
+        raise RegistryError(f"The gate could not tell of {version.title}: {verdict.sentence} {hint}", "undecided")
     if not verdict.passed:
-        said = "could not tell of" if verdict.outcome is Outcome.cannot_tell else "refused"
-        raise RegistryError(f"The gate {said} {version.title}: {verdict.sentence} {hint}")
+        raise RegistryError(f"The gate refused {version.title}: {verdict.sentence} {hint}", "refused")
     if verdict.champion != champion:
         raise RegistryError(
             f"The gate compared {version.title} with {verdict.against}, which is not the champion now; "
-            f"`langmill run` compares it again. {hint}"
+            f"`langmill run` compares it again. {hint}",
+            "changed",
         )
     return verdict

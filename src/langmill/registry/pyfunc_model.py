@@ -37,12 +37,8 @@ class LangmillModel(PythonModel):  # type: ignore[misc]
     def predict(self, context: Any, model_input: pd.DataFrame, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
         """One row of answer for each row of the input, which has one column of texts.
 
-        A warning says which rows a classifier truncated, as it did in training.
-
-        Args:
-            context: MLflow's; not needed after loading.
-            model_input: A column `prompt` (a model that generates) or `text` (one that classifies).
-            params: The signature's parameters; None, or what is left out, is the model's `generation_config.json`.
+        `params` are the signature's; what is left out is the model's `generation_config.json`. A warning says which
+        rows a classifier truncated, as it did in training.
 
         Raises:
             ModelError: A row is not a text, or a prompt is too long.
@@ -62,7 +58,8 @@ def _texts(column: pd.Series) -> list[str]:
 
     for number, value in enumerate(column):
         if not isinstance(value, str):
-            raise ModelError(f"Row {number} of {column.name} is {value!r:.60}, a {type(value).__name__}; give a text.")
+            sentence = f"Row {number} of {column.name} is {value!r:.60}, a {type(value).__name__}; give a text."
+            raise ModelError(sentence, "wrong_type")
     return list(column)
 
 

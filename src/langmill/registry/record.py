@@ -35,7 +35,8 @@ class ModelRecord:
         if noted.isdecimal():
             return int(noted)
         # Older registries have no such tag. Other workspaces' moves on a server are in ledgers elsewhere.
-        return self.ledger.champion(self.name) if self.local else None
+        move = self.ledger.done(self.name) if self.local else None
+        return None if move is None else move.target
 
     @property
     def last_move(self) -> Entry | None:
@@ -47,8 +48,7 @@ class ModelRecord:
     def previous(self) -> int | None:
         """The version that the last promotion took out of service, whether or not the alias points to it.
 
-        None where the last move was no promotion, or another workspace's, the ledger was tampered with, or the version
-        is gone.
+        None where that is gone, the last move was a rollback or another workspace's, or the ledger was tampered with.
         """
         move = self.last_move
         if move is None or move.action != "promote" or move.demoted is None or self.ledger_complaint():

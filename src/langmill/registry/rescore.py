@@ -7,6 +7,7 @@ The scores go to a folder that is named after what they are of (`Case.rescored`)
 
 from __future__ import annotations
 
+import shutil
 import signal
 import sys
 import threading
@@ -28,7 +29,7 @@ from langmill.lifetime import INTERRUPTED, end_with_parent
 from langmill.models.device import use_device
 from langmill.progress import track
 from langmill.registry.gathering import Case
-from langmill.registry.store import Registry
+from langmill.registry.store import ModelRegistry
 from langmill.registry.union import Union
 from langmill.registry.versions import ModelVersion
 from langmill.scoring.base import Scorer
@@ -36,38 +37,25 @@ from langmill.tasks.loading import LoadedModel, load_model
 
 
 def rescore(case: Case, device: Accelerator, *, log: Path, progress: Path, cancel: threading.Event) -> str:
-    """Score the case's champion again in a process of its own.
-
-    Args:
-        case: What is to be judged.
-        device: Where the models compute.
-        log: The file that all the process says is written to.
-        progress: The file in which it keeps how far it is.
-        cancel: Once set, the process is interrupted and, after a few seconds, killed.
-
-    Returns:
-        Why it could not be scored; "" if it was.
+    """Score the case's champion again in a process of its own (`run_process`): why it could not be; "" if it was.
 
     Raises:
         Cancelled: `cancel` was set.
         TransientError: What kept it may pass by itself.
     """
     with temporary_folder() as temporary:
-        job = temporary / "job.json"
-        write_json(
-            job,
-            {
-                "tracking_uri": case.registry.tracking_uri,
-                "name": case.version.name,
-                "version": case.version.version,
-                "gate": plain(case.gate),
-                "evaluation": plain(case.evaluation),
-                "scores": str(case.scores),
-                "documents": str(case.documents),
-                "device": device.value,
-            },
-        )
-        command = [sys.executable, "-m", "langmill.registry.rescore", str(job)]
+        job = {
+            "tracking_uri": case.registry.tracking_uri,
+            "name": case.version.name,
+            "version": case.version.version,
+            "gate": plain(case.gate),
+            "evaluation": plain(case.evaluation),
+            "scores": str(case.scores),
+            "documents": str(case.documents),
+            "device": device.value,
+        }
+        write_json(temporary / "job.json", job)
+        command = [sys.executable, "-m", "langmill.registry.rescore", str(temporary / "job.json")]
         code, output = run_process(command, root=Path(), log=log, progress=progress, cancel=cancel)
     if cancel.is_set():
         raise Cancelled(f"Scoring the champion of {case.version.name} again was stopped.")
@@ -79,16 +67,12 @@ def rescore(case: Case, device: Accelerator, *, log: Path, progress: Path, cance
         sentence = f"its process was killed ({signal.Signals(-code).name}), as a machine without memory does"
     sentence = f"{sentence.rstrip('.')}."
     if of_exit_code(code) is TransientError:
-        raise TransientError(sentence)
+        raise TransientError(sentence, "failed")
     return sentence
 
 
 def score_again(case: Case, device: str) -> None:
     """Score the champion on the test documents that either model can judge, and the version where it was not yet.
-
-    Args:
-        case: What is to be judged.
-        device: Where the models compute, in torch's word.
 
     Raises:
         EvaluationError: The two are of other tasks, or the test documents are not those that the version was judged on.
@@ -99,15 +83,15 @@ def score_again(case: Case, device: str) -> None:
     task = scorer.task
     assert champion is not None
     if usable(task, case.split).digest != challenger.test_set:
-        raise EvaluationError(
-            f"The test documents in {case.documents} are not those that {version.title} was judged on; run `dvc repro`."
-        )
+        sentence = f"The test documents in {case.documents} are not those that {version.title} was judged on;"
+        raise EvaluationError(f"{sentence} run `dvc repro`.", "mismatch")
     with temporary_folder() as temporary:
         old = _load(case, champion, temporary / "champion", device)
         if type(old.task) is not type(task):
             raise EvaluationError(
                 f"{champion.title} was made for another task, {old.config['langmill']['task']['name']}; "
-                "give the recipe another name, or promote by hand with `langmill promote --force`."
+                "give the recipe another name, or promote by hand with `langmill promote --force`.",
+                "mismatch",
             )
         union = Union.of(task, old.task, case.split)
         if union.surplus:
@@ -116,6 +100,8 @@ def score_again(case: Case, device: str) -> None:
             _write(case.rescored_surplus, new, surplus)
         scores = score_version(champion, old, scorer.with_task(old.task), union.documents, case.evaluation)
         _write(case.rescored, old, scores)
+    for other in {*case.rescored.parent.iterdir()} - {case.rescored, case.rescored_surplus}:
+        shutil.rmtree(other, ignore_errors=True)  # of former champions and protocols: no gate asks for them again
 
 
 def score_version(
@@ -142,7 +128,7 @@ def main(job_file: str) -> int:
     """Do the job of a file; returns the exit code."""
     try:
         job = read_json(Path(job_file))
-        registry = Registry(job["tracking_uri"])
+        registry = ModelRegistry(job["tracking_uri"])
         case = Case(
             registry,
             registry.version(job["name"], job["version"]),

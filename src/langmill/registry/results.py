@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from langmill.errors import RegistryError
 from langmill.evaluation.estimates import Metrics, counted, number
 from langmill.files import temporary_folder
-from langmill.registry.store import Registry
+from langmill.registry.store import ModelRegistry
 from langmill.registry.verdict import Verdict
 from langmill.registry.versions import Tag
 from langmill.tracking.runs import last_metric
@@ -36,35 +36,29 @@ class Result:
     """Time spent on training steps."""
 
 
-def read_result(registry: Registry, name: str) -> Result:
-    """The champion of a recipe and what it is worth.
-
-    Raises:
-        RegistryError: The recipe has no champion.
-        TrackingError: The registry can't be reached.
-    """
+def read_result(registry: ModelRegistry, name: str) -> Result:
+    """The champion of a recipe and what it is worth; RegistryError where it has none."""
     champion = registry.champion(name)
     if champion is None:
-        raise RegistryError(f"{name} has no champion; make one with `langmill run {name}`.")
+        raise RegistryError(f"{name} has no champion; make one with `langmill run {name}`.", "missing")
     with temporary_folder() as temporary:
         folder = registry.download_evaluation(name, champion.version, temporary / "evaluation")
         metrics = Metrics.read(folder)
     tags = champion.tags
-    size = tags.get(Tag.data_bytes)
     return Result(
         champion.name,
         champion.version,
         tags.get(Tag.task, _UNKNOWN),
-        registry.description(champion),
+        champion.description,
         metrics,
         int(tags[Tag.documents]) if Tag.documents in tags else None,
-        int(size) / 1e6 if size else None,
+        int(tags[Tag.data_bytes]) / 1e6 if Tag.data_bytes in tags else None,
         int(tags.get(Tag.parameters, 0)),
         last_metric(registry.tracking_uri, champion.run_id, MINUTES) if champion.run_id else None,
     )
 
 
-def read_results(registry: Registry, names: Iterable[str] | None = None) -> list[Result]:
+def read_results(registry: ModelRegistry, names: Iterable[str] | None = None) -> list[Result]:
     """The champions of some recipes, or of all that have one, by task and name. Raises as `read_result`."""
     if names is None:
         names = [name for name in registry.names() if registry.champion(name) is not None]
@@ -83,8 +77,7 @@ def results_page(results: Sequence[Result], refused: Sequence[Refused] = ()) -> 
     ]
     for task in sorted({result.task for result in results}):
         chosen = [result for result in results if result.task == task]
-        lines += ["", f"## {task.replace('_', ' ').capitalize()}", "", *_table(chosen), ""]
-        lines += [line for result in chosen for line in _sentences(result)]
+        lines += ["", f"## {task.replace('_', ' ').capitalize()}", "", *_table(chosen), "", *map(_sentence, chosen)]
     if refused:
         lines += ["", "## Refused by the gate", ""]
         lines += [f"- `{each.name}` (version {each.version}): {each.reason}" for each in refused]
@@ -101,22 +94,23 @@ def _table(results: Sequence[Result]) -> list[str]:
         baselines = (metrics.hardest(strength) for strength in ("trivial", "strong"))
         cells = [
             f"`{result.name}`",
-            _UNKNOWN if result.documents is None else f"{result.documents:,}",
-            _UNKNOWN if result.megabytes is None else f"{result.megabytes:.1f}",
+            _or_unknown(result.documents, ","),
+            _or_unknown(result.megabytes, ".1f"),
             f"{result.parameters:,}",
-            _UNKNOWN if result.minutes is None else f"{result.minutes:.1f}",
+            _or_unknown(result.minutes, ".1f"),
             metrics.primary,
             str(metrics.decides),
-            *(
-                _UNKNOWN if each is None else f"{each.name} {number(each.values[metrics.primary])}"
-                for each in baselines
-            ),
+            *(f"{each.name} {number(each.values[metrics.primary])}" if each else _UNKNOWN for each in baselines),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return lines
 
 
-def _sentences(result: Result) -> list[str]:
+def _or_unknown(value: float | None, form: str) -> str:
+    return _UNKNOWN if value is None else format(value, form)
+
+
+def _sentence(result: Result) -> str:
     metrics = result.metrics
     strong = metrics.hardest("strong")
     against = f" Against {strong.name}: {strong.sentence}." if strong is not None else ""
@@ -127,7 +121,7 @@ def _sentences(result: Result) -> list[str]:
     )
     more = f" Also: {others}." if others and len(metrics.estimates) <= 12 else ""
     judged = counted(metrics.examples, metrics.groups)
-    return [f"- `{result.name}` (version {result.version}, {judged}): {result.description}{against}{more}"]
+    return f"- `{result.name}` (version {result.version}, {judged}): {result.description}{against}{more}"
 
 
 def _beside(metrics: Metrics, name: str) -> list[str]:
@@ -149,18 +143,13 @@ class Refused:
     reason: str
 
 
-def read_refused(registry: Registry) -> list[Refused]:
-    """The recipes that have versions and no champion, by name, with what was said of the newest version.
-
-    Raises:
-        TrackingError: The registry can't be reached.
-    """
+def read_refused(registry: ModelRegistry) -> list[Refused]:
+    """The recipes that have versions and no champion, by name, with what was said of the newest version."""
     found = []
-    for name in sorted(registry.names()):
+    for name in registry.names():
         versions = registry.versions(name)
         if versions and registry.champion(name) is None:
-            newest = max(versions, key=lambda version: version.version)
-            verdict = Verdict.of(newest)
-            reason = verdict.sentence if verdict is not None else newest.tags.get(Tag.reason, "It was not judged.")
-            found.append(Refused(name, newest.version, reason))
+            verdict = Verdict.of(versions[-1])
+            reason = verdict.sentence if verdict else versions[-1].tags.get(Tag.reason, "It was not judged.")
+            found.append(Refused(name, versions[-1].version, reason))
     return found

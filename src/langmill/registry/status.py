@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from langmill.registry.store import Registry
+from langmill.registry.store import ModelRegistry
 from langmill.registry.versions import CHALLENGER, CHAMPION, PREVIOUS, ModelVersion, State, Tag
 
 
@@ -21,12 +21,8 @@ class ModelStatus:
 
 
 def status(tracking_uri: str) -> list[ModelStatus]:
-    """Every registered model that an alias points into, or ought to, by name.
-
-    Raises:
-        TrackingError: The registry can't be asked.
-    """
-    registry = Registry(tracking_uri)
+    """Every registered model that an alias points into, or ought to, by name."""
+    registry = ModelRegistry(tracking_uri)
     complaints = registry.complaints()
     found: dict[str, dict[str, ModelVersion]] = {name: {} for name in complaints}
     for version in registry.overview():
@@ -44,7 +40,7 @@ def status(tracking_uri: str) -> list[ModelStatus]:
     ]
 
 
-def _notes(registry: Registry, name: str, champion: ModelVersion | None, complaint: str | None) -> list[str]:
+def _notes(registry: ModelRegistry, name: str, champion: ModelVersion | None, complaint: str | None) -> list[str]:
     notes = [complaint] if complaint is not None else []
     entry = registry.ledger.unfinished(name)
     if entry is not None:

@@ -6,6 +6,7 @@ They work in the workspace, which is the current folder.
 
 from __future__ import annotations
 
+import json
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,14 +17,14 @@ from langmill.evaluation.estimates import Metrics
 from langmill.evaluation.folder import EvaluationFolder
 from langmill.files import read_manifest, temporary_folder
 from langmill.models.folder import GENERATION_NAME, WEIGHTS_NAME
-from langmill.registry.evidence import Unscored
+from langmill.registry.evidence import Evidence, Unscored
 from langmill.registry.gate import judge
 from langmill.registry.gathering import Case
 from langmill.registry.package import package
 from langmill.registry.promote import Promotion, promote, repair
 from langmill.registry.rescore import rescore
 from langmill.registry.rules.base import build_rules
-from langmill.registry.store import Registry
+from langmill.registry.store import ModelRegistry
 from langmill.registry.validate import Outcome, Validation, validate
 from langmill.registry.verdict import Outcome as VerdictOutcome
 from langmill.registry.verdict import Verdict
@@ -67,8 +68,9 @@ def package_and_register(recipe: Recipe, tracking_uri: str) -> Registered:
     judged = EvaluationFolder.open(evaluation, verify=True)
     provenance, weights = str(manifest["provenance"]), str(manifest["files"][WEIGHTS_NAME])
     if judged.manifest["provenance"] != provenance:
-        raise RegistryError(f"The evaluation in {evaluation} is of another model than {model}; run `dvc repro`.")
-    registry = Registry(tracking_uri)
+        sentence = f"The evaluation in {evaluation} is of another model than {model}; run `dvc repro`."
+        raise RegistryError(sentence, "mismatch")
+    registry = ModelRegistry(tracking_uri)
     repair(registry, recipe.name)
     generation = str(judged.manifest["files"].get(GENERATION_NAME, ""))
     known = registry.find(recipe.name, provenance, weights, generation)
@@ -101,7 +103,7 @@ def validate_version(recipe: Recipe, version: ModelVersion, tracking_uri: str) -
         TrackingError: The registry can't be reached.
         RegistryError: The model folder can't be compared with.
     """
-    found = validate(Registry(tracking_uri), version, Workspace().model(recipe.name), again=False)
+    found = validate(ModelRegistry(tracking_uri), version, Workspace().model(recipe.name), again=False)
     if found.outcome is Outcome.undecided:
         raise UndecidedError(f"Whether {version.title} works can't be told: {found.reason} The next run asks again.")
     return found
@@ -117,27 +119,16 @@ def rescore_champion(
     progress: Path,
     cancel: threading.Event,
 ) -> Rescored:
-    """Score the champion again, in a process of its own, where the gate needs that: mostly there is nothing to do.
+    """Ask the gate, and score the champion again, in a process of its own, where it could not tell without that.
 
-    Args:
-        recipe: The recipe.
-        version: The version that the gate will judge.
-        tracking_uri: MLflow's address.
-        device: Where the models compute.
-        log: The file that all the process says is written to.
-        progress: The file in which it keeps how far it is.
-        cancel: Once set, the process is ended.
-
-    Raises:
-        Cancelled: `cancel` was set.
-        TransientError: What kept it may pass by itself.
+    Mostly it could: then its verdict is noted, and `judge_version` finds it. `log`, `progress` and `cancel` are as of
+    `run_process`. Raises as `rescore`.
     """
     case = _case(recipe, version, tracking_uri)
     if case.noted_verdict() is not None:
         return Rescored(needed=False)
-    evidence = case.gather()
-    rules = build_rules(recipe.gate, recipe.name)
-    if not isinstance(evidence.pair, Unscored) or judge(evidence, rules).outcome is not VerdictOutcome.cannot_tell:
+    evidence, verdict = _ask_gate(recipe, case)
+    if not isinstance(evidence.pair, Unscored) or verdict.outcome is not VerdictOutcome.cannot_tell:
         return Rescored(needed=False)
     return Rescored(needed=True, problem=rescore(case, device, log=log, progress=progress, cancel=cancel))
 
@@ -146,40 +137,30 @@ def judge_version(recipe: Recipe, version: ModelVersion, tracking_uri: str, unsc
     """Gather the evidence about a version, ask the gate, and note the verdict on the version.
 
     The same comparison is not computed twice: a noted verdict that follows from the same evidence stands. One that
-    could not be told is asked again.
-
-    Args:
-        recipe: The recipe.
-        version: The version.
-        tracking_uri: MLflow's address.
-        unscored: Why the champion could not be scored again, if that was tried (`rescore_champion`).
+    could not be told is asked again. `unscored` is why `rescore_champion` could not score the champion, if it tried.
 
     Raises:
         TrackingUnreachableError: The registry can't be reached.
         ConfigError: A rule is unknown or its options are refused.
     """
     case = _case(recipe, version, tracking_uri)
-    rules = build_rules(recipe.gate, recipe.name)
-    noted = case.noted_verdict()
-    if noted is not None:
-        return noted
+    noted = case.noted_verdict()  # mostly by `rescore_champion`
+    return _ask_gate(recipe, case, unscored)[1] if noted is None else noted
+
+
+def _ask_gate(recipe: Recipe, case: Case, unscored: str = "") -> tuple[Evidence, Verdict]:
     evidence = case.gather(unscored)
-    verdict = judge(evidence, rules)
+    verdict = judge(evidence, build_rules(recipe.gate, recipe.name))
     if not verdict.unchanged and not evidence.doubt:
-        case.registry.note(case.version, verdict.to_tag())
-    return verdict
+        case.registry.note(case.version, {Tag.verdict: json.dumps(verdict.to_json())})
+    return evidence, verdict
 
 
 def _case(recipe: Recipe, version: ModelVersion, tracking_uri: str) -> Case:
-    registry = Registry(tracking_uri)
-    return Case(
-        registry,
-        registry.version(version.name, version.version),  # its tags as they are now
-        recipe.gate,
-        recipe.evaluation,
-        Workspace().evaluation(recipe.name),
-        Workspace().documents(recipe.corpus.name),
-    )
+    registry, workspace = ModelRegistry(tracking_uri), Workspace()
+    now = registry.version(version.name, version.version)  # its tags as they are now
+    scores, documents = workspace.evaluation(recipe.name), workspace.documents(recipe.corpus.name)
+    return Case(registry, now, recipe.gate, recipe.evaluation, scores, documents)
 
 
 def promote_if_passed(version: ModelVersion, verdict: Verdict, tracking_uri: str, command: str) -> Promotion:
@@ -190,14 +171,14 @@ def promote_if_passed(version: ModelVersion, verdict: Verdict, tracking_uri: str
         RegistryError: The champion changed since the verdict; the next run judges again.
         TrackingError: MLflow can't be reached.
     """
-    registry = Registry(tracking_uri)
+    registry = ModelRegistry(tracking_uri)
     if verdict.passed and not verdict.unchanged:
         return promote(registry, version.name, version.version, force=None, command=command)
     champion = registry.aliased(version.name, CHAMPION)  # where it is not sure who that is, the verdict says so
     number = champion.version if champion else None
-    stays = f" Version {number} stays the champion." if number is not None else " There is no champion."
-    sentence = verdict.sentence if verdict.unchanged else verdict.sentence + stays
-    return Promotion(False, version.name, number, number, sentence)
+    stays = "There is no champion." if champion is None else f"Version {number} stays the champion."
+    sentence = verdict.sentence if verdict.unchanged else f"{verdict.sentence} {stays}"
+    return Promotion(False, number, sentence)
 
 
 def _run_of(recipe: Recipe, provenance: str, tracking_uri: str) -> str:
@@ -219,7 +200,8 @@ def _tags(recipe: Recipe, model: Path, judged: EvaluationFolder) -> dict[str, st
     if recipe.gate.metric != metrics.primary:
         raise RegistryError(
             f"The evaluation in {judged.folder} is by {metrics.primary}, not by {recipe.gate.metric}, by which the "
-            "gate decides; check gate.metric and run `dvc repro`."
+            "gate decides; check gate.metric and run `dvc repro`.",
+            "mismatch",
         )
     manifest = read_manifest(model, verify=False)
     facts = manifest.get("training_split")  # older models do not say

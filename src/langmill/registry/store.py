@@ -12,7 +12,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from langmill.errors import ConflictError, RegistryError
 from langmill.files import exclusive_lock
@@ -20,7 +20,7 @@ from langmill.registry import artifacts
 from langmill.registry.database import read_aliased, read_models
 from langmill.registry.ledger import Entry, Ledger
 from langmill.registry.record import ModelRecord
-from langmill.registry.versions import CHAMPION, ModelTag, ModelVersion, State, Tag, checked_name, version_of
+from langmill.registry.versions import CHAMPION, ModelVersion, State, Tag, checked_name, version_of
 from langmill.tracking.addresses import database_path
 from langmill.tracking.connection import connect
 from langmill.tracking.explained import existing_is_fine, explained_tracking_errors, missing_as_none
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 _Found = TypeVar("_Found")
 
 
-class Registry:
-    """The registered models behind a tracking address."""
+class ModelRegistry:
+    """The registered models behind a tracking address. Every method raises TrackingError where that can't be asked."""
 
     def __init__(self, tracking_uri: str) -> None:
         """Make a registry; nothing is asked before the first call that needs an answer."""
@@ -47,22 +47,23 @@ class Registry:
     def _client(self) -> MlflowClient:
         return connect(self.tracking_uri)
 
+    @contextlib.contextmanager
+    def _mlflow(self) -> Iterator[MlflowClient]:
+        client = self._client
+        with explained_tracking_errors(self.tracking_uri):
+            yield client
+
     # Reading ---------------------------------------------------------------------------------------------------------
 
     def names(self) -> list[str]:
-        """The registered models, sorted.
-
-        Raises:
-            TrackingError: The registry can't be asked; so for every method here.
-        """
-        client = self._client
-        with explained_tracking_errors(self.tracking_uri):
+        """The registered models, sorted."""
+        with self._mlflow() as client:
             return sorted(str(model.name) for model in client.search_registered_models(max_results=1000))
 
     def versions(self, name: str) -> list[ModelVersion]:
         """The versions of a model, oldest first; none for a name that is not registered."""
-        client, aliases = self._client, self._aliases(name)
-        with explained_tracking_errors(self.tracking_uri):
+        aliases = self._aliases(name)
+        with self._mlflow() as client:
             found, token = [], None
             while True:
                 page = client.search_model_versions(f"name='{checked_name(name)}'", max_results=1000, page_token=token)
@@ -73,16 +74,12 @@ class Registry:
         return sorted((version_of(item, aliases) for item in found), key=lambda version: version.version)
 
     def version(self, name: str, version: int) -> ModelVersion:
-        """One version.
-
-        Raises:
-            RegistryError: There is no such version.
-        """
-        client, aliases = self._client, self._aliases(name)
-        with explained_tracking_errors(self.tracking_uri), missing_as_none() as found:
+        """One version; RegistryError where there is no such."""
+        aliases = self._aliases(name)
+        with self._mlflow() as client, missing_as_none() as found:
             found.append(client.get_model_version(checked_name(name), str(version)))
         if not found:
-            raise RegistryError(f"{name} has no version {version}; `langmill status` lists what there is.")
+            raise RegistryError(f"{name} has no version {version}; `langmill status` lists what there is.", "unknown")
         return version_of(found[0], aliases)
 
     def aliased(self, name: str, alias: str) -> ModelVersion | None:
@@ -98,7 +95,7 @@ class Registry:
         """
         complaint = self.record(name).champion_complaint()
         if complaint is not None:
-            raise RegistryError(complaint)
+            raise RegistryError(complaint, "mismatch")
         return self.aliased(name, CHAMPION)
 
     def record(self, name: str) -> ModelRecord:
@@ -109,12 +106,6 @@ class Registry:
     def exists(self, name: str, version: int) -> bool:
         """Whether there is such a version."""
         return any(one.version == version for one in self.versions(name))
-
-    def description(self, version: ModelVersion) -> str:
-        """What a version is for, as its recipe said when it was registered."""
-        client = self._client
-        with explained_tracking_errors(self.tracking_uri):
-            return str(client.get_model_version(checked_name(version.name), str(version.version)).description or "")
 
     def find(self, name: str, provenance: str, weights: str, generation: str | None = None) -> ModelVersion | None:
         """The newest version with this provenance, weights and, if given, `generation_config.json` (as SHA-256).
@@ -136,45 +127,31 @@ class Registry:
 
     def _model(self, name: str) -> tuple[dict[str, int], dict[str, str]]:
         """A registered model's aliases and tags."""
-        client = self._client
-        with explained_tracking_errors(self.tracking_uri), missing_as_none() as found:
+        with self._mlflow() as client, missing_as_none() as found:
             found.append(client.get_registered_model(checked_name(name)))
         if not found:
             return {}, {}
         return {alias: int(version) for alias, version in found[0].aliases.items()}, dict(found[0].tags)
 
-    # What Langmill wrote down -----------------------------------------------------------------------------------------
-
-    def write(self, event: str, action: str, name: str, *, accept: bool = False, **facts: Any) -> Entry:
-        """Write an entry of the ledger, and its witness on the registered model.
-
-        Args:
-            event: As in `Entry`.
-            action: As in `Entry`.
-            name: The registered model; the caller holds its lock.
-            accept: Whether to begin a new chain where the ledger was tampered with. Else the old witness stays, so that
-                the damage goes on being reported.
-            **facts: The entry's other fields.
-        """
-        record = self.record(name)
-        complaint = record.ledger_complaint()
-        restart = complaint or "" if accept else ""
-        entry = self.ledger.append(event, action, name, restart=restart, **facts)
-        witness = self.ledger.witness(name)
-        if (complaint is None or accept) and witness is not None:
-            self._note_model(name, record.witness_tag, witness.text())
-        return entry
-
-    def record_champion(self, name: str, version: int) -> None:
-        """Note on the registered model that Langmill made a version champion."""
-        self._note_model(name, ModelTag.champion, str(version))
-
-    def _note_model(self, name: str, key: str, value: str) -> None:
-        client = self._client
-        with explained_tracking_errors(self.tracking_uri):
-            client.set_registered_model_tag(checked_name(name), key, value)
-
     # Writing ---------------------------------------------------------------------------------------------------------
+
+    def write(self, entry: Entry, *, accept: bool = False) -> None:
+        """Write an entry of the ledger, and its witness on the registered model, whose lock the caller holds.
+
+        With `accept` a new chain begins where the ledger was tampered with. Else the old witness stays, so that the
+        damage goes on being reported.
+        """
+        record = self.record(entry.name)
+        complaint = record.ledger_complaint()
+        self.ledger.append(entry, restart=complaint or "" if accept else "")
+        witness = self.ledger.witness(entry.name)
+        if (complaint is None or accept) and witness is not None:
+            self.note_model(entry.name, record.witness_tag, witness.text())
+
+    def note_model(self, name: str, key: str, value: str) -> None:
+        """Set a tag of a registered model."""
+        with self._mlflow() as client:
+            client.set_registered_model_tag(checked_name(name), key, value)
 
     @contextlib.contextmanager
     def locked(self, name: str) -> Iterator[None]:
@@ -186,10 +163,8 @@ class Registry:
         with self._lock(f"registry-{checked_name(name)}", f"Changing what is in service of {name}"):
             yield
 
-    @contextlib.contextmanager
-    def _lock(self, lock: str, purpose: str) -> Iterator[None]:
-        with exclusive_lock(self._state / "locks" / f"{lock}.lock", purpose, wait=True):
-            yield
+    def _lock(self, lock: str, purpose: str) -> contextlib.AbstractContextManager[None]:
+        return exclusive_lock(self._state / "locks" / f"{lock}.lock", purpose, wait=True)
 
     def register(
         self,
@@ -203,84 +178,63 @@ class Registry:
         tags: Mapping[str, str],
         description: str,
     ) -> tuple[ModelVersion, bool]:
-        """Make a packaged model a new version, unless it is one already.
+        """Make a packaged model a new version, unless it is one already: the version, and whether it is new.
 
         Of several processes that register versions of one model one uploads at a time; moves do not wait for it.
 
         Args:
-            package: A folder made by `langmill.registry.package`.
+            package: A folder made by `langmill.registry.package`; it is kept among the artifacts of the run.
             name: The registered model, made if it is new.
             provenance: The digest of what the model was made from.
             weights: SHA-256 of its weights file.
             generation: SHA-256 of the evaluation's `generation_config.json`; "" where there is none.
-            run_id: The run in MLflow that made it; the package is kept among that run's artifacts.
+            run_id: The run in MLflow that made it.
             tags: What to note on the version, by the names in `Tag`.
             description: One sentence on what the model is for.
-
-        Returns:
-            The version, and whether it is new.
-
-        Raises:
-            RegistryError: MLflow refused.
         """
-        client = self._client
         registering = self._lock(f"register-{checked_name(name)}", f"Registering a version of {name}")
-        with registering, explained_tracking_errors(self.tracking_uri):
+        with registering, self._mlflow() as client:
             known = self.find(name, provenance, weights, generation)
             if known is not None:
                 return known, False
             folder = f"model-{weights[:12]}{f'-{generation[:8]}' if generation else ''}"
             client.log_artifacts(run_id, str(package), folder)
             with existing_is_fine():
-                client.create_registered_model(checked_name(name), description=description)
+                client.create_registered_model(name, description=description)
+            facts = {Tag.provenance: provenance, Tag.weights: weights, Tag.generation: generation}
             made = client.create_model_version(
                 name,
                 f"{client.get_run(run_id).info.artifact_uri}/{folder}",
                 run_id=run_id,
-                tags={
-                    **tags,
-                    Tag.provenance: provenance,
-                    Tag.weights: weights,
-                    Tag.generation: generation,
-                    Tag.state: State.registered,
-                },
+                tags={**tags, **facts, Tag.state: State.registered},
                 description=description,
             )
             return self.version(name, int(made.version)), True
 
     def note(self, version: ModelVersion, tags: Mapping[str, str]) -> None:
         """Set tags of a version."""
-        client = self._client
-        with explained_tracking_errors(self.tracking_uri):
+        with self._mlflow() as client:
             for key, value in tags.items():
                 client.set_model_version_tag(version.name, str(version.version), key, value)
 
     def unnote(self, version: ModelVersion, key: str) -> None:
         """Take a tag off a version, if it is there."""
-        client = self._client
         if key in version.tags:
-            with explained_tracking_errors(self.tracking_uri):
+            with self._mlflow() as client:
                 client.delete_model_version_tag(version.name, str(version.version), key)
 
     def move_alias(self, name: str, alias: str, to: int | None, expected: int | None) -> None:
-        """Let an alias point elsewhere, if it points where the caller believes: compare and swap, then read back.
-
-        Args:
-            name: The registered model.
-            alias: The alias.
-            to: The version it shall point to; None removes it.
-            expected: The version it points to now; None where it must not exist.
+        """Let an alias point to a version (None removes it): compare with what it should point to now, swap, read back.
 
         Raises:
             ConflictError: It pointed elsewhere, or someone else moved it at the same moment.
-            RegistryError: There is no version `to`.
+            RegistryError: There is no such version.
         """
         with self.locked(name):
             self.move_alias_locked(name, alias, to, expected)
 
     def move_alias_locked(self, name: str, alias: str, to: int | None, expected: int | None) -> None:
         """`move_alias` for a caller that holds the model's lock."""
-        client = self._client
         current = self._aliases(name).get(alias)
         if current != expected:
             raise ConflictError(
@@ -291,7 +245,7 @@ class Registry:
             return
         if to is not None:
             self.version(name, to)
-        with explained_tracking_errors(self.tracking_uri):
+        with self._mlflow() as client:
             if to is None:
                 client.delete_registered_model_alias(name, alias)
             else:
@@ -306,12 +260,7 @@ class Registry:
     # Files -----------------------------------------------------------------------------------------------------------
 
     def download(self, name: str, version: int, into: Path) -> Path:
-        """Fetch a version's model folder and check it against its manifest.
-
-        Args:
-            name: The registered model.
-            version: Its version.
-            into: The folder to make or replace; it is whole or not there.
+        """Fetch a version's model folder and check it against its manifest; `into` is whole or not there.
 
         Raises:
             IntegrityError: The files are not those that were registered.
@@ -333,9 +282,8 @@ class Registry:
         return artifacts.download(self.tracking_uri, f"{name} version {version}", source, into)
 
     def _location(self, name: str, version: int) -> str:
-        client = self._client
         self.version(name, version)
-        with explained_tracking_errors(self.tracking_uri):
+        with self._mlflow() as client:
             return str(client.get_model_version_download_uri(name, str(version))).rstrip("/")
 
     # A fast look -----------------------------------------------------------------------------------------------------
@@ -373,12 +321,9 @@ class Registry:
     def _read_locally(self, read: Callable[[Path], _Found]) -> _Found | None:
         """What is found in a local database; None where MLflow must be asked."""
         path = database_path(self.tracking_uri)
-        if path is None:
-            return None
-        try:
-            return read(path)
-        except sqlite3.Error:
-            return None
+        with contextlib.suppress(sqlite3.Error):
+            return None if path is None else read(path)
+        return None
 
 
 def _title(version: int | None) -> str:

@@ -26,7 +26,7 @@ from langmill.evaluation.scoring import usable
 from langmill.files import digest_of, read_manifest, temporary_folder
 from langmill.models.folder import TOKENIZER_NAME, WEIGHTS_NAME, tokenizer_digest
 from langmill.registry.ledger import Entry
-from langmill.registry.store import Registry
+from langmill.registry.store import ModelRegistry
 from langmill.registry.verdict import Verdict
 from langmill.registry.versions import ModelVersion, State, Tag
 from langmill.training import provenance
@@ -63,13 +63,8 @@ class Lineage:
     base: Lineage | None
 
     @property
-    def sound(self) -> bool:
-        """Whether nothing that was looked at is damaged."""
-        return not self.damage
-
-    @property
     def damage(self) -> tuple[str, ...]:
-        """What is damaged, a sentence each; that of the base included."""
+        """What is damaged, a sentence each; that of the base included. Empty where all that was looked at is sound."""
         own = tuple(f"{fact.name} of {self.title}: {fact.text}" for fact in self.facts if fact.check is Check.damaged)
         return own if self.base is None else own + self.base.damage
 
@@ -85,13 +80,8 @@ class Lineage:
 
 
 def trace(tracking_uri: str, name: str, version: int) -> Lineage:
-    """Find out a version's lineage. The current folder is the workspace whose files are compared.
-
-    Raises:
-        RegistryError: There is no such version.
-        TrackingError: The registry can't be asked.
-    """
-    registry = Registry(tracking_uri)
+    """Find out a version's lineage. The current folder is the workspace whose files are compared."""
+    registry = ModelRegistry(tracking_uri)
     found = registry.version(name, version)
     with temporary_folder() as temporary:
         facts = [*_in_the_registry(registry, found)]
@@ -105,29 +95,28 @@ def trace(tracking_uri: str, name: str, version: int) -> Lineage:
     return Lineage(f"{found.title}{aliases}", tuple(facts), base)
 
 
-def _in_the_registry(registry: Registry, version: ModelVersion) -> Iterator[Fact]:
+def _in_the_registry(registry: ModelRegistry, version: ModelVersion) -> Iterator[Fact]:
     yield from _ledger(registry, version.name)
     for entry in reversed(registry.ledger.entries(version.name)):
         if entry.event == "done" and version.version in (entry.source, entry.target):
             yield Fact("service", _move(entry, version.version))
     verdict = Verdict.of(version)
     yield Fact("gate", "not asked yet" if verdict is None else f"{verdict.outcome}: {verdict.sentence}")
+    reason = version.tags.get(Tag.reason)
     sentences = {
+        State.registered: "not done yet" if reason is None else f"could not be decided yet: {reason}",
         State.validated: f"loads and answers; {version.tags.get(Tag.latency, '?')} ms for the example",
-        State.rejected: f"failed: {version.tags.get(Tag.reason, 'no reason noted')}",
+        State.rejected: f"failed: {reason or 'no reason noted'}",
     }
-    undecided = (
-        f"could not be decided yet: {version.tags[Tag.reason]}" if Tag.reason in version.tags else "not done yet"
-    )
-    yield Fact("validation", sentences.get(version.state, undecided))
+    yield Fact("validation", sentences[version.state])
     yield Fact("registered", f"{version.created:%Y-%m-%d %H:%M} UTC")
     yield Fact("run", f"{version.run_id} in MLflow" if version.run_id else "none noted")
 
 
-def _ledger(registry: Registry, name: str) -> Iterator[Fact]:
+def _ledger(registry: ModelRegistry, name: str) -> Iterator[Fact]:
     """Whether what the ledger says of the service can be believed."""
-    entries = registry.ledger.entries(name)
-    complaint = registry.record(name).ledger_complaint()
+    entries, record = registry.ledger.entries(name), registry.record(name)
+    complaint = record.ledger_complaint()
     if complaint is not None:
         yield Fact("ledger", complaint, Check.damaged)
     elif entries:
@@ -137,21 +126,19 @@ def _ledger(registry: Registry, name: str) -> Iterator[Fact]:
     for entry in entries:
         if entry.restart and entry.event == "begin":
             yield Fact("ledger", f"begun anew {entry.when[:16].replace('T', ' ')} UTC by {entry.who}: {entry.restart}")
-    other = registry.record(name).complaint() if complaint is None else None
-    if other is not None:
+    if complaint is None and (other := record.complaint()) is not None:
         yield Fact("service", other)
 
 
 def _move(entry: Entry, version: int) -> str:
+    happened = f"gave way to version {entry.target}"
     if entry.target == version:
         happened = "champion" + (f" in place of version {entry.source}" if entry.source is not None else "")
-    else:
-        happened = f"gave way to version {entry.target}"
     forced = "by force, " if entry.forced else ""
     return f"{entry.when[:16].replace('T', ' ')} UTC {happened} ({entry.action}, {forced}{entry.who}): {entry.reason}"
 
 
-def _evaluation(registry: Registry, version: ModelVersion, into: Path) -> Iterator[Fact]:
+def _evaluation(registry: ModelRegistry, version: ModelVersion, into: Path) -> Iterator[Fact]:
     try:
         folder = registry.download_evaluation(version.name, version.version, into)
         judged = EvaluationFolder.open(folder, verify=False)
@@ -179,7 +166,7 @@ def _corpus_of(recipe: str) -> str:
         return ""
 
 
-def _model(registry: Registry, version: ModelVersion, into: Path) -> tuple[dict[str, Any] | None, list[Fact]]:
+def _model(registry: ModelRegistry, version: ModelVersion, into: Path) -> tuple[dict[str, Any] | None, list[Fact]]:
     """The model's manifest and what is to be said of its files."""
     promised = version.tags.get(Tag.weights, "")
     try:
@@ -188,17 +175,11 @@ def _model(registry: Registry, version: ModelVersion, into: Path) -> tuple[dict[
         return None, [Fact("model", str(error), _problem(error))]
     same = manifest["files"].get(WEIGHTS_NAME) == promised and manifest.get("provenance") == version.provenance
     weights = Fact("weights", promised[:_SHORT], Check.verified if same else Check.damaged)
-    parts = manifest.get("parts")
+    parts, short = manifest.get("parts"), version.provenance[:_SHORT]
     if not isinstance(parts, Mapping):
-        return None, [
-            weights,
-            Fact("provenance", f"{version.provenance[:_SHORT]}, its parts are not noted", Check.absent),
-        ]
+        return None, [weights, Fact("provenance", f"{short}, its parts are not noted", Check.absent)]
     whole = digest_of(parts) == version.provenance
-    return manifest, [
-        weights,
-        Fact("provenance", f"{version.provenance[:_SHORT]}", Check.verified if whole else Check.damaged),
-    ]
+    return manifest, [weights, Fact("provenance", short, Check.verified if whole else Check.damaged)]
 
 
 def _origins(manifest: Mapping[str, Any]) -> Iterator[Fact]:
@@ -214,10 +195,8 @@ def _origins(manifest: Mapping[str, Any]) -> Iterator[Fact]:
     versions = ", ".join(f"{name} {number}" for name, number in sorted(parts["versions"].items()))
     if versions:
         yield Fact("made with", versions)
-    tokenizer = tokenizer_digest(manifest)
-    yield Fact(
-        "tokenizer", parts["tokenizer"][:_SHORT], Check.verified if tokenizer == parts["tokenizer"] else Check.damaged
-    )
+    same = tokenizer_digest(manifest) == parts["tokenizer"]
+    yield Fact("tokenizer", parts["tokenizer"][:_SHORT], Check.verified if same else Check.damaged)
     yield from _data(parts["data"], recipe, str(manifest["corpus"]["name"]))
 
 
@@ -255,7 +234,7 @@ def _source(source: Mapping[str, Any]) -> str:
     return f"local files, {source.get('name', '')}"
 
 
-def _base(registry: Registry, manifest: Mapping[str, Any]) -> Lineage | None:
+def _base(registry: ModelRegistry, manifest: Mapping[str, Any]) -> Lineage | None:
     """The lineage of the model that training started from."""
     base = manifest.get("base")
     if not isinstance(base, Mapping):

@@ -33,13 +33,7 @@ class Union:
 
     @classmethod
     def of(cls, task: Task, old_task: Task, split: Sequence[Document]) -> Union:
-        """Ask both tasks about each document of the split.
-
-        Args:
-            task: The version's.
-            old_task: The champion's.
-            split: The test split.
-        """
+        """Ask the version's task and the champion's about each document of the test split."""
         checked = [(each, task.check(each) is None, old_task.check(each) is None) for each in split]
         return cls(
             [each for each, mine, theirs in checked if mine or theirs],
@@ -64,7 +58,7 @@ class Union:
             scores: Its stored scores.
             old_task: The champion's.
             old_scores: The champion's scores of `self.documents`, judged as the version is.
-            surplus: The version's scores of `self.surplus`; None where there are none.
+            surplus: The version's scores of `self.surplus`, if there are any.
             group_by: The metadata field whose equal values make a group.
         """
         if surplus is not None:
@@ -88,12 +82,9 @@ class Union:
 
     def _difference(self, task: Task, old_task: Task) -> str:
         """What the version can judge and the champion can't, and the other way round."""
-        parts = []
-        added, lost = sorted(set(task.labels) - set(old_task.labels)), sorted(set(old_task.labels) - set(task.labels))
-        if added:
-            parts.append(f"the labels {_listed(added)} are new")
-        if lost:
-            parts.append(f"the labels {_listed(lost)} are gone")
+        mine, theirs = set(task.labels), set(old_task.labels)
+        changed = {"new": sorted(mine - theirs), "gone": sorted(theirs - mine)}
+        parts = [f"the labels {_listed(labels)} are {how}" for how, labels in changed.items() if labels]
         only_new = self.both.count(False) - len(self.surplus)
         parts.append(f"{only_new:,} documents are the version's alone, {len(self.surplus):,} the champion's")
         return ", ".join(parts)

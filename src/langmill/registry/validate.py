@@ -11,6 +11,7 @@ it was, with the reason noted, and is asked again.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import math
 import os
@@ -22,10 +23,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from langmill.errors import IntegrityError, RegistryError, SpaceError, TransientError
+from langmill.errors import IntegrityError, RegistryError, SpaceError, TransientError, UndecidedError
 from langmill.files import temporary_folder
 from langmill.registry.probe import UNDECIDED
-from langmill.registry.store import Registry
+from langmill.registry.store import ModelRegistry
 from langmill.registry.versions import ModelVersion, State, Tag
 from langmill.tracking.connection import quiet_mlflow
 
@@ -51,74 +52,46 @@ class Validation:
     outcome: Outcome
     reason: str
     """Why it did not pass; "" if it did."""
-    latency_ms: float | None
-    """Median time of an answer to the input example on one thread."""
     fresh: bool
     """Whether it was done now and not before."""
-
-    @property
-    def passed(self) -> bool:
-        """Whether the version may become champion."""
-        return self.outcome is Outcome.passed
-
-
-class _Undecided(Exception):
-    """A process was kept from giving an answer."""
 
 
 class _Refused(Exception):
     """A process says that its model is broken."""
 
 
-def validate(registry: Registry, version: ModelVersion, model: Path, *, again: bool) -> Validation:
-    """Validate a version and note the result on it.
+def validate(registry: ModelRegistry, version: ModelVersion, model: Path, *, again: bool) -> Validation:
+    """Validate a version, made from the folder `model`, and note the result on it.
 
-    Args:
-        registry: Where the version is.
-        version: The version.
-        model: The model folder it was made from.
-        again: Ask also if the version was validated before. One that could not be decided on is always asked again.
+    With `again` also one that was validated before; one that could not be decided on is always asked again.
 
     Raises:
         TrackingError: The registry can't be reached: nothing is said about the version.
         RegistryError: The model folder can't be compared with.
     """
     if version.state != State.registered and not again:
-        latency = version.tags.get(Tag.latency)
         outcome = Outcome.passed if version.state == State.validated else Outcome.failed
-        reason = "" if outcome is Outcome.passed else version.tags.get(Tag.reason, "")
-        return Validation(outcome, reason, float(latency) if latency else None, fresh=False)
-    latency_ms, reason = None, ""
+        return Validation(outcome, version.tags.get(Tag.reason, ""), fresh=False)
     try:
         answer, reference = _ask(registry, version, model)
-    except _Refused as error:
-        outcome, reason = Outcome.failed, str(error)
-    except (_Undecided, TransientError, SpaceError) as error:
-        outcome, reason = Outcome.undecided, str(error)
-    else:
-        reason = _complaint(answer, reference)
-        outcome = Outcome.failed if reason else Outcome.passed
-        latency_ms = float(answer["latency_ms"])
-    _note(registry, version, outcome, reason, latency_ms)
-    return Validation(outcome, reason, latency_ms, fresh=True)
-
-
-def _note(registry: Registry, version: ModelVersion, outcome: Outcome, reason: str, latency_ms: float | None) -> None:
-    if outcome is Outcome.undecided:
+    except (TransientError, SpaceError) as error:
         if version.state == State.registered:  # what was decided before stands
-            registry.note(version, {Tag.reason: reason})
-        return
-    notes = {Tag.state: State.validated if outcome is Outcome.passed else State.rejected}
+            registry.note(version, {Tag.reason: str(error)})
+        return Validation(Outcome.undecided, str(error), fresh=True)
+    except _Refused as error:
+        reason, notes = str(error), {}
+    else:
+        # The median time of an answer to the input example, on one thread.
+        reason, notes = _complaint(answer, reference), {Tag.latency: f"{answer['latency_ms']:.1f}"}
     if reason:
-        notes[Tag.reason] = reason
-    if latency_ms is not None:
-        notes[Tag.latency] = f"{latency_ms:.1f}"
-    registry.note(version, notes)
-    if not reason:
-        registry.unnote(version, Tag.reason)
+        registry.note(version, {**notes, Tag.state: State.rejected, Tag.reason: reason})
+        return Validation(Outcome.failed, reason, fresh=True)
+    registry.note(version, {**notes, Tag.state: State.validated})
+    registry.unnote(version, Tag.reason)
+    return Validation(Outcome.passed, "", fresh=True)
 
 
-def _ask(registry: Registry, version: ModelVersion, model: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+def _ask(registry: ModelRegistry, version: ModelVersion, model: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """What the packaged model answers, and what the trained one does."""
     with contextlib.ExitStack() as stack:
         temporary = stack.enter_context(temporary_folder())
@@ -126,22 +99,25 @@ def _ask(registry: Registry, version: ModelVersion, model: Path) -> tuple[dict[s
             package = stack.enter_context(registry.package(version))
         except (IntegrityError, RegistryError) as error:
             raise _Refused(f"It does not load or answer: {error}") from error
-        started = []
+        started = {}
         for kind, folder in (("packaged", package), ("folder", model)):
-            started.append(_start(kind, folder, temporary / f"{kind}.json"))
-            stack.callback(_end, started[-1].process)
+            answer = temporary / f"{kind}.json"
+            started[kind] = _start(kind, folder, answer), answer
+            stack.callback(_end, started[kind][0])
         try:
-            reference = _answer(started[1])
+            reference = _answer(*started["folder"])
         except _Refused as error:
-            raise RegistryError(f"The model in {model} can't be compared with {version.title}: {error}") from error
-        return _answer(started[0]), reference
+            raise RegistryError(
+                f"The model in {model} can't be compared with {version.title}: {error}", "failed"
+            ) from error
+        return _answer(*started["packaged"]), reference
 
 
 def _complaint(answer: dict[str, Any], reference: dict[str, Any]) -> str:
     """What is wrong with the packaged model's answer; "" if nothing is."""
     if answer["rows"] != answer["expected_rows"]:
         return f"It answers {answer['rows']} rows to an example of {answer['expected_rows']}."
-    mine, theirs = _flat(answer["logits"]), _flat(reference["logits"])
+    mine, theirs = (list(itertools.chain(*asked["logits"])) for asked in (answer, reference))
     if len(mine) != len(theirs):
         return f"It gives {len(mine)} logits where the trained model gives {len(theirs)}."
     if not all(map(math.isfinite, mine)):
@@ -152,27 +128,14 @@ def _complaint(answer: dict[str, Any], reference: dict[str, Any]) -> str:
     return ""
 
 
-def _flat(rows: list[list[float]]) -> list[float]:
-    return [value for row in rows for value in row]
-
-
-@dataclass(frozen=True)
-class _Started:
-    """A process that was asked, and the file that its answer goes to."""
-
-    process: subprocess.Popen[str]
-    answer: Path
-
-
-def _start(kind: str, model: Path, answer: Path) -> _Started:
+def _start(kind: str, model: Path, answer: Path) -> subprocess.Popen[str]:
     quiet_mlflow()
     environment = {**os.environ, "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false", "PYTHONWARNINGS": "ignore"}
     environment |= {"TQDM_DISABLE": "1", "PYTHONDONTWRITEBYTECODE": "1"}  # a package may be read where it lies
     command = [sys.executable, "-P", str(Path(__file__).with_name("probe.py")), kind, str(model), str(answer)]
-    process = subprocess.Popen(
+    return subprocess.Popen(
         command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
-    return _Started(process, answer)
 
 
 def _end(process: subprocess.Popen[str]) -> None:
@@ -180,22 +143,22 @@ def _end(process: subprocess.Popen[str]) -> None:
     process.wait()
 
 
-def _answer(started: _Started) -> dict[str, Any]:
-    """What a probe answered."""
+def _answer(process: subprocess.Popen[str], answer: Path) -> dict[str, Any]:
+    """What a probe wrote into its file."""
     try:
-        _, errors = started.process.communicate(timeout=_SECONDS)
+        _, errors = process.communicate(timeout=_SECONDS)
     except subprocess.TimeoutExpired as error:
-        raise _Undecided(f"It did not answer within {_SECONDS:.0f} seconds.") from error
-    code = started.process.returncode
+        raise UndecidedError(f"It did not answer within {_SECONDS:.0f} seconds.") from error
+    code = process.returncode
     if -code in _KILLED:
-        raise _Undecided(
+        raise UndecidedError(
             f"Its process was killed from outside ({signal.Signals(-code).name}), as a machine without memory does."
         )
-    if code != 0 or not started.answer.is_file():
+    if code != 0 or not answer.is_file():
         lines = [line for line in errors.strip().splitlines() if line.strip()]
         said = lines[-1][:500] if lines else f"its process ended with code {code}"
         if code == UNDECIDED:
-            raise _Undecided(f"It could not be asked: {said}")
+            raise UndecidedError(f"It could not be asked: {said}")
         raise _Refused(f"It does not load or answer: {said}")
-    found: dict[str, Any] = json.loads(started.answer.read_text(encoding="utf-8"))
+    found: dict[str, Any] = json.loads(answer.read_text(encoding="utf-8"))
     return found

@@ -101,7 +101,7 @@ class Verdict:
         return "\n".join(lines).rstrip() + "\n"
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, from which `from_json` makes the verdict again; `outcome` and `sentence` are for readers."""
+        """Plain values, from which `from_json` makes the verdict again; `outcome` and `sentence` are for people."""
         return {**asdict(self), "outcome": str(self.outcome), "sentence": self.sentence}
 
     @classmethod
@@ -111,10 +111,6 @@ class Verdict:
         plain.setdefault("comparison_key", values.get("question", ""))
         rules = tuple(RuleResult(**rule) for rule in values["rules"])
         return cls(**{**plain, "rules": rules, "notes": tuple(values.get("notes", ()))})
-
-    def to_tag(self) -> dict[str, str]:
-        """The tag that `of` reads."""
-        return {Tag.verdict: json.dumps(self.to_json())}
 
     @classmethod
     def of(cls, version: ModelVersion) -> Verdict | None:

@@ -73,6 +73,8 @@ class ModelVersion:
     """Its run in MLflow."""
     tags: Mapping[str, str]
     created: datetime
+    description: str = ""
+    """What it is for, as its recipe said when it was registered."""
 
     @property
     def state(self) -> str:
@@ -112,17 +114,16 @@ def metrics_tags(metrics: Metrics) -> dict[str, str]:
 
 def version_of(item: Any, aliases: Mapping[str, int]) -> ModelVersion:
     """A version as MLflow has it, with those of its model's aliases that point to it."""
-    number = int(item.version)
-    mine = tuple(sorted(alias for alias, version in aliases.items() if version == number))
-    tags = dict(item.tags)
+    number, tags = int(item.version), dict(item.tags)
     return ModelVersion(
         str(item.name),
         number,
-        mine,
+        tuple(sorted(alias for alias, version in aliases.items() if version == number)),
         tags.get(Tag.provenance, ""),
         item.run_id or None,
         tags,
         time_of(item.creation_timestamp),
+        item.description or "",
     )
 
 
@@ -132,11 +133,8 @@ def time_of(milliseconds: int) -> datetime:
 
 
 def checked_name(name: str) -> str:
-    """A model's name that can stand in a filter of MLflow.
-
-    Raises:
-        RegistryError: It has a sign that a filter would take for something else.
-    """
+    """A model's name; RegistryError where it has a sign that a filter of MLflow would take for something else."""
     if not name or any(character in "'\"/:`%" for character in name):
-        raise RegistryError(f"{name!r} can't be the name of a registered model; use letters, digits, - and _.")
+        sentence = f"{name!r} can't be the name of a registered model; use letters, digits, - and _."
+        raise RegistryError(sentence, "impossible")
     return name

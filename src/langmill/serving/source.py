@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from langmill.errors import TrackingError
-from langmill.registry.store import Registry
+from langmill.registry.store import ModelRegistry
 from langmill.registry.versions import CHAMPION, ModelVersion
 from langmill.tracking.addresses import database_path
 
@@ -18,7 +18,7 @@ class ChampionSource:
     """
 
     def __init__(self, tracking_uri: str) -> None:
-        self._registry = Registry(tracking_uri)
+        self._registry = ModelRegistry(tracking_uri)
         self._database = database_path(tracking_uri)
 
     def champion(self, name: str) -> ModelVersion | None:
@@ -35,5 +35,5 @@ class ChampionSource:
         return next((found for found in aliased if found.name == name and CHAMPION in found.aliases), None)
 
     def download(self, name: str, version: int, into: Path) -> Path:
-        """Fill `into` with a version's model folder. Raises as `Registry.download` does."""
+        """Fill `into` with a version's model folder. Raises as `ModelRegistry.download` does."""
         return self._registry.download(name, version, into)

@@ -43,10 +43,10 @@ def test_a_classifier_names_the_words_that_decide(
         told = capsys.readouterr()
         first, second = told.out.splitlines()
         assert re.fullmatch(r"(positive|negative) 0\.\d{4}  for it: .+; against it: .+", first)
-        assert second == "The plot: explain-tiny.png"
+        assert second == "The plot: build/explanations/tiny.png"
         assert told.err == f"[{folders / name}]\n"
-        assert (here / "explain-tiny.png").read_bytes().startswith(b"\x89PNG")
-        (here / "explain-tiny.png").unlink()
+        assert (here / "build/explanations/tiny.png").read_bytes().startswith(b"\x89PNG")
+        (here / "build/explanations/tiny.png").unlink()
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,21 @@
 """What keeps running: nothing is announced that can't be, and no password stands in a command line."""
 
 import os
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from langmill import cli
 from langmill.cli import services
-from langmill.errors import RegistryError, TrackingUnreachableError
+from langmill.cli.workspace import prefect_environment
+from langmill.errors import RegistryError, TrackingUnreachableError, TransientError
 from langmill.lifetime import PARENT_VARIABLE
-from langmill.registry.store import Registry
+from langmill.registry.store import ModelRegistry
 from langmill.registry.versions import CHAMPION, ModelVersion
+from tests.refused import refused
 
 pytestmark = pytest.mark.unit
 ROOT = Path(__file__).parents[3]
@@ -25,7 +30,7 @@ def nothing_starts(monkeypatch):
         raise AssertionError("something was started")
 
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(services, "_start", refuse)
+    monkeypatch.setattr(services, "started", refuse)
 
 
 @pytest.mark.parametrize(
@@ -61,16 +66,18 @@ def version(name: str, *aliases: str) -> ModelVersion:
 
 def test_a_name_that_is_neither_a_model_nor_a_recipe_is_not_waited_for(monkeypatch):
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(Registry, "overview", lambda self: [version("reviews-lm", CHAMPION), version("bought", "x")])
-    monkeypatch.setattr(Registry, "names", lambda self: ["bought", "plain", "reviews-lm"])
+    monkeypatch.setattr(
+        ModelRegistry, "overview", lambda self: [version("reviews-lm", CHAMPION), version("bought", "x")]
+    )
+    monkeypatch.setattr(ModelRegistry, "names", lambda self: ["bought", "plain", "reviews-lm"])
     assert services.unserved(["reviews-lm"], "sqlite:///x.db") == []
     assert services.unserved(["sentiment", "plain"], "sqlite:///x.db") == [
         "sentiment has no champion yet; `langmill run sentiment` makes one, and this server then takes it up.",
         "plain has no champion yet; `langmill run plain` makes one, and this server then takes it up.",
     ]
-    with pytest.raises(RegistryError, match="no model and no recipe named 'sentimnt'; did you mean sentiment"):
+    with refused(RegistryError, "unknown", "'sentimnt'", "did you mean sentiment"):
         services.unserved(["reviews-lm", "sentimnt"], "sqlite:///x.db")
-    with pytest.raises(RegistryError, match="no recipe named 'zzz'; there are: bought, "):
+    with refused(RegistryError, "unknown", "'zzz'", "bought, "):
         services.unserved(["zzz"], "sqlite:///x.db")
 
 
@@ -80,12 +87,12 @@ def test_a_registry_that_is_away_keeps_no_server_from_its_cache(tmp_path, monkey
     (tmp_path / ".langmill/serving/bought").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
 
-    def away(self: Registry) -> list[ModelVersion]:
+    def away(self: ModelRegistry) -> list[ModelVersion]:
         raise TrackingUnreachableError("no.")
 
-    monkeypatch.setattr(Registry, "overview", away)
+    monkeypatch.setattr(ModelRegistry, "overview", away)
     assert services.unserved(["sentiment", "bought"], "http://127.0.0.1:1") == []
-    with pytest.raises(RegistryError, match="asked, and there is no model and no recipe named 'sentimnt'; did you"):
+    with refused(RegistryError, "unknown", "can't be asked", "'sentimnt'", "sentiment?"):
         services.unserved(["sentimnt"], "http://127.0.0.1:1")
 
 
@@ -123,6 +130,34 @@ def test_the_address_of_mlflows_database_stands_in_no_command_line(tmp_path, mon
     # A command that is killed while its servers import takes them with it.
     assert [environment[PARENT_VARIABLE] for _, environment in started] == [str(os.getpid())] * 2
     assert started[0][1]["MLFLOW_BACKEND_STORE_URI"] == SECRET
+
+
+class Fine(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+def test_no_proxy_is_asked_for_a_server_of_our_own(monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    with HTTPServer(("127.0.0.1", 0), Fine) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        services.wait_until_up(services.Service("Prefect", address, SimpleNamespace(poll=lambda: None), Path("log")))
+        server.shutdown()
+    for own, direct in (("", "127.0.0.1"), ("example.org", "example.org,127.0.0.1"), ("*", "*")):
+        monkeypatch.setenv("no_proxy", own)
+        environment = prefect_environment()
+        assert (environment["NO_PROXY"], environment["no_proxy"]) == (direct, direct)
+
+
+def test_a_server_that_does_not_start_may_start_the_next_time():
+    ended = services.Service("Prefect", "http://127.0.0.1:9", SimpleNamespace(poll=lambda: 1), Path("prefect.log"))
+    with refused(TransientError, "failed", "Prefect did not start", "prefect.log"):
+        services.wait_until_up(ended)
 
 
 def test_status_shows_what_was_asked_for_and_counts_the_rest(monkeypatch, capsys):

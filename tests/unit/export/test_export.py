@@ -14,7 +14,7 @@ from langmill.export.huggingface import HuggingFace
 from langmill.files import read_json, read_manifest, write_json
 from langmill.plugins import PlugInError
 from langmill.registry import steps
-from langmill.registry.store import Registry
+from langmill.registry.store import ModelRegistry
 from langmill.tasks.loading import load_model
 from tests.unit.installed import installed
 from tests.unit.registry.building import CLASSIFIER, LANGUAGE_MODEL, ROOT, URI, recipe_of
@@ -31,17 +31,17 @@ class Text(Exporter):
 
 
 @pytest.fixture
-def registry(registry_workspace: Path) -> Registry:
+def registry(registry_workspace: Path) -> ModelRegistry:
     """A registry with a language model (a small decoder) and a classifier; the current folder is its workspace."""
     for name in (LANGUAGE_MODEL, CLASSIFIER):
         steps.package_and_register(recipe_of(name), URI)
     for name in ("conf", "dvc.yaml"):
         Path(name).symlink_to(ROOT / name)
-    return Registry(URI)
+    return ModelRegistry(URI)
 
 
 def test_transformers_opens_what_was_registered(
-    registry: Registry, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    registry: ModelRegistry, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -70,7 +70,7 @@ def test_transformers_opens_what_was_registered(
     assert "trust_remote_code" not in card
 
 
-def test_a_classifier_says_whose_code_it_needs(registry: Registry, tmp_path: Path) -> None:
+def test_a_classifier_says_whose_code_it_needs(registry: ModelRegistry, tmp_path: Path) -> None:
     to = tmp_path / "exported"
     export(registry, CLASSIFIER, 1, "huggingface", to)
     card = (to / "README.md").read_text(encoding="utf-8")
@@ -88,7 +88,7 @@ def test_a_classifier_says_whose_code_it_needs(registry: Registry, tmp_path: Pat
         HuggingFace().write(model, tmp_path)
 
 
-def test_what_can_not_be_exported_leaves_nothing(registry: Registry, tmp_path: Path) -> None:
+def test_what_can_not_be_exported_leaves_nothing(registry: ModelRegistry, tmp_path: Path) -> None:
     to = tmp_path / "exported"
     wrong = (
         ("review-lm", "challenger", "huggingface", RegistryError, "no registered model 'review-lm'; did you mean"),
@@ -109,7 +109,7 @@ def test_what_can_not_be_exported_leaves_nothing(registry: Registry, tmp_path: P
         export(registry, LANGUAGE_MODEL, 1, "huggingface", to)
 
 
-def test_a_format_of_another_distribution(registry: Registry, tmp_path: Path) -> None:
+def test_a_format_of_another_distribution(registry: ModelRegistry, tmp_path: Path) -> None:
     with installed(tmp_path / "site", EXPORTERS, "toy_text", FORMAT):
         assert EXPORTERS.names() == ["huggingface", "toy_text"]
         export(registry, LANGUAGE_MODEL, 1, "toy_text", tmp_path / "exported")

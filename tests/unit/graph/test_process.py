@@ -12,6 +12,7 @@ import pytest
 
 from langmill.errors import GraphError, SpaceError, TransientError
 from langmill.graph.process import Cancelled, Outcome, failure_sentence, reproduce
+from tests.refused import refused
 from tests.unit.graph.running import edit_copy_command, make
 
 pytestmark = pytest.mark.unit
@@ -20,10 +21,11 @@ pytestmark = pytest.mark.unit
 def test_a_failed_stage_is_told_with_its_own_sentence(workspace):
     make(workspace, "settings")
     edit_copy_command(workspace, "\"echo noise >&2; echo 'copy@${key}: the corpus is empty.' >&2; exit 2\"")
-    with pytest.raises(GraphError, match=r"^copy@one: the corpus is empty\.$"):
+    with refused(GraphError, "failed") as caught:
         make(workspace, "copy@one")
+    assert str(caught.value) == "copy@one: the corpus is empty."
     (workspace / "text.txt").unlink()
-    with pytest.raises(GraphError, match=r"^copy@one: text\.txt does not exist, but the stage reads it"):
+    with refused(GraphError, "failed", "copy@one: text.txt", "dvc.yaml"):
         make(workspace, "copy@one")
 
 
@@ -112,8 +114,9 @@ def test_a_stage_dies_with_the_process_that_started_it(workspace):
 def test_a_stage_tells_by_its_exit_code_whether_it_may_pass(workspace, code, kind):
     make(workspace, "settings")
     edit_copy_command(workspace, f"\"echo 'copy@${{key}}: it went wrong.' >&2; exit {code}\"")
-    with pytest.raises(kind, match=r"^copy@one: it went wrong\.$") as caught:
+    with refused(kind, "full" if code == 74 else "failed") as caught:
         make(workspace, "copy@one")
+    assert str(caught.value) == "copy@one: it went wrong."
     assert isinstance(caught.value, TransientError) == (code == 75)
 
 
@@ -133,7 +136,7 @@ def test_a_real_full_disk_is_told_in_a_sentence(workspace, folder):
             with contextlib.suppress(OSError), (place / "more").open("wb", buffering=0) as more:
                 while True:
                     more.write(bytes(4096))
-        with pytest.raises(SpaceError, match="No space is left on the disk that holds"):
+        with refused(SpaceError, "full", "disk that holds"):
             make(workspace, "copy@one")
     finally:
         subprocess.run(["umount", "--lazy", place], check=True)

@@ -16,7 +16,7 @@ from langmill.errors import ConfigError, LangmillError
 from langmill.models.device import use_device
 from langmill.registry import rescore
 from langmill.registry.promote import promote
-from langmill.registry.store import Registry
+from langmill.registry.store import ModelRegistry
 from langmill.registry.versions import Tag
 from langmill.serving import lifecycle
 from langmill.stages import evaluate
@@ -76,8 +76,8 @@ def settled(registry_workspace: Path) -> Recipe:
     """A workspace with a champion whose scores are too old to use. Gives its recipe; `operation.device` is `auto`."""
     for name in ("conf", "dvc.yaml"):
         (registry_workspace / name).symlink_to(ROOT / name)
-    Registry(URI).unnote(registered(registry_workspace, LANGUAGE_MODEL, seed=1, factor=0.5), Tag.protocol)
-    promote(Registry(URI), LANGUAGE_MODEL, 1, force="for the test", command="test")
+    ModelRegistry(URI).unnote(registered(registry_workspace, LANGUAGE_MODEL, seed=1, factor=0.5), Tag.protocol)
+    promote(ModelRegistry(URI), LANGUAGE_MODEL, 1, force="for the test", command="test")
     return recipe_of(LANGUAGE_MODEL)
 
 

@@ -22,7 +22,7 @@ from langmill.files import atomic_folder, digest_of, read_manifest, write_manife
 from langmill.models.base import build_backbone
 from langmill.models.folder import save_model
 from langmill.registry import steps
-from langmill.registry.store import Registry
+from langmill.registry.store import ModelRegistry
 from langmill.registry.versions import ModelVersion, State, Tag
 from langmill.scoring.base import TrainingData, build_scorer
 from langmill.tasks.base import build_task
@@ -193,8 +193,8 @@ def registered_classifier(
         del facts["files"]
         write_manifest(folder, facts)
     version = steps.package_and_register(recipe, URI).version
-    Registry(URI).note(version, {Tag.state: State.validated})
-    return Registry(URI).version(CLASSIFIER, version.version)
+    ModelRegistry(URI).note(version, {Tag.state: State.validated})
+    return ModelRegistry(URI).version(CLASSIFIER, version.version)
 
 
 def restamp_evaluation(workspace: Path, name: str, factor: float) -> None:
@@ -221,6 +221,6 @@ def registered(workspace: Path, name: str, *, seed: int, factor: float) -> Model
     build_model(workspace, name, seed)
     restamp_evaluation(workspace, name, factor)
     version = steps.package_and_register(recipe_of(name), URI).version
-    registry = Registry(URI)
+    registry = ModelRegistry(URI)
     registry.note(version, {Tag.state: State.validated})
     return registry.version(name, version.version)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from langmill.registry.store import Registry
+from langmill.registry.store import ModelRegistry
 from tests.unit.registry.building import URI, registered
 from tests.unit.registry.moving import NAME
 
@@ -29,8 +29,8 @@ def three(built_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def registry(three: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
+def registry(three: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModelRegistry:
     """The test's own copy of that registry."""
     shutil.copytree(three, tmp_path / "copy")
     monkeypatch.chdir(tmp_path / "copy")
-    return Registry(URI)
+    return ModelRegistry(URI)

@@ -14,7 +14,7 @@ import pytest
 
 from langmill.config.sections import Accelerator, Recipe
 from langmill.registry import rescore, steps
-from langmill.registry.store import Registry
+from langmill.registry.store import ModelRegistry
 from langmill.registry.verdict import Verdict
 from langmill.registry.versions import CHAMPION, ModelVersion
 from tests.unit.registry.building import LANGUAGE_MODEL, URI, recipe_of
@@ -65,4 +65,4 @@ def in_this_process(
 
 
 def champion(version: ModelVersion) -> None:
-    Registry(URI).move_alias(NAME, CHAMPION, version.version, None)
+    ModelRegistry(URI).move_alias(NAME, CHAMPION, version.version, None)

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from langmill.registry.promote import promote
-from langmill.registry.store import Registry
+from langmill.registry.store import ModelRegistry
 from langmill.registry.versions import CHALLENGER, CHAMPION, PREVIOUS
 from tests.unit.registry.building import LANGUAGE_MODEL
 
 NAME = LANGUAGE_MODEL
 
 
-def force(registry: Registry, version: int) -> None:
+def force(registry: ModelRegistry, version: int) -> None:
     promote(registry, NAME, version, force="for the test", command="test")
 
 
-def aliases(registry: Registry) -> dict[str, int]:
+def aliases(registry: ModelRegistry) -> dict[str, int]:
     return {
         alias: version.version
         for alias in (CHAMPION, CHALLENGER, PREVIOUS)
@@ -22,5 +22,5 @@ def aliases(registry: Registry) -> dict[str, int]:
     }
 
 
-def events(registry: Registry) -> list[tuple[str, str, int | None, int]]:
+def events(registry: ModelRegistry) -> list[tuple[str, str, int | None, int]]:
     return [(entry.event, entry.action, entry.source, entry.target) for entry in registry.ledger.entries(NAME)]

@@ -16,7 +16,7 @@ from langmill.evaluation.estimates import Estimate
 from langmill.evaluation.significance import compare
 from langmill.files import read_manifest, write_manifest
 from langmill.registry import steps
-from langmill.registry.store import Registry
+from langmill.registry.store import ModelRegistry
 from langmill.registry.union import Union
 from langmill.registry.versions import CHAMPION, State, Tag
 from tests.unit.registry import building
@@ -61,7 +61,7 @@ def test_a_new_label_is_judged_on_the_union(
 ) -> None:
     train, test = reviews
     old = registered_classifier(workspace, seed=1, train=train, test=test, right=True)
-    Registry(URI).move_alias(CLASSIFIER, CHAMPION, old.version, None)
+    ModelRegistry(URI).move_alias(CLASSIFIER, CHAMPION, old.version, None)
     new = registered_classifier(workspace, seed=2, train=third_label(train), test=third_label(test), right=True)
     in_this_process(monkeypatch, rightly)
     verdict = judged(new, recipe_of(CLASSIFIER))
@@ -77,7 +77,7 @@ def test_a_label_that_is_gone_counts_as_wrong(
 ) -> None:
     train, test = reviews
     old = registered_classifier(workspace, seed=1, train=third_label(train), test=third_label(test), right=True)
-    Registry(URI).move_alias(CLASSIFIER, CHAMPION, old.version, None)
+    ModelRegistry(URI).move_alias(CLASSIFIER, CHAMPION, old.version, None)
     new = registered_classifier(workspace, seed=2, train=train, test=third_label(test), right=True)
     in_this_process(monkeypatch, rightly)
     verdict = judged(new, recipe_of(CLASSIFIER))
@@ -105,7 +105,7 @@ def test_another_selection_of_documents_is_judged_on_the_union(
 ) -> None:
     train, test = reviews
     old = registered_classifier(workspace, seed=1, train=train, test=test, right=True)
-    Registry(URI).move_alias(CLASSIFIER, CHAMPION, old.version, None)
+    ModelRegistry(URI).move_alias(CLASSIFIER, CHAMPION, old.version, None)
     recipe = building.recipe_of(CLASSIFIER)
     recipe.task.options["only"] = {"source": ["imdb"]}
     monkeypatch.setattr(building, "recipe_of", lambda name: copy.deepcopy(recipe))
@@ -131,11 +131,11 @@ def test_bits_per_byte_are_compared_between_tokenizers_and_perplexity_is_not(
     write_manifest(folder, facts)
     build_evaluation(workspace, NAME)
     version = steps.package_and_register(recipe_of(NAME), URI).version
-    Registry(URI).note(version, {Tag.state: State.validated})
+    ModelRegistry(URI).note(version, {Tag.state: State.validated})
     assert judged(version).outcome in ("passed", "refused")
     recipe = recipe_of(NAME)
     for metric in ("perplexity", "next_token_accuracy"):
-        verdict = judged(Registry(URI).version(NAME, 2), replace(recipe, gate=replace(recipe.gate, metric=metric)))
+        verdict = judged(ModelRegistry(URI).version(NAME, 2), replace(recipe, gate=replace(recipe.gate, metric=metric)))
         assert verdict.outcome == "cannot tell"
         assert "counts tokens, and version 1 has another tokenizer" in verdict.sentence or metric != "perplexity"
 
@@ -148,7 +148,7 @@ def test_other_options_of_judging_score_the_champion_by_them(workspace: Path, mo
     build_model(workspace, NAME, 2)
     build_evaluation(workspace, NAME)
     version = steps.package_and_register(recipe, URI).version
-    Registry(URI).note(version, {Tag.state: State.validated})
+    ModelRegistry(URI).note(version, {Tag.state: State.validated})
     taken = []
     in_this_process(monkeypatch, lambda task, asked, table: taken.append(task.options) or table)
     assert judged(version).outcome in ("passed", "refused")

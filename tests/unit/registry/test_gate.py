@@ -10,7 +10,7 @@ from langmill.errors import RegistryError, TrackingUnreachableError
 from langmill.files import read_manifest, write_manifest
 from langmill.registry import steps
 from langmill.registry.rules import improvement
-from langmill.registry.store import Registry
+from langmill.registry.store import ModelRegistry
 from langmill.registry.verdict import Verdict
 from langmill.registry.versions import State, Tag
 from tests.unit.registry.building import (
@@ -34,17 +34,17 @@ def test_a_first_version_must_beat_the_trivial_baseline(workspace: Path) -> None
     assert verdict.against == "the baseline unigram"
     assert "against 2.6" in verdict.sentence
     assert [rule.name for rule in verdict.rules] == ["validation", "not rolled back", "test documents", "improvement"]
-    assert Verdict.of(Registry(URI).version(NAME, 1)) == verdict
+    assert Verdict.of(ModelRegistry(URI).version(NAME, 1)) == verdict
 
 
 def test_a_first_version_that_does_not_is_refused(workspace: Path) -> None:
     verdict = judged(registered(workspace, NAME, seed=1, factor=1.0))
     assert verdict.outcome == "refused"
     assert "worse by 1.3" in verdict.sentence
-    promotion = steps.promote_if_passed(Registry(URI).version(NAME, 1), verdict, URI, "test")
+    promotion = steps.promote_if_passed(ModelRegistry(URI).version(NAME, 1), verdict, URI, "test")
     assert not promotion.moved
     assert promotion.sentence.endswith("There is no champion.")
-    assert Registry(URI).champion(NAME) is None
+    assert ModelRegistry(URI).champion(NAME) is None
 
 
 # Challenger against champion
@@ -84,26 +84,34 @@ def test_the_same_question_is_not_computed_twice(workspace: Path, monkeypatch: p
 def test_a_champion_of_another_protocol_is_scored_anew(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     old = registered(workspace, NAME, seed=1, factor=1.0)
     champion(old)
-    Registry(URI).note(old, {Tag.protocol: "another"})
+    ModelRegistry(URI).note(old, {Tag.protocol: "another"})
     scored = in_this_process(monkeypatch)
     verdict = judged(registered(workspace, NAME, seed=2, factor=0.9))
     assert scored == ["reviews-lm version 1"]
     assert verdict.outcome == "passed"
 
 
-def test_a_champion_is_scored_anew_once_and_in_a_process_of_its_own(workspace: Path) -> None:
+def test_a_champion_is_scored_anew_once_and_in_a_process_of_its_own(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     old = registered(workspace, NAME, seed=1, factor=1.0)
     champion(old)
     better = registered(workspace, NAME, seed=2, factor=0.5)
     assert rescored(better) == steps.Rescored(needed=False)  # the stored scores fit
-    Registry(URI).note(old, {Tag.protocol: "another"})
+    ModelRegistry(URI).note(old, {Tag.protocol: "another"})
     assert steps.judge_version(recipe_of(NAME), better, URI).outcome == "cannot tell"
     assert rescored(better) == steps.Rescored(needed=True)
     assert judged(better).outcome == "passed"
     later = registered(workspace, NAME, seed=3, factor=0.9)
     assert rescored(later) == steps.Rescored(needed=False)  # whoever the challenger is
-    shutil.rmtree(workspace / ".langmill/rescored")
-    Registry(URI).note(later, {Tag.rolled_back: "it swears"})
+    in_this_process(monkeypatch)
+    kept = workspace / ".langmill/rescored" / NAME
+    assert len(list(kept.iterdir())) == 1
+    ModelRegistry(URI).note(old, {Tag.weights: "others"})  # as if another version were champion
+    assert rescored(later) == steps.Rescored(needed=True)
+    assert len(list(kept.iterdir())) == 1  # nobody asks for the former ones again
+    shutil.rmtree(kept)
+    ModelRegistry(URI).note(later, {Tag.rolled_back: "it swears"})
     assert rescored(later) == steps.Rescored(needed=False)  # that one is refused anyway
 
 
@@ -113,14 +121,14 @@ def test_models_that_can_not_be_compared_are_told_apart_by_nobody(
     in_this_process(monkeypatch)
     old = registered(workspace, NAME, seed=1, factor=1.0)
     champion(old)
-    Registry(URI).note(old, {Tag.protocol: "another"})
+    ModelRegistry(URI).note(old, {Tag.protocol: "another"})
     folder = workspace / "build" / "documents" / recipe_of(NAME).corpus.name
     write_documents(documents_path(folder, Split.test), [Document("x", "A text.", metadata={"source": "imdb"})])
     version = registered(workspace, NAME, seed=2, factor=0.9)
     verdict = judged(version)
     assert verdict.outcome == "cannot tell"
     assert "are not those that reviews-lm version 2 was judged on; run `dvc repro`" in verdict.sentence
-    promotion = steps.promote_if_passed(Registry(URI).version(NAME, 2), verdict, URI, "test")
+    promotion = steps.promote_if_passed(ModelRegistry(URI).version(NAME, 2), verdict, URI, "test")
     assert not promotion.moved and promotion.sentence.endswith("Version 1 stays the champion.")
 
 
@@ -129,13 +137,13 @@ def test_models_that_can_not_be_compared_are_told_apart_by_nobody(
 
 def test_a_version_that_failed_validation_is_refused_whatever_its_figures(workspace: Path) -> None:
     version = registered(workspace, NAME, seed=1, factor=0.5)
-    Registry(URI).note(version, {Tag.state: State.rejected, Tag.reason: "Its logits differ."})
+    ModelRegistry(URI).note(version, {Tag.state: State.rejected, Tag.reason: "Its logits differ."})
     verdict = judged(version)
     assert verdict.outcome == "refused"
     assert verdict.sentence == "reviews-lm version 1 did not pass validation: Its logits differ."
-    Registry(URI).note(version, {Tag.state: State.registered})
+    ModelRegistry(URI).note(version, {Tag.state: State.registered})
     assert judged(version).outcome == "cannot tell"  # it may still be validated
-    Registry(URI).note(version, {Tag.state: State.validated})
+    ModelRegistry(URI).note(version, {Tag.state: State.validated})
     assert judged(version).outcome == "passed"
 
 
@@ -147,7 +155,7 @@ def test_a_damaged_evaluation_is_not_judged_by(workspace: Path) -> None:
     assert verdict.outcome == "cannot tell"
     assert "more differ" in verdict.sentence and "asked again at the next run" in verdict.sentence
     more.unlink()
-    assert judged(Registry(URI).version(NAME, 1)).outcome == "passed"  # what could not be told does not stand
+    assert judged(ModelRegistry(URI).version(NAME, 1)).outcome == "passed"  # what could not be told does not stand
 
 
 # Whatever happened to the champion
@@ -167,10 +175,10 @@ def test_the_same_weights_gain_exactly_nothing_scored_again_or_not(
     build_evaluation(workspace, NAME)
     new = steps.package_and_register(recipe_of(NAME), URI).version
     assert (new.version, new.tags[Tag.weights]) == (2, old.tags[Tag.weights])
-    Registry(URI).note(new, {Tag.state: State.validated})
+    ModelRegistry(URI).note(new, {Tag.state: State.validated})
     for protocol in (old.tags[Tag.protocol], "another"):
-        Registry(URI).note(old, {Tag.protocol: protocol})
-        Registry(URI).unnote(Registry(URI).version(NAME, 2), Tag.verdict)
+        ModelRegistry(URI).note(old, {Tag.protocol: protocol})
+        ModelRegistry(URI).unnote(ModelRegistry(URI).version(NAME, 2), Tag.verdict)
         verdict = judged(new)
         assert verdict.outcome == "refused"
         assert "better by 0, 95% interval of the gain [0, 0]" in verdict.sentence
@@ -183,7 +191,7 @@ def test_the_same_weights_gain_exactly_nothing_scored_again_or_not(
 def test_an_old_champion_without_a_protocol_is_scored_again(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     old = registered(workspace, NAME, seed=1, factor=1.0)
     champion(old)
-    Registry(URI).unnote(old, Tag.protocol)
+    ModelRegistry(URI).unnote(old, Tag.protocol)
     scored = in_this_process(monkeypatch)
     assert judged(registered(workspace, NAME, seed=2, factor=0.9)).outcome == "passed"
     assert scored == ["reviews-lm version 1"]
@@ -194,7 +202,7 @@ def test_a_damaged_champion_ends_nothing(workspace: Path, part: str, monkeypatch
     old = registered(workspace, NAME, seed=1, factor=1.0)
     champion(old)
     new = registered(workspace, NAME, seed=2, factor=0.9)
-    stored = Path(Registry(URI)._location(NAME, 1).removeprefix("file://"), "artifacts", part, "manifest.json")
+    stored = Path(ModelRegistry(URI)._location(NAME, 1).removeprefix("file://"), "artifacts", part, "manifest.json")
     stored.unlink()
     if part == "evaluation":  # its scores can be made again
         scored = in_this_process(monkeypatch)
@@ -203,8 +211,8 @@ def test_a_damaged_champion_ends_nothing(workspace: Path, part: str, monkeypatch
     else:
         in_this_process(monkeypatch)
         assert judged(new).outcome == "passed"  # the stored scores are enough
-        Registry(URI).note(old, {Tag.protocol: "another"})
-        Registry(URI).unnote(Registry(URI).version(NAME, 2), Tag.verdict)
+        ModelRegistry(URI).note(old, {Tag.protocol: "another"})
+        ModelRegistry(URI).unnote(ModelRegistry(URI).version(NAME, 2), Tag.verdict)
         verdict = judged(new)
         assert verdict.outcome == "cannot tell"
         assert verdict.sentence.startswith(
@@ -218,7 +226,7 @@ def test_a_champion_that_is_not_sure_is_told(workspace: Path, monkeypatch: pytes
     def unsure(*arguments: object) -> None:
         raise RegistryError("The registry and the ledger disagree.")
 
-    monkeypatch.setattr(Registry, "champion", unsure)
+    monkeypatch.setattr(ModelRegistry, "champion", unsure)
     verdict = judged(version)
     assert verdict.outcome == "cannot tell"
     assert "The registry and the ledger disagree." in verdict.sentence
@@ -231,6 +239,6 @@ def test_a_registry_that_is_gone_is_an_error_that_may_pass(workspace: Path, monk
     def gone(*arguments: object) -> None:
         raise TrackingUnreachableError("It does not answer.")
 
-    monkeypatch.setattr(Registry, "download_evaluation", gone)
+    monkeypatch.setattr(ModelRegistry, "download_evaluation", gone)
     with pytest.raises(TrackingUnreachableError):
         judged(version)

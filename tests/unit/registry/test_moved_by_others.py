@@ -14,23 +14,24 @@ from langmill.registry import steps
 from langmill.registry.outcomes import all_settled, settle
 from langmill.registry.promote import promote, rollback
 from langmill.registry.status import status
-from langmill.registry.store import Registry
+from langmill.registry.store import ModelRegistry
 from langmill.registry.trace import trace
 from langmill.registry.versions import CHALLENGER, CHAMPION, PREVIOUS, ModelTag, State, Tag
+from tests.refused import refused
 from tests.unit.registry.building import URI, recipe_of
 from tests.unit.registry.moving import NAME, aliases, force
 
 pytestmark = pytest.mark.unit
 
 
-def moved_by_hand(registry: Registry, to: int | None) -> None:
+def moved_by_hand(registry: ModelRegistry, to: int | None) -> None:
     if to is None:
         registry._client.delete_registered_model_alias(NAME, CHAMPION)
     else:
         registry._client.set_registered_model_alias(NAME, CHAMPION, str(to))
 
 
-def test_an_alias_moved_by_other_means_is_told_and_settled_by_force(registry: Registry) -> None:
+def test_an_alias_moved_by_other_means_is_told_and_settled_by_force(registry: ModelRegistry) -> None:
     force(registry, 1)
     moved_by_hand(registry, 2)
     told = "Langmill made version 1 the champion of reviews-lm; someone moved the alias to version 2 by other means."
@@ -39,9 +40,9 @@ def test_an_alias_moved_by_other_means_is_told_and_settled_by_force(registry: Re
     verdict = steps.judge_version(recipe_of(NAME), registry.version(NAME, 3), URI)
     assert verdict.outcome == "cannot tell"
     assert "someone moved the alias to version 2" in verdict.sentence
-    with pytest.raises(RegistryError, match="someone moved the alias to version 2"):
+    with refused(RegistryError, "mismatch", "version 1", "moved the alias to version 2", "--force"):
         promote(registry, NAME, 3, force=None, command="test")
-    with pytest.raises(RegistryError, match="someone moved the alias to version 2"):
+    with refused(RegistryError, "mismatch", "version 1", "moved the alias to version 2", "--force"):
         rollback(registry, NAME, reason="", command="test")
     assert aliases(registry) == {CHAMPION: 2, CHALLENGER: 3}
 
@@ -53,7 +54,7 @@ def test_an_alias_moved_by_other_means_is_told_and_settled_by_force(registry: Re
     assert steps.judge_version(recipe_of(NAME), registry.version(NAME, 3), URI).champion == 2
 
 
-def test_an_alias_moved_by_other_means_can_be_put_back(registry: Registry) -> None:
+def test_an_alias_moved_by_other_means_can_be_put_back(registry: ModelRegistry) -> None:
     force(registry, 1)
     moved_by_hand(registry, 2)
     force(registry, 1)
@@ -62,7 +63,7 @@ def test_an_alias_moved_by_other_means_can_be_put_back(registry: Registry) -> No
 
 
 @pytest.mark.parametrize("deleted", [False, True], ids=["alias", "version"])
-def test_a_champion_that_is_gone_opens_no_door(registry: Registry, deleted: bool) -> None:
+def test_a_champion_that_is_gone_opens_no_door(registry: ModelRegistry, deleted: bool) -> None:
     """Without a champion the gate would compare with the trivial baseline and promote what it had refused."""
     force(registry, 1)
     force(registry, 2)
@@ -78,7 +79,7 @@ def test_a_champion_that_is_gone_opens_no_door(registry: Registry, deleted: bool
     assert verdict.outcome == "cannot tell"
     assert told in verdict.sentence
     assert not steps.promote_if_passed(registry.version(NAME, 3), verdict, URI, "make-models").moved
-    with pytest.raises(RegistryError, match=told):
+    with refused(RegistryError, "mismatch", told):
         promote(registry, NAME, 3, force=None, command="test")
     (found,) = status(URI)
     assert told in found.notes[0]
@@ -90,11 +91,11 @@ def test_a_champion_that_is_gone_opens_no_door(registry: Registry, deleted: bool
     assert registry.record(NAME).complaint() is None
 
 
-def without_previous(registry: Registry) -> None:
+def without_previous(registry: ModelRegistry) -> None:
     registry._client.delete_registered_model_alias(NAME, PREVIOUS)
 
 
-def test_a_rollback_finds_the_previous_version_in_the_ledger(registry: Registry) -> None:
+def test_a_rollback_finds_the_previous_version_in_the_ledger(registry: ModelRegistry) -> None:
     force(registry, 1)
     force(registry, 2)
     without_previous(registry)
@@ -116,11 +117,11 @@ def test_a_rollback_finds_the_previous_version_in_the_ledger(registry: Registry)
     assert "it was rolled back, so only `langmill promote reviews-lm 2 --force REASON`" in str(
         registry.record(NAME).complaint()
     )
-    with pytest.raises(RegistryError, match="has no previous version"):
+    with refused(RegistryError, "missing", NAME, "previous"):
         rollback(registry, NAME, reason="", command="test")
 
 
-def test_a_rollback_finds_it_where_both_aliases_are_gone(registry: Registry) -> None:
+def test_a_rollback_finds_it_where_both_aliases_are_gone(registry: ModelRegistry) -> None:
     force(registry, 1)
     force(registry, 2)
     without_previous(registry)
@@ -130,26 +131,28 @@ def test_a_rollback_finds_it_where_both_aliases_are_gone(registry: Registry) -> 
     assert aliases(registry) == {CHAMPION: 1, PREVIOUS: 2, CHALLENGER: 3}
 
 
-def test_a_previous_version_from_the_ledger_must_be_good(registry: Registry) -> None:
+def test_a_previous_version_from_the_ledger_must_be_good(registry: ModelRegistry) -> None:
     force(registry, 1)
     force(registry, 2)
     without_previous(registry)
     registry.note(registry.version(NAME, 1), {Tag.rolled_back: "it swears"})
-    with pytest.raises(RegistryError, match="was rolled back itself: it swears"):
+    with refused(RegistryError, "refused", "rolled back itself: it swears", "--force"):
         rollback(registry, NAME, reason="", command="test")
     registry.unnote(registry.version(NAME, 1), Tag.rolled_back)
     registry.note(registry.version(NAME, 1), {Tag.state: State.rejected, Tag.reason: "broken"})
-    with pytest.raises(RegistryError, match="failed validation and can't be champion: broken"):
+    with refused(RegistryError, "refused", "version 1", "validation", "broken"):
         rollback(registry, NAME, reason="", command="test")
     registry._client.delete_model_version(NAME, "1")
     assert registry.record(NAME).complaint() is None
-    with pytest.raises(RegistryError, match="has no previous version"):
+    with refused(RegistryError, "missing", NAME, "previous"):
         rollback(registry, NAME, reason="", command="test")
     assert aliases(registry) == {CHAMPION: 2, CHALLENGER: 3}
 
 
 @pytest.mark.parametrize("to", [None, 3])
-def test_a_previous_version_that_others_moved_is_told_until_it_is_accepted(registry: Registry, to: int | None) -> None:
+def test_a_previous_version_that_others_moved_is_told_until_it_is_accepted(
+    registry: ModelRegistry, to: int | None
+) -> None:
     force(registry, 1)
     force(registry, 2)
     without_previous(registry)
@@ -161,7 +164,7 @@ def test_a_previous_version_that_others_moved_is_told_until_it_is_accepted(regis
     assert aliases(registry).get(PREVIOUS) == to
 
 
-def test_the_previous_version_outlives_a_promotion_without_a_champion(registry: Registry) -> None:
+def test_the_previous_version_outlives_a_promotion_without_a_champion(registry: ModelRegistry) -> None:
     force(registry, 1)
     force(registry, 2)
     registry._client.delete_model_version(NAME, "2")
@@ -169,7 +172,7 @@ def test_the_previous_version_outlives_a_promotion_without_a_champion(registry: 
     assert aliases(registry) == {CHAMPION: 3, PREVIOUS: 1}
 
 
-def test_an_alias_that_was_removed_is_put_back_by_force(registry: Registry) -> None:
+def test_an_alias_that_was_removed_is_put_back_by_force(registry: ModelRegistry) -> None:
     force(registry, 1)
     force(registry, 2)
     moved_by_hand(registry, None)
@@ -177,7 +180,7 @@ def test_an_alias_that_was_removed_is_put_back_by_force(registry: Registry) -> N
     assert aliases(registry) == {CHAMPION: 2, PREVIOUS: 1, CHALLENGER: 3}
 
 
-def test_a_model_whose_every_alias_is_gone_is_still_in_the_status(registry: Registry) -> None:
+def test_a_model_whose_every_alias_is_gone_is_still_in_the_status(registry: ModelRegistry) -> None:
     force(registry, 1)
     moved_by_hand(registry, None)
     registry._client.delete_registered_model_alias(NAME, CHALLENGER)
@@ -186,16 +189,16 @@ def test_a_model_whose_every_alias_is_gone_is_still_in_the_status(registry: Regi
     assert "someone removed the alias" in found.notes[0]
 
 
-def test_before_the_note_on_the_model_the_ledger_knows_the_champion(registry: Registry) -> None:
+def test_before_the_note_on_the_model_the_ledger_knows_the_champion(registry: ModelRegistry) -> None:
     force(registry, 1)
     registry._client.delete_registered_model_tag(NAME, ModelTag.champion)
     assert registry.record(NAME).champion == 1
     moved_by_hand(registry, None)
-    with pytest.raises(RegistryError, match="someone removed the alias"):
+    with refused(RegistryError, "mismatch", "version 1", "removed the alias"):
         registry.champion(NAME)
 
 
-def test_a_ledger_that_was_cut_stops_the_gate_until_a_person_accepts_it(registry: Registry) -> None:
+def test_a_ledger_that_was_cut_stops_the_gate_until_a_person_accepts_it(registry: ModelRegistry) -> None:
     force(registry, 1)
     force(registry, 2)
     registry.ledger.path.unlink()
@@ -206,7 +209,6 @@ def test_a_ledger_that_was_cut_stops_the_gate_until_a_person_accepts_it(registry
     assert told in verdict.sentence
     assert not steps.promote_if_passed(registry.version(NAME, 3), verdict, URI, "make-models").moved
     lineage = trace(URI, NAME, 2)
-    assert not lineage.sound
     assert any(told in sentence for sentence in lineage.damage)
 
     rollback(registry, NAME, reason="it swears", command="test")  # an emergency does not wait
@@ -216,13 +218,13 @@ def test_a_ledger_that_was_cut_stops_the_gate_until_a_person_accepts_it(registry
     promote(registry, NAME, 1, force="the disk was lost", command="test")
     assert registry.record(NAME).complaint() is None
     lineage = trace(URI, NAME, 1)
-    assert lineage.sound
+    assert not lineage.damage
     assert "where the registry remembers 4" in lineage.text()
     assert "the disk was lost" in lineage.text()
 
 
 def test_the_command_says_that_a_lineage_is_not_sound(
-    registry: Registry, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    registry: ModelRegistry, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("langmill.cli.workspace.operation", lambda: SimpleNamespace(tracking_uri=URI))
     force(registry, 1)
@@ -236,7 +238,9 @@ def test_the_command_says_that_a_lineage_is_not_sound(
     )
 
 
-def test_a_run_is_not_settled_once_its_version_was_deleted(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_is_not_settled_once_its_version_was_deleted(
+    registry: ModelRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The remedy for a version with damaged files: delete it, and the next run registers the model anew."""
     monkeypatch.setattr("langmill.registry.outcomes.files_digest", lambda recipe: "as before")
     force(registry, 1)
@@ -248,7 +252,7 @@ def test_a_run_is_not_settled_once_its_version_was_deleted(registry: Registry, m
 
 
 def test_workspaces_that_share_a_server_accuse_nobody(
-    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    registry: ModelRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each has a ledger of its own; the note on the model is what they share."""
     address = f"sqlite:///{Path.cwd() / '.langmill' / 'mlflow.db'}"
@@ -257,7 +261,7 @@ def test_workspaces_that_share_a_server_accuse_nobody(
         (tmp_path / name).mkdir()
         monkeypatch.chdir(tmp_path / name)
         monkeypatch.setattr("langmill.registry.store.database_path", lambda uri: None)
-        workspaces.append(Registry(address))
+        workspaces.append(ModelRegistry(address))
         assert workspaces[-1].ledger.path == tmp_path / name / ".langmill" / "ledger.jsonl"
     one, two = workspaces
     force(one, 1)

@@ -15,6 +15,7 @@ from langmill.models.folder import read_config
 from langmill.registry.package import REQUIREMENTS, input_example, package, requirements, signature
 from langmill.tasks.base import TASKS
 from langmill.tasks.loading import task_of
+from tests.refused import refused
 from tests.unit.registry.building import CLASSIFIER, LANGUAGE_MODEL
 
 pytestmark = pytest.mark.unit
@@ -89,7 +90,7 @@ def test_requirements_are_pinned_to_what_an_index_has(built_models: Path) -> Non
 def test_a_damaged_model_is_not_packaged(workspace: Path, tmp_path: Path) -> None:
     model = workspace / "build" / "models" / LANGUAGE_MODEL
     (model / "config.json").write_text("{}")
-    with pytest.raises(IntegrityError, match=r"config\.json differ"):
+    with refused(IntegrityError, "damaged", "config.json"):
         package(model, workspace / "build" / "evaluation" / LANGUAGE_MODEL, tmp_path / "package")
     assert not (tmp_path / "package").exists()
 
@@ -114,5 +115,5 @@ def test_a_task_that_neither_generates_nor_classifies_is_refused() -> None:
         pass
 
     task: Any = Silent()
-    with pytest.raises(RegistryError, match="A Silent can neither generate nor classify"):
+    with refused(RegistryError, "unsupported", "Silent", "Generates", "Classifies"):
         input_example(task)

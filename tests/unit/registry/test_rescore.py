@@ -12,7 +12,8 @@ from langmill.errors import SpaceError, TransientError
 from langmill.graph.process import Cancelled
 from langmill.registry import rescore
 from langmill.registry.gathering import Case
-from langmill.registry.store import Registry
+from langmill.registry.store import ModelRegistry
+from tests.refused import refused
 from tests.unit.registry.building import URI
 from tests.unit.registry.test_status import version
 
@@ -30,7 +31,7 @@ def ended(monkeypatch: pytest.MonkeyPatch, code: int, output: str = "", *, cance
 
     monkeypatch.setattr(rescore, "run_process", run)
     settings = Gate("accuracy", {}), Evaluation(4096, 100, 0.95, 1, [], 1)
-    case = Case(Registry(URI), version(), *settings, Path("evaluation"), Path("documents"))
+    case = Case(ModelRegistry(URI), version(), *settings, Path("evaluation"), Path("documents"))
     return rescore.rescore(case, Accelerator.cpu, log=Path("log"), progress=Path("progress"), cancel=cancel)
 
 
@@ -48,7 +49,7 @@ def test_one_that_was_killed_said_nothing_of_the_model(monkeypatch: pytest.Monke
 
 
 def test_what_may_pass_by_itself_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(TransientError, match="does not answer"):
+    with refused(TransientError, "failed", "does not answer"):
         ended(monkeypatch, TransientError.exit_code, "The registry does not answer.")
 
 

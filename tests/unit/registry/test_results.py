@@ -13,8 +13,9 @@ from langmill.evaluation.estimates import BaselineMetrics, Estimate, Metrics
 from langmill.registry import steps
 from langmill.registry.promote import promote
 from langmill.registry.results import Refused, Result, read_refused, read_result, read_results, results_page
-from langmill.registry.store import Registry
+from langmill.registry.store import ModelRegistry
 from langmill.registry.versions import State, Tag
+from tests.refused import refused
 from tests.unit.registry.building import CLASSIFIER, LANGUAGE_MODEL, URI, recipe_of
 
 pytestmark = pytest.mark.unit
@@ -82,14 +83,14 @@ def champions(built_models: Path, tmp_path_factory: pytest.TempPathFactory) -> P
         patch.chdir(folder)
         for name in (LANGUAGE_MODEL, CLASSIFIER):
             version = steps.package_and_register(recipe_of(name), URI).version
-            Registry(URI).note(version, {Tag.state: State.validated})
-            promote(Registry(URI), name, version.version, force="for the test", command="test")
+            ModelRegistry(URI).note(version, {Tag.state: State.validated})
+            promote(ModelRegistry(URI), name, version.version, force="for the test", command="test")
     return folder
 
 
 def test_a_champion_is_read_back(champions: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(champions)
-    found = read_results(Registry(URI))
+    found = read_results(ModelRegistry(URI))
     assert [each.name for each in found] == [CLASSIFIER, LANGUAGE_MODEL]  # by task
     language_model = found[1]
     metrics = language_model.metrics
@@ -100,14 +101,14 @@ def test_a_champion_is_read_back(champions: Path, monkeypatch: pytest.MonkeyPatc
     assert (trivial.name, strong.name) == ("unigram", "trigram")
     gain = trivial.values["bits_per_byte"] - metrics.decides.value
     assert trivial.improvement.value == pytest.approx(gain, abs=1e-6)
-    with pytest.raises(RegistryError, match="ghost has no champion"):
-        read_result(Registry(URI), "ghost")
+    with refused(RegistryError, "missing", "langmill run ghost"):
+        read_result(ModelRegistry(URI), "ghost")
 
 
 def test_a_version_that_is_not_in_service_is_told(champions: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(champions)
-    assert read_refused(Registry(URI)) == []
-    registry = Registry(URI)
+    assert read_refused(ModelRegistry(URI)) == []
+    registry = ModelRegistry(URI)
     monkeypatch.setattr(registry, "champion", lambda name: None)
     assert [each.name for each in read_refused(registry)] == sorted([CLASSIFIER, LANGUAGE_MODEL])
 

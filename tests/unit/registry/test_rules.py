@@ -18,10 +18,11 @@ from langmill.files import write_text
 from langmill.registry.rules.base import RULES, build_rules
 from langmill.registry.rules.enough_documents import EnoughDocuments, EnoughDocumentsOptions
 from langmill.registry.rules.improvement import Improvement, ImprovementOptions
-from langmill.registry.store import Registry
+from langmill.registry.store import ModelRegistry
 from langmill.registry.verdict import RuleResult
 from langmill.registry.versions import Tag
 from langmill.stages.compose import check_recipe
+from tests.refused import refused
 from tests.unit.registry.building import URI, recipe_of, registered
 from tests.unit.registry.judging import NAME, judged
 
@@ -157,6 +158,6 @@ def test_a_rule_of_another_distribution_is_asked(toy: None, workspace: Path) -> 
     assert verdict.outcome == "refused"
     assert verdict.sentence == f"It has {size:,} bytes; 1,000 are allowed."
     assert [rule.name for rule in verdict.rules][-2:] == ["improvement", "small"]
-    assert judged(Registry(URI).version(NAME, 1), with_small(10**9)).passed
-    with pytest.raises(ConfigError, match=r"gate\.rules\.small\.max_bytes is missing"):
+    assert judged(ModelRegistry(URI).version(NAME, 1), with_small(10**9)).passed
+    with refused(ConfigError, "missing", "x.yaml", "gate.rules.small.max_bytes"):
         build_rules(Gate("accuracy", {"small": {}}), "x.yaml")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from langmill.registry.status import baseline, status, worth
-from langmill.registry.store import Registry
+from langmill.registry.store import ModelRegistry
 from langmill.registry.versions import CHAMPION, ModelVersion, State, Tag
 from tests.unit.registry.building import LANGUAGE_MODEL, URI, registered
 
@@ -43,7 +43,7 @@ def test_every_model_that_an_alias_points_into_is_listed(workspace: Path) -> Non
     (found,) = status(URI)
     assert (found.name, found.champion, found.previous) == (LANGUAGE_MODEL, None, None)
     assert found.challenger == made
-    registry = Registry(URI)
+    registry = ModelRegistry(URI)
     registry.move_alias(LANGUAGE_MODEL, CHAMPION, 1, None)
     registry.note(made, {Tag.state: State.rejected, Tag.reason: "Its files are damaged."})
     (found,) = status(URI)

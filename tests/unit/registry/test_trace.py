@@ -8,7 +8,7 @@ import pytest
 from langmill.files import read_manifest, write_manifest
 from langmill.registry import steps
 from langmill.registry.promote import promote
-from langmill.registry.store import Registry
+from langmill.registry.store import ModelRegistry
 from langmill.registry.trace import Check, Fact, Lineage, _origins, _source, trace
 from tests.unit.registry.building import (
     CLASSIFIER,
@@ -34,9 +34,9 @@ def checks(lineage: Lineage) -> dict[str, Check]:
 
 def test_what_is_here_is_verified(workspace: Path) -> None:
     registered(workspace, LANGUAGE_MODEL, seed=1, factor=0.5)
-    promote(Registry(URI), LANGUAGE_MODEL, 1, force="for the test", command="test")
+    promote(ModelRegistry(URI), LANGUAGE_MODEL, 1, force="for the test", command="test")
     lineage = trace(URI, LANGUAGE_MODEL, 1)
-    assert lineage.sound
+    assert not lineage.damage
     assert lineage.base is None
     found = checks(lineage)
     for name in ("evaluation", "test set", "weights", "provenance", "settings", "code", "tokenizer", "tokens"):
@@ -104,7 +104,7 @@ def test_what_changed_since_is_told_apart_from_what_is_damaged(workspace: Path) 
     lineage = trace(URI, LANGUAGE_MODEL, 1)
     assert checks(lineage)["tokens"] is Check.changed
     assert checks(lineage)["settings"] is Check.changed
-    assert lineage.sound
+    assert not lineage.damage
 
 
 def test_a_damaged_model_is_told(workspace: Path) -> None:
@@ -112,7 +112,7 @@ def test_a_damaged_model_is_told(workspace: Path) -> None:
     weights = next((workspace / ".langmill" / "artifacts").rglob("artifacts/model/model.safetensors"))
     weights.write_bytes(weights.read_bytes()[:-1])
     lineage = trace(URI, LANGUAGE_MODEL, 1)
-    assert not lineage.sound
+    assert lineage.damage
     assert checks(lineage)["model"] is Check.damaged
 
 
@@ -120,7 +120,7 @@ def test_without_a_workspace_the_registry_still_speaks(workspace: Path) -> None:
     registered(workspace, LANGUAGE_MODEL, seed=1, factor=1.0)
     shutil.rmtree(workspace / "build")
     lineage = trace(URI, LANGUAGE_MODEL, 1)
-    assert lineage.sound
+    assert not lineage.damage
     found = checks(lineage)
     assert found["weights"] is Check.verified
     assert found["provenance"] is Check.verified

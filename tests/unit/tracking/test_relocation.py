@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from langmill.files import digest_files
-from langmill.registry.store import Registry
+from langmill.registry.store import ModelRegistry
 from langmill.tracking.connection import connect
 from langmill.tracking.relocation import mend_locations
 from langmill.tracking.run_log import RunLog
@@ -59,12 +59,12 @@ def test_a_workspace_that_was_moved_uses_its_own_artifacts(
     shutil.move(workspace, moved)
     monkeypatch.chdir(moved)
     with caplog.at_level(logging.WARNING):
-        Registry(URI).download(NAME, 1, tmp_path / "model")
+        ModelRegistry(URI).download(NAME, 1, tmp_path / "model")
     assert f"{workspace.as_uri()}/.langmill/artifacts and lead to {moved.as_uri()}" in caplog.text
     assert all(place.startswith(f"{moved.as_uri()}/.langmill/artifacts/") for place in locations(moved))
     assert log_once_more(moved)
     assert registered(moved, NAME, seed=2, factor=1.0).version == 2
-    Registry(URI).download(NAME, 2, tmp_path / "model")
+    ModelRegistry(URI).download(NAME, 2, tmp_path / "model")
     assert not workspace.exists()
     assert len(list((moved / ".langmill" / "artifacts").rglob("note.txt"))) == 1
 
@@ -81,7 +81,7 @@ def test_a_workspace_that_was_copied_leaves_the_original_alone(
     registered(copy, NAME, seed=2, factor=1.0)
     assert digest_files(workspace) == before
     shutil.rmtree(workspace)
-    Registry(URI).download(NAME, 1, tmp_path / "model")
+    ModelRegistry(URI).download(NAME, 1, tmp_path / "model")
 
 
 def test_nothing_is_written_where_nothing_moved(workspace: Path) -> None:
@@ -89,7 +89,7 @@ def test_nothing_is_written_where_nothing_moved(workspace: Path) -> None:
     database = workspace / ".langmill" / "mlflow.db"
     before = database.stat().st_mtime_ns
     connect(URI)
-    Registry(URI).names()
+    ModelRegistry(URI).names()
     assert database.stat().st_mtime_ns == before
 
 

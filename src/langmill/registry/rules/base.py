@@ -20,11 +20,7 @@ if TYPE_CHECKING:  # the stage `compose` checks the rules' options, and knows no
 
 
 class Rule(ABC):
-    """One thing that a version must show to become champion.
-
-    Attributes:
-        options: The rule's own typed settings.
-    """
+    """One thing that a version must show to become champion; `options` are its own typed settings."""
 
     options_class: ClassVar[type[Any]] = NoOptions
     """The dataclass of `gate.rules.NAME`."""

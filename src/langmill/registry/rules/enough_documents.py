@@ -47,11 +47,8 @@ class EnoughDocuments(Rule):
     def count(self, documents: int, groups: int, group_by: str | None, left_out: int = 0) -> list[RuleResult]:
         """Compare what there is to judge by with the least numbers.
 
-        Args:
-            documents: Documents to judge by.
-            groups: Groups that they are in.
-            group_by: The metadata field that makes the groups; None where each document is its own.
-            left_out: Documents besides, of which the two models read other parts.
+        `group_by` is the metadata field that makes the groups, None where each document is its own; of `left_out`
+        documents besides the two models read other parts.
         """
         compared, remedy = "", "add documents"
         if left_out:

@@ -48,14 +48,7 @@ class Improvement(Rule):
         return [self.decide(found, title, against, more)]
 
     def decide(self, found: Comparison, title: str, against: str, more: str = "") -> RuleResult:
-        """Hold a comparison against the least effect.
-
-        Args:
-            found: The difference.
-            title: The metric, as a person reads it.
-            against: What the version was compared with.
-            more: What else to say of the comparison.
-        """
+        """Hold a comparison against the least effect; `more` is what else to say of it."""
         gain, min_effect = found.improvement, self.options.min_effect
         sentence = f"{found.in_words(title, against)}; all of it must be above {min_effect:g}"
         if gain.low <= min_effect:
