@@ -23,14 +23,17 @@ from langmill.files import write_text
 from langmill.graph.dag import read_graph
 from langmill.graph.freshness import freshness_of
 from langmill.models.base import ARCHITECTURES
+from langmill.scoring.metrics.base import METRICS
 from langmill.stages import compose
 from langmill.stages.process import STAGES
 from langmill.workspace import Workspace
 from tests.pipeline.workspace import edit, keep
+from tests.refused import refused
 
 pytestmark = pytest.mark.contract
 ROOT = Path(__file__).parents[2]
 KEPT = [
+    "catalogs-en-de",
     "minilm",
     "reviews",
     "reviews-10000",
@@ -270,16 +273,28 @@ from langmill.data.cleaning.markup import Markup
 @CLEANING_STEPS.register("toy")
 class Toy(Markup): ...
 """
+METRIC = """\
+from langmill.scoring.metrics.base import METRICS
+from langmill.scoring.metrics.matching import ExactMatch
+
+@METRICS.register("toy")
+class Toy(ExactMatch): ...
+"""
+LEARNING = ["compose", "fetch", "clean", "encode", "train", "finetune", "evaluate"]
 
 
 @pytest.mark.parametrize(
-    ("registry", "code", "file", "old", "new"),
+    ("registry", "code", "file", "old", "new", "key", "stages"),
     [
-        (ARCHITECTURES, ARCHITECTURE, "model/decoder-small", "architecture: decoder", "architecture: toy"),
-        (CLEANING_STEPS, STEP, "corpus/base", "steps: [markup,", "steps: [markup, toy,"),
+        (ARCHITECTURES, ARCHITECTURE, "model/decoder-small", ": decoder", ": toy", "plugins", LEARNING),
+        (CLEANING_STEPS, STEP, "corpus/base", "steps: [markup,", "steps: [markup, toy,", "plugins", LEARNING),
+        (METRICS, METRIC, "recipe/catalogs-en-de", "[chrf, ", "[chrf, toy, ", "plugins", LEARNING),
+        (METRICS, METRIC, "recipe/catalogs-en-de", "[chrf, ", "[chrf, toy, ", "judging", ["compose", "evaluate"]),
     ],
 )
-def test_the_code_of_plug_ins_is_watched_or_refused(workspace, monkeypatch, request, registry, code, file, old, new):
+def test_the_code_of_plug_ins_is_watched_or_refused(
+    workspace, monkeypatch, request, registry, code, file, old, new, key, stages
+):
     """A plug-in of another package: refused while no stage watches its folder, taken once dvc.yaml names it."""
     packages = workspace / "packages"
     write_text(packages / "toy_watched.py", code)
@@ -291,14 +306,14 @@ def test_the_code_of_plug_ins_is_watched_or_refused(workspace, monkeypatch, requ
     request.addfinalizer(lambda: registry._classes.pop("toy", None))
     settings = workspace / "conf" / f"{file}.yaml"
     settings.write_text(settings.read_text().replace(old, new))
-    with pytest.raises(ConfigError, match=r"the plug-in toy lies in packages, .*`- plugins: packages`"):
-        compose.require_composed(["reviews-lm"])
+    recipes, advised = ["reviews-lm", "catalogs-en-de"], "judging" if registry is METRICS else "plugins"
+    with refused(ConfigError, "missing", "the plug-in toy lies in packages", f"`- {advised}: packages`"):
+        compose.require_composed(recipes)
     path = workspace / "dvc.yaml"
-    path.write_text(path.read_text().replace("- plugins: src/langmill/plugins.py", "- plugins: packages"))
-    compose.require_composed(["reviews-lm"])
-    stages = yaml.safe_load(path.read_text())["stages"]
-    for name in ("compose", "fetch", "clean", "encode", "train", "finetune", "evaluate"):
-        assert "${plugins}" in stages[name].get("do", stages[name])["deps"], name
+    path.write_text(re.sub(f"- {key}: .*", f"- {key}: packages", path.read_text()))
+    compose.require_composed(recipes)
+    watching = yaml.safe_load(path.read_text())["stages"].items()
+    assert [name for name, stage in watching if f"${{{key}}}" in stage.get("do", stage)["deps"]] == stages
 
 
 @pytest.mark.parametrize(

@@ -109,6 +109,11 @@ class Scorer(ABC):
         return self.task.labels
 
     @property
+    def plugins(self) -> list[tuple[str, str]]:
+        """Entry points, as `(group, name)`, of what judges: another distribution's code is part of the protocol."""
+        return [(SCORERS.group, self.task.scorer)]
+
+    @property
     @abstractmethod
     def metrics(self) -> tuple[Metric, ...]:
         """Every metric, the one that decides first; a task with labels may have some for each label."""

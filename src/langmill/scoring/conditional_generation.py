@@ -32,7 +32,7 @@ from langmill.scoring.baselines import translation_memory
 from langmill.scoring.batching import LEAST_ROWS, padded_length, uniform_batches
 from langmill.scoring.bits_per_byte import document_bits_per_byte, token_metrics
 from langmill.scoring.likelihood import likelihood
-from langmill.scoring.metrics.base import text_metrics
+from langmill.scoring.metrics.base import METRICS, text_metrics
 from langmill.scoring.ngram import fit_ngram
 from langmill.scoring.spread import spread_plot
 from langmill.tasks.base import Task, device_of
@@ -76,6 +76,11 @@ class ConditionalGenerationScorer(Scorer):
     def __init__(self, task: Task, options: ConditionalGenerationOptions) -> None:
         super().__init__(task, options)
         self.text_metrics = text_metrics(options.metrics)
+
+    @property
+    def plugins(self) -> list[tuple[str, str]]:
+        """The scorer and its metrics."""
+        return [*super().plugins, *((METRICS.group, name) for name in self.options.metrics)]
 
     @property
     def metrics(self) -> tuple[Metric, ...]:

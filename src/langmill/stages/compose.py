@@ -13,6 +13,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from langmill.config.compose import COMPOSERS, REFUSED, compose_recipe, plain
@@ -34,10 +35,9 @@ from langmill.files import atomic_folder, write_text
 from langmill.models.base import ARCHITECTURES
 from langmill.plugins import find_plugins
 from langmill.registry.rules.base import build_rules
-from langmill.scoring.base import SCORERS, build_scorer
-from langmill.scoring.metrics.base import METRICS
+from langmill.scoring.base import Scorer, build_scorer
 from langmill.stages.lines import GRAPH_FILE, Lines, conf_file, read_lines, require_line, require_same
-from langmill.tasks.base import TASKS, Task, build_task
+from langmill.tasks.base import TASKS, build_task
 from langmill.workspace import Workspace
 
 OUT = Workspace().composed
@@ -46,7 +46,7 @@ FETCHING = "src/langmill/data/sources"
 change."""
 
 
-def check_recipe(recipe: Recipe, where: str) -> Task:
+def check_recipe(recipe: Recipe, where: str) -> Scorer:
     """Check what one recipe's sections say about each other, and that its task and network exist.
 
     Args:
@@ -54,7 +54,7 @@ def check_recipe(recipe: Recipe, where: str) -> Task:
         where: The file they come from, for the message.
 
     Returns:
-        The task, whose labels are not known yet.
+        What judges the models; the labels of its task are not known yet.
 
     Raises:
         ConfigError: Something does not fit; the message names the file and the field.
@@ -74,7 +74,8 @@ def check_recipe(recipe: Recipe, where: str) -> Task:
             f"{where}: model.architecture is {recipe.model.architecture!r}, which makes a network of the kind "
             f"{kind.value}; the task {recipe.task.name} can be learned by these kinds: {fitting}."
         )
-    metrics = [metric.name for metric in build_scorer(task, recipe.scoring.options, where).metrics]
+    scorer = build_scorer(task, recipe.scoring.options, where)
+    metrics = [metric.name for metric in scorer.metrics]
     if recipe.gate.metric not in metrics:
         raise ConfigError(
             f"{where}: gate.metric is {recipe.gate.metric!r}; allowed for the task {recipe.task.name} is one of "
@@ -96,7 +97,7 @@ def check_recipe(recipe: Recipe, where: str) -> Task:
             f"{conf_file(f'corpus/{recipe.corpus.name}')}: fields.{field} is null, but the task {recipe.task.name} of "
             f"{where} needs it; name the field of a row that holds it."
         )
-    return task
+    return scorer
 
 
 @dataclass
@@ -134,20 +135,29 @@ class Composed:
             self.sections[group][name] = section
         return self.sections[group][name]
 
-    def check_plugins(self, *names: tuple[str, str]) -> None:
+    def check_plugins(self, *names: tuple[str, str], only_judge: bool = False) -> None:
         """Check that the stages watch the code of every plug-in among some names, each with its group.
+
+        Args:
+            names: As for `find_plugins`.
+            only_judge: Whether no stage but `evaluate` runs them.
 
         Raises:
             ConfigError: A plug-in lies elsewhere; the message names it and the line to write.
         """
-        folder = self.lines.plugins
+        key, folders = "plugins", [self.lines.plugins]
+        if only_judge:
+            key, folders = "judging", [self.lines.plugins, self.lines.judging]
+        watched = [folder.resolve() for folder in folders if folder is not None]
         for plugin in find_plugins(sorted(set(names) - self.own)):
-            for path in plugin.packages:
-                if folder is None or not path.resolve().is_relative_to(folder.resolve()):
-                    found = os.path.relpath(path.resolve().parent)
+            for path in map(Path.resolve, plugin.packages):
+                if not any(path.is_relative_to(folder) for folder in watched):
+                    found = os.path.relpath(path.parent)
                     raise ConfigError(
                         f"{GRAPH_FILE}: the code of the plug-in {plugin.name} lies in {found}, which no stage watches "
-                        f"for changes; name the folder that holds all plug-ins under vars, as in `- plugins: {found}`."
+                        f"for changes; name the folder that holds all such plug-ins under vars, as in `- {key}: "
+                        f"{found}`.",
+                        "missing",
                     )
         self.own |= set(names)  # looking them up takes as long as there are packages installed
 
@@ -229,13 +239,9 @@ def _check_recipe(composed: Composed, name: str, recipe: Recipe) -> None:
     _unchanged(recipe.tokenizer, shared, conf_file(f"recipe/{name}"), "tokenizer")
     if recipe.training.base in composed.lines.pretrained:
         composed.get("pretrained", recipe.training.base)
-    task = check_recipe(recipe, conf_file(f"recipe/{name}"))
-    judging = [
-        (SCORERS.group, task.scorer),
-        *((METRICS.group, each) for each in recipe.scoring.options.get("metrics", ())),
-    ]
-    learning = [(ARCHITECTURES.group, recipe.model.architecture), (TASKS.group, recipe.task.name)]
-    composed.check_plugins(*learning, *judging)
+    scorer = check_recipe(recipe, conf_file(f"recipe/{name}"))
+    composed.check_plugins((ARCHITECTURES.group, recipe.model.architecture), (TASKS.group, recipe.task.name))
+    composed.check_plugins(*scorer.plugins, only_judge=True)
 
 
 _CHECKS: dict[str, Callable[[Composed, str, Any], None]] = {

@@ -25,6 +25,8 @@ class Lines:
     fine_tuned: dict[str, dict[str, str]]
     plugins: Path | None = None
     """The folder of other packages that bring plug-ins, watched for changes."""
+    judging: Path | None = None
+    """The same of those that bring nothing but scorers and metrics."""
 
     @property
     def recipes(self) -> dict[str, dict[str, str]]:
@@ -78,8 +80,8 @@ def read_lines(path: Path = GRAPH_FILE) -> Lines:
                         f"{path}: {group}.{name}.{key} is {value!r}; allowed is a text, quoted where YAML takes it for "
                         "something else."
                     )
-    plugins = groups.get("plugins")
-    return Lines(**{group: groups[group] for group in needed}, plugins=Path(str(plugins)) if plugins else None)
+    folders = {key: Path(str(groups[key])) for key in ("plugins", "judging") if groups.get(key)}
+    return Lines(**{group: groups[group] for group in needed}, **folders)
 
 
 def conf_file(name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from enum import Enum
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from langmill.config.sections import Evaluation
 from langmill.data.document import Document
 from langmill.errors import EvaluationError
 from langmill.evaluation.protocol import NOT_SCORING, documents_digest, protocol_digest, require_comparable
+from langmill.files import write_text
 from langmill.scoring.base import Metric, Scorer
 from langmill.tasks.base import TASKS
 
@@ -111,6 +113,30 @@ def test_labels_task_documents_and_groups_count() -> None:
     assert digest(scorer, settings, test_set="other") != known
     assert digest(scorer, settings, by="work") != known
     assert digest(shipped_scorer("classification", ("a", "b")), evaluation()) == known
+
+
+@pytest.mark.parametrize(
+    ("file", "group", "name"),
+    [
+        ("language_modelling", "scorers", "language_modelling"),
+        ("language_modelling", "tasks", "t"),
+        ("text_to_text", "metrics", "chrf"),
+    ],
+)
+def test_the_code_of_other_distributions_that_judge_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, group: str, name: str
+) -> None:
+    scorer, settings = shipped_scorer(file), evaluation()
+    write_text(tmp_path / "toy.py", "ROUNDED = 1")
+    write_text(tmp_path / "toy-1.0.dist-info" / "METADATA", "Metadata-Version: 2.1\nName: toy\nVersion: 1.0\n")
+    write_text(tmp_path / "toy-1.0.dist-info" / "entry_points.txt", f"[langmill.{group}]\n{name} = toy\n")
+    without = digest(scorer, settings)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    first = digest(scorer, settings)
+    write_text(tmp_path / "toy.py", "ROUNDED = 2")
+    assert len({without, first, digest(scorer, settings)}) == 3
+    write_text(tmp_path / "toy.py", "ROUNDED = 1")
+    assert digest(scorer, settings) == first
 
 
 def test_a_champion_is_judged_by_the_challengers_options_and_asked_by_its_own() -> None:
