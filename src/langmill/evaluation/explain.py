@@ -120,12 +120,7 @@ def attribute(model: LoadedModel, name: str, text: str) -> Attribution:
     Integrated gradients on the token embedding (Sundararajan et al., 2017, equation 1, with captum): the gradient of
     the logit, integrated on the straight path from a baseline to the text, times the difference of the two. The
     baseline is the most neutral text that repeats one token (`_neutral`). The integral is a Gauss-Legendre quadrature;
-    steps are added until the shares add up.
-
-    Args:
-        model: A classifier, of any architecture.
-        name: Its name in messages.
-        text: The text to classify.
+    steps are added until the shares add up. `name` is the model's in messages.
 
     Raises:
         EvaluationError: The model does not predict labels, or its logit is not a number.
@@ -205,7 +200,7 @@ def attention_maps(model: LoadedModel, name: str, text: str, target: str | None 
         model: A model whose network is a Transformer.
         name: Its name in messages.
         text: The text, source or prompt.
-        target: The answer; None lets a model that answers generate its own.
+        target: The answer; None lets a model that answers write its own.
 
     Raises:
         EvaluationError: The network has no attention, there is a target but the task generates nothing, or the model's
@@ -215,13 +210,13 @@ def attention_maps(model: LoadedModel, name: str, text: str, target: str | None 
     backbone = cast("Backbone", network.model)
     if not isinstance(backbone, Attends):
         raise EvaluationError(f"{name} is no Transformer, so it has no attention to show.")
-    writes = isinstance(task, Generates) and backbone.kind is not Kind.bidirectional
-    if target is not None and not writes:
+    writer = task if isinstance(task, Generates) and backbone.kind is not Kind.bidirectional else None
+    if target is not None and writer is None:
         raise EvaluationError(f"{name} does not continue a text, so it has no use for --target.")
     encoded = task.encode_input(network, model.tokenizer, text)
     answers = model.generation_config is not None and not model.generation_config.samples
-    if isinstance(task, Generates) and writes and (target is not None or answers):
-        return _answer_maps(model, task, name, encoded, target)
+    if writer is not None and (target is not None or answers):
+        return _answer_maps(model, writer, name, encoded, target)
     tokens_BT = torch.tensor([encoded.tokens], device=device_of(network))
     pieces, starts = whole_characters(model.tokenizer, _with_special_tokens(backbone, encoded.tokens))
     weights_LHTS = _grouped(backbone.attention(tokens_BT)[:, 0], starts, starts)
@@ -288,11 +283,7 @@ def _grouped(weights_LHTS: Tensor, row_starts: Sequence[int], column_starts: Seq
 def chosen_maps(maps: AttentionMaps, name: str, layer: int | None, head: int | None) -> dict[str, np.ndarray]:
     """Select the maps to plot, `(T, S)` each, by title: of one layer or each, of one head or the mean over heads.
 
-    Args:
-        maps: All maps.
-        name: The model's name in messages.
-        layer: Counted from 1; None takes each.
-        head: Counted from 1; None takes the mean over heads.
+    Layers and heads are counted from 1. `name` is the model's in messages.
 
     Raises:
         EvaluationError: There is no such layer or head.
@@ -318,10 +309,7 @@ def whole_characters(tokenizer: Tokenizer, tokens: Sequence[int]) -> tuple[list[
     """Decode token ids to pieces of whole characters.
 
     A byte-level token may hold a part of a character; such tokens are joined to the next ones until the character is
-    complete. Special tokens are pieces of their own.
-
-    Returns:
-        The pieces' texts, and the index in `tokens` at which each begins.
+    complete. Special tokens are pieces of their own. With the texts comes the index in `tokens` at which each begins.
     """
     names = {number: name for name, number in tokenizer.special_ids.items()} | {tokenizer.eot_id: END_OF_TEXT}
     pieces: list[str] = []

@@ -64,7 +64,9 @@ def glyphs_for(texts: Iterable[str]) -> Glyphs:
 
     wanted = {each for text in texts for each in text if unicodedata.category(each) not in ("Cc", "Cf", "Zs", "Zl")}
     fonts, missing = [_OWN_FONT], set(wanted)
-    by_name = {entry.name: entry.fname for entry in reversed(fontManager.ttflist) if _draws(entry)}
+    # Matplotlib's last resort draws the same box for a whole script.
+    upright = (entry for entry in reversed(fontManager.ttflist) if entry.style == "normal")
+    by_name = {entry.name: entry.fname for entry in upright if "last resort" not in entry.name.lower()}
 
     def rank(name: str) -> tuple[int, str]:
         ranks = [rank for rank, part in enumerate(_LIKELY_FONTS) if part in name.lower()]
@@ -84,21 +86,11 @@ def glyphs_for(texts: Iterable[str]) -> Glyphs:
     return Glyphs(fonts, frozenset(missing))
 
 
-def _draws(entry: Any) -> bool:
-    """Whether a font is upright and has letters; matplotlib's last resort draws the same box for a whole script."""
-    return entry.style == "normal" and "last resort" not in entry.name.lower()
-
-
 # Attribution ---------------------------------------------------------------------------------------------------------
 
 
 def draw_attribution(found: Attribution, name: str, path: Path) -> frozenset[str]:
     """Plot the text with each piece on the colour of its share: purple for the label, orange against it.
-
-    Args:
-        found: The attribution.
-        name: The model's name.
-        path: A .png or .svg file.
 
     Returns:
         Characters that no installed font has.
@@ -207,23 +199,14 @@ def shown_layers(maps: AttentionMaps, titles: Sequence[str]) -> list[str]:
 
 
 def shown_tokens(maps: AttentionMaps) -> tuple[slice, slice]:
-    """Rows and columns to plot: the first ones of a source or a text.
-
-    Of a prompt with an answer the last ones, since the answer's tokens attend to them.
-    """
+    """Rows and columns to plot: the first ones; the last ones of a prompt, since the answer's tokens attend to them."""
     rows = slice(0, min(MOST_SHOWN, len(maps.rows)))
     first = max(0, len(maps.columns) - MOST_SHOWN) if maps.columns_go_on else 0
     return rows, slice(first, min(first + MOST_SHOWN, len(maps.columns)))
 
 
 def draw_attention(maps: AttentionMaps, chosen: Mapping[str, np.ndarray], title: str, path: Path) -> frozenset[str]:
-    """Plot attention maps as heat maps on one scale, with tokens along the axes.
-
-    Args:
-        maps: The labels of rows and columns.
-        chosen: The maps, `(T, S)` each, by title.
-        title: The plot's title.
-        path: A .png or .svg file.
+    """Plot the chosen maps, `(T, S)` each, as heat maps on one scale, with tokens along the axes.
 
     Returns:
         Characters that no installed font has.
@@ -287,11 +270,7 @@ def _visible(piece: str) -> str:
 
 
 def check_path(path: Path) -> None:
-    """Refuse a path that can't be a plot's.
-
-    Raises:
-        EvaluationError: Its suffix is none of `SUFFIXES`, or it is a folder.
-    """
+    """Raise EvaluationError for a path that can't be a plot's: its suffix is none of `SUFFIXES`, or it is a folder."""
     if path.suffix.lower().removeprefix(".") not in SUFFIXES:
         raise EvaluationError(f"A plot is a .png or an .svg file, not {path.name!r}; choose another --out.")
     if os.path.isdir(path):  # unlike Path.is_dir, false for a name that is too long

@@ -72,7 +72,7 @@ def require_comparable(metric: Metric, tokenizers: tuple[str | None, str | None]
         other: What the model is compared with, for the message.
 
     Raises:
-        EvaluationError: The metric is one per token, and the tokenizers are not known to be the same.
+        EvaluationError: It counts tokens, and the tokenizers are not known to be the same.
     """
     mine, others = tokenizers
     if metric.per_token and (mine is None or mine != others):

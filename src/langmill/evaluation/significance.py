@@ -46,15 +46,9 @@ def groups_of(scores: pa.Table) -> tuple[np.ndarray, int]:
 
 
 def resample_weights(seed: int, samples: int, drawn: int, wide: int | None = None) -> Iterator[np.ndarray]:
-    """How often each of some things is drawn in each resample, in chunks `(R, drawn)` that add up to `samples` rows.
+    """How often each of `drawn` things is drawn in each resample, in chunks `(R, drawn)` of `samples` rows together.
 
-    Equal arguments give equal weights; the chunks only keep memory small.
-
-    Args:
-        seed: Decides.
-        samples: Resamples.
-        drawn: Things to draw from, and how many are drawn.
-        wide: What a row will be spread to, for the size of the chunks.
+    Equal arguments give equal weights. The chunks keep memory small; `wide` is what a row will be spread to.
     """
     random = np.random.Generator(np.random.PCG64(seed))
     for rows in _chunks(samples, wide or drawn):
@@ -124,7 +118,7 @@ def compare(
         scorer: What both were scored by.
         challenger: Scores of the one that wants to be better, with the groups.
         champion: Scores of the other (or of a baseline) on the same examples, in any order.
-        metric_name: One of its metrics.
+        metric_name: A metric of the scorer.
         evaluation: Resamples, seed and confidence.
 
     Raises:
@@ -142,19 +136,16 @@ def compare(
     challenger, champion = comparable(scorer, challenger, champion, metric_name)
     sign = 1.0 if metric.higher_is_better else -1.0
     new, old = plain_values(scorer, challenger)[metric_name], plain_values(scorer, champion)[metric_name]
-    differences = np.concatenate(
-        [
-            sign
-            * (scorer.measure(challenger, weights_RN)[metric_name] - scorer.measure(champion, weights_RN)[metric_name])
-            for weights_RN in _resampled(challenger, evaluation)
-        ]
-    )
+    differences = [
+        sign * (scorer.measure(challenger, weights_RN)[metric_name] - scorer.measure(champion, weights_RN)[metric_name])
+        for weights_RN in _resampled(challenger, evaluation)
+    ]
     _, groups = groups_of(challenger)
     return Comparison(
         metric_name,
         new,
         old,
-        _with_interval(sign * (new - old), differences, evaluation.confidence, groups),
+        _with_interval(sign * (new - old), np.concatenate(differences), evaluation.confidence, groups),
         _swap_test(scorer, challenger, champion, metric, evaluation),
         challenger.num_rows,
         groups,
@@ -230,10 +221,10 @@ def metric_of(scorer: Scorer, scores: pa.Table, name: str) -> Metric:
 
 
 def _named(metrics: Sequence[Metric], name: str) -> Metric:
-    for metric in metrics:
-        if metric.name == name:
-            return metric
-    raise EvaluationError(f"There is no metric {name!r}; the task has {', '.join(metric.name for metric in metrics)}.")
+    found = {metric.name: metric for metric in metrics}
+    if name not in found:
+        raise EvaluationError(f"There is no metric {name!r}; the task has {', '.join(found)}.")
+    return found[name]
 
 
 def _with_interval(value: float, resampled: np.ndarray, confidence: float, groups: int) -> Estimate:

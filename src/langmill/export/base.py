@@ -47,14 +47,7 @@ EXPORTERS: Registry[Exporter] = Registry("exporters", Exporter, "langmill.export
 
 
 def export(registry: ModelRegistry, name: str, which: int | str, format_name: str, to: Path) -> ModelVersion:
-    """Write a registered version into a folder of its own, whole or not at all.
-
-    Args:
-        registry: Where the version is.
-        name: The registered model.
-        which: The version's number, or an alias.
-        format_name: One of `EXPORTERS`.
-        to: The folder to make.
+    """Write a registered version, by its number or an alias, into a folder of its own, whole or not at all.
 
     Raises:
         LangmillError: The folder exists.
@@ -80,9 +73,7 @@ def _find(registry: ModelRegistry, name: str, which: int | str) -> ModelVersion:
         close = difflib.get_close_matches(name, numbers, n=1)
         others = f"did you mean {close[0]}?" if close else f"there are: {', '.join(sorted(numbers)) or 'none'}."
         raise RegistryError(f"There is no registered model {name!r}; {others}")
-    if isinstance(which, int):
-        return registry.version(name, which)
-    version = registry.aliased(name, which)
+    version = registry.version(name, which) if isinstance(which, int) else registry.aliased(name, which)
     if version is None:
         raise RegistryError(f"{name} has no {which}; `langmill status` lists what there is, --version takes a number.")
     return version

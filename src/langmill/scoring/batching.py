@@ -15,9 +15,7 @@ LEAST_ROWS = 4
 def padded_length(length: int, longest: int) -> int:
     """The length that a sequence is padded to, whatever it is scored with: in steps of 8 at least, a quarter at most.
 
-    Args:
-        length: The sequence's own tokens.
-        longest: Tokens that the network can read at once.
+    The network can read `longest` tokens at once.
     """
     length = max(1, length)
     step = max(8, (1 << (length - 1).bit_length()) >> 3)

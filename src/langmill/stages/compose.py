@@ -8,11 +8,9 @@ name's settings are refused, its file holds the sentence that says why: its own 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -49,15 +47,11 @@ change."""
 def check_recipe(recipe: Recipe, where: str) -> Scorer:
     """Check what one recipe's sections say about each other, and that its task and network exist.
 
-    Args:
-        recipe: The typed settings.
-        where: The file they come from, for the message.
-
     Returns:
         What judges the models; the labels of its task are not known yet.
 
     Raises:
-        ConfigError: Something does not fit; the message names the file and the field.
+        ConfigError: Something does not fit; the message names the file, `where`, and the field.
     """
     TASKS.options(recipe.task.name, recipe.task.options, where, warn=True)
     task = build_task(recipe.task.name, recipe.task.options, (), where)
@@ -100,7 +94,6 @@ def check_recipe(recipe: Recipe, where: str) -> Scorer:
     return scorer
 
 
-@dataclass
 class Composed:
     """What conf/ makes of the names in dvc.yaml.
 
@@ -108,13 +101,13 @@ class Composed:
         lines: dvc.yaml's lines.
         sections: The settings of each name, by group and name.
         refused: The sentence that refuses a name's settings, by group and name.
-        own: Plug-ins whose code is watched, each with its group.
     """
 
-    lines: Lines
-    sections: dict[str, dict[str, Any]] = dataclasses.field(default_factory=lambda: {group: {} for group in COMPOSERS})
-    refused: dict[str, dict[str, str]] = dataclasses.field(default_factory=lambda: {group: {} for group in COMPOSERS})
-    own: set[tuple[str, str]] = dataclasses.field(default_factory=set)
+    def __init__(self, lines: Lines) -> None:
+        self.lines = lines
+        self.sections: dict[str, dict[str, Any]] = {group: {} for group in COMPOSERS}
+        self.refused: dict[str, dict[str, str]] = {group: {} for group in COMPOSERS}
+        self._watched: set[tuple[str, str]] = set()  # looking plug-ins up takes as long as there are packages installed
 
     def get(self, group: str, name: str) -> Any:
         """A name's settings, composed and checked once.
@@ -149,7 +142,7 @@ class Composed:
         if only_judge:
             key, folders = "judging", [self.lines.plugins, self.lines.judging]
         watched = [folder.resolve() for folder in folders if folder is not None]
-        for plugin in find_plugins(sorted(set(names) - self.own)):
+        for plugin in find_plugins(sorted(set(names) - self._watched)):
             for path in map(Path.resolve, plugin.packages):
                 if not any(path.is_relative_to(folder) for folder in watched):
                     found = os.path.relpath(path.parent)
@@ -159,7 +152,7 @@ class Composed:
                         f"{found}`.",
                         "missing",
                     )
-        self.own |= set(names)  # looking them up takes as long as there are packages installed
+        self._watched |= set(names)
 
 
 def compose_all(lines: Lines) -> Composed:
@@ -173,11 +166,7 @@ def compose_all(lines: Lines) -> Composed:
 
 
 def require_composed(recipes: Sequence[str] = (), corpora: Sequence[str] = ()) -> None:
-    """Refuse names whose stages would stop at their settings, before anything runs.
-
-    Args:
-        recipes: Recipes; what they start from is looked at as well.
-        corpora: Corpora.
+    """Refuse names whose stages would stop at their settings, before anything runs; what a recipe starts from, too.
 
     Raises:
         ConfigError: The settings of one, or its line in dvc.yaml, are refused.

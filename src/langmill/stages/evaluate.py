@@ -7,7 +7,6 @@ import torch
 from langmill.config.compose import compose_operation, load_section
 from langmill.config.sections import Corpus, Evaluation, Gate, ScoringSection
 from langmill.data.document import Split, documents_path, read_documents
-from langmill.errors import ConfigError
 from langmill.evaluation.evaluate import evaluate
 from langmill.evaluation.folder import write_evaluation
 from langmill.evaluation.runlog import log_evaluation
@@ -31,9 +30,6 @@ def main(name: str) -> None:
     operation = compose_operation()
     model = load_model(workspace.model(name), verify=True, device=use_device(operation.device))
     scorer = build_scorer(model.task, load_section(ScoringSection, path, "scoring").options, str(path))
-    metrics = [metric.name for metric in scorer.metrics]
-    if gate.metric not in metrics:
-        raise ConfigError(f"{path}: gate.metric is {gate.metric!r}; allowed is one of {', '.join(metrics)}.")
     for folder in (workspace.documents(corpus.name), workspace.shards(name)):
         read_manifest(folder, verify=True)
     known = documents_path(workspace.documents(corpus.name), Split.train)

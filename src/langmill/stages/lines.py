@@ -90,17 +90,9 @@ def conf_file(name: str) -> str:
 
 
 def require_same(line: str, given: str, expected: str, file: str, field: str | None = None) -> None:
-    """Check that dvc.yaml and a file of conf/ say the same.
+    """Raise ConfigError where a key under dvc.yaml's vars and a file of conf/ differ.
 
-    Args:
-        line: The key under dvc.yaml's vars.
-        given: What it says.
-        expected: What the file says.
-        file: The file's folder and name in conf/.
-        field: The setting that says it; None: the one that is called as the key.
-
-    Raises:
-        ConfigError: They differ.
+    `field` is the setting that says it there; None where it is called as the key.
     """
     if given != expected:
         key = field or line.rsplit(".", maxsplit=1)[1]
@@ -111,11 +103,7 @@ def require_same(line: str, given: str, expected: str, file: str, field: str | N
 
 
 def require_line(line: str, name: str, names: dict[str, dict[str, str]]) -> None:
-    """Check that a name has a line in dvc.yaml.
-
-    Raises:
-        ConfigError: It has none; the message says which key, `line`, names it.
-    """
+    """Raise ConfigError where a name, which the key `line` of dvc.yaml says, has no line of its own there."""
     if name not in names:
         raise ConfigError(
             f"{GRAPH_FILE}: {line} is {name!r}, which has no line there; allowed is one of {', '.join(sorted(names))}."

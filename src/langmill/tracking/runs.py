@@ -11,7 +11,7 @@ from langmill.errors import TrackingError
 from langmill.files import exclusive_lock
 from langmill.tracking.addresses import artifact_root, database_path
 from langmill.tracking.connection import connect, open_database
-from langmill.tracking.explained import explained_tracking_errors, first_line
+from langmill.tracking.explained import explained_tracking_errors, first_line, missing_as_none
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -49,14 +49,9 @@ def last_metric(tracking_uri: str, run_id: str, name: str) -> float | None:
 
 def has_run(client: MlflowClient, run_id: str) -> bool:
     """Whether MLflow has the run and it is not deleted."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return bool(client.get_run(run_id).info.lifecycle_stage == "active")
-    except MlflowException as error:
-        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-            return False
-        raise
+    with missing_as_none() as found:
+        found.append(client.get_run(run_id).info.lifecycle_stage)
+    return found == ["active"]
 
 
 def still_there(tracking_uri: str, run_id: str) -> bool:

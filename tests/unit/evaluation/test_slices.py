@@ -17,7 +17,7 @@ def test_slices_share_out_the_documents_that_have_the_field():
         for number, source in enumerate(sources)
     ]
     scores = with_slices(pa.table({"id": ["d0", "d1", "d2", "d3"]}), documents, ["source", "id"])
-    found = {(part.field, part.value): part.scores["id"].to_pylist() for part in slices_of(scores)}
+    found = {(field, value): part["id"].to_pylist() for field, value, part in slices_of(scores)}
     assert found == {("source", "book"): ["d1"], ("source", "web"): ["d0", "d3"], ("id", "clash"): ["d0", "d1", "d3"]}
 
 
