@@ -75,8 +75,9 @@ def evaluate(
     if not test_set.documents:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in test_set.left_out.items())
         raise EvaluationError(
-            f"No test document can be used ({reasons or 'the split is empty'}); add documents, raise split.test, or "
-            "check fields.label."
+            f"No test document can be used ({reasons or 'the split is empty'}); add some, raise split.test, or check "
+            "fields.label.",
+            "too_few",
         )
     with track(f"Scoring {model.recipe}", len(test_set.documents), "documents") as progress:
         scores = score_model(model, test_set.documents, evaluation, progress.advance, group_by, scorer=scorer)
@@ -117,8 +118,8 @@ def _require_trivial(
     having = {name for each in baselines if each.strength is Strength.trivial for name in estimates[each.name]}
     if decides not in having:
         raise EvaluationError(
-            f"No trivial baseline has the metric {decides}, by which the gate decides; "
-            f"set gate.metric to one of {', '.join(sorted(having)) or 'none'}."
+            f"gate.metric is {decides}, which no trivial baseline has; set it to one of {', '.join(sorted(having))}.",
+            "impossible",
         )
 
 

@@ -129,7 +129,7 @@ def attribute(model: LoadedModel, name: str, text: str) -> Attribution:
 
     network, task = model.network, _explained(model, name)
     if not isinstance(network, Classifier):
-        raise EvaluationError(f"{name} predicts no labels, so there is no attribution; ask for its attention instead.")
+        raise EvaluationError(f"{name} predicts no labels to attribute; ask for its attention instead.", "unsupported")
     encoded = task.encode_input(network, model.tokenizer, text)
     tokens_BT = torch.tensor([encoded.tokens], device=device_of(network))
     with torch.no_grad():
@@ -139,7 +139,7 @@ def attribute(model: LoadedModel, name: str, text: str) -> Attribution:
     best = int(logits_K.argmax())
     logit, baseline_logit = float(logits_K[best]), float(baseline_K[best])
     if not np.isfinite(logit - baseline_logit):
-        raise EvaluationError(f"{name} gives logits that are not numbers, so there is nothing to explain.")
+        raise EvaluationError(f"{name} gives logits that are not numbers, so there is nothing to explain.", "diverged")
     gradients = LayerIntegratedGradients(network, network.model.embedding)
     affordable = [count for count in STEPS if count * len(encoded.tokens) <= _MOST_TOKENS]
     for steps in affordable or STEPS[:1]:
@@ -209,10 +209,10 @@ def attention_maps(model: LoadedModel, name: str, text: str, target: str | None 
     network, task = model.network, _explained(model, name)
     backbone = cast("Backbone", network.model)
     if not isinstance(backbone, Attends):
-        raise EvaluationError(f"{name} is no Transformer, so it has no attention to show.")
+        raise EvaluationError(f"{name} is no Transformer, so it has no attention to show.", "unsupported")
     writer = task if isinstance(task, Generates) and backbone.kind is not Kind.bidirectional else None
     if target is not None and writer is None:
-        raise EvaluationError(f"{name} does not continue a text, so it has no use for --target.")
+        raise EvaluationError(f"{name} does not continue a text, so it has no use for --target.", "unsupported")
     encoded = task.encode_input(network, model.tokenizer, text)
     answers = model.generation_config is not None and not model.generation_config.samples
     if writer is not None and (target is not None or answers):
@@ -240,7 +240,7 @@ def _answer_maps(
         wanted = tokenizer.encode(target)
         answer_ids, target_left_out = wanted[:room], max(0, len(wanted) - room)
     if not answer_ids:
-        raise EvaluationError(f"{name} answers with an empty text, so there is nothing to show; give a --target.")
+        raise EvaluationError(f"{name} answers with an empty text, so give a --target.", "missing")
     device = device_of(network)
     rows, row_starts = whole_characters(tokenizer, answer_ids)
     if apart:
@@ -292,7 +292,7 @@ def chosen_maps(maps: AttentionMaps, name: str, layer: int | None, head: int | N
     for option, given, count in (("layer", layer, layers), ("head", head, heads)):
         if given is not None and not 1 <= given <= count:
             there = f"{option}s 1 to {count}" if count > 1 else f"one {option} only, number 1"
-            raise EvaluationError(f"--{option} is {given}; {name} has {there}.")
+            raise EvaluationError(f"--{option} is {given}; {name} has {there}.", "impossible")
     of_head = "" if head is None else f", head {head}"
     return {
         f"layer {number + 1}{of_head}": (
@@ -364,5 +364,5 @@ def _inside_a_word(character: str) -> bool:
 def _explained(model: LoadedModel, name: str) -> Explains:
     task = model.task
     if not isinstance(task, Explains):
-        raise EvaluationError(f"{name} can't be explained: its task does not implement it.")
+        raise EvaluationError(f"{name} can't be explained: its task does not implement it.", "unsupported")
     return task

@@ -272,9 +272,9 @@ def _visible(piece: str) -> str:
 def check_path(path: Path) -> None:
     """Raise EvaluationError for a path that can't be a plot's: its suffix is none of `SUFFIXES`, or it is a folder."""
     if path.suffix.lower().removeprefix(".") not in SUFFIXES:
-        raise EvaluationError(f"A plot is a .png or an .svg file, not {path.name!r}; choose another --out.")
+        raise EvaluationError(f"A plot is a .png or .svg file, not {path.name!r}; choose another --out.", "impossible")
     if os.path.isdir(path):  # unlike Path.is_dir, false for a name that is too long
-        raise EvaluationError(f"{path} is a folder; name a file with --out.")
+        raise EvaluationError(f"{path} is a folder; name a file with --out.", "impossible")
 
 
 def _figure(width_inches: float, height_inches: float, layout: Any = None) -> Figure:
@@ -294,7 +294,7 @@ def _save(figure: Figure, path: Path) -> None:
         with atomic_file(path) as file:
             figure.savefig(file, format=suffix, metadata=silent)
     except OSError as error:
-        raise EvaluationError(f"{path} can't be written: {error.strerror}; choose another --out.") from error
+        raise EvaluationError(f"{path} can't be written: {error.strerror}; choose another --out.", "refused") from error
 
 
 def _write(axes: Axes, x: float, y: float, text: str, **how: Any) -> None:

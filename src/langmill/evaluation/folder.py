@@ -143,7 +143,7 @@ class EvaluationFolder:
             IntegrityError: A file differs from the manifest (with `verify`).
         """
         if not folder.is_dir():
-            raise EvaluationError(f"There is no evaluation in {folder}; make it with `langmill run` or `dvc repro`.")
+            raise EvaluationError(f"There is no evaluation in {folder}; `langmill run` makes it.", "missing")
         return cls(folder, read_manifest(folder, verify=verify))
 
     @property
@@ -193,7 +193,7 @@ class EvaluationFolder:
         for name, facts in self.manifest["baselines"].items():
             if is_trivial(facts) and self.manifest["primary"] in facts.get("metrics", [self.manifest["primary"]]):
                 return str(name)
-        raise EvaluationError(f"The evaluation in {self.folder} has no trivial baseline.")
+        raise EvaluationError(f"The evaluation in {self.folder} has no trivial baseline.", "missing")
 
     def scores(self) -> pa.Table:
         """The model's scores."""
@@ -207,7 +207,7 @@ class EvaluationFolder:
         try:
             return pq.read_table(path)
         except (OSError, pa.ArrowException) as error:
-            raise EvaluationError(f"{path} can't be read ({error}); evaluate the model again.") from error
+            raise EvaluationError(f"{path} can't be read ({error}); evaluate the model again.", "unreadable") from error
 
 
 def is_trivial(facts: Mapping[str, Any]) -> bool:

@@ -78,5 +78,6 @@ def require_comparable(metric: Metric, tokenizers: tuple[str | None, str | None]
     if metric.per_token and (mine is None or mine != others):
         raise EvaluationError(
             f"{metric.title} counts tokens, and {other} has another tokenizer, so the two do not compare; "
-            "set gate.metric to a metric that counts bytes or texts, or keep the tokenizer."
+            "set gate.metric to a metric that counts bytes or texts, or keep the tokenizer.",
+            "mismatch",
         )

@@ -66,7 +66,7 @@ def run_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
     def add(*parts: str, value: float) -> None:
         name = "/".join(["test", *map(tracked_name, parts)])
         if name in found:
-            raise EvaluationError(f"Two metrics would have the name {name} in MLflow; rename a label or a metric.")
+            raise EvaluationError(f"Two metrics would be {name} in MLflow; rename a label or a metric.", "duplicate")
         if len(name) > _LONGEST_NAME:
             _logger.warning("The metric %s stays out of MLflow, whose names end at %d letters.", parts, _LONGEST_NAME)
         else:

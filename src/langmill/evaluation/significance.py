@@ -78,15 +78,14 @@ def plain_values(scorer: Scorer, scores: pa.Table) -> dict[str, float]:
         EvaluationError: There are no examples, or a metric is not a finite number.
     """
     if scores.num_rows == 0:
-        raise EvaluationError(
-            "There are no test documents to score; add documents, raise split.test, or check the labels."
-        )
+        raise EvaluationError("There are no test documents to score; add some, or raise split.test.", "too_few")
     values = {name: float(values[0]) for name, values in scorer.measure(scores, np.ones((1, scores.num_rows))).items()}
     broken = [name for name, value in values.items() if not np.isfinite(value)]
     if broken:
         raise EvaluationError(
-            f"The model's {', '.join(broken)} on the test documents is not a finite number: its weights are of no use. "
-            "Train it again, with a lower learning rate."
+            f"The model's {', '.join(broken)} on the test documents is not a finite number. Train it again, with a "
+            "lower learning rate.",
+            "diverged",
         )
     return values
 
@@ -129,8 +128,9 @@ def compare(
     mine, other = (metric_of(scorer, scores, metric_name) for scores in (challenger, champion))
     if mine != other:
         raise EvaluationError(
-            f"{metric.title} was computed otherwise for the two ({mine.signature} and {other.signature}); "
-            "evaluate both models again."
+            f"{metric.title} was computed otherwise for the two ({mine.signature} and {other.signature}); evaluate "
+            "both again.",
+            "mismatch",
         )
     num_examples = challenger.num_rows
     challenger, champion = comparable(scorer, challenger, champion, metric_name)
@@ -171,7 +171,8 @@ def comparable(scorer: Scorer, challenger: pa.Table, champion: pa.Table, metric_
     if not pc.any(same).as_py():
         raise EvaluationError(
             f"{metric.title} can't be compared: there is no test document of which both models can read the same part. "
-            "Give them the same training.block_length, or choose a metric of whole texts."
+            "Give them the same training.block_length, or choose a metric of whole texts.",
+            "mismatch",
         )
     return challenger.filter(same), champion.filter(same)
 
@@ -223,7 +224,7 @@ def metric_of(scorer: Scorer, scores: pa.Table, name: str) -> Metric:
 def _named(metrics: Sequence[Metric], name: str) -> Metric:
     found = {metric.name: metric for metric in metrics}
     if name not in found:
-        raise EvaluationError(f"There is no metric {name!r}; the task has {', '.join(found)}.")
+        raise EvaluationError(f"There is no metric {name!r}; the task has {', '.join(found)}.", "unknown")
     return found[name]
 
 
@@ -251,6 +252,7 @@ def _aligned(challenger: pa.Table, champion: pa.Table) -> pa.Table:
     if len(wanted) != len(there) or len(place) != len(there) or set(place) != set(wanted):
         raise EvaluationError(
             f"The two score tables are of other test sets ({len(wanted):,} and {len(there):,} examples, "
-            f"{len(set(place) & set(wanted)):,} in common); score both models on the same documents."
+            f"{len(set(place) & set(wanted)):,} in common); score both models on the same documents.",
+            "mismatch",
         )
     return champion.take(pa.array([place[name] for name in wanted]))

@@ -29,7 +29,8 @@ def with_slices(scores: pa.Table, documents: Sequence[Document], fields: Sequenc
             known = sorted({name for document in documents for name in document.metadata}) or ["none"]
             raise ConfigError(
                 f"evaluation.slices names {field!r}, which no test document has; the metadata fields are: "
-                f"{', '.join(known)}. Add it to fields.metadata of the corpus, or take it out of evaluation.slices."
+                f"{', '.join(known)}. Add it to fields.metadata of the corpus, or take it out of evaluation.slices.",
+                "unknown",
             )
         scores = scores.append_column(PREFIX + field, pa.array(values, pa.string()))
     return scores

@@ -59,7 +59,7 @@ def export(registry: ModelRegistry, name: str, which: int | str, format_name: st
     """
     exporter = EXPORTERS.find(format_name)()
     if to.exists() or to.is_symlink():
-        raise LangmillError(f"{to} exists; name a folder that does not with --to.")
+        raise LangmillError(f"{to} exists; name a folder that does not with --to.", "duplicate")
     version = _find(registry, name, which)
     with temporary_folder() as temporary, atomic_folder(to) as into:
         folder = registry.download(name, version.version, temporary / "model")
@@ -72,8 +72,8 @@ def _find(registry: ModelRegistry, name: str, which: int | str) -> ModelVersion:
     if name not in numbers:
         close = difflib.get_close_matches(name, numbers, n=1)
         others = f"did you mean {close[0]}?" if close else f"there are: {', '.join(sorted(numbers)) or 'none'}."
-        raise RegistryError(f"There is no registered model {name!r}; {others}")
+        raise RegistryError(f"There is no registered model {name!r}; {others}", "unknown")
     version = registry.version(name, which) if isinstance(which, int) else registry.aliased(name, which)
     if version is None:
-        raise RegistryError(f"{name} has no {which}; `langmill status` lists what there is, --version takes a number.")
+        raise RegistryError(f"{name} has no {which}; `langmill status` lists its aliases and versions.", "missing")
     return version

@@ -121,9 +121,9 @@ def fit_ngram(tokens_N: NDArray[np.integer], vocab_size: int, eot_id: int, order
     """
     bits = _bits(vocab_size)
     if not len(tokens_N):
-        raise DataError("The training split holds no tokens, so no n-gram model can be fitted; add documents.")
+        raise DataError("The training split has no tokens to fit an n-gram model to; add documents.", "too_few")
     if order * bits > 62:
-        raise DataError(f"An n-gram of {order} tokens needs a vocabulary of at most {2 ** (62 // order):,} entries.")
+        raise DataError(f"{order}-grams need a vocabulary of at most {2 ** (62 // order):,} entries.", "unsupported")
     packed = _pack(_windows(tokens_N, order, eot_id), order, bits)
     packed.sort()
     keys, counts = _run_lengths(packed)

@@ -50,7 +50,8 @@ def main(name: str) -> None:
             with atomic_folder(failed) as kept:
                 shutil.copy(folder / QUARANTINE_NAME, kept)
                 _write_report(kept, report)
-            raise DataError(f"{error} What was read and what was left out is in {failed / 'report.md'}.") from error
+            error.args = (f"{error} What was read and what was left out is in {failed / 'report.md'}.",)
+            raise
         _write_report(folder, report)
         write_manifest(folder, {"corpus": name, "documents": report.num_documents, "raw": digest_of(facts["files"])})
     shutil.rmtree(failed, ignore_errors=True)

@@ -50,7 +50,8 @@ def main(name: str) -> None:
                 reasons = ", ".join(f"{reason}: {count}" for reason, count in sorted(left_out.items()))
                 raise DataError(
                     f"The task {recipe.task.name} can use no document of the {split} split of the corpus "
-                    f"{recipe.corpus.name} ({reasons or 'it is empty'}). Check the corpus's fields, or add data."
+                    f"{recipe.corpus.name} ({reasons or 'it is empty'}). Check the corpus's fields, or add data.",
+                    "too_few",
                 )
             splits[split.value] = {
                 "documents": size.documents,

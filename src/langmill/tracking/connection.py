@@ -139,6 +139,6 @@ def _is_database(path: Path, tracking_uri: str) -> bool:
         except sqlite3.OperationalError as error:
             if "no such table" in str(error):
                 raise TrackingError(
-                    f"{path} is not a database of MLflow. Move it away, and the next run makes a new one."
+                    f"{path} is not a database of MLflow. Move it away, and the next run makes a new one.", "unreadable"
                 ) from error
             raise

@@ -26,7 +26,7 @@ def find_run(client: MlflowClient, provenance: str) -> str | None:
         TrackingError: The provenance is not a digest.
     """
     if not re.fullmatch(r"[\w.-]+", provenance):
-        raise TrackingError(f"{provenance!r} is not a provenance digest; it holds more than letters and digits.")
+        raise TrackingError(f"{provenance!r} is no provenance: those are letters and digits.", "impossible")
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     filter_string = f"tags.`{_PROVENANCE_TAG}` = '{provenance}'"
     runs = client.search_runs(experiments, filter_string, max_results=1, order_by=["attributes.start_time ASC"])
@@ -92,9 +92,8 @@ def _experiment(client: MlflowClient, tracking_uri: str, name: str) -> str:
         except MlflowException as error:
             found = client.get_experiment_by_name(name)  # another process was faster
             if found is None:
-                raise TrackingError(
-                    f"MLflow refused to make the experiment {name}: {first_line(str(error))}"
-                ) from error
+                reason = first_line(str(error))
+                raise TrackingError(f"MLflow refused to make the experiment {name}: {reason}", "refused") from error
     if found.lifecycle_stage != "active":
         client.restore_experiment(found.experiment_id)
     return str(found.experiment_id)

@@ -48,7 +48,7 @@ def ship(folder: Path, tracking_uri: str) -> str:
     """
     run_id = ship_if_begun(folder, tracking_uri)
     if run_id is None:
-        raise TrackingError(f"{folder} holds no run: nothing was logged there.")
+        raise TrackingError(f"{folder} holds no run: nothing was logged there.", "missing")
     return run_id
 
 

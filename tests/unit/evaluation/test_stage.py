@@ -68,7 +68,7 @@ def test_the_stage_writes_a_whole_folder_twice_the_same_and_logs_it(workspace):
 
 def test_a_metric_that_the_task_lacks_is_refused(workspace):
     write_recipe("gate.metric=accuracy")
-    with refused(EvaluationError, "impossible", "the metric accuracy", "gate.metric", "bits_per_byte"):
+    with refused(EvaluationError, "impossible", "gate.metric is accuracy", "bits_per_byte"):
         main("reviews-lm")
     assert not Path("build/evaluation").exists()
 
@@ -76,7 +76,7 @@ def test_a_metric_that_the_task_lacks_is_refused(workspace):
 def test_a_damaged_model_is_not_judged(workspace):
     with Path("build/models/reviews-lm/model.safetensors").open("ab") as file:
         file.write(b"\0")
-    with pytest.raises(IntegrityError, match=r"model.safetensors differ"):
+    with refused(IntegrityError, "damaged", "model.safetensors"):
         main("reviews-lm")
 
 
@@ -85,6 +85,6 @@ def test_damaged_documents_and_tokens_judge_nothing(workspace, folder):
     damaged = max(Path("build", folder).glob("t*"), key=lambda path: path.stat().st_size)
     whole = damaged.read_bytes()
     damaged.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-    with pytest.raises(IntegrityError, match=rf"{folder} is damaged: {damaged.name} differ"):
+    with refused(IntegrityError, "damaged", folder, damaged.name):
         main("reviews-lm")
     assert not Path("build/evaluation").exists()
