@@ -154,11 +154,7 @@ class Metrics:
 
     @classmethod
     def read(cls, folder: Path) -> Metrics:
-        """Read an evaluation folder's metrics.
-
-        Raises:
-            LangmillError: The file is missing or is not JSON.
-        """
+        """Read an evaluation folder's metrics. Raises as `read_json`."""
         facts = read_json(folder / METRICS_NAME)
         baselines = tuple(
             BaselineMetrics(

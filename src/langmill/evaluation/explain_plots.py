@@ -17,6 +17,7 @@ import numpy as np
 
 from langmill.errors import EvaluationError
 from langmill.evaluation.explain import END_OF_TEXT, AttentionMaps, Attribution
+from langmill.evaluation.plots import DPI, new_figure
 from langmill.files import atomic_file
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ MOST_IN_PANELS = 200
 _OWN_FONT = "DejaVu Sans"  # part of matplotlib, without Chinese, Japanese and Korean
 _LIKELY_FONTS = ("cjk", "han sans", "wenquanyi", "noto sans", "pingfang", "hiragino", "yahei", "gothic", "unicode")
 _STYLE: dict[str, Any] = {"font.size": 10, "svg.hashsalt": "langmill", "axes.titlelocation": "left"}
-_DPI = 120
 _LONGEST_PIECE, _LONGEST_LABEL = 40, 14  # characters
 _GREY = "#4a5568"
 _WIDTH, _MARGIN, _TEXT_SIZE, _LINE, _SPACE = 660.0, 18.0, 11.0, 23.0, 4.0
@@ -92,11 +92,7 @@ def glyphs_for(texts: Iterable[str]) -> Glyphs:
 def draw_attribution(found: Attribution, name: str, path: Path) -> frozenset[str]:
     """Plot the text with each piece on the colour of its share: purple for the label, orange against it.
 
-    Returns:
-        Characters that no installed font has.
-
-    Raises:
-        EvaluationError: The file's suffix is neither, or the file can't be written.
+    Return the characters that no installed font has. Raises EvaluationError where the file can't be written.
     """
     from matplotlib import colormaps, style
     from matplotlib.cm import ScalarMappable
@@ -108,7 +104,7 @@ def draw_attribution(found: Attribution, name: str, path: Path) -> frozenset[str
     with style.context(["default", _STYLE, {"font.family": glyphs.fonts}]):
         boxes, height = _lay_out([glyphs.drawn(piece) for piece in found.pieces])
         whole = _HEAD + height + _FOOT
-        figure = _figure(_WIDTH / 72, whole / 72)
+        figure = new_figure(_WIDTH / 72, whole / 72)
         axes = figure.add_axes((0.0, 0.0, 1.0, 1.0), xlim=(0, _WIDTH), ylim=(whole, 0))
         axes.set_axis_off()
         most = float(np.abs(found.shares_T).max()) or 1.0
@@ -163,7 +159,7 @@ def _lay_out(pieces: Sequence[str]) -> tuple[list[_Box], float]:
     """Arrange pieces in lines; return them with the total height. A word of up to half a line is kept together."""
     from matplotlib.font_manager import FontProperties
 
-    renderer = cast("Any", _figure(1, 1).canvas).get_renderer()
+    renderer = cast("Any", new_figure(1, 1).canvas).get_renderer()
     properties = FontProperties(size=_TEXT_SIZE)
     boxes: list[_Box] = []
     word: list[_Box] = []
@@ -174,7 +170,7 @@ def _lay_out(pieces: Sequence[str]) -> tuple[list[_Box], float]:
         if after_space or unicodedata.east_asian_width(text[:1] or " ") in "WF":
             word = []
         x += _SPACE if after_space and x > _MARGIN else 0.0
-        box = _Box(text, x, y, renderer.get_text_width_height_descent(text, properties, False)[0] * 72 / _DPI + 4)
+        box = _Box(text, x, y, renderer.get_text_width_height_descent(text, properties, False)[0] * 72 / DPI + 4)
         word.append(box)
         boxes.append(box)
         x += box.width
@@ -206,14 +202,7 @@ def shown_tokens(maps: AttentionMaps) -> tuple[slice, slice]:
 
 
 def draw_attention(maps: AttentionMaps, chosen: Mapping[str, np.ndarray], title: str, path: Path) -> frozenset[str]:
-    """Plot the chosen maps, `(T, S)` each, as heat maps on one scale, with tokens along the axes.
-
-    Returns:
-        Characters that no installed font has.
-
-    Raises:
-        EvaluationError: The file's suffix is neither, or the file can't be written.
-    """
+    """Plot the chosen maps, `(T, S)` each, as heat maps on one scale, with tokens along the axes; as the above."""
     from matplotlib import style
     from matplotlib.colors import PowerNorm
 
@@ -232,7 +221,7 @@ def draw_attention(maps: AttentionMaps, chosen: Mapping[str, np.ndarray], title:
     left, below = (_LETTER_INCHES * max(map(len, labels)) + 0.5 for labels in (row_labels, column_labels))
     with style.context(["default", _STYLE, {"font.family": glyphs.fonts}]):
         size = (max(6.0, across * (wide + 0.2) + left + 1.1), down * (high + 0.35) + below + 0.6)
-        figure = _figure(*size, layout="constrained")
+        figure = new_figure(*size, layout="constrained")
         panels = figure.subplots(down, across, squeeze=False, sharex=True, sharey=True)
         # Most of the attention often goes to one token: on a linear scale nothing else is visible.
         scale = PowerNorm(0.5, vmin=0, vmax=max(float(weights.max()) for weights in drawn.values()))
@@ -275,15 +264,6 @@ def check_path(path: Path) -> None:
         raise EvaluationError(f"A plot is a .png or .svg file, not {path.name!r}; choose another --out.", "impossible")
     if os.path.isdir(path):  # unlike Path.is_dir, false for a name that is too long
         raise EvaluationError(f"{path} is a folder; name a file with --out.", "impossible")
-
-
-def _figure(width_inches: float, height_inches: float, layout: Any = None) -> Figure:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width_inches, height_inches), dpi=_DPI, layout=layout)
-    FigureCanvasAgg(figure)
-    return figure
 
 
 def _save(figure: Figure, path: Path) -> None:

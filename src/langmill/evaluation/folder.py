@@ -136,12 +136,7 @@ class EvaluationFolder:
 
     @classmethod
     def open(cls, folder: Path, *, verify: bool) -> EvaluationFolder:
-        """Read an evaluation's manifest.
-
-        Raises:
-            EvaluationError: There is no such folder.
-            IntegrityError: A file differs from the manifest (with `verify`).
-        """
+        """Read an evaluation's manifest. Raises EvaluationError where there is none, or as `read_manifest`."""
         if not folder.is_dir():
             raise EvaluationError(f"There is no evaluation in {folder}; `langmill run` makes it.", "missing")
         return cls(folder, read_manifest(folder, verify=verify))
@@ -187,8 +182,7 @@ class EvaluationFolder:
     def trivial_baseline(self) -> str:
         """The name of the baseline that a first version must beat: the first trivial one with the metric that decides.
 
-        Raises:
-            EvaluationError: There is none.
+        Raises EvaluationError where there is none.
         """
         for name, facts in self.manifest["baselines"].items():
             if is_trivial(facts) and self.manifest["primary"] in facts.get("metrics", [self.manifest["primary"]]):

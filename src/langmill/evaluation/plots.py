@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+DPI = 120
 HISTOGRAM_BINS = 40
 MOST_NUMBERED_LABELS = 20
 """A larger confusion matrix gets no numbers in its cells, and no names along its axes."""
@@ -57,16 +58,23 @@ def write_csv(plot: Plot, path: Path) -> None:
         writer.writerows(rows)
 
 
+def new_figure(width_inches: float, height_inches: float, layout: Any = None) -> Figure:
+    """Make a figure that is drawn without a screen."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width_inches, height_inches), dpi=DPI, layout=layout)
+    FigureCanvasAgg(figure)
+    return figure
+
+
 @contextlib.contextmanager
 def _figure(path: Path, panels: int = 1) -> Iterator[Figure]:
     """A figure to draw on, written as a PNG at the end."""
     from matplotlib import style
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
 
     with style.context(["default", _STYLE]):  # whatever the user's own matplotlibrc says
-        figure = Figure(figsize=(6.4 * panels, 4.2), dpi=120, layout="constrained")
-        FigureCanvasAgg(figure)
+        figure = new_figure(6.4 * panels, 4.2, layout="constrained")
         yield figure
         with atomic_file(path) as file:
             figure.savefig(file, format="png", metadata={"Software": None})

@@ -36,15 +36,7 @@ def documents_digest(documents: Iterable[Document]) -> str:
 
 
 def protocol_digest(task_name: str, scorer: Scorer, test_set: str, evaluation: Evaluation, group_by: str | None) -> str:
-    """Digest of what decides a score.
-
-    Args:
-        task_name: The task, by its name in the settings.
-        scorer: Its options and metrics, and those of its task.
-        test_set: The digest of the documents (`documents_digest`).
-        evaluation: How they are judged.
-        group_by: The metadata field whose equal values make a group; None where each document is its own.
-    """
+    """Digest of what decides a score; `test_set` is that of the documents, `group_by` the field that makes groups."""
     judged = {name: value for name, value in asdict(evaluation).items() if name not in NOT_SCORING}
     plugins = {plugin.name: plugin.digest for plugin in find_plugins([(TASKS.group, task_name), *scorer.plugins])}
     return digest_of(
@@ -66,13 +58,8 @@ def protocol_digest(task_name: str, scorer: Scorer, test_set: str, evaluation: E
 def require_comparable(metric: Metric, tokenizers: tuple[str | None, str | None], other: str) -> None:
     """Refuse to compare a metric that counts tokens between tokenizers; metrics over bytes or whole texts may be.
 
-    Args:
-        metric: What is to be compared.
-        tokenizers: SHA-256 of both `tokenizer.json`; None where it is not known.
-        other: What the model is compared with, for the message.
-
-    Raises:
-        EvaluationError: It counts tokens, and the tokenizers are not known to be the same.
+    Tokenizers are SHA-256 of both `tokenizer.json`, None where it is not known, which is not the same. `other` is what
+    the model is compared with, for the message of the EvaluationError.
     """
     mine, others = tokenizers
     if metric.per_token and (mine is None or mine != others):

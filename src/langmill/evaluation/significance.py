@@ -72,11 +72,7 @@ def _resampled(scores: pa.Table, evaluation: Evaluation) -> Iterator[np.ndarray]
 
 
 def plain_values(scorer: Scorer, scores: pa.Table) -> dict[str, float]:
-    """Every metric over all examples.
-
-    Raises:
-        EvaluationError: There are no examples, or a metric is not a finite number.
-    """
+    """Every metric over all examples. Raises EvaluationError without examples, or where one is not finite."""
     if scores.num_rows == 0:
         raise EvaluationError("There are no test documents to score; add some, or raise split.test.", "too_few")
     values = {name: float(values[0]) for name, values in scorer.measure(scores, np.ones((1, scores.num_rows))).items()}
@@ -91,11 +87,7 @@ def plain_values(scorer: Scorer, scores: pa.Table) -> dict[str, float]:
 
 
 def estimate(scorer: Scorer, scores: pa.Table, evaluation: Evaluation) -> dict[str, Estimate]:
-    """Every metric with its interval.
-
-    Raises:
-        EvaluationError: As `plain_values`.
-    """
+    """Every metric with its interval. Raises as `plain_values`."""
     values = plain_values(scorer, scores)
     resampled: dict[str, list[np.ndarray]] = {name: [] for name in values}
     for weights_RN in _resampled(scores, evaluation):
@@ -208,11 +200,7 @@ def _swap_test(
 
 
 def find_metric(scorer: Scorer, name: str) -> Metric:
-    """A metric of a scorer by its name.
-
-    Raises:
-        EvaluationError: There is no such metric.
-    """
+    """A metric of a scorer by its name. Raises EvaluationError where there is none."""
     return _named(scorer.metrics, name)
 
 

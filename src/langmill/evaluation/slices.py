@@ -18,10 +18,9 @@ MOST_VALUES = 20
 
 
 def with_slices(scores: pa.Table, documents: Sequence[Document], fields: Sequence[str]) -> pa.Table:
-    """A score table with one more column for each metadata field, null where a document lacks it.
+    """A score table with one more column a metadata field, null where a document lacks it.
 
-    Raises:
-        ConfigError: No document has one of the fields.
+    Raises ConfigError where no document has a field.
     """
     for field in fields:
         values = [document.metadata.get(field) for document in documents]

@@ -36,11 +36,7 @@ class Exporter(ABC):
 
     @abstractmethod
     def write(self, model: VerifiedVersion, into: Path) -> None:
-        """Write a version into an empty folder.
-
-        Raises:
-            ModelError: The format has no place for such a model.
-        """
+        """Write a version into an empty folder. Raises ModelError where the format has no place for it."""
 
 
 EXPORTERS: Registry[Exporter] = Registry("exporters", Exporter, "langmill.export", "--format")

@@ -99,12 +99,7 @@ class Plot:
 
 
 class Scorer(ABC):
-    """One way of judging the models of a task.
-
-    Attributes:
-        task: What the models learned, and over which labels.
-        options: The scorer's own typed settings.
-    """
+    """One way of judging the models of a task, by the scorer's own typed options."""
 
     options_class: ClassVar[type[Any]]
 
@@ -207,9 +202,5 @@ SCORERS: Registry[Scorer] = Registry("scorers", Scorer, "langmill.scoring", "sco
 
 
 def build_scorer(task: Task, options: Mapping[str, Any], where: str) -> Scorer:
-    """The scorer that a task names.
-
-    Raises:
-        ConfigError: The task names an unknown one, or the options are refused.
-    """
+    """The scorer that a task names. Raises ConfigError where there is none, or the options are refused."""
     return SCORERS.find(task.scorer, where)(task, SCORERS.options(task.scorer, options, where))

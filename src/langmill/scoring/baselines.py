@@ -22,10 +22,9 @@ _ROWS_AT_ONCE = 1000
 def tfidf_logistic_regression(
     texts: Sequence[str], labels: npt.ArrayLike, num_labels: int, asked: Sequence[str]
 ) -> np.ndarray:
-    """Probabilities of a logistic regression over TF-IDF of words and pairs of words (`langmill.scoring.words`).
+    """Probabilities `(asked, num_labels)` of a logistic regression over TF-IDF of words and pairs of words.
 
-    Returns:
-        `(asked, num_labels)` in float64; a label that no text has gets probability 0.
+    A label that no text has gets 0.
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression

@@ -45,10 +45,7 @@ change."""
 
 
 def check_recipe(recipe: Recipe, where: str) -> Scorer:
-    """Check what one recipe's sections say about each other, and that its task and network exist.
-
-    Returns:
-        What judges the models; the labels of its task are not known yet.
+    """Check what one recipe's sections say about each other; return what will judge, the labels not known yet.
 
     Raises:
         ConfigError: Something does not fit; the message names the file, `where`, and the field.
@@ -113,11 +110,7 @@ class Composed:
         self._watched: set[tuple[str, str]] = set()  # looking plug-ins up takes as long as there are packages installed
 
     def get(self, group: str, name: str) -> Any:
-        """A name's settings, composed and checked once.
-
-        Raises:
-            ConfigError: They are refused.
-        """
+        """A name's settings, composed and checked once. Raises ConfigError where they are refused."""
         if name in self.refused[group]:
             raise self.refused[group][name]
         if name not in self.sections[group]:
@@ -132,11 +125,7 @@ class Composed:
         return self.sections[group][name]
 
     def check_plugins(self, *names: tuple[str, str], only_judge: bool = False) -> None:
-        """Check that the stages watch the code of every plug-in among some names, each with its group.
-
-        Args:
-            names: As for `find_plugins`.
-            only_judge: Whether no stage but `evaluate` runs them.
+        """Check that the stages watch the code of every plug-in among some names, as `find_plugins` takes them.
 
         Raises:
             ConfigError: A plug-in lies elsewhere; the message names it and the line to write.
@@ -169,11 +158,7 @@ def compose_all(lines: Lines) -> Composed:
 
 
 def require_composed(recipes: Sequence[str] = (), corpora: Sequence[str] = ()) -> None:
-    """Refuse names whose stages would stop at their settings, before anything runs; what a recipe starts from, too.
-
-    Raises:
-        ConfigError: The settings of one, or its line in dvc.yaml, are refused.
-    """
+    """Raise ConfigError where the stages of one of these, or of what it starts from, would stop at their settings."""
     composed = Composed(read_lines())
     for name in corpora:
         composed.get("corpus", name)

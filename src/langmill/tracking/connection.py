@@ -56,8 +56,7 @@ def quiet_mlflow() -> None:
 def connect(tracking_uri: str) -> MlflowClient:
     """Make a client for runs and registered models, and the local database if it is missing.
 
-    Raises:
-        TrackingError: The server does not answer, or the database is locked or damaged.
+    Raises TrackingError where the server does not answer, or the database is locked or damaged.
     """
     ensure_database(tracking_uri)
     _probe(tracking_uri)
@@ -119,8 +118,7 @@ def ensure_database(tracking_uri: str) -> None:
 def open_database(path: Path, tracking_uri: str) -> Iterator[sqlite3.Connection]:
     """Open the local database without MLflow, whose import takes seconds; every statement is its own transaction.
 
-    Raises:
-        TrackingError: It can't be read, or is locked.
+    Raises TrackingError where it can't be read, or is locked.
     """
     with (
         explained_tracking_errors(tracking_uri),

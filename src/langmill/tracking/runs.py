@@ -20,10 +20,9 @@ _PROVENANCE_TAG = "langmill.provenance"
 
 
 def find_run(client: MlflowClient, provenance: str) -> str | None:
-    """Find the run with a provenance, the oldest if there are several; return its id, or None if there is none.
+    """The id of the run with a provenance, the oldest if there are several; None if there is none.
 
-    Raises:
-        TrackingError: The provenance is not a digest.
+    Raises TrackingError for what is no provenance.
     """
     if not re.fullmatch(r"[\w.-]+", provenance):
         raise TrackingError(f"{provenance!r} is no provenance: those are letters and digits.", "impossible")
@@ -34,11 +33,7 @@ def find_run(client: MlflowClient, provenance: str) -> str | None:
 
 
 def last_metric(tracking_uri: str, run_id: str, name: str) -> float | None:
-    """Read the last value of a run's metric; None if the run or the metric does not exist.
-
-    Raises:
-        TrackingError: MLflow can't be reached.
-    """
+    """Read the last value of a run's metric; None if the run or the metric does not exist. Raises as `connect`."""
     client = connect(tracking_uri)
     with explained_tracking_errors(tracking_uri):
         if not has_run(client, run_id):

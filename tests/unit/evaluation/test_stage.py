@@ -5,7 +5,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-import torch
 import yaml
 
 from langmill.config.compose import compose_recipe, plain
@@ -43,9 +42,7 @@ def workspace(tmp_path, monkeypatch, language_model, documents):
     size = write_shard(shards, "train", encoded, tokenizer.eot_id, tokenizer.dtype)
     splits = {"train": {"documents": size.documents, "tokens": size.tokens}}
     write_manifest(shards, {"dtype": tokenizer.dtype.str, "splits": splits})
-    threads = torch.get_num_threads()
-    yield tmp_path
-    torch.set_num_threads(threads)
+    return tmp_path
 
 
 def write_recipe(*overrides: str) -> None:

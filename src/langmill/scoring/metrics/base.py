@@ -68,11 +68,7 @@ METRICS: Registry[TextMetric] = Registry("metrics", TextMetric, "langmill.scorin
 
 
 def text_metrics(names: Sequence[str]) -> tuple[TextMetric, ...]:
-    """The metrics of some names, in their order.
-
-    Raises:
-        ConfigError: There is no metric of such a name, or one is named twice.
-    """
+    """The metrics of some names, in their order. Raises ConfigError where there is none, or one is named twice."""
     require(len(set(names)) == len(names), "scoring.options.metrics", names, "each name once")
     return tuple(METRICS.find(name)(name) for name in names)
 
