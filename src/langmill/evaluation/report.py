@@ -98,10 +98,7 @@ def _warnings(evaluated: Evaluated, examples: int) -> list[str]:
 
 def _metrics_table(metrics: tuple[Metric, ...], evaluated: Evaluated, share: str, decides: str) -> list[str]:
     names = [baseline.name for baseline in evaluated.baselines]
-    lines = [
-        f"| metric | value | {share} interval | {' | '.join(names)} |",
-        f"|---|---|---|{'---|' * len(names)}",
-    ]
+    lines = [f"| metric | value | {share} interval | {' | '.join(names)} |", f"|---|---|---|{'---|' * len(names)}"]
     for metric in metrics:
         estimate = evaluated.estimates[metric.name]
         title = _cell(f"**{metric.title}**" if metric.name == decides else metric.title)

@@ -40,10 +40,7 @@ def main(name: str) -> None:
     out, failed = workspace.documents(name), workspace.failed(f"clean@{name}")
     report = Report(name)
     report.skipped = facts.get("skipped", {})
-    with (
-        atomic_folder(out) as folder,
-        track(f"Cleaning {name}", size / 1e6, "MB") as progress,
-    ):
+    with atomic_folder(out) as folder, track(f"Cleaning {name}", size / 1e6, "MB") as progress:
         try:
             make_corpus(raw, folder, settings, lambda count: progress.advance(count / 1e6), report)
         except DataError as error:

@@ -16,14 +16,7 @@ from typing import Any
 
 from langmill.config.compose import COMPOSERS, REFUSED, compose_recipe, plain
 from langmill.config.core_yaml import dump_yaml
-from langmill.config.sections import (
-    CheckpointKind,
-    Corpus,
-    Pretrained,
-    Recipe,
-    Tokenizer,
-    TokenizerAlgorithm,
-)
+from langmill.config.sections import CheckpointKind, Corpus, Pretrained, Recipe, Tokenizer, TokenizerAlgorithm
 from langmill.data.cleaning.base import CLEANING_STEPS, check_steps
 from langmill.data.document import Document
 from langmill.data.formats.base import FORMATS, build_format
