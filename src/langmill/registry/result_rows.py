@@ -27,7 +27,8 @@ class Row:
 def read_rows(page: str) -> list[Row]:
     """The rows of a page that `langmill report` wrote, in its order."""
     rows: list[Row] = []
-    heading, tables = "", {}
+    heading = ""
+    tables: dict[str, str] = {}
     for line in page.splitlines():
         if line.startswith("## "):
             heading, tables = line.removeprefix("## "), {}

@@ -80,8 +80,8 @@ def read_lines(path: Path = GRAPH_FILE) -> Lines:
                     raise ConfigError(
                         f"{path}: {group}.{name}.{key} is {value!r}; allowed is a text, so quote it.", "wrong_type"
                     )
-    folders = {key: Path(str(groups[key])) for key in ("plugins", "judging") if groups.get(key)}
-    return Lines(**{group: groups[group] for group in needed}, **folders)
+    plugins, judging = (Path(str(groups[key])) if groups.get(key) else None for key in ("plugins", "judging"))
+    return Lines(**{group: groups[group] for group in needed}, plugins=plugins, judging=judging)
 
 
 def conf_file(name: str) -> str:

@@ -88,7 +88,8 @@ def _explanation(tracking_uri: str, error: Exception) -> tuple[Code, str]:
         return "damaged", f"The tracking database {place} is damaged. {restore}"
     if isinstance(error, OSError) or re.search(f"{_NO_ANSWER}|unable to open", message):
         check = f"{kept} Check operation.tracking_uri, and that the server is up."
-        return "unreachable", f"The tracking server {place} can't be reached ({first_line(message)}). {check}"
+        code: Code = "unreachable" if _may_pass(error) else "refused"
+        return code, f"The tracking server {place} can't be reached ({first_line(message)}). {check}"
     return "refused", f"MLflow at {place} refused: {first_line(message)}"
 
 
