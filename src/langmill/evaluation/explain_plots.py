@@ -261,7 +261,9 @@ def _visible(piece: str) -> str:
 def check_path(path: Path) -> None:
     """Raise EvaluationError for a path that can't be a plot's: its suffix is none of `SUFFIXES`, or it is a folder."""
     if path.suffix.lower().removeprefix(".") not in SUFFIXES:
-        raise EvaluationError(f"A plot is a .png or .svg file, not {path.name!r}; choose another --out.", "impossible")
+        raise EvaluationError(
+            f"A plot is a .png or an .svg file, not {path.name!r}; choose another --out.", "impossible"
+        )
     if os.path.isdir(path):  # unlike Path.is_dir, false for a name that is too long
         raise EvaluationError(f"{path} is a folder; name a file with --out.", "impossible")
 
