@@ -21,7 +21,7 @@ def report(out: Path) -> None:
     """Write the page of results from the registry.
 
     Every champion, its metrics, and what it was measured against; what the gate refused, and why. Nothing is measured
-    anew.
+    anew. Rows of the page whose models the registry does not have stay, as after a clone.
     """
     from langmill.cli.workspace import operation
     from langmill.files import write_text
@@ -32,7 +32,8 @@ def report(out: Path) -> None:
     results, refused = read_results(registry), read_refused(registry)
     if not results:
         raise LangmillError("There is no champion yet; `langmill run` makes some.", "missing")
-    write_text(out, results_page(results, refused))
+    former = out.read_text(encoding="utf-8") if out.is_file() else ""
+    write_text(out, results_page(results, refused, former))
     click.echo(f"{len(results)} champions{f', {len(refused)} refused' if refused else ''}: {out}")
 
 

@@ -281,7 +281,8 @@ class Report:
             rest = common[_TABLE_LABELS:]
             others = [sum(count.labels[label] for label in rest) for count in self.splits.values()]
             rows.append([f"{len(rest):,} others", *others])
-        rows.append(["none", *(count.unlabelled for count in self.splits.values())])
+        if any(count.unlabelled for count in self.splits.values()):
+            rows.append(["none", *(count.unlabelled for count in self.splits.values())])
         return "## Labels\n\n" + _table(["label", *(split.value for split in self.splits)], rows)
 
     def _cleaning(self) -> str:

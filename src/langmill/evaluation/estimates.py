@@ -90,12 +90,7 @@ class Comparison:
         return {**self.improvement.to_json(), "p_value": rounded(self.p_value)}
 
     def in_words(self, title: str, against: str) -> str:
-        """The comparison as a clause.
-
-        Args:
-            title: The metric, as a person reads it.
-            against: What the challenger was compared with.
-        """
+        """The comparison with `against` as a clause; `title` is the metric's."""
         gain = self.improvement
         direction = "worse" if gain.value < 0 else "better"
         return (
@@ -159,11 +154,7 @@ class Metrics:
 
     @classmethod
     def read(cls, folder: Path) -> Metrics:
-        """Read an evaluation folder's metrics.
-
-        Raises:
-            LangmillError: The file is missing or is not JSON.
-        """
+        """Read an evaluation folder's metrics. Raises as `read_json`."""
         facts = read_json(folder / METRICS_NAME)
         baselines = tuple(
             BaselineMetrics(

@@ -59,12 +59,12 @@ def evaluate(
     """Score a model and its baselines on test documents.
 
     Args:
-        model: The model to judge.
+        model: What is judged.
         documents: The test split.
         train: What the baselines are fitted on.
         evaluation: How to judge.
         decides: The metric that models are compared by.
-        scorer: What judges them.
+        scorer: What judges.
         group_by: The metadata field that the split kept together; None where it went by the texts.
 
     Raises:
@@ -73,11 +73,11 @@ def evaluate(
     """
     test_set = usable(model.task, documents)
     if not test_set.documents:
-        reasons = (
-            ", ".join(f"{count:,} {reason}" for reason, count in test_set.left_out.items()) or "the split is empty"
-        )
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in test_set.left_out.items())
         raise EvaluationError(
-            f"No test document can be used ({reasons}); add documents, raise split.test, or check fields.label."
+            f"No test document can be used ({reasons or 'the split is empty'}); add some, raise split.test, or check "
+            "fields.label.",
+            "too_few",
         )
     with track(f"Scoring {model.recipe}", len(test_set.documents), "documents") as progress:
         scores = score_model(model, test_set.documents, evaluation, progress.advance, group_by, scorer=scorer)
@@ -115,13 +115,11 @@ def _require_trivial(
     baselines: Sequence[Baseline], estimates: Mapping[str, Mapping[str, Estimate]], decides: str
 ) -> None:
     """Refuse a metric that no trivial baseline has: the gate could not judge a first version."""
-    if not any(each.strength is Strength.trivial and decides in estimates[each.name] for each in baselines):
-        having = sorted(
-            {name for each in baselines if each.strength is Strength.trivial for name in estimates[each.name]}
-        )
+    having = {name for each in baselines if each.strength is Strength.trivial for name in estimates[each.name]}
+    if decides not in having:
         raise EvaluationError(
-            f"No trivial baseline has the metric {decides}, by which the gate decides; "
-            f"set gate.metric to one of {', '.join(having) or 'none'}."
+            f"gate.metric is {decides}, which no trivial baseline has; set it to one of {', '.join(sorted(having))}.",
+            "impossible",
         )
 
 
@@ -129,6 +127,6 @@ def _slices(
     scorer: Scorer, scores: pa.Table, evaluation: Evaluation
 ) -> dict[str, dict[str, tuple[int, dict[str, Estimate]]]]:
     found: dict[str, dict[str, tuple[int, dict[str, Estimate]]]] = {}
-    for part in slices_of(scores):
-        found.setdefault(part.field, {})[part.value] = part.scores.num_rows, estimate(scorer, part.scores, evaluation)
+    for field, value, part in slices_of(scores):
+        found.setdefault(field, {})[value] = part.num_rows, estimate(scorer, part, evaluation)
     return found

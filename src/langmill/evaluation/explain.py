@@ -120,12 +120,7 @@ def attribute(model: LoadedModel, name: str, text: str) -> Attribution:
     Integrated gradients on the token embedding (Sundararajan et al., 2017, equation 1, with captum): the gradient of
     the logit, integrated on the straight path from a baseline to the text, times the difference of the two. The
     baseline is the most neutral text that repeats one token (`_neutral`). The integral is a Gauss-Legendre quadrature;
-    steps are added until the shares add up.
-
-    Args:
-        model: A classifier, of any architecture.
-        name: Its name in messages.
-        text: The text to classify.
+    steps are added until the shares add up. `name` is the model's in messages.
 
     Raises:
         EvaluationError: The model does not predict labels, or its logit is not a number.
@@ -134,7 +129,7 @@ def attribute(model: LoadedModel, name: str, text: str) -> Attribution:
 
     network, task = model.network, _explained(model, name)
     if not isinstance(network, Classifier):
-        raise EvaluationError(f"{name} predicts no labels, so there is no attribution; ask for its attention instead.")
+        raise EvaluationError(f"{name} predicts no labels to attribute; ask for its attention instead.", "unsupported")
     encoded = task.encode_input(network, model.tokenizer, text)
     tokens_BT = torch.tensor([encoded.tokens], device=device_of(network))
     with torch.no_grad():
@@ -144,7 +139,7 @@ def attribute(model: LoadedModel, name: str, text: str) -> Attribution:
     best = int(logits_K.argmax())
     logit, baseline_logit = float(logits_K[best]), float(baseline_K[best])
     if not np.isfinite(logit - baseline_logit):
-        raise EvaluationError(f"{name} gives logits that are not numbers, so there is nothing to explain.")
+        raise EvaluationError(f"{name} gives logits that are not numbers, so there is nothing to explain.", "diverged")
     gradients = LayerIntegratedGradients(network, network.model.embedding)
     affordable = [count for count in STEPS if count * len(encoded.tokens) <= _MOST_TOKENS]
     for steps in affordable or STEPS[:1]:
@@ -205,7 +200,7 @@ def attention_maps(model: LoadedModel, name: str, text: str, target: str | None 
         model: A model whose network is a Transformer.
         name: Its name in messages.
         text: The text, source or prompt.
-        target: The answer; None lets a model that answers generate its own.
+        target: The answer; None lets a model that answers write its own.
 
     Raises:
         EvaluationError: The network has no attention, there is a target but the task generates nothing, or the model's
@@ -214,14 +209,14 @@ def attention_maps(model: LoadedModel, name: str, text: str, target: str | None 
     network, task = model.network, _explained(model, name)
     backbone = cast("Backbone", network.model)
     if not isinstance(backbone, Attends):
-        raise EvaluationError(f"{name} is no Transformer, so it has no attention to show.")
-    writes = isinstance(task, Generates) and backbone.kind is not Kind.bidirectional
-    if target is not None and not writes:
-        raise EvaluationError(f"{name} does not continue a text, so it has no use for --target.")
+        raise EvaluationError(f"{name} is no Transformer, so it has no attention to show.", "unsupported")
+    writer = task if isinstance(task, Generates) and backbone.kind is not Kind.bidirectional else None
+    if target is not None and writer is None:
+        raise EvaluationError(f"{name} does not continue a text, so it has no use for --target.", "unsupported")
     encoded = task.encode_input(network, model.tokenizer, text)
     answers = model.generation_config is not None and not model.generation_config.samples
-    if isinstance(task, Generates) and writes and (target is not None or answers):
-        return _answer_maps(model, task, name, encoded, target)
+    if writer is not None and (target is not None or answers):
+        return _answer_maps(model, writer, name, encoded, target)
     tokens_BT = torch.tensor([encoded.tokens], device=device_of(network))
     pieces, starts = whole_characters(model.tokenizer, _with_special_tokens(backbone, encoded.tokens))
     weights_LHTS = _grouped(backbone.attention(tokens_BT)[:, 0], starts, starts)
@@ -245,7 +240,7 @@ def _answer_maps(
         wanted = tokenizer.encode(target)
         answer_ids, target_left_out = wanted[:room], max(0, len(wanted) - room)
     if not answer_ids:
-        raise EvaluationError(f"{name} answers with an empty text, so there is nothing to show; give a --target.")
+        raise EvaluationError(f"{name} answers with an empty text, so give a --target.", "missing")
     device = device_of(network)
     rows, row_starts = whole_characters(tokenizer, answer_ids)
     if apart:
@@ -288,11 +283,7 @@ def _grouped(weights_LHTS: Tensor, row_starts: Sequence[int], column_starts: Seq
 def chosen_maps(maps: AttentionMaps, name: str, layer: int | None, head: int | None) -> dict[str, np.ndarray]:
     """Select the maps to plot, `(T, S)` each, by title: of one layer or each, of one head or the mean over heads.
 
-    Args:
-        maps: All maps.
-        name: The model's name in messages.
-        layer: Counted from 1; None takes each.
-        head: Counted from 1; None takes the mean over heads.
+    Layers and heads are counted from 1. `name` is the model's in messages.
 
     Raises:
         EvaluationError: There is no such layer or head.
@@ -301,7 +292,7 @@ def chosen_maps(maps: AttentionMaps, name: str, layer: int | None, head: int | N
     for option, given, count in (("layer", layer, layers), ("head", head, heads)):
         if given is not None and not 1 <= given <= count:
             there = f"{option}s 1 to {count}" if count > 1 else f"one {option} only, number 1"
-            raise EvaluationError(f"--{option} is {given}; {name} has {there}.")
+            raise EvaluationError(f"--{option} is {given}; {name} has {there}.", "impossible")
     of_head = "" if head is None else f", head {head}"
     return {
         f"layer {number + 1}{of_head}": (
@@ -318,10 +309,7 @@ def whole_characters(tokenizer: Tokenizer, tokens: Sequence[int]) -> tuple[list[
     """Decode token ids to pieces of whole characters.
 
     A byte-level token may hold a part of a character; such tokens are joined to the next ones until the character is
-    complete. Special tokens are pieces of their own.
-
-    Returns:
-        The pieces' texts, and the index in `tokens` at which each begins.
+    complete. Special tokens are pieces of their own. With the texts comes the index in `tokens` at which each begins.
     """
     names = {number: name for name, number in tokenizer.special_ids.items()} | {tokenizer.eot_id: END_OF_TEXT}
     pieces: list[str] = []
@@ -376,5 +364,5 @@ def _inside_a_word(character: str) -> bool:
 def _explained(model: LoadedModel, name: str) -> Explains:
     task = model.task
     if not isinstance(task, Explains):
-        raise EvaluationError(f"{name} can't be explained: its task does not implement it.")
+        raise EvaluationError(f"{name} can't be explained: its task does not implement it.", "unsupported")
     return task

@@ -17,6 +17,7 @@ import numpy as np
 
 from langmill.errors import EvaluationError
 from langmill.evaluation.explain import END_OF_TEXT, AttentionMaps, Attribution
+from langmill.evaluation.plots import DPI, new_figure
 from langmill.files import atomic_file
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ MOST_IN_PANELS = 200
 _OWN_FONT = "DejaVu Sans"  # part of matplotlib, without Chinese, Japanese and Korean
 _LIKELY_FONTS = ("cjk", "han sans", "wenquanyi", "noto sans", "pingfang", "hiragino", "yahei", "gothic", "unicode")
 _STYLE: dict[str, Any] = {"font.size": 10, "svg.hashsalt": "langmill", "axes.titlelocation": "left"}
-_DPI = 120
 _LONGEST_PIECE, _LONGEST_LABEL = 40, 14  # characters
 _GREY = "#4a5568"
 _WIDTH, _MARGIN, _TEXT_SIZE, _LINE, _SPACE = 660.0, 18.0, 11.0, 23.0, 4.0
@@ -64,7 +64,9 @@ def glyphs_for(texts: Iterable[str]) -> Glyphs:
 
     wanted = {each for text in texts for each in text if unicodedata.category(each) not in ("Cc", "Cf", "Zs", "Zl")}
     fonts, missing = [_OWN_FONT], set(wanted)
-    by_name = {entry.name: entry.fname for entry in reversed(fontManager.ttflist) if _draws(entry)}
+    # Matplotlib's last resort draws the same box for a whole script.
+    upright = (entry for entry in reversed(fontManager.ttflist) if entry.style == "normal")
+    by_name = {entry.name: entry.fname for entry in upright if "last resort" not in entry.name.lower()}
 
     def rank(name: str) -> tuple[int, str]:
         ranks = [rank for rank, part in enumerate(_LIKELY_FONTS) if part in name.lower()]
@@ -84,27 +86,13 @@ def glyphs_for(texts: Iterable[str]) -> Glyphs:
     return Glyphs(fonts, frozenset(missing))
 
 
-def _draws(entry: Any) -> bool:
-    """Whether a font is upright and has letters; matplotlib's last resort draws the same box for a whole script."""
-    return entry.style == "normal" and "last resort" not in entry.name.lower()
-
-
 # Attribution ---------------------------------------------------------------------------------------------------------
 
 
 def draw_attribution(found: Attribution, name: str, path: Path) -> frozenset[str]:
     """Plot the text with each piece on the colour of its share: purple for the label, orange against it.
 
-    Args:
-        found: The attribution.
-        name: The model's name.
-        path: A .png or .svg file.
-
-    Returns:
-        Characters that no installed font has.
-
-    Raises:
-        EvaluationError: The file's suffix is neither, or the file can't be written.
+    Return the characters that no installed font has. Raises EvaluationError where the file can't be written.
     """
     from matplotlib import colormaps, style
     from matplotlib.cm import ScalarMappable
@@ -116,7 +104,7 @@ def draw_attribution(found: Attribution, name: str, path: Path) -> frozenset[str
     with style.context(["default", _STYLE, {"font.family": glyphs.fonts}]):
         boxes, height = _lay_out([glyphs.drawn(piece) for piece in found.pieces])
         whole = _HEAD + height + _FOOT
-        figure = _figure(_WIDTH / 72, whole / 72)
+        figure = new_figure(_WIDTH / 72, whole / 72)
         axes = figure.add_axes((0.0, 0.0, 1.0, 1.0), xlim=(0, _WIDTH), ylim=(whole, 0))
         axes.set_axis_off()
         most = float(np.abs(found.shares_T).max()) or 1.0
@@ -171,7 +159,7 @@ def _lay_out(pieces: Sequence[str]) -> tuple[list[_Box], float]:
     """Arrange pieces in lines; return them with the total height. A word of up to half a line is kept together."""
     from matplotlib.font_manager import FontProperties
 
-    renderer = cast("Any", _figure(1, 1).canvas).get_renderer()
+    renderer = cast("Any", new_figure(1, 1).canvas).get_renderer()
     properties = FontProperties(size=_TEXT_SIZE)
     boxes: list[_Box] = []
     word: list[_Box] = []
@@ -182,7 +170,7 @@ def _lay_out(pieces: Sequence[str]) -> tuple[list[_Box], float]:
         if after_space or unicodedata.east_asian_width(text[:1] or " ") in "WF":
             word = []
         x += _SPACE if after_space and x > _MARGIN else 0.0
-        box = _Box(text, x, y, renderer.get_text_width_height_descent(text, properties, False)[0] * 72 / _DPI + 4)
+        box = _Box(text, x, y, renderer.get_text_width_height_descent(text, properties, False)[0] * 72 / DPI + 4)
         word.append(box)
         boxes.append(box)
         x += box.width
@@ -207,30 +195,14 @@ def shown_layers(maps: AttentionMaps, titles: Sequence[str]) -> list[str]:
 
 
 def shown_tokens(maps: AttentionMaps) -> tuple[slice, slice]:
-    """Rows and columns to plot: the first ones of a source or a text.
-
-    Of a prompt with an answer the last ones, since the answer's tokens attend to them.
-    """
+    """Rows and columns to plot: the first ones; the last ones of a prompt, since the answer's tokens attend to them."""
     rows = slice(0, min(MOST_SHOWN, len(maps.rows)))
     first = max(0, len(maps.columns) - MOST_SHOWN) if maps.columns_go_on else 0
     return rows, slice(first, min(first + MOST_SHOWN, len(maps.columns)))
 
 
 def draw_attention(maps: AttentionMaps, chosen: Mapping[str, np.ndarray], title: str, path: Path) -> frozenset[str]:
-    """Plot attention maps as heat maps on one scale, with tokens along the axes.
-
-    Args:
-        maps: The labels of rows and columns.
-        chosen: The maps, `(T, S)` each, by title.
-        title: The plot's title.
-        path: A .png or .svg file.
-
-    Returns:
-        Characters that no installed font has.
-
-    Raises:
-        EvaluationError: The file's suffix is neither, or the file can't be written.
-    """
+    """Plot the chosen maps, `(T, S)` each, as heat maps on one scale, with tokens along the axes; as the above."""
     from matplotlib import style
     from matplotlib.colors import PowerNorm
 
@@ -249,7 +221,7 @@ def draw_attention(maps: AttentionMaps, chosen: Mapping[str, np.ndarray], title:
     left, below = (_LETTER_INCHES * max(map(len, labels)) + 0.5 for labels in (row_labels, column_labels))
     with style.context(["default", _STYLE, {"font.family": glyphs.fonts}]):
         size = (max(6.0, across * (wide + 0.2) + left + 1.1), down * (high + 0.35) + below + 0.6)
-        figure = _figure(*size, layout="constrained")
+        figure = new_figure(*size, layout="constrained")
         panels = figure.subplots(down, across, squeeze=False, sharex=True, sharey=True)
         # Most of the attention often goes to one token: on a linear scale nothing else is visible.
         scale = PowerNorm(0.5, vmin=0, vmax=max(float(weights.max()) for weights in drawn.values()))
@@ -287,24 +259,13 @@ def _visible(piece: str) -> str:
 
 
 def check_path(path: Path) -> None:
-    """Refuse a path that can't be a plot's.
-
-    Raises:
-        EvaluationError: Its suffix is none of `SUFFIXES`, or it is a folder.
-    """
+    """Raise EvaluationError for a path that can't be a plot's: its suffix is none of `SUFFIXES`, or it is a folder."""
     if path.suffix.lower().removeprefix(".") not in SUFFIXES:
-        raise EvaluationError(f"A plot is a .png or an .svg file, not {path.name!r}; choose another --out.")
+        raise EvaluationError(
+            f"A plot is a .png or an .svg file, not {path.name!r}; choose another --out.", "impossible"
+        )
     if os.path.isdir(path):  # unlike Path.is_dir, false for a name that is too long
-        raise EvaluationError(f"{path} is a folder; name a file with --out.")
-
-
-def _figure(width_inches: float, height_inches: float, layout: Any = None) -> Figure:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width_inches, height_inches), dpi=_DPI, layout=layout)
-    FigureCanvasAgg(figure)
-    return figure
+        raise EvaluationError(f"{path} is a folder; name a file with --out.", "impossible")
 
 
 def _save(figure: Figure, path: Path) -> None:
@@ -315,7 +276,7 @@ def _save(figure: Figure, path: Path) -> None:
         with atomic_file(path) as file:
             figure.savefig(file, format=suffix, metadata=silent)
     except OSError as error:
-        raise EvaluationError(f"{path} can't be written: {error.strerror}; choose another --out.") from error
+        raise EvaluationError(f"{path} can't be written: {error.strerror}; choose another --out.", "refused") from error
 
 
 def _write(axes: Axes, x: float, y: float, text: str, **how: Any) -> None:

@@ -49,23 +49,13 @@ def write_evaluation(
     if evaluated.scorer.generation_config is not None:
         write_generation_config(folder, model.config, evaluated.scorer.generation_config.to_json())
     write_report(folder / REPORT_NAME, model, evaluated, evaluation, decides)
-    own = model.config["langmill"]
     write_manifest(
         folder,
         {
-            "recipe": model.recipe,
-            "provenance": model.provenance,
-            "task": own["task"],
+            **_model_facts(model),
+            **_test_facts(evaluated, decides),
             "scoring": {"options": plain(evaluated.scorer.options)},
-            "primary": decides,
-            "test_set": evaluated.test_set.digest,
-            "protocol": evaluated.protocol,
-            "tokenizer": tokenizer_digest(model.manifest),
-            "examples": len(evaluated.test_set.documents),
-            "groups": evaluated.groups,
             "group_by": evaluated.group_by,
-            "left_out": evaluated.test_set.left_out,
-            "unseen_labels": evaluated.test_set.unseen_labels,
             "baselines": {
                 baseline.name: {
                     "strength": baseline.strength.value,
@@ -78,18 +68,33 @@ def write_evaluation(
     )
 
 
-def metrics_json(evaluated: Evaluated, decides: str) -> dict[str, Any]:
-    """All metrics: those of the model at the top, then `baselines` and `slices`."""
+def _model_facts(model: LoadedModel) -> dict[str, Any]:
     return {
-        **_numbers(evaluated.estimates),
+        "recipe": model.recipe,
+        "provenance": model.provenance,
+        "task": model.config["langmill"]["task"],
+        "tokenizer": tokenizer_digest(model.manifest),
+    }
+
+
+def _test_facts(evaluated: Evaluated, decides: str) -> dict[str, Any]:
+    return {
         "primary": decides,
-        "signatures": {metric.name: metric.signature for metric in evaluated.metrics if metric.signature},
         "examples": len(evaluated.test_set.documents),
         "groups": evaluated.groups,
         "left_out": evaluated.test_set.left_out,
         "unseen_labels": evaluated.test_set.unseen_labels,
         "test_set": evaluated.test_set.digest,
         "protocol": evaluated.protocol,
+    }
+
+
+def metrics_json(evaluated: Evaluated, decides: str) -> dict[str, Any]:
+    """All metrics: those of the model at the top, then `baselines` and `slices`."""
+    return {
+        **_numbers(evaluated.estimates),
+        **_test_facts(evaluated, decides),
+        "signatures": {metric.name: metric.signature for metric in evaluated.metrics if metric.signature},
         "baselines": {
             baseline.name: {
                 **_numbers(evaluated.baseline_estimates[baseline.name]),
@@ -119,15 +124,7 @@ def _write_table(path: Path, table: pa.Table) -> None:
 def write_scores(folder: Path, model: LoadedModel, scores: pa.Table) -> None:
     """Write an evaluation folder of nothing but a model's scores, for a comparison."""
     _write_table(folder / SCORES_NAME, scores)
-    write_manifest(
-        folder,
-        {
-            "recipe": model.recipe,
-            "provenance": model.provenance,
-            "task": model.config["langmill"]["task"],
-            "tokenizer": tokenizer_digest(model.manifest),
-        },
-    )
+    write_manifest(folder, _model_facts(model))
 
 
 @dataclass(frozen=True)
@@ -139,14 +136,9 @@ class EvaluationFolder:
 
     @classmethod
     def open(cls, folder: Path, *, verify: bool) -> EvaluationFolder:
-        """Read an evaluation's manifest.
-
-        Raises:
-            EvaluationError: There is no such folder.
-            IntegrityError: A file differs from the manifest (with `verify`).
-        """
+        """Read an evaluation's manifest. Raises EvaluationError where there is none, or as `read_manifest`."""
         if not folder.is_dir():
-            raise EvaluationError(f"There is no evaluation in {folder}; make it with `langmill run` or `dvc repro`.")
+            raise EvaluationError(f"There is no evaluation in {folder}; `langmill run` makes it.", "missing")
         return cls(folder, read_manifest(folder, verify=verify))
 
     @property
@@ -190,13 +182,12 @@ class EvaluationFolder:
     def trivial_baseline(self) -> str:
         """The name of the baseline that a first version must beat: the first trivial one with the metric that decides.
 
-        Raises:
-            EvaluationError: There is none.
+        Raises EvaluationError where there is none.
         """
         for name, facts in self.manifest["baselines"].items():
             if is_trivial(facts) and self.manifest["primary"] in facts.get("metrics", [self.manifest["primary"]]):
                 return str(name)
-        raise EvaluationError(f"The evaluation in {self.folder} has no trivial baseline.")
+        raise EvaluationError(f"The evaluation in {self.folder} has no trivial baseline.", "missing")
 
     def scores(self) -> pa.Table:
         """The model's scores."""
@@ -210,7 +201,7 @@ class EvaluationFolder:
         try:
             return pq.read_table(path)
         except (OSError, pa.ArrowException) as error:
-            raise EvaluationError(f"{path} can't be read ({error}); evaluate the model again.") from error
+            raise EvaluationError(f"{path} can't be read ({error}); evaluate the model again.", "unreadable") from error
 
 
 def is_trivial(facts: Mapping[str, Any]) -> bool:

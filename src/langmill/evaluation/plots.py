@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,9 @@ from langmill.scoring.base import Plot
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
+DPI = 120
 HISTOGRAM_BINS = 40
 MOST_NUMBERED_LABELS = 20
 """A larger confusion matrix gets no numbers in its cells, and no names along its axes."""
@@ -39,12 +42,9 @@ def write_csv(plot: Plot, path: Path) -> None:
     """
     columns = plot.columns
     if plot.kind == "matrix":
-        rows = [
-            (actual, predicted)
-            for actual, predicted, count in zip(columns["actual"], columns["predicted"], columns["count"], strict=True)
-            for _ in range(count)
-        ]
         header: list[str] = ["actual", "predicted"]
+        cells = zip(*(columns[name] for name in (*header, "count")), strict=True)
+        rows = [(actual, predicted) for actual, predicted, count in cells for _ in range(count)]
     elif plot.kind == "histogram":
         counts, edges = _histogram(plot)
         header = [next(iter(columns)), plot.y_label]
@@ -58,22 +58,36 @@ def write_csv(plot: Plot, path: Path) -> None:
         writer.writerows(rows)
 
 
-def draw(plot: Plot, path: Path) -> None:
-    """Draw the plot as a PNG."""
-    from matplotlib import style
+def new_figure(width_inches: float, height_inches: float, layout: Any = None) -> Figure:
+    """Make a figure that is drawn without a screen."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    figure = Figure(figsize=(width_inches, height_inches), dpi=DPI, layout=layout)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+@contextlib.contextmanager
+def _figure(path: Path, panels: int = 1) -> Iterator[Figure]:
+    """A figure to draw on, written as a PNG at the end."""
+    from matplotlib import style
+
     with style.context(["default", _STYLE]):  # whatever the user's own matplotlibrc says
-        figure = Figure(figsize=(6.4, 4.2), dpi=120, layout="constrained")
-        FigureCanvasAgg(figure)
+        figure = new_figure(6.4 * panels, 4.2, layout="constrained")
+        yield figure
+        with atomic_file(path) as file:
+            figure.savefig(file, format="png", metadata={"Software": None})
+
+
+def draw(plot: Plot, path: Path) -> None:
+    """Draw the plot as a PNG."""
+    with _figure(path) as figure:
         axes = figure.add_subplot()
         {"matrix": _draw_matrix, "histogram": _draw_histogram, "line": _draw_lines}[plot.kind](axes, plot)
         axes.set_title(plot.title)
         axes.set_xlabel(plot.x_label)
         axes.set_ylabel(plot.y_label)
-        with atomic_file(path) as file:
-            figure.savefig(file, format="png", metadata={"Software": None})
 
 
 Point = tuple[float, float | None, Estimate]
@@ -85,20 +99,13 @@ def draw_points(points: Mapping[str, Point], metric: str, path: Path) -> None:
 
     Both axes begin at 0, so that models that are meant to be of a size look it.
     """
-    from matplotlib import style
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     panels = {"parameters, in millions": [parameters / 1e6 for parameters, *_ in points.values()]}
     known = [minutes for _, minutes, _ in points.values() if minutes is not None]
     if len(known) == len(points):
         panels["minutes of training"] = known
-    with style.context(["default", _STYLE]):
-        figure = Figure(figsize=(6.4 * len(panels), 4.2), dpi=120, layout="constrained")
-        FigureCanvasAgg(figure)
-        for axes, (label, places) in zip(
-            figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
-        ):
+    with _figure(path, len(panels)) as figure:
+        row = figure.subplots(1, len(panels), squeeze=False)[0]
+        for axes, (label, places) in zip(row, panels.items(), strict=True):
             for x, (name, (*_, found)) in zip(places, points.items(), strict=True):
                 error = [[found.value - found.low], [found.high - found.value]]
                 axes.errorbar(x, found.value, yerr=error, fmt="o", capsize=4, label=name)
@@ -106,8 +113,6 @@ def draw_points(points: Mapping[str, Point], metric: str, path: Path) -> None:
             axes.set_xlabel(label)
             axes.set_ylabel(metric)
         figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside right upper", frameon=False)
-        with atomic_file(path) as file:
-            figure.savefig(file, format="png", metadata={"Software": None})
 
 
 def _draw_matrix(axes: Axes, plot: Plot) -> None:

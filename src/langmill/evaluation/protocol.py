@@ -1,9 +1,9 @@
 """What two evaluations must share for their scores to stand side by side.
 
 The *protocol* is one digest of everything that decides what a metric measures: the documents with all their fields, the
-options of the task and of its scorer, the labels, the metrics and their signatures, the settings that reach the scores,
-and the groups that are resampled. What only decides how fast scoring is, or how luck is told from skill, has no part in
-it.
+options of the task and of its scorer, the labels, the metrics and their signatures, the code of other distributions
+that bring any of these, the settings that reach the scores, and the groups that are resampled. What only decides how
+fast scoring is, or how luck is told from skill, has no part in it.
 """
 
 from __future__ import annotations
@@ -16,10 +16,12 @@ from langmill.config.sections import Evaluation
 from langmill.data.document import Document
 from langmill.errors import EvaluationError
 from langmill.files import canonical_json, digest_of
+from langmill.plugins import find_plugins
 from langmill.scoring.base import Metric, Scorer
+from langmill.tasks.base import TASKS
 
 PROTOCOL = 1
-"""Raised when the code measures something else than before under the same settings."""
+"""Raised when our own code measures something else than before under the same settings."""
 NOT_SCORING = frozenset({"batch_tokens", "bootstrap_samples", "confidence", "seed", "threads"})
 """Fields of `evaluation` that no document's scores depend on."""
 _FIELDS = tuple(field.name for field in fields(Document))
@@ -34,16 +36,9 @@ def documents_digest(documents: Iterable[Document]) -> str:
 
 
 def protocol_digest(task_name: str, scorer: Scorer, test_set: str, evaluation: Evaluation, group_by: str | None) -> str:
-    """Digest of what decides a score.
-
-    Args:
-        task_name: The task, by its name in the settings.
-        scorer: Its options and metrics, and those of its task.
-        test_set: The digest of the documents (`documents_digest`).
-        evaluation: How they are judged.
-        group_by: The metadata field whose equal values make a group; None where each document is its own.
-    """
+    """Digest of what decides a score; `test_set` is that of the documents, `group_by` the field that makes groups."""
     judged = {name: value for name, value in asdict(evaluation).items() if name not in NOT_SCORING}
+    plugins = {plugin.name: plugin.digest for plugin in find_plugins([(TASKS.group, task_name), *scorer.plugins])}
     return digest_of(
         {
             "protocol": PROTOCOL,
@@ -55,6 +50,7 @@ def protocol_digest(task_name: str, scorer: Scorer, test_set: str, evaluation: E
             "test_set": test_set,
             "evaluation": judged,
             "group_by": group_by,
+            **({"plugins": plugins} if plugins else {}),  # so that the digests of before stay where there are none
         }
     )
 
@@ -62,17 +58,13 @@ def protocol_digest(task_name: str, scorer: Scorer, test_set: str, evaluation: E
 def require_comparable(metric: Metric, tokenizers: tuple[str | None, str | None], other: str) -> None:
     """Refuse to compare a metric that counts tokens between tokenizers; metrics over bytes or whole texts may be.
 
-    Args:
-        metric: What is to be compared.
-        tokenizers: SHA-256 of both `tokenizer.json`; None where it is not known.
-        other: What the model is compared with, for the message.
-
-    Raises:
-        EvaluationError: The metric is one per token, and the tokenizers are not known to be the same.
+    Tokenizers are SHA-256 of both `tokenizer.json`, None where it is not known, which is not the same. `other` is what
+    the model is compared with, for the message of the EvaluationError.
     """
     mine, others = tokenizers
     if metric.per_token and (mine is None or mine != others):
         raise EvaluationError(
             f"{metric.title} counts tokens, and {other} has another tokenizer, so the two do not compare; "
-            "set gate.metric to a metric that counts bytes or texts, or keep the tokenizer."
+            "set gate.metric to a metric that counts bytes or texts, or keep the tokenizer.",
+            "mismatch",
         )

@@ -28,10 +28,11 @@ def write_report(path: Path, model: LoadedModel, evaluated: Evaluated, evaluatio
     metric = find_metric(scorer, decides)
     examples = len(evaluated.test_set.documents)
     share = f"{100 * evaluation.confidence:g}%"
+    by = f" (by {evaluated.group_by}, as the split keeps them together)" if evaluated.group_by else ""
     lines = [
         f"# {model.recipe} on its test split",
         "",
-        f"{counted(examples, evaluated.groups).capitalize()}{_by(evaluated)}; **{metric.title}** decides "
+        f"{counted(examples, evaluated.groups).capitalize()}{by}; **{metric.title}** decides "
         f"({'higher' if metric.higher_is_better else 'lower'} is better). "
         f"An interval holds the middle {share} of {evaluation.bootstrap_samples:,} bootstrap resamples "
         f"of the {'documents' if evaluated.group_by is None else 'groups'}; a difference is clear when its whole "
@@ -51,10 +52,6 @@ def write_report(path: Path, model: LoadedModel, evaluated: Evaluated, evaluatio
     lines += [f"![{plot.title}](plots/{plot.name}.png)" for plot in evaluated.plots]
     lines += ["", f"Test set {evaluated.test_set.digest}, model {model.provenance}."]
     write_text(path, "\n".join(lines) + "\n")
-
-
-def _by(evaluated: Evaluated) -> str:
-    return "" if evaluated.group_by is None else f" (by {evaluated.group_by}, as the split keeps them together)"
 
 
 def _signatures(metrics: tuple[Metric, ...]) -> list[str]:
@@ -101,10 +98,7 @@ def _warnings(evaluated: Evaluated, examples: int) -> list[str]:
 
 def _metrics_table(metrics: tuple[Metric, ...], evaluated: Evaluated, share: str, decides: str) -> list[str]:
     names = [baseline.name for baseline in evaluated.baselines]
-    lines = [
-        f"| metric | value | {share} interval | {' | '.join(names)} |",
-        f"|---|---|---|{'---|' * len(names)}",
-    ]
+    lines = [f"| metric | value | {share} interval | {' | '.join(names)} |", f"|---|---|---|{'---|' * len(names)}"]
     for metric in metrics:
         estimate = evaluated.estimates[metric.name]
         title = _cell(f"**{metric.title}**" if metric.name == decides else metric.title)
@@ -124,10 +118,8 @@ def _against(metric: Metric, baseline: Baseline, evaluated: Evaluated) -> str:
     comparison = evaluated.against.get(baseline.name)
     if comparison is None:
         return f"{head}: it has no {metric.title}; the table has its other metrics."
-    return (
-        f"{head}: {metric.title} {number(comparison.challenger)} against {number(comparison.champion)}, "
-        f"{comparison.verdict}."
-    )
+    both = f"{number(comparison.challenger)} against {number(comparison.champion)}"
+    return f"{head}: {metric.title} {both}, {comparison.verdict}."
 
 
 def _slice_table(

@@ -27,12 +27,6 @@ def log_evaluation(folder: Path, corpus: str, run_folder: Path, tracking_uri: st
 
     A tracking server that does not answer is no failure: the metrics stay in the run's folder, and the next shipment
     sends them. A second evaluation of the same model is logged as a further step of each metric.
-
-    Args:
-        folder: What `write_evaluation` wrote.
-        corpus: The corpus that the test documents are of.
-        run_folder: The run's own folder, `.langmill/runs/PROVENANCE`.
-        tracking_uri: MLflow's address.
     """
     manifest = read_manifest(folder, verify=False)
     run = RunLog(run_folder)
@@ -72,7 +66,7 @@ def run_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
     def add(*parts: str, value: float) -> None:
         name = "/".join(["test", *map(tracked_name, parts)])
         if name in found:
-            raise EvaluationError(f"Two metrics would have the name {name} in MLflow; rename a label or a metric.")
+            raise EvaluationError(f"Two metrics would be {name} in MLflow; rename a label or a metric.", "duplicate")
         if len(name) > _LONGEST_NAME:
             _logger.warning("The metric %s stays out of MLflow, whose names end at %d letters.", parts, _LONGEST_NAME)
         else:
@@ -94,24 +88,14 @@ def tracked_name(name: str) -> str:
     """A metric's name, a label in it perhaps, in characters that MLflow takes: `f1_C#` becomes `f1_C.23.`.
 
     What MLflow refuses, the slash (which parts names) and the point itself become their code point in hexadecimal
-    between two points, so that other names stay other ones; `metric_name` turns it back.
+    between two points, so that other names stay other ones.
     """
     return re.sub(r"[^\w\- ]", lambda found: f".{ord(found[0]):x}.", name, flags=re.ASCII)
 
 
-def metric_name(tracked: str) -> str:
-    """The name that `tracked_name` was given."""
-    return re.sub(r"\.([0-9a-f]+)\.", lambda found: chr(int(found[1], 16)), tracked)
-
-
 def _next_step(run_folder: Path, values: Mapping[str, float]) -> int | None:
     """The step to log metrics at; None if the last evaluation had the same ones."""
-    events, _ = read_events(run_folder / EVENTS_NAME, 0)
-    earlier = [
-        event for event in events if event["kind"] == "metrics" and any(name in event["values"] for name in values)
-    ]
-    if not earlier:
-        return 0
-    if earlier[-1]["values"] == values:
-        return None
-    return int(earlier[-1]["step"]) + 1
+    for event in reversed(read_events(run_folder / EVENTS_NAME, 0)[0]):
+        if event["kind"] == "metrics" and not values.keys().isdisjoint(event["values"]):
+            return None if event["values"] == values else int(event["step"]) + 1
+    return 0

@@ -56,10 +56,7 @@ def usable(task: Task, documents: Iterable[Document]) -> EvaluationSet:
 def with_groups(scores: pa.Table, documents: Sequence[Document], group_by: str | None) -> pa.Table:
     """A score table with one more column: the group that the split kept together; null for a document on its own.
 
-    Args:
-        scores: One row a document, in the documents' order.
-        documents: What was scored.
-        group_by: The metadata field that `split.by` names; values that fold to the same text are one group, as there.
+    `group_by` is the metadata field that `split.by` names; values that fold to the same text are one group, as there.
     """
     values = [document.metadata.get(group_by, "") if group_by else "" for document in documents]
     names: dict[bytes, str] = {}
@@ -89,15 +86,6 @@ def score_model(
     *,
     scorer: Scorer,
 ) -> pa.Table:
-    """One row a document: its id, what the metrics need, its group, and one column a slice field.
-
-    Args:
-        model: The model to judge.
-        documents: What to judge it on.
-        evaluation: How.
-        progress: Called with the number of documents done since the last call.
-        group_by: The metadata field whose equal values make a group, as in `with_groups`.
-        scorer: What judges it.
-    """
+    """One row a document: its id, what the metrics need (`Scorer.score`), its group, and one column a slice field."""
     scores = scorer.score(model.network, model.tokenizer, documents, evaluation, progress)
     return with_slices(with_groups(scores, documents, group_by), documents, evaluation.slices)

@@ -46,15 +46,9 @@ def groups_of(scores: pa.Table) -> tuple[np.ndarray, int]:
 
 
 def resample_weights(seed: int, samples: int, drawn: int, wide: int | None = None) -> Iterator[np.ndarray]:
-    """How often each of some things is drawn in each resample, in chunks `(R, drawn)` that add up to `samples` rows.
+    """How often each of `drawn` things is drawn in each resample, in chunks `(R, drawn)` of `samples` rows together.
 
-    Equal arguments give equal weights; the chunks only keep memory small.
-
-    Args:
-        seed: Decides.
-        samples: Resamples.
-        drawn: Things to draw from, and how many are drawn.
-        wide: What a row will be spread to, for the size of the chunks.
+    Equal arguments give equal weights. The chunks keep memory small; `wide` is what a row will be spread to.
     """
     random = np.random.Generator(np.random.PCG64(seed))
     for rows in _chunks(samples, wide or drawn):
@@ -78,31 +72,22 @@ def _resampled(scores: pa.Table, evaluation: Evaluation) -> Iterator[np.ndarray]
 
 
 def plain_values(scorer: Scorer, scores: pa.Table) -> dict[str, float]:
-    """Every metric over all examples.
-
-    Raises:
-        EvaluationError: There are no examples, or a metric is not a finite number.
-    """
+    """Every metric over all examples. Raises EvaluationError without examples, or where one is not finite."""
     if scores.num_rows == 0:
-        raise EvaluationError(
-            "There are no test documents to score; add documents, raise split.test, or check the labels."
-        )
+        raise EvaluationError("There are no test documents to score; add some, or raise split.test.", "too_few")
     values = {name: float(values[0]) for name, values in scorer.measure(scores, np.ones((1, scores.num_rows))).items()}
     broken = [name for name, value in values.items() if not np.isfinite(value)]
     if broken:
         raise EvaluationError(
-            f"The model's {', '.join(broken)} on the test documents is not a finite number: its weights are of no use. "
-            "Train it again, with a lower learning rate."
+            f"The model's {', '.join(broken)} on the test documents is not a finite number. Train it again, with a "
+            "lower learning rate.",
+            "diverged",
         )
     return values
 
 
 def estimate(scorer: Scorer, scores: pa.Table, evaluation: Evaluation) -> dict[str, Estimate]:
-    """Every metric with its interval.
-
-    Raises:
-        EvaluationError: As `plain_values`.
-    """
+    """Every metric with its interval. Raises as `plain_values`."""
     values = plain_values(scorer, scores)
     resampled: dict[str, list[np.ndarray]] = {name: [] for name in values}
     for weights_RN in _resampled(scores, evaluation):
@@ -124,7 +109,7 @@ def compare(
         scorer: What both were scored by.
         challenger: Scores of the one that wants to be better, with the groups.
         champion: Scores of the other (or of a baseline) on the same examples, in any order.
-        metric_name: One of its metrics.
+        metric_name: A metric of the scorer.
         evaluation: Resamples, seed and confidence.
 
     Raises:
@@ -135,26 +120,24 @@ def compare(
     mine, other = (metric_of(scorer, scores, metric_name) for scores in (challenger, champion))
     if mine != other:
         raise EvaluationError(
-            f"{metric.title} was computed otherwise for the two ({mine.signature} and {other.signature}); "
-            "evaluate both models again."
+            f"{metric.title} was computed otherwise for the two ({mine.signature} and {other.signature}); evaluate "
+            "both again.",
+            "mismatch",
         )
     num_examples = challenger.num_rows
     challenger, champion = comparable(scorer, challenger, champion, metric_name)
     sign = 1.0 if metric.higher_is_better else -1.0
     new, old = plain_values(scorer, challenger)[metric_name], plain_values(scorer, champion)[metric_name]
-    differences = np.concatenate(
-        [
-            sign
-            * (scorer.measure(challenger, weights_RN)[metric_name] - scorer.measure(champion, weights_RN)[metric_name])
-            for weights_RN in _resampled(challenger, evaluation)
-        ]
-    )
+    differences = [
+        sign * (scorer.measure(challenger, weights_RN)[metric_name] - scorer.measure(champion, weights_RN)[metric_name])
+        for weights_RN in _resampled(challenger, evaluation)
+    ]
     _, groups = groups_of(challenger)
     return Comparison(
         metric_name,
         new,
         old,
-        _with_interval(sign * (new - old), differences, evaluation.confidence, groups),
+        _with_interval(sign * (new - old), np.concatenate(differences), evaluation.confidence, groups),
         _swap_test(scorer, challenger, champion, metric, evaluation),
         challenger.num_rows,
         groups,
@@ -180,7 +163,8 @@ def comparable(scorer: Scorer, challenger: pa.Table, champion: pa.Table, metric_
     if not pc.any(same).as_py():
         raise EvaluationError(
             f"{metric.title} can't be compared: there is no test document of which both models can read the same part. "
-            "Give them the same training.block_length, or choose a metric of whole texts."
+            "Give them the same training.block_length, or choose a metric of whole texts.",
+            "mismatch",
         )
     return challenger.filter(same), champion.filter(same)
 
@@ -216,11 +200,7 @@ def _swap_test(
 
 
 def find_metric(scorer: Scorer, name: str) -> Metric:
-    """A metric of a scorer by its name.
-
-    Raises:
-        EvaluationError: There is no such metric.
-    """
+    """A metric of a scorer by its name. Raises EvaluationError where there is none."""
     return _named(scorer.metrics, name)
 
 
@@ -230,10 +210,10 @@ def metric_of(scorer: Scorer, scores: pa.Table, name: str) -> Metric:
 
 
 def _named(metrics: Sequence[Metric], name: str) -> Metric:
-    for metric in metrics:
-        if metric.name == name:
-            return metric
-    raise EvaluationError(f"There is no metric {name!r}; the task has {', '.join(metric.name for metric in metrics)}.")
+    found = {metric.name: metric for metric in metrics}
+    if name not in found:
+        raise EvaluationError(f"There is no metric {name!r}; the task has {', '.join(found)}.", "unknown")
+    return found[name]
 
 
 def _with_interval(value: float, resampled: np.ndarray, confidence: float, groups: int) -> Estimate:
@@ -260,6 +240,7 @@ def _aligned(challenger: pa.Table, champion: pa.Table) -> pa.Table:
     if len(wanted) != len(there) or len(place) != len(there) or set(place) != set(wanted):
         raise EvaluationError(
             f"The two score tables are of other test sets ({len(wanted):,} and {len(there):,} examples, "
-            f"{len(set(place) & set(wanted)):,} in common); score both models on the same documents."
+            f"{len(set(place) & set(wanted)):,} in common); score both models on the same documents.",
+            "mismatch",
         )
     return champion.take(pa.array([place[name] for name in wanted]))

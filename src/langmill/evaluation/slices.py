@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,25 +17,10 @@ MOST_VALUES = 20
 """Slices of one field in a report: the ones with the most examples."""
 
 
-@dataclass(frozen=True)
-class Slice:
-    """The examples that share a value of a metadata field."""
-
-    field: str
-    value: str
-    scores: pa.Table
-
-
 def with_slices(scores: pa.Table, documents: Sequence[Document], fields: Sequence[str]) -> pa.Table:
-    """A score table with one more column for each metadata field, null where a document lacks it.
+    """A score table with one more column a metadata field, null where a document lacks it.
 
-    Args:
-        scores: One row a document, in the documents' order.
-        documents: What was scored.
-        fields: Names of metadata fields.
-
-    Raises:
-        ConfigError: No document has one of the fields.
+    Raises ConfigError where no document has a field.
     """
     for field in fields:
         values = [document.metadata.get(field) for document in documents]
@@ -44,17 +28,18 @@ def with_slices(scores: pa.Table, documents: Sequence[Document], fields: Sequenc
             known = sorted({name for document in documents for name in document.metadata}) or ["none"]
             raise ConfigError(
                 f"evaluation.slices names {field!r}, which no test document has; the metadata fields are: "
-                f"{', '.join(known)}. Add it to fields.metadata of the corpus, or take it out of evaluation.slices."
+                f"{', '.join(known)}. Add it to fields.metadata of the corpus, or take it out of evaluation.slices.",
+                "unknown",
             )
         scores = scores.append_column(PREFIX + field, pa.array(values, pa.string()))
     return scores
 
 
-def slices_of(scores: pa.Table) -> Iterator[Slice]:
-    """Every slice of a score table: field by field, value by value in alphabetical order."""
+def slices_of(scores: pa.Table) -> Iterator[tuple[str, str, pa.Table]]:
+    """Field, value and examples of every slice of a score table, the values in alphabetical order."""
     for column in scores.column_names:
         if column.startswith(PREFIX):
             counts = Counter(value for value in scores[column].to_pylist() if value is not None)
             largest = sorted(counts, key=lambda value: (-counts[value], value))[:MOST_VALUES]
             for value in sorted(largest):
-                yield Slice(column.removeprefix(PREFIX), value, scores.filter(pc.equal(scores[column], value)))
+                yield column.removeprefix(PREFIX), value, scores.filter(pc.equal(scores[column], value))

@@ -36,25 +36,14 @@ class Exporter(ABC):
 
     @abstractmethod
     def write(self, model: VerifiedVersion, into: Path) -> None:
-        """Write a version into an empty folder.
-
-        Raises:
-            ModelError: The format has no place for such a model.
-        """
+        """Write a version into an empty folder. Raises ModelError where the format has no place for it."""
 
 
 EXPORTERS: Registry[Exporter] = Registry("exporters", Exporter, "langmill.export", "--format")
 
 
 def export(registry: ModelRegistry, name: str, which: int | str, format_name: str, to: Path) -> ModelVersion:
-    """Write a registered version into a folder of its own, whole or not at all.
-
-    Args:
-        registry: Where the version is.
-        name: The registered model.
-        which: The version's number, or an alias.
-        format_name: One of `EXPORTERS`.
-        to: The folder to make.
+    """Write a registered version, by its number or an alias, into a folder of its own, whole or not at all.
 
     Raises:
         LangmillError: The folder exists.
@@ -66,7 +55,7 @@ def export(registry: ModelRegistry, name: str, which: int | str, format_name: st
     """
     exporter = EXPORTERS.find(format_name)()
     if to.exists() or to.is_symlink():
-        raise LangmillError(f"{to} exists; name a folder that does not with --to.")
+        raise LangmillError(f"{to} exists; name a folder that does not with --to.", "duplicate")
     version = _find(registry, name, which)
     with temporary_folder() as temporary, atomic_folder(to) as into:
         folder = registry.download(name, version.version, temporary / "model")
@@ -79,10 +68,8 @@ def _find(registry: ModelRegistry, name: str, which: int | str) -> ModelVersion:
     if name not in numbers:
         close = difflib.get_close_matches(name, numbers, n=1)
         others = f"did you mean {close[0]}?" if close else f"there are: {', '.join(sorted(numbers)) or 'none'}."
-        raise RegistryError(f"There is no registered model {name!r}; {others}")
-    if isinstance(which, int):
-        return registry.version(name, which)
-    version = registry.aliased(name, which)
+        raise RegistryError(f"There is no registered model {name!r}; {others}", "unknown")
+    version = registry.version(name, which) if isinstance(which, int) else registry.aliased(name, which)
     if version is None:
-        raise RegistryError(f"{name} has no {which}; `langmill status` lists what there is, --version takes a number.")
+        raise RegistryError(f"{name} has no {which}; `langmill status` lists its aliases and versions.", "missing")
     return version

@@ -23,9 +23,9 @@ class HuggingFace(Exporter):
         """Write a checkpoint. Raises ModelError where `transformers` has no class for the network."""
         config = read_config(model.folder)
         if config["architectures"][0].startswith("Langmill") and "auto_map" not in config:
+            architecture = config["langmill"]["model"]["architecture"]
             raise ModelError(
-                f"{model.version.title} has the architecture {config['langmill']['model']['architecture']}, which "
-                "transformers has no class for; it can't be exported as huggingface."
+                f"{model.version.title} is a {architecture}, which transformers has no class for.", "unsupported"
             )
         manifest = read_manifest(model.folder, verify=False)
         shutil.copytree(model.folder, into, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST_NAME))

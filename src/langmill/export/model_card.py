@@ -26,13 +26,7 @@ _KINDS = {
 
 
 def model_card(model: VerifiedVersion, config: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:
-    """The text of `README.md`.
-
-    Args:
-        model: The version.
-        config: The content of its `config.json`.
-        manifest: The content of its `manifest.json`.
-    """
+    """The text of `README.md`, from the version and the content of its `config.json` and `manifest.json`."""
     name = config["architectures"][0]
     opener, kind = next((found for end, found in _KINDS.items() if name.endswith(end)), ("AutoModel", None))
     about = {"library_name": "transformers", **({"pipeline_tag": kind} if kind else {}), "tags": ["langmill"]}

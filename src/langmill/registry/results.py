@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import date
 
 from langmill.errors import RegistryError
 from langmill.evaluation.estimates import Metrics, counted, number
 from langmill.files import temporary_folder
+from langmill.registry.result_rows import REFUSED, Row, read_rows
 from langmill.registry.store import ModelRegistry
 from langmill.registry.verdict import Verdict
 from langmill.registry.versions import Tag
@@ -16,6 +18,10 @@ from langmill.tracking.runs import last_metric
 MINUTES = "training_minutes"
 """The run's metric of the time spent on training steps."""
 _UNKNOWN = "-"
+_TABLE_HEAD = (
+    "| recipe | documents | MB of text | parameters | minutes | metric | value (interval) | trivial | strong |",
+    "|---|---:|---:|---:|---:|---|---|---|---|",
+)
 
 
 @dataclass(frozen=True)
@@ -24,6 +30,7 @@ class Result:
 
     name: str
     version: int
+    registered: date
     task: str
     description: str
     metrics: Metrics
@@ -48,6 +55,7 @@ def read_result(registry: ModelRegistry, name: str) -> Result:
     return Result(
         champion.name,
         champion.version,
+        champion.created.date(),
         tags.get(Tag.task, _UNKNOWN),
         champion.description,
         metrics,
@@ -65,49 +73,63 @@ def read_results(registry: ModelRegistry, names: Iterable[str] | None = None) ->
     return sorted((read_result(registry, name) for name in names), key=lambda result: (result.task, result.name))
 
 
-def results_page(results: Sequence[Result], refused: Sequence[Refused] = ()) -> str:
-    """The page of all results, in Markdown, and of what the gate kept out."""
+def results_page(results: Sequence[Result], refused: Sequence[Refused] = (), former: str = "") -> str:
+    """The page of all results, in Markdown, and of what the gate kept out.
+
+    Args:
+        results: The champions.
+        refused: The recipes without one.
+        former: An earlier page; rows of models that are among neither stay.
+    """
+    rows = [*map(_row, results), *map(_refused_row, refused)]
+    known = {row.name for row in rows}
+    kept = [row for row in read_rows(former) if row.name not in known]
     lines = [
         "# Results",
         "",
-        "Written by `langmill report` from the registry; an edit here is lost. Every metric is of the test split, with",
-        "its bootstrap interval over the documents, or the groups of them that the split keeps together. The trivial",
-        "baseline is what a first version must beat; the strong one is what a person would try before a neural",
-        "network, measured on the same documents in the same run. Minutes are those spent on training steps.",
+        "Written by `langmill report` from the registry; an edit is lost, but the rows of models that the registry",
+        "does not have stay until someone takes them out. Every metric is of the test split, with its bootstrap",
+        "interval over the documents, or the groups of them that the split keeps together. The trivial baseline is",
+        "what a first version must beat; the strong one is what a person would try before a neural network,",
+        "measured on the same documents in the same run. Minutes are those spent on training steps. A day is that",
+        "of the version's registration.",
     ]
-    for task in sorted({result.task for result in results}):
-        chosen = [result for result in results if result.task == task]
-        lines += ["", f"## {task.replace('_', ' ').capitalize()}", "", *_table(chosen), "", *map(_sentence, chosen)]
-    if refused:
-        lines += ["", "## Refused by the gate", ""]
-        lines += [f"- `{each.name}` (version {each.version}): {each.reason}" for each in refused]
+    if kept:
+        named = ", ".join(f"`{row.name}` ({row.registered or 'day not noted'})" for row in kept)
+        lines += ["", f"Kept from an earlier page, for this registry does not have them: {named}."]
+    rows = sorted([*rows, *kept], key=lambda row: row.name)
+    for heading in sorted({row.heading for row in rows}, key=lambda heading: (heading == REFUSED, heading)):
+        chosen = [row for row in rows if row.heading == heading]
+        table = [] if heading == REFUSED else [*_TABLE_HEAD, *(row.in_table for row in chosen), ""]
+        lines += ["", f"## {heading}", "", *table, *(row.sentence for row in chosen)]
     return "\n".join(lines) + "\n"
 
 
-def _table(results: Sequence[Result]) -> list[str]:
-    lines = [
-        "| recipe | documents | MB of text | parameters | minutes | metric | value (interval) | trivial | strong |",
-        "|---|---:|---:|---:|---:|---|---|---|---|",
+def _row(result: Result) -> Row:
+    metrics = result.metrics
+    baselines = (metrics.hardest(strength) for strength in ("trivial", "strong"))
+    cells = [
+        f"`{result.name}`",
+        _UNKNOWN if result.documents is None else f"{result.documents:,}",
+        _UNKNOWN if result.megabytes is None else f"{result.megabytes:.1f}",
+        f"{result.parameters:,}",
+        _UNKNOWN if result.minutes is None else f"{result.minutes:.1f}",
+        metrics.primary,
+        str(metrics.decides),
+        *(_UNKNOWN if each is None else f"{each.name} {number(each.values[metrics.primary])}" for each in baselines),
     ]
-    for result in results:
-        metrics = result.metrics
-        baselines = (metrics.hardest(strength) for strength in ("trivial", "strong"))
-        cells = [
-            f"`{result.name}`",
-            _or_unknown(result.documents, ","),
-            _or_unknown(result.megabytes, ".1f"),
-            f"{result.parameters:,}",
-            _or_unknown(result.minutes, ".1f"),
-            metrics.primary,
-            str(metrics.decides),
-            *(f"{each.name} {number(each.values[metrics.primary])}" if each else _UNKNOWN for each in baselines),
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return lines
+    heading = result.task.replace("_", " ").capitalize()
+    return Row(heading, result.name, str(result.registered), f"| {' | '.join(cells)} |", _sentence(result))
 
 
-def _or_unknown(value: float | None, form: str) -> str:
-    return _UNKNOWN if value is None else format(value, form)
+def _refused_row(refused: Refused) -> Row:
+    told = f"- `{refused.name}` (version {refused.version} of {refused.registered}): {_one_line(refused.reason)}"
+    return Row(REFUSED, refused.name, str(refused.registered), "", told)
+
+
+def _one_line(text: str) -> str:
+    """A text that `read_rows` finds whole."""
+    return " ".join(text.split())
 
 
 def _sentence(result: Result) -> str:
@@ -120,8 +142,8 @@ def _sentence(result: Result) -> str:
         if name != metrics.primary
     )
     more = f" Also: {others}." if others and len(metrics.estimates) <= 12 else ""
-    judged = counted(metrics.examples, metrics.groups)
-    return f"- `{result.name}` (version {result.version}, {judged}): {result.description}{against}{more}"
+    version = f"version {result.version} of {result.registered}, {counted(metrics.examples, metrics.groups)}"
+    return f"- `{result.name}` ({version}): {_one_line(result.description)}{against}{more}"
 
 
 def _beside(metrics: Metrics, name: str) -> list[str]:
@@ -140,6 +162,7 @@ class Refused:
 
     name: str
     version: int
+    registered: date
     reason: str
 
 
@@ -149,7 +172,8 @@ def read_refused(registry: ModelRegistry) -> list[Refused]:
     for name in registry.names():
         versions = registry.versions(name)
         if versions and registry.champion(name) is None:
-            verdict = Verdict.of(versions[-1])
-            reason = verdict.sentence if verdict else versions[-1].tags.get(Tag.reason, "It was not judged.")
-            found.append(Refused(name, versions[-1].version, reason))
+            newest = versions[-1]
+            verdict = Verdict.of(newest)
+            reason = verdict.sentence if verdict is not None else newest.tags.get(Tag.reason, "It was not judged.")
+            found.append(Refused(name, newest.version, newest.created.date(), reason))
     return found

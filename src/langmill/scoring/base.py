@@ -25,6 +25,8 @@ from langmill.tasks.base import Task
 from langmill.tokenization.shards import Shard
 from langmill.tokenization.tokenizer import Tokenizer
 
+_MOST_VALUES = 2000  # a plot needs no more
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -35,7 +37,6 @@ class Metric:
     title: str
     """As a person reads it."""
     higher_is_better: bool
-    unit: str = ""
     signature: str = ""
     """What a reader needs to get the same number elsewhere (sacreBLEU's signature)."""
     per_token: bool = False
@@ -88,14 +89,17 @@ class Plot:
     columns: dict[str, list[Any]]
     """`matrix`: actual, predicted, count; `line`: x (texts stand evenly) and one column a line; `histogram`: value."""
 
+    @classmethod
+    def spread(cls, name: str, title: str, losses_N: np.ndarray, unit: str = "bits per byte") -> Plot:
+        """A histogram of one loss a document; of very many documents, of their quantiles."""
+        shown = np.sort(losses_N)
+        if len(shown) > _MOST_VALUES:
+            shown = np.quantile(shown, np.linspace(0, 1, _MOST_VALUES))
+        return cls(name, "histogram", title, unit, "documents", {unit: shown.tolist()})
+
 
 class Scorer(ABC):
-    """One way of judging the models of a task.
-
-    Attributes:
-        task: What the models learned, and over which labels.
-        options: The scorer's own typed settings.
-    """
+    """One way of judging the models of a task, by the scorer's own typed options."""
 
     options_class: ClassVar[type[Any]]
 
@@ -107,6 +111,11 @@ class Scorer(ABC):
     def labels(self) -> tuple[str, ...]:
         """The task's."""
         return self.task.labels
+
+    @property
+    def plugins(self) -> list[tuple[str, str]]:
+        """Entry points, as `(group, name)`, of what judges: another distribution's code is part of the protocol."""
+        return [(SCORERS.group, self.task.scorer)]
 
     @property
     @abstractmethod
@@ -134,8 +143,7 @@ class Scorer(ABC):
     ) -> pa.Table:
         """One row an example, in the documents' order: `id` and what the metrics need.
 
-        `langmill.evaluation.scoring` adds one column a slice field. `progress`, if given, is called with the number of
-        documents done since the last call.
+        `progress`, if given, is called with the number of documents done since the last call.
         """
 
     @abstractmethod
@@ -144,7 +152,7 @@ class Scorer(ABC):
 
         Args:
             scores: N examples.
-            weights_RN: How often each example counts, `(resamples, examples)`; one row of ones gives the plain value.
+            weights_RN: How often each counts, `(resamples, examples)`; one row of ones gives the plain value.
 
         Returns:
             By metric name, `(resamples,)` in float64.
@@ -162,12 +170,7 @@ class Scorer(ABC):
     ) -> list[Baseline]:
         """Simpler ways, fitted on the training split and scored on the documents; the trivial ones first.
 
-        Args:
-            train: What they are fitted on.
-            documents: What they are scored on.
-            tokenizer: The model's.
-            evaluation: How to judge.
-            max_length: Context length in tokens: what it is not scored on, a baseline is not either.
+        What the model is not scored on, for its context of `max_length` tokens, a baseline is not either.
         """
 
     @abstractmethod
@@ -185,22 +188,12 @@ class Scorer(ABC):
         return self.with_task(self.task.with_labels(labels))
 
     def joined(self, scores: pa.Table, documents: Sequence[Document]) -> pa.Table:
-        """Scores that were made in several parts, as if all the documents had been scored at once.
-
-        Args:
-            scores: The parts in one table, a row a document, in the documents' order.
-            documents: All of them.
-        """
+        """Scores that were made in parts, now in the documents' order, as if all had been scored at once."""
         del documents
         return scores
 
     def relabelled(self, scores: pa.Table, labels: Sequence[str]) -> pa.Table:
-        """Scores of a model that knows some labels, as this scorer's `measure` takes them.
-
-        Args:
-            scores: What `score` gave over `labels`.
-            labels: Some of this scorer's labels.
-        """
+        """What `score` gave over some of this scorer's labels, as its `measure` takes them."""
         del labels
         return scores
 
@@ -209,9 +202,5 @@ SCORERS: Registry[Scorer] = Registry("scorers", Scorer, "langmill.scoring", "sco
 
 
 def build_scorer(task: Task, options: Mapping[str, Any], where: str) -> Scorer:
-    """The scorer that a task names.
-
-    Raises:
-        ConfigError: The task names an unknown one, or the options are refused.
-    """
+    """The scorer that a task names. Raises ConfigError where there is none, or the options are refused."""
     return SCORERS.find(task.scorer, where)(task, SCORERS.options(task.scorer, options, where))

@@ -9,6 +9,7 @@ import functools
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from langmill.scoring.words import words
 
@@ -19,18 +20,11 @@ _ROWS_AT_ONCE = 1000
 
 
 def tfidf_logistic_regression(
-    texts: Sequence[str], labels: Sequence[int], num_labels: int, asked: Sequence[str]
+    texts: Sequence[str], labels: npt.ArrayLike, num_labels: int, asked: Sequence[str]
 ) -> np.ndarray:
-    """Probabilities of a logistic regression over TF-IDF of words and pairs of words (`langmill.scoring.words`).
+    """Probabilities `(asked, num_labels)` of a logistic regression over TF-IDF of words and pairs of words.
 
-    Args:
-        texts: What it learns from.
-        labels: The index of each text's label.
-        num_labels: Labels there are; one that no text has gets probability 0.
-        asked: N texts.
-
-    Returns:
-        `(N, labels)` in float64.
+    A label that no text has gets 0.
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
@@ -40,7 +34,7 @@ def tfidf_logistic_regression(
         ngram_range=(1, 2), sublinear_tf=True, min_df=least, max_features=_MOST_FEATURES, dtype=np.float32,
         lowercase=False, token_pattern=None, tokenizer=functools.partial(words, joined="_"),
     )  # fmt: skip
-    shares = np.bincount(np.asarray(labels), minlength=num_labels) / len(labels)
+    shares = np.bincount(np.asarray(labels), minlength=num_labels) / len(texts)
     try:
         features = vectorizer.fit_transform(texts)
     except ValueError:  # no text has a word
@@ -59,11 +53,6 @@ def translation_memory(texts: Sequence[str], targets: Sequence[str], asked: Sequ
 
     Likeness is the cosine of TF-IDF over character n-grams (2 to 4, within words); of equally like texts the first one
     counts.
-
-    Args:
-        texts: The known texts.
-        targets: Their targets.
-        asked: What to find a target for.
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
 

@@ -13,12 +13,7 @@ LEAST_ROWS = 4
 
 
 def padded_length(length: int, longest: int) -> int:
-    """The length that a sequence is padded to, whatever it is scored with: in steps of 8 at least, a quarter at most.
-
-    Args:
-        length: The sequence's own tokens.
-        longest: Tokens that the network can read at once.
-    """
+    """The length that a sequence is padded to, whatever else is scored: in steps of 8 at least, a quarter at most."""
     length = max(1, length)
     step = max(8, (1 << (length - 1).bit_length()) >> 3)
     return max(length, min(longest, -(-length // step) * step))
@@ -27,14 +22,9 @@ def padded_length(length: int, longest: int) -> int:
 def uniform_batches(
     shapes: Sequence[tuple[int, ...]], batch_tokens: int
 ) -> Iterator[tuple[list[int], tuple[int, ...]]]:
-    """Examples of one shape together, as many as `batch_tokens` allows, the small ones first.
+    """The numbers of examples of one shape, as many as `batch_tokens` allows, and the shape; the small ones first.
 
-    Args:
-        shapes: The padded length of each sequence of each example.
-        batch_tokens: Tokens of a batch, padding counted; a batch has one example at least.
-
-    Yields:
-        The examples' numbers and their shape.
+    A shape is the padded length of each sequence of an example. A batch has one example at least.
     """
     groups: dict[tuple[int, ...], list[int]] = {}
     for number, shape in enumerate(shapes):

@@ -15,14 +15,9 @@ _COLUMNS = ("nats", "tokens", "bytes", "correct")
 
 
 def token_metrics(scores: pa.Table, weights_RN: np.ndarray) -> dict[str, np.ndarray]:
-    """Ratios of weighted sums over the documents.
+    """`bits_per_byte`, `perplexity` and `next_token_accuracy`, each `(resamples,)`: ratios of weighted sums.
 
-    Args:
-        scores: N documents, with the columns `nats`, `tokens`, `bytes` and `correct` of what was scored of each.
-        weights_RN: How often each document counts, `(resamples, documents)`.
-
-    Returns:
-        `bits_per_byte`, `perplexity` and `next_token_accuracy`, each `(resamples,)`.
+    The columns `nats`, `tokens`, `bytes` and `correct` are of what was scored of each document.
     """
     sums = weights_RN @ np.stack([scores[name].to_numpy().astype(np.float64) for name in _COLUMNS], axis=1)
     nats, tokens, num_bytes, correct = sums.T

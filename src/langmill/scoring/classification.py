@@ -5,7 +5,7 @@ Shape suffixes: B sequences, T tokens, N examples, K labels, R resamples.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -94,14 +94,16 @@ class ClassificationScorer(Scorer):
             kept = kept.append_column(f"p_{index}", given.get(label, nothing))
         return kept
 
-    def _numbers(self, column: pa.ChunkedArray) -> np.ndarray:
-        """A column of labels as their places in `labels`."""
+    def _numbers(self, labels: Iterable[str]) -> np.ndarray:
+        """Labels as their places in `self.labels`."""
         number = {label: index for index, label in enumerate(self.labels)}
-        return np.array([number[label] for label in column.to_pylist()], dtype=np.int64)
+        return np.array([number[label] for label in labels], dtype=np.int64)
 
-    def _confidence(self, scores: pa.Table) -> np.ndarray:
-        """The probability of the predicted label, `(N,)`."""
-        return np.asarray(np.max([scores[f"p_{index}"].to_numpy() for index in range(len(self.labels))], axis=0))
+    def _compared(self, scores: pa.Table) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The numbers of the actual and of the predicted label, and the probability of the latter, each `(N,)`."""
+        probabilities = [scores[f"p_{index}"].to_numpy() for index in range(len(self.labels))]
+        actual, predicted = (self._numbers(scores[name].to_pylist()) for name in ("label", "predicted"))
+        return actual, predicted, np.asarray(np.max(probabilities, axis=0))
 
     def measure(self, scores: pa.Table, weights_RN: np.ndarray) -> dict[str, np.ndarray]:
         """Accuracy, precision, recall, F1 and expected calibration error.
@@ -109,7 +111,7 @@ class ClassificationScorer(Scorer):
         A metric without a denominator is 0 (scikit-learn's `zero_division=0`); a label that is neither there nor
         predicted has no part in the means. The calibration error is that of Guo et al. (2017), equation 3.
         """
-        actual, predicted = self._numbers(scores["label"]), self._numbers(scores["predicted"])
+        actual, predicted, confidence = self._compared(scores)
         right = (actual == predicted).astype(np.float64)
         num_labels = len(self.labels)
         total = weights_RN.sum(axis=1)
@@ -122,9 +124,7 @@ class ClassificationScorer(Scorer):
             "f1": _ratio(2 * hits_RK, actual_RK + predicted_RK),
         }
         present_RK = (actual_RK + predicted_RK) > 0
-        confidence = self._confidence(scores)
-        bins = _bins(confidence)
-        gap = _sums(weights_RN, bins, CALIBRATION_BINS, right - confidence)
+        gap = _sums(weights_RN, _bins(confidence), CALIBRATION_BINS, right - confidence)
         result = {"accuracy": hits_RK.sum(axis=1) / total}
         for name, value_RK in values_by_name.items():
             result[f"macro_{name}"] = (value_RK * present_RK).sum(axis=1) / present_RK.sum(axis=1)
@@ -147,11 +147,13 @@ class ClassificationScorer(Scorer):
         del max_length  # whatever is read of a text, the same labels are scored
         counts = np.bincount(self.task.examples(train.shard).labels, minlength=len(self.labels)).astype(np.float64)
         shares_NK = np.tile(counts / counts.sum(), (len(documents), 1))
-        number = {label: index for index, label in enumerate(self.labels)}
-        known = [(document.text, number[str(document.label)]) for document in train.documents()]
-        texts, labels = [text for text, _ in known], [label for _, label in known]
-        asked = [document.text for document in documents]
-        learned_NK = tfidf_logistic_regression(texts, labels, len(self.labels), asked)
+        known = list(train.documents())
+        learned_NK = tfidf_logistic_regression(
+            [document.text for document in known],
+            self._numbers(str(document.label) for document in known),
+            len(self.labels),
+            [document.text for document in documents],
+        )
         return [
             Baseline("majority", Strength.trivial, self._table(documents, shares_NK)),
             Baseline("tfidf_logistic_regression", Strength.strong, self._table(documents, learned_NK)),
@@ -159,40 +161,25 @@ class ClassificationScorer(Scorer):
 
     def plots(self, scores: pa.Table) -> list[Plot]:
         """The confusion matrix, and accuracy against confidence."""
-        actual, predicted = self._numbers(scores["label"]), self._numbers(scores["predicted"])
+        actual, predicted, confidence = self._compared(scores)
         num_labels = len(self.labels)
         counts = np.bincount(actual * num_labels + predicted, minlength=num_labels**2)
-        confidence = self._confidence(scores)
         bins = _bins(confidence)
         sizes = np.bincount(bins, minlength=CALIBRATION_BINS)
         used = sizes > 0
         mean_confidence = np.bincount(bins, confidence, CALIBRATION_BINS)[used] / sizes[used]
         accuracy = np.bincount(bins, actual == predicted, CALIBRATION_BINS)[used] / sizes[used]
+        confusion = {
+            "actual": [label for label in self.labels for _ in self.labels],
+            "predicted": list(self.labels) * num_labels,
+            "count": counts.tolist(),
+        }
+        below, beside = "probability given to the predicted label", "share of right answers"
+        given = mean_confidence.tolist()
+        calibration = {"confidence": given, "model": accuracy.tolist(), "perfect": given}
         return [
-            Plot(
-                "confusion",
-                "matrix",
-                "Confusion matrix",
-                "predicted label",
-                "actual label",
-                {
-                    "actual": [label for label in self.labels for _ in self.labels],
-                    "predicted": list(self.labels) * num_labels,
-                    "count": [int(count) for count in counts],
-                },
-            ),
-            Plot(
-                "calibration",
-                "line",
-                "Calibration",
-                "probability given to the predicted label",
-                "share of right answers",
-                {
-                    "confidence": [float(value) for value in mean_confidence],
-                    "model": [float(value) for value in accuracy],
-                    "perfect": [float(value) for value in mean_confidence],
-                },
-            ),
+            Plot("confusion", "matrix", "Confusion matrix", "predicted label", "actual label", confusion),
+            Plot("calibration", "line", "Calibration", below, beside, calibration),
         ]
 
 

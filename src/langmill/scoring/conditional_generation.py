@@ -32,9 +32,8 @@ from langmill.scoring.baselines import translation_memory
 from langmill.scoring.batching import LEAST_ROWS, padded_length, uniform_batches
 from langmill.scoring.bits_per_byte import document_bits_per_byte, token_metrics
 from langmill.scoring.likelihood import likelihood
-from langmill.scoring.metrics.base import text_metrics
+from langmill.scoring.metrics.base import METRICS, text_metrics
 from langmill.scoring.ngram import fit_ngram
-from langmill.scoring.spread import spread_plot
 from langmill.tasks.base import Task, device_of
 from langmill.tasks.batching import fill_batches
 from langmill.tasks.conditional_generation import ConditionalGeneration
@@ -78,18 +77,16 @@ class ConditionalGenerationScorer(Scorer):
         self.text_metrics = text_metrics(options.metrics)
 
     @property
+    def plugins(self) -> list[tuple[str, str]]:
+        """The scorer and its metrics."""
+        return [*super().plugins, *((METRICS.group, name) for name in self.options.metrics)]
+
+    @property
     def metrics(self) -> tuple[Metric, ...]:
         """The metrics of the written text, then those of the target's tokens."""
         return (
             *(metric.metric for metric in self.text_metrics),
-            Metric(
-                "bits_per_byte",
-                "Bits per byte of the target",
-                higher_is_better=False,
-                unit="bits",
-                signature=_SCORED_BYTES,
-                of_scored_bytes=True,
-            ),
+            Metric("bits_per_byte", "Bits per byte of the target", False, _SCORED_BYTES, of_scored_bytes=True),
             Metric("perplexity", "Perplexity per token of the target", False, per_token=True, of_scored_bytes=True),
             Metric(
                 "next_token_accuracy", "Next-token accuracy in the target", True, per_token=True, of_scored_bytes=True
@@ -177,12 +174,10 @@ class ConditionalGenerationScorer(Scorer):
 
     def joined(self, scores: pa.Table, documents: Sequence[Document]) -> pa.Table:
         """With the metrics' columns made anew from the written texts: BLEU's tokenizer is chosen by all references."""
-        produced = scores["produced"].to_pylist()
+        columns = dict(zip(scores.column_names, scores.columns, strict=True))
         for metric in self.text_metrics:
-            for name, values in metric.columns(produced, documents).items():
-                kept = scores.drop_columns([name]) if name in scores.column_names else scores
-                scores = kept.append_column(name, values)
-        return scores
+            columns |= metric.columns(columns["produced"].to_pylist(), documents)
+        return pa.table(columns)
 
     def measure(self, scores: pa.Table, weights_RN: np.ndarray) -> dict[str, np.ndarray]:
         """The metrics that the table has columns for: a baseline may write no text, or know no probabilities."""
@@ -246,7 +241,7 @@ class ConditionalGenerationScorer(Scorer):
 
     def plots(self, scores: pa.Table) -> list[Plot]:
         """How the targets' losses are spread."""
-        return [spread_plot("target_losses", "Loss of each target", document_bits_per_byte(scores))]
+        return [Plot.spread("target_losses", "Loss of each target", document_bits_per_byte(scores))]
 
 
 def _num_bytes(
@@ -254,12 +249,12 @@ def _num_bytes(
 ) -> dict[str, np.ndarray]:
     """UTF-8 bytes of the scored tokens of each target, and of the whole target; an end-of-text token has none."""
     targets = [str(document.target) for document in documents]
-    whole = [len(target.encode()) for target in targets]
-    scored = list(whole)
+    whole = np.array([len(target.encode()) for target in targets], dtype=np.int64)
+    scored = whole.copy()
     for number, pair in enumerate(pairs):
         if (kept := len(form.target(pair))) < len(pair.target):
             scored[number] = tokenizer.leading_bytes(targets[number], kept)
-    return {"bytes": np.array(scored, dtype=np.int64), "target_bytes": np.array(whole, dtype=np.int64)}
+    return {"bytes": scored, "target_bytes": whole}
 
 
 @torch.inference_mode()
@@ -268,11 +263,8 @@ def _likelihood(
 ) -> dict[str, np.ndarray]:
     """Nats, tokens and right guesses of each target, the right tokens given."""
     device = device_of(network)
-    columns = {
-        "nats": np.zeros(len(pairs)),
-        "tokens": np.zeros(len(pairs), dtype=np.int64),
-        "correct": np.zeros(len(pairs), dtype=np.int64),
-    }
+    types = {"nats": np.float64, "tokens": np.int64, "correct": np.int64}
+    columns = {name: np.zeros(len(pairs), dtype=kind) for name, kind in types.items()}
     shapes = [tuple(padded_length(length, form.length) for length in form.shape(pair)) for pair in pairs]
     for chosen, shape in uniform_batches(shapes, batch_tokens):
         rows = [*chosen, *chosen[-1:] * (LEAST_ROWS - len(chosen))]

@@ -29,8 +29,7 @@ from langmill.scoring.base import SCORERS, Baseline, Metric, Plot, Scorer, Stren
 from langmill.scoring.batching import LEAST_ROWS, padded_length, uniform_batches
 from langmill.scoring.bits_per_byte import document_bits_per_byte, token_metrics
 from langmill.scoring.likelihood import likelihood
-from langmill.scoring.ngram import NgramModel, fit_ngram
-from langmill.scoring.spread import spread_plot
+from langmill.scoring.ngram import fit_ngram
 from langmill.tasks.base import device_of
 from langmill.tasks.batching import pad
 from langmill.tokenization.tokenizer import Tokenizer
@@ -67,15 +66,10 @@ class Window:
 
 
 def cut_windows(document: int, length: int, context_length: int, overlap: float) -> list[Window]:
-    """Windows over a sequence in which every place is scored exactly once.
+    """Windows over a document's tokens and the end-of-text token before them; every place is scored exactly once.
 
-    The last one is moved back so that it is full, and its first places are context.
-
-    Args:
-        document: The document's number.
-        length: Tokens to read: the document's and the end-of-text token before it.
-        context_length: Context length in tokens.
-        overlap: Share of a window that is context.
+    The last one is moved back so that it is full, and its first places are context. `overlap` is the share of a window
+    that is context.
     """
     stride = max(1, context_length - int(context_length * overlap))
     windows: list[Window] = []
@@ -128,7 +122,7 @@ class LanguageModellingScorer(Scorer):
     def metrics(self) -> tuple[Metric, ...]:
         """Bits per byte decides."""
         return (
-            Metric("bits_per_byte", "Bits per byte", higher_is_better=False, unit="bits"),
+            Metric("bits_per_byte", "Bits per byte", higher_is_better=False),
             Metric("perplexity", "Perplexity per token", higher_is_better=False, per_token=True),
             Metric("next_token_accuracy", "Next-token accuracy", higher_is_better=True, per_token=True),
         )
@@ -148,8 +142,7 @@ class LanguageModellingScorer(Scorer):
     ) -> pa.Table:
         """Nats, tokens, bytes and right guesses of each document, and its nats and tokens by position.
 
-        Windows of about equal length are read together, as many as `evaluation.batch_tokens` allows; scores do not
-        depend on it.
+        They do not depend on `evaluation.batch_tokens`.
         """
         assert isinstance(network, LanguageModel)
         texts = self._texts(documents)
@@ -165,8 +158,8 @@ class LanguageModellingScorer(Scorer):
         shapes = [(padded_length(len(window), context_length),) for window in windows]
         for numbers, (padded,) in uniform_batches(shapes, evaluation.batch_tokens):
             chosen = [windows[number] for number in numbers]
-            document, position, nats, correct = _predict(network, chosen, sequences, tokenizer.eot_id, padded)
-            tally.add(document, position, nats, correct)
+            document, *found = _predict(network, chosen, sequences, tokenizer.eot_id, padded)
+            tally.add(document, *found)
             if progress is not None:
                 touched, scored = np.unique(document, return_counts=True)
                 finished[touched] -= scored
@@ -195,10 +188,15 @@ class LanguageModellingScorer(Scorer):
         texts = self._texts(documents)
         # A score needs only what is predicted: each document's tokens and the end-of-text token after them.
         predicted = [sequence[1:] for sequence in _sequences(tokenizer, texts, evaluation)]
+        tokens = np.concatenate(predicted)
+        document = np.repeat(np.arange(len(documents)), [len(sequence) for sequence in predicted])
+        position = np.concatenate([np.arange(len(sequence)) for sequence in predicted])
         found = []
         for name, order, strength in (("unigram", 1, Strength.trivial), ("trigram", 3, Strength.strong)):
             model = fit_ngram(train.shard.tokens, tokenizer.vocab_size, tokenizer.eot_id, order)
-            found.append(Baseline(name, strength, _score_ngram(model, predicted, documents, texts)))
+            tally = _Tally(len(documents))
+            tally.add(document, position, model.nats(tokens), model.most_likely(tokens) == tokens)
+            found.append(Baseline(name, strength, tally.table(documents, texts)))
         return found
 
     def plots(self, scores: pa.Table) -> list[Plot]:
@@ -207,19 +205,12 @@ class LanguageModellingScorer(Scorer):
         tokens = np.array(scores["position_tokens"].to_pylist()).sum(axis=0)
         reached = tokens > 0
         bits = nats[reached] / tokens[reached] / math.log(2)
+        position = [str(edge) for edge, seen in zip(POSITION_EDGES, reached, strict=True) if seen]
+        columns = {"position": position, "bits per token": bits.tolist()}
+        title, below = "Loss by position in the document", "tokens before it in the document, from"
         return [
-            Plot(
-                "bits_by_position",
-                "line",
-                "Loss by position in the document",
-                "tokens before it in the document, from",
-                "bits per token",
-                {
-                    "position": [str(edge) for edge, seen in zip(POSITION_EDGES, reached, strict=True) if seen],
-                    "bits per token": [float(value) for value in bits],
-                },
-            ),
-            spread_plot("document_losses", "Loss of each document", document_bits_per_byte(scores)),
+            Plot("bits_by_position", "line", title, below, "bits per token", columns),
+            Plot.spread("document_losses", "Loss of each document", document_bits_per_byte(scores)),
         ]
 
 
@@ -253,15 +244,3 @@ def _predict(
         nats,
         correct,
     )
-
-
-def _score_ngram(
-    model: NgramModel, predicted: Sequence[np.ndarray], documents: Sequence[Document], texts: Sequence[str]
-) -> pa.Table:
-    lengths = np.array([len(tokens) for tokens in predicted])
-    tokens = np.concatenate(predicted)
-    tally = _Tally(len(documents))
-    position = np.arange(len(tokens)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    document = np.repeat(np.arange(len(documents)), lengths)
-    tally.add(document, position, model.nats(tokens), model.most_likely(tokens) == tokens)
-    return tally.table(documents, texts)

@@ -15,16 +15,7 @@ _LOGITS_AT_ONCE = 512  # tokens whose logits are in memory together
 
 
 def likelihood(head: Callable[[Tensor], Tensor], hidden_ND: Tensor, target_N: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """What each target costs, and whether it is the most likely token; does not depend on what else is asked.
-
-    Args:
-        head: Makes logits of hidden states.
-        hidden_ND: Hidden states, on the head's device.
-        target_N: The token that each is to predict, on the same device.
-
-    Returns:
-        Nats `(N,)` in float64, and truth values `(N,)`.
-    """
+    """What each target costs in nats, and whether it is the most likely token; the same whatever else is asked."""
     nats, correct = [np.zeros(0)], [np.zeros(0, dtype=bool)]
     pieces = zip(torch.split(hidden_ND, _LOGITS_AT_ONCE), torch.split(target_N, _LOGITS_AT_ONCE), strict=True)
     for hidden, target in pieces:

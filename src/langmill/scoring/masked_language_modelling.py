@@ -24,7 +24,6 @@ from langmill.scoring.base import SCORERS, Baseline, Metric, Plot, Scorer, Stren
 from langmill.scoring.batching import LEAST_ROWS, padded_length, uniform_batches
 from langmill.scoring.likelihood import likelihood
 from langmill.scoring.ngram import fit_ngram
-from langmill.scoring.spread import spread_plot
 from langmill.tasks.base import device_of
 from langmill.tasks.batching import pad
 from langmill.tasks.masked_language_modelling import MASK, NOT_CHOSEN, MaskShare, mask_tokens
@@ -52,7 +51,7 @@ class MaskedLanguageModellingScorer(Scorer):
     def metrics(self) -> tuple[Metric, ...]:
         """The loss on masked tokens decides."""
         return (
-            Metric("masked_loss", "Loss on masked tokens", False, unit="nats", per_token=True, of_scored_bytes=True),
+            Metric("masked_loss", "Loss on masked tokens", False, per_token=True, of_scored_bytes=True),
             Metric("masked_accuracy", "Accuracy on masked tokens", True, per_token=True, of_scored_bytes=True),
         )
 
@@ -91,11 +90,9 @@ class MaskedLanguageModellingScorer(Scorer):
     def examples(
         self, tokenizer: Tokenizer, documents: Sequence[Document], evaluation: Evaluation, max_length: int
     ) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Mask documents for a network that reads `max_length` tokens at once.
+        """Each document's tokens as a network reads `max_length` at once, and its targets: at least one.
 
-        Returns:
-            Each document's tokens as the network reads them, and the targets: -1 where nothing is to be predicted. At
-            least one token is masked.
+        A target is -1 where nothing is to be predicted.
         """
         length = min(self.options.score_length, max_length)
         mask_id = tokenizer.special_ids[MASK]
@@ -137,14 +134,14 @@ class MaskedLanguageModellingScorer(Scorer):
         for number, (_, targets) in enumerate(examples):
             masked = targets[targets != NOT_CHOSEN]
             nats[number] = model.nats(masked).sum()
-            correct[number] = int((model.most_likely(masked) == masked).sum())
+            correct[number] = np.count_nonzero(model.most_likely(masked) == masked)
         return [Baseline("unigram", Strength.trivial, _table(tokenizer, documents, examples, nats, correct))]
 
     def plots(self, scores: pa.Table) -> list[Plot]:
         """How the documents' losses are spread."""
         losses_N = scores["nats"].to_numpy() / scores["tokens"].to_numpy()
         title = "Loss on the masked tokens of each document"
-        return [spread_plot("document_losses", title, losses_N, "nats per masked token")]
+        return [Plot.spread("document_losses", title, losses_N, "nats per masked token")]
 
 
 def _table(
@@ -154,18 +151,14 @@ def _table(
     nats: np.ndarray,
     correct: np.ndarray,
 ) -> pa.Table:
+    lengths = [len(read) for read, _ in examples]
+    scored = [tokenizer.leading_bytes(each.text, length) for each, length in zip(documents, lengths, strict=True)]
     return pa.table(
         {
             "id": pa.array([document.id for document in documents], pa.string()),
             "nats": nats,
-            "tokens": np.array([int((targets != NOT_CHOSEN).sum()) for _, targets in examples], dtype=np.int64),
-            "bytes": np.array(
-                [
-                    tokenizer.leading_bytes(document.text, len(read))
-                    for document, (read, _) in zip(documents, examples, strict=True)
-                ],
-                dtype=np.int64,
-            ),
+            "tokens": np.array([np.count_nonzero(targets != NOT_CHOSEN) for _, targets in examples], dtype=np.int64),
+            "bytes": np.array(scored, dtype=np.int64),
             "correct": correct,
         }
     )

@@ -36,8 +36,6 @@ class Level:
     """Where each context's n-grams begin in `keys`; one more entry at the end."""
     backoff: Float64
     """The mass that each context leaves to the lower order."""
-    discounts: tuple[float, float, float]
-    """What is taken off a count of 1, of 2, and of 3 or more."""
 
 
 @dataclass(frozen=True)
@@ -63,10 +61,10 @@ class NgramModel:
         Among the tokens not seen after a context, the most likely one is that of the shorter context; so it and the
         seen ones are the only candidates, order by order.
         """
+        bits = _bits(self.vocab_size)
         contexts_NO = _windows(tokens_N, self.order, self.eot_id)
         contexts_NO[:, -1] = 0
-        distinct, back = np.unique(self._pack(contexts_NO, self.order), return_inverse=True)
-        bits = _bits(self.vocab_size)
+        distinct, back = np.unique(_pack(contexts_NO, self.order, bits), return_inverse=True)
         rows = np.stack([distinct >> (bits * (self.order - 1 - c)) for c in range(self.order)], axis=1)
         rows &= (1 << bits) - 1
         best = np.zeros(len(rows), dtype=np.int64)
@@ -78,7 +76,7 @@ class NgramModel:
         """The best last token of n-grams of `order`, given the best ones of the order below."""
         level = self.levels[order - 1]
         bits = _bits(self.vocab_size)
-        contexts, back = np.unique(self._pack(contexts_NO, order) >> bits, return_inverse=True)
+        contexts, back = np.unique(_pack(contexts_NO, order, bits) >> bits, return_inverse=True)
         representative = np.empty(len(contexts), dtype=np.int64)
         representative[back] = np.arange(len(back))
         rows = contexts_NO[representative].copy()
@@ -101,21 +99,14 @@ class NgramModel:
             best[seen] = np.where(top > highest[seen], winner, best[seen])
         return best[back]
 
-    def _pack(self, windows_NO: Int64, order: int) -> Int64:
-        """The last `order` ids of each row as one key."""
-        bits = _bits(self.vocab_size)
-        key = np.zeros(len(windows_NO), dtype=np.int64)
-        for column in range(self.order - order, self.order):
-            key = (key << bits) | windows_NO[:, column]
-        return key
-
     def _probabilities(self, windows_NO: Int64, order: int | None = None) -> Float64:
         """The probability of each row's last id after those before it, by the lowest `order` levels."""
+        bits = _bits(self.vocab_size)
         result = np.full(len(windows_NO), 1.0 / self.vocab_size)
         for length, level in enumerate(self.levels[:order], start=1):
-            key = self._pack(windows_NO, length)
+            key = _pack(windows_NO, length, bits)
             # A context that was never seen hands all its mass down; its n-grams were never seen either.
-            at, found = _find(level.contexts, key >> _bits(self.vocab_size))
+            at, found = _find(level.contexts, key >> bits)
             result *= np.where(found, level.backoff[at], 1.0)
             at, found = _find(level.keys, key)
             result += np.where(found, level.probability[at], 0.0)
@@ -130,15 +121,10 @@ def fit_ngram(tokens_N: NDArray[np.integer], vocab_size: int, eot_id: int, order
     """
     bits = _bits(vocab_size)
     if not len(tokens_N):
-        raise DataError("The training split holds no tokens, so no n-gram model can be fitted; add documents.")
+        raise DataError("The training split has no tokens to fit an n-gram model to; add documents.", "too_few")
     if order * bits > 62:
-        raise DataError(f"An n-gram of {order} tokens needs a vocabulary of at most {2 ** (62 // order):,} entries.")
-    windows = _windows(tokens_N, order, eot_id)
-    packed = windows[:, 0].copy()
-    for column in range(1, order):
-        packed <<= bits
-        packed |= windows[:, column]
-    del windows
+        raise DataError(f"{order}-grams need a vocabulary of at most {2 ** (62 // order):,} entries.", "unsupported")
+    packed = _pack(_windows(tokens_N, order, eot_id), order, bits)
     packed.sort()
     keys, counts = _run_lengths(packed)
     levels: list[Level] = []
@@ -153,18 +139,17 @@ def fit_ngram(tokens_N: NDArray[np.integer], vocab_size: int, eot_id: int, order
 
 
 def _level(keys: Int64, counts: Int64, bits: int) -> Level:
-    discounts = _discounts(counts)
     context = keys >> bits  # the keys are sorted, so the n-grams of one context stand together
     starts = np.flatnonzero(np.concatenate(([True], context[1:] != context[:-1])))
     totals = np.add.reduceat(counts, starts).astype(np.float64)
     ends = np.append(starts, len(keys))
-    discount = np.array((0.0, *discounts))[np.minimum(counts, 3)]
+    discount = np.array((0.0, *_discounts(counts)))[np.minimum(counts, 3)]
     probability = (counts - discount) / np.repeat(totals, np.diff(ends))
     backoff = np.add.reduceat(discount, starts) / totals
-    return Level(keys, probability, context[starts], ends, backoff, discounts)
+    return Level(keys, probability, context[starts], ends, backoff)
 
 
-def _discounts(counts: Int64) -> tuple[float, float, float]:
+def _discounts(counts: Int64) -> list[float]:
     """The three discounts from the counts of counts (Chen and Goodman, 1999, equation 17).
 
     Data too small or too regular for an estimate between 0 and the count itself gets half the count: any value in that
@@ -180,7 +165,7 @@ def _discounts(counts: Int64) -> tuple[float, float, float]:
             if 0 < estimate < count:
                 discount = estimate
         result.append(discount)
-    return result[0], result[1], result[2]
+    return result
 
 
 def _windows(tokens_N: NDArray[np.integer], order: int, eot_id: int) -> Int64:
@@ -194,6 +179,15 @@ def _windows(tokens_N: NDArray[np.integer], order: int, eot_id: int) -> Int64:
         ended |= previous == eot_id
         windows[:, order - 1 - back] = np.where(ended, eot_id, previous)
     return windows
+
+
+def _pack(windows_NO: Int64, order: int, bits: int) -> Int64:
+    """The last `order` ids of each row as one key."""
+    key = windows_NO[:, -order].copy()
+    for column in range(1 - order, 0):
+        key <<= bits
+        key |= windows_NO[:, column]
+    return key
 
 
 def _run_lengths(ordered: Int64) -> tuple[Int64, Int64]:

@@ -33,12 +33,7 @@ def _word(joined: str) -> regex.Pattern[str]:
 
 
 def words(text: str, joined: str = "") -> list[str]:
-    """The words of a text, in lower case and composed form (NFC); everything else only separates them.
-
-    Args:
-        text: Any text.
-        joined: Further characters that belong to words.
-    """
+    """The words of a text, in lower case and composed form (NFC); what is neither they nor `joined` separates them."""
     found: list[str] = _word(joined).findall(unicodedata.normalize("NFC", text.lower()))
     return found
 

@@ -40,17 +40,15 @@ def main(name: str) -> None:
     out, failed = workspace.documents(name), workspace.failed(f"clean@{name}")
     report = Report(name)
     report.skipped = facts.get("skipped", {})
-    with (
-        atomic_folder(out) as folder,
-        track(f"Cleaning {name}", size / 1e6, "MB") as progress,
-    ):
+    with atomic_folder(out) as folder, track(f"Cleaning {name}", size / 1e6, "MB") as progress:
         try:
             make_corpus(raw, folder, settings, lambda count: progress.advance(count / 1e6), report)
         except DataError as error:
             with atomic_folder(failed) as kept:
                 shutil.copy(folder / QUARANTINE_NAME, kept)
                 _write_report(kept, report)
-            raise DataError(f"{error} What was read and what was left out is in {failed / 'report.md'}.") from error
+            error.args = (f"{error} What was read and what was left out is in {failed / 'report.md'}.",)
+            raise
         _write_report(folder, report)
         write_manifest(folder, {"corpus": name, "documents": report.num_documents, "raw": digest_of(facts["files"])})
     shutil.rmtree(failed, ignore_errors=True)

@@ -8,23 +8,15 @@ name's settings are refused, its file holds the sentence that says why: its own 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from langmill.config.compose import COMPOSERS, REFUSED, compose_recipe, plain
 from langmill.config.core_yaml import dump_yaml
-from langmill.config.sections import (
-    CheckpointKind,
-    Corpus,
-    Pretrained,
-    Recipe,
-    Tokenizer,
-    TokenizerAlgorithm,
-)
+from langmill.config.sections import CheckpointKind, Corpus, Pretrained, Recipe, Tokenizer, TokenizerAlgorithm
 from langmill.data.cleaning.base import CLEANING_STEPS, check_steps
 from langmill.data.document import Document
 from langmill.data.formats.base import FORMATS, build_format
@@ -34,10 +26,9 @@ from langmill.files import atomic_folder, write_text
 from langmill.models.base import ARCHITECTURES
 from langmill.plugins import find_plugins
 from langmill.registry.rules.base import build_rules
-from langmill.scoring.base import SCORERS, build_scorer
-from langmill.scoring.metrics.base import METRICS
+from langmill.scoring.base import Scorer, build_scorer
 from langmill.stages.lines import GRAPH_FILE, Lines, conf_file, read_lines, require_line, require_same
-from langmill.tasks.base import TASKS, Task, build_task
+from langmill.tasks.base import TASKS, build_task
 from langmill.workspace import Workspace
 
 OUT = Workspace().composed
@@ -46,110 +37,107 @@ FETCHING = "src/langmill/data/sources"
 change."""
 
 
-def check_recipe(recipe: Recipe, where: str) -> Task:
-    """Check what one recipe's sections say about each other, and that its task and network exist.
-
-    Args:
-        recipe: The typed settings.
-        where: The file they come from, for the message.
-
-    Returns:
-        The task, whose labels are not known yet.
+def check_recipe(recipe: Recipe, where: str) -> Scorer:
+    """Check what one recipe's sections say about each other; return what will judge, the labels not known yet.
 
     Raises:
-        ConfigError: Something does not fit; the message names the file and the field.
+        ConfigError: Something does not fit; the message names the file, `where`, and the field.
     """
     TASKS.options(recipe.task.name, recipe.task.options, where, warn=True)
     task = build_task(recipe.task.name, recipe.task.options, (), where)
-    backbone = ARCHITECTURES.find(recipe.model.architecture, where)
+    architecture = recipe.model.architecture
+    backbone = ARCHITECTURES.find(architecture, where)
     if backbone.needs_base and recipe.training.base is None:
         raise ConfigError(
-            f"{where}: training.base is None, but the architecture {recipe.model.architecture} needs one to start from"
+            f"{where}: training.base is null, but the architecture {architecture} starts from one.", "missing"
         )
-    options = ARCHITECTURES.options(recipe.model.architecture, recipe.model.options, where, warn=True)
+    options = ARCHITECTURES.options(architecture, recipe.model.options, where, warn=True)
     kind = backbone.kind_of(options)
     if kind not in task.kinds:
         fitting = ", ".join(sorted(kind.value for kind in task.kinds))
         raise ConfigError(
-            f"{where}: model.architecture is {recipe.model.architecture!r}, which makes a network of the kind "
-            f"{kind.value}; the task {recipe.task.name} can be learned by these kinds: {fitting}."
+            f"{where}: model.architecture is {architecture!r}, which makes a network of the kind {kind.value}; the "
+            f"task {recipe.task.name} can be learned by these kinds: {fitting}.",
+            "mismatch",
         )
-    metrics = [metric.name for metric in build_scorer(task, recipe.scoring.options, where).metrics]
+    scorer = build_scorer(task, recipe.scoring.options, where)
+    metrics = [metric.name for metric in scorer.metrics]
     if recipe.gate.metric not in metrics:
-        raise ConfigError(
-            f"{where}: gate.metric is {recipe.gate.metric!r}; allowed for the task {recipe.task.name} is one of "
-            f"{', '.join(metrics)}."
-        )
+        allowed = ", ".join(metrics)
+        raise ConfigError(f"{where}: gate.metric is {recipe.gate.metric!r}; allowed is one of {allowed}.", "unknown")
     build_rules(recipe.gate, where)
     fields = recipe.corpus.fields
     surplus = sorted(set(recipe.evaluation.slices) - set(fields.metadata))
     if surplus:
         raise ConfigError(
             f"{where}: evaluation.slices names {', '.join(surplus)}; allowed are the metadata fields of the corpus "
-            f"{recipe.corpus.name}: {', '.join(fields.metadata) or 'none'}."
+            f"{recipe.corpus.name}: {', '.join(fields.metadata) or 'none'}.",
+            "unknown",
         )
     probe = Document("probe", "A text.", "label" if fields.label else None, "A target." if fields.target else None)
     reason = task.check(probe)
     if reason is not None and reason.startswith("missing_"):
         field = reason.removeprefix("missing_")
+        file = conf_file(f"corpus/{recipe.corpus.name}")
         raise ConfigError(
-            f"{conf_file(f'corpus/{recipe.corpus.name}')}: fields.{field} is null, but the task {recipe.task.name} of "
-            f"{where} needs it; name the field of a row that holds it."
+            f"{file}: fields.{field} is null, but the task {recipe.task.name} of {where} needs it; name the field of a "
+            "row that holds it.",
+            "missing",
         )
-    return task
+    return scorer
 
 
-@dataclass
 class Composed:
     """What conf/ makes of the names in dvc.yaml.
 
     Attributes:
         lines: dvc.yaml's lines.
         sections: The settings of each name, by group and name.
-        refused: The sentence that refuses a name's settings, by group and name.
-        own: Plug-ins whose code is watched, each with its group.
+        refused: What refuses a name's settings, by group and name.
     """
 
-    lines: Lines
-    sections: dict[str, dict[str, Any]] = dataclasses.field(default_factory=lambda: {group: {} for group in COMPOSERS})
-    refused: dict[str, dict[str, str]] = dataclasses.field(default_factory=lambda: {group: {} for group in COMPOSERS})
-    own: set[tuple[str, str]] = dataclasses.field(default_factory=set)
+    def __init__(self, lines: Lines) -> None:
+        self.lines = lines
+        self.sections: dict[str, dict[str, Any]] = {group: {} for group in COMPOSERS}
+        self.refused: dict[str, dict[str, ConfigError]] = {group: {} for group in COMPOSERS}
+        self._watched: set[tuple[str, str]] = set()  # looking plug-ins up takes as long as there are packages installed
 
     def get(self, group: str, name: str) -> Any:
-        """A name's settings, composed and checked once.
-
-        Raises:
-            ConfigError: They are refused.
-        """
+        """A name's settings, composed and checked once. Raises ConfigError where they are refused."""
         if name in self.refused[group]:
-            raise ConfigError(self.refused[group][name])
+            raise self.refused[group][name]
         if name not in self.sections[group]:
             try:
                 section = COMPOSERS[group](name)
                 if name in self.lines.groups[group]:
                     _CHECKS[group](self, name, section)
             except ConfigError as error:
-                self.refused[group][name] = str(error)
+                self.refused[group][name] = error
                 raise
             self.sections[group][name] = section
         return self.sections[group][name]
 
-    def check_plugins(self, *names: tuple[str, str]) -> None:
-        """Check that the stages watch the code of every plug-in among some names, each with its group.
+    def check_plugins(self, *names: tuple[str, str], only_judge: bool = False) -> None:
+        """Check that the stages watch the code of every plug-in among some names, as `find_plugins` takes them.
 
         Raises:
             ConfigError: A plug-in lies elsewhere; the message names it and the line to write.
         """
-        folder = self.lines.plugins
-        for plugin in find_plugins(sorted(set(names) - self.own)):
-            for path in plugin.packages:
-                if folder is None or not path.resolve().is_relative_to(folder.resolve()):
-                    found = os.path.relpath(path.resolve().parent)
+        key, folders = "plugins", [self.lines.plugins]
+        if only_judge:
+            key, folders = "judging", [self.lines.plugins, self.lines.judging]
+        watched = [folder.resolve() for folder in folders if folder is not None]
+        for plugin in find_plugins(sorted(set(names) - self._watched)):
+            for path in map(Path.resolve, plugin.packages):
+                if not any(path.is_relative_to(folder) for folder in watched):
+                    found = os.path.relpath(path.parent)
                     raise ConfigError(
                         f"{GRAPH_FILE}: the code of the plug-in {plugin.name} lies in {found}, which no stage watches "
-                        f"for changes; name the folder that holds all plug-ins under vars, as in `- plugins: {found}`."
+                        f"for changes; name the folder that holds all such plug-ins under vars, as in `- {key}: "
+                        f"{found}`.",
+                        "missing",
                     )
-        self.own |= set(names)  # looking them up takes as long as there are packages installed
+        self._watched |= set(names)
 
 
 def compose_all(lines: Lines) -> Composed:
@@ -163,15 +151,7 @@ def compose_all(lines: Lines) -> Composed:
 
 
 def require_composed(recipes: Sequence[str] = (), corpora: Sequence[str] = ()) -> None:
-    """Refuse names whose stages would stop at their settings, before anything runs.
-
-    Args:
-        recipes: Recipes; what they start from is looked at as well.
-        corpora: Corpora.
-
-    Raises:
-        ConfigError: The settings of one, or its line in dvc.yaml, are refused.
-    """
+    """Raise ConfigError where the stages of one of these, or of what it starts from, would stop at their settings."""
     composed = Composed(read_lines())
     for name in corpora:
         composed.get("corpus", name)
@@ -205,17 +185,15 @@ def _check_pretrained(composed: Composed, name: str, model: Pretrained) -> None:
     )
     for group, others in (("tokenizers", lines.tokenizers), ("recipes", lines.recipes)):
         if name in others:
-            raise ConfigError(
-                f"{GRAPH_FILE} lists {name} under pretrained and among the {group}; give one of them another name."
-            )
+            raise ConfigError(f"{GRAPH_FILE} lists {name} under pretrained and under {group}; rename one.", "duplicate")
 
 
 def _check_tokenizer(composed: Composed, name: str, tokenizer: Tokenizer) -> None:
     lines = composed.lines
     if tokenizer.corpus is None:
         raise ConfigError(
-            f"{GRAPH_FILE} lists the tokenizer {name} under tokenizers, but it comes with the pretrained model of "
-            "its name; take the line out."
+            f"{GRAPH_FILE}: tokenizers.{name} comes with the pretrained model of its name; take the line out.",
+            "mismatch",
         )
     require_same(f"tokenizers.{name}.corpus", lines.tokenizers[name]["corpus"], tokenizer.corpus, f"tokenizer/{name}")
     require_line(f"tokenizers.{name}.corpus", tokenizer.corpus, lines.corpora)
@@ -229,13 +207,9 @@ def _check_recipe(composed: Composed, name: str, recipe: Recipe) -> None:
     _unchanged(recipe.tokenizer, shared, conf_file(f"recipe/{name}"), "tokenizer")
     if recipe.training.base in composed.lines.pretrained:
         composed.get("pretrained", recipe.training.base)
-    task = check_recipe(recipe, conf_file(f"recipe/{name}"))
-    judging = [
-        (SCORERS.group, task.scorer),
-        *((METRICS.group, each) for each in recipe.scoring.options.get("metrics", ())),
-    ]
-    learning = [(ARCHITECTURES.group, recipe.model.architecture), (TASKS.group, recipe.task.name)]
-    composed.check_plugins(*learning, *judging)
+    scorer = check_recipe(recipe, conf_file(f"recipe/{name}"))
+    composed.check_plugins((ARCHITECTURES.group, recipe.model.architecture), (TASKS.group, recipe.task.name))
+    composed.check_plugins(*scorer.plugins, only_judge=True)
 
 
 _CHECKS: dict[str, Callable[[Composed, str, Any], None]] = {
@@ -256,18 +230,15 @@ def _check_recipe_line(composed: Composed, name: str, recipe: Recipe) -> None:
     own = recipe.tokenizer.algorithm is TokenizerAlgorithm.pretrained
     require_line(f"{group}.{name}.tokenizer", recipe.tokenizer.name, lines.pretrained if own else lines.tokenizers)
     if name in lines.fine_tuned and name in lines.from_scratch:
-        raise ConfigError(f"{GRAPH_FILE} lists the recipe {name} under from_scratch and under fine_tuned; keep one.")
-    if group == "from_scratch" and base is not None:
+        raise ConfigError(f"{GRAPH_FILE} lists {name} under from_scratch and under fine_tuned; keep one.", "duplicate")
+    right = "from_scratch" if base is None else "fine_tuned"
+    if group != right:
         raise ConfigError(
-            f"{GRAPH_FILE} lists the recipe {name} under from_scratch, but in {conf_file(file)} training.base is "
-            f"{base!r}; move the line to fine_tuned or set training.base to null."
+            f"{GRAPH_FILE} lists {name} under {group}, but in {conf_file(file)} training.base is {base or 'null'}; "
+            f"move the line to {right}, or change that.",
+            "mismatch",
         )
-    if group == "fine_tuned":
-        if base is None:
-            raise ConfigError(
-                f"{GRAPH_FILE} lists the recipe {name} under fine_tuned, but in {conf_file(file)} training.base is "
-                "null; move the line to from_scratch or name a base."
-            )
+    if base is not None:
         require_same(f"fine_tuned.{name}.base", line["base"], base, file, "training.base")
         require_line(f"fine_tuned.{name}.base", base, {**lines.recipes, **lines.pretrained})
         if base in lines.pretrained:
@@ -284,7 +255,8 @@ def _fits_base(recipe: Recipe, base: Recipe, where: str) -> None:
         if own != theirs:
             raise ConfigError(
                 f"{where}: {field} is {own!r}, but its base {base.name} was made with {theirs!r}; "
-                "a model can only be fine-tuned from one of the same kind."
+                "a model can only be fine-tuned from one of the same kind.",
+                "mismatch",
             )
 
 
@@ -292,12 +264,14 @@ def _fits_pretrained(recipe: Recipe, base: str, where: str) -> None:
     if recipe.tokenizer.name != base:
         raise ConfigError(
             f"{where}: tokenizer is {recipe.tokenizer.name!r}, but the pretrained model {base} knows its own tokens "
-            f"only; take the tokenizer {base} (conf/tokenizer/{base}.yaml)."
+            f"only; take the tokenizer {base} (conf/tokenizer/{base}.yaml).",
+            "mismatch",
         )
     if not ARCHITECTURES.find(recipe.model.architecture).needs_base:
         raise ConfigError(
             f"{where}: model.architecture is {recipe.model.architecture!r}; a recipe that starts from the pretrained "
-            f"model {base} has the architecture pretrained."
+            f"model {base} has the architecture pretrained.",
+            "mismatch",
         )
 
 
@@ -306,7 +280,8 @@ def _unchanged(own: Any, shared: Any, where: str, group: str) -> None:
         changed = sorted(key for key, value in plain(own).items() if value != plain(shared)[key])
         raise ConfigError(
             f"{where}: {group}.{changed[0]} differs from {conf_file(f'{group}/{shared.name}')}, which is shared by all "
-            f"its recipes; change it there, or add another {group} (`langmill new corpus`)."
+            f"its recipes; change it there, or add another {group} (`langmill new corpus`).",
+            "mismatch",
         )
 
 
@@ -318,14 +293,14 @@ def main(name: str = "") -> None:
     """
     del name
     composed = compose_all(read_lines())
-    sentences = list(dict.fromkeys(text for group in composed.refused.values() for text in group.values()))
-    if sentences and not composed.sections["recipe"]:
-        raise ConfigError(sentences[0])
-    for sentence in sentences:
+    refused = [error for group in composed.refused.values() for error in group.values()]
+    if refused and not composed.sections["recipe"]:
+        raise refused[0]
+    for sentence in dict.fromkeys(map(str, refused)):
         sys.stderr.write(f"Left out: {sentence}\n")
     with atomic_folder(OUT) as folder:
         for group, names in composed.lines.groups.items():
             for each in names:
                 refusal = composed.refused[group].get(each)
-                values = {REFUSED: refusal} if refusal else plain(composed.sections[group][each])
+                values = {REFUSED: str(refusal)} if refusal else plain(composed.sections[group][each])
                 write_text(folder / group / f"{each}.yaml", dump_yaml(values))

@@ -47,9 +47,11 @@ def main(name: str) -> None:
                 folder, split, encode_examples(examples, tokenizer, threads), tokenizer.eot_id, tokenizer.dtype
             )
             if not size.documents:
+                reasons = ", ".join(f"{reason}: {count}" for reason, count in sorted(left_out.items()))
                 raise DataError(
                     f"The task {recipe.task.name} can use no document of the {split} split of the corpus "
-                    f"{recipe.corpus.name} ({_listed(left_out)}). Check the corpus's fields, or add data."
+                    f"{recipe.corpus.name} ({reasons or 'it is empty'}). Check the corpus's fields, or add data.",
+                    "too_few",
                 )
             splits[split.value] = {
                 "documents": size.documents,
@@ -79,7 +81,3 @@ def _examples(task: Task, path: Path, left_out: Counter[str], on_document: Calla
             yield Example(document.id, task.parts(document), document.label)
         else:
             left_out[reason] += 1
-
-
-def _listed(left_out: Counter[str]) -> str:
-    return ", ".join(f"{reason}: {count}" for reason, count in sorted(left_out.items())) or "it is empty"

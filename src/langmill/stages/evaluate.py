@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import torch
-
 from langmill.config.compose import compose_operation, load_section
 from langmill.config.sections import Corpus, Evaluation, Gate, ScoringSection
 from langmill.data.document import Split, documents_path, read_documents
-from langmill.errors import ConfigError
 from langmill.evaluation.evaluate import evaluate
 from langmill.evaluation.folder import write_evaluation
 from langmill.evaluation.runlog import log_evaluation
+from langmill.evaluation.scoring import reproducible
 from langmill.files import atomic_folder, read_manifest
 from langmill.models.device import use_device
 from langmill.scoring.base import TrainingData, build_scorer
@@ -26,14 +24,9 @@ def main(name: str) -> None:
     corpus = load_section(Corpus, path, "corpus")
     evaluation = load_section(Evaluation, path, "evaluation")
     gate = load_section(Gate, path, "gate")
-    torch.set_num_threads(evaluation.threads)
-    torch.set_flush_denormal(True)
     operation = compose_operation()
     model = load_model(workspace.model(name), verify=True, device=use_device(operation.device))
     scorer = build_scorer(model.task, load_section(ScoringSection, path, "scoring").options, str(path))
-    metrics = [metric.name for metric in scorer.metrics]
-    if gate.metric not in metrics:
-        raise ConfigError(f"{path}: gate.metric is {gate.metric!r}; allowed is one of {', '.join(metrics)}.")
     for folder in (workspace.documents(corpus.name), workspace.shards(name)):
         read_manifest(folder, verify=True)
     known = documents_path(workspace.documents(corpus.name), Split.train)
@@ -42,7 +35,8 @@ def main(name: str) -> None:
         Shard.open(workspace.shards(name), Split.train),
         lambda: filter(lambda document: model.task.check(document) is None, read_documents(known)),
     )
-    evaluated = evaluate(model, documents, train, evaluation, gate.metric, scorer=scorer, group_by=corpus.split.by)
+    with reproducible(evaluation.threads):
+        evaluated = evaluate(model, documents, train, evaluation, gate.metric, scorer=scorer, group_by=corpus.split.by)
     out = workspace.evaluation(name)
     with atomic_folder(out) as folder:
         write_evaluation(folder, model, evaluated, evaluation, gate.metric)

@@ -25,6 +25,8 @@ class Lines:
     fine_tuned: dict[str, dict[str, str]]
     plugins: Path | None = None
     """The folder of other packages that bring plug-ins, watched for changes."""
+    judging: Path | None = None
+    """The same of those that bring nothing but scorers and metrics."""
 
     @property
     def recipes(self) -> dict[str, dict[str, str]]:
@@ -51,7 +53,7 @@ def read_lines(path: Path = GRAPH_FILE) -> Lines:
     try:
         values = read_yaml(path, anchors=True)
     except FileNotFoundError as error:
-        raise ConfigError(f"{path} does not exist here; go to the folder of a Langmill workspace.") from error
+        raise ConfigError(f"{path} does not exist here; go to a workspace's folder.", "missing") from error
     groups: dict[str, Any] = {}
     for entry in (values or {}).get("vars") or []:
         if isinstance(entry, dict):
@@ -64,22 +66,22 @@ def read_lines(path: Path = GRAPH_FILE) -> Lines:
         if names is None and group in ("fine_tuned", "pretrained"):
             names = groups[group] = {}
         if not isinstance(names, dict):
-            raise ConfigError(f"{path}: vars has no table of names called {group}.")
+            raise ConfigError(f"{path}: vars has no table of names called {group}.", "missing")
         for name, line in names.items():
             if not is_name(name):
-                raise ConfigError(f"{path}: {group}.{name}: {name!r} can't be a name; allowed are {ALLOWED_NAMES}.")
-            if not isinstance(line, dict) or set(line) != keys:
                 raise ConfigError(
-                    f"{path}: {group}.{name} is {line!r}; allowed is a line with {', '.join(sorted(keys))}."
+                    f"{path}: {group}.{name!r} can't be a name; allowed are {ALLOWED_NAMES}.", "impossible"
                 )
+            if not isinstance(line, dict) or set(line) != keys:
+                fields = ", ".join(sorted(keys))
+                raise ConfigError(f"{path}: {group}.{name} is {line!r}; allowed is a line with {fields}.", "impossible")
             for key, value in line.items():
                 if not isinstance(value, str):
                     raise ConfigError(
-                        f"{path}: {group}.{name}.{key} is {value!r}; allowed is a text, quoted where YAML takes it for "
-                        "something else."
+                        f"{path}: {group}.{name}.{key} is {value!r}; allowed is a text, so quote it.", "wrong_type"
                     )
-    plugins = groups.get("plugins")
-    return Lines(**{group: groups[group] for group in needed}, plugins=Path(str(plugins)) if plugins else None)
+    plugins, judging = (Path(str(groups[key])) if groups.get(key) else None for key in ("plugins", "judging"))
+    return Lines(**{group: groups[group] for group in needed}, plugins=plugins, judging=judging)
 
 
 def conf_file(name: str) -> str:
@@ -88,33 +90,23 @@ def conf_file(name: str) -> str:
 
 
 def require_same(line: str, given: str, expected: str, file: str, field: str | None = None) -> None:
-    """Check that dvc.yaml and a file of conf/ say the same.
+    """Raise ConfigError where a key under dvc.yaml's vars and a file of conf/ differ.
 
-    Args:
-        line: The key under dvc.yaml's vars.
-        given: What it says.
-        expected: What the file says.
-        file: The file's folder and name in conf/.
-        field: The setting that says it; None: the one that is called as the key.
-
-    Raises:
-        ConfigError: They differ.
+    `field` is the setting that says it there; None where it is called as the key.
     """
     if given != expected:
         key = field or line.rsplit(".", maxsplit=1)[1]
         raise ConfigError(
             f"{GRAPH_FILE}: {line} is {given!r}, but {conf_file(file)} makes it {expected!r} ({key}); "
-            "write the same in both."
+            "write the same in both.",
+            "mismatch",
         )
 
 
 def require_line(line: str, name: str, names: dict[str, dict[str, str]]) -> None:
-    """Check that a name has a line in dvc.yaml.
-
-    Raises:
-        ConfigError: It has none; the message says which key, `line`, names it.
-    """
+    """Raise ConfigError where a name, which the key `line` of dvc.yaml says, has no line of its own there."""
     if name not in names:
+        known = ", ".join(sorted(names))
         raise ConfigError(
-            f"{GRAPH_FILE}: {line} is {name!r}, which has no line there; allowed is one of {', '.join(sorted(names))}."
+            f"{GRAPH_FILE}: {line} is {name!r}, which has no line there; allowed is one of {known}.", "unknown"
         )

@@ -17,10 +17,7 @@ def main(name: str) -> None:
     """Write build/models/NAME, the model's files as their authors published them, and build/tokenizers/NAME."""
     workspace = Workspace()
     source = load_section(CheckpointSource, workspace.composed_file("pretrained", name), "source")
-    with (
-        atomic_folder(workspace.model(name)) as model,
-        atomic_folder(workspace.tokenizer(name)) as vocabulary,
-    ):
+    with atomic_folder(workspace.model(name)) as model, atomic_folder(workspace.tokenizer(name)) as vocabulary:
         fetch_checkpoint(source, model, workspace.downloads)
         tokenizer = checkpoint_tokenizer(model)
         shutil.copyfile(model / FILE_NAME, vocabulary / FILE_NAME)

@@ -6,7 +6,7 @@ import logging
 
 from langmill.config.compose import load_section
 from langmill.config.sections import Tokenizer
-from langmill.data.document import Document, Split, count_documents, documents_path, read_documents
+from langmill.data.document import Split, count_documents, documents_path, read_documents
 from langmill.files import atomic_folder, read_manifest, sha256_file, write_manifest
 from langmill.progress import track
 from langmill.tokenization.tokenizer import FILE_NAME
@@ -24,7 +24,8 @@ def main(name: str) -> None:
     assert section.vocab_size is not None
     read_manifest(workspace.documents(section.corpus), verify=True)
     documents = documents_path(workspace.documents(section.corpus), Split.train)
-    texts = (_whole(document) for document in read_documents(documents))
+    # All that a model reads: both languages of a translation, a question and its answer.
+    texts = (each.text if each.target is None else f"{each.text}\n{each.target}" for each in read_documents(documents))
     with (
         atomic_folder(workspace.tokenizer(name)) as folder,
         track(f"Learning the vocabulary {name}", count_documents(documents), "documents") as progress,
@@ -48,8 +49,3 @@ def main(name: str) -> None:
             "vocab_size_wanted": section.vocab_size,
         }
         write_manifest(folder, facts)
-
-
-def _whole(document: Document) -> str:
-    """All text of a document that a model reads: both languages of a translation, a question and its answer."""
-    return document.text if document.target is None else f"{document.text}\n{document.target}"

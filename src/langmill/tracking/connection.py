@@ -56,8 +56,7 @@ def quiet_mlflow() -> None:
 def connect(tracking_uri: str) -> MlflowClient:
     """Make a client for runs and registered models, and the local database if it is missing.
 
-    Raises:
-        TrackingError: The server does not answer, or the database is locked or damaged.
+    Raises TrackingError where the server does not answer, or the database is locked or damaged.
     """
     ensure_database(tracking_uri)
     _probe(tracking_uri)
@@ -72,14 +71,11 @@ def connect(tracking_uri: str) -> MlflowClient:
 def _probe(tracking_uri: str) -> None:
     """Fail soon where nothing answers: MLflow itself retries a dead PostgreSQL for almost an hour."""
     parts = urlsplit(tracking_uri)
-    if not parts.hostname:
-        return
     default = {"http": 80, "https": 443}.get(parts.scheme, 5432 if parts.scheme.startswith("postgres") else None)
     port = parts.port or default
-    if port is None:
-        return
-    with explained_tracking_errors(tracking_uri):
-        socket.create_connection((parts.hostname, port), timeout=_PROBE_SECONDS).close()
+    if parts.hostname and port is not None:
+        with explained_tracking_errors(tracking_uri):
+            socket.create_connection((parts.hostname, port), timeout=_PROBE_SECONDS).close()
 
 
 def ensure_database(tracking_uri: str) -> None:
@@ -95,7 +91,13 @@ def ensure_database(tracking_uri: str) -> None:
     if path is None or root is None:
         return
     if _is_database(path, tracking_uri):
-        _mend_locations(path, root, tracking_uri)
+        with open_database(path, tracking_uri) as database:
+            former = mend_locations(database, root)
+        if former is not None:
+            _logger.warning(
+                "The workspace was moved or copied: MLflow's addresses of its artifacts led to %s and lead to %s now.",
+                former, root.as_uri(),
+            )  # fmt: skip
         return
     with explained_os_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -116,8 +118,7 @@ def ensure_database(tracking_uri: str) -> None:
 def open_database(path: Path, tracking_uri: str) -> Iterator[sqlite3.Connection]:
     """Open the local database without MLflow, whose import takes seconds; every statement is its own transaction.
 
-    Raises:
-        TrackingError: It can't be read, or is locked.
+    Raises TrackingError where it can't be read, or is locked.
     """
     with (
         explained_tracking_errors(tracking_uri),
@@ -136,17 +137,6 @@ def _is_database(path: Path, tracking_uri: str) -> bool:
         except sqlite3.OperationalError as error:
             if "no such table" in str(error):
                 raise TrackingError(
-                    f"{path} is not a database of MLflow. Move it away, and the next run makes a new one."
+                    f"{path} is not a database of MLflow. Move it away, and the next run makes a new one.", "unreadable"
                 ) from error
             raise
-
-
-def _mend_locations(path: Path, root: Path, tracking_uri: str) -> None:
-    with open_database(path, tracking_uri) as database:
-        former = mend_locations(database, root)
-    if former is not None:
-        _logger.warning(
-            "The workspace was moved or copied: MLflow's addresses of its artifacts led to %s and lead to %s now.",
-            former,
-            root.as_uri(),
-        )

@@ -9,7 +9,7 @@ import socket
 from collections.abc import Iterator
 from typing import Any
 
-from langmill.errors import LangmillError, SpaceError, TrackingError, TrackingUnreachableError, without_passwords
+from langmill.errors import Code, LangmillError, SpaceError, TrackingError, TrackingUnreachableError, without_passwords
 from langmill.files import full_disk_sentence, is_full_disk
 from langmill.tracking.addresses import database_path, resolved_uri
 
@@ -44,11 +44,10 @@ def explained_tracking_errors(tracking_uri: str) -> Iterator[None]:
     except Exception as error:
         if isinstance(error, ModuleNotFoundError) and (top := (error.name or "").split(".")[0]) != "langmill":
             place = f"MLflow at {without_passwords(tracking_uri)}, or where it keeps its artifacts,"
+            needed = f"the Python package {error.name}" if top else "a Python package"
+            install = f"`pip install {_PACKAGES.get(top, top)}` gets it" if top else first_line(str(error))
             raise TrackingError(
-                f"{place} needs the Python package {error.name}, which is not installed; "
-                f"`pip install {_PACKAGES.get(top, top)}` gets it."
-                if top
-                else f"{place} needs a Python package that is not installed; install it: {first_line(str(error))}"
+                f"{place} needs {needed}, which is not installed; {install}.", "not_importable"
             ) from error
         if not _is_foreign(error):
             raise
@@ -56,7 +55,8 @@ def explained_tracking_errors(tracking_uri: str) -> Iterator[None]:
             place = without_passwords(str(database_path(tracking_uri) or tracking_uri))
             raise SpaceError(full_disk_sentence(f"MLflow's records at {place}")) from error
         kind = TrackingUnreachableError if _may_pass(error) else TrackingError
-        raise kind(without_passwords(_sentence(tracking_uri, error))) from error
+        code, sentence = _explanation(tracking_uri, error)
+        raise kind(without_passwords(sentence), code) from error
 
 
 def _may_pass(error: Exception) -> bool:
@@ -73,31 +73,24 @@ def _is_foreign(error: Exception) -> bool:
     return module in {"mlflow", "sqlalchemy", "sqlite3", "alembic", "requests", "urllib3"} or isinstance(error, OSError)
 
 
-def _sentence(tracking_uri: str, error: Exception) -> str:
+def _explanation(tracking_uri: str, error: Exception) -> tuple[Code, str]:
     place = str(database_path(tracking_uri) or tracking_uri)
     message = str(error)
     kept = "Nothing is lost: what was logged is kept and sent by the next run."
     if "database is locked" in message:
-        return (
-            f"The tracking database {place} is locked by another process. {kept} "
-            "Wait for that process or stop it, and run the same command again."
-        )
+        wait = "Wait for that process or stop it, and run the same command again."
+        return "busy", f"The tracking database {place} is locked by another process. {kept} {wait}"
     if "out-of-date" in message or "Can't locate revision" in message:
-        return (
-            f"The tracking database {place} was made by another version of MLflow. Upgrade it with "
-            f"`mlflow db upgrade {resolved_uri(tracking_uri)}`."
-        )
+        upgrade = f"Upgrade it with `mlflow db upgrade {resolved_uri(tracking_uri)}`."
+        return "mismatch", f"The tracking database {place} was made by another version of MLflow. {upgrade}"
     if "not a database" in message or "malformed" in message:
-        return (
-            f"The tracking database {place} is damaged. Restore it, or move it and the ledger beside it away and new "
-            "ones are made."
-        )
+        restore = "Restore it, or move it and the ledger beside it away and new ones are made."
+        return "damaged", f"The tracking database {place} is damaged. {restore}"
     if isinstance(error, OSError) or re.search(f"{_NO_ANSWER}|unable to open", message):
-        return (
-            f"The tracking server {place} can't be reached ({first_line(message)}). {kept} "
-            "Check operation.tracking_uri, and that the server is up."
-        )
-    return f"MLflow at {place} refused: {first_line(message)}"
+        check = f"{kept} Check operation.tracking_uri, and that the server is up."
+        code: Code = "unreachable" if _may_pass(error) else "refused"
+        return code, f"The tracking server {place} can't be reached ({first_line(message)}). {check}"
+    return "refused", f"MLflow at {place} refused: {first_line(message)}"
 
 
 def first_line(message: str) -> str:

@@ -22,17 +22,10 @@ _LOCATIONS = (
 
 
 def mend_locations(database: sqlite3.Connection, root: Path) -> str | None:
-    """Replace addresses below the database's former artifact folder by those below its current one.
-
-    Args:
-        database: An open MLflow database; nothing is written if it has not moved.
-        root: The artifact folder beside the database.
+    """Replace addresses below the database's former artifact folder by those below `root`, the one beside it now.
 
     Returns:
-        The former folder's address; None if nothing had to be done.
-
-    Raises:
-        sqlite3.Error: The database can't be written.
+        The former folder's address; None if it has not moved, and nothing was written.
     """
     here = root.as_uri()
     if _former_root(database, here) is None:
@@ -42,7 +35,11 @@ def mend_locations(database: sqlite3.Connection, root: Path) -> str | None:
         former = _former_root(database, here)  # another process may have been faster
         if former is not None:
             for table, column in _LOCATIONS:
-                _replace(database, table, column, former, here)
+                if database.execute("SELECT 1 FROM pragma_table_info(?) WHERE name = ?", (table, column)).fetchone():
+                    database.execute(
+                        f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE substr({column}, 1, ?) = ?",  # noqa: S608
+                        (here, len(former) + 1, len(former) + 1, f"{former}/"),
+                    )
     return former
 
 
@@ -52,11 +49,3 @@ def _former_root(database: sqlite3.Connection, here: str) -> str | None:
     root = str(found[0]).rpartition("/")[0] if found else ""
     same_names = root.split("/")[-2:] == here.split("/")[-2:]  # else someone chose another place for the artifacts
     return root if root.startswith("file:") and same_names and root != here else None
-
-
-def _replace(database: sqlite3.Connection, table: str, column: str, former: str, here: str) -> None:
-    if database.execute("SELECT 1 FROM pragma_table_info(?) WHERE name = ?", (table, column)).fetchone():
-        database.execute(
-            f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE substr({column}, 1, ?) = ?",  # noqa: S608
-            (here, len(former) + 1, len(former) + 1, f"{former}/"),
-        )

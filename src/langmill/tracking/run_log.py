@@ -25,14 +25,13 @@ class RunLog:
 
     A process that resumes a run opens the same folder and logs as if it were the first: events that are already in the
     file are not written again.
+
+    Attributes:
+        status: Status of the run by its log, as MLflow names it; None before it has started.
     """
 
     def __init__(self, folder: Path) -> None:
-        """Open a run's log, or make it.
-
-        Args:
-            folder: The run's own folder; an incomplete last line of a killed process is removed.
-        """
+        """Open the log in a run's own folder, or make it; an incomplete last line of a killed process is removed."""
         self.folder = folder
         self._path = folder / EVENTS_NAME
         with explained_os_errors(folder):
@@ -42,7 +41,7 @@ class RunLog:
         if whole < self._path.stat().st_size:
             os.truncate(self._path, whole)
         self._started = any(event["kind"] == "start" for event in events)
-        self._status = status_of(events)
+        self.status = status_of(events)
         self._logged = {
             (name, event["step"]) for event in events if event["kind"] == "metrics" for name in event["values"]
         }
@@ -52,18 +51,13 @@ class RunLog:
     def start(
         self, *, experiment: str, name: str, provenance: str, params: Mapping[str, Any], tags: Mapping[str, str]
     ) -> None:
-        """Log the start of the run; for a resumed run nothing is written.
+        """Log the start of the run, nested settings under dotted names; for a resumed run nothing is written.
 
-        Args:
-            experiment: MLflow's experiment: the recipe's name.
-            name: The run's display name.
-            provenance: The digest that identifies the run.
-            params: Settings; nested ones are logged under dotted names.
-            tags: Additional tags.
+        The provenance identifies the run; `name` is for people.
         """
         if self._started:
             return
-        self._started, self._status = True, "RUNNING"
+        self._started, self.status = True, "RUNNING"
         commit = _git_commit()
         extra = {"mlflow.source.git.commit": commit} if commit else {}
         self._append(
@@ -83,53 +77,32 @@ class RunLog:
         A metric that is not finite is kept in the file as a string and sent to MLflow as a tag: MLflow itself would
         turn infinity into 1.8e308.
         """
-        fresh = {name: _json_number(value) for name, value in values.items() if (name, step) not in self._logged}
+        numbers = ((name, float(value)) for name, value in values.items() if (name, step) not in self._logged)
+        fresh = {name: number if math.isfinite(number) else str(number) for name, number in numbers}
         if fresh:
             self._logged.update((name, step) for name in fresh)
             self._append({"kind": "metrics", "step": step, "values": fresh})
 
     def dataset(self, name: str, digest: str, source: str, context: str) -> None:
-        """Log a dataset that the run used.
-
-        Args:
-            name: The corpus's name.
-            digest: Digest of its bytes.
-            source: A description of its source.
-            context: Its use: `training` or `evaluation`.
-        """
+        """Log a dataset that the run used, in the context of `training` or `evaluation`."""
         if (name, digest) not in self._datasets:
             self._datasets.add((name, digest))
             self._append({"kind": "dataset", "name": name, "digest": digest, "source": source, "context": context})
 
     def text(self, text: str, name: str) -> None:
-        """Log a text as a file.
-
-        Args:
-            text: The content.
-            name: The relative path among the run's artifacts, as in `samples/step-000100.txt`.
-        """
+        """Log a text as a file among the run's artifacts, as in `samples/step-000100.txt`."""
         self._keep(text.encode(), name)
 
     def artifact(self, path: Path, folder: str) -> None:
-        """Log a copy of a file, or of all files in a folder.
-
-        Args:
-            path: The file or folder.
-            folder: The target folder among the run's artifacts; "" is the top.
-        """
+        """Log a copy of a file, or of all files in a folder, to a folder among the run's artifacts; "" is the top."""
         files = sorted(item for item in path.rglob("*") if item.is_file()) if path.is_dir() else [path]
         base = path if path.is_dir() else path.parent
         for file in files:
             self._keep(file.read_bytes(), (Path(folder) / file.relative_to(base)).as_posix())
 
-    @property
-    def status(self) -> str | None:
-        """Status of the run by its log, as MLflow names it; None before it has started."""
-        return self._status
-
     def finish(self) -> None:
         """Log that the run is finished, unless the log has it."""
-        if self._status != "FINISHED":
+        if self.status != "FINISHED":
             self._end("FINISHED")
 
     def fail(self, reason: str) -> None:
@@ -150,8 +123,8 @@ class RunLog:
             BusyError: Another process works on this run.
         """
         with exclusive_lock(self.folder / _LOCK_NAME, "A run"):
-            if self._status in ("FAILED", "KILLED"):
-                self._status = "RUNNING"
+            if self.status in ("FAILED", "KILLED"):
+                self.status = "RUNNING"
                 self._append({"kind": "resume"})
             try:
                 yield
@@ -167,7 +140,7 @@ class RunLog:
             self.finish()
 
     def _end(self, status: str, reason: str | None = None) -> None:
-        self._status = status
+        self.status = status
         self._append({"kind": "finish", "status": status} | ({"reason": reason} if reason else {}))
 
     def _keep(self, data: bytes, name: str) -> None:
@@ -213,11 +186,6 @@ def _user() -> str:
         return getpass.getuser()
     except (KeyError, OSError):  # a container without an entry for this user
         return "unknown"
-
-
-def _json_number(value: float) -> float | str:
-    number = float(value)
-    return number if math.isfinite(number) else str(number)
 
 
 def end_killed_runs(runs: Path, *, but: Path | None = None) -> list[Path]:

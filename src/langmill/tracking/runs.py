@@ -11,7 +11,7 @@ from langmill.errors import TrackingError
 from langmill.files import exclusive_lock
 from langmill.tracking.addresses import artifact_root, database_path
 from langmill.tracking.connection import connect, open_database
-from langmill.tracking.explained import explained_tracking_errors, first_line
+from langmill.tracking.explained import explained_tracking_errors, first_line, missing_as_none
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -20,13 +20,12 @@ _PROVENANCE_TAG = "langmill.provenance"
 
 
 def find_run(client: MlflowClient, provenance: str) -> str | None:
-    """Find the run with a provenance, the oldest if there are several; return its id, or None if there is none.
+    """The id of the run with a provenance, the oldest if there are several; None if there is none.
 
-    Raises:
-        TrackingError: The provenance is not a digest.
+    Raises TrackingError for what is no provenance.
     """
     if not re.fullmatch(r"[\w.-]+", provenance):
-        raise TrackingError(f"{provenance!r} is not a provenance digest; it holds more than letters and digits.")
+        raise TrackingError(f"{provenance!r} is no provenance: those are letters and digits.", "impossible")
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     filter_string = f"tags.`{_PROVENANCE_TAG}` = '{provenance}'"
     runs = client.search_runs(experiments, filter_string, max_results=1, order_by=["attributes.start_time ASC"])
@@ -34,11 +33,7 @@ def find_run(client: MlflowClient, provenance: str) -> str | None:
 
 
 def last_metric(tracking_uri: str, run_id: str, name: str) -> float | None:
-    """Read the last value of a run's metric; None if the run or the metric does not exist.
-
-    Raises:
-        TrackingError: MLflow can't be reached.
-    """
+    """Read the last value of a run's metric; None if the run or the metric does not exist. Raises as `connect`."""
     client = connect(tracking_uri)
     with explained_tracking_errors(tracking_uri):
         if not has_run(client, run_id):
@@ -49,14 +44,9 @@ def last_metric(tracking_uri: str, run_id: str, name: str) -> float | None:
 
 def has_run(client: MlflowClient, run_id: str) -> bool:
     """Whether MLflow has the run and it is not deleted."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return bool(client.get_run(run_id).info.lifecycle_stage == "active")
-    except MlflowException as error:
-        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-            return False
-        raise
+    with missing_as_none() as found:
+        found.append(client.get_run(run_id).info.lifecycle_stage)
+    return found == ["active"]
 
 
 def still_there(tracking_uri: str, run_id: str) -> bool:
@@ -97,9 +87,8 @@ def _experiment(client: MlflowClient, tracking_uri: str, name: str) -> str:
         except MlflowException as error:
             found = client.get_experiment_by_name(name)  # another process was faster
             if found is None:
-                raise TrackingError(
-                    f"MLflow refused to make the experiment {name}: {first_line(str(error))}"
-                ) from error
+                reason = first_line(str(error))
+                raise TrackingError(f"MLflow refused to make the experiment {name}: {reason}", "refused") from error
     if found.lifecycle_stage != "active":
         client.restore_experiment(found.experiment_id)
     return str(found.experiment_id)

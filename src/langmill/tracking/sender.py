@@ -30,11 +30,8 @@ def shipping(folder: Path, tracking_uri: str | None) -> Iterator[None]:
 
     A process of its own sends, with low priority: MLflow's import and its database calls would otherwise hold the
     interpreter lock against the training step. It ends when this process does, however that ends, and sends the rest
-    first. Its errors never reach the block; a line in the log reports what is still to be sent.
-
-    Args:
-        folder: The run's folder, as given to `RunLog`.
-        tracking_uri: The MLflow server; None sends nothing.
+    first. Its errors never reach the block; a line in the log reports what is still to be sent. Without an address
+    nothing is sent.
     """
     if tracking_uri is None:
         yield

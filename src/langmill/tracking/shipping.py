@@ -48,7 +48,7 @@ def ship(folder: Path, tracking_uri: str) -> str:
     """
     run_id = ship_if_begun(folder, tracking_uri)
     if run_id is None:
-        raise TrackingError(f"{folder} holds no run: nothing was logged there.")
+        raise TrackingError(f"{folder} holds no run: nothing was logged there.", "missing")
     return run_id
 
 
@@ -71,7 +71,7 @@ def ship_if_begun(folder: Path, tracking_uri: str) -> str | None:
                 if start is None:
                     return None
                 state = _Shipped(public_address(tracking_uri), open_run(client, tracking_uri, folder, start), 0)
-                _write_state(folder, state)
+                write_json(folder / _STATE_NAME, vars(state))
             _send(client, folder, state)
         return state.run_id
 
@@ -83,10 +83,6 @@ def _read_state(folder: Path, tracking_uri: str) -> _Shipped | None:
         return None  # sending all of it again is safe
     size = (folder / EVENTS_NAME).stat().st_size
     return state if state.tracking_uri == public_address(tracking_uri) and state.offset <= size else None
-
-
-def _write_state(folder: Path, state: _Shipped) -> None:
-    write_json(folder / _STATE_NAME, vars(state))
 
 
 def _send(client: MlflowClient, folder: Path, state: _Shipped) -> None:
@@ -105,7 +101,7 @@ def _send(client: MlflowClient, folder: Path, state: _Shipped) -> None:
         not_finite.clear()
         if offset != state.offset:
             state.offset = offset
-            _write_state(folder, state)
+            write_json(folder / _STATE_NAME, vars(state))
 
     offset = state.offset
     for event, end in events_from(folder / EVENTS_NAME, offset):
@@ -157,10 +153,7 @@ def _send_params(client: MlflowClient, run_id: str, params: Mapping[str, str]) -
 
     known = client.get_run(run_id).data.params
     fresh = [Param(key, value) for key, value in params.items() if key not in known]
-    changed = [
-        RunTag(f"langmill.later.{key}", value) for key, value in params.items() if known.get(key, value) != value
-    ]
-    for start in range(0, len(fresh), 100):
-        client.log_batch(run_id, params=fresh[start : start + 100])
-    for start in range(0, len(changed), 100):
-        client.log_batch(run_id, tags=changed[start : start + 100])
+    others = {key: value for key, value in params.items() if known.get(key, value) != value}
+    changed = [RunTag(f"langmill.later.{key}", value) for key, value in others.items()]
+    for start in range(0, max(len(fresh), len(changed)), 100):
+        client.log_batch(run_id, params=fresh[start : start + 100], tags=changed[start : start + 100])

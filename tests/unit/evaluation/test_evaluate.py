@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -13,11 +14,12 @@ from langmill.data.document import Document
 from langmill.errors import EvaluationError, IntegrityError
 from langmill.evaluation.evaluate import evaluate
 from langmill.evaluation.folder import EvaluationFolder, write_evaluation
-from langmill.evaluation.runlog import log_evaluation, metric_name, run_metrics, tracked_name
+from langmill.evaluation.runlog import log_evaluation, run_metrics, tracked_name
 from langmill.evaluation.scoring import EvaluationSet, usable, with_groups
 from langmill.evaluation.significance import compare
 from langmill.files import digest_files
 from langmill.tracking.events import read_events
+from tests.refused import refused
 
 from ..tasks.settings import evaluation, shard, shipped_scorer, training_data
 
@@ -103,7 +105,7 @@ def test_documents_that_can_not_be_judged_are_counted(label_folder, documents):
 
 
 def test_a_test_set_without_a_usable_document_is_refused(classifier):
-    with pytest.raises(EvaluationError, match=r"No test document can be used \(1 missing_label\)"):
+    with refused(EvaluationError, "too_few", "1 missing_label", "split.test"):
         evaluate(
             classifier,
             [Document("a", "x")],
@@ -167,7 +169,7 @@ def test_scores_are_compared_on_one_test_set_only(language_folder, language_mode
         "bits_per_byte",
         scorer=LANGUAGE_MODELLING,
     )
-    with pytest.raises(EvaluationError, match="other test sets"):
+    with refused(EvaluationError, "mismatch", "test sets"):
         compare(LANGUAGE_MODELLING, scores, evaluated.scores, "bits_per_byte", SETTINGS)
 
 
@@ -176,9 +178,9 @@ def test_a_folder_read_back(language_folder, label_folder, tmp_path):
     assert folder.trivial_baseline == "unigram"
     assert folder.scores().num_rows == folder.baseline("trigram").num_rows == folder.manifest["examples"]
     assert EvaluationFolder.open(label_folder, verify=True).task.labels == ("neg", "pos")
-    with pytest.raises(EvaluationError, match="no evaluation in"):
+    with refused(EvaluationError, "missing", str(tmp_path / "nothing"), "langmill run"):
         EvaluationFolder.open(tmp_path / "nothing", verify=True)
-    with pytest.raises(EvaluationError, match=r"bigram.parquet can't be read"):
+    with refused(EvaluationError, "unreadable", "bigram.parquet"):
         folder.baseline("bigram")
 
 
@@ -188,7 +190,7 @@ def test_a_damaged_folder_is_refused(language_folder, tmp_path):
     shutil.copytree(language_folder, tmp_path / "damaged")
     with (tmp_path / "damaged" / "scores.parquet").open("ab") as file:
         file.write(b"x")
-    with pytest.raises(IntegrityError, match=r"scores.parquet differ"):
+    with refused(IntegrityError, "damaged", "scores.parquet"):
         EvaluationFolder.open(tmp_path / "damaged", verify=True)
 
 
@@ -239,7 +241,7 @@ def test_no_two_labels_share_a_name_in_mlflow(labels):
     assert len(found) == 4 * len(labels)
     for place, label in enumerate(labels):
         tracked = tracked_name(f"f1_{label}")
-        assert metric_name(tracked) == f"f1_{label}"
+        assert re.sub(r"\.([0-9a-f]+)\.", lambda code: chr(int(code[1], 16)), tracked) == f"f1_{label}"
         assert found[f"test/{tracked}"] == found[f"test/{tracked}/low"] == found[f"test/majority/{tracked}"] == place
     for name in found:
         _validate_metric_name(name)
@@ -252,5 +254,5 @@ def test_a_name_that_is_too_long_stays_in_the_file(caplog):
 
 def test_a_collision_is_an_error(monkeypatch):
     monkeypatch.setattr("langmill.evaluation.runlog.tracked_name", lambda name: "same")
-    with pytest.raises(EvaluationError, match="Two metrics would have the name test/same"):
+    with refused(EvaluationError, "duplicate", "test/same"):
         run_metrics({"a": {"value": 1, "low": 1, "high": 1}, "b": {"value": 1, "low": 1, "high": 1}, "baselines": {}})

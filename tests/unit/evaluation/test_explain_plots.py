@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from langmill.errors import EvaluationError
+from langmill.errors import Code, EvaluationError
 from langmill.evaluation import explain_plots
 from langmill.evaluation.explain import END_OF_TEXT, AttentionMaps, Attribution
 from langmill.evaluation.explain_plots import (
@@ -18,6 +18,7 @@ from langmill.evaluation.explain_plots import (
     shown_layers,
     shown_tokens,
 )
+from tests.refused import refused
 
 pytestmark = pytest.mark.unit
 
@@ -103,13 +104,14 @@ def test_long_texts_get_one_map_of_few_tokens() -> None:
 def test_a_file_that_can_not_be_is_refused_in_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "folder.png").mkdir()
     (tmp_path / "file").write_text("")
-    for path, sentence in (
-        (tmp_path / "x.gif", "A plot is a .png or an .svg file, not 'x.gif'"),
-        (tmp_path / "x", "A plot is a .png or an .svg file, not 'x'"),
-        (tmp_path / "folder.png", "is a folder; name a file with --out"),
-        (tmp_path / "file" / "x.png", "can't be written"),
-        (tmp_path / ("n" * 300 + ".png"), "can't be written"),
-    ):
-        with pytest.raises(EvaluationError, match=sentence):
+    codes: dict[Path, Code] = {
+        tmp_path / "x.gif": "impossible",
+        tmp_path / "x": "impossible",
+        tmp_path / "folder.png": "impossible",
+        tmp_path / "file" / "x.png": "refused",
+        tmp_path / ("n" * 300 + ".png"): "refused",
+    }
+    for path, code in codes.items():
+        with refused(EvaluationError, code, path.name, "--out"):
             draw_attribution(attribution(["a", " b"]), "tiny", path)
     assert sorted(each.name for each in tmp_path.iterdir()) == ["file", "folder.png"]

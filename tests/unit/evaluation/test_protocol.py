@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from enum import Enum
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,8 +14,10 @@ from langmill.config.sections import Evaluation
 from langmill.data.document import Document
 from langmill.errors import EvaluationError
 from langmill.evaluation.protocol import NOT_SCORING, documents_digest, protocol_digest, require_comparable
+from langmill.files import write_text
 from langmill.scoring.base import Metric, Scorer
 from langmill.tasks.base import TASKS
+from tests.refused import refused
 
 from ..tasks.settings import CONF, evaluation, shipped_scorer
 
@@ -113,6 +116,30 @@ def test_labels_task_documents_and_groups_count() -> None:
     assert digest(shipped_scorer("classification", ("a", "b")), evaluation()) == known
 
 
+@pytest.mark.parametrize(
+    ("file", "group", "name"),
+    [
+        ("language_modelling", "scorers", "language_modelling"),
+        ("language_modelling", "tasks", "t"),
+        ("text_to_text", "metrics", "chrf"),
+    ],
+)
+def test_the_code_of_other_distributions_that_judge_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, group: str, name: str
+) -> None:
+    scorer, settings = shipped_scorer(file), evaluation()
+    write_text(tmp_path / "toy.py", "ROUNDED = 1")
+    write_text(tmp_path / "toy-1.0.dist-info" / "METADATA", "Metadata-Version: 2.1\nName: toy\nVersion: 1.0\n")
+    write_text(tmp_path / "toy-1.0.dist-info" / "entry_points.txt", f"[langmill.{group}]\n{name} = toy\n")
+    without = digest(scorer, settings)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    first = digest(scorer, settings)
+    write_text(tmp_path / "toy.py", "ROUNDED = 2")
+    assert len({without, first, digest(scorer, settings)}) == 3
+    write_text(tmp_path / "toy.py", "ROUNDED = 1")
+    assert digest(scorer, settings) == first
+
+
 def test_a_champion_is_judged_by_the_challengers_options_and_asked_by_its_own() -> None:
     old = shipped_scorer("completion", template="Q: {text}")
     new = shipped_scorer("completion", decoding={"num_beams": 4})
@@ -129,7 +156,7 @@ def test_what_counts_tokens_is_not_compared_between_tokenizers(file: str) -> Non
         require_comparable(metric, ("a", "a"), "version 1")
         for tokenizers in (("a", "b"), ("a", None), (None, None)):
             if metric.per_token:
-                with pytest.raises(EvaluationError, match="version 1 has another tokenizer"):
+                with refused(EvaluationError, "mismatch", metric.title, "version 1", "gate.metric"):
                     require_comparable(metric, tokenizers, "version 1")
             else:
                 require_comparable(metric, tokenizers, "version 1")

@@ -9,6 +9,7 @@ from langmill.errors import EvaluationError
 from langmill.evaluation import significance
 from langmill.evaluation.estimates import counted
 from langmill.evaluation.significance import GROUP, compare, estimate, groups_of, resample_weights
+from tests.refused import refused
 
 from ..tasks.settings import evaluation, shipped_scorer
 
@@ -225,7 +226,7 @@ def test_two_models_are_compared_where_both_can_read_the_same():
     assert (found.improvement.value, found.examples, found.left_out) == (0.0, 40, 20)
     assert found.counted == "40 test documents (20 left out, since the two can read other parts of them)"
     nothing = short.set_column(short.column_names.index("bytes"), "bytes", pa.array(np.full(60, 99)))
-    with pytest.raises(EvaluationError, match="no test document of which both models can read the same part"):
+    with refused(EvaluationError, "mismatch", "Bits per byte", "training.block_length"):
         compare(scorer, nothing, short, "bits_per_byte", settings)
 
 
@@ -234,24 +235,24 @@ def test_bleu_of_other_tokenizers_is_not_compared():
     documents = [Document("d", "a", target="Der Film war gut.")]
     scores = scorer.table(documents, {}, ["Der Film war gut."])
     other = scores.set_column(scores.column_names.index("bleu_tokenizer"), "bleu_tokenizer", pa.array(["zh"]))
-    with pytest.raises(EvaluationError, match=r"BLEU was computed otherwise for the two \(.*tok:13a.* and .*tok:zh"):
+    with refused(EvaluationError, "mismatch", "BLEU", "tok:13a", "tok:zh"):
         compare(scorer, scores, other, "bleu", evaluation(bootstrap_samples=100))
 
 
 def test_other_test_sets_are_refused(scorer):
     scores = losses(np.ones(20))
-    with pytest.raises(EvaluationError, match=r"other test sets \(20 and 19 examples, 19 in common\)"):
+    with refused(EvaluationError, "mismatch", "20 and 19 examples, 19 in common"):
         compare(scorer, scores, scores.slice(1), "bits_per_byte", evaluation())
     twice = pa.concat_tables([scores.slice(0, 19), scores.slice(0, 1)])
-    with pytest.raises(EvaluationError, match="other test sets"):
+    with refused(EvaluationError, "mismatch", "20 and 20 examples, 19 in common"):
         compare(scorer, scores, twice, "bits_per_byte", evaluation())
 
 
 def test_unknown_metrics_and_broken_or_missing_figures_are_refused(scorer):
     scores = losses(np.ones(20))
-    with pytest.raises(EvaluationError, match=r"no metric 'bleu'; the task has bits_per_byte"):
+    with refused(EvaluationError, "unknown", "'bleu'", "bits_per_byte"):
         compare(scorer, scores, scores, "bleu", evaluation())
-    with pytest.raises(EvaluationError, match="bits_per_byte, perplexity on the test documents is not a finite number"):
+    with refused(EvaluationError, "diverged", "bits_per_byte, perplexity"):
         estimate(scorer, losses(np.array([1.0, np.nan])), evaluation())
-    with pytest.raises(EvaluationError, match="no test documents"):
+    with refused(EvaluationError, "too_few", "split.test"):
         estimate(scorer, scores.slice(0, 0), evaluation())

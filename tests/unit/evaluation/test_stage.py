@@ -5,15 +5,15 @@ import shutil
 from pathlib import Path
 
 import pytest
-import torch
 import yaml
 
 from langmill.config.compose import compose_recipe, plain
 from langmill.data.document import Split, documents_path, write_documents
-from langmill.errors import ConfigError, IntegrityError
+from langmill.errors import EvaluationError, IntegrityError
 from langmill.files import digest_files, read_manifest, write_manifest
 from langmill.stages.evaluate import main
 from langmill.tokenization.shards import EncodedDocument, write_shard
+from tests.refused import refused
 
 from ..tasks.settings import CONF
 
@@ -42,9 +42,7 @@ def workspace(tmp_path, monkeypatch, language_model, documents):
     size = write_shard(shards, "train", encoded, tokenizer.eot_id, tokenizer.dtype)
     splits = {"train": {"documents": size.documents, "tokens": size.tokens}}
     write_manifest(shards, {"dtype": tokenizer.dtype.str, "splits": splits})
-    threads = torch.get_num_threads()
-    yield tmp_path
-    torch.set_num_threads(threads)
+    return tmp_path
 
 
 def write_recipe(*overrides: str) -> None:
@@ -67,9 +65,7 @@ def test_the_stage_writes_a_whole_folder_twice_the_same_and_logs_it(workspace):
 
 def test_a_metric_that_the_task_lacks_is_refused(workspace):
     write_recipe("gate.metric=accuracy")
-    with pytest.raises(
-        ConfigError, match=r"reviews-lm.yaml: gate.metric is 'accuracy'; allowed is one of bits_per_byte"
-    ):
+    with refused(EvaluationError, "impossible", "gate.metric is accuracy", "bits_per_byte"):
         main("reviews-lm")
     assert not Path("build/evaluation").exists()
 
@@ -77,7 +73,7 @@ def test_a_metric_that_the_task_lacks_is_refused(workspace):
 def test_a_damaged_model_is_not_judged(workspace):
     with Path("build/models/reviews-lm/model.safetensors").open("ab") as file:
         file.write(b"\0")
-    with pytest.raises(IntegrityError, match=r"model.safetensors differ"):
+    with refused(IntegrityError, "damaged", "model.safetensors"):
         main("reviews-lm")
 
 
@@ -86,6 +82,6 @@ def test_damaged_documents_and_tokens_judge_nothing(workspace, folder):
     damaged = max(Path("build", folder).glob("t*"), key=lambda path: path.stat().st_size)
     whole = damaged.read_bytes()
     damaged.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-    with pytest.raises(IntegrityError, match=rf"{folder} is damaged: {damaged.name} differ"):
+    with refused(IntegrityError, "damaged", folder, damaged.name):
         main("reviews-lm")
     assert not Path("build/evaluation").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from tests.unit.registry.building import CLASSIFIER, LANGUAGE_MODEL, URI, recipe
 
 pytestmark = pytest.mark.unit
 ROOT = Path(__file__).parents[3]
+DAY = date(2026, 11, 20)
 
 
 BASELINES = (
@@ -32,7 +34,7 @@ BASELINES = (
 def result(baselines: tuple[BaselineMetrics, ...] = BASELINES, **changes: object) -> Result:
     estimates = {"accuracy": Estimate(0.9, 0.88, 0.92), "macro_f1": Estimate(0.89, 0.87, 0.91)}
     given = {
-        "name": "mood", "version": 2, "task": "classification", "description": "Tells moods.",
+        "name": "mood", "version": 2, "registered": DAY, "task": "classification", "description": "Tells moods.",
         "metrics": Metrics("accuracy", estimates, baselines, 1234, 1234, "ab"), "documents": 22468, "megabytes": 29.34,
         "parameters": 1412352, "minutes": 1.44,
     }  # fmt: skip
@@ -46,17 +48,30 @@ def test_the_page_says_plainly_what_was_not_beaten() -> None:
         "| `mood` | 22,468 | 29.3 | 1,412,352 | 1.4 | accuracy | 0.9000 (0.8800 to 0.9200) | majority 0.5000 "
         "| tfidf 0.9100 |"
     ) in page
-    assert (
-        "`mood` (version 2, 1,234 test documents): Tells moods. Against tfidf: **does not beat it**: worse by" in page
-    )
+    told = "- `mood` (version 2 of 2026-11-20, 1,234 test documents): Tells moods. Against tfidf: "
+    assert f"{told}**does not beat it**: worse by" in page
     assert "Also: macro_f1 0.8900 (tfidf 0.9050)." in page
     assert "| `other` | 22,468 | 29.3 | 1,412,352 | - | accuracy | 0.9000 (0.8800 to 0.9200) | - | - |" in page
 
 
 def test_the_page_says_what_the_gate_kept_out() -> None:
-    page = results_page([result()], [Refused("answers", 3, "Too few documents.")])
-    assert page.endswith("## Refused by the gate\n\n- `answers` (version 3): Too few documents.\n")
+    page = results_page([result()], [Refused("answers", 3, DAY, "Too few documents.")])
+    assert page.endswith("## Refused by the gate\n\n- `answers` (version 3 of 2026-11-20): Too few documents.\n")
     assert "Refused" not in results_page([result()])
+
+
+def test_rows_of_models_that_the_registry_does_not_have_stay() -> None:
+    """As after a clone: the page came with it, the registry did not."""
+    refused = [Refused("answers", 3, DAY, "Too few documents."), Refused("poems", 1, DAY, "No better.")]
+    former = results_page([result(), result(name="lm", task="language_modelling"), result(name="odd")], refused)
+    former = former.replace("`odd` (version 2 of 2026-11-20", "`odd` (version 2")  # as before days were noted
+    now = results_page([result(version=3), result(name="poems", task="completion")], (), former)
+    assert "does not have them: `odd` (day not noted), `lm` (2026-11-20), `answers` (2026-11-20)." in now
+    for kept in ("`lm` (version 2 of", "`odd` (version 2,", "`answers` (version 3 of", "`mood` (version 3 of"):
+        assert now.count(f"- {kept}") == 1
+    assert now.count("| `mood` |") == now.count("| `odd` |") == now.count("| `lm` |") == now.count("`poems` (v") == 1
+    assert now.index("## Classification") < now.index("## Completion") < now.index("## Language") < now.index("## Ref")
+    assert results_page([result(version=3), result(name="poems", task="completion")], (), now) == now
 
 
 @pytest.mark.parametrize(
@@ -118,7 +133,11 @@ def test_the_commands_write_a_page_a_table_and_a_picture(
 ) -> None:
     monkeypatch.chdir(champions)
     assert cli.call(["report", "--out", "out/results.md"]) == 0
-    assert Path("out/results.md").read_text().count("\n| `") == 2
+    page = Path("out/results.md")
+    assert page.read_text().count("\n| `") == 2
+    page.write_text(page.read_text().replace(LANGUAGE_MODEL, "elsewhere"))
+    assert cli.call(["report", "--out", "out/results.md"]) == 0
+    assert page.read_text().count("\n| `") == 3
     assert cli.call(["compare", LANGUAGE_MODEL, "--out", "out"]) == 0
     told = capsys.readouterr().out
     assert "recipe" in told and "bits_per_byte" in told

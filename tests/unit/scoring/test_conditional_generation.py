@@ -21,6 +21,7 @@ from langmill.tasks.base import Task
 from langmill.tasks.completion import Completion
 from langmill.tasks.conditional_generation import ConditionalGeneration
 from langmill.tokenization.tokenizer import Tokenizer
+from tests.refused import refused
 
 from ..tasks.networks import PAIR_LENGTH, PAIRS, pair_network
 from ..tasks.settings import evaluation, shipped_scorer, training_data
@@ -183,20 +184,14 @@ def test_of_a_long_target_what_is_scored_is_divided_by_its_own_bytes(
 
 
 @pytest.mark.parametrize(
-    ("decoding", "sentence"),
+    ("decoding", "refusal"),
     [
-        (
-            {"num_beams": 2, "repetition_penalty": 1.2},
-            r"decoding\.repetition_penalty is 1\.2; allowed is 1 with several",
-        ),
-        (
-            {"num_beams": 1, "keep_placeholders": True},
-            r"decoding\.keep_placeholders is True; allowed is false with one",
-        ),
-        ({"temperature": 0.5}, r"decoding\.temperature is 0\.5; allowed is 0"),
-        ({"num_beams": 0}, r"num_beams is 0; allowed is 1 to 100"),
+        ({"num_beams": 2, "repetition_penalty": 1.2}, "decoding.repetition_penalty is 1.2"),
+        ({"num_beams": 1, "keep_placeholders": True}, "decoding.keep_placeholders is True"),
+        ({"temperature": 0.5}, "decoding.temperature is 0.5"),
+        ({"num_beams": 0}, "num_beams is 0"),
     ],
 )
-def test_impossible_options_are_refused(decoding: dict[str, Any], sentence: str) -> None:
-    with pytest.raises(ConfigError, match=sentence):
+def test_impossible_options_are_refused(decoding: dict[str, Any], refusal: str) -> None:
+    with refused(ConfigError, "impossible", refusal):
         shipped_scorer("completion", decoding=decoding)

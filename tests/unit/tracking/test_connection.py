@@ -7,6 +7,7 @@ import pytest
 
 from langmill.errors import TrackingError, TransientError
 from langmill.tracking.connection import connect
+from tests.refused import refused
 
 pytestmark = pytest.mark.unit
 
@@ -17,9 +18,7 @@ def test_a_missing_driver_is_said_with_its_remedy(monkeypatch: pytest.MonkeyPatc
         server.bind(("127.0.0.1", 0))
         server.listen()
         address = f"postgresql://me:secret@127.0.0.1:{server.getsockname()[1]}/mlflow"
-        with pytest.raises(
-            TrackingError, match=r"needs the Python package psycopg2.*`pip install psycopg2-binary`"
-        ) as told:
+        with refused(TrackingError, "not_importable", "psycopg2", "`pip install psycopg2-binary`") as told:
             connect(address)
     assert "secret" not in str(told.value)
     assert not isinstance(told.value, TransientError)

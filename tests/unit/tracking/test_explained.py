@@ -6,28 +6,31 @@ import sqlite3
 import pytest
 from mlflow.exceptions import MlflowException
 
-from langmill.errors import SpaceError, TrackingError, TrackingUnreachableError, TransientError
+from langmill.errors import Code, SpaceError, TrackingError, TrackingUnreachableError, TransientError
 from langmill.tracking.explained import explained_tracking_errors
+from tests.refused import refused
 from tests.unit.tracking.logs import URI
 
 pytestmark = pytest.mark.unit
 
 
 @pytest.mark.parametrize(
-    ("error", "kind"),
+    ("error", "kind", "code"),
     [
-        (ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused"), TrackingUnreachableError),
-        (ConnectionRefusedError("refused"), TrackingUnreachableError),
-        (TimeoutError("timed out"), TrackingUnreachableError),
-        (OSError(errno.EHOSTUNREACH, "No route to host"), TrackingUnreachableError),
-        (sqlite3.OperationalError("database is locked"), TrackingUnreachableError),
-        (PermissionError(errno.EACCES, "Permission denied"), TrackingError),
-        (sqlite3.OperationalError("unable to open database file"), TrackingError),
-        (sqlite3.DatabaseError("file is not a database"), TrackingError),
+        (ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused"), TrackingUnreachableError, "unreachable"),
+        (ConnectionRefusedError("refused"), TrackingUnreachableError, "unreachable"),
+        (TimeoutError("timed out"), TrackingUnreachableError, "unreachable"),
+        (OSError(errno.EHOSTUNREACH, "No route to host"), TrackingUnreachableError, "unreachable"),
+        (sqlite3.OperationalError("database is locked"), TrackingUnreachableError, "busy"),
+        (PermissionError(errno.EACCES, "Permission denied"), TrackingError, "refused"),
+        (sqlite3.OperationalError("unable to open database file"), TrackingError, "refused"),
+        (sqlite3.DatabaseError("file is not a database"), TrackingError, "damaged"),
+        (MlflowException("Detected out-of-date database schema"), TrackingError, "mismatch"),
+        (MlflowException("No such experiment"), TrackingError, "refused"),
     ],
 )
-def test_only_what_may_pass_is_transient(error: Exception, kind: type[Exception]) -> None:
-    with pytest.raises(TrackingError) as caught, explained_tracking_errors("http://me:secret@server:5000"):
+def test_only_what_may_pass_is_transient(error: Exception, kind: type[TrackingError], code: Code) -> None:
+    with refused(TrackingError, code) as caught, explained_tracking_errors("http://me:secret@server:5000"):
         raise error
     assert type(caught.value) is kind
     assert isinstance(caught.value, TransientError) == (kind is TrackingUnreachableError)
@@ -35,21 +38,18 @@ def test_only_what_may_pass_is_transient(error: Exception, kind: type[Exception]
 
 
 @pytest.mark.parametrize(
-    ("error", "sentence"),
-    [
-        (ModuleNotFoundError("No module named 'pyodbc'", name="pyodbc"), "package pyodbc, .*`pip install pyodbc`"),
-        (ModuleNotFoundError("No module named 'boto3'", name="boto3"), "package boto3, .*`pip install boto3`"),
-        (
-            ModuleNotFoundError("No module named 'google.cloud'", name="google.cloud"),
-            r"package google\.cloud, .*`pip install google-cloud-storage`",
-        ),
-        (ModuleNotFoundError("Get me libhdfs"), "a Python package that is not installed; install it: Get me libhdfs"),
-    ],
+    ("module", "package"), [("pyodbc", "pyodbc"), ("boto3", "boto3"), ("google.cloud", "google-cloud-storage")]
 )
-def test_any_missing_package_is_said_with_its_remedy(error: Exception, sentence: str) -> None:
-    with pytest.raises(TrackingError, match=sentence) as told, explained_tracking_errors("mssql://me:s3cret@db/x"):
-        raise error
+def test_any_missing_package_is_said_with_its_remedy(module: str, package: str) -> None:
+    address = "mssql://me:s3cret@db/x"
+    with (
+        refused(TrackingError, "not_importable", f"package {module}", f"`pip install {package}`") as told,
+        explained_tracking_errors(address),
+    ):
+        raise ModuleNotFoundError(f"No module named {module!r}", name=module)
     assert "s3cret" not in str(told.value)
+    with refused(TrackingError, "not_importable", "Get me libhdfs"), explained_tracking_errors(address):
+        raise ModuleNotFoundError("Get me libhdfs")
 
 
 def test_a_missing_module_of_our_own_is_a_bug() -> None:
@@ -69,7 +69,7 @@ def test_a_missing_module_of_our_own_is_a_bug() -> None:
 )
 def test_a_full_disk_is_a_full_disk(error: Exception) -> None:
     with (
-        pytest.raises(SpaceError, match=r"No space is left on the disk that holds MLflow's records at .*mlflow\.db"),
+        refused(SpaceError, "full", "MLflow's records", "mlflow.db"),
         explained_tracking_errors(URI),
     ):
         raise error

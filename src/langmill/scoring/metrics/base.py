@@ -1,9 +1,8 @@
 """What a metric of written texts is, and how it is found by its name.
 
-Each metric comes in two steps: what it needs of every example, as columns of the score table, and the metric itself
-from weighted sums of these. So a bootstrap of a thousand resamples looks at each text once. A metric is a class with
-`METRICS.register` over it, in a file of this package or of another distribution; `scoring.options.metrics` names it.
-docs/decisions/0404-figures-of-written-text.md says why they are these.
+Each comes in two steps: what it needs of every example, as columns of the score table, and the metric itself from
+weighted sums of these, so that a bootstrap of a thousand resamples looks at each text once. docs/decisions/0404 says
+why they are these.
 
 Shape suffixes: N examples, R resamples, C statistics of one example.
 """
@@ -69,11 +68,7 @@ METRICS: Registry[TextMetric] = Registry("metrics", TextMetric, "langmill.scorin
 
 
 def text_metrics(names: Sequence[str]) -> tuple[TextMetric, ...]:
-    """The metrics of some names, in their order.
-
-    Raises:
-        ConfigError: There is no metric of such a name, or one is named twice.
-    """
+    """The metrics of some names, in their order. Raises ConfigError where there is none, or one is named twice."""
     require(len(set(names)) == len(names), "scoring.options.metrics", names, "each name once")
     return tuple(METRICS.find(name)(name) for name in names)
 
