@@ -155,7 +155,7 @@ class Lifecycle:
             await asyncio.sleep(_STEP_SECONDS)
         lines = []
         for name, state in self._follower.alias_states.items():
-            if state.version is None and state.refused_reason is None:
+            if state.loaded is None and state.refused is None:
                 why = state.trouble or "there is no champion"
                 lines.append(f"  {name}: nothing to serve yet ({why.rstrip('.')}); `langmill run {name}` makes one.")
         lines.append(f"Open {self._address} in a browser, or paste:")
