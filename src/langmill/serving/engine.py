@@ -18,7 +18,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -74,7 +74,7 @@ class Job(ABC, Generic[EventT]):
         self.loaded = loaded
 
     @abstractmethod
-    def steps(self) -> Iterator[EventT | None]:
+    def steps(self) -> Generator[EventT | None, None, None]:
         """Do the work in short steps, in the engine's thread; None is a step without an event."""
 
 
@@ -125,7 +125,7 @@ class ResponseStream(Generic[EventT]):
 @dataclass
 class _Running:
     stream: ResponseStream[Any]
-    steps: Iterator[Any]
+    steps: Generator[Any, None, None]
 
 
 class Engine:
@@ -294,9 +294,7 @@ class Engine:
                 stream.put(event)
 
     def _end(self, running: _Running) -> None:
-        close = getattr(running.steps, "close", None)
-        if close is not None:
-            close()
+        running.steps.close()
         with self._changed:
             self._running.remove(running)
             self._count()
