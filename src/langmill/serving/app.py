@@ -53,7 +53,9 @@ def _refuse_twins(routes: dict[str, Route[Any]]) -> None:
     for name, route in routes.items():
         other = seen.setdefault((route.method, route.path), name)
         if other != name:
-            raise ServingError(f"The routes {other} and {name} are both at {route.path}; uninstall what brings one.")
+            raise ServingError(
+                f"The routes {other} and {name} are both at {route.path}; uninstall what brings one.", code="duplicate"
+            )
 
 
 def _add(app: FastAPI, name: str, route: Route[Any], *, wants_key: bool) -> None:
@@ -107,7 +109,7 @@ def _add_refusals(app: FastAPI, bodies: dict[tuple[str, str], type[BaseModel] | 
         messages = {
             400: "The body is not valid JSON.",
             404: f"There is nothing at {path}; try /v1/models.",
-            405: f"{path} does not take {request.method} requests.",
+            405: f"{path} does not take {request.method} requests; send {(error.headers or {}).get('Allow')}.",
         }
         response = refusal(RequestError(messages.get(error.status_code, str(error.detail)), error.status_code))
         response.headers.update(error.headers or {})

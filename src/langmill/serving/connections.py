@@ -66,7 +66,8 @@ def connection_limit(wanted: int) -> int:
     if files <= RESERVED_FILES:
         raise ServingError(
             f"This process may open {files} files, and the server needs more than {RESERVED_FILES}; "
-            "raise the limit, as with `ulimit -n 1024`."
+            "raise the limit, as with `ulimit -n 1024`.",
+            code="too_few",
         )
     return min(wanted, files - RESERVED_FILES)
 
