@@ -28,7 +28,10 @@ class Page(Route[None]):
 
     def __init__(self, service: Service) -> None:
         super().__init__(service)
-        page = (files("langmill.serving") / "playground.html").read_text(encoding="utf-8")
+        page, script = (
+            (files("langmill.serving") / f"playground.{kind}").read_text(encoding="utf-8") for kind in ("html", "js")
+        )
+        page = page.replace("{{script}}", script)
         routes = {
             route.path: {"example": dict(route.example), "view": route.page_view}
             for route in all_routes().values()
