@@ -73,9 +73,9 @@ class Lifecycle:
             poll_seconds=settings.poll_seconds,
             say=self._report,
         )
-        self._service = Service(settings, self._engine, self._follower, metrics, int(time.time()))
+        service = Service(settings, self._engine, self._follower, metrics, int(time.time()))
         config = uvicorn.Config(
-            build_app(self._service, key_digests),
+            build_app(service, key_digests),
             http="h11",
             loop="asyncio",
             lifespan="off",
@@ -87,7 +87,6 @@ class Lifecycle:
             timeout_graceful_shutdown=_CLOSING_SECONDS,
         )
         self._server = Server(config, settings, metrics)
-        self._greeted = False
         self._signals = 0
 
     def run(self, listener: socket.socket) -> int:

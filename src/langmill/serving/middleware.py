@@ -55,6 +55,11 @@ def refusal(error: RequestError) -> JSONResponse:
     return JSONResponse(body, error.status, headers)
 
 
+def headers_too_large() -> RequestError:
+    """The refusal of headers beyond `MAX_HEADER_BYTES`."""
+    return RequestError(f"The request's headers are larger than {MAX_HEADER_BYTES} bytes.", 431)
+
+
 class Paths:
     """Some of the server's paths, which may have parameters, as in `/v1/models/{id}`."""
 
@@ -67,10 +72,7 @@ class Paths:
 
 
 class _Check(ABC):
-    """Refuses some requests, and passes on the others with what is left to read of them.
-
-    The server has no other kinds of connection: neither web sockets nor lifespan events.
-    """
+    """Refuses some requests and passes on the others; the server has neither web sockets nor lifespan events."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -82,7 +84,7 @@ class _Check(ABC):
         except RequestError as error:
             await refusal(error)(scope, receive, send)
         except ClientDisconnect:
-            return
+            pass
         else:
             await self._app(scope, receive, send)
 
@@ -157,10 +159,7 @@ class Keys(_Check):
 
 
 class Limits(_Check):
-    """Reads a request's body before the application does, up to a number of bytes and for a limited time.
-
-    What is too much or too late is answered with 408, 413 or 431.
-    """
+    """Reads a request's body first, up to a number of bytes and for a limited time; else 408, 413 or 431."""
 
     def __init__(self, app: ASGIApp, max_bytes: int, seconds: float) -> None:
         super().__init__(app)
@@ -171,7 +170,7 @@ class Limits(_Check):
         """Read the body."""
         # The parser limits only headers that come in parts.
         if sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEADER_BYTES:
-            raise RequestError(f"The request's headers are larger than {MAX_HEADER_BYTES} bytes.", 431)
+            raise headers_too_large()
         if scope["method"] in ("GET", "HEAD"):
             return receive
         try:

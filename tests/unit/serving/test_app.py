@@ -56,16 +56,10 @@ def test_the_sampling_is_the_one_asked_for(server: Server) -> None:
     completion(server, max_tokens=7, temperature=0.5, top_p=0.9, top_k=3, seed=11)
     assert server.writer.samplings == [
         Sampling(
-            max_new_tokens=7,
-            temperature=0.5,
-            top_k=3,
-            top_p=0.9,
-            min_p=0.0,
-            repetition_penalty=1.0,
-            seed=11,
+            max_new_tokens=7, temperature=0.5, top_k=3, top_p=0.9, min_p=0.0, repetition_penalty=1.0, seed=11,
             stop_ids=(256,),
         )
-    ]
+    ]  # fmt: skip
 
 
 def test_defaults_are_the_models_own_and_the_seed_is_drawn(server: Server) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from langmill.errors import RequestError
-from langmill.models.generation.config import Sampling
+from langmill.models.generation.config import greedy_decoding
 from langmill.models.generation.network import Ending
 from langmill.serving import engine as engine_module
 from langmill.serving.engine import Engine, Job, ResponseStream
@@ -44,24 +44,13 @@ class Scripted(Job[Any]):
                 yield event() if callable(event) else event
 
 
-def sampling(tokens: int) -> Sampling:
-    return Sampling(
-        max_new_tokens=tokens,
-        temperature=0.0,
-        top_k=0,
-        top_p=1.0,
-        min_p=0.0,
-        repetition_penalty=1.0,
-        seed=0,
-        stop_ids=(256,),
-    )
-
-
 def completion(
     writer: Writer, tokens: int = 20, stop: tuple[str, ...] = (), *, streamed: bool = True, of: Any = None
 ) -> Completion:
     of = of or loaded_version("writer", 1, writer)
-    return Completion(of, writer, prompt_ids=[256], decoding=sampling(tokens), stop=stop, streamed=streamed)
+    return Completion(
+        of, writer, prompt_ids=[256], decoding=greedy_decoding(tokens, (256,)), stop=stop, streamed=streamed
+    )
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from langmill.config.sections import Serving
 from langmill.errors import ConfigError, RequestError
-from langmill.models.generation.config import LEAST_PENALTY, Beams, Sampling
+from langmill.models.generation.config import LEAST_PENALTY, Beams, Sampling, greedy_decoding
 from langmill.models.generation.network import Ending
 from langmill.serving.engine import LoadedVersion, ResponseStream
 from langmill.serving.generation import Chunk, Completion
@@ -30,9 +30,6 @@ _MAX_STOP_CHARACTERS = 100
 _DECODING = (
     "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "num_beams", "length_penalty", "seed",
 )  # fmt: skip
-_WARM_UP = Sampling(
-    max_new_tokens=2, temperature=1.0, top_k=0, top_p=1.0, min_p=0.0, repetition_penalty=1.0, seed=0, stop_ids=()
-)
 
 
 class StreamOptions(BaseModel):
@@ -129,7 +126,8 @@ class GeneratingRoute(Route[GenerationBodyT]):
         model = loaded.model
         assert isinstance(model.task, Generates)
         ids = model.task.prompt_ids(model.tokenizer, "A first look")
-        model.tokenizer.decode(list(model.task.generate(model.network, ids, _WARM_UP)))
+        sampling = replace(greedy_decoding(2, ()), temperature=1.0)
+        model.tokenizer.decode(list(model.task.generate(model.network, ids, sampling)))
 
     async def _job(self, loaded: LoadedVersion, body: GenerationBodyT) -> tuple[Completion, int]:
         """The job for the engine, and how many tokens its prompt has."""

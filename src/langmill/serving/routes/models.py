@@ -66,10 +66,8 @@ class Models(Route[None]):
         config, max_tokens = model.generation_config, min(settings.max_new_tokens, model.max_length)
         defaults = None
         if config is not None:
-            limited = {
-                "max_tokens": min(config.max_new_tokens, max_tokens),
-                "num_beams": config.num_beams if config.num_beams <= settings.max_beams else 1,
-            }
+            beams = config.num_beams if config.num_beams <= settings.max_beams else 1
+            limited = {"max_tokens": min(config.max_new_tokens, max_tokens), "num_beams": beams}
             defaults = Defaults(**{**dataclasses.asdict(config), **limited})
         return ModelCard(
             id=loaded.name,
