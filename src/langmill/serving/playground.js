@@ -42,10 +42,12 @@ async function refresh() {
     const notices = [...(ready.reasons ?? []), ...refused];
     $("notice").textContent = notices.join("\n");
     $("notice").hidden = !notices.length;
-    $("key").hidden = answer.status !== 401;
+    const asks = answer.status === 401, appears = asks && $("key").hidden;
+    $("key").hidden = !asks;
+    $("links").hidden = asks || state.key !== "";  // links carry no key
+    if (appears) $("key-value").focus();
     $("key").firstElementChild.textContent = state.key ? "The server does not know this key" : "This server wants a key";
     if (answer.ok) show((await answer.json()).data);
-    else $("text").textContent = "";
   } catch {
     $("health").className = "waiting";
     $("health").textContent = "the server does not answer";
