@@ -10,7 +10,6 @@ import dataclasses
 import json
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -23,6 +22,7 @@ from langmill.evaluation.folder import write_evaluation
 from langmill.files import atomic_folder, read_json
 from langmill.models.generation.config import Sampling
 from langmill.registry.package import package
+from langmill.serving.alias_state import RegisteredVersion
 from langmill.serving.app import build_app
 from langmill.serving.engine import Engine
 from langmill.serving.follower import Follower
@@ -135,7 +135,7 @@ class Shelf:
 
     def __init__(self, folder: Path, provenance: str) -> None:
         self.folder = folder
-        self.version = SimpleNamespace(version=1, provenance=provenance)
+        self.version = RegisteredVersion(1, provenance)
 
     def champion(self, name: str) -> Any:
         return self.version

@@ -2,28 +2,43 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
+
+
+@dataclass(frozen=True)
+class RegisteredVersion:
+    """A version as the registry describes it. Equal ones are the same model, which is not loaded again."""
+
+    version: int
+    provenance: str
+    digests: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 of the files that make it this version, by name: its weights, and its generation config, which changes
+    what it answers though its provenance stays. Without those that an older version does not say."""
+
+    def is_of(self, manifest: Mapping[str, Any]) -> bool:
+        """Whether a model folder with this manifest holds it."""
+        return manifest.get("provenance") == self.provenance and self.digests.items() <= manifest["files"].items()
 
 
 @dataclass
 class AliasState:
     """How it stands with one model, for `/ready`."""
 
-    version: int | None = None
+    loaded: RegisteredVersion | None = None
     """The version in service."""
-    provenance: str | None = None
     source: str | None = None
     """`registry`, or `cache` while the registry has not been heard of since the start."""
-    refused_version: int | None = None
-    refused_provenance: str | None = None
+    refused: RegisteredVersion | None = None
+    """The version that the alias names, where it is not fit for service."""
     refused_reason: str | None = None
-    """Why the version that the alias names is not the one in service."""
     trouble: str | None = None
     """What the last look at the registry complained of."""
 
     def describe(self) -> dict[str, Any]:
         """The state as `/ready` shows it; fields without a value are left out."""
-        refused = {"version": self.refused_version, "reason": self.refused_reason} if self.refused_reason else None
-        found = {"version": self.version, "source": self.source, "refused": refused, "registry": self.trouble}
+        version = self.loaded and self.loaded.version
+        refused = self.refused and {"version": self.refused.version, "reason": self.refused_reason}
+        found = {"version": version, "source": self.source, "refused": refused, "registry": self.trouble}
         return {key: value for key, value in found.items() if value is not None}

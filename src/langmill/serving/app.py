@@ -42,7 +42,7 @@ def build_app(service: Service, key_digests: tuple[bytes, ...]) -> FastAPI:
     paths = Paths([_SCHEMA_PATH, *(route.path for route in routes.values())])
     probes = Paths(route.path for route in routes.values() if route.is_probe)
     app.add_middleware(Accounting, metrics=service.metrics, paths=paths, probes=probes)
-    _add_refusals(app, {(route.method, route.path): route.body for route in routes.values()})
+    _add_refusals(app, routes)
     for name, route in routes.items():
         _add(app, name, route, wants_key=bool(key_digests) and not route.is_public)
     return app
@@ -53,7 +53,9 @@ def _refuse_twins(routes: dict[str, Route[Any]]) -> None:
     for name, route in routes.items():
         other = seen.setdefault((route.method, route.path), name)
         if other != name:
-            raise ServingError(f"The routes {other} and {name} are both at {route.path}; uninstall what brings one.")
+            raise ServingError(
+                f"The routes {other} and {name} are both at {route.path}; uninstall what brings one.", code="duplicate"
+            )
 
 
 def _add(app: FastAPI, name: str, route: Route[Any], *, wants_key: bool) -> None:
@@ -83,7 +85,7 @@ def _add(app: FastAPI, name: str, route: Route[Any], *, wants_key: bool) -> None
     )
 
 
-def _add_refusals(app: FastAPI, bodies: dict[tuple[str, str], type[BaseModel] | None]) -> None:
+def _add_refusals(app: FastAPI, routes: dict[str, Route[Any]]) -> None:
     @app.exception_handler(RequestError)
     async def refused(_: Request, error: RequestError) -> JSONResponse:
         return refusal(error)
@@ -92,13 +94,9 @@ def _add_refusals(app: FastAPI, bodies: dict[tuple[str, str], type[BaseModel] | 
     async def malformed(request: Request, error: RequestValidationError) -> JSONResponse:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != "application/json":
-            wrong = RequestError(
-                f"The body is sent as {kind[:60] or 'nothing in particular'}; send JSON, "
-                "with the header Content-Type: application/json.",
-                415,
-            )
-            return refusal(wrong)
-        message, param = reason(error.errors(), bodies[request.method, request.scope["route"].path])
+            given = f"The body is sent as {kind[:60] or 'nothing in particular'}"
+            return refusal(RequestError(f"{given}; send JSON, with the header Content-Type: application/json.", 415))
+        message, param = reason(error.errors(), routes[request.scope["route"].name].body)
         return refusal(RequestError(message, 400, param))
 
     @app.exception_handler(HTTPException)
@@ -107,7 +105,7 @@ def _add_refusals(app: FastAPI, bodies: dict[tuple[str, str], type[BaseModel] | 
         messages = {
             400: "The body is not valid JSON.",
             404: f"There is nothing at {path}; try /v1/models.",
-            405: f"{path} does not take {request.method} requests.",
+            405: f"{path} does not take {request.method} requests; send {(error.headers or {}).get('Allow')}.",
         }
         response = refusal(RequestError(messages.get(error.status_code, str(error.detail)), error.status_code))
         response.headers.update(error.headers or {})

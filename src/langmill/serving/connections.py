@@ -25,7 +25,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from langmill.config.sections import Serving
 from langmill.errors import RequestError, ServingError
 from langmill.serving.metrics import Metrics
-from langmill.serving.middleware import MAX_HEADER_BYTES, refusal
+from langmill.serving.middleware import MAX_HEADER_BYTES, headers_too_large, refusal
 
 log = logging.getLogger(__name__)
 RESERVED_FILES = 64
@@ -66,7 +66,8 @@ def connection_limit(wanted: int) -> int:
     if files <= RESERVED_FILES:
         raise ServingError(
             f"This process may open {files} files, and the server needs more than {RESERVED_FILES}; "
-            "raise the limit, as with `ulimit -n 1024`."
+            "raise the limit, as with `ulimit -n 1024`.",
+            code="too_few",
         )
     return min(wanted, files - RESERVED_FILES)
 
@@ -94,7 +95,7 @@ class Connection(H11Protocol):
         """Stop the clocks."""
         self._expect(None)
         self._lost = True
-        self._read_again()
+        self._stop_unread()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -111,20 +112,17 @@ class Connection(H11Protocol):
     def pause_writing(self) -> None:
         """The client does not read; wait for it, but not for ever."""
         super().pause_writing()
-        self._read_again()
         self._unread = self.loop.call_later(_READ_SECONDS, self.give_up, "unread")
 
     def resume_writing(self) -> None:
         """The client reads again."""
         super().resume_writing()
-        self._read_again()
+        self._stop_unread()
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP, in the shape of every other refusal."""
-        if len(self.conn.trailing_data[0]) > MAX_HEADER_BYTES:
-            self._refuse(RequestError(f"The request's headers are larger than {MAX_HEADER_BYTES} bytes.", 431))
-        else:
-            self._refuse(RequestError("The request is not valid HTTP.", 400))
+        too_large = len(self.conn.trailing_data[0]) > MAX_HEADER_BYTES
+        self._refuse(headers_too_large() if too_large else RequestError("The request is not valid HTTP.", 400))
 
     def give_up(self, reason: str) -> None:
         """Drop the connection with whatever is under way on it."""
@@ -166,20 +164,16 @@ class Connection(H11Protocol):
         """Answer without the application, where no answer has begun, and close."""
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             response = refusal(error)
-            headers = [(name, value) for name, value in response.raw_headers if name != b"connection"]
-            head = h11.Response(
-                status_code=error.status,
-                headers=[*headers, (b"connection", b"close")],
-                reason=HTTPStatus(error.status).phrase.encode(),
-            )
+            response.headers["connection"] = "close"
+            reason = HTTPStatus(error.status).phrase.encode()
+            head = h11.Response(status_code=error.status, headers=response.raw_headers, reason=reason)
             for event in (head, h11.Data(data=bytes(response.body)), h11.EndOfMessage()):
                 self.transport.write(self.conn.send(event) or b"")
         self.transport.close()
 
-    def _read_again(self) -> None:
+    def _stop_unread(self) -> None:
         if self._unread is not None:
             self._unread.cancel()
-            self._unread = None
 
 
 class Server(uvicorn.Server):
@@ -237,11 +231,10 @@ class Server(uvicorn.Server):
             in_trouble = False
             try:
                 await loop.connect_accepted_socket(self._connection, accepted)
-            except OSError:  # the client has already gone
+            except BaseException as error:
                 accepted.close()
-            except BaseException:
-                accepted.close()
-                raise
+                if not isinstance(error, OSError):  # the client has already gone
+                    raise
 
     def _connection(self) -> Connection:
         return Connection(
@@ -263,7 +256,6 @@ class Server(uvicorn.Server):
             and not each.transport.is_closing()
             and now - each.owed_since > _PATIENCE_SECONDS[each.owed]
         ]
-        if not silent:
-            return False
-        min(silent, key=lambda each: each.owed_since).give_up("crowded_out")
-        return True
+        if silent:
+            min(silent, key=lambda each: each.owed_since).give_up("crowded_out")
+        return bool(silent)

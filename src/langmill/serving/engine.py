@@ -2,8 +2,7 @@
 
 One thread owns all forward passes. It takes jobs from a bounded queue and advances up to `max_running` of them
 round-robin, one token (or one group of texts) each, so that a short one does not wait behind a long one.
-`Engine.submit` gives back an asynchronous stream; what happens between the two is this module's own business: decoding
-several jobs in one forward pass would change nothing outside it.
+Decoding several jobs in one forward pass would change nothing outside this module.
 
 A job holds the `LoadedVersion` it was made for. A swap puts another one in its place for requests to come; the old one
 is freed when its last job lets go of it.
@@ -18,7 +17,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -74,7 +73,7 @@ class Job(ABC, Generic[EventT]):
         self.loaded = loaded
 
     @abstractmethod
-    def steps(self) -> Iterator[EventT | None]:
+    def steps(self) -> Generator[EventT | None, None, None]:
         """Do the work in short steps, in the engine's thread; None is a step without an event."""
 
 
@@ -125,7 +124,7 @@ class ResponseStream(Generic[EventT]):
 @dataclass
 class _Running:
     stream: ResponseStream[Any]
-    steps: Iterator[Any]
+    steps: Generator[Any, None, None]
 
 
 class Engine:
@@ -215,8 +214,7 @@ class Engine:
         Raises:
             RequestError: Too many are waiting, the server is stopping, or the engine is dead (all 503).
         """
-        failure = self._failure(_HOPELESS_SECONDS)
-        if failure is not None:
+        if failure := self._failure(_HOPELESS_SECONDS):
             raise RequestError(failure, 503, code="engine_dead")
         stream = ResponseStream(job)
         with self._changed:
@@ -294,9 +292,7 @@ class Engine:
                 stream.put(event)
 
     def _end(self, running: _Running) -> None:
-        close = getattr(running.steps, "close", None)
-        if close is not None:
-            close()
+        running.steps.close()
         with self._changed:
             self._running.remove(running)
             self._count()

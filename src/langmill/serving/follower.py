@@ -5,29 +5,32 @@ answer is refused and not tried again until the alias names another one; a *regi
 again at every look, and at the start the last good version is served from the local cache.
 
 The cache is `<folder>/<name>/<version>/`, a model folder as its manifest describes it. `<folder>/<name>/champion.json`
-names the last version that went into service; a version is known by its number and its provenance, since a registry
-that was set up anew counts from 1 again.
+names the last version that went into service. A version is known by its number, its provenance and the digests of
+its files (`RegisteredVersion`): a registry that was set up anew counts from 1 again.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import shutil
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol, TypeVar
 
 from langmill.errors import IntegrityError, LangmillError, RegistryError, SpaceError
 from langmill.files import exclusive_lock, read_json, read_manifest, write_json
-from langmill.serving.alias_state import AliasState
+from langmill.serving.alias_state import AliasState, RegisteredVersion
 from langmill.serving.engine import Engine, LoadedVersion
 from langmill.serving.metrics import Metrics
 from langmill.serving.warm_up import warm_up
 from langmill.tasks.loading import LoadedModel
 
 log = logging.getLogger(__name__)
+ResultT = TypeVar("ResultT")
 REGISTRY_TIMEOUT_SECONDS = 15.0
 """How long a look waits for the registry; the call continues and the next look waits for its result."""
 _KEPT = 2
@@ -37,50 +40,14 @@ _DOWNLOADS = 2
 _SHUTDOWN_TIMEOUT_SECONDS = 10.0
 
 
-class Version(Protocol):
-    """What the follower needs to know of a registered version."""
-
-    @property
-    def version(self) -> int:
-        """Its number."""
-
-    @property
-    def provenance(self) -> str:
-        """The digest of everything it was made from."""
-
-
 class Source(Protocol):
     """Where champions come from: `langmill.serving.source.ChampionSource`."""
 
-    def champion(self, name: str) -> Version | None:
+    def champion(self, name: str) -> RegisteredVersion | None:
         """The version that the alias names; None if there is none."""
 
     def download(self, name: str, version: int, into: Path) -> Path:
         """Fill `into` with the version's model folder, verified."""
-
-
-class _RegistryCall:
-    """A call that may take long, made in a thread that nobody waits for at the end."""
-
-    def __init__(self, call: Callable[[], Any]) -> None:
-        self.done = threading.Event()
-        self._call = call
-        self._value: Any = None
-        self._error: Exception | None = None
-        threading.Thread(target=self._ask, name="registry-call", daemon=True).start()
-
-    def _ask(self) -> None:
-        try:
-            self._value = self._call()
-        except Exception as error:
-            self._error = error
-        finally:
-            self.done.set()
-
-    def result(self) -> Any:
-        if self._error is not None:
-            raise self._error
-        return self._value
 
 
 class Follower:
@@ -116,7 +83,7 @@ class Follower:
         self._poll_seconds = poll_seconds
         self._say = say
         self._registry: Source | None = None
-        self._calls: dict[str, _RegistryCall] = {}
+        self._calls: dict[str, Future[RegisteredVersion | None]] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="follower", daemon=True)
         for name in names:  # counters exist from the first scrape on
@@ -155,36 +122,37 @@ class Follower:
         except Exception as error:
             self._metrics.registry_failures.labels(name).inc()
             self._note_trouble(name, f"The registry can't be asked: {error}")
-            if state.version is None:
+            if state.loaded is None:
                 self._start_from_cache(name)
             return
         if wanted is None:
-            serving = "" if state.version is None else f"; version {state.version} goes on"
+            serving = "" if state.loaded is None else f"; version {state.loaded.version} goes on"
             self._note_trouble(name, f"The registry names no champion of {name}{serving}.")
-            return
-        if (wanted.version, wanted.provenance) == (state.version, state.provenance):
-            state.source, state.trouble = "registry", None
-            state.refused_version = state.refused_provenance = state.refused_reason = None
-            return
-        if (wanted.version, wanted.provenance) == (state.refused_version, state.refused_provenance):
+        elif wanted == state.loaded:
+            self.alias_states[name] = AliasState(wanted, "registry")
+        elif wanted == state.refused:
             state.trouble = None
-            return
-        self._take(name, wanted)
+        else:
+            self._take(name, wanted)
 
-    def _ask(self, name: str) -> Version | None:
-        def call() -> Version | None:
+    def _ask(self, name: str) -> RegisteredVersion | None:
+        def call() -> RegisteredVersion | None:
             if self._registry is None:
                 self._registry = self._connect()
             return self._registry.champion(name)
 
-        pending = self._calls.pop(name, None) or _RegistryCall(call)
-        if not pending.done.wait(REGISTRY_TIMEOUT_SECONDS):
+        pending = self._calls.pop(name, None) or _begin(call)
+        try:
+            return pending.result(REGISTRY_TIMEOUT_SECONDS)
+        except TimeoutError as error:
+            if pending.done():  # the registry's own
+                raise
             self._calls[name] = pending
-            raise RegistryError(f"it has not answered for {REGISTRY_TIMEOUT_SECONDS:.0f} s.")
-        found: Version | None = pending.result()
-        return found
+            raise RegistryError(
+                f"it has not answered for {REGISTRY_TIMEOUT_SECONDS:.0f} s.", code="unreachable"
+            ) from error
 
-    def _take(self, name: str, wanted: Version) -> None:
+    def _take(self, name: str, wanted: RegisteredVersion) -> None:
         """Fetch, load, warm up and publish a version, or say why not."""
         state = self.alias_states[name]
         try:
@@ -192,43 +160,39 @@ class Follower:
                 folder = self._fetch(name, wanted)
                 loaded = self._load_version(name, wanted.version, folder)
         except _Unfit as error:
-            state.refused_version, state.refused_provenance = wanted.version, wanted.provenance
-            state.refused_reason = str(error)
-            state.trouble = None
+            state.refused, state.refused_reason, state.trouble = wanted, str(error), None
             self._metrics.swap_failures.labels(name).inc()
-            goes_on = "nothing is" if state.version is None else f"version {state.version} stays"
+            goes_on = "nothing is" if state.loaded is None else f"version {state.loaded.version} stays"
             self._say(f"{name}: version {wanted.version} is not fit for service, {goes_on} in service: {error}")
             log.error("%s:%d is not fit for service", name, wanted.version, exc_info=error)
             return
         except Exception as error:  # the disk or the registry; the next look tries again
             self._note_trouble(name, f"Version {wanted.version} of {name} can't be fetched: {error}")
             return
-        self._publish(loaded, wanted.provenance, "registry")
+        self._publish(loaded, wanted, "registry")
         with contextlib.suppress(OSError):
-            write_json(
-                self._cache / name / "champion.json", {"version": wanted.version, "provenance": wanted.provenance}
-            )
+            write_json(self._cache / name / "champion.json", dataclasses.asdict(wanted))
             self._prune(name, wanted.version)
 
-    def _fetch(self, name: str, wanted: Version) -> Path:
+    def _fetch(self, name: str, wanted: RegisteredVersion) -> Path:
         """The version's folder in the cache, downloaded unless it is there and whole."""
         folder = self._cache / name / str(wanted.version)
         if folder.is_dir():
             with contextlib.suppress(LangmillError):
-                if read_manifest(folder, verify=True).get("provenance") == wanted.provenance:
+                if wanted.is_of(read_manifest(folder, verify=True)):
                     return folder
             shutil.rmtree(folder, ignore_errors=True)
         assert self._registry is not None
         for attempt in range(1, _DOWNLOADS + 1):
             try:
                 self._registry.download(name, wanted.version, folder)
-                read_manifest(folder, verify=True)
+                if not wanted.is_of(read_manifest(folder, verify=False)):
+                    raise IntegrityError("Its files are not those that were registered.")
+                break
             except IntegrityError as error:
                 shutil.rmtree(folder, ignore_errors=True)
                 if attempt == _DOWNLOADS:
                     raise _Unfit(str(error)) from error
-            else:
-                break
         return folder
 
     def _load_version(self, name: str, version: int, folder: Path) -> LoadedVersion:
@@ -247,29 +211,25 @@ class Follower:
     def _start_from_cache(self, name: str) -> None:
         """Serve the last good version while the registry is away."""
         try:
-            record = read_json(self._cache / name / "champion.json")
-            version, provenance = int(record["version"]), str(record["provenance"])
-            folder = self._cache / name / str(version)
+            kept = RegisteredVersion(**read_json(self._cache / name / "champion.json"))
+            folder = self._cache / name / str(kept.version)
             with self._locked(name):
-                if read_manifest(folder, verify=True).get("provenance") != provenance:
+                if not kept.is_of(read_manifest(folder, verify=True)):
                     raise IntegrityError(f"{folder} is not the version that it is kept for.")
-                loaded = self._load_version(name, version, folder)
+                loaded = self._load_version(name, kept.version, folder)
         except Exception as error:
             log.info("%s can't be served from the cache: %s", name, error)
             return
-        self._publish(loaded, provenance, "cache")
+        self._publish(loaded, kept, "cache")
 
-    def _publish(self, loaded: LoadedVersion, provenance: str, source: str) -> None:
-        state = self.alias_states[loaded.name]
-        before = state.version
+    def _publish(self, loaded: LoadedVersion, registered: RegisteredVersion, source: str) -> None:
+        name, before = loaded.name, self.alias_states[loaded.name]
         self._engine.publish(loaded)
-        self.alias_states[loaded.name] = AliasState(
-            loaded.version, provenance, source, trouble=state.trouble if source == "cache" else None
-        )
-        self._metrics.swaps.labels(loaded.name).inc()
-        was = "" if before is None else f", in place of {before}"
+        self.alias_states[name] = AliasState(registered, source, trouble=before.trouble if source == "cache" else None)
+        self._metrics.swaps.labels(name).inc()
+        was = "" if before.loaded is None else f", in place of {before.loaded.version}"
         whence = " (from the local cache, since the registry does not answer)" if source == "cache" else ""
-        self._say(f"{loaded.name}: version {loaded.version} is in service{was}{whence}.")
+        self._say(f"{name}: version {loaded.version} is in service{was}{whence}.")
 
     def _note_trouble(self, name: str, trouble: str) -> None:
         state = self.alias_states[name]
@@ -284,12 +244,24 @@ class Follower:
     def _prune(self, name: str, version: int) -> None:
         """Delete all but the newest versions from the cache, never the one in service."""
         with self._locked(name):
-            folders = [path for path in (self._cache / name).iterdir() if path.is_dir() and path.name.isdigit()]
-            others = sorted(
-                (path for path in folders if path.name != str(version)), key=lambda path: path.stat().st_mtime
-            )
-            for path in others[: -(_KEPT - 1)]:
+            folders = (path for path in (self._cache / name).iterdir() if path.is_dir() and path.name.isdigit())
+            others = [path for path in folders if path.name != str(version)]
+            for path in sorted(others, key=lambda path: path.stat().st_mtime)[: -(_KEPT - 1)]:
                 shutil.rmtree(path, ignore_errors=True)
+
+
+def _begin(work: Callable[[], ResultT]) -> Future[ResultT]:
+    """Do what may take long in a thread that nobody waits for at the end, as an executor would."""
+    future: Future[ResultT] = Future()
+
+    def call() -> None:
+        try:
+            future.set_result(work())
+        except Exception as error:
+            future.set_exception(error)
+
+    threading.Thread(target=call, name="registry-call", daemon=True).start()
+    return future
 
 
 class _Unfit(Exception):

@@ -1,11 +1,8 @@
-"""How the engine generates a text: token by token, or by a beam search.
-
-Every route that lets a model write makes one of these jobs.
-"""
+"""How the engine generates a text: token by token, or by a beam search."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 from langmill.models.generation.config import Beams, Sampling
@@ -33,10 +30,10 @@ class Completion(Job[Chunk]):
         loaded: The version that answers.
         task: What it can do.
         prompt_ids: The prompt's tokens.
-        sampling: How.
+        decoding: How.
         stop: Texts to stop before.
         streamed: Give a chunk for every token; else one for the first, for the clock, and one for all the others at the
-            end, which spares the event loop a call for each.
+            end, which spares the event loop a call for each. A search gives one chunk, at its end.
     """
 
     def __init__(
@@ -45,7 +42,7 @@ class Completion(Job[Chunk]):
         task: Generates,
         *,
         prompt_ids: Sequence[int],
-        sampling: Sampling,
+        decoding: Sampling | Beams,
         stop: Sequence[str],
         streamed: bool,
     ) -> None:
@@ -53,12 +50,17 @@ class Completion(Job[Chunk]):
         self._streamed = streamed
         self._task = task
         self._prompt_ids = list(prompt_ids)
-        self._sampling = sampling
+        self._decoding = decoding
         self._text = TextStream(loaded.model.tokenizer.decode, stop)
 
-    def steps(self) -> Iterator[Chunk | None]:
-        """One token a step."""
-        tokens = self._task.generate(self.loaded.model.network, self._prompt_ids, self._sampling)
+    def steps(self) -> Generator[Chunk | None, None, None]:
+        """One token a step; of a search, one token of every beam."""
+        if isinstance(self._decoding, Beams):
+            return self._search(self._decoding)
+        return self._sample(self._decoding)
+
+    def _sample(self, sampling: Sampling) -> Generator[Chunk | None, None, None]:
+        tokens = self._task.generate(self.loaded.model.network, self._prompt_ids, sampling)
         count, held = 0, ""
         while True:
             try:
@@ -80,31 +82,9 @@ class Completion(Job[Chunk]):
         text = held + self._text.finish()
         yield Chunk(text, count, Ending.stop if self._text.stopped else ending)
 
-
-class BeamCompletion(Job[Chunk]):
-    """Searches for the most probable text.
-
-    Args:
-        loaded: The version that answers.
-        task: What it can do.
-        prompt_ids: The prompt's tokens.
-        beams: How to search.
-        stop: Texts to stop before.
-    """
-
-    def __init__(
-        self, loaded: LoadedVersion, task: Generates, *, prompt_ids: Sequence[int], beams: Beams, stop: Sequence[str]
-    ) -> None:
-        super().__init__(loaded)
-        self._task = task
-        self._prompt_ids = list(prompt_ids)
-        self._beams = beams
-        self._text = TextStream(loaded.model.tokenizer.decode, stop)
-
-    def steps(self) -> Iterator[Chunk | None]:
-        """One token of every beam a step; the only chunk comes last."""
+    def _search(self, beams: Beams) -> Generator[Chunk | None, None, None]:
         model = self.loaded.model
-        tokens = yield from self._task.search(model.network, model.tokenizer, self._prompt_ids, self._beams)
+        tokens = yield from self._task.search(model.network, model.tokenizer, self._prompt_ids, beams)
         text = "".join(self._text.push(token) for token in tokens) + self._text.finish()
-        full = len(tokens) == self._beams.max_new_tokens and not self._text.stopped
+        full = len(tokens) == beams.max_new_tokens and not self._text.stopped
         yield Chunk(text, len(tokens), Ending.length if full else Ending.stop)

@@ -49,7 +49,8 @@ def read_keys(path: str | None) -> tuple[bytes, ...]:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ServingError(
-            f"serving.api_keys_file {path} can't be read ({error}); `langmill key >> {path}` makes a key and the file."
+            f"serving.api_keys_file {path} can't be read ({error}); `langmill key >> {path}` makes a key and the file.",
+            code="missing" if isinstance(error, FileNotFoundError) else "unreadable",
         ) from error
     digests = []
     for number, line in enumerate(lines, start=1):
@@ -59,11 +60,13 @@ def read_keys(path: str | None) -> tuple[bytes, ...]:
         if found is None:  # not shown: it may be a key
             raise ServingError(
                 f"Line {number} of serving.api_keys_file {path} is not the digest of a key, and keys do not lie there "
-                f"in clear; `langmill key --convert < {path} > NEW` writes their digests."
+                f"in clear; `langmill key --convert < {path} > NEW` writes their digests.",
+                code="unreadable",
             )
         digests.append(bytes.fromhex(found[1]))
     if not digests:
         raise ServingError(
-            f"serving.api_keys_file {path} holds no key; `langmill key >> {path}` makes one, null lets anyone in."
+            f"serving.api_keys_file {path} holds no key; `langmill key >> {path}` makes one, null lets anyone in.",
+            code="too_few",
         )
     return tuple(digests)

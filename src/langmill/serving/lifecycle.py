@@ -73,9 +73,9 @@ class Lifecycle:
             poll_seconds=settings.poll_seconds,
             say=self._report,
         )
-        self._service = Service(settings, self._engine, self._follower, metrics, int(time.time()))
+        service = Service(settings, self._engine, self._follower, metrics, int(time.time()))
         config = uvicorn.Config(
-            build_app(self._service, key_digests),
+            build_app(service, key_digests),
             http="h11",
             loop="asyncio",
             lifespan="off",
@@ -87,7 +87,6 @@ class Lifecycle:
             timeout_graceful_shutdown=_CLOSING_SECONDS,
         )
         self._server = Server(config, settings, metrics)
-        self._greeted = False
         self._signals = 0
 
     def run(self, listener: socket.socket) -> int:
@@ -155,7 +154,7 @@ class Lifecycle:
             await asyncio.sleep(_STEP_SECONDS)
         lines = []
         for name, state in self._follower.alias_states.items():
-            if state.version is None and state.refused_reason is None:
+            if state.loaded is None and state.refused is None:
                 why = state.trouble or "there is no champion"
                 lines.append(f"  {name}: nothing to serve yet ({why.rstrip('.')}); `langmill run {name}` makes one.")
         lines.append(f"Open {self._address} in a browser, or paste:")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from functools import partial
 
-CONTENT_TYPE = CONTENT_TYPE_LATEST
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
@@ -13,48 +14,30 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.requests = Counter("langmill_requests", "Requests answered.", ["route", "status"], registry=self.registry)
-        self.seconds = Histogram(
-            "langmill_request_seconds", "Seconds from a request's head to the end of its answer.", ["route"],
-            buckets=_SECONDS, registry=self.registry,
-        )  # fmt: skip
-        self.first_token_seconds = Histogram(
-            "langmill_first_token_seconds", "Seconds from a completion's submission to its first token.", ["model"],
-            buckets=_SECONDS, registry=self.registry,
-        )  # fmt: skip
-        self.prompt_tokens = Counter("langmill_prompt_tokens", "Tokens read.", ["model"], registry=self.registry)
-        self.generated_tokens = Counter(
-            "langmill_generated_tokens", "Tokens written.", ["model"], registry=self.registry
+        counter, gauge = partial(Counter, registry=self.registry), partial(Gauge, registry=self.registry)
+        seconds = partial(Histogram, buckets=_SECONDS, registry=self.registry)
+        self.requests = counter("langmill_requests", "Requests answered.", ["route", "status"])
+        self.seconds = seconds(
+            "langmill_request_seconds", "Seconds from a request's head to the end of its answer.", ["route"]
         )
-        self.waiting = Gauge("langmill_waiting_requests", "Requests that wait.", registry=self.registry)
-        self.running = Gauge("langmill_running_requests", "Requests that the models work on.", registry=self.registry)
-        self.refused = Counter(
-            "langmill_requests_turned_away", "Requests refused because too many waited.", registry=self.registry
+        self.first_token_seconds = seconds(
+            "langmill_first_token_seconds", "Seconds from a completion's submission to its first token.", ["model"]
         )
-        self.cancelled = Counter(
-            "langmill_requests_cancelled", "Requests whose client went away.", registry=self.registry
+        self.prompt_tokens = counter("langmill_prompt_tokens", "Tokens read.", ["model"])
+        self.generated_tokens = counter("langmill_generated_tokens", "Tokens written.", ["model"])
+        self.waiting = gauge("langmill_waiting_requests", "Requests that wait.")
+        self.running = gauge("langmill_running_requests", "Requests that the models work on.")
+        self.refused = counter("langmill_requests_turned_away", "Requests refused because too many waited.")
+        self.cancelled = counter("langmill_requests_cancelled", "Requests whose client went away.")
+        self.truncated = counter(
+            "langmill_truncated_texts", "Texts of which a model read a part, truncated as in training.", ["model"]
         )
-        self.truncated = Counter(
-            "langmill_truncated_texts", "Texts of which a model read a part, truncated as in training.", ["model"],
-            registry=self.registry,
-        )  # fmt: skip
-        self.connections_closed = Counter(
+        self.connections_closed = counter(
             "langmill_connections_closed", "Connections closed for what their clients did not do, or for others.",
-            ["reason"], registry=self.registry,
+            ["reason"],
         )  # fmt: skip
-        self.version = Gauge(
-            "langmill_model_version", "The version in service of each model.", ["model"], registry=self.registry
-        )
-        self.swaps = Counter("langmill_swaps", "Versions taken into service.", ["model"], registry=self.registry)
-        self.swap_failures = Counter(
-            "langmill_swap_failures", "Versions that were not fit for service.", ["model"], registry=self.registry
-        )
-        self.registry_failures = Counter(
-            "langmill_registry_failures", "Looks at the registry that failed.", ["model"], registry=self.registry
-        )
-        self.engine_up = Gauge("langmill_engine_up", "Whether the thread that runs the models is at work.",
-                               registry=self.registry)  # fmt: skip
-
-    def exposition(self) -> bytes:
-        """The counters in Prometheus's text format."""
-        return bytes(generate_latest(self.registry))
+        self.version = gauge("langmill_model_version", "The version in service of each model.", ["model"])
+        self.swaps = counter("langmill_swaps", "Versions taken into service.", ["model"])
+        self.swap_failures = counter("langmill_swap_failures", "Versions that were not fit for service.", ["model"])
+        self.registry_failures = counter("langmill_registry_failures", "Looks at the registry that failed.", ["model"])
+        self.engine_up = gauge("langmill_engine_up", "Whether the thread that runs the models is at work.")

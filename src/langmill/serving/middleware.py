@@ -10,9 +10,10 @@ import hmac
 import logging
 import re
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
 from starlette.routing import compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -54,6 +55,11 @@ def refusal(error: RequestError) -> JSONResponse:
     return JSONResponse(body, error.status, headers)
 
 
+def headers_too_large() -> RequestError:
+    """The refusal of headers beyond `MAX_HEADER_BYTES`."""
+    return RequestError(f"The request's headers are larger than {MAX_HEADER_BYTES} bytes.", 431)
+
+
 class Paths:
     """Some of the server's paths, which may have parameters, as in `/v1/models/{id}`."""
 
@@ -65,32 +71,56 @@ class Paths:
         return next((known for pattern, known in self._patterns if pattern.match(path)), None)
 
 
-class Hosts:
-    """Answers only requests that are meant for this server.
+class _Check(ABC):
+    """Refuses some requests and passes on the others; the server has neither web sockets nor lifespan events."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on or refuse it."""
+        try:
+            receive = await self.checked(scope, receive)
+        except RequestError as error:
+            await refusal(error)(scope, receive, send)
+        except ClientDisconnect:
+            pass
+        else:
+            await self._app(scope, receive, send)
+
+    @abstractmethod
+    async def checked(self, scope: Scope, receive: Receive) -> Receive:
+        """Where the application reads the body from.
+
+        Raises:
+            RequestError: The request is refused.
+            ClientDisconnect: Nobody waits for an answer any more.
+        """
+
+
+class Hosts(_Check):
+    """Answers only requests that are meant for this server, others with 403.
 
     A web page can give its own name this server's address (DNS rebinding); the browser of whoever reads the page then
     lets its script ask here. The header Host still has the page's name.
     """
 
     def __init__(self, app: ASGIApp, allowed: Sequence[str]) -> None:
-        self._app = app
+        super().__init__(app)
         self._any = _ANY_HOST in allowed
         self._allowed = _LOOPBACK | {name.lower() for name in allowed}
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on or answer 403."""
-        if scope["type"] == "http" and not self._any:
-            header = Request(scope).headers.get("host")
-            if header is not None and not self._is_allowed(header, scope):  # no browser leaves it out
-                error = RequestError(
-                    f"The host {ascii(header)[:100]} is not one that this server answers to; "
-                    "add its name to serving.allowed_hosts if it should.",
-                    403,
-                    code="host_not_allowed",
-                )
-                await refusal(error)(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
+    async def checked(self, scope: Scope, receive: Receive) -> Receive:
+        """Compare the header Host."""
+        header = Request(scope).headers.get("host")
+        if not (self._any or header is None or self._is_allowed(header, scope)):  # no browser leaves it out
+            raise RequestError(
+                f"The host {ascii(header)[:100]} is not one that this server answers to; "
+                "add its name to serving.allowed_hosts if it should.",
+                403,
+                code="host_not_allowed",
+            )
+        return receive
 
     def _is_allowed(self, header: str, scope: Scope) -> bool:
         found = _HOST.fullmatch(header.strip().lower())
@@ -100,28 +130,25 @@ class Hosts:
         return name is not None and (name in self._allowed or name == here)
 
 
-class Keys:
-    """Lets in who carries one of the keys, and anybody at the public paths."""
+class Keys(_Check):
+    """Lets in who carries one of the keys, and anybody at the public paths; others get 401."""
 
     def __init__(self, app: ASGIApp, digests: Sequence[bytes], public: Paths) -> None:
-        self._app = app
-        self._digests = tuple(digests)
+        super().__init__(app)
+        self._digests = digests
         self._public = public
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, with whether its sender is known, or answer 401."""
-        known = scope["type"] != "http" or not self._digests or self._known(scope)
-        if scope["type"] == "http":
-            scope.setdefault("state", {})["known"] = known
+    async def checked(self, scope: Scope, receive: Receive) -> Receive:
+        """Compare the key, and note for the routes whether its sender is known."""
+        known = not self._digests or self._known(scope)
+        scope.setdefault("state", {})["known"] = known
         if not known and self._public.find(scope["path"]) is None:
-            error = RequestError(
+            raise RequestError(
                 "This server wants a key: send the header Authorization: Bearer KEY with one that it knows.",
                 401,
                 code="invalid_api_key",
             )
-            await refusal(error)(scope, receive, send)
-            return
-        await self._app(scope, receive, send)
+        return receive
 
     def _known(self, scope: Scope) -> bool:
         scheme, _, key = Request(scope).headers.get("authorization", "").partition(" ")
@@ -131,67 +158,48 @@ class Keys:
         return scheme.lower() == "bearer" and any(matches)
 
 
-class Limits:
-    """Reads a request's body before the application does, up to a number of bytes and for a limited time."""
+class Limits(_Check):
+    """Reads a request's body first, up to a number of bytes and for a limited time; else 408, 413 or 431."""
 
     def __init__(self, app: ASGIApp, max_bytes: int, seconds: float) -> None:
-        self._app = app
+        super().__init__(app)
         self._max_bytes = max_bytes
         self._seconds = seconds
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on with its body, or answer 408, 413 or 431."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
+    async def checked(self, scope: Scope, receive: Receive) -> Receive:
+        """Read the body."""
         # The parser limits only headers that come in parts.
         if sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEADER_BYTES:
-            error = RequestError(f"The request's headers are larger than {MAX_HEADER_BYTES} bytes.", 431)
-            await refusal(error)(scope, receive, send)
-            return
+            raise headers_too_large()
         if scope["method"] in ("GET", "HEAD"):
-            await self._app(scope, receive, send)
-            return
+            return receive
         try:
             async with asyncio.timeout(self._seconds):
                 body = await self._read(Request(scope), receive)
-        except TimeoutError:
-            error = RequestError(f"The request's body did not arrive within {self._seconds:g} s.", 408)
-            await refusal(error)(scope, receive, send)
-            return
-        except RequestError as error:
-            await refusal(error)(scope, receive, send)
-            return
-        if body is None:
-            return  # the client has gone
-        delivered = False
+        except TimeoutError as error:
+            raise RequestError(f"The request's body did not arrive within {self._seconds:g} s.", 408) from error
+        left: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
         async def replay() -> Message:
-            nonlocal delivered
-            if delivered:
-                return await receive()
-            delivered = True
-            return {"type": "http.request", "body": body, "more_body": False}
+            return left.pop() if left else await receive()
 
-        await self._app(scope, replay, send)
+        return replay
 
-    async def _read(self, request: Request, receive: Receive) -> bytes | None:
+    async def _read(self, request: Request, receive: Receive) -> bytes:
         announced = request.headers.get("content-length", "0")
-        total = 0
+        length = int(announced) if announced.isdigit() else 0
         chunks: list[bytes] = []
-        too_large = announced.isdigit() and int(announced) > self._max_bytes
+        total, more, too_large = 0, True, length > self._max_bytes
         give_up = self._max_bytes * _SWALLOWED_BODIES
-        while not (announced.isdigit() and int(announced) > give_up):
+        while more and max(length, total) <= give_up:
             message = await receive()
             if message["type"] == "http.disconnect":
-                return None
-            chunk = message.get("body", b"")
+                raise ClientDisconnect
+            chunk, more = message.get("body", b""), message.get("more_body", False)
             total += len(chunk)
             too_large = too_large or total > self._max_bytes
             if not too_large:
                 chunks.append(chunk)
-            if not message.get("more_body", False) or total > give_up:
-                break
         if too_large:
             raise RequestError(
                 f"The request's body is larger than {self._max_bytes} bytes (serving.max_body_bytes).", 413
@@ -210,9 +218,6 @@ class Accounting:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on and note how it ended."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
         began = time.monotonic()
         status = CLIENT_GONE
 

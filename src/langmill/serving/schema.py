@@ -9,11 +9,10 @@ from __future__ import annotations
 import difflib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
-from pydantic.fields import FieldInfo
 
 
 def _encodable(text: str) -> str:
@@ -112,41 +111,30 @@ def reason(errors: Sequence[Mapping[str, Any]], body: type[BaseModel] | None) ->
     if not place:
         return "The body is not a JSON object.", None
     field = ascii(place[-1])[1:-1][:100] if error["type"] == "extra_forbidden" else place[0]
-    return _complaint(errors, error, field, {} if body is None else body.model_fields), field
+    return _complaint(errors, error, field, body.model_fields if body else ()), field
 
 
-def _complaint(
-    errors: Sequence[Mapping[str, Any]], error: Mapping[str, Any], field: str, fields: Mapping[str, FieldInfo]
-) -> str:
+def _complaint(errors: Sequence[Mapping[str, Any]], error: Mapping[str, Any], field: str, fields: Iterable[str]) -> str:
     kind, context = error["type"], error.get("ctx", {})
     given = f"{field} is {_shown(error.get('input'))}"
-    plain = {"missing": f"{field} is missing.", "value_error": f"{field} {context.get('error')}."}
+    plain = {
+        "missing": f"{field} is missing.",
+        "value_error": f"{field} {context.get('error')}.",
+        "literal_error": f"{given}; this server offers {context.get('expected')} only.",
+    }
     if kind in plain:
         return plain[kind]
     if kind == "extra_forbidden":
-        close = difflib.get_close_matches(field, list(fields), n=1)
+        close = difflib.get_close_matches(field, fields, n=1)
         return f"{field} is not a field of this request; {f'did you mean {close[0]}?' if close else 'leave it out.'}"
     if kind == "string_too_long":
         return f"{field} has more than {context['max_length']} characters."
     if kind in _BOUNDS:
         key, words = _BOUNDS[kind]
         bound = int(context[key]) if context[key] == int(context[key]) else context[key]
-        if _takes_one_value(fields.get(field)):
-            return f"{given}; this server offers {bound} only."
         return f"{given}; it must be {words.format(bound)}."
     allowed = sorted({_KINDS[each["type"]] for each in errors if each["type"] in _KINDS and field in each["loc"]})
     return f"{given}; it must be {' or '.join(allowed) or 'something else'}."
-
-
-def _takes_one_value(field: FieldInfo | None) -> bool:
-    """Whether a field's bounds leave one number only."""
-    bounds = {
-        name: getattr(each, name)
-        for each in (field.metadata if field else ())
-        for name in ("ge", "le")
-        if hasattr(each, name)
-    }
-    return len(bounds) == 2 and bounds["ge"] == bounds["le"]
 
 
 def _shown(value: Any) -> str:

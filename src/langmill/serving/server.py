@@ -91,7 +91,7 @@ def listen(host: str, port: int) -> socket.socket:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except socket.gaierror as error:
         raise ServingError(
-            f"serving.host {host!r} is not an address ({error.strerror}); 127.0.0.1 is this machine."
+            f"serving.host {host!r} is not an address ({error.strerror}); 127.0.0.1 is this machine.", code="unknown"
         ) from error
     listener = socket.socket(family, kind, protocol)
     try:
@@ -103,14 +103,17 @@ def listen(host: str, port: int) -> socket.socket:
         if error.errno == errno.EADDRINUSE:
             raise ServingError(
                 f"Port {port} on {host} is in use{_holder(port)}; stop what uses it, or choose another one with "
-                "serving.port (0 takes a free one)."
+                "serving.port (0 takes a free one).",
+                code="busy",
             ) from error
         if error.errno == errno.EACCES:
             raise ServingError(
-                f"Port {port} on {host} is not open to this user; choose one above 1023 with serving.port."
+                f"Port {port} on {host} is not open to this user; choose one above 1023 with serving.port.",
+                code="refused",
             ) from error
         raise ServingError(
-            f"{host} port {port} can't be listened on ({error.strerror}); choose another serving.host."
+            f"{host} port {port} can't be listened on ({error.strerror}); choose another serving.host.",
+            code="impossible",
         ) from error
     return listener
 

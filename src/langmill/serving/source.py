@@ -5,9 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from langmill.errors import TrackingError
+from langmill.models.folder import GENERATION_NAME, WEIGHTS_NAME
 from langmill.registry.store import ModelRegistry
-from langmill.registry.versions import CHAMPION, ModelVersion
+from langmill.registry.versions import CHAMPION, Tag
+from langmill.serving.alias_state import RegisteredVersion
 from langmill.tracking.addresses import database_path
+
+_DIGESTS = {WEIGHTS_NAME: Tag.weights, GENERATION_NAME: Tag.generation}
 
 
 class ChampionSource:
@@ -21,18 +25,25 @@ class ChampionSource:
         self._registry = ModelRegistry(tracking_uri)
         self._database = database_path(tracking_uri)
 
-    def champion(self, name: str) -> ModelVersion | None:
-        """The version in service; None before the first promotion.
+    def champion(self, name: str) -> RegisteredVersion | None:
+        """The version that the alias names; None before the first promotion.
 
         Raises:
             TrackingError: The registry can't be asked.
         """
         if self._database is None:
-            return self._registry.aliased(name, CHAMPION)
-        if not self._database.is_file():
-            raise TrackingError(f"{self._database} does not exist; `langmill run` makes it, or put it back.")
-        aliased = self._registry.overview()
-        return next((found for found in aliased if found.name == name and CHAMPION in found.aliases), None)
+            found = self._registry.aliased(name, CHAMPION)
+        elif self._database.is_file():
+            aliased = self._registry.overview()
+            found = next((each for each in aliased if each.name == name and CHAMPION in each.aliases), None)
+        else:
+            raise TrackingError(
+                f"{self._database} does not exist; `langmill run` makes it, or put it back.", code="missing"
+            )
+        if found is None:
+            return None
+        digests = {file: found.tags[tag] for file, tag in _DIGESTS.items() if found.tags.get(tag)}
+        return RegisteredVersion(found.version, found.provenance, digests)
 
     def download(self, name: str, version: int, into: Path) -> Path:
         """Fill `into` with a version's model folder. Raises as `ModelRegistry.download` does."""

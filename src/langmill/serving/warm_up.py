@@ -19,11 +19,12 @@ def warm_up(loaded: LoadedVersion) -> None:
     with torch.inference_mode():
         for name, weight in model.network.state_dict().items():
             if weight.is_floating_point() and not bool(torch.isfinite(weight).all()):
-                raise ModelError(f"The weight {name} holds a value that is not a number.")
+                raise ModelError(f"The weight {name} holds a value that is not a number.", code="diverged")
         routes = routes_for(model.task)
         if not routes:
             raise ModelError(
-                f"{type(model.task).__name__} offers nothing that a route asks for, so it can't be served."
+                f"{type(model.task).__name__} offers nothing that a route asks for, so it can't be served.",
+                code="unsupported",
             )
         for route in routes:
             route.warm_up(loaded)

@@ -18,7 +18,7 @@ from langmill.config.sections import Serving
 from langmill.errors import IntegrityError, TrackingError
 from langmill.files import write_manifest
 from langmill.models.generation.network import Ending
-from langmill.serving.alias_state import AliasState
+from langmill.serving.alias_state import AliasState, RegisteredVersion
 from langmill.serving.app import build_app
 from langmill.serving.engine import Engine, LoadedVersion
 from langmill.serving.metrics import Metrics
@@ -101,7 +101,7 @@ class Quiet:
     """A follower that has found everything."""
 
     def __init__(self, names: list[str]) -> None:
-        self.alias_states = {name: AliasState(version=1, source="registry") for name in names}
+        self.alias_states = {name: AliasState(RegisteredVersion(1, "p"), "registry") for name in names}
         self.dead: str | None = None
 
     def failure(self) -> str | None:
@@ -194,17 +194,12 @@ def classify(server: Server, texts: Any, **fields: Any) -> httpx.Response:
     return server.ask("POST", CLASSIFY, json={"model": "judge", "input": texts, **fields})
 
 
-class Version:
-    def __init__(self, version: int, provenance: str) -> None:
-        self.version = version
-        self.provenance = provenance
-
-
 class Shelf:
-    """A registry of folders with one file each; everything about it can be broken."""
+    """A registry of small folders; everything about it can be broken."""
 
     def __init__(self) -> None:
-        self.alias: Version | None = None
+        self.alias: RegisteredVersion | None = None
+        self.generation_config: str | None = None
         self.down = False
         self.damaged: set[int] = set()
         self.damaged_once: set[int] = set()
@@ -212,7 +207,7 @@ class Shelf:
         self.asked = 0
         self.full_disk = False
 
-    def champion(self, name: str) -> Version | None:
+    def champion(self, name: str) -> RegisteredVersion | None:
         self.asked += 1
         if self.down:
             raise TrackingError("The tracking server at http://nowhere does not answer.")
@@ -225,6 +220,8 @@ class Shelf:
             raise OSError(28, "No space left on device")
         into.mkdir(parents=True)
         (into / "weights").write_text(f"{name} {version}", encoding="utf-8")
+        if self.generation_config is not None:
+            (into / "generation_config.json").write_text(self.generation_config, encoding="utf-8")
         write_manifest(into, {"provenance": self.alias.provenance})
         if version in self.damaged | self.damaged_once:
             self.damaged_once.discard(version)

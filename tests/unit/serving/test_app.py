@@ -56,16 +56,10 @@ def test_the_sampling_is_the_one_asked_for(server: Server) -> None:
     completion(server, max_tokens=7, temperature=0.5, top_p=0.9, top_k=3, seed=11)
     assert server.writer.samplings == [
         Sampling(
-            max_new_tokens=7,
-            temperature=0.5,
-            top_k=3,
-            top_p=0.9,
-            min_p=0.0,
-            repetition_penalty=1.0,
-            seed=11,
+            max_new_tokens=7, temperature=0.5, top_k=3, top_p=0.9, min_p=0.0, repetition_penalty=1.0, seed=11,
             stop_ids=(256,),
         )
-    ]
+    ]  # fmt: skip
 
 
 def test_defaults_are_the_models_own_and_the_seed_is_drawn(server: Server) -> None:
@@ -174,6 +168,11 @@ def test_lists_its_models(server: Server) -> None:
     ]
     assert cards[0]["max_prompt_tokens"] == 40  # the server's limit; the model could look back on 64
     assert (cards[0]["max_tokens"], cards[0]["context_length"]) == (50, 64)
+    assert cards[0]["defaults"] == {
+        "max_tokens": 50, "temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0, "repetition_penalty": 1.0,
+        "num_beams": 1, "length_penalty": 1.0,
+    }  # fmt: skip
+    assert (cards[1]["max_tokens"], cards[1]["defaults"]) == (None, None)
     server.settings = dataclasses.replace(server.settings, max_new_tokens=512)  # more than the model can
     assert server.ask("GET", "/v1/models").json()["data"][0]["max_tokens"] == 64
     assert completion(server, prompt="", max_tokens=64).json()["usage"]["completion_tokens"] == 64
@@ -208,6 +207,13 @@ def test_a_search_of_the_models_own_ignores_nothing_either(server: Server) -> No
     assert completion(server, seed=1).json()["error"]["param"] == "seed"
     assert completion(server, num_beams=1, seed=1, top_p=0.5).status_code == 200
 
+    def defaults() -> Any:
+        return server.ask("GET", "/v1/models").json()["data"][0]["defaults"]
+
+    assert (defaults()["num_beams"], defaults()["temperature"]) == (4, 0.0)
+    server.settings = dataclasses.replace(server.settings, max_beams=3)
+    assert defaults()["num_beams"] == 1, "the server allows no such search"
+
 
 def test_is_ready_when_everything_is(server: Server) -> None:
     response = server.ask("GET", "/ready")
@@ -226,7 +232,7 @@ def not_ready(server: Server) -> str:
 
 
 def test_is_not_ready_without_a_loaded_version(server: Server) -> None:
-    server.follower.alias_states["judge"].version = None
+    server.follower.alias_states["judge"].loaded = None
     server.follower.alias_states["judge"].trouble = "The registry names no champion of judge."
     assert "judge has no version in service: The registry names no champion" in not_ready(server)
 

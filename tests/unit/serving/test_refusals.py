@@ -70,6 +70,11 @@ BAD: list[tuple[str, str, Any, int, str, str | None]] = [
         "max_tokens is 35; after a prompt of 31 tokens up to 34 are allowed, since writer has a context of 64.",
         "max_tokens",
     ),
+    (
+        "longer than both limits", COMPLETIONS, {**W, "prompt": "x" * 30, "max_tokens": 900}, 400,
+        "after a prompt of 31 tokens up to 34 are allowed", "max_tokens",
+    ),
+    ("endless", COMPLETIONS, {**W, "max_tokens": 10**300}, 400, "max_tokens is 1000", "max_tokens"),
     ("five stops", COMPLETIONS, {**W, "stop": list("abcde")}, 400, "stop holds 5 texts; up to 4", "stop"),
     ("empty stop", COMPLETIONS, {**W, "stop": ""}, 400, "1 to 100 characters", "stop"),
     ("misspelt", COMPLETIONS, {**W, "max_token": 5}, 400, "did you mean max_tokens?", "max_token"),
@@ -115,7 +120,8 @@ def test_refuses_what_is_not_there(server: Server) -> None:
     assert (response.status_code, response.json()["error"]["type"]) == (404, "not_found_error")
     response = server.ask("GET", COMPLETIONS)
     assert (response.status_code, response.headers["allow"]) == (405, "POST")
-    assert "does not take GET" in response.json()["error"]["message"]
+    assert response.json()["error"]["message"] == f"{COMPLETIONS} does not take GET requests; send POST."
+    assert server.ask("POST", "/v1/models").json()["error"]["message"].endswith("send GET.")
     assert server.sample("langmill_requests_total", route="other", status="404") == 1
 
 

@@ -16,6 +16,7 @@ import pytest
 from langmill.errors import ServingError
 from langmill.serving.routes.base import ROUTES, Route, all_routes
 from langmill.serving.warm_up import warm_up
+from tests.refused import refused
 from tests.unit.installed import installed
 from tests.unit.serving.conftest import Judge, Server, loaded_version
 
@@ -119,10 +120,12 @@ def test_it_describes_itself(server: Server) -> None:
 def test_models_and_page_say_what_can_be_asked(server: Server) -> None:
     cards = {card["id"]: card["endpoints"] for card in server.ask("GET", "/v1/models").json()["data"]}
     assert cards == {"writer": ["/v1/completions"], "judge": ["/v1/classify", "/v1/repeat/{times}"]}
-    found = re.search(r'<body data-examples="([^"]*)">', server.ask("GET", "/").text)
+    found = re.search(r'<body data-routes="([^"]*)">', server.ask("GET", "/").text)
     assert found is not None
-    examples = json.loads(html.unescape(found[1]))
-    assert examples["/v1/repeat/{times}"] == {"text": 'Say "cheese" & smile'}
+    routes = json.loads(html.unescape(found[1]))
+    assert routes["/v1/repeat/{times}"] == {"example": {"text": 'Say "cheese" & smile'}, "view": "json"}
+    assert (routes["/v1/completions"]["view"], routes["/v1/classify"]["view"]) == ("text", "labels")
+    assert "/v1/" not in found.string[found.end() :].replace('href="/v1/models"', "").replace('"/v1/models"', "")
 
 
 @pytest.mark.parametrize(
@@ -157,7 +160,7 @@ def test_it_warms_a_new_version_up() -> None:
 
 def test_two_at_one_path_are_refused(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(all_routes()["toy_repeat"], "path", "/v1/classify")
-    with pytest.raises(ServingError, match="The routes classify and toy_repeat are both at /v1/classify"):
+    with refused(ServingError, "duplicate", "classify and toy_repeat", "/v1/classify"):
         server.ask("GET", "/live")
 
 

@@ -2,14 +2,14 @@
 
 A route is one file: the models of its request and its response, a `Route`, and `ROUTES.register` over it. The
 application, its description (`/openapi.json`), the counters of requests, the keys, the limits, `/v1/models` and the
-warm-up of a new version read all that they need from it. The page has forms for completions and classification.
+warm-up of a new version and the page read all that they need from it.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 from fastapi import Request, Response
 from fastapi.responses import JSONResponse
@@ -43,6 +43,9 @@ class Route(ABC, Generic[BodyT]):
     response_class: ClassVar[type[Response]] = JSONResponse
     example: ClassVar[Mapping[str, Any]] = {}
     """A body as a person would send it, without `model`: for the API, the page and the terminal."""
+    page_view: ClassVar[Literal["text", "labels", "json"]] = "json"
+    """How the page shows a response: a text as it is streamed, in completions' shape; labels' probabilities, in
+    classification's; or its JSON."""
     is_public: ClassVar[bool] = False
     """Whether it is answered without a key."""
     is_probe: ClassVar[bool] = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -64,7 +64,7 @@ class Classification(Job[np.ndarray]):
         self._task = task
         self._texts = list(texts)
 
-    def steps(self) -> Iterator[np.ndarray | None]:
+    def steps(self) -> Generator[np.ndarray | None, None, None]:
         """A few texts a step; the only event is the `(texts, labels)` array."""
         model = self.loaded.model
         order = sorted(range(len(self._texts)), key=lambda index: len(self._texts[index]))  # little padding
@@ -73,7 +73,9 @@ class Classification(Job[np.ndarray]):
             group = order[start : start + _GROUP]
             found = self._task.probabilities(model.network, model.tokenizer, [self._texts[index] for index in group])
             if not np.isfinite(found).all():
-                raise ServingError(f"{self.loaded.fingerprint} gave a probability that is not a number.")
+                raise ServingError(
+                    f"{self.loaded.fingerprint} gave a probability that is not a number.", code="diverged"
+                )
             rows.update(zip(group, found, strict=True))
             if start + _GROUP < len(order):
                 yield None
@@ -89,6 +91,7 @@ class Classify(Route[ClassifyBody]):
     body = ClassifyBody
     response = ClassifyResponse
     example: ClassVar = {"input": "A wonderful film, I laughed and cried."}
+    page_view = "labels"
 
     async def handle(self, request: Request, body: ClassifyBody) -> ClassifyResponse:
         """Classify the texts in one job."""
@@ -125,7 +128,7 @@ class Classify(Route[ClassifyBody]):
         assert isinstance(model.task, Classifies)
         found = model.task.probabilities(model.network, model.tokenizer, [cls.example["input"]])
         if found.shape != (1, len(model.task.labels)) or not np.allclose(found.sum(axis=1), 1, atol=1e-3):
-            raise ModelError("The probabilities of its labels do not add up to 1.")
+            raise ModelError("The probabilities of its labels do not add up to 1.", code="mismatch")
 
 
 def _count(loaded: LoadedVersion, texts: list[str], limit: int) -> list[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, Field, field_validator
 
@@ -19,7 +19,7 @@ class CompletionBody(GenerationBody):
     """A prompt and how to continue it."""
 
     prompt: Text | list[Text] = Field(description="What to continue; empty begins a new text. A list holds one text.")
-    best_of: int = Field(default=1, ge=1, le=1, description="Only 1.")
+    best_of: Literal[1] = 1
     echo: Annotated[bool, NOT_OFFERED] = Field(default=False, description="Only false.")
     logprobs: Annotated[int | None, NOT_OFFERED] = Field(default=None, description="Only null.")
     suffix: Annotated[str | None, NOT_OFFERED] = Field(default=None, description="Only null.")
@@ -62,6 +62,7 @@ class Completions(GeneratingRoute[CompletionBody]):
     response = CompletionResponse
     example: ClassVar = {"prompt": "The film", "max_tokens": 40, "temperature": 0.7}
     prompt_field = "prompt"
+    page_view = "text"
 
     def prompt_ids(self, loaded: LoadedVersion, task: Generates, body: CompletionBody) -> list[int]:
         """The prompt's tokens. Raises RequestError where it is too long, whatever they are."""

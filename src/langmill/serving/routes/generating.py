@@ -8,20 +8,20 @@ import time
 from abc import abstractmethod
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from typing import Annotated, Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from fastapi import Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from langmill.config.sections import Serving
 from langmill.errors import ConfigError, RequestError
-from langmill.models.generation.config import LEAST_PENALTY, Beams, Sampling
+from langmill.models.generation.config import LEAST_PENALTY, Beams, Sampling, greedy_decoding
 from langmill.models.generation.network import Ending
 from langmill.serving.engine import LoadedVersion, ResponseStream
-from langmill.serving.generation import BeamCompletion, Chunk, Completion
+from langmill.serving.generation import Chunk, Completion
 from langmill.serving.routes.base import Route
 from langmill.serving.schema import NOT_OFFERED, Body
-from langmill.serving.service import Service
 from langmill.serving.streaming import EventStream, unless_gone
 from langmill.tasks.base import Generates
 
@@ -30,9 +30,6 @@ _MAX_STOP_CHARACTERS = 100
 _DECODING = (
     "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "num_beams", "length_penalty", "seed",
 )  # fmt: skip
-_WARM_UP = Sampling(
-    max_new_tokens=2, temperature=1.0, top_k=0, top_p=1.0, min_p=0.0, repetition_penalty=1.0, seed=0, stop_ids=()
-)
 
 
 class StreamOptions(BaseModel):
@@ -46,7 +43,7 @@ class StreamOptions(BaseModel):
 class GenerationBody(Body):
     """How a text is to be written; what is left out is as the model's own `generation_config.json` has it."""
 
-    max_tokens: int | None = Field(default=None, ge=1, description="Tokens to generate at most.")
+    max_tokens: int | None = Field(default=None, ge=1, lt=2**63, description="Tokens to generate at most.")
     temperature: float | None = Field(default=None, ge=0, le=2, description="0 is greedy.")
     top_p: float | None = Field(default=None, gt=0, le=1, description="Share of the probability to draw from.")
     top_k: int | None = Field(
@@ -58,15 +55,17 @@ class GenerationBody(Body):
     repetition_penalty: float | None = Field(
         default=None, ge=LEAST_PENALTY, le=100, description="Make what is there already less likely; 1 does not."
     )
-    num_beams: int | None = Field(default=None, ge=1, description="Beam search with this many beams; not with stream.")
+    num_beams: int | None = Field(
+        default=None, ge=1, lt=2**63, description="Beam search with this many beams; not with stream."
+    )
     length_penalty: float | None = Field(default=None, ge=-10, le=10, description="With beams: favour longer texts.")
     seed: int | None = Field(default=None, ge=0, lt=2**63, description="Equal seeds give equal texts.")
     stop: str | list[str] | None = Field(default=None, description="Up to four texts to stop before.")
     stream: bool = Field(default=False, description="Send the text as server-sent events while it is written.")
     stream_options: StreamOptions | None = None
-    n: int = Field(default=1, ge=1, le=1, description="Only 1.")
-    presence_penalty: float = Field(default=0, ge=0, le=0, description="Only 0.")
-    frequency_penalty: float = Field(default=0, ge=0, le=0, description="Only 0.")
+    n: Literal[1] = 1
+    presence_penalty: Literal[0] = 0
+    frequency_penalty: Literal[0] = 0
     logit_bias: Annotated[dict[str, float] | None, NOT_OFFERED] = Field(default=None, description="Only null.")
 
     @field_validator("stop")
@@ -127,13 +126,14 @@ class GeneratingRoute(Route[GenerationBodyT]):
         model = loaded.model
         assert isinstance(model.task, Generates)
         ids = model.task.prompt_ids(model.tokenizer, "A first look")
-        model.tokenizer.decode(list(model.task.generate(model.network, ids, _WARM_UP)))
+        sampling = replace(greedy_decoding(2, ()), temperature=1.0)
+        model.tokenizer.decode(list(model.task.generate(model.network, ids, sampling)))
 
-    async def _job(self, loaded: LoadedVersion, body: GenerationBodyT) -> tuple[Completion | BeamCompletion, int]:
+    async def _job(self, loaded: LoadedVersion, body: GenerationBodyT) -> tuple[Completion, int]:
         """The job for the engine, and how many tokens its prompt has."""
-        task = loaded.model.task
+        task, settings = loaded.model.task, self.service.settings
         assert isinstance(task, Generates)
-        decoding = _decoding(self.service, loaded, body)
+        decoding = _decoding(settings, loaded, body)
         limit = self.service.prompt_limit(loaded)
         prompt_ids = await asyncio.to_thread(self.prompt_ids, loaded, task, body)
         if len(prompt_ids) > limit:
@@ -141,30 +141,36 @@ class GeneratingRoute(Route[GenerationBodyT]):
                 f"{self.prompt_field} has {len(prompt_ids)} tokens; up to {limit} are allowed.", 400,
                 self.prompt_field, "context_length_exceeded",
             )  # fmt: skip
+        # The lower of two limits is told, the server's or the model's own: who keeps to it is not refused again.
+        most, room = settings.max_new_tokens, task.room(prompt_ids, loaded.model.max_length)
+        if most < min(room, body.max_tokens or 0):
+            raise RequestError(
+                f"max_tokens is {body.max_tokens}; up to {most} are allowed (serving.max_new_tokens).",
+                400,
+                "max_tokens",
+            )
         asked = None if body.max_tokens is None else "max_tokens"
         try:
             decoding = task.fit(decoding, prompt_ids, loaded.model.max_length, body.model, asked)
         except ConfigError as error:
             raise RequestError(str(error), 400, "max_tokens", "context_length_exceeded") from error
-        stop = list(body.stop or [])
-        if isinstance(decoding, Beams):
-            return BeamCompletion(loaded, task, prompt_ids=prompt_ids, beams=decoding, stop=stop), len(prompt_ids)
-        completion = Completion(loaded, task, prompt_ids=prompt_ids, sampling=decoding, stop=stop, streamed=body.stream)
-        return completion, len(prompt_ids)
+        job = Completion(
+            loaded, task, prompt_ids=prompt_ids, decoding=decoding, stop=body.stop or [], streamed=body.stream
+        )
+        return job, len(prompt_ids)
 
 
-def _decoding(service: Service, loaded: LoadedVersion, body: GenerationBody) -> Sampling | Beams:
+def _decoding(settings: Serving, loaded: LoadedVersion, body: GenerationBody) -> Sampling | Beams:
     """How to write: as asked, and where nothing is asked, as the model's own `generation_config.json` has it.
 
     Raises:
         RequestError: Too much is asked for, or what does not go together.
     """
-    config, settings = loaded.model.generation_config, service.settings
+    config = loaded.model.generation_config
     assert config is not None
-    for name, most in (("max_tokens", settings.max_new_tokens), ("num_beams", settings.max_beams)):
-        if (value := getattr(body, name)) is not None and value > most:
-            raise RequestError(f"{name} is {str(value)[:20]}; up to {most} are allowed.", 400, name)
-    if body.stream and (body.num_beams or 1) > 1:
+    if (beams := body.num_beams or 1) > settings.max_beams:
+        raise RequestError(f"num_beams is {beams}; up to {settings.max_beams} are allowed.", 400, "num_beams")
+    if body.stream and beams > 1:
         raise RequestError(
             "num_beams is more than 1 and stream is true; a search knows its text only at the end.", 400, "num_beams"
         )

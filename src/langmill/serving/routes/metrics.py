@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from fastapi import Request, Response
 from fastapi.responses import PlainTextResponse
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from langmill.serving.metrics import CONTENT_TYPE
 from langmill.serving.routes.base import ROUTES, Route
 
 
@@ -20,4 +20,4 @@ class MetricsRoute(Route[None]):
 
     async def handle(self, request: Request, body: None) -> Response:
         """Answer in Prometheus's text format."""
-        return Response(self.service.metrics.exposition(), media_type=CONTENT_TYPE)
+        return Response(generate_latest(self.service.metrics.registry), media_type=CONTENT_TYPE_LATEST)

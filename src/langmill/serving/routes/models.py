@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from fastapi import Request
 from pydantic import BaseModel
 
 from langmill.serving.engine import LoadedVersion
 from langmill.serving.routes.base import ROUTES, Route, routes_for
+
+
+class Defaults(BaseModel):
+    """What a request for a text has where it does not say: as the version's `generation_config.json`, within limits."""
+
+    max_tokens: int
+    temperature: float
+    top_k: int
+    top_p: float
+    min_p: float
+    repetition_penalty: float
+    num_beams: int
+    length_penalty: float
 
 
 class ModelCard(BaseModel):
@@ -20,8 +35,10 @@ class ModelCard(BaseModel):
     endpoints: list[str]
     labels: list[str]
     max_prompt_tokens: int
-    max_tokens: int
+    max_tokens: int | None
+    """Tokens of an answer; null for a model that writes none."""
     context_length: int
+    defaults: Defaults | None
 
 
 class ModelList(BaseModel):
@@ -45,7 +62,13 @@ class Models(Route[None]):
         return ModelList(data=[self._card(loaded) for name in names if (loaded := self.service.engine.loaded(name))])
 
     def _card(self, loaded: LoadedVersion) -> ModelCard:
-        model = loaded.model
+        model, settings = loaded.model, self.service.settings
+        config, max_tokens = model.generation_config, min(settings.max_new_tokens, model.max_length)
+        defaults = None
+        if config is not None:
+            beams = config.num_beams if config.num_beams <= settings.max_beams else 1
+            limited = {"max_tokens": min(config.max_new_tokens, max_tokens), "num_beams": beams}
+            defaults = Defaults(**{**dataclasses.asdict(config), **limited})
         return ModelCard(
             id=loaded.name,
             created=self.service.started,
@@ -53,6 +76,7 @@ class Models(Route[None]):
             endpoints=[route.path for route in routes_for(model.task)],
             labels=list(model.task.labels),
             max_prompt_tokens=self.service.prompt_limit(loaded),
-            max_tokens=min(self.service.settings.max_new_tokens, model.max_length),
+            max_tokens=max_tokens if defaults else None,
             context_length=model.max_length,
+            defaults=defaults,
         )

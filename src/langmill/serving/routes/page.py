@@ -28,9 +28,16 @@ class Page(Route[None]):
 
     def __init__(self, service: Service) -> None:
         super().__init__(service)
-        page = (files("langmill.serving") / "playground.html").read_text(encoding="utf-8")
-        examples = {route.path: dict(route.example) for route in all_routes().values() if route.ability is not None}
-        self._page = page.replace("{{examples}}", html.escape(json.dumps(examples)))
+        page, script = (
+            (files("langmill.serving") / f"playground.{kind}").read_text(encoding="utf-8") for kind in ("html", "js")
+        )
+        page = page.replace("{{script}}", script)
+        routes = {
+            route.path: {"example": dict(route.example), "view": route.page_view}
+            for route in all_routes().values()
+            if route.ability is not None
+        }
+        self._page = page.replace("{{routes}}", html.escape(json.dumps(routes)))
         policy = (
             f"default-src 'none'; script-src {_source(page, 'script')}; style-src {_source(page, 'style')}; "
             "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
