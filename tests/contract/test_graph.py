@@ -321,7 +321,7 @@ def test_what_only_judges_makes_evaluate_alone_stale(
     assert old in text
     path.write_text(text.replace(old, new, 1))
     try:
-        found = freshness_of(read_graph(), composed_params)
+        found = freshness_of(read_graph(), composed_params())
     finally:
         path.write_text(text)
     expected = {"compose", *(f"{kind}@catalogs-en-de" for kind in stale)}  # compose writes the same files again
@@ -348,7 +348,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         for out in (out for stage in graph.stages.values() for out in stage.outs if not Path(out).exists()):
             write_text(root / out / "made", out)
         graph.repo.commit(force=True)
-        assert all(state.fresh for state in freshness_of(read_graph(), composed_params).values())
+        assert all(state.fresh for state in freshness_of(read_graph(), composed_params()).values())
         yield root
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import enum
+import functools
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -33,7 +34,7 @@ from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseExceptio
 
 from langmill.config.core_yaml import ALLOWED_NAMES, is_name, parse_yaml, read_yaml
 from langmill.config.sections import Corpus, Operation, Pretrained, Recipe, Serving, Tokenizer
-from langmill.config.typed import typed
+from langmill.config.typed import Origin, typed
 from langmill.errors import ConfigError, FieldError
 from langmill.workspace import Workspace
 
@@ -158,12 +159,11 @@ def _section(
     values = composed if whole else composed.get(group)
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: the file holds no settings.")
+    origin = origin_in(f"{group}/{name}", overrides, conf)
     try:
-        result = typed(section, values, str(path), "" if whole else group, warn=True)
+        result = typed(section, values, str(path), "" if whole else group, origin)
     except FieldError as error:
-        where = _origin(error.key, f"{group}/{name}", overrides, conf)
-        added = f" It stands in {where}." if where not in (None, str(path)) else ""
-        raise FieldError(f"{error}{added}", error.key, error.code) from error
+        raise located(error, origin) from error
     own_name = getattr(result, "name", name)
     if own_name != name:
         raise ConfigError(f"{path}: name is {own_name!r}; allowed is the file's own name, {name!r}.")
@@ -247,21 +247,43 @@ def _plan(
     return loader, repository, defaults
 
 
-def _origin(key: str, config_name: str, overrides: Sequence[str], conf: Path) -> str | None:
-    """What gave a setting its value: a file, or the command line; None if nothing did."""
-    with _no_resolvers():
+def origin_in(config_name: str, overrides: Sequence[str] = (), conf: Path = CONF) -> Origin:
+    """What gave the settings of a file, as `recipe/reviews-lm`, their values; see `typed`."""
+
+    @functools.cache
+    def merged() -> tuple[list[tuple[str, DictConfig]], list[tuple[str, str]]]:
+        """The files with their content and the overrides with their keys, the first to win first."""
         loader, repository, defaults = _plan(config_name, overrides, conf)
-        for override in defaults.config_overrides:
-            if override.key_or_group == key:
-                return f"the override {override.input_line}"
-        for default in reversed(defaults.defaults):
-            config = loader._load_single_config(default, repository).config
-            parent, _, name = key.rpartition(".")
-            with contextlib.suppress(OmegaConfBaseException):
-                holder = OmegaConf.select(config, parent) if parent else config
-                if isinstance(holder, DictConfig) and name.partition("[")[0] in holder:
-                    return str(conf / f"{default.config_path}.yaml")
-    return None
+        files = [
+            (str(conf / f"{default.config_path}.yaml"), loader._load_single_config(default, repository).config)
+            for default in reversed(defaults.defaults)
+        ]
+        given = [(f"the override {each.input_line}", each.key_or_group) for each in defaults.config_overrides]
+        return files, given[::-1]
+
+    def origin(key: str) -> tuple[int, str] | None:
+        parent, _, name = key.rpartition(".")
+        with _no_resolvers():
+            files, given = merged()
+            for override, set_key in given:
+                if set_key == key:
+                    return len(files), override
+            for place, (file, config) in enumerate(files):
+                with contextlib.suppress(OmegaConfBaseException):
+                    holder = OmegaConf.select(config, parent) if parent else config
+                    if isinstance(holder, DictConfig) and name.partition("[")[0] in holder:
+                        return -place, file
+        return None
+
+    return origin
+
+
+def located(error: FieldError, origin: Origin) -> FieldError:
+    """An error that also names what gave the setting its value, unless it names that already."""
+    place = origin(error.key)
+    if place is None or place[1] in str(error):
+        return error
+    return FieldError(f"{error} It stands in {place[1]}.", error.key, error.code)
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ dvc.yaml in version 1.2. So settings are read here, and here alone.
 from __future__ import annotations
 
 import copy
+import enum
 import functools
 import math
 import re
@@ -28,6 +29,7 @@ _NUMBER_LIKE = re.compile(
     r"|[-+]?0o?[0-7_]+|[-+]?0x[0-9a-fA-F_]+|[-+]?0b[01_]+|[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}([Tt ].*)?"
 )
 _WORDS = frozenset({"null", "true", "false", "yes", "no", "on", "off", "y", "n", "nan", "inf"})
+_LONGEST = 200  # characters of a value in a sentence
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 ALLOWED_NAMES = (
     "lower-case letters, digits, - and _, at most 63, and nothing that YAML takes for a number, a date, true, false "
@@ -93,6 +95,23 @@ def quoted(text: str) -> str:
     """A text as a YAML scalar in double quotes, on one line, that every reader takes for this text."""
     dumped = yaml.dump(text, Dumper=_Dumper, default_style='"', allow_unicode=True, width=math.inf)
     return dumped.removesuffix("\n")
+
+
+def as_written(value: Any) -> str:
+    """A value for a sentence, as a person writes it in YAML: `true`, `null`, `1e-05`; a list as `a, b`."""
+    value = value.value if isinstance(value, enum.Enum) else value
+    if isinstance(value, str | list | tuple | dict) and not value:
+        return f"an empty {'text' if isinstance(value, str) else 'table' if isinstance(value, dict) else 'list'}"
+    style = '"' if isinstance(value, str) and "\n" in value else None
+    try:
+        words = yaml.dump(
+            value, Dumper=_Dumper, default_flow_style=True, default_style=style, allow_unicode=True, width=math.inf
+        )
+    except yaml.YAMLError:  # of no type that YAML has
+        words = str(value)
+    words = words.removesuffix("\n").removesuffix("\n...")
+    words = words[1:-1] if isinstance(value, list | tuple) else words
+    return words if len(words) <= _LONGEST else f"{words[:_LONGEST]}…"
 
 
 def literal(text: str) -> str:
