@@ -32,8 +32,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.basecontainer import BaseContainer
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException, UnsupportedInterpolationType
 
-from langmill.config.core_yaml import ALLOWED_NAMES, is_name, parse_yaml, read_yaml
-from langmill.config.sections import Corpus, Operation, Pretrained, Recipe, Serving, Tokenizer
+from langmill.config.core_yaml import ALLOWED_NAMES, as_written, is_name, parse_yaml, read_yaml
+from langmill.config.sections import Corpus, Operation, Pretrained, Recipe, Serving, Tokenizer, Training
 from langmill.config.typed import Origin, typed
 from langmill.errors import ConfigError, FieldError
 from langmill.workspace import Workspace
@@ -82,6 +82,11 @@ def compose_pretrained(name: str, conf: Path = CONF) -> Pretrained:
     return _section(Pretrained, "pretrained", name, conf)
 
 
+def compose_training(name: str, conf: Path = CONF) -> Training:
+    """How the recipes that name this file are fitted, before their own changes. Raises as `compose_recipe` does."""
+    return _section(Training, "training", name, conf)
+
+
 def compose_serving(name: str = "default", overrides: Sequence[str] = (), conf: Path = CONF) -> Serving:
     """The server's settings. Raises ConfigError as `compose_recipe` does."""
     return _section(Serving, "serving", name, conf, overrides)
@@ -115,13 +120,13 @@ def load_section(section: type[SectionT], path: Path, key: str | None = None) ->
     try:
         values = read_yaml(path)
     except FileNotFoundError as error:
-        raise ConfigError(f"{path} does not exist; `dvc repro compose` writes it.") from error
+        raise ConfigError(f"{path} does not exist; `dvc repro compose` writes it.", "missing") from error
     if isinstance(values, dict) and set(values) == {REFUSED}:
-        raise ConfigError(str(values[REFUSED]))
+        raise ConfigError(str(values[REFUSED]), "failed")
     if key is not None and isinstance(values, dict):
         values = values.get(key)
     if not isinstance(values, dict):
-        raise ConfigError(f"{path}: {key or 'the file'} holds no settings; `dvc repro compose` writes it anew.")
+        raise ConfigError(f"{path}: {key or 'the file'} holds no settings; `dvc repro compose` makes it.", "unreadable")
     return typed(section, values, str(path), key or "")
 
 
@@ -152,13 +157,13 @@ def _section(
     path = conf / group / f"{name}.yaml"
     if not path.is_file():
         known = ", ".join(available(group, conf)) or "none"
-        raise ConfigError(f"There is no {group} named {name!r} ({path} does not exist); there are: {known}.")
+        raise ConfigError(f"There is no {group} {as_written(name)} ({path} is missing); there are: {known}.", "unknown")
     if not is_name(name):
-        raise ConfigError(f"{path}: {name!r} can't be a name; allowed are {ALLOWED_NAMES}.")
+        raise ConfigError(f"{path}: {as_written(name)} can't be a name; allowed are {ALLOWED_NAMES}.", "impossible")
     composed = _compose(f"{group}/{name}", overrides, conf)
     values = composed if whole else composed.get(group)
     if not isinstance(values, dict):
-        raise ConfigError(f"{path}: the file holds no settings.")
+        raise ConfigError(f"{path}: the file holds no settings.", "missing")
     origin = origin_in(f"{group}/{name}", overrides, conf)
     try:
         result = typed(section, values, str(path), "" if whole else group, origin)
@@ -166,7 +171,7 @@ def _section(
         raise located(error, origin) from error
     own_name = getattr(result, "name", name)
     if own_name != name:
-        raise ConfigError(f"{path}: name is {own_name!r}; allowed is the file's own name, {name!r}.")
+        raise ConfigError(f"{path}: name is {as_written(own_name)}; allowed is the file's name, {name}.", "mismatch")
     return result
 
 
@@ -182,16 +187,18 @@ class _ConfSource(FileConfigSource):  # type: ignore[misc]
         try:
             text = path.read_text(encoding="utf-8-sig")
         except UnicodeDecodeError as error:
-            raise ConfigError(f"{path} is not UTF-8 (byte {error.start}); save it as UTF-8.") from error
+            raise ConfigError(f"{path} is not UTF-8 (byte {error.start}); save it as UTF-8.", "unreadable") from error
         values = parse_yaml(text, str(path))
         if not isinstance(values, dict | None):
-            raise ConfigError(f"{path} holds {type(values).__name__} instead of settings; write `key: value` lines.")
+            raise ConfigError(f"{path} holds no settings; write `key: value` lines.", "wrong_type")
         if config_path.startswith("recipe/") and not text.startswith(_RECIPE_HEADER):
-            raise ConfigError(f"{path}: the first line must be {_RECIPE_HEADER!r}; other comments may follow it.")
+            raise ConfigError(f"{path}: the first line must be `{_RECIPE_HEADER}`.", "missing")
         try:
             config = OmegaConf.create(values or {})
         except OmegaConfBaseException as error:  # the grammar of ${...}
-            raise ConfigError(f"{path}: {_first_line(error)}; `${{` in a text is written `\\${{`.") from error
+            raise ConfigError(
+                f"{path}: {_first_line(error)}; `${{` in a text is written `\\${{`.", "unreadable"
+            ) from error
         header = ConfigSource._get_header_dict(text)
         return ConfigResult(provider=self.provider, path=f"conf://{self.path}", config=config, header=header)
 
@@ -206,17 +213,19 @@ def _compose(config_name: str, overrides: Sequence[str], conf: Path) -> dict[str
     except UnsupportedInterpolationType as error:
         raise ConfigError(
             f"{path}: {error.full_key} asks for a resolver ({_first_line(error)}), and what one looks up would be "
-            "logged; `${...}` may name another setting, as in ${training.steps}, and nothing else."
+            "logged; `${...}` may name another setting, as in ${training.steps}, and nothing else.",
+            "impossible",
         ) from error
     except InterpolationResolutionError as error:
         raise ConfigError(
             f"{path}: {error.full_key}: {_first_line(error)}; `${{...}}` may name another setting, as in "
-            "${training.steps}, and is written `\\${` in a text."
+            "${training.steps}, and is written `\\${` in a text.",
+            "impossible",
         ) from error
     except (HydraException, OmegaConfBaseException, ValueError) as error:  # ValueError: a malformed defaults list
         message = " ".join(str(error).split()).partition(" Config search path:")[0]
         cause = f" ({_first_line(error.__cause__)})" if isinstance(error.__cause__, OmegaConfBaseException) else ""
-        raise ConfigError(f"{path} can't be composed: {message}{cause}") from error
+        raise ConfigError(f"{path} can't be composed: {message}{cause}", "impossible") from error
     assert isinstance(values, dict)
     return {str(key): value for key, value in values.items()}
 
@@ -279,11 +288,11 @@ def origin_in(config_name: str, overrides: Sequence[str] = (), conf: Path = CONF
 
 
 def located(error: FieldError, origin: Origin) -> FieldError:
-    """An error that also names what gave the setting its value, unless it names that already."""
+    """The error, which also names what gave the setting its value, unless it names that already."""
     place = origin(error.key)
-    if place is None or place[1] in str(error):
-        return error
-    return FieldError(f"{error} It stands in {place[1]}.", error.key, error.code)
+    if place is not None and place[1] not in str(error):
+        error.args = (f"{error} It stands in {place[1]}.",)
+    return error
 
 
 @contextlib.contextmanager

@@ -58,7 +58,7 @@ def read_yaml(path: Path, *, anchors: bool = False) -> Any:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} is not UTF-8 (byte {error.start}); save it as UTF-8.") from error
+        raise ConfigError(f"{path} is not UTF-8 (byte {error.start}); save it as UTF-8.", "unreadable") from error
     return parse_yaml(text, str(path), anchors=anchors)
 
 
@@ -77,11 +77,11 @@ def _parsed(text: str, where: str, anchors: bool) -> Any:
     try:
         return loader.get_single_data()
     except _Refused as error:
-        raise ConfigError(f"{where}, line {error.line}: {error}.") from error
+        raise ConfigError(f"{where}, line {error.line}: {error}.", "impossible") from error
     except yaml.YAMLError as error:
-        raise ConfigError(f"{where} is not valid YAML: {' '.join(str(error).split())}") from error
+        raise ConfigError(f"{where} is not valid YAML: {' '.join(str(error).split())}", "unreadable") from error
     except RecursionError as error:
-        raise ConfigError(f"{where} is nested too deeply; settings have a few levels.") from error
+        raise ConfigError(f"{where} is nested too deeply; settings have a few levels.", "unreadable") from error
     finally:
         loader.dispose()
 
@@ -148,7 +148,7 @@ class _CoreLoader(yaml.SafeLoader):
             if key.tag != f"{_TAG}str":
                 raise _Refused(f"the key {getattr(key, 'value', '')!s:.40} is not read as a text; quote it", key)
             if key.value in keys:
-                raise _Refused(f"the key {key.value!r} stands here twice", key)
+                raise _Refused(f"the key {as_written(key.value)} stands here twice", key)
             keys.add(key.value)
         return super().construct_mapping(node, deep=deep)
 
@@ -157,7 +157,7 @@ class _CoreLoader(yaml.SafeLoader):
         try:
             return text.encode("utf-16", "surrogatepass").decode("utf-16")  # joins the pairs that JSON writes
         except UnicodeDecodeError as error:
-            raise _Refused(f"{text!r} holds half a character (an escape from \\ud800 to \\udfff)", node) from error
+            raise _Refused(f"{as_written(text)} holds half a character (\\ud800 to \\udfff)", node) from error
 
     def construct_whole_number(self, node: yaml.ScalarNode) -> int:
         text = str(self.construct_scalar(node))

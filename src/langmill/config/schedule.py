@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import zoneinfo
 
+from langmill.config.core_yaml import as_written
 from langmill.errors import FieldError
 
 _MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
@@ -26,7 +27,7 @@ def refuse_impossible_schedule(cron: str, timezone: str) -> None:
     Raises:
         FieldError: A field is not one of cron, the date never comes, or this machine knows no such time zone.
     """
-    given = f"cron is {cron!r}"
+    given = f"cron is {as_written(cron)}"
     fields = cron.split()
     if len(fields) != len(_FIELDS):
         raise FieldError(
@@ -38,9 +39,7 @@ def refuse_impossible_schedule(cron: str, timezone: str) -> None:
     for text, (name, low, high, names) in zip(fields, _FIELDS, strict=True):
         found = _values(text, low, high, names)
         if not found:
-            raise FieldError(
-                f"{given}: its {name} is {text!r}; allowed is {low} to {high}, `*`, lists, ranges and steps", "cron"
-            )
+            raise FieldError(f"{given}: its {name} must be {low} to {high}, `*`, lists, ranges and steps", "cron")
         values.append(found)
     days, months = values[2], values[3]
     if fields[4] == "*" and min(days) > max(_DAYS_OF_MONTH[month - 1] for month in months):
@@ -49,7 +48,7 @@ def refuse_impossible_schedule(cron: str, timezone: str) -> None:
         zoneinfo.ZoneInfo(timezone)
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as error:
         raise FieldError(
-            f"timezone is {timezone!r}; allowed is an IANA time zone, as in UTC or Europe/Berlin", "timezone"
+            f"timezone is {as_written(timezone)}; allowed is an IANA time zone, as in UTC or Europe/Berlin", "timezone"
         ) from error
 
 

@@ -98,7 +98,7 @@ def _adapter(section: Any) -> TypeAdapter[Any]:
         return TypeAdapter(section)
     except PydanticUserError as error:
         name = f"{section.__module__}.{section.__qualname__}"
-        raise ConfigError(f"{name} can't be filled from settings: {error.message}") from error
+        raise ConfigError(f"{name} can't be filled from settings: {error.message}", "wrong_type") from error
 
 
 @functools.cache

@@ -143,7 +143,8 @@ def _require_usable(report: Report, settings: CorpusSettings) -> None:
         told = [f" {name}: {cause}" for name, cause in list(report.causes.items())[:1]]
         raise DataError(
             f"The corpus {settings.name} has no usable document: {report.account()}.{''.join(told)} "
-            "Check the corpus's source, fields and cleaning in conf/corpus/."
+            "Check the corpus's source, fields and cleaning in conf/corpus/.",
+            "too_few",
         )
     for split, advice in _ADVICE.items():
         if not report.splits[split].documents:
@@ -152,7 +153,8 @@ def _require_usable(report: Report, settings: CorpusSettings) -> None:
             left_out = f", where {dropped}" if dropped else ""
             raise DataError(
                 f"The corpus {settings.name} has {count:,} usable {noun}; none fell to the {split} split{left_out}. "
-                f"{advice}."
+                f"{advice}.",
+                "too_few",
             )
 
 

@@ -123,11 +123,11 @@ def count_documents(path: Path) -> int:
         DataError: The file is missing or is not a table of documents.
     """
     if not path.is_file():
-        raise DataError(f"{path} does not exist; `dvc repro` makes it from the corpus.")
+        raise DataError(f"{path} does not exist; `dvc repro` makes it from the corpus.", "missing")
     try:
         return int(pq.read_metadata(path).num_rows)
     except pa.ArrowException as error:
-        raise DataError(f"{path} is not a table of documents ({error}); remove it and run `dvc repro`.") from error
+        raise DataError(f"{path} is not a table of documents ({error}); remove it.", "unreadable") from error
 
 
 def read_documents(path: Path) -> Iterator[Document]:
@@ -137,11 +137,11 @@ def read_documents(path: Path) -> Iterator[Document]:
         DataError: The file is missing or is not a table of documents.
     """
     if not path.is_file():
-        raise DataError(f"{path} does not exist; `dvc repro` makes it from the corpus.")
+        raise DataError(f"{path} does not exist; `dvc repro` makes it from the corpus.", "missing")
     try:
         file = pq.ParquetFile(path)
         for batch in file.iter_batches(columns=SCHEMA.names):
             for row in batch.to_pylist():
                 yield Document(row["id"], row["text"], row["label"], row["target"], json.loads(row["metadata"]))
     except (pa.ArrowException, json.JSONDecodeError) as error:
-        raise DataError(f"{path} is not a table of documents ({error}); remove it and run `dvc repro`.") from error
+        raise DataError(f"{path} is not a table of documents ({error}); remove it.", "unreadable") from error

@@ -102,7 +102,8 @@ class Duplicates:
         if not self._drop:
             raise DataError(
                 f"{row.where} of the corpus {self._report.corpus} reads like a document of the {known} split, but its "
-                f"{self._by} puts it into the {split} split; set cleaning.drop_duplicates to true or split.by to null."
+                f"{self._by} puts it into the {split} split; set cleaning.drop_duplicates to true or split.by to null.",
+                "mismatch",
             )
 
 

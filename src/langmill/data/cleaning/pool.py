@@ -68,7 +68,8 @@ def clean_rows(rows: Iterable[Row], cleaning: Cleaning, where: str) -> Iterator[
             yield from zip(done, future.result(), strict=True)
     except BrokenProcessPool as error:
         raise DataError(
-            "A process that cleans was killed, most likely for want of memory; lower cleaning.workers and run again."
+            "A process that cleans was killed, most likely for want of memory; lower cleaning.workers.",
+            "failed",
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

@@ -74,4 +74,5 @@ def build_source(section: Source, where: str) -> CorpusSource:
     try:
         return SOURCES.find(section.kind)(section, options)
     except ConfigError as error:
-        raise ConfigError(f"{where}: {str(error).removesuffix('.')}.") from error
+        error.args = (f"{where}: {str(error).removesuffix('.')}.",)
+        raise
