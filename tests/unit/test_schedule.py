@@ -7,6 +7,7 @@ import pytest
 from langmill.config.schedule import refuse_impossible_schedule
 from langmill.errors import ConfigError
 from langmill.lifetime import PARENT_VARIABLE
+from tests.refused import refused
 
 pytestmark = pytest.mark.unit
 
@@ -25,17 +26,17 @@ def test_schedules_of_cron_are_taken(cron):
 @pytest.mark.parametrize(
     ("cron", "sentence"),
     [
-        ("61 * * * *", "its minute is '61'; allowed is 0 to 59"),
-        ("* 24 * * *", "its hour is '24'"),
-        ("* * 0 * *", "its day of the month is '0'"),
-        ("* * * 13 *", "its month is '13'"),
-        ("* * * * 8", "its day of the week is '8'"),
-        ("* * * * someday", "its day of the week is 'someday'"),
-        ("5-1 * * * *", "its minute is '5-1'"),
-        ("*/0 * * * *", "its minute is '\\*/0'"),
-        ("*-5 * * * *", "its minute is"),
-        ("1, * * * *", "its minute is '1,'"),
-        ("-5 * * * *", "its minute is '-5'"),
+        ("61 * * * *", "its minute is 61; allowed is 0 to 59"),
+        ("* 24 * * *", "its hour is 24"),
+        ("* * 0 * *", "its day of the month is 0"),
+        ("* * * 13 *", "its month is 13"),
+        ("* * * * 8", "its day of the week is 8"),
+        ("* * * * someday", "its day of the week is someday"),
+        ("5-1 * * * *", "its minute is 5-1"),
+        ("*/0 * * * *", "its minute is */0"),
+        ("*-5 * * * *", "its minute is *-5"),
+        ("1, * * * *", "its minute is 1,"),
+        ("-5 * * * *", "its minute is -5"),
         ("0 0 30 2 *", "which never comes: no month of it has a day 30"),
         ("0 0 31 4,6 *", "no month of it has a day 31"),
         ("0 3 * *", "allowed are five fields"),
@@ -44,7 +45,7 @@ def test_schedules_of_cron_are_taken(cron):
     ],
 )
 def test_schedules_that_never_come_are_refused(cron, sentence):
-    with pytest.raises(ConfigError, match=sentence):
+    with refused(ConfigError, "impossible", sentence):
         refuse_impossible_schedule(cron, "UTC")
 
 

@@ -7,6 +7,7 @@ dvc.yaml in version 1.2. So settings are read here, and here alone.
 from __future__ import annotations
 
 import copy
+import dataclasses
 import enum
 import functools
 import math
@@ -99,16 +100,12 @@ def quoted(text: str) -> str:
 
 def as_written(value: Any) -> str:
     """A value for a sentence, as a person writes it in YAML: `true`, `null`, `1e-05`; a list as `a, b`."""
-    value = value.value if isinstance(value, enum.Enum) else value
     if isinstance(value, str | list | tuple | dict) and not value:
         return f"an empty {'text' if isinstance(value, str) else 'table' if isinstance(value, dict) else 'list'}"
     style = '"' if isinstance(value, str) and "\n" in value else None
-    try:
-        words = yaml.dump(
-            value, Dumper=_Dumper, default_flow_style=True, default_style=style, allow_unicode=True, width=math.inf
-        )
-    except yaml.YAMLError:  # of no type that YAML has
-        words = str(value)
+    words = yaml.dump(
+        value, Dumper=_SentenceDumper, default_flow_style=True, default_style=style, allow_unicode=True, width=math.inf
+    )
     words = words.removesuffix("\n").removesuffix("\n...")
     words = words[1:-1] if isinstance(value, list | tuple) else words
     return words if len(words) <= _LONGEST else f"{words[:_LONGEST]}…"
@@ -193,6 +190,15 @@ class _Dumper(yaml.SafeDumper):
         return self.represent_scalar(f"{_TAG}str", text, style='"' if re.search("[\x85\u2028\u2029]", text) else None)
 
 
+class _SentenceDumper(_Dumper):
+    """What is no YAML is written as what comes nearest."""
+
+    def represent_other(self, data: Any) -> yaml.Node:
+        if dataclasses.is_dataclass(data):
+            return self.represent_data({field.name: getattr(data, field.name) for field in dataclasses.fields(data)})
+        return self.represent_data(data.value if isinstance(data, enum.Enum) else str(data))
+
+
 for _kind, _pattern, _first in (
     ("null", re.compile("~|null|Null|NULL|"), [*"~nN", ""]),
     ("bool", re.compile("true|True|TRUE|false|False|FALSE"), list("tTfF")),
@@ -206,6 +212,7 @@ _Dumper.add_implicit_resolver(
     f"{_TAG}float", re.compile(f"(?:{_NUMBER_LIKE.pattern}|{_FLOAT.pattern})$"), list("-+.0123456789")
 )
 _Dumper.add_representer(str, _Dumper.represent_text)
+_SentenceDumper.add_multi_representer(object, _SentenceDumper.represent_other)
 _Dumper.add_implicit_resolver(f"{_TAG}bool", re.compile("(?:y|Y|n|N)$"), list("yYnN"))
 _CONSTRUCTORS: dict[str, Any] = {
     "null": SafeConstructor.construct_yaml_null,

@@ -39,7 +39,9 @@ def refuse_impossible_schedule(cron: str, timezone: str) -> None:
     for text, (name, low, high, names) in zip(fields, _FIELDS, strict=True):
         found = _values(text, low, high, names)
         if not found:
-            raise FieldError(f"{given}: its {name} must be {low} to {high}, `*`, lists, ranges and steps", "cron")
+            raise FieldError(
+                f"{given}: its {name} is {text}; allowed is {low} to {high}, `*`, a list, range or step", "cron"
+            )
         values.append(found)
     days, months = values[2], values[3]
     if fields[4] == "*" and min(days) > max(_DAYS_OF_MONTH[month - 1] for month in months):

@@ -94,7 +94,7 @@ def test_what_can_not_be_exported_leaves_nothing(registry: Registry, tmp_path: P
         ("review-lm", "challenger", "huggingface", RegistryError, "no registered model 'review-lm'; did you mean"),
         (LANGUAGE_MODEL, "champion", "huggingface", RegistryError, "reviews-lm has no champion"),
         (LANGUAGE_MODEL, 7, "huggingface", RegistryError, "reviews-lm has no version 7"),
-        (LANGUAGE_MODEL, 1, "hugingface", PlugInError, "--format is 'hugingface'; .* Did you mean huggingface"),
+        (LANGUAGE_MODEL, 1, "hugingface", PlugInError, "--format: hugingface is unknown; .* Did you mean huggingface"),
     )
     for name, which, format_name, kind, words in wrong:
         with pytest.raises(kind, match=words):

@@ -191,7 +191,7 @@ def test_of_a_long_target_what_is_scored_is_divided_by_its_own_bytes(
         ),
         (
             {"num_beams": 1, "keep_placeholders": True},
-            r"decoding\.keep_placeholders is True; allowed is false with one",
+            r"decoding\.keep_placeholders is true; allowed is false with one",
         ),
         ({"temperature": 0.5}, r"decoding\.temperature is 0\.5; allowed is 0"),
         ({"num_beams": 0}, r"num_beams is 0; allowed is 1 to 100"),

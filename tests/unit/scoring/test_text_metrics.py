@@ -232,7 +232,7 @@ def test_what_the_reference_translates_is_no_placeholder() -> None:
 
 
 def test_unknown_figures_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"scoring\.options\.metrics is 'bleurt'; allowed is one of bleu, bleu_zh"):
+    with pytest.raises(ConfigError, match=r"scoring\.options\.metrics: bleurt is unknown; known are bleu, bleu_zh"):
         text_metrics(["bleurt"])
     with pytest.raises(ConfigError, match="each name once"):
         text_metrics(["bleu", "bleu"])

@@ -123,5 +123,5 @@ def test_sample_tells_the_probabilities(task, network, tokenizer):
 
 
 def test_impossible_options_are_refused():
-    with pytest.raises(ConfigError, match="truncation is 'middle'; allowed is one of head, tail, head_and_tail"):
+    with pytest.raises(ConfigError, match="truncation is middle; allowed is one of head, tail, head_and_tail"):
         shipped_task("classification", truncation="middle")

@@ -114,7 +114,7 @@ def test_a_template_is_filled_with_text_metadata_and_earlier_turns(tokenizer: To
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"template": "no text"}, r"template is 'no text'; allowed is a template that holds \{text\}"),
+        ({"template": "no text"}, r"template is no text; allowed is a template that holds \{text\}"),
         ({"template": "{text!r}"}, "nothing but a name between the braces"),
         ({"template": "{text.__class__}"}, "nothing but a name between the braces"),
         ({"template": "{text"}, "text with {name} in it"),

@@ -68,7 +68,9 @@ class Cleaning:
             close = difflib.get_close_matches(name, self.steps, n=1)
             hint = f"did you mean {close[0]}?" if close else f"add {name} there, or set this to null"
             listed = as_written(self.steps)
-            raise FieldError(f"options.{name} is of no step in steps ({listed}); {hint}", f"options.{name}", "unknown")
+            raise FieldError(
+                f"options.{name} is of no step in cleaning.steps ({listed}); {hint}", f"options.{name}", "unknown"
+            )
         # Only what is done: a step that is there to be turned on by some corpora is no change of the others' settings.
         steps = [name for name in self.steps if self.options.get(name, {}) is not None]
         object.__setattr__(self, "options", {name: self.options.get(name) or {} for name in steps})

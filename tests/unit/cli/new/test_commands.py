@@ -81,16 +81,16 @@ def test_a_recipe_can_start_from_a_pretrained_model(workspace, base):
     [
         (["corpus", "reviews"], "conf/corpus/reviews.yaml exists; choose another name"),
         (["corpus", "base"], "conf/corpus/base.yaml exists; choose another name"),
-        (["corpus", "My Corpus"], "'My Corpus' can't be a name; allowed are lower-case letters, digits"),
+        (["corpus", "My Corpus"], "My Corpus can't be a name; allowed are lower-case letters, digits"),
         (["corpus", "x", "--from", "gone.csv"], "gone.csv does not exist"),
         (["corpus", "x", "--from", "conf/corpus"], "conf/corpus holds no file that can be read; readable are"),
         (["recipe", "sentiment", "--corpus", "reviews"], "conf/recipe/sentiment.yaml exists"),
-        (["recipe", "x", "--corpus", "gone"], "There is no corpus named 'gone'"),
+        (["recipe", "x", "--corpus", "gone"], "There is no corpus gone (conf/corpus/gone.yaml is missing)"),
         (
             ["recipe", "x", "--corpus", "reviews", "--task", "gone"],
             "There is no conf/task/gone.yaml; there are: chat, ",
         ),
-        (["recipe", "x", "--corpus", "reviews", "--base", "gone"], "There is no recipe named 'gone'"),
+        (["recipe", "x", "--corpus", "reviews", "--base", "gone"], "There is no recipe gone"),
         (
             ["recipe", "x", "--corpus", "reviews", "--base", "gpt2-small"],
             "'gpt2-small', which has no line there; allowed",
