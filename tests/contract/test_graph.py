@@ -329,6 +329,19 @@ def test_what_only_judges_makes_evaluate_alone_stale(
     assert {address for address, state in found.items() if not state.fresh} == expected
 
 
+def test_options_of_a_plug_in_are_refused_before_anything_runs(made: Path) -> None:
+    path = made / "conf" / "gate" / "text_to_text.yaml"
+    text = path.read_text()
+    path.write_text(text.replace("min_effect: 0.5", "min_effect: -1"))
+    try:
+        found = freshness_of(read_graph(), composed_params())
+    finally:
+        path.write_text(text)
+    (reason,) = found["train@catalogs-en-de"].reasons
+    assert "gate.rules.improvement.min_effect is -1" in reason
+    assert f"It stands in {path.relative_to(made)}" in reason
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A workspace in which the stages of one recipe count as run."""

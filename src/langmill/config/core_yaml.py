@@ -104,8 +104,9 @@ def as_written(value: Any) -> str:
         return f"an empty {'text' if isinstance(value, str) else 'table' if isinstance(value, dict) else 'list'}"
     style = '"' if isinstance(value, str) and "\n" in value else None
     words = yaml.dump(
-        value, Dumper=_SentenceDumper, default_flow_style=True, default_style=style, allow_unicode=True, width=math.inf
-    )
+        value, Dumper=_SentenceDumper, default_flow_style=True, default_style=style, sort_keys=False,
+        allow_unicode=True, width=math.inf,
+    )  # fmt: skip
     words = words.removesuffix("\n").removesuffix("\n...")
     words = words[1:-1] if isinstance(value, list | tuple) else words
     return words if len(words) <= _LONGEST else f"{words[:_LONGEST]}…"

@@ -347,7 +347,8 @@ def too_few_to_test(
     """
     if test >= least:
         return ""
-    about, share = "about " if estimated else "", math.ceil(100 * least / max(1, documents)) / 100
+    about = "about " if estimated else ""
+    share = math.ceil(130 * least / max(1, documents)) / 100  # some more than are needed, for a hash is no exact share
     larger = f", or make split.test at least {share:g} in conf/corpus/{corpus}.yaml" if share <= _LARGEST_TEST else ""
     return (
         f"The corpus {corpus} has {about}{test:,} test documents; gate.rules.enough_documents.min_documents asks for "

@@ -73,7 +73,7 @@ class Tokenizer:
         try:
             text = file.read_text(encoding="utf-8")
         except OSError as error:
-            raise TokenizerError(f"{file} can't be read ({error.strerror}); make it.", "unreadable") from error
+            raise TokenizerError(f"{file} is missing ({error.strerror}); `dvc repro` makes it.", "missing") from error
         except UnicodeDecodeError as error:
             raise TokenizerError(f"{file} is not a tokenizer (not UTF-8); make it again.", "unreadable") from error
         try:

@@ -78,7 +78,7 @@ def test_the_core_schema_is_read(written, value):
         ("a: !!int x", "impossible", ["line 1: x", "whole number"]),
         ("a: !!float x", "impossible", ["line 1: x", "number"]),
         ('a: "\\ud800"', "impossible", ['"\\uD800"', "half a character"]),
-        ("a: [1", "unreadable", ["line 2, column 1"]),
+        ("a: [1", "unreadable", ["line 1, column 6"]),
         ("a: 1\n---\nb: 2", "unreadable", ["single document"]),
         ("a: " + "[" * 5000, "unreadable", ["too deeply"]),
         ("a: " + "9" * 5000, "impossible", ["line 1: 999", "whole number"]),

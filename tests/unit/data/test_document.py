@@ -44,7 +44,7 @@ def test_equal_bytes_and_bounded_row_groups(tmp_path: Path) -> None:
 def test_missing_or_damaged_tables(tmp_path: Path) -> None:
     (tmp_path / "a.parquet").write_bytes(b"no table")
     for ask in (count_documents, lambda path: list(read_documents(path))):
-        with refused(DataError, "missing", "train.parquet", "`dvc repro`"):
+        with refused(DataError, "missing", "none.parquet", "`dvc repro`"):
             ask(tmp_path / "none.parquet")
-        with refused(DataError, "unreadable", "train.parquet", "remove it"):
+        with refused(DataError, "unreadable", "a.parquet", "remove it"):
             ask(tmp_path / "a.parquet")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
+from langmill.config.core_yaml import read_yaml
 from langmill.data.document import Document, Split
 from langmill.data.readers import BadRow, BadRowReason
-from langmill.data.report import Report, StepCount
+from langmill.data.report import FEW_DOCUMENTS, Report, StepCount
 from langmill.data.rows import Row
 
 pytestmark = pytest.mark.unit
@@ -93,3 +95,24 @@ def test_many_labels_are_summed_up() -> None:
     for number in range(25):
         report.count_document(Split.train, Document(f"a:{number}", "x", f"label {number:02}"), b"")
     assert "| label 19 | 1 | 0 | 0 |\n| 5 others | 5 | 0 | 0 |\n| none | 0 | 0 | 0 |" in report.as_markdown()
+
+
+def test_too_few_test_documents_are_said_with_the_number_that_is_missing(report: Report) -> None:
+    sentence = report.warning()
+    for fact in (
+        "The corpus films",
+        "0 test documents",
+        "min_documents asks for 30",
+        "30 are missing",
+        "add documents.",
+    ):
+        assert fact in sentence
+    assert sentence in report.as_markdown()
+    for number in range(FEW_DOCUMENTS):
+        report.count_document(Split.test, Document(f"test {number}", "text"), bytes([number]))
+    assert report.warning() == ""
+
+
+def test_the_report_warns_where_the_shipped_gate_would_refuse() -> None:
+    rules = read_yaml(Path(__file__).parents[3] / "conf" / "gate" / "base.yaml")["rules"]
+    assert rules["enough_documents"]["min_documents"] == FEW_DOCUMENTS

@@ -12,7 +12,7 @@ import tokenizers
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langmill.errors import TokenizerError
+from langmill.errors import Code, TokenizerError
 from langmill.files import read_json
 from langmill.tokenization.byte_level import fast_encoding
 from langmill.tokenization.tokenizer import EOT, Tokenizer
@@ -135,13 +135,13 @@ def test_transformers_opens_the_same_file(tokenizer: Tokenizer) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
-    [(None, "can't be read: No such file"), (b"{}", "is not a tokenizer"), (b"\xff", "is not a tokenizer")],
+    ("content", "code", "told"),
+    [(None, "missing", "`dvc repro`"), (b"{}", "unreadable", "make it again"), (b"\xff", "unreadable", "not UTF-8")],
 )
-def test_files_that_are_no_tokenizer(tmp_path: Path, content: bytes | None, told: str) -> None:
+def test_files_that_are_no_tokenizer(tmp_path: Path, content: bytes | None, code: Code, told: str) -> None:
     if content is not None:
         (tmp_path / "tokenizer.json").write_bytes(content)
-    with refused(TokenizerError, "unreadable", "tokenizer.json", told):
+    with refused(TokenizerError, code, "tokenizer.json", told):
         Tokenizer.load(tmp_path / "tokenizer.json")
 
 

@@ -109,8 +109,9 @@ def _download_with_pip(name: str, version: str, sha256: str, folder: Path) -> Pa
             return found[0]
         logger.error("pip could not fetch the source archive of %s:\n%s", requirement, source.stderr)
         if source.returncode != NOT_THERE:
-            kind = SourceUnreachableError if _PIP_OFFLINE.search(source.stderr) else SourceError
-            raise kind(f"pip could not look for a source archive of {requirement}: {_last_line(source.stderr)}.")
+            words = f"pip could not look for a source archive of {requirement}: {_last_line(source.stderr)}."
+            offline = _PIP_OFFLINE.search(source.stderr)
+            raise SourceUnreachableError(words) if offline else SourceError(words, "failed")
     logger.error("pip could not fetch %s:\n%s", requirement, wheel.stderr)
     raise _why_pip(requirement, sha256, wheel.stderr)
 

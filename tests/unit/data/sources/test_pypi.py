@@ -99,7 +99,7 @@ def test_names_are_only_names(into: Path, tmp_path: Path, name: str, version: st
 @pytest.mark.parametrize(
     ("output", "message"),
     [
-        ("/usr/bin/python3: No module named pip", "has no pip, which fetches films==1.0"),
+        ("/usr/bin/python3: No module named pip", "has no pip to fetch films==1.0"),
         (
             "WARNING: Retrying ... NewConnectionError(...)\nERROR: No matching distribution found",
             "no package index answers",
