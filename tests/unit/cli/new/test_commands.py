@@ -41,7 +41,7 @@ def test_corpus_and_recipes_begin_with_files_that_compose(workspace, capsys):
     before = variables(workspace)
     assert call(["new", "corpus", "mine", "--from", "mine"]) == 0
     out = capsys.readouterr().out
-    assert "Guessed: the text is in 'Body', the label in 'topic'. Look at conf/corpus/mine.yaml." in out
+    assert "Guessed: the text is in Body, the label in topic. Look at conf/corpus/mine.yaml." in out
     corpus = compose_corpus("mine")
     assert (corpus.source.path, corpus.fields.text, corpus.fields.label) == ("mine", "Body", "topic")
     base = yaml.safe_load((workspace / "conf" / "corpus" / "base.yaml").read_text())
@@ -162,7 +162,7 @@ def test_dvc_watches_awkward_paths(workspace):
 
 @pytest.mark.parametrize(
     ("path", "sentence"),
-    [("${a}.jsonl", "a path without `${`, which DVC takes"), ("\udcff.jsonl", "is not UTF-8, and YAML can't hold it")],
+    [("${a}.jsonl", "a path without `${`, which DVC takes"), ("\udcff.jsonl", "is not UTF-8; rename")],
 )
 def test_paths_that_dvc_cannot_hold_are_refused_and_leave_nothing(workspace, path, sentence, capsys):
     write_rows(workspace / path, PAIRS)

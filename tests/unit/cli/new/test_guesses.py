@@ -83,7 +83,7 @@ NASTY = {
         b"[" + ROW + b"]",
         "is one JSON array, but .jsonl wants an object a line; rename it to .json",
     ),
-    "rows inside an object": ("a.json", b'{"data": [{"text": "a"}]}', "whose rows may be the list 'data'; write that"),
+    "rows inside an object": ("a.json", b'{"data": [{"text": "a"}]}', "whose rows may be the list data; write that"),
     "an object": ("a.json", ROW, "is one object and not an array of objects; write it as an array"),
     "an empty array": ("a.json", b"[]", "is an empty array"),
     "deep nesting": ("a.json", b"[" * 100_000, "is nested too deeply"),
