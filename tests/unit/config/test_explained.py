@@ -50,7 +50,7 @@ def test_tables_of_plug_ins_are_explained_and_stay_in_their_order() -> None:
         [
             "# The plug-in's own.", "options:", "  # In characters.", "  limit: 1", "  # Deep things.", "  deep:",
             "    # In metres.", "    depth: 3", "rules:", "  # Asks twice.", "  second:", "    # In characters.",
-            "    limit: 2", "    # Deep things.", "    deep: null", "  first: {}", "  third: null", "anything:", "  b: 1",
-            "  a:", "  - 2",
+            "    limit: 2", "    # Deep things.", "    deep: null", "  first: {}", "  third: null", "anything:",
+            "  b: 1", "  a:", "  - 2",
         ]
     )  # fmt: skip
