@@ -32,7 +32,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.basecontainer import BaseContainer
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException, UnsupportedInterpolationType
 
-from langmill.config.core_yaml import ALLOWED_NAMES, as_written, is_name, parse_yaml, read_yaml
+from langmill.config.core_yaml import ALLOWED_NAMES, as_written, is_name, parse_yaml, read_yaml, settings_text
 from langmill.config.sections import Corpus, Operation, Pretrained, Recipe, Serving, Tokenizer, Training
 from langmill.config.typed import Origin, typed
 from langmill.errors import ConfigError, FieldError
@@ -184,10 +184,7 @@ class _ConfSource(FileConfigSource):  # type: ignore[misc]
 
     def load_config(self, config_path: str) -> ConfigResult:
         path = Path(self.path) / self._normalize_file_name(config_path)
-        try:
-            text = path.read_text(encoding="utf-8-sig")
-        except UnicodeDecodeError as error:
-            raise ConfigError(f"{path} is not UTF-8 (byte {error.start}); save it as UTF-8.", "unreadable") from error
+        text = settings_text(path)
         values = parse_yaml(text, str(path))
         if not isinstance(values, dict | None):
             raise ConfigError(f"{path} holds no settings; write `key: value` lines.", "wrong_type")

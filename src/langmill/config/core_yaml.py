@@ -56,11 +56,15 @@ def read_yaml(path: Path, *, anchors: bool = False) -> Any:
         ConfigError: It is not UTF-8 or not YAML, or holds what settings may not hold; the message says where.
         FileNotFoundError: There is no such file.
     """
+    return parse_yaml(settings_text(path), str(path), anchors=anchors)
+
+
+def settings_text(path: Path) -> str:
+    """The text of a file in UTF-8, without a byte-order mark. Raises as `read_yaml` does."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not UTF-8 (byte {error.start}); save it as UTF-8.", "unreadable") from error
-    return parse_yaml(text, str(path), anchors=anchors)
 
 
 def parse_yaml(text: str, where: str, *, anchors: bool = False) -> Any:

@@ -182,7 +182,7 @@ class Report:
         return ", ".join(parts)
 
     def warning(self) -> str:
-        """What to say of a test split that the gate will refuse; empty if it is large enough."""
+        """What `too_few_to_test` says of it."""
         return too_few_to_test(self.corpus, self.splits[Split.test].documents, self.num_documents)
 
     def account_of_drops(self, split: Split) -> str:

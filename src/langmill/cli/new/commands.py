@@ -77,13 +77,7 @@ def recipe(name: str, corpus_name: str, tokenizer_name: str | None, task: str, b
     from langmill.cli.new.guesses import documents_available
     from langmill.cli.new.sizes import size_of, warn_of_few
     from langmill.cli.new.templates import recipe_text, tokenizer_text
-    from langmill.config.compose import (
-        available,
-        compose_corpus,
-        compose_recipe,
-        compose_tokenizer,
-        compose_training,
-    )
+    from langmill.config.compose import available, compose_corpus, compose_recipe, compose_tokenizer, compose_training
     from langmill.config.core_yaml import as_written
 
     require_new("recipe", name, "from_scratch")
