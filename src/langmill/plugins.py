@@ -19,19 +19,16 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
-from langmill.config.typed import typed
-from langmill.errors import ConfigError, LangmillError
+from langmill.config.core_yaml import as_written
+from langmill.config.typed import Origin, typed
+from langmill.errors import ConfigError, FieldError, LangmillError
 from langmill.files import digest_files, digest_of, sha256_file
 
 _PREFIX = "langmill."  # of the groups of entry points that are ours
 
 
-class PlugInError(ConfigError):
-    """A plug-in is unknown or can't be used.
-
-    Attributes:
-        code: `unknown`, `duplicate`, `not_importable`, `not_registered` or `wrong_type`.
-    """
+class PlugInError(FieldError):
+    """A plug-in is unknown or can't be used; `key` is the setting that names it."""
 
 
 @dataclass
@@ -63,7 +60,8 @@ class Registry(Generic[PlugInT]):
             name of the registry's variable.
         base: The class that each of them derives from.
         package: Where Langmill's own are.
-        setting: The key that names one of them, as in `model.architecture`; their options stand beside it.
+        setting: The key that names one of them, as in `model.architecture`, beside their options; with NAME in it where
+            each plug-in's name is a key, as in `gate.rules.NAME`.
     """
 
     def __init__(self, kind: str, base: type[Any], package: str, setting: str) -> None:
@@ -84,7 +82,8 @@ class Registry(Generic[PlugInT]):
         def add(cls: ClassT) -> ClassT:
             if not issubclass(cls, self._base):
                 raise PlugInError(
-                    f"{_path(cls)} is registered as {self._setting} {name!r}; derive it from {_path(self._base)}.",
+                    f"{_path(cls)} is registered as {self._called(name)}; derive it from {_path(self._base)}.",
+                    self._key(name),
                     "wrong_type",
                 )
             titles = {_path(self._classes.get(name, cls)), _path(cls)}  # one, where a module is imported again
@@ -112,15 +111,16 @@ class Registry(Generic[PlugInT]):
             if not points:
                 close = difflib.get_close_matches(name, self.names(), n=1)
                 raise PlugInError(
-                    f"{where}{': ' if where else ''}{self._setting} is {name!r}; allowed is one of "
+                    f"{where}{': ' if where else ''}{self._called(name)} is unknown; known are "
                     f"{', '.join(self.names())}.{f' Did you mean {close[0]}?' if close else ''}",
+                    self._key(name),
                     "unknown",
                 )
             self._import(points[0])
         return self._classes[name]
 
     def options(
-        self, name: str, values: Mapping[str, Any], where: str, at: str | None = None, *, warn: bool = False
+        self, name: str, values: Mapping[str, Any], where: str, at: str | None = None, origin: Origin | None = None
     ) -> Any:
         """A plug-in's options: plain values put onto its `options_class`.
 
@@ -129,14 +129,21 @@ class Registry(Generic[PlugInT]):
             values: Its options.
             where: What they come from, for the message.
             at: The key that holds them; None for `options` beside the plug-in's name.
-            warn: As of `typed`.
+            origin: As of `typed`.
 
         Raises:
             PlugInError: As `find`.
             ConfigError: An option is unknown, missing, of the wrong type or impossible.
         """
         at = f"{self._setting.partition('.')[0]}.options" if at is None else at
-        return typed(self.find(name, where).options_class, values, where, at, warn=warn)
+        return typed(self.find(name, where).options_class, values, where, at, origin)
+
+    def _key(self, name: str) -> str:
+        return self._setting.replace("NAME", name)
+
+    def _called(self, name: str) -> str:
+        """A plug-in in a sentence."""
+        return self._key(name) if "NAME" in self._setting else f"{self._setting}: {as_written(name)}"
 
     def _points(self) -> list[EntryPoint]:
         return [*self._own, *_declared(tuple(sys.path)).select(group=self.group)]
@@ -160,17 +167,20 @@ class Registry(Generic[PlugInT]):
                 raise
             raise PlugInError(
                 f"{_title(point)} can't be imported ({type(error).__name__}: {error}); mend or uninstall it.",
+                self._key(point.name),
                 "not_importable",
             ) from error
         if point.name not in self._classes:
             raise PlugInError(
-                f'{_title(point)} registers no {point.name!r}; put {self._mark}("{point.name}") over its class.',
+                f'{_title(point)} registers no {point.name}; put {self._mark}("{point.name}") over its class.',
+                self._key(point.name),
                 "not_registered",
             )
 
     def _duplicate(self, name: str, titles: Iterable[str]) -> PlugInError:
         return PlugInError(
-            f"{self._setting} {name!r} is brought by {' and '.join(sorted(titles))}; name one of them otherwise.",
+            f"{self._called(name)} is brought by {' and '.join(sorted(titles))}; name one of them otherwise.",
+            self._key(name),
             "duplicate",
         )
 
@@ -251,7 +261,7 @@ def _found(distribution: Distribution, top: str) -> list[Path]:
         return [Path(location) for location in spec.submodule_search_locations]
     if spec is not None and spec.origin is not None:
         return [Path(spec.origin)]
-    raise ConfigError(f"The plug-in {distribution.name} brings no code for {top}; install it again.")
+    raise ConfigError(f"The plug-in {distribution.name} brings no code for {top}; install it again.", "missing")
 
 
 def _recorded(distribution: Distribution) -> list[Path]:

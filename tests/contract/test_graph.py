@@ -175,23 +175,23 @@ def test_compose_writes_each_name_once_and_the_same_bytes_every_time(workspace):
         ("conf/task/classification.yaml", "  options:\n", "  options:\n    typo: 1\n", None,
          ("conf/recipe/", "task.options.typo is not a setting")),
         ("conf/task/classification.yaml", "name: classification", "name: translation", "unknown",
-         ("conf/recipe/", "task.name is 'translation'", "classification, completion")),
+         ("conf/recipe/", "task.name: translation", "classification, completion")),
         ("conf/model/decoder-small.yaml", "  num_layers:", "  layers: 1\n  num_layers:", None,
          ("model.options.layers is not a setting", "num_layers")),
         ("conf/model/decoder-small.yaml", "architecture: decoder", "architecture: transformer", "unknown",
-         ("model.architecture is 'transformer'", "decoder")),
+         ("model.architecture: transformer", "decoder")),
         ("conf/recipe/reviews-lm.yaml", "# @package _global_\n", "# Mine.\n# @package _global_\n", None,
          ("conf/recipe/reviews-lm.yaml", "first line", "'# @package _global_'")),
         ("conf/corpus/shakespeare.yaml", "name: passages", "name: word", "unknown",
-         ("conf/corpus/shakespeare.yaml", "format.name is 'word'", "auto, chatterbot")),
+         ("conf/corpus/shakespeare.yaml", "format.name: word", "auto, chatterbot")),
         ("conf/corpus/shakespeare.yaml", "max_characters: 2000}", "max_letters: 2000}", None,
          ("conf/corpus/shakespeare.yaml", "format.options.max_letters is not a setting", "max_characters")),
         ("conf/corpus/reviews.yaml", "max_characters: 20000", "max_characters: 1", "impossible",
          ("reviews.yaml", "cleaning.options.length.max_characters is 1", "min_characters (10)")),
         ("conf/corpus/reviews.yaml", "markup: {}", "copies: {}", None,
-         ("conf/corpus/reviews.yaml", "cleaning.steps has 'copies'", "fields.target")),
+         ("conf/corpus/reviews.yaml", "cleaning.steps has copies", "fields.target")),
         ("conf/corpus/base.yaml", "steps: [markup,", "steps: [markup, language,", "unknown",
-         ("conf/corpus/reviews.yaml", "cleaning.steps is 'language'", "characters, copies, length")),
+         ("conf/corpus/reviews.yaml", "cleaning.steps: language", "characters, copies, length")),
         ("conf/corpus/reviews.yaml", "metadata: [source]", "metadata: []", "unknown",
          ("evaluation.slices", "source", "corpus reviews: none")),
         ("conf/corpus/reviews.yaml", "label: label", "label: null", "missing",
@@ -337,12 +337,25 @@ def test_what_only_judges_makes_evaluate_alone_stale(
     assert old in text
     path.write_text(text.replace(old, new, 1))
     try:
-        found = freshness_of(read_graph(), composed_params)
+        found = freshness_of(read_graph(), composed_params())
     finally:
         path.write_text(text)
     expected = {"compose", *(f"{kind}@catalogs-en-de" for kind in stale)}  # compose writes the same files again
     assert {address for address, state in found.items() if state.reasons} == expected
     assert {address for address, state in found.items() if not state.fresh} == expected
+
+
+def test_options_of_a_plug_in_are_refused_before_anything_runs(made: Path) -> None:
+    path = made / "conf" / "gate" / "text_to_text.yaml"
+    text = path.read_text()
+    path.write_text(text.replace("min_effect: 0.5", "min_effect: -1"))
+    try:
+        found = freshness_of(read_graph(), composed_params())
+    finally:
+        path.write_text(text)
+    (reason,) = found["train@catalogs-en-de"].reasons
+    assert "gate.rules.improvement.min_effect is -1" in reason
+    assert f"It stands in {path.relative_to(made)}" in reason
 
 
 @pytest.fixture(scope="module")
@@ -364,7 +377,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         for out in (out for stage in graph.stages.values() for out in stage.outs if not Path(out).exists()):
             write_text(root / out / "made", out)
         graph.repo.commit(force=True)
-        assert all(state.fresh for state in freshness_of(read_graph(), composed_params).values())
+        assert all(state.fresh for state in freshness_of(read_graph(), composed_params()).values())
         yield root
 
 

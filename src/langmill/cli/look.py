@@ -47,10 +47,11 @@ def status(recipes: tuple[str, ...]) -> None:
             click.echo(f"{one.name}: {note}")
     click.echo()
     refused: dict[str, None] = {}
+    predicted = composed_params()
 
     def params(path: str) -> Mapping[str, Any] | None:
         try:
-            return composed_params(path)
+            return predicted(path)
         except ConfigError as error:
             refused[str(error)] = None
             return None  # what the file holds now
@@ -97,7 +98,7 @@ def why(stage: str) -> None:
     else:
         graph.stage(stage)
         graph = graph.restricted_to([stage])
-    freshness = freshness_of(graph, composed_params)
+    freshness = freshness_of(graph, composed_params())
     stale = [address for address, state in freshness.items() if not state.fresh]
     if not stale or (stage in freshness and freshness[stage].fresh):
         click.echo(f"{stage} is up to date.")
@@ -128,8 +129,12 @@ def config(recipe: str, overrides: tuple[str, ...], explain: bool) -> None:
     from langmill.config.explained import explained
 
     require_workspace()
-    section = compose_recipe(recipe, overrides)
+    compose_recipe(recipe, overrides)  # what is refused here is refused before PyTorch is there
+    from langmill.cli.options import plugin_tables
+    from langmill.stages.compose import checked_recipe
+
+    section = checked_recipe(recipe, overrides)
     if explain:
-        click.echo(explained(section))
+        click.echo(explained(section, plugin_tables(section)))
     else:
         click.echo(dump_yaml(plain(section), sort_keys=False, width=100).rstrip())

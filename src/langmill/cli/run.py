@@ -48,7 +48,7 @@ def run(recipes: tuple[str, ...], wait: bool) -> None:
     with _run_lock(Workspace().run_lock, wait=wait):
         sweep_workspace()
         graph = read_graph().for_recipes(chosen)
-        stale = [address for address, state in freshness_of(graph, composed_params).items() if not state.fresh]
+        stale = [address for address, state in freshness_of(graph, composed_params()).items() if not state.fresh]
         if not stale and all_settled(chosen, settings.tracking_uri):
             click.echo(f"Nothing to do: {_listed(chosen)} up to date, registered and judged.\n")
             _conclude(chosen)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import enum
+import functools
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -31,9 +32,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.basecontainer import BaseContainer
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException, UnsupportedInterpolationType
 
-from langmill.config.core_yaml import ALLOWED_NAMES, is_name, parse_yaml, read_yaml
-from langmill.config.sections import Corpus, Operation, Pretrained, Recipe, Serving, Tokenizer
-from langmill.config.typed import typed
+from langmill.config.core_yaml import ALLOWED_NAMES, as_written, is_name, parse_yaml, read_yaml, settings_text
+from langmill.config.sections import Corpus, Operation, Pretrained, Recipe, Serving, Tokenizer, Training
+from langmill.config.typed import Origin, typed
 from langmill.errors import ConfigError, FieldError
 from langmill.workspace import Workspace
 
@@ -81,6 +82,11 @@ def compose_pretrained(name: str, conf: Path = CONF) -> Pretrained:
     return _section(Pretrained, "pretrained", name, conf)
 
 
+def compose_training(name: str, conf: Path = CONF) -> Training:
+    """How the recipes that name this file are fitted, before their own changes. Raises as `compose_recipe` does."""
+    return _section(Training, "training", name, conf)
+
+
 def compose_serving(name: str = "default", overrides: Sequence[str] = (), conf: Path = CONF) -> Serving:
     """The server's settings. Raises ConfigError as `compose_recipe` does."""
     return _section(Serving, "serving", name, conf, overrides)
@@ -114,13 +120,13 @@ def load_section(section: type[SectionT], path: Path, key: str | None = None) ->
     try:
         values = read_yaml(path)
     except FileNotFoundError as error:
-        raise ConfigError(f"{path} does not exist; `dvc repro compose` writes it.") from error
+        raise ConfigError(f"{path} does not exist; `dvc repro compose` writes it.", "missing") from error
     if isinstance(values, dict) and set(values) == {REFUSED}:
-        raise ConfigError(str(values[REFUSED]))
+        raise ConfigError(str(values[REFUSED]), "failed")
     if key is not None and isinstance(values, dict):
         values = values.get(key)
     if not isinstance(values, dict):
-        raise ConfigError(f"{path}: {key or 'the file'} holds no settings; `dvc repro compose` writes it anew.")
+        raise ConfigError(f"{path}: {key or 'the file'} holds no settings; `dvc repro compose` makes it.", "unreadable")
     return typed(section, values, str(path), key or "")
 
 
@@ -151,22 +157,21 @@ def _section(
     path = conf / group / f"{name}.yaml"
     if not path.is_file():
         known = ", ".join(available(group, conf)) or "none"
-        raise ConfigError(f"There is no {group} named {name!r} ({path} does not exist); there are: {known}.")
+        raise ConfigError(f"There is no {group} {as_written(name)} ({path} is missing); there are: {known}.", "unknown")
     if not is_name(name):
-        raise ConfigError(f"{path}: {name!r} can't be a name; allowed are {ALLOWED_NAMES}.")
+        raise ConfigError(f"{path}: {as_written(name)} can't be a name; allowed are {ALLOWED_NAMES}.", "impossible")
     composed = _compose(f"{group}/{name}", overrides, conf)
     values = composed if whole else composed.get(group)
     if not isinstance(values, dict):
-        raise ConfigError(f"{path}: the file holds no settings.")
+        raise ConfigError(f"{path}: the file holds no settings.", "missing")
+    origin = origin_in(f"{group}/{name}", overrides, conf)
     try:
-        result = typed(section, values, str(path), "" if whole else group, warn=True)
+        result = typed(section, values, str(path), "" if whole else group, origin)
     except FieldError as error:
-        where = _origin(error.key, f"{group}/{name}", overrides, conf)
-        added = f" It stands in {where}." if where not in (None, str(path)) else ""
-        raise FieldError(f"{error}{added}", error.key, error.code) from error
+        raise located(error, origin) from error
     own_name = getattr(result, "name", name)
     if own_name != name:
-        raise ConfigError(f"{path}: name is {own_name!r}; allowed is the file's own name, {name!r}.")
+        raise ConfigError(f"{path}: name is {as_written(own_name)}; allowed is the file's name, {name}.", "mismatch")
     return result
 
 
@@ -179,19 +184,18 @@ class _ConfSource(FileConfigSource):  # type: ignore[misc]
 
     def load_config(self, config_path: str) -> ConfigResult:
         path = Path(self.path) / self._normalize_file_name(config_path)
-        try:
-            text = path.read_text(encoding="utf-8-sig")
-        except UnicodeDecodeError as error:
-            raise ConfigError(f"{path} is not UTF-8 (byte {error.start}); save it as UTF-8.") from error
+        text = settings_text(path)
         values = parse_yaml(text, str(path))
         if not isinstance(values, dict | None):
-            raise ConfigError(f"{path} holds {type(values).__name__} instead of settings; write `key: value` lines.")
+            raise ConfigError(f"{path} holds no settings; write `key: value` lines.", "wrong_type")
         if config_path.startswith("recipe/") and not text.startswith(_RECIPE_HEADER):
-            raise ConfigError(f"{path}: the first line must be {_RECIPE_HEADER!r}; other comments may follow it.")
+            raise ConfigError(f"{path}: the first line must be `{_RECIPE_HEADER}`.", "missing")
         try:
             config = OmegaConf.create(values or {})
         except OmegaConfBaseException as error:  # the grammar of ${...}
-            raise ConfigError(f"{path}: {_first_line(error)}; `${{` in a text is written `\\${{`.") from error
+            raise ConfigError(
+                f"{path}: {_first_line(error)}; `${{` in a text is written `\\${{`.", "unreadable"
+            ) from error
         header = ConfigSource._get_header_dict(text)
         return ConfigResult(provider=self.provider, path=f"conf://{self.path}", config=config, header=header)
 
@@ -206,17 +210,19 @@ def _compose(config_name: str, overrides: Sequence[str], conf: Path) -> dict[str
     except UnsupportedInterpolationType as error:
         raise ConfigError(
             f"{path}: {error.full_key} asks for a resolver ({_first_line(error)}), and what one looks up would be "
-            "logged; `${...}` may name another setting, as in ${training.steps}, and nothing else."
+            "logged; `${...}` may name another setting, as in ${training.steps}, and nothing else.",
+            "impossible",
         ) from error
     except InterpolationResolutionError as error:
         raise ConfigError(
             f"{path}: {error.full_key}: {_first_line(error)}; `${{...}}` may name another setting, as in "
-            "${training.steps}, and is written `\\${` in a text."
+            "${training.steps}, and is written `\\${` in a text.",
+            "impossible",
         ) from error
     except (HydraException, OmegaConfBaseException, ValueError) as error:  # ValueError: a malformed defaults list
         message = " ".join(str(error).split()).partition(" Config search path:")[0]
         cause = f" ({_first_line(error.__cause__)})" if isinstance(error.__cause__, OmegaConfBaseException) else ""
-        raise ConfigError(f"{path} can't be composed: {message}{cause}") from error
+        raise ConfigError(f"{path} can't be composed: {message}{cause}", "impossible") from error
     assert isinstance(values, dict)
     return {str(key): value for key, value in values.items()}
 
@@ -247,21 +253,43 @@ def _plan(
     return loader, repository, defaults
 
 
-def _origin(key: str, config_name: str, overrides: Sequence[str], conf: Path) -> str | None:
-    """What gave a setting its value: a file, or the command line; None if nothing did."""
-    with _no_resolvers():
+def origin_in(config_name: str, overrides: Sequence[str] = (), conf: Path = CONF) -> Origin:
+    """What gave the settings of a file, as `recipe/reviews-lm`, their values; see `typed`."""
+
+    @functools.cache
+    def merged() -> tuple[list[tuple[str, DictConfig]], list[tuple[str, str]]]:
+        """The files with their content and the overrides with their keys, the first to win first."""
         loader, repository, defaults = _plan(config_name, overrides, conf)
-        for override in defaults.config_overrides:
-            if override.key_or_group == key:
-                return f"the override {override.input_line}"
-        for default in reversed(defaults.defaults):
-            config = loader._load_single_config(default, repository).config
-            parent, _, name = key.rpartition(".")
-            with contextlib.suppress(OmegaConfBaseException):
-                holder = OmegaConf.select(config, parent) if parent else config
-                if isinstance(holder, DictConfig) and name.partition("[")[0] in holder:
-                    return str(conf / f"{default.config_path}.yaml")
-    return None
+        files = [
+            (str(conf / f"{default.config_path}.yaml"), loader._load_single_config(default, repository).config)
+            for default in reversed(defaults.defaults)
+        ]
+        given = [(f"the override {each.input_line}", each.key_or_group) for each in defaults.config_overrides]
+        return files, given[::-1]
+
+    def origin(key: str) -> tuple[int, str] | None:
+        parent, _, name = key.rpartition(".")
+        with _no_resolvers():
+            files, given = merged()
+            for override, set_key in given:
+                if set_key == key:
+                    return len(files), override
+            for place, (file, config) in enumerate(files):
+                with contextlib.suppress(OmegaConfBaseException):
+                    holder = OmegaConf.select(config, parent) if parent else config
+                    if isinstance(holder, DictConfig) and name.partition("[")[0] in holder:
+                        return -place, file
+        return None
+
+    return origin
+
+
+def located(error: FieldError, origin: Origin) -> FieldError:
+    """The error, which also names what gave the setting its value, unless it names that already."""
+    place = origin(error.key)
+    if place is not None and place[1] not in str(error):
+        error.args = (f"{error} It stands in {place[1]}.",)
+    return error
 
 
 @contextlib.contextmanager

@@ -13,7 +13,8 @@ from typing import Annotated, Any
 from pydantic import Field, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-from langmill.errors import FieldError
+from langmill.config.core_yaml import as_written
+from langmill.errors import Code, FieldError
 
 
 @dataclass(frozen=True)
@@ -42,11 +43,11 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 """A TCP port; 0 takes a free one."""
 
 
-def require(condition: bool, field: str, given: object, allowed: str) -> None:
+def require(condition: bool, field: str, given: object, allowed: str, code: Code = "impossible") -> None:
     """Refuse a field's value, in the `__post_init__` of its class.
 
     Raises:
         FieldError: `condition` is false; the message names the field, what was given and what is allowed.
     """
     if not condition:
-        raise FieldError(f"{field} is {given!r}; allowed is {allowed}", field)
+        raise FieldError(f"{field} is {as_written(given)}; allowed is {allowed}", field, code)

@@ -7,6 +7,8 @@ dvc.yaml in version 1.2. So settings are read here, and here alone.
 from __future__ import annotations
 
 import copy
+import dataclasses
+import enum
 import functools
 import math
 import re
@@ -28,6 +30,7 @@ _NUMBER_LIKE = re.compile(
     r"|[-+]?0o?[0-7_]+|[-+]?0x[0-9a-fA-F_]+|[-+]?0b[01_]+|[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}([Tt ].*)?"
 )
 _WORDS = frozenset({"null", "true", "false", "yes", "no", "on", "off", "y", "n", "nan", "inf"})
+_LONGEST = 200  # characters of a value in a sentence
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 ALLOWED_NAMES = (
     "lower-case letters, digits, - and _, at most 63, and nothing that YAML takes for a number, a date, true, false "
@@ -53,11 +56,15 @@ def read_yaml(path: Path, *, anchors: bool = False) -> Any:
         ConfigError: It is not UTF-8 or not YAML, or holds what settings may not hold; the message says where.
         FileNotFoundError: There is no such file.
     """
+    return parse_yaml(settings_text(path), str(path), anchors=anchors)
+
+
+def settings_text(path: Path) -> str:
+    """The text of a file in UTF-8, without a byte-order mark. Raises as `read_yaml` does."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} is not UTF-8 (byte {error.start}); save it as UTF-8.") from error
-    return parse_yaml(text, str(path), anchors=anchors)
+        raise ConfigError(f"{path} is not UTF-8 (byte {error.start}); save it as UTF-8.", "unreadable") from error
 
 
 def parse_yaml(text: str, where: str, *, anchors: bool = False) -> Any:
@@ -75,11 +82,11 @@ def _parsed(text: str, where: str, anchors: bool) -> Any:
     try:
         return loader.get_single_data()
     except _Refused as error:
-        raise ConfigError(f"{where}, line {error.line}: {error}.") from error
+        raise ConfigError(f"{where}, line {error.line}: {error}.", "impossible") from error
     except yaml.YAMLError as error:
-        raise ConfigError(f"{where} is not valid YAML: {' '.join(str(error).split())}") from error
+        raise ConfigError(f"{where} is not valid YAML: {' '.join(str(error).split())}", "unreadable") from error
     except RecursionError as error:
-        raise ConfigError(f"{where} is nested too deeply; settings have a few levels.") from error
+        raise ConfigError(f"{where} is nested too deeply; settings have a few levels.", "unreadable") from error
     finally:
         loader.dispose()
 
@@ -93,6 +100,20 @@ def quoted(text: str) -> str:
     """A text as a YAML scalar in double quotes, on one line, that every reader takes for this text."""
     dumped = yaml.dump(text, Dumper=_Dumper, default_style='"', allow_unicode=True, width=math.inf)
     return dumped.removesuffix("\n")
+
+
+def as_written(value: Any) -> str:
+    """A value for a sentence, as a person writes it in YAML: `true`, `null`, `1e-05`; a list as `a, b`."""
+    if isinstance(value, str | list | tuple | dict) and not value:
+        return f"an empty {'text' if isinstance(value, str) else 'table' if isinstance(value, dict) else 'list'}"
+    style = '"' if isinstance(value, str) and "\n" in value else None
+    words = yaml.dump(
+        value, Dumper=_SentenceDumper, default_flow_style=True, default_style=style, sort_keys=False,
+        allow_unicode=True, width=math.inf,
+    )  # fmt: skip
+    words = words.removesuffix("\n").removesuffix("\n...")
+    words = words[1:-1] if isinstance(value, list | tuple) else words
+    return words if len(words) <= _LONGEST else f"{words[:_LONGEST]}…"
 
 
 def literal(text: str) -> str:
@@ -129,7 +150,7 @@ class _CoreLoader(yaml.SafeLoader):
             if key.tag != f"{_TAG}str":
                 raise _Refused(f"the key {getattr(key, 'value', '')!s:.40} is not read as a text; quote it", key)
             if key.value in keys:
-                raise _Refused(f"the key {key.value!r} stands here twice", key)
+                raise _Refused(f"the key {as_written(key.value)} stands here twice", key)
             keys.add(key.value)
         return super().construct_mapping(node, deep=deep)
 
@@ -138,7 +159,7 @@ class _CoreLoader(yaml.SafeLoader):
         try:
             return text.encode("utf-16", "surrogatepass").decode("utf-16")  # joins the pairs that JSON writes
         except UnicodeDecodeError as error:
-            raise _Refused(f"{text!r} holds half a character (an escape from \\ud800 to \\udfff)", node) from error
+            raise _Refused(f"{as_written(text)} holds half a character (\\ud800 to \\udfff)", node) from error
 
     def construct_whole_number(self, node: yaml.ScalarNode) -> int:
         text = str(self.construct_scalar(node))
@@ -174,6 +195,15 @@ class _Dumper(yaml.SafeDumper):
         return self.represent_scalar(f"{_TAG}str", text, style='"' if re.search("[\x85\u2028\u2029]", text) else None)
 
 
+class _SentenceDumper(_Dumper):
+    """What is no YAML is written as what comes nearest."""
+
+    def represent_other(self, data: Any) -> yaml.Node:
+        if dataclasses.is_dataclass(data):
+            return self.represent_data({field.name: getattr(data, field.name) for field in dataclasses.fields(data)})
+        return self.represent_data(data.value if isinstance(data, enum.Enum) else str(data))
+
+
 for _kind, _pattern, _first in (
     ("null", re.compile("~|null|Null|NULL|"), [*"~nN", ""]),
     ("bool", re.compile("true|True|TRUE|false|False|FALSE"), list("tTfF")),
@@ -187,6 +217,7 @@ _Dumper.add_implicit_resolver(
     f"{_TAG}float", re.compile(f"(?:{_NUMBER_LIKE.pattern}|{_FLOAT.pattern})$"), list("-+.0123456789")
 )
 _Dumper.add_representer(str, _Dumper.represent_text)
+_SentenceDumper.add_multi_representer(object, _SentenceDumper.represent_other)
 _Dumper.add_implicit_resolver(f"{_TAG}bool", re.compile("(?:y|Y|n|N)$"), list("yYnN"))
 _CONSTRUCTORS: dict[str, Any] = {
     "null": SafeConstructor.construct_yaml_null,

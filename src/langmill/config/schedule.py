@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import zoneinfo
 
+from langmill.config.core_yaml import as_written
 from langmill.errors import FieldError
 
 _MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
@@ -26,7 +27,7 @@ def refuse_impossible_schedule(cron: str, timezone: str) -> None:
     Raises:
         FieldError: A field is not one of cron, the date never comes, or this machine knows no such time zone.
     """
-    given = f"cron is {cron!r}"
+    given = f"cron is {as_written(cron)}"
     fields = cron.split()
     if len(fields) != len(_FIELDS):
         raise FieldError(
@@ -39,7 +40,7 @@ def refuse_impossible_schedule(cron: str, timezone: str) -> None:
         found = _values(text, low, high, names)
         if not found:
             raise FieldError(
-                f"{given}: its {name} is {text!r}; allowed is {low} to {high}, `*`, lists, ranges and steps", "cron"
+                f"{given}: its {name} is {text}; allowed is {low} to {high}, `*`, a list, range or step", "cron"
             )
         values.append(found)
     days, months = values[2], values[3]
@@ -49,7 +50,7 @@ def refuse_impossible_schedule(cron: str, timezone: str) -> None:
         zoneinfo.ZoneInfo(timezone)
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as error:
         raise FieldError(
-            f"timezone is {timezone!r}; allowed is an IANA time zone, as in UTC or Europe/Berlin", "timezone"
+            f"timezone is {as_written(timezone)}; allowed is an IANA time zone, as in UTC or Europe/Berlin", "timezone"
         ) from error
 
 

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from langmill.config.core_yaml import as_written
 from langmill.errors import FieldError
 
 _PLAIN = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", Any: "anything"}
@@ -53,7 +54,8 @@ def wrong_type(wanted: Any, given: object, place: str, key: str) -> FieldError:
     if isinstance(given, bool | int | float) and str in (bare, *typing.get_args(bare)):
         meaning = "true or false" if isinstance(given, bool) else "a number"
         quote = f", but this was read as {meaning}: quote it as it is meant"
-    return FieldError(f"{place} is {given!r}; allowed is {_allowed(wanted)}{quote}", key, "wrong_type")
+    words = f"a list ({as_written(given)})" if isinstance(given, list) and given else as_written(given)
+    return FieldError(f"{place} is {words}; allowed is {_allowed(wanted)}{quote}", key, "wrong_type")
 
 
 def _refusal(error: ErrorDetails, section: type[Any], values: object, at: str) -> FieldError:
@@ -75,7 +77,7 @@ def _refusal(error: ErrorDetails, section: type[Any], values: object, at: str) -
     if kind.endswith("_type") or kind in ("enum", "literal_error"):
         return wrong_type(wanted, given, place, key)
     words = _bounds(wanted)
-    sentence = f"is {given!r}; allowed is {words}" if words else f"is refused: {reason or error['msg']}"
+    sentence = f"is {as_written(given)}; allowed is {words}" if words else f"is refused: {reason or error['msg']}"
     return FieldError(f"{place} {sentence}", key)
 
 

@@ -7,7 +7,7 @@ import functools
 import json
 import logging
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
@@ -17,6 +17,9 @@ from langmill.config.sentences import joined, plain_type, refusal, wrong_type
 from langmill.errors import Code, ConfigError, FieldError
 
 SectionT = TypeVar("SectionT")
+Origin = Callable[[str], tuple[int, str] | None]
+"""What gave a setting its value, by the setting's dotted key: a place in the order in which files and overrides are
+merged, the last of which wins, and the file or the override that stands there."""
 _CONFIG = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 _logger = logging.getLogger(__name__)
 
@@ -47,7 +50,7 @@ def settings(section: type[SectionT]) -> type[SectionT]:
 
 
 def typed(
-    section: type[SectionT], values: Mapping[str, Any], where: str, at: str = "", *, warn: bool = False
+    section: type[SectionT], values: Mapping[str, Any], where: str, at: str = "", origin: Origin | None = None
 ) -> SectionT:
     """Put plain values onto a dataclass, pydantic's or a plain one.
 
@@ -62,16 +65,17 @@ def typed(
         values: Plain nested values.
         where: What the values come from, for the message (a file's path).
         at: The key of that file that holds the values, dotted; empty for the whole file.
-        warn: Whether a field that is given under an old name is worth a warning: a person's file, no saved model.
+        origin: What gave the values, where a person did and no saved model: a field that is given under an old name is
+            warned of, and refused where its new name was given with it or after it.
 
     Raises:
-        FieldError: A key is unknown or missing, or a value is of the wrong type or impossible. The message names
-            `where`, the field, what was given and what is allowed.
+        FieldError: A key is unknown or missing, a value is of the wrong type or impossible, or a field is given under
+            two names. The message names `where`, the field, what was given and what is allowed.
     """
     kind: Any = section
     current: Any = values
     try:
-        current = _under_new_names(section, values, at, where if warn else None)
+        current = _under_new_names(section, values, at, origin)
         # What YAML holds is JSON, in whose mode pydantic takes a text for an enum's member without taking "1" for 1.
         return typing.cast("SectionT", _adapter(kind).validate_json(json.dumps(current), strict=True, extra="forbid"))
     except ValidationError as error:
@@ -94,7 +98,7 @@ def _adapter(section: Any) -> TypeAdapter[Any]:
         return TypeAdapter(section)
     except PydanticUserError as error:
         name = f"{section.__module__}.{section.__qualname__}"
-        raise ConfigError(f"{name} can't be filled from settings: {error.message}") from error
+        raise ConfigError(f"{name} can't be filled from settings: {error.message}", "wrong_type") from error
 
 
 @functools.cache
@@ -102,35 +106,35 @@ def _hints(section: Any) -> dict[str, Any]:
     return typing.get_type_hints(section, include_extras=True)
 
 
-def _under_new_names(kind: Any, value: Any, key: str, file: str | None) -> Any:
-    """Values by the names of today, all the way down; old names are warned of where there is a file to name.
+def _under_new_names(kind: Any, value: Any, key: str, origin: Origin | None) -> Any:
+    """Values by the names of today, all the way down.
 
     Raises:
-        FieldError: A key is no text.
+        FieldError: A key is no text, or a field is given under two names.
     """
     kind = plain_type(kind)
     arguments = typing.get_args(kind)
     if isinstance(value, list | tuple):
         item = arguments[0] if arguments else Any
-        return [_under_new_names(item, each, f"{key}[{index}]", file) for index, each in enumerate(value)]
+        return [_under_new_names(item, each, f"{key}[{index}]", origin) for index, each in enumerate(value)]
     if not isinstance(value, Mapping):
         return value
     is_section = dataclasses.is_dataclass(kind)
     if is_section and hasattr(kind, "migrated"):  # whose old keys are more than other names
         value, moved = kind.migrated(value)
-        for old, new in moved.items() if file is not None else ():
-            _warn(f"{file}: {joined(key, old)} is {joined(key, new)} now.")
+        for old, new in moved.items():
+            _warn_of_old(joined(key, old), joined(key, new), origin)
     renamed: Mapping[str, str] = getattr(kind, "renamed_fields", {}) if is_section else {}
     current: dict[str, Any] = {}
     for name in sorted(value, key=renamed.__contains__):  # what is given under an old name counts more than a default
         if not isinstance(name, str):
             raise wrong_type(str, name, f"a key of {key}", key)
         new = renamed.get(name, name)
-        if file is not None and new != name:
-            _warn(f"{file}: {joined(key, name)} is called {joined(key, new)} now.")
+        if new != name:
+            _warn_of_old(joined(key, name), joined(key, new), origin)
         item = _hints(kind).get(new, Any) if is_section else arguments[-1] if arguments else Any
         path = new.split(".") if name in renamed else [name]
-        current = _with(current, path, _under_new_names(item, value[name], joined(key, new), file))
+        current = _with(current, path, _under_new_names(item, value[name], joined(key, new), origin))
     return current
 
 
@@ -139,6 +143,21 @@ def _with(values: Any, path: list[str], value: Any) -> dict[str, Any]:
     head, *rest = path
     values = values if isinstance(values, Mapping) else {}
     return {**values, head: _with(values.get(head), rest, value) if rest else value}
+
+
+def _warn_of_old(old: str, new: str, origin: Origin | None) -> None:
+    """Warn of a setting that is given under an old name.
+
+    Raises:
+        FieldError: It is given under its new name as well, by no default: nobody could tell which is meant.
+    """
+    place = origin(old) if origin is not None else None
+    if origin is None or place is None:
+        return
+    other = origin(new)
+    if other is not None and other[0] >= place[0]:
+        raise FieldError(f"{old} and {new} are two names of one setting; keep {new}", new, "duplicate")
+    _warn(f"{place[1]}: {old} is {new} now.")
 
 
 @functools.cache  # once in a process, however often a file is composed

@@ -47,18 +47,10 @@ class _ZstdFile(io.RawIOBase):
         return count
 
 
-def _open_gzip(file: IO[bytes]) -> IO[bytes]:
-    return cast("IO[bytes]", gzip.GzipFile(fileobj=file))
-
-
-def _open_xz(file: IO[bytes]) -> IO[bytes]:
-    return lzma.open(file)
-
-
 _OPENERS: dict[str, Callable[[IO[bytes]], IO[bytes]]] = {
     ".bz2": bz2.BZ2File,
-    ".gz": _open_gzip,
-    ".xz": _open_xz,
+    ".gz": lambda file: cast("IO[bytes]", gzip.GzipFile(fileobj=file)),
+    ".xz": lzma.LZMAFile,
     ".zst": lambda file: io.BufferedReader(_ZstdFile(file), _CHUNK),
 }
 COMPRESSIONS = frozenset(_OPENERS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from langmill.data.document import (
     Document,
     DocumentWriter,
     Split,
+    TableWriter,
     content_digest,
     documents_path,
     read_documents,
@@ -35,8 +36,14 @@ QUARANTINE_NAME = "quarantine.parquet"
 """The rows that could not be read: place, reason and beginning of each."""
 PLACES_NAME = "places.parquet"
 """Where each document's row stands, by split and id; apart from the documents, which stay when their rows move."""
-_PLACES = ("split", "id", "where")
 _ROWS = 10_000  # in a row group of these tables
+
+
+def _texts(*names: str) -> pa.Schema:
+    return pa.schema([pa.field(name, pa.string(), nullable=False) for name in names])
+
+
+_PLACES = _texts("split", "id", "where")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +84,8 @@ def make_corpus(
     report.steps = {name: StepCount() for name in settings.cleaning.steps}
     seen = Duplicates(settings.cleaning, settings.split, report)
     with _causes_found(raw, settings.file_format, report), contextlib.ExitStack() as stack:
-        quarantine = stack.enter_context(_TextTable(out / QUARANTINE_NAME, ("where", "reason", "row")))
-        places = stack.enter_context(_TextTable(out / PLACES_NAME, _PLACES))
+        quarantine = stack.enter_context(TableWriter(out / QUARANTINE_NAME, _texts("where", "reason", "row"), _ROWS))
+        places = stack.enter_context(TableWriter(out / PLACES_NAME, _PLACES, _ROWS))
         writers = {split: stack.enter_context(DocumentWriter(documents_path(out, split))) for split in Split}
 
         def rows() -> Iterator[Row]:
@@ -98,9 +105,9 @@ def make_corpus(
                 report.count_drop(reason, split if cleaned.text else None, cleaned.dropped_by)
                 continue
             document = Document(seen.id_of(digest), cleaned.text, row.label, cleaned.target, dict(cleaned.metadata))
-            writers[split].add(document)
+            writers[split].write(document)
             places.add(split.value, document.id, row.where)
-            report.count_document(split, document, cleaned.key)
+            report.splits[split].add(document, cleaned.key)
     _settle(out, seen, report)
     _require_usable(report, settings)
     return report
@@ -118,14 +125,14 @@ def _settle(out: Path, seen: Duplicates, report: Report) -> None:
                     superseded.add((split.value, document.id))
                     report.count_drop(reason, split)
                 else:
-                    report.count_document(split, document, key_of(document.text))
+                    report.splits[split].add(document, key_of(document.text))
                     yield document
 
         write_documents(path, kept())
     path = out / PLACES_NAME
     if superseded:
         temporary = out / f".{PLACES_NAME}"
-        with _TextTable(temporary, _PLACES) as places:
+        with TableWriter(temporary, _PLACES, _ROWS) as places:
             for batch in pq.ParquetFile(path).iter_batches():
                 for split_name, name, where in zip(*(column.to_pylist() for column in batch.columns), strict=True):
                     if (split_name, name) not in superseded:
@@ -143,7 +150,8 @@ def _require_usable(report: Report, settings: CorpusSettings) -> None:
         told = [f" {name}: {cause}" for name, cause in list(report.causes.items())[:1]]
         raise DataError(
             f"The corpus {settings.name} has no usable document: {report.account()}.{''.join(told)} "
-            "Check the corpus's source, fields and cleaning in conf/corpus/."
+            "Check the corpus's source, fields and cleaning in conf/corpus/.",
+            "too_few",
         )
     for split, advice in _ADVICE.items():
         if not report.splits[split].documents:
@@ -152,7 +160,8 @@ def _require_usable(report: Report, settings: CorpusSettings) -> None:
             left_out = f", where {dropped}" if dropped else ""
             raise DataError(
                 f"The corpus {settings.name} has {count:,} usable {noun}; none fell to the {split} split{left_out}. "
-                f"{advice}."
+                f"{advice}.",
+                "too_few",
             )
 
 
@@ -177,31 +186,3 @@ def _causes_found(raw: Path, file_format: Format, report: Report) -> Iterator[No
         report.causes.update(causes(raw, file_format, damaged))
     if failure is not None:
         raise failure
-
-
-class _TextTable:
-    """Writes a Parquet table of texts, a bounded number of rows at a time; it is whole after a DataError too."""
-
-    def __init__(self, path: Path, names: Sequence[str]) -> None:
-        self._schema = pa.schema([pa.field(name, pa.string(), nullable=False) for name in names])
-        self._writer = pq.ParquetWriter(path, self._schema, compression="zstd")
-        self._rows: list[tuple[str, ...]] = []
-
-    def add(self, *cells: str) -> None:
-        self._rows.append(cells)
-        if len(self._rows) == _ROWS:
-            self._flush()
-
-    def _flush(self) -> None:
-        columns = zip(*self._rows, strict=True) if self._rows else [()] * len(self._schema)
-        arrays = [pa.array(column, pa.string()) for column in columns]
-        self._writer.write_table(pa.Table.from_arrays(arrays, schema=self._schema))
-        self._rows.clear()
-
-    def __enter__(self) -> _TextTable:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None or issubclass(kind, DataError):
-            self._flush()
-        self._writer.close()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import IO
+from typing import IO, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -76,58 +77,70 @@ def documents_path(folder: Path, split: Split) -> Path:
     return folder / f"{split.value}.parquet"
 
 
-class DocumentWriter:
-    """Writes documents as Parquet, a bounded number at a time; equal documents give equal bytes."""
+class TableWriter:
+    """Writes a Parquet table, a bounded number of rows at a time; it is whole after a DataError too."""
 
-    def __init__(self, file: Path | IO[bytes]) -> None:
-        self._writer = pq.ParquetWriter(file, SCHEMA, compression="zstd")
-        self._rows: list[tuple[str, str, str | None, str | None, str]] = []
-        self.count = 0
-        """Documents added so far."""
+    def __init__(self, file: Path | IO[bytes], schema: pa.Schema, rows_a_group: int) -> None:
+        self._writer = pq.ParquetWriter(file, schema, compression="zstd")
+        self._schema = schema
+        self._rows_a_group = rows_a_group
+        self._rows: list[tuple[str | None, ...]] = []
+        self._empty = True
 
-    def add(self, document: Document) -> None:
-        """Put a document at the end."""
-        metadata = _metadata_json(document.metadata)
-        self._rows.append((document.id, document.text, document.label, document.target, metadata))
-        self.count += 1
-        if len(self._rows) == _ROWS:
+    def add(self, *cells: str | None) -> None:
+        """Put a row at the end."""
+        self._rows.append(cells)
+        if len(self._rows) == self._rows_a_group:
             self._flush()
 
     def _flush(self) -> None:
-        columns = zip(*self._rows, strict=True) if self._rows else [()] * len(SCHEMA)
-        arrays = [pa.array(column, field.type) for column, field in zip(columns, SCHEMA, strict=True)]
-        self._writer.write_table(pa.Table.from_arrays(arrays, schema=SCHEMA))
+        columns = zip(*self._rows, strict=True) if self._rows else [()] * len(self._schema)
+        arrays = [pa.array(column, field.type) for column, field in zip(columns, self._schema, strict=True)]
+        self._writer.write_table(pa.Table.from_arrays(arrays, schema=self._schema))
         self._rows.clear()
+        self._empty = False
 
-    def __enter__(self) -> DocumentWriter:
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: object, *_: object) -> None:
-        if kind is None and (self._rows or not self.count):
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if (kind is None or issubclass(kind, DataError)) and (self._rows or self._empty):
             self._flush()
         self._writer.close()
 
 
-def write_documents(path: Path, documents: Iterable[Document]) -> int:
-    """Write documents as Parquet, atomically, and say how many; equal documents give equal bytes."""
+class DocumentWriter(TableWriter):
+    """Writes documents; equal documents give equal bytes."""
+
+    def __init__(self, file: Path | IO[bytes]) -> None:
+        super().__init__(file, SCHEMA, _ROWS)
+
+    def write(self, document: Document) -> None:
+        """Put a document at the end."""
+        self.add(document.id, document.text, document.label, document.target, _metadata_json(document.metadata))
+
+
+def write_documents(path: Path, documents: Iterable[Document]) -> None:
+    """Write documents as Parquet, atomically."""
     with atomic_file(path) as file, DocumentWriter(file) as writer:
         for document in documents:
-            writer.add(document)
-    return writer.count
+            writer.write(document)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[pq.ParquetFile]:
+    if not path.is_file():
+        raise DataError(f"{path} does not exist; `dvc repro` makes it from the corpus.", "missing")
+    try:
+        yield pq.ParquetFile(path)
+    except (pa.ArrowException, json.JSONDecodeError) as error:
+        raise DataError(f"{path} is not a table of documents ({error}); remove it.", "unreadable") from error
 
 
 def count_documents(path: Path) -> int:
-    """How many documents a split has, without reading them.
-
-    Raises:
-        DataError: The file is missing or is not a table of documents.
-    """
-    if not path.is_file():
-        raise DataError(f"{path} does not exist; `dvc repro` makes it from the corpus.")
-    try:
-        return int(pq.read_metadata(path).num_rows)
-    except pa.ArrowException as error:
-        raise DataError(f"{path} is not a table of documents ({error}); remove it and run `dvc repro`.") from error
+    """How many documents a split has, without reading them. Raises DataError as `read_documents` does."""
+    with _opened(path) as file:
+        return int(file.metadata.num_rows)
 
 
 def read_documents(path: Path) -> Iterator[Document]:
@@ -136,12 +149,7 @@ def read_documents(path: Path) -> Iterator[Document]:
     Raises:
         DataError: The file is missing or is not a table of documents.
     """
-    if not path.is_file():
-        raise DataError(f"{path} does not exist; `dvc repro` makes it from the corpus.")
-    try:
-        file = pq.ParquetFile(path)
+    with _opened(path) as file:
         for batch in file.iter_batches(columns=SCHEMA.names):
             for row in batch.to_pylist():
                 yield Document(row["id"], row["text"], row["label"], row["target"], json.loads(row["metadata"]))
-    except (pa.ArrowException, json.JSONDecodeError) as error:
-        raise DataError(f"{path} is not a table of documents ({error}); remove it and run `dvc repro`.") from error

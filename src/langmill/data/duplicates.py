@@ -71,11 +71,12 @@ class Duplicates:
         if best is None or (self._drop and rank < best[:-_LABEL_BYTES]):
             self._best[pair_key] = rank + label
         if best is not None:
-            self._report.count_duplicate(other_label=best[-_LABEL_BYTES:] != label)
+            self._report.duplicates += 1
+            self._report.other_label += best[-_LABEL_BYTES:] != label
         if cleaned.target is not None or self._by is not None:
             known = self._splits.get(key)
             if known is not None and best is None:
-                self._report.count_other_target()
+                self._report.other_target += 1
             if known not in (None, split):
                 self._require_dropping(row, known, split)
                 if _RANKS[known] < rank[:1]:
@@ -102,7 +103,8 @@ class Duplicates:
         if not self._drop:
             raise DataError(
                 f"{row.where} of the corpus {self._report.corpus} reads like a document of the {known} split, but its "
-                f"{self._by} puts it into the {split} split; set cleaning.drop_duplicates to true or split.by to null."
+                f"{self._by} puts it into the {split} split; set cleaning.drop_duplicates to true or split.by to null.",
+                "mismatch",
             )
 
 

@@ -18,6 +18,7 @@ from typing import IO, Any
 
 import pyarrow as pa
 
+from langmill.config.core_yaml import as_written
 from langmill.config.sections import Fields
 from langmill.data.cleaning.characters import clean_characters
 from langmill.data.compression import COMPRESSIONS, DAMAGED, open_decompressed
@@ -50,7 +51,7 @@ def read_rows(
     """
     files = file_format.files(folder)
     if not files:
-        raise DataError(f"{folder} holds no file that can be read; readable are {file_format.endings()}.")
+        raise DataError(f"{folder} holds no file that can be read; readable are {file_format.endings()}.", "missing")
     known: set[str] = set()
     tabular = False
     for path in files:
@@ -73,7 +74,8 @@ def read_rows(
             _require_known(fields, known, folder, text_is_a_field=tabular)
         except DataError as error:
             told = [f" {name}: {cause}" for name, cause in islice(causes(folder, file_format, files), 1)]
-            raise DataError("".join([str(error), *told])) from error
+            error.args = ("".join([str(error), *told]),)
+            raise
 
 
 def _require_known(fields: Fields, known: set[str], folder: Path, *, text_is_a_field: bool) -> None:
@@ -84,8 +86,9 @@ def _require_known(fields: Fields, known: set[str], folder: Path, *, text_is_a_f
     for key, name in named:
         if name is not None and name not in known:
             raise DataError(
-                f"No row in {folder} has a field {name!r}, which fields.{key} of the corpus names; "
-                f"known are {shown(', '.join(sorted(known)))}."
+                f"No row in {folder} has a field {as_written(name)}, which fields.{key} of the corpus names; "
+                f"known are {shown(', '.join(sorted(known)))}.",
+                "unknown",
             )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -14,7 +15,11 @@ import numpy as np
 from langmill.data.document import Document, Split
 from langmill.data.rows import BadRow, Row
 
+FEW_DOCUMENTS = 30
+"""Test documents below which an interval says little (Efron and Tibshirani, 1993, chapter 14); conf/gate/ asks for as
+many."""
 _QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
+_LARGEST_TEST = 0.3  # a share to propose: with more, too little is left to learn from
 _SAMPLES = 3  # documents shown of each split
 _SAMPLE_CHARACTERS = 300
 _TABLE_LABELS = 20  # in the readable report; report.json has all
@@ -157,19 +162,6 @@ class Report:
         if step is not None:
             self.steps[step].dropped[reason] += 1
 
-    def count_duplicate(self, *, other_label: bool) -> None:
-        """A document reads like an earlier one, and so does its target."""
-        self.duplicates += 1
-        self.other_label += other_label
-
-    def count_other_target(self) -> None:
-        """A document reads like an earlier one, but has another target."""
-        self.other_target += 1
-
-    def count_document(self, split: Split, document: Document, key: bytes) -> None:
-        """A document is kept; `key` is a hash of its text."""
-        self.splits[split].add(document, key)
-
     def sample_ids(self) -> list[str]:
         """The ids of the documents that the report shows."""
         return [name for count in self.splits.values() for _, name, _ in count.samples]
@@ -188,6 +180,10 @@ class Report:
         if self.dropped:
             parts.append(f"{self.dropped.total():,} dropped ({_told(self.dropped)})")
         return ", ".join(parts)
+
+    def warning(self) -> str:
+        """What `too_few_to_test` says of it."""
+        return too_few_to_test(self.corpus, self.splits[Split.test].documents, self.num_documents)
 
     def account_of_drops(self, split: Split) -> str:
         """What was dropped of a split, in one phrase; nothing if nothing was."""
@@ -262,7 +258,8 @@ class Report:
                 [*row, count.targets, count.target_characters]
                 for row, count in zip(rows, self.splits.values(), strict=True)
             ]
-        return "## Splits\n\n" + _table(head, rows)
+        warning = f"\n\n{self.warning()}" if self.warning() else ""
+        return f"## Splits\n\n{_table(head, rows)}{warning}"
 
     def _lengths(self) -> str:
         names = ["shortest", "5%", "25%", "median", "75%", "95%", "longest"]
@@ -324,16 +321,39 @@ class Report:
         return "\n\n".join(parts)
 
 
+def too_few_to_test(
+    corpus: str, test: int, documents: int, least: int = FEW_DOCUMENTS, *, estimated: bool = False
+) -> str:
+    """What to say of a corpus whose test split is too small for the gate, and what to do; empty if it is not.
+
+    Args:
+        corpus: Its name.
+        test: Documents of the test split.
+        documents: Those of all splits.
+        least: What gate.rules.enough_documents.min_documents asks for.
+        estimated: Whether the numbers are no counts yet.
+    """
+    if test >= least:
+        return ""
+    about = "about " if estimated else ""
+    share = math.ceil(130 * least / max(1, documents)) / 100  # some more than are needed, for a hash is no exact share
+    larger = f", or make split.test at least {share:g} in conf/corpus/{corpus}.yaml" if share <= _LARGEST_TEST else ""
+    return (
+        f"The corpus {corpus} has {about}{test:,} test documents; gate.rules.enough_documents.min_documents asks for "
+        f"{least:,}, so {about}{least - test:,} are missing, and the gate will refuse any model: add documents{larger}."
+    )
+
+
 def _told(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{_words(reason)}: {count:,}" for reason, count in sorted(counts.items()))
+    return _listed({_words(reason): count for reason, count in counts.items()})
 
 
-def _listed(skipped: Mapping[str, int]) -> str:
-    return ", ".join(f"{_cell(reason)}: {count:,}" for reason, count in sorted(skipped.items()))
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{_cell(reason)}: {count:,}" for reason, count in sorted(counts.items()))
 
 
 def _words(reason: str) -> str:
-    return _cell(reason.replace("_", " "))
+    return reason.replace("_", " ")
 
 
 def _cell(text: str) -> str:

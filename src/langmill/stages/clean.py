@@ -52,6 +52,8 @@ def main(name: str) -> None:
         _write_report(folder, report)
         write_manifest(folder, {"corpus": name, "documents": report.num_documents, "raw": digest_of(facts["files"])})
     shutil.rmtree(failed, ignore_errors=True)
+    if words := report.warning():
+        logger.warning("%s", words)
     if report.quarantined:
         causes = "".join(f"; {file}: {cause}" for file, cause in report.causes.items())
         logger.warning("%s: %s; the rows are in %s%s", name, report.account(), out / QUARANTINE_NAME, causes)

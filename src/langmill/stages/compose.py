@@ -14,14 +14,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from langmill.config.compose import COMPOSERS, REFUSED, compose_recipe, plain
+from langmill.config.compose import COMPOSERS, REFUSED, compose_recipe, located, origin_in, plain
 from langmill.config.core_yaml import dump_yaml
 from langmill.config.sections import CheckpointKind, Corpus, Pretrained, Recipe, Tokenizer, TokenizerAlgorithm
+from langmill.config.typed import Origin
 from langmill.data.cleaning.base import CLEANING_STEPS, check_steps
 from langmill.data.document import Document
 from langmill.data.formats.base import FORMATS, build_format
-from langmill.data.sources.base import SOURCES, build_source
-from langmill.errors import ConfigError
+from langmill.data.sources.base import SOURCES, CorpusSource, build_source
+from langmill.errors import ConfigError, FieldError
 from langmill.files import atomic_folder, write_text
 from langmill.models.base import ARCHITECTURES
 from langmill.plugins import find_plugins
@@ -37,13 +38,21 @@ FETCHING = "src/langmill/data/sources"
 change."""
 
 
-def check_recipe(recipe: Recipe, where: str) -> Scorer:
-    """Check what one recipe's sections say about each other; return what will judge, the labels not known yet.
+def check_recipe(recipe: Recipe, where: str, origin: Origin | None = None) -> Scorer:
+    """Check what one recipe's sections say about each other.
+
+    Args:
+        recipe: The typed settings.
+        where: The file they come from, for the message.
+        origin: What gave them, where old names of options are to be warned of; see `typed`.
+
+    Returns:
+        What will judge it, the labels not known yet.
 
     Raises:
         ConfigError: Something does not fit; the message names the file, `where`, and the field.
     """
-    TASKS.options(recipe.task.name, recipe.task.options, where, warn=True)
+    TASKS.options(recipe.task.name, recipe.task.options, where, origin=origin)
     task = build_task(recipe.task.name, recipe.task.options, (), where)
     architecture = recipe.model.architecture
     backbone = ARCHITECTURES.find(architecture, where)
@@ -51,7 +60,7 @@ def check_recipe(recipe: Recipe, where: str) -> Scorer:
         raise ConfigError(
             f"{where}: training.base is null, but the architecture {architecture} starts from one.", "missing"
         )
-    options = ARCHITECTURES.options(architecture, recipe.model.options, where, warn=True)
+    options = ARCHITECTURES.options(architecture, recipe.model.options, where, origin=origin)
     kind = backbone.kind_of(options)
     if kind not in task.kinds:
         fitting = ", ".join(sorted(kind.value for kind in task.kinds))
@@ -112,6 +121,8 @@ class Composed:
                 if name in self.lines.groups[group]:
                     _CHECKS[group](self, name, section)
             except ConfigError as error:
+                if isinstance(error, FieldError):
+                    located(error, _origin(group, name))
                 self.refused[group][name] = error
                 raise
             self.sections[group][name] = section
@@ -164,12 +175,43 @@ def require_composed(recipes: Sequence[str] = (), corpora: Sequence[str] = ()) -
             waiting += [base] if base in composed.lines.recipes else []
 
 
-def _check_corpus(composed: Composed, name: str, corpus: Corpus) -> None:
-    where = conf_file(f"corpus/{name}")
-    FORMATS.options(corpus.format.name, corpus.format.options, where, warn=True)
+def check_corpus(corpus: Corpus) -> CorpusSource:
+    """Check that a corpus's source, format and cleaning steps exist and take its options.
+
+    Raises:
+        ConfigError: They don't; the message names the file and the field.
+    """
+    where = conf_file(f"corpus/{corpus.name}")
+    origin = _origin("corpus", corpus.name)
+    FORMATS.options(corpus.format.name, corpus.format.options, where, origin=origin)
     build_format(corpus.format, where)
     check_steps(corpus.cleaning, where, has_target=corpus.fields.target is not None)
-    expected = build_source(corpus.source, where).local or FETCHING
+    return build_source(corpus.source, where)
+
+
+def checked_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
+    """A recipe's settings with overrides, as far as they can be checked without dvc.yaml.
+
+    Raises:
+        ConfigError: They are refused.
+    """
+    recipe, origin = compose_recipe(name, overrides), origin_in(f"recipe/{name}", overrides)
+    try:
+        check_corpus(recipe.corpus)
+        check_recipe(recipe, conf_file(f"recipe/{name}"), origin)
+    except FieldError as error:
+        raise located(error, origin) from error
+    return recipe
+
+
+def _origin(group: str, name: str) -> Origin:
+    """What gave a name's settings, by the keys that its own file has."""
+    origin = origin_in(f"{group}/{name}")
+    return origin if group == "recipe" else lambda key: origin(f"{group}.{key}")
+
+
+def _check_corpus(composed: Composed, name: str, corpus: Corpus) -> None:
+    expected = check_corpus(corpus).local or FETCHING
     steps = ((CLEANING_STEPS.group, step) for step in corpus.cleaning.steps)
     composed.check_plugins((FORMATS.group, corpus.format.name), (SOURCES.group, corpus.source.kind), *steps)
     require_same(
@@ -207,7 +249,7 @@ def _check_recipe(composed: Composed, name: str, recipe: Recipe) -> None:
     _unchanged(recipe.tokenizer, shared, conf_file(f"recipe/{name}"), "tokenizer")
     if recipe.training.base in composed.lines.pretrained:
         composed.get("pretrained", recipe.training.base)
-    scorer = check_recipe(recipe, conf_file(f"recipe/{name}"))
+    scorer = check_recipe(recipe, conf_file(f"recipe/{name}"), _origin("recipe", name))
     composed.check_plugins((ARCHITECTURES.group, recipe.model.architecture), (TASKS.group, recipe.task.name))
     composed.check_plugins(*scorer.plugins, only_judge=True)
 

@@ -25,12 +25,12 @@ def checkpoint_tokenizer(folder: Path) -> Tokenizer:
 
         if not any(path.name in _VOCABULARIES or path.suffix == ".model" for path in folder.iterdir()):
             # transformers would make an empty one.
-            raise TokenizerError(f"The pretrained model has no {FILE_NAME}, nor a vocabulary to make one of.")
+            raise TokenizerError(f"The pretrained model has no {FILE_NAME}, nor a vocabulary for one.", "missing")
         try:
             made = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
             made.backend_tokenizer.save(str(file))
         except Exception as error:  # transformers raises the errors of many tokenizers
             raise TokenizerError(
-                f"The pretrained model has no {FILE_NAME}, and none can be made of its files: {error}"
+                f"The pretrained model has no {FILE_NAME}, and none can be made of its files: {error}", "failed"
             ) from error
     return Tokenizer.load(file)

@@ -46,7 +46,7 @@ class Tokenizer:
         self.vocab_size = max(vocabulary.values()) + 1
         self.eot_id = next((vocabulary[name] for name in _END_NAMES if name in vocabulary), -1)
         if self.eot_id < 0:
-            raise TokenizerError(f"{file} has no end-of-text token; it must have one of {', '.join(_END_NAMES)}.")
+            raise TokenizerError(f"{file} has no end-of-text token, one of {', '.join(_END_NAMES)}.", "missing")
         self.special_ids: dict[str, int] = {
             token.content: number for number, token in reference.get_added_tokens_decoder().items() if token.special
         }
@@ -73,13 +73,13 @@ class Tokenizer:
         try:
             text = file.read_text(encoding="utf-8")
         except OSError as error:
-            raise TokenizerError(f"{file} can't be read: {error.strerror}; `dvc repro` makes it.") from error
+            raise TokenizerError(f"{file} is missing ({error.strerror}); `dvc repro` makes it.", "missing") from error
         except UnicodeDecodeError as error:
-            raise TokenizerError(f"{file} is not a tokenizer (not UTF-8); make it again.") from error
+            raise TokenizerError(f"{file} is not a tokenizer (not UTF-8); make it again.", "unreadable") from error
         try:
             reference = tokenizers.Tokenizer.from_str(text)
         except Exception as error:  # the library raises the bare class
-            raise TokenizerError(f"{file} is not a tokenizer: {error}; make it again.") from error
+            raise TokenizerError(f"{file} is not a tokenizer: {error}; make it again.", "unreadable") from error
         return cls(file, reference, fast_encoding(json.loads(text)))
 
     def encode(self, text: str) -> list[int]:
@@ -143,13 +143,13 @@ class Tokenizer:
         """
         if self._bytes is None:
             raise TokenizerError(
-                f"{self.file} is not a byte-level vocabulary, so its tokens have no bytes of their own."
+                f"{self.file} is not a byte-level vocabulary, so its tokens have no bytes of their own.", "unsupported"
             )
         table = self._bytes
         parts = []
         for number in ids:
             if not 0 <= number < len(table):
-                raise TokenizerError(f"{number} is not a token of {self.file}, which has {len(table)}.")
+                raise TokenizerError(f"{number} is not a token of {self.file}, which has {len(table)}.", "unknown")
             parts.append(table[number])
         return b"".join(parts)
 

@@ -50,7 +50,9 @@ def train_tokenizer(
         TokenizerError: There is no text, or the end-of-text token is among the special ones.
     """
     if EOT in special_tokens:
-        raise TokenizerError(f"tokenizer.special_tokens has {EOT}, which every vocabulary has anyway; leave it out.")
+        raise TokenizerError(
+            f"tokenizer.special_tokens has {EOT}, which every vocabulary has; leave it out.", "duplicate"
+        )
     tokenizer = _TRAINERS[algorithm](vocab_size, texts, on_text, [EOT, *special_tokens])
     write_text(out, tokenizer.to_str(pretty=True) + "\n")
     size: int = tokenizer.get_vocab_size(with_added_tokens=True)
@@ -89,7 +91,9 @@ def _batches(texts: Iterable[str], on_text: Callable[[str], object]) -> Iterator
         for text in batch:
             on_text(text)
     if empty:
-        raise TokenizerError("There is no text to train a vocabulary on; the corpus has no document for training.")
+        raise TokenizerError(
+            "There is no text to train a vocabulary on: the corpus has no training document.", "too_few"
+        )
 
 
 def _pieces(text: str) -> Iterator[str]:

@@ -156,6 +156,12 @@ def test_a_reader_that_leaves_early_is_no_error():
     assert process.wait() in (0, 1)
 
 
+def holds(values, others):
+    """Whether a table has all that another one has; what plug-ins default to stands in one of them alone."""
+    pairs = [(values[key], other) for key, other in others.items()]
+    return all(holds(mine, other) if isinstance(other, dict) else mine == other for mine, other in pairs)
+
+
 def test_config_prints_and_explains_the_resolved_settings(monkeypatch, capsys):
     import yaml
 
@@ -165,13 +171,36 @@ def test_config_prints_and_explains_the_resolved_settings(monkeypatch, capsys):
     assert yaml.safe_load(plain)["training"]["steps"] == 7
     assert cli.call(["config", "reviews-lm", "training.steps=7", "training.optimizer.warmup_steps=2", "--explain"]) == 0
     explained = capsys.readouterr().out
-    assert yaml.safe_load(explained) == yaml.safe_load(plain)
+    assert holds(yaml.safe_load(explained), yaml.safe_load(plain))
     assert re.search(r"^  # Optimizer steps.*\n  steps: 7$", explained, re.MULTILINE)
     assert re.search(r"^    # .+\n    learning_rate: ", explained, re.MULTILINE)
+    assert re.search(r"^      # .+\n      min_effect: ", explained, re.MULTILINE)  # what plug-ins type as well
+    assert re.search(r"^        # .+\n        min_characters: ", explained, re.MULTILINE)
+    asked = list(yaml.safe_load(explained)["gate"]["rules"])
+    assert asked == ["validation", "not_rolled_back", "enough_documents", "improvement"]  # in this order
     assert cli.call(["config", "nothing"]) == 2
-    assert "There is no recipe named 'nothing'" in capsys.readouterr().err
+    assert "There is no recipe nothing" in capsys.readouterr().err
     assert cli.call(["config", "reviews-lm", "training.steps=many"]) == 2
-    assert "training.steps is 'many'; allowed is a whole number" in capsys.readouterr().err
+    assert "training.steps is many; allowed is a whole number" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("+gate.rules.smal={}", "gate.rules.smal is unknown"),
+        ("gate.rules.improvement.min_effect=-1", "gate.rules.improvement.min_effect is -1"),
+        ("+task.options.typo=1", "task.options.typo"),
+        ("+scoring.options.typo=1", "scoring.options.typo"),
+        ("+model.options.typo=1", "model.options.typo"),
+        ("+corpus.cleaning.options.length.typo=1", "cleaning.options.length.typo"),
+        ("corpus.format.name=typo", "format.name: typo"),
+        ("corpus.source.kind=typo", "source.kind: typo"),
+    ],
+)
+def test_config_refuses_what_run_would(monkeypatch, capsys, override, told):
+    monkeypatch.chdir(ROOT)
+    assert cli.call(["config", "reviews-lm", override]) == 2
+    assert told in capsys.readouterr().err
 
 
 def test_every_setting_has_a_docstring_for_explain():

@@ -39,9 +39,9 @@ def nothing_starts(monkeypatch):
         (
             ["--cron", "61 * * * *"],
             2,
-            "--cron is '61 * * * *': its minute is '61'; allowed is",
+            "--cron is 61 * * * *: its minute is 61; allowed is",
         ),
-        (["--cron", ""], 2, "--cron is ''; allowed are five fields"),
+        (["--cron", ""], 2, "--cron is an empty text; allowed are five fields"),
         (["--interval", "-5"], 2, "--interval is -5; allowed is 1 second to"),
         (["--interval", "0"], 2, "--interval is 0; allowed is"),
         (["--interval", "1e300"], 2, "--interval is 1e+300; allowed is 1 second to 315360000 seconds (ten years)."),

@@ -6,6 +6,7 @@ from dvc.utils.serialize import parse_yaml as read_as_dvc
 
 from langmill.config.core_yaml import dump_yaml, is_name, literal, parse_yaml, quoted, read_yaml
 from langmill.errors import ConfigError
+from tests.refused import refused
 
 pytestmark = pytest.mark.unit
 
@@ -60,34 +61,32 @@ def test_the_core_schema_is_read(written, value):
 
 
 @pytest.mark.parametrize(
-    ("written", "sentence"),
+    ("written", "code", "told"),
     [
-        ("a: 0123", "a.yaml, line 1: 0123 is another number to each version of YAML; quote it"),
-        ("a: 1\nb: -007", "a.yaml, line 2: -007 is another number"),
-        ("a: &x 1", "anchors and aliases are not allowed; write it out"),
-        ("a: *x", "anchors and aliases are not allowed"),
-        ("<<: {a: 1}\na: 2\n<<: {}", "the key '<<' stands here twice"),
-        ("a: 1\na: 2", "line 2: the key 'a' stands here twice"),
-        ("1: a", "the key 1 is not read as a text; quote it"),
-        ("true: a", "the key true is not read as a text"),
-        ("? [a]\n: b", "is not read as a text"),
-        ("a: !!python/object/apply:os.system [ls]", "is not valid YAML: could not determine a constructor"),
-        ("a: !!python/object/apply:pathlib.Path [a]", "could not determine a constructor"),
-        ("a: !!binary aGVsbG8=", "could not determine a constructor"),
-        ("a: !!int x", "x is no whole number"),
-        ("a: !!float x", "x is no number"),
-        ('a: "\\ud800"', "holds half a character"),
-        ("a: [1", "is not valid YAML"),
-        ("a: 1\n---\nb: 2", "is not valid YAML: expected a single document"),
-        ("a: " + "[" * 5000, "is nested too deeply"),
-        ("a: " + "9" * 5000, "is no whole number that can be read"),
+        ("a: 0123", "impossible", ["line 1: 0123", "quote it"]),
+        ("a: 1\nb: -007", "impossible", ["line 2: -007"]),
+        ("a: &x 1", "impossible", ["anchors and aliases"]),
+        ("a: *x", "impossible", ["anchors and aliases"]),
+        ("<<: {a: 1}\na: 2\n<<: {}", "impossible", ["line 3", "<<", "twice"]),
+        ("a: 1\na: 2", "impossible", ["line 2: the key a", "twice"]),
+        ("1: a", "impossible", ["the key 1", "quote it"]),
+        ("true: a", "impossible", ["the key true", "quote it"]),
+        ("? [a]\n: b", "impossible", ["line 1: the key", "quote it"]),
+        ("a: !!python/object/apply:os.system [ls]", "unreadable", ["constructor", "os.system"]),
+        ("a: !!python/object/apply:pathlib.Path [a]", "unreadable", ["constructor", "pathlib.Path"]),
+        ("a: !!binary aGVsbG8=", "unreadable", ["constructor", "binary"]),
+        ("a: !!int x", "impossible", ["line 1: x", "whole number"]),
+        ("a: !!float x", "impossible", ["line 1: x", "number"]),
+        ('a: "\\ud800"', "impossible", ['"\\uD800"', "half a character"]),
+        ("a: [1", "unreadable", ["line 1, column 6"]),
+        ("a: 1\n---\nb: 2", "unreadable", ["single document"]),
+        ("a: " + "[" * 5000, "unreadable", ["too deeply"]),
+        ("a: " + "9" * 5000, "impossible", ["line 1: 999", "whole number"]),
     ],
 )
-def test_what_could_be_read_in_two_ways_or_runs_code_is_refused(written, sentence):
-    with pytest.raises(ConfigError) as caught:
+def test_what_could_be_read_in_two_ways_or_runs_code_is_refused(written, code, told):
+    with refused(ConfigError, code, "a.yaml", *told):
         parse_yaml(written, "a.yaml")
-    assert sentence in str(caught.value)
-    assert "a.yaml" in str(caught.value)
 
 
 def test_dvc_yaml_may_have_anchors_and_merge_keys():
@@ -98,7 +97,7 @@ def test_dvc_yaml_may_have_anchors_and_merge_keys():
 def test_a_file_that_is_not_utf8_is_refused(tmp_path):
     path = tmp_path / "a.yaml"
     path.write_bytes("a: é".encode("latin-1"))
-    with pytest.raises(ConfigError, match=r"a\.yaml is not UTF-8 \(byte 3\); save it as UTF-8"):
+    with refused(ConfigError, "unreadable", "a.yaml", "byte 3", "UTF-8"):
         read_yaml(path)
     path.write_bytes(b"\xef\xbb\xbfa: b\n")
     assert read_yaml(path) == {"a": "b"}

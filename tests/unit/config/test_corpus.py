@@ -41,7 +41,7 @@ def test_only_what_is_done_is_kept() -> None:
 
 def test_a_file_from_before_there_were_steps_says_all_of_its_cleaning(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        cleaning = typed(Cleaning, OLD, "x.yaml", "cleaning", warn=True)
+        cleaning = typed(Cleaning, OLD, "x.yaml", "cleaning", {f"cleaning.{key}": (0, "x.yaml") for key in OLD}.get)
     assert cleaning.steps == ["markup", "characters", "length"]
     assert cleaning.options == {
         "markup": {},

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
+from langmill.config.core_yaml import read_yaml
 from langmill.data.document import Document, Split
 from langmill.data.readers import BadRow, BadRowReason
-from langmill.data.report import Report, StepCount
+from langmill.data.report import FEW_DOCUMENTS, Report, StepCount
 from langmill.data.rows import Row
 
 pytestmark = pytest.mark.unit
@@ -21,7 +23,7 @@ def report() -> Report:
         label = "good|bad" if number <= 60 else None
         report.count_row(Row(f"a.csv:{number}", "é" * number, label, None, {}))
         document = Document(f"id {number}", "é" * number, label)
-        report.count_document(Split.train, document, number.to_bytes(2, "big"))
+        report.splits[Split.train].add(document, number.to_bytes(2, "big"))
     report.count_row(BadRow("b.csv:3", BadRowReason.ragged, "x,y"))
     report.count_row(Row("b.csv:4", "x", None, None, {}))
     report.steps = {"markup": StepCount(), "length": StepCount()}
@@ -30,7 +32,7 @@ def report() -> Report:
     report.places = {f"id {number}": f"a.csv:{number}" for number in (99, 100, 101)}
     report.skipped = {".md": 2, "hidden": 1}
     report.causes = {"b.csv": "It is | broken."}
-    report.count_duplicate(other_label=True)
+    report.duplicates = report.other_label = 1
     return report
 
 
@@ -84,12 +86,33 @@ def test_account(report: Report) -> None:
 
 def test_samples_break_no_markdown() -> None:
     report = Report("films")
-    report.count_document(Split.test, Document("a:1", "# head\n\n| <script> x"), b"")
+    report.splits[Split.test].add(Document("a:1", "# head\n\n| <script> x"), b"")
     assert r"> # head \| &lt;script> x" in report.as_markdown()
 
 
 def test_many_labels_are_summed_up() -> None:
     report = Report("films")
     for number in range(25):
-        report.count_document(Split.train, Document(f"a:{number}", "x", f"label {number:02}"), b"")
+        report.splits[Split.train].add(Document(f"a:{number}", "x", f"label {number:02}"), b"")
     assert "| label 19 | 1 | 0 | 0 |\n| 5 others | 5 | 0 | 0 |\n\n" in report.as_markdown()  # and no row of nothing
+
+
+def test_too_few_test_documents_are_said_with_the_number_that_is_missing(report: Report) -> None:
+    sentence = report.warning()
+    for fact in (
+        "The corpus films",
+        "0 test documents",
+        "min_documents asks for 30",
+        "30 are missing",
+        "add documents.",
+    ):
+        assert fact in sentence
+    assert sentence in report.as_markdown()
+    for number in range(FEW_DOCUMENTS):
+        report.splits[Split.test].add(Document(f"test {number}", "text"), bytes([number]))
+    assert report.warning() == ""
+
+
+def test_the_report_warns_where_the_shipped_gate_would_refuse() -> None:
+    rules = read_yaml(Path(__file__).parents[3] / "conf" / "gate" / "base.yaml")["rules"]
+    assert rules["enough_documents"]["min_documents"] == FEW_DOCUMENTS

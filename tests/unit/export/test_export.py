@@ -97,7 +97,7 @@ def test_what_can_not_be_exported_leaves_nothing(registry: ModelRegistry, tmp_pa
         export(registry, LANGUAGE_MODEL, "champion", "huggingface", to)
     with pytest.raises(RegistryError, match="7"):
         export(registry, LANGUAGE_MODEL, 7, "huggingface", to)
-    with refused(PlugInError, "unknown", "--format", "'hugingface'", "Did you mean huggingface"):
+    with refused(PlugInError, "unknown", "--format: hugingface", "Did you mean huggingface"):
         export(registry, LANGUAGE_MODEL, 1, "hugingface", to)
     weights, *_ = Path().glob("**/artifacts/model/model.safetensors")
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")

@@ -187,7 +187,7 @@ def test_of_a_long_target_what_is_scored_is_divided_by_its_own_bytes(
     ("decoding", "refusal"),
     [
         ({"num_beams": 2, "repetition_penalty": 1.2}, "decoding.repetition_penalty is 1.2"),
-        ({"num_beams": 1, "keep_placeholders": True}, "decoding.keep_placeholders is True"),
+        ({"num_beams": 1, "keep_placeholders": True}, "decoding.keep_placeholders is true"),
         ({"temperature": 0.5}, "decoding.temperature is 0.5"),
         ({"num_beams": 0}, "num_beams is 0"),
     ],

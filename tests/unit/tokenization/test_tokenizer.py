@@ -12,10 +12,11 @@ import tokenizers
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langmill.errors import TokenizerError
+from langmill.errors import Code, TokenizerError
 from langmill.files import read_json
 from langmill.tokenization.byte_level import fast_encoding
 from langmill.tokenization.tokenizer import EOT, Tokenizer
+from tests.refused import refused
 from tests.unit.tokenization.conftest import sentences
 
 pytestmark = pytest.mark.unit
@@ -85,7 +86,7 @@ def test_decoding_takes_any_integers(tokenizer: Tokenizer) -> None:
 
 @pytest.mark.parametrize("number", [-1, 500, 10**9])
 def test_ids_outside_the_vocabulary(tokenizer: Tokenizer, number: int) -> None:
-    with pytest.raises(TokenizerError, match=f"{number} is not a token of"):
+    with refused(TokenizerError, "unknown", f"{number} is not a token"):
         tokenizer.decode([number])
 
 
@@ -120,7 +121,7 @@ def test_another_kind_of_tokenizer(word_pieces: Tokenizer) -> None:
     assert [ids.tolist() for ids in word_pieces.encode_batch(texts, threads=2)] == [[5, 3, 4], [], [3]]
     assert word_pieces.decode([1, 5, 3, 4, 2]) == "good films"
     assert word_pieces.encode("[SEP]") == [6, 8, 7]
-    with pytest.raises(TokenizerError, match="is not a byte-level vocabulary"):
+    with refused(TokenizerError, "unsupported", "byte-level"):
         word_pieces.decode_bytes([3])
 
 
@@ -134,19 +135,19 @@ def test_transformers_opens_the_same_file(tokenizer: Tokenizer) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
-    [(None, "can't be read: No such file"), (b"{}", "is not a tokenizer"), (b"\xff", "is not a tokenizer")],
+    ("content", "code", "told"),
+    [(None, "missing", "`dvc repro`"), (b"{}", "unreadable", "make it again"), (b"\xff", "unreadable", "not UTF-8")],
 )
-def test_files_that_are_no_tokenizer(tmp_path: Path, content: bytes | None, told: str) -> None:
+def test_files_that_are_no_tokenizer(tmp_path: Path, content: bytes | None, code: Code, told: str) -> None:
     if content is not None:
         (tmp_path / "tokenizer.json").write_bytes(content)
-    with pytest.raises(TokenizerError, match=told):
+    with refused(TokenizerError, code, "tokenizer.json", told):
         Tokenizer.load(tmp_path / "tokenizer.json")
 
 
 def test_a_vocabulary_without_an_end_of_text(tmp_path: Path) -> None:
     tokenizers.Tokenizer(tokenizers.models.WordLevel({"a": 0}, "a")).save(str(tmp_path / "tokenizer.json"))
-    with pytest.raises(TokenizerError, match="has no end-of-text token"):
+    with refused(TokenizerError, "missing", "end-of-text", "</s>"):
         Tokenizer.load(tmp_path)
 
 

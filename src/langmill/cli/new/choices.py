@@ -43,7 +43,8 @@ def fitting_model(task: Task) -> str:
     kinds = ", ".join(sorted(kind.value for kind in task.kinds))
     raise LangmillError(
         f"None of {', '.join(_MODELS)} in {Workspace().conf / 'model'} makes a network that the task can be learned by "
-        f"(kinds: {kinds}); write such a file there and a recipe by hand."
+        f"(kinds: {kinds}); write such a file there and a recipe by hand.",
+        "unsupported",
     )
 
 

@@ -9,6 +9,8 @@ import click
 from langmill.cli.command import Command
 from langmill.errors import LangmillError
 
+_SAMPLED = 2000  # rows that are looked at for labels and prompts
+
 
 @click.group()
 def new() -> None:
@@ -31,12 +33,15 @@ def corpus(name: str, path: Path | None) -> None:
     from langmill.cli.new.files import Part, require_new, require_text, write
     from langmill.cli.new.graph_file import GRAPH_FILE
     from langmill.cli.new.guesses import guess_fields
+    from langmill.cli.new.sizes import size_of, warn_of_few
     from langmill.cli.new.templates import corpus_text
+    from langmill.config.compose import compose_corpus
+    from langmill.config.core_yaml import as_written
 
     require_new("corpus", name, "corpora")
     source = path if path is not None else Path("data") / name
     if path is not None and not path.exists():
-        raise LangmillError(f"{path} does not exist; give the path of a file or a folder to --from.")
+        raise LangmillError(f"{path} does not exist; give the path of a file or a folder to --from.", "missing")
     require_text(source)
     fields, others = guess_fields(path) if path is not None else ({"text": "text", "label": None}, [])
     text = corpus_text(name, source, fields, others)
@@ -45,8 +50,9 @@ def corpus(name: str, path: Path | None) -> None:
     if path is None:
         click.echo(f"Put the files into {source}/, and name their fields in {written}.")
     else:
-        label = f", the label in {fields['label']!r}" if fields["label"] else ", no label"
-        click.echo(f"Guessed: the text is in {fields['text']!r}{label}. Look at {written}.")
+        label = f", the label in {as_written(fields['label'])}" if fields["label"] else ", no label"
+        click.echo(f"Guessed: the text is in {as_written(fields['text'])}{label}. Look at {written}.")
+        warn_of_few(size_of(compose_corpus(name)), name)
     click.echo(f"Next: langmill new recipe NAME --corpus {name}")
 
 
@@ -68,15 +74,17 @@ def recipe(name: str, corpus_name: str, tokenizer_name: str | None, task: str, b
     """
     from langmill.cli.new.files import Part, require_new, write
     from langmill.cli.new.graph_file import GRAPH_FILE
-    from langmill.cli.new.guesses import first_documents
+    from langmill.cli.new.guesses import documents_available
+    from langmill.cli.new.sizes import size_of, warn_of_few
     from langmill.cli.new.templates import recipe_text, tokenizer_text
-    from langmill.config.compose import available, compose_corpus, compose_recipe, compose_tokenizer
+    from langmill.config.compose import available, compose_corpus, compose_recipe, compose_tokenizer, compose_training
+    from langmill.config.core_yaml import as_written
 
     require_new("recipe", name, "from_scratch")
     require_new("recipe", name, "fine_tuned")
     corpus_section = compose_corpus(corpus_name)  # refuses an unknown one with a sentence
     if task not in available("task"):
-        raise LangmillError(f"There is no conf/task/{task}.yaml; there are: {', '.join(available('task'))}.")
+        raise LangmillError(f"There is no conf/task/{task}.yaml; there are: {', '.join(available('task'))}.", "unknown")
     from langmill.cli.new import choices  # brings PyTorch: what is refused above is refused at once
 
     task_name, learned = choices.task_of(task)
@@ -91,21 +99,25 @@ def recipe(name: str, corpus_name: str, tokenizer_name: str | None, task: str, b
         model, training = choices.fitting_model(learned), choices.fitting_training(task_name)
     tokenizer = tokenizer or corpus_name
     special = choices.special_tokens(learned)
+    size = size_of(corpus_section)
     parts = []
     if tokenizer not in available("tokenizer"):
         require_new("tokenizer", tokenizer, "tokenizers")
-        text = tokenizer_text(tokenizer, corpus_name, special)
+        text = tokenizer_text(tokenizer, corpus_name, special, size.vocab_size if size else 4096)
         parts.append(Part("tokenizer", tokenizer, text, "tokenizers", {"corpus": corpus_name}))
     elif missing := sorted(set(special) - set(compose_tokenizer(tokenizer).special_tokens)):
         raise LangmillError(
             f"The task {task} needs the special token {missing[0]}, which conf/tokenizer/{tokenizer}.yaml does not "
-            "have; give --tokenizer a new name, or add it to special_tokens there."
+            "have; give --tokenizer a new name, or add it to special_tokens there.",
+            "mismatch",
         )
-    documents = first_documents(corpus_section)
+    documents = documents_available(corpus_section, _SAMPLED)
+    fitted, most = compose_training(training), 300 if base else 500
+    steps = size.steps(fitted, most, packed=task_name == "language_modelling") if size else most
     text = recipe_text(
         name, corpus_name, tokenizer, task=task, model=model, training=training, base=base,
         gate=task if task in available("gate") else task_name,
-        samples=choices.sample_prompts(documents, task_name, learned),
+        samples=choices.sample_prompts(documents, task_name, learned), steps=steps, fitted=fitted,
     )  # fmt: skip
     line = {"corpus": corpus_name, "tokenizer": tokenizer} | ({"base": base} if base else {})
     parts.append(Part("recipe", name, text, "fine_tuned" if base else "from_scratch", line))
@@ -114,8 +126,10 @@ def recipe(name: str, corpus_name: str, tokenizer_name: str | None, task: str, b
     field = corpus_section.fields.label
     if task_name == "classification" and documents and not any(label for _, label in documents):
         click.echo(
-            f"Warning: none of the first {len(documents)} rows of {corpus_name} has a label in the field {field!r}, "
+            f"Warning: none of the first {len(documents)} rows of {corpus_name} has a label in {as_written(field)}, "
             f"and a classifier learns from labelled rows only; see fields.label in conf/corpus/{corpus_name}.yaml.",
             err=True,
         )
+    rule = compose_recipe(name).gate.rules.get("enough_documents") or {}
+    warn_of_few(size, corpus_name, rule.get("min_documents", 0))
     click.echo(f"Next: langmill config {name} --explain, then langmill run {name}")

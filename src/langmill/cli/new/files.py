@@ -8,7 +8,7 @@ from pathlib import Path
 
 from langmill.cli.new.graph_file import GRAPH_FILE, add_line, flat_vars
 from langmill.cli.workspace import require_workspace
-from langmill.config.core_yaml import ALLOWED_NAMES, is_name, read_yaml
+from langmill.config.core_yaml import ALLOWED_NAMES, as_written, is_name, read_yaml
 from langmill.data.rows import is_text, shown
 from langmill.errors import ConfigError, LangmillError
 from langmill.files import write_text
@@ -59,7 +59,7 @@ def write(parts: Sequence[Part]) -> list[Path]:
         if GRAPH_FILE.read_text(encoding="utf-8") != before:
             write_text(GRAPH_FILE, before)
         if isinstance(error, ConfigError):
-            raise ConfigError(f"Nothing was written. {error}") from error
+            error.args = (f"Nothing was written. {error}",)
         raise
     return paths
 
@@ -78,16 +78,16 @@ def require_new(group: str, name: str, block: str) -> None:
     """
     require_workspace()
     if not is_name(name):
-        raise LangmillError(f"{name!r} can't be a name; allowed are {ALLOWED_NAMES}.")
+        raise LangmillError(f"{as_written(name)} can't be a name; allowed are {ALLOWED_NAMES}.", "impossible")
     path = Workspace().settings(group, name)
     if path.exists():
-        raise LangmillError(f"{path} exists; choose another name, or edit that file.")
+        raise LangmillError(f"{path} exists; choose another name, or edit that file.", "duplicate")
     try:
         known = flat_vars(read_yaml(GRAPH_FILE, anchors=True)).get(block) or {}
     except (KeyError, TypeError) as error:
-        raise ConfigError(f"{GRAPH_FILE} has no readable vars: {' '.join(str(error).split())}") from error
+        raise ConfigError(f"{GRAPH_FILE} has no readable vars: {' '.join(str(error).split())}", "unreadable") from error
     if name in known:
-        raise LangmillError(f"{GRAPH_FILE} has a line {name} under {block} already; choose another name.")
+        raise LangmillError(f"{GRAPH_FILE} has a line {name} under {block} already; choose another name.", "duplicate")
 
 
 def require_text(path: Path) -> None:
@@ -97,4 +97,4 @@ def require_text(path: Path) -> None:
         LangmillError: It is not UTF-8.
     """
     if not is_text(str(path)):
-        raise LangmillError(f"The name of {shown(str(path))} is not UTF-8, and YAML can't hold it; rename the file.")
+        raise LangmillError(f"The name of {shown(str(path))} is not UTF-8; rename the file.", "impossible")

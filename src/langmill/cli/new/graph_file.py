@@ -29,7 +29,7 @@ def add_line(text: str, group: str, name: str, values: Mapping[str, str]) -> str
         ConfigError: The file is not in the form that this can edit; the message holds the line to write by hand.
     """
     line = f"{name}: {{{', '.join(f'{key}: {_scalar(key, value)}' for key, value in values.items())}}}"
-    by_hand = ConfigError(f"{GRAPH_FILE} has no block {group!r} that can be added to; write under it: {line}")
+    by_hand = ConfigError(f"{GRAPH_FILE} has no block {group} that can be added to; write there: {line}", "unreadable")
     try:
         before = _read(text)
         result = _insert(text, group, line)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from langmill.config.sections import Corpus, FormatSection
@@ -31,17 +32,17 @@ def guess_fields(path: Path) -> tuple[dict[str, str | None], list[str]]:
     auto = build_format(FormatSection("auto", {}), "langmill new")
     files = [path] if path.is_file() and auto.ending(path) else auto.files(path)
     if not files:
-        raise LangmillError(f"{path} {nothing_readable(path, auto.endings())}")
+        raise LangmillError(f"{path} {nothing_readable(path, auto.endings())}", "unreadable")
     rows: Sequence[Mapping[str, object]] = []
     for file in files[:_SAMPLED_FILES]:
         if cause := diagnose(file, rows=False):
-            raise LangmillError(f"{file}: {cause}")
+            raise LangmillError(f"{file}: {cause}", "unreadable")
         rows = first_rows(file, auto, _SAMPLED_ROWS)
         if rows:
             break
     else:
         cause = diagnose(files[0]) or "None of its rows can be read; look at its first lines."
-        raise LangmillError(f"{files[0]}: {cause}")
+        raise LangmillError(f"{files[0]}: {cause}", "unreadable")
     if auto.is_plain_text(PurePosixPath(file)):
         return {"text": "text", "label": None}, []
     names = list(dict.fromkeys(name for row in rows for name in row))
@@ -49,7 +50,7 @@ def guess_fields(path: Path) -> tuple[dict[str, str | None], list[str]]:
     if text is None or not _mean_length(rows, text):
         text = max(names, key=lambda name: _mean_length(rows, name), default=None)
     if text is None or not _mean_length(rows, text):
-        raise LangmillError(f"{file}: {why_no_text(rows)}")
+        raise LangmillError(f"{file}: {why_no_text(rows)}", "missing")
     label = _named([name for name in names if name != text], _LABEL_NAMES)
     return {"text": text, "label": label}, [name for name in names if name not in (text, label)]
 
@@ -64,14 +65,14 @@ def _mean_length(rows: Sequence[Mapping[str, object]], name: str) -> float:
     return sum(map(len, texts)) / len(rows) if rows else 0.0
 
 
-def first_documents(corpus: Corpus) -> list[tuple[str, object]]:
-    """Text and label of the first rows of a corpus, as far as it is on this machine."""
+def documents_available(corpus: Corpus, most: int) -> list[tuple[str, object]]:
+    """Text and label of a corpus's rows, at most so many, as far as it is on this machine."""
     where = str(Workspace().settings("corpus", corpus.name))
     folder = Path(build_source(corpus.source, where).local or Workspace().raw(corpus.name))
     file_format = build_format(corpus.format, where)
     try:
         files = [folder] if folder.is_file() else file_format.files(folder)
-        rows = [row for file in files[:_SAMPLED_FILES] for row in first_rows(file, file_format, _SAMPLED_ROWS)]
+        rows = list(islice((row for file in files for row in first_rows(file, file_format, most)), most))
     except (LangmillError, OSError):
         return []  # the stages say what is wrong with it
     plain = bool(files) and file_format.is_plain_text(PurePosixPath(files[0]))

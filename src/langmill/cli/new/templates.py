@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from langmill.config.core_yaml import literal, quoted
+from langmill.config.sections import Training
 
 
 def corpus_text(name: str, source: Path, fields: Mapping[str, str | None], others: Sequence[str]) -> str:
@@ -37,21 +38,26 @@ fields:
 """
 
 
-def tokenizer_text(name: str, corpus_name: str, special: Sequence[str]) -> str:
+def tokenizer_text(name: str, corpus_name: str, special: Sequence[str], vocab_size: int) -> str:
     """The file of a tokenizer to learn on a corpus."""
     return (
         f"name: {name}\n# The corpus whose training split it is learned on.\ncorpus: {corpus_name}\n"
-        "algorithm: bpe\n# Entries; a small corpus (below a million characters) does better with 1000 to 2000.\n"
-        f"vocab_size: 4096\nspecial_tokens: [{', '.join(map(_quoted, special))}]\n"
+        "algorithm: bpe\n# Entries: a smaller corpus does better with fewer, one for every 500 characters or so.\n"
+        f"vocab_size: {vocab_size}\nspecial_tokens: [{', '.join(map(_quoted, special))}]\n"
     )
 
 
 def recipe_text(
     name: str, corpus_name: str, tokenizer: str, *, task: str, model: str, training: str, base: str | None, gate: str,
-    samples: Sequence[str],
+    samples: Sequence[str], steps: int, fitted: Training,
 ) -> str:  # fmt: skip
-    """The file of a recipe: `task`, `model`, `training` and `gate` are files of conf/, a `base` is fine-tuned."""
+    """The file of a recipe.
+
+    `task`, `model`, `training` and `gate` are files of conf/, a `base` is fine-tuned; `training` holds `fitted`.
+    """
     purpose = f"Fine-tuned from {base} on {corpus_name}." if base else f"Trained from scratch on {corpus_name}."
+    warmup = f"\n  optimizer: {{warmup_steps: {steps // 5}}}" if fitted.optimizer.warmup_steps > steps // 5 else ""
+    fewer = warmup + (f"\n  validate_every: {steps // 5}" if fitted.validate_every > steps // 5 else "")
     based = f"\n  base: {base}" if base else ""
     # A prompt and its continuation are one sequence, so it is longer than the prompt_length of conf/task/.
     length = "\n  # Tokens of a sequence: prompt and response.\n  block_length: 256" if gate == "completion" else ""
@@ -71,8 +77,8 @@ name: {name}
 description: {purpose}
 # What stands here wins over the files named above; `langmill config {name} --explain` tells what each value means.
 training:{based}
-  # More steps, better model, longer training.
-  steps: {300 if base else 500}{length}
+  # More steps, better model, longer training; a small corpus is memorised after a few epochs.
+  steps: {steps}{fewer}{length}
   # Prompts of the corpus, answered at each validation.
   samples: [{", ".join(map(_quoted, samples))}]
 """

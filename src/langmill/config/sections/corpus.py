@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import Field, PositiveInt
 
 from langmill.config.constraints import require
+from langmill.config.core_yaml import as_written
 from langmill.config.sections.sources import Source
 from langmill.config.typed import settings
+from langmill.errors import FieldError
 
 
 @settings
@@ -57,10 +60,17 @@ class Cleaning:
 
     def __post_init__(self) -> None:
         require(len(set(self.steps)) == len(self.steps), "steps", self.steps, "each step once")
-        for name, options in self.options.items():
-            listed = ", ".join(self.steps) or "none"
-            allowed = f"the options of one of cleaning.steps ({listed}); add {name} there, or set this to null"
-            require(name in self.steps or options is None, f"options.{name}", options, allowed)
+        told = [name for name, options in self.options.items() if options is not None]
+        for name in sorted(set(told) - set(self.steps)):
+            untold = [step for step in self.steps if step not in self.options]  # the defaults have options for theirs
+            if close := difflib.get_close_matches(name, untold, n=1):
+                raise FieldError(f"steps has {close[0]}; did you mean {name}, which has options?", "steps", "unknown")
+            close = difflib.get_close_matches(name, self.steps, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"add {name} there, or set this to null"
+            listed = as_written(self.steps)
+            raise FieldError(
+                f"options.{name} is of no step in cleaning.steps ({listed}); {hint}", f"options.{name}", "unknown"
+            )
         # Only what is done: a step that is there to be turned on by some corpora is no change of the others' settings.
         steps = [name for name in self.steps if self.options.get(name, {}) is not None]
         object.__setattr__(self, "options", {name: self.options.get(name) or {} for name in steps})

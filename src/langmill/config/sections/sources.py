@@ -92,5 +92,5 @@ class CheckpointSource:
             if self.kind is kind:
                 require(bool(given), field, given, needed)
             else:
-                empty = "[]" if field == "packages" else "null"
+                empty = "an empty list" if field == "packages" else "null"
                 require(not given, field, given, f"{empty} for the kind {self.kind.value}")

@@ -42,7 +42,7 @@ class Tokenizer:
 
     def __post_init__(self) -> None:
         if self.algorithm is TokenizerAlgorithm.pretrained:
-            for field, empty in (("corpus", "null"), ("vocab_size", "null"), ("special_tokens", "[]")):
+            for field, empty in (("corpus", "null"), ("vocab_size", "null"), ("special_tokens", "an empty list")):
                 value = getattr(self, field)
                 require(not value, field, value, f"{empty} for the algorithm pretrained")
             return

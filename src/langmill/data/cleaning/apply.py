@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import NamedTuple
 
+from langmill.config.core_yaml import as_written
 from langmill.data.cleaning.base import Draft, Dropped, Steps
 from langmill.data.folding import key_of, pair_key_of
 from langmill.errors import DataError, LangmillError
@@ -66,7 +67,8 @@ def clean_document(document: Draft, steps: Steps) -> Cleaned:
     except Exception as error:
         raise DataError(
             f"The cleaning step {name} fails ({type(error).__name__}: {error}) on the document that begins "
-            f"{document.text[:_EXCERPT]!r}; mend the step, or take it out of cleaning.steps."
+            f"{as_written(document.text[:_EXCERPT])}; mend the step, or take it out of cleaning.steps.",
+            "failed",
         ) from error
     text, target, metadata, _ = document
     if not text or text.isspace():

@@ -94,8 +94,9 @@ def check_steps(
         step_class = CLEANING_STEPS.find(name, where)
         if step_class.needs_target and not has_target:
             raise ConfigError(
-                f"{where}: cleaning.steps has {name!r}, which looks at the target, but fields.target is null; name the "
-                f"target's field, or set cleaning.options.{name} to null."
+                f"{where}: cleaning.steps has {name}, which looks at the target, but fields.target is null; name the "
+                f"target's field, or set cleaning.options.{name} to null.",
+                "mismatch",
             )
         options = CLEANING_STEPS.options(name, cleaning.options[name] or {}, where, f"cleaning.options.{name}")
         builders[name] = functools.partial(step_class, options)

@@ -50,7 +50,7 @@ def clean_rows(rows: Iterable[Row], cleaning: Cleaning, where: str) -> Iterator[
     if cleaning.workers == 1 or len(first) < 2:
         steps = build_steps(cleaning, where)
         for batch in itertools.chain(first, batches):
-            yield from zip(batch, clean_batch(_sent(batch), steps), strict=True)
+            yield from zip(batch, _clean(_sent(batch), steps), strict=True)
         return
     # Started afresh, not forked: a fork copies the locks of threads that it does not copy.
     context = multiprocessing.get_context("spawn")
@@ -58,9 +58,10 @@ def clean_rows(rows: Iterable[Row], cleaning: Cleaning, where: str) -> Iterator[
     under_way: deque[tuple[list[Row], Future[list[Cleaned]]]] = deque()
     try:
         with _interrupts_held_back():
-            _start_workers(pool, cleaning.workers)
+            for _ in range(cleaning.workers):  # the pool starts a process for each piece of work while none is idle
+                pool.submit(int)
         for batch in itertools.chain(first, batches):
-            under_way.append((batch, pool.submit(_clean_in_worker, _sent(batch))))
+            under_way.append((batch, pool.submit(_clean, _sent(batch))))
             if len(under_way) > 2 * cleaning.workers:
                 done, future = under_way.popleft()
                 yield from zip(done, future.result(), strict=True)
@@ -68,29 +69,19 @@ def clean_rows(rows: Iterable[Row], cleaning: Cleaning, where: str) -> Iterator[
             yield from zip(done, future.result(), strict=True)
     except BrokenProcessPool as error:
         raise DataError(
-            "A process that cleans was killed, most likely for want of memory; lower cleaning.workers and run again."
+            "A process that cleans was killed, most likely for want of memory; lower cleaning.workers.",
+            "failed",
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def clean_batch(batch: _Batch, steps: Steps) -> list[Cleaned]:
-    """Clean the documents of a batch, each given by its text, target and metadata."""
+def _clean(batch: _Batch, steps: Steps = _own_steps) -> list[Cleaned]:
     return [clean_document(Draft(text, target, metadata), steps) for text, target, metadata in batch]
-
-
-def _clean_in_worker(batch: _Batch) -> list[Cleaned]:
-    return clean_batch(batch, _own_steps)
 
 
 def _sent(rows: Iterable[Row]) -> _Batch:
     return [(row.text, row.target, row.metadata) for row in rows]
-
-
-def _start_workers(pool: ProcessPoolExecutor, workers: int) -> None:
-    """Have the pool start all its processes: it starts one for each piece of work while none is idle."""
-    for _ in range(workers):
-        pool.submit(int)
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 
+from langmill.config.core_yaml import as_written
 from langmill.data.formats.auto import RepeatedNameError, unique
 from langmill.data.formats.base import lines_of
 
@@ -68,7 +69,11 @@ def wrong_json(text: str) -> str | None:
         found = ((number, item) for number, item in enumerate(value, start=1) if not isinstance(item, dict))
         return next((f"Row {number:,} is {_named(item)} {_NO_OBJECT}." for number, item in found), None)
     inside = [name for name, item in value.items() if isinstance(item, list)] if isinstance(value, dict) else []
-    rows = f", whose rows may be the list {inside[0]!r}; write that list alone" if inside else "; write it as an array"
+    rows = (
+        f", whose rows may be the list {as_written(inside[0])}; write that list alone"
+        if inside
+        else "; write it as an array"
+    )
     return f"The file is {_named(value)} and not an array of objects{rows}, or one object a line (.jsonl)."
 
 
@@ -89,7 +94,7 @@ def _loaded(text: str, *, cut_short: bool) -> object:
     try:
         return json.loads(text, object_pairs_hook=unique)
     except RepeatedNameError as error:
-        raise _FaultError(f"has the key {str(error)!r} twice in one object; rename or remove one") from error
+        raise _FaultError(f"has the key {as_written(str(error))} twice in one object; rename or remove one") from error
     except json.JSONDecodeError as error:
         if error.msg == "Extra data" and text[error.pos :].startswith("{"):
             raise _SeveralError("has several objects; put each on a line of its own") from error

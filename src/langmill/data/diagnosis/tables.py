@@ -12,6 +12,7 @@ from typing import IO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from langmill.config.core_yaml import as_written
 from langmill.data.compression import open_decompressed
 from langmill.data.formats.auto import repeated
 from langmill.data.rows import shown
@@ -77,12 +78,14 @@ def wrong_table(text: str, delimiter: str, *, whole: bool) -> str | None:
             + (", and put those with a comma in them into quotation marks." if delimiter == "," else ".")
         )
     if len(names) == 1:
-        return f"The file has one column only, {names[0][:60]!r}; check that its first line names the columns."
+        return (
+            f"The file has one column only, {as_written(names[0][:60])}; check that its first line names the columns."
+        )
     return None
 
 
 def _repeated_column(name: str) -> str:
-    return f"The header names the column {name!r} more than once; rename all but one of them."
+    return f"The header names the column {as_written(name)} more than once; rename all but one of them."
 
 
 def _open_quotation(text: str, delimiter: str) -> int | None:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from langmill.config.core_yaml import as_written
 from langmill.data.rows import portable
 from langmill.data.sources.local import Wanted, write
 from langmill.errors import SourceError
@@ -45,14 +46,20 @@ def extract(
         for name in _chosen(archive, members, file_format, available):
             parts = PurePosixPath(name).parts
             if not parts or parts[0] == "/" or ".." in parts or "\\" in name:
-                raise SourceError(f"{archive.name} has a member {name!r} that lies outside it; it is not used.")
+                raise SourceError(
+                    f"{archive.name} has a member {as_written(name)}, which lies outside it.",
+                    "impossible",
+                )
             if not file_format.reads(PurePosixPath(name)):
                 raise SourceError(
-                    f"{name} in {archive.name} can't be read as text; readable are {file_format.endings()}."
+                    f"{name} in {archive.name} is no text; readable are {file_format.endings()}.",
+                    "unreadable",
                 )
             path = into / portable(place(PurePosixPath(name)).as_posix())
             if path.exists():
-                raise SourceError(f"{name} of {archive.name} stands in another package too; leave one of them out.")
+                raise SourceError(
+                    f"{name} of {archive.name} stands in another package too; leave one out.", "duplicate"
+                )
             with available[name]() as member:
                 write(member, path, lambda _: None)
 
@@ -65,8 +72,9 @@ def _chosen(archive: Path, members: list[str], file_format: Wanted, available: C
         if not names:
             readable = [name for name in available if file_format.reads(PurePosixPath(name))]
             raise SourceError(
-                f"{archive.name} has no member {pattern!r}, which its package's members name; it has "
-                f"{_listed(readable or list(available))}."
+                f"{archive.name} has no member {as_written(pattern)}, which its package's members name; it has "
+                f"{_listed(readable or list(available))}.",
+                "missing",
             )
         chosen |= dict.fromkeys(names)
     return list(chosen)
@@ -90,7 +98,8 @@ def _opened(archive: Path) -> Iterator[dict[str, Callable[[], IO[bytes]]]]:
                 }
     except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error) as error:
         raise SourceError(
-            f"{archive.name} is not a zip or tar archive that can be read ({error}); check its package's sha256."
+            f"{archive.name} is no readable zip or tar archive ({error}); check its package's sha256.",
+            "unreadable",
         ) from error
 
 

@@ -33,7 +33,7 @@ class CorpusSource(ABC):
         Raises:
             ConfigError: They do not fit the kind; the message begins with the key.
         """
-        allowed = "at least one package" if self.takes_packages else f"[] for the kind {section.kind}"
+        allowed = "at least one package" if self.takes_packages else f"an empty list for the kind {section.kind}"
         require(bool(section.packages) == self.takes_packages, "source.packages", section.packages, allowed)
         self.section = section
         self.options = options
@@ -74,4 +74,5 @@ def build_source(section: Source, where: str) -> CorpusSource:
     try:
         return SOURCES.find(section.kind)(section, options)
     except ConfigError as error:
-        raise ConfigError(f"{where}: {str(error).removesuffix('.')}.") from error
+        error.args = (f"{where}: {str(error).removesuffix('.')}.",)
+        raise

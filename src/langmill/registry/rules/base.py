@@ -39,7 +39,7 @@ class Rule(ABC):
         """
 
 
-RULES: Registry[Rule] = Registry("rules", Rule, "langmill.registry.rules", "gate.rules")
+RULES: Registry[Rule] = Registry("rules", Rule, "langmill.registry.rules", "gate.rules.NAME")
 
 
 def build_rules(gate: Gate, where: str) -> dict[str, Rule]:

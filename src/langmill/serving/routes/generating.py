@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from langmill.config.sections import Serving
 from langmill.errors import ConfigError, RequestError
-from langmill.models.generation.config import LEAST_PENALTY, Beams, Sampling, greedy_decoding
+from langmill.models.generation.config import LEAST_PENALTY, Beams, Sampling
 from langmill.models.generation.network import Ending
 from langmill.serving.engine import LoadedVersion, ResponseStream
 from langmill.serving.generation import Chunk, Completion
@@ -126,7 +126,7 @@ class GeneratingRoute(Route[GenerationBodyT]):
         model = loaded.model
         assert isinstance(model.task, Generates)
         ids = model.task.prompt_ids(model.tokenizer, "A first look")
-        sampling = replace(greedy_decoding(2, ()), temperature=1.0)
+        sampling = Sampling(2, temperature=1.0)
         model.tokenizer.decode(list(model.task.generate(model.network, ids, sampling)))
 
     async def _job(self, loaded: LoadedVersion, body: GenerationBodyT) -> tuple[Completion, int]:

@@ -41,7 +41,7 @@ def test_corpus_and_recipes_begin_with_files_that_compose(workspace, capsys):
     before = variables(workspace)
     assert call(["new", "corpus", "mine", "--from", "mine"]) == 0
     out = capsys.readouterr().out
-    assert "Guessed: the text is in 'Body', the label in 'topic'. Look at conf/corpus/mine.yaml." in out
+    assert "Guessed: the text is in Body, the label in topic. Look at conf/corpus/mine.yaml." in out
     corpus = compose_corpus("mine")
     assert (corpus.source.path, corpus.fields.text, corpus.fields.label) == ("mine", "Body", "topic")
     base = yaml.safe_load((workspace / "conf" / "corpus" / "base.yaml").read_text())
@@ -81,16 +81,16 @@ def test_a_recipe_can_start_from_a_pretrained_model(workspace, base):
     [
         (["corpus", "reviews"], "conf/corpus/reviews.yaml exists; choose another name"),
         (["corpus", "base"], "conf/corpus/base.yaml exists; choose another name"),
-        (["corpus", "My Corpus"], "'My Corpus' can't be a name; allowed are lower-case letters, digits"),
+        (["corpus", "My Corpus"], "My Corpus can't be a name; allowed are lower-case letters, digits"),
         (["corpus", "x", "--from", "gone.csv"], "gone.csv does not exist"),
         (["corpus", "x", "--from", "conf/corpus"], "conf/corpus holds no file that can be read; readable are"),
         (["recipe", "sentiment", "--corpus", "reviews"], "conf/recipe/sentiment.yaml exists"),
-        (["recipe", "x", "--corpus", "gone"], "There is no corpus named 'gone'"),
+        (["recipe", "x", "--corpus", "gone"], "There is no corpus gone (conf/corpus/gone.yaml is missing)"),
         (
             ["recipe", "x", "--corpus", "reviews", "--task", "gone"],
             "There is no conf/task/gone.yaml; there are: chat, ",
         ),
-        (["recipe", "x", "--corpus", "reviews", "--base", "gone"], "There is no recipe named 'gone'"),
+        (["recipe", "x", "--corpus", "reviews", "--base", "gone"], "There is no recipe gone"),
         (
             ["recipe", "x", "--corpus", "reviews", "--base", "gpt2-small"],
             "'gpt2-small', which has no line there; allowed",
@@ -162,7 +162,7 @@ def test_dvc_watches_awkward_paths(workspace):
 
 @pytest.mark.parametrize(
     ("path", "sentence"),
-    [("${a}.jsonl", "a path without `${`, which DVC takes"), ("\udcff.jsonl", "is not UTF-8, and YAML can't hold it")],
+    [("${a}.jsonl", "a path without `${`, which DVC takes"), ("\udcff.jsonl", "is not UTF-8; rename")],
 )
 def test_paths_that_dvc_cannot_hold_are_refused_and_leave_nothing(workspace, path, sentence, capsys):
     write_rows(workspace / path, PAIRS)
@@ -181,7 +181,7 @@ def test_names_that_yaml_takes_for_something_else_are_refused(workspace, name, c
 
 def test_a_tokenizer_gets_a_name_as_well(workspace, capsys):
     assert call(["new", "recipe", "mine", "--corpus", "reviews", "--tokenizer", "../no"]) == 1
-    assert "'../no' can't be a name" in capsys.readouterr().err
+    assert "../no can't be a name" in capsys.readouterr().err
 
 
 @pytest.fixture
@@ -209,6 +209,38 @@ def test_every_task_gets_a_network_that_can_learn_it_and_prompts_of_the_corpus(p
     assert recipe.tokenizer.special_tokens == (["<|mask|>"] if masked else [])
     assert all(("<|mask|>" in prompt) == masked for prompt in recipe.training.samples)
     assert read_as_dvc((pairs / "dvc.yaml").read_text(), "dvc.yaml")
+
+
+def test_a_small_corpus_gets_a_small_recipe_and_a_warning(workspace, capsys):
+    rows = [{"text": f"A short letter, the {number}th of all that came in."} for number in range(200)]
+    write_rows(workspace / "a.jsonl", rows)
+    assert call(["new", "corpus", "mine", "--from", "a.jsonl"]) == 0
+    warning = capsys.readouterr().err
+    for fact in ("about 10 test documents", "min_documents asks for 30", "about 20 are missing", "at least 0.2 "):
+        assert fact in warning
+    assert call(["new", "recipe", "mine", "--corpus", "mine"]) == 0
+    assert "about 20 are missing" in capsys.readouterr().err
+    recipe = compose_recipe("mine")
+    assert (recipe.tokenizer.vocab_size, recipe.training.steps) == (512, 50)
+    assert recipe.training.optimizer.warmup_steps == recipe.training.validate_every == 10
+
+
+def test_a_corpus_that_has_been_cleaned_is_judged_by_its_counts(workspace, capsys):
+    write_rows(workspace / "a.jsonl", [{"text": f"letter {number} of many"} for number in range(20)])
+    assert call(["new", "corpus", "mine", "--from", "a.jsonl"]) == 0
+    capsys.readouterr()
+    split = {"documents": 300, "characters": 500_000}
+    report = {"splits": {"train": split, "validation": split, "test": {"documents": 29, "characters": 9_000}}}
+    path = workspace / "build" / "documents" / "mine" / "report.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(report))
+    assert call(["new", "recipe", "mine", "--corpus", "mine"]) == 0
+    assert "has 29 test documents" in (warning := capsys.readouterr().err)
+    assert "so 1 are missing" in warning
+    assert compose_recipe("mine").tokenizer.vocab_size == 1984  # 1,009,000 characters
+    path.write_text(json.dumps(report | {"splits": report["splits"] | {"test": split}}))
+    assert call(["new", "recipe", "other", "--corpus", "mine"]) == 0
+    assert capsys.readouterr().err == ""
 
 
 def test_prompts_with_references_and_new_lines_are_texts(workspace):
@@ -245,7 +277,7 @@ def test_a_classifier_of_rows_without_labels_is_warned_of(workspace, capsys):
     write_rows(workspace / "a.jsonl", [{"text": "some longer text here", "label": None}] * 3)
     assert call(["new", "corpus", "mine", "--from", "a.jsonl"]) == 0
     assert call(["new", "recipe", "mine", "--corpus", "mine", "--task", "classification"]) == 0
-    assert "Warning: none of the first 3 rows of mine has a label in the field 'label'" in capsys.readouterr().err
+    assert "Warning: none of the first 3 rows of mine has a label in label" in capsys.readouterr().err
 
 
 def test_an_interruption_takes_back_what_was_written(workspace, monkeypatch):

@@ -10,6 +10,7 @@ import pytest
 
 from langmill.cli.new.guesses import guess_fields
 from langmill.errors import LangmillError
+from tests.refused import refused
 
 pytestmark = pytest.mark.unit
 
@@ -23,7 +24,7 @@ def test_fields_are_guessed_from_each_kind_of_file(tmp_path):
     (tmp_path / "c.txt").write_text("hello")
     assert guess_fields(tmp_path / "c.txt") == ({"text": "text", "label": None}, [])
     (tmp_path / "d.jsonl").write_text('{"n": 1}\n')
-    with pytest.raises(LangmillError, match=r"no field with text in its first rows, only numbers; known are n"):
+    with refused(LangmillError, "missing", "only numbers", "known are n"):
         guess_fields(tmp_path / "d.jsonl")
 
 
@@ -82,7 +83,7 @@ NASTY = {
         b"[" + ROW + b"]",
         "is one JSON array, but .jsonl wants an object a line; rename it to .json",
     ),
-    "rows inside an object": ("a.json", b'{"data": [{"text": "a"}]}', "whose rows may be the list 'data'; write that"),
+    "rows inside an object": ("a.json", b'{"data": [{"text": "a"}]}', "whose rows may be the list data; write that"),
     "an object": ("a.json", ROW, "is one object and not an array of objects; write it as an array"),
     "an empty array": ("a.json", b"[]", "is an empty array"),
     "deep nesting": ("a.json", b"[" * 100_000, "is nested too deeply"),
@@ -155,11 +156,11 @@ def test_a_file_without_rows_is_refused_with_its_cause_and_a_remedy(tmp_path, ca
 
 
 def test_a_folder_says_what_it_has(tmp_path):
-    with pytest.raises(LangmillError, match=r"holds no file that can be read; readable are .*, and it is empty\."):
+    with refused(LangmillError, "unreadable", ".csv", "it is empty."):
         guess_fields(tmp_path)
     for name in ("a.docx", "b.docx", "README"):
         (tmp_path / name).write_text("x")
-    with pytest.raises(LangmillError, match=r"it has files with the endings \.docx \(2\), none \(1\)\."):
+    with refused(LangmillError, "unreadable", ".docx (2), none (1)."):
         guess_fields(tmp_path)
 
 

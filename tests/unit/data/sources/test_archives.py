@@ -9,6 +9,7 @@ import pytest
 
 from langmill.data.sources.archives import extract
 from langmill.errors import SourceError
+from tests.refused import refused
 from tests.unit.data.settings import file_format
 from tests.unit.data.sources.archives import tar
 from tests.unit.data.sources.fetching import contents
@@ -22,7 +23,7 @@ def test_tar_members_are_read_by_name_and_links_are_not_followed(into: Path, tmp
     archive = tar(tmp_path / "films-1.0.tar.gz", {"films/a.txt": "a", "films/b.txt": "b"}, links)
     extract(archive, ["films/*.txt"], file_format(), into)
     assert contents(into) == {"films/a.txt": "a", "films/b.txt": "b"}
-    with pytest.raises(SourceError, match=r"has no member 'films/link.txt'"):
+    with refused(SourceError, "missing", "films/link.txt"):
         extract(archive, ["films/link.txt"], file_format(), into)
 
 
@@ -31,19 +32,19 @@ def test_zip_links_are_not_followed(into: Path, tmp_path: Path) -> None:
         link = zipfile.ZipInfo("link.txt")
         link.external_attr = 0o120777 << 16
         archive.writestr(link, "/etc/passwd")
-    with pytest.raises(SourceError, match="has no member"):
+    with refused(SourceError, "missing", "link.txt"):
         extract(tmp_path / "a.zip", ["link.txt"], file_format(), into)
 
 
 @pytest.mark.parametrize("name", ["../out.txt", "/tmp/out.txt", "a/../../out.txt", "..\\out.txt"])
 def test_members_outside_the_archive_are_refused(into: Path, tmp_path: Path, name: str) -> None:
     archive = tar(tmp_path / "films-1.0.tar.gz", {name: "x"}, {})
-    with pytest.raises(SourceError, match="lies outside it"):
+    with refused(SourceError, "impossible", "outside"):
         extract(archive, ["*.txt"], file_format(), into)
     assert contents(into) == {}
 
 
 def test_an_archive_that_is_none(into: Path, tmp_path: Path) -> None:
     (tmp_path / "a.whl").write_text("something else")
-    with pytest.raises(SourceError, match=r"a\.whl is not a zip or tar archive"):
+    with refused(SourceError, "unreadable", "a.whl"):
         extract(tmp_path / "a.whl", ["a"], file_format(), into)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from langmill.errors import SourceError
+from langmill.errors import Code, SourceError
+from tests.refused import refused
 from tests.unit.data.settings import local
 from tests.unit.data.sources.fetching import contents, fetch
 
@@ -31,15 +32,15 @@ def test_a_file_is_copied(into: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "message"),
+    ("name", "code", "told"),
     [
-        ("nowhere", "does not exist. Paths start at the workspace's root."),
-        ("empty", r"holds no file that can be read; readable are \.csv.* it is empty"),
-        ("film.avi", r"film.avi, the corpus's source.path, can't be read; readable are \.csv.* its ending is \.avi\."),
+        ("nowhere", "missing", ["paths start at the workspace"]),
+        ("empty", "unreadable", ["readable are .csv", "it is empty"]),
+        ("film.avi", "unreadable", ["readable are .csv", "its ending is .avi."]),
     ],
 )
-def test_paths_that_hold_nothing(into: Path, tmp_path: Path, name: str, message: str) -> None:
+def test_paths_that_hold_nothing(into: Path, tmp_path: Path, name: str, code: Code, told: list[str]) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "film.avi").write_text("x")
-    with pytest.raises(SourceError, match=message):
+    with refused(SourceError, code, name, "source.path", *told):
         fetch(local(tmp_path / name), into, tmp_path / "downloads")

@@ -10,6 +10,7 @@ from langmill.config.sections import Source
 from langmill.data.sources import standard_library
 from langmill.data.sources.base import build_source
 from langmill.errors import SourceError
+from tests.refused import refused
 from tests.unit.data.settings import file_format
 from tests.unit.data.sources.fetching import contents, fetch
 
@@ -31,5 +32,5 @@ def test_the_standard_library_without_tests_and_what_is_installed(
     functions = file_format("python_functions", max_lines=10)
     build_source(Source("python", [], None), "tiny.yaml").fetch(functions, into, tmp_path / "downloads")
     assert list(contents(into)) == ["json/__init__.py", "json/tool.py", "textwrap.py"]
-    with pytest.raises(SourceError, match="no standard library in files that the corpus's format reads"):
+    with refused(SourceError, "missing", "standard library", "format"):
         fetch(Source("python", [], None), into, tmp_path / "downloads")
