@@ -2,12 +2,14 @@
 
     python benchmarks/training.py speed --rounds 3      # in a workspace where `dvc repro encode@reviews-lm` has run
     python benchmarks/training.py overhead --rounds 3   # anywhere
+    python benchmarks/training.py speed --device cuda --shape large   # on a GPU, in the workspace of `speed`
 
 `speed` runs our whole train stage (its own process, all tracking on) beside the Hugging Face Trainer around GPT-2 and
 a loop in the manner of nanoGPT, with the same number of layers, width, heads, vocabulary, block length and batch, on
-the same tokens, in fp32 and, where the processor has instructions for it, in bf16. The runs are interleaved, each in a
-process of its own; the medians are printed. The first steps are not counted, because torch.compile and the start of the
-tracking process fall into them; the seconds that they take are printed.
+the same tokens, in fp32 and, where the device has instructions for it, in bf16. The shape is the shipped recipe's, or
+with `--shape large` one that is worth a GPU. The runs are interleaved, each in a process of its own; the medians are
+printed. The first steps are not counted, because torch.compile and the start of the tracking process fall into them;
+the seconds that they take are printed.
 
 `overhead` runs our trainer with everything on around an almost empty network, and the same network, batches and
 optimizer in a bare loop; the difference is what a step pays for the trainer. Both are given in wall time and in the
@@ -47,6 +49,14 @@ SPEED = {
     f"{PEER}, bf16": {"kind": "huggingface", "precision": "bf16"},
     "nanoGPT's loop": {"kind": "nanogpt", "precision": "fp32"},
 }
+SHAPES: dict[str, dict[str, dict[str, int]]] = {
+    "small": {"model": {}, "training": {}},
+    "large": {  # 12 dim^2 weights in a block, as GPT-2 has
+        "model": {"dim": 512, "num_layers": 8, "num_heads": 8, "num_kv_heads": 8, "hidden_dim": 1376},
+        "training": {"block_length": 512, "batch_size": 32, "micro_batch_size": 32},
+    },
+}
+"""What differs from the shipped recipe, by the shape's name."""
 
 
 def main() -> None:
@@ -56,12 +66,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--skip", type=int, default=100)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--shape", choices=SHAPES, default="small")
     parser.add_argument("--job", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.what == "worker":
         print("RESULT " + json.dumps(WORKERS[json.loads(arguments.job)["kind"]](json.loads(arguments.job))))
     elif arguments.what == "speed":
-        speed(arguments.rounds, arguments.steps, arguments.skip)
+        common = {"steps": arguments.steps, "skip": arguments.skip, "device": arguments.device}
+        speed(arguments.rounds, {**common, "shape": arguments.shape})
     else:
         overhead(arguments.rounds)
 
@@ -81,19 +94,20 @@ def in_process(job: dict[str, Any], environment: dict[str, str] | None = None) -
 # Speed ----------------------------------------------------------------------------------------------------------------
 
 
-def speed(rounds: int, steps: int, skip: int) -> None:
+def speed(rounds: int, common: dict[str, Any]) -> None:
     """Measure tokens per second of all, interleaved."""
     from langmill.config.compose import compose_recipe
     from langmill.training.hardware import uses_bf16
 
     if not Path("build/shards/reviews-lm/manifest.json").is_file():
         raise SystemExit("There are no tokens here; make them with `dvc repro encode@reviews-lm`.")
-    has_bf16 = uses_bf16(compose_recipe("reviews-lm", ["training.precision=auto"], REPOSITORY / "conf").training, "cpu")
+    settings = compose_recipe("reviews-lm", ["training.precision=auto"], REPOSITORY / "conf").training
+    has_bf16 = uses_bf16(settings, common["device"])
     jobs = {name: job for name, job in SPEED.items() if has_bf16 or job["precision"] != "bf16"}
     results: dict[str, list[dict[str, float]]] = {name: [] for name in jobs}
     for turn in range(rounds):
         for name, job in jobs.items():
-            results[name].append(in_process({**job, "steps": steps, "skip": skip}))
+            results[name].append(in_process({**job, **common}))
             print(f"round {turn + 1}  {name}: {results[name][-1]}", flush=True)
     reference = statistics.median(run["tokens_per_second"] for run in results[PEER])
     for name, runs in results.items():
@@ -101,12 +115,14 @@ def speed(rounds: int, steps: int, skip: int) -> None:
         print(f"{name:32} {median:10,.0f} tokens/s  {median / reference:5.2f}  loss {runs[0]['loss']:.4f}")
 
 
-def recipe_settings(**training: Any) -> dict[str, Any]:
-    """Compose the shipped recipe with settings that all peers share."""
+def recipe_settings(job: dict[str, Any], **training: Any) -> dict[str, Any]:
+    """Compose the shipped recipe in a job's shape, with settings that all peers share."""
     from langmill.config.compose import compose_recipe, plain
 
     settings = plain(compose_recipe("reviews-lm", conf=REPOSITORY / "conf"))
-    settings["training"] |= {"samples": [], "validate_every": 10**9, "log_every": 10, **training}
+    settings["model"]["options"] |= SHAPES[job["shape"]]["model"]
+    settings["training"] |= {"samples": [], "validate_every": 10**9, "log_every": 10, "steps": job["steps"]}
+    settings["training"] |= {"accelerator": job["device"], **SHAPES[job["shape"]]["training"], **training}
     settings["training"]["optimizer"] |= {
         "name": "adamw",
         "learning_rate": LEARNING_RATE,
@@ -127,7 +143,7 @@ def langmill_worker(job: dict[str, Any]) -> dict[str, float]:
         shutil.copytree(REPOSITORY / "conf", workspace / "conf")
         path = workspace / "build" / "config" / "recipe" / "reviews-lm.yaml"
         path.parent.mkdir(parents=True)
-        settings = recipe_settings(steps=job["steps"], compile=job["compile"], precision=job["precision"])
+        settings = recipe_settings(job, compile=job["compile"], precision=job["precision"])
         path.write_text(yaml.safe_dump(settings), encoding="utf-8")
         for folder in ("shards", "tokenizers"):
             (workspace / "build" / folder).symlink_to(Path("build", folder).resolve())
@@ -186,11 +202,13 @@ def nanogpt_worker(job: dict[str, Any]) -> dict[str, float]:
 
     from benchmarks.peers.nanogpt import GPT, train
 
-    settings = recipe_settings(steps=job["steps"])
+    settings = recipe_settings(job)
     torch.set_num_threads(settings["training"]["threads"])
     torch.manual_seed(1)
     losses, times = [], []
-    for loss in train(GPT(**_shape(settings)), peer_batches(settings["training"]), LEARNING_RATE):
+    model = GPT(**_shape(settings)).to(job["device"])
+    batches = ((x.to(job["device"]), y.to(job["device"])) for x, y in peer_batches(settings["training"]))
+    for loss in train(model, batches, LEARNING_RATE):
         losses.append(loss)
         times.append(time.time())
         if len(losses) == job["steps"]:
@@ -204,7 +222,7 @@ def huggingface_worker(job: dict[str, Any]) -> dict[str, float]:
     import torch
     from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainerCallback, TrainingArguments
 
-    settings = recipe_settings(steps=job["steps"])
+    settings = recipe_settings(job)
     training, shape = settings["training"], _shape(settings)
     torch.set_num_threads(training["threads"])
     torch.manual_seed(1)
@@ -229,6 +247,8 @@ def huggingface_worker(job: dict[str, Any]) -> dict[str, float]:
             self.times: list[float] = []
 
         def on_step_end(self, *_: Any, **__: Any) -> None:
+            if job["device"] == "cuda" and len(self.times) + 1 in {job["skip"], job["steps"]}:
+                torch.cuda.synchronize()
             self.times.append(time.time())
 
     clock = Clock()
@@ -236,7 +256,8 @@ def huggingface_worker(job: dict[str, Any]) -> dict[str, float]:
         arguments = TrainingArguments(
             folder, max_steps=job["steps"], per_device_train_batch_size=training["batch_size"],
             learning_rate=LEARNING_RATE, warmup_steps=10, lr_scheduler_type="constant_with_warmup", weight_decay=0.1,
-            logging_steps=10, report_to=[], save_strategy="no", disable_tqdm=True, use_cpu=True, seed=1,
+            logging_steps=10, report_to=[], save_strategy="no", disable_tqdm=True, seed=1,
+            use_cpu=job["device"] == "cpu",
             bf16=job["precision"] == "bf16",
         )  # fmt: skip
         trainer = Trainer(GPT2LMHeadModel(config), arguments, train_dataset=Blocks(), callbacks=[clock])

@@ -87,37 +87,46 @@ PUBLISHED = {"gpt2-small": ("GPT2", "LMHeadModel"), "minilm": ("Bert", "Model")}
 """The family and the head of the pretrained models, in whose place small ones stand."""
 
 
-def recipe_of(name: str, *, dropout: bool = True) -> Recipe:
+def recipe_of(name: str, *overrides: str, dropout: bool = True) -> Recipe:
     """A shipped recipe, shrunk; its vocabulary is the bytes, so that it hangs on no library's way to learn merges."""
     case = CASES[name]
-    return compose_recipe(name, [*SHRUNK, *case.sizes, *(() if dropout else case.no_dropout)], CONF)
+    return compose_recipe(name, [*SHRUNK, *case.sizes, *(() if dropout else case.no_dropout), *overrides], CONF)
 
 
 def train(name: str, *, dropout: bool = True) -> list[float]:
     """Train a recipe in an empty folder; the loss of each step, then the validation's after the last one, in nats."""
     recipe = recipe_of(name, dropout=dropout)
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
-        _prepare(recipe)
-        base = recipe.training.base
-        fit(
-            recipe,
-            shards=Path("build/shards", name),
-            tokenizer=Path("build/tokenizers", recipe.tokenizer.name),
-            base=Path("build/models", base) if base else None,
-            runs=Path("runs"),
-            out=Path("model"),
-            tracking_uri=None,
-        )
-        (log,) = Path("runs").glob("*/events.jsonl")
-        events = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
-    logged = [event["values"] for event in events if event["kind"] == "metrics"]
+        prepare(recipe)
+        return losses_of(train_prepared(recipe, Path("run")))
+
+
+def train_prepared(recipe: Recipe, out: Path) -> list[dict[str, float]]:
+    """Train a recipe in the prepared current folder, into `out/model` and `out/runs`; the metrics that it logged."""
+    base = recipe.training.base
+    fit(
+        recipe,
+        shards=Path("build/shards", recipe.name),
+        tokenizer=Path("build/tokenizers", recipe.tokenizer.name),
+        base=Path("build/models", base) if base else None,
+        runs=out / "runs",
+        out=out / "model",
+        tracking_uri=None,
+    )
+    (log,) = out.glob("runs/*/events.jsonl")
+    events = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    return [event["values"] for event in events if event["kind"] == "metrics"]
+
+
+def losses_of(logged: list[dict[str, float]]) -> list[float]:
+    """The loss of each step, then the validation's after the last one, in nats."""
     losses = [values[key] for key in ("train/loss", "validation/loss") for values in logged if key in values]
     assert len(losses) == STEPS + 1
     return losses
 
 
-def _prepare(recipe: Recipe) -> None:
-    """Documents, vocabulary, base and tokens of a recipe, by the stages that make them."""
+def prepare(recipe: Recipe) -> None:
+    """Documents, vocabulary, base and tokens of a recipe in the current folder, by the stages that make them."""
     corpus = Path("build/documents", recipe.corpus.name)
     for split, count in SIZES.items():
         write_documents(documents_path(corpus, split), invent_documents(recipe, split.value, count))

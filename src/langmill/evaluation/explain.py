@@ -143,14 +143,15 @@ def attribute(model: LoadedModel, name: str, text: str) -> Attribution:
     gradients = LayerIntegratedGradients(network, network.model.embedding)
     affordable = [count for count in STEPS if count * len(encoded.tokens) <= _MOST_TOKENS]
     for steps in affordable or STEPS[:1]:
-        found_BTD: Tensor = gradients.attribute(
-            tokens_BT,
-            baseline_BT,
-            target=best,
-            n_steps=steps,
-            method="gausslegendre",
-            internal_batch_size=max(2, _TOKENS_AT_ONCE // len(encoded.tokens)),
-        )
+        with torch.backends.cudnn.flags(enabled=False):  # its recurrent networks have gradients in training mode only
+            found_BTD: Tensor = gradients.attribute(
+                tokens_BT,
+                baseline_BT,
+                target=best,
+                n_steps=steps,
+                method="gausslegendre",
+                internal_batch_size=max(2, _TOKENS_AT_ONCE // len(encoded.tokens)),
+            )
         shares_T = found_BTD.detach()[0].double().sum(dim=-1).cpu().numpy()
         if _close(float(shares_T.sum()) - (logit - baseline_logit), logit - baseline_logit):
             break

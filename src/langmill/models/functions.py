@@ -25,7 +25,7 @@ def rms_norm(x_BTD: Tensor, weight_D: Tensor, eps: float) -> Tensor:
     wide = torch.promote_types(x_BTD.dtype, torch.float32)
     if wide != x_BTD.dtype:
         return F.rms_norm(x_BTD.to(wide), weight_D.shape, None, eps).to(x_BTD.dtype) * weight_D
-    if _plain():
+    if _plain() or x_BTD.is_cuda:  # CUDA has one kernel for each pass
         return F.rms_norm(x_BTD, weight_D.shape, weight_D, eps)
     return cast("Tensor", _RMSNorm.apply(x_BTD, weight_D, eps))  # type: ignore[no-untyped-call]
 
@@ -35,7 +35,7 @@ def rotate(x_BTHE: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
     Both halves of E have the same cosines; the sines of the first half are negated.
     """
-    if _plain():
+    if _plain() or x_BTHE.is_cuda:  # there a step waits for the calls, of which these are fewer
         return torch.addcmul(x_BTHE * cos, x_BTHE.roll(x_BTHE.shape[-1] // 2, -1), sin).to(x_BTHE.dtype)
     return cast("Tensor", _Rotate.apply(x_BTHE, cos, sin))  # type: ignore[no-untyped-call]
 
@@ -113,6 +113,15 @@ def _rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return rotated.to(x.dtype)
 
 
+def _subtract_at(x_NV: Tensor, columns_N: Tensor, amount: float) -> None:
+    """Subtract a number from one element of each row."""
+    if x_NV.is_cuda:  # where indexing sorts the indices in deterministic mode
+        chosen_NV = torch.arange(x_NV.shape[1], device=x_NV.device) == columns_N[:, None]
+        x_NV.add_(chosen_NV, alpha=-amount)
+    else:
+        x_NV[torch.arange(len(x_NV)), columns_N] -= amount
+
+
 class _HeadCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(  # noqa: PLR0917  # torch passes them by position
@@ -139,7 +148,7 @@ class _HeadCrossEntropy(torch.autograd.Function):
             grad_NV = log_probabilities_NV.exp_()
             if label_smoothing:
                 grad_NV -= label_smoothing / len(weight_VD)
-            grad_NV[torch.arange(len(grad_NV), device=grad_NV.device), targets_N[part]] -= 1.0 - label_smoothing
+            _subtract_at(grad_NV, targets_N[part], 1.0 - label_smoothing)
             grad_NV = grad_NV.to(dtype)
             grad_hidden_ND[part] = grad_NV @ weight_VD
             grad_weight_VD += grad_NV.T @ hidden_ND[part]

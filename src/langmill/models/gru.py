@@ -10,6 +10,7 @@ torch stacks the gates in the order r, z, n: W = `weight_ih`, U = `weight_hh`.
 
 from __future__ import annotations
 
+import torch
 from torch import nn
 
 from langmill.models.base import ARCHITECTURES
@@ -22,4 +23,5 @@ class GatedRecurrentUnit(Recurrent):
 
     name = "gru"
     layers_class = nn.GRU
+    run_layers = staticmethod(torch.gru)
     num_gates = 3

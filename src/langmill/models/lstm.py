@@ -25,6 +25,7 @@ class LongShortTermMemory(Recurrent):
 
     name = "lstm"
     layers_class = nn.LSTM
+    run_layers = staticmethod(torch.lstm)
     num_gates = 4
     num_states = 2
 

@@ -7,7 +7,7 @@ Shape suffixes: see `langmill.models.base`; X stands for embedding_dim.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -72,6 +72,8 @@ class Recurrent(Backbone):
     name: ClassVar[str]
     """The architecture's name."""
     layers_class: ClassVar[type[nn.RNN | nn.LSTM | nn.GRU]]
+    run_layers: ClassVar[Callable[..., tuple[Tensor, ...]]]
+    """What the layers' class calls: layers of given weights."""
     num_gates: ClassVar[int]
     """Matrices that torch stacks in one."""
     num_states: ClassVar[int] = 1
@@ -116,12 +118,30 @@ class Recurrent(Backbone):
             ModelError: The cache is of another network or of another number of sequences.
         """
         x_BTX = self.dropout(self.embed_tokens(tokens_BT))
-        if cache is None:
-            hidden_BTD, _ = self.layers(x_BTX)
-        else:
+        if cache is not None:
             hidden_BTD = self._forward_from_cache(x_BTX, lengths_B, cache)
+        elif self.training and self.layers.dropout > 0:
+            hidden_BTD = self._layer_by_layer(x_BTX)
+        else:
+            hidden_BTD, _ = self.layers(x_BTX)
         dropped_BTD: Tensor = self.dropout(hidden_BTD)
         return dropped_BTD
+
+    def _layer_by_layer(self, x_BTD: Tensor) -> Tensor:
+        """Run the layers one at a time, with torch's dropout between them.
+
+        cuDNN, which runs all layers in one call, drops by a random state of its own: it is drawn once in a process and
+        is in no checkpoint, so that a resumed training would drop other positions.
+        """
+        states = self.new_cache(len(x_BTD)).states_LBD
+        for layer in range(self.settings.num_layers):
+            own = tuple(state[layer : layer + 1] for state in states)
+            state = own if self.num_states > 1 else own[0]
+            weights = self.layers.all_weights[layer]
+            x_BTD = self.run_layers(x_BTD, state, weights, True, 1, 0.0, True, False, True)[0]
+            if layer < self.settings.num_layers - 1:
+                x_BTD = self.dropout(x_BTD)
+        return x_BTD
 
     def _forward_from_cache(self, x_BTX: Tensor, lengths_B: Tensor | None, cache: Cache) -> Tensor:
         """Run the layers from the cache's states; leave in it the states after each sequence's own last token."""

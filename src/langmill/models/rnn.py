@@ -7,6 +7,7 @@ with x_t the token's embedding (or the state of the layer below), W = `weight_ih
 
 from __future__ import annotations
 
+import torch
 from torch import nn
 
 from langmill.models.base import ARCHITECTURES
@@ -19,4 +20,5 @@ class ElmanNetwork(Recurrent):
 
     name = "rnn"
     layers_class = nn.RNN
+    run_layers = staticmethod(torch.rnn_tanh)
     num_gates = 1

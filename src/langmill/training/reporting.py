@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import psutil
 import pytorch_lightning as pl
+import torch
 
 from langmill.config.sections import Training
 from langmill.progress import Progress, track
@@ -44,8 +45,9 @@ class Reporter(pl.Callback):
 
     Metrics: `train/loss` (nats, mean over the steps since the last line), `learning_rate`, `gradient_norm` (before
     clipping, mean over the steps), `tokens_per_second` (over all processes, without padding and validation),
-    `training_minutes` (spent on steps so far), `memory_rss_mb` of the first process, and `model_flops_utilisation`
-    (Chowdhery et al., 2022) where the device's peak is known, else `model_gflops_per_second`.
+    `training_minutes` (spent on steps so far), `memory_rss_mb` of the first process, `memory_gpu_mb` at the peak so far
+    on its GPU, and `model_flops_utilisation` (Chowdhery et al., 2022) where the device's peak is known, else
+    `model_gflops_per_second`.
     """
 
     def __init__(
@@ -110,6 +112,8 @@ class Reporter(pl.Callback):
             "gradient_norm": sum(norms) / len(norms),
             "memory_rss_mb": psutil.Process().memory_info().rss / 2**20,
         }
+        if pl_module.device.type == "cuda":
+            values["memory_gpu_mb"] = torch.cuda.max_memory_allocated(pl_module.device) / 2**20
         values |= self.speed(tokens - self._untimed_tokens, tokens / (len(losses) * self.training.batch_size))
         values["training_minutes"] = self.step_metrics.seconds / 60
         self._untimed_tokens = 0
