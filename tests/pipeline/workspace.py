@@ -14,6 +14,8 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+import yaml
+
 REPOSITORY = Path(__file__).parents[2]
 LM, CLASSIFIER = "tiny-lm", "tiny-sentiment"
 KEPT = ("reviews", "reviews-lm", "sentiment", "minilm")
@@ -73,6 +75,12 @@ def edit(path: Path, /, **values: object) -> None:
         text, count = re.subn(rf"^(\s*){key}:.*$", rf"\g<1>{key}: {value}", text, flags=re.MULTILINE)
         assert count == 1, f"{path} holds {key} {count} times"
     path.write_text(text, encoding="utf-8")
+
+
+def outs(workspace: Path) -> dict[str, list[dict[str, object]]]:
+    """What dvc.lock says of each stage's outputs."""
+    lock = yaml.safe_load((workspace / "dvc.lock").read_text(encoding="utf-8"))
+    return {address: stage["outs"] for address, stage in lock["stages"].items()}
 
 
 def keep(graph: Path, names: Iterable[str]) -> None:

@@ -78,12 +78,12 @@ class Registry:
         Raises:
             RegistryError: There is no such version.
         """
-        client, aliases = self._client, self._aliases(name)
+        client = self._client
         with explained_tracking_errors(self.tracking_uri), missing_as_none() as found:
             found.append(client.get_model_version(checked_name(name), str(version)))
         if not found:
             raise RegistryError(f"{name} has no version {version}; `langmill status` lists what there is.")
-        return version_of(found[0], aliases)
+        return version_of(found[0], dict.fromkeys(found[0].aliases, version))  # a version knows its own
 
     def aliased(self, name: str, alias: str) -> ModelVersion | None:
         """The version that an alias points to; None where it points nowhere."""
