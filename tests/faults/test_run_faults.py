@@ -96,7 +96,9 @@ def test_ctrl_c_in_a_run_and_kill_9_of_dvc_leave_nothing_behind_and_the_next_one
     wait_until(lambda: not processes(remade_workspace), 10)
     assert not (remade_workspace / f"build/models/{LM}").exists()
 
-    # The training goes on from its checkpoint, and now DVC is killed.
+    # The training goes on from its checkpoint, and now DVC is killed. The runs' senders, which import MLflow each time,
+    # have nobody to send to.
+    edit(remade_workspace / "conf" / "operation" / "default.yaml", tracking_uri="http://127.0.0.1:9")
     train = subprocess.Popen(
         command("train", LM), cwd=remade_workspace, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
