@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import itertools
 import os
@@ -113,10 +114,11 @@ def create(folder: Path, rows: list[tuple[str, str]] | None = None) -> Path:
     shutil.copy(REPOSITORY / ".dvc" / "config", folder / ".dvc" / "config")
     subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
     write_csv(folder / "data" / "tiny.csv", sentences(1200) if rows is None else rows)
-    for arguments in guide_commands():
-        if arguments[0] == "new":
-            done = langmill(folder, *arguments)
-            assert done.returncode == 0, done.stderr
+    from langmill.cli import call  # not before conftest.py has set what libraries read at their import
+
+    with contextlib.chdir(folder):
+        for arguments in guide_commands():
+            assert arguments[0] != "new" or call(arguments) == 0, arguments
     shrink(folder)
     return folder
 
