@@ -51,9 +51,9 @@ if "last validation" in places:
     validate = Validation.on_train_batch_end
     Validation.on_train_batch_end = lambda self, trainer, module, *rest: (
         kill() if module.step == 12 else validate(self, trainer, module, *rest))
-if "saving" in places or "saved" in places:
+if "saved" in places:
     from langmill.training import fitting
-    fitting.save_model = kill if "saving" in places else after(fitting.save_model)
+    fitting.save_model = after(fitting.save_model)
 if "in its place" in places:
     fit.put_finished = after(fit.put_finished)
 if "no step" in places:
@@ -114,11 +114,13 @@ def repro(
 def test_no_repro_makes_a_step_again_wherever_the_ones_before_were_killed(
     prepared_workspace: Path, expected: Path, tmp_path: Path
 ) -> None:
-    """One training, whose `dvc repro` is killed at every place after its last step, one after the other."""
+    """One training, whose `dvc repro` is killed at one place after the other after its last step.
+
+    What is half written at such a place is tried without DVC, in test_training_faults.py.
+    """
     workspace = Path(shutil.copytree(prepared_workspace, tmp_path / "workspace"))
     assert repro(workspace, "last validation").returncode == -9
-    for place in ("saving", "saved"):
-        assert repro(workspace, place, "no step").returncode == -9, place
+    assert repro(workspace, "saved", "no step").returncode == -9
     assert repro(workspace, "in its place", "no beginning").returncode == -9
     for owner, method in (("Stage", "save"), ("Stage", "commit"), ("Lockfile", "dump_stages")):
         assert repro(workspace, "no beginning", killed=(owner, method)).returncode == -9, method

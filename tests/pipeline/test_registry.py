@@ -18,7 +18,6 @@ from langmill.config.sections import Recipe
 from langmill.registry import steps
 from langmill.registry.promote import promote
 from langmill.registry.store import ModelRegistry
-from langmill.registry.validate import validate
 from langmill.registry.versions import CHAMPION, State, Tag
 from tests.unit.registry.building import CLASSIFIER, LANGUAGE_MODEL, URI, recipe_of, restamp_evaluation
 
@@ -58,6 +57,7 @@ def answer(code: str, workspace: Path) -> Any:
 def test_the_language_model_goes_into_service(workspace: Path) -> None:
     recipe = recipe_of(LANGUAGE_MODEL)
     made, validation, verdict, promotion = line(recipe)
+    # Passed: MLflow, in a process of its own, answered the package's input example, as its own tools would.
     assert (made.fresh, validation.outcome, validation.fresh, verdict.outcome) == (True, "passed", True, "passed")
     assert (promotion.moved, promotion.champion) == (True, 1)
     champion = ModelRegistry(URI).champion(LANGUAGE_MODEL)
@@ -108,15 +108,6 @@ def test_a_classifier_is_refused_put_in_service_by_hand_and_loaded(workspace: Pa
         assert row["label"] in ("0", "1")
         assert sum(row["probabilities"].values()) == pytest.approx(1.0)
         assert row["probability"] == pytest.approx(row["probabilities"][row["label"]])
-
-
-def test_the_packages_input_example_is_answered_through_mlflow(workspace: Path) -> None:
-    """What MLflow's own tools (`mlflow models predict`) would do with a version."""
-    registry = ModelRegistry(URI)
-    champion = registry.champion(LANGUAGE_MODEL)
-    assert champion is not None
-    again = validate(registry, champion, Path("build") / "models" / LANGUAGE_MODEL, again=True)
-    assert (again.outcome, again.fresh) == ("passed", True)
 
 
 def test_the_ledger_tells_both_moves(workspace: Path) -> None:

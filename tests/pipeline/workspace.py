@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import itertools
 import os
@@ -13,6 +14,8 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+
+import yaml
 
 REPOSITORY = Path(__file__).parents[2]
 LM, CLASSIFIER = "tiny-lm", "tiny-sentiment"
@@ -75,6 +78,12 @@ def edit(path: Path, /, **values: object) -> None:
     path.write_text(text, encoding="utf-8")
 
 
+def outs(workspace: Path) -> dict[str, list[dict[str, object]]]:
+    """What dvc.lock says of each stage's outputs."""
+    lock = yaml.safe_load((workspace / "dvc.lock").read_text(encoding="utf-8"))
+    return {address: stage["outs"] for address, stage in lock["stages"].items()}
+
+
 def keep(graph: Path, names: Iterable[str]) -> None:
     """Take every name but some out of a dvc.yaml."""
     text = graph.read_text(encoding="utf-8")
@@ -105,10 +114,11 @@ def create(folder: Path, rows: list[tuple[str, str]] | None = None) -> Path:
     shutil.copy(REPOSITORY / ".dvc" / "config", folder / ".dvc" / "config")
     subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
     write_csv(folder / "data" / "tiny.csv", sentences(1200) if rows is None else rows)
-    for arguments in guide_commands():
-        if arguments[0] == "new":
-            done = langmill(folder, *arguments)
-            assert done.returncode == 0, done.stderr
+    from langmill.cli import call  # not before conftest.py has set what libraries read at their import
+
+    with contextlib.chdir(folder):
+        for arguments in guide_commands():
+            assert arguments[0] != "new" or call(arguments) == 0, arguments
     shrink(folder)
     return folder
 

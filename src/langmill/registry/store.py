@@ -75,12 +75,11 @@ class ModelRegistry:
 
     def version(self, name: str, version: int) -> ModelVersion:
         """One version; RegistryError where there is no such."""
-        aliases = self._aliases(name)
         with self._mlflow() as client, missing_as_none() as found:
             found.append(client.get_model_version(checked_name(name), str(version)))
         if not found:
             raise RegistryError(f"{name} has no version {version}; `langmill status` lists what there is.", "unknown")
-        return version_of(found[0], aliases)
+        return version_of(found[0], dict.fromkeys(found[0].aliases, version))  # a version knows its own
 
     def aliased(self, name: str, alias: str) -> ModelVersion | None:
         """The version that an alias points to; None where it points nowhere."""

@@ -15,11 +15,8 @@ def force(registry: ModelRegistry, version: int) -> None:
 
 
 def aliases(registry: ModelRegistry) -> dict[str, int]:
-    return {
-        alias: version.version
-        for alias in (CHAMPION, CHALLENGER, PREVIOUS)
-        if (version := registry.aliased(NAME, alias)) is not None
-    }
+    found = registry.record(NAME).aliases
+    return {alias: found[alias] for alias in (CHAMPION, CHALLENGER, PREVIOUS) if alias in found}
 
 
 def events(registry: ModelRegistry) -> list[tuple[str, str, int | None, int]]:

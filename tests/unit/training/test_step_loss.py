@@ -120,7 +120,9 @@ def of_one_process(rank: int, folder: str) -> None:
 @pytest.fixture(scope="module")
 def of_two(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[float, torch.Tensor]]:
     folder = tmp_path_factory.mktemp("two")
-    torch.multiprocessing.spawn(of_one_process, (str(folder),), nprocs=2)
+    # Forked processes need not import everything anew; where torch has threads for a GPU, none can be forked.
+    method = "spawn" if torch.cuda.is_available() else "fork"
+    torch.multiprocessing.start_processes(of_one_process, (str(folder),), nprocs=2, start_method=method)
     one, other = (torch.load(folder / f"{rank}.pt") for rank in range(2))
     assert all(torch.equal(one[kind][1], other[kind][1]) for kind in KINDS)
     found: dict[str, tuple[float, torch.Tensor]] = one
