@@ -253,9 +253,9 @@ def test_no_time_rejects_nothing(workspace: Path, unasked: ModelVersion, monkeyp
         patch.setattr("langmill.registry.validate._SECONDS", 0.05)
         assert "did not answer within" in undecided(workspace, unasked)
     # The next run asks again. That takes seconds, so it is done here only: the others leave the version just so.
-    again = steps.validate_version(recipe_of(NAME), Registry(URI).version(NAME, unasked.version), URI)
+    again = steps.validate_version(recipe_of(NAME), ModelRegistry(URI).version(NAME, unasked.version), URI)
     assert (again.outcome, again.fresh) == (Outcome.passed, True)
-    assert Tag.reason not in Registry(URI).version(NAME, unasked.version).tags
+    assert Tag.reason not in ModelRegistry(URI).version(NAME, unasked.version).tags
 
 
 @pytest.mark.parametrize(

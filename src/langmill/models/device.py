@@ -30,7 +30,8 @@ def use_device(wanted: Accelerator, setting: str = "operation.device") -> str:
     if not available[wanted]:
         raise ConfigError(
             f"{setting} is {wanted.value}, but torch sees no such device here; set it to auto or cpu, or install a "
-            "torch that is built for it."
+            "torch that is built for it.",
+            "unsupported",
         )
     if wanted is Accelerator.cuda:
         torch.backends.cuda.matmul.allow_tf32 = False

@@ -83,18 +83,23 @@ def choose_accelerator(training: Training) -> str:
     if (wanted is Accelerator.cuda and not cuda) or (wanted is Accelerator.mps and not mps):
         raise TrainingError(
             f"training.accelerator is {wanted.value}, but torch sees no such device here; "
-            "set it to auto or cpu, or install a torch that is built for it."
+            "set it to auto or cpu, or install a torch that is built for it.",
+            "unsupported",
         )
     if wanted is Accelerator.cuda and training.devices > torch.cuda.device_count():
         raise TrainingError(
-            f"training.devices is {training.devices}, but this machine has {torch.cuda.device_count()} GPUs; lower it."
+            f"training.devices is {training.devices}, but this machine has {torch.cuda.device_count()} GPUs; lower it.",
+            "unsupported",
         )
     if training.precision is Precision.tf32 and (wanted is not Accelerator.cuda or not _has_tf32()):
         raise TrainingError(
-            "training.precision is tf32, which only NVIDIA's GPUs from Ampere on have; set it to auto, fp32 or bf16."
+            "training.precision is tf32, which only NVIDIA's GPUs from Ampere on have; set it to auto, fp32 or bf16.",
+            "unsupported",
         )
     if wanted is Accelerator.mps and training.devices * training.nodes > 1:
-        raise TrainingError("training.devices and training.nodes must be 1 on mps, which can't share a training.")
+        raise TrainingError(
+            "training.devices and training.nodes must be 1 on mps, which can't share a training.", "unsupported"
+        )
     return wanted.value
 
 
@@ -134,7 +139,8 @@ def check_compiler(training: Training, accelerator: str) -> None:
     if training.compile and accelerator == "cpu" and shutil.which(compiler) is None:
         raise TrainingError(
             f"training.compile is true, but there is no C++ compiler ({compiler}) on this machine; "
-            "install one (on Debian: apt install g++), or set training.compile to false."
+            "install one (on Debian: apt install g++), or set training.compile to false.",
+            "missing",
         )
 
 

@@ -11,6 +11,7 @@ from langmill.config.compose import compose_recipe
 from langmill.config.sections import Accelerator, Precision, Strategy, Training
 from langmill.errors import TrainingError
 from langmill.training import hardware
+from tests.refused import refused
 from tests.unit.training.material import RECIPES, REPOSITORY
 
 pytestmark = pytest.mark.unit
@@ -36,14 +37,14 @@ def test_auto_precision_is_bf16_where_the_processor_multiplies_it(training, monk
 
 def test_a_gpu_that_is_not_there_is_refused(training, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(TrainingError, match=r"training\.accelerator is cuda, but torch sees no such device"):
+    with refused(TrainingError, "unsupported", "training.accelerator is cuda"):
         hardware.choose_accelerator(dataclasses.replace(training, accelerator=Accelerator.cuda))
 
 
 def test_more_gpus_than_there_are_are_refused(training, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    with pytest.raises(TrainingError, match=r"training\.devices is 2, but this machine has 1 GPUs"):
+    with refused(TrainingError, "unsupported", "training.devices is 2", "1 GPUs"):
         hardware.choose_accelerator(dataclasses.replace(training, devices=2))
 
 
@@ -52,7 +53,7 @@ def test_compiling_needs_a_compiler(training, monkeypatch):
     hardware.check_compiler(training, "cpu")
     training = dataclasses.replace(training, compile=True)
     hardware.check_compiler(training, "cuda")
-    with pytest.raises(TrainingError, match=r"no C\+\+ compiler \(no-such-compiler\).*training\.compile to false"):
+    with refused(TrainingError, "missing", "no-such-compiler", "training.compile to false"):
         hardware.check_compiler(training, "cpu")
 
 
@@ -102,13 +103,13 @@ def test_fp32_is_fp32_on_a_gpu_too(training, monkeypatch, precision, products, r
 
 def test_tf32_is_refused_where_there_is_none(training, monkeypatch):
     training = dataclasses.replace(training, precision=Precision.tf32)
-    said = r"training\.precision is tf32, which only NVIDIA's GPUs from Ampere on have"
-    with pytest.raises(TrainingError, match=said):
+    said = "training.precision is tf32"
+    with refused(TrainingError, "unsupported", said):
         hardware.choose_accelerator(dataclasses.replace(training, accelerator=Accelerator.cpu))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (7, 5))
-    with pytest.raises(TrainingError, match=said):
+    with refused(TrainingError, "unsupported", said):
         hardware.choose_accelerator(training)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (8, 0))
     assert hardware.choose_accelerator(training) == "cuda"
