@@ -2,7 +2,6 @@
 
     python benchmarks/training.py speed --rounds 3      # in a workspace where `dvc repro encode@reviews-lm` has run
     python benchmarks/training.py overhead --rounds 3   # anywhere
-    python benchmarks/training.py speed --device cuda --shape large   # on a GPU, in the workspace of `speed`
 
 `speed` runs our whole train stage (its own process, all tracking on) beside the Hugging Face Trainer around GPT-2 and
 a loop in the manner of nanoGPT, with the same number of layers, width, heads, vocabulary, block length and batch, on
@@ -49,14 +48,13 @@ SPEED = {
     f"{PEER}, bf16": {"kind": "huggingface", "precision": "bf16"},
     "nanoGPT's loop": {"kind": "nanogpt", "precision": "fp32"},
 }
-SHAPES: dict[str, dict[str, dict[str, int]]] = {
+SHAPES: dict[str, dict[str, dict[str, int]]] = {  # what differs from the shipped recipe
     "small": {"model": {}, "training": {}},
     "large": {  # 12 dim^2 weights in a block, as GPT-2 has
         "model": {"dim": 512, "num_layers": 8, "num_heads": 8, "num_kv_heads": 8, "hidden_dim": 1376},
         "training": {"block_length": 512, "batch_size": 32, "micro_batch_size": 32},
     },
 }
-"""What differs from the shipped recipe, by the shape's name."""
 
 
 def main() -> None:
