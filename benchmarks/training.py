@@ -2,7 +2,6 @@
 
     python benchmarks/training.py speed --rounds 3      # in a workspace where `dvc repro encode@reviews-lm` has run
     python benchmarks/training.py overhead --rounds 3   # anywhere
-    python benchmarks/training.py speed --device cuda --shape large   # on a GPU, in the workspace of `speed`
 
 `speed` runs our whole train stage (its own process, all tracking on) beside the Hugging Face Trainer around GPT-2 and
 a loop in the manner of nanoGPT, with the same number of layers, width, heads, vocabulary, block length and batch, on
@@ -49,14 +48,13 @@ SPEED = {
     f"{PEER}, bf16": {"kind": "huggingface", "precision": "bf16"},
     "nanoGPT's loop": {"kind": "nanogpt", "precision": "fp32"},
 }
-SHAPES: dict[str, dict[str, dict[str, int]]] = {
+SHAPES: dict[str, dict[str, dict[str, int]]] = {  # what differs from the shipped recipe
     "small": {"model": {}, "training": {}},
     "large": {  # 12 dim^2 weights in a block, as GPT-2 has
         "model": {"dim": 512, "num_layers": 8, "num_heads": 8, "num_kv_heads": 8, "hidden_dim": 1376},
         "training": {"block_length": 512, "batch_size": 32, "micro_batch_size": 32},
     },
 }
-"""What differs from the shipped recipe, by the shape's name."""
 
 
 def main() -> None:
@@ -73,18 +71,15 @@ def main() -> None:
     if arguments.what == "worker":
         print("RESULT " + json.dumps(WORKERS[json.loads(arguments.job)["kind"]](json.loads(arguments.job))))
     elif arguments.what == "speed":
-        common = {"steps": arguments.steps, "skip": arguments.skip, "device": arguments.device}
-        speed(arguments.rounds, {**common, "shape": arguments.shape})
+        speed(arguments.rounds, {name: getattr(arguments, name) for name in ("steps", "skip", "device", "shape")})
     else:
         overhead(arguments.rounds)
 
 
-def in_process(job: dict[str, Any], environment: dict[str, str] | None = None) -> dict[str, float]:
+def in_process(job: dict[str, Any]) -> dict[str, float]:
     """Run a worker in a process of its own."""
     command = [sys.executable, __file__, "worker", "--job", json.dumps(job)]
-    ran = subprocess.run(
-        command, capture_output=True, text=True, check=False, env={**os.environ, **(environment or {})}
-    )
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
     for line in ran.stdout.splitlines():
         if line.startswith("RESULT "):
             return json.loads(line.removeprefix("RESULT "))
@@ -101,8 +96,8 @@ def speed(rounds: int, common: dict[str, Any]) -> None:
 
     if not Path("build/shards/reviews-lm/manifest.json").is_file():
         raise SystemExit("There are no tokens here; make them with `dvc repro encode@reviews-lm`.")
-    settings = compose_recipe("reviews-lm", ["training.precision=auto"], REPOSITORY / "conf").training
-    has_bf16 = uses_bf16(settings, common["device"])
+    training = compose_recipe("reviews-lm", ["training.precision=auto"], REPOSITORY / "conf").training
+    has_bf16 = uses_bf16(training, common["device"])
     jobs = {name: job for name, job in SPEED.items() if has_bf16 or job["precision"] != "bf16"}
     results: dict[str, list[dict[str, float]]] = {name: [] for name in jobs}
     for turn in range(rounds):

@@ -35,7 +35,7 @@ def rotate(x_BTHE: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
     Both halves of E have the same cosines; the sines of the first half are negated.
     """
-    if _plain() or x_BTHE.is_cuda:  # there a step waits for the calls, of which these are fewer
+    if _plain():
         return torch.addcmul(x_BTHE * cos, x_BTHE.roll(x_BTHE.shape[-1] // 2, -1), sin).to(x_BTHE.dtype)
     return cast("Tensor", _Rotate.apply(x_BTHE, cos, sin))  # type: ignore[no-untyped-call]
 
@@ -113,15 +113,6 @@ def _rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return rotated.to(x.dtype)
 
 
-def _subtract_at(x_NV: Tensor, columns_N: Tensor, amount: float) -> None:
-    """Subtract a number from one element of each row."""
-    if x_NV.is_cuda:  # where indexing sorts the indices in deterministic mode
-        chosen_NV = torch.arange(x_NV.shape[1], device=x_NV.device) == columns_N[:, None]
-        x_NV.add_(chosen_NV, alpha=-amount)
-    else:
-        x_NV[torch.arange(len(x_NV)), columns_N] -= amount
-
-
 class _HeadCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(  # noqa: PLR0917  # torch passes them by position
@@ -148,7 +139,7 @@ class _HeadCrossEntropy(torch.autograd.Function):
             grad_NV = log_probabilities_NV.exp_()
             if label_smoothing:
                 grad_NV -= label_smoothing / len(weight_VD)
-            _subtract_at(grad_NV, targets_N[part], 1.0 - label_smoothing)
+            grad_NV[torch.arange(len(grad_NV), device=grad_NV.device), targets_N[part]] -= 1.0 - label_smoothing
             grad_NV = grad_NV.to(dtype)
             grad_hidden_ND[part] = grad_NV @ weight_VD
             grad_weight_VD += grad_NV.T @ hidden_ND[part]

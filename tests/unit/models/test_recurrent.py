@@ -237,3 +237,14 @@ def test_round_trip_through_a_folder(network: LanguageModel, tmp_path: Path, tok
     load_weights(again, load_state(tmp_path / "m"), "m")
     tokens_BT = torch.tensor([[1, 2, 3]])
     assert torch.equal(again(tokens_BT), network(tokens_BT))
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_dropout_between_layers_is_that_of_torchs_own_stack(name: str) -> None:
+    network = build(name, embedding_dim=24, num_layers=3, dropout=0.4).train()
+    tokens_BT = torch.randint(VOCAB_SIZE, (3, 11))
+    torch.manual_seed(5)
+    found = network(tokens_BT)
+    torch.manual_seed(5)
+    expected = network.dropout(network.layers(network.dropout(network.embed_tokens(tokens_BT)))[0])
+    assert torch.equal(found, expected)
