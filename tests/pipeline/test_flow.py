@@ -98,23 +98,26 @@ def test_a_second_run_has_nothing_to_do_and_says_so_quickly(remade_workspace, fi
     assert len(prefect(remade_workspace, "SELECT id FROM flow_run")) == 1
 
 
-def test_status_why_and_trace_tell_how_it_stands(remade_workspace):
+def test_status_why_and_trace_tell_how_it_stands(remade_workspace, monkeypatch, capsys):
     began = time.monotonic()
     status = langmill(remade_workspace, "status")
     assert time.monotonic() - began < 15  # 3 s where nothing else runs; benchmarks/ measures it
     heads = ["model", "champion", "trivial baseline", "strong baseline", "challenger", "previous"]
     assert [head.strip() for head in status.stdout.splitlines()[0].split("  ") if head.strip()] == heads
     assert f"{LM}" in status.stdout
-    assert langmill(remade_workspace, "why", f"train@{LM}").stdout == f"train@{LM} is up to date.\n"
+    monkeypatch.chdir(remade_workspace)
+    assert call(["why", f"train@{LM}"]) == 0
+    assert capsys.readouterr().out == f"train@{LM} is up to date.\n"
     edit(remade_workspace / "conf" / "recipe" / f"{CLASSIFIER}.yaml", steps=90)
-    why = langmill(remade_workspace, "why", CLASSIFIER).stdout
+    assert call(["why", CLASSIFIER]) == 0
+    why = capsys.readouterr().out
     assert "  training.steps: 80 → 90\n" in why
     assert f"evaluate@{CLASSIFIER} (Judge {CLASSIFIER} on the test split)\n  it follows finetune@{CLASSIFIER}" in why
     assert f"train@{LM} " not in why
-    trace = langmill(remade_workspace, "trace", CLASSIFIER)
-    assert trace.returncode == 0, trace.stderr
-    assert f"{CLASSIFIER} version 1, champion" in trace.stdout
-    assert f"fine-tuned from {LM} version 1" in trace.stdout
+    assert call(["trace", CLASSIFIER]) == 0
+    trace = capsys.readouterr().out
+    assert f"{CLASSIFIER} version 1, champion" in trace
+    assert f"fine-tuned from {LM} version 1" in trace
 
 
 def test_models_answer_on_the_command_line(made_workspace, monkeypatch, capsys):

@@ -181,7 +181,7 @@ CASES: dict[str, tuple[str, str, dict[str, Any]]] = {
 def test_scores_do_not_change_with_the_size_of_batches(case: str, masking: Tokenizer) -> None:
     name, architecture, options = CASES[case]
     scorer = shipped_scorer(name, LABELS if name == "classification" else (), **options)
-    texts = [*sentences(40, 60, 7), *TEXTS]
+    texts = [*sentences(16, 60, 7), *TEXTS]
     documents = [
         Document(f"d{number}", text, label="abc"[number % 3], target=texts[-1 - number])
         for number, text in enumerate(texts)

@@ -235,7 +235,7 @@ def test_what_the_reference_translates_is_no_placeholder() -> None:
 def test_unknown_figures_are_refused() -> None:
     with refused(ConfigError, "unknown", "scoring.options.metrics: bleurt", "bleu, bleu_zh"):
         text_metrics(["bleurt"])
-    with refused(ConfigError, "impossible", "scoring.options.metrics", "['bleu', 'bleu']"):
+    with refused(ConfigError, "impossible", "scoring.options.metrics", "bleu, bleu"):
         text_metrics(["bleu", "bleu"])
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from langmill.errors import RequestError
-from langmill.models.generation.config import greedy_decoding
+from langmill.models.generation.config import Sampling
 from langmill.models.generation.network import Ending
 from langmill.serving import engine as engine_module
 from langmill.serving.engine import Engine, Job, ResponseStream
@@ -49,7 +49,7 @@ def completion(
 ) -> Completion:
     of = of or loaded_version("writer", 1, writer)
     return Completion(
-        of, writer, prompt_ids=[256], decoding=greedy_decoding(tokens, (256,)), stop=stop, streamed=streamed
+        of, writer, prompt_ids=[256], decoding=Sampling(tokens, stop_ids=(256,)), stop=stop, streamed=streamed
     )
 
 
