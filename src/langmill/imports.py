@@ -4,13 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import importlib
-import importlib.metadata
-import importlib.util
-import logging
-import sys
 from collections.abc import Iterator
-from typing import Any
 
 
 @contextlib.contextmanager
@@ -25,27 +19,3 @@ def without_collecting() -> Iterator[None]:
     finally:
         gc.freeze()
         gc.enable()
-
-
-def defer_torchmetrics() -> None:
-    """Let Lightning have the two classes of torchmetrics that it asks for, without all the metrics.
-
-    Those import SciPy and transformers, for 3 s of every training, and nothing here uses them. Whoever asks torchmetrics
-    for anything else gets it: the package is executed then.
-    """
-    spec = None if "torchmetrics" in sys.modules else importlib.util.find_spec("torchmetrics")
-    if spec is None or spec.loader is None:
-        return
-    package, loader = importlib.util.module_from_spec(spec), spec.loader
-
-    def execute(name: str) -> Any:
-        vars(package).pop("__getattr__", None)
-        loader.exec_module(package)
-        return getattr(package, name)
-
-    version, logger = importlib.metadata.version("torchmetrics"), logging.getLogger("torchmetrics")
-    vars(package).update(__getattr__=execute, __version__=version, _logger=logger)
-    sys.modules["torchmetrics"] = package
-    importlib.import_module("torchmetrics.utilities")  # it and metric import each other, and only this order works
-    for module, name in (("metric", "Metric"), ("collections", "MetricCollection")):
-        setattr(package, name, getattr(importlib.import_module(f"torchmetrics.{module}"), name))

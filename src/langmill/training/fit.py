@@ -11,7 +11,7 @@ from pathlib import Path
 from langmill.config.compose import plain
 from langmill.config.sections import Recipe
 from langmill.files import digest_of
-from langmill.imports import defer_torchmetrics, without_collecting
+from langmill.imports import without_collecting
 from langmill.tracking.run_log import RunLog
 from langmill.tracking.sender import shipping
 from langmill.training.build import Data, initial_network
@@ -73,7 +73,6 @@ def fit(
                     put_finished(run, out)
             return
         with without_collecting():
-            defer_torchmetrics()
             from langmill.training.fitting import Fitting, quiet_lightning  # Lightning takes seconds to import
 
         with quiet_lightning():
