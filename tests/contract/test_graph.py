@@ -185,7 +185,7 @@ def test_compose_writes_each_name_once_and_the_same_bytes_every_time(workspace):
          ("conf/corpus/shakespeare.yaml", "format.options.max_letters is not a setting", "max_characters")),
         ("conf/corpus/reviews.yaml", "max_characters: 20000", "max_characters: 1", "impossible",
          ("reviews.yaml", "cleaning.options.length.max_characters is 1", "min_characters (10)")),
-        ("conf/corpus/reviews.yaml", "markup: {}", "copies: {}", "impossible",
+        ("conf/corpus/reviews.yaml", "markup: {}", "copies: {}", "mismatch",
          ("conf/corpus/reviews.yaml", "cleaning.steps has copies", "fields.target")),
         ("conf/corpus/base.yaml", "steps: [markup,", "steps: [markup, language,", "unknown",
          ("conf/corpus/reviews.yaml", "cleaning.steps: language", "characters, copies, length")),

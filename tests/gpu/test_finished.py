@@ -18,7 +18,7 @@ from langmill.models.generation.beam_search import beam_search
 from langmill.models.generation.config import Beams, Sampling
 from langmill.models.generation.sampling import generate, generate_batch
 from langmill.serving.engine import Engine, Job, LoadedVersion
-from langmill.serving.generation import BeamCompletion, Completion
+from langmill.serving.generation import Completion
 from langmill.serving.metrics import Metrics
 from langmill.serving.routes.classify import Classification
 from langmill.serving.warm_up import warm_up
@@ -159,10 +159,11 @@ def test_the_server_writes_the_same(writer: str, tmp_path: Path, tokenizer: Toke
         warm_up(loaded)
         task: Any = loaded.model.task
         jobs: list[Job[Any]] = [
-            Completion(loaded, task, prompt_ids=[7, number], sampling=GREEDY, stop=(), streamed=True)
+            Completion(loaded, task, prompt_ids=[7, number], decoding=GREEDY, stop=(), streamed=True)
             for number in range(5, 9)
         ]
-        jobs.append(BeamCompletion(loaded, task, prompt_ids=[7, 9], beams=Beams(8, 3, 1.0, (0,)), stop=()))
+        beams = Beams(8, 3, 1.0, (0,))
+        jobs.append(Completion(loaded, task, prompt_ids=[7, 9], decoding=beams, stop=(), streamed=False))
         chunks = answered(engine, jobs)
         found.append([("".join(chunk.text for chunk in each), each[-1].tokens, each[-1].ending) for each in chunks])
     assert found[0] == found[1]
