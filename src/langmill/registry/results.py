@@ -17,10 +17,12 @@ from langmill.tracking.runs import last_metric
 
 MINUTES = "training_minutes"
 """The run's metric of the time spent on training steps."""
+MEMORY = "memory_rss_mb"
+"""The run's metric of the training's memory."""
 _UNKNOWN = "-"
 _TABLE_HEAD = (
-    "| recipe | documents | MB of text | parameters | minutes | metric | value (interval) | trivial | strong |",
-    "|---|---:|---:|---:|---:|---|---|---|---|",
+    "| recipe | documents | MB of text | parameters | minutes | metric | value (interval) | trivial | strong | memory, MB |",
+    "|---|---:|---:|---:|---:|---|---|---|---|---:|",
 )
 
 
@@ -41,6 +43,8 @@ class Result:
     parameters: int
     minutes: float | None
     """Time spent on training steps."""
+    memory: float | None
+    """Memory of the training's first process at its end, in MB of 2^20 bytes."""
 
 
 def read_result(registry: ModelRegistry, name: str) -> Result:
@@ -51,7 +55,8 @@ def read_result(registry: ModelRegistry, name: str) -> Result:
     with temporary_folder() as temporary:
         folder = registry.download_evaluation(name, champion.version, temporary / "evaluation")
         metrics = Metrics.read(folder)
-    tags = champion.tags
+    tags, run_id = champion.tags, champion.run_id
+    minutes, memory = (last_metric(registry.tracking_uri, run_id, each) if run_id else None for each in (MINUTES, MEMORY))
     return Result(
         champion.name,
         champion.version,
@@ -62,7 +67,8 @@ def read_result(registry: ModelRegistry, name: str) -> Result:
         int(tags[Tag.documents]) if Tag.documents in tags else None,
         int(tags[Tag.data_bytes]) / 1e6 if Tag.data_bytes in tags else None,
         int(tags.get(Tag.parameters, 0)),
-        last_metric(registry.tracking_uri, champion.run_id, MINUTES) if champion.run_id else None,
+        minutes,
+        memory,
     )
 
 
@@ -91,8 +97,8 @@ def results_page(results: Sequence[Result], refused: Sequence[Refused] = (), for
         "does not have stay until someone takes them out. Every metric is of the test split, with its bootstrap",
         "interval over the documents, or the groups of them that the split keeps together. The trivial baseline is",
         "what a first version must beat; the strong one is what a person would try before a neural network,",
-        "measured on the same documents in the same run. Minutes are those spent on training steps. A day is that",
-        "of the version's registration.",
+        "measured on the same documents in the same run. Minutes are those spent on training steps; memory is that of",
+        "the training's process at its end. A day is that of the version's registration.",
     ]
     if kept:
         named = ", ".join(f"`{row.name}` ({row.registered or 'day not noted'})" for row in kept)
@@ -117,6 +123,7 @@ def _row(result: Result) -> Row:
         metrics.primary,
         str(metrics.decides),
         *(_UNKNOWN if each is None else f"{each.name} {number(each.values[metrics.primary])}" for each in baselines),
+        _UNKNOWN if result.memory is None else f"{result.memory:,.0f}",  # last: earlier pages do not have it
     ]
     heading = result.task.replace("_", " ").capitalize()
     return Row(heading, result.name, str(result.registered), f"| {' | '.join(cells)} |", _sentence(result))

@@ -36,22 +36,22 @@ def result(baselines: tuple[BaselineMetrics, ...] = BASELINES, **changes: object
     given = {
         "name": "mood", "version": 2, "registered": DAY, "task": "classification", "description": "Tells moods.",
         "metrics": Metrics("accuracy", estimates, baselines, 1234, 1234, "ab"), "documents": 22468, "megabytes": 29.34,
-        "parameters": 1412352, "minutes": 1.44,
+        "parameters": 1412352, "minutes": 1.44, "memory": 1234.5,
     }  # fmt: skip
     return Result(**{**given, **changes})  # type: ignore[arg-type]
 
 
 def test_the_page_says_plainly_what_was_not_beaten() -> None:
-    page = results_page([result(), result(name="other", task="language_modelling", minutes=None, baselines=())])
+    page = results_page([result(), result(name="other", task="language_modelling", minutes=None, memory=None, baselines=())])
     assert "## Classification" in page and "## Language modelling" in page
     assert (
         "| `mood` | 22,468 | 29.3 | 1,412,352 | 1.4 | accuracy | 0.9000 (0.8800 to 0.9200) | majority 0.5000 "
-        "| tfidf 0.9100 |"
+        "| tfidf 0.9100 | 1,234 |"
     ) in page
     told = "- `mood` (version 2 of 2026-11-20, 1,234 test documents): Tells moods. Against tfidf: "
     assert f"{told}**does not beat it**: worse by" in page
     assert "Also: macro_f1 0.8900 (tfidf 0.9050)." in page
-    assert "| `other` | 22,468 | 29.3 | 1,412,352 | - | accuracy | 0.9000 (0.8800 to 0.9200) | - | - |" in page
+    assert "| `other` | 22,468 | 29.3 | 1,412,352 | - | accuracy | 0.9000 (0.8800 to 0.9200) | - | - | - |" in page
 
 
 def test_the_page_says_what_the_gate_kept_out() -> None:
