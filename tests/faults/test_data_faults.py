@@ -189,7 +189,7 @@ def test_a_corpus_that_is_not_there(workspace: Workspace) -> None:
     process = workspace.stage("fetch")
     _, words = process.communicate(timeout=120)
     assert process.returncode == 1
-    assert words == "fetch@tiny: mine, the corpus's source.path, does not exist. Paths start at the workspace's root.\n"
+    assert words == "fetch@tiny: mine, the corpus's source.path, does not exist; paths start at the workspace's root.\n"
 
 
 def test_a_file_that_may_not_be_read(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -139,12 +139,12 @@ def test_kill_while_shipping_loses_and_doubles_nothing(workspace: Path) -> None:
         import os, signal
         from pathlib import Path
         from langmill.tracking import shipping
-        write = shipping._write_state
-        def dying(folder, state):
-            if state.offset:
+        write = shipping.write_json
+        def dying(path, state):
+            if state["offset"]:
                 os.kill(os.getpid(), signal.SIGKILL)
-            write(folder, state)
-        shipping._write_state = dying
+            write(path, state)
+        shipping.write_json = dying
         shipping.ship(Path("run"), {URI!r})
         """
     )

@@ -21,7 +21,7 @@ MEMORY = "memory_rss_mb"
 """The run's metric of the training's memory."""
 _UNKNOWN = "-"
 _TABLE_HEAD = (
-    "| recipe | documents | MB of text | parameters | minutes | metric | value (interval) | trivial | strong | memory, MB |",
+    "| recipe | documents | MB of text | parameters | minutes | metric | value (interval) | trivial | strong | MB used |",
     "|---|---:|---:|---:|---:|---|---|---|---|---:|",
 )
 
@@ -56,7 +56,7 @@ def read_result(registry: ModelRegistry, name: str) -> Result:
         folder = registry.download_evaluation(name, champion.version, temporary / "evaluation")
         metrics = Metrics.read(folder)
     tags, run_id = champion.tags, champion.run_id
-    minutes, memory = (last_metric(registry.tracking_uri, run_id, each) if run_id else None for each in (MINUTES, MEMORY))
+    spent = [last_metric(registry.tracking_uri, run_id, each) if run_id else None for each in (MINUTES, MEMORY)]
     return Result(
         champion.name,
         champion.version,
@@ -67,8 +67,7 @@ def read_result(registry: ModelRegistry, name: str) -> Result:
         int(tags[Tag.documents]) if Tag.documents in tags else None,
         int(tags[Tag.data_bytes]) / 1e6 if Tag.data_bytes in tags else None,
         int(tags.get(Tag.parameters, 0)),
-        minutes,
-        memory,
+        *spent,
     )
 
 
@@ -97,8 +96,8 @@ def results_page(results: Sequence[Result], refused: Sequence[Refused] = (), for
         "does not have stay until someone takes them out. Every metric is of the test split, with its bootstrap",
         "interval over the documents, or the groups of them that the split keeps together. The trivial baseline is",
         "what a first version must beat; the strong one is what a person would try before a neural network,",
-        "measured on the same documents in the same run. Minutes are those spent on training steps; memory is that of",
-        "the training's process at its end. A day is that of the version's registration.",
+        "measured on the same documents in the same run. Minutes are those spent on training steps; MB used are",
+        "those of the training's process at its end. A day is that of the version's registration.",
     ]
     if kept:
         named = ", ".join(f"`{row.name}` ({row.registered or 'day not noted'})" for row in kept)

@@ -60,7 +60,8 @@ def fetch_checkpoint(source: CheckpointSource, into: Path, downloads: Path) -> N
         folder = Path(str(source.path)) if source.kind is CheckpointKind.files else _from_hub(source)
         if not folder.is_dir():
             raise SourceError(
-                f"{folder}, the pretrained model's source.path, is no folder; paths start at the workspace.", "missing"
+                f"{folder}, the pretrained model's source.path, is no folder; paths start at the workspace's root.",
+                "missing",
             )
         copy_files({Path(file.name): file for file in wanted.files(folder)}, folder.name, into)
     _require_model(into)

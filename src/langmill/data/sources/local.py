@@ -46,9 +46,8 @@ class LocalFiles(CorpusSource):
         del downloads
         path = Path(str(self.local))
         if not path.exists():
-            raise SourceError(
-                f"{path}, the corpus's source.path, does not exist; paths start at the workspace.", "missing"
-            )
+            said = f"{path}, the corpus's source.path, does not exist"
+            raise SourceError(f"{said}; paths start at the workspace's root.", "missing")
         if path.is_dir():
             files = {file.relative_to(path): file for file in file_format.files(path)}
         else:
