@@ -21,7 +21,8 @@ MEMORY = "memory_rss_mb"
 """The run's metric of the training's memory."""
 _UNKNOWN = "-"
 _TABLE_HEAD = (
-    "| recipe | documents | MB of text | parameters | minutes | metric | value (interval) | trivial | strong | MB used |",
+    "| recipe | documents | MB of text | parameters | minutes | metric | value (interval) | trivial | strong "
+    "| MB of memory |",
     "|---|---:|---:|---:|---:|---|---|---|---|---:|",
 )
 
@@ -96,8 +97,8 @@ def results_page(results: Sequence[Result], refused: Sequence[Refused] = (), for
         "does not have stay until someone takes them out. Every metric is of the test split, with its bootstrap",
         "interval over the documents, or the groups of them that the split keeps together. The trivial baseline is",
         "what a first version must beat; the strong one is what a person would try before a neural network,",
-        "measured on the same documents in the same run. Minutes are those spent on training steps; MB used are",
-        "those of the training's process at its end. A day is that of the version's registration.",
+        "measured on the same documents in the same run. Minutes are those spent on training steps; memory is that of",
+        "the training's process at its end. A day is that of the version's registration.",
     ]
     if kept:
         named = ", ".join(f"`{row.name}` ({row.registered or 'day not noted'})" for row in kept)
