@@ -80,7 +80,8 @@ def main() -> None:
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
     parser.add_argument("--steps", type=int, default=60)
     arguments = parser.parse_args()
-    settings = recipe_settings(precision=arguments.precision)
+    job = {"shape": "small", "steps": arguments.steps, "device": "cpu"}
+    settings = recipe_settings(job, precision=arguments.precision)
     training = settings["training"]
     torch.set_num_threads(training["threads"])
     torch.set_flush_denormal(True)
