@@ -5,10 +5,10 @@
 
 Ours and GPT-2 of transformers (what the Hugging Face Trainer of `training.py speed` trains), with the same number of
 layers, width, heads, vocabulary, block length and batch, make the same step in turns: forward and backward pass, clip,
-AdamW. torch's profiler says which operations take the time, and with which shapes; then each matrix product is timed
-alone, on operands of its own that no other operation has written. The sum of these is the floor: what a step would take
-if all else were free. Hugging Face's step over the floor is the largest ratio that any implementation of this shape
-could reach here in this number format.
+AdamW. torch's profiler says which operations take the time, and with which shapes. Beside every step each of its matrix
+products is timed alone, on operands of its own that no other operation has written: the machine's speed drifts, so that
+the two must be measured together. The sum is the floor: what a step would take if all else were free. Hugging Face's
+step over our floor is the largest ratio that any implementation of this shape could reach here in this number format.
 """
 
 from __future__ import annotations
@@ -72,97 +72,114 @@ class Stepper:
         return {name: statistics.median(times) for name, times in self.parts.items()}
 
 
+class Floor:
+    """A step's products and nothing else: how long they take, in milliseconds a step."""
+
+    def __init__(self, products: Counter[Shapes], dtype: torch.dtype) -> None:
+        self.times: list[float] = []
+        self.flop = sum(count * 2.0 * math.prod(left) * right[-1] for (left, right), count in products.items())
+        operands = [[torch.randn(shape, dtype=dtype) for shape in shapes] for shapes in products]
+        counts = products.values()
+        self._products = [(*pair, torch.matmul(*pair), count) for pair, count in zip(operands, counts, strict=True)]
+
+    def multiply(self) -> None:
+        """Make each product once and note what all of a step take."""
+        total = 0.0
+        for left, right, out, count in self._products:
+            began = time.perf_counter()
+            torch.matmul(left, right, out=out)
+            total += count * 1000 * (time.perf_counter() - began)
+        self.times.append(total)
+
+
 def main() -> None:
     """Parse, measure and print."""
     from benchmarks.training import recipe_settings
+    from langmill.config.compose import compose_tokenizer
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
     parser.add_argument("--steps", type=int, default=60)
     arguments = parser.parse_args()
-    job = {"shape": "small", "steps": arguments.steps, "device": "cpu"}
+    job = {"shape": "small", "steps": 1000, "device": "cpu"}  # of the schedule, whatever number is measured
     settings = recipe_settings(job, precision=arguments.precision)
     training = settings["training"]
     torch.set_num_threads(training["threads"])
     torch.set_flush_denormal(True)
     torch.manual_seed(1)
-    models = {"langmill": _langmill(settings), "GPT-2 of transformers": _gpt2(settings)}
-    for number in range(arguments.steps + 5):
-        if number == 5:  # the first steps allocate
-            for stepper in models.values():
-                stepper.parts.clear()
-        for stepper in models.values():
+    vocab_size = compose_tokenizer(settings["tokenizer"]["name"], conf=REPOSITORY / "conf").vocab_size
+    ids = torch.randint(vocab_size, (training["batch_size"], training["block_length"] + 1))
+    models = {
+        "langmill": _langmill(settings, ids, vocab_size),
+        "GPT-2 of transformers": _gpt2(settings, ids, vocab_size),
+    }
+    kinds, floors = {}, {}
+    for name, stepper in models.items():
+        for _ in range(5):  # the first steps allocate
+            stepper.learn()
+        kinds[name], products = _operations(stepper, vocab_size)
+        floors[name] = Floor(products, torch.bfloat16 if arguments.precision == "bf16" else torch.float32)
+    for _ in range(arguments.steps):
+        for name, stepper in models.items():
             stepper.step()
+            floors[name].multiply()
     tokens = training["batch_size"] * training["block_length"]
     print(
         f"{tokens} tokens a step, {training['threads']} threads, {arguments.precision}; medians of {arguments.steps}\n"
     )
-    floors, totals = {}, {}
+    totals, alone = {}, {}
     for name, stepper in models.items():
-        parts, (kinds, products) = stepper.milliseconds(), _operations(stepper, _shape(settings)[0])
-        totals[name] = sum(parts.values())
-        floors[name] = sum(count * _alone(shapes, arguments.precision) for shapes, count in products.items())
+        parts = stepper.milliseconds()
+        totals[name], alone[name] = sum(parts.values()), statistics.median(floors[name].times)
         print(f"{name}: {totals[name]:.1f} ms a step, {1000 * tokens / totals[name]:,.0f} tokens/s")
         for part, taken in parts.items():
             print(f"  {part:24} {taken:7.1f} ms")
-        for kind, share in kinds.most_common():
+        for kind, share in kinds[name].most_common():
             print(f"    {kind:22} {share:6.1%} of forward and backward")
-        flop = sum(count * _flop(shapes) for shapes, count in products.items())
-        print(f"  its products alone       {floors[name]:7.1f} ms, {flop / floors[name] / 1e6:.0f} GFLOP/s\n")
+        print(
+            f"  its products alone       {alone[name]:7.1f} ms, {floors[name].flop / alone[name] / 1e6:.0f} GFLOP/s\n"
+        )
     ours, theirs = models
     print(f"ratio of the steps         {totals[theirs] / totals[ours]:.2f}")
-    print(f"largest possible here      {totals[theirs] / floors[ours]:.2f}  (their step over our products alone)")
+    print(f"largest possible here      {totals[theirs] / alone[ours]:.2f}  (their step over our products alone)")
 
 
 def _context(precision: str) -> Callable[[], contextlib.AbstractContextManager[Any]]:
     return lambda: torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16")
 
 
-def _shape(settings: dict[str, Any]) -> tuple[int, int, int]:
-    from langmill.config.compose import compose_tokenizer
-
-    training = settings["training"]
-    vocab_size = compose_tokenizer(settings["tokenizer"]["name"], conf=REPOSITORY / "conf").vocab_size
-    return vocab_size, training["batch_size"], training["block_length"]
-
-
-def _langmill(settings: dict[str, Any]) -> Stepper:
-    from langmill.config.compose import compose_recipe
+def _langmill(settings: dict[str, Any], ids: torch.Tensor, vocab_size: int) -> Stepper:
+    from langmill.config.sections import Recipe
+    from langmill.config.typed import typed
     from langmill.models.base import build_backbone
     from langmill.tasks.base import build_task
     from langmill.training.optimizer import build_optimizer
 
-    vocab_size, batch_size, length = _shape(settings)
-    task = build_task(settings["task"]["name"], settings["task"]["options"], (), "benchmark")
-    model = settings["model"]
-    network = task.network(build_backbone(model["architecture"], model["options"], vocab_size, length, "benchmark"))
-    overrides = [f"training.optimizer.{name}={value}" for name, value in (("name", "adamw"), ("learning_rate", 1e-3))]
-    training = compose_recipe("reviews-lm", overrides, REPOSITORY / "conf").training
-    ids = torch.randint(vocab_size, (batch_size, length + 1))
+    recipe = typed(Recipe, settings, "benchmark")
+    task = build_task(recipe.task.name, recipe.task.options, (), "benchmark")
+    architecture, options = recipe.model.architecture, recipe.model.options
+    network = task.network(build_backbone(architecture, options, vocab_size, recipe.training.block_length, "benchmark"))
     batch = {"tokens": ids[:, :-1], "targets": ids[:, 1:]}
     return Stepper(
         lambda: task.loss(network, batch),
         list(network.parameters()),
-        build_optimizer(network, training.optimizer, training.steps),
+        build_optimizer(network, recipe.training.optimizer, recipe.training.steps),
         _context(settings["training"]["precision"]),
     )
 
 
-def _gpt2(settings: dict[str, Any]) -> Stepper:
-    from transformers import GPT2Config, GPT2LMHeadModel
+def _gpt2(settings: dict[str, Any], ids: torch.Tensor, vocab_size: int) -> Stepper:
+    from benchmarks.peers.gpt2 import gpt2
+    from benchmarks.training import LEARNING_RATE, shape_of
 
-    vocab_size, batch_size, length = _shape(settings)
-    options = settings["model"]["options"]
-    config = GPT2Config(
-        vocab_size=vocab_size, n_positions=length, n_embd=options["dim"], n_layer=options["num_layers"],
-        n_head=options["num_heads"], resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, bos_token_id=0, eos_token_id=0,
-    )  # fmt: skip
-    network = GPT2LMHeadModel(config)
-    ids = torch.randint(vocab_size, (batch_size, length))
+    network, ids = gpt2(**shape_of(settings, vocab_size)), ids[:, :-1]
     weights = list(network.parameters())
-    optimizer = torch.optim.AdamW(weights, lr=1e-3, weight_decay=0.1, fused=True)
-    loss = lambda: network(input_ids=ids, labels=ids).loss  # noqa: E731
-    return Stepper(loss, weights, optimizer, _context(settings["training"]["precision"]))
+    return Stepper(
+        lambda: network(input_ids=ids, labels=ids).loss,
+        weights,
+        torch.optim.AdamW(weights, lr=LEARNING_RATE, weight_decay=0.1, fused=True),
+        _context(settings["training"]["precision"]),
+    )
 
 
 def _operations(stepper: Stepper, vocab_size: int, steps: int = 10) -> tuple[Counter[str], Counter[Shapes]]:
@@ -187,24 +204,6 @@ def _operations(stepper: Stepper, vocab_size: int, steps: int = 10) -> tuple[Cou
         Counter({kind: own / total for kind, own in times.items()}),
         Counter({shapes: count / steps for shapes, count in products.items()}),
     )
-
-
-def _alone(shapes: Shapes, precision: str) -> float:
-    """Milliseconds of one product by itself, the median of many."""
-    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    left, right = (torch.randn(shape, dtype=dtype) for shape in shapes)
-    out = torch.matmul(left, right)
-    times = []
-    for _ in range(30):
-        began = time.perf_counter()
-        torch.matmul(left, right, out=out)
-        times.append(time.perf_counter() - began)
-    return 1000 * statistics.median(times)
-
-
-def _flop(shapes: Shapes) -> float:
-    left, right = shapes
-    return 2.0 * math.prod(left) * right[-1]
 
 
 if __name__ == "__main__":

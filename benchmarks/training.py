@@ -181,13 +181,16 @@ def _tokens() -> Any:
 def _shape(settings: dict[str, Any]) -> dict[str, int]:
     from langmill.tokenization.tokenizer import Tokenizer
 
+    return shape_of(settings, Tokenizer.load(Path("build/tokenizers") / settings["tokenizer"]["name"]).vocab_size)
+
+
+def shape_of(settings: dict[str, Any], vocab_size: int) -> dict[str, int]:
+    """What a peer's network is made with, so that it has the recipe's shape."""
     options = settings["model"]["options"]
     return {
-        "vocab_size": Tokenizer.load(Path("build/tokenizers") / settings["tokenizer"]["name"]).vocab_size,
+        "vocab_size": vocab_size,
         "block_length": settings["training"]["block_length"],
-        "dim": options["dim"],
-        "num_layers": options["num_layers"],
-        "num_heads": options["num_heads"],
+        **{name: options[name] for name in ("dim", "num_layers", "num_heads")},
     }
 
 
@@ -215,19 +218,16 @@ def nanogpt_worker(job: dict[str, Any]) -> dict[str, float]:
 def huggingface_worker(job: dict[str, Any]) -> dict[str, float]:
     """Run Hugging Face's Trainer with GPT-2, by default settings apart from those that all peers share."""
     import torch
-    from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainerCallback, TrainingArguments
+    from transformers import Trainer, TrainerCallback, TrainingArguments
+
+    from benchmarks.peers.gpt2 import gpt2
 
     settings = recipe_settings(job)
-    training, shape = settings["training"], _shape(settings)
+    training = settings["training"]
     torch.set_num_threads(training["threads"])
     torch.manual_seed(1)
-    config = GPT2Config(
-        vocab_size=shape["vocab_size"], n_positions=shape["block_length"], n_embd=shape["dim"],
-        n_layer=shape["num_layers"], n_head=shape["num_heads"], resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0,
-        bos_token_id=0, eos_token_id=0,
-    )  # fmt: skip
-    blocks = _tokens()[: len(_tokens()) // training["block_length"] * training["block_length"]]
-    blocks = blocks.reshape(-1, training["block_length"])
+    length = training["block_length"]
+    blocks = _tokens()[: len(_tokens()) // length * length].reshape(-1, length)
 
     class Blocks(torch.utils.data.Dataset):  # type: ignore[type-arg]
         def __len__(self) -> int:
@@ -252,10 +252,9 @@ def huggingface_worker(job: dict[str, Any]) -> dict[str, float]:
             folder, max_steps=job["steps"], per_device_train_batch_size=training["batch_size"],
             learning_rate=LEARNING_RATE, warmup_steps=10, lr_scheduler_type="constant_with_warmup", weight_decay=0.1,
             logging_steps=10, report_to=[], save_strategy="no", disable_tqdm=True, seed=1,
-            use_cpu=job["device"] == "cpu",
-            bf16=job["precision"] == "bf16",
+            use_cpu=job["device"] == "cpu", bf16=job["precision"] == "bf16",
         )  # fmt: skip
-        trainer = Trainer(GPT2LMHeadModel(config), arguments, train_dataset=Blocks(), callbacks=[clock])
+        trainer = Trainer(gpt2(**_shape(settings)), arguments, train_dataset=Blocks(), callbacks=[clock])
         with contextlib.redirect_stdout(sys.stderr):
             trainer.train()
     loss = [line["loss"] for line in trainer.state.log_history if "loss" in line][-1]
