@@ -12,7 +12,6 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from langmill.data.document import Document
 from langmill.evaluation.explain import attention_maps, attribute
 from langmill.models.generation.beam_search import beam_search
 from langmill.models.generation.config import Beams, Sampling
@@ -28,10 +27,10 @@ from tests.gpu.material import NEEDS_CARD, finished_model
 from tests.unit.evaluation.explained import model as save_and_load
 from tests.unit.models.checkpoints import write_checkpoint
 from tests.unit.models.pretrained import CAUSAL, ENCODER_DECODERS, HEADS, KINDS, load
-from tests.unit.scoring.test_metrics import CASES, LABELS, TEXTS, network_of
+from tests.unit.scoring.test_metrics import CASES, case_of
 from tests.unit.tasks.conftest import sentences
 from tests.unit.tasks.networks import masking_tokenizer
-from tests.unit.tasks.settings import evaluation, shipped_scorer
+from tests.unit.tasks.settings import evaluation
 
 pytestmark = NEEDS_CARD
 GREEDY = Sampling(24, 0.0, 0, 1.0, 0.0, 1.0, seed=1, stop_ids=(0,))
@@ -76,14 +75,7 @@ def assert_close(one: pa.Table, other: pa.Table) -> None:
 
 @pytest.mark.parametrize("case", CASES)
 def test_scores_are_the_cpus_whatever_is_scored_together(case: str, masking: Tokenizer) -> None:
-    name, architecture, options = CASES[case]
-    scorer = shipped_scorer(name, LABELS if name == "classification" else (), **options)
-    texts = [*sentences(40, 60, 7), *TEXTS]
-    documents = [
-        Document(f"d{number}", text, label="abc"[number % 3], target=texts[-1 - number])
-        for number, text in enumerate(texts)
-    ]
-    network = network_of(scorer, architecture, masking, 0.3)
+    scorer, documents, network = case_of(case, masking, 40)
     on_cpu = scorer.score(network, masking, documents, evaluation(batch_tokens=512))
     network.cuda()
     few, many, again = (

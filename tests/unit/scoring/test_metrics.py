@@ -177,16 +177,21 @@ CASES: dict[str, tuple[str, str, dict[str, Any]]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_scores_do_not_change_with_the_size_of_batches(case: str, masking: Tokenizer) -> None:
+def case_of(case: str, tokenizer: Tokenizer, num_sentences: int) -> tuple[Scorer, list[Document], Any]:
+    """What judges, the documents, and a network with random weights."""
     name, architecture, options = CASES[case]
     scorer = shipped_scorer(name, LABELS if name == "classification" else (), **options)
-    texts = [*sentences(16, 60, 7), *TEXTS]
+    texts = [*sentences(num_sentences, 60, 7), *TEXTS]
     documents = [
         Document(f"d{number}", text, label="abc"[number % 3], target=texts[-1 - number])
         for number, text in enumerate(texts)
     ]
-    network = network_of(scorer, architecture, masking, 0.3)
+    return scorer, documents, network_of(scorer, architecture, tokenizer, 0.3)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_scores_do_not_change_with_the_size_of_batches(case: str, masking: Tokenizer) -> None:
+    scorer, documents, network = case_of(case, masking, 16)
     few, many = (
         scorer.score(network, masking, documents, evaluation(batch_tokens=batch_tokens))
         for batch_tokens in (512, 16_384)
