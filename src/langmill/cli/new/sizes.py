@@ -53,9 +53,9 @@ def size_of(corpus: Corpus) -> Size | None:
     """The size of a corpus; None if it is not on this machine, or large."""
     report = Workspace().documents(corpus.name) / "report.json"
     if report.is_file():
-        splits = read_json(report)["splits"].values()
-        documents, characters = (sum(split[key] for split in splits) for key in ("documents", "characters"))
-        return Size(documents, read_json(report)["splits"][Split.test]["documents"], characters, estimated=False)
+        splits = read_json(report)["splits"]
+        documents, characters = (sum(split[key] for split in splits.values()) for key in ("documents", "characters"))
+        return Size(documents, splits[Split.test]["documents"], characters, estimated=False)
     texts = [text for text, _ in documents_available(corpus, _COUNTED)]
     if not 0 < len(texts) < _COUNTED:
         return None
