@@ -135,8 +135,8 @@ class Backbone(nn.Module, ABC):
         self.tie_embeddings = settings.tie_embeddings
 
     @classmethod
-    def kind_of(cls, settings: Any) -> Kind:
-        """The kind of network that these options make; most architectures make one kind only."""
+    def kind_of(cls, settings: Any) -> Kind | None:
+        """The kind of network that these options make, None where the base says it; most architectures make one."""
         del settings
         return cls.kind
 

@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Self, cast
 
 from langmill.models.base import ARCHITECTURES, Kind
+from langmill.models.folder import CONFIG_NAME, read_config
 from langmill.models.huggingface.backbone import Pretrained
 from langmill.models.huggingface.causal import PretrainedCausal
 from langmill.models.huggingface.encoder import PretrainedEncoder
 from langmill.models.huggingface.encoder_decoder import PretrainedEncoderDecoder
-from langmill.models.huggingface.settings import PretrainedSettings
+from langmill.models.huggingface.kinds import kind_of_config
+from langmill.models.huggingface.settings import KindOption, PretrainedSettings
 
 FAMILIES: dict[Kind, type[Pretrained]] = {
     family.kind: family for family in (PretrainedCausal, PretrainedEncoder, PretrainedEncoderDecoder)
@@ -23,11 +25,15 @@ class AnyPretrained(Pretrained):
     """A network of the family that the option `kind` selects."""
 
     @classmethod
-    def kind_of(cls, settings: PretrainedSettings) -> Kind:
-        """The option `kind`."""
-        return settings.kind
+    def kind_of(cls, settings: PretrainedSettings) -> Kind | None:
+        """The option `kind`; None where the base says it."""
+        return None if settings.kind is KindOption.auto else Kind(settings.kind.value)
 
     @classmethod
     def build(cls, settings: PretrainedSettings, vocab_size: int, max_length: int, source: Path | None) -> Self:
         """Make a network of that family; see `Backbone.build`."""
-        return cast("Self", FAMILIES[settings.kind].build(settings, vocab_size, max_length, source))
+        kind = cls.kind_of(settings)
+        if kind is None:
+            # Without a source any family says what is missing.
+            kind = Kind.causal if source is None else kind_of_config(read_config(source), str(source / CONFIG_NAME))
+        return cast("Self", FAMILIES[kind].build(settings, vocab_size, max_length, source))

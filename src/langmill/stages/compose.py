@@ -62,7 +62,7 @@ def check_recipe(recipe: Recipe, where: str, origin: Origin | None = None) -> Sc
         )
     options = ARCHITECTURES.options(architecture, recipe.model.options, where, origin=origin)
     kind = backbone.kind_of(options)
-    if kind not in task.kinds:
+    if kind is not None and kind not in task.kinds:
         fitting = ", ".join(sorted(kind.value for kind in task.kinds))
         raise ConfigError(
             f"{where}: model.architecture is {architecture!r}, which makes a network of the kind {kind.value}; the "

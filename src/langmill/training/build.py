@@ -12,7 +12,7 @@ from torch import nn
 from langmill.config.compose import plain
 from langmill.config.sections import Recipe, Training
 from langmill.data.document import Split
-from langmill.errors import TrainingError
+from langmill.errors import ConfigError, TrainingError
 from langmill.files import read_manifest, sha256_file
 from langmill.models.base import ARCHITECTURES, Backbone, build_backbone
 from langmill.models.folder import read_config, tokenizer_digest
@@ -81,7 +81,11 @@ def initial_network(recipe: Recipe, data: Data, base: Path | None) -> nn.Module:
 
 
 def new_network(recipe: Recipe, data: Data, base: Path | None) -> nn.Module:
-    """Make a network of the recipe's shape with random weights; a pretrained base defines the shape."""
+    """Make a network of the recipe's shape with random weights; a pretrained base defines the shape.
+
+    Raises:
+        ConfigError: The task can't be learned by the base.
+    """
     backbone = build_backbone(
         recipe.model.architecture,
         recipe.model.options,
@@ -90,6 +94,13 @@ def new_network(recipe: Recipe, data: Data, base: Path | None) -> nn.Module:
         f"Recipe {recipe.name}",
         source=base,
     )
+    if backbone.kind not in data.task.kinds:  # only a base says it as late as this
+        fitting = ", ".join(sorted(kind.value for kind in data.task.kinds))
+        raise ConfigError(
+            f"Recipe {recipe.name}: its base {recipe.training.base} is a network of the kind {backbone.kind.value}; "
+            f"the task {recipe.task.name} can be learned by these kinds: {fitting}.",
+            "mismatch",
+        )
     return data.task.network(backbone)
 
 

@@ -90,7 +90,8 @@ def recipe(name: str, corpus_name: str, tokenizer_name: str | None, task: str, b
     task_name, learned = choices.task_of(task)
     tokenizer = tokenizer_name
     if base in available("pretrained"):
-        tokenizer, model, training = tokenizer or base, base, "pretrained"
+        model = base if base in available("model") else "pretrained"
+        tokenizer, training = tokenizer or base, "pretrained"
     elif base is not None:
         based_on = compose_recipe(base)
         tokenizer, training = tokenizer or based_on.tokenizer.name, "fine-tuning"

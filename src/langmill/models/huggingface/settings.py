@@ -9,7 +9,15 @@ from pydantic import PositiveFloat, PositiveInt
 
 from langmill.config.constraints import Allowed, Share
 from langmill.config.typed import settings
-from langmill.models.base import Kind
+
+
+class KindOption(StrEnum):
+    """A `Kind`, or that of the model that training starts from."""
+
+    auto = "auto"
+    causal = "causal"
+    bidirectional = "bidirectional"
+    encoder_decoder = "encoder_decoder"
 
 
 class Tuning(StrEnum):
@@ -38,9 +46,9 @@ class LoraSettings:
 class PretrainedSettings:
     """Options of the architecture `pretrained`; everything else is the checkpoint's own."""
 
-    kind: Kind
-    """`causal` (AutoModelForCausalLM), `bidirectional` (AutoModelForSequenceClassification) or `encoder_decoder`
-    (AutoModelForSeq2SeqLM)."""
+    kind: KindOption
+    """`causal` (AutoModelForCausalLM), `bidirectional` (AutoModelForSequenceClassification), `encoder_decoder`
+    (AutoModelForSeq2SeqLM), or `auto`: what the model_type in the base's config.json is made for."""
     tuning: Tuning
     """`full`: train every weight; `lora`: an adapter and a classifier's last layers."""
     lora: LoraSettings
