@@ -70,16 +70,30 @@ def prepared(training: Training) -> Iterator[None]:
         torch.backends.cudnn.allow_tf32 = cudnn_tf32
 
 
+def accelerator_kind(training: Training) -> Accelerator:
+    """The kind of device that training would take, whether or not it is there: as set, or with `auto` the best here."""
+    if training.accelerator is not Accelerator.auto:
+        return training.accelerator
+    if torch.cuda.is_available():
+        return Accelerator.cuda
+    return Accelerator.mps if torch.backends.mps.is_available() else Accelerator.cpu
+
+
+def number_format(training: Training) -> Precision:
+    """The number format of the matrix products that training would use: as set, or what `auto` means here."""
+    if training.precision is not Precision.auto:
+        return training.precision
+    return Precision.bf16 if uses_bf16(training, accelerator_kind(training).value) else Precision.fp32
+
+
 def choose_accelerator(training: Training) -> str:
     """Choose the kind of device, by its name in Lightning and torch: `cpu`, `cuda` or `mps`.
 
     Raises:
         TrainingError: The machine has no such device, or too few of them.
     """
-    wanted = training.accelerator
+    wanted = accelerator_kind(training)
     cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
-    if wanted is Accelerator.auto:
-        wanted = Accelerator.cuda if cuda else Accelerator.mps if mps else Accelerator.cpu
     if (wanted is Accelerator.cuda and not cuda) or (wanted is Accelerator.mps and not mps):
         raise TrainingError(
             f"training.accelerator is {wanted.value}, but torch sees no such device here; "
@@ -112,7 +126,7 @@ def uses_bf16(training: Training, accelerator: str) -> bool:
     if training.precision is not Precision.auto:
         return training.precision is Precision.bf16
     if accelerator == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+        return torch.cuda.is_available() and bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return accelerator == "cpu" and any(flag in _cpu_flags() for flag in _BF16_FLAGS)
 
 
