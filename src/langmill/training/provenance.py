@@ -1,4 +1,4 @@
-"""Provenance: the digest of data, code, settings and base that decide a model's bytes."""
+"""Provenance: the digest of data, code, settings, base and kind of machine that decide a model's bytes."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from langmill.files import digest_files, digest_of, read_manifest, sha256_file
 from langmill.models.base import ARCHITECTURES
 from langmill.plugins import find_plugins
 from langmill.tasks.base import TASKS
+from langmill.training.hardware import accelerator_kind, number_format
 
 CODE = ("models", "stages/train.py", "tasks", "tokenization", "training")
 """Parts of the package that influence a training's result; `train` and `finetune` in dvc.yaml list them too."""
@@ -34,7 +35,8 @@ class Provenance:
     parts: dict[str, Any]
     """`recipe` (its name stands in the model's `config.json`), `settings`, `data` (digest of each file of tokens),
     `tokenizer`, `base` (its digest or null), `code` (digest of each folder), `plugins` (digest of each other
-    distribution that brings the task or the architecture) and `versions`."""
+    distribution that brings the task or the architecture), `versions` and `machine` (what `auto` means on it: the kind
+    of device and the number format of the products)."""
     base: dict[str, str] | None
     """The recipe and digest of the model that training starts from."""
 
@@ -67,6 +69,10 @@ def compute_provenance(recipe: Recipe, shards: Path, tokenizer: Path, base: Path
         "code": code_digests(Path(langmill.__file__).parent),
         "plugins": {plugin.name: plugin.digest for plugin in find_plugins(plugins)},
         "versions": {"langmill": langmill.__version__, **{name: version(name) for name in libraries}},
+        "machine": {
+            "accelerator": accelerator_kind(recipe.training).value,
+            "precision": number_format(recipe.training).value,
+        },
     }
     return Provenance(digest_of(parts), parts, origin)
 

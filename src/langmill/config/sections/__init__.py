@@ -15,7 +15,14 @@ from langmill.config.sections.recipe import ModelSection, Recipe, ScoringSection
 from langmill.config.sections.serving import Serving
 from langmill.config.sections.sources import CheckpointKind, CheckpointSource, Package, Source
 from langmill.config.sections.tokenizer import Tokenizer, TokenizerAlgorithm
-from langmill.config.sections.training import Optimizer, OptimizerName, Precision, Strategy, Training
+from langmill.config.sections.training import (
+    Optimizer,
+    OptimizerName,
+    Precision,
+    Strategy,
+    Training,
+    WeightFormat,
+)
 
 __all__ = [
     "Accelerator",
@@ -45,4 +52,5 @@ __all__ = [
     "Tokenizer",
     "TokenizerAlgorithm",
     "Training",
+    "WeightFormat",
 ]
