@@ -91,7 +91,7 @@ def comparison(results: list[Result], metric: str) -> str:
             "-" if result.minutes is None else f"{result.minutes:.1f}",
             number(result.metrics.estimates[metric].value),
             result.metrics.estimates[metric].interval,
-            f"{result.metrics.examples:,}",
+            result.metrics.share_of(metric) or f"{result.metrics.examples:,}",
         )
         for result in results
     ]

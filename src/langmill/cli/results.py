@@ -14,7 +14,7 @@ def table(rows: Sequence[Row]) -> str:
     cells = [
         (
             row.recipe,
-            f"{row.metric} {row.estimate.value:.4g}",
+            f"{row.metric} {row.estimate.value:.4g}" + f" (of {row.judged})" * bool(row.judged),
             f"{row.estimate.low:.4g} to {row.estimate.high:.4g}",
             row.baseline,
             row.strong,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +151,10 @@ class Metrics:
     """Groups of them, which the intervals draw."""
     test_set: str
     """Digest of the test documents."""
+    usable: int = 0
+    """Test documents that could be judged: more than `examples` where `evaluation.max_documents` drew some of them."""
+    examples_of: Mapping[str, int] = field(default_factory=dict)
+    """The documents of each metric that is of fewer than `examples`: answers that were not all written."""
 
     @classmethod
     def read(cls, folder: Path) -> Metrics:
@@ -168,7 +172,19 @@ class Metrics:
         estimates = {name: Estimate.from_json(values) for name, values in _numbers(facts)}
         examples = int(facts["examples"])
         groups = int(facts.get("groups", examples))  # older ones drew documents
-        return cls(facts["primary"], estimates, baselines, examples, groups, facts["test_set"])
+        usable = int(facts.get("usable", examples))  # older ones judged all of them
+        fewer = {name: int(values["examples"]) for name, values in _numbers(facts) if "examples" in values}
+        return cls(facts["primary"], estimates, baselines, examples, groups, facts["test_set"], usable, fewer)
+
+    @property
+    def counted(self) -> str:
+        """What the metrics are of, in words."""
+        return counted(self.examples, self.groups, self.usable)
+
+    def share_of(self, metric: str) -> str:
+        """What part of the test documents a metric is of, as `200 of 1,178`; "" where it is of all of them."""
+        examples = self.examples_of.get(metric, self.examples)
+        return "" if examples >= self.usable else f"{examples:,} of {self.usable:,}"
 
     @property
     def decides(self) -> Estimate:
@@ -205,7 +221,14 @@ def number(value: float) -> str:
     return f"{value:,.{min(max(decimals, 0), 6)}f}"
 
 
-def counted(examples: int, groups: int) -> str:
-    """Test documents and their groups in words; the groups only where they are not the documents themselves."""
-    documents = f"{examples:,} test document" + ("" if examples == 1 else "s")
-    return documents if groups == examples else f"{documents} in {groups:,} group" + ("" if groups == 1 else "s")
+def counted(examples: int, groups: int, usable: int = 0) -> str:
+    """Test documents and their groups in words; the groups only where they are not the documents themselves.
+
+    `usable` is of how many documents these were drawn.
+    """
+    drawn = usable > examples
+    documents = f"{examples:,}{f' of {usable:,}' * drawn} test document" + ("" if examples == 1 and not drawn else "s")
+    documents += ", drawn by seed," * drawn
+    if groups == examples:
+        return documents.removesuffix(",")
+    return f"{documents} in {groups:,} group" + ("" if groups == 1 else "s")

@@ -13,7 +13,7 @@ from langmill.errors import EvaluationError
 from langmill.evaluation.estimates import Comparison, Estimate
 from langmill.evaluation.protocol import protocol_digest
 from langmill.evaluation.scoring import EvaluationSet, score_model, usable, with_groups
-from langmill.evaluation.significance import compare, estimate, groups_of
+from langmill.evaluation.significance import compare, estimate, groups_of, num_measured
 from langmill.evaluation.slices import slices_of
 from langmill.progress import track
 from langmill.scoring.base import Baseline, Metric, Plot, Scorer, Strength, TrainingData
@@ -36,6 +36,8 @@ class Evaluated:
     estimates: dict[str, Estimate]
     metrics: tuple[Metric, ...]
     """What the estimates are of."""
+    examples_of: dict[str, int]
+    """The documents of each metric that is of some of them only."""
     baselines: list[Baseline]
     baseline_estimates: dict[str, dict[str, Estimate]]
     """By the baseline's name."""
@@ -71,7 +73,7 @@ def evaluate(
         EvaluationError: No document can be used, or a metric is not a finite number.
         ConfigError: A slice field is not in the documents.
     """
-    test_set = usable(model.task, documents)
+    test_set = usable(model.task, documents).capped(evaluation, group_by)
     if not test_set.documents:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in test_set.left_out.items())
         raise EvaluationError(
@@ -99,6 +101,7 @@ def evaluate(
         scores,
         estimates,
         scorer.metrics_of(scores),
+        {name: count for name in estimates if (count := num_measured(scorer, scores, name)) < scores.num_rows},
         baselines,
         baseline_estimates,
         {

@@ -81,6 +81,7 @@ def _test_facts(evaluated: Evaluated, decides: str) -> dict[str, Any]:
     return {
         "primary": decides,
         "examples": len(evaluated.test_set.documents),
+        "usable": evaluated.test_set.usable,
         "groups": evaluated.groups,
         "left_out": evaluated.test_set.left_out,
         "unseen_labels": evaluated.test_set.unseen_labels,
@@ -91,8 +92,10 @@ def _test_facts(evaluated: Evaluated, decides: str) -> dict[str, Any]:
 
 def metrics_json(evaluated: Evaluated, decides: str) -> dict[str, Any]:
     """All metrics: those of the model at the top, then `baselines` and `slices`."""
+    fewer = {name: {"examples": count} for name, count in evaluated.examples_of.items()}
+    estimates = _numbers(evaluated.estimates)
     return {
-        **_numbers(evaluated.estimates),
+        **{name: {**values, **fewer.get(name, {})} for name, values in estimates.items()},
         **_test_facts(evaluated, decides),
         "signatures": {metric.name: metric.signature for metric in evaluated.metrics if metric.signature},
         "baselines": {

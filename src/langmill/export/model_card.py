@@ -83,7 +83,8 @@ def _facts(
     yield "fine-tuned from", manifest["base"]["recipe"] if manifest.get("base") else None
     if Tag.value in tags:
         value, low, high = (f"{float(tags[tag]):.4g}" for tag in (Tag.value, Tag.low, Tag.high))
-        yield tags[Tag.metric], f"{value} [{low}, {high}] on the test documents"
+        judged = f"{tags[Tag.judged]} test documents" if Tag.judged in tags else "the test documents"
+        yield tags[Tag.metric], f"{value} [{low}, {high}] on {judged}"
     for label, tag in (("trivial baseline", Tag.trivial), ("strong baseline", Tag.strong)):
         yield label, baseline(version, tag) if tag in tags else None
 

@@ -18,6 +18,7 @@ from langmill.data.document import Document, Split, documents_path, read_documen
 from langmill.errors import IntegrityError, LangmillError, RegistryError, TransientError
 from langmill.evaluation.folder import EvaluationFolder
 from langmill.evaluation.protocol import require_comparable
+from langmill.evaluation.scoring import judged_part
 from langmill.evaluation.significance import find_metric, groups_of, metric_of
 from langmill.files import digest_of, sha256_file, temporary_folder
 from langmill.plugins import find_plugins
@@ -59,9 +60,10 @@ class Case:
         return EvaluationFolder.open(self.scores, verify=True)
 
     @cached_property
-    def split(self) -> list[Document]:
-        """The test split. Raises as `read_documents`."""
-        return list(read_documents(documents_path(self.documents, Split.test)))
+    def judged(self) -> list[Document]:
+        """The test split, or what `evaluation.max_documents` leaves of it. Raises as `read_documents`."""
+        split = list(read_documents(documents_path(self.documents, Split.test)))
+        return judged_part(self.challenger.task, split, self.evaluation, self.challenger.group_by)
 
     def noted_verdict(self) -> Verdict | None:
         """The verdict that is noted on the version, if it follows from the same evidence; None else."""
@@ -127,6 +129,8 @@ class Case:
 
     def _scored(self) -> Scored:
         challenger, table = self.challenger, self.challenger.scores()
+        measured = challenger.scorer.measured(table, self.gate.metric)
+        table = table if measured is None else table.filter(measured)
         return Scored(
             table.num_rows,
             groups_of(table)[1],
@@ -148,7 +152,7 @@ class Case:
         except LangmillError:  # not made yet, or damaged
             return Unscored(unscored)
         self._require_comparable(found)
-        union = Union.of(scorer.task, found.task, self.split)
+        union = Union.of(scorer.task, found.task, self.judged)
         surplus = EvaluationFolder.open(self.rescored_surplus, verify=True).scores() if union.surplus else None
         return union.pair(
             scorer, challenger.scores(), found.task, found.scores(), surplus=surplus, group_by=challenger.group_by

@@ -49,6 +49,8 @@ class Row:
     verdict: str
     version: int
     sentence: str
+    judged: str = ""
+    """What part of the test documents the metric is of, as `200 of 1,178`; "" where it is of all of them."""
 
 
 def files_digest(recipe: str) -> str | None:
@@ -108,4 +110,14 @@ def read_row(recipe: str) -> Row | None:
     verdict = str(note.outcome if note.outcome == Outcome.cannot_tell else Outcome.refused)
     if note.champion == note.version:
         verdict = "champion"
-    return Row(recipe, metrics.primary, metrics.decides, trivial, strong, verdict, note.version, note.sentence)
+    return Row(
+        recipe,
+        metrics.primary,
+        metrics.decides,
+        trivial,
+        strong,
+        verdict,
+        note.version,
+        note.sentence,
+        metrics.share_of(metrics.primary),
+    )

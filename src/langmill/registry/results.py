@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from langmill.errors import RegistryError
-from langmill.evaluation.estimates import Metrics, counted, number
+from langmill.evaluation.estimates import Metrics, number
 from langmill.files import temporary_folder
 from langmill.registry.result_rows import REFUSED, Row, read_rows
 from langmill.registry.store import ModelRegistry
@@ -121,7 +121,7 @@ def _row(result: Result) -> Row:
         f"{result.parameters:,}",
         _UNKNOWN if result.minutes is None else f"{result.minutes:.1f}",
         metrics.primary,
-        str(metrics.decides),
+        str(metrics.decides) + (f" on {share}" if (share := metrics.share_of(metrics.primary)) else ""),
         *(_UNKNOWN if each is None else f"{each.name} {number(each.values[metrics.primary])}" for each in baselines),
         _UNKNOWN if result.memory is None else f"{result.memory:,.0f}",  # last: earlier pages do not have it
     ]
@@ -149,7 +149,7 @@ def _sentence(result: Result) -> str:
         if name != metrics.primary
     )
     more = f" Also: {others}." if others and len(metrics.estimates) <= 12 else ""
-    version = f"version {result.version} of {result.registered}, {counted(metrics.examples, metrics.groups)}"
+    version = f"version {result.version} of {result.registered}, {metrics.counted}"
     return f"- `{result.name}` ({version}): {_one_line(result.description)}{against}{more}"
 
 

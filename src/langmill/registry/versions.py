@@ -31,6 +31,8 @@ class Tag:
     value = "langmill.value"
     low = "langmill.value_low"
     high = "langmill.value_high"
+    judged = "langmill.judged_documents"
+    """What part of the test documents the metric is of; without it, all of them."""
     parameters = "langmill.parameters"
     documents = "langmill.training_documents"
     data_bytes = "langmill.training_bytes"
@@ -105,6 +107,8 @@ def metrics_tags(metrics: Metrics) -> dict[str, str]:
         Tag.low: repr(decides.low),
         Tag.high: repr(decides.high),
     }
+    if judged := metrics.share_of(metrics.primary):
+        tags[Tag.judged] = judged
     for tag, strength in ((Tag.trivial, "trivial"), (Tag.strong, "strong")):
         found = metrics.hardest(strength)
         if found is not None:

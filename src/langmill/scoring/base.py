@@ -127,6 +127,11 @@ class Scorer(ABC):
         del scores
         return self.metrics
 
+    def measured(self, scores: pa.Table, metric: str) -> pa.ChunkedArray | None:
+        """Which examples a metric is of, `(N,)`; None where it is of all of them."""
+        del scores, metric
+        return None
+
     @property
     def generation_config(self) -> GenerationConfig | None:
         """How a judged model writes where the asker does not say; None leaves it to the model folder or the task."""

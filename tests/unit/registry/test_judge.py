@@ -49,7 +49,7 @@ def evidence(right: int = 40, **changes: Any) -> Evidence:
         version(2),
         version(1),
         "accuracy",
-        Evaluation(4096, 100, 0.95, 1, [], 1),
+        Evaluation(4096, 100, 0.95, 1, [], 1, None, None),
         Scored(40, 40, None, {}, "majority"),
         Pair(SCORER, answers(right), answers(20)),
         "key",
