@@ -299,7 +299,7 @@ def test_ctrl_c_while_cleaning(workspace: Workspace, sent: signal.Signals) -> No
     assert process.returncode == 130
     assert (
         words.splitlines()[-1]
-        == "clean@tiny: interrupted; the next run resumes from the last checkpoint, or begins again where there is none."
+        == "clean@tiny: interrupted; the next run resumes from the last checkpoint, if there is one."
     )
     assert "Traceback" not in words
     assert time.time() - started < 15
