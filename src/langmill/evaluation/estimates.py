@@ -14,6 +14,8 @@ from typing import Any
 from langmill.files import read_json
 
 METRICS_NAME = "metrics.json"
+BASE = "base"
+"""The baseline that is the model which the judged one was fine-tuned from, as it came."""
 _OLD_STRENGTHS = {"serious": "strong"}
 """In evaluations of before."""
 _EQUAL = 1e-9  # p-values closer than this, relative to their size, are the same one, summed in another order
@@ -153,6 +155,8 @@ class Metrics:
     """Digest of the test documents."""
     usable: int = 0
     """Test documents that could be judged: more than `examples` where `evaluation.max_documents` drew some of them."""
+    base: str | None = None
+    """What the model was fine-tuned from: a recipe or a pretrained model; None for one from scratch."""
     examples_of: Mapping[str, int] = field(default_factory=dict)
     """The documents of each metric that is of fewer than `examples`: answers that were not all written."""
 
@@ -174,7 +178,8 @@ class Metrics:
         groups = int(facts.get("groups", examples))  # older ones drew documents
         usable = int(facts.get("usable", examples))  # older ones judged all of them
         fewer = {name: int(values["examples"]) for name, values in _numbers(facts) if "examples" in values}
-        return cls(facts["primary"], estimates, baselines, examples, groups, facts["test_set"], usable, fewer)
+        base = (facts.get("base") or {}).get("recipe")
+        return cls(facts["primary"], estimates, baselines, examples, groups, facts["test_set"], usable, base, fewer)
 
     @property
     def counted(self) -> str:
@@ -190,6 +195,17 @@ class Metrics:
     def decides(self) -> Estimate:
         """The estimate of the metric that decides."""
         return self.estimates[self.primary]
+
+    @property
+    def zero_shot_values(self) -> Mapping[str, float]:
+        """By metric, what the base reached before tuning; empty where there is none, or it could not do the same."""
+        return next((each.values for each in self.baselines if each.name == BASE), {})
+
+    @property
+    def zero_shot(self) -> BaselineMetrics | None:
+        """The same in the metric that decides; None where it has none."""
+        found = (each for each in self.baselines if each.name == BASE and self.primary in each.values)
+        return next(found, None)
 
     def hardest(self, strength: str) -> BaselineMetrics | None:
         """The baseline of a strength that is hardest to beat in the metric that decides; None if there is none."""

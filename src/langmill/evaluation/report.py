@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from langmill.config.sections import Evaluation
-from langmill.evaluation.estimates import Estimate, counted, number
+from langmill.evaluation.estimates import BASE, Estimate, counted, number
 from langmill.evaluation.evaluate import Evaluated
 from langmill.evaluation.significance import find_metric
 from langmill.files import write_text
@@ -45,6 +45,7 @@ def write_report(path: Path, model: LoadedModel, evaluated: Evaluated, evaluatio
         "## Against the baselines",
         "",
         *(_against(metric, baseline, evaluated) for baseline in evaluated.baselines),
+        *_new_head(evaluated),
         "",
     ]
     for field, values in evaluated.slices.items():
@@ -118,11 +119,22 @@ def _cell(text: str) -> str:
 
 def _against(metric: Metric, baseline: Baseline, evaluated: Evaluated) -> str:
     head = f"- **{baseline.name}** ({baseline.strength.value})"
+    if baseline.name == BASE and evaluated.base is not None:
+        head = f"- **{BASE}** ({evaluated.base.name} as it came, before it was tuned)"
     comparison = evaluated.against.get(baseline.name)
     if comparison is None:
         return f"{head}: it has no {metric.title}; the table has its other metrics."
     both = f"{number(comparison.challenger)} against {number(comparison.champion)}"
     return f"{head}: {metric.title} {both}, {comparison.verdict}."
+
+
+def _new_head(evaluated: Evaluated) -> list[str]:
+    """Why there is no figure of the base."""
+    if evaluated.base is None or BASE in evaluated.baseline_estimates:
+        return []
+    return [
+        f"- No figure of its base, {evaluated.base.name}: the head that answers was new, so the base has no answers."
+    ]
 
 
 def _slice_table(

@@ -85,7 +85,11 @@ def _facts(
         value, low, high = (f"{float(tags[tag]):.4g}" for tag in (Tag.value, Tag.low, Tag.high))
         judged = f"{tags[Tag.judged]} test documents" if Tag.judged in tags else "the test documents"
         yield tags[Tag.metric], f"{value} [{low}, {high}] on {judged}"
-    for label, tag in (("trivial baseline", Tag.trivial), ("strong baseline", Tag.strong)):
+    for label, tag in (
+        ("trivial baseline", Tag.trivial),
+        ("strong baseline", Tag.strong),
+        ("base as it came", Tag.base),
+    ):
         yield label, baseline(version, tag) if tag in tags else None
 
 

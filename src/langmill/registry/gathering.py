@@ -16,6 +16,7 @@ from typing import TypeVar
 from langmill.config.sections import Evaluation, Gate
 from langmill.data.document import Document, Split, documents_path, read_documents
 from langmill.errors import IntegrityError, LangmillError, RegistryError, TransientError
+from langmill.evaluation.estimates import BASE
 from langmill.evaluation.folder import EvaluationFolder
 from langmill.evaluation.protocol import require_comparable
 from langmill.evaluation.scoring import judged_part
@@ -95,7 +96,10 @@ class Case:
         scored = self._had(self._scored)
         key = self._had(self._comparison_key)
         pair = self._had(lambda: self._pair(unscored or _UNSCORED)) if isinstance(scored, Scored) else scored
-        return Evidence(*facts, scored, pair, key if isinstance(key, str) else "")
+        name = self._had(lambda: self.challenger.base) if isinstance(scored, Scored) else None
+        base = self._had(self._beside_base) if name is not None else None
+        key = key if isinstance(key, str) else ""
+        return Evidence(*facts, scored, pair, key, base=base, base_name=name if isinstance(name, str) else "")
 
     def _had(self, gather: Callable[[], _Found]) -> _Found | Missing:
         """A piece of evidence; whatever is wrong with the files must not end every later run."""
@@ -157,6 +161,10 @@ class Case:
         return union.pair(
             scorer, challenger.scores(), found.task, found.scores(), surplus=surplus, group_by=challenger.group_by
         )
+
+    def _beside_base(self) -> Pair:
+        challenger = self.challenger
+        return Pair(challenger.scorer, challenger.scores(), challenger.baseline(BASE))
 
     def _stored_pair(self, champion: ModelVersion) -> Pair | None:
         """The version beside the champion's stored scores; None where those are of another protocol, or not whole."""

@@ -27,6 +27,8 @@ class Tag:
     protocol = "langmill.protocol"
     trivial = "langmill.trivial_baseline"
     strong = "langmill.strong_baseline"
+    base = "langmill.base_as_it_came"
+    """What the model was fine-tuned from, and what that reached before."""
     metric = "langmill.metric"
     value = "langmill.value"
     low = "langmill.value_low"
@@ -113,6 +115,8 @@ def metrics_tags(metrics: Metrics) -> dict[str, str]:
         found = metrics.hardest(strength)
         if found is not None:
             tags[tag] = f"{found.name} {found.values[metrics.primary]!r}"
+    if (zero_shot := metrics.zero_shot) is not None:
+        tags[Tag.base] = f"{metrics.base} {zero_shot.values[metrics.primary]!r}"
     return tags
 
 

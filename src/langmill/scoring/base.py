@@ -53,6 +53,8 @@ class Strength(StrEnum):
     """Needs no learning worth the name (unigram, majority, copy); a first version must beat it."""
     strong = "strong"
     """What a person would try before a neural network."""
+    base = "base"
+    """What the model was fine-tuned from, as it came: what tuning must be worth."""
 
 
 @dataclass(frozen=True)

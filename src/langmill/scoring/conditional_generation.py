@@ -38,7 +38,7 @@ from langmill.scoring.ngram import fit_ngram
 from langmill.tasks.base import Task, device_of
 from langmill.tasks.batching import fill_batches
 from langmill.tasks.conditional_generation import ConditionalGeneration
-from langmill.tasks.pairs import NOT_COUNTED, Form, Pair, Pairs
+from langmill.tasks.pairs import NOT_COUNTED, Form, Pair
 from langmill.tokenization.tokenizer import Tokenizer
 
 _SCORED_BYTES = "bytes:of the scored tokens"
@@ -113,7 +113,8 @@ class ConditionalGenerationScorer(Scorer):
         Prompts side by side are a larger matrix product, which rounds otherwise than a prompt alone. Where a choice was
         so close that this may have decided it, the text is written again, alone.
         """
-        decodes, decoding = cast("Decodes", network), self.options.decoding.decoding((tokenizer.eot_id,), {})
+        decodes = cast("Decodes", network)
+        decoding = self.options.decoding.decoding(self.task.stop_ids(tokenizer), {})
 
         def write(chosen: Sequence[Sequence[int]], close: set[int]) -> list[list[int]]:
             if isinstance(decoding, Beams):
@@ -142,12 +143,12 @@ class ConditionalGenerationScorer(Scorer):
         None of it depends on `evaluation.batch_tokens`.
         """
         form = self.task.form(self.task.max_length(network), tokenizer.eot_id)
-        pairs = self._pairs(tokenizer, documents, evaluation)
+        pairs = self.task.pairs(tokenizer, documents, form.length, evaluation.threads)
         columns = _likelihood(self.task, network, form, pairs, evaluation.batch_tokens)
         columns |= _num_bytes(tokenizer, documents, pairs, form)
         written = self._written(documents, evaluation)
         produced = ["" if each else None for each in written]
-        prompts = [form.source(pair.source).tolist() for pair in pairs]
+        prompts = [form.asked(pair).tolist() for pair in pairs]
         order = sorted((number for number, each in enumerate(written) if each), key=lambda index: len(prompts[index]))
         decoding = self.options.decoding
         room = [(len(prompts[index]) + decoding.max_new_tokens) * decoding.num_beams for index in order]
@@ -165,11 +166,6 @@ class ConditionalGenerationScorer(Scorer):
         drawn = draw(documents, evaluation.max_generated, evaluation.seed, evaluation.slices)
         names = {document.id for document in drawn}
         return [document.id in names for document in documents]
-
-    def _pairs(self, tokenizer: Tokenizer, documents: Sequence[Document], evaluation: Evaluation) -> list[Pair]:
-        texts = [part for document in documents for part in self.task.parts(document)]
-        encoded = tokenizer.encode_batch(texts, threads=evaluation.threads)
-        return [Pair(source, target) for source, target in zip(encoded[::2], encoded[1::2], strict=True)]
 
     def table(
         self, documents: Sequence[Document], columns: dict[str, np.ndarray], produced: Sequence[str | None] | None
@@ -262,9 +258,9 @@ class ConditionalGenerationScorer(Scorer):
             produced = [text if asked else None for text, asked in zip(texts, written, strict=True)]
             found.append(Baseline(name, strength, self.table(documents, {}, produced)))
         eot = np.array([tokenizer.eot_id], dtype=np.int64)
-        stream = np.concatenate([part for pair in Pairs(train.shard) for part in (pair.target, eot)])
+        stream = np.concatenate([part for target in self.task.targets(train.shard) for part in (target, eot)])
         form = self.task.form(max_length, tokenizer.eot_id)
-        pairs = self._pairs(tokenizer, documents, evaluation)
+        pairs = self.task.pairs(tokenizer, documents, max_length, evaluation.threads)
         whole = [np.append(pair.target, eot) for pair in pairs]
         lengths = np.array([len(form.target(pair)) for pair in pairs])
         scored = np.concatenate(
