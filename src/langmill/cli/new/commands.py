@@ -105,7 +105,9 @@ def recipe(name: str, corpus_name: str, tokenizer_name: str | None, task: str, b
         require_new("tokenizer", tokenizer, "tokenizers")
         text = tokenizer_text(tokenizer, corpus_name, special, size.vocab_size if size else 4096)
         parts.append(Part("tokenizer", tokenizer, text, "tokenizers", {"corpus": corpus_name}))
-    elif missing := sorted(set(special) - set(compose_tokenizer(tokenizer).special_tokens)):
+    elif learned.needs_special_tokens and (
+        missing := sorted(set(special) - set(compose_tokenizer(tokenizer).special_tokens))
+    ):
         raise LangmillError(
             f"The task {task} needs the special token {missing[0]}, which conf/tokenizer/{tokenizer}.yaml does not "
             "have; give --tokenizer a new name, or add it to special_tokens there.",

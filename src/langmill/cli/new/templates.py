@@ -60,7 +60,11 @@ def recipe_text(
     fewer = warmup + (f"\n  validate_every: {steps // 5}" if fitted.validate_every > steps // 5 else "")
     based = f"\n  base: {base}" if base else ""
     # A prompt and its continuation are one sequence, so it is longer than the prompt_length of conf/task/.
-    length = "\n  # Tokens of a sequence: prompt and response.\n  block_length: 256" if gate == "completion" else ""
+    length = (
+        "\n  # Tokens of a sequence: prompt and response.\n  block_length: 256"
+        if gate in ("chat", "completion")
+        else ""
+    )
     return f"""\
 # @package _global_
 # {purpose}
