@@ -134,8 +134,8 @@ def measure(part: str, changes: dict[str, str], device: str, arguments: argparse
         backbone = build_backbone(recipe.model.architecture, recipe.model.options, vocab_size, length, "benchmark")
         network = task.network(backbone)
     tokens = np.random.default_rng(1).integers(1, vocab_size, 2_000_000, dtype=np.uint16)
-    shard: Any = SimpleNamespace(tokens=tokens)
-    nothing: Any = SimpleNamespace(tokens=tokens[:0])
+    shard: Any = SimpleNamespace(tokens=tokens, num_tokens=len(tokens))
+    nothing: Any = SimpleNamespace(tokens=tokens[:0], num_tokens=0)
     tokenizer: Any = SimpleNamespace(eot_id=0)
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()

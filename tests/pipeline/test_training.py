@@ -159,9 +159,10 @@ def test_two_processes_train_as_one(workspace, tmp_path, strategy):
 
 
 @pytest.mark.slow
-def test_two_processes_go_on_after_a_kill(workspace, tmp_path):
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_two_processes_go_on_after_a_kill(workspace, tmp_path, strategy):
     overrides = [DROPOUT, "training.samples=[]", "training.micro_batch_size=4", "training.devices=2"]
-    overrides += ["training.steps=40", "training.strategy=ddp"]
+    overrides += ["training.steps=40", f"training.strategy={strategy}", "training.optimizer.name=muon"]
     untouched = Path(shutil.copytree(workspace, tmp_path / "untouched"))
     finish(start(untouched, "reviews-lm", overrides))
     process = start(workspace, "reviews-lm", overrides)

@@ -26,6 +26,8 @@ def rms_norm(x_BTD: Tensor, weight_D: Tensor, eps: float) -> Tensor:
     """Compute `x / sqrt(mean(x^2) + eps) * weight` (Zhang & Sennrich, 2019), in float32 at least."""
     wide = torch.promote_types(x_BTD.dtype, torch.float32)
     if wide != x_BTD.dtype:
+        if x_BTD.is_cuda and not _plain():  # its one kernel adds in float32
+            return F.rms_norm(x_BTD, weight_D.shape, weight_D.to(x_BTD.dtype), eps)
         return F.rms_norm(x_BTD.to(wide), weight_D.shape, None, eps).to(x_BTD.dtype) * weight_D
     if _plain() or x_BTD.is_cuda:  # CUDA has one kernel for each pass
         return F.rms_norm(x_BTD, weight_D.shape, weight_D, eps)

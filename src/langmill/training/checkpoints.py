@@ -59,7 +59,8 @@ def save_sharded_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> P
     path = checkpoint_path(folder, step)
     with contextlib.ExitStack() as stack:
         begun = _attempt(lambda: stack.enter_context(atomic_folder(path))) if processes.rank() == 0 else None
-        temporary = _first_failure([processes.broadcast(begun)])[0]
+        (temporary,) = _first_failure([processes.broadcast(begun)])
+        assert temporary is not None
         written = _first_failure(processes.all_gather(_attempt(lambda: _write_part(temporary, state))))
     if processes.rank() == 0:
         _finish(path, digest_of(dict(written)))
