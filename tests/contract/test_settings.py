@@ -171,9 +171,6 @@ def test_wrong_settings_are_refused(override: str, sentence: str) -> None:
             "source.revision is main; allowed is a commit of the repository, 40 hexadecimal digits",
         ),
         ({"repository": "../gpt2"}, "source.repository is ../gpt2; allowed is a name as in"),
-        ({"path": "a/folder"}, "source.path is a/folder; allowed is null for the kind hub"),
-        ({"kind": "files"}, "source.repository is openai-community/gpt2; allowed is null for the kind files"),
-        ({"kind": "ftp"}, "source.kind is ftp; allowed is one of pypi, hub, files"),
     ],
 )
 def test_a_wrong_source_of_a_pretrained_model_is_refused(values: dict[str, str], sentence: str) -> None:

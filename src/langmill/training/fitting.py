@@ -128,6 +128,7 @@ class Fitting:
             "provenance": provenance.digest,
             "parts": provenance.parts,
             "base": provenance.base,
+            **({"pretrained": provenance.pretrained} if provenance.pretrained else {}),
             "corpus": {"name": recipe.corpus.name, "digest": digest_of(provenance.parts["data"])},
             "training_split": {
                 "documents": data.train.num_documents,
