@@ -76,7 +76,7 @@ def initial_network(recipe: Recipe, data: Data, base: Path | None) -> nn.Module:
     backbone = backbone_of(network)
     if base is not None:
         backbone.start_from(base)
-    backbone.prepare_for_training()
+    backbone.prepare_for_training(network)
     return network
 
 
@@ -84,7 +84,8 @@ def new_network(recipe: Recipe, data: Data, base: Path | None) -> nn.Module:
     """Make a network of the recipe's shape with random weights; a pretrained base defines the shape.
 
     Raises:
-        ConfigError: The task can't be learned by the base.
+        ConfigError: The network's options do not fit the base, or the task can't be learned by the base's kind.
+        ModelError: The base can't be read.
     """
     backbone = build_backbone(
         recipe.model.architecture,
@@ -94,12 +95,12 @@ def new_network(recipe: Recipe, data: Data, base: Path | None) -> nn.Module:
         f"Recipe {recipe.name}",
         source=base,
     )
-    if backbone.kind not in data.task.kinds:  # only a base says it as late as this
+    if backbone.kind not in data.task.kinds:
         fitting = ", ".join(sorted(kind.value for kind in data.task.kinds))
         raise ConfigError(
-            f"Recipe {recipe.name}: its base {recipe.training.base} is a network of the kind {backbone.kind.value}; "
+            f"Recipe {recipe.name} starts from {recipe.training.base}, a network of the kind {backbone.kind.value}; "
             f"the task {recipe.task.name} can be learned by these kinds: {fitting}.",
-            "mismatch",
+            code="mismatch",
         )
     return data.task.network(backbone)
 

@@ -103,9 +103,9 @@ class Fitting:
             return
         recipe, data, settings = self.recipe, self.data, plain(self.recipe)
         network = new_network(recipe, data, base)
-        backbone_of(network).prepare_for_training()
+        backbone_of(network).prepare_for_training(network)
         load_weights(network, self.validation.best_state or state, "The trained network")
-        adapter = backbone_of(network).merge_adapter()
+        adapter = backbone_of(network).merge_adapter(network)
         config = {
             "langmill": {
                 "recipe": recipe.name,

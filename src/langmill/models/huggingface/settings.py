@@ -11,8 +11,8 @@ from langmill.config.constraints import Allowed, Share
 from langmill.config.typed import settings
 
 
-class KindOption(StrEnum):
-    """A `Kind`, or that of the model that training starts from."""
+class BaseKind(StrEnum):
+    """The kind of network that a base is taken for."""
 
     auto = "auto"
     causal = "causal"
@@ -25,6 +25,14 @@ class Tuning(StrEnum):
 
     full = "full"
     lora = "lora"
+    head = "head"
+
+
+class Implementation(StrEnum):
+    """The code that runs the network."""
+
+    auto = "auto"
+    transformers = "transformers"
 
 
 @settings
@@ -46,12 +54,15 @@ class LoraSettings:
 class PretrainedSettings:
     """Options of the architecture `pretrained`; everything else is the checkpoint's own."""
 
-    kind: KindOption
+    kind: BaseKind
     """`causal` (AutoModelForCausalLM), `bidirectional` (AutoModelForSequenceClassification), `encoder_decoder`
-    (AutoModelForSeq2SeqLM), or `auto`: what the model_type in the base's config.json is made for."""
+    (AutoModelForSeq2SeqLM), or `auto`: what the base's config.json says."""
     tuning: Tuning
-    """`full`: train every weight; `lora`: an adapter and a classifier's last layers."""
+    """`full`: train every weight; `lora`: an adapter and a classifier's last layers; `head`: those layers alone."""
     lora: LoraSettings
     """The settings of the adapter where `tuning` is `lora`."""
     config: dict[str, Any]
     """Entries that replace those of the checkpoint's config.json, by name: a dropout rate, for example."""
+    implementation: Implementation = Implementation.auto
+    """`auto`: our own decoder for a causal base in Llama's shape, since it is faster and as exact, else the library
+    `transformers`; `transformers`: always that."""
