@@ -7,6 +7,7 @@ from pathlib import Path
 
 from langmill.config.core_yaml import literal, quoted
 from langmill.config.sections import Training
+from langmill.data.formats.base import Shape
 
 
 def corpus_text(name: str, source: Path, fields: Mapping[str, str | None], others: Sequence[str]) -> str:
@@ -35,6 +36,36 @@ source:
 # Which field of a row is what; a .txt file is one document and has none.{known}
 fields:
   text: {_quoted(str(fields["text"]))}{label}
+"""
+
+
+def shaped_corpus_text(name: str, source: Path, format_name: str, shape: Shape) -> str:
+    """The file of a corpus of local files whose format was recognized."""
+    return f"""\
+# What is not said here is as in base.yaml beside this file.
+defaults: [base, _self_]
+name: {name}
+description: {_quoted(f"Local files from {source}.")}
+licence: not stated
+source:
+  kind: files
+  # A file or a folder, which is read with all below it. dvc.yaml must say the same.
+  path: {_quoted(str(source))}
+# How the files become rows: src/langmill/data/formats/{format_name}.py says which fields a row has.
+format:
+  name: {format_name}
+fields:
+  text: {_quoted(shape.text)}
+  target: {_quoted(shape.target)}
+  metadata: [{", ".join(map(_quoted, shape.metadata))}]
+cleaning:
+  options:
+    # Lists and code keep their lines, and a short answer is one too.
+    characters: {{preserve_whitespace: true}}
+    length: {{min_characters: 1, max_characters: 100000}}
+# What belongs together is in one split as a whole.
+split:
+  by: {_quoted(shape.split_by)}
 """
 
 
