@@ -63,7 +63,7 @@ def make_model(folder: Path, recipe: str, task_name: str, seed: int) -> Path:
         "max_length": MAX_LENGTH,
         "eot_id": tokenizer.eot_id,
     }
-    interface = interface_of(task, network.get_submodule("model"), MAX_LENGTH)
+    interface = interface_of(task, network.get_submodule("model"), MAX_LENGTH, tokenizer)
     facts = {"provenance": f"{recipe}-{seed}"}
     save_model(folder, network, {"langmill": own}, tokenizer_file, facts, interface=interface)
     return folder

@@ -37,7 +37,7 @@ from langmill.scoring.ngram import fit_ngram
 from langmill.tasks.base import Task, device_of
 from langmill.tasks.batching import fill_batches
 from langmill.tasks.conditional_generation import ConditionalGeneration
-from langmill.tasks.pairs import NOT_COUNTED, Form, Pair, Pairs
+from langmill.tasks.pairs import NOT_COUNTED, Form, Pair
 from langmill.tokenization.tokenizer import Tokenizer
 
 _SCORED_BYTES = "bytes:of the scored tokens"
@@ -110,7 +110,8 @@ class ConditionalGenerationScorer(Scorer):
         Prompts side by side are a larger matrix product, which rounds otherwise than a prompt alone. Where a choice was
         so close that this may have decided it, the text is written again, alone.
         """
-        decodes, decoding = cast("Decodes", network), self.options.decoding.decoding((tokenizer.eot_id,), {})
+        decodes = cast("Decodes", network)
+        decoding = self.options.decoding.decoding(self.task.stop_ids(tokenizer), {})
 
         def write(chosen: Sequence[Sequence[int]], close: set[int]) -> list[list[int]]:
             if isinstance(decoding, Beams):
@@ -139,11 +140,11 @@ class ConditionalGenerationScorer(Scorer):
         None of it depends on `evaluation.batch_tokens`.
         """
         form = self.task.form(self.task.max_length(network), tokenizer.eot_id)
-        pairs = self._pairs(tokenizer, documents, evaluation)
+        pairs = self.task.pairs(tokenizer, documents, form.length, evaluation.threads)
         columns = _likelihood(self.task, network, form, pairs, evaluation.batch_tokens)
         columns |= _num_bytes(tokenizer, documents, pairs, form)
         produced = [""] * len(documents)
-        prompts = [form.source(pair.source).tolist() for pair in pairs]
+        prompts = [form.asked(pair).tolist() for pair in pairs]
         order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
         decoding = self.options.decoding
         room = [(len(prompts[index]) + decoding.max_new_tokens) * decoding.num_beams for index in order]
@@ -155,11 +156,6 @@ class ConditionalGenerationScorer(Scorer):
             if progress is not None:
                 progress(len(chosen))
         return self.table(documents, columns, produced)
-
-    def _pairs(self, tokenizer: Tokenizer, documents: Sequence[Document], evaluation: Evaluation) -> list[Pair]:
-        texts = [part for document in documents for part in self.task.parts(document)]
-        encoded = tokenizer.encode_batch(texts, threads=evaluation.threads)
-        return [Pair(source, target) for source, target in zip(encoded[::2], encoded[1::2], strict=True)]
 
     def table(
         self, documents: Sequence[Document], columns: dict[str, np.ndarray], produced: Sequence[str] | None
@@ -217,9 +213,9 @@ class ConditionalGenerationScorer(Scorer):
             Baseline("translation_memory", Strength.strong, self.table(documents, {}, nearest)),
         ]
         eot = np.array([tokenizer.eot_id], dtype=np.int64)
-        stream = np.concatenate([part for pair in Pairs(train.shard) for part in (pair.target, eot)])
+        stream = np.concatenate([part for target in self.task.targets(train.shard) for part in (target, eot)])
         form = self.task.form(max_length, tokenizer.eot_id)
-        pairs = self._pairs(tokenizer, documents, evaluation)
+        pairs = self.task.pairs(tokenizer, documents, max_length, evaluation.threads)
         whole = [np.append(pair.target, eot) for pair in pairs]
         lengths = np.array([len(form.target(pair)) for pair in pairs])
         scored = np.concatenate(

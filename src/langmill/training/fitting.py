@@ -131,7 +131,7 @@ class Fitting:
             "tokens_seen": self.step_metrics.tokens_seen,
             "steps": self.module.step,
         }
-        interface = interface_of(data.task, backbone_of(network), config["langmill"]["max_length"])
+        interface = interface_of(data.task, backbone_of(network), config["langmill"]["max_length"], data.tokenizer)
         model = self.folder / FINISHED
         save_model(model, network, config, data.tokenizer.file, facts, adapter=adapter, interface=interface)
         shutil.rmtree(self.folder / CHECKPOINTS, ignore_errors=True)

@@ -15,6 +15,7 @@ from langmill.files import digest_files, digest_of, read_manifest, sha256_file
 from langmill.models.base import ARCHITECTURES
 from langmill.plugins import find_plugins
 from langmill.tasks.base import TASKS
+from langmill.tokenization.companion import tokenizer_digest
 
 CODE = ("models", "stages/train.py", "tasks", "tokenization", "training")
 """Parts of the package that influence a training's result; `train` and `finetune` in dvc.yaml list them too."""
@@ -67,7 +68,7 @@ def compute_provenance(recipe: Recipe, shards: Path, tokenizer: Path, base: Path
         "recipe": recipe.name,
         "settings": {"task": settings["task"], "model": settings["model"], "training": training},
         "data": read_manifest(shards, verify=False)["files"],
-        "tokenizer": sha256_file(tokenizer),
+        "tokenizer": tokenizer_digest(tokenizer),
         "base": origin["provenance"] if origin else None,
         "code": code_digests(Path(langmill.__file__).parent),
         "plugins": {plugin.name: plugin.digest for plugin in find_plugins(plugins)},

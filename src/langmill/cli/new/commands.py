@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -31,28 +32,41 @@ def corpus(name: str, path: Path | None) -> None:
     """Begin a corpus of local files.
 
     They may be .txt, .json, .jsonl, .csv, .tsv or .parquet, plain or compressed.
-    With --from the fields that hold the text and the label are guessed from the first rows; look at the file that is
-    written. Without it the corpus reads data/NAME, which you fill. The names must be new.
+    With --from the fields that hold the text and the label are guessed from the first rows, or the format where they
+    are conversations, instructions or questions with answers; look at the file that is written. Without it the corpus
+    reads data/NAME, which you fill. The names must be new.
     """
     from langmill.cli.new.files import Part, require_new, require_text, write
     from langmill.cli.new.graph_file import GRAPH_FILE
-    from langmill.cli.new.guesses import guess_fields
+    from langmill.cli.new.guesses import guess_fields, guess_format
     from langmill.cli.new.sizes import size_of, warn_of_few
-    from langmill.cli.new.templates import corpus_text
+    from langmill.cli.new.templates import corpus_text, shaped_corpus_text
     from langmill.config.compose import compose_corpus
     from langmill.config.core_yaml import as_written
+    from langmill.data.formats.base import FORMATS
 
     require_new("corpus", name, "corpora")
     source = path if path is not None else Path("data") / name
     if path is not None and not path.exists():
         raise LangmillError(f"{path} does not exist; give the path of a file or a folder to --from.", "missing")
     require_text(source)
-    fields, others = guess_fields(path) if path is not None else ({"text": "text", "label": None}, [])
-    text = corpus_text(name, source, fields, others)
+    format_name = None if path is None else guess_format(path)
+    shape = None if format_name is None else FORMATS.find(format_name).shape
+    fields: Mapping[str, str | None] = {"text": "text", "label": None}
+    if format_name is not None and shape is not None:
+        text = shaped_corpus_text(name, source, format_name, shape)
+    else:
+        fields, others = (fields, []) if path is None else guess_fields(path)
+        text = corpus_text(name, source, fields, others)
     (written,) = write([Part("corpus", name, text, "corpora", {"source": str(source)})])
     click.echo(f"Wrote {written} and its line in {GRAPH_FILE}.")
     if path is None:
         click.echo(f"Put the files into {source}/, and name their fields in {written}.")
+    elif shape is not None:
+        click.echo(f"Guessed: the files have the shape of the format {format_name}. Look at {written}.")
+        warn_of_few(size_of(compose_corpus(name)), name)
+        click.echo(f"Next: langmill new recipe NAME --corpus {name} --task chat")
+        return
     else:
         label = f", the label in {as_written(fields['label'])}" if fields["label"] else ", no label"
         click.echo(f"Guessed: the text is in {as_written(fields['text'])}{label}. Look at {written}.")
@@ -117,7 +131,9 @@ def recipe(
         require_new("tokenizer", tokenizer, "tokenizers")
         text = tokenizer_text(tokenizer, corpus_name, special, size.vocab_size if size else 4096)
         parts.append(Part("tokenizer", tokenizer, text, "tokenizers", {"corpus": corpus_name}))
-    elif missing := sorted(set(special) - set(compose_tokenizer(tokenizer).special_tokens)):
+    elif learned.needs_special_tokens and (
+        missing := sorted(set(special) - set(compose_tokenizer(tokenizer).special_tokens))
+    ):
         raise LangmillError(
             f"The task {task} needs the special token {missing[0]}, which conf/tokenizer/{tokenizer}.yaml does not "
             "have; give --tokenizer a new name, or add it to special_tokens there.",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from langmill.config.compose import plain
 from langmill.config.core_yaml import dump_yaml, literal, quoted
 from langmill.config.sections import CheckpointSource, Training
+from langmill.data.formats.base import Shape
 
 if TYPE_CHECKING:
     from langmill.checkpoints.examine import Findings  # brings PyTorch
@@ -41,6 +42,36 @@ source:
 # Which field of a row is what; a .txt file is one document and has none.{known}
 fields:
   text: {_quoted(str(fields["text"]))}{label}
+"""
+
+
+def shaped_corpus_text(name: str, source: Path, format_name: str, shape: Shape) -> str:
+    """The file of a corpus of local files whose format was recognized."""
+    return f"""\
+# What is not said here is as in base.yaml beside this file.
+defaults: [base, _self_]
+name: {name}
+description: {_quoted(f"Local files from {source}.")}
+licence: not stated
+source:
+  kind: files
+  # A file or a folder, which is read with all below it. dvc.yaml must say the same.
+  path: {_quoted(str(source))}
+# How the files become rows: src/langmill/data/formats/{format_name}.py says which fields a row has.
+format:
+  name: {format_name}
+fields:
+  text: {_quoted(shape.text)}
+  target: {_quoted(shape.target)}
+  metadata: [{", ".join(map(_quoted, shape.metadata))}]
+cleaning:
+  options:
+    # Lists and code keep their lines, and a short answer is one too.
+    characters: {{preserve_whitespace: true}}
+    length: {{min_characters: 1, max_characters: 100000}}
+# What belongs together is in one split as a whole.
+split:
+  by: {_quoted(shape.split_by)}
 """
 
 
@@ -89,7 +120,11 @@ def recipe_text(
     sized = "".join(f"\n  {key}: {value}" for key, value in changes.items())
     network = "model:\n  options:\n" + "".join(f"    {key}: {value}\n" for key, value in options.items())
     # A prompt and its continuation are one sequence, so it is longer than the prompt_length of conf/task/.
-    length = "\n  # Tokens of a sequence: prompt and response.\n  block_length: 256" if gate == "completion" else ""
+    length = (
+        "\n  # Tokens of a sequence: prompt and response.\n  block_length: 256"
+        if gate in ("chat", "completion")
+        else ""
+    )
     length = sized or length
     return f"""\
 # @package _global_

@@ -122,6 +122,22 @@ PAIRS = [
 AWKWARD = ["a: b", "${a}", "a\nb", "no", "1e5", "# a", "'", '"', "[a", "é ü", "a\tb", " a", "0123", "*a", "$(a)"]
 
 
+CHAT = {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]}
+
+
+def test_a_corpus_of_conversations_and_a_recipe_that_chats(workspace, capsys):
+    write_rows(workspace / "chats.jsonl", [CHAT] * 3)
+    assert call(["new", "corpus", "mine", "--from", "chats.jsonl"]) == 0
+    assert "format messages" in capsys.readouterr().out
+    corpus = compose_corpus("mine")
+    assert (corpus.format.name, corpus.fields.text, corpus.fields.target) == ("messages", "question", "answer")
+    assert corpus.split.by == "opening" and {"history", "system"} <= set(corpus.fields.metadata)
+    assert call(["new", "recipe", "mine-chat", "--corpus", "mine", "--task", "chat"]) == 0
+    recipe = compose_recipe("mine-chat")
+    assert recipe.task.name == "chat" and recipe.task.options["length"] == recipe.training.block_length == 256
+    assert recipe.tokenizer.special_tokens == ["<|im_start|>", "<|im_end|>"]
+
+
 @pytest.mark.parametrize("header", AWKWARD)
 def test_awkward_headers_are_quoted(workspace, header):
     rows = [{"x": 1, header: "some longer text here", f"{header}2": "y"}] * 2
