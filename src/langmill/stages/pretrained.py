@@ -11,7 +11,6 @@ from langmill.config.sections import Pretrained
 from langmill.errors import ConfigError
 from langmill.files import atomic_folder, digest_files, digest_of, write_manifest
 from langmill.models.huggingface.loading import kind_of_model
-from langmill.stages.lines import conf_file
 from langmill.tokenization.tokenizer import Tokenizer
 from langmill.workspace import Workspace
 
@@ -21,7 +20,8 @@ def main(name: str) -> None:
 
     Files that `transformers` reads stay as they are; a GGUF file becomes what `transformers` would make of it.
     """
-    workspace, where = Workspace(), conf_file(f"pretrained/{name}")
+    workspace = Workspace()
+    where = str(workspace.settings("pretrained", name))
     settings = load_section(Pretrained, workspace.composed_file("pretrained", name))
     source = build_model_source(settings.source, where)
     with atomic_folder(workspace.model(name)) as model, atomic_folder(workspace.tokenizer(name)) as vocabulary:
