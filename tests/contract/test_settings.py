@@ -49,9 +49,9 @@ def test_all_files_are_found() -> None:
     ]  # fmt: skip
     assert available("tokenizer", CONF) == [
         "catalogs-en-de", "dialogues", "gpt2-small", "minilm", "poems", "python-functions", "questions", "reviews",
-        "reviews-10000", "shakespeare", "shakespeare-10000", "spam",
+        "reviews-10000", "shakespeare", "shakespeare-10000", "smollm2", "spam",
     ]  # fmt: skip
-    assert PRETRAINED == ["gpt2-small", "minilm"]
+    assert PRETRAINED == ["gpt2-small", "minilm", "smollm2"]
 
 
 @pytest.mark.parametrize("name", available("corpus", CONF))
@@ -165,7 +165,6 @@ def test_wrong_settings_are_refused(override: str, sentence: str) -> None:
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
-        ({"kind": "pypi"}, "source.packages is an empty list; allowed is at least one package"),
         (
             {"revision": "main"},
             "source.revision is main; allowed is a commit of the repository, 40 hexadecimal digits",

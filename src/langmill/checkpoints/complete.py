@@ -13,9 +13,7 @@ from langmill.checkpoints.gguf_file import ENDING
 from langmill.checkpoints.gguf_model import TOKENIZER_CONFIG_NAME, convert
 from langmill.errors import LangmillError, SourceError, TokenizerError
 from langmill.files import read_json, sha256_file
-from langmill.models.base import Kind
 from langmill.models.folder import CONFIG_NAME, TOKENIZER_NAME
-from langmill.models.huggingface.kinds import kind_of_config
 from langmill.tokenization.checkpoint import checkpoint_tokenizer
 from langmill.tokenization.tokenizer import Tokenizer
 
@@ -52,15 +50,6 @@ def complete(folder: Path) -> dict[str, Any]:
     _require_model(folder)
     _require_fitting(checkpoint_tokenizer(folder), read_json(folder / CONFIG_NAME))
     return facts
-
-
-def kind_of(folder: Path) -> Kind:
-    """The kind of network that a complete folder holds.
-
-    Raises:
-        ModelError: `transformers` knows no such network of texts.
-    """
-    return kind_of_config(read_json(folder / CONFIG_NAME), CONFIG_NAME)
 
 
 def _convert(path: Path, folder: Path) -> dict[str, Any]:

@@ -17,12 +17,11 @@ import numpy as np
 import torch
 
 from langmill.checkpoints.gguf_file import GgufFile, write_without_vocabulary
-from langmill.errors import ModelError, SourceError, TokenizerError
+from langmill.errors import ConfigError, SourceError, TokenizerError
 from langmill.files import temporary_folder, write_json
 from langmill.models.base import Kind
 from langmill.models.folder import CONFIG_NAME, GENERATION_NAME, TOKENIZER_NAME, WEIGHTS_NAME
-from langmill.models.huggingface.kinds import kind_of_config
-from langmill.models.huggingface.loading import quiet
+from langmill.models.huggingface.loading import kind_of_type, quiet
 from langmill.progress import track
 
 logger = logging.getLogger(__name__)
@@ -60,6 +59,16 @@ def convert(path: Path, folder: Path) -> GgufFile:
     return file
 
 
+def kind_of_file(file: GgufFile) -> Kind:
+    """The kind of network that a GGUF file holds.
+
+    Raises:
+        SourceError: `transformers` can't read it.
+    """
+    with quiet():
+        return _kind(file, _config(file))
+
+
 def _config(file: GgufFile) -> Any:
     """What `transformers` makes of the metadata."""
     from transformers import AutoConfig
@@ -93,21 +102,26 @@ def _config(file: GgufFile) -> Any:
     return config
 
 
-def _network(file: GgufFile, config: Any) -> Any:
-    """The network without weights."""
-    import transformers
-
+def _kind(file: GgufFile, config: Any) -> Kind:
     where = f"{file.path.name} ({file.architecture})"
     try:
-        kind = kind_of_config(config.to_dict(), where)
-    except ModelError as error:
+        kind = kind_of_type(config.model_type, where)
+    except ConfigError as error:
         raise SourceError(str(error), "unsupported") from error
     if kind not in _AUTO_CLASSES:
         raise SourceError(
             f"{where} is an encoder, which is not read of a GGUF file; take it in safetensors.", "unsupported"
         )
+    return kind
+
+
+def _network(file: GgufFile, config: Any) -> Any:
+    """The network without weights."""
+    import transformers
+
+    auto = getattr(transformers, _AUTO_CLASSES[_kind(file, config)])
     with torch.device("meta"):
-        return getattr(transformers, _AUTO_CLASSES[kind]).from_config(config, dtype=torch.float32)
+        return auto.from_config(config, dtype=torch.float32)
 
 
 def _write_weights(file: GgufFile, network: Any, config: Any, path: Path) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from langmill.checkpoints.base import MODEL_SOURCES, PLAIN_FILES, CheckpointFiles, ModelSource
+from langmill.checkpoints.gguf_file import ENDING
+from langmill.config.constraints import Allowed
 from langmill.data.sources.local import copy_files
 from langmill.errors import SourceError, SourceUnreachableError, SpaceError
 from langmill.files import full_disk_sentence, is_full_disk
@@ -16,11 +18,15 @@ from langmill.progress import track
 logger = logging.getLogger(__name__)
 
 
+def _inside(path: str) -> bool:
+    return path.endswith(ENDING) and not path.startswith("/") and ".." not in path.split("/")
+
+
 @dataclass
 class HubOptions:
     """The options of the source `hub`."""
 
-    file: str | None = None
+    file: Annotated[str, Allowed("a path inside the repository that ends in .gguf", _inside)] | None = None
     """The file to take, where the repository has a model in several GGUF files (`model-Q4_K_M.gguf`); null takes what
     transformers reads."""
 

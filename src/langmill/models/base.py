@@ -136,7 +136,7 @@ class Backbone(nn.Module, ABC):
 
     @classmethod
     def kind_of(cls, settings: Any) -> Kind | None:
-        """The kind of network that these options make, None where the base says it; most architectures make one."""
+        """The kind of network that these options make, None where the base says; most architectures make one only."""
         del settings
         return cls.kind
 

@@ -10,15 +10,13 @@ from pathlib import Path
 from typing import Self, cast
 
 from langmill.models.base import ARCHITECTURES, Backbone, Kind
-from langmill.models.folder import CONFIG_NAME, read_config
 from langmill.models.huggingface.backbone import Pretrained
 from langmill.models.huggingface.causal import PretrainedCausal
 from langmill.models.huggingface.encoder import PretrainedEncoder
 from langmill.models.huggingface.encoder_decoder import PretrainedEncoderDecoder
-from langmill.models.huggingface.kinds import kind_of_config
 from langmill.models.huggingface.llama_shape import FAMILIES as LLAMA_FAMILIES
 from langmill.models.huggingface.llama_shape import obstacles
-from langmill.models.huggingface.loading import describe, model_type, required
+from langmill.models.huggingface.loading import describe, kind_of_model, model_type, required
 from langmill.models.huggingface.native import NativeDecoder
 from langmill.models.huggingface.settings import BaseKind, Implementation, PretrainedSettings
 
@@ -49,9 +47,7 @@ class AnyPretrained(Pretrained):
         source = required(source)
         made: Backbone | None = None
         llama = model_type(source) in LLAMA_FAMILIES
-        kind = cls.kind_of(settings) or (
-            Kind.causal if llama else kind_of_config(read_config(source), str(source / CONFIG_NAME))
-        )
+        kind = cls.kind_of(settings) or (Kind.causal if llama else kind_of_model(source))
         if llama and kind is Kind.causal and settings.implementation is Implementation.auto:
             made = _native(settings, vocab_size, max_length, source)
         if made is None:

@@ -189,11 +189,13 @@ def compose_all(lines: Lines) -> Composed:
     return composed
 
 
-def require_composed(recipes: Sequence[str] = (), corpora: Sequence[str] = ()) -> None:
+def require_composed(recipes: Sequence[str] = (), corpora: Sequence[str] = (), pretrained: Sequence[str] = ()) -> None:
     """Raise ConfigError where the stages of one of these, or of what it starts from, would stop at their settings."""
     composed = Composed(read_lines())
     for name in corpora:
         composed.get("corpus", name)
+    for name in pretrained:
+        composed.get("pretrained", name)
     waiting, seen = list(recipes), set[str]()
     while waiting:
         name = waiting.pop(0)

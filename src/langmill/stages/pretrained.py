@@ -5,12 +5,12 @@ from __future__ import annotations
 import shutil
 
 from langmill.checkpoints.base import build_model_source
-from langmill.checkpoints.complete import TOKENIZER_FILES, complete, kind_of
+from langmill.checkpoints.complete import TOKENIZER_FILES, complete
 from langmill.config.compose import load_section
 from langmill.config.sections import Pretrained
 from langmill.errors import ConfigError
 from langmill.files import atomic_folder, digest_files, digest_of, write_manifest
-from langmill.stages.lines import conf_file
+from langmill.models.huggingface.loading import kind_of_model
 from langmill.tokenization.tokenizer import Tokenizer
 from langmill.workspace import Workspace
 
@@ -20,13 +20,14 @@ def main(name: str) -> None:
 
     Files that `transformers` reads stay as they are; a GGUF file becomes what `transformers` would make of it.
     """
-    workspace, where = Workspace(), conf_file(f"pretrained/{name}")
+    workspace = Workspace()
+    where = str(workspace.settings("pretrained", name))
     settings = load_section(Pretrained, workspace.composed_file("pretrained", name))
     source = build_model_source(settings.source, where)
     with atomic_folder(workspace.model(name)) as model, atomic_folder(workspace.tokenizer(name)) as vocabulary:
         source.fetch(model, workspace.downloads)
         published = complete(model)
-        kind = kind_of(model)
+        kind = kind_of_model(model)
         if settings.kind is not None and settings.kind.value != kind.value:
             raise ConfigError(
                 f"{where}: kind is {settings.kind.value}, but the model that came is {kind.value}; write that.",

@@ -95,12 +95,12 @@ def new_network(recipe: Recipe, data: Data, base: Path | None) -> nn.Module:
         f"Recipe {recipe.name}",
         source=base,
     )
-    if backbone.kind not in data.task.kinds:  # only a base says it as late as this
+    if backbone.kind not in data.task.kinds:
         fitting = ", ".join(sorted(kind.value for kind in data.task.kinds))
         raise ConfigError(
-            f"Recipe {recipe.name}: its base {recipe.training.base} is a network of the kind {backbone.kind.value}; "
+            f"Recipe {recipe.name} starts from {recipe.training.base}, a network of the kind {backbone.kind.value}; "
             f"the task {recipe.task.name} can be learned by these kinds: {fitting}.",
-            "mismatch",
+            code="mismatch",
         )
     return data.task.network(backbone)
 

@@ -171,8 +171,12 @@ def test_a_file_that_is_no_model(tmp_path: Path) -> None:
         ({"path": "a/folder"}, "source.path is a/folder; allowed is null for the kind hub"),
         ({"revision": None}, "source.revision is null; allowed is a commit"),
         ({"options": {"member": "x"}}, "member"),
+        ({"options": {"file": "../x.gguf"}}, "../x.gguf"),
         ({"kind": "files"}, "source.repository is openai-community/gpt2; allowed is null for the kind files"),
-        ({"kind": "pypi", "repository": None, "revision": None}, "source.packages is []; allowed is at least one"),
+        (
+            {"kind": "pypi", "repository": None, "revision": None},
+            "source.packages is an empty list; allowed is at least one",
+        ),
     ],
 )
 def test_settings_that_do_not_fit_the_kind(changed: dict[str, Any], told: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from langmill.errors import ConfigError, ModelError, SourceError, TokenizerError
+from langmill.errors import ConfigError, SourceError, TokenizerError
 from langmill.files import read_manifest, sha256_file
 from langmill.stages import pretrained
 from langmill.tokenization.tokenizer import Tokenizer
@@ -96,7 +96,7 @@ def test_a_network_that_transformers_does_not_know() -> None:
     write_checkpoint(Path("models"), "Llama", "ForCausalLM")
     config = json.loads(Path("models/config.json").read_text())
     Path("models/config.json").write_text(json.dumps(config | {"model_type": "frobnicator"}))
-    with refused(ModelError, "unsupported", "frobnicator"):
+    with refused(ConfigError, "unsupported", "frobnicator"):
         bring(Path("models"))
 
 

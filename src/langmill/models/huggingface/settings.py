@@ -56,7 +56,7 @@ class PretrainedSettings:
 
     kind: BaseKind
     """`causal` (AutoModelForCausalLM), `bidirectional` (AutoModelForSequenceClassification), `encoder_decoder`
-    (AutoModelForSeq2SeqLM), or `auto`: what the model_type in the base's config.json is made for."""
+    (AutoModelForSeq2SeqLM), or `auto`: what the base's config.json says."""
     tuning: Tuning
     """`full`: train every weight; `lora`: an adapter and a classifier's last layers; `head`: those layers alone."""
     lora: LoraSettings
