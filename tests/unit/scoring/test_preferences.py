@@ -15,7 +15,7 @@ from langmill.scoring.preferences import PreferencesScorer
 from langmill.tasks.preferences import collate, log_likelihoods
 from langmill.tokenization.tokenizer import Tokenizer
 from tests.unit.tasks.conftest import documents, sentences, tokenizer
-from tests.unit.tasks.settings import evaluation, shipped_scorer, tiny_backbone
+from tests.unit.tasks.settings import evaluation, shard, shipped_scorer, tiny_backbone
 
 __all__ = ["documents", "tokenizer"]
 pytestmark = pytest.mark.unit
@@ -77,12 +77,9 @@ def test_margins_are_of_both_answers_after_the_same_prompt(
 
 
 def test_a_coin_prefers_nothing(scorer: PreferencesScorer, tokenizer: Tokenizer, pairs: list[Document]) -> None:
-    from tests.unit.tasks.settings import shard
-
     found = [tokenizer.encode(str(document.target)) for document in pairs]
-    train = shard([tokens for tokens in found])
+    train = shard(found)
     train.parts = lambda number: [np.array([]), np.array([*found[number], tokenizer.eot_id]), np.array([])]
-    train.num_documents = len(found)
     data = TrainingData(train, lambda: pairs)
     baselines = scorer.baselines(data, pairs, tokenizer, evaluation(), max_length=LENGTH)
     coin = baselines[0]

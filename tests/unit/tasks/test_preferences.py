@@ -34,9 +34,7 @@ PAIR = Document(
     target="Yes, it was good.",
     metadata={"rejected": "No.", "history": json.dumps([["Hi", "Hello"]]), "system": "Be good."},
 )
-OTHER = Document(
-    "q", "Who liked the film?", target="The actor.", metadata={"rejected": "I was not in the film at all."}
-)
+OTHER = Document("q", "Who liked the film?", target="The actor.", metadata={"rejected": "I was not in it at all."})
 TRL = {0.1: 0.6581863760948181, 0.5: 0.8219324946403503}
 """By beta, the loss of TRL 1.16.0 (`DPOTrainer._compute_loss`, "sigmoid") of the logits and tokens below."""
 
@@ -187,8 +185,8 @@ def test_the_reference_is_the_network_that_training_began_with(chatml: Tokenizer
     assert reference.model.embedding.weight is network.model.embedding.weight  # what is frozen is there once
     assert task.loss(network, batch).item() == pytest.approx(math.log(2), rel=1e-6)
     before = copy.deepcopy(reference.state_dict())
-    optimizer = torch.optim.Adam([weight for weight in network.parameters() if weight.requires_grad], lr=0.01)
-    for _ in range(8):
+    optimizer = torch.optim.Adam([weight for weight in network.parameters() if weight.requires_grad], lr=0.02)
+    for _ in range(20):
         optimizer.zero_grad()
         task.loss(network, batch).backward()
         optimizer.step()
@@ -200,5 +198,5 @@ def test_the_reference_is_the_network_that_training_began_with(chatml: Tokenizer
 
 
 def test_every_turn_at_once_is_refused() -> None:
-    with refused(ConfigError, "refused", "learn", "last_turn"):
+    with refused(ConfigError, "impossible", "learn", "last_turn"):
         preferences(learn="every_turn")
