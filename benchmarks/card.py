@@ -74,7 +74,7 @@ def main() -> None:
     """Parse, measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
-    parser.add_argument("--seconds", type=float, default=10.0, help="of each part, once it is compiled")
+    parser.add_argument("--seconds", type=float, default=8.0, help="of each part, once it is compiled")
     parser.add_argument("--limit", type=float, default=240.0, help="seconds after which no further part begins")
     parser.add_argument("--tokens", type=int, default=32_768, help="in a step")
     parser.add_argument("--tiny", action="store_true", help="a small shape, on a CPU, not compiled")
@@ -129,6 +129,7 @@ def measure(part: str, changes: dict[str, str], device: str, arguments: argparse
         REPOSITORY / "conf",
     )
     task = build_task(recipe.task.name, recipe.task.options, (), "benchmark")
+    torch.compiler.reset()  # else a part of another shape is compiled for shapes that change
     torch.manual_seed(1)
     with torch.device(device):
         backbone = build_backbone(recipe.model.architecture, recipe.model.options, vocab_size, length, "benchmark")

@@ -153,6 +153,11 @@ class Scorer(ABC):
         `progress`, if given, is called with the number of documents done since the last call.
         """
 
+    def beside_base(self, scores: pa.Table, base: pa.Table) -> pa.Table:
+        """The scores with what the metrics need of those of the base as it came; most need nothing."""
+        del base
+        return scores
+
     @abstractmethod
     def measure(self, scores: pa.Table, weights_RN: np.ndarray) -> dict[str, np.ndarray]:
         """Every metric under each row of example weights; those whose columns a baseline's table lacks are left out.

@@ -107,6 +107,7 @@ class TrainingModule(pl.LightningModule):
             TrainingError: Activations are to be recomputed, and the network has no blocks.
         """
         training = self.training_settings
+        self.objective.task.before_training(self.network)
         if training.weights is WeightFormat.bf16:
             hold_in_bf16(self.network)
         has_blocks = bool(repeated_blocks(self.network))
