@@ -39,13 +39,13 @@ def test_all_files_are_found() -> None:
     """A glob that finds nothing tests nothing."""
     assert RECIPES == [
         "catalogs-en-de", "code-summary", "dialogues", "docstring-code", "gpt2", "gpt2-lora", "poems", "questions",
-        "reviews-lm", "reviews-lm-hour", "reviews-mlm", "sentiment", "sentiment-encoder", "sentiment-lstm",
-        "sentiment-minilm", "sentiment-minilm-hour", "sentiment-minilm-lora", "shakespeare-gpt", "shakespeare-gru",
-        "shakespeare-gru-textbook", "shakespeare-lstm", "shakespeare-rnn", "spam",
+        "reviews-lm", "reviews-lm-hour", "reviews-mlm", "sentiment", "sentiment-decoder", "sentiment-encoder",
+        "sentiment-lstm", "sentiment-minilm", "sentiment-minilm-hour", "sentiment-minilm-lora", "shakespeare-gpt",
+        "shakespeare-gru", "shakespeare-gru-textbook", "shakespeare-lstm", "shakespeare-rnn", "spam", "spam-ngrams",
     ]  # fmt: skip
     assert available("corpus", CONF) == [
-        "catalogs-en-de", "dialogues", "poems", "python-functions", "python-summaries", "questions", "reviews",
-        "shakespeare", "spam",
+        "assistant", "catalogs-en-de", "dialogues", "everyday", "plots", "poems", "python-functions",
+        "python-summaries", "questions", "reviews", "shakespeare", "spam",
     ]  # fmt: skip
     assert available("tokenizer", CONF) == [
         "catalogs-en-de", "dialogues", "gpt2-small", "minilm", "poems", "python-functions", "questions", "reviews",

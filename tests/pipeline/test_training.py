@@ -109,13 +109,13 @@ def test_a_stage_that_was_stopped_gives_the_weights_of_one_that_was_not(workspac
             "reviews-lm",
             [DROPOUT, "training.micro_batch_size=4", "training.early_stopping_patience=3", "training.validate_every=3"],
         ),
-        ("sentiment", [DROPOUT, "task.options.dropout=0.3"]),
+        ("sentiment-decoder", [DROPOUT, "task.options.dropout=0.3"]),
     ],
     ids=["muon", "accumulation and patience", "fine-tuning"],
 )
 def test_killed_at_any_moment(workspace, tmp_path, name, overrides):
     """Killed again and again, each time a little later in its life, until it gets through."""
-    if name == "sentiment":
+    if name == "sentiment-decoder":
         train(workspace, "reviews-lm", [DROPOUT])
     untouched = Path(shutil.copytree(workspace, tmp_path / "untouched"))
     overrides = [*overrides, "training.steps=30"]
