@@ -238,3 +238,5 @@ class Classifier(nn.Module):
 
 HUB_BACKBONES = {"llama": "Llama", "eurobert": "EuroBert"}
 """Backbones that `langmill.models.hub` has a classifier for: by model type, the part of the class name."""
+PLAIN_TYPES = {f"langmill_{kind}_classifier": kind for kind in HUB_BACKBONES}
+"""The backbone's own model type, by that of the classifier's `config.json`."""

@@ -82,7 +82,7 @@ def score_again(case: Case, device: str) -> None:
     version, champion, challenger, scorer = case.version, case.champion, case.challenger, case.challenger.scorer
     task = scorer.task
     assert champion is not None
-    if usable(task, case.split).digest != challenger.test_set:
+    if usable(task, case.judged).digest != challenger.test_set:
         sentence = f"The test documents in {case.documents} are not those that {version.title} was judged on;"
         raise EvaluationError(f"{sentence} run `dvc repro`.", "mismatch")
     with temporary_folder() as temporary:
@@ -93,7 +93,7 @@ def score_again(case: Case, device: str) -> None:
                 "give the recipe another name, or promote by hand with `langmill promote --force`.",
                 "mismatch",
             )
-        union = Union.of(task, old.task, case.split)
+        union = Union.of(task, old.task, case.judged)
         if union.surplus:
             new = _load(case, version, temporary / "version", device)
             surplus = score_version(version, new, scorer, union.surplus, case.evaluation)

@@ -53,6 +53,8 @@ class Strength(StrEnum):
     """Needs no learning worth the name (unigram, majority, copy); a first version must beat it."""
     strong = "strong"
     """What a person would try before a neural network."""
+    base = "base"
+    """What the model was fine-tuned from, as it came: what tuning must be worth."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,11 @@ class Scorer(ABC):
         """`metrics` with the signatures that they have for these scores, where those depend on what was scored."""
         del scores
         return self.metrics
+
+    def measured(self, scores: pa.Table, metric: str) -> pa.ChunkedArray | None:
+        """Which examples a metric is of, `(N,)`; None where it is of all of them."""
+        del scores, metric
+        return None
 
     @property
     def generation_config(self) -> GenerationConfig | None:

@@ -111,9 +111,9 @@ class Fitting:
             return
         recipe, data, settings = self.recipe, self.data, plain(self.recipe)
         network = new_network(recipe, data, base)
-        backbone_of(network).prepare_for_training()
+        backbone_of(network).prepare_for_training(network)
         load_weights(network, {**state, **self.validation.best_state}, "The trained network")
-        adapter = backbone_of(network).merge_adapter()
+        adapter = backbone_of(network).merge_adapter(network)
         config = {
             "langmill": {
                 "recipe": recipe.name,
@@ -128,6 +128,7 @@ class Fitting:
             "provenance": provenance.digest,
             "parts": provenance.parts,
             "base": provenance.base,
+            **({"pretrained": provenance.pretrained} if provenance.pretrained else {}),
             "corpus": {"name": recipe.corpus.name, "digest": digest_of(provenance.parts["data"])},
             "training_split": {
                 "documents": data.train.num_documents,

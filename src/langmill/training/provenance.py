@@ -40,6 +40,8 @@ class Provenance:
     of device and the number format of the products)."""
     base: dict[str, str] | None
     """The recipe and digest of the model that training starts from."""
+    pretrained: dict[str, Any] | None = None
+    """The `name`, `licence` and `source` of the model of other authors that it all began with, if it did."""
 
 
 def compute_provenance(recipe: Recipe, shards: Path, tokenizer: Path, base: Path | None) -> Provenance:
@@ -52,13 +54,16 @@ def compute_provenance(recipe: Recipe, shards: Path, tokenizer: Path, base: Path
     """
     settings, architecture = plain(recipe), recipe.model.architecture
     training = {key: value for key, value in settings["training"].items() if key not in WITHOUT_INFLUENCE}
-    origin = None
+    origin = pretrained = None
     if base is not None:
         manifest = read_manifest(base, verify=False)
         if "provenance" not in manifest:
             message = f"{base} has no provenance in its manifest; make it again with `dvc repro`."
             raise TrainingError(message, code="missing")
         origin = {"recipe": str(manifest["recipe"]), "provenance": str(manifest["provenance"])}
+        pretrained = manifest.get("pretrained")
+        if "source" in manifest:
+            pretrained = {"name": origin["recipe"], **{key: manifest.get(key) for key in ("licence", "source")}}
     plugins = [(ARCHITECTURES.group, architecture), (TASKS.group, recipe.task.name)]
     libraries = (*LIBRARIES, *ARCHITECTURES.find(architecture).libraries)
     parts = {
@@ -75,7 +80,7 @@ def compute_provenance(recipe: Recipe, shards: Path, tokenizer: Path, base: Path
             "precision": number_format(recipe.training).value,
         },
     }
-    return Provenance(digest_of(parts), parts, origin)
+    return Provenance(digest_of(parts), parts, origin, pretrained)
 
 
 def code_digests(package: Path) -> dict[str, str]:

@@ -29,7 +29,7 @@ def test_rms_norm_of_narrow_numbers_is_computed_in_float32() -> None:
 
 def test_rotate() -> None:
     torch.manual_seed(0)
-    cos_SE, sin_SE = (table.double()[:, None] for table in rotary_tables(TransformerSettings(**OPTIONS), 5))
+    cos_SE, sin_SE = (table.double()[:, None] for table in rotary_tables(TransformerSettings(**OPTIONS).shape, 5))
     x = torch.randn(2, 5, 3, 8, dtype=torch.float64, requires_grad=True)
     turned = rotate(x, cos_SE, sin_SE)
     one, other = x.detach()[1, 4, 2, [1, 5]]

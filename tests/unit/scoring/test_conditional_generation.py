@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from torch.nn import functional as F
@@ -82,6 +83,29 @@ def test_what_is_written_is_what_is_measured(
     assert figures["exact_match"][0] == exact
     nats, num_bytes = sum(scores["nats"].to_pylist()), sum(scores["bytes"].to_pylist())
     assert figures["bits_per_byte"][0] == pytest.approx(nats / math.log(2) / num_bytes)
+
+
+def test_of_a_cap_on_answers_only_their_metrics_know(
+    scorer: ConditionalGenerationScorer, network: Any, tokenizer: Tokenizer
+) -> None:
+    capped = evaluation(max_generated=2)
+    scores, whole = (scorer.score(network, tokenizer, PAIRS, each) for each in (capped, evaluation()))
+    there = [text is not None for text in scores["produced"].to_pylist()]
+    assert sum(there) == 2 and scorer.measured(whole, "exact_match") is None
+    assert [text for text in scores["produced"].to_pylist() if text is not None] == [
+        text for text, each in zip(whole["produced"].to_pylist(), there, strict=True) if each
+    ]
+    assert scores["nats"] == whole["nats"]  # bits per byte is of all of them
+    found, alone = (
+        scorer.measure(each, np.ones((1, each.num_rows))) for each in (scores, whole.filter(pa.array(there)))
+    )
+    for name in scorer.options.metrics:
+        assert found[name] == pytest.approx(alone[name]), name
+        assert np.asarray(scorer.measured(scores, name)).tolist() == there
+    assert scorer.measured(scores, "bits_per_byte") is None
+    nothing = scorer.measure(scores, np.array([[0.0 if each else 1.0 for each in there]]))
+    assert np.isnan(nothing[scorer.options.metrics[0]][0]) and np.isfinite(nothing["bits_per_byte"][0])
+    assert scorer.joined(scores, PAIRS) == scores
 
 
 def searched(

@@ -113,6 +113,16 @@ def test_the_base_is_named(trace, tmp_path):
     assert found.digest != trace().digest
 
 
+def test_licence_and_source_of_a_pretrained_base_go_with_every_model_made_of_it(trace, tmp_path):
+    said = {"licence": "Apache-2.0", "source": {"kind": "files", "name": "tiny.gguf"}}
+    write_manifest(tmp_path, {"recipe": "tiny", "provenance": "ab" * 32, **said})
+    first = trace(base=tmp_path)
+    assert first.pretrained == {"name": "tiny", **said}
+    write_manifest(tmp_path, {"recipe": "mine", "provenance": "cd" * 32, "pretrained": first.pretrained})
+    assert trace(base=tmp_path).pretrained == first.pretrained
+    assert trace().pretrained is None
+
+
 def test_a_base_without_provenance_is_refused(trace, tmp_path):
     write_manifest(tmp_path, {"recipe": "reviews-lm"})
     with refused(TrainingError, "missing", str(tmp_path), "provenance"):

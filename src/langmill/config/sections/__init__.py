@@ -13,7 +13,7 @@ from langmill.config.sections.operation import Operation, Schedule
 from langmill.config.sections.pretrained import Pretrained
 from langmill.config.sections.recipe import ModelSection, Recipe, ScoringSection, TaskSection
 from langmill.config.sections.serving import Serving
-from langmill.config.sections.sources import CheckpointKind, CheckpointSource, Package, Source
+from langmill.config.sections.sources import CheckpointSource, Package, Source
 from langmill.config.sections.tokenizer import Tokenizer, TokenizerAlgorithm
 from langmill.config.sections.training import (
     Optimizer,
@@ -26,7 +26,6 @@ from langmill.config.sections.training import (
 
 __all__ = [
     "Accelerator",
-    "CheckpointKind",
     "CheckpointSource",
     "Cleaning",
     "Corpus",
