@@ -88,12 +88,15 @@ def evaluate(
         )
     with track(f"Scoring {model.recipe}", len(test_set.documents), "documents") as progress:
         scores = score_model(model, test_set.documents, evaluation, progress.advance, group_by, scorer=scorer)
+    zero_shot = list(_zero_shot(base, test_set, evaluation, scorer))
+    for each in zero_shot:
+        scores = scorer.beside_base(scores, each.scores)
     estimates = estimate(scorer, scores, evaluation)
     baselines = [
         replace(baseline, scores=with_groups(baseline.scores, test_set.documents, group_by))
         for baseline in (
             *scorer.baselines(train, test_set.documents, model.tokenizer, evaluation, max_length=model.max_length),
-            *_zero_shot(base, test_set, evaluation, scorer),
+            *zero_shot,
         )
     ]
     baseline_estimates = {baseline.name: estimate(scorer, baseline.scores, evaluation) for baseline in baselines}
@@ -130,7 +133,7 @@ def _zero_shot(
         return
     with track(f"Scoring its base {base.name} as it came", len(test_set.documents), "documents") as progress:
         scores = scorer.score(network, base.tuned.tokenizer, test_set.documents, evaluation, progress.advance)
-    yield Baseline(BASE, Strength.base, scores)
+    yield Baseline(BASE, Strength.base, scorer.beside_base(scores, scores))
 
 
 def _require_trivial(
