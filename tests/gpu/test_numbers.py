@@ -78,7 +78,7 @@ def test_the_functions_and_their_gradients_are_the_cpus(
     hidden, weight = torch.randn(600, 32), torch.randn(50, 32)
     targets = torch.randint(-2, 50, (600,))
     x, scale = torch.randn(2, 9, 32), torch.rand(32)
-    cos_SE, sin_SE = (table[:, None] for table in rotary_tables(TransformerSettings(**OPTIONS), 9))
+    cos_SE, sin_SE = (table[:, None] for table in rotary_tables(TransformerSettings(**OPTIONS).shape, 9))
 
     def values(device: str, dtype: torch.dtype) -> list[Tensor]:
         def on(tensor: Tensor) -> Tensor:
@@ -114,7 +114,7 @@ def test_every_family_of_transformers_learns_in_deterministic_mode(family: str, 
 
     def gradients(device: str) -> list[Tensor]:
         network: Any = load(tmp_path, KINDS[family], tuning=tuning, lora=LORA)
-        network.model.prepare_for_training()
+        network.model.prepare_for_training(network)
         network = network.to(device)
         tokens_BT, lengths_B = TOKENS_BT.to(device), LENGTHS_B.to(device)
         if KINDS[family] == "causal":

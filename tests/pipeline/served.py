@@ -32,7 +32,7 @@ from langmill.tokenization.training import train_tokenizer
 from langmill.tracking.addresses import artifact_root
 
 CONF = Path(__file__).parents[2] / "conf"
-RECIPES = {"language_modelling": "reviews-lm", "classification": "sentiment"}
+RECIPES = {"language_modelling": "reviews-lm", "classification": "sentiment-decoder"}
 """The shipped recipes, whose settings the tiny models have but for their size."""
 LABELS: dict[str, list[str]] = {"language_modelling": [], "classification": ["negative", "positive"]}
 SMALL = [

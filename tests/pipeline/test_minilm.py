@@ -43,7 +43,7 @@ def network(workspace: Path, recipe: str) -> Classifier:
     backbone = build_backbone("pretrained", settings.model.options, 30522, 510, recipe, source=folder)
     found = Classifier(backbone, 2, dropout=0.0)
     backbone.start_from(folder)
-    backbone.prepare_for_training()
+    backbone.prepare_for_training(found)
     return found.eval()
 
 

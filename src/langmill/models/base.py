@@ -135,8 +135,8 @@ class Backbone(nn.Module, ABC):
         self.tie_embeddings = settings.tie_embeddings
 
     @classmethod
-    def kind_of(cls, settings: Any) -> Kind:
-        """The kind of network that these options make; most architectures make one kind only."""
+    def kind_of(cls, settings: Any) -> Kind | None:
+        """The kind of network that these options make, None where the base says; most architectures make one only."""
         del settings
         return cls.kind
 
@@ -163,11 +163,18 @@ class Backbone(nn.Module, ABC):
         """
         load_weights(self, backbone_state(load_state(base)), str(base))
 
-    def prepare_for_training(self) -> None:
-        """Prepare for training, once the first weights are there; here every weight is trained."""
+    def prepare_for_training(self, network: nn.Module) -> None:
+        """Prepare for training `network`, which holds this backbone; here every weight is trained.
 
-    def merge_adapter(self) -> Adapter | None:
-        """Merge the adapter into the weights, and return it detached; None where there is none."""
+        Called once the network has its first weights, or before it gets those of a network that was so prepared.
+
+        Raises:
+            ConfigError: The options leave nothing to train, or name no part of the network.
+        """
+
+    def merge_adapter(self, network: nn.Module) -> Adapter | None:
+        """Merge the adapter of `network`, which holds this backbone, and return it detached; None without one."""
+        del network
         return None
 
     @property

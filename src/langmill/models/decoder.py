@@ -61,6 +61,6 @@ class Decoder(Transformer):
     def new_cache(self, batch_size: int, capacity: int | None = None) -> KeyValueCache:
         """Make an empty cache for `batch_size` sequences of at most `capacity` tokens (None: `max_length`)."""
         capacity = self.max_length if capacity is None else min(capacity, self.max_length)
-        weight = self.embed_tokens.weight
-        shape = (len(self.layers), batch_size, self.settings.num_kv_heads, capacity, self.settings.head_dim)
-        return KeyValueCache(weight.new_zeros(shape), weight.new_zeros(shape), [0] * batch_size)
+        weight, shape = self.embed_tokens.weight, self.shape
+        size = (shape.num_layers, batch_size, shape.num_kv_heads, capacity, shape.head_dim)
+        return KeyValueCache(weight.new_zeros(size), weight.new_zeros(size), [0] * batch_size)

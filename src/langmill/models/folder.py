@@ -224,19 +224,31 @@ def load_state(folder: Path, *, verify: bool = True) -> dict[str, Tensor]:
     """
     if verify:
         read_manifest(folder, verify=True)
-    path = folder / WEIGHTS_NAME
+    return load_tensors(folder / WEIGHTS_NAME)
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """Map a file of weights into memory: what is not read is never loaded.
+
+    Raises:
+        ModelError: There is no such file, or it can't be read.
+    """
     try:
         return load_file(path)
     except FileNotFoundError as error:
-        raise ModelError(f"{path} does not exist, so {folder} is not a whole model folder.", code="missing") from error
+        raise ModelError(
+            f"{path} does not exist, so {path.parent} is not a whole model folder.", code="missing"
+        ) from error
     except SafetensorError as error:
         raise ModelError(
             f"{path} is damaged ({error}); make the model again or fetch it anew.", code="damaged"
         ) from error
 
 
-def load_weights(network: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
-    """Load weights by name into a network that has exactly these; messages say that they come from `where`.
+def load_weights(network: nn.Module, state: Mapping[str, Tensor], where: str, prefix: str = "") -> None:
+    """Load weights by name into a network that has exactly these.
+
+    Messages say that they come from `where`, and put `prefix` before their names.
 
     Raises:
         ModelError: Weights are missing, surplus or of another shape; the network is unchanged.
@@ -244,13 +256,14 @@ def load_weights(network: nn.Module, state: Mapping[str, Tensor], where: str) ->
     own = network.state_dict()
     missing, surplus = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
     if missing or surplus:
-        complaint = [f"lacks {_some(missing)}"] * bool(missing) + [f"has {_some(surplus)} too much"] * bool(surplus)
+        lacking, extra = (_some([f"{prefix}{name}" for name in names]) for names in (missing, surplus))
+        complaint = [f"lacks {lacking}"] * bool(missing) + [f"has {extra} too much"] * bool(surplus)
         message = f"{where} does not fit the network: it {' and '.join(complaint)}. Is it of another model?"
         raise ModelError(message, code="mismatch")
     for name, tensor in state.items():
         if tensor.shape != own[name].shape:
             raise ModelError(
-                f"{where} does not fit the network: {name} has the shape {tuple(tensor.shape)} instead of "
+                f"{where} does not fit the network: {prefix}{name} has the shape {tuple(tensor.shape)} instead of "
                 f"{tuple(own[name].shape)}. Were the model's settings or its vocabulary changed?",
                 code="mismatch",
             )

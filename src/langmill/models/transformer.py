@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from langmill.models.base import EMBEDDING_STD, Backbone, head_std
 from langmill.models.layers.attention import recorded_weights
-from langmill.models.layers.llama import Block, Positions, TransformerSettings, rotary_tables
+from langmill.models.layers.llama import Block, BlockShape, Positions, TransformerSettings, rotary_tables
 from langmill.models.layers.norm import RMSNorm
 
 
@@ -26,18 +26,25 @@ class Transformer(Backbone):
     settings: TransformerSettings
     model_type: ClassVar[str]
     """The name of the shape in `transformers`."""
+    shape: BlockShape
+    """The shape of the blocks."""
     cos_SE: Tensor
     sin_SE: Tensor
 
     def __init__(self, settings: TransformerSettings, vocab_size: int, max_length: int) -> None:
         super().__init__(settings, vocab_size, max_length)
-        self.embed_tokens = nn.Embedding(vocab_size, settings.dim)
-        self.dropout = nn.Dropout(settings.dropout)
-        self.layers = nn.ModuleList(Block(settings) for _ in range(settings.num_layers))
-        self.norm = RMSNorm(settings.dim, settings.norm_eps)
-        for name in ("cos_SE", "sin_SE"):
-            self.register_buffer(name, torch.empty(max_length, settings.head_dim), persistent=False)
+        self._make(settings.shape)
         self.initialise()
+
+    def _make(self, shape: BlockShape) -> None:
+        """Make the modules and the buffers."""
+        self.shape = shape
+        self.embed_tokens = nn.Embedding(self.vocab_size, shape.dim)
+        self.dropout = nn.Dropout(shape.dropout)
+        self.layers = nn.ModuleList(Block(shape) for _ in range(shape.num_layers))
+        self.norm = RMSNorm(shape.dim, shape.norm_eps)
+        for name in ("cos_SE", "sin_SE"):
+            self.register_buffer(name, torch.empty(self.max_length, shape.head_dim), persistent=False)
 
     @torch.no_grad()
     def initialise(self) -> None:
@@ -50,14 +57,18 @@ class Transformer(Backbone):
         embedding_std = head_std(self.dim) if self.tie_embeddings else EMBEDDING_STD
         for name, weight in self.named_parameters():
             if weight.dim() < 2:
-                weight.fill_(1.0)
+                weight.fill_(0.0 if name.endswith("bias") else 1.0)
             elif name == "embed_tokens.weight":
                 weight.normal_(0.0, embedding_std)
             elif name.endswith(("o_proj.weight", "down_proj.weight")):
                 weight.zero_()
             else:
                 weight.normal_(0.0, 1.0 / math.sqrt(weight.shape[1]))
-        cos_SE, sin_SE = rotary_tables(self.settings, self.max_length)
+        self.fill_rotary_tables()
+
+    def fill_rotary_tables(self) -> None:
+        """Compute the rotary tables, which no file holds."""
+        cos_SE, sin_SE = rotary_tables(self.shape, self.max_length)
         self.cos_SE.copy_(cos_SE)
         self.sin_SE.copy_(sin_SE)
 
@@ -79,13 +90,15 @@ class Transformer(Backbone):
         cos, sin = self.cos_SE[:num_tokens, None], self.sin_SE[:num_tokens, None]
         rotary_q, rotary_k = (
             (cos.expand(-1, heads, -1).contiguous(), sin.expand(-1, heads, -1).contiguous())
-            for heads in (self.settings.num_heads, self.settings.num_kv_heads)
+            for heads in (self.shape.num_heads, self.shape.num_kv_heads)
         )
         return rotary_q, rotary_k
 
     def run(self, tokens_BT: Tensor, positions: Positions) -> Tensor:
         """Compute the hidden states `(batch, length, dim)` after the last norm."""
         x_BTD: Tensor = self.dropout(self.embed_tokens(tokens_BT))
+        if x_BTD.is_cuda and torch.is_autocast_enabled("cuda"):  # half the traffic between the blocks
+            x_BTD = x_BTD.to(torch.get_autocast_dtype("cuda"))
         for number, layer in enumerate(self.layers):
             x_BTD = layer(x_BTD, positions, number)
         return cast("Tensor", self.norm(x_BTD))
@@ -108,7 +121,8 @@ class Transformer(Backbone):
         of utilisation (Chowdhery et al., 2022, appendix B) causally masked positions count too.
         """
         matrices = sum(weight.numel() for weight in self.layers.parameters() if weight.dim() == 2)
-        return 2.0 * matrices + 4.0 * self.settings.num_layers * self.dim * length
+        shape = self.shape
+        return 2.0 * matrices + 4.0 * shape.num_layers * shape.num_heads * shape.head_dim * length
 
     def config(self) -> dict[str, Any]:
         """Describe the backbone by the names of `transformers` for this shape."""

@@ -154,6 +154,11 @@ class Scorer(ABC):
         `langmill.scoring.pace.Pace` is also told how many tokens were written.
         """
 
+    def beside_base(self, scores: pa.Table, base: pa.Table) -> pa.Table:
+        """The scores with what the metrics need of those of the base as it came; most need nothing."""
+        del base
+        return scores
+
     @abstractmethod
     def measure(self, scores: pa.Table, weights_RN: np.ndarray) -> dict[str, np.ndarray]:
         """Every metric under each row of example weights; those whose columns a baseline's table lacks are left out.

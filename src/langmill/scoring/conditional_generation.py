@@ -145,7 +145,7 @@ class ConditionalGenerationScorer(Scorer):
         """
         form = self.task.form(self.task.max_length(network), tokenizer.eot_id)
         pairs = self.task.pairs(tokenizer, documents, form.length, evaluation.threads)
-        columns = _likelihood(self.task, network, form, pairs, evaluation.batch_tokens)
+        columns = target_likelihood(self.task, network, form, pairs, evaluation.batch_tokens)
         columns |= _num_bytes(tokenizer, documents, pairs, form)
         written = self._written(documents, evaluation)
         produced = ["" if each else None for each in written]
@@ -303,7 +303,7 @@ def _num_bytes(
 
 
 @torch.inference_mode()
-def _likelihood(
+def target_likelihood(
     task: ConditionalGeneration, network: nn.Module, form: Form, pairs: Sequence[Pair], batch_tokens: int
 ) -> dict[str, np.ndarray]:
     """Nats, tokens and right guesses of each target, the right tokens given."""

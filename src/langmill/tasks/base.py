@@ -252,6 +252,10 @@ class Task(ABC):
     def network(self, backbone: Backbone) -> nn.Module:
         """The backbone with this task's head on it."""
 
+    def before_training(self, network: nn.Module) -> None:
+        """Look at the network that training starts from: before the first step, and before a checkpoint is restored."""
+        del network
+
     @abstractmethod
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
         """The mean loss over the targets of a micro-batch, in nats, a scalar; 0 where it has none."""

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from langmill.config.moved import split_options
@@ -26,6 +25,7 @@ from langmill.models.folder import (
     read_config,
 )
 from langmill.models.generation.config import Beams, GenerationConfig
+from langmill.models.undrawn import undrawn
 from langmill.tasks.base import TASKS, Generates, Task, build_task
 from langmill.tokenization.text_stream import generated_text
 from langmill.tokenization.tokenizer import Tokenizer
@@ -134,7 +134,7 @@ def load_model(folder: Path, *, verify: bool, device: str = "cpu", evaluation: P
             f"the one that the model was made with ({vocab_size} entries, end of text {eot_id}); make the model again.",
             code="mismatch",
         )
-    with torch.random.fork_rng(devices=[]):  # the first weights are drawn at random, and thrown away
+    with undrawn():
         network = task.network(build_backbone(architecture, options, vocab_size, max_length, where, source=folder))
     load_weights(network, own_names(network, load_state(folder, verify=False)), str(folder / WEIGHTS_NAME))
     generation = _generation_config(folder, evaluation, task, earlier) if isinstance(task, Generates) else None

@@ -12,7 +12,7 @@ from torch import nn
 from langmill.config.compose import plain
 from langmill.config.sections import Recipe, Training
 from langmill.data.document import Split
-from langmill.errors import TrainingError
+from langmill.errors import ConfigError, TrainingError
 from langmill.files import read_manifest, sha256_file
 from langmill.models.base import ARCHITECTURES, Backbone, build_backbone
 from langmill.models.folder import read_config, tokenizer_digest
@@ -76,12 +76,17 @@ def initial_network(recipe: Recipe, data: Data, base: Path | None) -> nn.Module:
     backbone = backbone_of(network)
     if base is not None:
         backbone.start_from(base)
-    backbone.prepare_for_training()
+    backbone.prepare_for_training(network)
     return network
 
 
 def new_network(recipe: Recipe, data: Data, base: Path | None) -> nn.Module:
-    """Make a network of the recipe's shape with random weights; a pretrained base defines the shape."""
+    """Make a network of the recipe's shape with random weights; a pretrained base defines the shape.
+
+    Raises:
+        ConfigError: The network's options do not fit the base, or the task can't be learned by the base's kind.
+        ModelError: The base can't be read.
+    """
     backbone = build_backbone(
         recipe.model.architecture,
         recipe.model.options,
@@ -90,6 +95,13 @@ def new_network(recipe: Recipe, data: Data, base: Path | None) -> nn.Module:
         f"Recipe {recipe.name}",
         source=base,
     )
+    if backbone.kind not in data.task.kinds:
+        fitting = ", ".join(sorted(kind.value for kind in data.task.kinds))
+        raise ConfigError(
+            f"Recipe {recipe.name} starts from {recipe.training.base}, a network of the kind {backbone.kind.value}; "
+            f"the task {recipe.task.name} can be learned by these kinds: {fitting}.",
+            code="mismatch",
+        )
     return data.task.network(backbone)
 
 

@@ -10,7 +10,6 @@ from torch import nn
 
 from langmill.models.base import Kind, build_backbone
 from langmill.models.heads import Classifier, LanguageModel, TextToText
-from langmill.models.huggingface.backbone import Pretrained
 
 CAUSAL = {"GPT2": "LMHeadModel", **dict.fromkeys(("GPTJ", "Llama", "OPT", "Bloom"), "ForCausalLM")}
 ENCODER_DECODERS = {"T5": "ForConditionalGeneration", "Bart": "ForConditionalGeneration", "Marian": "MTModel"}
@@ -25,12 +24,17 @@ MAX_LENGTH, LABELS = 32, 3
 LORA = {"rank": 4, "alpha": 8.0, "dropout": 0.0, "targets": ["all-linear"]}
 
 
+def backbone_for(folder: Path, *, vocab_size: int = 20, max_length: int = MAX_LENGTH, **options: Any) -> Any:
+    """The backbone that options make of the checkpoint in a folder, without its weights."""
+    given = {"kind": "causal", "tuning": "full", "lora": LORA, "config": {}, **options}
+    return build_backbone("pretrained", given, vocab_size, max_length, "test", source=folder)
+
+
 def build(folder: Path, kind: Kind, max_length: int = MAX_LENGTH, **options: Any) -> nn.Module:
-    """A network with random weights for the checkpoint in a folder."""
-    given = {"kind": kind.value, "tuning": "full", "lora": LORA, "config": {}, **options}
+    """A network with random weights for the checkpoint in a folder, run by `transformers` unless the options say."""
     torch.manual_seed(1)
-    backbone = build_backbone("pretrained", given, 20, max_length, "test", source=folder)
-    assert isinstance(backbone, Pretrained)
+    given = {"kind": kind.value, "implementation": "transformers", **options}
+    backbone = backbone_for(folder, max_length=max_length, **given)
     if kind is Kind.causal:
         return LanguageModel(backbone)
     if kind is Kind.bidirectional:

@@ -29,7 +29,7 @@ def test_rms_norm_of_narrow_numbers_is_computed_in_float32() -> None:
 
 def test_rotate() -> None:
     torch.manual_seed(0)
-    cos_SE, sin_SE = (table.double()[:, None] for table in rotary_tables(TransformerSettings(**OPTIONS), 5))
+    cos_SE, sin_SE = (table.double()[:, None] for table in rotary_tables(TransformerSettings(**OPTIONS).shape, 5))
     x = torch.randn(2, 5, 3, 8, dtype=torch.float64, requires_grad=True)
     turned = rotate(x, cos_SE, sin_SE)
     one, other = x.detach()[1, 4, 2, [1, 5]]
@@ -41,7 +41,11 @@ def test_rotate() -> None:
 
 @pytest.mark.parametrize("label_smoothing", [0.0, 0.2])
 @pytest.mark.parametrize("deterministic", [True, False])
-def test_head_cross_entropy(monkeypatch: pytest.MonkeyPatch, deterministic: bool, label_smoothing: float) -> None:
+@pytest.mark.parametrize("fused", [True, False])
+def test_head_cross_entropy(
+    monkeypatch: pytest.MonkeyPatch, fused: bool, deterministic: bool, label_smoothing: float
+) -> None:
+    monkeypatch.setattr(functions, "_compiled_gradients", lambda: functions._whole_gradients)
     monkeypatch.setattr(functions, "_MIN_CHUNK_TOKENS", 4)
     monkeypatch.setitem(functions._LOGITS_AT_ONCE, "cpu", 1)
     torch.manual_seed(0)
@@ -53,7 +57,7 @@ def test_head_cross_entropy(monkeypatch: pytest.MonkeyPatch, deterministic: bool
     expected_grads = torch.autograd.grad(expected, (hidden, weight))
     torch.use_deterministic_algorithms(deterministic)
     try:
-        loss = head_cross_entropy(hidden, weight, targets, label_smoothing)
+        loss = head_cross_entropy(hidden, weight, targets, label_smoothing, fused=fused)
         grads = torch.autograd.grad(3 * loss, (hidden, weight))
     finally:
         torch.use_deterministic_algorithms(False)

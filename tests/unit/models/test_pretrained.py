@@ -187,7 +187,7 @@ def test_an_adapter_alone_is_trained_and_then_merged(checkpoint: Checkpoint, tmp
     backbone = network.model
     assert isinstance(backbone, Pretrained)
     before = logits_of(network)
-    backbone.prepare_for_training()
+    backbone.prepare_for_training(network)
     trained = {name for name, weight in network.named_parameters() if weight.requires_grad}
     heads = {name for name in trained if "lora_" not in name}
     assert any("lora_A" in name for name in trained)
@@ -211,7 +211,7 @@ def test_an_adapter_alone_is_trained_and_then_merged(checkpoint: Checkpoint, tmp
         assert name not in frozen or weight.equal(frozen[name])
     learned = logits_of(network.eval())
     assert (learned - before).abs().max() > 1e-2
-    adapter = backbone.merge_adapter()
+    adapter = backbone.merge_adapter(network)
     assert adapter is not None
     torch.testing.assert_close(logits_of(network), learned, rtol=1e-3, atol=1e-4)
     out = tmp_path / "out"

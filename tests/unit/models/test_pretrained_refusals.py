@@ -93,7 +93,7 @@ def test_layers_that_are_not_there_can_not_be_adapted(tmp_path: Path) -> None:
     write_checkpoint(tmp_path, "Llama", "ForCausalLM")
     network = load(tmp_path, Kind.causal, tuning="lora", lora={**LORA, "targets": ["c_attn"]})
     with refused(ConfigError, "unknown", "lora.targets is ['c_attn']", "q_proj"):
-        network.model.prepare_for_training()  # type: ignore[union-attr, operator]
+        network.model.prepare_for_training(network)  # type: ignore[union-attr, operator]
 
 
 def test_an_encoder_predicts_no_tokens_and_a_base_is_needed(tmp_path: Path) -> None:

@@ -2,29 +2,53 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from torch import nn
 
 from langmill.errors import ConfigError
-from langmill.models.folder import Adapter
+from langmill.models.folder import Adapter, Described
 from langmill.models.huggingface.loading import quiet
-from langmill.models.huggingface.settings import LoraSettings
+from langmill.models.huggingface.settings import LoraSettings, PretrainedSettings, Tuning
 
 _PREFIX = "base_model.model."  # of every weight in an adapter's file
 
 
-def add_adapter(whole: Any, body: nn.Module, lora: LoraSettings, *, learns_head: bool) -> None:
-    """Freeze a network's weights and add an adapter to its body.
+def prepare(
+    network: nn.Module, body: nn.Module, base_weights: Iterable[nn.Parameter], settings: PretrainedSettings
+) -> None:
+    """Have training update what `tuning` says: every weight, an adapter and the task's head, or that head alone.
 
-    `whole` is the network with its head, which is trained too if it `learns_head`; `body` is the part below the head.
+    Args:
+        network: The whole network, its head included.
+        body: The part that an adapter is added to.
+        base_weights: All weights that come with the base; the others are the task's.
+        settings: What is tuned, and the adapter's settings.
 
     Raises:
-        ConfigError: `lora.targets` matches no layer.
+        ConfigError: `lora.targets` matches no layer, or nothing is left to train.
     """
+    if settings.tuning is Tuning.full:
+        return
+    for parameter in base_weights:
+        parameter.requires_grad_(False)
+    if settings.tuning is Tuning.lora:
+        _add_adapter(body, settings.lora)
+        for name, parameter in body.named_parameters():
+            if "lora_" in name:
+                parameter.requires_grad_(True)
+    if not any(parameter.requires_grad for parameter in network.parameters()):
+        raise ConfigError(
+            f"model.options.tuning is {settings.tuning.value!r}, but all of this network's weights are the base's, its "
+            "head too, so there is nothing to train; take lora or full.",
+            code="impossible",
+        )
+
+
+def _add_adapter(body: nn.Module, lora: LoraSettings) -> None:
     from peft import LoraConfig, inject_adapter_in_model
 
-    head = {id(parameter) for parameter in whole.parameters()} - {id(own) for own in body.parameters()}
     every = lora.targets == ["all-linear"]
     try:
         with quiet():
@@ -46,12 +70,15 @@ def add_adapter(whole: Any, body: nn.Module, lora: LoraSettings, *, learns_head:
             f"adapted; there are: {', '.join(known)}.",
             code="unknown",
         ) from error
-    for name, parameter in whole.named_parameters():
-        parameter.requires_grad_("lora_" in name or (learns_head and id(parameter) in head))
 
 
-def merge_adapter(whole: Any, body: nn.Module, lora: LoraSettings, *, learns_head: bool) -> Adapter | None:
-    """Merge an adapter into a network's weights and return it; None where there is no adapter."""
+def merge_adapter(
+    network: nn.Module, whole: Any, body: nn.Module, base_weights: Iterable[nn.Parameter], lora: LoraSettings
+) -> Adapter | None:
+    """Merge an adapter into a network's weights and return it; None where there is no adapter.
+
+    `whole` is the module whose names of layers are Hugging Face's; the other arguments are those of `prepare`.
+    """
     layers = {name: module for name, module in whole.named_modules() if hasattr(module, "lora_A")}
     if not layers:
         return None
@@ -60,6 +87,7 @@ def merge_adapter(whole: Any, body: nn.Module, lora: LoraSettings, *, learns_hea
         for name, layer in layers.items()
         for part in ("lora_A", "lora_B")
     }
+    base = {id(parameter) for parameter in base_weights}
     for name, layer in layers.items():
         layer.merge(safe_merge=True)
         parent = whole.get_submodule(name.rpartition(".")[0])
@@ -74,11 +102,11 @@ def merge_adapter(whole: Any, body: nn.Module, lora: LoraSettings, *, learns_hea
         "bias": "none",
         "inference_mode": True,
     }
-    if learns_head:
+    assert isinstance(network, Described)
+    stored = network.stored_names()
+    heads = {stored[name]: parameter for name, parameter in network.named_parameters() if id(parameter) not in base}
+    if heads:
         # As peft stores modules that are trained beside the adapter: a classifier's last layers.
-        names = {id(parameter): name for name, parameter in whole.named_parameters()}
-        inside = {id(parameter) for parameter in body.parameters()}
-        heads = {name: whole.get_parameter(name) for number, name in names.items() if number not in inside}
         weights |= {f"{_PREFIX}{name}": value.detach().clone().contiguous() for name, value in heads.items()}
         config |= {"task_type": "SEQ_CLS", "modules_to_save": sorted({name.partition(".")[0] for name in heads})}
     return Adapter(config, weights)

@@ -16,13 +16,21 @@ from typing import Any, ClassVar, Self, cast
 import torch
 from torch import Tensor, nn
 
-from langmill.errors import ConfigError, ModelError
+from langmill.errors import ModelError
 from langmill.files import read_manifest
 from langmill.models.base import Backbone, Cache, Kind
 from langmill.models.folder import CONFIG_NAME, TOKENIZER_NAME, Adapter
-from langmill.models.huggingface.adapters import add_adapter, merge_adapter
-from langmill.models.huggingface.loading import load_network, make_network, quiet, read_description
-from langmill.models.huggingface.settings import PretrainedSettings, Tuning
+from langmill.models.huggingface.adapters import merge_adapter, prepare
+from langmill.models.huggingface.loading import (
+    load_network,
+    make_network,
+    quiet,
+    read_description,
+    refuse_unknown,
+    refuse_vocabulary,
+    required,
+)
+from langmill.models.huggingface.settings import PretrainedSettings
 from langmill.models.huggingface.special_tokens import SpecialTokenTemplate
 
 
@@ -37,7 +45,7 @@ class Pretrained(Backbone):
     options_class = PretrainedSettings
     settings: PretrainedSettings
     needs_base = True
-    free_options: ClassVar[frozenset[str]] = frozenset({"tuning", "lora", "config"})
+    free_options: ClassVar[frozenset[str]] = frozenset({"kind", "tuning", "lora", "config", "implementation"})
     libraries = ("peft", "transformers")
     auto_class: ClassVar[str]
     """The class of `transformers` that makes a network of this family with its head."""
@@ -67,9 +75,7 @@ class Pretrained(Backbone):
         self.max_length = max_length
         self.template = template
         self.config_hf = config
-        if vocab_size > self.vocab_size:
-            message = f"The tokenizer has {vocab_size} entries, the pretrained model only {self.vocab_size}."
-            raise ModelError(message, code="mismatch")
+        refuse_vocabulary(vocab_size, self.vocab_size)
         self.refuse_length(max_length + len(self.template))
         self._make()
         head = self.whole.get_output_embeddings()
@@ -79,20 +85,11 @@ class Pretrained(Backbone):
     @classmethod
     def build(cls, settings: PretrainedSettings, vocab_size: int, max_length: int, source: Path | None) -> Self:
         """Make the network that a source describes, with random weights; see `Backbone.build`."""
-        if source is None:
-            raise ConfigError(
-                "The architecture pretrained needs a model to start from; name it as training.base in conf/recipe/.",
-                code="missing",
-            )
+        source = required(source)
         with quiet():
             config = read_description(source)
-            unknown = sorted(name for name in settings.config if not hasattr(config, name))
-            if unknown:
-                raise ConfigError(
-                    f"model.options.config replaces {', '.join(unknown)}, which a {config.model_type} model's "
-                    f"{CONFIG_NAME} does not have.",
-                    code="unknown",
-                )
+            known = (name for name in settings.config if hasattr(config, name))
+            refuse_unknown(settings.config, known, config.model_type)
             config.update(settings.config)
             template = SpecialTokenTemplate.read(source / TOKENIZER_NAME)
             if cls.kind is Kind.causal:  # a text may be continued
@@ -143,14 +140,18 @@ class Pretrained(Backbone):
         self.whole.load_state_dict(loaded.state_dict())
         self._check(base)
 
-    def prepare_for_training(self) -> None:
-        """Freeze the weights and add an adapter where `tuning` is `lora`."""
-        if self.settings.tuning is Tuning.lora:
-            add_adapter(self.whole, self.body, self.settings.lora, learns_head=self.learns_head)
+    def prepare_for_training(self, network: nn.Module) -> None:
+        """Freeze the base's weights, and add an adapter, as `tuning` says; see `Backbone.prepare_for_training`."""
+        prepare(network, self.body, self._base_weights(), self.settings)
 
-    def merge_adapter(self) -> Adapter | None:
-        """Merge the adapter; see `Backbone.merge_adapter`. None where every weight was trained."""
-        return merge_adapter(self.whole, self.body, self.settings.lora, learns_head=self.learns_head)
+    def merge_adapter(self, network: nn.Module) -> Adapter | None:
+        """Merge the adapter; see `Backbone.merge_adapter`. None where there is none."""
+        return merge_adapter(network, self.whole, self.body, self._base_weights(), self.settings.lora)
+
+    def _base_weights(self) -> list[nn.Parameter]:
+        """The weights that come with the base: all, or those below a head that a task learns."""
+        part = self.body if self.learns_head else self.whole
+        return [parameter for name, parameter in part.named_parameters() if "lora_" not in name]
 
     def stored_names(self, network: nn.Module) -> dict[str, str]:
         """Hugging Face's name of each weight; of a tied one, its first."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,24 @@ import torch
 from safetensors import SafetensorError
 
 from langmill.errors import ConfigError, ModelError
-from langmill.files import read_json
+from langmill.files import read_json, read_manifest
 from langmill.models.base import Kind
-from langmill.models.folder import CONFIG_NAME, read_config
+from langmill.models.folder import CONFIG_NAME, WEIGHTS_NAME, load_state, load_tensors, read_config
+from langmill.models.heads import PLAIN_TYPES
+
+_INDEX_NAME = f"{WEIGHTS_NAME}.index.json"  # of weights in several files
+_OURS = ("_name_or_path", "auto_map", "dtype", "id2label", "label2id", "langmill", "num_labels", "torch_dtype")
+"""Entries of a `config.json` that whoever saves a folder writes anew, or that only its place decides."""
+
+
+def required(source: Path | None) -> Path:
+    """The folder of a base. Raises ConfigError where there is none."""
+    if source is None:
+        raise ConfigError(
+            "The architecture pretrained needs a model to start from; name it as training.base in conf/recipe/.",
+            code="missing",
+        )
+    return source
 
 
 def read_description(source: Path) -> Any:
@@ -24,13 +39,110 @@ def read_description(source: Path) -> Any:
     """
     from transformers import AutoConfig
 
-    read_config(source)  # raises a plain error if the file is damaged
+    written = read_config(source)  # raises a plain error if the file is damaged
+    plain = PLAIN_TYPES.get(written.get("model_type", ""))
     try:
-        return AutoConfig.from_pretrained(source, local_files_only=True, trust_remote_code=False)
+        if plain is None:
+            return AutoConfig.from_pretrained(source, local_files_only=True, trust_remote_code=False)
+        kept = {name: value for name, value in written.items() if name not in ("model_type", "auto_map")}
+        return AutoConfig.for_model(plain, **kept)
     except (ValueError, KeyError, TypeError, OSError) as error:
-        kind = read_json(source / CONFIG_NAME).get("model_type")
-        message = f"transformers can't read {source / CONFIG_NAME} (model_type {kind!r}): {error}"
+        message = f"transformers can't read {source / CONFIG_NAME} (model_type {written.get('model_type')!r}): {error}"
         raise ModelError(message, code="unsupported") from error
+
+
+def model_type(source: Path) -> str:
+    """The type of the network in a folder, by `transformers`' name; of a classifier of ours, that of its backbone.
+
+    Raises:
+        ModelError: There is no `config.json`.
+    """
+    written = str(read_config(source).get("model_type"))
+    return PLAIN_TYPES.get(written, written)
+
+
+def describe(source: Path, replaced: Mapping[str, Any]) -> dict[str, Any]:
+    """The full content of a folder's `config.json`, with entries replaced and without what is not the network's.
+
+    A file of ours is complete; another one is completed by the config class of `transformers`.
+
+    Raises:
+        ConfigError: An entry to be replaced is not there.
+        ModelError: There is no such file, or `transformers` knows no such network.
+    """
+    written = read_config(source)
+    if "langmill" not in written:
+        written |= read_description(source).to_dict()
+    written["model_type"] = model_type(source)
+    refuse_unknown(replaced, written, written["model_type"])
+    return {name: value for name, value in {**written, **replaced}.items() if name not in _OURS}
+
+
+def refuse_unknown(replaced: Iterable[str], known: Iterable[str], model_type: str) -> None:
+    """Refuse to replace entries of a `config.json` that are not there. Raises ConfigError."""
+    unknown = sorted(set(replaced) - set(known))
+    if unknown:
+        raise ConfigError(
+            f"model.options.config replaces {', '.join(unknown)}, which a {model_type} model's {CONFIG_NAME} does not "
+            "have.",
+            code="unknown",
+        )
+
+
+def kind_of_model(source: Path) -> Kind:
+    """The kind of network that the `config.json` in a folder describes.
+
+    Raises:
+        ConfigError: `transformers` knows no generating or classifying model of that type.
+        ModelError: There is no such file.
+    """
+    return kind_of_type(model_type(source), str(source / CONFIG_NAME))
+
+
+def kind_of_type(name: str, where: str) -> Kind:
+    """The kind of network of a model type, which `where` names, by `transformers`' lists.
+
+    Raises:
+        ConfigError: `transformers` knows no generating or classifying model of that type.
+    """
+    from transformers.models.auto import modeling_auto
+
+    if name in modeling_auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES:
+        return Kind.encoder_decoder
+    if name in modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES:
+        return Kind.bidirectional
+    if name in modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        return Kind.causal
+    raise ConfigError(
+        f"{where} describes a {name} model, which transformers knows neither as a language model nor as an encoder; "
+        "take another one, or say its kind as model.options.kind in conf/model/.",
+        code="unsupported",
+    )
+
+
+def checkpoint_state(base: Path) -> dict[str, torch.Tensor]:
+    """Load the weights of a checkpoint by name, from one file or several, onto the CPU.
+
+    Raises:
+        IntegrityError: A file differs from the manifest.
+        ModelError: There are no weights, or they can't be read.
+    """
+    if not (base / _INDEX_NAME).is_file() or (base / WEIGHTS_NAME).is_file():
+        return load_state(base)
+    read_manifest(base, verify=True)
+    files = sorted(set(read_json(base / _INDEX_NAME).get("weight_map", {}).values()))
+    return {name: tensor for file in files for name, tensor in load_tensors(base / Path(file).name).items()}
+
+
+def refuse_vocabulary(tokenizer: int, network: int) -> None:
+    """Refuse a tokenizer of more entries than the network has.
+
+    Raises:
+        ModelError: It has more.
+    """
+    if tokenizer > network:
+        message = f"The tokenizer has {tokenizer} entries, the pretrained model only {network}."
+        raise ModelError(message, code="mismatch")
 
 
 def make_network(auto_class: str, kind: Kind, config: Any) -> Any:

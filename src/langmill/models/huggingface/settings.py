@@ -9,7 +9,15 @@ from pydantic import PositiveFloat, PositiveInt
 
 from langmill.config.constraints import Allowed, Share
 from langmill.config.typed import settings
-from langmill.models.base import Kind
+
+
+class BaseKind(StrEnum):
+    """The kind of network that a base is taken for."""
+
+    auto = "auto"
+    causal = "causal"
+    bidirectional = "bidirectional"
+    encoder_decoder = "encoder_decoder"
 
 
 class Tuning(StrEnum):
@@ -17,6 +25,14 @@ class Tuning(StrEnum):
 
     full = "full"
     lora = "lora"
+    head = "head"
+
+
+class Implementation(StrEnum):
+    """The code that runs the network."""
+
+    auto = "auto"
+    transformers = "transformers"
 
 
 @settings
@@ -38,12 +54,15 @@ class LoraSettings:
 class PretrainedSettings:
     """Options of the architecture `pretrained`; everything else is the checkpoint's own."""
 
-    kind: Kind
-    """`causal` (AutoModelForCausalLM), `bidirectional` (AutoModelForSequenceClassification) or `encoder_decoder`
-    (AutoModelForSeq2SeqLM)."""
+    kind: BaseKind
+    """`causal` (AutoModelForCausalLM), `bidirectional` (AutoModelForSequenceClassification), `encoder_decoder`
+    (AutoModelForSeq2SeqLM), or `auto`: what the base's config.json says."""
     tuning: Tuning
-    """`full`: train every weight; `lora`: an adapter and a classifier's last layers."""
+    """`full`: train every weight; `lora`: an adapter and a classifier's last layers; `head`: those layers alone."""
     lora: LoraSettings
     """The settings of the adapter where `tuning` is `lora`."""
     config: dict[str, Any]
     """Entries that replace those of the checkpoint's config.json, by name: a dropout rate, for example."""
+    implementation: Implementation = Implementation.auto
+    """`auto`: our own decoder for a causal base in Llama's shape, since it is faster and as exact, else the library
+    `transformers`; `transformers`: always that."""

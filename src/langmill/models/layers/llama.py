@@ -1,8 +1,8 @@
 """Blocks in Llama's shape (Touvron et al., 2023), for decoders and encoders.
 
 Pre-norm blocks with RMSNorm, rotary positions (Su et al., 2021, in Hugging Face's half-split form), grouped-query
-attention (Ainslie et al., 2023) and SwiGLU (Shazeer, 2020), no biases. Shape suffixes: see `langmill.models.base`; S
-stands for the positions attended to.
+attention (Ainslie et al., 2023) and SwiGLU (Shazeer, 2020); biases only where a published model has them. Shape
+suffixes: see `langmill.models.base`; S stands for the positions attended to.
 """
 
 from __future__ import annotations
@@ -25,6 +25,35 @@ from langmill.models.layers.norm import RMSNorm
 from langmill.models.layers.settings import AttentionSettings
 
 
+@dataclass(frozen=True)
+class BlockShape:
+    """What the blocks are built from: a recipe's options, or the config.json of a published model."""
+
+    dim: int
+    """Width of a hidden state."""
+    num_layers: int
+    num_heads: int
+    """Attention heads."""
+    num_kv_heads: int
+    """Heads of keys and values."""
+    head_dim: int
+    """Width of one head; an even number."""
+    hidden_dim: int
+    """Width inside the feed-forward network."""
+    norm_eps: float
+    """Added to the mean square in RMSNorm."""
+    frequencies: tuple[float, ...]
+    """The rotary positions' angle per token of each pair of dimensions, head_dim / 2 numbers that float32 holds."""
+    dropout: float = 0.0
+    """Share of the embedding and of each block's outputs that is dropped in training."""
+    qkv_bias: bool = False
+    """Whether queries, keys and values have a bias."""
+    output_bias: bool = False
+    """Whether the output of attention has one."""
+    mlp_bias: bool = False
+    """Whether the feed-forward network's matrices have one."""
+
+
 @settings
 class TransformerSettings(AttentionSettings):
     """Options of the architectures `decoder` and `encoder`."""
@@ -40,6 +69,21 @@ class TransformerSettings(AttentionSettings):
         even = f"an even multiple of {heads}, since rotary positions rotate pairs of dimensions"
         require(self.head_dim % 2 == 0, "dim", self.dim, even)
         require(self.num_heads % self.num_kv_heads == 0, "num_kv_heads", self.num_kv_heads, f"a divisor of {heads}")
+
+    @property
+    def shape(self) -> BlockShape:
+        """The shape of the blocks."""
+        return BlockShape(
+            dim=self.dim,
+            num_layers=self.num_layers,
+            num_heads=self.num_heads,
+            num_kv_heads=self.num_kv_heads,
+            head_dim=self.head_dim,
+            hidden_dim=self.hidden_dim,
+            norm_eps=self.norm_eps,
+            frequencies=tuple(rotary_frequencies(self.rope_theta, self.head_dim).tolist()),
+            dropout=self.dropout,
+        )
 
 
 @dataclass
@@ -61,15 +105,15 @@ class Positions:
 class Attention(nn.Module):
     """Grouped-query self-attention with rotary positions."""
 
-    def __init__(self, settings: TransformerSettings) -> None:
+    def __init__(self, shape: BlockShape) -> None:
         super().__init__()
-        self.head_dim = settings.head_dim
-        kv_dim = settings.num_kv_heads * settings.head_dim
-        self.grouped = settings.num_kv_heads < settings.num_heads
-        self.q_proj = nn.Linear(settings.dim, settings.dim, bias=False)
-        self.k_proj = nn.Linear(settings.dim, kv_dim, bias=False)
-        self.v_proj = nn.Linear(settings.dim, kv_dim, bias=False)
-        self.o_proj = nn.Linear(settings.dim, settings.dim, bias=False)
+        self.head_dim = shape.head_dim
+        q_dim, kv_dim = (heads * shape.head_dim for heads in (shape.num_heads, shape.num_kv_heads))
+        self.grouped = shape.num_kv_heads < shape.num_heads
+        self.q_proj = nn.Linear(shape.dim, q_dim, bias=shape.qkv_bias)
+        self.k_proj = nn.Linear(shape.dim, kv_dim, bias=shape.qkv_bias)
+        self.v_proj = nn.Linear(shape.dim, kv_dim, bias=shape.qkv_bias)
+        self.o_proj = nn.Linear(q_dim, shape.dim, bias=shape.output_bias)
 
     def forward(self, x_BTD: Tensor, positions: Positions, layer: int) -> Tensor:
         """Compute the output `(batch, length, dim)` of attention."""
@@ -101,11 +145,11 @@ class Attention(nn.Module):
 class FeedForward(nn.Module):
     """SwiGLU: a gated feed-forward network."""
 
-    def __init__(self, settings: TransformerSettings) -> None:
+    def __init__(self, shape: BlockShape) -> None:
         super().__init__()
-        self.gate_proj = nn.Linear(settings.dim, settings.hidden_dim, bias=False)
-        self.up_proj = nn.Linear(settings.dim, settings.hidden_dim, bias=False)
-        self.down_proj = nn.Linear(settings.hidden_dim, settings.dim, bias=False)
+        self.gate_proj = nn.Linear(shape.dim, shape.hidden_dim, bias=shape.mlp_bias)
+        self.up_proj = nn.Linear(shape.dim, shape.hidden_dim, bias=shape.mlp_bias)
+        self.down_proj = nn.Linear(shape.hidden_dim, shape.dim, bias=shape.mlp_bias)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         """Apply the network to every token."""
@@ -115,13 +159,13 @@ class FeedForward(nn.Module):
 class Block(nn.Module):
     """Attention and feed-forward network with pre-norm and residual connections."""
 
-    def __init__(self, settings: TransformerSettings) -> None:
+    def __init__(self, shape: BlockShape) -> None:
         super().__init__()
-        self.input_layernorm = RMSNorm(settings.dim, settings.norm_eps)
-        self.self_attn = Attention(settings)
-        self.post_attention_layernorm = RMSNorm(settings.dim, settings.norm_eps)
-        self.mlp = FeedForward(settings)
-        self.dropout = nn.Dropout(settings.dropout)
+        self.input_layernorm = RMSNorm(shape.dim, shape.norm_eps)
+        self.self_attn = Attention(shape)
+        self.post_attention_layernorm = RMSNorm(shape.dim, shape.norm_eps)
+        self.mlp = FeedForward(shape)
+        self.dropout = nn.Dropout(shape.dropout)
 
     def forward(self, x_BTD: Tensor, positions: Positions, layer: int) -> Tensor:
         """Compute the residual stream `(batch, length, dim)` after this block."""
@@ -129,12 +173,18 @@ class Block(nn.Module):
         return cast("Tensor", x_BTD + self.dropout(self.mlp(self.post_attention_layernorm(x_BTD))))
 
 
-def rotary_tables(settings: TransformerSettings, length: int) -> tuple[Tensor, Tensor]:
+def rotary_frequencies(theta: float, head_dim: int) -> Tensor:
+    """Compute the rotary positions' angle per token of each pair of dimensions, `(head_dim / 2,)` in float32."""
+    exponents = torch.arange(0, head_dim, 2, dtype=torch.float32, device="cpu") / head_dim
+    return 1.0 / theta**exponents
+
+
+def rotary_tables(shape: BlockShape, length: int) -> tuple[Tensor, Tensor]:
     """Compute cos and sin of the rotary positions, `(length, head_dim)` each, in float32.
 
     The first half of the sines is negated, so that a rotation is `x * cos + swapped(x) * sin` (see `rotate`).
     """
-    exponents = torch.arange(0, settings.head_dim, 2, dtype=torch.float32, device="cpu") / settings.head_dim
-    angles = torch.outer(torch.arange(length, dtype=torch.float32, device="cpu"), 1.0 / settings.rope_theta**exponents)
+    frequencies = torch.tensor(shape.frequencies, dtype=torch.float32, device="cpu")
+    angles = torch.outer(torch.arange(length, dtype=torch.float32, device="cpu"), frequencies)
     cos, sin = angles.cos(), angles.sin()
     return torch.cat([cos, cos], dim=-1), torch.cat([-sin, sin], dim=-1)

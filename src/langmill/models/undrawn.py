@@ -1,0 +1,35 @@
+"""Networks whose first weights are not drawn, because those of a file follow."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+_DRAWS = frozenset({Tensor.normal_, Tensor.uniform_})
+
+
+class _Undrawn(TorchFunctionMode):
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        del types
+        return args[0] if func in _DRAWS else func(*args, **(kwargs or {}))
+
+
+@contextlib.contextmanager
+def undrawn() -> Iterator[None]:
+    """Leave undefined what networks made in the block would draw at random; the generator stays as it is.
+
+    Drawing a hundred million numbers takes seconds, and those of a network that is loaded are thrown away.
+    """
+    with torch.random.fork_rng(devices=[]), _Undrawn():
+        yield
