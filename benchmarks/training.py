@@ -283,6 +283,9 @@ def _almost_nothing() -> Any:
     class Nothing:
         """The smallest task."""
 
+        def before_training(self, network: nn.Module) -> None:
+            """Look at nothing."""
+
         def loss(self, network: nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
             mean: torch.Tensor = network.model(batch["tokens"]).square().mean()
             return mean

@@ -32,7 +32,7 @@ from tests.refused import refused
 
 pytestmark = pytest.mark.contract
 ROOT = Path(__file__).parents[2]
-KEPT = ["minilm", "reviews", "reviews-10000", "reviews-lm", "sentiment"]
+KEPT = ["minilm", "reviews", "reviews-10000", "reviews-lm", "sentiment", "sentiment-decoder"]
 """The names among which a mistake is made, besides those that it is about: composing all of them takes 2 s."""
 OTHERS = {
     "catalogs": ["catalogs-en-de"],
@@ -54,7 +54,7 @@ def workspace(tmp_path, monkeypatch) -> Path:
 
 
 def test_the_shipped_graph_is_the_line_of_the_design():
-    graph = read_graph(ROOT).for_recipes(["sentiment"])
+    graph = read_graph(ROOT).for_recipes(["sentiment-decoder"])
     upstream = {address: set(stage.upstream) for address, stage in graph.stages.items()}
     assert upstream == {
         "compose": set(),
@@ -62,10 +62,15 @@ def test_the_shipped_graph_is_the_line_of_the_design():
         "clean@reviews": {"compose", "fetch@reviews"},
         "tokenizer@reviews": {"compose", "clean@reviews"},
         "encode@reviews-lm": {"compose", "clean@reviews", "tokenizer@reviews"},
-        "encode@sentiment": {"compose", "clean@reviews", "tokenizer@reviews"},
+        "encode@sentiment-decoder": {"compose", "clean@reviews", "tokenizer@reviews"},
         "train@reviews-lm": {"compose", "encode@reviews-lm", "tokenizer@reviews"},
-        "finetune@sentiment": {"compose", "encode@sentiment", "tokenizer@reviews", "train@reviews-lm"},
-        "evaluate@sentiment": {"compose", "clean@reviews", "encode@sentiment", "finetune@sentiment"},
+        "finetune@sentiment-decoder": {"compose", "encode@sentiment-decoder", "tokenizer@reviews", "train@reviews-lm"},
+        "evaluate@sentiment-decoder": {
+            "compose",
+            "clean@reviews",
+            "encode@sentiment-decoder",
+            "finetune@sentiment-decoder",
+        },
     }
     for address, stage in graph.stages.items():
         assert address == "compose" or "compose" in stage.by_params_only, f"{address} reads settings as whole files"
@@ -143,16 +148,18 @@ def test_compose_writes_each_name_once_and_the_same_bytes_every_time(workspace):
         ("dvc.yaml", "reviews: {corpus: reviews}", "reviews: {corpus: others}", "mismatch",
          ("tokenizers.reviews.corpus is 'others'", "conf/tokenizer/reviews.yaml", "'reviews'")),
         ("dvc.yaml", "base: reviews-lm}", "base: another}", "mismatch",
-         ("fine_tuned.sentiment.base is 'another'", "conf/recipe/sentiment.yaml", "'reviews-lm' (training.base)")),
+         ("fine_tuned.sentiment-decoder.base is 'another'", "conf/recipe/sentiment-decoder.yaml",
+          "'reviews-lm' (training.base)")),
         ("dvc.yaml", "    fine_tuned: &fine_tuned\n",
-         "      sentiment: {corpus: reviews, tokenizer: reviews}\n    fine_tuned: &fine_tuned\n", "duplicate",
-         ("dvc.yaml", "sentiment", "from_scratch", "fine_tuned")),
+         "      sentiment-decoder: {corpus: reviews, tokenizer: reviews}\n    fine_tuned: &fine_tuned\n", "duplicate",
+         ("dvc.yaml", "sentiment-decoder", "from_scratch", "fine_tuned")),
         ("dvc.yaml", "    tokenizers:\n", "      ghost: {source: ghost.csv}\n    tokenizers:\n", "unknown",
          ("corpus ghost ", "conf/corpus/ghost.yaml", "reviews")),
-        ("conf/recipe/sentiment.yaml", "base: reviews-lm", "base: null", "mismatch",
-         ("sentiment under fine_tuned", "conf/recipe/sentiment.yaml training.base is null", "from_scratch")),
-        ("conf/recipe/reviews-lm.yaml", "training:\n", "training:\n  base: sentiment\n", "mismatch",
-         ("reviews-lm under from_scratch", "training.base is sentiment", "fine_tuned")),
+        ("conf/recipe/sentiment-decoder.yaml", "base: reviews-lm", "base: null", "mismatch",
+         ("sentiment-decoder under fine_tuned", "conf/recipe/sentiment-decoder.yaml training.base is null",
+          "from_scratch")),
+        ("conf/recipe/reviews-lm.yaml", "training:\n", "training:\n  base: sentiment-decoder\n", "mismatch",
+         ("reviews-lm under from_scratch", "training.base is sentiment-decoder", "fine_tuned")),
         ("dvc.yaml", "      minilm: {source: src/langmill/data/sources}", "      minilm: {source: data}", "mismatch",
          ("pretrained.minilm.source is 'data'", "conf/pretrained/minilm.yaml", "'src/langmill/data/sources'")),
         ("dvc.yaml", "      minilm: {source: src/langmill/data/sources}\n", "", "unknown",
@@ -193,8 +200,9 @@ def test_compose_writes_each_name_once_and_the_same_bytes_every_time(workspace):
          ("evaluation.slices", "source", "corpus reviews: none")),
         ("conf/corpus/reviews.yaml", "label: label", "label: null", "missing",
          ("conf/corpus/reviews.yaml", "fields.label is null", "classification")),
-        ("conf/recipe/sentiment.yaml", "training:\n", "corpus:\n  cleaning:\n    workers: 5\ntraining:\n", "mismatch",
-         ("conf/recipe/sentiment.yaml", "corpus.cleaning", "conf/corpus/reviews.yaml")),
+        ("conf/recipe/sentiment-decoder.yaml", "training:\n", "corpus:\n  cleaning:\n    workers: 5\ntraining:\n",
+         "mismatch",
+         ("conf/recipe/sentiment-decoder.yaml", "corpus.cleaning", "conf/corpus/reviews.yaml")),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_refused_with_file_and_field(workspace, file, old, new, code, facts):
@@ -239,7 +247,7 @@ def test_a_broken_file_stops_what_uses_it_and_nothing_else(workspace, capsys):
     for group, section in (("corpus", Corpus), ("tokenizer", Tokenizer), ("recipe", Recipe)):
         with pytest.raises(ConfigError, match=r"^conf/corpus/poems\.yaml is not valid YAML"):
             load_section(section, out / group / "poems.yaml")
-    assert load_section(Recipe, out / "recipe" / "sentiment.yaml") == compose_recipe("sentiment")
+    assert load_section(Recipe, out / "recipe" / "sentiment-decoder.yaml") == compose_recipe("sentiment-decoder")
     with pytest.raises(ConfigError, match=r"poems\.yaml is not valid YAML"):
         compose.require_composed(["poems"])
     compose.require_composed(["sentiment", "spam"])
@@ -248,7 +256,7 @@ def test_a_broken_file_stops_what_uses_it_and_nothing_else(workspace, capsys):
 def test_a_recipe_whose_base_is_refused_is_told_before_anything_runs(workspace):
     edit(workspace / "conf" / "recipe" / "reviews-lm.yaml", steps=0)
     with pytest.raises(ConfigError, match=r"reviews-lm\.yaml: training\.steps is 0; allowed is 1 or more"):
-        compose.require_composed(["sentiment"])
+        compose.require_composed(["sentiment-decoder"])
 
 
 def test_no_recipe_left_is_an_error(workspace):

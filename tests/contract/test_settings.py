@@ -39,19 +39,19 @@ def test_all_files_are_found() -> None:
     """A glob that finds nothing tests nothing."""
     assert RECIPES == [
         "catalogs-en-de", "code-summary", "dialogues", "docstring-code", "gpt2", "gpt2-lora", "poems", "questions",
-        "reviews-lm", "reviews-lm-hour", "reviews-mlm", "sentiment", "sentiment-encoder", "sentiment-lstm",
-        "sentiment-minilm", "sentiment-minilm-hour", "sentiment-minilm-lora", "shakespeare-gpt", "shakespeare-gru",
-        "shakespeare-gru-textbook", "shakespeare-lstm", "shakespeare-rnn", "spam",
+        "reviews-lm", "reviews-lm-hour", "reviews-mlm", "sentiment", "sentiment-decoder", "sentiment-encoder",
+        "sentiment-lstm", "sentiment-minilm", "sentiment-minilm-hour", "sentiment-minilm-lora", "shakespeare-gpt",
+        "shakespeare-gru", "shakespeare-gru-textbook", "shakespeare-lstm", "shakespeare-rnn", "spam", "spam-ngrams",
     ]  # fmt: skip
     assert available("corpus", CONF) == [
-        "catalogs-en-de", "dialogues", "poems", "python-functions", "python-summaries", "questions", "reviews",
-        "shakespeare", "spam",
+        "assistant", "catalogs-en-de", "dialogues", "everyday", "plots", "poems", "python-functions",
+        "python-summaries", "questions", "reviews", "shakespeare", "spam",
     ]  # fmt: skip
     assert available("tokenizer", CONF) == [
         "catalogs-en-de", "dialogues", "gpt2-small", "minilm", "poems", "python-functions", "questions", "reviews",
-        "reviews-10000", "shakespeare", "shakespeare-10000", "spam",
+        "reviews-10000", "shakespeare", "shakespeare-10000", "smollm2", "spam",
     ]  # fmt: skip
-    assert PRETRAINED == ["gpt2-small", "minilm"]
+    assert PRETRAINED == ["gpt2-small", "minilm", "smollm2"]
 
 
 @pytest.mark.parametrize("name", available("corpus", CONF))
@@ -165,15 +165,11 @@ def test_wrong_settings_are_refused(override: str, sentence: str) -> None:
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
-        ({"kind": "pypi"}, "source.packages is an empty list; allowed is at least one package"),
         (
             {"revision": "main"},
             "source.revision is main; allowed is a commit of the repository, 40 hexadecimal digits",
         ),
         ({"repository": "../gpt2"}, "source.repository is ../gpt2; allowed is a name as in"),
-        ({"path": "a/folder"}, "source.path is a/folder; allowed is null for the kind hub"),
-        ({"kind": "files"}, "source.repository is openai-community/gpt2; allowed is null for the kind files"),
-        ({"kind": "ftp"}, "source.kind is ftp; allowed is one of pypi, hub, files"),
     ],
 )
 def test_a_wrong_source_of_a_pretrained_model_is_refused(values: dict[str, str], sentence: str) -> None:

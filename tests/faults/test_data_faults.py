@@ -297,7 +297,10 @@ def test_ctrl_c_while_cleaning(workspace: Workspace, sent: signal.Signals) -> No
     os.killpg(process.pid, sent) if sent is signal.SIGINT else process.send_signal(sent)
     _, words = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert words.splitlines()[-1] == "clean@tiny: interrupted; the next run resumes from here."
+    assert (
+        words.splitlines()[-1]
+        == "clean@tiny: interrupted; the next run resumes from the last checkpoint, if there is one."
+    )
     assert "Traceback" not in words
     assert time.time() - started < 15
     assert psutil.wait_procs(workers, timeout=10)[1] == []

@@ -148,7 +148,9 @@ def test_ctrl_c_in_a_stage_leaves_its_result_whole_or_absent(remade_workspace, s
     assert time.monotonic() - began < 15
     assert process.returncode in (0, 130), errors  # a short stage may be done before the signal comes
     if process.returncode == 130:
-        assert errors.rstrip().endswith(f"{address}: interrupted; the next run resumes from here.")
+        assert errors.rstrip().endswith(
+            f"{address}: interrupted; the next run resumes from the last checkpoint, if there is one."
+        )
         after = {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
         assert after == before
     elif name:

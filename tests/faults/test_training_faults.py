@@ -139,7 +139,7 @@ def test_a_damaged_base_is_refused(workspace):
     data[-1] ^= 1
     path.write_bytes(data)
     with refused(IntegrityError, "damaged", "model.safetensors"):
-        train(workspace, "sentiment")
+        train(workspace, "sentiment-decoder")
 
 
 def test_damaged_tokens_are_refused(workspace):
@@ -239,9 +239,9 @@ def test_a_finished_model_is_kept_until_it_is_committed(workspace):
     assert (finished / "model.safetensors").stat().st_ino == (model / "model.safetensors").stat().st_ino  # no more disk
     train(workspace, "reviews-lm", ["training.seed=2"], is_committed=lambda _: False)
     assert len(kept()) == 1 and kept() != first  # at most one of a recipe
-    train(workspace, "sentiment", is_committed=lambda _: True)
+    train(workspace, "sentiment-decoder", is_committed=lambda _: True)
     assert [json.loads((workspace / f".langmill/runs/{name}/finished/manifest.json").read_text())["recipe"]
-            for name in kept()] == ["sentiment"]  # fmt: skip
+            for name in kept()] == ["sentiment-decoder"]  # fmt: skip
 
 
 def test_a_damaged_finished_model_is_not_taken(workspace, caplog):

@@ -83,7 +83,7 @@ CASES = {
     "sentiment-minilm-lora": Case(BERT, NO_DROPOUT_IN_BERT),
 }
 """At least one recipe of every architecture and of every task."""
-PUBLISHED = {"gpt2-small": ("GPT2", "LMHeadModel"), "minilm": ("Bert", "Model")}
+PUBLISHED = {"gpt2-small": ("GPT2", "LMHeadModel"), "minilm": ("Bert", "Model"), "smollm2": ("Llama", "ForCausalLM")}
 """The family and the head of the pretrained models, in whose place small ones stand."""
 
 

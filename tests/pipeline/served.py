@@ -32,7 +32,7 @@ from langmill.tokenization.training import train_tokenizer
 from langmill.tracking.addresses import artifact_root
 
 CONF = Path(__file__).parents[2] / "conf"
-RECIPES = {"language_modelling": "reviews-lm", "classification": "sentiment"}
+RECIPES = {"language_modelling": "reviews-lm", "classification": "sentiment-decoder"}
 """The shipped recipes, whose settings the tiny models have but for their size."""
 LABELS: dict[str, list[str]] = {"language_modelling": [], "classification": ["negative", "positive"]}
 SMALL = [
@@ -63,7 +63,7 @@ def make_model(folder: Path, recipe: str, task_name: str, seed: int) -> Path:
         "max_length": MAX_LENGTH,
         "eot_id": tokenizer.eot_id,
     }
-    interface = interface_of(task, network.get_submodule("model"), MAX_LENGTH)
+    interface = interface_of(task, network.get_submodule("model"), MAX_LENGTH, tokenizer)
     facts = {"provenance": f"{recipe}-{seed}"}
     save_model(folder, network, {"langmill": own}, tokenizer_file, facts, interface=interface)
     return folder

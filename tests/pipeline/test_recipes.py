@@ -48,7 +48,11 @@ SHRUNK = [
 ]
 NO_SERVER, DATABASE = "http://127.0.0.1:9", "sqlite:///mlflow.db"
 """A training's own sender would import MLflow anew each time, for seconds: the test sends its runs itself."""
-PUBLISHED = {"minilm": ("Bert", "Model", {"max_position_embeddings": 512}), "gpt2-small": ("GPT2", "LMHeadModel", {})}
+PUBLISHED = {
+    "minilm": ("Bert", "Model", {"max_position_embeddings": 512}),
+    "gpt2-small": ("GPT2", "LMHeadModel", {}),
+    "smollm2": ("Llama", "ForCausalLM", {}),
+}
 """The families of the pretrained models that recipes start from."""
 WITHOUT_SERIOUS = {"reviews-mlm"}
 """Made to be fine-tuned, not to be used: what it is good for shows in the recipe that it is the base of."""

@@ -98,7 +98,7 @@ def test_a_classifier_is_refused_put_in_service_by_hand_and_loaded(workspace: Pa
     promote(ModelRegistry(URI), CLASSIFIER, made.version.version, force="to try it", command="test")
     told = answer(
         """
-        model = mlflow.pyfunc.load_model("models:/sentiment@champion")
+        model = mlflow.pyfunc.load_model(f"models:/{CLASSIFIER}@champion")
         print(model.predict(pd.DataFrame({"text": ["A wonderful film.", "A dull film."]})).to_json(orient="records"))
         """,
         workspace,

@@ -12,7 +12,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import yaml
@@ -91,11 +91,14 @@ def keep(graph: Path, names: Iterable[str]) -> None:
     graph.write_text(text, encoding="utf-8")
 
 
-def guide_commands() -> list[list[str]]:
-    """The commands of the guide for one's own text, in order, with the names of this workspace."""
-    guide = (REPOSITORY / "docs" / "guides" / "own-text.md").read_text(encoding="utf-8")
+OWN_TEXT = {"letters-topic": CLASSIFIER, "letters-lm": LM, "letters": "tiny"}
+"""The names of this workspace, by those of the guide for one's own text."""
+
+
+def guide_commands(page: str = "own-text", own: Mapping[str, str] = OWN_TEXT) -> list[list[str]]:
+    """The commands of a guide, in order, with names of this workspace for the guide's."""
+    guide = (REPOSITORY / "docs" / "guides" / f"{page}.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```bash\n(.*?)^```", guide, re.MULTILINE | re.DOTALL)
-    own = {"letters-topic": CLASSIFIER, "letters-lm": LM, "letters": "tiny"}
     lines = [
         re.sub("|".join(own), lambda found: own[found[0]], line) for block in blocks for line in block.splitlines()
     ]
@@ -104,6 +107,19 @@ def guide_commands() -> list[list[str]]:
 
 def create(folder: Path, rows: list[tuple[str, str]] | None = None) -> Path:
     """Make the workspace; the recipes and their lines in dvc.yaml come from the guide's `langmill new`."""
+    clone(folder)
+    write_csv(folder / "data" / "tiny.csv", sentences(1200) if rows is None else rows)
+    from langmill.cli import call  # not before conftest.py has set what libraries read at their import
+
+    with contextlib.chdir(folder):
+        for arguments in guide_commands():
+            assert arguments[0] != "new" or call(arguments) == 0, arguments
+    shrink(folder)
+    return folder
+
+
+def clone(folder: Path) -> None:
+    """Copy what a clone of the repository has, with few of its lines."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("dvc.yaml", ".dvcignore", ".gitignore"):
         shutil.copy(REPOSITORY / name, folder / name)
@@ -113,14 +129,6 @@ def create(folder: Path, rows: list[tuple[str, str]] | None = None) -> Path:
     (folder / ".dvc").mkdir()
     shutil.copy(REPOSITORY / ".dvc" / "config", folder / ".dvc" / "config")
     subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
-    write_csv(folder / "data" / "tiny.csv", sentences(1200) if rows is None else rows)
-    from langmill.cli import call  # not before conftest.py has set what libraries read at their import
-
-    with contextlib.chdir(folder):
-        for arguments in guide_commands():
-            assert arguments[0] != "new" or call(arguments) == 0, arguments
-    shrink(folder)
-    return folder
 
 
 def shrink(folder: Path) -> None:

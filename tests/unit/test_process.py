@@ -39,7 +39,7 @@ def run(program: str, folder: Path) -> subprocess.CompletedProcess[str]:
 def test_an_interrupt_is_told_as_one(tmp_path: Path, name: str, clean_up: str) -> None:
     program = PROGRAM.format(name=name, clean_up=clean_up)
     done = run(program, tmp_path)
-    assert done.stderr == "fetch@tiny: interrupted; the next run resumes from here.\n"
+    assert done.stderr == "fetch@tiny: interrupted; the next run resumes from the last checkpoint, if there is one.\n"
     assert done.returncode == 130
 
 

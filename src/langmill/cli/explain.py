@@ -22,7 +22,7 @@ _WORDS = 4
 
 @command(
     example="langmill explain sentiment 'A wonderful film, and far too long.'\n"
-    "langmill explain sentiment 'A wonderful film.' --attention --layer 2\n"
+    "langmill explain sentiment-decoder 'A wonderful film.' --attention --layer 2\n"
     f"langmill explain --model {Workspace().model('catalogs-en-de')} 'Open the file.' --out why.svg"
 )
 @click.argument("recipe", required=False)

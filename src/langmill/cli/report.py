@@ -83,6 +83,7 @@ def comparison(results: list[Result], metric: str) -> str:
     from langmill.cli.results import in_columns
     from langmill.evaluation.estimates import number
 
+    tuned = any(metric in result.metrics.zero_shot_values for result in results)
     lines = [
         (
             result.name,
@@ -91,8 +92,18 @@ def comparison(results: list[Result], metric: str) -> str:
             "-" if result.minutes is None else f"{result.minutes:.1f}",
             number(result.metrics.estimates[metric].value),
             result.metrics.estimates[metric].interval,
-            f"{result.metrics.examples:,}",
+            result.metrics.share_of(metric) or f"{result.metrics.examples:,}",
+            *([_zero_shot(result, metric)] if tuned else []),
         )
         for result in results
     ]
-    return in_columns([("recipe", "version", "parameters", "minutes", metric, "interval", "test documents"), *lines])
+    heading = ("recipe", "version", "parameters", "minutes", metric, "interval", "test documents")
+    return in_columns([(*heading, *(["base as it came"] if tuned else [])), *lines])
+
+
+def _zero_shot(result: Result, metric: str) -> str:
+    """What a result's base reached before it was tuned; a dash where that is not known."""
+    from langmill.evaluation.estimates import number
+
+    value = result.metrics.zero_shot_values.get(metric)
+    return "-" if value is None else f"{result.metrics.base} {number(value)}"

@@ -10,20 +10,22 @@ COLUMNS = ("recipe", "metric", "interval", "trivial baseline", "strong baseline"
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Format the rows under their headings, in columns."""
+    """Format the rows under their headings, in columns; bases as they came, where there are any, have one."""
+    tuned = any(row.base for row in rows)
     cells = [
         (
             row.recipe,
-            f"{row.metric} {row.estimate.value:.4g}",
+            f"{row.metric} {row.estimate.value:.4g}" + f" (on {row.judged})" * bool(row.judged),
             f"{row.estimate.low:.4g} to {row.estimate.high:.4g}",
             row.baseline,
             row.strong,
+            *([row.base or "-"] if tuned else []),
             row.verdict,
             str(row.version),
         )
         for row in rows
     ]
-    return in_columns([COLUMNS, *cells])
+    return in_columns([(*COLUMNS[:5], *(["base as it came"] if tuned else []), *COLUMNS[5:]), *cells])
 
 
 def in_columns(lines: Sequence[Sequence[str]]) -> str:

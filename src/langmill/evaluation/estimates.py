@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from langmill.files import read_json
 
 METRICS_NAME = "metrics.json"
+BASE = "base"
+"""The baseline that is the model which the judged one was fine-tuned from, as it came."""
 _OLD_STRENGTHS = {"serious": "strong"}
 """In evaluations of before."""
 _EQUAL = 1e-9  # p-values closer than this, relative to their size, are the same one, summed in another order
@@ -151,6 +153,12 @@ class Metrics:
     """Groups of them, which the intervals draw."""
     test_set: str
     """Digest of the test documents."""
+    usable: int = 0
+    """Test documents that could be judged: more than `examples` where `evaluation.max_documents` drew some of them."""
+    base: str | None = None
+    """What the model was fine-tuned from: a recipe or a pretrained model; None for one from scratch."""
+    examples_of: Mapping[str, int] = field(default_factory=dict)
+    """The documents of each metric that is of fewer than `examples`: answers that were not all written."""
 
     @classmethod
     def read(cls, folder: Path) -> Metrics:
@@ -168,12 +176,36 @@ class Metrics:
         estimates = {name: Estimate.from_json(values) for name, values in _numbers(facts)}
         examples = int(facts["examples"])
         groups = int(facts.get("groups", examples))  # older ones drew documents
-        return cls(facts["primary"], estimates, baselines, examples, groups, facts["test_set"])
+        usable = int(facts.get("usable", examples))  # older ones judged all of them
+        fewer = {name: int(values["examples"]) for name, values in _numbers(facts) if "examples" in values}
+        base = (facts.get("base") or {}).get("recipe")
+        return cls(facts["primary"], estimates, baselines, examples, groups, facts["test_set"], usable, base, fewer)
+
+    @property
+    def counted(self) -> str:
+        """What the metrics are of, in words."""
+        return counted(self.examples, self.groups, self.usable)
+
+    def share_of(self, metric: str) -> str:
+        """What part of the test documents a metric is of, as `200 of 1,178`; "" where it is of all of them."""
+        examples = self.examples_of.get(metric, self.examples)
+        return "" if examples >= self.usable else f"{examples:,} of {self.usable:,}"
 
     @property
     def decides(self) -> Estimate:
         """The estimate of the metric that decides."""
         return self.estimates[self.primary]
+
+    @property
+    def zero_shot_values(self) -> Mapping[str, float]:
+        """By metric, what the base reached before tuning; empty where there is none, or it could not do the same."""
+        return next((each.values for each in self.baselines if each.name == BASE), {})
+
+    @property
+    def zero_shot(self) -> BaselineMetrics | None:
+        """The same in the metric that decides; None where it has none."""
+        found = (each for each in self.baselines if each.name == BASE and self.primary in each.values)
+        return next(found, None)
 
     def hardest(self, strength: str) -> BaselineMetrics | None:
         """The baseline of a strength that is hardest to beat in the metric that decides; None if there is none."""
@@ -205,7 +237,14 @@ def number(value: float) -> str:
     return f"{value:,.{min(max(decimals, 0), 6)}f}"
 
 
-def counted(examples: int, groups: int) -> str:
-    """Test documents and their groups in words; the groups only where they are not the documents themselves."""
-    documents = f"{examples:,} test document" + ("" if examples == 1 else "s")
-    return documents if groups == examples else f"{documents} in {groups:,} group" + ("" if groups == 1 else "s")
+def counted(examples: int, groups: int, usable: int = 0) -> str:
+    """Test documents and their groups in words; the groups only where they are not the documents themselves.
+
+    `usable` is of how many documents these were drawn.
+    """
+    drawn = usable > examples
+    documents = f"{examples:,}{f' of {usable:,}' * drawn} test document" + ("" if examples == 1 and not drawn else "s")
+    documents += ", drawn by seed," * drawn
+    if groups == examples:
+        return documents.removesuffix(",")
+    return f"{documents} in {groups:,} group" + ("" if groups == 1 else "s")

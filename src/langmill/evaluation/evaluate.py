@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
@@ -10,13 +10,15 @@ import pyarrow as pa
 from langmill.config.sections import Evaluation
 from langmill.data.document import Document
 from langmill.errors import EvaluationError
-from langmill.evaluation.estimates import Comparison, Estimate
+from langmill.evaluation.base_model import BaseModel
+from langmill.evaluation.estimates import BASE, Comparison, Estimate
 from langmill.evaluation.protocol import protocol_digest
 from langmill.evaluation.scoring import EvaluationSet, score_model, usable, with_groups
-from langmill.evaluation.significance import compare, estimate, groups_of
+from langmill.evaluation.significance import compare, estimate, groups_of, num_measured
 from langmill.evaluation.slices import slices_of
 from langmill.progress import track
 from langmill.scoring.base import Baseline, Metric, Plot, Scorer, Strength, TrainingData
+from langmill.scoring.pace import Pace
 from langmill.tasks.loading import LoadedModel
 
 
@@ -36,14 +38,20 @@ class Evaluated:
     estimates: dict[str, Estimate]
     metrics: tuple[Metric, ...]
     """What the estimates are of."""
+    examples_of: dict[str, int]
+    """The documents of each metric that is of some of them only."""
     baselines: list[Baseline]
     baseline_estimates: dict[str, dict[str, Estimate]]
     """By the baseline's name."""
+    base: BaseModel | None
+    """What the model was fine-tuned from; it is the baseline `base` unless its head was a new one."""
     against: dict[str, Comparison]
     """The model against each baseline, in the metric that decides; by the baseline's name."""
     slices: dict[str, dict[str, tuple[int, dict[str, Estimate]]]]
     """By field and value: examples and estimates."""
     plots: list[Plot]
+    tokens_per_second: float | None
+    """How fast the model wrote; None for one that writes nothing. It is logged, and in no output of the stage."""
 
 
 def evaluate(
@@ -55,6 +63,7 @@ def evaluate(
     *,
     scorer: Scorer,
     group_by: str | None = None,
+    base: BaseModel | None = None,
 ) -> Evaluated:
     """Score a model and its baselines on test documents.
 
@@ -66,12 +75,13 @@ def evaluate(
         decides: The metric that models are compared by.
         scorer: What judges.
         group_by: The metadata field that the split kept together; None where it went by the texts.
+        base: What the model was fine-tuned from; judged beside it where it could do the same before.
 
     Raises:
-        EvaluationError: No document can be used, or a metric is not a finite number.
+        EvaluationError: No document can be used, a metric is not a finite number, or the base is not there.
         ConfigError: A slice field is not in the documents.
     """
-    test_set = usable(model.task, documents)
+    test_set = usable(model.task, documents).capped(evaluation, group_by)
     if not test_set.documents:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in test_set.left_out.items())
         raise EvaluationError(
@@ -80,12 +90,17 @@ def evaluate(
             "too_few",
         )
     with track(f"Scoring {model.recipe}", len(test_set.documents), "documents") as progress:
-        scores = score_model(model, test_set.documents, evaluation, progress.advance, group_by, scorer=scorer)
+        pace = Pace(progress.advance)
+        scores = score_model(model, test_set.documents, evaluation, pace, group_by, scorer=scorer)
+    zero_shot = list(_zero_shot(base, test_set, evaluation, scorer))
+    for each in zero_shot:
+        scores = scorer.beside_base(scores, each.scores)
     estimates = estimate(scorer, scores, evaluation)
     baselines = [
         replace(baseline, scores=with_groups(baseline.scores, test_set.documents, group_by))
-        for baseline in scorer.baselines(
-            train, test_set.documents, model.tokenizer, evaluation, max_length=model.max_length
+        for baseline in (
+            *scorer.baselines(train, test_set.documents, model.tokenizer, evaluation, max_length=model.max_length),
+            *zero_shot,
         )
     ]
     baseline_estimates = {baseline.name: estimate(scorer, baseline.scores, evaluation) for baseline in baselines}
@@ -99,8 +114,10 @@ def evaluate(
         scores,
         estimates,
         scorer.metrics_of(scores),
+        {name: count for name in estimates if (count := num_measured(scorer, scores, name)) < scores.num_rows},
         baselines,
         baseline_estimates,
+        base,
         {
             baseline.name: compare(scorer, scores, baseline.scores, decides, evaluation)
             for baseline in baselines
@@ -108,7 +125,21 @@ def evaluate(
         },
         _slices(scorer, scores, evaluation),
         scorer.plots(scores),
+        pace.tokens_per_second,
     )
+
+
+def _zero_shot(
+    base: BaseModel | None, test_set: EvaluationSet, evaluation: Evaluation, scorer: Scorer
+) -> Iterator[Baseline]:
+    """The base as it came, if there is one and it could do the same before."""
+    network = None if base is None else base.network()
+    if base is None or network is None:
+        return
+    with track(f"Scoring its base {base.name} as it came", len(test_set.documents), "documents") as progress:
+        pace = Pace(progress.advance)
+        scores = scorer.score(network, base.tuned.tokenizer, test_set.documents, evaluation, pace)
+    yield Baseline(BASE, Strength.base, scorer.beside_base(scores, scores))
 
 
 def _require_trivial(

@@ -267,7 +267,7 @@ def _answer_maps(
 def _own_answer(model: LoadedModel, task: Generates, prompt_ids: list[int], limit: int) -> list[int]:
     """Generate the answer's tokens, with the decoding of the evaluation."""
     assert model.generation_config is not None
-    decoding = model.generation_config.decoding((model.tokenizer.eot_id,), {"max_new_tokens": limit})
+    decoding = model.generation_config.decoding(task.stop_ids(model.tokenizer), {"max_new_tokens": limit})
     if isinstance(decoding, Beams):
         return run_to_end(task.search(model.network, model.tokenizer, prompt_ids, decoding))
     return list(task.generate(model.network, prompt_ids, decoding))

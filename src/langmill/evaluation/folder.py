@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from langmill.config.compose import plain
 from langmill.config.sections import Evaluation
 from langmill.errors import EvaluationError
-from langmill.evaluation.estimates import METRICS_NAME, Estimate
+from langmill.evaluation.estimates import BASE, METRICS_NAME, Estimate
 from langmill.evaluation.evaluate import Evaluated
 from langmill.evaluation.plots import draw, write_csv
 from langmill.evaluation.report import write_report
@@ -78,21 +78,26 @@ def _model_facts(model: LoadedModel) -> dict[str, Any]:
 
 
 def _test_facts(evaluated: Evaluated, decides: str) -> dict[str, Any]:
+    base = evaluated.base
     return {
         "primary": decides,
         "examples": len(evaluated.test_set.documents),
+        "usable": evaluated.test_set.usable,
         "groups": evaluated.groups,
         "left_out": evaluated.test_set.left_out,
         "unseen_labels": evaluated.test_set.unseen_labels,
         "test_set": evaluated.test_set.digest,
         "protocol": evaluated.protocol,
+        **({"base": {"recipe": base.name, "scored": BASE in evaluated.baseline_estimates}} if base else {}),
     }
 
 
 def metrics_json(evaluated: Evaluated, decides: str) -> dict[str, Any]:
     """All metrics: those of the model at the top, then `baselines` and `slices`."""
+    fewer = {name: {"examples": count} for name, count in evaluated.examples_of.items()}
+    estimates = _numbers(evaluated.estimates)
     return {
-        **_numbers(evaluated.estimates),
+        **{name: {**values, **fewer.get(name, {})} for name, values in estimates.items()},
         **_test_facts(evaluated, decides),
         "signatures": {metric.name: metric.signature for metric in evaluated.metrics if metric.signature},
         "baselines": {
@@ -177,6 +182,12 @@ class EvaluationFolder:
     def unseen_labels(self) -> dict[str, int]:
         """The test documents of each label that training never saw; they were left out."""
         return dict(self.manifest.get("unseen_labels", {}))
+
+    @property
+    def base(self) -> str | None:
+        """What the model was fine-tuned from, where that was scored as it came: the baseline `BASE`."""
+        base = self.manifest.get("base") or {}
+        return str(base["recipe"]) if base.get("scored") else None
 
     @property
     def trivial_baseline(self) -> str:

@@ -22,8 +22,8 @@ from langmill.tasks.base import TASKS
 
 PROTOCOL = 1
 """Raised when our own code measures something else than before under the same settings."""
-NOT_SCORING = frozenset({"batch_tokens", "bootstrap_samples", "confidence", "seed", "threads"})
-"""Fields of `evaluation` that no document's scores depend on."""
+NOT_SCORING = frozenset({"batch_tokens", "bootstrap_samples", "confidence", "max_documents", "seed", "threads"})
+"""Fields of `evaluation` that no document's scores depend on; which documents are scored, their digest says."""
 _FIELDS = tuple(field.name for field in fields(Document))
 
 
@@ -38,6 +38,10 @@ def documents_digest(documents: Iterable[Document]) -> str:
 def protocol_digest(task_name: str, scorer: Scorer, test_set: str, evaluation: Evaluation, group_by: str | None) -> str:
     """Digest of what decides a score; `test_set` is that of the documents, `group_by` the field that makes groups."""
     judged = {name: value for name, value in asdict(evaluation).items() if name not in NOT_SCORING}
+    if judged["max_generated"] is None:  # so that the digests of before stay
+        del judged["max_generated"]
+    else:
+        judged["seed"] = evaluation.seed  # it draws which answers are written
     plugins = {plugin.name: plugin.digest for plugin in find_plugins([(TASKS.group, task_name), *scorer.plugins])}
     return digest_of(
         {

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from langmill.config.sections import Evaluation
-from langmill.evaluation.estimates import Estimate, counted, number
+from langmill.evaluation.estimates import BASE, Estimate, counted, number
 from langmill.evaluation.evaluate import Evaluated
 from langmill.evaluation.significance import find_metric
 from langmill.files import write_text
@@ -27,12 +27,13 @@ def write_report(path: Path, model: LoadedModel, evaluated: Evaluated, evaluatio
     scorer = evaluated.scorer
     metric = find_metric(scorer, decides)
     examples = len(evaluated.test_set.documents)
+    told = counted(examples, evaluated.groups, evaluated.test_set.usable).capitalize()
     share = f"{100 * evaluation.confidence:g}%"
     by = f" (by {evaluated.group_by}, as the split keeps them together)" if evaluated.group_by else ""
     lines = [
         f"# {model.recipe} on its test split",
         "",
-        f"{counted(examples, evaluated.groups).capitalize()}{by}; **{metric.title}** decides "
+        f"{told}{by}; **{metric.title}** decides "
         f"({'higher' if metric.higher_is_better else 'lower'} is better). "
         f"An interval holds the middle {share} of {evaluation.bootstrap_samples:,} bootstrap resamples "
         f"of the {'documents' if evaluated.group_by is None else 'groups'}; a difference is clear when its whole "
@@ -44,6 +45,7 @@ def write_report(path: Path, model: LoadedModel, evaluated: Evaluated, evaluatio
         "## Against the baselines",
         "",
         *(_against(metric, baseline, evaluated) for baseline in evaluated.baselines),
+        *_new_head(evaluated),
         "",
     ]
     for field, values in evaluated.slices.items():
@@ -64,8 +66,8 @@ def _samples(evaluated: Evaluated) -> list[str]:
     if "produced" not in evaluated.scores.column_names:
         return []
     lines = ["## What it wrote", ""]
-    produced = evaluated.scores["produced"].to_pylist()
-    for document, text in list(zip(evaluated.test_set.documents, produced, strict=True))[:SAMPLES]:
+    produced = zip(evaluated.test_set.documents, evaluated.scores["produced"].to_pylist(), strict=True)
+    for document, text in [pair for pair in produced if pair[1] is not None][:SAMPLES]:
         for title, shown in (("Given", document.text), ("Wanted", document.target or ""), ("Written", text)):
             quoted = "\n".join(f"    {line}" for line in shown[:_SAMPLE_CHARACTERS].splitlines())
             lines += [f"{title}:", "", quoted, ""]
@@ -102,6 +104,8 @@ def _metrics_table(metrics: tuple[Metric, ...], evaluated: Evaluated, share: str
     for metric in metrics:
         estimate = evaluated.estimates[metric.name]
         title = _cell(f"**{metric.title}**" if metric.name == decides else metric.title)
+        if fewer := evaluated.examples_of.get(metric.name):
+            title += f" (of {fewer:,} documents, drawn by seed)"
         reached = (evaluated.baseline_estimates[name].get(metric.name) for name in names)
         others = " | ".join("-" if each is None else number(each.value) for each in reached)
         lines.append(f"| {title} | {number(estimate.value)} | {estimate.interval} | {others} |")
@@ -115,11 +119,22 @@ def _cell(text: str) -> str:
 
 def _against(metric: Metric, baseline: Baseline, evaluated: Evaluated) -> str:
     head = f"- **{baseline.name}** ({baseline.strength.value})"
+    if baseline.name == BASE and evaluated.base is not None:
+        head = f"- **{BASE}** ({evaluated.base.name} as it came, before it was tuned)"
     comparison = evaluated.against.get(baseline.name)
     if comparison is None:
         return f"{head}: it has no {metric.title}; the table has its other metrics."
     both = f"{number(comparison.challenger)} against {number(comparison.champion)}"
     return f"{head}: {metric.title} {both}, {comparison.verdict}."
+
+
+def _new_head(evaluated: Evaluated) -> list[str]:
+    """Why there is no figure of the base."""
+    if evaluated.base is None or BASE in evaluated.baseline_estimates:
+        return []
+    return [
+        f"- No figure of its base, {evaluated.base.name}: the head that answers was new, so the base has no answers."
+    ]
 
 
 def _slice_table(
@@ -131,6 +146,6 @@ def _slice_table(
         f"|---|---|{'---|' * len(shown)}",
     ]
     for value, (examples, estimates) in values.items():
-        cells = [str(estimates[metric.name]) for metric in shown]
+        cells = [str(estimates.get(metric.name, "-")) for metric in shown]
         lines.append(f"| {_cell(value)} | {examples:,} | {' | '.join(cells)} |")
     return lines

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 import torch
@@ -17,6 +17,7 @@ from langmill.evaluation.protocol import documents_digest
 from langmill.evaluation.significance import GROUP
 from langmill.evaluation.slices import with_slices
 from langmill.scoring.base import Scorer
+from langmill.scoring.drawing import draw
 from langmill.tasks.base import UNSEEN_LABEL, Task
 from langmill.tasks.loading import LoadedModel
 
@@ -30,6 +31,18 @@ class EvaluationSet:
     """How many were left out, by reason: a model can't be asked for a label that it never saw."""
     unseen_labels: dict[str, int] = field(default_factory=dict)
     """The labels that the test split has and training has not: how many documents were left out for each."""
+    undrawn: int = 0
+    """How many could be judged and are not, for `evaluation.max_documents`."""
+
+    @property
+    def usable(self) -> int:
+        """Documents that could be judged."""
+        return len(self.documents) + self.undrawn
+
+    def capped(self, evaluation: Evaluation, group_by: str | None) -> EvaluationSet:
+        """What is left of it under `evaluation.max_documents`: the same documents in every process."""
+        drawn = draw(self.documents, evaluation.max_documents, evaluation.seed, _strata(evaluation, group_by))
+        return replace(self, documents=drawn, undrawn=self.usable - len(drawn))
 
     @property
     def digest(self) -> str:
@@ -51,6 +64,28 @@ def usable(task: Task, documents: Iterable[Document]) -> EvaluationSet:
             if reason == UNSEEN_LABEL:
                 unseen[str(document.label)] += 1
     return EvaluationSet(kept, dict(sorted(left_out.items())), dict(sorted(unseen.items())))
+
+
+def judged_part(task: Task, split: Sequence[Document], evaluation: Evaluation, group_by: str | None) -> list[Document]:
+    """What a comparison may look at of a test split: what a task's models are judged on, and of the rest its share.
+
+    Another task may judge the rest. Without `evaluation.max_documents` it is the whole split.
+    """
+    mine = usable(task, split)
+    judged = mine.capped(evaluation, group_by)
+    if not judged.undrawn:
+        return list(split)
+    can_be = {document.id for document in mine.documents}
+    rest = [document for document in split if document.id not in can_be]
+    share = round(len(rest) * len(judged.documents) / judged.usable)
+    chosen = [*judged.documents, *draw(rest, share, evaluation.seed, _strata(evaluation, group_by))]
+    kept = {document.id for document in chosen}
+    return [document for document in split if document.id in kept]
+
+
+def _strata(evaluation: Evaluation, group_by: str | None) -> list[str]:
+    """The metadata fields that a draw keeps the proportions of, the coarsest first."""
+    return [*evaluation.slices, *([group_by] if group_by is not None and group_by not in evaluation.slices else [])]
 
 
 def with_groups(scores: pa.Table, documents: Sequence[Document], group_by: str | None) -> pa.Table:

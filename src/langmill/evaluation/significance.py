@@ -124,7 +124,7 @@ def compare(
             "both again.",
             "mismatch",
         )
-    num_examples = challenger.num_rows
+    num_examples = num_measured(scorer, challenger, metric_name)
     challenger, champion = comparable(scorer, challenger, champion, metric_name)
     sign = 1.0 if metric.higher_is_better else -1.0
     new, old = plain_values(scorer, challenger)[metric_name], plain_values(scorer, champion)[metric_name]
@@ -146,17 +146,33 @@ def compare(
     )
 
 
+def num_measured(scorer: Scorer, scores: pa.Table, metric_name: str) -> int:
+    """The examples that a metric is of."""
+    measured = scorer.measured(scores, metric_name)
+    return scores.num_rows if measured is None else int(pc.sum(measured).as_py())
+
+
 def comparable(scorer: Scorer, challenger: pa.Table, champion: pa.Table, metric_name: str) -> tuple[pa.Table, pa.Table]:
     """Both tables in the challenger's order, with the rows that a metric can be compared on.
 
-    Where a metric is of the scored bytes, a text of which one model can read more than the other is left out: that part
-    may be easier.
+    Where a metric is of some of the texts only, those of both; where it is of the scored bytes, a text of which one
+    model can read more than the other is left out: that part may be easier.
 
     Raises:
         EvaluationError: The two were scored on other examples, or on other parts of all of them.
     """
     champion = _aligned(challenger, champion)
     metric = find_metric(scorer, metric_name)
+    mine, others = (scorer.measured(scores, metric_name) for scores in (challenger, champion))
+    if mine is not None or others is not None:
+        both = mine if others is None else others if mine is None else pc.and_(mine, others)
+        if not pc.any(both).as_py():
+            raise EvaluationError(
+                f"{metric.title} can't be compared: there is no test document for which both models wrote a text. "
+                "Give both the same evaluation.max_generated and evaluation.seed.",
+                "mismatch",
+            )
+        challenger, champion = challenger.filter(both), champion.filter(both)
     if not metric.of_scored_bytes:
         return challenger, champion
     same = pc.equal(challenger["bytes"], champion["bytes"])
@@ -218,7 +234,7 @@ def _named(metrics: Sequence[Metric], name: str) -> Metric:
 
 def _with_interval(value: float, resampled: np.ndarray, confidence: float, groups: int) -> Estimate:
     tail = _tail(confidence, groups)
-    low, high = np.quantile(resampled, [tail, 1 - tail])
+    low, high = np.nanquantile(resampled, [tail, 1 - tail])  # a resample may have nothing that the metric is of
     return Estimate(value + 0.0, float(low) + 0.0, float(high) + 0.0)  # no zero below zero
 
 

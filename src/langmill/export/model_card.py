@@ -12,6 +12,7 @@ from langmill.config.sections import Corpus, Pretrained
 from langmill.errors import LangmillError
 from langmill.export.base import VerifiedVersion
 from langmill.registry.status import baseline
+from langmill.registry.trace import source_words
 from langmill.registry.versions import Tag
 
 _KINDS = {
@@ -81,20 +82,33 @@ def _facts(
     documents = f", {int(tags[Tag.documents]):,} documents" if Tag.documents in tags else ""
     yield "trained on", f"{manifest['corpus']['name']}{documents}"
     yield "fine-tuned from", manifest["base"]["recipe"] if manifest.get("base") else None
+    if pretrained := manifest.get("pretrained"):
+        yield "which began as", f"{pretrained['name']}: {source_words(pretrained['source'])}"
     if Tag.value in tags:
         value, low, high = (f"{float(tags[tag]):.4g}" for tag in (Tag.value, Tag.low, Tag.high))
-        yield tags[Tag.metric], f"{value} [{low}, {high}] on the test documents"
-    for label, tag in (("trivial baseline", Tag.trivial), ("strong baseline", Tag.strong)):
+        judged = f"{tags[Tag.judged]} test documents" if Tag.judged in tags else "the test documents"
+        yield tags[Tag.metric], f"{value} [{low}, {high}] on {judged}"
+    for label, tag in (
+        ("trivial baseline", Tag.trivial),
+        ("strong baseline", Tag.strong),
+        ("base as it came", Tag.base),
+    ):
         yield label, baseline(version, tag) if tag in tags else None
 
 
 def _licences(manifest: Mapping[str, Any]) -> str:
-    """What the settings of this workspace say of the data, and of what the model was fine-tuned from."""
+    """What the settings of this workspace say of the data, and the model of what it was fine-tuned from.
+
+    Models that are older than the entry `pretrained` of the manifest have the settings say that, too.
+    """
     corpus, base = str(manifest["corpus"]["name"]), (manifest.get("base") or {}).get("recipe")
     lines = [f"The data ({corpus}): {_licence(compose_corpus, corpus)}."]
-    if base in available("pretrained"):
+    pretrained = manifest.get("pretrained") or {}
+    if pretrained.get("licence"):
+        lines.append(f"The pretrained model ({pretrained['name']}): {pretrained['licence']}.")
+    elif base in available("pretrained"):
         lines.append(f"The pretrained model ({base}): {_licence(compose_pretrained, base)}.")
-    elif base:
+    if base and base not in (pretrained.get("name"), *available("pretrained")):
         lines.append(f"What was fine-tuned ({base}): {_licence(lambda name: compose_recipe(name).corpus, base)}.")
     return "\n".join(lines)
 

@@ -41,6 +41,12 @@ class Interface:
     """The classes in the order of the logits."""
     max_length: int | None = None
     """Tokens of a text, at most."""
+    chat_template: str | None = None
+    """The chat template (Jinja) that it is asked through."""
+    token_names: Mapping[str, str] = field(default_factory=dict)
+    """The special tokens that the template calls `bos_token`, `eos_token` and so on."""
+    stop_ids: tuple[int, ...] = ()
+    """The tokens that end a text; empty for the end-of-text token alone."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +119,8 @@ def save_model(
         "torch_dtype": dtype,  # transformers 4
         **config,
     }
+    if len(interface.stop_ids) > 1:
+        described["eos_token_id"] = list(interface.stop_ids)
     if interface.labels:
         described["id2label"] = {str(number): label for number, label in enumerate(interface.labels)}
         described["label2id"] = {label: number for number, label in enumerate(interface.labels)}
@@ -156,13 +164,15 @@ def _write_tokenizer(file: Path, folder: Path, described: Mapping[str, Any], int
         config |= {"bos_token": end, "eos_token": end, "pad_token": pad or end}
     if mask := next((name for name in _MASK_NAMES if name in special.values()), None):
         config["mask_token"] = mask
+    elif interface.chat_template is not None:  # which writes special tokens into a text
+        config |= {**interface.token_names, "chat_template": interface.chat_template}
     else:
         config["split_special_tokens"] = True  # the characters of a special token in a text are only text
     if interface.max_length is not None:
         config["model_max_length"] = interface.max_length
     write_json(folder / "tokenizer_config.json", config)
     shutil.copyfile(file, folder / TOKENIZER_NAME)
-    own = (tokenizer.get("post_processor") or {}).get("type") in _TEMPLATES
+    own = _adds_tokens(tokenizer.get("post_processor") or {})
     if end is not None and not own and (interface.eot_before or interface.eot_after):
         # transformers follows the file alone; Langmill adds special tokens itself.
         eot = [{"SpecialToken": {"id": end, "type_id": 0}}]
@@ -175,6 +185,12 @@ def _write_tokenizer(file: Path, folder: Path, described: Mapping[str, Any], int
             "special_tokens": {end: {"id": end, "ids": [eot_id], "tokens": [end]}},
         }
         write_json(folder / TOKENIZER_NAME, tokenizer)
+
+
+def _adds_tokens(post_processor: Mapping[str, Any]) -> bool:
+    """Whether a post-processor puts special tokens around a text; a template without one puts nothing there."""
+    kind = post_processor.get("type")
+    return kind in _TEMPLATES and (kind != "TemplateProcessing" or bool(post_processor.get("special_tokens")))
 
 
 _TOKENIZER_DIGEST = "tokenizer_sha256"

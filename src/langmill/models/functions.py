@@ -7,6 +7,8 @@ for the tokens of a whole batch.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any, cast
 
 import torch
@@ -16,7 +18,7 @@ from torch.nn import functional as F
 
 # Logits in memory at once: on a CPU they should fit its cache, a GPU needs large products.
 _LOGITS_AT_ONCE = {"cpu": 2**21}
-_LOGITS_AT_ONCE_ELSEWHERE = 2**26
+_LOGITS_AT_ONCE_ELSEWHERE = 2**27
 _MIN_CHUNK_TOKENS = 256
 
 
@@ -24,6 +26,8 @@ def rms_norm(x_BTD: Tensor, weight_D: Tensor, eps: float) -> Tensor:
     """Compute `x / sqrt(mean(x^2) + eps) * weight` (Zhang & Sennrich, 2019), in float32 at least."""
     wide = torch.promote_types(x_BTD.dtype, torch.float32)
     if wide != x_BTD.dtype:
+        if x_BTD.is_cuda and not _plain():  # its one kernel adds in float32
+            return F.rms_norm(x_BTD, weight_D.shape, weight_D.to(x_BTD.dtype), eps)
         return F.rms_norm(x_BTD.to(wide), weight_D.shape, None, eps).to(x_BTD.dtype) * weight_D
     if torch.compiler.is_compiling() or x_BTD.is_cuda:  # a compiler fuses the passes, CUDA has one kernel for them
         return F.rms_norm(x_BTD, weight_D.shape, weight_D, eps)
@@ -49,14 +53,17 @@ def _plain() -> bool:
     return torch.compiler.is_compiling() or not torch.is_grad_enabled()
 
 
-def head_cross_entropy(hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, label_smoothing: float = 0.0) -> Tensor:
+def head_cross_entropy(
+    hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, label_smoothing: float = 0.0, *, fused: bool = False
+) -> Tensor:
     """Compute the mean cross entropy in nats of `hidden @ weight.T` against the targets, a scalar in float32.
 
     The logits are computed in chunks of a few hundred tokens. With gradients on, a chunk's gradients are computed with
     its logits, so that nothing is computed twice (as in Hsu et al., 2024, Liger Kernel).
 
     Negative targets are ignored. `label_smoothing` is the share of the target probability spread over all tokens evenly
-    (Szegedy et al., 2016).
+    (Szegedy et al., 2016). `fused` compiles what is computed of a chunk's logits, so that they are read twice and not
+    seven times; the first call takes seconds.
     """
     device = hidden_ND.device.type
     if torch.is_autocast_enabled(device):
@@ -66,7 +73,8 @@ def head_cross_entropy(hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, 
     chunk = max(_MIN_CHUNK_TOKENS, at_once // weight_VD.shape[0])
     if torch.is_grad_enabled():
         learns = weight_VD.requires_grad  # an adapter's base keeps its head
-        loss = _HeadCrossEntropy.apply(hidden_ND, weight_VD, targets_N, chunk, label_smoothing, learns)  # type: ignore[no-untyped-call]
+        gradients = _compiled_gradients() if fused else _plain_gradients
+        loss = _HeadCrossEntropy.apply(hidden_ND, weight_VD, targets_N, chunk, label_smoothing, learns, gradients)  # type: ignore[no-untyped-call]
         return cast("Tensor", loss)
     total = torch.zeros((), device=hidden_ND.device)
     for start in range(0, len(hidden_ND), chunk):
@@ -134,31 +142,20 @@ class _HeadCrossEntropy(torch.autograd.Function):
         chunk: int,
         label_smoothing: float,
         learns: bool,
+        gradients: _Gradients,
     ) -> Tensor:
-        dtype = hidden_ND.dtype
         ignored_N1 = targets_N[:, None] < 0
         count = (~ignored_N1).sum().clamp(min=1)
         targets_N = targets_N.clamp(min=0)
         # An ignored target must add nothing to the head's gradient: its hidden state is set to zero.
         hidden_ND = hidden_ND.masked_fill(ignored_N1, 0.0)
         grad_hidden_ND = torch.empty_like(hidden_ND)
-        wide = torch.promote_types(dtype, torch.float32)
+        wide = torch.promote_types(weight_VD.dtype, torch.float32)
         grad_weight_VD = torch.zeros_like(weight_VD, dtype=wide) if learns else None
         losses_N1 = torch.empty(len(hidden_ND), 1, dtype=wide, device=hidden_ND.device)
         for start in range(0, len(hidden_ND), chunk):
             part = slice(start, start + chunk)
-            logits_NV = (hidden_ND[part] @ weight_VD.T).to(losses_N1.dtype)
-            log_probabilities_NV = torch.log_softmax(logits_NV, dim=-1)
-            losses_N1[part] = -log_probabilities_NV.gather(1, targets_N[part, None])
-            if label_smoothing:
-                mean_N1 = log_probabilities_NV.mean(dim=-1, keepdim=True)
-                losses_N1[part].mul_(1.0 - label_smoothing).sub_(mean_N1, alpha=label_smoothing)
-            # The gradient of the logits: predicted minus target probabilities.
-            grad_NV = log_probabilities_NV.exp_()
-            if label_smoothing:
-                grad_NV -= label_smoothing / len(weight_VD)
-            grad_NV[torch.arange(len(grad_NV), device=grad_NV.device), targets_N[part]] -= 1.0 - label_smoothing
-            grad_NV = grad_NV.to(dtype)
+            losses_N1[part], grad_NV = gradients(hidden_ND[part] @ weight_VD.T, targets_N[part, None], label_smoothing)
             grad_hidden_ND[part] = grad_NV @ weight_VD
             if grad_weight_VD is not None:
                 grad_weight_VD += grad_NV.T @ hidden_ND[part]
@@ -173,4 +170,41 @@ class _HeadCrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         grad_hidden_ND, grad_weight_VD = ctx.saved_tensors
         grad_weight_VD = None if grad_weight_VD is None else grad_weight_VD * grad
-        return grad_hidden_ND * grad, grad_weight_VD, None, None, None, None
+        return grad_hidden_ND * grad, grad_weight_VD, None, None, None, None, None
+
+
+_Gradients = Callable[[Tensor, Tensor, float], tuple[Tensor, Tensor]]
+"""Losses `(N, 1)`, in float32 at least, and gradients of logits `(N, V)`, predicted minus target probabilities, in the
+logits' format; from the logits, the targets `(N, 1)` and the label smoothing."""
+
+
+def _plain_gradients(logits_NV: Tensor, targets_N1: Tensor, label_smoothing: float) -> tuple[Tensor, Tensor]:
+    wide = torch.promote_types(logits_NV.dtype, torch.float32)
+    log_probabilities_NV = torch.log_softmax(logits_NV.to(wide), dim=-1)
+    losses_N1 = -log_probabilities_NV.gather(1, targets_N1)
+    if label_smoothing:
+        mean_N1 = log_probabilities_NV.mean(dim=-1, keepdim=True)
+        losses_N1.mul_(1.0 - label_smoothing).sub_(mean_N1, alpha=label_smoothing)
+    grad_NV = log_probabilities_NV.exp_()
+    if label_smoothing:
+        grad_NV -= label_smoothing / logits_NV.shape[1]
+    grad_NV[torch.arange(len(grad_NV), device=grad_NV.device), targets_N1[:, 0]] -= 1.0 - label_smoothing
+    return losses_N1, grad_NV.to(logits_NV.dtype)
+
+
+def _whole_gradients(logits_NV: Tensor, targets_N1: Tensor, label_smoothing: float) -> tuple[Tensor, Tensor]:
+    """Compute the same without writing into what was computed: to be compiled."""
+    wide_NV = logits_NV.to(torch.promote_types(logits_NV.dtype, torch.float32))
+    total_N1 = wide_NV.logsumexp(dim=-1, keepdim=True)
+    losses_N1 = total_N1 - wide_NV.gather(1, targets_N1)
+    if label_smoothing:
+        mean_N1 = total_N1 - wide_NV.mean(dim=-1, keepdim=True)
+        losses_N1 = (1.0 - label_smoothing) * losses_N1 + label_smoothing * mean_N1
+    is_target_NV = torch.arange(wide_NV.shape[1], device=wide_NV.device) == targets_N1
+    target_NV = is_target_NV * (1.0 - label_smoothing) + label_smoothing / wide_NV.shape[1]
+    return losses_N1, ((wide_NV - total_N1).exp() - target_NV).to(logits_NV.dtype)
+
+
+@functools.cache
+def _compiled_gradients() -> _Gradients:
+    return torch.compile(_whole_gradients, dynamic=True)

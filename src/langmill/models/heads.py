@@ -14,12 +14,15 @@ from langmill.models.base import Backbone, Cache, EncoderDecoder, head_std, refu
 from langmill.models.functions import head_cross_entropy
 
 
-class _TokenHead(nn.Module):
+class TokenHead(nn.Module):
     """A backbone with a head from hidden states to the logits of a token.
 
     The head is the backbone's own where it has one, else the token embedding (Press & Wolf, 2017) or a linear layer, as
     the backbone's `tie_embeddings` says.
     """
+
+    fuse_loss = False
+    """Whether a part of the loss is compiled; training sets it."""
 
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
@@ -59,7 +62,7 @@ class _TokenHead(nn.Module):
         """
         hidden_ND, targets_N = hidden_BTD.flatten(0, 1), targets_BT.flatten()
         if getattr(self.lm_head, "bias", None) is None:
-            return head_cross_entropy(hidden_ND, self.head_weight_VD, targets_N, label_smoothing)
+            return head_cross_entropy(hidden_ND, self.head_weight_VD, targets_N, label_smoothing, fused=self.fuse_loss)
         counted_N = targets_N >= 0
         logits_NV = self.head(hidden_ND[counted_N]).float()
         nats = F.cross_entropy(logits_NV, targets_N[counted_N], reduction="sum", label_smoothing=label_smoothing)
@@ -100,7 +103,7 @@ class _TokenHead(nn.Module):
         refuse_length(max(map(len, prompts)), self.max_length)
 
 
-class LanguageModel(_TokenHead):
+class LanguageModel(TokenHead):
     """A backbone that predicts the next token."""
 
     def forward(self, tokens_BT: Tensor, lengths_B: Tensor | None = None, cache: Cache | None = None) -> Tensor:
@@ -126,7 +129,7 @@ class LanguageModel(_TokenHead):
         return {**super().config(), "tie_word_embeddings": self.tied}
 
 
-class TextToText(_TokenHead):
+class TextToText(TokenHead):
     """An encoder-decoder that generates a target text for a source text."""
 
     model: EncoderDecoder

@@ -97,6 +97,8 @@ class Transformer(Backbone):
     def run(self, tokens_BT: Tensor, positions: Positions) -> Tensor:
         """Compute the hidden states `(batch, length, dim)` after the last norm."""
         x_BTD: Tensor = self.dropout(self.embed_tokens(tokens_BT))
+        if x_BTD.is_cuda and torch.is_autocast_enabled("cuda"):  # half the traffic between the blocks
+            x_BTD = x_BTD.to(torch.get_autocast_dtype("cuda"))
         for number, layer in enumerate(self.layers):
             x_BTD = layer(x_BTD, positions, number)
         return cast("Tensor", self.norm(x_BTD))

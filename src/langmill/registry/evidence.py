@@ -72,6 +72,10 @@ class Evidence:
     """Digest of all that the verdict follows from; "" where some of it can't be had."""
     doubt: str = ""
     """Why it is not sure who the champion is; "" where it is."""
+    base: Pair | Missing | None = None
+    """The scores of the version and of what it was fine-tuned from, as that came; None where that has none."""
+    base_name: str = ""
+    """What it was fine-tuned from, where that has scores."""
 
     @property
     def against(self) -> str:

@@ -55,7 +55,10 @@ def judge(evidence: Evidence, rules: Mapping[str, Rule]) -> Verdict:
         unchanged,
         tuple(results),
         *evidence.weights,
-        (unseen(evidence.unseen_labels),) if evidence.unseen_labels else (),
+        (
+            *((unseen(evidence.unseen_labels),) if evidence.unseen_labels else ()),
+            *(result.remark for result in results if result.remark),
+        ),
     )
 
 

@@ -16,8 +16,10 @@ from typing import TypeVar
 from langmill.config.sections import Evaluation, Gate
 from langmill.data.document import Document, Split, documents_path, read_documents
 from langmill.errors import IntegrityError, LangmillError, RegistryError, TransientError
+from langmill.evaluation.estimates import BASE
 from langmill.evaluation.folder import EvaluationFolder
 from langmill.evaluation.protocol import require_comparable
+from langmill.evaluation.scoring import judged_part
 from langmill.evaluation.significance import find_metric, groups_of, metric_of
 from langmill.files import digest_of, sha256_file, temporary_folder
 from langmill.plugins import find_plugins
@@ -59,9 +61,10 @@ class Case:
         return EvaluationFolder.open(self.scores, verify=True)
 
     @cached_property
-    def split(self) -> list[Document]:
-        """The test split. Raises as `read_documents`."""
-        return list(read_documents(documents_path(self.documents, Split.test)))
+    def judged(self) -> list[Document]:
+        """The test split, or what `evaluation.max_documents` leaves of it. Raises as `read_documents`."""
+        split = list(read_documents(documents_path(self.documents, Split.test)))
+        return judged_part(self.challenger.task, split, self.evaluation, self.challenger.group_by)
 
     def noted_verdict(self) -> Verdict | None:
         """The verdict that is noted on the version, if it follows from the same evidence; None else."""
@@ -93,7 +96,10 @@ class Case:
         scored = self._had(self._scored)
         key = self._had(self._comparison_key)
         pair = self._had(lambda: self._pair(unscored or _UNSCORED)) if isinstance(scored, Scored) else scored
-        return Evidence(*facts, scored, pair, key if isinstance(key, str) else "")
+        name = self._had(lambda: self.challenger.base) if isinstance(scored, Scored) else None
+        base = self._had(self._beside_base) if name is not None else None
+        key = key if isinstance(key, str) else ""
+        return Evidence(*facts, scored, pair, key, base=base, base_name=name if isinstance(name, str) else "")
 
     def _had(self, gather: Callable[[], _Found]) -> _Found | Missing:
         """A piece of evidence; whatever is wrong with the files must not end every later run."""
@@ -127,6 +133,8 @@ class Case:
 
     def _scored(self) -> Scored:
         challenger, table = self.challenger, self.challenger.scores()
+        measured = challenger.scorer.measured(table, self.gate.metric)
+        table = table if measured is None else table.filter(measured)
         return Scored(
             table.num_rows,
             groups_of(table)[1],
@@ -148,11 +156,15 @@ class Case:
         except LangmillError:  # not made yet, or damaged
             return Unscored(unscored)
         self._require_comparable(found)
-        union = Union.of(scorer.task, found.task, self.split)
+        union = Union.of(scorer.task, found.task, self.judged)
         surplus = EvaluationFolder.open(self.rescored_surplus, verify=True).scores() if union.surplus else None
         return union.pair(
             scorer, challenger.scores(), found.task, found.scores(), surplus=surplus, group_by=challenger.group_by
         )
+
+    def _beside_base(self) -> Pair:
+        challenger = self.challenger
+        return Pair(challenger.scorer, challenger.scores(), challenger.baseline(BASE))
 
     def _stored_pair(self, champion: ModelVersion) -> Pair | None:
         """The version beside the champion's stored scores; None where those are of another protocol, or not whole."""

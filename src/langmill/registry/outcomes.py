@@ -49,6 +49,10 @@ class Row:
     verdict: str
     version: int
     sentence: str
+    judged: str = ""
+    """What part of the test documents the metric is of, as `200 of 1,178`; "" where it is of all of them."""
+    base: str = ""
+    """What the model was fine-tuned from and its value as it came; "" where there is none."""
 
 
 def files_digest(recipe: str) -> str | None:
@@ -105,7 +109,20 @@ def read_row(recipe: str) -> Row | None:
         f"{found.name} {found.values[metrics.primary]:.4g}" if (found := metrics.hardest(strength)) else "-"
         for strength in ("trivial", "strong")
     )
+    zero_shot, judged = metrics.zero_shot, metrics.share_of(metrics.primary)
+    base = "" if zero_shot is None else f"{metrics.base} {zero_shot.values[metrics.primary]:.4g}"
     verdict = str(note.outcome if note.outcome == Outcome.cannot_tell else Outcome.refused)
     if note.champion == note.version:
         verdict = "champion"
-    return Row(recipe, metrics.primary, metrics.decides, trivial, strong, verdict, note.version, note.sentence)
+    return Row(
+        recipe,
+        metrics.primary,
+        metrics.decides,
+        trivial,
+        strong,
+        verdict,
+        note.version,
+        note.sentence,
+        judged,
+        base,
+    )

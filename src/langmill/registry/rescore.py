@@ -33,6 +33,7 @@ from langmill.registry.store import ModelRegistry
 from langmill.registry.union import Union
 from langmill.registry.versions import ModelVersion
 from langmill.scoring.base import Scorer
+from langmill.scoring.pace import Pace
 from langmill.tasks.loading import LoadedModel, load_model
 
 
@@ -82,7 +83,7 @@ def score_again(case: Case, device: str) -> None:
     version, champion, challenger, scorer = case.version, case.champion, case.challenger, case.challenger.scorer
     task = scorer.task
     assert champion is not None
-    if usable(task, case.split).digest != challenger.test_set:
+    if usable(task, case.judged).digest != challenger.test_set:
         sentence = f"The test documents in {case.documents} are not those that {version.title} was judged on;"
         raise EvaluationError(f"{sentence} run `dvc repro`.", "mismatch")
     with temporary_folder() as temporary:
@@ -93,7 +94,7 @@ def score_again(case: Case, device: str) -> None:
                 "give the recipe another name, or promote by hand with `langmill promote --force`.",
                 "mismatch",
             )
-        union = Union.of(task, old.task, case.split)
+        union = Union.of(task, old.task, case.judged)
         if union.surplus:
             new = _load(case, version, temporary / "version", device)
             surplus = score_version(version, new, scorer, union.surplus, case.evaluation)
@@ -112,7 +113,7 @@ def score_version(
         track(f"Scoring {version.title} on the test set", len(documents), "documents") as progress,
         reproducible(evaluation.threads),
     ):
-        return scorer.score(model.network, model.tokenizer, documents, evaluation, progress.advance)
+        return scorer.score(model.network, model.tokenizer, documents, evaluation, Pace(progress.advance))
 
 
 def _load(case: Case, version: ModelVersion, into: Path, device: str) -> LoadedModel:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from langmill.errors import RegistryError
-from langmill.evaluation.estimates import Metrics, counted, number
+from langmill.evaluation.estimates import Metrics, number
 from langmill.files import temporary_folder
 from langmill.registry.result_rows import REFUSED, Row, read_rows
 from langmill.registry.store import ModelRegistry
@@ -22,8 +22,8 @@ MEMORY = "memory_rss_mb"
 _UNKNOWN = "-"
 _TABLE_HEAD = (
     "| recipe | documents | MB of text | parameters | minutes | metric | value (interval) | trivial | strong "
-    "| MB of memory |",
-    "|---|---:|---:|---:|---:|---|---|---|---|---:|",
+    "| MB of memory | base as it came |",
+    "|---|---:|---:|---:|---:|---|---|---|---|---:|---|",
 )
 
 
@@ -97,8 +97,9 @@ def results_page(results: Sequence[Result], refused: Sequence[Refused] = (), for
         "does not have stay until someone takes them out. Every metric is of the test split, with its bootstrap",
         "interval over the documents, or the groups of them that the split keeps together. The trivial baseline is",
         "what a first version must beat; the strong one is what a person would try before a neural network,",
-        "measured on the same documents in the same run. Minutes are those spent on training steps; memory is that of",
-        "the training's process at its end. A day is that of the version's registration.",
+        "measured on the same documents in the same run. The base is what a model was fine-tuned from, judged as it",
+        "came; a dash is for models from scratch and for those whose head is new. Minutes are those spent on training",
+        "steps; memory is that of the training's process at its end. A day is that of the version's registration.",
     ]
     if kept:
         named = ", ".join(f"`{row.name}` ({row.registered or 'day not noted'})" for row in kept)
@@ -121,9 +122,12 @@ def _row(result: Result) -> Row:
         f"{result.parameters:,}",
         _UNKNOWN if result.minutes is None else f"{result.minutes:.1f}",
         metrics.primary,
-        str(metrics.decides),
+        str(metrics.decides) + (f" on {share}" if (share := metrics.share_of(metrics.primary)) else ""),
         *(_UNKNOWN if each is None else f"{each.name} {number(each.values[metrics.primary])}" for each in baselines),
-        _UNKNOWN if result.memory is None else f"{result.memory:,.0f}",  # last: earlier pages do not have it
+        _UNKNOWN if result.memory is None else f"{result.memory:,.0f}",  # from here on earlier pages have nothing
+        _UNKNOWN
+        if metrics.zero_shot is None
+        else f"{metrics.base} {number(metrics.zero_shot.values[metrics.primary])}",
     ]
     heading = result.task.replace("_", " ").capitalize()
     return Row(heading, result.name, str(result.registered), f"| {' | '.join(cells)} |", _sentence(result))
@@ -143,13 +147,15 @@ def _sentence(result: Result) -> str:
     metrics = result.metrics
     strong = metrics.hardest("strong")
     against = f" Against {strong.name}: {strong.sentence}." if strong is not None else ""
+    if (zero_shot := metrics.zero_shot) is not None:
+        against += f" Against {metrics.base} as it came: {zero_shot.sentence}."
     others = ", ".join(
         " ".join([name, number(estimate.value), *_beside(metrics, name)])
         for name, estimate in metrics.estimates.items()
         if name != metrics.primary
     )
     more = f" Also: {others}." if others and len(metrics.estimates) <= 12 else ""
-    version = f"version {result.version} of {result.registered}, {counted(metrics.examples, metrics.groups)}"
+    version = f"version {result.version} of {result.registered}, {metrics.counted}"
     return f"- `{result.name}` ({version}): {_one_line(result.description)}{against}{more}"
 
 

@@ -60,7 +60,8 @@ def worth(version: ModelVersion | None) -> str:
     if version.decides is None:
         return str(version.version)
     metric, estimate = version.decides
-    return f"{version.version}  {metric} {estimate.short}"
+    judged = version.tags.get(Tag.judged)
+    return f"{version.version}  {metric} {estimate.short}" + (f" on {judged} documents" if judged else "")
 
 
 def baseline(version: ModelVersion | None, tag: str) -> str:

@@ -218,20 +218,26 @@ def _data(files: Mapping[str, str], recipe: str, corpus: str) -> Iterator[Fact]:
         wanted = manifest.get(upstream)
         source = manifest.get("source")
         if isinstance(source, Mapping):
-            yield Fact("source", f"{corpus}: {_source(source)}", check)
+            yield Fact("source", f"{corpus}: {source_words(source)}", check)
 
 
-def _source(source: Mapping[str, Any]) -> str:
+def source_words(source: Mapping[str, Any]) -> str:
+    """What a manifest says of a corpus's or a pretrained model's source, as one line."""
     if "packages" in source:
-        return "; ".join(
+        words = "; ".join(
             f"package {each['package']} {each['version']}, SHA-256 {str(each['sha256'])[:_SHORT]}"
             for each in source["packages"]
         )
-    if "repository" in source:
-        return f"the Hugging Face hub, {source['repository']} at {str(source['revision'])[:_SHORT]}"
-    if source.get("kind") == "python":
-        return f"the standard library of {source['implementation']} {source['version']}"
-    return f"local files, {source.get('name', '')}"
+    elif "repository" in source:
+        words = f"the Hugging Face hub, {source['repository']} at {str(source['revision'])[:_SHORT]}"
+    elif source.get("kind") == "python":
+        words = f"the standard library of {source['implementation']} {source['version']}"
+    else:
+        words = f"local files, {source.get('name', '')}"
+    if stored := source.get("gguf"):
+        words += f"; {stored['file']}, SHA-256 {str(stored['sha256'])[:_SHORT]}, de-quantised from "
+        words += " and ".join(stored["quantizations"])
+    return words
 
 
 def _base(registry: ModelRegistry, manifest: Mapping[str, Any]) -> Lineage | None:
@@ -249,7 +255,10 @@ def _base(registry: ModelRegistry, manifest: Mapping[str, Any]) -> Lineage | Non
     source = found.get("source") if found is not None else None
     if isinstance(source, Mapping):  # published by others: there is no run and no version
         published = Fact("provenance", digest[:_SHORT], check)
-        return Lineage(f"{name}, a pretrained model", (published, Fact("source", _source(source), check)), None)
+        facts = [published, Fact("source", source_words(source), check)]
+        if found is not None and found.get("licence"):
+            facts.append(Fact("licence", str(found["licence"]), check))
+        return Lineage(f"{name}, a pretrained model", tuple(facts), None)
     fact = Fact("provenance", f"{digest[:_SHORT]}, which is not in this registry", check)
     origins = tuple(_origins(found)) if check is Check.verified and found is not None and "parts" in found else ()
     return Lineage(name, (fact, *origins), None)

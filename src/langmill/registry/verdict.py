@@ -34,6 +34,8 @@ class RuleResult:
     threshold: float | None
     """What it must be above, or reach where it is a count."""
     sentence: str
+    remark: str = ""
+    """What a person should know also where it is kept."""
 
 
 @dataclass(frozen=True)

@@ -27,10 +27,14 @@ class Tag:
     protocol = "langmill.protocol"
     trivial = "langmill.trivial_baseline"
     strong = "langmill.strong_baseline"
+    base = "langmill.base_as_it_came"
+    """What the model was fine-tuned from, and what that reached before."""
     metric = "langmill.metric"
     value = "langmill.value"
     low = "langmill.value_low"
     high = "langmill.value_high"
+    judged = "langmill.judged_documents"
+    """What part of the test documents the metric is of; without it, all of them."""
     parameters = "langmill.parameters"
     documents = "langmill.training_documents"
     data_bytes = "langmill.training_bytes"
@@ -105,10 +109,14 @@ def metrics_tags(metrics: Metrics) -> dict[str, str]:
         Tag.low: repr(decides.low),
         Tag.high: repr(decides.high),
     }
+    if judged := metrics.share_of(metrics.primary):
+        tags[Tag.judged] = judged
     for tag, strength in ((Tag.trivial, "trivial"), (Tag.strong, "strong")):
         found = metrics.hardest(strength)
         if found is not None:
             tags[tag] = f"{found.name} {found.values[metrics.primary]!r}"
+    if (zero_shot := metrics.zero_shot) is not None:
+        tags[Tag.base] = f"{metrics.base} {zero_shot.values[metrics.primary]!r}"
     return tags
 
 

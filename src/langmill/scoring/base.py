@@ -53,6 +53,8 @@ class Strength(StrEnum):
     """Needs no learning worth the name (unigram, majority, copy); a first version must beat it."""
     strong = "strong"
     """What a person would try before a neural network."""
+    base = "base"
+    """What the model was fine-tuned from, as it came: what tuning must be worth."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,11 @@ class Scorer(ABC):
         del scores
         return self.metrics
 
+    def measured(self, scores: pa.Table, metric: str) -> pa.ChunkedArray | None:
+        """Which examples a metric is of, `(N,)`; None where it is of all of them."""
+        del scores, metric
+        return None
+
     @property
     def generation_config(self) -> GenerationConfig | None:
         """How a judged model writes where the asker does not say; None leaves it to the model folder or the task."""
@@ -143,8 +150,14 @@ class Scorer(ABC):
     ) -> pa.Table:
         """One row an example, in the documents' order: `id` and what the metrics need.
 
-        `progress`, if given, is called with the number of documents done since the last call.
+        `progress`, if given, is called with the number of documents done since the last call; a
+        `langmill.scoring.pace.Pace` is also told how many tokens were written.
         """
+
+    def beside_base(self, scores: pa.Table, base: pa.Table) -> pa.Table:
+        """The scores with what the metrics need of those of the base as it came; most need nothing."""
+        del base
+        return scores
 
     @abstractmethod
     def measure(self, scores: pa.Table, weights_RN: np.ndarray) -> dict[str, np.ndarray]:

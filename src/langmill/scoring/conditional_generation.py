@@ -31,13 +31,15 @@ from langmill.scoring.base import SCORERS, Baseline, Metric, Plot, Scorer, Stren
 from langmill.scoring.baselines import translation_memory
 from langmill.scoring.batching import LEAST_ROWS, padded_length, uniform_batches
 from langmill.scoring.bits_per_byte import document_bits_per_byte, token_metrics
+from langmill.scoring.drawing import draw
 from langmill.scoring.likelihood import likelihood
 from langmill.scoring.metrics.base import METRICS, text_metrics
 from langmill.scoring.ngram import fit_ngram
+from langmill.scoring.pace import Pace
 from langmill.tasks.base import Task, device_of
 from langmill.tasks.batching import fill_batches
 from langmill.tasks.conditional_generation import ConditionalGeneration
-from langmill.tasks.pairs import NOT_COUNTED, Form, Pair, Pairs
+from langmill.tasks.pairs import NOT_COUNTED, Form, Pair
 from langmill.tokenization.tokenizer import Tokenizer
 
 _SCORED_BYTES = "bytes:of the scored tokens"
@@ -96,6 +98,8 @@ class ConditionalGenerationScorer(Scorer):
 
     def metrics_of(self, scores: pa.Table) -> tuple[Metric, ...]:
         """The metrics of text say how these scores were tokenized."""
+        if "produced" in scores.column_names:
+            scores = scores.filter(scores["produced"].is_valid())
         signed = {metric.name: metric.metric_of(scores) for metric in self.text_metrics}
         return tuple(signed.get(metric.name, metric) for metric in self.metrics)
 
@@ -110,7 +114,8 @@ class ConditionalGenerationScorer(Scorer):
         Prompts side by side are a larger matrix product, which rounds otherwise than a prompt alone. Where a choice was
         so close that this may have decided it, the text is written again, alone.
         """
-        decodes, decoding = cast("Decodes", network), self.options.decoding.decoding((tokenizer.eot_id,), {})
+        decodes = cast("Decodes", network)
+        decoding = self.options.decoding.decoding(self.task.stop_ids(tokenizer), {})
 
         def write(chosen: Sequence[Sequence[int]], close: set[int]) -> list[list[int]]:
             if isinstance(decoding, Beams):
@@ -139,57 +144,94 @@ class ConditionalGenerationScorer(Scorer):
         None of it depends on `evaluation.batch_tokens`.
         """
         form = self.task.form(self.task.max_length(network), tokenizer.eot_id)
-        pairs = self._pairs(tokenizer, documents, evaluation)
-        columns = _likelihood(self.task, network, form, pairs, evaluation.batch_tokens)
+        pairs = self.task.pairs(tokenizer, documents, form.length, evaluation.threads)
+        columns = target_likelihood(self.task, network, form, pairs, evaluation.batch_tokens)
         columns |= _num_bytes(tokenizer, documents, pairs, form)
-        produced = [""] * len(documents)
-        prompts = [form.source(pair.source).tolist() for pair in pairs]
-        order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
+        written = self._written(documents, evaluation)
+        produced = ["" if each else None for each in written]
+        pace = Pace.of(progress)
+        pace(len(documents) - sum(written))
+        prompts = [form.asked(pair).tolist() for pair in pairs]
+        order = sorted((number for number, each in enumerate(written) if each), key=lambda index: len(prompts[index]))
         decoding = self.options.decoding
         room = [(len(prompts[index]) + decoding.max_new_tokens) * decoding.num_beams for index in order]
         for batch in fill_batches(room, evaluation.batch_tokens):
             chosen = [order[place] for place in batch]
-            answers = self.write(network, tokenizer, [prompts[index] for index in chosen])
+            with pace.writing() as lengths:
+                answers = self.write(network, tokenizer, [prompts[index] for index in chosen])
+                lengths.extend(map(len, answers))
             for index, answer in zip(chosen, answers, strict=True):
                 produced[index] = tokenizer.decode(answer)
-            if progress is not None:
-                progress(len(chosen))
+            pace(len(chosen))
         return self.table(documents, columns, produced)
 
-    def _pairs(self, tokenizer: Tokenizer, documents: Sequence[Document], evaluation: Evaluation) -> list[Pair]:
-        texts = [part for document in documents for part in self.task.parts(document)]
-        encoded = tokenizer.encode_batch(texts, threads=evaluation.threads)
-        return [Pair(source, target) for source, target in zip(encoded[::2], encoded[1::2], strict=True)]
+    def _written(self, documents: Sequence[Document], evaluation: Evaluation) -> list[bool]:
+        """Whether each document's answer is written: all, or as many as `evaluation.max_generated` allows."""
+        drawn = draw(documents, evaluation.max_generated, evaluation.seed, evaluation.slices)
+        names = {document.id for document in drawn}
+        return [document.id in names for document in documents]
 
     def table(
-        self, documents: Sequence[Document], columns: dict[str, np.ndarray], produced: Sequence[str] | None
+        self, documents: Sequence[Document], columns: dict[str, np.ndarray], produced: Sequence[str | None] | None
     ) -> pa.Table:
-        """A score table of texts, if there are any, and of what else is known of each document."""
+        """A score table of texts, if there are any, and of what else is known of each document.
+
+        A text may be None: it was not to be written.
+        """
         table = {"id": pa.array([document.id for document in documents], pa.string()), **columns}
         if produced is not None:
             table["produced"] = pa.array(produced, pa.large_string())
-            for metric in self.text_metrics:
-                table |= metric.columns(produced, documents)
+            table |= self._text_columns(produced, documents)
         return pa.table(table)
+
+    def _text_columns(self, produced: Sequence[str | None], documents: Sequence[Document]) -> dict[str, pa.Array]:
+        """What the metrics of text need, null for a document without a text."""
+        pairs = list(zip(produced, documents, strict=True))
+        texts = [text for text, _ in pairs if text is not None]
+        wanted = [document for text, document in pairs if text is not None]
+        place = iter(range(len(texts)))
+        rows = pa.array([None if text is None else next(place) for text in produced], pa.int64())
+        found: dict[str, pa.Array] = {}
+        for metric in self.text_metrics:
+            columns = metric.columns(texts, wanted)
+            found |= columns if len(texts) == len(pairs) else {name: each.take(rows) for name, each in columns.items()}
+        return found
 
     def joined(self, scores: pa.Table, documents: Sequence[Document]) -> pa.Table:
         """With the metrics' columns made anew from the written texts: BLEU's tokenizer is chosen by all references."""
         columns = dict(zip(scores.column_names, scores.columns, strict=True))
-        for metric in self.text_metrics:
-            columns |= metric.columns(columns["produced"].to_pylist(), documents)
-        return pa.table(columns)
+        return pa.table({**columns, **self._text_columns(columns["produced"].to_pylist(), documents)})
+
+    def measured(self, scores: pa.Table, metric: str) -> pa.ChunkedArray | None:
+        """Of a metric of the written text, the documents whose text was written."""
+        if metric not in self.options.metrics or "produced" not in scores.column_names:
+            return None
+        produced = scores["produced"]
+        return produced.is_valid() if produced.null_count else None
 
     def measure(self, scores: pa.Table, weights_RN: np.ndarray) -> dict[str, np.ndarray]:
         """The metrics that the table has columns for: a baseline may write no text, or know no probabilities."""
         found: dict[str, np.ndarray] = {}
         if "produced" in scores.column_names:
-            found |= {metric.name: metric.measure(scores, weights_RN) for metric in self.text_metrics}
+            found |= self._measure_texts(scores, weights_RN)
         if "nats" in scores.column_names:
             found |= token_metrics(scores, weights_RN)
             if "target_bytes" in scores.column_names:  # not in evaluations of before
                 scored, whole = (weights_RN @ scores[name].to_numpy() for name in ("bytes", "target_bytes"))
                 found["scored_share"] = scored / whole
         return found
+
+    def _measure_texts(self, scores: pa.Table, weights_RN: np.ndarray) -> dict[str, np.ndarray]:
+        """The metrics of the texts that were written; not a number for a resample that drew none of them."""
+        if scores["produced"].null_count:
+            there = scores["produced"].is_valid()
+            scores, weights_RN = scores.filter(there), weights_RN[:, np.asarray(there)]
+            if not scores.num_rows:
+                return {}
+        drawn_R = weights_RN.any(axis=1)
+        weights_RN = np.where(drawn_R[:, None], weights_RN, 1.0) if not drawn_R.all() else weights_RN
+        values = {metric.name: metric.measure(scores, weights_RN) for metric in self.text_metrics}
+        return {name: np.where(drawn_R, values_R, np.nan) for name, values_R in values.items()}
 
     def baselines(
         self,
@@ -212,14 +254,17 @@ class ConditionalGenerationScorer(Scorer):
             [self.task.prompt(document) for document in documents],
         )
         copied = [document.text for document in documents]
-        found = [
-            Baseline("copy", Strength.trivial, self.table(documents, {}, copied)),
-            Baseline("translation_memory", Strength.strong, self.table(documents, {}, nearest)),
-        ]
+        written = self._written(documents, evaluation)
+        found = []
+        for name, strength, texts in (
+            ("copy", Strength.trivial, copied), ("translation_memory", Strength.strong, nearest)
+        ):  # fmt: skip
+            produced = [text if asked else None for text, asked in zip(texts, written, strict=True)]
+            found.append(Baseline(name, strength, self.table(documents, {}, produced)))
         eot = np.array([tokenizer.eot_id], dtype=np.int64)
-        stream = np.concatenate([part for pair in Pairs(train.shard) for part in (pair.target, eot)])
+        stream = np.concatenate([part for target in self.task.targets(train.shard) for part in (target, eot)])
         form = self.task.form(max_length, tokenizer.eot_id)
-        pairs = self._pairs(tokenizer, documents, evaluation)
+        pairs = self.task.pairs(tokenizer, documents, max_length, evaluation.threads)
         whole = [np.append(pair.target, eot) for pair in pairs]
         lengths = np.array([len(form.target(pair)) for pair in pairs])
         scored = np.concatenate(
@@ -258,7 +303,7 @@ def _num_bytes(
 
 
 @torch.inference_mode()
-def _likelihood(
+def target_likelihood(
     task: ConditionalGeneration, network: nn.Module, form: Form, pairs: Sequence[Pair], batch_tokens: int
 ) -> dict[str, np.ndarray]:
     """Nats, tokens and right guesses of each target, the right tokens given."""

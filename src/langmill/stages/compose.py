@@ -14,9 +14,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from langmill.config.compose import COMPOSERS, REFUSED, compose_recipe, located, origin_in, plain
+from langmill.checkpoints.base import MODEL_SOURCES, build_model_source
+from langmill.config.compose import (
+    COMPOSERS,
+    REFUSED,
+    available,
+    compose_pretrained,
+    compose_recipe,
+    located,
+    origin_in,
+    plain,
+)
 from langmill.config.core_yaml import dump_yaml
-from langmill.config.sections import CheckpointKind, Corpus, Pretrained, Recipe, Tokenizer, TokenizerAlgorithm
+from langmill.config.sections import Corpus, Pretrained, Recipe, Tokenizer, TokenizerAlgorithm
 from langmill.config.typed import Origin
 from langmill.data.cleaning.base import CLEANING_STEPS, check_steps
 from langmill.data.document import Document
@@ -24,7 +34,7 @@ from langmill.data.formats.base import FORMATS, build_format
 from langmill.data.sources.base import SOURCES, CorpusSource, build_source
 from langmill.errors import ConfigError, FieldError
 from langmill.files import atomic_folder, write_text
-from langmill.models.base import ARCHITECTURES
+from langmill.models.base import ARCHITECTURES, Kind
 from langmill.plugins import find_plugins
 from langmill.registry.rules.base import build_rules
 from langmill.scoring.base import Scorer, build_scorer
@@ -61,12 +71,13 @@ def check_recipe(recipe: Recipe, where: str, origin: Origin | None = None) -> Sc
             f"{where}: training.base is null, but the architecture {architecture} starts from one.", "missing"
         )
     options = ARCHITECTURES.options(architecture, recipe.model.options, where, origin=origin)
-    kind = backbone.kind_of(options)
+    kind = backbone.kind_of(options) or base_kind(recipe.training.base)
     if kind is not None and kind not in task.kinds:
         fitting = ", ".join(sorted(kind.value for kind in task.kinds))
         raise ConfigError(
-            f"{where}: model.architecture is {architecture!r}, which makes a network of the kind {kind.value}; the "
-            f"task {recipe.task.name} can be learned by these kinds: {fitting}.",
+            f"{where}: model.architecture is {architecture!r}, which makes a network of the kind {kind.value}"
+            f"{f' from {recipe.training.base}' if recipe.training.base else ''}; the task {recipe.task.name} can be "
+            f"learned by these kinds: {fitting}.",
             "mismatch",
         )
     scorer = build_scorer(task, recipe.scoring.options, where)
@@ -83,17 +94,35 @@ def check_recipe(recipe: Recipe, where: str, origin: Origin | None = None) -> Sc
             f"{recipe.corpus.name}: {', '.join(fields.metadata) or 'none'}.",
             "unknown",
         )
-    probe = Document("probe", "A text.", "label" if fields.label else None, "A target." if fields.target else None)
-    reason = task.check(probe)
+    label, target = "label" if fields.label else None, "A target." if fields.target else None
+    reason = task.check(Document("probe", "A text.", label, target, dict.fromkeys(fields.metadata, "A value.")))
     if reason is not None and reason.startswith("missing_"):
         field = reason.removeprefix("missing_")
         file = conf_file(f"corpus/{recipe.corpus.name}")
+        lacks = f"fields.{field} is null" if hasattr(fields, field) else f"fields.metadata has no {field}"
         raise ConfigError(
-            f"{file}: fields.{field} is null, but the task {recipe.task.name} of {where} needs it; name the field of a "
-            "row that holds it.",
+            f"{file}: {lacks}, but the task {recipe.task.name} of {where} needs it; name the field of a row that holds "
+            "it.",
             "missing",
         )
     return scorer
+
+
+def base_kind(base: str | None) -> Kind | None:
+    """The kind of network that a recipe gets from its base; None where conf/ does not say it.
+
+    Raises:
+        ConfigError: There is no such base, or its settings are refused.
+    """
+    if base is None:
+        return None
+    if base in available("pretrained"):
+        said = compose_pretrained(base).kind
+        return None if said is None else Kind(said.value)
+    recipe = compose_recipe(base)
+    backbone = ARCHITECTURES.find(recipe.model.architecture, base)
+    options = ARCHITECTURES.options(recipe.model.architecture, recipe.model.options, base)
+    return backbone.kind_of(options) or base_kind(recipe.training.base)
 
 
 class Composed:
@@ -161,11 +190,13 @@ def compose_all(lines: Lines) -> Composed:
     return composed
 
 
-def require_composed(recipes: Sequence[str] = (), corpora: Sequence[str] = ()) -> None:
+def require_composed(recipes: Sequence[str] = (), corpora: Sequence[str] = (), pretrained: Sequence[str] = ()) -> None:
     """Raise ConfigError where the stages of one of these, or of what it starts from, would stop at their settings."""
     composed = Composed(read_lines())
     for name in corpora:
         composed.get("corpus", name)
+    for name in pretrained:
+        composed.get("pretrained", name)
     waiting, seen = list(recipes), set[str]()
     while waiting:
         name = waiting.pop(0)
@@ -221,7 +252,9 @@ def _check_corpus(composed: Composed, name: str, corpus: Corpus) -> None:
 
 def _check_pretrained(composed: Composed, name: str, model: Pretrained) -> None:
     lines = composed.lines
-    expected = str(model.source.path) if model.source.kind is CheckpointKind.files else FETCHING
+    source = build_model_source(model.source, conf_file(f"pretrained/{name}"))
+    composed.check_plugins((MODEL_SOURCES.group, model.source.kind))
+    expected = source.local or FETCHING
     require_same(
         f"pretrained.{name}.source", lines.pretrained[name]["source"], expected, f"pretrained/{name}", "source.path"
     )

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from langmill.config.compose import load_section
 from langmill.config.sections import Recipe
-from langmill.data.document import Split, count_documents, documents_path, read_documents
+from langmill.data.document import Document, Split, count_documents, documents_path, read_documents
 from langmill.errors import DataError
-from langmill.files import atomic_folder, digest_of, read_manifest, sha256_file, write_manifest
+from langmill.files import atomic_folder, digest_of, read_manifest, write_manifest
 from langmill.progress import track
 from langmill.tasks.base import Task, build_task
-from langmill.tokenization.encoding import Example, encode_examples
-from langmill.tokenization.shards import write_shard
+from langmill.tokenization.shards import EncodedDocument, write_shard
 from langmill.tokenization.tokenizer import Tokenizer
 from langmill.workspace import Workspace
+
+logger = logging.getLogger(__name__)
+COVERED = "in_another"
+"""The reason of a document that training leaves out because another one teaches all of it (`Task.covered`)."""
 
 
 def main(name: str) -> None:
@@ -42,10 +46,10 @@ def main(name: str) -> None:
     ):
         for split in Split:
             left_out: Counter[str] = Counter()
-            examples = _examples(task, documents_path(documents, split), left_out, progress.advance)
-            size = write_shard(
-                folder, split, encode_examples(examples, tokenizer, threads), tokenizer.eot_id, tokenizer.dtype
-            )
+            truncated: Counter[str] = Counter()
+            used = _used(task, documents_path(documents, split), left_out, progress.advance)
+            encoded = _counted(task.encode(used, tokenizer, threads), truncated)
+            size = write_shard(folder, split, encoded, tokenizer.eot_id, tokenizer.dtype)
             if not size.documents:
                 reasons = ", ".join(f"{reason}: {count}" for reason, count in sorted(left_out.items()))
                 raise DataError(
@@ -58,7 +62,10 @@ def main(name: str) -> None:
                 "tokens": size.tokens,
                 "bytes": size.bytes,
                 "left_out": dict(left_out),
-            }
+            } | ({"truncated": dict(sorted(truncated.items()))} if truncated else {})
+            if truncated:
+                counts = ", ".join(f"{what} of {count:,}" for what, count in sorted(truncated.items()))
+                logger.info("%s: of %d %s sequences did not fit: %s", name, size.documents, split.value, counts)
         facts = {
             "dtype": tokenizer.dtype.str,
             "vocab_size": tokenizer.vocab_size,
@@ -66,18 +73,26 @@ def main(name: str) -> None:
             "special_ids": tokenizer.special_ids,
             "labels": labels,
             "splits": splits,
-            "tokenizer_sha256": sha256_file(tokenizer.file),
+            "tokenizer_sha256": tokenizer.digest,
             "documents": documents_digest,
         }
         write_manifest(folder, facts)
 
 
-def _examples(task: Task, path: Path, left_out: Counter[str], on_document: Callable[[], object]) -> Iterator[Example]:
-    """Yield the task's example of each document; count those that it can't use, by reason."""
+def _used(task: Task, path: Path, left_out: Counter[str], on_document: Callable[[], object]) -> Iterator[Document]:
+    """Yield the documents that the task can use; count the others, by reason."""
+    covered = task.covered(read_documents(path))
     for document in read_documents(path):
         on_document()
-        reason = task.check(document)
+        reason = task.check(document) or (COVERED if document.id in covered else None)
         if reason is None:
-            yield Example(document.id, task.parts(document), document.label)
+            yield document
         else:
             left_out[reason] += 1
+
+
+def _counted(encoded: Iterable[EncodedDocument], truncated: Counter[str]) -> Iterator[EncodedDocument]:
+    """Yield encoded documents; count what of them was truncated."""
+    for document in encoded:
+        truncated.update(document.truncated)
+        yield document

@@ -5,6 +5,7 @@ from __future__ import annotations
 from langmill.config.compose import compose_operation, load_section
 from langmill.config.sections import Corpus, Evaluation, Gate, ScoringSection
 from langmill.data.document import Split, documents_path, read_documents
+from langmill.evaluation.base_model import base_of
 from langmill.evaluation.evaluate import evaluate
 from langmill.evaluation.folder import write_evaluation
 from langmill.evaluation.runlog import log_evaluation
@@ -36,8 +37,12 @@ def main(name: str) -> None:
         lambda: filter(lambda document: model.task.check(document) is None, read_documents(known)),
     )
     with reproducible(evaluation.threads):
-        evaluated = evaluate(model, documents, train, evaluation, gate.metric, scorer=scorer, group_by=corpus.split.by)
+        evaluated = evaluate(
+            model, documents, train, evaluation, gate.metric,
+            scorer=scorer, group_by=corpus.split.by, base=base_of(model, workspace),
+        )  # fmt: skip
     out = workspace.evaluation(name)
     with atomic_folder(out) as folder:
         write_evaluation(folder, model, evaluated, evaluation, gate.metric)
-    log_evaluation(out, corpus.name, workspace.run(model.provenance), operation.tracking_uri)
+    run, speed = workspace.run(model.provenance), evaluated.tokens_per_second
+    log_evaluation(out, corpus.name, run, operation.tracking_uri, tokens_per_second=speed)

@@ -4,23 +4,44 @@ from __future__ import annotations
 
 import shutil
 
+from langmill.checkpoints.base import build_model_source
+from langmill.checkpoints.complete import TOKENIZER_FILES, complete
 from langmill.config.compose import load_section
-from langmill.config.sections import CheckpointSource
-from langmill.data.sources.checkpoints import checkpoint_facts, fetch_checkpoint
+from langmill.config.sections import Pretrained
+from langmill.errors import ConfigError
 from langmill.files import atomic_folder, digest_files, digest_of, write_manifest
-from langmill.tokenization.checkpoint import checkpoint_tokenizer
-from langmill.tokenization.tokenizer import FILE_NAME
+from langmill.models.huggingface.loading import kind_of_model
+from langmill.tokenization.tokenizer import Tokenizer
 from langmill.workspace import Workspace
 
 
 def main(name: str) -> None:
-    """Write build/models/NAME, the model's files as their authors published them, and build/tokenizers/NAME."""
+    """Write build/models/NAME, the model as its authors published it, and build/tokenizers/NAME.
+
+    Files that `transformers` reads stay as they are; a GGUF file becomes what `transformers` would make of it.
+    """
     workspace = Workspace()
-    source = load_section(CheckpointSource, workspace.composed_file("pretrained", name), "source")
+    where = str(workspace.settings("pretrained", name))
+    settings = load_section(Pretrained, workspace.composed_file("pretrained", name))
+    source = build_model_source(settings.source, where)
     with atomic_folder(workspace.model(name)) as model, atomic_folder(workspace.tokenizer(name)) as vocabulary:
-        fetch_checkpoint(source, model, workspace.downloads)
-        tokenizer = checkpoint_tokenizer(model)
-        shutil.copyfile(model / FILE_NAME, vocabulary / FILE_NAME)
+        source.fetch(model, workspace.downloads)
+        published = complete(model)
+        kind = kind_of_model(model)
+        if settings.kind is not None and settings.kind.value != kind.value:
+            raise ConfigError(
+                f"{where}: kind is {settings.kind.value}, but the model that came is {kind.value}; write that.",
+                "mismatch",
+            )
+        for file in TOKENIZER_FILES:
+            if (model / file).is_file():
+                shutil.copyfile(model / file, vocabulary / file)
+        tokenizer = Tokenizer.load(vocabulary)
         write_manifest(vocabulary, {"algorithm": "pretrained", "vocab_size": tokenizer.vocab_size})
-        facts = {"recipe": name, "provenance": digest_of(digest_files(model)), "source": checkpoint_facts(source)}
+        facts = {
+            "recipe": name,
+            "provenance": digest_of(digest_files(model)),
+            "licence": settings.licence,
+            "source": source.facts() | published,
+        }
         write_manifest(model, facts)

@@ -98,7 +98,8 @@ def _run(address: str, work: Callable[[], None]) -> int:
         if isinstance(error, KeyboardInterrupt) or interrupted.is_set():
             # An interrupt inside a library may be raised as an error of its clean-up.
             logging.getLogger("langmill").info("Interrupted", exc_info=error)
-            sys.stderr.write(f"{address}: interrupted; the next run resumes from here.\n")
+            after = "the next run resumes from the last checkpoint, if there is one"
+            sys.stderr.write(f"{address}: interrupted; {after}.\n")
             return INTERRUPTED
         if not isinstance(error, LangmillError) and is_full_disk(error):  # as a library's error
             error = SpaceError(full_disk_sentence(workspace.state))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self, cast
 
@@ -26,7 +26,9 @@ from langmill.models.generation.network import Decodes, Ending
 from langmill.models.generation.sampling import generate
 from langmill.plugins import Registry
 from langmill.tasks.batching import Batch, MicroBatches
-from langmill.tokenization.shards import Shard
+from langmill.tokenization.chat_template import Message
+from langmill.tokenization.encoding import Example, encode_examples
+from langmill.tokenization.shards import EncodedDocument, Shard
 from langmill.tokenization.tokenizer import Tokenizer
 
 UNSEEN_LABEL = "unseen_label"
@@ -82,6 +84,10 @@ class Generates(ABC):
             )
         return dataclasses.replace(decoding, max_new_tokens=min(decoding.max_new_tokens, room))
 
+    def stop_ids(self, tokenizer: Tokenizer) -> tuple[int, ...]:
+        """The tokens that end an answer; they are no part of it."""
+        return tokenizer.stop_ids
+
     @property
     def generation_config(self) -> GenerationConfig:
         """How an answer is written where neither asker nor model folder says: drawn as the network says."""
@@ -111,6 +117,27 @@ class Generates(ABC):
         accepts = [self.accepts(tokenizer, prompt_ids) if beams.keep_placeholders else None]
         (found,) = yield from beam_steps(cast("Decodes", network), [prompt_ids], beams, accepts)
         return found
+
+
+class Chats(ABC):
+    """What a task offers besides when its model answers in conversations; it is one of those that `Generates`."""
+
+    @abstractmethod
+    def conversation_ids(
+        self, tokenizer: Tokenizer, messages: Sequence[Message], max_tokens: int | None = None
+    ) -> list[int]:
+        """The tokens that the answer to a conversation goes on from.
+
+        Args:
+            tokenizer: The model's.
+            messages: What was said, the user's words last. Special tokens in them are ordinary text.
+            max_tokens: The oldest turns are left out where there would be more than so many tokens, then the beginning
+                of the user's last words. None leaves nothing out.
+
+        Raises:
+            ModelError: It is no conversation that an assistant can answer.
+            TokenizerError: The model's chat template refuses it, or fails.
+        """
 
 
 class Classifies(ABC):
@@ -158,6 +185,10 @@ class Task(ABC):
     """The kinds of network that can learn it."""
     earlier_options: ClassVar[Mapping[str, Any]] = {}
     """Values for options that older models lack, by the option's name; see `load_model`."""
+    special_tokens: ClassVar[tuple[str, ...]] = ()
+    """The special tokens that a vocabulary made for it gets."""
+    needs_special_tokens: ClassVar[bool] = False
+    """Whether it can't be learned without them."""
     scorer: ClassVar[str]
     """The name of what judges its models (`langmill.scoring`)."""
 
@@ -184,6 +215,20 @@ class Task(ABC):
         """The texts of an example, each encoded by itself: (text,) or (prompt, response)."""
         return [document.text]
 
+    def covered(self, documents: Iterable[Document]) -> Set[str]:
+        """The ids of documents that training leaves out, since all that they teach stands in others too."""
+        del documents
+        return frozenset()
+
+    def encode(self, documents: Iterable[Document], tokenizer: Tokenizer, threads: int) -> Iterator[EncodedDocument]:
+        """Encode documents that `check` lets through, in their order; the number of threads changes nothing."""
+        examples = (Example(document.id, self.parts(document), document.label) for document in documents)
+        return encode_examples(examples, tokenizer, threads)
+
+    def chat_template(self, tokenizer: Tokenizer) -> str | None:
+        """The chat template (Jinja) that other programs are to ask its models through, if there is one."""
+        return tokenizer.chat_template
+
     @abstractmethod
     def micro_batches(
         self, shard: Shard, training: Training, *, rank: int, world_size: int, eot_id: int
@@ -206,6 +251,10 @@ class Task(ABC):
     @abstractmethod
     def network(self, backbone: Backbone) -> nn.Module:
         """The backbone with this task's head on it."""
+
+    def before_training(self, network: nn.Module) -> None:
+        """Look at the network that training starts from: before the first step, and before a checkpoint is restored."""
+        del network
 
     @abstractmethod
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar, cast
 
 import numpy as np
@@ -13,11 +13,13 @@ from torch import Tensor, nn
 from langmill.config.sections import Training
 from langmill.config.typed import settings
 from langmill.data.document import Document
+from langmill.models.base import Backbone, Kind
 from langmill.models.generation.config import GenerationConfig, Sampling
 from langmill.models.generation.network import Decodes
+from langmill.models.heads import LanguageModel
 from langmill.tasks.base import EncodedInput, Explains, Generates, Task, is_selected
-from langmill.tasks.batching import Batch, MicroBatches, Share, Truncation, first_batches
-from langmill.tasks.pairs import Form, PairBatches, Pairs, counted
+from langmill.tasks.batching import Batch, MicroBatches, Share, first_batches
+from langmill.tasks.pairs import Form, Pair, PairBatches, Pairs, counted
 from langmill.tokenization.shards import Shard
 from langmill.tokenization.tokenizer import Tokenizer
 
@@ -31,8 +33,6 @@ class ConditionalGenerationOptions:
     """Options that these tasks share."""
 
     renamed_fields: ClassVar[Mapping[str, str]] = {"cut": "truncation"}
-    truncation: Truncation
-    """Which tokens of a source or prompt that is too long are kept: `head`, `tail`, or half of each."""
     only: dict[str, list[str]]
     """Metadata fields and the values to learn from and be judged on; documents with others are left out and counted.
     Empty takes every document."""
@@ -71,6 +71,23 @@ class ConditionalGeneration(Task, Generates, Explains):
         assert document.target is not None
         return [self.prompt(document), document.target]
 
+    def pairs(self, tokenizer: Tokenizer, documents: Sequence[Document], length: int, threads: int) -> list[Pair]:
+        """Each document as it is judged: what is read and what is to be written.
+
+        Args:
+            tokenizer: The model's.
+            documents: Documents that `check` lets through.
+            length: Tokens that the network can read.
+            threads: Threads to encode with; no influence on the result.
+        """
+        del length  # `form` truncates
+        encoded = tokenizer.encode_batch([part for document in documents for part in self.parts(document)], threads)
+        return [Pair(source, target) for source, target in zip(encoded[::2], encoded[1::2], strict=True)]
+
+    def targets(self, shard: Shard) -> Iterator[np.ndarray]:
+        """The tokens of each text that is learned to be written, without the token that ends it."""
+        return (pair.target for pair in Pairs(shard))
+
     @abstractmethod
     def form(self, length: int, eot_id: int) -> Form:
         """How pairs become a batch, for sequences of at most `length` tokens."""
@@ -102,7 +119,7 @@ class ConditionalGeneration(Task, Generates, Explains):
     def sample(self, network: nn.Module, tokenizer: Tokenizer, prompt: str, seed: int) -> str:
         """What the network writes for a prompt, greedily."""
         del seed  # nothing is drawn
-        sampling = Sampling(_SAMPLE_TOKENS, stop_ids=(tokenizer.eot_id,))
+        sampling = Sampling(_SAMPLE_TOKENS, stop_ids=self.stop_ids(tokenizer))
         answer = list(self.generate(network, self.prompt_ids(tokenizer, prompt), sampling))
         return prompt + "\n" + tokenizer.decode(answer)
 
@@ -116,6 +133,26 @@ class ConditionalGeneration(Task, Generates, Explains):
         tokens = np.asarray(tokenizer.encode(self.prompt(Document(id="", text=text))), dtype=np.int64)
         kept = self.form(self.max_length(network), tokenizer.eot_id).source(tokens)
         return EncodedInput(kept.tolist(), len(tokens) + 1 - len(kept))  # 1 for the end-of-text token
+
+
+class AfterPrompt(ConditionalGeneration):
+    """Write it with a causal network, which reads the prompt and goes on."""
+
+    kinds = frozenset({Kind.causal})
+
+    def network(self, backbone: Backbone) -> nn.Module:
+        """The backbone with a head over the vocabulary."""
+        return LanguageModel(backbone)
+
+    def loss(self, network: nn.Module, batch: Batch) -> Tensor:
+        """Mean cross entropy over the responses' tokens."""
+        assert isinstance(network, LanguageModel)
+        return network.loss(batch["tokens"], batch["targets"])
+
+    def target_hidden(self, network: nn.Module, batch: Batch) -> Tensor:
+        """The hidden states of the whole sequence."""
+        assert isinstance(network, LanguageModel)
+        return cast("Tensor", network.model(batch["tokens"], batch["lengths"]))
 
 
 def references_of(document: Document) -> list[str]:

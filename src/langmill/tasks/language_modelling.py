@@ -67,7 +67,7 @@ class LanguageModelling(Task, Generates, Explains):
     def sample(self, network: nn.Module, tokenizer: Tokenizer, prompt: str, seed: int) -> str:
         """How the network goes on from a prompt, the prompt included (its end, where the prompt is very long)."""
         assert isinstance(network, LanguageModel)
-        options, stop_ids = self.options, (tokenizer.eot_id,)
+        options, stop_ids = self.options, self.stop_ids(tokenizer)
         sampling = Sampling(options.sample_tokens, options.sample_temperature, seed=seed, stop_ids=stop_ids)
         prompt_ids = self.prompt_ids(tokenizer, prompt)[-max(1, network.model.max_length // 2) :]
         return prompt + tokenizer.decode(list(self.generate(network, prompt_ids, sampling)))

@@ -80,7 +80,7 @@ class LoadedModel:
         assert isinstance(task, Generates) and config is not None
         ids = task.prompt_ids(tokenizer, prompt)
         length = None if asked.get("max_new_tokens") is None else "max_new_tokens"
-        decoding = task.fit(config.decoding((tokenizer.eot_id,), asked), ids, self.max_length, name, length)
+        decoding = task.fit(config.decoding(task.stop_ids(tokenizer), asked), ids, self.max_length, name, length)
         steps: Generator[int | None, None, object] = (
             task.search(self.network, tokenizer, ids, decoding)
             if isinstance(decoding, Beams)
@@ -183,16 +183,20 @@ def _generation_config(
     return GenerationConfig(**written) if "max_new_tokens" in written else task.generation_config
 
 
-def interface_of(task: Task, backbone: Backbone, max_length: int) -> Interface:
+def interface_of(task: Task, backbone: Backbone, max_length: int, tokenizer: Tokenizer) -> Interface:
     """What other programs must know to ask a task's models."""
     if not isinstance(task, Generates):
         return Interface(labels=task.labels, max_length=max_length)
     # A pretrained network that reads both ways reads what its own tokenizer puts around a text.
     own = backbone.needs_base and backbone.kind is not Kind.causal
+    chat_template = task.chat_template(tokenizer)
     return Interface(
         task.eot_before and not own,
         task.eot_after and not own,
         task.generation_config.to_json(),
         task.labels,
         max_length,
+        chat_template,
+        tokenizer.token_names if chat_template is not None else {},
+        task.stop_ids(tokenizer),
     )

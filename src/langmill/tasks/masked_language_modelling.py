@@ -110,6 +110,8 @@ class MaskedLanguageModelling(Task, Generates, Explains):
     options_class = MaskedLanguageModellingOptions
     options: MaskedLanguageModellingOptions
     kinds = frozenset({Kind.bidirectional})
+    special_tokens = (MASK,)
+    needs_special_tokens = True
     scorer = "masked_language_modelling"
 
     def micro_batches(

@@ -26,6 +26,10 @@ class Pair:
 
     source: np.ndarray
     target: np.ndarray
+    end: int | None = None
+    """The token that ends the target, where it is not the end-of-text token."""
+    asked: np.ndarray | None = None
+    """What is read while the target is not known yet, where that is not the source."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,10 @@ class Form(ABC):
     @abstractmethod
     def source(self, tokens: np.ndarray) -> np.ndarray:
         """A source or prompt as the network reads it."""
+
+    def asked(self, pair: Pair) -> np.ndarray:
+        """What the network reads when it is to write the target itself."""
+        return self.source(pair.source if pair.asked is None else pair.asked)
 
     @abstractmethod
     def target(self, pair: Pair) -> np.ndarray:
@@ -120,7 +128,7 @@ class PromptAndResponse(Form):
     def target(self, pair: Pair) -> np.ndarray:
         """What follows the prompt; the last token is predicted and never read, so that there is room for one more."""
         room = max(0, self.length + 1 - len(self.source(pair.source)))
-        return np.append(pair.target, self.eot_id)[:room].astype(np.int64)
+        return np.append(pair.target, self.eot_id if pair.end is None else pair.end)[:room].astype(np.int64)
 
     def shape(self, pair: Pair) -> tuple[int, ...]:
         """Tokens that are read."""
@@ -136,6 +144,15 @@ class PromptAndResponse(Form):
         for row, prompt in zip(targets, prompts, strict=True):
             row[: len(prompt) - 1] = NOT_COUNTED
         return {"tokens": tokens, "targets": targets, "lengths": lengths}
+
+
+@dataclass(frozen=True)
+class PromptAsItIs(PromptAndResponse):
+    """Likewise, of a prompt that is short enough and has all its special tokens, as of a chat."""
+
+    def source(self, tokens: np.ndarray) -> np.ndarray:
+        """The prompt."""
+        return tokens.astype(np.int64)
 
 
 class Pairs(Sequence[Pair]):

@@ -14,7 +14,7 @@ from langmill.models.base import Backbone, EncoderDecoder, Kind
 from langmill.models.generation.beam_search import Accepts
 from langmill.models.heads import TextToText
 from langmill.tasks.base import TASKS
-from langmill.tasks.batching import Batch
+from langmill.tasks.batching import Batch, Truncation
 from langmill.tasks.conditional_generation import ConditionalGeneration, ConditionalGenerationOptions
 from langmill.tasks.pairs import SourceAndTarget
 from langmill.tasks.placeholders import placeholders_in
@@ -25,6 +25,8 @@ from langmill.tokenization.tokenizer import Tokenizer
 class TextToTextOptions(ConditionalGenerationOptions):
     """Options of the task `text_to_text`."""
 
+    truncation: Truncation
+    """Which tokens of a source that is too long are kept: `head`, `tail`, or half of each."""
     label_smoothing: Share
     """Share of what is wanted at each target token that all tokens of the vocabulary have alike (Szegedy et al., 2016),
     0 to below 1; in training only."""

@@ -114,6 +114,24 @@ def fast_encoding(state: Mapping[str, Any]) -> tiktoken.Encoding | None:
     return tiktoken.Encoding("langmill", pat_str=PATTERN, mergeable_ranks=ranks, special_tokens={})
 
 
+def is_byte_level(state: Mapping[str, Any]) -> bool:
+    """Whether each token of a `tokenizer.json` stands for bytes, and a text's tokens for the text's own bytes.
+
+    A normaliser to NFC is let through: of a text in that form, as documents are, it changes nothing.
+    """
+    model, special = state.get("model") or {}, {added["content"] for added in state.get("added_tokens", [])}
+    normalizer = state.get("normalizer")
+    if model.get("type") != "BPE" or model.get("byte_fallback") or (normalizer and normalizer["type"] != "NFC"):
+        return False
+    steps, decoder = [state.get("pre_tokenizer") or {}], state.get("decoder") or {}
+    if steps[0].get("type") == "Sequence":
+        steps = steps[0]["pretokenizers"]
+    to_bytes = [step for step in steps if step.get("type") == "ByteLevel"]
+    if decoder.get("type") != "ByteLevel" or not to_bytes or any(step.get("add_prefix_space") for step in to_bytes):
+        return False
+    return all(token_bytes(token) is not None for token in model["vocab"] if token not in special)
+
+
 _OTHER_KINDS = (
     "dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk", "byte_fallback",
 )  # fmt: skip

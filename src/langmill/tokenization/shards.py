@@ -43,6 +43,8 @@ class EncodedDocument:
     num_bytes: int
     """UTF-8 bytes of all parts."""
     label: str | None
+    truncated: frozenset[str] = frozenset()
+    """What of it did not fit and was left out, by the task's own names."""
 
 
 @dataclass(frozen=True, slots=True)

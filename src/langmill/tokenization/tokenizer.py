@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import itertools
 import json
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +15,10 @@ import tiktoken
 import tokenizers
 
 from langmill.errors import TokenizerError
-from langmill.tokenization.byte_level import fast_encoding, token_bytes
+from langmill.tokenization.byte_level import fast_encoding, is_byte_level, token_bytes
+from langmill.tokenization.chat_template import ChatTemplate, Piece
+from langmill.tokenization.companion import Companion
+from langmill.tokenization.marked import mark, marked_tokenizer, unmarked
 
 EOT = "<|endoftext|>"
 """The special token that ends every document. In a user's text the same characters are ordinary text."""
@@ -33,10 +39,22 @@ class Tokenizer:
         eot_id: The id of the end-of-text token.
         special_ids: The id of every special token, end-of-text included, by its name.
         dtype: The smallest unsigned little-endian type that holds every id.
+        chat_template: The model's own chat template (Jinja), if one stands beside the file.
+        token_names: The text of the special tokens that have a purpose: `bos_token`, `eos_token` and so on.
     """
 
-    def __init__(self, file: Path, reference: tokenizers.Tokenizer, fast: tiktoken.Encoding | None) -> None:
+    def __init__(
+        self,
+        file: Path,
+        reference: tokenizers.Tokenizer,
+        fast: tiktoken.Encoding | None,
+        *,
+        byte_level: bool,
+        companion: Companion,
+    ) -> None:
         self.file = file
+        self.chat_template = companion.chat_template
+        self._companion = companion
         self._reference = reference
         self._reference.no_padding()
         self._reference.no_truncation()
@@ -51,13 +69,17 @@ class Tokenizer:
             token.content: number for number, token in reference.get_added_tokens_decoder().items() if token.special
         }
         self.dtype = np.dtype("<u2" if self.vocab_size <= 2**16 else "<u4")
+        end = str(reference.id_to_token(self.eot_id))
+        self.token_names = companion.names or {"bos_token": end, "eos_token": end, "pad_token": end}
         self._bytes: list[bytes] | None = None
-        if fast is not None:
+        if byte_level:
+            added = reference.get_added_tokens_decoder()
             self._bytes = [b""] * self.vocab_size  # special tokens have no text
-            special = set(reference.get_added_tokens_decoder())
             for token, number in vocabulary.items():
-                if number not in special:
+                if number not in added:
                     self._bytes[number] = token_bytes(token) or b""
+                elif not added[number].special:
+                    self._bytes[number] = token.encode()
 
     @classmethod
     def load(cls, path: Path) -> Tokenizer:
@@ -80,7 +102,29 @@ class Tokenizer:
             reference = tokenizers.Tokenizer.from_str(text)
         except Exception as error:  # the library raises the bare class
             raise TokenizerError(f"{file} is not a tokenizer: {error}; make it again.", "unreadable") from error
-        return cls(file, reference, fast_encoding(json.loads(text)))
+        state = json.loads(text)
+        fast = fast_encoding(state)
+        byte_level = fast is not None or is_byte_level(state)
+        return cls(file, reference, fast, byte_level=byte_level, companion=Companion.beside(file))
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of all that decides how texts and conversations are read; see `companion.tokenizer_digest`."""
+        return self._companion.digest(self.file)
+
+    def template(self, source: str, where: str) -> ChatTemplate:
+        """A chat template over this vocabulary; messages say that it comes from `where`."""
+        return ChatTemplate(source, self.special_ids, self.token_names, where)
+
+    @functools.cached_property
+    def stop_ids(self) -> tuple[int, ...]:
+        """The tokens that end a text: end-of-text, the model's own `eos_token`, and what ends a turn of a chat."""
+        ids = [self.eot_id, self.special_ids.get(self.token_names.get("eos_token", ""))]
+        if self.chat_template is not None:
+            # A chat says what is wrong with a template, and other tasks have no use for it.
+            with contextlib.suppress(TokenizerError):
+                ids.append(self.template(self.chat_template, f"The chat template of {self.file}").end_of_turn())
+        return tuple(dict.fromkeys(number for number in ids if number is not None))
 
     def encode(self, text: str) -> list[int]:
         """Encode a text, without an end-of-text token; special tokens in it are ordinary text."""
@@ -114,12 +158,65 @@ class Tokenizer:
         encode = self._fast.encode_ordinary
         return [np.array(encode(text), dtype=self.dtype) for text in texts]
 
+    def encode_rendered(self, parts: Sequence[Sequence[Piece]]) -> list[list[int]]:
+        """Encode a rendered conversation as `transformers` does, cut into parts.
+
+        Args:
+            parts: One after another, of texts in which nothing is special, and ids of special tokens.
+
+        Returns:
+            The ids of each part. No token goes across two parts of a byte-level vocabulary; of another one, it belongs
+            to the part that it begins in.
+        """
+        if self._bytes is None:
+            return self._encode_marked(parts)
+        encoded: list[list[int]] = []
+        for part in parts:
+            ids: list[int] = []
+            for before, piece, after in zip([None, *part[:-1]], part, [*part[1:], None], strict=True):
+                if isinstance(piece, int):
+                    ids.append(piece)
+                else:
+                    ids += self.encode(self._stripped(piece, before, after))
+            encoded.append(ids)
+        return encoded
+
+    def _stripped(self, text: str, before: Piece | None, after: Piece | None) -> str:
+        """A text without the white space that a special token beside it takes in."""
+        added = self._added
+        if isinstance(before, int) and added[before].rstrip:
+            text = text.lstrip()
+        return text.rstrip() if isinstance(after, int) and added[after].lstrip else text
+
+    def _encode_marked(self, parts: Sequence[Sequence[Piece]]) -> list[list[int]]:
+        texts = [
+            "".join(mark(piece) if isinstance(piece, int) else _encodable(unmarked(piece)) for piece in part)
+            for part in parts
+        ]
+        ends = list(itertools.accumulate(map(len, texts)))
+        encoding = self._marked.encode("".join(texts), add_special_tokens=False)
+        encoded: list[list[int]] = [[] for _ in parts]
+        number = 0
+        for token, (start, _) in zip(encoding.ids, encoding.offsets, strict=True):
+            while number < len(parts) - 1 and start >= ends[number]:
+                number += 1
+            encoded[number].append(token)
+        return encoded
+
+    @functools.cached_property
+    def _added(self) -> dict[int, tokenizers.AddedToken]:
+        return dict(self._reference.get_added_tokens_decoder())
+
+    @functools.cached_property
+    def _marked(self) -> tokenizers.Tokenizer:
+        return marked_tokenizer(json.loads(self.file.read_text(encoding="utf-8")))
+
     def leading_bytes(self, text: str, count: int) -> int:
         """Number of UTF-8 bytes of a text in its first `count` tokens.
 
         With a vocabulary that is not byte-level, a character of several tokens counts with the first of them.
         """
-        if self._fast is not None:
+        if self._bytes is not None:
             return len(self.decode_bytes(self.encode(text)[:count]))
         ends = [end for _, end in self._reference.encode(_encodable(text), add_special_tokens=False).offsets]
         return len(text[: max(ends[:count], default=0)].encode())

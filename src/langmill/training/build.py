@@ -41,7 +41,7 @@ class Data:
         """
         facts = read_manifest(shards, verify=True)
         opened = Tokenizer.load(tokenizer)
-        if facts["tokenizer_sha256"] != sha256_file(opened.file):
+        if facts["tokenizer_sha256"] != opened.digest:
             raise TrainingError(
                 f"The tokens in {shards} were made by another tokenizer than {opened.file}; "
                 f"make them again with `dvc repro encode@{recipe.name}`.",

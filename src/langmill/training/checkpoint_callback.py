@@ -11,10 +11,10 @@ import torch
 from langmill.config.sections import Training
 from langmill.files import sweep
 from langmill.training import processes
-from langmill.training.checkpoints import load_checkpoint, newest_valid, save_checkpoint
+from langmill.training.checkpoints import load_checkpoint, newest_valid, save_checkpoint, save_sharded_checkpoint
 from langmill.training.guard import StepMetrics
 from langmill.training.module import TrainingModule
-from langmill.training.sharding import full_optimizer_state, full_state, load_full_optimizer_state, load_full_state
+from langmill.training.sharding import is_sharded, load_trained_state, trained_state
 from langmill.training.validation import Validation
 
 _logger = logging.getLogger(__name__)
@@ -24,7 +24,8 @@ class CheckpointCallback(pl.Callback):
     """Restores the newest valid checkpoint at the start, and writes one every `checkpoint_every` steps.
 
     Last in the list of callbacks, so that a checkpoint holds what the others did at its step. The first process
-    writes, all read: with several nodes the folder must be on a disk that they share.
+    writes, or where weights are sharded each its own part, and all read: with several nodes the folder must be on a
+    disk that they share. Frozen weights are not stored: a training of the same provenance begins with the same ones.
     """
 
     def __init__(self, training: Training, folder: Path, step_metrics: StepMetrics, validation: Validation) -> None:
@@ -45,12 +46,12 @@ class CheckpointCallback(pl.Callback):
         if path is None:
             return
         state = load_checkpoint(path)
-        load_full_state(pl_module.network, state["network"])
-        load_full_optimizer_state(pl_module.network, pl_module.optimizer, state["optimizer"])
+        load_trained_state(pl_module.network, state["network"])
+        pl_module.optimizer.load_state_dict(state["optimizer"])
         pl_module.step = state["step"]
         self.step_metrics.load_state_dict(state["step_metrics"])
         self.validation.load_state_dict(state["validation"])
-        self._random = state["random"][trainer.global_rank]
+        self._random = state["random"][0 if is_sharded(pl_module.network) else trainer.global_rank]
         _logger.info("Resumed from %s.", path)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -71,15 +72,18 @@ class CheckpointCallback(pl.Callback):
 
     def save(self, trainer: pl.Trainer, module: TrainingModule) -> None:
         """Write a checkpoint; every process must call it."""
+        sharded, random = is_sharded(module.network), processes.random_state()
         state = {
             "step": module.step,
-            "network": full_state(module.network),
-            "optimizer": full_optimizer_state(module.network, module.optimizer),
-            "random": processes.all_gather(processes.random_state()),
+            "network": trained_state(module.network),
+            "optimizer": module.optimizer.state_dict(),
+            "random": [random] if sharded else processes.all_gather(random),
             "step_metrics": self.step_metrics.state_dict(),
             "validation": self.validation.state_dict(),
         }
-        if trainer.is_global_zero:
+        if sharded:
+            save_sharded_checkpoint(self.folder, module.step, state)
+        elif trainer.is_global_zero:
             save_checkpoint(self.folder, module.step, state)
 
 

@@ -28,7 +28,14 @@ from langmill.training.checkpoint_callback import CheckpointCallback, LastStepCh
 from langmill.training.checkpoints import CHECKPOINTS
 from langmill.training.finished import FINISHED
 from langmill.training.guard import StepMetrics
-from langmill.training.hardware import check_compiler, choose_accelerator, is_sharding, peak_flops, uses_bf16
+from langmill.training.hardware import (
+    check_compiler,
+    check_weights,
+    choose_accelerator,
+    is_sharding,
+    peak_flops,
+    uses_bf16,
+)
 from langmill.training.module import TrainingModule
 from langmill.training.provenance import Provenance
 from langmill.training.reporting import Reporter
@@ -56,6 +63,7 @@ class Fitting:
         accelerator = choose_accelerator(training)
         check_compiler(training, accelerator)
         bf16 = uses_bf16(training, accelerator)
+        check_weights(training, bf16=bf16)
         self.recipe = recipe
         self.folder = run
         self.data = data
@@ -104,7 +112,7 @@ class Fitting:
         recipe, data, settings = self.recipe, self.data, plain(self.recipe)
         network = new_network(recipe, data, base)
         backbone_of(network).prepare_for_training(network)
-        load_weights(network, self.validation.best_state or state, "The trained network")
+        load_weights(network, {**state, **self.validation.best_state}, "The trained network")
         adapter = backbone_of(network).merge_adapter(network)
         config = {
             "langmill": {
@@ -120,6 +128,7 @@ class Fitting:
             "provenance": provenance.digest,
             "parts": provenance.parts,
             "base": provenance.base,
+            **({"pretrained": provenance.pretrained} if provenance.pretrained else {}),
             "corpus": {"name": recipe.corpus.name, "digest": digest_of(provenance.parts["data"])},
             "training_split": {
                 "documents": data.train.num_documents,
@@ -130,7 +139,7 @@ class Fitting:
             "tokens_seen": self.step_metrics.tokens_seen,
             "steps": self.module.step,
         }
-        interface = interface_of(data.task, backbone_of(network), config["langmill"]["max_length"])
+        interface = interface_of(data.task, backbone_of(network), config["langmill"]["max_length"], data.tokenizer)
         model = self.folder / FINISHED
         save_model(model, network, config, data.tokenizer.file, facts, adapter=adapter, interface=interface)
         shutil.rmtree(self.folder / CHECKPOINTS, ignore_errors=True)
@@ -154,13 +163,13 @@ def build_trainer(training: Training, accelerator: str, callbacks: list[pl.Callb
 
 def _strategy(training: Training, accelerator: str) -> LightningStrategy | str:
     processes = training.devices * training.nodes
-    if processes == 1:
-        return "auto"
     backend = "nccl" if accelerator == "cuda" else "gloo"
     if is_sharding(training):
         return ModelParallelStrategy(
             data_parallel_size=processes, tensor_parallel_size=1, process_group_backend=backend
         )
+    if processes == 1:
+        return "auto"
     return DDPStrategy(process_group_backend=backend, gradient_as_bucket_view=True)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 import torch.utils.deterministic
 
-from langmill.config.sections import Accelerator, Precision, Strategy, Training
+from langmill.config.sections import Accelerator, Precision, Strategy, Training, WeightFormat
 from langmill.errors import TrainingError
 
 memory: Any = torch.utils.deterministic  # its one setting has no type
@@ -41,7 +41,7 @@ def rank() -> int:
 
 @contextlib.contextmanager
 def prepared(training: Training) -> Iterator[None]:
-    """Make torch deterministic, with the settings' number of threads, while the block works.
+    """Make torch deterministic unless set otherwise, with the settings' number of threads, while the block works.
 
     The number of threads is part of the result, since it orders the sums. Denormal numbers are flushed to zero: they
     slow a recurrent network's backward pass down five times and change nothing that is measured. Memory that is about
@@ -50,11 +50,12 @@ def prepared(training: Training) -> Iterator[None]:
     threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
     cudnn_tf32 = torch.backends.cudnn.allow_tf32
     deterministic, fill = torch.are_deterministic_algorithms_enabled(), memory.fill_uninitialized_memory
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with a fixed workspace
+    if training.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is so only with a fixed workspace
     os.environ["OMP_NUM_THREADS"] = str(training.threads)  # else Lightning chooses a number of its own
     torch.set_num_threads(training.threads)
     torch.set_flush_denormal(True)
-    torch.use_deterministic_algorithms(True)
+    torch.use_deterministic_algorithms(training.deterministic)
     memory.fill_uninitialized_memory = False
     tf32 = torch.cuda.is_available() and training.precision is not Precision.fp32
     torch.set_float32_matmul_precision("high" if tf32 else "highest")
@@ -70,16 +71,30 @@ def prepared(training: Training) -> Iterator[None]:
         torch.backends.cudnn.allow_tf32 = cudnn_tf32
 
 
+def accelerator_kind(training: Training) -> Accelerator:
+    """The kind of device that training would take, whether or not it is there: as set, or with `auto` the best here."""
+    if training.accelerator is not Accelerator.auto:
+        return training.accelerator
+    if torch.cuda.is_available():
+        return Accelerator.cuda
+    return Accelerator.mps if torch.backends.mps.is_available() else Accelerator.cpu
+
+
+def number_format(training: Training) -> Precision:
+    """The number format of the matrix products that training would use: as set, or what `auto` means here."""
+    if training.precision is not Precision.auto:
+        return training.precision
+    return Precision.bf16 if uses_bf16(training, accelerator_kind(training).value) else Precision.fp32
+
+
 def choose_accelerator(training: Training) -> str:
     """Choose the kind of device, by its name in Lightning and torch: `cpu`, `cuda` or `mps`.
 
     Raises:
         TrainingError: The machine has no such device, or too few of them.
     """
-    wanted = training.accelerator
+    wanted = accelerator_kind(training)
     cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
-    if wanted is Accelerator.auto:
-        wanted = Accelerator.cuda if cuda else Accelerator.mps if mps else Accelerator.cpu
     if (wanted is Accelerator.cuda and not cuda) or (wanted is Accelerator.mps and not mps):
         raise TrainingError(
             f"training.accelerator is {wanted.value}, but torch sees no such device here; "
@@ -112,7 +127,7 @@ def uses_bf16(training: Training, accelerator: str) -> bool:
     if training.precision is not Precision.auto:
         return training.precision is Precision.bf16
     if accelerator == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+        return torch.cuda.is_available() and bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return accelerator == "cpu" and any(flag in _cpu_flags() for flag in _BF16_FLAGS)
 
 
@@ -125,8 +140,22 @@ def _cpu_flags() -> set[str]:
 
 
 def is_sharding(training: Training) -> bool:
-    """Whether each process holds only a part of the weights (FSDP)."""
-    return training.strategy is Strategy.fsdp and training.devices * training.nodes > 1
+    """Whether each process holds only its part of the weights (FSDP); one process alone holds all, in the same way."""
+    return training.strategy is Strategy.fsdp
+
+
+def check_weights(training: Training, *, bf16: bool) -> None:
+    """Check that weights can be held in the format that is set.
+
+    Raises:
+        TrainingError: They are to be in bf16, and the products are not.
+    """
+    if training.weights is WeightFormat.bf16 and not bf16:
+        raise TrainingError(
+            "training.weights is bf16, but the matrix products are in another format here; set training.precision to "
+            "bf16 (this machine may have no instructions for it), or training.weights to fp32.",
+            "unsupported",
+        )
 
 
 def check_compiler(training: Training, accelerator: str) -> None:

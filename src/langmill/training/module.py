@@ -12,10 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from langmill.config.sections import Training
+from langmill.config.sections import Training, WeightFormat
 from langmill.tasks.base import Task
 from langmill.tasks.batching import Batch, MicroBatches
 from langmill.training import processes
+from langmill.training.bf16_weights import hold_in_bf16
+from langmill.training.blocks import prepare_blocks, repeated_blocks
 from langmill.training.data import StepLoader, count_tokens
 from langmill.training.optimizer import ScheduledOptimizer, build_optimizer, clip_gradients
 from langmill.training.sharding import shard
@@ -99,16 +101,29 @@ class TrainingModule(pl.LightningModule):
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self._bf16)
 
     def configure_model(self) -> None:
-        """Shard and compile, once the other processes have started."""
+        """Set the weights' format, compile and shard, once the other processes have started.
+
+        Raises:
+            TrainingError: Activations are to be recomputed, and the network has no blocks.
+        """
+        training = self.training_settings
+        self.objective.task.before_training(self.network)
+        if training.weights is WeightFormat.bf16:
+            hold_in_bf16(self.network)
+        has_blocks = bool(repeated_blocks(self.network))
+        prepare_blocks(
+            self.network, compiled=training.compile and has_blocks, recomputed=training.activation_checkpointing
+        )
+        if training.compile and not has_blocks:
+            self.objective.compile()
         if self._sharded:
             assert self.device_mesh is not None
-            shard(self.objective, self.device_mesh["data_parallel"])
-        if self.training_settings.compile:
-            self.objective.compile()
+            shard(self.objective, self.device_mesh["data_parallel"], bf16=self._bf16)
 
     def configure_optimizers(self) -> ScheduledOptimizer:  # type: ignore[override]  # Lightning's protocol, not torch's class
         """Make the optimizer, which schedules its learning rate itself."""
-        self.optimizer = build_optimizer(self.network, self.training_settings.optimizer, self.training_settings.steps)
+        training = self.training_settings
+        self.optimizer = build_optimizer(self.network, training.optimizer, training.steps, bf16=self._bf16)
         self._weights = [weight for weight in self.network.parameters() if weight.requires_grad]
         return self.optimizer
 

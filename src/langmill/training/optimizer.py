@@ -12,7 +12,10 @@ from torch.distributed.tensor import DTensor
 
 from langmill.config.sections import Optimizer as OptimizerSettings
 from langmill.config.sections import OptimizerName
+from langmill.training.bf16_weights import Rounding, RoundingAdamW, sharded_like
 from langmill.training.muon import Muon
+
+_SHARD = "shard"
 
 
 def schedule(step: int, steps: int, warmup_steps: int, final_fraction: float) -> float:
@@ -38,9 +41,12 @@ class ScheduledOptimizer:
     steps made alone, which is part of the state: nothing else has to be restored for an exact resume.
     """
 
-    def __init__(self, optimizers: list[torch.optim.Optimizer], course: Callable[[int], float]) -> None:
+    def __init__(
+        self, optimizers: list[torch.optim.Optimizer], course: Callable[[int], float], rounding: Rounding | None = None
+    ) -> None:
         self.optimizers = optimizers
         self.course = course
+        self.rounding = rounding or Rounding()
         self.steps_made = 0
         for group in self.param_groups:
             group["peak_lr"] = group["lr"]
@@ -69,6 +75,7 @@ class ScheduledOptimizer:
         """Update the weights once."""
         result = closure() if closure is not None else None
         share = self.course(self.steps_made)
+        self.rounding.begin(self.steps_made)
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = group["peak_lr"] * share
@@ -82,27 +89,52 @@ class ScheduledOptimizer:
             optimizer.zero_grad(set_to_none)
 
     def state_dict(self) -> dict[str, Any]:
-        """The state that an exact resume needs, in plain values and tensors."""
-        return {
-            "steps_made": self.steps_made,
-            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
-        }
+        """The state that an exact resume needs, in plain values and tensors; of what is sharded this process's part."""
+        states = [optimizer.state_dict() for optimizer in self.optimizers]
+        for values in states:
+            values["state"] = {
+                number: {key: _stored(value) for key, value in entries.items()}
+                for number, entries in values["state"].items()
+            }
+        return {"steps_made": self.steps_made, "optimizers": states}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore the state that `state_dict` returned."""
+        """Restore the state that `state_dict` returned in the same process of a training.
+
+        torch's own way would convert moments in fp32 to the format of the weights.
+        """
         self.steps_made = int(state["steps_made"])
         for optimizer, values in zip(self.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(values)
+            for group, saved in zip(optimizer.param_groups, values["param_groups"], strict=True):
+                group["lr"] = saved["lr"]
+            parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+            optimizer.state.clear()
+            for number, entries in values["state"].items():
+                parameter = parameters[number]
+                optimizer.state[parameter] = {key: _restored(value, parameter) for key, value in entries.items()}
 
 
-def build_optimizer(network: nn.Module, settings: OptimizerSettings, steps: int) -> ScheduledOptimizer:
+def _stored(value: Any) -> Any:
+    return {_SHARD: value.to_local()} if isinstance(value, DTensor) else value
+
+
+def _restored(value: Any, parameter: nn.Parameter) -> Any:
+    if isinstance(value, Mapping):
+        return sharded_like(parameter, value[_SHARD].to(parameter.device))
+    return value.to(parameter.device) if isinstance(value, Tensor) else value
+
+
+def build_optimizer(
+    network: nn.Module, settings: OptimizerSettings, steps: int, *, bf16: bool = False
+) -> ScheduledOptimizer:
     """Make the optimizer of a task's network, whose backbone lies under `model.`, for a training of so many steps.
 
     Weight decay applies to matrices only, not to the embedding, norm weights and biases. The embedding, the matrices
     and the task's head have learning rates of their own: an embedding's row is updated only by the batches that hold
     its token, and needs larger steps. With `muon` the backbone's matrices go to Muon (Jordan et al., 2024), everything
-    else to AdamW (Loshchilov and Hutter, 2019).
+    else to AdamW (Loshchilov and Hutter, 2019). Frozen weights have no state. `bf16` says that products are in bf16.
     """
+    rounding = Rounding()
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     matrices: list[nn.Parameter] = []
     tables = {id(module.weight) for module in network.modules() if isinstance(module, nn.Embedding)}
@@ -122,21 +154,18 @@ def build_optimizer(network: nn.Module, settings: OptimizerSettings, steps: int)
         groups.setdefault((rate, settings.weight_decay if is_matrix else 0.0), []).append(parameter)
     optimizers: list[torch.optim.Optimizer] = []
     if groups:
-        optimizers.append(
-            torch.optim.AdamW(
-                [{"params": params, "lr": rate, "weight_decay": decay} for (rate, decay), params in groups.items()],
-                lr=settings.learning_rate,
-                betas=(settings.betas[0], settings.betas[1]),
-                fused=True,
-            )
-        )
+        described = [{"params": params, "lr": rate, "weight_decay": decay} for (rate, decay), params in groups.items()]
+        lr, betas = settings.learning_rate, (settings.betas[0], settings.betas[1])
+        if any(parameter.dtype == torch.bfloat16 for params in groups.values() for parameter in params):
+            optimizers.append(RoundingAdamW(described, lr, betas, rounding))
+        else:
+            optimizers.append(torch.optim.AdamW(described, lr=lr, betas=betas, fused=True))
     if matrices:
-        optimizers.append(
-            Muon(matrices, settings.matrix_learning_rate, settings.matrix_momentum, settings.weight_decay)
-        )
+        rate, momentum = settings.matrix_learning_rate, settings.matrix_momentum
+        optimizers.append(Muon(matrices, rate, momentum, settings.weight_decay, rounding, bf16))
 
     warmup_steps, final_fraction = settings.warmup_steps, settings.final_fraction
-    return ScheduledOptimizer(optimizers, lambda step: schedule(step, steps, warmup_steps, final_fraction))
+    return ScheduledOptimizer(optimizers, lambda step: schedule(step, steps, warmup_steps, final_fraction), rounding)
 
 
 def clip_gradients(parameters: list[nn.Parameter], largest: float) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -14,6 +14,11 @@ ValueT = TypeVar("ValueT")
 def is_distributed() -> bool:
     """Whether there is more than one process."""
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+def rank() -> int:
+    """Number of this process among those of the training, from 0."""
+    return dist.get_rank() if is_distributed() else 0
 
 
 def all_reduce(values: Tensor) -> Tensor:
@@ -28,13 +33,13 @@ def mean(values: Tensor) -> Tensor:
     return all_reduce(values) / dist.get_world_size() if is_distributed() else values
 
 
-def all_gather(value: Tensor) -> list[Tensor]:
-    """Collect every process's tensor (all of one shape, on the CPU), in order of rank."""
+def all_gather(value: ValueT) -> list[ValueT]:
+    """Collect every process's value (a tensor on the CPU, or what can be pickled), in order of rank."""
     if not is_distributed():
         return [value]
-    values: list[Tensor | None] = [None] * dist.get_world_size()
+    values: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(values, value)
-    return [item for item in values if item is not None]
+    return values
 
 
 def broadcast(value: ValueT) -> ValueT:

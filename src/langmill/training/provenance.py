@@ -1,4 +1,4 @@
-"""Provenance: the digest of data, code, settings and base that decide a model's bytes."""
+"""Provenance: the digest of data, code, settings, base and kind of machine that decide a model's bytes."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from langmill.files import digest_files, digest_of, read_manifest, sha256_file
 from langmill.models.base import ARCHITECTURES
 from langmill.plugins import find_plugins
 from langmill.tasks.base import TASKS
+from langmill.tokenization.companion import tokenizer_digest
+from langmill.training.hardware import accelerator_kind, number_format
 
 CODE = ("models", "stages/train.py", "tasks", "tokenization", "training")
 """Parts of the package that influence a training's result; `train` and `finetune` in dvc.yaml list them too."""
@@ -34,9 +36,12 @@ class Provenance:
     parts: dict[str, Any]
     """`recipe` (its name stands in the model's `config.json`), `settings`, `data` (digest of each file of tokens),
     `tokenizer`, `base` (its digest or null), `code` (digest of each folder), `plugins` (digest of each other
-    distribution that brings the task or the architecture) and `versions`."""
+    distribution that brings the task or the architecture), `versions` and `machine` (what `auto` means on it: the kind
+    of device and the number format of the products)."""
     base: dict[str, str] | None
     """The recipe and digest of the model that training starts from."""
+    pretrained: dict[str, Any] | None = None
+    """The `name`, `licence` and `source` of the model of other authors that it all began with, if it did."""
 
 
 def compute_provenance(recipe: Recipe, shards: Path, tokenizer: Path, base: Path | None) -> Provenance:
@@ -49,26 +54,33 @@ def compute_provenance(recipe: Recipe, shards: Path, tokenizer: Path, base: Path
     """
     settings, architecture = plain(recipe), recipe.model.architecture
     training = {key: value for key, value in settings["training"].items() if key not in WITHOUT_INFLUENCE}
-    origin = None
+    origin = pretrained = None
     if base is not None:
         manifest = read_manifest(base, verify=False)
         if "provenance" not in manifest:
             message = f"{base} has no provenance in its manifest; make it again with `dvc repro`."
             raise TrainingError(message, code="missing")
         origin = {"recipe": str(manifest["recipe"]), "provenance": str(manifest["provenance"])}
+        pretrained = manifest.get("pretrained")
+        if "source" in manifest:
+            pretrained = {"name": origin["recipe"], **{key: manifest.get(key) for key in ("licence", "source")}}
     plugins = [(ARCHITECTURES.group, architecture), (TASKS.group, recipe.task.name)]
     libraries = (*LIBRARIES, *ARCHITECTURES.find(architecture).libraries)
     parts = {
         "recipe": recipe.name,
         "settings": {"task": settings["task"], "model": settings["model"], "training": training},
         "data": read_manifest(shards, verify=False)["files"],
-        "tokenizer": sha256_file(tokenizer),
+        "tokenizer": tokenizer_digest(tokenizer),
         "base": origin["provenance"] if origin else None,
         "code": code_digests(Path(langmill.__file__).parent),
         "plugins": {plugin.name: plugin.digest for plugin in find_plugins(plugins)},
         "versions": {"langmill": langmill.__version__, **{name: version(name) for name in libraries}},
+        "machine": {
+            "accelerator": accelerator_kind(recipe.training).value,
+            "precision": number_format(recipe.training).value,
+        },
     }
-    return Provenance(digest_of(parts), parts, origin)
+    return Provenance(digest_of(parts), parts, origin, pretrained)
 
 
 def code_digests(package: Path) -> dict[str, str]:

@@ -1,37 +1,35 @@
-"""Sharding of weights over processes (FSDP), and their full state dicts."""
+"""Sharding of weights over processes (FSDP), and the weights of a network as a whole and in parts."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
+import torch
 from torch import Tensor, nn
-from torch.distributed.checkpoint.state_dict import (
-    StateDictOptions,
-    get_model_state_dict,
-    get_optimizer_state_dict,
-    set_model_state_dict,
-    set_optimizer_state_dict,
-)
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.distributed.device_mesh import DeviceMesh
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 
-from langmill.training.optimizer import ScheduledOptimizer
+from langmill.errors import TrainingError
+from langmill.training.bf16_weights import local
+from langmill.training.blocks import repeated_blocks
 
 _FULL_ON_CPU = StateDictOptions(full_state_dict=True, cpu_offload=True)
 
 
-def shard(whole: nn.Module, mesh: DeviceMesh) -> None:
+def shard(whole: nn.Module, mesh: DeviceMesh, *, bf16: bool = False) -> None:
     """Shard a network's weights over the processes, in place (ZeRO stage 3; Zhao et al., 2023).
 
-    Each item of a `nn.ModuleList` (a transformer's block) is gathered and released by itself, the rest as one.
+    Each block is gathered and released by itself, the rest as one. With `bf16` weights are gathered in bf16, which
+    halves what is sent and held, and gradients are summed in fp32; each process keeps its part of the weights as it is.
     """
-    for module in list(whole.modules()):
-        if isinstance(module, nn.ModuleList):
-            for block in module:
-                fully_shard(block, mesh=mesh)
-    fully_shard(whole, mesh=mesh)
+    # Inputs are not cast: rotary positions stay in fp32, and the embedding's output is in bf16 already.
+    policy = MixedPrecisionPolicy(torch.bfloat16, torch.float32, cast_forward_inputs=False)
+    policy = policy if bf16 else MixedPrecisionPolicy()
+    for block in repeated_blocks(whole):
+        fully_shard(block, mesh=mesh, mp_policy=policy)
+    fully_shard(whole, mesh=mesh, mp_policy=policy)
 
 
 def is_sharded(network: nn.Module) -> bool:
@@ -39,34 +37,46 @@ def is_sharded(network: nn.Module) -> bool:
     return any(isinstance(parameter, DTensor) for parameter in network.parameters())
 
 
-def full_state(network: nn.Module) -> dict[str, Tensor]:
-    """Copy all weights to the CPU; with sharding every process must call it, and only the first one gets them."""
+def full_state(network: nn.Module, *, trained_only: bool = False) -> dict[str, Tensor]:
+    """Copy all weights, or those that training changes, to the CPU.
+
+    With sharding every process must call it, and only the first one gets them.
+    """
+    left_out = frozen_names(network) if trained_only else frozenset()
     if is_sharded(network):
-        return dict(get_model_state_dict(network, options=_FULL_ON_CPU))  # type: ignore[arg-type]  # all are tensors
-    return {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
+        state: Mapping[str, object] = get_model_state_dict(network, options=_FULL_ON_CPU)
+        return {name: value for name, value in state.items() if name not in left_out and isinstance(value, Tensor)}
+    return {name: tensor.cpu().clone() for name, tensor in network.state_dict().items() if name not in left_out}
 
 
-def load_full_state(network: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Load a full state dict into a network; every process has read it."""
-    if is_sharded(network):
-        set_model_state_dict(network, dict(state), options=StateDictOptions(full_state_dict=True))
-    else:
-        network.load_state_dict(state)
+def frozen_names(network: nn.Module) -> frozenset[str]:
+    """Names of the weights that training does not change; buffers are not among them."""
+    return frozenset(
+        name
+        for name, tensor in network.state_dict(keep_vars=True).items()
+        if isinstance(tensor, nn.Parameter) and not tensor.requires_grad
+    )
 
 
-def full_optimizer_state(network: nn.Module, optimizer: ScheduledOptimizer) -> dict[str, Any]:
-    """Full state of the optimizer; with sharding every process must call it, and only the first one gets it."""
-    if not is_sharded(network):
-        return optimizer.state_dict()
-    states = [get_optimizer_state_dict(network, inner, options=_FULL_ON_CPU) for inner in optimizer.optimizers]
-    return {"steps_made": optimizer.steps_made, "optimizers": states}
+def trained_state(network: nn.Module) -> dict[str, Tensor]:
+    """Copy what training changes to the CPU: with sharding, this process's part of it.
+
+    Frozen weights are those that the network began with, which the provenance names.
+    """
+    frozen = frozen_names(network)
+    return {name: local(tensor).cpu().clone() for name, tensor in network.state_dict().items() if name not in frozen}
 
 
-def load_full_optimizer_state(network: nn.Module, optimizer: ScheduledOptimizer, state: Mapping[str, Any]) -> None:
-    """Load a full state into the optimizer; every process has read it."""
-    if not is_sharded(network):
-        optimizer.load_state_dict(state)
-        return
-    optimizer.steps_made = int(state["steps_made"])
-    for inner, values in zip(optimizer.optimizers, state["optimizers"], strict=True):
-        set_optimizer_state_dict(network, inner, values, options=StateDictOptions(full_state_dict=True))
+@torch.no_grad()
+def load_trained_state(network: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Load what `trained_state` returned on the same process of a training.
+
+    Raises:
+        TrainingError: It is of another network.
+    """
+    own = network.state_dict()
+    names = own.keys() - frozen_names(network)
+    if state.keys() != names or any(state[name].shape != local(own[name]).shape for name in names):
+        raise TrainingError("The checkpoint is of another network; remove it, and training begins again.", "mismatch")
+    for name in names:
+        local(own[name]).copy_(state[name])

@@ -26,7 +26,7 @@ class Validation(pl.Callback):
 
     Attributes:
         best_loss: The lowest validation loss so far.
-        best_state: The weights that had it, on the first process, with early stopping.
+        best_state: The trained weights that had it, on the first process, with early stopping.
     """
 
     def __init__(self, training: Training, batches: Sequence[Batch], tokenizer: Tokenizer, reporter: Reporter) -> None:
@@ -57,7 +57,7 @@ class Validation(pl.Callback):
         if loss < self.best_loss:
             self.best_loss, self.without_progress = loss, 0
             if self.training.early_stopping_patience:
-                self.best_state = full_state(module.network)
+                self.best_state = full_state(module.network, trained_only=True)
         else:
             self.without_progress += 1
         if self.training.early_stopping_patience and self.without_progress >= self.training.early_stopping_patience:

@@ -220,10 +220,10 @@ def test_a_refused_name_says_so_where_its_settings_are_read(tmp_path):
     ("file", "old", "new", "sentence"),
     [
         ("training/from-scratch.yaml", "seed: 1", "seeed: 1",
-         "conf/recipe/sentiment.yaml: training.seeed is not a setting; did you mean seed? It stands in "
+         "conf/recipe/sentiment-decoder.yaml: training.seeed is not a setting; did you mean seed? It stands in "
          "conf/training/from-scratch.yaml."),
         ("training/fine-tuning.yaml", "batch_size: 32", "batch_size: many",
-         "conf/recipe/sentiment.yaml: training.batch_size is many; allowed is a whole number. It stands in "
+         "conf/recipe/sentiment-decoder.yaml: training.batch_size is many; allowed is a whole number. It stands in "
          "conf/training/fine-tuning.yaml."),
         ("training/fine-tuning.yaml", "learning_rate: 1.0e-2", "learning_rate: -1.0",
          "optimizer.learning_rate is -1.0; allowed is above 0 and below 10. It stands in "
@@ -231,8 +231,8 @@ def test_a_refused_name_says_so_where_its_settings_are_read(tmp_path):
         ("corpus/reviews.yaml", "version: 0.0.2", "version: 1.10",
          "corpus.source.packages[0].version is 1.1; allowed is a text, but this was read as a number: quote "
          "it as it is meant. It stands in conf/corpus/reviews.yaml."),
-        ("recipe/sentiment.yaml", "training:\n", "training:\n  stepps: 1\n",
-         "conf/recipe/sentiment.yaml: training.stepps is not a setting; did you mean steps?"),
+        ("recipe/sentiment-decoder.yaml", "training:\n", "training:\n  stepps: 1\n",
+         "conf/recipe/sentiment-decoder.yaml: training.stepps is not a setting; did you mean steps?"),
         ("gate/classification.yaml", "metric: accuracy", "metric: null",
          "gate.metric is null; allowed is a text. It stands in conf/gate/classification.yaml."),
     ],
@@ -242,13 +242,13 @@ def test_a_wrong_setting_names_the_file_that_it_stands_in(conf, file, old, new, 
     assert old in path.read_text()
     path.write_text(path.read_text().replace(old, new, 1))
     with pytest.raises(ConfigError) as caught:
-        compose_recipe("sentiment", conf=conf)
+        compose_recipe("sentiment-decoder", conf=conf)
     assert str(caught.value).endswith(sentence)
 
 
 def test_a_wrong_override_is_named_too():
     with refused(ConfigError, "wrong_type", "training.steps is many", "It stands in the override training.steps=many."):
-        compose_recipe("sentiment", ["training.steps=many"], ROOT / "conf")
+        compose_recipe("sentiment-decoder", ["training.steps=many"], ROOT / "conf")
 
 
 def test_a_setting_under_its_old_name_is_warned_of_once_with_its_own_file(conf, caplog):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -12,12 +13,14 @@ from mlflow.utils.validation import _validate_metric_name
 
 from langmill.data.document import Document
 from langmill.errors import EvaluationError, IntegrityError
+from langmill.evaluation.estimates import Metrics
 from langmill.evaluation.evaluate import evaluate
 from langmill.evaluation.folder import EvaluationFolder, write_evaluation
 from langmill.evaluation.runlog import log_evaluation, run_metrics, tracked_name
 from langmill.evaluation.scoring import EvaluationSet, usable, with_groups
 from langmill.evaluation.significance import compare
 from langmill.files import digest_files
+from langmill.registry.versions import metrics_tags
 from langmill.tracking.events import read_events
 from tests.refused import refused
 
@@ -93,6 +96,26 @@ def test_the_report_says_it_in_words(language_folder, label_folder):
         "Labels in the test split that training never saw, with their documents, which were not judged: strange (2)"
         in told
     )
+
+
+def test_a_cap_is_said_wherever_the_figures_are(tmp_path, classifier, documents):
+    settings = replace(SETTINGS, max_documents=20)
+    train = training_data(shard([[1], [2], [3]], ["pos", "pos", "neg"]), documents)
+    evaluated = evaluate(classifier, documents, train, settings, "accuracy", scorer=CLASSIFICATION)
+    write_evaluation(tmp_path, classifier, evaluated, settings, "accuracy")
+    metrics = Metrics.read(tmp_path)
+    assert (metrics.examples, metrics.usable) == (20, 32) and metrics.share_of("accuracy") == "20 of 32"
+    assert metrics.counted == "20 of 32 test documents, drawn by seed"
+    assert "20 of 32 test documents, drawn by seed; **Accuracy** decides" in (tmp_path / "report.md").read_text()
+    assert pq.read_table(tmp_path / "scores.parquet").num_rows == 20
+    assert metrics_tags(metrics)["langmill.judged_documents"] == "20 of 32"
+    whole = evaluate(classifier, documents, train, SETTINGS, "accuracy", scorer=CLASSIFICATION)
+    assert whole.protocol != evaluated.protocol
+    again = evaluate(classifier, documents[::-1], train, settings, "accuracy", scorer=CLASSIFICATION)
+    assert again.protocol == evaluated.protocol
+    parts = Counter((each.label, each.metadata["source"]) for each in evaluated.test_set.documents)
+    for stratum, count in Counter((each.label, each.metadata["source"]) for each in documents).items():
+        assert abs(parts[stratum] - count * 20 / 32) <= 1
 
 
 def test_documents_that_can_not_be_judged_are_counted(label_folder, documents):
@@ -196,12 +219,13 @@ def test_a_damaged_folder_is_refused(language_folder, tmp_path):
 
 def test_figures_reach_the_run_even_where_no_server_answers(language_folder, tmp_path, caplog):
     dead = "http://127.0.0.1:9"
-    log_evaluation(language_folder, "reviews", tmp_path / "run", dead)
+    log_evaluation(language_folder, "reviews", tmp_path / "run", dead, tokens_per_second=12.5)
     assert "not in MLflow yet" in caplog.text
-    log_evaluation(language_folder, "reviews", tmp_path / "run", dead)  # nothing new to say
+    log_evaluation(language_folder, "reviews", tmp_path / "run", dead, tokens_per_second=14)  # nothing new to say
     events, _ = read_events(tmp_path / "run" / "events.jsonl", 0)
     metrics = [event for event in events if event["kind"] == "metrics"]
-    assert len(metrics) == 1 and metrics[0]["step"] == 0
+    assert len(metrics) == 2 and metrics[0]["step"] == 0
+    assert metrics[1]["values"] == {"evaluation_tokens_per_second": 12.5}
     value = json.loads((language_folder / "metrics.json").read_text())["bits_per_byte"]["value"]
     assert metrics[0]["values"]["test/bits_per_byte"] == value
     files = [event["name"] for event in events if event["kind"] == "file"]

@@ -11,6 +11,7 @@ from langmill import cli
 from langmill.errors import IntegrityError, LangmillError, ModelError, RegistryError
 from langmill.export.base import EXPORTERS, VerifiedVersion, export
 from langmill.export.huggingface import HuggingFace
+from langmill.export.model_card import model_card
 from langmill.files import read_json, read_manifest, write_json
 from langmill.plugins import PlugInError
 from langmill.registry import steps
@@ -79,6 +80,12 @@ def test_a_classifier_says_whose_code_it_needs(registry: ModelRegistry, tmp_path
     assert "| fine-tuned from | reviews-lm |" in card
     assert "What was fine-tuned (reviews-lm): MIT (the package)" in card
     assert (to / "modeling_langmill.py").is_file()
+    manifest, config = read_manifest(to, verify=True), read_json(to / "config.json")
+    pretrained = {"name": "smollm2", "licence": "Apache-2.0", "source": {"kind": "files", "name": "m.gguf"}}
+    model = VerifiedVersion(registry.version(CLASSIFIER, 1), "", to)
+    card = model_card(model, config, manifest | {"pretrained": pretrained})
+    assert "| which began as | smollm2: local files, m.gguf |" in card
+    assert "The pretrained model (smollm2): Apache-2.0.\nWhat was fine-tuned (reviews-lm): MIT (the package)" in card
     # What transformers can't open is refused, and nothing is left.
     folder = tmp_path / "gru"
     folder.mkdir()

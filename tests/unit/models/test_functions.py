@@ -41,7 +41,11 @@ def test_rotate() -> None:
 
 @pytest.mark.parametrize("label_smoothing", [0.0, 0.2])
 @pytest.mark.parametrize("deterministic", [True, False])
-def test_head_cross_entropy(monkeypatch: pytest.MonkeyPatch, deterministic: bool, label_smoothing: float) -> None:
+@pytest.mark.parametrize("fused", [True, False])
+def test_head_cross_entropy(
+    monkeypatch: pytest.MonkeyPatch, fused: bool, deterministic: bool, label_smoothing: float
+) -> None:
+    monkeypatch.setattr(functions, "_compiled_gradients", lambda: functions._whole_gradients)
     monkeypatch.setattr(functions, "_MIN_CHUNK_TOKENS", 4)
     monkeypatch.setitem(functions._LOGITS_AT_ONCE, "cpu", 1)
     torch.manual_seed(0)
@@ -53,7 +57,7 @@ def test_head_cross_entropy(monkeypatch: pytest.MonkeyPatch, deterministic: bool
     expected_grads = torch.autograd.grad(expected, (hidden, weight))
     torch.use_deterministic_algorithms(deterministic)
     try:
-        loss = head_cross_entropy(hidden, weight, targets, label_smoothing)
+        loss = head_cross_entropy(hidden, weight, targets, label_smoothing, fused=fused)
         grads = torch.autograd.grad(3 * loss, (hidden, weight))
     finally:
         torch.use_deterministic_algorithms(False)

@@ -35,7 +35,7 @@ from langmill.training import provenance
 
 ROOT = Path(__file__).parents[3]
 URI = "sqlite:///.langmill/mlflow.db"
-LANGUAGE_MODEL, CLASSIFIER = "reviews-lm", "sentiment"
+LANGUAGE_MODEL, CLASSIFIER = "reviews-lm", "sentiment-decoder"
 SMALL = [
     "model.options.dim=16", "model.options.num_layers=1", "model.options.num_heads=2", "model.options.num_kv_heads=2",
     "model.options.hidden_dim=32", "tokenizer.vocab_size=300", "training.block_length=32",

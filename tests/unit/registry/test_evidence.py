@@ -156,6 +156,27 @@ def test_other_options_of_judging_score_the_champion_by_them(workspace: Path, mo
     assert options.context_overlap == 0.5
 
 
+def test_a_champion_is_judged_on_the_documents_that_were_drawn(
+    workspace: Path, reviews: tuple[list[Document], list[Document]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train, test = reviews
+    old = registered_classifier(workspace, seed=1, train=third_label(train), test=third_label(test), right=True)
+    ModelRegistry(URI).move_alias(CLASSIFIER, CHAMPION, old.version, None)
+    capped = recipe_of(CLASSIFIER)
+    capped = replace(
+        capped,
+        task=replace(capped.task, options={**capped.task.options, "only": {}}),
+        evaluation=replace(capped.evaluation, max_documents=32),
+    )
+    monkeypatch.setattr(building, "recipe_of", lambda name: copy.deepcopy(capped))
+    new = registered_classifier(workspace, seed=2, train=train, test=test, right=True)
+    assert new.tags["langmill.judged_documents"] == "32 of 40"
+    asked = in_this_process(monkeypatch, rightly)
+    verdict = judged(new, capped)
+    assert asked == ["sentiment version 1"]
+    assert "Accuracy is 1 against 1 of version 1" in verdict.sentence and "on 32 test documents;" in verdict.sentence
+
+
 def test_bleu_of_the_union_has_one_tokenizer() -> None:
     """The version was judged on German alone (13a), the champion knows Chinese besides: of both together it is zh."""
     german = [

@@ -49,7 +49,7 @@ def evidence(right: int = 40, **changes: Any) -> Evidence:
         version(2),
         version(1),
         "accuracy",
-        Evaluation(4096, 100, 0.95, 1, [], 1),
+        Evaluation(4096, 100, 0.95, 1, [], 1, None, None),
         Scored(40, 40, None, {}, "majority"),
         Pair(SCORER, answers(right), answers(20)),
         "key",
@@ -108,6 +108,25 @@ def test_a_verdict_follows_from_the_evidence(found: Evidence, outcome: str, word
     assert words in verdict.sentence
     assert verdict == asked(found)
     assert Verdict.from_json(verdict.to_json()) == verdict
+
+
+@pytest.mark.parametrize(
+    ("version", "base", "outcome", "words"),
+    [
+        (40, 20, PASSED, ""),
+        (40, 39, PASSED, "Tuning brought no clear gain: Accuracy is 1 against 0.975 of its base smollm2 as it came"),
+        (30, 40, REFUSED, "Tuning made it worse: Accuracy is 0.75 against 1 of its base smollm2 as it came"),
+    ],
+)
+def test_a_model_that_tuning_made_worse_is_not_let_in(version: int, base: int, outcome: str, words: str) -> None:
+    found = evidence(version, base=Pair(SCORER, answers(version), answers(base)), base_name="smollm2")
+    gate = Gate("accuracy", {"not_worse_than_base": {}, **OPTIONS})
+    verdict = asked(found, gate)
+    assert verdict.outcome == outcome and words in verdict.sentence
+    assert bool(words) == ("smollm2" in verdict.sentence)
+    assert "not worse than its base" in [rule.name for rule in verdict.rules]
+    assert Verdict.from_json(verdict.to_json()) == verdict
+    assert asked(replace(found, base=Missing("base.parquet differs.")), gate).outcome == CANNOT_TELL
 
 
 def test_a_label_that_the_champion_knows_is_no_unseen_one() -> None:

@@ -30,7 +30,7 @@ def ended(monkeypatch: pytest.MonkeyPatch, code: int, output: str = "", *, cance
         return code, output
 
     monkeypatch.setattr(rescore, "run_process", run)
-    settings = Gate("accuracy", {}), Evaluation(4096, 100, 0.95, 1, [], 1)
+    settings = Gate("accuracy", {}), Evaluation(4096, 100, 0.95, 1, [], 1, None, None)
     case = Case(ModelRegistry(URI), version(), *settings, Path("evaluation"), Path("documents"))
     return rescore.rescore(case, Accelerator.cpu, log=Path("log"), progress=Path("progress"), cancel=cancel)
 

@@ -82,13 +82,19 @@ def test_a_difference_that_chance_gives_as_well_is_refused() -> None:
 
 def test_every_name_of_ours_is_a_rule_that_the_settings_ask() -> None:
     gate = compose_recipe(NAME, conf=CONF).gate
-    assert list(build_rules(gate, "x.yaml")) == ["validation", "not_rolled_back", "enough_documents", "improvement"]
+    assert list(build_rules(gate, "x.yaml")) == [
+        "validation",
+        "not_rolled_back",
+        "enough_documents",
+        "not_worse_than_base",
+        "improvement",
+    ]
     assert sorted(gate.rules) == RULES.names()
 
 
 def test_one_that_is_null_is_left_out() -> None:
     rules = compose_recipe(NAME, ["gate.rules.enough_documents=null"], CONF).gate
-    assert list(build_rules(rules, "x.yaml")) == ["validation", "not_rolled_back", "improvement"]
+    assert list(build_rules(rules, "x.yaml")) == ["validation", "not_rolled_back", "not_worse_than_base", "improvement"]
 
 
 def test_they_are_checked_before_anything_runs() -> None:

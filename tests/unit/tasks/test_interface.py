@@ -60,7 +60,7 @@ def saved(folder: Path, tokenizer: Tokenizer, task_name: str, architecture: str,
     }
     save_model(
         folder, network, {"langmill": own}, tokenizer.file, {"provenance": "ab" * 32},
-        interface=interface_of(task, network.get_submodule("model"), MAX_LENGTH),
+        interface=interface_of(task, network.get_submodule("model"), MAX_LENGTH, tokenizer),
     )  # fmt: skip
     if scorer.generation_config is not None:  # as a package has it
         write_generation_config(folder, read_json(folder / "config.json"), scorer.generation_config.to_json())

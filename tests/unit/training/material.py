@@ -55,7 +55,7 @@ _SMALL = [  # whatever the shipped values are tuned to
 ]
 RECIPES = {
     "reviews-lm": [*_SMALL, "task.options.sample_tokens=8", "training.samples=[The film]"],
-    "sentiment": [*_SMALL, "training.samples=[A fine film]"],
+    "sentiment-decoder": [*_SMALL, "training.samples=[A fine film]"],
 }
 _GOOD = ["wonderful", "moving", "funny", "clever", "warm", "bright", "honest", "gripping"]
 _BAD = ["dull", "empty", "tedious", "clumsy", "cold", "stale", "fake", "endless"]

@@ -40,7 +40,7 @@ def test_after_the_last_step_a_span_without_steps_is_left(training):
     assert list(step_ranges(training.steps, training)) == [range(12, 12)]  # in which the last validation is made
 
 
-@pytest.mark.parametrize("name", ["reviews-lm", "sentiment"])
+@pytest.mark.parametrize("name", ["reviews-lm", "sentiment-decoder"])
 @pytest.mark.parametrize("start", [0, 1, 7])
 def test_the_rest_of_a_training_is_the_same_from_wherever_it_goes_on(prepared_workspace, name, start):
     training = compose_recipe(name, [*RECIPES[name], "training.micro_batch_size=4"], REPOSITORY / "conf").training
@@ -51,7 +51,7 @@ def test_the_rest_of_a_training_is_the_same_from_wherever_it_goes_on(prepared_wo
     assert_equal(rest, whole[start * training.accumulation :])
 
 
-@pytest.mark.parametrize("name", ["reviews-lm", "sentiment"])
+@pytest.mark.parametrize("name", ["reviews-lm", "sentiment-decoder"])
 def test_two_processes_read_what_one_reads(prepared_workspace, name):
     training = compose_recipe(name, [*RECIPES[name], "training.micro_batch_size=4"], REPOSITORY / "conf").training
     of_one = micro_batches(prepared_workspace, name, training, rank=0, world_size=1)

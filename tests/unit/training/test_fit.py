@@ -23,7 +23,7 @@ def trained(prepared_workspace, tmp_path_factory):
     """A workspace in which both recipes have been trained."""
     workspace = shutil.copytree(prepared_workspace, tmp_path_factory.mktemp("trained") / "workspace")
     train(workspace, "reviews-lm")
-    train(workspace, "sentiment", ["training.steps=40"])
+    train(workspace, "sentiment-decoder", ["training.steps=40"])
     return workspace
 
 
@@ -31,11 +31,11 @@ def test_training_learns(trained):
     losses = list(curve(trained, "train/loss").values())
     assert losses[0] > losses[3] + 0.4
     assert 5.5 < losses[0] < 5.8  # the language model: from about ln 300
-    assert curve(trained, "validation/loss", "sentiment")[40] < 0.55  # the classifier: from ln 2
+    assert curve(trained, "validation/loss", "sentiment-decoder")[40] < 0.55  # the classifier: from ln 2
 
 
 def test_the_model_says_where_it_comes_from(trained):
-    manifest = read_manifest(trained / "build/models/sentiment", verify=True)
+    manifest = read_manifest(trained / "build/models/sentiment-decoder", verify=True)
     base = read_manifest(trained / "build/models/reviews-lm", verify=True)
     assert manifest["base"] == {"recipe": "reviews-lm", "provenance": base["provenance"]}
     assert manifest["parts"]["base"] == base["provenance"]
@@ -44,13 +44,13 @@ def test_the_model_says_where_it_comes_from(trained):
     assert (base["steps"], manifest["steps"]) == (12, 40)
     assert base["parameters"] == 300 * 32 + 2 * (4 * 32 * 32 + 3 * 32 * 64 + 2 * 32) + 32
     assert [event["provenance"] for event in events(trained, "start")] == [base["provenance"]]
-    assert [event["provenance"] for event in events(trained, "start", "sentiment")] == [manifest["provenance"]]
+    assert [event["provenance"] for event in events(trained, "start", "sentiment-decoder")] == [manifest["provenance"]]
     assert str(trained) not in json.dumps([base, manifest])
 
 
 def test_the_model_can_be_loaded_and_answers(trained):
-    loaded = load_model(trained / "build/models/sentiment", verify=True)
-    assert loaded.recipe == "sentiment"
+    loaded = load_model(trained / "build/models/sentiment-decoder", verify=True)
+    assert loaded.recipe == "sentiment-decoder"
     assert loaded.task.labels == ("0", "1")
     rows = loaded.task.probabilities(
         loaded.network, loaded.tokenizer, ["wonderful warm clever film", "dull stale story"]
@@ -115,7 +115,7 @@ def test_with_patience_the_best_weights_are_kept(workspace):
 def test_fine_tuning_starts_from_the_base(workspace):
     base = train(workspace, "reviews-lm")
     rate = [f"training.optimizer.{kind}learning_rate=1e-9" for kind in ("", "matrix_", "head_")]
-    model = train(workspace, "sentiment", rate)
+    model = train(workspace, "sentiment-decoder", rate)
     before, after = load_state(base), load_state(model)
     assert after.keys() - before.keys() == {"classifier.weight"}
     assert all(torch.allclose(before[name], after[name], atol=1e-6) for name in before)
@@ -124,7 +124,7 @@ def test_fine_tuning_starts_from_the_base(workspace):
 def test_a_base_of_another_shape_is_refused(workspace):
     train(workspace, "reviews-lm")
     with refused(TrainingError, "mismatch", "reviews-lm", "hidden_dim, rope_theta"):
-        train(workspace, "sentiment", ["model.options.hidden_dim=48", "model.options.rope_theta=500.0"])
+        train(workspace, "sentiment-decoder", ["model.options.hidden_dim=48", "model.options.rope_theta=500.0"])
 
 
 def test_a_base_with_another_tokenizer_is_refused(workspace):
@@ -132,7 +132,7 @@ def test_a_base_with_another_tokenizer_is_refused(workspace):
     facts = {name: value for name, value in read_manifest(base, verify=False).items() if name != "files"}
     write_manifest(base, {**facts, "tokenizer_sha256": "0" * 64})
     with refused(TrainingError, "mismatch", "tokenizer", "base reviews-lm"):
-        train(workspace, "sentiment")
+        train(workspace, "sentiment-decoder")
 
 
 def test_tokens_of_another_tokenizer_are_refused(workspace):

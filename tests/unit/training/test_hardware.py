@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from langmill.config.compose import compose_recipe
-from langmill.config.sections import Accelerator, Precision, Strategy, Training
+from langmill.config.sections import Accelerator, Precision, Strategy, Training, WeightFormat
 from langmill.errors import TrainingError
 from langmill.training import hardware
 from tests.refused import refused
@@ -77,10 +77,24 @@ def test_the_peak_is_known_for_known_gpus_in_bf16_only(training, monkeypatch):
     assert hardware.peak_flops(two, "cuda", bf16=True) is None
 
 
-def test_one_process_has_nothing_to_shard(training):
-    assert not hardware.is_sharding(dataclasses.replace(training, strategy=Strategy.fsdp))
+def test_one_process_is_sharded_like_several(training):
+    assert hardware.is_sharding(dataclasses.replace(training, strategy=Strategy.fsdp))
     assert hardware.is_sharding(dataclasses.replace(training, strategy=Strategy.fsdp, devices=2))
     assert not hardware.is_sharding(dataclasses.replace(training, devices=2))
+
+
+def test_operations_are_deterministic_unless_set_otherwise(training):
+    for wanted in (True, False):
+        with hardware.prepared(dataclasses.replace(training, deterministic=wanted)):
+            assert torch.are_deterministic_algorithms_enabled() is wanted
+
+
+def test_weights_in_bf16_need_products_in_bf16(training):
+    hardware.check_weights(training, bf16=False)
+    narrow = dataclasses.replace(training, weights=WeightFormat.bf16)
+    hardware.check_weights(narrow, bf16=True)
+    with refused(TrainingError, "unsupported", "training.weights is bf16", "training.precision"):
+        hardware.check_weights(narrow, bf16=False)
 
 
 @pytest.mark.parametrize(

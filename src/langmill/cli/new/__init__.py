@@ -1,1 +1,1 @@
-"""`langmill new`: the files and the lines of dvc.yaml for another corpus or recipe."""
+"""`langmill new`: the files and the lines of dvc.yaml for another corpus, recipe or pretrained model."""

@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
+
+from omegaconf import OmegaConf
 
 from langmill.config.core_yaml import read_yaml
 from langmill.config.moved import split_options
 from langmill.errors import LangmillError
 from langmill.models.base import ARCHITECTURES
 from langmill.tasks.base import Task, build_task
-from langmill.tasks.masked_language_modelling import MASK, MaskedLanguageModelling
 from langmill.workspace import Workspace
 
 _MODELS = ("decoder-small", "encoder-small", "encoder-decoder-small")
 """Networks to begin with, the first whose kind the task can be learned by."""
-_TRAINING = {"classification": "classifier", "completion": "pairs", "text_to_text": "translation"}
+_TRAINING = {"chat": "pairs", "classification": "classifier", "completion": "pairs", "text_to_text": "translation"}
 """What to begin training from scratch with, by task; `from-scratch` for any other."""
+
+_LENGTH = 256
 
 
 def task_of(file: str) -> tuple[str, Task]:
     """The task of a file in conf/task/, and its name: several files can be of one task."""
     path = Workspace().settings("task", file)
-    values = read_yaml(path)
+    # A task may take its length from the training, whose own is not known yet.
+    given = OmegaConf.create({"training": {"block_length": _LENGTH}, **read_yaml(path)})
+    values: Any = OmegaConf.to_container(given, resolve=True)
     values = values.get("task", values)  # in files of before they stand alone
     options, _ = split_options(values.get("options") or {})
     return str(values["name"]), build_task(str(values["name"]), options, (), str(path))
@@ -62,14 +68,15 @@ def chosen_in(recipe: str, group: str) -> str | None:
 
 
 def special_tokens(task: Task) -> list[str]:
-    """The special tokens that a tokenizer must have for the task."""
-    return [MASK] if isinstance(task, MaskedLanguageModelling) else []
+    """The special tokens that a tokenizer made for the task gets."""
+    return list(task.special_tokens)
 
 
 def sample_prompts(documents: Sequence[tuple[str, object]], task_name: str, task: Task) -> list[str]:
     """Prompts of the corpus's own for a model to go on from."""
     texts = list(dict.fromkeys(" ".join(text.split()[:30]) for text, _ in documents))[:2]
-    if special := special_tokens(task):
+    if task.needs_special_tokens:
+        special = special_tokens(task)
         words = [text.split()[:12] for text in texts]
         return [" ".join([*each[:2], special[0], *each[3:]]) for each in words if len(each) > 3]
     if task_name == "language_modelling":

@@ -1,12 +1,14 @@
-"""The commands `langmill new corpus` and `langmill new recipe`."""
+"""The commands `langmill new corpus` and `langmill new recipe`, and the group of all of them."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
 
 from langmill.cli.command import Command
+from langmill.cli.new.pretrained import pretrained
 from langmill.errors import LangmillError
 
 _SAMPLED = 2000  # rows that are looked at for labels and prompts
@@ -14,10 +16,13 @@ _SAMPLED = 2000  # rows that are looked at for labels and prompts
 
 @click.group()
 def new() -> None:
-    """Begin another corpus or recipe.
+    """Begin another corpus, recipe or pretrained model.
 
     Writes its file in conf/ and its line in dvc.yaml.
     """
+
+
+new.add_command(pretrained)
 
 
 @new.command(cls=Command, example="langmill new corpus letters --from data/letters.csv\nlangmill new corpus letters")
@@ -27,28 +32,41 @@ def corpus(name: str, path: Path | None) -> None:
     """Begin a corpus of local files.
 
     They may be .txt, .json, .jsonl, .csv, .tsv or .parquet, plain or compressed.
-    With --from the fields that hold the text and the label are guessed from the first rows; look at the file that is
-    written. Without it the corpus reads data/NAME, which you fill. The names must be new.
+    With --from the fields that hold the text and the label are guessed from the first rows, or the format where they
+    are conversations, instructions or questions with answers; look at the file that is written. Without it the corpus
+    reads data/NAME, which you fill. The names must be new.
     """
     from langmill.cli.new.files import Part, require_new, require_text, write
     from langmill.cli.new.graph_file import GRAPH_FILE
-    from langmill.cli.new.guesses import guess_fields
+    from langmill.cli.new.guesses import guess_fields, guess_format
     from langmill.cli.new.sizes import size_of, warn_of_few
-    from langmill.cli.new.templates import corpus_text
+    from langmill.cli.new.templates import corpus_text, shaped_corpus_text
     from langmill.config.compose import compose_corpus
     from langmill.config.core_yaml import as_written
+    from langmill.data.formats.base import FORMATS
 
     require_new("corpus", name, "corpora")
     source = path if path is not None else Path("data") / name
     if path is not None and not path.exists():
         raise LangmillError(f"{path} does not exist; give the path of a file or a folder to --from.", "missing")
     require_text(source)
-    fields, others = guess_fields(path) if path is not None else ({"text": "text", "label": None}, [])
-    text = corpus_text(name, source, fields, others)
+    format_name = None if path is None else guess_format(path)
+    shape = None if format_name is None else FORMATS.find(format_name).shape
+    fields: Mapping[str, str | None] = {"text": "text", "label": None}
+    if format_name is not None and shape is not None:
+        text = shaped_corpus_text(name, source, format_name, shape)
+    else:
+        fields, others = (fields, []) if path is None else guess_fields(path)
+        text = corpus_text(name, source, fields, others)
     (written,) = write([Part("corpus", name, text, "corpora", {"source": str(source)})])
     click.echo(f"Wrote {written} and its line in {GRAPH_FILE}.")
     if path is None:
         click.echo(f"Put the files into {source}/, and name their fields in {written}.")
+    elif shape is not None:
+        click.echo(f"Guessed: the files have the shape of the format {format_name}. Look at {written}.")
+        warn_of_few(size_of(compose_corpus(name)), name)
+        click.echo(f"Next: langmill new recipe NAME --corpus {name} --task chat")
+        return
     else:
         label = f", the label in {as_written(fields['label'])}" if fields["label"] else ", no label"
         click.echo(f"Guessed: the text is in {as_written(fields['text'])}{label}. Look at {written}.")
@@ -60,14 +78,23 @@ def corpus(name: str, path: Path | None) -> None:
     cls=Command,
     example="langmill new recipe letters-lm --corpus letters\n"
     "langmill new recipe letters-topic --corpus letters --task classification --base letters-lm\n"
-    "langmill new recipe letters-minilm --corpus letters --task classification --base minilm",
+    "langmill new recipe letters-minilm --corpus letters --task classification --base minilm\n"
+    "langmill new recipe letters-assistant --corpus letters --task chat --base smollm2",
 )
 @click.argument("name")
 @click.option("--corpus", "corpus_name", required=True, help="The corpus to learn from.")
 @click.option("--tokenizer", "tokenizer_name", help="A tokenizer; default: the base's, or the corpus's own.")
 @click.option("--task", default="language_modelling", show_default=True, help="A file in conf/task/.")
 @click.option("--base", help="Fine-tune from this recipe's or pretrained model, instead of from scratch.")
-def recipe(name: str, corpus_name: str, tokenizer_name: str | None, task: str, base: str | None) -> None:
+@click.option(
+    "--tuning",
+    type=click.Choice(["lora", "full", "head"]),
+    help="Weights of a pretrained base to train: an adapter, all, or those above its body; default: an adapter where "
+    "it has more than 50 million.",
+)
+def recipe(
+    *, name: str, corpus_name: str, tokenizer_name: str | None, task: str, base: str | None, tuning: str | None
+) -> None:
     """Begin a recipe: one model to make from a corpus.
 
     A tokenizer for the corpus is begun as well if there is none. The files say which values to try first.
@@ -77,7 +104,7 @@ def recipe(name: str, corpus_name: str, tokenizer_name: str | None, task: str, b
     from langmill.cli.new.guesses import documents_available
     from langmill.cli.new.sizes import size_of, warn_of_few
     from langmill.cli.new.templates import recipe_text, tokenizer_text
-    from langmill.config.compose import available, compose_corpus, compose_recipe, compose_tokenizer, compose_training
+    from langmill.config.compose import available, compose_corpus, compose_recipe, compose_tokenizer
     from langmill.config.core_yaml import as_written
 
     require_new("recipe", name, "from_scratch")
@@ -85,19 +112,18 @@ def recipe(name: str, corpus_name: str, tokenizer_name: str | None, task: str, b
     corpus_section = compose_corpus(corpus_name)  # refuses an unknown one with a sentence
     if task not in available("task"):
         raise LangmillError(f"There is no conf/task/{task}.yaml; there are: {', '.join(available('task'))}.", "unknown")
+    if tuning is not None and base is None:
+        raise LangmillError(f"--tuning {tuning} is about a base's weights; name one with --base.", "missing")
     from langmill.cli.new import choices  # brings PyTorch: what is refused above is refused at once
+    from langmill.cli.new.bases import BaseChoice, choose
 
     task_name, learned = choices.task_of(task)
-    tokenizer = tokenizer_name
-    if base in available("pretrained"):
-        tokenizer, model, training = tokenizer or base, base, "pretrained"
-    elif base is not None:
-        based_on = compose_recipe(base)
-        tokenizer, training = tokenizer or based_on.tokenizer.name, "fine-tuning"
-        model = choices.chosen_in(base, "model") or choices.fitting_model(learned)
+    if base is not None:
+        chosen = choose(base, task, learned, tuning)
     else:
         model, training = choices.fitting_model(learned), choices.fitting_training(task_name)
-    tokenizer = tokenizer or corpus_name
+        chosen = BaseChoice(corpus_name, model, training, 500)
+    tokenizer = tokenizer_name or chosen.tokenizer
     special = choices.special_tokens(learned)
     size = size_of(corpus_section)
     parts = []
@@ -105,17 +131,20 @@ def recipe(name: str, corpus_name: str, tokenizer_name: str | None, task: str, b
         require_new("tokenizer", tokenizer, "tokenizers")
         text = tokenizer_text(tokenizer, corpus_name, special, size.vocab_size if size else 4096)
         parts.append(Part("tokenizer", tokenizer, text, "tokenizers", {"corpus": corpus_name}))
-    elif missing := sorted(set(special) - set(compose_tokenizer(tokenizer).special_tokens)):
+    elif learned.needs_special_tokens and (
+        missing := sorted(set(special) - set(compose_tokenizer(tokenizer).special_tokens))
+    ):
         raise LangmillError(
             f"The task {task} needs the special token {missing[0]}, which conf/tokenizer/{tokenizer}.yaml does not "
             "have; give --tokenizer a new name, or add it to special_tokens there.",
             "mismatch",
         )
     documents = documents_available(corpus_section, _SAMPLED)
-    fitted, most = compose_training(training), 300 if base else 500
-    steps = size.steps(fitted, most, packed=task_name == "language_modelling") if size else most
+    fitted, packed = chosen.fitted(), task_name == "language_modelling"
+    steps = size.steps(fitted, chosen.most, packed=packed, few=chosen.is_pretrained) if size else chosen.most
     text = recipe_text(
-        name, corpus_name, tokenizer, task=task, model=model, training=training, base=base,
+        name, corpus_name, tokenizer, task=task, model=chosen.model, training=chosen.training, base=base,
+        options=chosen.options, changes=chosen.changes,
         gate=task if task in available("gate") else task_name,
         samples=choices.sample_prompts(documents, task_name, learned), steps=steps, fitted=fitted,
     )  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from langmill.cli.new.graph_file import GRAPH_FILE, add_line, flat_vars
@@ -23,36 +23,38 @@ class Part:
         group: The folder of conf/.
         name: The file's name without its ending, and the line's.
         text: The file's content.
-        block: The group of `vars` in dvc.yaml.
+        block: The group of `vars` in dvc.yaml; None for a file that comes with another one's line.
         line: What the line says of the name.
     """
 
     group: str
     name: str
     text: str
-    block: str
-    line: Mapping[str, str]
+    block: str | None
+    line: Mapping[str, str] = field(default_factory=dict)
 
 
 def write(parts: Sequence[Part]) -> list[Path]:
     """Write files of conf/ and their lines of dvc.yaml, and return the files; if they do not do, take all of it back.
 
     Raises:
-        ConfigError: A corpus or a recipe among them is refused, or dvc.yaml can't be added to. Nothing was written.
+        ConfigError: A corpus, a recipe or a pretrained model among them is refused, or dvc.yaml can't be added to.
+            Nothing was written.
     """
     from langmill.stages.compose import require_composed  # brings PyTorch: what is refused earlier is refused at once
 
     before = GRAPH_FILE.read_text(encoding="utf-8")
     after = before
     for part in parts:
-        after = add_line(after, part.block, part.name, part.line)
+        if part.block is not None:
+            after = add_line(after, part.block, part.name, part.line)
     paths = [Workspace().settings(part.group, part.name) for part in parts]
     try:
         for path, part in zip(paths, parts, strict=True):
             write_text(path, part.text)
         write_text(GRAPH_FILE, after)
-        recipes, corpora = ([part.name for part in parts if part.group == group] for group in ("recipe", "corpus"))
-        require_composed(recipes, corpora)
+        groups = ("recipe", "corpus", "pretrained")
+        require_composed(*([part.name for part in parts if part.group == group] for group in groups))
     except BaseException as error:
         for path in paths:
             path.unlink(missing_ok=True)

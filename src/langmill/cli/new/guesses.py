@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from langmill.config.sections import Corpus, FormatSection
 from langmill.data.diagnosis.diagnose import diagnose, nothing_readable, why_no_text
-from langmill.data.formats.base import build_format
+from langmill.data.formats.base import build_format, recognized
 from langmill.data.readers import first_rows
 from langmill.data.sources.base import build_source
 from langmill.errors import LangmillError
@@ -18,6 +18,19 @@ _TEXT_NAMES = ("text", "content", "body", "review", "sentence", "document", "mes
 _LABEL_NAMES = ("label", "labels", "class", "category", "sentiment", "stars", "rating", "intent", "topic")
 _SAMPLED_ROWS = 100
 _SAMPLED_FILES = 20
+
+
+def guess_format(path: Path) -> str | None:
+    """The format that the first rows of a file, or of a folder's first readable one, have the shape of; None for none.
+
+    A file that can't be read has none: `guess_fields` says what is wrong with it.
+    """
+    auto = build_format(FormatSection("auto", {}), "langmill new")
+    files = [path] if path.is_file() and auto.ending(path) else auto.files(path)
+    for file in files[:_SAMPLED_FILES]:
+        if diagnose(file, rows=False) is None and (rows := first_rows(file, auto, _SAMPLED_ROWS)):
+            return recognized(rows)
+    return None
 
 
 def guess_fields(path: Path) -> tuple[dict[str, str | None], list[str]]:

@@ -18,6 +18,7 @@ _COUNTED = 20_000  # raw rows that are counted at most; a corpus of more is larg
 _CHARACTERS_A_TOKEN = 3  # roughly, in the small vocabularies of small corpora
 _CHARACTERS_AN_ENTRY = 500  # of training text, so that most entries of a vocabulary are seen often enough
 _EPOCHS = 20
+_FEW_EPOCHS = 3
 _LEAST_STEPS = 50
 
 
@@ -36,17 +37,19 @@ class Size:
         """Entries of a vocabulary to begin with."""
         return min(4096, max(512, self.characters // _CHARACTERS_AN_ENTRY // 64 * 64))
 
-    def steps(self, training: Training, most: int, *, packed: bool) -> int:
+    def steps(self, training: Training, most: int, *, packed: bool, few: bool = False) -> int:
         """Optimizer steps to begin with: those of a few epochs, or `most`.
 
         Args:
             training: The file of conf/training/ that the recipe takes.
             most: The steps for a corpus that is not small.
             packed: Whether sequences are filled with several documents.
+            few: Whether few epochs suffice, since what is learned begins with what others have learned.
         """
+        epochs = _FEW_EPOCHS if few else _EPOCHS
         tokens = self.characters / _CHARACTERS_A_TOKEN
         sequences = tokens / training.block_length if packed else self.documents
-        return min(most, max(_LEAST_STEPS, math.ceil(_EPOCHS * sequences / training.batch_size)))
+        return min(most, max(_LEAST_STEPS, math.ceil(epochs * sequences / training.batch_size)))
 
 
 def size_of(corpus: Corpus) -> Size | None:

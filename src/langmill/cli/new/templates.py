@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from langmill.config.core_yaml import literal, quoted
-from langmill.config.sections import Training
+from langmill.config.compose import plain
+from langmill.config.core_yaml import dump_yaml, literal, quoted
+from langmill.config.sections import CheckpointSource, Training
+from langmill.data.formats.base import Shape
+
+if TYPE_CHECKING:
+    from langmill.checkpoints.examine import Findings  # brings PyTorch
 
 
 def corpus_text(name: str, source: Path, fields: Mapping[str, str | None], others: Sequence[str]) -> str:
@@ -38,6 +45,36 @@ fields:
 """
 
 
+def shaped_corpus_text(name: str, source: Path, format_name: str, shape: Shape) -> str:
+    """The file of a corpus of local files whose format was recognized."""
+    return f"""\
+# What is not said here is as in base.yaml beside this file.
+defaults: [base, _self_]
+name: {name}
+description: {_quoted(f"Local files from {source}.")}
+licence: not stated
+source:
+  kind: files
+  # A file or a folder, which is read with all below it. dvc.yaml must say the same.
+  path: {_quoted(str(source))}
+# How the files become rows: src/langmill/data/formats/{format_name}.py says which fields a row has.
+format:
+  name: {format_name}
+fields:
+  text: {_quoted(shape.text)}
+  target: {_quoted(shape.target)}
+  metadata: [{", ".join(map(_quoted, shape.metadata))}]
+cleaning:
+  options:
+    # Lists and code keep their lines, and a short answer is one too.
+    characters: {{preserve_whitespace: true}}
+    length: {{min_characters: 1, max_characters: 100000}}
+# What belongs together is in one split as a whole.
+split:
+  by: {_quoted(shape.split_by)}
+"""
+
+
 def tokenizer_text(name: str, corpus_name: str, special: Sequence[str], vocab_size: int) -> str:
     """The file of a tokenizer to learn on a corpus."""
     return (
@@ -47,20 +84,48 @@ def tokenizer_text(name: str, corpus_name: str, special: Sequence[str], vocab_si
     )
 
 
+def own_tokenizer_text(name: str) -> str:
+    """The file of a pretrained model's own tokenizer."""
+    return (
+        f"# The pretrained model's own.\nname: {name}\ncorpus: null\nalgorithm: pretrained\nvocab_size: null\n"
+        "special_tokens: []\n"
+    )
+
+
+def pretrained_text(name: str, description: str, licence: str, findings: Findings, source: CheckpointSource) -> str:
+    """The file of a pretrained model."""
+    values = {key: value for key, value in plain(source).items() if key != "options" or value}
+    return (
+        f"name: {name}\ndescription: {_quoted(description)}\nlicence: {_quoted(licence)}\n"
+        f"# What its files say. A recipe for another kind of task is refused.\nkind: {findings.kind.value}\n"
+        f"parameters: {findings.parameters}\n"
+        "# Where it comes from; dvc.yaml must say a local path, too.\n"
+        f"source:\n{textwrap.indent(literal(dump_yaml(values, sort_keys=False, width=10_000)), '  ')}"
+    )
+
+
 def recipe_text(
     name: str, corpus_name: str, tokenizer: str, *, task: str, model: str, training: str, base: str | None, gate: str,
-    samples: Sequence[str], steps: int, fitted: Training,
+    samples: Sequence[str], steps: int, fitted: Training, options: Mapping[str, str], changes: Mapping[str, int],
 ) -> str:  # fmt: skip
     """The file of a recipe.
 
-    `task`, `model`, `training` and `gate` are files of conf/, a `base` is fine-tuned; `training` holds `fitted`.
+    `task`, `model`, `training` and `gate` are files of conf/, a `base` is fine-tuned; `training` holds `fitted` but for
+    the `changes`, `model` an architecture's options but for `options`.
     """
     purpose = f"Fine-tuned from {base} on {corpus_name}." if base else f"Trained from scratch on {corpus_name}."
     warmup = f"\n  optimizer: {{warmup_steps: {steps // 5}}}" if fitted.optimizer.warmup_steps > steps // 5 else ""
     fewer = warmup + (f"\n  validate_every: {steps // 5}" if fitted.validate_every > steps // 5 else "")
     based = f"\n  base: {base}" if base else ""
+    sized = "".join(f"\n  {key}: {value}" for key, value in changes.items())
+    network = "model:\n  options:\n" + "".join(f"    {key}: {value}\n" for key, value in options.items())
     # A prompt and its continuation are one sequence, so it is longer than the prompt_length of conf/task/.
-    length = "\n  # Tokens of a sequence: prompt and response.\n  block_length: 256" if gate == "completion" else ""
+    length = (
+        "\n  # Tokens of a sequence: prompt and response.\n  block_length: 256"
+        if gate in ("chat", "completion")
+        else ""
+    )
+    length = sized or length
     return f"""\
 # @package _global_
 # {purpose}
@@ -76,7 +141,7 @@ defaults:
 name: {name}
 description: {purpose}
 # What stands here wins over the files named above; `langmill config {name} --explain` tells what each value means.
-training:{based}
+{network if options else ""}training:{based}
   # More steps, better model, longer training; a small corpus is memorised after a few epochs.
   steps: {steps}{fewer}{length}
   # Prompts of the corpus, answered at each validation.

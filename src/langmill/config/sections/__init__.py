@@ -13,13 +13,19 @@ from langmill.config.sections.operation import Operation, Schedule
 from langmill.config.sections.pretrained import Pretrained
 from langmill.config.sections.recipe import ModelSection, Recipe, ScoringSection, TaskSection
 from langmill.config.sections.serving import Serving
-from langmill.config.sections.sources import CheckpointKind, CheckpointSource, Package, Source
+from langmill.config.sections.sources import CheckpointSource, Package, Source
 from langmill.config.sections.tokenizer import Tokenizer, TokenizerAlgorithm
-from langmill.config.sections.training import Optimizer, OptimizerName, Precision, Strategy, Training
+from langmill.config.sections.training import (
+    Optimizer,
+    OptimizerName,
+    Precision,
+    Strategy,
+    Training,
+    WeightFormat,
+)
 
 __all__ = [
     "Accelerator",
-    "CheckpointKind",
     "CheckpointSource",
     "Cleaning",
     "Corpus",
@@ -45,4 +51,5 @@ __all__ = [
     "Tokenizer",
     "TokenizerAlgorithm",
     "Training",
+    "WeightFormat",
 ]

@@ -21,11 +21,17 @@ class Evaluation:
     confidence: Annotated[float, Field(ge=0.5, lt=1)]
     """Mass of the intervals, 0.5 to below 1."""
     seed: int
-    """Seed of the resampling."""
+    """Seed of the resampling, and of which documents are drawn where there is a cap."""
     slices: list[str]
     """Metadata fields along which the metrics are given as well."""
     threads: PositiveInt
     """CPU threads."""
+    max_documents: PositiveInt | None
+    """Test documents that a model is judged on, at most, drawn by the seed in proportion from each label, slice and
+    group; null judges all of them."""
+    max_generated: PositiveInt | None
+    """Of these, the documents that a model which writes an answer writes one for, at most; null writes all. Writing is
+    what is slow: bits per byte is still measured on all of them."""
 
     def __post_init__(self) -> None:
         most = 1 - 2 / (self.bootstrap_samples + 1)  # the least p-value of so many draws

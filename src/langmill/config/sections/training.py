@@ -39,6 +39,13 @@ class Strategy(StrEnum):
     fsdp = "fsdp"
 
 
+class WeightFormat(StrEnum):
+    """The number format in which weights are held."""
+
+    fp32 = "fp32"
+    bf16 = "bf16"
+
+
 @settings
 class Optimizer:
     """How weights are moved."""
@@ -109,8 +116,19 @@ class Training:
     precision: Precision
     """`fp32`: 24 bits of precision; `tf32`: 11 bits, on recent GPUs only; `bf16`: 8 bits; `auto`: bf16 where the
     processor multiplies it natively, else fp32. With `bf16` on a GPU, products outside the network are made in tf32."""
+    weights: WeightFormat
+    """The number format of weights in memory. `fp32`; or `bf16`, where the products are in bf16 too, which halves their
+    memory and that of their gradients: trained weights are rounded at random, so that small steps are not lost, and an
+    adapter or a head beside frozen weights stays in fp32."""
     compile: bool
-    """Fuse the network's operations with torch.compile; needs a C++ compiler (CPU) or a recent GPU."""
+    """Fuse the network's operations with torch.compile: a Transformer's block once for all of them, another network as
+    a whole. Needs a C++ compiler (CPU) or a recent GPU."""
+    activation_checkpointing: bool
+    """Keep the input of each of a Transformer's blocks alone, and compute the rest again in the backward pass: less
+    memory for about a third more time, with the same gradients."""
+    deterministic: bool
+    """Take only operations that give the same bytes each time; false lets a GPU take faster ones, and the same settings
+    then give other weights each time."""
 
     def __post_init__(self) -> None:
         share = self.devices * self.nodes * self.micro_batch_size
@@ -119,12 +137,6 @@ class Training:
             "batch_size",
             self.batch_size,
             f"a multiple of devices x nodes x micro_batch_size = {share}",
-        )
-        require(
-            self.optimizer.name is not OptimizerName.muon or self.strategy is not Strategy.fsdp,
-            "strategy",
-            self.strategy.value,
-            "auto or ddp with the optimizer muon, which needs whole matrices",
         )
         require(
             self.optimizer.warmup_steps < self.steps,

@@ -78,7 +78,7 @@ def why_no_text(rows: Sequence[Mapping[str, object]]) -> str:
     if nested:
         return (
             f"The file has no field with text in its first rows; {shown(nested[0])} holds lists or objects: "
-            "conversations are read by the format `messages`, other nested data must be laid out flat first."
+            "conversations are read by the formats `messages` and `sharegpt`, other nested data must be laid out flat."
         )
     if not any(kinds.values()):
         return f"The file has only empty fields in its first rows; known are {known}."

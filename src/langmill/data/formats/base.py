@@ -8,15 +8,28 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, ClassVar
 
 from langmill.config.sections import FormatSection
 from langmill.data.compression import COMPRESSIONS
-from langmill.data.rows import BadRowReason, Raw, Unreadable, escaped, portable
+from langmill.data.rows import BadRowReason, Raw, Unreadable, Values, escaped, portable
 from langmill.files import MANIFEST_NAME
 from langmill.plugins import NoOptions, Registry
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a corpus says of a format's rows where nobody has said otherwise."""
+
+    text: str
+    """The field that holds a document's text."""
+    target: str
+    metadata: tuple[str, ...]
+    split_by: str
+    """The metadata field whose equal values stay in one split."""
 
 
 class Format(ABC):
@@ -29,9 +42,17 @@ class Format(ABC):
     diagnosable: ClassVar[bool] = True
     """Whether its files are in UTF-8, and rows of `auto` where they end like them, as `diagnosis.diagnose` takes them
     to be."""
+    shape: ClassVar[Shape | None] = None
+    """What `langmill new corpus` writes for files that it `recognizes`; None for a format that recognizes none."""
 
     def __init__(self, options: Any) -> None:
         self.options = options
+
+    @classmethod
+    def recognizes(cls, values: Values) -> bool:
+        """Whether a row that `auto` reads of a file has the shape that this format is for."""
+        del values
+        return False
 
     @abstractmethod
     def read(self, file: IO[bytes], path: PurePosixPath) -> Iterator[Raw]:
@@ -141,3 +162,11 @@ def decoded(data: bytes) -> str:
     except UnicodeDecodeError as error:
         raise Unreadable(BadRowReason.undecodable, escaped(data)) from error
     return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def recognized(rows: Sequence[Values]) -> str | None:
+    """The format whose shape most of a file's first rows have, as `auto` reads them; None where there is none."""
+    for name in FORMATS.names():
+        if 2 * sum(map(FORMATS.find(name).recognizes, rows)) > len(rows):
+            return name
+    return None

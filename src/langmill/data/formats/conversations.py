@@ -3,12 +3,57 @@
 from __future__ import annotations
 
 import json
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
+from itertools import groupby
+from operator import itemgetter
+from pathlib import PurePosixPath
+from typing import IO
 
-from langmill.data.rows import BadRowReason, Unreadable, Values
+from langmill.data.formats.auto import Auto
+from langmill.data.formats.base import Shape
+from langmill.data.rows import BadRowReason, Raw, Unreadable, Values
 
 _HISTORY_CHARACTERS = 2**27
 """Of all histories of one conversation: each answer's has what was said before it, so they grow with the square."""
+
+
+class ConversationFormat(Auto):
+    """Files of which each row is a conversation; a kind says how one is read.
+
+    The fields are those of `answers`, and `system`: what the conversation opens with for the assistant's eyes.
+    """
+
+    file_endings = frozenset({".json", ".jsonl", ".parquet"})
+    shape = Shape("question", "answer", ("history", "system", "opening"), "opening")
+
+    @abstractmethod
+    def conversation(self, values: Values) -> tuple[str, list[tuple[str, str]]]:
+        """The system prompt of a row, `""` without one, and the pairs of what user and assistant said.
+
+        Raises:
+            Unreadable: The row is no such conversation.
+        """
+
+    def read(self, file: IO[bytes], path: PurePosixPath) -> Iterator[Raw]:
+        """The answers of every conversation, placed by row and answer (`3.1`)."""
+        for place, values in super().read(file, path):
+            try:
+                if isinstance(values, Unreadable):
+                    raise values
+                system, pairs = self.conversation(values)
+            except Unreadable as error:
+                yield f"{place}.1", error
+                continue
+            first = self.first_answer(pairs)
+            for answer, row in enumerate(answers(pairs, {"system": system})):
+                if answer >= first or isinstance(row, Unreadable):
+                    yield f"{place}.{answer + 1}", row
+
+    def first_answer(self, pairs: Sequence[tuple[str, str]]) -> int:
+        """The number of the first pair whose answer is a row of its own."""
+        del pairs
+        return 0
 
 
 def answers(turns: Sequence[tuple[str, str]], extra: Values) -> Iterator[Values | Unreadable]:
@@ -30,3 +75,22 @@ def answers(turns: Sequence[tuple[str, str]], extra: Values) -> Iterator[Values 
     for number, (question, answer) in enumerate(turns):
         history = json.dumps([list(pair) for pair in turns[:number]], ensure_ascii=False)
         yield {"question": question, "answer": answer, "history": history, "opening": turns[0][0], **extra}
+
+
+def paired(said: Sequence[tuple[str, str]], values: Values) -> tuple[str, list[tuple[str, str]]]:
+    """A system prompt and the pairs of question and answer, from what `system`, `user` and `assistant` said in a row.
+
+    Words of one speaker in a row are joined by new lines; last words of the user have no answer.
+
+    Raises:
+        Unreadable: There is no answer, or another order; `values` are what is shown of it.
+    """
+    merged = [
+        (speaker, "\n".join(content for _, content in turns)) for speaker, turns in groupby(said, key=itemgetter(0))
+    ]
+    system = merged.pop(0)[1] if merged and merged[0][0] == "system" else ""
+    speakers = [speaker for speaker, _ in merged]
+    if len(merged) < 2 or speakers != ["user", "assistant"] * (len(merged) // 2) + ["user"] * (len(merged) % 2):
+        raise Unreadable(BadRowReason.unexpected_shape, values)
+    texts = [content for _, content in merged]
+    return system, list(zip(texts[::2], texts[1::2], strict=False))

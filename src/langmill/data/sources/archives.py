@@ -64,6 +64,22 @@ def extract(
                 write(member, path, lambda _: None)
 
 
+def members(archive: Path) -> list[str]:
+    """The names of an archive's files, sorted; links are left out.
+
+    Raises:
+        SourceError: It is no archive.
+    """
+    with _opened(archive) as available:
+        return sorted(available)
+
+
+def read_member(archive: Path, name: str) -> bytes:
+    """The bytes of one of an archive's `members`. Raises SourceError where it is no archive."""
+    with _opened(archive) as available, available[name]() as member:
+        return member.read()
+
+
 def _chosen(archive: Path, members: list[str], file_format: Wanted, available: Collection[str]) -> list[str]:
     """The names that the patterns fit, each once."""
     chosen: dict[str, None] = {}

@@ -22,7 +22,7 @@ from langmill.config.sections import Package
 from langmill.data.formats.base import Format
 from langmill.data.sources.archives import extract
 from langmill.data.sources.base import SOURCES, CorpusSource
-from langmill.data.sources.source_archive import NOT_THERE
+from langmill.data.sources.source_archive import ANY_DIGEST, NOT_THERE
 from langmill.errors import LangmillError, SourceError, SourceUnreachableError, SpaceError
 from langmill.files import exclusive_lock, full_disk_sentence, sha256_file, temporary_folder
 from langmill.progress import track
@@ -37,6 +37,11 @@ _SCOPED_NAME = rf"(@{_NAME}/)?{_NAME}"
 def package_facts(packages: Sequence[Package]) -> list[dict[str, Any]]:
     """What a manifest says about pinned packages."""
     return [{**asdict(package), "sha256": package.sha256.lower()} for package in packages]
+
+
+def _kept(name: str, version: str, sha256: str, downloads: Path) -> Path:
+    """The folder of one archive among the downloads."""
+    return downloads / f"{name.replace('/', '+')}-{version}-{sha256}"
 
 
 def _require_plain(field: str, value: str, pattern: str) -> None:
@@ -81,21 +86,22 @@ _PIP_OFFLINE = re.compile(
 )
 
 
-def _download_with_pip(name: str, version: str, sha256: str, folder: Path) -> Path:
-    """Have the running interpreter's pip fetch an archive, by the user's own pip settings.
+def _download_with_pip(name: str, version: str, sha256: str | None, folder: Path) -> Path:
+    """Have the running interpreter's pip fetch an archive, by the user's own pip settings; with any digest if None.
 
     A wheel is fetched by `pip download`. Given a source archive, that command would run the package's own code to learn
     its metadata; so a source archive is only looked up and brought, by `source_archive`.
     """
     requirement = f"{name}=={version}"
     requirements = folder / "requirements.txt"
-    requirements.write_text(f"{requirement} --hash=sha256:{sha256}\n", encoding="utf-8")
+    pinned = f" --hash=sha256:{sha256}" if sha256 else ""
+    requirements.write_text(f"{requirement}{pinned}\n", encoding="utf-8")
     out = folder / "archive"
     settings = ["--no-input", "--disable-pip-version-check", "--retries", "2"]
     wheel = _run(
         [
-            sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes", "--only-binary=:all:",
-            *settings, "--dest", str(out), "--requirement", str(requirements),
+            sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", *settings,
+            *(["--require-hashes"] if sha256 else []), "--dest", str(out), "--requirement", str(requirements),
         ],
         requirement,
     )  # fmt: skip
@@ -103,7 +109,7 @@ def _download_with_pip(name: str, version: str, sha256: str, folder: Path) -> Pa
         return found[0]
     if not _PIP_OFFLINE.search(wheel.stderr) and "No module named pip" not in wheel.stderr:
         shutil.rmtree(out, ignore_errors=True)
-        command = [sys.executable, "-m", _SOURCE_ARCHIVE, name, version, sha256, str(out)]
+        command = [sys.executable, "-m", _SOURCE_ARCHIVE, name, version, sha256 or ANY_DIGEST, str(out)]
         source = _run([*command, *settings], requirement)
         if source.returncode == 0 and len(found := sorted(out.glob("*"))) == 1:
             return found[0]
@@ -116,12 +122,12 @@ def _download_with_pip(name: str, version: str, sha256: str, folder: Path) -> Pa
     raise _why_pip(requirement, sha256, wheel.stderr)
 
 
-def _why_pip(requirement: str, sha256: str, words: str) -> LangmillError:
+def _why_pip(requirement: str, sha256: str | None, words: str) -> LangmillError:
     """What pip's words mean for the user."""
     if _FULL.search(words):
         return SpaceError(full_disk_sentence(f"the download of {requirement}"))
     got = re.search(r"Got\s+([0-9a-f]{64})", words)
-    if got:
+    if got and sha256:
         return SourceError(_differs(requirement, sha256, got[1]), "damaged")
     if "No module named pip" in words:
         return SourceError(f"{sys.executable} has no pip to fetch {requirement}; run `python -m ensurepip`.", "missing")
@@ -131,7 +137,8 @@ def _why_pip(requirement: str, sha256: str, words: str) -> LangmillError:
         )
     if "No matching distribution" in words:
         return SourceError(
-            f"No package index offers {requirement} with that SHA-256; check source.packages and pip's settings.",
+            f"No package index offers {requirement}{' with that SHA-256' if sha256 else ''}; check "
+            f"{'source.packages' if sha256 else 'its name, its version'} and pip's settings.",
             "unknown",
         )
     return SourceError(f"pip could not fetch {requirement}: {_last_line(words)}.", "failed")
@@ -215,7 +222,7 @@ class Packages(CorpusSource):
         _require_plain("package", package.package, cls.name_pattern)
         _require_plain("version", package.version, _NAME)
         downloads.mkdir(parents=True, exist_ok=True)
-        folder = downloads / f"{package.package.replace('/', '+')}-{package.version}-{sha256}"
+        folder = _kept(package.package, package.version, sha256, downloads)
         with exclusive_lock(folder.with_name(f"{folder.name}.lock"), f"The download of {package.package}", wait=True):
             for kept in sorted(folder.glob("*")):
                 if sha256_file(kept) == sha256:
@@ -243,6 +250,32 @@ class PythonPackages(Packages):
     download = staticmethod(_download_with_pip)
     separator = "=="
     name_pattern = _NAME
+
+
+def look_up(name: str, version: str, downloads: Path) -> tuple[Path, str]:
+    """Fetch the archive that the Python package index has of a version, a wheel if there is one, and keep it.
+
+    Args:
+        name: The package.
+        version: Its exact version.
+        downloads: The folder of archives.
+
+    Returns:
+        The archive there, and its SHA-256.
+
+    Raises:
+        SourceError: It can't be had.
+    """
+    _require_plain("package", name, _NAME)
+    _require_plain("version", version, _NAME)
+    downloads.mkdir(parents=True, exist_ok=True)
+    with temporary_folder(downloads) as temporary, track(f"Fetching {name} {version}", 1, "archive") as progress:
+        fetched = _download_with_pip(name, version, None, temporary)
+        progress.advance()
+        sha256 = sha256_file(fetched)
+        folder = _kept(name, version, sha256, downloads)
+        folder.mkdir(exist_ok=True)
+        return Path(shutil.move(fetched, folder / fetched.name)), sha256
 
 
 @SOURCES.register("npm")

@@ -13,10 +13,14 @@ import sys
 from pathlib import Path
 
 NOT_THERE = 3
+ANY_DIGEST = "any"
 
 
 def main(arguments: list[str]) -> int:
-    """Write the archive into FOLDER; returns the exit code, `NOT_THERE` where no source archive has the digest."""
+    """Write the archive into FOLDER; returns the exit code, `NOT_THERE` where no source archive has the digest.
+
+    In the place of the digest, `ANY_DIGEST` takes the first source archive.
+    """
     name, version, sha256, folder, *options = arguments
     from pip._internal.commands import create_command
     from pip._internal.commands.download import DownloadCommand
@@ -36,12 +40,13 @@ def main(arguments: list[str]) -> int:
             return NOT_THERE
         links = [found.link for found in finder.find_all_candidates(name) if found.version == wanted]
         for link in links:
-            if link.is_wheel or (link.hash_name == "sha256" and link.hash != sha256):
+            any_digest = sha256 == ANY_DIGEST
+            if link.is_wheel or (link.hash_name == "sha256" and not any_digest and link.hash != sha256):
                 continue
             response = session.get(link.url_without_fragment, headers=HEADERS, stream=True)
             response.raise_for_status()
             content = b"".join(response_chunks(response))
-            if hashlib.sha256(content).hexdigest() == sha256:
+            if any_digest or hashlib.sha256(content).hexdigest() == sha256:
                 out = Path(folder)
                 out.mkdir(parents=True, exist_ok=True)
                 (out / Path(link.filename).name).write_bytes(content)

@@ -45,7 +45,7 @@ class Pretrained(Backbone):
     options_class = PretrainedSettings
     settings: PretrainedSettings
     needs_base = True
-    free_options: ClassVar[frozenset[str]] = frozenset({"tuning", "lora", "config", "implementation"})
+    free_options: ClassVar[frozenset[str]] = frozenset({"kind", "tuning", "lora", "config", "implementation"})
     libraries = ("peft", "transformers")
     auto_class: ClassVar[str]
     """The class of `transformers` that makes a network of this family with its head."""

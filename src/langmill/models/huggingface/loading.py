@@ -96,9 +96,17 @@ def kind_of_model(source: Path) -> Kind:
         ConfigError: `transformers` knows no generating or classifying model of that type.
         ModelError: There is no such file.
     """
+    return kind_of_type(model_type(source), str(source / CONFIG_NAME))
+
+
+def kind_of_type(name: str, where: str) -> Kind:
+    """The kind of network of a model type, which `where` names, by `transformers`' lists.
+
+    Raises:
+        ConfigError: `transformers` knows no generating or classifying model of that type.
+    """
     from transformers.models.auto import modeling_auto
 
-    name = model_type(source)
     if name in modeling_auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES:
         return Kind.encoder_decoder
     if name in modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES:
@@ -106,8 +114,8 @@ def kind_of_model(source: Path) -> Kind:
     if name in modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
         return Kind.causal
     raise ConfigError(
-        f"model.options.kind is 'auto', but {source / CONFIG_NAME} describes a {name} model, which transformers knows "
-        "neither as a language model nor as an encoder; say its kind in conf/model/.",
+        f"{where} describes a {name} model, which transformers knows neither as a language model nor as an encoder; "
+        "take another one, or say its kind as model.options.kind in conf/model/.",
         code="unsupported",
     )
 

@@ -6,7 +6,7 @@ from pydantic import PositiveInt
 
 from langmill.config.typed import settings
 from langmill.evaluation.estimates import counted
-from langmill.evaluation.significance import comparable, groups_of
+from langmill.evaluation.significance import comparable, groups_of, num_measured
 from langmill.registry.evidence import Evidence, available
 from langmill.registry.rules.base import RULES, Rule
 from langmill.registry.verdict import RuleResult
@@ -39,7 +39,7 @@ class EnoughDocuments(Rule):
         if all(result.passed for result in found):
             pair = available(evidence.pair)
             mine, _ = comparable(pair.scorer, pair.challenger, pair.other, evidence.metric)
-            left_out = pair.challenger.num_rows - mine.num_rows
+            left_out = num_measured(pair.scorer, pair.challenger, evidence.metric) - mine.num_rows
             compared = self.count(mine.num_rows, groups_of(mine)[1], scored.group_by, left_out)
             found += [result for result in compared if not result.passed]
         return found

@@ -166,8 +166,9 @@ def _decoding(settings: Serving, loaded: LoadedVersion, body: GenerationBody) ->
     Raises:
         RequestError: Too much is asked for, or what does not go together.
     """
-    config = loaded.model.generation_config
-    assert config is not None
+    model = loaded.model
+    task, config = model.task, model.generation_config
+    assert isinstance(task, Generates) and config is not None
     if (beams := body.num_beams or 1) > settings.max_beams:
         raise RequestError(f"num_beams is {beams}; up to {settings.max_beams} are allowed.", 400, "num_beams")
     if body.stream and beams > 1:
@@ -178,7 +179,7 @@ def _decoding(settings: Serving, loaded: LoadedVersion, body: GenerationBody) ->
     asked["max_new_tokens"] = body.max_tokens or min(config.max_new_tokens, settings.max_new_tokens)
     searches = not body.stream and config.num_beams <= settings.max_beams
     try:
-        decoding = config.decoding((loaded.model.tokenizer.eot_id,), asked, searches=searches)
+        decoding = config.decoding(task.stop_ids(model.tokenizer), asked, searches=searches)
     except ConfigError as error:
         raise RequestError(str(error), 400, str(error).split(" ", 1)[0]) from error
     if isinstance(decoding, Sampling) and body.seed is None:

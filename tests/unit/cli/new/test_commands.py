@@ -71,7 +71,8 @@ def test_a_recipe_can_start_from_a_pretrained_model(workspace, base):
     assert call(["new", "recipe", "mine", "--corpus", "reviews", "--task", "classification", "--base", base]) == 0
     recipe = compose_recipe("mine")
     assert (recipe.tokenizer.name, recipe.training.base, recipe.model.architecture) == (base, base, "pretrained")
-    assert recipe.training.optimizer.matrix_learning_rate < 1e-4
+    assert recipe.model.options["tuning"] == ("full" if base == "minilm" else "lora")  # GPT-2 has 124 million weights
+    assert recipe.training.optimizer.matrix_learning_rate < 1e-3
     after = variables(workspace)
     assert after["fine_tuned"]["mine"] == {"corpus": "reviews", "tokenizer": base, "base": base}
 
@@ -90,7 +91,7 @@ def test_a_recipe_can_start_from_a_pretrained_model(workspace, base):
             ["recipe", "x", "--corpus", "reviews", "--task", "gone"],
             "There is no conf/task/gone.yaml; there are: chat, ",
         ),
-        (["recipe", "x", "--corpus", "reviews", "--base", "gone"], "There is no recipe gone"),
+        (["recipe", "x", "--corpus", "reviews", "--base", "gone"], "There is no base gone"),
         (
             ["recipe", "x", "--corpus", "reviews", "--base", "gpt2-small"],
             "'gpt2-small', which has no line there; allowed",
@@ -116,9 +117,26 @@ def write_rows(path: Path, rows: list[dict[str, object]]) -> None:
 
 
 PAIRS = [
-    {"text": f"A question, the {number}th of them all", "target": "An answer", "label": "x"} for number in range(4)
+    {"text": f"A question, the {number}th of them all", "target": "An answer", "label": "x", "rejected": "Another"}
+    for number in range(4)
 ]
 AWKWARD = ["a: b", "${a}", "a\nb", "no", "1e5", "# a", "'", '"', "[a", "é ü", "a\tb", " a", "0123", "*a", "$(a)"]
+
+
+CHAT = {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]}
+
+
+def test_a_corpus_of_conversations_and_a_recipe_that_chats(workspace, capsys):
+    write_rows(workspace / "chats.jsonl", [CHAT] * 3)
+    assert call(["new", "corpus", "mine", "--from", "chats.jsonl"]) == 0
+    assert "format messages" in capsys.readouterr().out
+    corpus = compose_corpus("mine")
+    assert (corpus.format.name, corpus.fields.text, corpus.fields.target) == ("messages", "question", "answer")
+    assert corpus.split.by == "opening" and {"history", "system"} <= set(corpus.fields.metadata)
+    assert call(["new", "recipe", "mine-chat", "--corpus", "mine", "--task", "chat"]) == 0
+    recipe = compose_recipe("mine-chat")
+    assert recipe.task.name == "chat" and recipe.task.options["length"] == recipe.training.block_length == 256
+    assert recipe.tokenizer.special_tokens == ["<|im_start|>", "<|im_end|>"]
 
 
 @pytest.mark.parametrize("header", AWKWARD)
@@ -190,7 +208,7 @@ def pairs(workspace) -> Path:
     write_rows(workspace / "a.jsonl", PAIRS)
     assert call(["new", "corpus", "mine", "--from", "a.jsonl"]) == 0
     path = workspace / "conf" / "corpus" / "mine.yaml"
-    path.write_text(path.read_text().replace("fields:\n", "fields:\n  target: target\n"))
+    path.write_text(path.read_text().replace("fields:\n", "fields:\n  target: target\n  metadata: [rejected]\n"))
     return workspace
 
 
@@ -206,7 +224,9 @@ def test_every_task_gets_a_network_that_can_learn_it_and_prompts_of_the_corpus(p
         "text_to_text": "encoder_decoder", "masked_language_modelling": "encoder",
     }.get(task, "decoder")  # fmt: skip
     masked = task == "masked_language_modelling"
-    assert recipe.tokenizer.special_tokens == (["<|mask|>"] if masked else [])
+    turns = ["<|im_start|>", "<|im_end|>"]
+    special = {"masked_language_modelling": ["<|mask|>"], "chat": turns, "preferences": turns}
+    assert recipe.tokenizer.special_tokens == special.get(task, [])
     assert all(("<|mask|>" in prompt) == masked for prompt in recipe.training.samples)
     assert read_as_dvc((pairs / "dvc.yaml").read_text(), "dvc.yaml")
 
@@ -260,8 +280,9 @@ def test_a_corpus_that_is_not_here_gives_no_prompts(workspace):
     [
         (["--task", "classification"], "conf/corpus/mine.yaml: fields.label is null, but the task classification of"),
         (["--task", "text_to_text"], "fields.target is null, but the task text_to_text of"),
+        (["--task", "preferences"], "fields.target is null, but the task preferences of"),
         (["--task", "masked_language_modelling", "--tokenizer", "reviews"], "needs the special token <|mask|>, which"),
-        (["--task", "text_to_text", "--base", "reviews-lm"], "makes a network of the kind causal; the task"),
+        (["--task", "text_to_text", "--base", "reviews-lm"], "goes on with a text (causal), which the task"),
         (["--base", "reviews-lm", "--tokenizer", "mine"], "but its base reviews-lm was made with 'reviews'"),
     ],
 )

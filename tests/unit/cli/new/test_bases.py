@@ -1,0 +1,98 @@
+"""`langmill new recipe --base`: what is written for a pretrained model, and what is refused."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from dvc.utils.serialize import parse_yaml as read_as_dvc
+
+from langmill.cli import call
+from langmill.config.compose import compose_recipe
+from langmill.models.huggingface.settings import Tuning
+from langmill.stages.compose import require_composed
+from tests.unit.cli.new.test_commands import ROOT, variables, write_rows
+
+pytestmark = pytest.mark.unit
+ROWS = [
+    {"text": f"A question, the {number}th of them all", "target": "An answer", "label": "xy"[number % 2]}
+    for number in range(2000)
+]
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The shipped settings and graph, and a corpus `mine` with a text, a label and a target in each row."""
+    shutil.copytree(ROOT / "conf", tmp_path / "conf")
+    shutil.copy(ROOT / "dvc.yaml", tmp_path / "dvc.yaml")
+    monkeypatch.chdir(tmp_path)
+    write_rows(tmp_path / "a.jsonl", ROWS)
+    assert call(["new", "corpus", "mine", "--from", "a.jsonl"]) == 0
+    path = tmp_path / "conf" / "corpus" / "mine.yaml"
+    text = path.read_text()
+    if "target:" not in text:
+        path.write_text(text.replace("fields:\n", "fields:\n  target: target\n"))
+    return tmp_path
+
+
+@pytest.mark.parametrize("task", ["chat", "completion", "language_modelling", "classification"])
+def test_an_assistant_learns_any_task_of_a_causal_network(task: str, workspace: Path) -> None:
+    assert call(["new", "recipe", "mine", "--corpus", "mine", "--task", task, "--base", "smollm2"]) == 0
+    recipe = compose_recipe("mine")
+    require_composed(["mine"])
+    assert (recipe.tokenizer.name, recipe.training.base, recipe.model.architecture) == (
+        "smollm2", "smollm2", "pretrained",
+    )  # fmt: skip
+    assert recipe.model.options["kind"] == "auto"
+    assert (recipe.model.options["tuning"], recipe.model.options["lora"]["targets"]) == ("lora", ["all-linear"])
+    training = recipe.training
+    assert (training.block_length, training.batch_size, training.micro_batch_size) == (256, 8, 4)
+    assert 50 <= training.steps <= 150  # some twenty minutes on two cores
+    assert training.optimizer.warmup_steps <= training.steps // 5
+    assert variables(workspace)["fine_tuned"]["mine"] == {"corpus": "mine", "tokenizer": "smollm2", "base": "smollm2"}
+    assert read_as_dvc((workspace / "dvc.yaml").read_text(), "dvc.yaml")
+
+
+@pytest.mark.parametrize("tuning", list(Tuning))
+@pytest.mark.parametrize("base", ["smollm2", "minilm"])
+def test_the_weights_that_are_trained_can_be_chosen(tuning: Tuning, base: str, workspace: Path) -> None:
+    given = ["--task", "classification", "--base", base, "--tuning", tuning.value]
+    assert call(["new", "recipe", "mine", "--corpus", "mine", *given]) == 0
+    recipe = compose_recipe("mine")
+    assert recipe.model.options["tuning"] == tuning.value
+    targets = ["query", "key", "value", "dense"] if base == "minilm" else ["all-linear"]
+    assert recipe.model.options["lora"]["targets"] == targets
+    assert recipe.training.optimizer.matrix_learning_rate == (5e-4 if tuning is Tuning.lora else 4e-5)
+
+
+def test_a_model_made_from_a_pretrained_one_is_a_base_as_well(workspace: Path) -> None:
+    given = ["--corpus", "mine", "--task", "chat"]
+    assert call(["new", "recipe", "first", *given, "--base", "smollm2"]) == 0
+    assert call(["new", "recipe", "second", *given, "--base", "first", "--tuning", "full"]) == 0
+    recipe = compose_recipe("second")
+    assert (recipe.training.base, recipe.tokenizer.name, recipe.model.options["tuning"]) == ("first", "smollm2", "full")
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (["--base", "smolm2"], ("There is no base smolm2", "Did you mean smollm2?", "langmill new pretrained")),
+        (
+            ["--base", "smollm2", "--task", "text_to_text"],
+            ("smollm2", "causal", "text_to_text", "chat, classification, completion, language_modelling"),
+        ),
+        (["--base", "minilm", "--task", "chat"], ("minilm", "bidirectional", "classification")),
+        (["--base", "reviews-lm", "--tuning", "lora"], ("reviews-lm is no pretrained model",)),
+        (["--tuning", "lora"], ("--base",)),
+        (["--base", "smollm2", "--tokenizer", "reviews"], ("'reviews'", "smollm2")),
+    ],
+)
+def test_what_can_not_be_leaves_nothing_behind(
+    given: list[str], told: tuple[str, ...], workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path: path.read_bytes() for path in workspace.rglob("*") if path.is_file()}
+    assert call(["new", "recipe", "x", "--corpus", "mine", *given]) in (1, 2)
+    error = capsys.readouterr().err
+    assert all(words in error for words in told), error
+    assert {path: path.read_bytes() for path in workspace.rglob("*") if path.is_file()} == before
