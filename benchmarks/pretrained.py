@@ -27,7 +27,7 @@ from torch import nn
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 LORA = {"rank": 8, "alpha": 16.0, "dropout": 0.0, "targets": ["all-linear"]}
-LENGTH = 128
+LENGTH = 127  # and a first token: 256 of both texts
 PROMPT = 16
 
 
@@ -56,6 +56,7 @@ def main() -> None:
         del steps
         gc.collect()
     ours, theirs = models(arguments.base)
+    ours.model.prepare_for_inference()
     for count in (1, 8):
         prompts = torch.randint(vocabulary, (count, PROMPT), generator=generator)
         calls = [own_texts(ours, prompts, arguments.new_tokens), their_texts(theirs, prompts, arguments.new_tokens)]
@@ -108,7 +109,7 @@ def step(
         loss.backward()
         nn.utils.clip_grad_norm_(weights, 1.0)
         optimizer.step()
-        return float(loss)
+        return loss.item()
 
     return make
 

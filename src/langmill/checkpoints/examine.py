@@ -15,6 +15,7 @@ from langmill.checkpoints.gguf_model import kind_of_file
 from langmill.config.core_yaml import parse_yaml
 from langmill.data.sources.archives import members, read_member
 from langmill.errors import ConfigError, SourceError
+from langmill.files import read_json
 from langmill.models.base import Kind
 from langmill.models.folder import CONFIG_NAME
 from langmill.models.huggingface.loading import kind_of_model
@@ -41,6 +42,8 @@ class Findings:
     """Its name, as it states it."""
     stored: str
     """What the weights are stored as."""
+    has_template: bool
+    """Whether a chat template comes with it."""
 
 
 def examine(folder: Path) -> Findings:
@@ -55,8 +58,11 @@ def examine(folder: Path) -> Findings:
     if not weights and len(stored) == 1:
         file = GgufFile(stored[0])
         parameters = sum(math.prod(tensor.shape) for tensor in file.tensors)
-        names = " and ".join(file.quantizations())
-        return Findings(kind_of_file(file), parameters, file.text("general.license"), file.text("general.name"), names)
+        names = ", ".join(file.quantizations())
+        return Findings(
+            kind_of_file(file), parameters, file.text("general.license"), file.text("general.name"), names,
+            has_template=file.text("tokenizer.chat_template") is not None,
+        )  # fmt: skip
     if not weights or not (folder / CONFIG_NAME).is_file():
         raise SourceError(
             f"There is no model here: one is a {ENDING} file, or {CONFIG_NAME} with weights in {SAFETENSORS} and a "
@@ -66,7 +72,8 @@ def examine(folder: Path) -> Findings:
     checkpoint_tokenizer(folder)
     card = folder / CARD
     licence = licence_of_card(card.read_text(encoding="utf-8", errors="replace")) if card.is_file() else None
-    return Findings(kind_of_model(folder), sum(map(_numbers, weights)), licence, None, "safetensors")
+    parameters, template = sum(map(_numbers, weights)), _has_template(folder)
+    return Findings(kind_of_model(folder), parameters, licence, None, "safetensors", has_template=template)
 
 
 def candidates(names: Iterable[str]) -> list[list[str]]:
@@ -110,6 +117,13 @@ def licence_of_card(text: str) -> str | None:
         return None
     said = front.get("license_name") or front.get("license") if isinstance(front, dict) else None
     return said if isinstance(said, str) and said and said != "other" else None
+
+
+def _has_template(folder: Path) -> bool:
+    if (folder / "chat_template.jinja").is_file():
+        return True
+    config = folder / "tokenizer_config.json"
+    return config.is_file() and bool(read_json(config).get("chat_template"))
 
 
 def _numbers(path: Path) -> int:

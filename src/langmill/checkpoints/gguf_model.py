@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 TOKENIZER_CONFIG_NAME = "tokenizer_config.json"
 _AUTO_CLASSES = {Kind.causal: "AutoModelForCausalLM", Kind.encoder_decoder: "AutoModelForSeq2SeqLM"}
 _VOCABULARY = tuple(f"tokenizer.ggml.{key}" for key in ("tokens", "merges", "scores", "token_type"))
+_AS_GPT2 = {"default", "exaone4", "gpt-2", "jais", "mpt", "olmo", "phi-2", "roberta-bpe"}
+"""Names that llama.cpp has for GPT-2's pattern, which `transformers` takes for every name that it does not know."""
 _DIGITS_APART = {"smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b"}
 """Names that llama.cpp has for "each digit by itself, then GPT-2's pattern"; `transformers` reads the pattern alone."""
 
@@ -236,11 +238,17 @@ def _write_tokenizer(file: GgufFile, folder: Path, described: Mapping[str, Any])
     from tokenizers import pre_tokenizers
     from transformers import PreTrainedTokenizerFast
     from transformers.integrations.gguf import convert_gguf_tokenizer, get_gguf_tokenizer
+    from transformers.integrations.gguf.gguf_tokenizer_mapping import GGUF_PRE_TOKENIZER_SPLITS
 
     try:
         architecture, vocabulary, own = get_gguf_tokenizer(str(file.path))
         backend, _ = convert_gguf_tokenizer(architecture, vocabulary)
-        split = vocabulary.get("pre_tokenizer_type")
+        split = vocabulary.get("pre_tokenizer_type", "default")
+        if split not in {*GGUF_PRE_TOKENIZER_SPLITS, *_AS_GPT2, *_DIGITS_APART} and "merges" in vocabulary:
+            logger.warning(
+                "%s splits texts into words as %s does, which transformers does not know: it takes GPT-2's pattern, "
+                "and the model may read some texts as it has never seen them.", file.path.name, split,
+            )  # fmt: skip
         if split in _DIGITS_APART:
             backend.pre_tokenizer = pre_tokenizers.Sequence(
                 [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]

@@ -18,6 +18,7 @@ from langmill.evaluation.significance import compare, estimate, groups_of, num_m
 from langmill.evaluation.slices import slices_of
 from langmill.progress import track
 from langmill.scoring.base import Baseline, Metric, Plot, Scorer, Strength, TrainingData
+from langmill.scoring.pace import Pace
 from langmill.tasks.loading import LoadedModel
 
 
@@ -49,6 +50,8 @@ class Evaluated:
     slices: dict[str, dict[str, tuple[int, dict[str, Estimate]]]]
     """By field and value: examples and estimates."""
     plots: list[Plot]
+    tokens_per_second: float | None
+    """How fast the model wrote; None for one that writes nothing. It is logged, and in no output of the stage."""
 
 
 def evaluate(
@@ -87,13 +90,17 @@ def evaluate(
             "too_few",
         )
     with track(f"Scoring {model.recipe}", len(test_set.documents), "documents") as progress:
-        scores = score_model(model, test_set.documents, evaluation, progress.advance, group_by, scorer=scorer)
+        pace = Pace(progress.advance)
+        scores = score_model(model, test_set.documents, evaluation, pace, group_by, scorer=scorer)
+    zero_shot = list(_zero_shot(base, test_set, evaluation, scorer))
+    for each in zero_shot:
+        scores = scorer.beside_base(scores, each.scores)
     estimates = estimate(scorer, scores, evaluation)
     baselines = [
         replace(baseline, scores=with_groups(baseline.scores, test_set.documents, group_by))
         for baseline in (
             *scorer.baselines(train, test_set.documents, model.tokenizer, evaluation, max_length=model.max_length),
-            *_zero_shot(base, test_set, evaluation, scorer),
+            *zero_shot,
         )
     ]
     baseline_estimates = {baseline.name: estimate(scorer, baseline.scores, evaluation) for baseline in baselines}
@@ -118,6 +125,7 @@ def evaluate(
         },
         _slices(scorer, scores, evaluation),
         scorer.plots(scores),
+        pace.tokens_per_second,
     )
 
 
@@ -129,8 +137,9 @@ def _zero_shot(
     if base is None or network is None:
         return
     with track(f"Scoring its base {base.name} as it came", len(test_set.documents), "documents") as progress:
-        scores = scorer.score(network, base.tuned.tokenizer, test_set.documents, evaluation, progress.advance)
-    yield Baseline(BASE, Strength.base, scores)
+        pace = Pace(progress.advance)
+        scores = scorer.score(network, base.tuned.tokenizer, test_set.documents, evaluation, pace)
+    yield Baseline(BASE, Strength.base, scorer.beside_base(scores, scores))
 
 
 def _require_trivial(

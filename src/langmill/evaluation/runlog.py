@@ -18,12 +18,18 @@ from langmill.tracking.shipping import ship
 
 ARTIFACTS = "evaluation"
 """The folder among the run's artifacts."""
+SPEED = "evaluation_tokens_per_second"
+"""The run's metric of how fast answers were written to be judged, several side by side."""
 _LONGEST_NAME = 250  # MLflow's MAX_ENTITY_KEY_LENGTH
 _logger = logging.getLogger(__name__)
 
 
-def log_evaluation(folder: Path, corpus: str, run_folder: Path, tracking_uri: str) -> None:
+def log_evaluation(
+    folder: Path, corpus: str, run_folder: Path, tracking_uri: str, *, tokens_per_second: float | None = None
+) -> None:
     """Add an evaluation to the model's run, and send it to MLflow if that answers.
+
+    `tokens_per_second` is how fast the model wrote, which is no metric of it; None where it wrote nothing.
 
     A tracking server that does not answer is no failure: the metrics stay in the run's folder, and the next shipment
     sends them. A second evaluation of the same model is logged as a further step of each metric.
@@ -43,6 +49,8 @@ def log_evaluation(folder: Path, corpus: str, run_folder: Path, tracking_uri: st
     step = _next_step(run_folder, values)
     if step is not None:
         run.metrics(values, step)
+        if tokens_per_second is not None:
+            run.metrics({SPEED: tokens_per_second}, step)
     run.artifact(folder / METRICS_NAME, ARTIFACTS)
     run.artifact(folder / REPORT_NAME, ARTIFACTS)
     run.artifact(folder / PLOTS_NAME, f"{ARTIFACTS}/{PLOTS_NAME}")

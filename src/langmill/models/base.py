@@ -172,6 +172,9 @@ class Backbone(nn.Module, ABC):
             ConfigError: The options leave nothing to train, or name no part of the network.
         """
 
+    def prepare_for_inference(self) -> None:
+        """Arrange the weights for generating, on the device where they are; names, values and results stay."""
+
     def merge_adapter(self, network: nn.Module) -> Adapter | None:
         """Merge the adapter of `network`, which holds this backbone, and return it detached; None without one."""
         del network

@@ -29,7 +29,11 @@ def rms_norm(x_BTD: Tensor, weight_D: Tensor, eps: float) -> Tensor:
         if x_BTD.is_cuda and not _plain():  # its one kernel adds in float32
             return F.rms_norm(x_BTD, weight_D.shape, weight_D.to(x_BTD.dtype), eps)
         return F.rms_norm(x_BTD.to(wide), weight_D.shape, None, eps).to(x_BTD.dtype) * weight_D
-    if _plain() or x_BTD.is_cuda:  # CUDA has one kernel for each pass
+    if torch.compiler.is_compiling() or x_BTD.is_cuda:  # a compiler fuses the passes, CUDA has one kernel for them
+        return F.rms_norm(x_BTD, weight_D.shape, weight_D, eps)
+    if not torch.is_grad_enabled():
+        if x_BTD.dim() == 3 and x_BTD.shape[1] == 1:  # of one token, torch's takes several times as long
+            return _normalised(x_BTD, weight_D, eps)[0]
         return F.rms_norm(x_BTD, weight_D.shape, weight_D, eps)
     return cast("Tensor", _RMSNorm.apply(x_BTD, weight_D, eps))  # type: ignore[no-untyped-call]
 
@@ -68,8 +72,9 @@ def head_cross_entropy(
     at_once = _LOGITS_AT_ONCE.get(device, _LOGITS_AT_ONCE_ELSEWHERE)
     chunk = max(_MIN_CHUNK_TOKENS, at_once // weight_VD.shape[0])
     if torch.is_grad_enabled():
+        learns = weight_VD.requires_grad  # an adapter's base keeps its head
         gradients = _compiled_gradients() if fused else _plain_gradients
-        loss = _HeadCrossEntropy.apply(hidden_ND, weight_VD, targets_N, chunk, label_smoothing, gradients)  # type: ignore[no-untyped-call]
+        loss = _HeadCrossEntropy.apply(hidden_ND, weight_VD, targets_N, chunk, label_smoothing, learns, gradients)  # type: ignore[no-untyped-call]
         return cast("Tensor", loss)
     total = torch.zeros((), device=hidden_ND.device)
     for start in range(0, len(hidden_ND), chunk):
@@ -83,10 +88,9 @@ def head_cross_entropy(
 class _RMSNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight_D: Tensor, eps: float) -> Tensor:
-        norm: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-        scale = norm.square_().div_(x.shape[-1]).add_(eps).rsqrt_()
+        normalised, scale = _normalised(x, weight_D, eps)
         ctx.save_for_backward(x, weight_D, scale)
-        return (x * scale).mul_(weight_D)
+        return normalised
 
     @staticmethod
     @once_differentiable
@@ -98,6 +102,13 @@ class _RMSNorm(torch.autograd.Function):
         pull_N = (product_ND @ weight_D).mul_(scale_N.square()).div_(-x.shape[-1])
         grad_x = torch.addcmul(grad * weight_D, x, pull_N.view(scale.shape)).mul_(scale)
         return grad_x, scale_N @ product_ND, None
+
+
+def _normalised(x: Tensor, weight_D: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """Compute the normalised input, and what it was multiplied by before the weights."""
+    norm: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    scale = norm.square_().div_(x.shape[-1]).add_(eps).rsqrt_()
+    return (x * scale).mul_(weight_D), scale
 
 
 class _Rotate(torch.autograd.Function):
@@ -130,6 +141,7 @@ class _HeadCrossEntropy(torch.autograd.Function):
         targets_N: Tensor,
         chunk: int,
         label_smoothing: float,
+        learns: bool,
         gradients: _Gradients,
     ) -> Tensor:
         ignored_N1 = targets_N[:, None] < 0
@@ -138,22 +150,27 @@ class _HeadCrossEntropy(torch.autograd.Function):
         # An ignored target must add nothing to the head's gradient: its hidden state is set to zero.
         hidden_ND = hidden_ND.masked_fill(ignored_N1, 0.0)
         grad_hidden_ND = torch.empty_like(hidden_ND)
-        grad_weight_VD = torch.zeros_like(weight_VD, dtype=torch.promote_types(weight_VD.dtype, torch.float32))
-        losses_N1 = torch.empty(len(hidden_ND), 1, dtype=grad_weight_VD.dtype, device=hidden_ND.device)
+        wide = torch.promote_types(weight_VD.dtype, torch.float32)
+        grad_weight_VD = torch.zeros_like(weight_VD, dtype=wide) if learns else None
+        losses_N1 = torch.empty(len(hidden_ND), 1, dtype=wide, device=hidden_ND.device)
         for start in range(0, len(hidden_ND), chunk):
             part = slice(start, start + chunk)
             losses_N1[part], grad_NV = gradients(hidden_ND[part] @ weight_VD.T, targets_N[part, None], label_smoothing)
             grad_hidden_ND[part] = grad_NV @ weight_VD
-            grad_weight_VD += grad_NV.T @ hidden_ND[part]
+            if grad_weight_VD is not None:
+                grad_weight_VD += grad_NV.T @ hidden_ND[part]
         grad_hidden_ND.masked_fill_(ignored_N1, 0.0)
-        ctx.save_for_backward(grad_hidden_ND.div_(count), grad_weight_VD.div_(count).to(weight_VD.dtype))
+        if grad_weight_VD is not None:
+            grad_weight_VD = grad_weight_VD.div_(count).to(weight_VD.dtype)
+        ctx.save_for_backward(grad_hidden_ND.div_(count), grad_weight_VD)
         return losses_N1.masked_fill(ignored_N1, 0.0).sum() / count
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         grad_hidden_ND, grad_weight_VD = ctx.saved_tensors
-        return grad_hidden_ND * grad, grad_weight_VD * grad, None, None, None, None
+        grad_weight_VD = None if grad_weight_VD is None else grad_weight_VD * grad
+        return grad_hidden_ND * grad, grad_weight_VD, None, None, None, None, None
 
 
 _Gradients = Callable[[Tensor, Tensor, float], tuple[Tensor, Tensor]]

@@ -33,6 +33,7 @@ from langmill.registry.store import ModelRegistry
 from langmill.registry.union import Union
 from langmill.registry.versions import ModelVersion
 from langmill.scoring.base import Scorer
+from langmill.scoring.pace import Pace
 from langmill.tasks.loading import LoadedModel, load_model
 
 
@@ -112,7 +113,7 @@ def score_version(
         track(f"Scoring {version.title} on the test set", len(documents), "documents") as progress,
         reproducible(evaluation.threads),
     ):
-        return scorer.score(model.network, model.tokenizer, documents, evaluation, progress.advance)
+        return scorer.score(model.network, model.tokenizer, documents, evaluation, Pace(progress.advance))
 
 
 def _load(case: Case, version: ModelVersion, into: Path, device: str) -> LoadedModel:

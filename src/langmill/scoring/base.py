@@ -150,7 +150,8 @@ class Scorer(ABC):
     ) -> pa.Table:
         """One row an example, in the documents' order: `id` and what the metrics need.
 
-        `progress`, if given, is called with the number of documents done since the last call.
+        `progress`, if given, is called with the number of documents done since the last call; a
+        `langmill.scoring.pace.Pace` is also told how many tokens were written.
         """
 
     def beside_base(self, scores: pa.Table, base: pa.Table) -> pa.Table:

@@ -35,6 +35,7 @@ from langmill.scoring.drawing import draw
 from langmill.scoring.likelihood import likelihood
 from langmill.scoring.metrics.base import METRICS, text_metrics
 from langmill.scoring.ngram import fit_ngram
+from langmill.scoring.pace import Pace
 from langmill.tasks.base import Task, device_of
 from langmill.tasks.batching import fill_batches
 from langmill.tasks.conditional_generation import ConditionalGeneration
@@ -148,17 +149,20 @@ class ConditionalGenerationScorer(Scorer):
         columns |= _num_bytes(tokenizer, documents, pairs, form)
         written = self._written(documents, evaluation)
         produced = ["" if each else None for each in written]
+        pace = Pace.of(progress)
+        pace(len(documents) - sum(written))
         prompts = [form.asked(pair).tolist() for pair in pairs]
         order = sorted((number for number, each in enumerate(written) if each), key=lambda index: len(prompts[index]))
         decoding = self.options.decoding
         room = [(len(prompts[index]) + decoding.max_new_tokens) * decoding.num_beams for index in order]
         for batch in fill_batches(room, evaluation.batch_tokens):
             chosen = [order[place] for place in batch]
-            answers = self.write(network, tokenizer, [prompts[index] for index in chosen])
+            with pace.writing() as lengths:
+                answers = self.write(network, tokenizer, [prompts[index] for index in chosen])
+                lengths.extend(map(len, answers))
             for index, answer in zip(chosen, answers, strict=True):
                 produced[index] = tokenizer.decode(answer)
-            if progress is not None:
-                progress(len(chosen))
+            pace(len(chosen))
         return self.table(documents, columns, produced)
 
     def _written(self, documents: Sequence[Document], evaluation: Evaluation) -> list[bool]:

@@ -94,14 +94,15 @@ def check_recipe(recipe: Recipe, where: str, origin: Origin | None = None) -> Sc
             f"{recipe.corpus.name}: {', '.join(fields.metadata) or 'none'}.",
             "unknown",
         )
-    probe = Document("probe", "A text.", "label" if fields.label else None, "A target." if fields.target else None)
-    reason = task.check(probe)
+    label, target = "label" if fields.label else None, "A target." if fields.target else None
+    reason = task.check(Document("probe", "A text.", label, target, dict.fromkeys(fields.metadata, "A value.")))
     if reason is not None and reason.startswith("missing_"):
         field = reason.removeprefix("missing_")
         file = conf_file(f"corpus/{recipe.corpus.name}")
+        lacks = f"fields.{field} is null" if hasattr(fields, field) else f"fields.metadata has no {field}"
         raise ConfigError(
-            f"{file}: fields.{field} is null, but the task {recipe.task.name} of {where} needs it; name the field of a "
-            "row that holds it.",
+            f"{file}: {lacks}, but the task {recipe.task.name} of {where} needs it; name the field of a row that holds "
+            "it.",
             "missing",
         )
     return scorer

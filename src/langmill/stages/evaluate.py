@@ -44,4 +44,5 @@ def main(name: str) -> None:
     out = workspace.evaluation(name)
     with atomic_folder(out) as folder:
         write_evaluation(folder, model, evaluated, evaluation, gate.metric)
-    log_evaluation(out, corpus.name, workspace.run(model.provenance), operation.tracking_uri)
+    run, speed = workspace.run(model.provenance), evaluated.tokens_per_second
+    log_evaluation(out, corpus.name, run, operation.tracking_uri, tokens_per_second=speed)

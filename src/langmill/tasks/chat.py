@@ -28,7 +28,7 @@ from langmill.tasks.batching import Batch, MicroBatches, Share, Truncation, firs
 from langmill.tasks.conditional_generation import AfterPrompt, ConditionalGenerationOptions
 from langmill.tasks.conversation import ANSWER, TURNS, Asked, Speaker, require_conversation
 from langmill.tasks.pairs import Pair, PromptAsItIs
-from langmill.tasks.spans import SpanBatches, Spans
+from langmill.tasks.sequences import SequenceBatches, Sequences
 from langmill.tasks.turns import SYSTEM, conversation_of, fields_of, history_of
 from langmill.tokenization.chat_template import IM_END, IM_START, Message, own_template
 from langmill.tokenization.shards import EncodedDocument, Shard
@@ -140,7 +140,7 @@ class Chat(AfterPrompt, Chats):
         return frozenset(name for name, digest in whole.items() if digest in begun)
 
     def encode(self, documents: Iterable[Document], tokenizer: Tokenizer, threads: int) -> Iterator[EncodedDocument]:
-        """Conversations cut at what is learned (`langmill.tasks.spans`).
+        """Conversations cut at what is learned (`langmill.tasks.sequences`).
 
         Where every turn is learned and a conversation is longer than `length`, its earlier turns make further
         sequences, so that each answer is learned once.
@@ -215,12 +215,12 @@ class Chat(AfterPrompt, Chats):
         self, shard: Shard, training: Training, *, rank: int, world_size: int, eot_id: int
     ) -> MicroBatches:
         """Padded batches of conversations of about equal length."""
-        return SpanBatches(Spans(shard), training.block_length, eot_id, Share.of(training, rank, world_size))
+        return SequenceBatches(Sequences(shard), training.block_length, eot_id, Share.of(training, rank, world_size))
 
     def validation_batches(self, shard: Shard, training: Training, *, eot_id: int) -> Sequence[Batch]:
         """Conversations drawn from the whole split, each at most once."""
-        spans, length = Spans(shard), training.block_length
-        return first_batches(len(spans), training, lambda share: SpanBatches(spans, length, eot_id, share))
+        sequences, length = Sequences(shard), training.block_length
+        return first_batches(len(sequences), training, lambda share: SequenceBatches(sequences, length, eot_id, share))
 
     # Judging and answering -------------------------------------------------------------------------------------------
 
@@ -247,7 +247,7 @@ class Chat(AfterPrompt, Chats):
 
     def targets(self, shard: Shard) -> Iterator[np.ndarray]:
         """All answers that are learned."""
-        return Spans(shard).targets()
+        return Sequences(shard).targets()
 
     def form(self, length: int, eot_id: int) -> PromptAsItIs:
         """Conversation and answer in one sequence."""

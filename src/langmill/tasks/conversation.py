@@ -50,8 +50,8 @@ class Speaker:
             answers: Which messages to cut out, the last one among them, by their numbers in order.
 
         Returns:
-            By turns what is read and an answer, and at the end the token that ends the last one. Each other answer is
-            ended by the first token of the part after it.
+            What is read and an answer, alternately, and at the end the token that ends the last one. Each other answer
+            is ended by the first token of the part after it.
 
         Raises:
             TokenizerError: The template refuses the conversation, fails, or ends no answer.
@@ -121,7 +121,7 @@ def require_conversation(messages: Sequence[Message]) -> None:
     """Refuse what no assistant can answer.
 
     Raises:
-        ModelError: After a system prompt, if there is one, user and assistant do not speak by turns, or the user does
+        ModelError: After a system prompt, if there is one, user and assistant do not alternate, or the user does
             not speak last.
     """
     _, turns = _parted(messages)
@@ -129,7 +129,7 @@ def require_conversation(messages: Sequence[Message]) -> None:
     if roles != ["user", "assistant"] * (len(roles) // 2) + ["user"]:
         raise ModelError(
             f"The messages' roles are {', '.join(message.role for message in messages) or 'none'}; allowed is a system "
-            "message or none, then user and assistant by turns, the user last.",
+            "message or none, then user and assistant alternately, the user last.",
             code="impossible",
         )
 

@@ -135,10 +135,12 @@ def load_model(folder: Path, *, verify: bool, device: str = "cpu", evaluation: P
             code="mismatch",
         )
     with undrawn():
-        network = task.network(build_backbone(architecture, options, vocab_size, max_length, where, source=folder))
+        backbone = build_backbone(architecture, options, vocab_size, max_length, where, source=folder)
+        network = task.network(backbone).to(device)
+    backbone.prepare_for_inference()
     load_weights(network, own_names(network, load_state(folder, verify=False)), str(folder / WEIGHTS_NAME))
     generation = _generation_config(folder, evaluation, task, earlier) if isinstance(task, Generates) else None
-    return LoadedModel(folder, task, network.to(device).eval(), tokenizer, manifest, config, generation)
+    return LoadedModel(folder, task, network.eval(), tokenizer, manifest, config, generation)
 
 
 def task_of(config: Mapping[str, Any], where: str) -> tuple[Task, dict[str, Any]]:

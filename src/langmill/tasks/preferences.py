@@ -74,7 +74,7 @@ class Candidates:
 class Preferences(Chat):
     """Answer in a conversation as people like it."""
 
-    options_class = PreferencesOptions
+    options_class = PreferencesOptions  # type: ignore[assignment]  # the same and more
     options: PreferencesOptions
     scorer = "preferences"
     _reference: nn.Module | None = None
@@ -167,7 +167,8 @@ class Preferences(Chat):
         with torch.no_grad():
             known_B = log_likelihoods(reference, batch)
         rewards_B = self.options.beta * (log_likelihoods(network, batch) - known_B)
-        return dpo_loss(*rewards_B.chunk(2), self.options.label_smoothing)
+        chosen_P, rejected_P = rewards_B.chunk(2)
+        return dpo_loss(chosen_P, rejected_P, self.options.label_smoothing)
 
     def num_targets(self, batch: Batch) -> float:
         """The pairs."""

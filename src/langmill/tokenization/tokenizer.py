@@ -69,7 +69,7 @@ class Tokenizer:
             token.content: number for number, token in reference.get_added_tokens_decoder().items() if token.special
         }
         self.dtype = np.dtype("<u2" if self.vocab_size <= 2**16 else "<u4")
-        end = reference.id_to_token(self.eot_id)
+        end = str(reference.id_to_token(self.eot_id))
         self.token_names = companion.names or {"bos_token": end, "eos_token": end, "pad_token": end}
         self._bytes: list[bytes] | None = None
         if byte_level:

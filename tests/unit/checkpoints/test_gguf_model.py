@@ -100,6 +100,16 @@ def test_digits_stand_apart_where_the_model_learned_them_so(tmp_path: Path) -> N
     assert own.decode(own.encode("the  12 the")) == "the  12 the"
 
 
+@pytest.mark.parametrize(
+    ("split", "warned"), [("smollm", False), ("gpt-2", False), ("llama-bpe", False), ("runes", True)]
+)
+def test_a_way_to_split_that_is_not_known_is_warned_of(
+    split: str, warned: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    made(tmp_path, "Llama", tokenizer__ggml__pre=split)
+    assert ("runes" in caplog.text) == warned
+
+
 def test_no_template_is_none(tmp_path: Path) -> None:
     _, out = made(tmp_path, "Llama", tokenizer__chat_template=None)
     assert "chat_template" not in read_json(out / "tokenizer_config.json")

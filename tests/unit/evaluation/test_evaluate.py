@@ -219,12 +219,13 @@ def test_a_damaged_folder_is_refused(language_folder, tmp_path):
 
 def test_figures_reach_the_run_even_where_no_server_answers(language_folder, tmp_path, caplog):
     dead = "http://127.0.0.1:9"
-    log_evaluation(language_folder, "reviews", tmp_path / "run", dead)
+    log_evaluation(language_folder, "reviews", tmp_path / "run", dead, tokens_per_second=12.5)
     assert "not in MLflow yet" in caplog.text
-    log_evaluation(language_folder, "reviews", tmp_path / "run", dead)  # nothing new to say
+    log_evaluation(language_folder, "reviews", tmp_path / "run", dead, tokens_per_second=14)  # nothing new to say
     events, _ = read_events(tmp_path / "run" / "events.jsonl", 0)
     metrics = [event for event in events if event["kind"] == "metrics"]
-    assert len(metrics) == 1 and metrics[0]["step"] == 0
+    assert len(metrics) == 2 and metrics[0]["step"] == 0
+    assert metrics[1]["values"] == {"evaluation_tokens_per_second": 12.5}
     value = json.loads((language_folder / "metrics.json").read_text())["bits_per_byte"]["value"]
     assert metrics[0]["values"]["test/bits_per_byte"] == value
     files = [event["name"] for event in events if event["kind"] == "file"]

@@ -268,3 +268,29 @@ def test_the_kind_is_what_the_base_says(tmp_path: Path, family: str, head: str, 
     write_checkpoint(tmp_path, family, head)
     backbone: Backbone = backbone_for(tmp_path, kind="auto")
     assert backbone.kind is kind
+
+
+@pytest.mark.parametrize("shape", ["smollm", "qwen2, untied", "wide heads"])
+def test_matrices_joined_for_single_tokens_change_no_name_and_no_logit(tmp_path: Path, shape: str) -> None:
+    model = write(tmp_path, shape)
+    network = opened(tmp_path)
+    before = {name: weight.clone() for name, weight in network.state_dict().items()}
+    network.model.prepare_for_inference()
+    assert all(weight.equal(before[name]) for name, weight in network.state_dict().items())
+
+    def decoded() -> torch.Tensor:
+        cache = network.model.new_cache(3)
+        with torch.inference_mode():
+            return torch.cat([network(TOKENS_BT[:, at : at + 1], None, cache) for at in range(6)], dim=1)
+
+    expected = theirs_of(model, TOKENS_BT[:, :6])
+    assert_equal(decoded(), expected)
+    network.load_state_dict({name: weight * 1.5 for name, weight in before.items()})  # in place
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.mul_(1.5)
+    larger = theirs_of(model, TOKENS_BT[:, :6])
+    assert (larger - expected).abs().max() > 1e-2
+    assert_equal(decoded(), larger)
+    network.load_state_dict({name: weight.clone() for name, weight in before.items()}, assign=True)  # by new tensors
+    assert_equal(decoded(), expected)

@@ -18,6 +18,7 @@ from langmill.models.generation.config import Beams
 from langmill.models.heads import TextToText
 from langmill.scoring.base import Baseline, Scorer, Strength
 from langmill.scoring.conditional_generation import ConditionalGenerationScorer
+from langmill.scoring.pace import Pace
 from langmill.tasks.base import Task
 from langmill.tasks.completion import Completion
 from langmill.tasks.conditional_generation import ConditionalGeneration
@@ -83,6 +84,20 @@ def test_what_is_written_is_what_is_measured(
     assert figures["exact_match"][0] == exact
     nats, num_bytes = sum(scores["nats"].to_pylist()), sum(scores["bytes"].to_pylist())
     assert figures["bits_per_byte"][0] == pytest.approx(nats / math.log(2) / num_bytes)
+
+
+def test_how_fast_it_writes_is_told(
+    scorer: ConditionalGenerationScorer, network: Any, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter(range(100))
+    monkeypatch.setattr("time.perf_counter", lambda: float(next(clock)))  # each batch takes a second
+    told: list[tuple[float, str | None]] = []
+    pace = Pace(lambda amount=1, note=None: told.append((amount, note)))
+    monkeypatch.setattr(scorer, "write", lambda network, tokenizer, prompts: [[5, 6, 7]] * len(prompts))
+    scorer.score(network, tokenizer, PAIRS, evaluation(max_generated=2), pace)
+    assert told == [(len(PAIRS) - 2, None), (2, "6 tokens/s written")]
+    assert (pace.tokens, pace.seconds, pace.tokens_per_second) == (6, 1.0, 6.0)
+    assert Pace.of(None).tokens_per_second is None and Pace.of(pace) is pace
 
 
 def test_of_a_cap_on_answers_only_their_metrics_know(

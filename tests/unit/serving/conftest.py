@@ -36,6 +36,7 @@ class Bytes:
 
     vocab_size = 257
     eot_id = EOT
+    stop_ids = (EOT,)
 
     def encode(self, text: str) -> list[int]:
         return list(text.encode())

@@ -38,7 +38,7 @@ def begin(tokenizer: Tokenizer, tmp_path: Path) -> Any:
         assert isinstance(task, Preferences)
         usable: Any = [document for document in documents if task.check(document) is None]
         network = task.network(tiny_backbone(tokenizer.vocab_size, LENGTH))
-        settings = training(batch_size=4, micro_batch_size=2, block_length=LENGTH, steps=STEPS, weights="fp32")
+        settings = training(batch_size=4, micro_batch_size=2, block_length=LENGTH, steps=100)
         shard = shard_of(task, tokenizer, tmp_path / "shard", *usable)
         batches = task.micro_batches(shard, settings, rank=0, world_size=1, eot_id=tokenizer.eot_id)
         module = TrainingModule(network, task, settings, lambda *_: batches, bf16=False, sharded=False)

@@ -82,7 +82,7 @@ def choose(base: str, task_file: str, task: Task, tuning: str | None) -> BaseCho
     own = base if base in available("model") else "pretrained"
     models = {Tuning.lora: f"{own}-lora" if f"{own}-lora" in available("model") else "pretrained-lora"}
     training = "pretrained-lora" if tuned is Tuning.lora else "pretrained"
-    changes = dict(_LARGE_STEP) if large else {}
+    changes: dict[str, Any] = dict(_LARGE_STEP) if large else {}
     fitted = dataclasses.replace(compose_training(training), **changes)
     tokens = _WORK / (6 * size) if size else float("inf")
     most = min(_MOST_STEPS, max(_LEAST_STEPS, int(tokens / (fitted.batch_size * fitted.block_length)) // 10 * 10))

@@ -155,4 +155,5 @@ class PackageOrigin(Origin):
 
 
 def _listed(names: list[str]) -> str:
+    names = [name for name in names if ".dist-info/" not in name]
     return ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")

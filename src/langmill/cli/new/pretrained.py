@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import click
 
 from langmill.cli.command import Command
@@ -39,6 +41,7 @@ def pretrained(name: str, place: str, licence: str | None) -> None:
     from langmill.cli.new.templates import own_tokenizer_text, pretrained_text
     from langmill.files import temporary_folder
 
+    logging.getLogger("langmill").addHandler(logging.NullHandler())  # pip's own words are for a stage's log file
     origin = origin_of(place)
     if isinstance(origin, LocalOrigin):
         require_text(origin.path)
@@ -62,6 +65,10 @@ def pretrained(name: str, place: str, licence: str | None) -> None:
     paths = write(parts)
     click.echo(f"Wrote {' and '.join(map(str, paths))}, and its line in {GRAPH_FILE}.")
     click.echo(f"{name} is {_WORDS[findings.kind]} of {millions}, stored as {findings.stored}; its licence: {stated}.")
+    if findings.kind == "causal" and not findings.has_template:
+        click.echo(
+            "It brings no chat template: in the task chat it is asked by one of Langmill's, which it must learn."
+        )
     click.echo(f"Next: langmill new recipe NAME --corpus CORPUS --base {name}")
 
 

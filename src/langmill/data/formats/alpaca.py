@@ -45,7 +45,10 @@ def _history(values: Values) -> list[tuple[str, str]]:
         Unreadable: It is no list of pairs of texts.
     """
     turns = values.get("history") or []
-    pairs = turns if isinstance(turns, list) else [None]
-    if not all(isinstance(pair, list) and list(map(type, pair)) == [str, str] for pair in pairs):
+    if not isinstance(turns, list) or not all(_is_pair(turn) for turn in turns):
         raise Unreadable(BadRowReason.unexpected_shape, values)
-    return [(user, assistant) for user, assistant in pairs]
+    return [(user, assistant) for user, assistant in turns]
+
+
+def _is_pair(turn: object) -> bool:
+    return isinstance(turn, list) and list(map(type, turn)) == [str, str]

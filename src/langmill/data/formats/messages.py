@@ -19,8 +19,8 @@ class Messages(ConversationFormat):
 
     @classmethod
     def recognizes(cls, values: Values) -> bool:
-        """Whether a row has `messages`, a list of which the first has a role."""
-        messages = values.get("messages")
+        """Whether a row has `messages`, a list of which the first has a role, and no second answer to compare with."""
+        messages = None if "rejected" in values else values.get("messages")
         return isinstance(messages, list) and bool(messages) and isinstance(messages[0], dict) and "role" in messages[0]
 
     def conversation(self, values: Values) -> tuple[str, list[tuple[str, str]]]:

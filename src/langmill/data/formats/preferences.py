@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from typing import IO
 
 from langmill.data.formats.auto import Auto
-from langmill.data.formats.base import FORMATS
+from langmill.data.formats.base import FORMATS, Shape
 from langmill.data.rows import BadRowReason, Raw, Unreadable, Values
 
 _ROLES = {"system": "system", "developer": "system", "user": "user", "human": "user", "assistant": "assistant"}
@@ -30,6 +30,13 @@ class Preferences(Auto):
     """
 
     file_endings = frozenset({".csv", ".json", ".jsonl", ".parquet", ".tsv"})
+    shape = Shape("question", "answer", ("rejected", "history", "system", "opening"), "opening")
+
+    @classmethod
+    def recognizes(cls, values: Values) -> bool:
+        """Whether a row has `chosen` and `rejected`, both texts or both conversations."""
+        both = [values.get("chosen"), values.get("rejected")]
+        return any(all(isinstance(answer, kind) and answer for answer in both) for kind in (str, list))
 
     def read(self, file: IO[bytes], path: PurePosixPath) -> Iterator[Raw]:
         """The comparisons of one file; see `Format.read`."""

@@ -117,7 +117,8 @@ def write_rows(path: Path, rows: list[dict[str, object]]) -> None:
 
 
 PAIRS = [
-    {"text": f"A question, the {number}th of them all", "target": "An answer", "label": "x"} for number in range(4)
+    {"text": f"A question, the {number}th of them all", "target": "An answer", "label": "x", "rejected": "Another"}
+    for number in range(4)
 ]
 AWKWARD = ["a: b", "${a}", "a\nb", "no", "1e5", "# a", "'", '"', "[a", "é ü", "a\tb", " a", "0123", "*a", "$(a)"]
 
@@ -207,7 +208,7 @@ def pairs(workspace) -> Path:
     write_rows(workspace / "a.jsonl", PAIRS)
     assert call(["new", "corpus", "mine", "--from", "a.jsonl"]) == 0
     path = workspace / "conf" / "corpus" / "mine.yaml"
-    path.write_text(path.read_text().replace("fields:\n", "fields:\n  target: target\n"))
+    path.write_text(path.read_text().replace("fields:\n", "fields:\n  target: target\n  metadata: [rejected]\n"))
     return workspace
 
 
@@ -223,7 +224,8 @@ def test_every_task_gets_a_network_that_can_learn_it_and_prompts_of_the_corpus(p
         "text_to_text": "encoder_decoder", "masked_language_modelling": "encoder",
     }.get(task, "decoder")  # fmt: skip
     masked = task == "masked_language_modelling"
-    special = {"masked_language_modelling": ["<|mask|>"], "chat": ["<|im_start|>", "<|im_end|>"]}
+    turns = ["<|im_start|>", "<|im_end|>"]
+    special = {"masked_language_modelling": ["<|mask|>"], "chat": turns, "preferences": turns}
     assert recipe.tokenizer.special_tokens == special.get(task, [])
     assert all(("<|mask|>" in prompt) == masked for prompt in recipe.training.samples)
     assert read_as_dvc((pairs / "dvc.yaml").read_text(), "dvc.yaml")
@@ -278,6 +280,7 @@ def test_a_corpus_that_is_not_here_gives_no_prompts(workspace):
     [
         (["--task", "classification"], "conf/corpus/mine.yaml: fields.label is null, but the task classification of"),
         (["--task", "text_to_text"], "fields.target is null, but the task text_to_text of"),
+        (["--task", "preferences"], "fields.target is null, but the task preferences of"),
         (["--task", "masked_language_modelling", "--tokenizer", "reviews"], "needs the special token <|mask|>, which"),
         (["--task", "text_to_text", "--base", "reviews-lm"], "goes on with a text (causal), which the task"),
         (["--base", "reviews-lm", "--tokenizer", "mine"], "but its base reviews-lm was made with 'reviews'"),

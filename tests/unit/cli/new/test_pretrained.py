@@ -89,6 +89,15 @@ def test_a_gguf_file_is_begun_with_and_a_recipe_starts_from_it(
     require_composed(["mine"])
 
 
+@pytest.mark.parametrize(("template", "told"), [("{{ messages }}", False), (None, True)])
+def test_a_template_that_is_missing_is_said(
+    template: str | None, told: bool, workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_model(Path("models/tiny.gguf"), "Llama", tokenizer__chat_template=template)
+    assert call(["new", "pretrained", "tiny", "--from", "models/tiny.gguf"]) == 0
+    assert ("no chat template" in capsys.readouterr().out) == told
+
+
 def test_the_weights_are_counted_once(workspace: Path) -> None:
     model = write_model(Path("models/tiny.gguf"), "Llama")
     assert call(["new", "pretrained", "tiny", "--from", "models/tiny.gguf"]) == 0

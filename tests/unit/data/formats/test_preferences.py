@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from langmill.config.sections import FormatSection
-from langmill.data.formats.base import build_format
+from langmill.data.formats.base import build_format, recognized
 from langmill.data.rows import BadRowReason, Unreadable
 
 pytestmark = pytest.mark.unit
@@ -63,3 +63,10 @@ def test_other_rows_are_quarantined(values: object) -> None:
     assert isinstance(found, Unreadable)
     assert found.reason is BadRowReason.unexpected_shape
     assert good == ONE
+
+
+def test_it_is_recognized_beside_other_fields() -> None:
+    published = {"prompt": "Who?", "messages": [WHO, ME], "chosen": [WHO, ME], "rejected": [WHO, YOU]}
+    assert recognized([published, published]) == "preferences"
+    assert recognized([{"messages": [WHO, ME]}]) == "messages"
+    assert recognized([{"chosen": "a", "rejected": None}]) is None

@@ -1,6 +1,6 @@
-"""Sequences of which some spans are learned, as batches: a conversation and the assistant's words in it.
+"""Sequences of which some parts are learned, as batches: a conversation and the assistant's words in it.
 
-A document's parts in the shard take turns: what is read only, what is learned, and so on; the last part is the token
+A document's parts in the shard alternate: what is read only, what is learned, and so on; the last part is the token
 that ends the last learned one, or empty where that was truncated. The token after a learned part ends it and is learned
 too. Shape suffixes: B sequences of a micro-batch, T tokens.
 """
@@ -16,7 +16,7 @@ from langmill.tasks.pairs import NOT_COUNTED
 from langmill.tokenization.shards import Shard
 
 
-class Spans:
+class Sequences:
     """The sequences of a shard."""
 
     def __init__(self, shard: Shard) -> None:
@@ -40,12 +40,12 @@ class Spans:
             yield from self._shard.parts(number)[1::2]
 
 
-class SpanBatches(PaddedBatches):
+class SequenceBatches(PaddedBatches):
     """Batches of sequences of about equal length: `tokens` and `targets` `(B, T)`, `lengths` `(B,)`, all int64."""
 
-    def __init__(self, spans: Spans, length: int, pad_id: int, share: Share) -> None:
-        super().__init__(np.minimum(spans.lengths, length), share)
-        self._spans = spans
+    def __init__(self, sequences: Sequences, length: int, pad_id: int, share: Share) -> None:
+        super().__init__(np.minimum(sequences.lengths, length), share)
+        self._spans = sequences
         self._length = length
         self._pad_id = pad_id
 
