@@ -49,6 +49,8 @@ class Evaluated:
     slices: dict[str, dict[str, tuple[int, dict[str, Estimate]]]]
     """By field and value: examples and estimates."""
     plots: list[Plot]
+    truncated: Mapping[str, Mapping[str, int]]
+    """Of each split, how many sequences did not fit whole, by what was truncated."""
 
 
 def evaluate(
@@ -118,6 +120,7 @@ def evaluate(
         },
         _slices(scorer, scores, evaluation),
         scorer.plots(scores),
+        train.truncated,
     )
 
 
