@@ -38,10 +38,12 @@ PRETRAINED = available("pretrained", CONF)
 def test_all_files_are_found() -> None:
     """A glob that finds nothing tests nothing."""
     assert RECIPES == [
-        "catalogs-en-de", "code-summary", "dialogues", "docstring-code", "gpt2", "gpt2-lora", "poems", "questions",
-        "reviews-lm", "reviews-lm-hour", "reviews-mlm", "sentiment", "sentiment-decoder", "sentiment-encoder",
-        "sentiment-lstm", "sentiment-minilm", "sentiment-minilm-hour", "sentiment-minilm-lora", "shakespeare-gpt",
-        "shakespeare-gru", "shakespeare-gru-textbook", "shakespeare-lstm", "shakespeare-rnn", "spam", "spam-ngrams",
+        "assistant", "assistant-hour", "catalogs-en-de", "code-summary", "code-summary-smollm2", "dialogues",
+        "dialogues-smollm2", "docstring-code", "docstring-code-smollm2", "everyday-preferences", "gpt2", "gpt2-lora",
+        "poems", "questions", "questions-smollm2", "reviews-lm", "reviews-lm-hour", "reviews-mlm", "reviews-smollm2",
+        "sentiment", "sentiment-decoder", "sentiment-encoder", "sentiment-lstm", "sentiment-minilm",
+        "sentiment-minilm-hour", "sentiment-minilm-lora", "sentiment-smollm2", "shakespeare-gpt", "shakespeare-gru",
+        "shakespeare-gru-textbook", "shakespeare-lstm", "shakespeare-rnn", "spam", "spam-ngrams",
     ]  # fmt: skip
     assert available("corpus", CONF) == [
         "assistant", "catalogs-en-de", "dialogues", "everyday", "plots", "poems", "python-functions",

@@ -20,8 +20,8 @@ from langmill.workspace import Workspace
 
 LARGE = 50_000_000
 """Weights from which on an adapter is the first choice, and a step is made of fewer tokens."""
-_LARGE_STEP = {"block_length": 256, "batch_size": 8, "micro_batch_size": 4}
-_WORK = 2.4e14  # operations: some twenty minutes of two cores at 200 GFLOP/s
+_LARGE_STEP = {"block_length": 256, "batch_size": 8, "micro_batch_size": 8}
+_WORK = 1e14  # operations of a first training from a large base, with two cores in mind: 6 a weight and token
 _MOST_STEPS, _LEAST_STEPS = 300, 50
 
 
@@ -38,22 +38,25 @@ class BaseChoice:
     """Steps at most."""
     changes: dict[str, Any] = field(default_factory=dict)
     """Values of `training` other than that file's."""
+    optimizer: dict[str, float] = field(default_factory=dict)
+    """The same of `training.optimizer`."""
     options: dict[str, Any] = field(default_factory=dict)
     """Options of the network other than that file's."""
     is_pretrained: bool = False
-    """Whether the base is a model of other authors."""
+    """Whether the base is a model of other authors, or began as one."""
 
     def fitted(self) -> Training:
         """The settings of training with the changes."""
         return dataclasses.replace(compose_training(self.training), **self.changes)
 
 
-def choose(base: str, task_file: str, task: Task, tuning: str | None) -> BaseChoice:
+def choose(base: str, task_file: str, task_name: str, task: Task, tuning: str | None) -> BaseChoice:
     """What fits a base, a recipe's or a pretrained model.
 
     Args:
         base: Its name.
-        task_file: The file of conf/task/, for messages.
+        task_file: The file of conf/task/.
+        task_name: The task that it is of.
         task: What is to be learned.
         tuning: The weights to train, by a name of `Tuning`; None chooses.
 
@@ -71,32 +74,46 @@ def choose(base: str, task_file: str, task: Task, tuning: str | None) -> BaseCho
             "unknown",
         )
     _require_kind(base, task_file, task)
-    if base not in pretrained:
+    root = _began_as(base)
+    if root is None:
+        if tuning is not None:
+            raise LangmillError(
+                f"--tuning {tuning}: {base} is no pretrained model, nor made from one, so every weight of it is "
+                "trained.",
+                "unsupported",
+            )
         model = choices.chosen_in(base, "model") or choices.fitting_model(task)
-        settings = compose_recipe(base)
-        options = {} if tuning is None else _tuning_option(settings.model.options, base, tuning)
-        return BaseChoice(settings.tokenizer.name, model, "fine-tuning", _MOST_STEPS, options=options)
-    size = compose_pretrained(base).parameters
+        return BaseChoice(compose_recipe(base).tokenizer.name, model, "fine-tuning", _MOST_STEPS)
+    size = compose_pretrained(root).parameters
     large = size is not None and size >= LARGE
-    tuned = Tuning(tuning) if tuning else Tuning.lora if large else Tuning.full
-    own = base if base in available("model") else "pretrained"
+    tuned = Tuning.lora if large else Tuning.full
+    if tuning is not None:
+        tuned = Tuning(tuning)
+    elif root != base:
+        tuned = Tuning(compose_recipe(base).model.options["tuning"])
+    own = root if root in available("model") else "pretrained"
     models = {Tuning.lora: f"{own}-lora" if f"{own}-lora" in available("model") else "pretrained-lora"}
-    training = "pretrained-lora" if tuned is Tuning.lora else "pretrained"
-    changes: dict[str, Any] = dict(_LARGE_STEP) if large else {}
-    fitted = dataclasses.replace(compose_training(training), **changes)
-    tokens = _WORK / (6 * size) if size else float("inf")
-    most = min(_MOST_STEPS, max(_LEAST_STEPS, int(tokens / (fitted.batch_size * fitted.block_length)) // 10 * 10))
+    training, optimizer = choices.fitting_tuning(task_name, adapter=tuned is Tuning.lora)
+    if not large and tuned is Tuning.lora:
+        training = "pretrained-lora"  # whose steps are those of its base
+    given = compose_training(training)
+    changes: dict[str, Any] = {key: size for key, size in _LARGE_STEP.items() if large and getattr(given, key) != size}
+    fitted = dataclasses.replace(given, **changes)
+    most = _MOST_STEPS
+    if size is not None and large:
+        steps = int(_WORK / (6 * size) / (fitted.batch_size * fitted.block_length))
+        most = min(_MOST_STEPS, max(_LEAST_STEPS, steps // 10 * 10))
     options = {"tuning": tuned.value} if tuned is Tuning.head else {}
-    return BaseChoice(base, models.get(tuned, own), training, most, changes, options, is_pretrained=True)
+    return BaseChoice(root, models.get(tuned, own), training, most, changes, optimizer, options, is_pretrained=True)
 
 
-def _tuning_option(options: dict[str, Any], base: str, tuning: str) -> dict[str, Any]:
-    if "tuning" not in options:
-        raise LangmillError(
-            f"--tuning {tuning}: {base} is no pretrained model, nor made from one, so every weight of it is trained.",
-            "unsupported",
-        )
-    return {"tuning": tuning}
+def _began_as(base: str) -> str | None:
+    """The pretrained model that a base is or was made from; None for one that was trained from scratch."""
+    known = available("pretrained")
+    found: str | None = base
+    while found is not None and found not in known:
+        found = compose_recipe(found).training.base
+    return found
 
 
 def _require_kind(base: str, task_file: str, task: Task) -> None:

