@@ -64,7 +64,8 @@ def _packaged(folder: str) -> dict[str, Any]:
 
 def timed(answer: Callable[[], Any]) -> tuple[Any, float]:
     """Ask five times, or fewer where that takes seconds; return the last answer and the median in milliseconds."""
-    found, milliseconds = None, []
+    found: Any = None
+    milliseconds: list[float] = []
     while len(milliseconds) < _LATENCY_RUNS and sum(milliseconds) < 1000 * _LATENCY_SECONDS:
         began = time.perf_counter()
         found = answer()
