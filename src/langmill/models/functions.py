@@ -20,6 +20,7 @@ from torch.nn import functional as F
 _LOGITS_AT_ONCE = {"cpu": 2**21}
 _LOGITS_AT_ONCE_ELSEWHERE = 2**27
 _MIN_CHUNK_TOKENS = 256
+_FEW_TOKENS = 16
 
 
 def rms_norm(x_BTD: Tensor, weight_D: Tensor, eps: float) -> Tensor:
@@ -50,6 +51,21 @@ def rotate(x_BTHE: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         swapped = halves.flip(-2).view(x_BTHE.shape)  # as roll() does, in half the time
         return torch.addcmul(x_BTHE * cos, swapped, sin).to(x_BTHE.dtype)
     return cast("Tensor", _Rotate.apply(x_BTHE, cos, sin))  # type: ignore[no-untyped-call]
+
+
+def product_of_few(x: Tensor, weight_OI: Tensor, bias_O: Tensor | None = None) -> Tensor:
+    """Compute `x @ weight.T + bias` without gradients, for the few tokens of a step of decoding.
+
+    A CPU's library reads the matrix faster from the left where there are two to sixteen tokens: 1.2 to 2.4 times
+    for matrices of SmolLM2 (MKL, one thread).
+    """
+    tokens = x.numel() // x.shape[-1]
+    if x.device.type != "cpu" or not 1 < tokens <= _FEW_TOKENS:
+        return F.linear(x, weight_OI, bias_O)
+    found_NO = torch.mm(weight_OI, x.reshape(tokens, -1).T).T.contiguous()
+    if bias_O is not None:
+        found_NO += bias_O
+    return found_NO.view(*x.shape[:-1], -1)
 
 
 def _plain() -> bool:

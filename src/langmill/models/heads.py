@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from langmill.errors import ModelError
 from langmill.models.base import Backbone, Cache, EncoderDecoder, head_std, refuse_length
-from langmill.models.functions import head_cross_entropy
+from langmill.models.functions import head_cross_entropy, product_of_few
 
 
 class TokenHead(nn.Module):
@@ -75,10 +75,13 @@ class TokenHead(nn.Module):
         longest, device = max(lengths), self.head_weight_VD.device
         tokens_BT = torch.tensor([[*ids, *[0] * (longest - len(ids))] for ids in new_ids], device=device)
         if min(lengths) == longest:
-            return self.head(self.model(tokens_BT, None, cache)[:, -1])
+            return self._next_logits(self.model(tokens_BT, None, cache)[:, -1])
         lengths_B = torch.tensor(lengths, device=device)
         hidden_BTD = self.model(tokens_BT, lengths_B, cache)
-        return self.head(hidden_BTD[torch.arange(len(lengths), device=device), lengths_B - 1])
+        return self._next_logits(hidden_BTD[torch.arange(len(lengths), device=device), lengths_B - 1])
+
+    def _next_logits(self, hidden_BD: Tensor) -> Tensor:
+        return product_of_few(hidden_BD, self.head_weight_VD) if self.tied else self.head(hidden_BD)
 
     def stored_names(self) -> dict[str, str]:
         """Names in the weights file, by name in the network."""

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from langmill.models import functions
-from langmill.models.functions import head_cross_entropy, rms_norm, rotate
+from langmill.models.functions import head_cross_entropy, product_of_few, rms_norm, rotate
 from langmill.models.layers.llama import TransformerSettings, rotary_tables
 from tests.unit.models.conftest import OPTIONS
 
@@ -20,6 +20,23 @@ def test_rms_norm() -> None:
     weight = torch.rand(8, dtype=torch.float64, requires_grad=True)
     torch.testing.assert_close(rms_norm(x, weight, 1e-3), F.rms_norm(x, (8,), weight, 1e-3))
     assert torch.autograd.gradcheck(lambda *inputs: rms_norm(*inputs, 1e-3), (x, weight))
+
+
+def test_rms_norm_of_single_tokens() -> None:
+    torch.manual_seed(0)
+    x, weight = torch.randn(4, 1, 8), torch.rand(8)
+    with torch.no_grad():
+        torch.testing.assert_close(rms_norm(x, weight, 1e-3), F.rms_norm(x, (8,), weight, 1e-3))
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 6), (5, 1, 6), (16, 6), (17, 1, 6), (2, 3, 6)])
+def test_the_product_of_few_tokens(shape: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    x, weight, bias = torch.randn(shape), torch.randn(4, 6), torch.randn(4)
+    for added in (None, bias):
+        found = product_of_few(x, weight, added)
+        assert found.is_contiguous()
+        torch.testing.assert_close(found, F.linear(x, weight, added))
 
 
 def test_rms_norm_of_narrow_numbers_is_computed_in_float32() -> None:
