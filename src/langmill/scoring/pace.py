@@ -19,12 +19,13 @@ class Pace:
     """Told of the documents that are done and the tokens that are written; called with a number of documents.
 
     Attributes:
+        advance: Shows that so many more documents are done.
         tokens: Tokens of the texts written so far.
         seconds: What writing them took, those that were written twice included.
     """
 
     def __init__(self, advance: Advance) -> None:
-        self._advance = advance
+        self.advance = advance
         self.tokens = 0
         self.seconds = 0.0
 
@@ -38,7 +39,7 @@ class Pace:
     def __call__(self, documents: int) -> None:
         """Show that so many more documents are done."""
         speed = self.tokens_per_second
-        self._advance(documents, None if speed is None else f"{speed:,.0f} tokens/s written")
+        self.advance(documents, None if speed is None else f"{speed:,.0f} tokens/s written")
 
     @property
     def tokens_per_second(self) -> float | None:
@@ -46,7 +47,7 @@ class Pace:
         return self.tokens / self.seconds if self.tokens and self.seconds else None
 
     @contextmanager
-    def writing(self) -> Iterator[list[int]]:
+    def timed(self) -> Iterator[list[int]]:
         """Measure the time of what is done in between; whoever does it puts the tokens of each text into the list."""
         lengths: list[int] = []
         began = time.perf_counter()
