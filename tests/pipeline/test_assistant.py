@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
@@ -20,16 +21,14 @@ def write_chats(folder: Path) -> None:
     """Conversations of two turns, in OpenAI's form."""
     folder.mkdir(parents=True)
     with (folder / "chats.jsonl").open("w", encoding="utf-8") as file:
-        for thing in THINGS:
-            for way in WAYS:
-                for number in range(5):
-                    messages = [
-                        {"role": "user", "content": f"Hello, I am customer {number} and have a question."},
-                        {"role": "assistant", "content": f"Hello, customer {number}. What is it?"},
-                        {"role": "user", "content": f"How do I {way} my {thing}?"},
-                        {"role": "assistant", "content": f"To {way} your {thing}, open the page {thing}."},
-                    ]
-                    file.write(json.dumps({"messages": messages}) + "\n")
+        for number, (thing, way, year) in enumerate(itertools.product(THINGS, WAYS, range(2015, 2025))):
+            messages = [
+                {"role": "user", "content": f"Hello, I am customer {number} and have a question."},
+                {"role": "assistant", "content": f"Hello, customer {number}. What is it?"},
+                {"role": "user", "content": f"How do I {way} my {thing} of {year}?"},
+                {"role": "assistant", "content": f"To {way} your {thing}, open the page {thing} of {year}."},
+            ]
+            file.write(json.dumps({"messages": messages}) + "\n")
 
 
 def test_three_commands_make_an_assistant_of_ones_own_chats(tmp_path: Path) -> None:

@@ -55,6 +55,8 @@ class Evaluated:
     plots: list[Plot]
     tokens_per_second: float | None
     """How fast the model wrote; None for one that writes nothing. It is logged, and in no output of the stage."""
+    truncated: Mapping[str, Mapping[str, int]]
+    """Of each split, how many sequences did not fit whole, by what was truncated."""
 
 
 def evaluate(
@@ -133,6 +135,7 @@ def evaluate(
         _slices(scorer, scores, evaluation),
         scorer.plots(scores),
         pace.tokens_per_second,
+        train.truncated,
     )
 
 

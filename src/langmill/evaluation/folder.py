@@ -86,6 +86,7 @@ def _test_facts(evaluated: Evaluated, decides: str) -> dict[str, Any]:
         "groups": evaluated.groups,
         "left_out": evaluated.test_set.left_out,
         "unseen_labels": evaluated.test_set.unseen_labels,
+        **({"truncated": evaluated.truncated} if evaluated.truncated else {}),
         "test_set": evaluated.test_set.digest,
         "protocol": evaluated.protocol,
         **({"base": {"recipe": base.name, "scored": BASE in evaluated.baseline_estimates}} if base else {}),

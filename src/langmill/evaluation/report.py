@@ -111,6 +111,9 @@ def _warnings(evaluated: Evaluated, examples: int) -> list[str]:
     if evaluated.test_set.left_out:
         reasons = ", ".join(f"{count:,} for {reason}" for reason, count in evaluated.test_set.left_out.items())
         lines += [f"Left out: {reasons}.", ""]
+    for split, counts in evaluated.truncated.items():
+        kinds = ", ".join(f"the {kind} of {count:,}" for kind, count in counts.items())
+        lines += [f"Truncated, since it did not fit, in the {split} split: {kinds}.", ""]
     if evaluated.test_set.unseen_labels:
         lines += [f"**{unseen(evaluated.test_set.unseen_labels)}**", ""]
     if examples < FEW_EXAMPLES:

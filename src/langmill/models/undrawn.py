@@ -8,9 +8,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import init
 from torch.overrides import TorchFunctionMode
 
-_DRAWS = frozenset({Tensor.normal_, Tensor.uniform_})
+_DRAWS = frozenset({Tensor.normal_, Tensor.uniform_, init.normal_, init.uniform_, init.kaiming_uniform_})
+"""What draws in place: the functions of `torch.nn.init` that a mode sees as a whole, and those that all others call."""
 
 
 class _Undrawn(TorchFunctionMode):
@@ -22,7 +24,10 @@ class _Undrawn(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         del types
-        return args[0] if func in _DRAWS else func(*args, **(kwargs or {}))
+        named = kwargs or {}
+        if func in _DRAWS:
+            return named["tensor"] if "tensor" in named else args[0]
+        return func(*args, **named)
 
 
 @contextlib.contextmanager

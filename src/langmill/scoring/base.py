@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, ClassVar, Self
 
@@ -76,6 +76,8 @@ class TrainingData:
     """The training split's tokens."""
     documents: Callable[[], Iterable[Document]]
     """Reads the training documents that the task can use, in the shard's order."""
+    truncated: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """Of each split, how many sequences did not fit whole, by what was truncated."""
 
 
 @dataclass(frozen=True)

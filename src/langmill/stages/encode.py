@@ -64,8 +64,8 @@ def main(name: str) -> None:
                 "left_out": dict(left_out),
             } | ({"truncated": dict(sorted(truncated.items()))} if truncated else {})
             if truncated:
-                counts = ", ".join(f"{what} of {count:,}" for what, count in sorted(truncated.items()))
-                logger.info("%s: of %d %s sequences did not fit: %s", name, size.documents, split.value, counts)
+                counts = ", ".join(f"the {kind} of {count:,}" for kind, count in sorted(truncated.items()))
+                logger.warning("%s: truncated, since it did not fit, in the %s split: %s", name, split.value, counts)
         facts = {
             "dtype": tokenizer.dtype.str,
             "vocab_size": tokenizer.vocab_size,

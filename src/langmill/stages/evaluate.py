@@ -14,7 +14,7 @@ from langmill.files import atomic_folder, read_manifest
 from langmill.models.device import use_device
 from langmill.scoring.base import TrainingData, build_scorer
 from langmill.tasks.loading import load_model
-from langmill.tokenization.shards import Shard
+from langmill.tokenization.shards import Shard, shard_facts
 from langmill.workspace import Workspace
 
 
@@ -31,11 +31,13 @@ def main(name: str) -> None:
     for folder in (workspace.documents(corpus.name), workspace.shards(name)):
         read_manifest(folder, verify=True)
     questions = load_section(Training, path, "training").samples
+    splits = shard_facts(workspace.shards(name))["splits"]
     known = documents_path(workspace.documents(corpus.name), Split.train)
     documents = read_documents(documents_path(workspace.documents(corpus.name), Split.test))
     train = TrainingData(
         Shard.open(workspace.shards(name), Split.train),
         lambda: filter(lambda document: model.task.check(document) is None, read_documents(known)),
+        {split: facts["truncated"] for split, facts in splits.items() if facts.get("truncated")},
     )
     with reproducible(evaluation.threads):
         evaluated = evaluate(

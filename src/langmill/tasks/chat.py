@@ -16,18 +16,19 @@ from typing import ClassVar
 
 import numpy as np
 from pydantic import PositiveInt
-from torch import nn
+from torch import Tensor, nn
 
 from langmill.config.constraints import require
 from langmill.config.sections import Training
 from langmill.config.typed import settings
 from langmill.data.document import Document
 from langmill.data.folding import key_of
+from langmill.models.heads import LanguageModel
 from langmill.tasks.base import TASKS, Chats, EncodedInput
 from langmill.tasks.batching import Batch, MicroBatches, Share, Truncation, first_batches
 from langmill.tasks.conditional_generation import AfterPrompt, ConditionalGenerationOptions
 from langmill.tasks.conversation import ANSWER, TURNS, Asked, Speaker, require_conversation
-from langmill.tasks.pairs import Pair, PromptAsItIs
+from langmill.tasks.pairs import NOT_COUNTED, Pair, PromptAsItIs
 from langmill.tasks.sequences import SequenceBatches, Sequences
 from langmill.tasks.turns import SYSTEM, conversation_of, fields_of, history_of
 from langmill.tokenization.chat_template import IM_END, IM_START, Message, own_template
@@ -221,6 +222,13 @@ class Chat(AfterPrompt, Chats):
         """Conversations drawn from the whole split, each at most once."""
         sequences, length = Sequences(shard), training.block_length
         return first_batches(len(sequences), training, lambda share: SequenceBatches(sequences, length, eot_id, share))
+
+    def loss(self, network: nn.Module, batch: Batch) -> Tensor:
+        """Mean cross entropy over the assistant's tokens; logits are computed of these alone."""
+        assert isinstance(network, LanguageModel)
+        hidden_BTD, targets_BT = network.model(batch["tokens"]), batch["targets"]
+        learned_BT = targets_BT != NOT_COUNTED
+        return network.cross_entropy(hidden_BTD[learned_BT][None], targets_BT[learned_BT][None])
 
     # Judging and answering -------------------------------------------------------------------------------------------
 

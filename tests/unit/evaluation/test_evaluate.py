@@ -51,6 +51,17 @@ def label_folder(tmp_path_factory, classifier, documents):
     return folder
 
 
+def test_what_was_truncated_is_in_the_report(language_model, documents, tmp_path):
+    train = replace(
+        training_data(shard([language_model.tokenizer.encode(document.text) for document in documents])),
+        truncated={"train": {"answer": 2, "turns": 1034}},
+    )
+    evaluated = evaluate(language_model, documents, train, SETTINGS, "bits_per_byte", scorer=LANGUAGE_MODELLING)
+    write_evaluation(tmp_path, language_model, evaluated, SETTINGS, "bits_per_byte")
+    assert "in the train split: the answer of 2, the turns of 1,034." in (tmp_path / "report.md").read_text()
+    assert json.loads((tmp_path / "metrics.json").read_text())["truncated"] == {"train": {"answer": 2, "turns": 1034}}
+
+
 def test_figures_are_those_of_the_scores(language_folder, documents):
     metrics = json.loads((language_folder / "metrics.json").read_text())
     scores = pq.read_table(language_folder / "scores.parquet")

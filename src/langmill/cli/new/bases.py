@@ -20,7 +20,7 @@ from langmill.workspace import Workspace
 
 LARGE = 50_000_000
 """Weights from which on an adapter is the first choice, and a step is made of fewer tokens."""
-_LARGE_STEP = {"block_length": 256, "batch_size": 8, "micro_batch_size": 4}
+_LARGE_STEP = {"block_length": 256, "batch_size": 8, "micro_batch_size": 8}
 _WORK = 1e14  # operations of a first training from a large base, with two cores in mind: 6 a weight and token
 _MOST_STEPS, _LEAST_STEPS = 300, 50
 
@@ -38,6 +38,8 @@ class BaseChoice:
     """Steps at most."""
     changes: dict[str, Any] = field(default_factory=dict)
     """Values of `training` other than that file's."""
+    optimizer: dict[str, float] = field(default_factory=dict)
+    """The same of `training.optimizer`."""
     options: dict[str, Any] = field(default_factory=dict)
     """Options of the network other than that file's."""
     is_pretrained: bool = False
@@ -48,12 +50,13 @@ class BaseChoice:
         return dataclasses.replace(compose_training(self.training), **self.changes)
 
 
-def choose(base: str, task_file: str, task: Task, tuning: str | None) -> BaseChoice:
+def choose(base: str, task_file: str, task_name: str, task: Task, tuning: str | None) -> BaseChoice:
     """What fits a base, a recipe's or a pretrained model.
 
     Args:
         base: Its name.
-        task_file: The file of conf/task/, for messages.
+        task_file: The file of conf/task/.
+        task_name: The task that it is of.
         task: What is to be learned.
         tuning: The weights to train, by a name of `Tuning`; None chooses.
 
@@ -90,15 +93,18 @@ def choose(base: str, task_file: str, task: Task, tuning: str | None) -> BaseCho
         tuned = Tuning(compose_recipe(base).model.options["tuning"])
     own = root if root in available("model") else "pretrained"
     models = {Tuning.lora: f"{own}-lora" if f"{own}-lora" in available("model") else "pretrained-lora"}
-    training = "pretrained-lora" if tuned is Tuning.lora else "pretrained"
-    changes: dict[str, Any] = dict(_LARGE_STEP) if large else {}
-    fitted = dataclasses.replace(compose_training(training), **changes)
+    training, optimizer = choices.fitting_tuning(task_name, adapter=tuned is Tuning.lora)
+    if not large and tuned is Tuning.lora:
+        training = "pretrained-lora"  # whose steps are those of its base
+    given = compose_training(training)
+    changes: dict[str, Any] = {key: size for key, size in _LARGE_STEP.items() if large and getattr(given, key) != size}
+    fitted = dataclasses.replace(given, **changes)
     most = _MOST_STEPS
     if size is not None and large:
         steps = int(_WORK / (6 * size) / (fitted.batch_size * fitted.block_length))
         most = min(_MOST_STEPS, max(_LEAST_STEPS, steps // 10 * 10))
     options = {"tuning": tuned.value} if tuned is Tuning.head else {}
-    return BaseChoice(root, models.get(tuned, own), training, most, changes, options, is_pretrained=True)
+    return BaseChoice(root, models.get(tuned, own), training, most, changes, optimizer, options, is_pretrained=True)
 
 
 def _began_as(base: str) -> str | None:

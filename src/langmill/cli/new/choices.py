@@ -18,6 +18,10 @@ _MODELS = ("decoder-small", "encoder-small", "encoder-decoder-small")
 """Networks to begin with, the first whose kind the task can be learned by."""
 _TRAINING = {"chat": "pairs", "classification": "classifier", "completion": "pairs", "text_to_text": "translation"}
 """What to begin training from scratch with, by task; `from-scratch` for any other."""
+_TUNING = {"preferences": "preferences"}
+"""What to begin tuning every weight of a pretrained model with, by task; `pretrained` for any other."""
+_ADAPTER_RATES = {"preferences": 5e-5}
+"""The learning rate of an adapter, by task, where it is not the one for any other."""
 
 _LENGTH = 256
 
@@ -57,6 +61,15 @@ def fitting_model(task: Task) -> str:
 def fitting_training(task_name: str) -> str:
     """The settings of training from scratch that fit the task."""
     return _TRAINING.get(task_name, "from-scratch")
+
+
+def fitting_tuning(task_name: str, *, adapter: bool) -> tuple[str, dict[str, float]]:
+    """The settings of tuning a pretrained model that fit the task, and values of the optimizer other than theirs."""
+    if not adapter:
+        return _TUNING.get(task_name, "pretrained"), {}
+    rate = _ADAPTER_RATES.get(task_name)
+    file = "chat-lora" if Workspace().settings("training", "chat-lora").is_file() else "pretrained-lora"
+    return file, {} if rate is None else {"learning_rate": rate, "matrix_learning_rate": rate}
 
 
 def chosen_in(recipe: str, group: str) -> str | None:

@@ -119,7 +119,7 @@ def recipe(
 
     task_name, learned = choices.task_of(task)
     if base is not None:
-        chosen = choose(base, task, learned, tuning)
+        chosen = choose(base, task, task_name, learned, tuning)
     else:
         model, training = choices.fitting_model(learned), choices.fitting_training(task_name)
         chosen = BaseChoice(corpus_name, model, training, 500)
@@ -144,7 +144,7 @@ def recipe(
     steps = size.steps(fitted, chosen.most, packed=packed, few=chosen.is_pretrained) if size else chosen.most
     text = recipe_text(
         name, corpus_name, tokenizer, task=task, model=chosen.model, training=chosen.training, base=base,
-        options=chosen.options, changes=chosen.changes,
+        options=chosen.options, changes=chosen.changes, optimizer=chosen.optimizer,
         gate=task if task in available("gate") else task_name,
         samples=choices.sample_prompts(documents, task_name, learned), steps=steps, fitted=fitted,
     )  # fmt: skip

@@ -107,14 +107,19 @@ def pretrained_text(name: str, description: str, licence: str, findings: Finding
 def recipe_text(
     name: str, corpus_name: str, tokenizer: str, *, task: str, model: str, training: str, base: str | None, gate: str,
     samples: Sequence[str], steps: int, fitted: Training, options: Mapping[str, str], changes: Mapping[str, int],
+    optimizer: Mapping[str, float],
 ) -> str:  # fmt: skip
     """The file of a recipe.
 
     `task`, `model`, `training` and `gate` are files of conf/, a `base` is fine-tuned; `training` holds `fitted` but for
-    the `changes`, `model` an architecture's options but for `options`.
+    the `changes` and those of its `optimizer`, `model` an architecture's options but for `options`.
     """
     purpose = f"Fine-tuned from {base} on {corpus_name}." if base else f"Trained from scratch on {corpus_name}."
-    warmup = f"\n  optimizer: {{warmup_steps: {steps // 5}}}" if fitted.optimizer.warmup_steps > steps // 5 else ""
+    rates = {
+        **{key: f"{value:.1e}" for key, value in optimizer.items()},
+        **({"warmup_steps": steps // 5} if fitted.optimizer.warmup_steps > steps // 5 else {}),
+    }
+    warmup = f"\n  optimizer: {{{', '.join(f'{key}: {value}' for key, value in rates.items())}}}" if rates else ""
     fewer = warmup + (f"\n  validate_every: {steps // 5}" if fitted.validate_every > steps // 5 else "")
     based = f"\n  base: {base}" if base else ""
     sized = "".join(f"\n  {key}: {value}" for key, value in changes.items())

@@ -43,7 +43,7 @@ FAMILIES = {
 
 def _linear(frequencies: Tensor, rotary: Description) -> Tensor:
     """Divide every frequency (Chen et al., 2023, position interpolation)."""
-    return frequencies / rotary["factor"]
+    return frequencies / float(rotary["factor"])
 
 
 def _llama3(frequencies: Tensor, rotary: Description) -> Tensor:

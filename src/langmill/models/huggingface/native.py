@@ -27,8 +27,8 @@ _BODY = "model."  # of the names of all weights below the head
 class NativeDecoder(Decoder):
     """A published model on our own blocks."""
 
-    options_class = PretrainedSettings
-    settings: PretrainedSettings  # type: ignore[assignment]  # the shape is not among them
+    options_class = PretrainedSettings  # type: ignore[assignment]  # the shape is not among them
+    settings: PretrainedSettings  # type: ignore[assignment]
     needs_base = True
     libraries: ClassVar[tuple[str, ...]] = ("peft", "transformers")
 

@@ -115,8 +115,7 @@ class Attention(nn.Module):
         self.k_proj = nn.Linear(shape.dim, kv_dim, bias=shape.qkv_bias)
         self.v_proj = nn.Linear(shape.dim, kv_dim, bias=shape.qkv_bias)
         self.o_proj = nn.Linear(q_dim, shape.dim, bias=shape.output_bias)
-        self._heads = [shape.num_heads, shape.num_kv_heads]
-        self._rotated = sum(self._heads)
+        self._heads, self._rotated = shape.num_heads, shape.num_heads + shape.num_kv_heads
         self._joined: Joined | None = None
 
     def join(self) -> None:
@@ -133,8 +132,9 @@ class Attention(nn.Module):
             v_BGTE = self.v_proj(x_BTD).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
         else:
             x_BHTE = joined(x_BTD).view(len(x_BTD), -1, 1, self.head_dim)
-            turned_BHTE, v_BGTE = x_BHTE.split((self._rotated, x_BHTE.shape[1] - self._rotated), dim=1)
-            q_BHTE, k_BGTE = rotate(turned_BHTE, *positions.rotary_q).split(self._heads, dim=1)
+            turned_BHTE = rotate(x_BHTE[:, : self._rotated], *positions.rotary_q)
+            q_BHTE, k_BGTE = turned_BHTE[:, : self._heads], turned_BHTE[:, self._heads :]
+            v_BGTE = x_BHTE[:, self._rotated :]
         if positions.cache is not None:
             k_BGTE, v_BGTE = positions.cache.store(layer, k_BGTE, v_BGTE, positions.places)
         y_BHTE = F.scaled_dot_product_attention(

@@ -16,7 +16,7 @@ from tests.unit.cli.new.test_commands import ROOT, variables, write_rows
 
 pytestmark = pytest.mark.unit
 ROWS = [
-    {"text": f"A question, the {number}th of them all", "target": "An answer", "label": "xy"[number % 2]}
+    {"text": f"The {number}th question", "target": "An answer", "rejected": "Another", "label": "xy"[number % 2]}
     for number in range(2000)
 ]
 
@@ -32,11 +32,11 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "conf" / "corpus" / "mine.yaml"
     text = path.read_text()
     if "target:" not in text:
-        path.write_text(text.replace("fields:\n", "fields:\n  target: target\n"))
+        path.write_text(text.replace("fields:\n", "fields:\n  target: target\n  metadata: [rejected]\n"))
     return tmp_path
 
 
-@pytest.mark.parametrize("task", ["chat", "completion", "language_modelling", "classification"])
+@pytest.mark.parametrize("task", ["chat", "completion", "language_modelling", "classification", "preferences"])
 def test_an_assistant_learns_any_task_of_a_causal_network(task: str, workspace: Path) -> None:
     assert call(["new", "recipe", "mine", "--corpus", "mine", "--task", task, "--base", "smollm2"]) == 0
     recipe = compose_recipe("mine")
@@ -47,9 +47,10 @@ def test_an_assistant_learns_any_task_of_a_causal_network(task: str, workspace: 
     assert recipe.model.options["kind"] == "auto"
     assert (recipe.model.options["tuning"], recipe.model.options["lora"]["targets"]) == ("lora", ["all-linear"])
     training = recipe.training
-    assert (training.block_length, training.batch_size, training.micro_batch_size) == (256, 8, 4)
+    assert (training.block_length, training.batch_size, training.micro_batch_size) == (256, 8, 8)
     assert 6 * 134_515_008 * training.steps * 2048 == pytest.approx(1e14, rel=0.1)  # operations
     assert training.optimizer.warmup_steps <= training.steps // 5
+    assert training.optimizer.matrix_learning_rate == (5e-5 if task == "preferences" else 5e-4)
     assert variables(workspace)["fine_tuned"]["mine"] == {"corpus": "mine", "tokenizer": "smollm2", "base": "smollm2"}
     assert read_as_dvc((workspace / "dvc.yaml").read_text(), "dvc.yaml")
 
@@ -83,7 +84,7 @@ def test_a_model_made_from_a_pretrained_one_is_a_base_as_well(workspace: Path) -
         (["--base", "smolm2"], ("There is no base smolm2", "Did you mean smollm2?", "langmill new pretrained")),
         (
             ["--base", "smollm2", "--task", "text_to_text"],
-            ("smollm2", "causal", "text_to_text", "chat, classification, completion, language_modelling"),
+            ("smollm2", "causal", "text_to_text", "chat, classification, completion, language_modelling, preferences"),
         ),
         (["--base", "minilm", "--task", "chat"], ("minilm", "bidirectional", "classification")),
         (["--base", "reviews-lm", "--tuning", "lora"], ("reviews-lm is no pretrained model",)),

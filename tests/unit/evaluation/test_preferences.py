@@ -1,0 +1,50 @@
+"""A model that learned preferences is judged by its rewards, against the base that they are counted from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from langmill.data.document import Document
+from langmill.evaluation.base_model import BaseModel
+from langmill.evaluation.evaluate import evaluate
+from langmill.evaluation.folder import write_evaluation
+from langmill.files import read_json
+from langmill.scoring.preferences import PreferencesScorer
+from langmill.tokenization.tokenizer import Tokenizer
+
+from ..tasks.conftest import sentences
+from ..tasks.settings import save_tiny_model, shipped_scorer, training_data
+from ..tasks.test_chat import shard_of
+from .test_base_model import SETTINGS, tuned
+
+pytestmark = pytest.mark.unit
+OPTIONS = {"length": 64, "prompt_length": 24}
+
+
+def test_rewards_are_counted_from_the_base(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    texts = sentences(30, 6, 3)
+    documents = [
+        Document(f"d{number}", texts[number], target=texts[number + 10], metadata={"rejected": texts[number + 20]})
+        for number in range(10)
+    ]
+    scorer = shipped_scorer("preferences", **OPTIONS)
+    assert isinstance(scorer, PreferencesScorer)
+    usable = [document for document in documents if scorer.task.check(document) is None]
+    save_tiny_model(tmp_path / "base", "language_modelling", (), tokenizer, max_length=64)
+    model = tuned(tmp_path / "base", "preferences", **OPTIONS)
+    train = training_data(shard_of(scorer.task, tokenizer, tmp_path / "shard", *usable), usable)
+    base = BaseModel("base", tmp_path / "base", model)
+    found = evaluate(model, usable, train, SETTINGS, "preference_accuracy", scorer=scorer, base=base)
+    margins, reference = (found.scores[name].to_numpy() for name in ("margin_nats", "reference_margin_nats"))
+    assert (margins != reference).any()
+    estimates = {name: found.estimates[name].value for name in ("reward_accuracy", "reward_margin")}
+    assert estimates["reward_accuracy"] == pytest.approx((margins > reference).mean())
+    assert estimates["reward_margin"] == pytest.approx(0.1 * (margins - reference).mean())
+    write_evaluation(tmp_path / "out", model, found, SETTINGS, "preference_accuracy")
+    baselines = read_json(tmp_path / "out" / "metrics.json")["baselines"]
+    for name in ("base", "coin"):
+        values = {metric: each["value"] for metric, each in baselines[name]["metrics"].items()}
+        assert (values["reward_accuracy"], values["reward_margin"]) == (0.5, 0.0), name
+    assert "next_token_accuracy" in baselines["unigram"]["metrics"]
