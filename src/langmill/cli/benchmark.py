@@ -78,7 +78,7 @@ def _answering(name: str) -> Iterator[Answering]:
     if name in available("pretrained"):
         yield _as_it_came(name)
         return
-    folder = Path(name) if Path(name).is_dir() else None
+    folder = Path(name) if (Path(name) / "config.json").is_file() else None
     with opened_model(None if folder else name, folder) as (loaded, title):
         network = loaded.network
         if not isinstance(network, LanguageModel):

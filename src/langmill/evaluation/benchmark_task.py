@@ -108,7 +108,7 @@ def read_task(file: Path) -> BenchmarkTask:
         raise _refused(file, "test_split", None, "the name of a split of data_files (train, for a single file)")
     documents = _split(splits, str(asked), file)
     template = _Template(config, file)
-    shown = _examples(config, splits, template, file)
+    shown = _examples(config, splits, file)
     generation = config.get("generation_kwargs") or {}
     until = generation.get("until", config.get("fewshot_delimiter", "\n\n"))
     return BenchmarkTask(
@@ -239,9 +239,7 @@ def _split(splits: Mapping[str, Sequence[Path]], name: str, file: Path) -> list[
     return rows
 
 
-def _examples(
-    config: Mapping[str, Any], splits: Mapping[str, Sequence[Path]], template: _Template, file: Path
-) -> list[dict[str, Any]]:
+def _examples(config: Mapping[str, Any], splits: Mapping[str, Sequence[Path]], file: Path) -> list[dict[str, Any]]:
     """The solved questions that stand before each one."""
     count = int(config.get("num_fewshot") or 0)
     if not count:
@@ -252,7 +250,6 @@ def _examples(
     split = config.get("fewshot_split") or settings.get("split")
     if not split or split in (config.get("test_split"), config.get("validation_split")):
         raise _refused(file, "fewshot_split", split, "another split than the one that is asked")
-    del template
     return _split(splits, str(split), file)[:count]
 
 

@@ -34,7 +34,13 @@ class Pace:
         """What was given as a scorer's `progress`, as a pace."""
         if isinstance(progress, Pace):
             return progress
-        return cls(lambda amount=1, note=None: None if progress is None else progress(int(amount)))
+
+        def advance(amount: float = 1, note: str | None = None) -> None:
+            del note
+            if progress is not None:
+                progress(int(amount))
+
+        return cls(advance)
 
     def __call__(self, documents: int) -> None:
         """Show that so many more documents are done."""
