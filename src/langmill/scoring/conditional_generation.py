@@ -157,7 +157,7 @@ class ConditionalGenerationScorer(Scorer):
         room = [(len(prompts[index]) + decoding.max_new_tokens) * decoding.num_beams for index in order]
         for batch in fill_batches(room, evaluation.batch_tokens):
             chosen = [order[place] for place in batch]
-            with pace.writing() as lengths:
+            with pace.timed() as lengths:
                 answers = self.write(network, tokenizer, [prompts[index] for index in chosen])
                 lengths.extend(map(len, answers))
             for index, answer in zip(chosen, answers, strict=True):
