@@ -33,7 +33,9 @@ def rms_norm(x_BTD: Tensor, weight_D: Tensor, eps: float) -> Tensor:
         return F.rms_norm(x_BTD, weight_D.shape, weight_D, eps)
     if not torch.is_grad_enabled():
         if x_BTD.dim() == 3 and x_BTD.shape[1] == 1:  # of one token, torch's takes several times as long
-            return _normalised(x_BTD, weight_D, eps)[0]
+            square_B11 = torch.bmm(x_BTD, x_BTD.transpose(1, 2))
+            scale_B11 = torch.rsub(square_B11, eps, alpha=-1.0 / x_BTD.shape[-1]).rsqrt_()
+            return (x_BTD * scale_B11).mul_(weight_D)
         return F.rms_norm(x_BTD, weight_D.shape, weight_D, eps)
     return cast("Tensor", _RMSNorm.apply(x_BTD, weight_D, eps))  # type: ignore[no-untyped-call]
 
@@ -44,7 +46,9 @@ def rotate(x_BTHE: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     Both halves of E have the same cosines; the sines of the first half are negated.
     """
     if _plain():
-        return torch.addcmul(x_BTHE * cos, x_BTHE.roll(x_BTHE.shape[-1] // 2, -1), sin).to(x_BTHE.dtype)
+        halves = x_BTHE.view(*x_BTHE.shape[:-1], 2, x_BTHE.shape[-1] // 2)
+        swapped = halves.flip(-2).view(x_BTHE.shape)  # as roll() does, in half the time
+        return torch.addcmul(x_BTHE * cos, swapped, sin).to(x_BTHE.dtype)
     return cast("Tensor", _Rotate.apply(x_BTHE, cos, sin))  # type: ignore[no-untyped-call]
 
 
@@ -88,9 +92,10 @@ def head_cross_entropy(
 class _RMSNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight_D: Tensor, eps: float) -> Tensor:
-        normalised, scale = _normalised(x, weight_D, eps)
+        norm: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+        scale = norm.square_().div_(x.shape[-1]).add_(eps).rsqrt_()
         ctx.save_for_backward(x, weight_D, scale)
-        return normalised
+        return (x * scale).mul_(weight_D)
 
     @staticmethod
     @once_differentiable
@@ -102,13 +107,6 @@ class _RMSNorm(torch.autograd.Function):
         pull_N = (product_ND @ weight_D).mul_(scale_N.square()).div_(-x.shape[-1])
         grad_x = torch.addcmul(grad * weight_D, x, pull_N.view(scale.shape)).mul_(scale)
         return grad_x, scale_N @ product_ND, None
-
-
-def _normalised(x: Tensor, weight_D: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-    """Compute the normalised input, and what it was multiplied by before the weights."""
-    norm: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-    scale = norm.square_().div_(x.shape[-1]).add_(eps).rsqrt_()
-    return (x * scale).mul_(weight_D), scale
 
 
 class _Rotate(torch.autograd.Function):

@@ -81,7 +81,7 @@ def validate(registry: ModelRegistry, version: ModelVersion, model: Path, *, aga
     except _Refused as error:
         reason, notes = str(error), {}
     else:
-        # The median time of an answer to the input example, on one thread.
+        # The median time of a short answer to the input example, on one thread.
         reason, notes = _complaint(answer, reference), {Tag.latency: f"{answer['latency_ms']:.1f}"}
     if reason:
         registry.note(version, {**notes, Tag.state: State.rejected, Tag.reason: reason})

@@ -285,6 +285,8 @@ def test_matrices_joined_for_single_tokens_change_no_name_and_no_logit(tmp_path:
 
     expected = theirs_of(model, TOKENS_BT[:, :6])
     assert_equal(decoded(), expected)
+    network = copy.deepcopy(network)
+    assert_equal(decoded(), expected)
     network.load_state_dict({name: weight * 1.5 for name, weight in before.items()})  # in place
     with torch.no_grad():
         for weight in model.parameters():

@@ -4,7 +4,8 @@ import errno
 
 import pytest
 
-from langmill.registry.probe import is_machines_fault
+from langmill.registry import probe
+from langmill.registry.probe import is_machines_fault, timed
 
 pytestmark = pytest.mark.unit
 
@@ -46,3 +47,17 @@ def test_what_the_machine_lacks_is_not_the_models_fault(error: Exception) -> Non
 def test_what_the_model_lacks_is(error: Exception) -> None:
     assert not is_machines_fault(error)
     assert not is_machines_fault(caused(error, suppressed=True))
+
+
+@pytest.mark.parametrize(("seconds", "times"), [(0.1, 5), (0.9, 3), (30.0, 1)])
+def test_a_slow_model_is_asked_less_often(monkeypatch: pytest.MonkeyPatch, seconds: float, times: int) -> None:
+    clock, asked = [0.0], []
+
+    def answer() -> str:
+        clock[0] += seconds
+        asked.append(seconds)
+        return "rows"
+
+    monkeypatch.setattr(probe.time, "perf_counter", lambda: clock[0])
+    assert timed(answer) == ("rows", pytest.approx(1000 * seconds))
+    assert len(asked) == times

@@ -1,7 +1,7 @@
 """Causal language models in Llama's shape, run by our own decoder.
 
 The blocks are those of the architecture `decoder`, the weights, their names and `config.json` the base's: logits are
-those of `transformers`, and a saved folder opens there (docs/decisions/0210).
+those of `transformers`, and a saved folder opens there (docs/decisions/0213).
 """
 
 from __future__ import annotations

@@ -21,22 +21,23 @@ class Joined:
         self._weight = torch.cat([layer.weight.detach() for layer in layers])
         biases = [layer.bias for layer in layers]
         self._bias = None if biases[0] is None else torch.cat([bias.detach() for bias in biases])
-        ends = 0
-        self._places: list[int] = []
+        ends, start = 0, self._weight.data_ptr()
+        self._offsets: list[int] = []  # in bytes; a copy of this object has its memory elsewhere
         for layer in layers:
             rows = slice(ends, ends := ends + layer.out_features)
             layer.weight.data = self._weight[rows]
             if self._bias is not None:
                 layer.bias.data = self._bias[rows]
-            self._places.append(layer.weight.data_ptr())
+            self._offsets.append(layer.weight.data_ptr() - start)
 
     @classmethod
     def of(cls, joined: Self | None, layers: Sequence[nn.Module]) -> Self | None:
         """`joined`, if it is there and is still what the layers compute with; else None."""
         if joined is None or torch.is_grad_enabled():
             return None
-        for layer, place in zip(layers, joined._places, strict=True):
-            if type(layer) is not nn.Linear or layer.weight.data_ptr() != place:
+        start = joined._weight.data_ptr()
+        for layer, offset in zip(layers, joined._offsets, strict=True):
+            if type(layer) is not nn.Linear or layer.weight.data_ptr() != start + offset:
                 return None
         return joined
 
