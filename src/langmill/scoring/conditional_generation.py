@@ -228,7 +228,7 @@ class ConditionalGenerationScorer(Scorer):
             scores, weights_RN = scores.filter(there), weights_RN[:, np.asarray(there)]
             if not scores.num_rows:
                 return {}
-        drawn_R = weights_RN.any(axis=1)
+        drawn_R = np.asarray(weights_RN.any(axis=1))
         weights_RN = np.where(drawn_R[:, None], weights_RN, 1.0) if not drawn_R.all() else weights_RN
         values = {metric.name: metric.measure(scores, weights_RN) for metric in self.text_metrics}
         return {name: np.where(drawn_R, values_R, np.nan) for name, values_R in values.items()}
