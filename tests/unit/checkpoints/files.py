@@ -35,6 +35,19 @@ TOKENIZER: dict[str, Any] = {
     "tokenizer.ggml.add_bos_token": False,
     "tokenizer.chat_template": TEMPLATE,
 }
+_PIECES = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁", "t", "h", "e", "th", "▁the"]
+SENTENCEPIECE: dict[str, Any] = {
+    "tokenizer.ggml.model": "llama",
+    "tokenizer.ggml.pre": "default",
+    "tokenizer.ggml.tokens": _PIECES,
+    "tokenizer.ggml.scores": [0.0 if number < 259 else 258.0 - number for number in range(len(_PIECES))],
+    "tokenizer.ggml.token_type": [2, 3, 3, *[6] * 256, *[1] * 6],
+    "tokenizer.ggml.bos_token_id": 1,
+    "tokenizer.ggml.eos_token_id": 2,
+    "tokenizer.ggml.unknown_token_id": 0,
+    "tokenizer.ggml.add_bos_token": True,
+}
+"""A tokenizer like Llama 2's: SentencePiece, with bytes for what it does not know, and a token that begins a text."""
 LLAMA: dict[str, Any] = {
     "general.name": "tiny",
     "general.license": "apache-2.0",
