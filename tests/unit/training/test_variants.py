@@ -106,8 +106,10 @@ def test_weights_in_bf16_are_refused_where_products_are_not(workspace: Path) -> 
 
 
 @pytest.mark.slow
-def test_compiled_blocks_learn_the_same(workspace: Path) -> None:
+@pytest.mark.parametrize("strategy", ["auto", "fsdp"])
+def test_compiled_blocks_learn_the_same(workspace: Path, strategy: str) -> None:
     """Slow, because a compiler runs."""
     usual = train(workspace, "reviews-lm", ["training.samples=[The film]"], out="usual")
     overrides = ["training.samples=[The film]", "training.compile=true", "training.activation_checkpointing=true"]
+    overrides.append(f"training.strategy={strategy}")
     assert close(usual, train(workspace, "reviews-lm", overrides, out="compiled"), 1e-4)
