@@ -288,7 +288,7 @@ from langmill.scoring.metrics.matching import ExactMatch
 @METRICS.register("toy")
 class Toy(ExactMatch): ...
 """
-LEARNING = ["compose", "fetch", "clean", "encode", "train", "finetune", "evaluate"]
+LEARNING = ["compose", "fetch", "clean", "pretrained", "encode", "train", "finetune", "evaluate"]
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ def test_three_commands_make_an_assistant_of_ones_own_chats(tmp_path: Path) -> N
     assert begun.returncode == 0, begun.stderr
     commands = guide_commands("assistant", {"smollm2": "tiny"})
     assert [command[:2] for command in commands] == [
-        ["new", "corpus"], ["new", "recipe"], ["run", "helper"], ["generate", "helper"],
+        ["new", "corpus"], ["new", "recipe"], ["run", "helper"], ["generate", "--model"],
     ]  # fmt: skip
     for command in commands[:2]:
         done = langmill(tmp_path, *command)
@@ -59,5 +59,5 @@ def test_three_commands_make_an_assistant_of_ones_own_chats(tmp_path: Path) -> N
     answered = langmill(tmp_path, *commands[3])
     assert answered.returncode == 0, answered.stderr
     assert "<|im_" not in answered.stdout
-    traced = langmill(tmp_path, "trace", "helper")
+    traced = langmill(tmp_path, "trace", "helper", "1")
     assert "tiny.gguf" in traced.stdout, traced.stdout + traced.stderr

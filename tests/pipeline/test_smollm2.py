@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,14 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from langmill.config.compose import compose_pretrained, plain
+from langmill.evaluation.benchmark import ask
+from langmill.evaluation.benchmark_task import read_task
 from langmill.files import read_json, read_manifest, sha256_file, write_text
+from langmill.tokenization.tokenizer import Tokenizer
 from langmill.workspace import Workspace
+from tests.unit.evaluation.benchmarks import RECORDED, ROOT, answering
+from tests.unit.scoring.test_same_bytes import TEXTS
+from tests.unit.tasks.settings import evaluation
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.slow]
 CONF = Path(__file__).parents[2] / "conf"
@@ -82,3 +89,22 @@ def test_it_answers(brought: tuple[Path, dict[str, Any]]) -> None:
     written = network.generate(ids, max_new_tokens=30, do_sample=False)[0, ids.shape[1] :]
     assert tokenizer.decode(written) == "The capital of France is Paris.<|im_end|>"
     assert tokenizer.convert_ids_to_tokens(tokenizer.encode("in  1969")) == ["in", "ĠĠ", "1", "9", "6", "9"]
+
+
+def test_every_token_counts_with_its_own_bytes(brought: tuple[Path, dict[str, Any]]) -> None:
+    """Bits per byte of a text that is cut anywhere compare with those under any other vocabulary."""
+    vocabulary = Tokenizer.load(brought[0] / "build" / "models" / "smollm2")
+    for text in TEXTS:
+        ids = vocabulary.encode(text)
+        sizes = [len(vocabulary.decode_bytes([number])) for number in ids]
+        assert [vocabulary.leading_bytes(text, count) for count in range(len(ids) + 1)] == [0, *accumulate(sizes)]
+        assert sum(sizes) == len(text.encode())
+
+
+def test_it_answers_questions_as_lm_eval_says(brought: tuple[Path, dict[str, Any]]) -> None:
+    model = answering(brought[0] / "build" / "models" / "smollm2", 512)
+    found = ask(model, read_task(ROOT / "data" / "choices.yaml"), evaluation(bootstrap_samples=100))
+    recorded = json.loads(RECORDED.read_text())["smollm2"]
+    assert {name: each.value for name, each in found.estimates.items()} == pytest.approx(
+        {name: recorded[name] for name in ("acc", "acc_norm")}, abs=1e-4
+    )

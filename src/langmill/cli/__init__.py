@@ -13,6 +13,7 @@ import traceback
 import click
 
 from langmill import __version__
+from langmill.cli.benchmark import benchmark
 from langmill.cli.explain import explain
 from langmill.cli.export import export
 from langmill.cli.key import key
@@ -42,8 +43,8 @@ def commands() -> None:
 
 
 for _command in (
-    run, status, why, config, train, evaluate, pull, report, compare, generate, classify, explain, promote, rollback,
-    trace, export, serve, key, deploy, ui, new,
+    run, status, why, config, train, evaluate, pull, report, compare, benchmark, generate, classify, explain, promote,
+    rollback, trace, export, serve, key, deploy, ui, new,
 ):  # fmt: skip
     commands.add_command(_command)
 

@@ -33,7 +33,7 @@ from omegaconf.basecontainer import BaseContainer
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException, UnsupportedInterpolationType
 
 from langmill.config.core_yaml import ALLOWED_NAMES, as_written, is_name, parse_yaml, read_yaml, settings_text
-from langmill.config.sections import Corpus, Operation, Pretrained, Recipe, Serving, Tokenizer, Training
+from langmill.config.sections import Corpus, Evaluation, Operation, Pretrained, Recipe, Serving, Tokenizer, Training
 from langmill.config.typed import Origin, typed
 from langmill.errors import ConfigError, FieldError
 from langmill.workspace import Workspace
@@ -85,6 +85,11 @@ def compose_pretrained(name: str, conf: Path = CONF) -> Pretrained:
 def compose_training(name: str, conf: Path = CONF) -> Training:
     """How the recipes that name this file are fitted, before their own changes. Raises as `compose_recipe` does."""
     return _section(Training, "training", name, conf)
+
+
+def compose_evaluation(name: str = "default", conf: Path = CONF) -> Evaluation:
+    """How the recipes that name this file are judged, before their own changes. Raises as `compose_recipe` does."""
+    return _section(Evaluation, "evaluation", name, conf)
 
 
 def compose_serving(name: str = "default", overrides: Sequence[str] = (), conf: Path = CONF) -> Serving:

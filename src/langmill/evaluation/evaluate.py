@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
+from torch import nn
 
 from langmill.config.sections import Evaluation
 from langmill.data.document import Document
@@ -45,6 +46,8 @@ class Evaluated:
     """By the baseline's name."""
     base: BaseModel | None
     """What the model was fine-tuned from; it is the baseline `base` unless its head was a new one."""
+    before_after: list[tuple[str, str, str]]
+    """A question, what the base as it came answered, and what the model answers."""
     against: dict[str, Comparison]
     """The model against each baseline, in the metric that decides; by the baseline's name."""
     slices: dict[str, dict[str, tuple[int, dict[str, Estimate]]]]
@@ -66,6 +69,7 @@ def evaluate(
     scorer: Scorer,
     group_by: str | None = None,
     base: BaseModel | None = None,
+    questions: Sequence[str] = (),
 ) -> Evaluated:
     """Score a model and its baselines on test documents.
 
@@ -78,6 +82,7 @@ def evaluate(
         scorer: What judges.
         group_by: The metadata field that the split kept together; None where it went by the texts.
         base: What the model was fine-tuned from; judged beside it where it could do the same before.
+        questions: What both are asked then, to be read side by side.
 
     Raises:
         EvaluationError: No document can be used, a metric is not a finite number, or the base is not there.
@@ -94,7 +99,8 @@ def evaluate(
     with track(f"Scoring {model.recipe}", len(test_set.documents), "documents") as progress:
         pace = Pace(progress.advance)
         scores = score_model(model, test_set.documents, evaluation, pace, group_by, scorer=scorer)
-    zero_shot = list(_zero_shot(base, test_set, evaluation, scorer))
+    before = None if base is None else base.network()
+    zero_shot = [] if base is None or before is None else [_zero_shot(base, before, test_set, evaluation, scorer)]
     for each in zero_shot:
         scores = scorer.beside_base(scores, each.scores)
     estimates = estimate(scorer, scores, evaluation)
@@ -120,6 +126,7 @@ def evaluate(
         baselines,
         baseline_estimates,
         base,
+        [] if before is None else _asked(model, before, questions, evaluation.seed),
         {
             baseline.name: compare(scorer, scores, baseline.scores, decides, evaluation)
             for baseline in baselines
@@ -133,16 +140,23 @@ def evaluate(
 
 
 def _zero_shot(
-    base: BaseModel | None, test_set: EvaluationSet, evaluation: Evaluation, scorer: Scorer
-) -> Iterator[Baseline]:
-    """The base as it came, if there is one and it could do the same before."""
-    network = None if base is None else base.network()
-    if base is None or network is None:
-        return
+    base: BaseModel, network: nn.Module, test_set: EvaluationSet, evaluation: Evaluation, scorer: Scorer
+) -> Baseline:
+    """The base as it came."""
     with track(f"Scoring its base {base.name} as it came", len(test_set.documents), "documents") as progress:
         pace = Pace(progress.advance)
         scores = scorer.score(network, base.tuned.tokenizer, test_set.documents, evaluation, pace)
-    yield Baseline(BASE, Strength.base, scorer.beside_base(scores, scores))
+    return Baseline(BASE, Strength.base, scorer.beside_base(scores, scores))
+
+
+def _asked(model: LoadedModel, before: nn.Module, questions: Sequence[str], seed: int) -> list[tuple[str, str, str]]:
+    """What both networks make of each question, as in training's samples."""
+    found = []
+    for question in questions:
+        texts = (model.task.sample(each, model.tokenizer, question, seed) for each in (before, model.network))
+        first, then = (text.removeprefix(question).strip() for text in texts)
+        found.append((question, first, then))
+    return found
 
 
 def _require_trivial(

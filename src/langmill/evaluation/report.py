@@ -50,7 +50,7 @@ def write_report(path: Path, model: LoadedModel, evaluated: Evaluated, evaluatio
     ]
     for field, values in evaluated.slices.items():
         lines += [f"## By {field}", "", *_slice_table(scorer.metrics, field, values), ""]
-    lines += [*_signatures(evaluated.metrics), *_samples(evaluated), "## Plots", ""]
+    lines += [*_signatures(evaluated.metrics), *_before_after(evaluated), *_samples(evaluated), "## Plots", ""]
     lines += [f"![{plot.title}](plots/{plot.name}.png)" for plot in evaluated.plots]
     lines += ["", f"Test set {evaluated.test_set.digest}, model {model.provenance}."]
     write_text(path, "\n".join(lines) + "\n")
@@ -59,6 +59,28 @@ def write_report(path: Path, model: LoadedModel, evaluated: Evaluated, evaluatio
 def _signatures(metrics: tuple[Metric, ...]) -> list[str]:
     signed = [f"- {metric.title}: `{metric.signature}`" for metric in metrics if metric.signature]
     return ["## Signatures", "", *signed, ""] if signed else []
+
+
+def _before_after(evaluated: Evaluated) -> list[str]:
+    """The recipe's questions, answered by the base as it came and by the model."""
+    if evaluated.base is None or not evaluated.before_after:
+        return []
+    return [
+        "## Before and after",
+        "",
+        "The questions of the recipe (training.samples), answered by the base as it came and by the tuned model.",
+        "",
+        f"| question | {_cell(evaluated.base.name)} as it came | tuned |",
+        "|---|---|---|",
+        *(f"| {' | '.join(map(_lines_in_cell, each))} |" for each in evaluated.before_after),
+        "",
+    ]
+
+
+def _lines_in_cell(text: str) -> str:
+    """A text of several lines in one cell of a table; what would be a tag is shown as it is."""
+    shown = text[:_SAMPLE_CHARACTERS].replace("&", "&amp;").replace("<", "&lt;")
+    return "<br>".join(map(_cell, shown.splitlines()))
 
 
 def _samples(evaluated: Evaluated) -> list[str]:

@@ -18,7 +18,7 @@ Shape suffixes: R resamples, N examples, G groups.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -97,6 +97,18 @@ def estimate(scorer: Scorer, scores: pa.Table, evaluation: Evaluation) -> dict[s
     return {
         name: _with_interval(value, np.concatenate(resampled[name]), evaluation.confidence, groups)
         for name, value in values.items()
+    }
+
+
+def estimate_means(values: Mapping[str, np.ndarray], evaluation: Evaluation) -> dict[str, Estimate]:
+    """The mean of each column of numbers, `(N,)`, with its interval over resamples of the examples."""
+    names, columns_NC = list(values), np.stack(list(values.values()), axis=1).astype(np.float64)
+    examples = len(columns_NC)
+    drawn = resample_weights(evaluation.seed, evaluation.bootstrap_samples, examples)
+    means_RC = np.concatenate([weights_RN @ columns_NC / examples for weights_RN in drawn])
+    return {
+        name: _with_interval(float(columns_NC[:, number].mean()), means_RC[:, number], evaluation.confidence, examples)
+        for number, name in enumerate(names)
     }
 
 

@@ -157,7 +157,7 @@ class ConditionalGenerationScorer(Scorer):
         room = [(len(prompts[index]) + decoding.max_new_tokens) * decoding.num_beams for index in order]
         for batch in fill_batches(room, evaluation.batch_tokens):
             chosen = [order[place] for place in batch]
-            with pace.writing() as lengths:
+            with pace.timed() as lengths:
                 answers = self.write(network, tokenizer, [prompts[index] for index in chosen])
                 lengths.extend(map(len, answers))
             for index, answer in zip(chosen, answers, strict=True):
@@ -228,7 +228,7 @@ class ConditionalGenerationScorer(Scorer):
             scores, weights_RN = scores.filter(there), weights_RN[:, np.asarray(there)]
             if not scores.num_rows:
                 return {}
-        drawn_R = weights_RN.any(axis=1)
+        drawn_R = np.asarray(weights_RN.any(axis=1))
         weights_RN = np.where(drawn_R[:, None], weights_RN, 1.0) if not drawn_R.all() else weights_RN
         values = {metric.name: metric.measure(scores, weights_RN) for metric in self.text_metrics}
         return {name: np.where(drawn_R, values_R, np.nan) for name, values_R in values.items()}

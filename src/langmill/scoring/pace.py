@@ -19,12 +19,13 @@ class Pace:
     """Told of the documents that are done and the tokens that are written; called with a number of documents.
 
     Attributes:
+        advance: Shows that so many more documents are done.
         tokens: Tokens of the texts written so far.
         seconds: What writing them took, those that were written twice included.
     """
 
     def __init__(self, advance: Advance) -> None:
-        self._advance = advance
+        self.advance = advance
         self.tokens = 0
         self.seconds = 0.0
 
@@ -33,12 +34,18 @@ class Pace:
         """What was given as a scorer's `progress`, as a pace."""
         if isinstance(progress, Pace):
             return progress
-        return cls(lambda amount=1, note=None: None if progress is None else progress(int(amount)))
+
+        def advance(amount: float = 1, note: str | None = None) -> None:
+            del note
+            if progress is not None:
+                progress(int(amount))
+
+        return cls(advance)
 
     def __call__(self, documents: int) -> None:
         """Show that so many more documents are done."""
         speed = self.tokens_per_second
-        self._advance(documents, None if speed is None else f"{speed:,.0f} tokens/s written")
+        self.advance(documents, None if speed is None else f"{speed:,.0f} tokens/s written")
 
     @property
     def tokens_per_second(self) -> float | None:
@@ -46,7 +53,7 @@ class Pace:
         return self.tokens / self.seconds if self.tokens and self.seconds else None
 
     @contextmanager
-    def writing(self) -> Iterator[list[int]]:
+    def timed(self) -> Iterator[list[int]]:
         """Measure the time of what is done in between; whoever does it puts the tokens of each text into the list."""
         lengths: list[int] = []
         began = time.perf_counter()

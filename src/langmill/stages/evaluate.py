@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from langmill.config.compose import compose_operation, load_section
-from langmill.config.sections import Corpus, Evaluation, Gate, ScoringSection
+from langmill.config.sections import Corpus, Evaluation, Gate, ScoringSection, Training
 from langmill.data.document import Split, documents_path, read_documents
 from langmill.evaluation.base_model import base_of
 from langmill.evaluation.evaluate import evaluate
@@ -30,6 +30,7 @@ def main(name: str) -> None:
     scorer = build_scorer(model.task, load_section(ScoringSection, path, "scoring").options, str(path))
     for folder in (workspace.documents(corpus.name), workspace.shards(name)):
         read_manifest(folder, verify=True)
+    questions = load_section(Training, path, "training").samples
     splits = shard_facts(workspace.shards(name))["splits"]
     known = documents_path(workspace.documents(corpus.name), Split.train)
     documents = read_documents(documents_path(workspace.documents(corpus.name), Split.test))
@@ -41,7 +42,7 @@ def main(name: str) -> None:
     with reproducible(evaluation.threads):
         evaluated = evaluate(
             model, documents, train, evaluation, gate.metric,
-            scorer=scorer, group_by=corpus.split.by, base=base_of(model, workspace),
+            scorer=scorer, group_by=corpus.split.by, base=base_of(model, workspace), questions=questions,
         )  # fmt: skip
     out = workspace.evaluation(name)
     with atomic_folder(out) as folder:

@@ -216,12 +216,23 @@ class Chat(AfterPrompt, Chats):
         self, shard: Shard, training: Training, *, rank: int, world_size: int, eot_id: int
     ) -> MicroBatches:
         """Padded batches of conversations of about equal length."""
-        return SequenceBatches(Sequences(shard), training.block_length, eot_id, Share.of(training, rank, world_size))
+        share = Share.of(training, rank, world_size)
+        return SequenceBatches(Sequences(shard), self._block_length(training), eot_id, share)
 
     def validation_batches(self, shard: Shard, training: Training, *, eot_id: int) -> Sequence[Batch]:
         """Conversations drawn from the whole split, each at most once."""
-        sequences, length = Sequences(shard), training.block_length
+        sequences, length = Sequences(shard), self._block_length(training)
         return first_batches(len(sequences), training, lambda share: SequenceBatches(sequences, length, eot_id, share))
+
+    def _block_length(self, training: Training) -> int:
+        """Tokens of a sequence.
+
+        Raises:
+            ConfigError: Conversations may be longer than that, and would lose their end, which is the answer.
+        """
+        allowed = f"training.block_length, which is {training.block_length}, or less"
+        require(self.options.length <= training.block_length, "task.options.length", self.options.length, allowed)
+        return training.block_length
 
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
         """Mean cross entropy over the assistant's tokens; logits are computed of these alone."""

@@ -26,7 +26,7 @@ from langmill.config.typed import settings
 from langmill.data.document import Document
 from langmill.errors import ModelError
 from langmill.models.heads import LanguageModel
-from langmill.tasks.base import TASKS, device_of
+from langmill.tasks.base import TASKS
 from langmill.tasks.batching import Batch, MicroBatches, PaddedBatches, Share, first_batches, pad
 from langmill.tasks.chat import Chat, ChatOptions, Learn
 from langmill.tasks.conversation import ANSWER, Speaker
@@ -161,8 +161,8 @@ class Preferences(Chat):
         if self._reference is None:
             raise ModelError("A preference is learned against a reference; call before_training first.", "missing")
         reference, device = self._reference, batch["tokens"].device
-        if device_of(reference) != device:
-            reference.to(device)
+        if {held.device for held in (*reference.parameters(), *reference.buffers())} != {device}:
+            reference.to(device)  # the weights that it shares are there already
         assert isinstance(reference, LanguageModel)
         with torch.no_grad():
             known_B = log_likelihoods(reference, batch)

@@ -195,11 +195,15 @@ def own_template(special: Mapping[str, int]) -> str:
 def _placeholders(contents: Sequence[str], special: Mapping[str, int]) -> dict[str, str]:
     """A private character, said by nobody, for each special token in people's words and each edge of one."""
     split = _split(tuple(special))
+    beginnings, ends, longest = _halves(tuple(special))
     hidden: dict[str, None] = {}
     for content in contents:
         hidden |= dict.fromkeys(match[0] for match in split.finditer(content))
-        edges = {content[:1], content[-1:]} - {""}
-        hidden |= dict.fromkeys(edge for edge in sorted(edges) if _may_join(content, edge, special))
+        counts = range(1, 1 + min(longest, len(content)))
+        if any(content[-count:] in beginnings for count in counts):
+            hidden[content[-1]] = None
+        if any(content[:count] in ends for count in counts):
+            hidden[content[0]] = None
     if not hidden:
         return {}
     said = set().union(*map(set, contents))
@@ -207,13 +211,12 @@ def _placeholders(contents: Sequence[str], special: Mapping[str, int]) -> dict[s
     return {next(free): text for text in hidden}
 
 
-def _may_join(content: str, edge: str, special: Mapping[str, int]) -> bool:
-    """Whether a content's first or last character could be part of a special token across the content's edge."""
-    return any(
-        (content[-1] == edge and any(content.endswith(token[:count]) for count in range(1, len(token))))
-        or (content[0] == edge and any(content.startswith(token[-count:]) for count in range(1, len(token))))
-        for token in special
-    )
+@functools.lru_cache(_CACHED)
+def _halves(tokens: tuple[str, ...]) -> tuple[frozenset[str], frozenset[str], int]:
+    """What special tokens begin with and end with, short of the whole, and the length of the longest."""
+    beginnings = frozenset(token[:count] for token in tokens for count in range(1, len(token)))
+    ends = frozenset(token[-count:] for token in tokens for count in range(1, len(token)))
+    return beginnings, ends, max(map(len, tokens))
 
 
 @functools.lru_cache(_CACHED)

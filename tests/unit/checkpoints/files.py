@@ -18,7 +18,10 @@ from langmill.tokenization.byte_level import BYTE_CHARACTERS
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 MERGES = ["Ġ t", "h e", "Ġt he", "Ġ Ġ", "Ġ 1"]
 TOKENS = [*SPECIAL, *BYTE_CHARACTERS.values(), *(merge.replace(" ", "") for merge in MERGES)]
-TEMPLATE = "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
+TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
 TOKENIZER: dict[str, Any] = {
     "tokenizer.ggml.model": "gpt2",
     "tokenizer.ggml.pre": "smollm",
@@ -32,6 +35,19 @@ TOKENIZER: dict[str, Any] = {
     "tokenizer.ggml.add_bos_token": False,
     "tokenizer.chat_template": TEMPLATE,
 }
+_PIECES = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁", "t", "h", "e", "th", "▁the"]
+SENTENCEPIECE: dict[str, Any] = {
+    "tokenizer.ggml.model": "llama",
+    "tokenizer.ggml.pre": "default",
+    "tokenizer.ggml.tokens": _PIECES,
+    "tokenizer.ggml.scores": [0.0 if number < 259 else 258.0 - number for number in range(len(_PIECES))],
+    "tokenizer.ggml.token_type": [2, 3, 3, *[6] * 256, *[1] * 6],
+    "tokenizer.ggml.bos_token_id": 1,
+    "tokenizer.ggml.eos_token_id": 2,
+    "tokenizer.ggml.unknown_token_id": 0,
+    "tokenizer.ggml.add_bos_token": True,
+}
+"""A tokenizer like Llama 2's: SentencePiece, with bytes for what it does not know, and a token that begins a text."""
 LLAMA: dict[str, Any] = {
     "general.name": "tiny",
     "general.license": "apache-2.0",

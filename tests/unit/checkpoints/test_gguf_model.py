@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import transformers
@@ -13,7 +14,16 @@ from safetensors.torch import load_file, save_file
 
 from langmill.checkpoints.gguf_model import convert
 from langmill.files import read_json, sha256_file
-from tests.unit.checkpoints.files import TEMPLATE, TOKENS, write_model
+from tests.unit.checkpoints.files import (
+    LLAMA,
+    SENTENCEPIECE,
+    TEMPLATE,
+    TOKENS,
+    network,
+    tensors_of,
+    write_gguf,
+    write_model,
+)
 
 pytestmark = pytest.mark.unit
 FAMILIES = ["Llama", "Qwen2", "GPT2"]
@@ -85,6 +95,22 @@ def test_the_tokenizer_is_that_of_transformers_with_its_template(tmp_path: Path)
     assert own.apply_chat_template(QUESTION) == theirs.apply_chat_template(QUESTION)
     assert (own.bos_token, own.eos_token, own.pad_token) == ("<|im_start|>", "<|im_end|>", "<|im_end|>")
     assert own.model_max_length == 64
+
+
+def test_a_tokenizer_of_sentencepiece_is_that_of_transformers(tmp_path: Path) -> None:
+    metadata = {key: value for key, value in LLAMA.items() if key != "llama.vocab_size"} | SENTENCEPIECE
+    pieces = len(SENTENCEPIECE["tokenizer.ggml.tokens"])
+    tensors = tensors_of(network("Llama"))
+    tensors["token_embd.weight"] = np.resize(tensors["token_embd.weight"], (pieces, 64))
+    write_gguf(tmp_path / "in" / "tiny.gguf", "llama", metadata, tensors)
+    (tmp_path / "out").mkdir()
+    convert(tmp_path / "in" / "tiny.gguf", tmp_path / "out")
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / "in", gguf_file="tiny.gguf")
+    own = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
+    for text in ("the the", "the  é", "", "</s>"):
+        assert own.encode(text) == theirs.encode(text)
+    assert own.convert_ids_to_tokens(own.encode("th")) == ["<s>", "▁", "th"]
+    assert read_json(tmp_path / "out" / "config.json")["vocab_size"] == pieces
 
 
 def test_what_begins_a_text_is_kept(tmp_path: Path) -> None:

@@ -33,8 +33,9 @@ def leaves(group: click.Group, path: tuple[str, ...] = ()) -> dict[tuple[str, ..
 
 def test_the_commands_are_those_of_the_readme():
     assert {" ".join(path) for path in leaves(cli.commands)} == {
-        "run", "status", "why", "config", "train", "evaluate", "pull", "report", "compare", "generate", "classify",
-        "explain", "promote", "rollback", "trace", "export", "serve", "key", "deploy", "ui", "new corpus", "new recipe",
+        "run", "status", "why", "config", "train", "evaluate", "pull", "report", "compare", "benchmark", "generate",
+        "classify", "explain", "promote", "rollback", "trace", "export", "serve", "key", "deploy", "ui", "new corpus",
+        "new pretrained", "new recipe",
     }  # fmt: skip
 
 
@@ -177,7 +178,13 @@ def test_config_prints_and_explains_the_resolved_settings(monkeypatch, capsys):
     assert re.search(r"^      # .+\n      min_effect: ", explained, re.MULTILINE)  # what plug-ins type as well
     assert re.search(r"^        # .+\n        min_characters: ", explained, re.MULTILINE)
     asked = list(yaml.safe_load(explained)["gate"]["rules"])
-    assert asked == ["validation", "not_rolled_back", "enough_documents", "improvement"]  # in this order
+    assert asked == [
+        "validation",
+        "not_rolled_back",
+        "enough_documents",
+        "not_worse_than_base",
+        "improvement",
+    ]  # in order
     assert cli.call(["config", "nothing"]) == 2
     assert "There is no recipe nothing" in capsys.readouterr().err
     assert cli.call(["config", "reviews-lm", "training.steps=many"]) == 2

@@ -63,13 +63,20 @@ def test_the_base_is_judged_on_the_same_documents_in_the_same_way(
 ) -> None:
     model, scorer = tuned(base, "language_modelling"), shipped_scorer("language_modelling")
     train = training_data(shard([model.tokenizer.encode(document.text) for document in documents]))
+    questions, origin = ["The film | was\n<good>", "The king"], BaseModel("base", base, model)
     found = evaluate(
-        model, documents, train, SETTINGS, "bits_per_byte", scorer=scorer, base=BaseModel("base", base, model)
+        model, documents, train, SETTINGS, "bits_per_byte", scorer=scorer, base=origin, questions=questions
     )
     (zero_shot,) = [each for each in found.baselines if each.name == "base"]
     alone = load_model(base, verify=True)
     assert zero_shot.scores["nats"].to_pylist() == scores_of(scorer, alone.network, model.tokenizer, documents)
     assert zero_shot.scores["nats"] != found.scores["nats"]
+    before = origin.network()
+    assert [each[0] for each in found.before_after] == questions
+    for question, first, then in found.before_after:
+        for network, answer in ((before, first), (model.network, then)):
+            said = model.task.sample(network, model.tokenizer, question, SETTINGS.seed)
+            assert said.removeprefix(question).strip() == answer
     write_evaluation(tmp_path / "out", model, found, SETTINGS, "bits_per_byte")
     metrics = Metrics.read(tmp_path / "out")
     assert metrics.base == "base" and metrics.zero_shot is not None
@@ -79,6 +86,8 @@ def test_the_base_is_judged_on_the_same_documents_in_the_same_way(
     report = (tmp_path / "out" / "report.md").read_text()
     assert "| unigram | trigram | base |" in report
     assert "- **base** (base as it came, before it was tuned): Bits per byte" in report
+    assert "## Before and after" in report and "| question | base as it came | tuned |" in report
+    assert "| The film \\| was<br>&lt;good> | " in report
     assert EvaluationFolder.open(tmp_path / "out", verify=True).base == "base"
 
 

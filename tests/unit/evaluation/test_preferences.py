@@ -10,7 +10,6 @@ from langmill.data.document import Document
 from langmill.evaluation.base_model import BaseModel
 from langmill.evaluation.evaluate import evaluate
 from langmill.evaluation.folder import write_evaluation
-from langmill.files import read_json
 from langmill.scoring.preferences import PreferencesScorer
 from langmill.tokenization.tokenizer import Tokenizer
 
@@ -43,8 +42,9 @@ def test_rewards_are_counted_from_the_base(tmp_path: Path, tokenizer: Tokenizer)
     assert estimates["reward_accuracy"] == pytest.approx((margins > reference).mean())
     assert estimates["reward_margin"] == pytest.approx(0.1 * (margins - reference).mean())
     write_evaluation(tmp_path / "out", model, found, SETTINGS, "preference_accuracy")
-    baselines = read_json(tmp_path / "out" / "metrics.json")["baselines"]
     for name in ("base", "coin"):
-        values = {metric: each["value"] for metric, each in baselines[name]["metrics"].items()}
-        assert (values["reward_accuracy"], values["reward_margin"]) == (0.5, 0.0), name
-    assert "next_token_accuracy" in baselines["unigram"]["metrics"]
+        values = found.baseline_estimates[name]
+        assert (values["reward_accuracy"].value, values["reward_margin"].value) == (0.5, 0.0), name
+    assert "next_token_accuracy" in found.baseline_estimates["unigram"]
+    report = (tmp_path / "out" / "report.md").read_text()
+    assert "Share of the pairs whose chosen answer has the larger reward" in report

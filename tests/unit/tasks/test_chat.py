@@ -204,6 +204,11 @@ def test_impossible_options_are_refused() -> None:
         chat(message="no text")
 
 
+def test_conversations_longer_than_a_sequence_are_refused(chatml: Tokenizer, tmp_path: Path) -> None:
+    with refused(ConfigError, "impossible", "task.options.length is 200", "training.block_length, which is 199"):
+        learned(chat(), chatml, tmp_path, TALK, length=199)
+
+
 class Parrot(torch.nn.Module):
     """Answers with given tokens, whatever is asked: the logits of each are far above the others."""
 

@@ -247,20 +247,3 @@ def test_a_full_disk_of_one_process_is_told_to_all(tmp_path: Path) -> None:
     assert run(2, tmp_path, full_disk) == [0, 0]
     assert [(tmp_path / f"{rank}.error").read_text() for rank in range(2)] == ["SpaceError"] * 2
     assert list((tmp_path / "checkpoints").iterdir()) == []
-
-
-def compiled(rank: int, size: int, folder: Path) -> None:
-    """Compiled trainings, one of them with activations computed again."""
-    CASES["both"] = {**CASES["muon"], "compile": True, "activation_checkpointing": True}
-    CASES["compiled"] = {**CASES["muon"], "compile": True}
-    found = {case: learn(*begin(case, rank, size, sharded=True)) for case in ("compiled", "both")}
-    torch.save(found, folder / f"{rank}.pt")
-
-
-@pytest.mark.slow
-def test_compiled_shards_learn_the_same(tmp_path: Path) -> None:
-    """Slow, because a compiler runs."""
-    assert run(2, tmp_path, compiled) == [0, 0]
-    alone = learn(*begin("muon", 0, 1, sharded=False))
-    for found in torch.load(tmp_path / "0.pt").values():
-        assert torch.allclose(found["losses"], alone["losses"], rtol=1e-5)

@@ -103,3 +103,13 @@ def test_weights_in_bf16_learn_as_well_and_resume(workspace: Path, monkeypatch: 
 def test_weights_in_bf16_are_refused_where_products_are_not(workspace: Path) -> None:
     with refused(TrainingError, "unsupported", "training.weights is bf16"):
         train(workspace, "reviews-lm", ["training.weights=bf16", "training.precision=fp32"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["auto", "fsdp"])
+def test_compiled_blocks_learn_the_same(workspace: Path, strategy: str) -> None:
+    """Slow, because a compiler runs."""
+    usual = train(workspace, "reviews-lm", ["training.samples=[The film]"], out="usual")
+    overrides = ["training.samples=[The film]", "training.compile=true", "training.activation_checkpointing=true"]
+    overrides.append(f"training.strategy={strategy}")
+    assert close(usual, train(workspace, "reviews-lm", overrides, out="compiled"), 1e-4)

@@ -55,7 +55,8 @@ def _values(row: Values, name: str) -> Values | Unreadable:
 def _texts(found: object) -> list[str]:
     """A text or several; empty where they are none."""
     texts = found if isinstance(found, list) else [found]
-    return texts if all(isinstance(text, str) for text in texts) else []
+    known = [text for text in texts if isinstance(text, str)]
+    return known if len(known) == len(texts) else []
 
 
 def _choice(text: str) -> str:
