@@ -283,12 +283,10 @@ def _almost_nothing() -> Any:
     class Nothing:
         """The smallest task."""
 
-        def before_training(self, network: nn.Module) -> None:
-            """Look at nothing."""
+        def before_training(self, network: nn.Module) -> None: ...
 
         def loss(self, network: nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-            mean: torch.Tensor = network.model(batch["tokens"]).square().mean()
-            return mean
+            return network.model(batch["tokens"]).square().mean()
 
         def num_targets(self, batch: dict[str, torch.Tensor]) -> float:
             return batch["tokens"].numel()
