@@ -22,7 +22,7 @@ pytestmark = pytest.mark.unit
 _ALTERNATIVES = 6  # of a pattern that are tried
 # Looked through for one that a set of signs holds. Two sets side by side that share one, as flags and digits do the 0,
 # are the danger, so there is more than one order.
-_SIGNS = [first + " a1_-.\n<&*é句\ud800\xad\u200b\x00\u0301" for first in ("", "0:")]
+_SIGNS = [first + " a1_-.\n<&*é句\ud800\xad\u200b\x00\u0301A" for first in ("", "0:")]
 
 
 def patterns() -> dict[str, re.Pattern[str]]:

@@ -173,7 +173,7 @@ def test_a_champion_is_judged_on_the_documents_that_were_drawn(
     assert new.tags["langmill.judged_documents"] == "32 of 40"
     asked = in_this_process(monkeypatch, rightly)
     verdict = judged(new, capped)
-    assert asked == ["sentiment version 1"]
+    assert asked == [f"{CLASSIFIER} version 1"]
     assert "Accuracy is 1 against 1 of version 1" in verdict.sentence and "on 32 test documents;" in verdict.sentence
 
 

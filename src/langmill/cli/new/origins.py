@@ -21,7 +21,7 @@ from langmill.stages.compose import FETCHING
 from langmill.workspace import Workspace
 
 _HUB = re.compile(r"hub:(?P<repository>[^@:]+)(@(?P<revision>[^:]*))?(:(?P<file>.+))?")
-_PACKAGE = re.compile(r"(pypi:)?(?P<package>[A-Za-z0-9][A-Za-z0-9._-]*)==(?P<version>[^:/]+)(:(?P<members>.+))?")
+_PACKAGE = re.compile(r"(pypi:)?(?P<package>[A-Za-z0-9][A-Za-z0-9._-]{0,99})==(?P<version>[^:/]+)(:(?P<members>.+))?")
 _COMMIT = re.compile("[0-9a-f]{40}")
 _SHOWN = 12
 
