@@ -55,12 +55,20 @@ class Speaker:
 
         Raises:
             TokenizerError: The template refuses the conversation, fails, or ends no answer.
+            ModelError: It ends or begins an answer in a way that can't be learned.
         """
         rendered = self.template.render(messages, ask=False)
         cuts, end_of_last = [0], 0
         for number in answers:
             start = self.template.answer_start(rendered, messages[:number])
             end, end_of_last = self._end(rendered, start)
+            if end == start and messages[number].content.strip():
+                raise ModelError(
+                    f"{self.template.where} does not open the assistant's turn where that is asked for "
+                    "(add_generation_prompt), so a model would not know that it is to answer; give the task one that "
+                    "does (task.options.template).",
+                    "unsupported",
+                )
             cuts += [start, end]
         spans = [*itertools.pairwise(cuts), (cuts[-1], end_of_last)]
         return self.tokenizer.encode_rendered(

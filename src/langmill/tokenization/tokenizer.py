@@ -173,7 +173,11 @@ class Tokenizer:
         encoded: list[list[int]] = []
         for part in parts:
             ids: list[int] = []
-            for before, piece, after in zip([None, *part[:-1]], part, [*part[1:], None], strict=True):
+            for place, piece in enumerate(part):
+                before, after = (
+                    (part[place - 1] if place else None),
+                    (part[place + 1] if place + 1 < len(part) else None),
+                )
                 if isinstance(piece, int):
                     ids.append(piece)
                 else:

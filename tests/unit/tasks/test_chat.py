@@ -199,6 +199,19 @@ def test_what_no_assistant_can_answer_is_refused(chatml: Tokenizer, roles: list[
         chat().conversation_ids(chatml, [Message(role, "x") for role in roles])
 
 
+def test_a_template_that_does_not_open_the_assistants_turn_is_refused(chatml: Tokenizer) -> None:
+    mute = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    document = Document("a", "Who is it?", target="It is me.")
+    with refused(ModelError, "unsupported", "add_generation_prompt", "task.options.template"):
+        list(chat(template=mute).encode([document], chatml, threads=1))
+
+
+def test_an_empty_answer_among_the_earlier_ones_has_no_tokens(chatml: Tokenizer) -> None:
+    document = Document("a", "And now?", target="Yes.", metadata={"history": json.dumps([["Hi", ""]])})
+    (encoded,) = chat(learn="every_turn").encode([document], chatml, threads=1)
+    assert [len(part) > 0 for part in encoded.parts[1::2]] == [False, True]
+
+
 def test_impossible_options_are_refused() -> None:
     with refused(ConfigError, "impossible", "message is ", "{text}"):
         chat(message="no text")
