@@ -8,7 +8,7 @@ to read), `generation_config.json` (how a model that writes was asked to, which 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,13 @@ import pyarrow.parquet as pq
 
 from langmill.config.compose import plain
 from langmill.config.sections import Evaluation
+from langmill.data.document import Document
 from langmill.errors import EvaluationError
 from langmill.evaluation.estimates import BASE, METRICS_NAME, Estimate
 from langmill.evaluation.evaluate import Evaluated
 from langmill.evaluation.plots import draw, write_csv
 from langmill.evaluation.report import write_report
+from langmill.evaluation.scoring import EvaluationSet, usable
 from langmill.files import atomic_file, read_manifest, write_json, write_manifest
 from langmill.models.folder import tokenizer_digest, write_generation_config
 from langmill.scoring.base import Scorer, Strength, build_scorer
@@ -178,6 +180,11 @@ class EvaluationFolder:
     def group_by(self) -> str | None:
         """The metadata field whose equal values make a group; None where each document is its own."""
         return self.manifest.get("group_by")
+
+    def judged(self, split: Iterable[Document]) -> EvaluationSet:
+        """What a model is judged on of a test split, by the settings that this evaluation was made with."""
+        asked = {"threads": 1, "max_documents": None, "max_generated": None, **self.manifest["evaluation"]}
+        return usable(self.task, split).capped(Evaluation(**asked), self.group_by)
 
     @property
     def unseen_labels(self) -> dict[str, int]:

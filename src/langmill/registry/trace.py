@@ -22,7 +22,6 @@ from langmill.config.sections import Recipe
 from langmill.data.document import Split, documents_path, read_documents
 from langmill.errors import IntegrityError, LangmillError
 from langmill.evaluation.folder import EvaluationFolder
-from langmill.evaluation.scoring import usable
 from langmill.files import digest_of, read_manifest, temporary_folder
 from langmill.models.folder import TOKENIZER_NAME, WEIGHTS_NAME, tokenizer_digest
 from langmill.registry.ledger import Entry
@@ -154,7 +153,7 @@ def _test_set(judged: EvaluationFolder, name: str) -> Check:
     path = documents_path(Workspace().documents(_corpus_of(name)), Split.test)
     if not path.is_file():
         return Check.absent
-    same = usable(judged.task, read_documents(path)).digest == judged.test_set
+    same = judged.judged(read_documents(path)).digest == judged.test_set
     return Check.verified if same else Check.changed
 
 
@@ -195,8 +194,10 @@ def _origins(manifest: Mapping[str, Any]) -> Iterator[Fact]:
     versions = ", ".join(f"{name} {number}" for name, number in sorted(parts["versions"].items()))
     if versions:
         yield Fact("made with", versions)
+    # With a chat template the promised digest covers that too, which the folder's own does not.
     same = tokenizer_digest(manifest) == parts["tokenizer"]
-    yield Fact("tokenizer", parts["tokenizer"][:_SHORT], Check.verified if same else Check.damaged)
+    check = Check.verified if same else _same(now.get("tokenizer"), parts["tokenizer"])
+    yield Fact("tokenizer", parts["tokenizer"][:_SHORT], check)
     yield from _data(parts["data"], recipe, str(manifest["corpus"]["name"]))
 
 

@@ -17,6 +17,7 @@ from langmill.evaluation.significance import compare
 from langmill.files import read_manifest, write_manifest
 from langmill.registry import steps
 from langmill.registry.store import ModelRegistry
+from langmill.registry.trace import Check, trace
 from langmill.registry.union import Union
 from langmill.registry.versions import CHAMPION, State, Tag
 from tests.unit.registry import building
@@ -171,6 +172,8 @@ def test_a_champion_is_judged_on_the_documents_that_were_drawn(
     monkeypatch.setattr(building, "recipe_of", lambda name: copy.deepcopy(capped))
     new = registered_classifier(workspace, seed=2, train=train, test=test, right=True)
     assert new.tags["langmill.judged_documents"] == "32 of 40"
+    told = {fact.name: fact.check for fact in trace(URI, CLASSIFIER, int(new.version)).facts}
+    assert told["test set"] is Check.verified
     asked = in_this_process(monkeypatch, rightly)
     verdict = judged(new, capped)
     assert asked == [f"{CLASSIFIER} version 1"]

@@ -56,6 +56,18 @@ def test_plug_ins_are_told_with_the_code(workspace: Path) -> None:
     assert told["plug-in"] == Fact("plug-in", "toy-tasks abababababab", Check.absent)
 
 
+def test_a_tokenizer_with_a_chat_template_is_the_one_in_the_workspace(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build_model(workspace, LANGUAGE_MODEL, seed=1)
+    manifest = read_manifest(workspace / "build" / "models" / LANGUAGE_MODEL, verify=False)
+    with_template = "cd" * 32
+    manifest["parts"]["tokenizer"] = with_template
+    for now, check in ((with_template, Check.verified), ("ef" * 32, Check.changed), (None, Check.absent)):
+        monkeypatch.setattr("langmill.registry.trace._parts_now", lambda recipe, now=now: {"tokenizer": now})
+        assert {fact.name: fact.check for fact in _origins(manifest)}["tokenizer"] is check
+
+
 def test_a_fine_tuned_version_tells_its_bases_story(workspace: Path) -> None:
     registered(workspace, LANGUAGE_MODEL, seed=1, factor=1.0)
     build_model(workspace, CLASSIFIER, seed=1)
