@@ -156,12 +156,16 @@ def invent_documents(recipe: Recipe, split: str, count: int) -> Iterator[Documen
         positive = number % 3 > 0  # labels of unequal number
         words = [rng.choice(WORDS) for _ in range(rng.randint(4, 16))]
         words[rng.randrange(len(words))] = "good" if positive else "bad"
+        said = {"history": json.dumps([["is it good", "it is"]] * (number % 2))}
         yield Document(
             f"{split}-{number}",
             " ".join(words),
             str(int(positive)) if recipe.corpus.fields.label else None,
             " ".join(reversed(words[:6])) if recipe.corpus.fields.target else None,
-            {name: only.get(name, [f"{name} {number % 2}"])[0] for name in recipe.corpus.fields.metadata},
+            {
+                name: said.get(name) or only.get(name, [f"{name} {number % 2}"])[0]
+                for name in recipe.corpus.fields.metadata
+            },
         )
 
 
