@@ -160,9 +160,11 @@ class Lifecycle:
         lines.append(f"Open {self._address} in a browser, or paste:")
         key = " -H 'Authorization: Bearer KEY'" if self._wants_key else ""
         for name in self._settings.recipes:
-            loaded = self._engine.loaded(name)
-            for route in routes_for(loaded.model.task) if loaded else []:
-                body = json.dumps({"model": name, **route.example})
+            if (loaded := self._engine.loaded(name)) is None:
+                continue
+            task = loaded.model.task
+            for route in routes_for(task):
+                body = json.dumps({"model": name, **route.example_for(task)})
                 lines.append(
                     f"  curl -s {self._address}{route.path} -H 'Content-Type: application/json'{key} -d '{body}'"
                 )

@@ -105,7 +105,7 @@ function at(path) {
   }
   const labels = { text: continues() ? "The beginning of a text" : "A text to answer", labels: "A text to classify", json: field() };
   $("prompt-label").textContent = labels[route().view];
-  $("prompt").value = draft().prompts[path] ?? route().example[field()] ?? "";
+  $("prompt").value = draft().prompts[path] ?? current().examples[path][field()] ?? "";
   $("go").textContent = verb();
   fill();
   $("prompt").focus();

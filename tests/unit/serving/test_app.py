@@ -166,6 +166,7 @@ def test_lists_its_models(server: Server) -> None:
         ("writer", 3, [COMPLETIONS], []),
         ("judge", 7, [CLASSIFY], ["negative", "positive"]),
     ]
+    assert cards[0]["examples"] == {COMPLETIONS: {"prompt": "The film", "max_tokens": 40, "temperature": 0.7}}
     assert cards[0]["max_prompt_tokens"] == 40  # the server's limit; the model could look back on 64
     assert (cards[0]["max_tokens"], cards[0]["context_length"]) == (50, 64)
     assert cards[0]["defaults"] == {

@@ -95,3 +95,8 @@ def test_langmill_generate_asks_as_the_user(chat_server: Server) -> None:
     assert model.generate("Hi", {}, "writer") == ANSWER
     asked = model.tokenizer.decode(found.model.task.prompt_ids(model.tokenizer, "Hi"))
     assert asked == "user\nHi\nassistant\n"
+
+
+def test_a_chat_is_shown_with_a_question(chat_server: Server) -> None:
+    card, *_ = chat_server.ask("GET", "/v1/models").json()["data"]
+    assert card["examples"]["/v1/completions"]["prompt"].endswith("?")

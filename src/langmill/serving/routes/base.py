@@ -19,6 +19,7 @@ from langmill.errors import RequestError
 from langmill.plugins import NoOptions, Registry
 from langmill.serving.engine import LoadedVersion
 from langmill.serving.service import Service
+from langmill.tasks.base import Task
 
 BodyT = TypeVar("BodyT", bound=BaseModel | None)
 
@@ -63,6 +64,12 @@ class Route(ABC, Generic[BodyT]):
         Raises:
             RequestError: It is refused; the client gets the sentence in OpenAI's shape.
         """
+
+    @classmethod
+    def example_for(cls, task: Task) -> dict[str, Any]:
+        """A body that suits a model of this task, for the page and the terminal."""
+        del task
+        return dict(cls.example)
 
     @classmethod
     def warm_up(cls, loaded: LoadedVersion) -> None:

@@ -12,7 +12,7 @@ from langmill.serving.engine import LoadedVersion
 from langmill.serving.routes.base import ROUTES
 from langmill.serving.routes.generating import GeneratingRoute, GenerationBody
 from langmill.serving.schema import NOT_OFFERED, Identified, Text, Usage
-from langmill.tasks.base import Generates
+from langmill.tasks.base import Chats, Generates, Task
 
 
 class CompletionBody(GenerationBody):
@@ -63,6 +63,12 @@ class Completions(GeneratingRoute[CompletionBody]):
     example: ClassVar = {"prompt": "The film", "max_tokens": 40, "temperature": 0.7}
     prompt_field = "prompt"
     page_view = "text"
+
+    @classmethod
+    def example_for(cls, task: Task) -> dict[str, Any]:
+        """A question for a model that answers in a chat, the beginning of a text for others."""
+        asked = {"prompt": "What is the capital of France?", "max_tokens": 40}
+        return asked if isinstance(task, Chats) else dict(cls.example)
 
     def prompt_ids(self, loaded: LoadedVersion, task: Generates, body: CompletionBody) -> list[int]:
         """The prompt's tokens. Raises RequestError where it is too long, whatever they are."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 from fastapi import Request
 from pydantic import BaseModel
@@ -33,6 +34,8 @@ class ModelCard(BaseModel):
     owned_by: str = "langmill"
     version: int
     endpoints: list[str]
+    examples: dict[str, dict[str, Any]]
+    """By endpoint, a body that suits the model, without `model`."""
     labels: list[str]
     max_prompt_tokens: int
     max_tokens: int | None
@@ -74,6 +77,7 @@ class Models(Route[None]):
             created=self.service.started,
             version=loaded.version,
             endpoints=[route.path for route in routes_for(model.task)],
+            examples={route.path: route.example_for(model.task) for route in routes_for(model.task)},
             labels=list(model.task.labels),
             max_prompt_tokens=self.service.prompt_limit(loaded),
             max_tokens=max_tokens if defaults else None,
