@@ -149,7 +149,7 @@ def test_a_recipe_goes_through_the_whole_line(name: str, workspace: Path) -> Non
     assert tracked.info.status == "FINISHED"
     assert f"test/{recipe.gate.metric}" in tracked.data.metrics
     assert {metric.name for metric in EvaluationFolder.open(evaluation, verify=True).scorer.metrics} <= set(metrics)
-    assert (model / "adapter").is_dir() == ("lora" in name)
+    assert (model / "adapter").is_dir() == (recipe.model.options.get("tuning") == "lora")
     (workspace / "packages").mkdir(exist_ok=True)
     packaged = package(model, evaluation, workspace / "packages" / name)
     assert json.loads((packaged / "artifacts/model/config.json").read_text())["langmill"]["recipe"] == name

@@ -58,7 +58,9 @@ def test_the_language_model_goes_into_service(workspace: Path) -> None:
     recipe = recipe_of(LANGUAGE_MODEL)
     made, validation, verdict, promotion = line(recipe)
     # Passed: MLflow, in a process of its own, answered the package's input example, as its own tools would.
-    assert (made.fresh, validation.outcome, validation.fresh, verdict.outcome) == (True, "passed", True, "passed")
+    assert (made.fresh, validation.outcome, validation.fresh, verdict.outcome) == (
+        True, "passed", True, "passed",
+    ), (validation, verdict)  # fmt: skip
     assert (promotion.moved, promotion.champion) == (True, 1)
     champion = ModelRegistry(URI).champion(LANGUAGE_MODEL)
     assert champion is not None
@@ -97,9 +99,9 @@ def test_a_classifier_is_refused_put_in_service_by_hand_and_loaded(workspace: Pa
     assert verdict.against == "the baseline majority"
     promote(ModelRegistry(URI), CLASSIFIER, made.version.version, force="to try it", command="test")
     told = answer(
-        """
-        model = mlflow.pyfunc.load_model(f"models:/{CLASSIFIER}@champion")
-        print(model.predict(pd.DataFrame({"text": ["A wonderful film.", "A dull film."]})).to_json(orient="records"))
+        f"""
+        model = mlflow.pyfunc.load_model("models:/{CLASSIFIER}@champion")
+        print(model.predict(pd.DataFrame(dict(text=["A wonderful film.", "A dull film."]))).to_json(orient="records"))
         """,
         workspace,
     )

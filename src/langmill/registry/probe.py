@@ -47,9 +47,7 @@ def _packaged(folder: str) -> dict[str, Any]:
     description: Model = model.metadata
     example = description.load_input_example(folder)
     loaded = model.unwrap_python_model().loaded
-    usual = getattr(getattr(loaded, "generation_config", None), "max_new_tokens", None)
-    params = None if usual is None else {"max_new_tokens": min(usual, _LATENCY_TOKENS)}
-    rows, latency = timed(lambda: model.predict(example, params=params))
+    rows, latency = timed(lambda: model.predict(example, params=_params(loaded, str(example.iloc[0, 0]))))
     import langmill
 
     return {
@@ -60,6 +58,15 @@ def _packaged(folder: str) -> dict[str, Any]:
         "code": str(Path(langmill.__file__).parent),
         "logits": _logits(loaded),
     }
+
+
+def _params(loaded: Any, prompt: str) -> dict[str, int] | None:
+    """A short answer's length where the model's own is longer, no more than fits behind the prompt."""
+    usual = getattr(loaded.generation_config, "max_new_tokens", None)
+    if usual is None or usual <= _LATENCY_TOKENS:
+        return None  # what is not asked for is shortened to the room that there is
+    room = loaded.task.room(loaded.task.prompt_ids(loaded.tokenizer, prompt), loaded.max_length)
+    return {"max_new_tokens": max(1, min(_LATENCY_TOKENS, room))}
 
 
 def timed(answer: Callable[[], Any]) -> tuple[Any, float]:
