@@ -56,6 +56,8 @@ PUBLISHED = {
 """The families of the pretrained models that recipes start from."""
 WITHOUT_SERIOUS = {"reviews-mlm"}
 """Made to be fine-tuned, not to be used: what it is good for shows in the recipe that it is the base of."""
+AGAINST_ITS_BASE = {"everyday-preferences"}
+"""Rewards are counted from the base, so that no other way to do the same has any."""
 WORDS = "the film was good and a file could not be found where rose is red 春眠不覺曉 return value of name".split()  # noqa: SIM905
 
 
@@ -161,4 +163,6 @@ def test_a_recipe_goes_through_the_whole_line(name: str, workspace: Path) -> Non
     scored_base = metrics.get("base") is not None and metrics["base"]["scored"]  # a new head has no figure before
     assert strengths == {"trivial", "strong"} | ({"base"} if scored_base else set())
     assert recipe.gate.metric in metrics["baselines"][folder.trivial_baseline]
+    if name in AGAINST_ITS_BASE:
+        return
     assert any(facts["strength"] == "strong" and recipe.gate.metric in facts for facts in metrics["baselines"].values())

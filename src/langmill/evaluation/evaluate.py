@@ -20,6 +20,7 @@ from langmill.evaluation.slices import slices_of
 from langmill.progress import track
 from langmill.scoring.base import Baseline, Metric, Plot, Scorer, Strength, TrainingData
 from langmill.scoring.pace import Pace
+from langmill.tasks.base import Generates
 from langmill.tasks.loading import LoadedModel
 
 
@@ -126,7 +127,7 @@ def evaluate(
         baselines,
         baseline_estimates,
         base,
-        [] if before is None else _asked(model, before, questions, evaluation.seed),
+        [] if before is None else _asked(model, before, questions, scorer, evaluation.seed),
         {
             baseline.name: compare(scorer, scores, baseline.scores, decides, evaluation)
             for baseline in baselines
@@ -149,14 +150,22 @@ def _zero_shot(
     return Baseline(BASE, Strength.base, scorer.beside_base(scores, scores))
 
 
-def _asked(model: LoadedModel, before: nn.Module, questions: Sequence[str], seed: int) -> list[tuple[str, str, str]]:
-    """What both networks make of each question, as in training's samples."""
+def _asked(
+    model: LoadedModel, before: nn.Module, questions: Sequence[str], scorer: Scorer, seed: int
+) -> list[tuple[str, str, str]]:
+    """What both networks make of each question: written as the model will write, else as in training's samples."""
     found = []
     for question in questions:
-        texts = (model.task.sample(each, model.tokenizer, question, seed) for each in (before, model.network))
-        first, then = (text.removeprefix(question).strip() for text in texts)
+        first, then = (_written(model, each, question, scorer, seed) for each in (before, model.network))
         found.append((question, first, then))
     return found
+
+
+def _written(model: LoadedModel, network: nn.Module, question: str, scorer: Scorer, seed: int) -> str:
+    config = scorer.generation_config
+    if isinstance(model.task, Generates) and config is not None and config.temperature == 0:  # nothing is drawn
+        return replace(model, network=network, generation_config=config).generate(question, {}, model.recipe).strip()
+    return model.task.sample(network, model.tokenizer, question, seed).removeprefix(question).strip()
 
 
 def _require_trivial(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -14,11 +14,12 @@ from langmill.data.document import Document
 from langmill.errors import EvaluationError
 from langmill.evaluation.base_model import BaseModel, base_of
 from langmill.evaluation.estimates import Metrics
-from langmill.evaluation.evaluate import evaluate
+from langmill.evaluation.evaluate import _asked, evaluate
 from langmill.evaluation.folder import EvaluationFolder, write_evaluation
 from langmill.files import read_manifest, write_manifest
 from langmill.models.base import build_backbone
 from langmill.models.folder import save_model
+from langmill.models.generation.config import GenerationConfig
 from langmill.registry.versions import metrics_tags
 from langmill.scoring.base import Scorer
 from langmill.tasks.loading import LoadedModel, load_model
@@ -159,3 +160,18 @@ def test_another_base_than_it_was_made_of_is_refused(base: Path) -> None:
     write_manifest(base, facts)
     with refused(EvaluationError, "mismatch", "not the model that it was fine-tuned from"):
         BaseModel("base", base, model).network()
+
+
+def test_questions_are_answered_as_the_model_will_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[GenerationConfig | None] = []
+
+    def generate(self: LoadedModel, prompt: str, *rest: object) -> str:
+        asked.append(self.generation_config)
+        return f" {prompt}, by {self.network} "
+
+    monkeypatch.setattr(LoadedModel, "generate", generate)
+    scorer = shipped_scorer("chat")
+    networks: list[Any] = ["tuned", "base"]
+    model = LoadedModel(Path(), scorer.task, networks[0], cast("Any", None), {}, {"langmill": {"recipe": "r"}})
+    assert _asked(model, networks[1], ["Who?"], scorer, 1) == [("Who?", "Who?, by base", "Who?, by tuned")]
+    assert asked == [scorer.generation_config] * 2
