@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from langmill.checkpoints.gguf_file import ENDING
 from langmill.config.constraints import require
 from langmill.config.sections import CheckpointSource
-from langmill.errors import ConfigError
+from langmill.data.sources.base import source_of
 from langmill.plugins import NoOptions, Registry
 
 PLAIN_FILES = ("*.json", "*.safetensors", "*.model", "vocab.txt", "merges.txt", "*.jinja")
@@ -97,9 +97,4 @@ def build_model_source(section: CheckpointSource, where: str) -> ModelSource:
     Raises:
         ConfigError: There is no such kind, or the settings do not fit it.
     """
-    options = MODEL_SOURCES.options(section.kind, section.options, where)
-    try:
-        return MODEL_SOURCES.find(section.kind)(section, options)
-    except ConfigError as error:
-        error.args = (f"{where}: {str(error).removesuffix('.')}.",)
-        raise
+    return source_of(MODEL_SOURCES, section, where)

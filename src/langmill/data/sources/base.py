@@ -7,14 +7,17 @@ code runs, and its members are read by name from an archive whose SHA-256 has be
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from langmill.config.constraints import require
-from langmill.config.sections import Source
+from langmill.config.sections import CheckpointSource, Source
 from langmill.data.formats.base import Format
 from langmill.errors import ConfigError
-from langmill.plugins import NoOptions, Registry
+from langmill.plugins import HasOptions, NoOptions, Registry
+
+SourceT = TypeVar("SourceT", bound=HasOptions)
 
 
 class CorpusSource(ABC):
@@ -70,9 +73,15 @@ def build_source(section: Source, where: str) -> CorpusSource:
     Raises:
         ConfigError: There is no such kind, or the settings do not fit it.
     """
-    options = SOURCES.options(section.kind, section.options, where)
+    return source_of(SOURCES, section, where)
+
+
+def source_of(registry: Registry[SourceT], section: Source | CheckpointSource, where: str) -> SourceT:
+    """The source of a registry that a section names by its kind. Raises ConfigError as `build_source` does."""
+    options = registry.options(section.kind, section.options, where)
+    make: Callable[..., SourceT] = registry.find(section.kind)
     try:
-        return SOURCES.find(section.kind)(section, options)
+        return make(section, options)
     except ConfigError as error:
         error.args = (f"{where}: {str(error).removesuffix('.')}.",)
         raise
