@@ -20,7 +20,8 @@ from langmill.files import write_manifest
 from langmill.models.generation.network import Ending
 from langmill.serving.alias_state import AliasState, RegisteredVersion
 from langmill.serving.app import build_app
-from langmill.serving.engine import Engine, LoadedVersion
+from langmill.serving.engine import Engine
+from langmill.serving.jobs import LoadedVersion
 from langmill.serving.metrics import Metrics
 from langmill.serving.service import Service
 from langmill.tasks.base import Classifies, Generates

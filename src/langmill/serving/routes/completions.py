@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, Field, field_validator
 
 from langmill.models.generation.network import Ending
-from langmill.serving.engine import LoadedVersion
+from langmill.serving.jobs import LoadedVersion
 from langmill.serving.routes.base import ROUTES
 from langmill.serving.routes.generating import GeneratingRoute, GenerationBody
 from langmill.serving.schema import NOT_OFFERED, Identified, Text, Usage

@@ -18,8 +18,8 @@ from langmill.config.sections import Serving
 from langmill.errors import ConfigError, RequestError
 from langmill.models.generation.config import LEAST_PENALTY, Beams, Sampling
 from langmill.models.generation.network import Ending
-from langmill.serving.engine import LoadedVersion, ResponseStream
 from langmill.serving.generation import Chunk, Completion
+from langmill.serving.jobs import LoadedVersion, ResponseStream
 from langmill.serving.routes.base import Route
 from langmill.serving.schema import NOT_OFFERED, Body
 from langmill.serving.streaming import EventStream, unless_gone
