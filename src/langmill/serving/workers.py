@@ -6,6 +6,7 @@ The engine takes turns between workers; a worker's turn is one forward pass of a
 from __future__ import annotations
 
 import logging
+import math
 import time
 from abc import ABC, abstractmethod
 from collections import deque
@@ -18,7 +19,6 @@ from torch import Tensor
 from langmill.errors import RequestError
 from langmill.models.generation.continuation import Continuation
 from langmill.models.generation.network import Decodes
-from langmill.models.generation.sampling import require_finite
 from langmill.models.generation.slots import Slot, Slots
 from langmill.serving.generation import Completion
 from langmill.serving.jobs import BATCH_ITEMS, BatchJob, Job, ResponseStream
@@ -182,6 +182,11 @@ class _Text:
     continuation: Continuation | None = None
     last_id: int = 0
 
+    @property
+    def takes_most_likely(self) -> bool:
+        """Whether the largest logit decides and nothing else is asked for."""
+        return self.continuation is not None and self.continuation.takes_most_likely
+
 
 class Decoding(Worker):
     """Completions of one network: a turn reads a chunk of prompts, or gives every text its next token.
@@ -269,20 +274,25 @@ class Decoding(Worker):
             return
         likeliest_B = logits_BV.argmax(dim=-1)
         highest_B = logits_BV.gather(1, likeliest_B[:, None])[:, 0]
-        chosen = zip(list(self._slots.rows), likeliest_B.tolist(), highest_B.cpu(), strict=True)
+        chosen = zip(list(self._slots.rows), likeliest_B.tolist(), highest_B.tolist(), strict=True)
         for row, (slot, likeliest, highest) in enumerate(chosen):
-            self._take(self._texts[slot], logits_BV[row], (likeliest, highest))
+            text = self._texts[slot]
+            if text.takes_most_likely and math.isfinite(highest):
+                self._take(text, None, likeliest)
+            else:
+                self._take(text, logits_BV[row])
 
-    def _take(self, text: _Text, logits_V: Tensor, likeliest: tuple[int, Tensor] | None = None) -> None:
-        """Choose a text's next token and hand over what it adds; a text that ends leaves."""
+    def _take(self, text: _Text, logits_V: Tensor | None, likeliest: int | None = None) -> None:
+        """Choose a text's next token, or take the likeliest, and hand over what it adds; a text that ends leaves."""
         continuation = text.continuation
         assert continuation is not None
         try:
-            if likeliest is not None and continuation.takes_most_likely:
-                require_finite(likeliest[1])
-                token = continuation.accept(likeliest[0], logits_V)
+            if likeliest is not None:
+                token = continuation.accept(likeliest)
+            elif continuation.ending is None and logits_V is not None:
+                token = continuation.take(logits_V)
             else:
-                token = None if continuation.ending is not None else continuation.take(logits_V)
+                token = None
             chunks = []
             if token is not None:
                 text.last_id = token.id

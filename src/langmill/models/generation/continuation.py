@@ -34,6 +34,7 @@ class Continuation:
 
     Attributes:
         ending: Why the text ended; None while it goes on.
+        takes_most_likely: Whether the largest logit decides and nothing else is asked for.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Continuation:
         self.ending: Ending | None = None
         self._guide = guide
         self._logprobs = logprobs
+        self.takes_most_likely = sampling.plain and guide is None and logprobs is None
         self._generator = sampling.generator()
         self._seen_ids = list(first_ids)
         self._prompt_length = len(self._seen_ids)
@@ -60,11 +62,6 @@ class Continuation:
     def new_ids(self) -> list[int]:
         """The tokens generated so far."""
         return self._seen_ids[self._prompt_length :]
-
-    @property
-    def takes_most_likely(self) -> bool:
-        """Whether the largest logit decides and nothing else is asked for."""
-        return self.sampling.plain and self._guide is None and self._logprobs is None
 
     def take(self, logits_V: Tensor) -> Token | None:
         """Choose the next token; None where the text ends before it.
@@ -86,8 +83,12 @@ class Continuation:
         )
         return self.accept(chosen, logits_V)
 
-    def accept(self, token_id: int, logits_V: Tensor) -> Token | None:
-        """Go on with a token that was chosen; None where the text ends before it."""
+    def accept(self, token_id: int, logits_V: Tensor | None = None) -> Token | None:
+        """Go on with a token that was chosen from logits, which may be left out where `takes_most_likely`.
+
+        Returns:
+            The token; None where the text ends before it.
+        """
         if token_id in self.sampling.stop_ids:
             self.ending = Ending.stop
             return None
@@ -98,8 +99,9 @@ class Continuation:
             self._guide.advance(token_id)
             if self._guide.ended:
                 self.ending = Ending.stop
-        found = None if self._logprobs is None else token_logprobs(logits_V, token_id, self._logprobs)
-        return Token(token_id, found)
+        if self._logprobs is None or logits_V is None:
+            return Token(token_id, None)
+        return Token(token_id, token_logprobs(logits_V, token_id, self._logprobs))
 
     def is_close(self, logits_V: Tensor) -> bool:
         """Whether rounding may decide which token is taken."""
