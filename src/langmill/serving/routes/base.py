@@ -47,6 +47,8 @@ class Route(ABC, Generic[BodyT]):
     page_view: ClassVar[Literal["text", "labels", "json"]] = "json"
     """How the page shows a response: a text as it is streamed, in completions' shape; labels' probabilities, in
     classification's; or its JSON."""
+    streams: ClassVar[bool] = False
+    """Whether a request can ask for server-sent events in place of JSON."""
     is_public: ClassVar[bool] = False
     """Whether it is answered without a key."""
     is_probe: ClassVar[bool] = False
