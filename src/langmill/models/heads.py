@@ -123,6 +123,12 @@ class LanguageModel(TokenHead):
         capacity = min(self.max_length, max(map(len, prompts)) + max_new_tokens)
         return self.model.new_cache(len(prompts), capacity), [list(ids) for ids in prompts]
 
+    @torch.inference_mode()
+    def prompt_logits(self, prompt_ids: Sequence[int]) -> Tensor:
+        """Compute the logits after each token of a prompt (see `PredictsPrompt`)."""
+        self._refuse_prompts([prompt_ids])
+        return cast("Tensor", self(torch.tensor([list(prompt_ids)], device=self.head_weight_VD.device))[0])
+
     def flops_per_token(self, length: int) -> float:
         """Floating-point operations of a forward pass for one token in a sequence of `length`."""
         return self.model.flops_per_token(length) + 2.0 * self.model.dim * self.model.vocab_size

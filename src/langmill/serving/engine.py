@@ -10,115 +10,23 @@ is freed when its last job lets go of it.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import logging
 import threading
 import time
-from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import AsyncIterator, Generator
+from collections.abc import Generator
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import torch
 
 from langmill.errors import RequestError
+from langmill.serving.jobs import EventT, Job, LoadedVersion, ResponseStream
 from langmill.serving.metrics import Metrics
-from langmill.tasks.loading import LoadedModel
 
 log = logging.getLogger(__name__)
-EventT = TypeVar("EventT")
 _HOPELESS_SECONDS = 60.0
 """Requests are refused once a step has taken this long; until then they wait, since it may come back."""
-
-
-@dataclass(frozen=True)
-class LoadedVersion:
-    """A version in service."""
-
-    name: str
-    version: int
-    model: LoadedModel
-    longest_token: int
-    """Characters that one token stands for at most."""
-
-    @property
-    def fingerprint(self) -> str:
-        """`name:version`, the form in which responses and logs name it."""
-        return f"{self.name}:{self.version}"
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """The entries of a response that say who gave it."""
-        return {"model": self.name, "version": self.version, "system_fingerprint": self.fingerprint}
-
-    def refuse_long_text(self, text: str, limit: int, field: str) -> None:
-        """Refuse a text that has more than `limit` tokens whatever they are, without encoding it.
-
-        Raises:
-            RequestError: It has; `field` of the request holds it.
-        """
-        if len(text) > limit * self.longest_token:
-            raise RequestError(
-                f"{field} has {len(text)} characters, which are more than {limit} tokens; shorten it.",
-                400, field, "context_length_exceeded",
-            )  # fmt: skip
-
-
-class Job(ABC, Generic[EventT]):
-    """Work of the engine for one request."""
-
-    def __init__(self, loaded: LoadedVersion) -> None:
-        self.loaded = loaded
-
-    @abstractmethod
-    def steps(self) -> Generator[EventT | None, None, None]:
-        """Do the work in short steps, in the engine's thread; None is a step without an event."""
-
-
-class ResponseStream(Generic[EventT]):
-    """The events of one submitted job, to be read in the event loop that submitted it.
-
-    Leaving early needs `cancel`, after which the engine drops the job at its next step.
-    """
-
-    def __init__(self, job: Job[EventT]) -> None:
-        self.job: Job[EventT] | None = job
-        self.submitted = time.monotonic()
-        self.cancelled = False
-        self._loop = asyncio.get_running_loop()
-        self._events: asyncio.Queue[EventT | BaseException | None] = asyncio.Queue()
-        self._arrived: deque[EventT | BaseException | None] = deque()
-        self._woken = False
-
-    def __aiter__(self) -> AsyncIterator[EventT]:
-        return self
-
-    async def __anext__(self) -> EventT:
-        event = await self._events.get()
-        if event is None:
-            raise StopAsyncIteration
-        if isinstance(event, BaseException):
-            raise event
-        return event
-
-    def cancel(self) -> None:
-        """The client has gone: stop working on this."""
-        self.cancelled = True
-
-    def put(self, event: EventT | BaseException | None) -> None:
-        """Hand over an event from the engine's thread; None ends the stream, an exception breaks it."""
-        self._arrived.append(event)
-        if not self._woken:  # events that come faster than the loop turns share one call
-            self._woken = True
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody listens any more
-                self._loop.call_soon_threadsafe(self._deliver)
-
-    def _deliver(self) -> None:
-        self._woken = False  # before the look: what arrives after it wakes the loop again
-        while self._arrived:
-            self._events.put_nowait(self._arrived.popleft())
 
 
 @dataclass

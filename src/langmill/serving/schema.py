@@ -73,7 +73,9 @@ def _inputs(value: Any) -> list[str] | list[list[int]]:
             return value
     if value == []:
         raise ValueError("is an empty list; send at least one text")
-    raise ValueError(f"is {shown(value)}; it must be a text, a list of texts, a list of token ids, or a list of such lists")
+    raise ValueError(
+        f"is {shown(value)}; it must be a text, a list of texts, a list of token ids, or a list of such lists"
+    )
 
 
 Inputs = Annotated[list[str] | list[list[int]], BeforeValidator(_inputs), WithJsonSchema(_INPUTS_SCHEMA)]
@@ -100,7 +102,9 @@ class Given(BaseModel):
         found = handler.resolve_ref_schema(schema)
         properties = found.get("properties", {})
         for name in properties.keys() - set(found.get("required", [])):
-            about = {key: properties[name].pop(key) for key in ("title", "description", "default") if key in properties[name]}
+            about = {
+                key: properties[name].pop(key) for key in ("title", "description", "default") if key in properties[name]
+            }
             properties[name] = {"anyOf": [properties[name], {"type": "null"}], **about}
         return schema
 

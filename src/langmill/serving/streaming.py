@@ -12,7 +12,8 @@ from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from langmill.errors import RequestError
-from langmill.serving.engine import Engine, Job, ResponseStream
+from langmill.serving.engine import Engine
+from langmill.serving.jobs import Job, ResponseStream
 from langmill.serving.middleware import CLIENT_GONE, refusal
 
 ResultT = TypeVar("ResultT")

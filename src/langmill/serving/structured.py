@@ -17,7 +17,7 @@ from llguidance import LLMatcher, LLTokenizer, TokenizerWrapper
 from torch import Tensor
 
 from langmill.errors import RequestError, ServingError
-from langmill.serving.engine import LoadedVersion
+from langmill.serving.jobs import LoadedVersion
 from langmill.tasks.base import Generates
 from langmill.tokenization.tokenizer import Tokenizer
 

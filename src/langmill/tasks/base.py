@@ -23,8 +23,8 @@ from langmill.errors import ConfigError, ModelError
 from langmill.models.base import Backbone, EncoderDecoder, Kind
 from langmill.models.generation.beam_search import Accepts, beam_steps
 from langmill.models.generation.config import Beams, GenerationConfig, Sampling
+from langmill.models.generation.continuation import generate
 from langmill.models.generation.network import Decodes, Ending
-from langmill.models.generation.sampling import generate
 from langmill.plugins import Registry
 from langmill.tasks.batching import Batch, MicroBatches, pad
 from langmill.tokenization.chat_template import Message
@@ -107,6 +107,14 @@ class Generates(ABC):
         Several of these iterators are advanced round-robin in one thread.
         """
         return (yield from generate(cast("Decodes", network), prompt_ids, sampling))
+
+    def decodes(self, network: nn.Module) -> Decodes | None:
+        """The network, if `generate` asks it for token after token and does nothing else; None for a task's own way.
+
+        The server then decodes the texts of several requests together, and can tell log probabilities.
+        """
+        own_way = type(self).generate is not Generates.generate
+        return None if own_way or not isinstance(network, Decodes) else network
 
     def accepts(self, tokenizer: Tokenizer, prompt_ids: Sequence[int]) -> Accepts | None:
         """Which answers to a prompt a search prefers to more likely ones, where asked to keep the placeholders.

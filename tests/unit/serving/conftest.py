@@ -15,12 +15,14 @@ import pytest
 from torch import nn
 
 from langmill.config.sections import Serving
+from langmill.config.sections.serving import UnknownFields
 from langmill.errors import IntegrityError, TrackingError
 from langmill.files import write_manifest
 from langmill.models.generation.network import Ending
 from langmill.serving.alias_state import AliasState, RegisteredVersion
 from langmill.serving.app import build_app
-from langmill.serving.engine import Engine, LoadedVersion
+from langmill.serving.engine import Engine
+from langmill.serving.jobs import LoadedVersion
 from langmill.serving.metrics import Metrics
 from langmill.serving.service import Service
 from langmill.tasks.base import Classifies, Generates
@@ -120,6 +122,7 @@ def settings() -> Serving:
         max_new_tokens=50,
         max_inputs=10,
         max_body_bytes=4096,
+        unknown_fields=UnknownFields.refuse,
         max_beams=4,
         max_running=2,
         max_waiting=1,

@@ -23,7 +23,8 @@ from langmill.models.folder import save_model
 from langmill.serving.alias_state import AliasState, RegisteredVersion
 from langmill.serving.app import build_app
 from langmill.serving.connections import Server
-from langmill.serving.engine import Engine, LoadedVersion
+from langmill.serving.engine import Engine
+from langmill.serving.jobs import LoadedVersion
 from langmill.serving.keys import digest
 from langmill.serving.metrics import Metrics
 from langmill.serving.server import listen

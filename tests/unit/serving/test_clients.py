@@ -275,9 +275,7 @@ def test_refusals_are_the_clients_own_errors(small: SmallServer, client: openai.
         client.completions.create(model="writer", prompt="x", extra_body={"lone_field": 1})
 
 
-def test_the_client_comes_back_when_it_is_told_to(
-    small: SmallServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_client_comes_back_when_it_is_told_to(small: SmallServer, monkeypatch: pytest.MonkeyPatch) -> None:
     waited: list[float] = []
     monkeypatch.setattr("openai._base_client.time.sleep", waited.append)
     submit, refused = small.engine.submit, iter([1, 1])

@@ -18,8 +18,9 @@ from langmill.errors import RequestError
 from langmill.models.generation.config import Sampling
 from langmill.models.generation.network import Ending
 from langmill.serving import engine as engine_module
-from langmill.serving.engine import Engine, Job, ResponseStream
+from langmill.serving.engine import Engine
 from langmill.serving.generation import Completion
+from langmill.serving.jobs import Job, ResponseStream
 from langmill.serving.metrics import Metrics
 from langmill.serving.routes.classify import Classification
 from tests.unit.serving.conftest import Judge, Writer, loaded_version

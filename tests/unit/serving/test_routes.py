@@ -26,7 +26,7 @@ from typing import ClassVar
 
 from pydantic import BaseModel, Field
 
-from langmill.serving.engine import Job
+from langmill.serving.jobs import Job
 from langmill.serving.routes.base import ROUTES, Route
 from langmill.serving.schema import Body, Identified
 from langmill.serving.streaming import EventStream, result_of

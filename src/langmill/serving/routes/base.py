@@ -17,7 +17,7 @@ from pydantic import BaseModel
 
 from langmill.errors import RequestError
 from langmill.plugins import NoOptions, Registry
-from langmill.serving.engine import LoadedVersion
+from langmill.serving.jobs import LoadedVersion
 from langmill.serving.service import Service
 from langmill.tasks.base import Task
 

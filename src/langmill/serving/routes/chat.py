@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from langmill.errors import LangmillError, ModelError, RequestError, TokenizerError
 from langmill.models.generation.network import Ending
-from langmill.serving.engine import LoadedVersion
+from langmill.serving.jobs import LoadedVersion
 from langmill.serving.logprobs import chat_logprobs
 from langmill.serving.routes.base import ROUTES
 from langmill.serving.routes.decoding import MAX_LOGPROBS, GenerationBody

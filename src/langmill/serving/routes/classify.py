@@ -11,7 +11,7 @@ from fastapi import Request
 from pydantic import BaseModel, Field, field_validator
 
 from langmill.errors import ModelError, RequestError, ServingError
-from langmill.serving.engine import Job, LoadedVersion
+from langmill.serving.jobs import Job, LoadedVersion
 from langmill.serving.routes.base import ROUTES, Route
 from langmill.serving.schema import Body, Identified, Text, Usage
 from langmill.serving.streaming import result_of

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 from langmill.errors import RequestError
 from langmill.models.generation.network import Ending
-from langmill.serving.engine import LoadedVersion
+from langmill.serving.jobs import LoadedVersion
 from langmill.serving.logprobs import CompletionLogprobs
 from langmill.serving.routes.base import ROUTES
 from langmill.serving.routes.decoding import MAX_LOGPROBS, GenerationBody, loaded_ids

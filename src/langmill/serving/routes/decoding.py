@@ -12,7 +12,7 @@ from pydantic import Field, field_validator
 from langmill.config.sections import Serving
 from langmill.errors import ConfigError, RequestError
 from langmill.models.generation.config import LEAST_PENALTY, Beams, Sampling
-from langmill.serving.engine import LoadedVersion
+from langmill.serving.jobs import LoadedVersion
 from langmill.serving.routes.structure import ResponseFormat, StructuredOutputs, grammar_of
 from langmill.serving.schema import Body, Given, Ignored, NotOffered
 from langmill.tasks.base import Generates
@@ -146,8 +146,8 @@ def decoding_of(settings: Serving, loaded: LoadedVersion, body: GenerationBody) 
     if beams > 1 and wants:
         raise RequestError(f"num_beams is {beams} and {wants[0]}; {wants[1]}", 400, "num_beams")
     asked: dict[str, Any] = {name: getattr(body, name) for name in _DECODING}
-    most = config.max_new_tokens if body.max_tokens is None else body.max_tokens
-    asked["max_new_tokens"] = most if body.max_tokens is not None else min(most, settings.max_new_tokens)
+    usual = min(config.max_new_tokens, settings.max_new_tokens)
+    asked["max_new_tokens"] = usual if body.max_tokens is None else max(1, body.max_tokens)
     searches = not wants and config.num_beams <= settings.max_beams
     # Who scores a prompt (lm-eval) takes the last token for the one that was written, so there must be one.
     scores = body.echoes_logprobs and body.max_tokens == 1
@@ -161,6 +161,7 @@ def decoding_of(settings: Serving, loaded: LoadedVersion, body: GenerationBody) 
         return decoding
     return replace(
         decoding,
+        max_new_tokens=0 if body.max_tokens == 0 else decoding.max_new_tokens,
         seed=secrets.randbits(63) if body.seed is None else decoding.seed,
         presence_penalty=body.presence_penalty,
         frequency_penalty=body.frequency_penalty,

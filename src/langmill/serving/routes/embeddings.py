@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -12,15 +12,12 @@ from fastapi import Request
 from pydantic import BaseModel, Field
 
 from langmill.errors import ModelError, RequestError, ServingError
-from langmill.serving.engine import Job, LoadedVersion
+from langmill.serving.jobs import BatchJob, LoadedVersion
 from langmill.serving.routes.base import ROUTES, Route
 from langmill.serving.routes.decoding import loaded_ids
 from langmill.serving.schema import Body, Identified, Inputs, Usage
 from langmill.serving.streaming import result_of
 from langmill.tasks.base import Embeds
-
-_GROUP = 8
-"""Texts embedded in one step: enough to fill two cores, few enough that others don't wait long."""
 
 
 class EmbeddingsBody(Body):
@@ -28,7 +25,8 @@ class EmbeddingsBody(Body):
 
     input: Inputs = Field(description="The text, a list of texts, the ids of a text's tokens, or a list of such ids.")
     encoding_format: Literal["float", "base64"] = Field(
-        default="float", description="`base64` gives the bytes of little-endian float32, as OpenAI's clients ask for it."
+        default="float",
+        description="`base64` gives the bytes of little-endian float32, as OpenAI's clients ask for it.",
     )
     dimensions: int | None = Field(default=None, ge=1, description="Only the model's own number.")
 
@@ -56,28 +54,30 @@ class EmbeddingsResponse(Identified):
     usage: EmbeddingsUsage
 
 
-class Embedding(Job[np.ndarray]):
+class Embedding(BatchJob[list[int], np.ndarray]):
     """Computes the embeddings of some texts, which are given by their tokens."""
 
-    def __init__(self, loaded: LoadedVersion, task: Embeds, ids: Sequence[Sequence[int]]) -> None:
+    def __init__(self, loaded: LoadedVersion, task: Embeds, ids: Sequence[list[int]]) -> None:
         super().__init__(loaded)
+        self.prompt_tokens = sum(map(len, ids))
         self._task = task
-        self._ids = list(ids)
+        self._ids = ids
 
-    def steps(self) -> Generator[np.ndarray | None, None, None]:
-        """A few texts a step; the only event is the `(texts, dim)` array."""
+    def items(self) -> Sequence[list[int]]:
+        """The tokens of each text."""
+        return self._ids
+
+    def size(self, item: list[int]) -> int:
+        """Tokens."""
+        return len(item)
+
+    def run(self, items: Sequence[list[int]]) -> Sequence[np.ndarray]:
+        """Embed them, `(dim,)` each."""
         model = self.loaded.model
-        order = sorted(range(len(self._ids)), key=lambda index: len(self._ids[index]))  # little padding
-        rows: dict[int, np.ndarray] = {}
-        for start in range(0, len(order), _GROUP):
-            group = order[start : start + _GROUP]
-            found = self._task.embed(model.network, model.tokenizer, [self._ids[index] for index in group])
-            if not np.isfinite(found).all():
-                raise ServingError(f"{self.loaded.fingerprint} gave an embedding that is no number.", code="diverged")
-            rows.update(zip(group, found, strict=True))
-            if start + _GROUP < len(order):
-                yield None
-        yield np.stack([rows[index] for index in range(len(order))])
+        found = self._task.embed(model.network, model.tokenizer, items)
+        if not np.isfinite(found).all():
+            raise ServingError(f"{self.loaded.fingerprint} gave an embedding that is not a number.", code="diverged")
+        return list(found)
 
 
 @ROUTES.register("embeddings")
@@ -99,7 +99,7 @@ class Embeddings(Route[EmbeddingsBody]):
         if len(body.input) > most:
             raise RequestError(f"input holds {len(body.input)} texts; up to {most} are allowed.", 400, "input")
         ids = await asyncio.to_thread(self._ids, loaded, task, body)
-        found = await result_of(request, self.service.engine, Embedding(loaded, task, ids))
+        found = np.stack(await result_of(request, self.service.engine, Embedding(loaded, task, ids)))
         if body.dimensions not in (None, found.shape[1]):
             raise RequestError(
                 f"dimensions is {body.dimensions}; the embeddings of {loaded.name} have {found.shape[1]}.", 400,

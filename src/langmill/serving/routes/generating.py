@@ -15,7 +15,7 @@ from fastapi.responses import JSONResponse
 from langmill.errors import ConfigError, RequestError
 from langmill.models.generation.config import Beams, Sampling
 from langmill.models.generation.network import Ending
-from langmill.serving.engine import LoadedVersion
+from langmill.serving.jobs import LoadedVersion
 from langmill.serving.generation import Chunk, Completion
 from langmill.serving.logprobs import Scored
 from langmill.serving.routes.base import Route
@@ -132,7 +132,14 @@ class GeneratingRoute(Route[GenerationBodyT]):
             field = "response_format" if body.structured_outputs is None else "structured_outputs"
             guide = build_guide(loaded, grammar, field)
         return [
-            self._job(loaded, task, body, prompt, for_choice(self._fitted(loaded, task, body, decoding, prompt), number), guide)
+            self._job(
+                loaded,
+                task,
+                body,
+                prompt,
+                for_choice(self._fitted(loaded, task, body, decoding, prompt), number),
+                guide,
+            )
             for prompt in prompts
             for number in range(body.n)
         ]
@@ -153,7 +160,7 @@ class GeneratingRoute(Route[GenerationBodyT]):
             decoding=decoding,
             stop=list(body.stop),
             streamed=body.stream,
-            exact=self.is_exact(body),
+            exact=bool(body.exact),
             logprobs=body.top_logprobs_asked,
             echo_logprobs=body.echoes_logprobs,
             guide=guide and guide.copy(),

@@ -82,7 +82,9 @@ def _parsed(schema: dict[str, Any] | str) -> dict[str, Any]:
     try:
         parsed = json.loads(schema) if isinstance(schema, str) else schema
     except (ValueError, RecursionError) as error:
-        raise RequestError(f"structured_outputs has a schema that is no JSON ({error}).", 400, "structured_outputs") from error
+        raise RequestError(
+            f"structured_outputs has a schema that is no JSON ({error}).", 400, "structured_outputs"
+        ) from error
     if not isinstance(parsed, dict):
         raise RequestError("structured_outputs has a schema that is no object.", 400, "structured_outputs")
     return parsed

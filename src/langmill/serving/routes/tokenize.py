@@ -10,7 +10,7 @@ from fastapi import Request
 from pydantic import BaseModel, Field, model_validator
 
 from langmill.errors import ModelError, RequestError, TokenizerError
-from langmill.serving.engine import LoadedVersion
+from langmill.serving.jobs import LoadedVersion
 from langmill.serving.logprobs import token_text
 from langmill.serving.routes.base import ROUTES, BodyT, Route
 from langmill.serving.routes.chat import ChatMessage, joined
@@ -78,9 +78,7 @@ class Tokenize(_Tokens[TokenizeBody]):
         loaded = self.asked(request, body.model)
         ids = await asyncio.to_thread(self._encode, loaded, body)
         strings = [token_text(loaded.model.tokenizer, each) for each in ids] if body.return_token_strs else None
-        return TokenizeResponse(
-            count=len(ids), max_model_len=loaded.model.max_length, tokens=ids, token_strs=strings
-        )
+        return TokenizeResponse(count=len(ids), max_model_len=loaded.model.max_length, tokens=ids, token_strs=strings)
 
     def _encode(self, loaded: LoadedVersion, body: TokenizeBody) -> list[int]:
         tokenizer, task = loaded.model.tokenizer, loaded.model.task

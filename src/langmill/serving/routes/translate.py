@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field, field_validator
 
 from langmill.errors import RequestError
 from langmill.models.generation.network import Ending
-from langmill.serving.engine import LoadedVersion
+from langmill.serving.jobs import LoadedVersion
 from langmill.serving.routes.base import ROUTES
 from langmill.serving.routes.decoding import GenerationBody
 from langmill.serving.routes.generating import Choices, GeneratingRoute, Part, Prompt
@@ -77,7 +77,9 @@ class Translate(GeneratingRoute[TranslateBody]):
             if asked is not None and asked != known:
                 knows = "does not say its language" if known is None else f"has {known} there"
                 raise RequestError(
-                    f"{field} is {asked[:40]!r}, and {loaded.name} {knows}; leave it out, or ask another model.", 400, field
+                    f"{field} is {asked[:40]!r}, and {loaded.name} {knows}; leave it out, or ask another model.",
+                    400,
+                    field,
                 )
         limit = self.service.prompt_limit(loaded)
         for text in body.input:
