@@ -17,7 +17,7 @@ _LEAST = -9999.0
 
 
 def token_text(tokenizer: Tokenizer, token: int) -> str:
-    """A token's text; of one that is not whole characters its bytes, in OpenAI's way (`bytes:\\xc3`)."""
+    """A token's text; of one that is not whole characters its bytes in hexadecimal digits, in OpenAI's way."""
     piece = tokenizer.piece(token)
     if isinstance(piece, str):
         return piece

@@ -97,7 +97,7 @@ def build_guide(loaded: LoadedVersion, grammar: str, field: str) -> GrammarGuide
     """The guide of a grammar for a model's vocabulary; takes up to seconds, so call it in a thread.
 
     Raises:
-        RequestError: The grammar in `field` of the request is none, or the vocabulary is of a kind that can't be guided.
+        RequestError: The grammar in `field` of the request is none, or the vocabulary is of no kind that can be guided.
     """
     vocabulary = _vocabulary(loaded)
     matcher = LLMatcher(vocabulary, grammar, log_level=0)

@@ -47,10 +47,8 @@ def _without(body: Any, places: Sequence[tuple[int | str, ...]]) -> Any:
     for place in places:
         holder = body
         for part in place[1:-1]:  # the first one is "body"
-            if isinstance(part, int) and isinstance(holder, list) and part < len(holder):
-                holder = holder[part]
-            elif isinstance(holder, dict) and part in holder:
-                holder = holder[part]
+            known = part in holder if isinstance(holder, dict) else isinstance(part, int) and isinstance(holder, list)
+            holder = holder[part] if known else holder
         if isinstance(holder, dict):
             holder.pop(place[-1], None)
     return body

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from langmill.errors import RequestError
 from langmill.models.generation.config import Sampling
-from langmill.models.generation.sampling import generate
+from langmill.models.generation.continuation import generate
 from langmill.scoring.continuations import score_continuations
 from langmill.tokenization.chat_template import Message
 from tests.unit.serving.small_server import KEY, LABELS, METRICS, MODELS, SmallServer, serving
@@ -291,7 +291,7 @@ def test_the_client_comes_back_when_it_is_told_to(small: SmallServer, monkeypatc
     assert waited == [7, 7]
 
 
-# Embeddings, classification, translation --------------------------------------------------------------------------------
+# Embeddings, classification, translation ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", list(MODELS))
@@ -339,7 +339,7 @@ def test_a_classifier_beside_them(small: SmallServer) -> None:
     assert all(each["label"] in LABELS for each in data)
 
 
-# What is served ---------------------------------------------------------------------------------------------------------
+# What is served -------------------------------------------------------------------------------------------------------
 
 
 def test_models_say_what_they_can_do(client: openai.OpenAI) -> None:
@@ -384,7 +384,7 @@ def test_a_vocabulary_can_be_asked(small: SmallServer) -> None:
     assert ask(small, "/tokenize", model="writer", prompt="<|endoftext|>").json()["tokens"] == [tokenizer.eot_id]
 
 
-# LangChain and lm-eval --------------------------------------------------------------------------------------------------
+# LangChain and lm-eval ------------------------------------------------------------------------------------------------
 
 
 def test_langchain(small: SmallServer) -> None:

@@ -56,7 +56,7 @@ class ChatBody(GenerationBody):
 
     messages: list[ChatMessage] = Field(
         min_length=1,
-        description="A system message or none, then user and assistant by turns, the user last. Several messages of one "
+        description="A system message or none, then user and assistant by turns, the user last. Messages of one "
         "speaker in a row are one, with an empty line between them.",
     )
     max_completion_tokens: Annotated[int, Field(ge=1, lt=2**63)] | None = Field(
@@ -71,7 +71,7 @@ class ChatBody(GenerationBody):
     parallel_tool_calls: bool = Field(default=True, description="Accepted: there are no tools.")
     functions: NotOffered = None
     function_call: Literal["none", "auto"] = "auto"
-    modalities: list[Literal["text"]] = ["text"]
+    modalities: list[Literal["text"]] = Field(default=["text"])
     audio: NotOffered = None
     prediction: NotOffered = None
     web_search_options: NotOffered = None

@@ -14,7 +14,7 @@ from langmill.errors import ConfigError, RequestError
 from langmill.models.generation.config import LEAST_PENALTY, Beams, Sampling
 from langmill.serving.jobs import LoadedVersion
 from langmill.serving.routes.structure import ResponseFormat, StructuredOutputs, grammar_of
-from langmill.serving.schema import Body, Given, Ignored, NotOffered
+from langmill.serving.schema import Body, Given, Ignored
 from langmill.tasks.base import Generates
 
 MAX_LOGPROBS = 20
@@ -201,8 +201,8 @@ def loaded_ids(loaded: LoadedVersion, ids: Sequence[int], field: str) -> list[in
     size = loaded.model.tokenizer.vocab_size
     if ids and max(ids) >= size:
         raise RequestError(
-            f"{field} has the token id {max(ids)}, and the vocabulary of {loaded.name} has {size} tokens; send text, or "
-            "ids that /tokenize gives for this model.",
+            f"{field} has the token id {max(ids)}, and the vocabulary of {loaded.name} has {size} tokens; send "
+            "text, or ids that /tokenize gives for this model.",
             400, field,
         )  # fmt: skip
     return list(ids)

@@ -15,7 +15,7 @@ from langmill.errors import ModelError, RequestError, ServingError
 from langmill.serving.jobs import BatchJob, LoadedVersion
 from langmill.serving.routes.base import ROUTES, Route
 from langmill.serving.routes.decoding import loaded_ids
-from langmill.serving.schema import Body, Identified, Inputs, Usage
+from langmill.serving.schema import Body, Identified, Inputs
 from langmill.serving.streaming import result_of
 from langmill.tasks.base import Embeds
 

@@ -15,13 +15,13 @@ from fastapi.responses import JSONResponse
 from langmill.errors import ConfigError, RequestError
 from langmill.models.generation.config import Beams, Sampling
 from langmill.models.generation.network import Ending
-from langmill.serving.jobs import LoadedVersion
 from langmill.serving.generation import Chunk, Completion
+from langmill.serving.jobs import LoadedVersion
 from langmill.serving.logprobs import Scored
 from langmill.serving.routes.base import Route
 from langmill.serving.routes.decoding import GenerationBody, decoding_of, for_choice
 from langmill.serving.streaming import EventStream, Streams, unless_gone
-from langmill.serving.structured import GrammarGuide, build_guide
+from langmill.serving.structured import build_guide
 from langmill.tasks.base import Generates
 
 GenerationBodyT = TypeVar("GenerationBodyT", bound=GenerationBody)
@@ -109,11 +109,9 @@ class GeneratingRoute(Route[GenerationBodyT]):
         settings = self.service.settings
         most = min(settings.max_inputs, settings.max_running + settings.max_waiting)
         if len(prompts) * body.n > most:
-            asked = f"{len(prompts)} texts" + (f" and n is {body.n}" if body.n > 1 else "")
-            raise RequestError(
-                f"{self.prompt_field} holds {asked}; up to {most} choices are allowed in one request.", 400,
-                self.prompt_field if len(prompts) > 1 else "n",
-            )  # fmt: skip
+            field = self.prompt_field if len(prompts) > 1 else "n"
+            asked = f"n is {body.n}" if field == "n" else f"{field} holds {len(prompts)} texts"
+            raise RequestError(f"{asked}; up to {most} choices are allowed in one request.", 400, field)
         longest = max(len(prompt.ids) for prompt in prompts)
         if longest > limit:
             raise RequestError(
@@ -132,42 +130,25 @@ class GeneratingRoute(Route[GenerationBodyT]):
             field = "response_format" if body.structured_outputs is None else "structured_outputs"
             guide = build_guide(loaded, grammar, field)
         return [
-            self._job(
+            Completion(
                 loaded,
                 task,
-                body,
-                prompt,
-                for_choice(self._fitted(loaded, task, body, decoding, prompt), number),
-                guide,
+                prompt_ids=prompt.ids,
+                decoding=for_choice(fitted, number),
+                stop=list(body.stop),
+                streamed=body.stream,
+                exact=bool(body.exact),
+                logprobs=body.top_logprobs_asked,
+                echo_logprobs=body.echoes_logprobs,
+                guide=guide and guide.copy(),
             )
             for prompt in prompts
+            for fitted in [self._fitted(loaded, body, decoding, prompt)]
             for number in range(body.n)
         ]
 
-    def _job(
-        self,
-        loaded: LoadedVersion,
-        task: Generates,
-        body: GenerationBodyT,
-        prompt: Prompt,
-        decoding: Sampling | Beams,
-        guide: GrammarGuide | None,
-    ) -> Completion:
-        return Completion(
-            loaded,
-            task,
-            prompt_ids=prompt.ids,
-            decoding=decoding,
-            stop=list(body.stop),
-            streamed=body.stream,
-            exact=bool(body.exact),
-            logprobs=body.top_logprobs_asked,
-            echo_logprobs=body.echoes_logprobs,
-            guide=guide and guide.copy(),
-        )
-
     def _fitted(
-        self, loaded: LoadedVersion, task: Generates, body: GenerationBodyT, decoding: Sampling | Beams, prompt: Prompt
+        self, loaded: LoadedVersion, body: GenerationBodyT, decoding: Sampling | Beams, prompt: Prompt
     ) -> Sampling | Beams:
         """The decoding, as short as the room behind a prompt where no length is asked for.
 
@@ -175,7 +156,8 @@ class GeneratingRoute(Route[GenerationBodyT]):
             RequestError: More tokens are asked for than there is room for.
         """
         # The lower of two limits is told, the server's or the model's own: who keeps to it is not refused again.
-        field, most = body.max_tokens_field, self.service.settings.max_new_tokens
+        task, field, most = loaded.model.task, body.max_tokens_field, self.service.settings.max_new_tokens
+        assert isinstance(task, Generates)
         room = task.room(prompt.ids, loaded.model.max_length)
         if most < min(room, body.max_tokens or 0):
             raise RequestError(
