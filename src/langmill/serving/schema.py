@@ -45,13 +45,13 @@ NotOffered = Annotated[Any, AfterValidator(_not_offered), WithJsonSchema({"enum"
 """A field of OpenAI's API of which only the values that ask for nothing are accepted."""
 Ignored = Annotated[str | None, Field(max_length=1000, description="Accepted and ignored.")]
 """A field of OpenAI's API that says something to OpenAI alone."""
-TOKEN_IDS = {"type": "array", "minItems": 1, "items": {"type": "integer", "minimum": 0, "maximum": 2**31 - 1}}
+_TOKEN_IDS = {"type": "array", "minItems": 1, "items": {"type": "integer", "minimum": 0, "maximum": 2**31 - 1}}
 _INPUTS_SCHEMA = {
     "anyOf": [
         {"type": "string"},
         {"type": "array", "minItems": 1, "items": {"type": "string"}},
-        TOKEN_IDS,
-        {"type": "array", "minItems": 1, "items": TOKEN_IDS},
+        _TOKEN_IDS,
+        {"type": "array", "minItems": 1, "items": _TOKEN_IDS},
     ]
 }
 

@@ -21,7 +21,7 @@ from langmill.serving.jobs import LoadedVersion
 from langmill.tasks.base import Generates
 from langmill.tokenization.tokenizer import Tokenizer
 
-_COMPACT = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+_COMPACT: Any = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 """How JSON is written: a small model would write spaces for ever where it may."""
 _MAX_REASON = 200
 

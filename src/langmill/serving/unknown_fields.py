@@ -33,7 +33,7 @@ class LenientRoute(APIRoute):
                 if not unknown:
                     raise
                 without = _without(json.loads(await request.body()), unknown)
-            names = ", ".join(_shown(place) for place in unknown[:_MOST_NAMES])
+            names = ", ".join(sorted({_shown(place) for place in unknown})[:_MOST_NAMES])
             log.warning("%s: fields that are not known were left out: %s", request.url.path, names)
             response = await strict(_with_body(request, json.dumps(without).encode()))
             response.headers[HEADER] = names

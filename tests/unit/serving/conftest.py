@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+import openai
 import pytest
 from torch import nn
 
@@ -27,6 +28,7 @@ from langmill.serving.metrics import Metrics
 from langmill.serving.service import Service
 from langmill.tasks.base import Classifies, Generates
 from langmill.tasks.loading import LoadedModel
+from tests.unit.serving.small_server import KEY, SmallServer, serving
 
 EOT = 256
 COMPLETIONS, CLASSIFY = "/v1/completions", "/v1/classify"
@@ -109,6 +111,20 @@ class Quiet:
 
     def failure(self) -> str | None:
         return self.dead
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallServer]:
+    """A started server with small models of every kind."""
+    with serving(tmp_path_factory.mktemp("served")) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def client(small: SmallServer) -> Iterator[openai.OpenAI]:
+    """OpenAI's client, which does not try again."""
+    with openai.OpenAI(base_url=f"{small.url}/v1", api_key=KEY, max_retries=0) as made:
+        yield made
 
 
 @pytest.fixture

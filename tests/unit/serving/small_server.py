@@ -38,7 +38,7 @@ from tests.unit.tasks.conftest import sentences
 from tests.unit.tasks.settings import CONF, shipped_task, tiny_options
 
 KEY = "a-key"
-MAX_LENGTH = 96
+MAX_LENGTH = 160
 """Context length of every model, in tokens."""
 LABELS = ("negative", "positive")
 METRICS = {"metric": "bits_per_byte", "value": 2.5, "low": 2.4, "high": 2.6, "trivial_baseline": "unigram 4.1"}
@@ -117,7 +117,7 @@ def serving(folder: Path, **changes: Any) -> Iterator[SmallServer]:
         texts = [*sentences(50, 20, 0), '{"name": "film", "good": true}', "naïve café 映画"]
         train_tokenizer(TokenizerAlgorithm.bpe, 330, texts, files[chats], lambda _: None, special_tokens=names)
     models = {name: load_model(make_folder(folder / name, name, files[name == "chat"]), verify=True) for name in MODELS}
-    small = {"recipes": list(MODELS), "port": 0, "max_prompt_tokens": 96, "max_new_tokens": 64, "threads": 1}
+    small = {"recipes": list(MODELS), "port": 0, "max_prompt_tokens": MAX_LENGTH, "max_new_tokens": 64, "threads": 1}
     settings = dataclasses.replace(compose_serving(), **{**small, **changes})
     metrics = Metrics()
     engine = Engine(settings.max_running, settings.max_waiting, metrics, settings.stalled_seconds)

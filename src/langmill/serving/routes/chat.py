@@ -56,7 +56,7 @@ class ChatBody(GenerationBody):
 
     messages: list[ChatMessage] = Field(
         min_length=1,
-        description="A system message or none, then user and assistant by turns, the user last. Messages of one "
+        description="A system message or none, then user and assistant alternately, the user last. Messages of one "
         "speaker in a row are one, with an empty line between them.",
     )
     max_completion_tokens: Annotated[int, Field(ge=1, lt=2**63)] | None = Field(

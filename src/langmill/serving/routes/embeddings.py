@@ -99,7 +99,8 @@ class Embeddings(Route[EmbeddingsBody]):
         if len(body.input) > most:
             raise RequestError(f"input holds {len(body.input)} texts; up to {most} are allowed.", 400, "input")
         ids = await asyncio.to_thread(self._ids, loaded, task, body)
-        found = np.stack(await result_of(request, self.service.engine, Embedding(loaded, task, ids)))
+        rows = await result_of(request, self.service.engine, Embedding(loaded, task, ids))
+        found = np.stack(rows)
         if body.dimensions not in (None, found.shape[1]):
             raise RequestError(
                 f"dimensions is {body.dimensions}; the embeddings of {loaded.name} have {found.shape[1]}.", 400,

@@ -49,7 +49,7 @@ class ModelCard(BaseModel):
     """Of source and target; null for a model that does not translate."""
     metrics: dict[str, Any]
     """How its version was judged when it was registered: `metric`, `value`, `low` and `high` (an interval of 95%), and
-    what baselines reach, as `unigram 2.7`, in `trivial_baseline` and `strong_baseline`; as far as the registry knows."""
+    what baselines reach, as `unigram 2.7`, in `trivial_baseline` and `strong_baseline`: what the registry knows."""
 
 
 class ModelList(BaseModel):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from fastapi import Request
 from pydantic import BaseModel, Field, model_validator
@@ -15,7 +15,7 @@ from langmill.serving.logprobs import token_text
 from langmill.serving.routes.base import ROUTES, BodyT, Route
 from langmill.serving.routes.chat import ChatMessage, joined
 from langmill.serving.routes.decoding import loaded_ids
-from langmill.serving.schema import TOKEN_IDS, Given, Text
+from langmill.serving.schema import Given, Text
 from langmill.tasks.base import Chats, Generates
 
 
@@ -102,7 +102,7 @@ class DetokenizeBody(Given):
     """Tokens whose text is wanted."""
 
     model: Text | None = Field(default=None, max_length=200, description="May be left out where one model is served.")
-    tokens: list[int] = Field(description="Token ids.", json_schema_extra=TOKEN_IDS | {"minItems": 0})
+    tokens: list[Annotated[int, Field(ge=0, lt=2**31)]] = Field(description="Token ids.")
 
 
 class DetokenizeResponse(BaseModel):
@@ -124,8 +124,6 @@ class Detokenize(_Tokens[DetokenizeBody]):
         """Decode."""
         loaded = self.asked(request, body.model)
         tokenizer = loaded.model.tokenizer
-        if min(body.tokens, default=0) < 0:
-            raise RequestError("tokens has an id below 0.", 400, "tokens")
         names = {number: name for name, number in tokenizer.special_ids.items()}
         runs = itertools.groupby(loaded_ids(loaded, body.tokens, "tokens"), key=names.__contains__)
         parts = [
