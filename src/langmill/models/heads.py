@@ -43,6 +43,11 @@ class TokenHead(nn.Module):
         return self.model.max_length
 
     @property
+    def joins(self) -> bool:
+        """Whether texts of several requests are decoded together; see `Backbone.joins`."""
+        return self.model.joins
+
+    @property
     def head_weight_VD(self) -> Tensor:
         """The head's weights, `(vocabulary, dim)`."""
         weight = (self.model.embedding if self.lm_head is None else self.lm_head).weight

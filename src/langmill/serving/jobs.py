@@ -21,9 +21,9 @@ BATCH_ITEMS = 8
 """Texts that are read in one step: enough to fill two cores, few enough that others don't wait long."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LoadedVersion:
-    """A version in service."""
+    """A version in service; two that were loaded are two, whatever they hold."""
 
     name: str
     version: int

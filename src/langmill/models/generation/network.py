@@ -19,6 +19,10 @@ class Decodes(Protocol):
     def max_length(self) -> int:
         """Tokens of a sequence, at most."""
 
+    @property
+    def joins(self) -> bool:
+        """Whether its caches are `JoinableCache`s: texts of several requests are decoded together."""
+
     def begin(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> tuple[Cache, list[list[int]]]:
         """Make a cache for the prompts; return it with the ids that each sequence is to read first.
 
