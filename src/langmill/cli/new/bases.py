@@ -89,8 +89,8 @@ def choose(base: str, task_file: str, task_name: str, task: Task, tuning: str | 
         tuned = Tuning(tuning)
         if tuned is Tuning.head and isinstance(task, Generates):
             raise LangmillError(
-                f"--tuning head: what the task {task_file} writes with is {base}'s own, so nothing would be trained; take "
-                "lora or full.",
+                f"--tuning head: what the task {task_file} writes with is {base}'s own, so nothing would be trained; "
+                "take lora or full.",
                 "impossible",
             )
     elif root != base:
