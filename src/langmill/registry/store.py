@@ -41,6 +41,7 @@ class ModelRegistry:
         database = database_path(tracking_uri)
         self._local = database is not None
         self._state = database.parent if database else Workspace(Path.cwd()).state
+        self._bases = self._state / "bases" if self._local else None
         self.ledger = Ledger(self._state / "ledger.jsonl")
 
     @cached_property
@@ -197,13 +198,13 @@ class ModelRegistry:
             if known is not None:
                 return known, False
             folder = f"model-{weights[:12]}{f'-{generation[:8]}' if generation else ''}"
-            client.log_artifacts(run_id, str(package), folder)
+            place = artifacts.upload(client, run_id, package, folder, self._bases)
             with existing_is_fine():
                 client.create_registered_model(name, description=description)
             facts = {Tag.provenance: provenance, Tag.weights: weights, Tag.generation: generation}
             made = client.create_model_version(
                 name,
-                f"{client.get_run(run_id).info.artifact_uri}/{folder}",
+                place,
                 run_id=run_id,
                 tags={**tags, **facts, Tag.state: State.registered},
                 description=description,

@@ -42,7 +42,7 @@ CHARACTER_BYTES = {character: byte for byte, character in BYTE_CHARACTERS.items(
 def token_bytes(token: str) -> bytes | None:
     """Decode a token in GPT-2's byte characters to its bytes; None if it has other characters."""
     try:
-        return bytes(CHARACTER_BYTES[character] for character in token)
+        return bytes(map(CHARACTER_BYTES.__getitem__, token))
     except KeyError:
         return None
 
@@ -129,7 +129,7 @@ def is_byte_level(state: Mapping[str, Any]) -> bool:
     to_bytes = [step for step in steps if step.get("type") == "ByteLevel"]
     if decoder.get("type") != "ByteLevel" or not to_bytes or any(step.get("add_prefix_space") for step in to_bytes):
         return False
-    return all(token_bytes(token) is not None for token in model["vocab"] if token not in special)
+    return CHARACTER_BYTES.keys() >= set("".join(token for token in model["vocab"] if token not in special))
 
 
 _OTHER_KINDS = (

@@ -11,8 +11,7 @@ from langmill.errors import ConfigError
 from langmill.models.folder import Adapter, Described
 from langmill.models.huggingface.loading import quiet
 from langmill.models.huggingface.settings import LoraSettings, PretrainedSettings, Tuning
-
-_PREFIX = "base_model.model."  # of every weight in an adapter's file
+from langmill.models.low_rank import PREFIX, merge
 
 
 def prepare(
@@ -83,15 +82,11 @@ def merge_adapter(
     if not layers:
         return None
     weights = {
-        f"{_PREFIX}{name}.{part}.weight": getattr(layer, part)["default"].weight.detach().clone().contiguous()
+        f"{PREFIX}{name}.{part}.weight": getattr(layer, part)["default"].weight.detach().clone().contiguous()
         for name, layer in layers.items()
         for part in ("lora_A", "lora_B")
     }
     base = {id(parameter) for parameter in base_weights}
-    for name, layer in layers.items():
-        layer.merge(safe_merge=True)
-        parent = whole.get_submodule(name.rpartition(".")[0])
-        setattr(parent, name.rpartition(".")[2], layer.get_base_layer())
     config: dict[str, Any] = {
         "peft_type": "LORA",
         "r": lora.rank,
@@ -102,12 +97,18 @@ def merge_adapter(
         "bias": "none",
         "inference_mode": True,
     }
+    for name, layer in layers.items():
+        weight = layer.get_base_layer().weight
+        parts = (weights[f"{PREFIX}{name}.{part}.weight"] for part in ("lora_A", "lora_B"))
+        weight.data.copy_(merge(weight, *parts, config))
+        parent = whole.get_submodule(name.rpartition(".")[0])
+        setattr(parent, name.rpartition(".")[2], layer.get_base_layer())
     assert isinstance(network, Described)
     stored = network.stored_names()
     heads = {stored[name]: parameter for name, parameter in network.named_parameters() if id(parameter) not in base}
     if heads:
         # As peft stores modules that are trained beside the adapter: a classifier's last layers.
-        weights |= {f"{_PREFIX}{name}": value.detach().clone().contiguous() for name, value in heads.items()}
+        weights |= {f"{PREFIX}{name}": value.detach().clone().contiguous() for name, value in heads.items()}
         config |= {"task_type": "SEQ_CLS", "modules_to_save": sorted({name.partition(".")[0] for name in heads})}
     return Adapter(config, weights)
 
