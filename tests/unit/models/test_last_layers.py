@@ -72,9 +72,9 @@ def test_blocks_before_the_last_ones_stay_as_they_came(tmp_path: Path, family: s
     network.model.prepare_for_training(network)
     blocks = repeated_blocks(network.model)
     for number, block in enumerate(blocks):
-        learned = {name for name, weight in block.named_parameters() if weight.requires_grad}
-        assert bool(learned) is (number % BLOCKS == BLOCKS - 1)
-        assert all("lora_" in name for name in learned)
+        trained = {name for name, weight in block.named_parameters() if weight.requires_grad}
+        assert bool(trained) is (number % BLOCKS == BLOCKS - 1)
+        assert all("lora_" in name for name in trained)
     reached: list[bool] = []
     blocks[BLOCKS - 2].register_forward_hook(
         lambda _, __, hidden: reached.append((hidden[0] if isinstance(hidden, tuple) else hidden).requires_grad)
