@@ -176,7 +176,9 @@ def _write_tokenizer(file: Path, folder: Path, described: Mapping[str, Any], int
         config["split_special_tokens"] = True  # the characters of a special token in a text are only text
     if interface.max_length is not None:
         config["model_max_length"] = interface.max_length
-    write_json(folder / "tokenizer_config.json", config)
+    if interface.generation and not described.get("is_encoder_decoder"):
+        config |= _CONTINUED
+    write_json(folder / _TOKENIZER_CONFIG_NAME, config)
     shutil.copyfile(file, folder / TOKENIZER_NAME)
     own = _adds_tokens(tokenizer.get("post_processor") or {})
     if end is not None and not own and (interface.eot_before or interface.eot_after):
@@ -193,12 +195,22 @@ def _write_tokenizer(file: Path, folder: Path, described: Mapping[str, Any], int
         write_json(folder / TOKENIZER_NAME, tokenizer)
 
 
+def complete_tokenizer_config(folder: Path, config: Mapping[str, Any]) -> None:
+    """Add to the `tokenizer_config.json` of an older folder what is written today; `config` is its `config.json`."""
+    file = folder / _TOKENIZER_CONFIG_NAME
+    if (folder / GENERATION_NAME).is_file() and not config.get("is_encoder_decoder") and file.is_file():
+        write_json(file, {**read_json(file), **_CONTINUED})
+
+
 def _adds_tokens(post_processor: Mapping[str, Any]) -> bool:
     """Whether a post-processor puts special tokens around a text; a template without one puts nothing there."""
     kind = post_processor.get("type")
     return kind in _TEMPLATES and (kind != "TemplateProcessing" or bool(post_processor.get("special_tokens")))
 
 
+_TOKENIZER_CONFIG_NAME = "tokenizer_config.json"
+_CONTINUED = {"padding_side": "left"}
+"""Of a decoder: each text of a batch is continued at its end, so what is padded is its beginning."""
 _TOKENIZER_DIGEST = "tokenizer_sha256"
 _GENERATION_IDS = ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id")
 _MASK_NAMES = ("<|mask|>", "[MASK]", "<mask>")

@@ -14,7 +14,7 @@ from langmill.config.sections.pretrained import Pretrained
 from langmill.config.sections.recipe import ModelSection, Recipe, ScoringSection, TaskSection
 from langmill.config.sections.serving import Serving
 from langmill.config.sections.sources import CheckpointSource, Package, Source
-from langmill.config.sections.tokenizer import Tokenizer, TokenizerAlgorithm
+from langmill.config.sections.tokenizer import Tokenizer, TokenizerAlgorithm, TokenizerPattern
 from langmill.config.sections.training import (
     Optimizer,
     OptimizerName,
@@ -50,6 +50,7 @@ __all__ = [
     "TaskSection",
     "Tokenizer",
     "TokenizerAlgorithm",
+    "TokenizerPattern",
     "Training",
     "WeightFormat",
 ]
