@@ -19,10 +19,10 @@ from langmill.files import exclusive_lock
 from langmill.registry import artifacts
 from langmill.registry.database import read_aliased, read_models
 from langmill.registry.ledger import Entry, Ledger
+from langmill.registry.local import registry_client
 from langmill.registry.record import ModelRecord
 from langmill.registry.versions import CHAMPION, ModelVersion, State, Tag, checked_name, version_of
 from langmill.tracking.addresses import database_path
-from langmill.tracking.connection import connect
 from langmill.tracking.explained import existing_is_fine, explained_tracking_errors, missing_as_none
 from langmill.workspace import Workspace
 
@@ -45,7 +45,7 @@ class ModelRegistry:
 
     @cached_property
     def _client(self) -> MlflowClient:
-        return connect(self.tracking_uri)
+        return registry_client(self.tracking_uri)  # type: ignore[no-any-return]
 
     @contextlib.contextmanager
     def _mlflow(self) -> Iterator[MlflowClient]:
