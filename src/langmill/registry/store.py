@@ -45,7 +45,7 @@ class ModelRegistry:
 
     @cached_property
     def _client(self) -> MlflowClient:
-        return registry_client(self.tracking_uri)  # type: ignore[no-any-return]
+        return registry_client(self.tracking_uri)
 
     @contextlib.contextmanager
     def _mlflow(self) -> Iterator[MlflowClient]:
@@ -273,14 +273,15 @@ class ModelRegistry:
 
     def package(self, version: ModelVersion) -> contextlib.AbstractContextManager[Path]:
         """A version's package in a local folder, its parts checked against their manifests. Raises as `download`."""
-        source = self._location(version.name, version.version)
+        source = self.location(version.name, version.version)
         return artifacts.downloaded_package(self.tracking_uri, version.title, source)
 
     def _download(self, name: str, version: int, part: str, into: Path) -> Path:
-        source = f"{self._location(name, version)}/{part}"
+        source = f"{self.location(name, version)}/{part}"
         return artifacts.download(self.tracking_uri, f"{name} version {version}", source, into)
 
-    def _location(self, name: str, version: int) -> str:
+    def location(self, name: str, version: int) -> str:
+        """Where MLflow keeps a version's package. Raises as `version`."""
         self.version(name, version)
         with self._mlflow() as client:
             return str(client.get_model_version_download_uri(name, str(version))).rstrip("/")

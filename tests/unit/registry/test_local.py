@@ -44,9 +44,9 @@ def test_reads_and_writes_what_mlflow_does() -> None:
     client.delete_model_version_tag(NAME, "1", "gone")
     whole = client._whole
     assert facts(client) == facts(whole)
-    assert facts(whole)["aliases"] == {"champion": 2, "previous": 1}
+    assert facts(whole)["aliases"] == {"challenger": 3, "champion": 2, "previous": 1}
     client.delete_registered_model_alias(NAME, "previous")
-    whole.delete_model_version(NAME, "2")
+    whole.delete_model_version(NAME, "2")  # takes its alias with it
     assert facts(client) == facts(whole)
     for call in (
         lambda: client.get_registered_model("none"),
