@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from contextvars import ContextVar
 
-from langmill.serving.engine import LoadedVersion
+from langmill.serving.jobs import LoadedVersion
 
 _CHOSEN: ContextVar[LoadedVersion | None] = ContextVar("chosen", default=None)
 

@@ -20,7 +20,8 @@ from typing import Protocol, TypeVar
 
 from langmill.errors import RegistryError
 from langmill.serving.alias_state import AliasState, RegisteredVersion
-from langmill.serving.engine import Engine, LoadedVersion
+from langmill.serving.engine import Engine
+from langmill.serving.jobs import LoadedVersion
 from langmill.serving.metrics import Metrics
 from langmill.serving.trial.trials import RunningTrial, Trials
 from langmill.serving.version_cache import UnfitError, VersionCache

@@ -17,8 +17,9 @@ import uvicorn
 from langmill.config.sections import Backend, Serving, TrialMode
 from langmill.serving.app import build_app
 from langmill.serving.connections import RESERVED_FILES, Server, connection_limit
-from langmill.serving.engine import Engine, LoadedVersion
+from langmill.serving.engine import Engine
 from langmill.serving.follower import Follower
+from langmill.serving.jobs import LoadedVersion
 from langmill.serving.keys import KeyRing
 from langmill.serving.metrics import Metrics
 from langmill.serving.middleware import MAX_HEADER_BYTES

@@ -9,7 +9,8 @@ from langmill.config.sections import Serving
 from langmill.errors import RequestError
 from langmill.serving.alias_state import AliasState
 from langmill.serving.chosen import chosen
-from langmill.serving.engine import Engine, LoadedVersion
+from langmill.serving.engine import Engine
+from langmill.serving.jobs import LoadedVersion
 from langmill.serving.metrics import Metrics
 from langmill.serving.trial.trials import Trials
 

@@ -16,6 +16,7 @@ from langmill.registry.versions import CHALLENGER, CHAMPION, PREVIOUS, ModelVers
 from langmill.serving.alias_state import RegisteredVersion
 from langmill.tracking.addresses import database_path
 
+_BASELINES = {"trivial_baseline": Tag.trivial, "strong_baseline": Tag.strong}
 _DIGESTS = {WEIGHTS_NAME: Tag.weights, GENERATION_NAME: Tag.generation}
 
 
@@ -95,4 +96,13 @@ class ChampionSource:
 
 def _described(found: ModelVersion) -> RegisteredVersion:
     digests = {file: found.tags[tag] for file, tag in _DIGESTS.items() if found.tags.get(tag)}
-    return RegisteredVersion(found.version, found.provenance, digests)
+    return RegisteredVersion(found.version, found.provenance, digests, _metrics(found))
+
+
+def _metrics(found: ModelVersion) -> dict[str, Any]:
+    """How a version was judged: the metric that decides with its interval, and what baselines reach (`unigram 2.7`)."""
+    metrics: dict[str, Any] = {}
+    if found.decides is not None:
+        metric, estimate = found.decides
+        metrics = {"metric": metric, "value": estimate.value, "low": estimate.low, "high": estimate.high}
+    return metrics | {name: found.tags[tag] for name, tag in _BASELINES.items() if found.tags.get(tag)}

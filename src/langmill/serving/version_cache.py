@@ -16,7 +16,7 @@ from typing import Protocol
 from langmill.errors import IntegrityError, LangmillError, SpaceError
 from langmill.files import exclusive_lock, read_json, read_manifest, write_json
 from langmill.serving.alias_state import RETRY_NAME, RegisteredVersion
-from langmill.serving.engine import LoadedVersion
+from langmill.serving.jobs import LoadedVersion
 from langmill.serving.warm_up import warm_up
 from langmill.tasks.loading import LoadedModel
 

@@ -27,7 +27,7 @@ import httpx
 from langmill.config.sections import Vllm
 from langmill.errors import ConfigError, ModelError
 from langmill.lifetime import PARENT_VARIABLE, end_group
-from langmill.serving.engine import LoadedVersion
+from langmill.serving.jobs import LoadedVersion
 from langmill.tasks.base import Generates
 from langmill.tasks.loading import load_model
 
@@ -117,7 +117,7 @@ class VllmProcess:
         shutil.rmtree(self._place, ignore_errors=True)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RemoteVersion(LoadedVersion):
     """A version that a process beside this one runs; `model` has no network."""
 

@@ -84,6 +84,13 @@ class Vllm:
     """Seconds that a new one may take until it answers."""
 
 
+class UnknownFields(StrEnum):
+    """What happens to fields of a request that the server does not know."""
+
+    refuse = "refuse"
+    warn = "warn"
+
+
 @settings
 class Serving:
     """The HTTP server."""
@@ -101,9 +108,12 @@ class Serving:
     max_new_tokens: PositiveInt
     """A request for more tokens is refused."""
     max_inputs: PositiveInt
-    """Texts in one classification request, at most."""
+    """Texts in one request, at most."""
     max_body_bytes: PositiveInt
     """A larger request body is refused."""
+    unknown_fields: UnknownFields
+    """What happens to fields of a request that the server does not know: `refuse` it (400), or `warn`, leave them out
+    and say so in the header X-Langmill-Ignored and in the log, for clients that send fields of their own."""
     max_beams: PositiveInt
     """A search with more beams is refused."""
     max_running: PositiveInt

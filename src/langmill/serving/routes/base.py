@@ -17,7 +17,7 @@ from pydantic import BaseModel
 
 from langmill.errors import RequestError
 from langmill.plugins import NoOptions, Registry
-from langmill.serving.engine import LoadedVersion
+from langmill.serving.jobs import LoadedVersion
 from langmill.serving.keys import Scope
 from langmill.serving.service import Service
 from langmill.tasks.base import Task
@@ -48,6 +48,8 @@ class Route(ABC, Generic[BodyT]):
     page_view: ClassVar[Literal["text", "labels", "json"]] = "json"
     """How the page shows a response: a text as it is streamed, in completions' shape; labels' probabilities, in
     classification's; or its JSON."""
+    streams: ClassVar[bool] = False
+    """Whether a request can ask for server-sent events in place of JSON."""
     is_public: ClassVar[bool] = False
     """Whether it is answered without a key."""
     scope: ClassVar[Scope] = Scope.ask

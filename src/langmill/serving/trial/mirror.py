@@ -16,7 +16,7 @@ from typing import Any
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from langmill.serving.chosen import answering
-from langmill.serving.engine import LoadedVersion
+from langmill.serving.jobs import LoadedVersion
 from langmill.serving.trial.pairs import Answer, read_answer
 from langmill.serving.trial.trials import RunningTrial, Trials
 

@@ -25,7 +25,7 @@ from langmill.config.sections import Trial, TrialMode
 from langmill.errors import LangmillError
 from langmill.files import write_json
 from langmill.serving.alias_state import RegisteredVersion
-from langmill.serving.engine import LoadedVersion
+from langmill.serving.jobs import LoadedVersion
 from langmill.serving.trial.pairs import Answer, Measure, Pair, measure, next_look, sentence
 from langmill.serving.trial.state import STATE_NAME, read_state
 
