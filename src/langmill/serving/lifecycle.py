@@ -144,17 +144,22 @@ class Lifecycle:
         self._signals += 1
         stop.set()
         if self._signals == 1:
-            left = self._engine.load
+            left = self._load
             waiting = f"; {left} requests get up to {self._settings.drain_seconds:g} s to finish" if left else ""
             self._say(f"Stopping{waiting}.")
+
+    @property
+    def _load(self) -> int:
+        """Requests that are being worked on or wait, wherever the model runs."""
+        return self._engine.load + self._vllm.load
 
     async def _drain(self) -> int:
         """Let accepted requests finish while /ready says 503; return how many did not in time."""
         self._engine.drain()
         deadline = time.monotonic() + self._settings.drain_seconds
-        while self._engine.load and time.monotonic() < deadline and self._signals < 2:
+        while self._load and time.monotonic() < deadline and self._signals < 2:
             await asyncio.sleep(_STEP_SECONDS)
-        left = self._engine.load
+        left = self._load
         if left:
             log.warning("%d requests were not done in time and are broken off", left)
         await asyncio.to_thread(self._engine.stop)

@@ -49,7 +49,6 @@ class Relay:
         self._settings = settings
         self._paths = paths
         self._elsewhere = {name for name, backend in settings.backends.items() if backend is Backend.vllm}
-        self._running = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, to the routes or to the process that runs the model."""
@@ -75,20 +74,22 @@ class Relay:
             await self._app(scope, replay, send)
             return
         try:
-            self._check(scope["path"], asked)
+            self._check(loaded, scope["path"], asked)
             await self._relay(loaded, asked, scope, replay, send)
         except RequestError as error:
             await refusal(error)(scope, replay, send)
 
-    def _check(self, path: str, asked: Mapping[str, Any]) -> None:
-        settings = self._settings
+    def _check(self, loaded: RemoteVersion, path: str, asked: Mapping[str, Any]) -> None:
+        settings, running = self._settings, loaded.process.running
+        if self._engine.draining:
+            raise RequestError("The server is stopping; ask another one.", 503, code="stopping")
         if path not in PATHS:
             raise RequestError(
                 f"{asked['model']} can't be asked at {path}; ask it at {' or '.join(PATHS)}.", 400, "model"
             )
-        if self._running >= settings.max_running + settings.max_waiting:
+        if running >= settings.max_running + settings.max_waiting:
             raise RequestError(
-                f"{self._running} requests are under way; try again in a moment.", 503, code="overloaded", retry_after=1
+                f"{running} requests are under way; try again in a moment.", 503, code="overloaded", retry_after=1
             )
         for field in _LENGTHS:
             length = asked.get(field)
@@ -104,7 +105,7 @@ class Relay:
     ) -> None:
         scope.setdefault("state", {})["answered_by"] = loaded.fingerprint
         transport = httpx.AsyncHTTPTransport(uds=str(loaded.process.socket))
-        self._running += 1
+        loaded.process.running += 1
         try:
             async with httpx.AsyncClient(transport=transport, base_url="http://vllm", timeout=_TIMEOUT) as client:
                 await self._until_gone(self._answer(client, loaded, asked, scope, send), receive)
@@ -117,7 +118,7 @@ class Relay:
                 retry_after=5,
             ) from error
         finally:
-            self._running -= 1
+            loaded.process.running -= 1
 
     async def _answer(
         self, client: httpx.AsyncClient, loaded: RemoteVersion, asked: Mapping[str, Any], scope: Scope, send: Send

@@ -57,6 +57,8 @@ class VllmProcess:
         # A socket's path has 107 characters at most; the folder is open to this user alone.
         self._place = Path(tempfile.mkdtemp(prefix="langmill-vllm-"))
         self.socket = self._place / "socket"
+        self.running = 0
+        """Requests that it works on for clients of this server; counted in the event loop."""
         self._name = name
         self._seconds = settings.start_seconds
         self.log_file = log_file
@@ -164,6 +166,11 @@ class VllmLoader:
         # Ending takes seconds, and whoever lets go of it last may be the event loop.
         weakref.finalize(remote, lambda: threading.Thread(target=process.stop, daemon=True).start())
         return remote
+
+    @property
+    def load(self) -> int:
+        """Requests that the processes work on."""
+        return sum(process.running for process in list(self._processes))
 
     def stop(self) -> None:
         """End all processes."""

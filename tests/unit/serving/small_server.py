@@ -128,8 +128,8 @@ def serving(folder: Path, **changes: Any) -> Iterator[SmallServer]:
         engine.publish(loaded)
     service = Service(settings, engine, _Following(), metrics, int(time.time()))
     config = uvicorn.Config(
-        build_app(service, KeyRing.fixed([digest(KEY)])), http="h11", loop="asyncio", lifespan="off", ws="none", log_config=None,
-        access_log=False, timeout_graceful_shutdown=1,
+        build_app(service, KeyRing.fixed([digest(KEY)])), http="h11", loop="asyncio", lifespan="off", ws="none",
+        log_config=None, access_log=False, timeout_graceful_shutdown=1,
     )  # fmt: skip
     server = Server(config, settings, metrics)
     engine.start()
