@@ -83,13 +83,17 @@ def upload(client: MlflowClient, run_id: str, package: Path, name: str, bases: P
 
 def _downloaded(tracking_uri: str, title: str, source: str, into: Path, remedy: str) -> Path:
     """The files at `source`: in place where they lie on this machine, else fetched into `into`."""
-    place = None if source.startswith("file:") else str(into)
+    gone = RegistryError(f"The files of {title} are gone from {source}. {remedy}", "missing")
+    if source.startswith("file:"):  # MLflow would say the same place, after seconds of imports
+        found = Path(url2pathname(urlsplit(source).path))
+        if not found.is_dir():
+            raise gone
+        return found
     with explained_tracking_errors(tracking_uri):
         from mlflow.artifacts import download_artifacts
 
-        gone = RegistryError(f"The files of {title} are gone from {source}. {remedy}", "missing")
         try:
-            found = Path(download_artifacts(source, dst_path=place, tracking_uri=tracking_uri))
+            found = Path(download_artifacts(source, dst_path=str(into), tracking_uri=tracking_uri))
         except Exception as error:
             if not isinstance(error, FileNotFoundError) and "No such artifact" not in str(error):
                 raise

@@ -19,10 +19,10 @@ from langmill.files import exclusive_lock
 from langmill.registry import artifacts
 from langmill.registry.database import read_aliased, read_models
 from langmill.registry.ledger import Entry, Ledger
+from langmill.registry.local import registry_client
 from langmill.registry.record import ModelRecord
 from langmill.registry.versions import CHAMPION, ModelVersion, State, Tag, checked_name, version_of
 from langmill.tracking.addresses import database_path
-from langmill.tracking.connection import connect
 from langmill.tracking.explained import existing_is_fine, explained_tracking_errors, missing_as_none
 from langmill.workspace import Workspace
 
@@ -46,7 +46,7 @@ class ModelRegistry:
 
     @cached_property
     def _client(self) -> MlflowClient:
-        return connect(self.tracking_uri)
+        return registry_client(self.tracking_uri)
 
     @contextlib.contextmanager
     def _mlflow(self) -> Iterator[MlflowClient]:
@@ -274,14 +274,15 @@ class ModelRegistry:
 
     def package(self, version: ModelVersion) -> contextlib.AbstractContextManager[Path]:
         """A version's package in a local folder, its parts checked against their manifests. Raises as `download`."""
-        source = self._location(version.name, version.version)
+        source = self.location(version.name, version.version)
         return artifacts.downloaded_package(self.tracking_uri, version.title, source)
 
     def _download(self, name: str, version: int, part: str, into: Path) -> Path:
-        source = f"{self._location(name, version)}/{part}"
+        source = f"{self.location(name, version)}/{part}"
         return artifacts.download(self.tracking_uri, f"{name} version {version}", source, into)
 
-    def _location(self, name: str, version: int) -> str:
+    def location(self, name: str, version: int) -> str:
+        """Where MLflow keeps a version's package. Raises as `version`."""
         self.version(name, version)
         with self._mlflow() as client:
             return str(client.get_model_version_download_uri(name, str(version))).rstrip("/")

@@ -95,7 +95,14 @@ class LoadedModel:
         return str(self.manifest["provenance"])
 
 
-def load_model(folder: Path, *, verify: bool, device: str = "cpu", evaluation: Path | None = None) -> LoadedModel:
+def load_model(
+    folder: Path,
+    *,
+    verify: bool,
+    device: str = "cpu",
+    evaluation: Path | None = None,
+    with_network: bool = True,
+) -> LoadedModel:
     """Load a model folder.
 
     A folder that is older than an option of its task or architecture lacks it; the class says in `earlier_options` what
@@ -107,6 +114,7 @@ def load_model(folder: Path, *, verify: bool, device: str = "cpu", evaluation: P
         device: Where the weights go, in torch's words.
         evaluation: The evaluation's folder of a model that is not packaged; a `generation_config.json` there says how
             the model writes.
+        with_network: Whether to build it; without, what is known of the model, for one that runs elsewhere.
 
     Raises:
         ModelError: The folder is missing, is not a model of Langmill, or its parts do not fit each other.
@@ -136,12 +144,14 @@ def load_model(folder: Path, *, verify: bool, device: str = "cpu", evaluation: P
             f"the one that the model was made with ({vocab_size} entries, end of text {eot_id}); make the model again.",
             code="mismatch",
         )
+    generation = _generation_config(folder, evaluation, task, earlier) if isinstance(task, Generates) else None
+    if not with_network:
+        return LoadedModel(folder, task, nn.Module(), tokenizer, manifest, config, generation)
     with undrawn():
         backbone = build_backbone(architecture, options, vocab_size, max_length, where, source=folder)
         network = task.network(backbone).to(device)
     backbone.prepare_for_inference()
     load_weights(network, own_names(network, load_state(folder, verify=False)), str(folder / WEIGHTS_NAME))
-    generation = _generation_config(folder, evaluation, task, earlier) if isinstance(task, Generates) else None
     return LoadedModel(folder, task, network.eval(), tokenizer, manifest, config, generation)
 
 
