@@ -165,13 +165,23 @@ class RequestError(ServingError):
         status: The HTTP status to answer with.
         param: The request's field that is wrong, if it is one field's fault.
         code: A word for programs, as in OpenAI's API (`model_not_found`).
+        retry_after: Seconds after which the same request may be taken, where it was refused for the moment only.
     """
 
-    def __init__(self, message: str, status: int = 400, param: str | None = None, code: str | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        status: int = 400,
+        param: str | None = None,
+        code: str | None = None,
+        *,
+        retry_after: float | None = None,
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.param = param
         self.code = code
+        self.retry_after = retry_after
 
 
 class SpaceError(LangmillError):

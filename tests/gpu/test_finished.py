@@ -15,9 +15,10 @@ import pytest
 from langmill.evaluation.explain import attention_maps, attribute
 from langmill.models.generation.beam_search import beam_search
 from langmill.models.generation.config import Beams, Sampling
-from langmill.models.generation.sampling import generate, generate_batch
-from langmill.serving.engine import Engine, Job, LoadedVersion
+from langmill.models.generation.continuation import generate, generate_batch
+from langmill.serving.engine import Engine
 from langmill.serving.generation import Completion
+from langmill.serving.jobs import Job, LoadedVersion
 from langmill.serving.metrics import Metrics
 from langmill.serving.routes.classify import Classification
 from langmill.serving.warm_up import warm_up

@@ -120,7 +120,7 @@ class Workspace:
             "max_prompt_tokens": 100, "max_new_tokens": 64, "max_inputs": 8, "max_body_bytes": 65536, "max_beams": 4,
             "max_running": 4, "max_waiting": 64, "drain_seconds": 10.0, "api_keys_file": None, "allowed_hosts": [],
             "max_connections": 200, "header_seconds": 5.0, "body_seconds": 5.0, "keep_alive_seconds": 5.0,
-            "stalled_seconds": 4.0, "threads": 1, **changes,
+            "stalled_seconds": 4.0, "threads": 1, "unknown_fields": "refuse", **changes,
         }  # fmt: skip
 
     @contextmanager

@@ -65,6 +65,43 @@ class Cache(ABC):
         self.lengths = [old + more for old, more in zip(self.lengths, new, strict=True)]
 
 
+class JoinableCache(Cache):
+    """A cache that sequences join and leave while others are decoded in it: see `langmill.models.generation.slots`.
+
+    Its memory is written by row and only ever grows, by doubling; the rows in use are the first ones, without gaps.
+    """
+
+    @abstractmethod
+    def emptied(self) -> Self:
+        """Make a cache of this kind and width without sequences and memory."""
+
+    @abstractmethod
+    def join(self, other: Cache, capacity: int) -> None:
+        """Copy the only sequence of `other` into a new last row, with room for `capacity` tokens."""
+
+    @abstractmethod
+    def remove(self, row: int) -> None:
+        """Forget a sequence; the last row takes its place."""
+
+    def prefix(self, row: int, length: int, capacity: int) -> Self | None:
+        """Copy the first `length` tokens of a row into a cache of its own; None where that is not possible."""
+        del row, length, capacity
+        return None
+
+    @property
+    def token_bytes(self) -> int:
+        """Bytes that one token of a sequence takes."""
+        return 0
+
+
+def doubled(size: int, needed: int) -> int:
+    """The next size of memory that must hold `needed`: doubled, as often as it takes."""
+    size = max(size, 1)
+    while size < needed:
+        size *= 2
+    return size
+
+
 CacheT = TypeVar("CacheT", bound=Cache)
 
 
@@ -112,6 +149,9 @@ class Backbone(nn.Module, ABC):
     tie them otherwise."""
     kind: Kind
     """The tokens that a hidden state depends on."""
+    joins: ClassVar[bool] = False
+    """Whether its caches are `JoinableCache`s, so that texts of several requests are decoded together; else each is
+    decoded alone."""
     language_model: str = "LangmillLanguageModel"
     """A language model's class in `config.json`: Hugging Face's, where that opens the same weights."""
     settings: Any

@@ -20,6 +20,7 @@ class Decoder(Transformer):
     """A Transformer with causal attention."""
 
     kind = Kind.causal
+    joins = True
     language_model = "LlamaForCausalLM"
     model_type = "llama"
 

@@ -38,6 +38,7 @@ class T5Shaped(EncoderDecoder):
 
     options_class = EncoderDecoderSettings
     settings: EncoderDecoderSettings
+    joins = True
     language_model = "T5ForConditionalGeneration"
     stored_copies: ClassVar[Mapping[str, str]] = {"lm_head.weight": "shared.weight"}  # T5 scales what a tied head reads
 
@@ -114,11 +115,9 @@ class T5Shaped(EncoderDecoder):
         batch_size, num_tokens = tokens_BT.shape
         cache = own_cache(cache, EncoderDecoderCache, batch_size)
         refuse_length(cache.length + num_tokens, cache.capacity)
-        assert lengths_B is None  # all targets grow together
-        sources = [
-            (keys, values, cache.source_mask_B11S)
-            for keys, values in zip(cache.source_keys_LBHSE, cache.source_values_LBHSE, strict=True)
-        ]
+        assert lengths_B is None  # every target grows by as many tokens
+        keys_LBHSE, values_LBHSE, mask_B11S = cache.sources
+        sources = [(keys, values, mask_B11S) for keys, values in zip(keys_LBHSE, values_LBHSE, strict=True)]
         hidden_BTD = self._run_decoder(tokens_BT, sources, cache)
         cache.advance(num_tokens, lengths_B)
         return hidden_BTD
@@ -130,10 +129,16 @@ class T5Shaped(EncoderDecoder):
         cache: KeyValueCache | None = None,
     ) -> Tensor:
         """Run the decoder's stack over some tokens, after those in a cache."""
-        bias_BHTS = self.decoder.bias(tokens_BT.shape[1], tokens_BT.device, 0 if cache is None else cache.length)
+        num_tokens, device = tokens_BT.shape[1], tokens_BT.device
+        places_BT = None
+        if cache is None or min(cache.lengths) == cache.length:
+            bias_BHTS = self.decoder.bias(num_tokens, device, 0 if cache is None else cache.length)
+        else:
+            places_BT = torch.tensor(cache.lengths, device=device)[:, None] + torch.arange(num_tokens, device=device)
+            bias_BHTS = self.decoder.bias_at(places_BT, cache.length + num_tokens)
         x_BTD: Tensor = self.decoder.dropout(self.shared(tokens_BT))
         for number, (block, source) in enumerate(zip(self.decoder.blocks, sources, strict=True)):
-            x_BTD = block.own(x_BTD, bias_BHTS, cache, number)
+            x_BTD = block.own(x_BTD, bias_BHTS, cache, number, places_BT)
             x_BTD = block.feed_forward(block.cross(x_BTD, *source))
         x_BTD = self.decoder.dropout(self.decoder.final_layer_norm(x_BTD))
         return x_BTD

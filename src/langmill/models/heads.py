@@ -43,6 +43,11 @@ class TokenHead(nn.Module):
         return self.model.max_length
 
     @property
+    def joins(self) -> bool:
+        """Whether texts of several requests are decoded together; see `Backbone.joins`."""
+        return self.model.joins
+
+    @property
     def head_weight_VD(self) -> Tensor:
         """The head's weights, `(vocabulary, dim)`."""
         weight = (self.model.embedding if self.lm_head is None else self.lm_head).weight
@@ -122,6 +127,12 @@ class LanguageModel(TokenHead):
         self._refuse_prompts(prompts)
         capacity = min(self.max_length, max(map(len, prompts)) + max_new_tokens)
         return self.model.new_cache(len(prompts), capacity), [list(ids) for ids in prompts]
+
+    @torch.inference_mode()
+    def prompt_logits(self, prompt_ids: Sequence[int]) -> Tensor:
+        """Compute the logits after each token of a prompt (see `PredictsPrompt`)."""
+        self._refuse_prompts([prompt_ids])
+        return cast("Tensor", self(torch.tensor([list(prompt_ids)], device=self.head_weight_VD.device))[0])
 
     def flops_per_token(self, length: int) -> float:
         """Floating-point operations of a forward pass for one token in a sequence of `length`."""

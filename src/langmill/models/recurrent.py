@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from pydantic import PositiveInt
@@ -17,7 +17,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from langmill.config.constraints import Share, require
 from langmill.config.typed import settings
-from langmill.models.base import Backbone, Cache, Kind, head_std, own_cache
+from langmill.models.base import Backbone, Cache, JoinableCache, Kind, doubled, head_std, own_cache
 
 
 @settings
@@ -44,17 +44,57 @@ class RecurrentSettings:
         )
 
 
-class RecurrentCache(Cache):
+class RecurrentCache(JoinableCache):
     """The recurrent state after the tokens seen.
 
     Attributes:
-        states_LBD: The hidden state, and for an LSTM the cell state.
+        states_LBD: The hidden state, and for an LSTM the cell state. There may be more rows than sequences.
         lengths: Tokens seen of each sequence.
     """
 
     def __init__(self, states_LBD: tuple[Tensor, ...], lengths: list[int]) -> None:
         self.states_LBD = states_LBD
         self.lengths = lengths
+
+    @property
+    def current_LBD(self) -> tuple[Tensor, ...]:
+        """The states of the sequences, without unused rows; torch wants them contiguous."""
+        return tuple(state[:, : len(self.lengths)].contiguous() for state in self.states_LBD)
+
+    def write(self, states_LBD: tuple[Tensor, ...]) -> None:
+        """Replace the states of all sequences."""
+        if len(self.lengths) == self.states_LBD[0].shape[1]:
+            self.states_LBD = states_LBD
+            return
+        for memory, state in zip(self.states_LBD, states_LBD, strict=True):
+            memory[:, : len(self.lengths)] = state
+
+    def emptied(self) -> Self:
+        """Make a cache of this kind without sequences; see `JoinableCache`."""
+        return type(self)(tuple(state[:, :0].clone() for state in self.states_LBD), [])
+
+    def join(self, other: Cache, capacity: int) -> None:
+        """Take in the only sequence of `other`; see `JoinableCache`. A state's size does not depend on `capacity`."""
+        del capacity
+        assert isinstance(other, RecurrentCache)
+        row = len(self.lengths)
+        if self.states_LBD[0].shape[1] == row:
+            rows = doubled(row, row + 1)
+            larger = tuple(state.new_zeros(len(state), rows, state.shape[2]) for state in self.states_LBD)
+            for new, old in zip(larger, self.states_LBD, strict=True):
+                new[:, :row] = old
+            self.states_LBD = larger
+        for state, joining in zip(self.states_LBD, other.states_LBD, strict=True):
+            state[:, row] = joining[:, 0]
+        self.lengths.append(other.lengths[0])
+
+    def remove(self, row: int) -> None:
+        """Forget a sequence; see `JoinableCache`."""
+        last, length = len(self.lengths) - 1, self.lengths.pop()
+        if row != last:
+            for state in self.states_LBD:
+                state[:, row] = state[:, last]
+            self.lengths[row] = length
 
     def keep(self, rows: Sequence[int]) -> None:
         """Keep these sequences only, in this order."""
@@ -69,6 +109,7 @@ class Recurrent(Backbone):
     options_class = RecurrentSettings
     settings: RecurrentSettings
     kind = Kind.causal
+    joins = True
     name: ClassVar[str]
     """The architecture's name."""
     layers_class: ClassVar[type[nn.RNN | nn.LSTM | nn.GRU]]
@@ -147,7 +188,8 @@ class Recurrent(Backbone):
         """Run the layers from the cache's states; leave in it the states after each sequence's own last token."""
         batch_size, num_tokens, _ = x_BTX.shape
         cache = own_cache(cache, RecurrentCache, batch_size)
-        states = cache.states_LBD if self.num_states > 1 else cache.states_LBD[0]
+        current_LBD = cache.current_LBD
+        states = current_LBD if self.num_states > 1 else current_LBD[0]
         hidden_BTD: Tensor
         if lengths_B is None:
             hidden_BTD, states = self.layers(x_BTX, states)
@@ -155,7 +197,7 @@ class Recurrent(Backbone):
             packed = pack_padded_sequence(x_BTX, lengths_B.cpu(), batch_first=True, enforce_sorted=False)
             packed_output, states = self.layers(packed, states)
             hidden_BTD, _ = pad_packed_sequence(packed_output, batch_first=True, total_length=num_tokens)
-        cache.states_LBD = states if isinstance(states, tuple) else (states,)
+        cache.write(states if isinstance(states, tuple) else (states,))
         cache.advance(num_tokens, lengths_B)
         return hidden_BTD
 

@@ -25,8 +25,8 @@ from langmill.config.typed import settings
 from langmill.data.document import Document
 from langmill.models.generation.beam_search import beam_search
 from langmill.models.generation.config import Beams, GenerationConfig
+from langmill.models.generation.continuation import generate_batch
 from langmill.models.generation.network import Decodes
-from langmill.models.generation.sampling import generate_batch
 from langmill.scoring.base import SCORERS, Baseline, Metric, Plot, Scorer, Strength, TrainingData
 from langmill.scoring.baselines import translation_memory
 from langmill.scoring.batching import LEAST_ROWS, padded_length, uniform_batches

@@ -1,8 +1,8 @@
 """The thread that runs the models, and the way to it from the event loop.
 
-One thread owns all forward passes. It takes jobs from a bounded queue and advances up to `max_running` of them
-round-robin, one token (or one group of texts) each, so that a short one does not wait behind a long one.
-Decoding several jobs in one forward pass would change nothing outside this module.
+One thread owns all forward passes. It takes jobs from a bounded queue and gives up to `max_running` of them to workers
+(`langmill.serving.workers`), which take turns: one forward pass each, for all the jobs that it can serve. Jobs join and
+leave between two turns.
 
 A job holds the `LoadedVersion` it was made for. A swap puts another one in its place for requests to come; the old one
 is freed when its last job lets go of it.
@@ -10,141 +10,71 @@ is freed when its last job lets go of it.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import logging
+import math
+import sys
 import threading
 import time
-from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import AsyncIterator, Generator
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from collections.abc import Hashable
+from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 
 from langmill.errors import RequestError
+from langmill.serving.generation import Completion
+from langmill.serving.jobs import BatchJob, EventT, Job, LoadedVersion, ResponseStream
 from langmill.serving.metrics import Metrics
-from langmill.tasks.loading import LoadedModel
+from langmill.serving.workers import Alone, Decoding, Together, Worker, smoothed
 
 log = logging.getLogger(__name__)
-EventT = TypeVar("EventT")
 _HOPELESS_SECONDS = 60.0
 """Requests are refused once a step has taken this long; until then they wait, since it may come back."""
-
-
-@dataclass(frozen=True)
-class LoadedVersion:
-    """A version in service."""
-
-    name: str
-    version: int
-    model: LoadedModel
-    longest_token: int
-    """Characters that one token stands for at most."""
-
-    @property
-    def fingerprint(self) -> str:
-        """`name:version`, the form in which responses and logs name it."""
-        return f"{self.name}:{self.version}"
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """The entries of a response that say who gave it."""
-        return {"model": self.name, "version": self.version, "system_fingerprint": self.fingerprint}
-
-    def refuse_long_text(self, text: str, limit: int, field: str) -> None:
-        """Refuse a text that has more than `limit` tokens whatever they are, without encoding it.
-
-        Raises:
-            RequestError: It has; `field` of the request holds it.
-        """
-        if len(text) > limit * self.longest_token:
-            raise RequestError(
-                f"{field} has {len(text)} characters, which are more than {limit} tokens; shorten it.",
-                400, field, "context_length_exceeded",
-            )  # fmt: skip
-
-
-class Job(ABC, Generic[EventT]):
-    """Work of the engine for one request."""
-
-    def __init__(self, loaded: LoadedVersion) -> None:
-        self.loaded = loaded
-
-    @abstractmethod
-    def steps(self) -> Generator[EventT | None, None, None]:
-        """Do the work in short steps, in the engine's thread; None is a step without an event."""
-
-
-class ResponseStream(Generic[EventT]):
-    """The events of one submitted job, to be read in the event loop that submitted it.
-
-    Leaving early needs `cancel`, after which the engine drops the job at its next step.
-    """
-
-    def __init__(self, job: Job[EventT]) -> None:
-        self.job: Job[EventT] | None = job
-        self.submitted = time.monotonic()
-        self.cancelled = False
-        self._loop = asyncio.get_running_loop()
-        self._events: asyncio.Queue[EventT | BaseException | None] = asyncio.Queue()
-        self._arrived: deque[EventT | BaseException | None] = deque()
-        self._woken = False
-
-    def __aiter__(self) -> AsyncIterator[EventT]:
-        return self
-
-    async def __anext__(self) -> EventT:
-        event = await self._events.get()
-        if event is None:
-            raise StopAsyncIteration
-        if isinstance(event, BaseException):
-            raise event
-        return event
-
-    def cancel(self) -> None:
-        """The client has gone: stop working on this."""
-        self.cancelled = True
-
-    def put(self, event: EventT | BaseException | None) -> None:
-        """Hand over an event from the engine's thread; None ends the stream, an exception breaks it."""
-        self._arrived.append(event)
-        if not self._woken:  # events that come faster than the loop turns share one call
-            self._woken = True
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody listens any more
-                self._loop.call_soon_threadsafe(self._deliver)
-
-    def _deliver(self) -> None:
-        self._woken = False  # before the look: what arrives after it wakes the loop again
-        while self._arrived:
-            self._events.put_nowait(self._arrived.popleft())
-
-
-@dataclass
-class _Running:
-    stream: ResponseStream[Any]
-    steps: Generator[Any, None, None]
+_LONGEST_RETRY_SECONDS = 60.0
 
 
 class Engine:
-    """Runs jobs round-robin in a thread of its own.
+    """Runs jobs in a thread of its own.
 
     Args:
-        max_running: Jobs that are advanced in turn.
+        max_running: Jobs that are worked on at once.
         max_waiting: Jobs that wait for that.
         metrics: Where they are counted.
-        stalled_seconds: A step that takes longer counts as a failure.
+        stalled_seconds: A turn that takes longer counts as a failure.
+        max_waiting_tokens: Tokens of the prompts that wait, at most; None for no limit. One prompt may always wait.
+        request_seconds: From a job's submission to its end, at most; None for no limit.
+        prefill_tokens: Tokens of prompts that are read in a turn, at most; None for no limit.
+        prefix_bytes: Memory of each loaded version for keys and values of earlier prompts.
     """
 
-    def __init__(self, max_running: int, max_waiting: int, metrics: Metrics, stalled_seconds: float) -> None:
+    def __init__(
+        self,
+        max_running: int,
+        max_waiting: int,
+        metrics: Metrics,
+        stalled_seconds: float,
+        *,
+        max_waiting_tokens: int | None = None,
+        request_seconds: float | None = None,
+        prefill_tokens: int | None = None,
+        prefix_bytes: int = 0,
+    ) -> None:
         self._max_running = max_running
         self._max_waiting = max_waiting
+        self._max_waiting_tokens = math.inf if max_waiting_tokens is None else max_waiting_tokens
+        self._request_seconds = math.inf if request_seconds is None else request_seconds
+        self._prefill_tokens = sys.maxsize if prefill_tokens is None else prefill_tokens
+        self._prefix_bytes = prefix_bytes
         self._metrics = metrics
         self._stalled_seconds = stalled_seconds
         self._loaded: dict[str, LoadedVersion] = {}
         self._waiting: deque[ResponseStream[Any]] = deque()
-        self._running: list[_Running] = []
+        self._workers: list[Worker] = []  # those that have something to do
+        self._shared: dict[Hashable, Worker] = {}  # of these the ones that further jobs may join
+        self._decoding: WeakKeyDictionary[LoadedVersion, Decoding] = WeakKeyDictionary()
+        self._running: list[ResponseStream[Any]] = []
+        self._seconds_per_job = 0.0  # smoothed
         self._changed = threading.Condition()
         self._stopping = False
         self._draining = False
@@ -221,16 +151,30 @@ class Engine:
             if self._draining:
                 raise RequestError("The server is stopping; ask another one.", 503, code="stopping")
             self._waiting = deque(waiting for waiting in self._waiting if not waiting.cancelled)
-            free = self._max_running - len(self._running)
-            if len(self._waiting) >= self._max_waiting + max(0, free):
+            if full := self._full(job.prompt_tokens):
                 self._metrics.refused.inc()
                 raise RequestError(
-                    f"{len(self._waiting)} requests are already waiting; try again in a moment.", 503, code="overloaded"
+                    f"{full}; try again in a moment.", 503, code="overloaded", retry_after=self._retry_after()
                 )
             self._waiting.append(stream)
             self._count()
             self._changed.notify_all()
         return stream
+
+    def _full(self, prompt_tokens: int) -> str | None:
+        """Why no further job is taken, in words; None where one is. The caller holds the lock until it is queued."""
+        num_waiting = len(self._waiting)
+        if num_waiting >= self._max_waiting + max(0, self._max_running - len(self._running)):
+            return f"{num_waiting} requests are already waiting"
+        tokens = sum(stream.job.prompt_tokens for stream in self._waiting if stream.job is not None)
+        if num_waiting and tokens + prompt_tokens > self._max_waiting_tokens:
+            return f"Prompts of {tokens} tokens are already waiting"
+        return None
+
+    def _retry_after(self) -> float:
+        """Seconds until about one of the jobs is done."""
+        seconds = self._seconds_per_job * (1 + len(self._waiting) / (4 * self._max_running))
+        return min(_LONGEST_RETRY_SECONDS, max(1.0, seconds))
 
     # The thread ------------------------------------------------------------------------------------------------------
 
@@ -239,62 +183,101 @@ class Engine:
         try:
             with torch.inference_mode():
                 while self._admit():
-                    for running in list(self._running):
-                        self._step_began = time.monotonic()
-                        self._advance(running)
-                        self._step_began = None
+                    for worker in list(self._workers):
+                        self._drop_what_is_over(worker)
+                        if worker.streams:
+                            self._step_began = time.monotonic()
+                            worker.turn()
+                            self._step_began = None
+                    self._retire()
         except BaseException as error:
             log.exception("The engine's thread has died")
             reason = RequestError(f"The engine died ({type(error).__name__}); read the server's log.", 500)
         finally:
             with self._changed:
                 self._draining = True
-                for stream in [*(running.stream for running in self._running), *self._waiting]:
+                for stream in [*(stream for worker in self._workers for stream in worker.streams), *self._waiting]:
                     stream.put(reason)
-                self._running.clear()
+                self._workers.clear()
+                self._shared.clear()
+                self._decoding.clear()
                 self._waiting.clear()
+                self._running.clear()
                 self._count()
 
     def _admit(self) -> bool:
         """Take waiting requests in; wait while there is nothing to do. False when it is time to end."""
         with self._changed:
-            while not (self._waiting or self._running or self._stopping):
+            if self._workers and not self._waiting and not self._stopping:
+                return True
+            while not (self._waiting or self._workers or self._stopping):
                 self._changed.wait()
             if self._stopping:
                 return False
             while self._waiting and len(self._running) < self._max_running:
                 stream = self._waiting.popleft()
-                if stream.cancelled or stream.job is None:
+                job, stream.job = stream.job, None  # the worker holds the job; nothing else needs it
+                if stream.cancelled or job is None:
                     self._metrics.cancelled.inc()
-                    continue
-                self._running.append(_Running(stream, stream.job.steps()))
-                stream.job = None  # the steps hold the loaded version; nothing else needs it
+                elif self._is_late(stream):
+                    stream.put(self._too_late())
+                else:
+                    self._worker_of(job).add(stream, job)
+                    self._running.append(stream)
             self._count()
             return True
 
-    def _advance(self, running: _Running) -> None:
-        stream = running.stream
-        if stream.cancelled:
-            self._metrics.cancelled.inc()
-            self._end(running)
-            return
-        try:
-            event = next(running.steps)
-        except StopIteration:
-            stream.put(None)
-            self._end(running)
-        except Exception as error:  # one request's trouble is not the others'
-            log.exception("A request failed in the model")
-            stream.put(RequestError(f"The model failed on this request ({type(error).__name__}).", 500))
-            self._end(running)
+    def _worker_of(self, job: Job[Any]) -> Worker:
+        """The worker that a job joins, among those that have something to do from now on."""
+        worker: Worker
+        if isinstance(job, Completion) and job.joins:
+            worker = self._decoding_of(job)
+        elif isinstance(job, BatchJob):
+            worker = self._shared.setdefault(job.group_key, Together())
         else:
-            if event is not None:
-                stream.put(event)
+            worker = Alone()
+        if worker not in self._workers:
+            self._workers.append(worker)
+        return worker
 
-    def _end(self, running: _Running) -> None:
-        running.steps.close()
+    def _decoding_of(self, job: Completion) -> Decoding:
+        """The worker of the job's loaded version, which keeps its memory for as long as somebody has the version."""
+        found = self._decoding.get(job.loaded)
+        if found is None:
+            assert job.network is not None
+            found = self._decoding[job.loaded] = Decoding(job.network, self._prefill_tokens, self._prefix_bytes)
+        return found
+
+    def _drop_what_is_over(self, worker: Worker) -> None:
+        """Drop what nobody waits for any more, and what has taken too long."""
+        for stream in list(worker.streams):
+            if stream.cancelled:
+                self._metrics.cancelled.inc()
+                worker.drop(stream)
+            elif self._is_late(stream):
+                worker.fail(stream, self._too_late())
+
+    def _is_late(self, stream: ResponseStream[Any]) -> bool:
+        return time.monotonic() - stream.submitted > self._request_seconds
+
+    def _too_late(self) -> RequestError:
+        return RequestError(
+            f"The answer was not complete after {self._request_seconds:g} s (serving.request_seconds); ask for less.",
+            503,
+            code="deadline",
+        )
+
+    def _retire(self) -> None:
+        """Take note of requests that have ended, and let go of workers without any."""
+        running = [stream for worker in self._workers for stream in worker.streams]
+        if len(running) == len(self._running):  # none joins while the workers take their turns
+            return
+        for stream in set(self._running).difference(running):
+            self._seconds_per_job = smoothed(self._seconds_per_job, time.monotonic() - stream.submitted)
         with self._changed:
-            self._running.remove(running)
+            self._running = running
+            self._workers = [worker for worker in self._workers if worker.streams]
+            self._shared = {key: worker for key, worker in self._shared.items() if worker.streams}
             self._count()
 
     def _count(self) -> None:

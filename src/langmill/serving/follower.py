@@ -24,7 +24,8 @@ from typing import Protocol, TypeVar
 from langmill.errors import IntegrityError, LangmillError, RegistryError, SpaceError
 from langmill.files import exclusive_lock, read_json, read_manifest, write_json
 from langmill.serving.alias_state import AliasState, RegisteredVersion
-from langmill.serving.engine import Engine, LoadedVersion
+from langmill.serving.engine import Engine
+from langmill.serving.jobs import LoadedVersion
 from langmill.serving.metrics import Metrics
 from langmill.serving.warm_up import warm_up
 from langmill.tasks.loading import LoadedModel

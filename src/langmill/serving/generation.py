@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
+from langmill.errors import RequestError
 from langmill.models.generation.config import Beams, Sampling
-from langmill.models.generation.network import Ending
-from langmill.serving.engine import Job, LoadedVersion
+from langmill.models.generation.continuation import Token, generate_tokens
+from langmill.models.generation.guide import Guide
+from langmill.models.generation.logprobs import TokenLogprobs, of_tokens
+from langmill.models.generation.network import Ending, PredictsPrompt
+from langmill.serving.jobs import Job, LoadedVersion
 from langmill.tasks.base import Generates
 from langmill.tokenization.text_stream import TextStream
 
@@ -21,6 +25,10 @@ class Chunk:
     """Tokens generated so far."""
     ending: Ending | None
     """Why the text ends here; None while it continues."""
+    logprobs: tuple[TokenLogprobs, ...] = ()
+    """Where asked for: of each token generated since the last chunk, the stop token left out."""
+    prompt_logprobs: tuple[TokenLogprobs | None, ...] | None = None
+    """Where asked for, in the first chunk: of each token of the prompt; None for the first, which nothing precedes."""
 
 
 class Completion(Job[Chunk]):
@@ -30,10 +38,17 @@ class Completion(Job[Chunk]):
         loaded: The version that answers.
         task: What it can do.
         prompt_ids: The prompt's tokens.
-        decoding: How.
+        decoding: How. Sampling of 0 tokens is for `echo_logprobs`.
         stop: Texts to stop before.
         streamed: Give a chunk for every token; else one for the first, for the clock, and one for all the others at the
             end, which spares the event loop a call for each. A search gives one chunk, at its end.
+        exact: Decode alone, bit for bit as `generate` does, and not in one forward pass with other requests.
+        logprobs: How many of the most likely tokens are told with each token's log probability; None for nothing.
+        echo_logprobs: Tell those of the prompt too.
+        guide: What restricts the tokens.
+
+    Raises:
+        RequestError: The model's way to answer, or a search, has no log probabilities or guide.
     """
 
     def __init__(
@@ -45,46 +60,119 @@ class Completion(Job[Chunk]):
         decoding: Sampling | Beams,
         stop: Sequence[str],
         streamed: bool,
+        exact: bool = False,
+        logprobs: int | None = None,
+        echo_logprobs: bool = False,
+        guide: Guide | None = None,
     ) -> None:
         super().__init__(loaded)
+        self.prompt_tokens = len(prompt_ids)
+        self.prompt_ids = list(prompt_ids)
+        self.logprobs = logprobs
+        self.guide = guide
+        self.network = task.decodes(loaded.model.network)
+        self._exact = exact
         self._streamed = streamed
         self._task = task
-        self._prompt_ids = list(prompt_ids)
         self._decoding = decoding
         self._text = TextStream(loaded.model.tokenizer.decode, stop)
+        self._echo_logprobs = echo_logprobs
+        self._echoed = False
+        self._count = 0
+        self._held = ""
+        self._noted: list[TokenLogprobs] = []
+        self._ended = False
+        self._refuse_what_is_not_offered()
+
+    def _refuse_what_is_not_offered(self) -> None:
+        searches = isinstance(self._decoding, Beams)
+        for param, asked in (("logprobs", self.logprobs is not None), ("response_format", self.guide is not None)):
+            if asked and (searches or self.network is None):
+                why = "a search has none" if searches else f"{self.loaded.name} does not write token by token"
+                raise RequestError(f"{param} is not offered here: {why}; leave it out.", 400, param)
+        if self._echo_logprobs and not isinstance(self.network, PredictsPrompt):
+            raise RequestError(
+                f"{self.loaded.name} does not predict its prompt, so there are no log probabilities to echo.",
+                400,
+                "logprobs",
+            )
+
+    @property
+    def joins(self) -> bool:
+        """Whether it can be decoded in one forward pass with others."""
+        sampled = isinstance(self._decoding, Sampling)
+        return sampled and not self._exact and self.network is not None and self.network.joins
+
+    @property
+    def sampling(self) -> Sampling:
+        """How tokens are chosen, where they are."""
+        assert isinstance(self._decoding, Sampling)
+        return self._decoding
+
+    @property
+    def ended(self) -> bool:
+        """Whether the last chunk was given."""
+        return self._ended
 
     def steps(self) -> Generator[Chunk | None, None, None]:
         """One token a step; of a search, one token of every beam."""
         if isinstance(self._decoding, Beams):
             return self._search(self._decoding)
-        return self._sample(self._decoding)
+        return self._alone(self._decoding)
 
-    def _sample(self, sampling: Sampling) -> Generator[Chunk | None, None, None]:
-        tokens = self._task.generate(self.loaded.model.network, self._prompt_ids, sampling)
-        count, held = 0, ""
+    def _alone(self, sampling: Sampling) -> Generator[Chunk | None, None, None]:
+        tokens = self._tokens(sampling)
+        while not self._ended:
+            try:
+                token = next(tokens)
+            except StopIteration as end:
+                yield self.finish(end.value)
+                return
+            yield self.push(token)
+        tokens.close()
+
+    def push(self, token: Token) -> Chunk | None:
+        """Take the next token; return the chunk that is due, the last one where a stop text is met."""
+        self._count += 1
+        self._held += self._text.push(token.id)
+        if token.logprobs is not None:
+            self._noted.append(token.logprobs)
+        if self._text.stopped:
+            return self._chunk(Ending.stop)
+        return self._chunk(None) if self._streamed or self._count == 1 else None
+
+    def finish(self, ending: Ending) -> Chunk:
+        """Take note that no token follows; return the last chunk."""
+        self._held += self._text.finish()
+        return self._chunk(Ending.stop if self._text.stopped else ending)
+
+    def _chunk(self, ending: Ending | None) -> Chunk:
+        self._ended = ending is not None
+        first = self._echo_logprobs and not self._echoed
+        chunk = Chunk(self._held, self._count, ending, tuple(self._noted), self._of_prompt() if first else None)
+        self._held, self._noted, self._echoed = "", [], True
+        return chunk
+
+    def _tokens(self, sampling: Sampling) -> Generator[Token, None, Ending]:
+        if self.network is not None:
+            return (yield from generate_tokens(self.network, self.prompt_ids, sampling, self.guide, self.logprobs))
+        tokens = self._task.generate(self.loaded.model.network, self.prompt_ids, sampling)
         while True:
             try:
                 token = next(tokens)
             except StopIteration as end:
                 ending: Ending = end.value
-                break
-            count += 1
-            text = self._text.push(token)
-            if self._text.stopped:
-                tokens.close()
-                yield Chunk(held + text, count, Ending.stop)
-                return
-            if self._streamed or count == 1:
-                yield Chunk(text, count, None)
-            else:
-                held += text
-                yield None
-        text = held + self._text.finish()
-        yield Chunk(text, count, Ending.stop if self._text.stopped else ending)
+                return ending
+            yield Token(token, None)
+
+    def _of_prompt(self) -> tuple[TokenLogprobs | None, ...]:
+        assert isinstance(self.network, PredictsPrompt)
+        logits_TV = self.network.prompt_logits(self.prompt_ids)
+        return (None, *of_tokens(logits_TV[:-1], self.prompt_ids[1:], self.logprobs or 0))
 
     def _search(self, beams: Beams) -> Generator[Chunk | None, None, None]:
         model = self.loaded.model
-        tokens = yield from self._task.search(model.network, model.tokenizer, self._prompt_ids, beams)
+        tokens = yield from self._task.search(model.network, model.tokenizer, self.prompt_ids, beams)
         text = "".join(self._text.push(token) for token in tokens) + self._text.finish()
         full = len(tokens) == beams.max_new_tokens and not self._text.stopped
         yield Chunk(text, len(tokens), Ending.length if full else Ending.stop)

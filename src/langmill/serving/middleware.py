@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
+import math
 import re
 import time
 from abc import ABC, abstractmethod
@@ -36,7 +37,7 @@ _TYPES = {
     401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error",
     503: "unavailable_error",
 }  # fmt: skip
-_RETRY_SECONDS = "1"
+_RETRY_SECONDS = 1.0
 _CLOSING = frozenset({408, 413, 431})
 """Refusals after which the connection is closed: what is still to come on it is not wanted."""
 
@@ -45,8 +46,9 @@ def refusal(error: RequestError) -> JSONResponse:
     """An error in the shape of OpenAI's API."""
     kind = _TYPES.get(error.status, "invalid_request_error" if error.status < 500 else "server_error")
     headers = {}
-    if error.status == 503:
-        headers["retry-after"] = _RETRY_SECONDS
+    if error.status == 503 or error.retry_after is not None:
+        # Whole seconds, as HTTP has them; a client that comes back too early is refused once more.
+        headers["retry-after"] = str(math.ceil(error.retry_after or _RETRY_SECONDS))
     if error.status == 401:
         headers["www-authenticate"] = "Bearer"
     if error.status in _CLOSING:
@@ -96,6 +98,24 @@ class _Check(ABC):
             RequestError: The request is refused.
             ClientDisconnect: Nobody waits for an answer any more.
         """
+
+
+class Heads:
+    """Answers HEAD as GET without its body, for monitors."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, and keep what a HEAD's response would hold."""
+        if scope.get("method") != "HEAD":
+            await self._app(scope, receive, send)
+            return
+
+        async def without_body(message: Message) -> None:
+            await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
+
+        await self._app({**scope, "method": "GET"}, receive, without_body)
 
 
 class Hosts(_Check):

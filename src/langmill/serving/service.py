@@ -8,7 +8,8 @@ from typing import Protocol
 from langmill.config.sections import Serving
 from langmill.errors import RequestError
 from langmill.serving.alias_state import AliasState
-from langmill.serving.engine import Engine, LoadedVersion
+from langmill.serving.engine import Engine
+from langmill.serving.jobs import LoadedVersion
 from langmill.serving.metrics import Metrics
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from langmill.errors import TrackingError
 from langmill.models.folder import GENERATION_NAME, WEIGHTS_NAME
 from langmill.registry.store import ModelRegistry
-from langmill.registry.versions import CHAMPION, Tag
+from langmill.registry.versions import CHAMPION, ModelVersion, Tag
 from langmill.serving.alias_state import RegisteredVersion
 from langmill.tracking.addresses import database_path
 
+_BASELINES = {"trivial_baseline": Tag.trivial, "strong_baseline": Tag.strong}
 _DIGESTS = {WEIGHTS_NAME: Tag.weights, GENERATION_NAME: Tag.generation}
 
 
@@ -43,8 +45,17 @@ class ChampionSource:
         if found is None:
             return None
         digests = {file: found.tags[tag] for file, tag in _DIGESTS.items() if found.tags.get(tag)}
-        return RegisteredVersion(found.version, found.provenance, digests)
+        return RegisteredVersion(found.version, found.provenance, digests, _metrics(found))
 
     def download(self, name: str, version: int, into: Path) -> Path:
         """Fill `into` with a version's model folder. Raises as `ModelRegistry.download` does."""
         return self._registry.download(name, version, into)
+
+
+def _metrics(found: ModelVersion) -> dict[str, Any]:
+    """How a version was judged: the metric that decides with its interval, and what baselines reach (`unigram 2.7`)."""
+    metrics: dict[str, Any] = {}
+    if found.decides is not None:
+        metric, estimate = found.decides
+        metrics = {"metric": metric, "value": estimate.value, "low": estimate.low, "high": estimate.high}
+    return metrics | {name: found.tags[tag] for name, tag in _BASELINES.items() if found.tags.get(tag)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from langmill.errors import ModelError
-from langmill.serving.engine import LoadedVersion
+from langmill.serving.jobs import LoadedVersion
 from langmill.serving.routes.base import routes_for
 
 

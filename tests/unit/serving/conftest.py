@@ -11,20 +11,24 @@ from typing import Any
 
 import httpx
 import numpy as np
+import openai
 import pytest
 from torch import nn
 
 from langmill.config.sections import Serving
+from langmill.config.sections.serving import UnknownFields
 from langmill.errors import IntegrityError, TrackingError
 from langmill.files import write_manifest
 from langmill.models.generation.network import Ending
 from langmill.serving.alias_state import AliasState, RegisteredVersion
 from langmill.serving.app import build_app
-from langmill.serving.engine import Engine, LoadedVersion
+from langmill.serving.engine import Engine
+from langmill.serving.jobs import LoadedVersion
 from langmill.serving.metrics import Metrics
 from langmill.serving.service import Service
 from langmill.tasks.base import Classifies, Generates
 from langmill.tasks.loading import LoadedModel
+from tests.unit.serving.small_server import KEY, SmallServer, serving
 
 EOT = 256
 COMPLETIONS, CLASSIFY = "/v1/completions", "/v1/classify"
@@ -109,6 +113,20 @@ class Quiet:
         return self.dead
 
 
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallServer]:
+    """A started server with small models of every kind."""
+    with serving(tmp_path_factory.mktemp("served")) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def client(small: SmallServer) -> Iterator[openai.OpenAI]:
+    """OpenAI's client, which does not try again."""
+    with openai.OpenAI(base_url=f"{small.url}/v1", api_key=KEY, max_retries=0) as made:
+        yield made
+
+
 @pytest.fixture
 def settings() -> Serving:
     return Serving(
@@ -120,6 +138,7 @@ def settings() -> Serving:
         max_new_tokens=50,
         max_inputs=10,
         max_body_bytes=4096,
+        unknown_fields=UnknownFields.refuse,
         max_beams=4,
         max_running=2,
         max_waiting=1,

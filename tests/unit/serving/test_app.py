@@ -18,7 +18,7 @@ from starlette.requests import ClientDisconnect
 
 from langmill.config.compose import compose_serving
 from langmill.models.generation.config import GenerationConfig, Sampling
-from langmill.serving.engine import LoadedVersion
+from langmill.serving.jobs import LoadedVersion
 from langmill.serving.routes.page import PageFile
 from langmill.serving.streaming import EventStream
 from tests.unit.serving.conftest import (

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from langmill.models.generation.config import GenerationConfig
-from langmill.serving.engine import LoadedVersion
+from langmill.serving.jobs import LoadedVersion
 from langmill.tasks.chat import Chat
 from langmill.tasks.loading import LoadedModel
 from langmill.tokenization.tokenizer import Tokenizer

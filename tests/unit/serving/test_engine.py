@@ -18,8 +18,9 @@ from langmill.errors import RequestError
 from langmill.models.generation.config import Sampling
 from langmill.models.generation.network import Ending
 from langmill.serving import engine as engine_module
-from langmill.serving.engine import Engine, Job, ResponseStream
+from langmill.serving.engine import Engine
 from langmill.serving.generation import Completion
+from langmill.serving.jobs import Job, ResponseStream
 from langmill.serving.metrics import Metrics
 from langmill.serving.routes.classify import Classification
 from tests.unit.serving.conftest import Judge, Writer, loaded_version
@@ -272,7 +273,7 @@ def test_texts_are_classified_in_groups_of_like_length_and_answered_in_order(eng
     judge = Judge()
     texts = ["x" * (1 + 37 * number % 20) for number in range(20)]
     found = asyncio.run(collect_one(engine, Classification(loaded_version("judge", 1, judge), judge, texts)))[-1]
-    np.testing.assert_allclose(found[:, 1], [len(text) / 100 for text in texts])
+    np.testing.assert_allclose(np.stack(found)[:, 1], [len(text) / 100 for text in texts])
     assert [len(batch) for batch in judge.batches] == [8, 8, 4]
     lengths = [len(text) for batch in judge.batches for text in batch]
     assert lengths == sorted(lengths)

@@ -198,7 +198,7 @@ def test_a_registry_set_up_anew_counts_from_one_again(world: World) -> None:
     assert world.look(1, "after") == 1
     assert world.shelf.downloads == [1, 1]
     assert world.said[-1] == "m: version 1 is in service, in place of 1."
-    kept = {"version": 1, "provenance": "after", "digests": {}}
+    kept = {"version": 1, "provenance": "after", "digests": {}, "metrics": {}}
     assert read_json(world.folder / "m" / "champion.json") == kept
 
 

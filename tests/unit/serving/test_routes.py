@@ -27,7 +27,7 @@ from typing import ClassVar
 
 from pydantic import BaseModel, Field
 
-from langmill.serving.engine import Job
+from langmill.serving.jobs import Job
 from langmill.serving.routes.base import ROUTES, Route
 from langmill.serving.schema import Body, Identified
 from langmill.serving.streaming import EventStream, result_of
@@ -113,7 +113,11 @@ def test_it_describes_itself(server: Server) -> None:
     assert body["examples"]["toy_repeat"]["value"] == {"model": "NAME", "text": 'Say "cheese" & smile'}
     answer = about["responses"]["200"]["content"]["application/json"]["schema"]
     assert answer == {"$ref": "#/components/schemas/RepeatResponse"}
-    assert set(about["responses"]) == {"200", "default"}
+    statuses = {"200", "400", "401", "403", "404", "408", "413", "415", "429", "431", "500", "503", "default"}
+    assert set(about["responses"]) == statuses
+    assert about["responses"]["401"]["content"]["application/json"]["schema"] == {
+        "$ref": "#/components/schemas/Refusal"
+    }
     assert about["security"] == [{"HTTPBearer": []}]
     assert "security" not in schema["paths"]["/live"]["get"]
 

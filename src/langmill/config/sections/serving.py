@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated
 
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
@@ -13,6 +14,13 @@ from langmill.config.typed import settings
 
 def _is_host(name: str) -> bool:
     return name == "*" or (bool(name) and not set(name) & set("/[]@*") and name.count(":") != 1)
+
+
+class UnknownFields(StrEnum):
+    """What happens to fields of a request that the server does not know."""
+
+    refuse = "refuse"
+    warn = "warn"
 
 
 @settings
@@ -32,9 +40,12 @@ class Serving:
     max_new_tokens: PositiveInt
     """A request for more tokens is refused."""
     max_inputs: PositiveInt
-    """Texts in one classification request, at most."""
+    """Texts in one request, at most."""
     max_body_bytes: PositiveInt
     """A larger request body is refused."""
+    unknown_fields: UnknownFields
+    """What happens to fields of a request that the server does not know: `refuse` it (400), or `warn`, leave them out
+    and say so in the header X-Langmill-Ignored and in the log, for clients that send fields of their own."""
     max_beams: PositiveInt
     """A search with more beams is refused."""
     max_running: PositiveInt

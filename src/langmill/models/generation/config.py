@@ -23,7 +23,7 @@ class Sampling:
     """Settings of sampling and greedy decoding."""
 
     max_new_tokens: int
-    """Stop after this many tokens."""
+    """Stop after this many tokens; 0 only reads the prompt."""
     temperature: float = 0.0
     """Divisor of the logits; below `GREEDY_BELOW`, decoding is greedy."""
     top_k: int = 0
@@ -39,9 +39,15 @@ class Sampling:
     """Equal seeds give equal texts, whatever else the process draws."""
     stop_ids: tuple[int, ...] = ()
     """Stop before any of these tokens."""
+    frequency_penalty: float = 0.0
+    """Subtracted from the logit of a token of the new text, as often as it is there (as OpenAI defines it)."""
+    presence_penalty: float = 0.0
+    """Subtracted from the logits of the tokens of the new text, once."""
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    """Added to the logits of these tokens; ids that the network knows, each once."""
 
     def __post_init__(self) -> None:
-        require(self.max_new_tokens >= 1, "max_new_tokens", self.max_new_tokens, "1 or more")
+        require(self.max_new_tokens >= 0, "max_new_tokens", self.max_new_tokens, "0 or more")
         require(0 <= self.temperature <= 100, "temperature", self.temperature, "0 to 100")
         require(self.top_k >= 0, "top_k", self.top_k, "0 or more")
         require(0 < self.top_p <= 1, "top_p", self.top_p, "above 0, at most 1")
@@ -49,11 +55,19 @@ class Sampling:
         penalty = self.repetition_penalty
         require(LEAST_PENALTY <= penalty <= 100, "repetition_penalty", penalty, f"{LEAST_PENALTY} to 100")
         require(0 <= self.seed < 2**63, "seed", self.seed, "0 to 9223372036854775807")
+        for name in ("frequency_penalty", "presence_penalty"):
+            require(-2 <= getattr(self, name) <= 2, name, getattr(self, name), "-2 to 2")
 
     @property
     def greedy(self) -> bool:
         """Whether decoding is greedy."""
         return self.temperature < GREEDY_BELOW
+
+    @property
+    def plain(self) -> bool:
+        """Whether the largest logit decides."""
+        penalties = (self.frequency_penalty, self.presence_penalty, self.repetition_penalty - 1)
+        return self.greedy and not any(penalties) and not self.logit_bias
 
     def generator(self) -> torch.Generator:
         """Make a random generator with the seed."""
@@ -154,6 +168,7 @@ class GenerationConfig:
                     code="impossible",
                 )
         max_new_tokens = int(said.get("max_new_tokens", self.max_new_tokens))
+        require(max_new_tokens >= 1, "max_new_tokens", max_new_tokens, "1 or more")
         if num_beams != 1:
             length_penalty = float(said.get("length_penalty", self.length_penalty))
             return Beams(max_new_tokens, num_beams, length_penalty, stop_ids, self.keep_placeholders)
@@ -172,6 +187,8 @@ class GenerationConfig:
             float(said.get("repetition_penalty", self.repetition_penalty)),
             int(said.get("seed", Sampling.seed)),
             stop_ids,
+            float(said.get("frequency_penalty", 0)),
+            float(said.get("presence_penalty", 0)),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -203,5 +220,5 @@ class GenerationConfig:
             raise ConfigError(message, code="unreadable") from error
 
 
-_NEUTRAL = {"top_k": 0, "top_p": 1.0, "min_p": 0.0}
+_NEUTRAL = {"top_k": 0, "top_p": 1.0, "min_p": 0.0, "frequency_penalty": 0.0, "presence_penalty": 0.0}
 """Values without effect."""

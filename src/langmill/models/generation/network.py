@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
 from langmill.models.base import Cache
 
 
+@runtime_checkable
 class Decodes(Protocol):
-    """A network that generates."""
+    """A network that generates; checked with `isinstance`."""
 
     @property
     def max_length(self) -> int:
         """Tokens of a sequence, at most."""
+
+    @property
+    def joins(self) -> bool:
+        """Whether its caches are `JoinableCache`s: texts of several requests are decoded together."""
 
     def begin(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> tuple[Cache, list[list[int]]]:
         """Make a cache for the prompts; return it with the ids that each sequence is to read first.
@@ -27,6 +32,18 @@ class Decodes(Protocol):
 
     def read(self, new_ids: Sequence[Sequence[int]], cache: Cache) -> Tensor:
         """Read each sequence's new tokens into the cache; return the next-token logits `(batch, vocabulary)`."""
+
+
+@runtime_checkable
+class PredictsPrompt(Protocol):
+    """A network that predicts every token of its prompt from those before; checked with `isinstance`."""
+
+    def prompt_logits(self, prompt_ids: Sequence[int]) -> Tensor:
+        """Compute the logits after each token of a prompt, `(length, vocabulary)`.
+
+        Raises:
+            ModelError: The prompt is empty or too long, or the network is in training mode.
+        """
 
 
 class Ending(StrEnum):

@@ -1,98 +1,48 @@
-"""Sampling and greedy decoding."""
+"""Choosing tokens from logits: sampling and greedy decoding."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Sequence
+from collections import Counter
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from langmill.errors import ModelError
 from langmill.models.generation.config import Sampling
-from langmill.models.generation.network import Decodes, Ending
 
 CLOSE = 1e-3
 """Two logits or log probabilities nearer than this may change order in another batch, since a larger matrix product
 rounds differently. Rounding changes them by 1e-6 to 1e-4."""
 
 
-def generate(network: Decodes, prompt_ids: Sequence[int], sampling: Sampling) -> Generator[int, None, Ending]:
-    """Generate the tokens after a prompt; the generator's return value is why it ended.
-
-    The network's `max_length` also ends the text; the end-of-text token begins a new one.
-
-    Raises:
-        ModelError: The prompt is empty or too long, or the network is in training mode.
-    """
-    cache, (new_ids,) = network.begin([prompt_ids], sampling.max_new_tokens)
-    generator = sampling.generator()
-    seen_ids = list(new_ids)
-    for count in range(1, sampling.max_new_tokens + 1):
-        chosen = choose(network.read([new_ids], cache)[0], sampling, generator, seen_ids)
-        if chosen in sampling.stop_ids:
-            return Ending.stop
-        yield chosen
-        new_ids = [chosen]
-        seen_ids.append(chosen)
-        if cache.length == network.max_length or count == sampling.max_new_tokens:
-            break
-    return Ending.length
-
-
-def generate_batch(
-    network: Decodes,
-    prompts: Sequence[Sequence[int]],
-    samplings: Sequence[Sampling],
-    close: set[int] | None = None,
-) -> list[list[int]]:
-    """Generate the tokens after each of several prompts, as `generate` does for each alone.
-
-    Prompts may differ in length and sampling. A larger matrix product rounds differently, so two tokens whose logits
-    differ in the last bits only may change order.
-
-    `close` gets the indices of the prompts with a temperature of 0 at which two tokens were `CLOSE`.
-
-    Raises:
-        ModelError: As for `generate`.
-    """
-    cache, new_ids = network.begin(prompts, max(sampling.max_new_tokens for sampling in samplings))
-    generators = [sampling.generator() for sampling in samplings]
-    read = [list(ids) for ids in new_ids]
-    results: list[list[int]] = [[] for _ in prompts]
-    active = list(range(len(prompts)))
-    while active:
-        logits_BV = network.read(new_ids, cache)
-        unfinished = []
-        for row, number in enumerate(active):
-            seen_ids = read[number] + results[number]
-            if close is not None and number not in close and _is_close(logits_BV[row], samplings[number], seen_ids):
-                close.add(number)
-            chosen = choose(logits_BV[row], samplings[number], generators[number], seen_ids)
-            if chosen in samplings[number].stop_ids:
-                continue
-            results[number].append(chosen)
-            at_end = cache.lengths[row] == network.max_length
-            if not at_end and len(results[number]) < samplings[number].max_new_tokens:
-                unfinished.append(row)
-        if len(unfinished) < len(active):
-            cache.keep(unfinished)
-        active = [active[row] for row in unfinished]
-        new_ids = [[results[number][-1]] for number in active]
-    return results
-
-
-def choose(logits_V: Tensor, sampling: Sampling, generator: torch.Generator, seen_ids: Sequence[int] = ()) -> int:
+def choose(
+    logits_V: Tensor,
+    sampling: Sampling,
+    generator: torch.Generator,
+    seen_ids: Sequence[int] = (),
+    *,
+    prompt_length: int = 0,
+    allowed_V: Tensor | None = None,
+) -> int:
     """Choose the next token's id.
 
-    The order is repetition penalty, temperature, top k, top p, min p, as in `transformers`. Tokens are drawn on the CPU
-    in float32, so that a seed gives the same text on every device. `seen_ids` are the tokens so far.
+    The order is what `adjusted` does, temperature, top k, top p, min p, as in `transformers`. Tokens are drawn on the
+    CPU in float32, so that a seed gives the same text on every device.
+
+    Args:
+        logits_V: The network's, `(vocabulary,)`.
+        sampling: How to choose.
+        generator: What is drawn from.
+        seen_ids: The tokens so far, those of the prompt first.
+        prompt_length: How many of them are the prompt's.
+        allowed_V: The tokens that may come, as `Guide.allowed` tells; at least one.
 
     Raises:
         ModelError: A logit is not a number.
     """
-    if sampling.repetition_penalty != 1:
-        logits_V = penalised(logits_V, sampling.repetition_penalty, seen_ids)
+    logits_V = adjusted(logits_V, sampling, seen_ids, prompt_length=prompt_length, allowed_V=allowed_V)
     if sampling.greedy:
         chosen = int(logits_V.argmax())
         require_finite(logits_V[chosen])
@@ -113,6 +63,38 @@ def choose(logits_V: Tensor, sampling: Sampling, generator: torch.Generator, see
     if sampling.min_p > 0:  # relative to the most likely one, so normalisation does not matter
         probabilities = probabilities.masked_fill(probabilities < sampling.min_p * probabilities[0], 0.0)
     return int(ids[_draw(probabilities, generator)])
+
+
+def adjusted(
+    logits_V: Tensor,
+    sampling: Sampling,
+    seen_ids: Sequence[int] = (),
+    *,
+    prompt_length: int = 0,
+    allowed_V: Tensor | None = None,
+) -> Tensor:
+    """Apply penalties, bias and a guide to logits, the same object where there are none; arguments as in `choose`."""
+    if sampling.repetition_penalty != 1:
+        logits_V = penalised(logits_V, sampling.repetition_penalty, seen_ids)
+    if sampling.frequency_penalty or sampling.presence_penalty:
+        counts = Counter(seen_ids[prompt_length:])
+        penalties = [sampling.frequency_penalty * count + sampling.presence_penalty for count in counts.values()]
+        logits_V = _added(logits_V, list(counts), [-penalty for penalty in penalties])
+    if sampling.logit_bias:
+        ids, biases = zip(*sampling.logit_bias, strict=True)
+        logits_V = _added(logits_V, ids, biases)
+    if allowed_V is not None:
+        allowed_V = allowed_V.to(logits_V.device)
+        known = len(allowed_V)
+        masked_V = torch.full_like(logits_V, -torch.inf)
+        masked_V[:known] = torch.where(allowed_V[: len(logits_V)], logits_V[:known], -torch.inf)
+        return masked_V
+    return logits_V
+
+
+def _added(logits_V: Tensor, ids: Sequence[int], values: Sequence[float]) -> Tensor:
+    where = torch.tensor(ids, dtype=torch.long, device=logits_V.device)
+    return logits_V.float().index_add(0, where, torch.tensor(values, dtype=torch.float32, device=logits_V.device))
 
 
 def penalised(logits_V: Tensor, penalty: float, seen_ids: Sequence[int]) -> Tensor:
@@ -138,11 +120,9 @@ def require_finite(value: Tensor) -> None:
         raise ModelError(message, code="diverged")
 
 
-def _is_close(logits_V: Tensor, sampling: Sampling, seen_ids: Sequence[int]) -> bool:
-    """Whether rounding may decide which token is most likely."""
-    if sampling.temperature > 0:
+def is_close(logits_V: Tensor, sampling: Sampling) -> bool:
+    """Whether rounding may decide which token is most likely, given adjusted logits."""
+    if not sampling.greedy:
         return False
-    if sampling.repetition_penalty != 1:
-        logits_V = penalised(logits_V, sampling.repetition_penalty, seen_ids)
     first, second = logits_V.topk(2).values.tolist()
     return bool(first - second < CLOSE)

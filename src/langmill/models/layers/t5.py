@@ -116,13 +116,18 @@ class SelfAttentionLayer(nn.Module):
         self.dropout = nn.Dropout(settings.dropout)
 
     def forward(
-        self, x_BTD: Tensor, bias_BHTS: Tensor | None, cache: KeyValueCache | None = None, layer: int = 0
+        self,
+        x_BTD: Tensor,
+        bias_BHTS: Tensor | None,
+        cache: KeyValueCache | None = None,
+        layer: int = 0,
+        places_BT: Tensor | None = None,
     ) -> Tensor:
         """Compute the residual stream after this layer; with a cache, the cached tokens are attended to as well."""
         normalised_BTD = self.layer_norm(x_BTD)
         k_BHSE, v_BHSE = self.SelfAttention.keys_and_values(normalised_BTD)
         if cache is not None:
-            k_BHSE, v_BHSE = cache.store(layer, k_BHSE, v_BHSE)
+            k_BHSE, v_BHSE = cache.store(layer, k_BHSE, v_BHSE, places_BT)
         return cast("Tensor", x_BTD + self.dropout(self.SelfAttention(normalised_BTD, k_BHSE, v_BHSE, bias_BHTS)))
 
 
@@ -205,12 +210,16 @@ class Stack(nn.Module):
 
         The queries are the positions from `start` on, the keys those from 0 on.
         """
-        settings, keys_S = self.settings, torch.arange(start + num_tokens, device=device)
-        distances_TS = keys_S - keys_S[start:, None]
-        buckets_TS = bucket(distances_TS, settings.num_buckets, settings.max_distance, bidirectional=not self.decodes)
-        weights_TSH: Tensor = self.blocks[0].own.SelfAttention.relative_attention_bias(buckets_TS)
-        bias_HTS = weights_TSH.permute(2, 0, 1)
-        return (bias_HTS.masked_fill(distances_TS > 0, -torch.inf) if self.decodes else bias_HTS)[None]
+        return self.bias_at(torch.arange(start, start + num_tokens, device=device)[None], start + num_tokens)
+
+    def bias_at(self, places_BT: Tensor, num_keys: int) -> Tensor:
+        """Compute the same, `(batch, heads, T, S)`, for queries at these positions and keys at those from 0 on."""
+        settings = self.settings
+        distances_BTS = torch.arange(num_keys, device=places_BT.device) - places_BT[:, :, None]
+        buckets_BTS = bucket(distances_BTS, settings.num_buckets, settings.max_distance, bidirectional=not self.decodes)
+        weights_BTSH: Tensor = self.blocks[0].own.SelfAttention.relative_attention_bias(buckets_BTS)
+        bias_BHTS = weights_BTSH.permute(0, 3, 1, 2)
+        return bias_BHTS.masked_fill(distances_BTS[:, None] > 0, -torch.inf) if self.decodes else bias_BHTS
 
 
 def bucket(distances: Tensor, num_buckets: int, max_distance: int, *, bidirectional: bool) -> Tensor:

@@ -17,7 +17,7 @@ from pydantic import BaseModel
 
 from langmill.errors import RequestError
 from langmill.plugins import NoOptions, Registry
-from langmill.serving.engine import LoadedVersion
+from langmill.serving.jobs import LoadedVersion
 from langmill.serving.service import Service
 from langmill.tasks.base import Task
 
@@ -47,6 +47,8 @@ class Route(ABC, Generic[BodyT]):
     page_view: ClassVar[Literal["chat", "text", "translation", "labels", "json"]] = "json"
     """How the page asks and shows a response: a conversation, in chat completions' shape; a text as it is streamed, in
     completions'; a translation beside its source; labels' probabilities, in classification's; or its JSON."""
+    streams: ClassVar[bool] = False
+    """Whether a request can ask for server-sent events in place of JSON."""
     is_public: ClassVar[bool] = False
     """Whether it is answered without a key."""
     is_probe: ClassVar[bool] = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -11,14 +11,11 @@ from fastapi import Request
 from pydantic import BaseModel, Field, field_validator
 
 from langmill.errors import ModelError, RequestError, ServingError
-from langmill.serving.engine import Job, LoadedVersion
+from langmill.serving.jobs import BatchJob, LoadedVersion
 from langmill.serving.routes.base import ROUTES, Route
 from langmill.serving.schema import Body, Identified, Text, Usage
 from langmill.serving.streaming import result_of
 from langmill.tasks.base import Classifies
-
-_GROUP = 8
-"""Texts classified in one step: enough to fill two cores, few enough that others don't wait long."""
 
 
 class ClassifyBody(Body):
@@ -56,7 +53,7 @@ class ClassifyResponse(Identified):
     usage: Usage
 
 
-class Classification(Job[np.ndarray]):
+class Classification(BatchJob[str, np.ndarray]):
     """Computes the probability of each label for some texts."""
 
     def __init__(self, loaded: LoadedVersion, task: Classifies, texts: Sequence[str]) -> None:
@@ -64,22 +61,25 @@ class Classification(Job[np.ndarray]):
         self._task = task
         self._texts = list(texts)
 
-    def steps(self) -> Generator[np.ndarray | None, None, None]:
-        """A few texts a step; the only event is the `(texts, labels)` array."""
+    def items(self) -> Sequence[str]:
+        """The texts."""
+        return self._texts
+
+    def size(self, item: str) -> int:
+        """Characters."""
+        return len(item)
+
+    def run(self, items: Sequence[str]) -> Sequence[np.ndarray]:
+        """Compute a row of probabilities for each text.
+
+        Raises:
+            ServingError: One is not a number.
+        """
         model = self.loaded.model
-        order = sorted(range(len(self._texts)), key=lambda index: len(self._texts[index]))  # little padding
-        rows: dict[int, np.ndarray] = {}
-        for start in range(0, len(order), _GROUP):
-            group = order[start : start + _GROUP]
-            found = self._task.probabilities(model.network, model.tokenizer, [self._texts[index] for index in group])
-            if not np.isfinite(found).all():
-                raise ServingError(
-                    f"{self.loaded.fingerprint} gave a probability that is not a number.", code="diverged"
-                )
-            rows.update(zip(group, found, strict=True))
-            if start + _GROUP < len(order):
-                yield None
-        yield np.stack([rows[index] for index in range(len(order))])
+        found = self._task.probabilities(model.network, model.tokenizer, items)
+        if not np.isfinite(found).all():
+            raise ServingError(f"{self.loaded.fingerprint} gave a probability that is not a number.", code="diverged")
+        return list(found)
 
 
 @ROUTES.register("classify")

@@ -16,7 +16,8 @@ from langmill.models.base import build_backbone
 from langmill.models.folder import save_model
 from langmill.models.generation.beam_search import beam_search
 from langmill.models.generation.config import Beams, Sampling
-from langmill.models.generation.sampling import choose, generate, generate_batch, penalised
+from langmill.models.generation.continuation import generate, generate_batch
+from langmill.models.generation.sampling import choose, penalised
 from langmill.models.heads import LanguageModel
 from tests.refused import refused
 from tests.unit.models.conftest import EOT_ID, MAX_LENGTH, MakeModel, randomise

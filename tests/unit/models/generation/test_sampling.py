@@ -10,8 +10,9 @@ import torch
 
 from langmill.errors import ConfigError, ModelError
 from langmill.models.generation.config import GREEDY_BELOW, Sampling
+from langmill.models.generation.continuation import generate, generate_batch
 from langmill.models.generation.network import Ending
-from langmill.models.generation.sampling import choose, generate, generate_batch
+from langmill.models.generation.sampling import choose
 from langmill.models.heads import LanguageModel
 from tests.refused import refused
 from tests.unit.models.conftest import MAX_LENGTH, MakeModel
@@ -148,7 +149,9 @@ def test_a_logit_that_is_no_number_is_an_error_and_not_the_last_word(sampling: S
 @pytest.mark.parametrize(
     ("change", "allowed"),
     [
-        ({"max_new_tokens": 0}, "1 or more"),
+        ({"max_new_tokens": -1}, "0 or more"),
+        ({"frequency_penalty": 2.1}, "-2 to 2"),
+        ({"presence_penalty": -2.1}, "-2 to 2"),
         ({"temperature": -1.0}, "0 to 100"),
         ({"temperature": float("nan")}, "0 to 100"),
         ({"top_k": -1}, "0 or more"),
