@@ -1,4 +1,4 @@
-"""The card of an exported model, in Hugging Face's form: what it is, how good, from what, its limits, how to load it."""
+"""The card of an exported model, in Hugging Face's form: what it is, how good, its limits, how to open it."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from langmill.files import read_manifest, write_manifest, write_text
 from langmill.registry.status import baseline
 from langmill.registry.trace import source_words
 from langmill.registry.versions import Tag
+
 
 @dataclass(frozen=True)
 class Opening:
@@ -40,11 +41,10 @@ def write_card(into: Path, model: VerifiedVersion, config: Mapping[str, Any], op
     write_manifest(into, {name: fact for name, fact in manifest.items() if name != "files"})
 
 
-def model_card(
-    model: VerifiedVersion, config: Mapping[str, Any], manifest: Mapping[str, Any], opening: Opening
-) -> str:
+def model_card(model: VerifiedVersion, config: Mapping[str, Any], manifest: Mapping[str, Any], opening: Opening) -> str:
     """The text of `README.md`, from the version and the content of its `config.json` and `manifest.json`."""
-    about = {"library_name": opening.library, **({"pipeline_tag": opening.kind} if opening.kind else {})}
+    about: dict[str, Any] = {"library_name": opening.library}
+    about |= {"pipeline_tag": opening.kind} if opening.kind else {}
     about |= {"tags": ["langmill"]}
     facts = "\n".join(f"| {label} | {fact} |" for label, fact in _facts(model, config, manifest) if fact)
     limits = "\n".join(f"- {sentence}" for sentence in _limits(config))

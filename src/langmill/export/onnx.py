@@ -43,7 +43,10 @@ class Onnx(Exporter):
         copy_companions(model.folder, into)
         opened = f'import onnxruntime\n\nsession = onnxruntime.InferenceSession("FOLDER/{FILE_NAME}")'
         write_card(
-            into, model, loaded.config, Opening("onnx", usage(loaded.config, graph, opened, "session.run(None, inputs)[0]"))
+            into,
+            model,
+            loaded.config,
+            Opening("onnx", usage(loaded.config, graph, opened, "session.run(None, inputs)[0]")),
         )
 
 
@@ -71,9 +74,7 @@ def write_onnx(program: ExportedProgram, inputs: Mapping[str, Tensor], recipe: s
             )  # fmt: skip
     except Exception as error:  # torch raises many kinds, of which no list is kept
         first = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise ModelError(
-            f"{recipe} has no graph in ONNX ({first}); take --format hf or pt2.", "unsupported"
-        ) from error
+        raise ModelError(f"{recipe} has no graph in ONNX ({first}); take --format hf or pt2.", "unsupported") from error
     finally:
         logger.setLevel(level)
     _forget_places(made.model)

@@ -112,7 +112,7 @@ def _pieces(folder: Path) -> Iterator[Any]:
     header = json.loads((folder / MERGE_NAME).read_text(encoding="utf-8"))["header"].encode()
     yield len(header).to_bytes(8, "little") + header
     for _, weight in merged_weights(folder):
-        yield memoryview(weight.contiguous().view(-1).view(torch.uint8).numpy())
+        yield weight.contiguous().view(-1).view(torch.uint8).numpy().data
 
 
 def keep_once(folder: Path, bases: Path) -> None:

@@ -23,7 +23,12 @@ from tests.unit.tokenization.conftest import sentences
 
 MAX_LENGTH = 48
 LABELS = ("negative", "positive", "好评")
-TEXTS = ("the film was good", "", "I'd watch it again in 1999 , naïve café 映画", "really wonderful and don't miss it !!!")
+TEXTS = (
+    "the film was good",
+    "",
+    "I'd watch it again in 1999 , naïve café 映画",
+    "really wonderful and don't miss it !!!",
+)
 GREEDY = {"max_new_tokens": 8, "num_beams": 1}
 _FILES = {
     "encoder_decoder": "encoder-decoder-small",
@@ -48,7 +53,14 @@ def options_of(architecture: str) -> dict[str, Any]:
     if architecture in ("decoder", "encoder"):
         return {**tiny_options(), "num_kv_heads": 1, "num_layers": 1}
     options = yaml.safe_load((CONF / "model" / f"{_FILES[architecture]}.yaml").read_text())["options"]
-    small: dict[str, Any] = {"dim": 16, "embedding_dim": 16, "num_heads": 2, "hidden_dim": 32, "num_buckets": 8, "dropout": 0.0}
+    small: dict[str, Any] = {
+        "dim": 16,
+        "embedding_dim": 16,
+        "num_heads": 2,
+        "hidden_dim": 32,
+        "num_buckets": 8,
+        "dropout": 0.0,
+    }
     if architecture == "bag_of_ngrams":
         small["num_buckets"] = 50
     elif architecture == "encoder_decoder":
