@@ -68,7 +68,7 @@ class Lifecycle:
         self._log = workspace.log("serve")
         self._wants_key = bool(keys)
         metrics = Metrics()
-        self._engine = Engine(settings.max_running, settings.max_waiting, metrics, settings.stalled_seconds)
+        self._engine = Engine.of(settings, metrics)
         self._vllm = VllmLoader(settings.vllm, workspace.log)
         own = own_loader(lambda folder: load_model(folder, verify=False, device=device))  # the cache has verified it
 
