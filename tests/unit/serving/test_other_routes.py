@@ -119,6 +119,7 @@ def test_models_say_what_they_can_do(client: openai.OpenAI) -> None:
     assert list(cards) == list(MODELS)
     card: Any = client.models.retrieve("chat")
     assert card.abilities == ["chats", "embeds", "generates"]
+    assert card.endpoints == ["/v1/chat/completions", "/v1/completions", "/v1/embeddings"]
     assert (card.context_length, card.version, card.metrics) == (MAX_LENGTH, 1, METRICS)
     translator: Any = cards["translator"]
     assert (translator.abilities, translator.languages) == (["embeds", "generates", "translates"], ["en", "de"])
