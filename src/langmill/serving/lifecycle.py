@@ -62,7 +62,7 @@ class Lifecycle:
         self._log = workspace.log("serve")
         self._wants_key = bool(key_digests)
         metrics = Metrics()
-        self._engine = Engine(settings.max_running, settings.max_waiting, metrics, settings.stalled_seconds)
+        self._engine = Engine.of(settings, metrics)
         self._follower = Follower(
             names=settings.recipes,
             connect=lambda: ChampionSource(tracking_uri),

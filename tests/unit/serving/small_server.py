@@ -120,7 +120,7 @@ def serving(folder: Path, **changes: Any) -> Iterator[SmallServer]:
     small = {"recipes": list(MODELS), "port": 0, "max_prompt_tokens": MAX_LENGTH, "max_new_tokens": 64, "threads": 1}
     settings = dataclasses.replace(compose_serving(), **{**small, **changes})
     metrics = Metrics()
-    engine = Engine(settings.max_running, settings.max_waiting, metrics, settings.stalled_seconds)
+    engine = Engine.of(settings, metrics)
     for name, model in models.items():
         longest = max(len(model.tokenizer.decode([token])) for token in range(model.tokenizer.vocab_size))
         loaded = LoadedVersion(name, 1, model, longest)

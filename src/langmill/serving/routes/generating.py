@@ -112,6 +112,14 @@ class GeneratingRoute(Route[GenerationBodyT]):
             field = self.prompt_field if len(prompts) > 1 else "n"
             asked = f"n is {body.n}" if field == "n" else f"{field} holds {len(prompts)} texts"
             raise RequestError(f"{asked}; up to {most} choices are allowed in one request.", 400, field)
+        together = body.n * sum(len(prompt.ids) for prompt in prompts)
+        if len(prompts) * body.n > 1 and together > settings.max_waiting_tokens:  # it could never be taken in
+            raise RequestError(
+                f"{self.prompt_field} and n ask for {together} tokens to be read; up to {settings.max_waiting_tokens} are "
+                "allowed in one request (serving.max_waiting_tokens).",
+                400,
+                self.prompt_field,
+            )
         longest = max(len(prompt.ids) for prompt in prompts)
         if longest > limit:
             raise RequestError(
@@ -137,7 +145,7 @@ class GeneratingRoute(Route[GenerationBodyT]):
                 decoding=for_choice(fitted, number),
                 stop=list(body.stop),
                 streamed=body.stream,
-                exact=bool(body.exact),
+                exact=self.service.settings.exact if body.exact is None else body.exact,
                 logprobs=body.top_logprobs_asked,
                 echo_logprobs=body.echoes_logprobs,
                 guide=guide and guide.copy(),
