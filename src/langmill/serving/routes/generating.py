@@ -115,8 +115,8 @@ class GeneratingRoute(Route[GenerationBodyT]):
         together = body.n * sum(len(prompt.ids) for prompt in prompts)
         if len(prompts) * body.n > 1 and together > settings.max_waiting_tokens:  # it could never be taken in
             raise RequestError(
-                f"{self.prompt_field} and n ask for {together} tokens to be read; up to {settings.max_waiting_tokens} are "
-                "allowed in one request (serving.max_waiting_tokens).",
+                f"{self.prompt_field} has {together} tokens to be read; up to {settings.max_waiting_tokens} are allowed "
+                "in one request (serving.max_waiting_tokens).",
                 400,
                 self.prompt_field,
             )
