@@ -47,6 +47,7 @@ class Engine:
         request_seconds: From a job's submission to its end, at most; None for no limit.
         prefill_tokens: Tokens of prompts that are read in a turn, at most; None for no limit.
         prefix_bytes: Memory of each loaded version for keys and values of earlier prompts.
+        exact: Whether every text is decoded alone, as `Completion` does where `exact` is asked of it.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Engine:
         request_seconds: float | None = None,
         prefill_tokens: int | None = None,
         prefix_bytes: int = 0,
+        exact: bool = False,
     ) -> None:
         self._max_running = max_running
         self._max_waiting = max_waiting
@@ -67,6 +69,7 @@ class Engine:
         self._request_seconds = math.inf if request_seconds is None else request_seconds
         self._prefill_tokens = sys.maxsize if prefill_tokens is None else prefill_tokens
         self._prefix_bytes = prefix_bytes
+        self._exact = exact
         self._metrics = metrics
         self._stalled_seconds = stalled_seconds
         self._loaded: dict[str, LoadedVersion] = {}
@@ -94,6 +97,7 @@ class Engine:
             request_seconds=settings.request_seconds,
             prefill_tokens=settings.prefill_tokens,
             prefix_bytes=settings.prefix_megabytes * 2**20,
+            exact=settings.exact,
         )
 
     # Loaded versions ------------------------------------------------------------------------------------------------
@@ -255,7 +259,7 @@ class Engine:
     def _worker_of(self, job: Job[Any]) -> Worker:
         """The worker that a job joins, among those that have something to do from now on."""
         worker: Worker
-        if isinstance(job, Completion) and job.joins:
+        if isinstance(job, Completion) and job.joins and not self._exact:
             worker = self._decoding_of(job)
         elif isinstance(job, BatchJob):
             worker = self._shared.setdefault(job.group_key, Together())

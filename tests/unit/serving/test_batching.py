@@ -121,10 +121,11 @@ SAMPLINGS = [
 ]
 
 
-def test_an_exact_text_is_bit_for_bit_the_lone_one(network: Network, version: LoadedVersion) -> None:
-    with started() as engine:
+@pytest.mark.parametrize("by", ["request", "setting"])
+def test_an_exact_text_is_bit_for_bit_the_lone_one(network: Network, version: LoadedVersion, by: str) -> None:
+    with started(exact=by == "setting") as engine:
         jobs = [
-            completion(version, prompt, sampling, exact=True, logprobs=2)
+            completion(version, prompt, sampling, exact=by == "request", logprobs=2)
             for prompt, sampling in zip(PROMPTS, SAMPLINGS, strict=True)
         ]
         found = answered(engine, jobs)
