@@ -149,7 +149,7 @@ class GeneratingRoute(Route[GenerationBodyT]):
                 decoding=for_choice(fitted, number),
                 stop=list(body.stop),
                 streamed=body.stream,
-                exact=self.service.settings.exact if body.exact is None else body.exact,
+                exact=body.exact,
                 logprobs=body.top_logprobs_asked,
                 echo_logprobs=body.echoes_logprobs,
                 guide=guide and guide.copy(),
