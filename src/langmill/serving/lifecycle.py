@@ -186,7 +186,7 @@ class Lifecycle:
             if (loaded := self._engine.loaded(name)) is None:
                 continue
             task = loaded.model.task
-            for route in routes_for(task):
+            for route in routes_for(task)[:1]:  # the others are in /v1/models
                 body = json.dumps({"model": name, **route.example_for(task)})
                 lines.append(
                     f"  curl -s {self._address}{route.path} -H 'Content-Type: application/json'{key} -d '{body}'"
