@@ -14,7 +14,6 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -107,12 +106,12 @@ def make_whole(folder: Path) -> None:
     write_json(folder / MANIFEST_NAME, {**manifest, "files": {**files, WEIGHTS_NAME: digest}})
 
 
-def _pieces(folder: Path) -> Iterator[Any]:
+def _pieces(folder: Path) -> Iterator[bytes | memoryview]:
     """The bytes of the merged file: its header, and one weight after the other."""
     header = json.loads((folder / MERGE_NAME).read_text(encoding="utf-8"))["header"].encode()
     yield len(header).to_bytes(8, "little") + header
     for _, weight in merged_weights(folder):
-        yield memoryview(weight.contiguous().view(-1).view(torch.uint8).numpy())
+        yield weight.contiguous().view(-1).view(torch.uint8).numpy().data
 
 
 def keep_once(folder: Path, bases: Path) -> None:

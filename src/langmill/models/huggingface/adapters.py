@@ -99,8 +99,8 @@ def merge_adapter(
     }
     for name, layer in layers.items():
         weight = layer.get_base_layer().weight
-        parts = (weights[f"{PREFIX}{name}.{part}.weight"] for part in ("lora_A", "lora_B"))
-        weight.data.copy_(merge(weight, *parts, config))
+        a_RI, b_OR = (weights[f"{PREFIX}{name}.{part}.weight"] for part in ("lora_A", "lora_B"))
+        weight.data.copy_(merge(weight, a_RI, b_OR, config))
         parent = whole.get_submodule(name.rpartition(".")[0])
         setattr(parent, name.rpartition(".")[2], layer.get_base_layer())
     assert isinstance(network, Described)
