@@ -98,7 +98,7 @@ def make_whole(folder: Path) -> None:
             file.write(piece)
     if sha256_file(weights) != digest:
         raise IntegrityError(
-            f"The base's weights and the adapter in {folder} do not give the weights that {MANIFEST_NAME} promises."
+            f"its base's weights and its adapter do not give the weights that {MANIFEST_NAME} promises."
         )
     files = {name: each for name, each in manifest.pop("files").items() if name not in (BASE_WEIGHTS, MERGE_NAME)}
     shutil.rmtree(folder / _BASE_FOLDER)
