@@ -1,4 +1,4 @@
-"""The card of an exported model, in Hugging Face's form: what it is, how good, from what, its limits, how to load it."""
+"""The card of an exported model, in Hugging Face's form: what it is, how good, of what, its limits, how to open it."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from langmill.files import read_manifest, write_manifest, write_text
 from langmill.registry.status import baseline
 from langmill.registry.trace import source_words
 from langmill.registry.versions import Tag
+
 
 @dataclass(frozen=True)
 class Opening:
@@ -40,9 +41,7 @@ def write_card(into: Path, model: VerifiedVersion, config: Mapping[str, Any], op
     write_manifest(into, {name: fact for name, fact in manifest.items() if name != "files"})
 
 
-def model_card(
-    model: VerifiedVersion, config: Mapping[str, Any], manifest: Mapping[str, Any], opening: Opening
-) -> str:
+def model_card(model: VerifiedVersion, config: Mapping[str, Any], manifest: Mapping[str, Any], opening: Opening) -> str:
     """The text of `README.md`, from the version and the content of its `config.json` and `manifest.json`."""
     about = {"library_name": opening.library, **({"pipeline_tag": opening.kind} if opening.kind else {})}
     about |= {"tags": ["langmill"]}
@@ -91,8 +90,8 @@ def _limits(config: Mapping[str, Any]) -> Iterator[str]:
         yield "It can leave out, add or change what the source says, in fluent words: have somebody read what matters."
     else:
         yield f"It sees up to {length} tokens, prompt and answer together; what is longer has to be shortened."
-        yield "It writes what is likely after texts like those it learned from. That can be false, offensive, or theirs."
-    yield "It knows the kind of text that it was trained on, in that language; the metrics above hold for such texts alone."
+        yield "It writes what is likely after texts like those it learned from: false, offensive or copied, for all it knows."
+    yield "It knows the kind of text that it was trained on, in that language; the metrics hold for such texts alone."
 
 
 def _facts(

@@ -43,7 +43,10 @@ class Onnx(Exporter):
         copy_companions(model.folder, into)
         opened = f'import onnxruntime\n\nsession = onnxruntime.InferenceSession("FOLDER/{FILE_NAME}")'
         write_card(
-            into, model, loaded.config, Opening("onnx", usage(loaded.config, graph, opened, "session.run(None, inputs)[0]"))
+            into,
+            model,
+            loaded.config,
+            Opening("onnx", usage(loaded.config, graph, opened, "session.run(None, inputs)[0]")),
         )
 
 
@@ -71,18 +74,8 @@ def write_onnx(program: ExportedProgram, inputs: Mapping[str, Tensor], recipe: s
             )  # fmt: skip
     except Exception as error:  # torch raises many kinds, of which no list is kept
         first = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise ModelError(
-            f"{recipe} has no graph in ONNX ({first}); take --format hf or pt2.", "unsupported"
-        ) from error
+        raise ModelError(f"{recipe} has no graph in ONNX ({first}); take --format hf or pt2.", "unsupported") from error
     finally:
         logger.setLevel(level)
-    _forget_places(made.model)
     size = sum(weight.numel() * weight.element_size() for weight in program.state_dict.values())
     made.save(str(path), external_data=size > _IN_ONE_FILE)
-
-
-def _forget_places(model: Any) -> None:
-    """Leave out where in Langmill's code, on this machine, each step of a graph stands."""
-    for part in (model.graph, *model.functions.values()):
-        for node in part:
-            node.metadata_props.clear()

@@ -15,6 +15,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
+from torch.fx import GraphModule
 
 from langmill.errors import ModelError
 from langmill.files import MANIFEST_NAME
@@ -140,13 +141,14 @@ def _free_of_this_machine(program: ExportedProgram) -> None:
 
     What attention returns can be viewed as one row a token only as the kernel of some processors leaves it.
     """
-    for node in list(program.graph.nodes):
+    graphs = [module.graph for module in program.graph_module.modules() if isinstance(module, GraphModule)]
+    for node in [each for graph in graphs for each in graph.nodes]:
         node.meta.pop("stack_trace", None)
         if node.target not in _VIEWS or node.args[0].target is not _TRANSPOSE:
             continue
         turned = node.args[0]
-        with program.graph.inserting_before(node):
-            copied = program.graph.call_function(_CLONE, (turned,), {"memory_format": torch.contiguous_format})
+        with node.graph.inserting_before(node):
+            copied = node.graph.call_function(_CLONE, (turned,), {"memory_format": torch.contiguous_format})
         copied.meta["val"] = turned.meta["val"].clone(memory_format=torch.contiguous_format)
         node.replace_input_with(turned, copied)
     program.graph_module.recompile()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,19 +12,25 @@ import yaml
 
 from langmill.config.sections import TokenizerAlgorithm, TokenizerPattern
 from langmill.export.base import VerifiedVersion
-from langmill.files import read_json
+from langmill.files import read_json, write_manifest
 from langmill.models.base import Backbone, build_backbone
 from langmill.models.folder import save_model, write_generation_config
 from langmill.registry.versions import ModelVersion
 from langmill.tasks.loading import LoadedModel, interface_of, load_model
 from langmill.tokenization.tokenizer import Tokenizer
 from langmill.tokenization.training import train_tokenizer
+from tests.unit.models.checkpoints import SIZES, write_checkpoint
 from tests.unit.tasks.settings import CONF, shipped_scorer, shipped_sections, tiny_options
 from tests.unit.tokenization.conftest import sentences
 
 MAX_LENGTH = 48
 LABELS = ("negative", "positive", "好评")
-TEXTS = ("the film was good", "", "I'd watch it again in 1999 , naïve café 映画", "really wonderful and don't miss it !!!")
+TEXTS = (
+    "the film was good",
+    "",
+    "I'd watch it again in 1999 , naïve café 映画",
+    "really wonderful and don't miss it !!!",
+)
 GREEDY = {"max_new_tokens": 8, "num_beams": 1}
 _FILES = {
     "encoder_decoder": "encoder-decoder-small",
@@ -48,7 +55,14 @@ def options_of(architecture: str) -> dict[str, Any]:
     if architecture in ("decoder", "encoder"):
         return {**tiny_options(), "num_kv_heads": 1, "num_layers": 1}
     options = yaml.safe_load((CONF / "model" / f"{_FILES[architecture]}.yaml").read_text())["options"]
-    small: dict[str, Any] = {"dim": 16, "embedding_dim": 16, "num_heads": 2, "hidden_dim": 32, "num_buckets": 8, "dropout": 0.0}
+    small: dict[str, Any] = {
+        "dim": 16,
+        "embedding_dim": 16,
+        "num_heads": 2,
+        "hidden_dim": 32,
+        "num_buckets": 8,
+        "dropout": 0.0,
+    }
     if architecture == "bag_of_ngrams":
         small["num_buckets"] = 50
     elif architecture == "encoder_decoder":
@@ -109,3 +123,24 @@ def backbone_of(model: LoadedModel) -> Backbone:
     found = model.network.get_submodule("model")
     assert isinstance(found, Backbone)
     return found
+
+
+PRETRAINED = {
+    "kind": "auto",
+    "tuning": "full",
+    "lora": {"rank": 4, "alpha": 8.0, "dropout": 0.0, "targets": ["all-linear"]},
+    "config": {},
+}
+"""Options of the architecture `pretrained`."""
+
+
+def fine_tuned(
+    folder: Path, tokenizer: Tokenizer, family: str, task_name: str = "language_modelling", head: str = "ForCausalLM",
+    **changes: Any,
+) -> LoadedModel:  # fmt: skip
+    """A model of a family of `transformers` over a vocabulary of ours, as if it had been fine-tuned."""
+    size = {"vocab_size": tokenizer.vocab_size, "eos_token_id": 0, "bos_token_id": 0, "pad_token_id": 0}
+    write_checkpoint(folder / "published", family, head, **{**size, **SIZES.get(family, SIZES["Llama"]), **changes})
+    shutil.copyfile(tokenizer.file, folder / "published" / "tokenizer.json")
+    write_manifest(folder / "published", {"recipe": "published", "provenance": "0" * 64})
+    return saved(folder / "m", tokenizer, task_name, "pretrained", folder / "published", PRETRAINED)

@@ -17,7 +17,17 @@ from langmill.models.folder import CONFIG_NAME, WEIGHTS_NAME, load_state, load_t
 from langmill.models.heads import BACKBONE_TYPE, plain_type
 
 _INDEX_NAME = f"{WEIGHTS_NAME}.index.json"  # of weights in several files
-_OURS = ("_name_or_path", "auto_map", BACKBONE_TYPE, "dtype", "id2label", "label2id", "langmill", "num_labels", "torch_dtype")
+_OURS = (
+    "_name_or_path",
+    "auto_map",
+    BACKBONE_TYPE,
+    "dtype",
+    "id2label",
+    "label2id",
+    "langmill",
+    "num_labels",
+    "torch_dtype",
+)
 """Entries of a `config.json` that whoever saves a folder writes anew, or that only its place decides."""
 
 
