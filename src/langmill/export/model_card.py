@@ -90,7 +90,7 @@ def _limits(config: Mapping[str, Any]) -> Iterator[str]:
         yield "It can leave out, add or change what the source says, in fluent words: have somebody read what matters."
     else:
         yield f"It sees up to {length} tokens, prompt and answer together; what is longer has to be shortened."
-        yield "It writes what is likely after texts like those it learned from: false, offensive or copied, for all it knows."
+        yield "It writes what is likely after texts like those it learned from; that may be false, offensive or copied."
     yield "It knows the kind of text that it was trained on, in that language; the metrics hold for such texts alone."
 
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel
@@ -34,33 +35,51 @@ class LangmillModel(PythonModel):  # type: ignore[misc]
 
         self.loaded = load_model(Path(context.artifacts["model"]), verify=True)
 
-    def predict(self, context: Any, model_input: pd.DataFrame, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
-        """One row of answer for each row of the input, which has one column of texts.
+    def predict(self, context: Any, model_input: Any, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
+        """One row of answer for each text of the input.
 
-        `params` are the signature's; what is left out is the model's `generation_config.json`. A warning says which
-        rows a classifier truncated, as it did in training.
+        The input is a text, a list of texts, a table whose first column has them, or a dictionary whose first entry is
+        one of these. `params` are the signature's; what is left out is the model's `generation_config.json`. A warning
+        says which texts a classifier truncated, as it did in training.
 
         Raises:
-            ModelError: A row is not a text, or a prompt is too long.
+            ModelError: There is no text, one is empty or is none, or a prompt is too long.
             ConfigError: The parameters do not go together, or more tokens are asked for than fit behind a prompt.
         """
         from langmill.tasks.base import Classifies
 
-        loaded, texts = self.loaded, _texts(pd.DataFrame(model_input).iloc[:, 0])
+        loaded, texts = self.loaded, _texts(model_input)
         if isinstance(loaded.task, Classifies):
             return _classify(loaded, texts)
         return pd.DataFrame({"text": [loaded.generate(text, params or {}, loaded.recipe) for text in texts]})
 
 
-def _texts(column: pd.Series) -> list[str]:
-    """The rows as they are: a list or a missing value has no text that anybody meant."""
+def _texts(given: Any) -> list[str]:
+    """The texts of an input: a list in a table's only row, as MLflow makes of a dictionary of lists, is one a row.
+
+    What is missing or empty is nothing that anybody meant to ask.
+    """
     from langmill.errors import ModelError
 
-    for number, value in enumerate(column):
+    if isinstance(given, Mapping):
+        given = next(iter(given.values()), [])
+    if isinstance(given, str):
+        given = [given]
+    column = pd.DataFrame(given).iloc[:, 0] if len(given) > 0 else pd.Series(dtype=object)
+    values = list(column)
+    if len(values) == 1 and isinstance(values[0], list | tuple | np.ndarray):
+        values = list(values[0])
+    if not values:
+        raise ModelError("There is no text in the input; give at least one.", "too_few")
+    for number, value in enumerate(values):
         if not isinstance(value, str):
             sentence = f"Row {number} of {column.name} is {value!r:.60}, a {type(value).__name__}; give a text."
             raise ModelError(sentence, "wrong_type")
-    return list(column)
+        if not value:
+            raise ModelError(
+                f"Row {number} of {column.name} is an empty text; leave it out, or give a text.", "missing"
+            )
+    return [str(value) for value in values]
 
 
 def _classify(loaded: LoadedModel, texts: list[str]) -> pd.DataFrame:

@@ -27,7 +27,8 @@ from tests.unit.export.models import GREEDY, fine_tuned, registered, saved, voca
 
 pytestmark = pytest.mark.unit
 TEXTS = (
-    "the film was good", "I'd watch it again in 1999, naïve café 映画", "DON'T miss it!!!\n\n  really  \t x ", "12345 фильм",
+    "the film was good", "I'd watch it again in 1999, naïve café 映画", "DON'T miss it!!!\n\n  really  \t x ",
+    "12345 фильм",
     "e\u0301 👍🏽 हिन्दी \u2019s \u200d ok",
 )  # fmt: skip
 
@@ -60,9 +61,7 @@ class LlamaCpp:
 
     def logprobs(self, ids: list[int], size: int) -> torch.Tensor:
         """The log probabilities of the next token, by id."""
-        bias = [
-            [self.tokens("a")[-1], 1000.0]
-        ]  # so that a whole character is written; the probabilities are without it
+        bias = [[self.tokens("a")[-1], 1000.0]]  # a whole character; the probabilities are without it
         answer = self.ask("/completion", prompt=ids, n_predict=1, n_probs=size, logit_bias=bias, cache_prompt=False)
         found = torch.full((size,), torch.nan)
         for each in answer["completion_probabilities"][0]["top_logprobs"]:
