@@ -22,9 +22,9 @@ from langmill.errors import LangmillError
 def export(model: str, version: int | None, alias: str | None, format_name: str, to: Path) -> None:
     """Write a version into a folder that other programs open.
 
-    Its files are checked against their digests first. hf is for transformers, and so vLLM; gguf for llama.cpp, where the
-    model has Llama's shape; onnx for onnxruntime; pt2 for plain torch. Each has equal logits, and a model card that says
-    what the model is, how good, from what data, what it can't do, and how to open the folder.
+    Its files are checked against their digests first. hf is for transformers, and so vLLM; gguf for llama.cpp, where
+    the model has Llama's shape; onnx for onnxruntime; pt2 for plain torch. Each has equal logits, and a model card
+    that says what the model is, how good, from what data, what it can't do, and how to open the folder.
     """
     if version is not None and alias is not None:
         raise LangmillError("Name either --version or --alias.", "impossible")

@@ -14,9 +14,12 @@ from langmill.config.sections import Corpus, Pretrained
 from langmill.errors import LangmillError
 from langmill.export.base import VerifiedVersion
 from langmill.files import read_manifest, write_manifest, write_text
+from langmill.models.folder import CONFIG_NAME
 from langmill.registry.status import baseline
 from langmill.registry.trace import source_words
 from langmill.registry.versions import Tag
+from langmill.tasks.base import Classifies, Generates
+from langmill.tasks.loading import task_of
 
 
 @dataclass(frozen=True)
@@ -78,13 +81,15 @@ made it, says how this version came to be.
 
 def _limits(config: Mapping[str, Any]) -> Iterator[str]:
     """What nobody should expect of a model, in sentences."""
-    length, labels = config["langmill"]["max_length"], config["langmill"]["task"]["labels"]
-    if labels:
+    length, (task, _) = config["langmill"]["max_length"], task_of(config, CONFIG_NAME)
+    if isinstance(task, Classifies):
         yield f"It reads the first {length} tokens of a text; the rest has no influence."
         yield (
-            f"Every text gets one of {', '.join(labels)}, also one that is none of them. The probabilities are the "
-            "network's own: a high one is not a promise."
+            f"Every text gets one of {', '.join(task.labels)}, also one that is none of them. The probabilities are "
+            "the network's own: a high one is not a promise."
         )
+    elif not isinstance(task, Generates):
+        yield f"It says which tokens may fill a gap in a text of up to {length} tokens; it answers nothing by itself."
     elif config.get("is_encoder_decoder"):
         yield f"It reads and writes up to {length} tokens at a time; a longer text has to be taken apart."
         yield "It can leave out, add or change what the source says, in fluent words: have somebody read what matters."

@@ -41,13 +41,9 @@ class Onnx(Exporter):
         graph = graph_of(loaded)
         write_onnx(traced(graph, loaded.recipe), graph.inputs, loaded.recipe, into / FILE_NAME)
         copy_companions(model.folder, into)
-        opened = f'import onnxruntime\n\nsession = onnxruntime.InferenceSession("FOLDER/{FILE_NAME}")'
-        write_card(
-            into,
-            model,
-            loaded.config,
-            Opening("onnx", usage(loaded.config, graph, opened, "session.run(None, inputs)[0]")),
-        )
+        opened = f'session = onnxruntime.InferenceSession("FOLDER/{FILE_NAME}")'
+        lines = usage(loaded.config, graph, "onnxruntime", opened, "session.run(None, inputs)[0]")
+        write_card(into, model, loaded.config, Opening("onnx", lines))
 
 
 def write_onnx(program: ExportedProgram, inputs: Mapping[str, Tensor], recipe: str, path: Path) -> None:

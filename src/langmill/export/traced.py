@@ -160,8 +160,8 @@ def copy_companions(folder: Path, into: Path) -> None:
     shutil.copytree(folder, into, dirs_exist_ok=True, ignore=left_out)
 
 
-def usage(config: Mapping[str, Any], graph: Graph, opened: str, run: str) -> str:
-    """The card's code: the lines that open the file, and one text's logits.
+def usage(config: Mapping[str, Any], graph: Graph, library: str, opened: str, run: str) -> str:
+    """The card's code: the library and the line that opens the file, and one text's logits.
 
     `run` is the expression for the logits of `inputs`, a dictionary of NumPy arrays by the names of the graph.
     """
@@ -174,10 +174,11 @@ def usage(config: Mapping[str, Any], graph: Graph, opened: str, run: str) -> str
     elif "attention_mask" not in graph.inputs:
         target = 'inputs = {"input_ids": inputs["input_ids"]}  # texts are padded at their end\n'
     return f"""```python
-{"import json" + chr(10) if labels else ""}import numpy as np
-{opened.strip()}
+{"import json" + chr(10) * 2 if labels else ""}import numpy as np
+import {library}
 from transformers import AutoTokenizer
 
+{opened}
 tokenizer = AutoTokenizer.from_pretrained("FOLDER", padding_side="right")
 {named}inputs = dict(tokenizer(["The film was"], return_tensors="np", return_token_type_ids=False))
 {target}logits = {run}
