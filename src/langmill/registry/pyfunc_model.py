@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel
@@ -38,9 +37,10 @@ class LangmillModel(PythonModel):  # type: ignore[misc]
     def predict(self, context: Any, model_input: Any, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
         """One row of answer for each text of the input.
 
-        The input is a text, a list of texts, a table whose first column has them, or a dictionary whose first entry is
-        one of these. `params` are the signature's; what is left out is the model's `generation_config.json`. A warning
-        says which texts a classifier truncated, as it did in training.
+        The input is a text, a list of texts, or a table with a column of them; a dictionary of lists and a list of
+        dictionaries are tables. Of several columns, that with the signature's name has the texts. `params` are the
+        signature's; what is left out is the model's `generation_config.json`. A warning says which texts a classifier
+        truncated, as it did in training.
 
         Raises:
             ModelError: There is no text, one is empty or is none, or a prompt is too long.
@@ -48,30 +48,30 @@ class LangmillModel(PythonModel):  # type: ignore[misc]
         """
         from langmill.tasks.base import Classifies
 
-        loaded, texts = self.loaded, _texts(model_input)
-        if isinstance(loaded.task, Classifies):
+        loaded = self.loaded
+        classifies = isinstance(loaded.task, Classifies)
+        texts = _texts(model_input, "text" if classifies else "prompt")
+        if classifies:
             return _classify(loaded, texts)
         return pd.DataFrame({"text": [loaded.generate(text, params or {}, loaded.recipe) for text in texts]})
 
 
-def _texts(given: Any) -> list[str]:
-    """The texts of an input: a list in a table's only row, as MLflow makes of a dictionary of lists, is one a row.
-
-    What is missing or empty is nothing that anybody meant to ask.
-    """
+def _texts(given: Any, name: str) -> list[str]:
+    """The texts of an input, as they are: what is missing or empty is nothing that anybody meant to ask."""
     from langmill.errors import ModelError
 
-    if isinstance(given, Mapping):
-        given = next(iter(given.values()), [])
     if isinstance(given, str):
         given = [given]
-    column = pd.DataFrame(given).iloc[:, 0] if len(given) > 0 else pd.Series(dtype=object)
-    values = list(column)
-    if len(values) == 1 and isinstance(values[0], list | tuple | np.ndarray):
-        values = list(values[0])
-    if not values:
+    elif isinstance(given, Mapping):
+        given = {key: [value] if isinstance(value, str) else value for key, value in given.items()}
+    table = pd.DataFrame(given)
+    if name not in table and len(table.columns) > 1:
+        columns = ", ".join(map(str, table.columns))
+        raise ModelError(f"The input has the columns {columns}; call the one with the texts {name}.", "unknown")
+    column = table[name] if name in table else table.iloc[:, 0] if len(table.columns) else pd.Series(dtype=object)
+    if column.empty:
         raise ModelError("There is no text in the input; give at least one.", "too_few")
-    for number, value in enumerate(values):
+    for number, value in enumerate(column):
         if not isinstance(value, str):
             sentence = f"Row {number} of {column.name} is {value!r:.60}, a {type(value).__name__}; give a text."
             raise ModelError(sentence, "wrong_type")
@@ -79,7 +79,7 @@ def _texts(given: Any) -> list[str]:
             raise ModelError(
                 f"Row {number} of {column.name} is an empty text; leave it out, or give a text.", "missing"
             )
-    return [str(value) for value in values]
+    return [str(value) for value in column]
 
 
 def _classify(loaded: LoadedModel, texts: list[str]) -> pd.DataFrame:
