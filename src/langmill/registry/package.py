@@ -133,29 +133,22 @@ def _write_metadata(plugin: PlugIn, into: Path) -> None:
 
 
 def signature(task: Task) -> Any:
-    """MLflow's signature of a task's models: a column in, columns out, parameters. Raises as `input_example`."""
+    """MLflow's signature of a task's models: a column in, columns out, parameters. Raises as `input_example`.
+
+    The column in has no name there: MLflow would refuse a plain list of texts, which has none. In a table it must have
+    that of the example, which the packaged model sees to.
+    """
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
     from mlflow.types.schema import Map
 
-    inputs = Schema([ColSpec(DataType.string, name) for name in input_example(task).columns])
+    inputs = Schema([ColSpec(DataType.string) for _ in input_example(task).columns])
     if isinstance(task, Classifies):
         columns = {"label": DataType.string, "probability": DataType.double, "probabilities": Map(DataType.double)}
-        return _judged_by_predict(
-            ModelSignature(inputs, Schema([ColSpec(kind, name) for name, kind in columns.items()]))
-        )
+        return ModelSignature(inputs, Schema([ColSpec(kind, name) for name, kind in columns.items()]))
     # No default: None leaves it to the model's generation_config.json, and only so can it be told from what was asked.
     params = [ParamSpec(name, DataType[kind], None) for name, kind in GENERATION_PARAMETERS.items()]
-    return _judged_by_predict(ModelSignature(inputs, Schema([ColSpec(DataType.string, "text")]), ParamSchema(params)))
-
-
-def _judged_by_predict(signature: Any) -> Any:
-    """Have MLflow leave it to `LangmillModel.predict` what an input may be, as for a model with annotated types.
-
-    It would refuse a plain list of texts, which has no column's name, and make one row of a dictionary of lists.
-    """
-    signature._is_signature_from_type_hint = True  # `is_signature_from_type_hint` in the file MLmodel
-    return signature
+    return ModelSignature(inputs, Schema([ColSpec(DataType.string, "text")]), ParamSchema(params))
 
 
 def input_example(task: Task) -> Any:

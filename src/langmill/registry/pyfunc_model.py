@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel
@@ -37,10 +38,9 @@ class LangmillModel(PythonModel):  # type: ignore[misc]
     def predict(self, context: Any, model_input: Any, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
         """One row of answer for each text of the input.
 
-        The input is a text, a list of texts, or a table with a column of them; a dictionary of lists and a list of
-        dictionaries are tables. Of several columns, that with the signature's name has the texts. `params` are the
-        signature's; what is left out is the model's `generation_config.json`. A warning says which texts a classifier
-        truncated, as it did in training.
+        The input is a text, a list of texts, or a table whose column `prompt` (of a classifier: `text`) has them, also
+        as a dictionary of lists. `params` are the signature's; what is left out is the model's
+        `generation_config.json`. A warning says which texts a classifier truncated, as it did in training.
 
         Raises:
             ModelError: There is no text, one is empty or is none, or a prompt is too long.
@@ -57,29 +57,30 @@ class LangmillModel(PythonModel):  # type: ignore[misc]
 
 
 def _texts(given: Any, name: str) -> list[str]:
-    """The texts of an input, as they are: what is missing or empty is nothing that anybody meant to ask."""
+    """The texts of an input, as they are: what is missing or empty is nothing that anybody meant to ask.
+
+    MLflow makes a table of whatever it is given: of a list with a column that has a number for a name, of a dictionary
+    of lists with a single row that has the list.
+    """
     from langmill.errors import ModelError
 
-    if isinstance(given, str):
-        given = [given]
-    elif isinstance(given, Mapping):
-        given = {key: [value] if isinstance(value, str) else value for key, value in given.items()}
-    table = pd.DataFrame(given)
-    if name not in table and len(table.columns) > 1:
+    table = pd.DataFrame([given] if isinstance(given, str | Mapping) else given)
+    found = next((column for column in table.columns if column == name or not isinstance(column, str)), None)
+    if found is None and len(table.columns):
         columns = ", ".join(map(str, table.columns))
-        raise ModelError(f"The input has the columns {columns}; call the one with the texts {name}.", "unknown")
-    column = table[name] if name in table else table.iloc[:, 0] if len(table.columns) else pd.Series(dtype=object)
-    if column.empty:
+        raise ModelError(f"The input has the columns {columns}; give the texts as {name}, and nothing else.", "unknown")
+    values = [] if found is None else list(table[found])
+    if len(values) == 1 and isinstance(values[0], list | np.ndarray):
+        values = list(values[0])
+    if not values:
         raise ModelError("There is no text in the input; give at least one.", "too_few")
-    for number, value in enumerate(column):
+    for number, value in enumerate(values):
         if not isinstance(value, str):
-            sentence = f"Row {number} of {column.name} is {value!r:.60}, a {type(value).__name__}; give a text."
+            sentence = f"Row {number} of {name} is {value!r:.60}, a {type(value).__name__}; give a text."
             raise ModelError(sentence, "wrong_type")
         if not value:
-            raise ModelError(
-                f"Row {number} of {column.name} is an empty text; leave it out, or give a text.", "missing"
-            )
-    return [str(value) for value in column]
+            raise ModelError(f"Row {number} of {name} is an empty text; leave it out, or give a text.", "missing")
+    return [str(value) for value in values]
 
 
 def _classify(loaded: LoadedModel, texts: list[str]) -> pd.DataFrame:

@@ -97,16 +97,17 @@ def test_a_damaged_model_is_not_packaged(workspace: Path, tmp_path: Path) -> Non
 
 
 def test_the_signature_follows_what_a_task_can_do(built_models: Path) -> None:
+    from mlflow.types import DataType
+
     generates, classifies = (
         task_of(read_config(built_models / "build" / "models" / name), name)[0] for name in (LANGUAGE_MODEL, CLASSIFIER)
     )
-    assert signature(generates).inputs.input_names() == ["prompt"]
+    assert signature(generates).inputs.input_types() == signature(classifies).inputs.input_types() == [DataType.string]
     assert signature(generates).outputs.input_names() == ["text"]
     assert [param.name for param in signature(generates).params] == [
         "max_new_tokens", "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "num_beams",
         "length_penalty", "seed",
     ]  # fmt: skip
-    assert signature(classifies).inputs.input_names() == ["text"]
     assert signature(classifies).outputs.input_names() == ["label", "probability", "probabilities"]
     assert signature(classifies).params is None
 
@@ -138,15 +139,24 @@ def test_a_package_answers_every_form_in_which_mlflow_asks(built_models: Path, t
     expected = model.predict(pd.DataFrame({column: texts}), params=params)
     assert len(expected) == 2
     for given in (
-        texts, {column: texts}, records, pd.Series(texts), pd.DataFrame({"id": [1, 2], column: texts}),
-        pd.DataFrame({"review": texts}),
+        texts, {column: texts}, records, pd.Series(texts), pd.DataFrame({column: texts, "id": [1, 2]}),
     ):  # fmt: skip
         assert model.predict(given, params=params).equals(expected), given
     assert model.predict(texts[0], params=params).equals(model.predict({column: texts[0]}, params=params))
     example = model.metadata.load_input_example(str(folder))
     assert list(example.columns) == [column]
     assert len(model.predict(example, params=params)) == len(example) == 1
-    for wrong in (None, [None], [*texts, ""], {column: ["a", None]}, [], {}, [3], {"a": texts, "b": texts}):
+    for wrong in (
+        None,
+        [None],
+        [*texts, ""],
+        {column: ["a", None]},
+        [],
+        {},
+        [3],
+        {"a": texts},
+        {"a": texts, column: texts},
+    ):
         with pytest.raises((ModelError, MlflowException)):
             model.predict(wrong, params=params)
 
@@ -158,7 +168,7 @@ def test_a_package_answers_every_form_in_which_mlflow_asks(built_models: Path, t
     as_records = json.loads(expected.to_json(orient="records"))
     for body in (
         {"inputs": texts},
-        {"inputs": {column: texts}},
+        {"inputs": records},
         {"instances": texts},
         {"dataframe_split": {"columns": [column], "data": [[text] for text in texts]}},
         {"dataframe_records": records},

@@ -71,7 +71,7 @@ def packaged(model: LoadedModel, texts: list[Any], **params: Any) -> pd.DataFram
     """What MLflow's package answers."""
     pyfunc = LangmillModel()
     pyfunc.loaded = model
-    return pyfunc.predict(None, pd.DataFrame({"text": texts}), params)
+    return pyfunc.predict(None, pd.DataFrame({"prompt" if isinstance(model.task, Generates) else "text": texts}), params)
 
 
 @pytest.mark.parametrize(
