@@ -71,7 +71,8 @@ def packaged(model: LoadedModel, texts: list[Any], **params: Any) -> pd.DataFram
     """What MLflow's package answers."""
     pyfunc = LangmillModel()
     pyfunc.loaded = model
-    return pyfunc.predict(None, pd.DataFrame({"prompt" if isinstance(model.task, Generates) else "text": texts}), params)
+    column = "prompt" if isinstance(model.task, Generates) else "text"
+    return pyfunc.predict(None, pd.DataFrame({column: texts}), params)
 
 
 @pytest.mark.parametrize(
