@@ -46,8 +46,8 @@ def write_card(into: Path, model: VerifiedVersion, config: Mapping[str, Any], op
 
 def model_card(model: VerifiedVersion, config: Mapping[str, Any], manifest: Mapping[str, Any], opening: Opening) -> str:
     """The text of `README.md`, from the version and the content of its `config.json` and `manifest.json`."""
-    about = {"library_name": opening.library, **({"pipeline_tag": opening.kind} if opening.kind else {})}
-    about |= {"tags": ["langmill"]}
+    kind = {"pipeline_tag": opening.kind} if opening.kind else {}
+    about: dict[str, object] = {"library_name": opening.library, **kind, "tags": ["langmill"]}
     facts = "\n".join(f"| {label} | {fact} |" for label, fact in _facts(model, config, manifest) if fact)
     limits = "\n".join(f"- {sentence}" for sentence in _limits(config))
     version = model.version

@@ -80,7 +80,7 @@ def test_a_graph_gives_the_logits_for_every_batch_and_length(
     graph = tracing.graph_of(model)
     program = tracing.traced(graph, model.recipe)
     sessions = {}
-    if architecture not in ("lstm", "rnn"):  # seconds each, and they trace as gru does
+    if architecture not in ("lstm", "rnn", "bag_of_ngrams"):  # seconds each; the last is below, the others trace as gru
         write_onnx(program, graph.inputs, model.recipe, tmp_path / "model.onnx")
         sessions = {"onnx": onnxruntime.InferenceSession(tmp_path / "model.onnx")}
         assert HERE not in (tmp_path / "model.onnx").read_bytes()
