@@ -151,7 +151,7 @@ class Siege:
                     if reader.at_eof():
                         break
                 writer.close()
-                self.count("slow")
+            self.count("slow connections")
             await asyncio.sleep(random.random())
 
     async def flood(self) -> None:
@@ -218,6 +218,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         workspace = Workspace(Path(folder))
         shutil.copytree(ROOT / "conf", workspace.root / "conf")
+        shutil.copy(ROOT / "dvc.yaml", workspace.root)
         for seed in (1, 2):
             made = workspace.register("tiny-lm", "language_modelling", seed)
             workspace.registry.note(made, {Tag.state: State.validated})
@@ -238,7 +239,7 @@ def main() -> None:
     }
     sys.stdout.write(json.dumps(found) + "\n")
     wrong = siege.said + [f"/live took {live.max():.2f} s"] * bool(live.max() > MOST_LIVE_SECONDS)
-    wrong += [f"A promotion took {max(siege.moves):.1f} s"] * any(each > MOST_MOVE_SECONDS for each in siege.moves)
+    wrong += [f"A reload took {each:.1f} s" for each in siege.moves if each > MOST_MOVE_SECONDS]
     if wrong:
         sys.exit("\n".join(wrong))
 
