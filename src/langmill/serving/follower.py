@@ -174,6 +174,8 @@ class Follower:
                 trials.end(name)
                 return
             registered, is_previous = found
+            if registered == state.loaded:  # a move is under way: the next look sees the champion that it made
+                return
             if is_previous and not self._swapped_from(name, registered):
                 trials.end(name)
                 return
