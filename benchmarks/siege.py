@@ -52,6 +52,7 @@ class Siege:
         self.counts: Counter[str] = Counter()
         self.live: list[float] = []
         self.moves: list[float] = []
+        self.commands: list[float] = []
         self.said: list[str] = []
         self.version = 1
         self.end = time.monotonic() + asked.seconds
@@ -128,14 +129,20 @@ class Siege:
                 sys.executable, "-m", "langmill.cli", *command, cwd=self.root,
                 stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
             )  # fmt: skip
+            ended = asyncio.create_task(self.ended(process, began))
             body = {"model": "tiny-lm", "prompt": "It", "max_tokens": 1}
             while (await client.post("/v1/completions", json=body)).json().get("version") != self.version:
                 await asyncio.sleep(0.05)
                 if time.monotonic() - began > 60:
-                    self.count("unmoved", ((await process.communicate())[0]).decode())
+                    self.count("unmoved", await ended)
                     return
             self.moves.append(time.monotonic() - began)
-            await process.wait()
+
+    async def ended(self, process: asyncio.subprocess.Process, began: float) -> str:
+        """What a command said once it has ended; notes how long it took."""
+        said, _ = await process.communicate()
+        self.commands.append(time.monotonic() - began)
+        return said.decode()
 
     # Strangers -------------------------------------------------------------------------------------------------------
 
@@ -225,7 +232,7 @@ def main() -> None:
         workspace.register("tiny-judge", "classification", 1)
         workspace.promote("tiny-lm", 1)
         workspace.promote("tiny-judge", 1)
-        with workspace.serving(poll_seconds=1.0, max_connections=512, max_running=8) as server:
+        with workspace.serving(poll_seconds=1.0, max_connections=2048, max_running=8) as server:
             siege = Siege(server.until_ready(), workspace.root, asked)
             asyncio.run(siege.run())
     live = np.array(siege.live)
@@ -234,6 +241,7 @@ def main() -> None:
         "live_p99_seconds": round(float(np.quantile(live, 0.99)), 3),
         "live_max_seconds": round(float(live.max()), 3),
         "moves": len(siege.moves),
+        "command_mean_seconds": round(float(np.mean(siege.commands)) if siege.commands else 0.0, 2),
         "move_max_seconds": round(max(siege.moves, default=0.0), 2),
         "move_mean_seconds": round(float(np.mean(siege.moves)) if siege.moves else 0.0, 2),
     }
