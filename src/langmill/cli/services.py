@@ -143,13 +143,32 @@ def ui() -> None:
             services.append(stack.enter_context(prefect_server(settings.prefect_port)))
         for service in services:
             wait_until_up(service)
-        click.echo(f"MLflow:  {without_passwords(mlflow)}")
-        click.echo(f"Prefect: http://{HOST}:{settings.prefect_port}")
+        for line in _pages(settings.tracking_uri, without_passwords(mlflow).rstrip("/")):
+            click.echo(line)
+        click.echo(f"Prefect: http://{HOST}:{settings.prefect_port}/runs")
         click.echo(
             "Ctrl-C stops both." if own_prefect else "Ctrl-C stops MLflow; Prefect belongs to `langmill deploy`."
         )
         wait_for_stop(services)
     click.echo("Stopped.")
+
+
+def _pages(tracking_uri: str, address: str) -> Iterator[str]:
+    """Lines with the addresses of MLflow's pages: the experiments, and each model's runs and versions.
+
+    Raises TrackingError where the server can't be asked.
+    """
+    from langmill.registry.pages import show_champions
+    from langmill.tracking.pages import experiment_paths, experiments_path, model_path
+
+    yield f"MLflow:  {address}{experiments_path()}"
+    models = show_champions(tracking_uri)
+    paths = experiment_paths(tracking_uri)
+    for name in models:
+        yield f"  {name}"
+        if name in paths:
+            yield f"    runs      {address}{paths[name]}"
+        yield f"    versions  {address}{model_path(name)}"
 
 
 @command(example="langmill deploy\nlangmill deploy --cron '0 3 * * 1' reviews-lm")
@@ -276,7 +295,7 @@ def mlflow_server(tracking_uri: str, port: int) -> contextlib.AbstractContextMan
     arguments = ["mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]
     arguments += ["--artifacts-destination", str(Workspace().artifacts)]
     # Anyone on the machine can read a command line, and this address may hold a password.
-    environment = {"MLFLOW_BACKEND_STORE_URI": tracking_uri}
+    environment = {"MLFLOW_BACKEND_STORE_URI": tracking_uri, "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
     return started("MLflow", port, arguments, environment, Workspace().log("mlflow-server"))
 
 

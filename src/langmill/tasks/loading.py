@@ -10,8 +10,9 @@ from typing import Any
 from torch import nn
 
 from langmill.config.moved import split_options
+from langmill.config.names import only_a_base
 from langmill.errors import LangmillError, ModelError
-from langmill.files import read_json, read_manifest
+from langmill.files import MANIFEST_NAME, read_json, read_manifest
 from langmill.models.base import ARCHITECTURES, Backbone, Kind, build_backbone
 from langmill.models.folder import (
     CONFIG_NAME,
@@ -121,6 +122,7 @@ def load_model(
     """
     if not folder.is_dir():
         raise ModelError(f"There is no model in {folder}; make it with `langmill run` or `dvc repro`.", code="missing")
+    _refuse_untuned(folder)
     manifest = read_manifest(folder, verify=verify)
     config = read_config(folder)
     where = str(folder / CONFIG_NAME)
@@ -151,6 +153,25 @@ def load_model(
     backbone.prepare_for_inference()
     load_weights(network, own_names(network, load_state(folder, verify=False)), str(folder / WEIGHTS_NAME))
     return LoadedModel(folder, task, network.eval(), tokenizer, manifest, config, generation)
+
+
+def _refuse_untuned(folder: Path) -> None:
+    """Refuse a model of other authors, which no recipe has given a task."""
+    try:
+        described = read_config(folder)
+        manifest = read_manifest(folder, verify=False) if (folder / MANIFEST_NAME).is_file() else None
+    except LangmillError:
+        return  # what is damaged is said by whoever reads it in earnest
+    if "langmill" in described:
+        return
+    if manifest is None:
+        raise ModelError(
+            f"{folder} holds a model of other authors; `langmill new pretrained NAME --from {folder}` makes it a base, "
+            "which a recipe can tune.",
+            code="unsupported",
+        )
+    if "source" in manifest:
+        raise ModelError(only_a_base(str(manifest["recipe"])), code="unsupported")
 
 
 def task_of(config: Mapping[str, Any], where: str) -> tuple[Task, dict[str, Any]]:

@@ -14,7 +14,7 @@ from langmill.config.sections.pretrained import Pretrained
 from langmill.config.sections.recipe import ModelSection, Recipe, ScoringSection, TaskSection
 from langmill.config.sections.serving import Backend, Serving, Trial, TrialMode, Vllm
 from langmill.config.sections.sources import CheckpointSource, Package, Source
-from langmill.config.sections.tokenizer import Tokenizer, TokenizerAlgorithm
+from langmill.config.sections.tokenizer import Tokenizer, TokenizerAlgorithm, TokenizerPattern
 from langmill.config.sections.training import (
     Optimizer,
     OptimizerName,
@@ -51,6 +51,7 @@ __all__ = [
     "TaskSection",
     "Tokenizer",
     "TokenizerAlgorithm",
+    "TokenizerPattern",
     "Training",
     "Trial",
     "TrialMode",

@@ -45,9 +45,9 @@ class Route(ABC, Generic[BodyT]):
     response_class: ClassVar[type[Response]] = JSONResponse
     example: ClassVar[Mapping[str, Any]] = {}
     """A body as a person would send it, without `model`: for the API, the page and the terminal."""
-    page_view: ClassVar[Literal["text", "labels", "json"]] = "json"
-    """How the page shows a response: a text as it is streamed, in completions' shape; labels' probabilities, in
-    classification's; or its JSON."""
+    page_view: ClassVar[Literal["chat", "text", "translation", "labels", "json"]] = "json"
+    """How the page asks and shows a response: a conversation, in chat completions' shape; a text as it is streamed, in
+    completions'; a translation beside its source; labels' probabilities, in classification's; or its JSON."""
     streams: ClassVar[bool] = False
     """Whether a request can ask for server-sent events in place of JSON."""
     is_public: ClassVar[bool] = False

@@ -163,6 +163,7 @@ class ChatCompletions(GeneratingRoute[ChatBody]):
         "messages": [{"role": "user", "content": "What is the capital of France?"}], "max_completion_tokens": 40,
     }  # fmt: skip
     prompt_field = "messages"
+    page_view = "chat"
 
     def prompts(self, loaded: LoadedVersion, task: Generates, body: ChatBody) -> list[Prompt]:
         """The conversation's tokens.

@@ -68,7 +68,7 @@ class Translate(GeneratingRoute[TranslateBody]):
     response = TranslateResponse
     example: ClassVar = {"input": "The file could not be opened."}
     prompt_field = "input"
-    page_view = "text"
+    page_view = "translation"
 
     def prompts(self, loaded: LoadedVersion, task: Generates, body: TranslateBody) -> list[Prompt]:
         """The sources. Raises RequestError for one that is too long, and for languages that the model does not have."""
