@@ -42,6 +42,25 @@ ASK = b"POST /v1/classify HTTP/1.1\r\nHost: localhost\r\nContent-Type: applicati
 MOST_LIVE_SECONDS = 0.5
 MOST_MOVE_SECONDS = 3.0
 
+_PROBE = """
+import json, socket, sys, time
+host, port, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
+live, dead, end = [], [], time.monotonic() + seconds
+while time.monotonic() < end:
+    began = time.monotonic()
+    try:
+        with socket.create_connection((host, port), timeout=30) as connection:
+            connection.sendall(b"GET /live HTTP/1.1\\r\\nHost: localhost\\r\\nConnection: close\\r\\n\\r\\n")
+            answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    except OSError as error:
+        answer = repr(error).encode()
+    live.append(time.monotonic() - began)
+    if not answer.startswith(b"HTTP/1.1 200"):
+        dead.append(answer[:80].decode("latin-1"))
+    time.sleep(0.2)
+print(json.dumps([live, dead]))
+"""
+
 
 class Siege:
     """All that happens to one server."""
@@ -52,6 +71,7 @@ class Siege:
         self.counts: Counter[str] = Counter()
         self.live: list[float] = []
         self.moves: list[float] = []
+        self.commands: list[float] = []
         self.said: list[str] = []
         self.version = 1
         self.end = time.monotonic() + asked.seconds
@@ -105,14 +125,15 @@ class Siege:
             await asyncio.sleep(0.02)
 
     async def probe(self) -> None:
-        """Ask whether it lives."""
-        while not self.over():
-            began = time.monotonic()
-            answer = await self.raw(LIVE)
-            self.live.append(time.monotonic() - began)
-            if not answer.startswith(b"HTTP/1.1 200"):
-                self.count("dead", answer[:80].decode("latin-1"))
-            await asyncio.sleep(0.2)
+        """Ask whether it lives, from another process: this one has the strangers to play."""
+        seconds = str(max(0.0, self.end - time.monotonic()))
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", _PROBE, self.host, str(self.port), seconds, stdout=asyncio.subprocess.PIPE
+        )  # fmt: skip
+        said, _ = await process.communicate()
+        self.live, dead = json.loads(said)
+        for answer in dead:
+            self.count("dead", answer)
 
     async def move(self, client: httpx.AsyncClient) -> None:
         """Type `promote` and `rollback` in turn, and wait for the first answer by the version."""
@@ -128,14 +149,20 @@ class Siege:
                 sys.executable, "-m", "langmill.cli", *command, cwd=self.root,
                 stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
             )  # fmt: skip
+            ended = asyncio.create_task(self.ended(process, began))
             body = {"model": "tiny-lm", "prompt": "It", "max_tokens": 1}
             while (await client.post("/v1/completions", json=body)).json().get("version") != self.version:
                 await asyncio.sleep(0.05)
                 if time.monotonic() - began > 60:
-                    self.count("unmoved", ((await process.communicate())[0]).decode())
+                    self.count("unmoved", await ended)
                     return
             self.moves.append(time.monotonic() - began)
-            await process.wait()
+
+    async def ended(self, process: asyncio.subprocess.Process, began: float) -> str:
+        """What a command said once it has ended; notes how long it took."""
+        said, _ = await process.communicate()
+        self.commands.append(time.monotonic() - began)
+        return said.decode()
 
     # Strangers -------------------------------------------------------------------------------------------------------
 
@@ -151,7 +178,7 @@ class Siege:
                     if reader.at_eof():
                         break
                 writer.close()
-                self.count("slow")
+            self.count("slow connections")
             await asyncio.sleep(random.random())
 
     async def flood(self) -> None:
@@ -187,9 +214,7 @@ class Siege:
         """What comes back until the connection closes; nothing where it breaks."""
         try:
             reader, writer = await asyncio.open_connection(self.host, self.port)
-            writer.write(
-                request.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1) if request is LIVE else request
-            )
+            writer.write(request)
             answer = await asyncio.wait_for(reader.read(), 30)
             writer.close()
         except (OSError, TimeoutError):
@@ -218,13 +243,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         workspace = Workspace(Path(folder))
         shutil.copytree(ROOT / "conf", workspace.root / "conf")
+        shutil.copy(ROOT / "dvc.yaml", workspace.root)
         for seed in (1, 2):
             made = workspace.register("tiny-lm", "language_modelling", seed)
             workspace.registry.note(made, {Tag.state: State.validated})
         workspace.register("tiny-judge", "classification", 1)
         workspace.promote("tiny-lm", 1)
         workspace.promote("tiny-judge", 1)
-        with workspace.serving(poll_seconds=1.0, max_connections=512, max_running=8) as server:
+        with workspace.serving(poll_seconds=1.0, max_connections=2048, max_running=8) as server:
             siege = Siege(server.until_ready(), workspace.root, asked)
             asyncio.run(siege.run())
     live = np.array(siege.live)
@@ -233,12 +259,13 @@ def main() -> None:
         "live_p99_seconds": round(float(np.quantile(live, 0.99)), 3),
         "live_max_seconds": round(float(live.max()), 3),
         "moves": len(siege.moves),
+        "command_mean_seconds": round(float(np.mean(siege.commands)) if siege.commands else 0.0, 2),
         "move_max_seconds": round(max(siege.moves, default=0.0), 2),
         "move_mean_seconds": round(float(np.mean(siege.moves)) if siege.moves else 0.0, 2),
     }
     sys.stdout.write(json.dumps(found) + "\n")
     wrong = siege.said + [f"/live took {live.max():.2f} s"] * bool(live.max() > MOST_LIVE_SECONDS)
-    wrong += [f"A promotion took {max(siege.moves):.1f} s"] * any(each > MOST_MOVE_SECONDS for each in siege.moves)
+    wrong += [f"A reload took {each:.1f} s" for each in siege.moves if each > MOST_MOVE_SECONDS]
     if wrong:
         sys.exit("\n".join(wrong))
 

@@ -9,7 +9,7 @@ import click
 from langmill.cli.command import command
 
 
-@command(example="langmill key --scope ask >> keys.txt\ncat keys-in-clear.txt | langmill key --convert")
+@command(example="langmill key\nlangmill key --scope ask\ncat keys-in-clear.txt | langmill key --convert")
 @click.option("--scope", type=click.Choice(["ask", "administer"]), help="What it opens; by default everything.")
 @click.option("--convert", is_flag=True, help="Read keys from standard input, one a line, and make none.")
 def key(convert: bool, scope: str | None) -> None:

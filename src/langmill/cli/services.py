@@ -51,13 +51,14 @@ def serve(recipes: tuple[str, ...], host: str | None, port: int | None, retry: b
     The server follows the registry: a new champion takes over without a request being dropped. Each answer names the
     version that gave it. Open the printed address for a page to try the models at.
     """
-    from langmill.cli.workspace import operation
+    from langmill.cli.workspace import operation, require_workspace
     from langmill.config.compose import compose_serving
     from langmill.serving.server import ask_to_retry
     from langmill.serving.server import serve as serve_models
     from langmill.stages.process import sweep_workspace
 
     if retry:
+        require_workspace()
         ask_to_retry(Workspace())
         click.echo(
             "A server of this workspace looks again at the versions that it refused; its /ready says how it went."

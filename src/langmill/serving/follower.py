@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
@@ -31,6 +32,7 @@ ResultT = TypeVar("ResultT")
 REGISTRY_TIMEOUT_SECONDS = 15.0
 """How long a look waits for the registry; the call continues and the next look waits for its result."""
 _SHUTDOWN_TIMEOUT_SECONDS = 10.0
+_WATCH_SECONDS = 0.1
 
 
 class Source(Protocol):
@@ -47,6 +49,9 @@ class Source(Protocol):
 
     def stamp(self, name: str, version: int) -> str | None:
         """What changes when those files do; None where that can't be seen from here."""
+
+    def moved(self) -> object:
+        """What changes when a champion is moved from this machine: looking then need not wait."""
 
     def beside(self, name: str) -> tuple[RegisteredVersion, bool] | None:
         """The version that the champion may be tried against, and whether it is the previous one or the challenger."""
@@ -117,13 +122,24 @@ class Follower:
 
     def _run(self) -> None:
         while not self._stop.is_set():
+            seen = self._moved()
             for name in self.alias_states:
                 self.look(name)
             self.looked.set()
             self._retried = self._cache.retry_asked()
             for name in self.alias_states if self._trials is not None else ():
                 self.look_beside(name)
-            self._stop.wait(self._poll_seconds)
+            self._wait(seen)
+
+    def _wait(self, seen: object) -> None:
+        """Until the next look: some time, or a move of a champion that is seen from here."""
+        deadline = time.monotonic() + self._poll_seconds
+        while not self._stop.wait(min(_WATCH_SECONDS, max(0.0, deadline - time.monotonic()))):
+            if time.monotonic() >= deadline or self._moved() != seen:
+                return
+
+    def _moved(self) -> object:
+        return None if self._registry is None else self._registry.moved()
 
     def look(self, name: str) -> None:
         """Ask once which version is champion and bring it into service if it is another one. Never raises."""
@@ -158,6 +174,8 @@ class Follower:
                 trials.end(name)
                 return
             registered, is_previous = found
+            if registered == state.loaded:  # a move is under way: the next look sees the champion that it made
+                return
             if is_previous and not self._swapped_from(name, registered):
                 trials.end(name)
                 return

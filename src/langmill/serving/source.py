@@ -73,6 +73,14 @@ class ChampionSource:
         found = [(path.name, path.stat()) for path in sorted(folder.glob("*"))]
         return " ".join(f"{name}:{state.st_size}:{state.st_mtime_ns}" for name, state in found)
 
+    def moved(self) -> object:
+        """Size and time of the ledger, into which every move of a champion from this workspace is written."""
+        try:
+            found = self._registry.ledger.path.stat()
+        except OSError:
+            return None
+        return found.st_size, found.st_mtime_ns
+
     def stop_trial(self, name: str, version: int, reason: str, facts: Mapping[str, Any]) -> str:
         """Take a version that failed on live traffic out of the way; return what became of it.
 

@@ -24,9 +24,9 @@ from pathlib import Path
 
 import httpx
 
+from langmill import lifetime
 from langmill.config.sections import Vllm
 from langmill.errors import ConfigError, ModelError
-from langmill.lifetime import PARENT_VARIABLE, end_group
 from langmill.serving.jobs import LoadedVersion
 from langmill.tasks.base import Generates
 from langmill.tasks.loading import load_model
@@ -67,9 +67,8 @@ class VllmProcess:
         log_file.parent.mkdir(parents=True, exist_ok=True)
         with log_file.open("ab") as output:
             self._process = subprocess.Popen(
-                [sys.executable, str(Path(sys.modules[end_group.__module__].__file__ or "")), "--", *command,
-                 *settings.arguments],
-                env={**environment, PARENT_VARIABLE: str(os.getpid())},
+                [sys.executable, "-P", lifetime.__file__, "--", *command, *settings.arguments],
+                env={**environment, lifetime.PARENT_VARIABLE: str(os.getpid())},
                 stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
 
@@ -115,7 +114,7 @@ class VllmProcess:
 
     def stop(self) -> None:
         """End it."""
-        end_group(self._process, signal.SIGTERM, _STOP_SECONDS)
+        lifetime.end_group(self._process, signal.SIGTERM, _STOP_SECONDS)
         shutil.rmtree(self._place, ignore_errors=True)
 
 

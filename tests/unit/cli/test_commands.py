@@ -33,8 +33,8 @@ def leaves(group: click.Group, path: tuple[str, ...] = ()) -> dict[tuple[str, ..
 def test_the_commands_are_those_of_the_readme():
     assert {" ".join(path) for path in leaves(cli.commands)} == {
         "run", "status", "why", "config", "train", "evaluate", "pull", "report", "compare", "benchmark", "generate",
-        "classify", "explain", "promote", "rollback", "trace", "export", "serve", "key", "deploy", "ui", "new corpus",
-        "new pretrained", "new recipe",
+        "classify", "explain", "promote", "rollback", "trial", "trace", "export", "serve", "key", "deploy", "ui",
+        "new corpus", "new pretrained", "new recipe",
     }  # fmt: skip
 
 

@@ -263,6 +263,9 @@ class Shelf:
     def stamp(self, name: str, version: int) -> str | None:
         return self.stamps
 
+    def moved(self) -> object:
+        return self.alias
+
     def beside(self, name: str) -> tuple[RegisteredVersion, bool] | None:
         return self.other
 

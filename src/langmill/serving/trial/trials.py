@@ -81,6 +81,8 @@ class Trials:
         self._say = say
         self._running: dict[str, RunningTrial] = {}
         self._untold: dict[str, RunningTrial] = {}
+        self._ended: dict[str, tuple[int, int, str]] = {}
+        """Of each model the trial that ended last, before it can be read from its file."""
         self._lock = threading.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         labels = ["model", "version"]
@@ -106,8 +108,9 @@ class Trials:
         if running is not None and running.registered == registered:
             return False
         known = self.state(name)
-        settled = known.get("outcome") in (KEPT, BREACHED) and known.get("provenance") == registered.provenance
-        return not (settled and (known.get("candidate"), known.get("baseline")) == (candidate, baseline))
+        noted = (known.get("candidate"), known.get("baseline"), known.get("provenance"))
+        ended = {self._ended.get(name), noted if known.get("outcome") in (KEPT, BREACHED) else None}
+        return (candidate, baseline, registered.provenance) not in ended
 
     def begin(self, trial: RunningTrial) -> None:
         """Let a share of the requests be answered by both."""
@@ -218,6 +221,7 @@ class Trials:
                 trial.outcome = KEPT
                 trial.reason = f"Nothing was breached in {len(pairs)} requests."
             if trial.outcome != RUNNING:
+                self._ended[name] = trial.candidate.version, trial.baseline.version, trial.registered.provenance
                 self.end(name)
         self._note(trial)
         if trial.outcome == BREACHED:
