@@ -12,7 +12,7 @@ from langmill.registry.versions import CHAMPION, ModelVersion, Tag
 from langmill.serving.alias_state import RegisteredVersion
 from langmill.tracking.addresses import database_path
 
-_BASELINES = {"trivial_baseline": Tag.trivial, "strong_baseline": Tag.strong}
+_BASELINES = {"trivial_baseline": Tag.trivial, "strong_baseline": Tag.strong, "base": Tag.base, "judged": Tag.judged}
 _DIGESTS = {WEIGHTS_NAME: Tag.weights, GENERATION_NAME: Tag.generation}
 
 
@@ -45,7 +45,7 @@ class ChampionSource:
         if found is None:
             return None
         digests = {file: found.tags[tag] for file, tag in _DIGESTS.items() if found.tags.get(tag)}
-        return RegisteredVersion(found.version, found.provenance, digests, _metrics(found))
+        return RegisteredVersion(found.version, found.provenance, digests, _metrics(found), found.description)
 
     def download(self, name: str, version: int, into: Path) -> Path:
         """Fill `into` with a version's model folder. Raises as `ModelRegistry.download` does."""

@@ -175,5 +175,6 @@ addEventListener("hashchange", () => {
   const [wanted, tab] = location.hash.slice(1).split("/").map(decodeURIComponent);
   if (entry(wanted) && (wanted !== state.chosen || tab !== state.tab)) choose(wanted, tab);
 });
+document.addEventListener("visibilitychange", () => document.hidden || refresh());
 refresh();
 setInterval(() => document.hidden || refresh(), LOOK_EVERY);

@@ -103,9 +103,9 @@ export async function* write(path, body, signal, streamed) {
   if (!why) throw new Refused("The server broke the answer off.");
 }
 
-/** How many tokens a text has for a model; null where the server does not count for others. */
-export async function countTokens(model, prompt, signal) {
+/** How many tokens a model reads of `{prompt}` or `{messages}`; null where the server does not count for others. */
+export async function countTokens(model, what, signal) {
   if (!PATHS.tokenize) return null;
-  const answer = await askJson(PATHS.tokenize, { model, prompt }, signal).catch(() => null);
+  const answer = await askJson(PATHS.tokenize, { model, ...what }, signal).catch(() => null);
   return answer?.count ?? null;
 }
