@@ -75,7 +75,7 @@ const ENDINGS = { stop: "ended by itself", length: "cut at the limit of tokens" 
 
 /**
  * A text as it is written, in the shape of completions or chat completions. Yields what is known so far:
- * `{text, who, facts, done}`. Not streamed (a search for the likeliest text can't be), it arrives at once.
+ * `{text, who, facts, done}`. Not streamed (a search for the most likely text can't be), it arrives at once.
  */
 export async function* write(path, body, signal, streamed) {
   const began = performance.now();

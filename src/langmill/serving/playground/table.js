@@ -59,7 +59,7 @@ export function tableView(context) {
     }
   }
 
-  /** Offer the columns, the likeliest one chosen: by its name, else the one with the longest cells. */
+  /** Offer the columns, the best guess chosen: by its name, else the one with the longest cells. */
   function arrange() {
     const titles = names(), some = rows().slice(0, 50);
     const length = (index) => some.reduce((sum, row) => sum + (row[index] ?? "").length, 0);

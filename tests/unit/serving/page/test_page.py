@@ -91,7 +91,7 @@ def test_settings_are_explained_checked_and_sent(tab: Tab) -> None:
     tab.page.get_by_text("Settings: the model's own").click()
     temperature = tab.page.get_by_label("Temperature", exact=True)
     about = tab.page.locator(f"#{temperature.get_attribute('aria-describedby')}")
-    expect(about).to_contain_text("likeliest")
+    expect(about).to_contain_text("most likely")
     temperature.fill("3")
     tab.button("Write on").click()
     expect(tab.page.get_by_text("Temperature must be between 0 and 2.")).to_be_visible()

@@ -157,7 +157,7 @@ def test_a_translation_stands_beside_its_source(tab: Tab) -> None:
 
 
 def test_what_the_page_has_no_view_for_is_shown_as_json(tab: Tab) -> None:
-    tab.open("writer", "embeddings")
+    tab.open("writer", "Embeddings")
     tab.button("Ask").click()
     expect(tab.page.locator(".answer pre")).to_contain_text("numbers")
 
