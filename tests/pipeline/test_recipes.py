@@ -51,7 +51,8 @@ NO_SERVER, DATABASE = "http://127.0.0.1:9", "sqlite:///mlflow.db"
 PUBLISHED = {
     "minilm": ("Bert", "Model", {"max_position_embeddings": 512}),
     "gpt2-small": ("GPT2", "LMHeadModel", {}),
-    "smollm2": ("Llama", "ForCausalLM", {"max_position_embeddings": 1024}),
+    # As many blocks as the recipes' adapters ask for.
+    "smollm2": ("Llama", "ForCausalLM", {"max_position_embeddings": 1024, "num_hidden_layers": 10}),
 }
 """The families of the pretrained models that recipes start from."""
 WITHOUT_SERIOUS = {"reviews-mlm"}

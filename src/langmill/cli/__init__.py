@@ -24,6 +24,7 @@ from langmill.cli.release import promote, rollback, trace
 from langmill.cli.report import compare, report
 from langmill.cli.run import evaluate, pull, run, train
 from langmill.cli.services import deploy, serve, ui
+from langmill.cli.trial import trial
 from langmill.errors import LangmillError, SpaceError, without_passwords
 from langmill.lifetime import INTERRUPTED
 from langmill.workspace import Workspace
@@ -44,7 +45,7 @@ def commands() -> None:
 
 for _command in (
     run, status, why, config, train, evaluate, pull, report, compare, benchmark, generate, classify, explain, promote,
-    rollback, trace, export, serve, key, deploy, ui, new,
+    rollback, trial, trace, export, serve, key, deploy, ui, new,
 ):  # fmt: skip
     commands.add_command(_command)
 

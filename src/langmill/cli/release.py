@@ -60,7 +60,7 @@ def trace(model: str, version: int | None) -> None:
     Without VERSION it is the champion's, or the challenger's if there is no champion. Exits with 1 if something that
     the version was made from, or the ledger, is damaged.
     """
-    from langmill.cli.workspace import operation
+    from langmill.cli.workspace import operation, require_recipe
     from langmill.registry.store import ModelRegistry
     from langmill.registry.trace import trace as find_lineage
     from langmill.registry.versions import CHALLENGER, CHAMPION
@@ -72,6 +72,7 @@ def trace(model: str, version: int | None) -> None:
         }
         version = found.get(CHAMPION) or found.get(CHALLENGER)
         if version is None:
+            require_recipe(model)
             sentence = f"{model} has no champion and no challenger; `langmill status` lists what there is."
             raise RegistryError(sentence, "missing")
     lineage = find_lineage(uri, model, version)

@@ -40,11 +40,12 @@ class Service:
     log: Path
 
 
-@command(example="langmill serve\nlangmill serve --port 8080 reviews-lm")
+@command(example="langmill serve\nlangmill serve --port 8080 reviews-lm\nlangmill serve --retry")
 @click.argument("recipes", nargs=-1, metavar="[RECIPE]...")
 @click.option("--host", help="The address to listen on, instead of that of conf/serving/default.yaml.")
 @click.option("--port", type=int, help="The port, instead of that of conf/serving/default.yaml; 0 takes a free one.")
-def serve(recipes: tuple[str, ...], host: str | None, port: int | None) -> None:
+@click.option("--retry", is_flag=True, help="Have the server that runs try refused versions again, and start none.")
+def serve(recipes: tuple[str, ...], host: str | None, port: int | None, retry: bool) -> None:
     """Serve the champions over HTTP until Ctrl-C.
 
     The server follows the registry: a new champion takes over without a request being dropped. Each answer names the
@@ -52,9 +53,16 @@ def serve(recipes: tuple[str, ...], host: str | None, port: int | None) -> None:
     """
     from langmill.cli.workspace import operation
     from langmill.config.compose import compose_serving
+    from langmill.serving.server import ask_to_retry
     from langmill.serving.server import serve as serve_models
     from langmill.stages.process import sweep_workspace
 
+    if retry:
+        ask_to_retry(Workspace())
+        click.echo(
+            "A server of this workspace looks again at the versions that it refused; its /ready says how it went."
+        )
+        return
     own = operation()
     uri = own.tracking_uri
     given = {

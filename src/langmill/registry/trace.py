@@ -24,7 +24,7 @@ from langmill.errors import IntegrityError, LangmillError
 from langmill.evaluation.folder import EvaluationFolder
 from langmill.files import digest_of, read_manifest, temporary_folder
 from langmill.models.folder import TOKENIZER_NAME, WEIGHTS_NAME, tokenizer_digest
-from langmill.registry.ledger import Entry
+from langmill.registry.ledger import STOPPED, Entry
 from langmill.registry.store import ModelRegistry
 from langmill.registry.verdict import Verdict
 from langmill.registry.versions import ModelVersion, State, Tag
@@ -99,6 +99,8 @@ def _in_the_registry(registry: ModelRegistry, version: ModelVersion) -> Iterator
     for entry in reversed(registry.ledger.entries(version.name)):
         if entry.event == "done" and version.version in (entry.source, entry.target):
             yield Fact("service", _move(entry, version.version))
+        elif entry.event == STOPPED and version.version == entry.target:
+            yield Fact("trial", f"{entry.when[:16].replace('T', ' ')} UTC taken from live traffic: {entry.reason}")
     verdict = Verdict.of(version)
     yield Fact("gate", "not asked yet" if verdict is None else f"{verdict.outcome}: {verdict.sentence}")
     reason = version.tags.get(Tag.reason)

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+RETRY_NAME = "retry"
+"""The file in the folder of cached versions that `langmill serve --retry` touches."""
+
 
 @dataclass(frozen=True)
 class RegisteredVersion:

@@ -11,15 +11,20 @@ from fastapi.responses import JSONResponse
 from fastapi.security import HTTPBearer
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import compile_path
 
 from langmill import __version__
+from langmill.config.sections import Serving
 from langmill.config.sections.serving import UnknownFields
 from langmill.errors import RequestError, ServingError
-from langmill.serving.middleware import Accounting, Heads, Hosts, Keys, Limits, Paths, refusal
+from langmill.serving.keys import KeyRing, Scope
+from langmill.serving.middleware import Accounting, Framing, Heads, Hosts, Keys, Limits, Paths, Shares, refusal
+from langmill.serving.relay import Relay
 from langmill.serving.routes.base import Route, all_routes
 from langmill.serving.schema import Refusal, reason
 from langmill.serving.service import Service
+from langmill.serving.trial.mirror import Mirror
 from langmill.serving.unknown_fields import LenientRoute
 
 _SCHEMA_PATH = "/openapi.json"
@@ -39,8 +44,8 @@ _STATUSES = {
 _ALWAYS = (403, 431, 500)
 
 
-def build_app(service: Service, key_digests: tuple[bytes, ...]) -> FastAPI:
-    """The application; `key_digests` are SHA-256 digests of the keys, none for an open server.
+def build_app(service: Service, keys: KeyRing) -> FastAPI:
+    """The application; an empty ring of keys is an open server.
 
     Raises:
         PlugInError: The code of another distribution's route can't be used.
@@ -53,18 +58,37 @@ def build_app(service: Service, key_digests: tuple[bytes, ...]) -> FastAPI:
     if settings.unknown_fields is UnknownFields.warn:
         app.router.route_class = LenientRoute
     # The last one added is the outermost.
+    asking = Paths(route.path for route in routes.values() if route.ability is not None)
+    app.add_middleware(Relay, engine=service.engine, settings=settings, paths=asking)
+    if service.trials is not None:
+        app.add_middleware(
+            Mirror, trials=service.trials, has_room=lambda: service.engine.load < settings.max_running
+        )  # fmt: skip
     app.add_middleware(Heads)
     app.add_middleware(Limits, max_bytes=settings.max_body_bytes, seconds=settings.body_seconds)
     public = Paths(route.path for route in routes.values() if route.is_public)
-    app.add_middleware(Keys, digests=key_digests, public=public)
+    app.add_middleware(Shares, limit=_share(settings), paths=asking)
+    administrators = Paths(route.path for route in routes.values() if route.scope is Scope.administer)
+    app.add_middleware(Keys, keys=keys, public=public, administrators=administrators)
+    if settings.cors_origins:  # before the keys: a browser asks whether it may, without one
+        app.add_middleware(
+            CORSMiddleware, allow_origins=settings.cors_origins, allow_methods=["GET", "POST"],
+            allow_headers=["authorization", "content-type"], expose_headers=["retry-after"],
+        )  # fmt: skip
+    app.add_middleware(Framing)
     app.add_middleware(Hosts, allowed=[settings.host, *settings.allowed_hosts])
     paths = Paths([_SCHEMA_PATH, *(route.path for route in routes.values())])
     probes = Paths(route.path for route in routes.values() if route.is_probe)
     app.add_middleware(Accounting, metrics=service.metrics, paths=paths, probes=probes)
     _add_refusals(app, routes)
     for name, route in routes.items():
-        _add(app, name, route, wants_key=bool(key_digests) and not route.is_public)
+        _add(app, name, route, wants_key=bool(keys) and not route.is_public)
     return app
+
+
+def _share(settings: Serving) -> int:
+    """The requests that one key may have under way."""
+    return max(1, int(settings.key_share * (settings.max_running + settings.max_waiting)))
 
 
 def _refuse_twins(routes: dict[str, Route[Any]]) -> None:

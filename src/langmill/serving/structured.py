@@ -6,6 +6,7 @@ The grammars are llguidance's. A guide belongs to one text; a vocabulary's token
 from __future__ import annotations
 
 import json
+import re
 import threading
 import weakref
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,7 @@ import torch
 from llguidance import LLMatcher, LLTokenizer, TokenizerWrapper
 from torch import Tensor
 
-from langmill.errors import RequestError, ServingError
+from langmill.errors import RequestError
 from langmill.serving.jobs import LoadedVersion
 from langmill.tasks.base import Generates
 from langmill.tokenization.tokenizer import Tokenizer
@@ -53,7 +54,7 @@ def lark_grammar(grammar: str) -> str:
 
 def choice_grammar(texts: Sequence[str]) -> str:
     """The grammar of some texts, one of which is to be written."""
-    return lark_grammar("start: " + " | ".join(json.dumps(text) for text in texts))
+    return regex_grammar("|".join(re.escape(text) for text in texts))
 
 
 class GrammarGuide:
@@ -62,21 +63,23 @@ class GrammarGuide:
     Args:
         matcher: llguidance's, at the text's beginning.
         vocab_size: Entries of the network's logits.
+        field: What of the request asks for it.
     """
 
-    def __init__(self, matcher: LLMatcher, vocab_size: int) -> None:
+    def __init__(self, matcher: LLMatcher, vocab_size: int, field: str) -> None:
         self._matcher = matcher
         self._vocab_size = vocab_size
+        self._field = field
 
     def allowed(self) -> Tensor | None:
         """The tokens that may come next, `(vocabulary,)` bool; the tokens that end a text where the grammar may end.
 
         Raises:
-            ServingError: The grammar has become too complex on its way.
+            RequestError: The grammar has become too complex on its way.
         """
         bits = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
         if self._matcher.is_error():
-            raise ServingError(f"The structure is too complex: {_first_line(self._matcher.get_error())}", code="failed")
+            raise _refusal(self._matcher.get_error(), self._field)
         return torch.from_numpy(np.unpackbits(bits, bitorder="little")[: self._vocab_size].astype(bool))
 
     def advance(self, token_id: int) -> None:
@@ -90,7 +93,7 @@ class GrammarGuide:
 
     def copy(self) -> GrammarGuide:
         """The same guide for another text, as far as this one has come."""
-        return GrammarGuide(self._matcher.deep_copy(), self._vocab_size)
+        return GrammarGuide(self._matcher.deep_copy(), self._vocab_size, self._field)
 
 
 def build_guide(loaded: LoadedVersion, grammar: str, field: str) -> GrammarGuide:
@@ -103,7 +106,7 @@ def build_guide(loaded: LoadedVersion, grammar: str, field: str) -> GrammarGuide
     matcher = LLMatcher(vocabulary, grammar, log_level=0)
     if matcher.is_error():
         raise _refusal(matcher.get_error(), field)
-    return GrammarGuide(matcher, vocabulary.vocab_size)
+    return GrammarGuide(matcher, vocabulary.vocab_size, field)
 
 
 def _vocabulary(loaded: LoadedVersion) -> LLTokenizer:
@@ -155,5 +158,5 @@ def _refusal(reason: str, field: str) -> RequestError:
 
 
 def _first_line(reason: str) -> str:
-    line = " ".join(reason.split())
+    line = " ".join(reason.partition("<state>")[0].split())  # what follows is for llguidance's own authors
     return line if len(line) <= _MAX_REASON else f"{line[:_MAX_REASON]}..."

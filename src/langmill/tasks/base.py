@@ -253,6 +253,8 @@ class Task(ABC):
     """The special tokens that a vocabulary made for it gets."""
     needs_special_tokens: ClassVar[bool] = False
     """Whether it can't be learned without them."""
+    needs_base: ClassVar[bool] = False
+    """Whether it is learned from a model that can do something already, and not from scratch."""
     scorer: ClassVar[str]
     """The name of what judges its models (`langmill.scoring`)."""
 

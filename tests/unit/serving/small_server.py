@@ -25,7 +25,7 @@ from langmill.serving.app import build_app
 from langmill.serving.connections import Server
 from langmill.serving.engine import Engine
 from langmill.serving.jobs import LoadedVersion
-from langmill.serving.keys import digest
+from langmill.serving.keys import KeyRing, digest
 from langmill.serving.metrics import Metrics
 from langmill.serving.server import listen
 from langmill.serving.service import Service
@@ -128,8 +128,8 @@ def serving(folder: Path, **changes: Any) -> Iterator[SmallServer]:
         engine.publish(loaded)
     service = Service(settings, engine, _Following(), metrics, int(time.time()))
     config = uvicorn.Config(
-        build_app(service, (digest(KEY),)), http="h11", loop="asyncio", lifespan="off", ws="none", log_config=None,
-        access_log=False, timeout_graceful_shutdown=1,
+        build_app(service, KeyRing.fixed([digest(KEY)])), http="h11", loop="asyncio", lifespan="off", ws="none",
+        log_config=None, access_log=False, timeout_graceful_shutdown=1,
     )  # fmt: skip
     server = Server(config, settings, metrics)
     engine.start()

@@ -50,12 +50,15 @@ def test_other_structures_and_bad_ones(small: SmallServer) -> None:
     assert (found["text"] in ("good", "very bad"), found["finish_reason"]) == (True, "stop")
     found = write(structured_outputs={"regex": "[ab]{3}c"}).json()["choices"][0]["text"]
     assert (len(found), found[-1]) == (4, "c")
+    many = [f"option {number} (of *many*)" for number in range(3000)]
+    assert write(structured_outputs={"choice": many}).json()["choices"][0]["text"] in many
     assert write(response_format={"type": "text"}).status_code == 200
     for wrong in (
         {"response_format": {"type": "json_schema"}},
         {"response_format": {"type": "json_schema", "json_schema": {"schema": {"type": "objekt"}}}},
         {"response_format": {"type": "json_schema", "json_schema": {"schema": {"pattern": "("}}}},
         {"structured_outputs": {"regex": "("}},
+        {"structured_outputs": {"grammar": "start: " + " | ".join(f'"a{number}"' for number in range(3000))}},
         {"structured_outputs": {"grammar": "start: foo"}},
         {"structured_outputs": {"regex": "a", "choice": ["b"]}},
         {"structured_outputs": {"json": "{"}},

@@ -18,6 +18,7 @@ from pydantic import BaseModel
 from langmill.errors import RequestError
 from langmill.plugins import NoOptions, Registry
 from langmill.serving.jobs import LoadedVersion
+from langmill.serving.keys import Scope
 from langmill.serving.service import Service
 from langmill.tasks.base import Task
 
@@ -51,6 +52,8 @@ class Route(ABC, Generic[BodyT]):
     """Whether a request can ask for server-sent events in place of JSON."""
     is_public: ClassVar[bool] = False
     """Whether it is answered without a key."""
+    scope: ClassVar[Scope] = Scope.ask
+    """What a key must open for it, where keys are set."""
     is_probe: ClassVar[bool] = False
     """Whether it is asked every few seconds, for ever: counted, not logged."""
     in_schema: ClassVar[bool] = True

@@ -1,0 +1,29 @@
+"""A program of `torch.export`: what plain torch runs without Langmill's or anybody's code for the network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from langmill.export.base import EXPORTERS, Exporter, VerifiedVersion
+from langmill.export.model_card import Opening, write_card
+from langmill.export.traced import copy_companions, graph_of, traced, usage
+from langmill.tasks.loading import load_model
+
+FILE_NAME = "model.pt2"
+
+
+@EXPORTERS.register("pt2")
+class Pt2(Exporter):
+    """The traced network, its weights in float32, beside tokenizer and settings."""
+
+    def write(self, model: VerifiedVersion, into: Path) -> None:
+        """Write `model.pt2`. Raises ModelError where torch can't trace the network."""
+        loaded = load_model(model.folder, verify=False)
+        graph = graph_of(loaded)
+        torch.export.save(traced(graph, loaded.recipe), into / FILE_NAME)
+        copy_companions(model.folder, into)
+        opened = f'import torch\n\nnetwork = torch.export.load("FOLDER/{FILE_NAME}").module()'
+        run = "network(**{name: torch.from_numpy(ids) for name, ids in inputs.items()}).detach().numpy()"
+        write_card(into, model, loaded.config, Opening("pytorch", usage(loaded.config, graph, opened, run)))
