@@ -115,6 +115,23 @@ def test_a_conversation_is_kept_and_can_be_gone_back_on(tab: Tab) -> None:
     expect(turns.first).to_contain_text("Zero")
 
 
+def test_an_answers_markdown_is_shown_and_nothing_in_it_runs(tab: Tab) -> None:
+    text = "# So\nLook `here`:\n- one\n- **two**\n\n```python\nprint('1')\n```\n<img src=x onerror=alert(1)>"
+    chunk = {"model": "chat", "version": 1, "choices": [{"delta": {"content": text}, "finish_reason": "stop"}]}
+    answer = f"data: {json.dumps(chunk)}\n\ndata: [DONE]\n\n"
+    tab.open("chat")
+    tab.page.route("**/v1/chat/completions", lambda route: route.fulfill(body=answer), times=1)
+    tab.page.locator("button.example").click()
+    words = tab.page.locator(".turn.assistant .words")
+    expect(words.locator("li")).to_have_text(["one", "two"])
+    expect(words.locator("li b")).to_have_text("two")
+    expect(words.locator("p code")).to_have_text("here")
+    expect(words.locator("pre")).to_have_text("print('1')")
+    expect(words.locator(".heading")).to_have_text("So")
+    expect(words).to_contain_text("<img src=x onerror=alert(1)>")
+    assert words.locator("img").count() == 0
+
+
 def test_an_answer_that_fails_leaves_the_conversation(tab: Tab) -> None:
     tab.open("chat")
     tab.page.route("**/v1/chat/completions", lambda route: route.abort(), times=1)
