@@ -22,7 +22,6 @@ from langmill.tasks.base import Classifies, Generates
 from langmill.tasks.loading import task_of
 
 
-
 @dataclass(frozen=True)
 class Opening:
     """How the files of a format are opened."""
