@@ -11,6 +11,7 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact, cr
 from langmill.config.sections import Operation, Recipe
 from langmill.errors import without_passwords
 from langmill.registry.outcomes import read_row
+from langmill.tracking.pages import model_path
 from langmill.workspace import Workspace
 
 
@@ -51,7 +52,7 @@ def publish(recipes: Sequence[Recipe], results: Mapping[str, Any], operation: Op
         address = f"http://127.0.0.1:{operation.mlflow_port}"  # the pages of `langmill ui`
     for recipe in recipes:
         create_link_artifact(
-            f"{without_passwords(address)}/#/models/{recipe.name}",
+            f"{without_passwords(address)}{model_path(recipe.name)}",
             link_text=f"{recipe.name} in MLflow",
             key=_key(f"mlflow-{recipe.name}"),
             description="Versions and runs (`langmill ui` opens the pages)",

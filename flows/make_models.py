@@ -28,7 +28,7 @@ from prefect.states import Cancelled as CancelledState
 from prefect.states import Completed, Failed, State
 
 from flows import artifacts
-from flows.records import PREFECT_ERRORS, mark_crashed, suppress_prefect_errors, tag_run
+from flows.records import PREFECT_ERRORS, log_sentence, mark_crashed, suppress_prefect_errors, tag_run
 from langmill.config.compose import compose_operation, compose_recipe
 from langmill.config.sections import Operation, Recipe
 from langmill.errors import LangmillError, SpaceError, TransientError, without_passwords
@@ -44,6 +44,7 @@ from langmill.tracking.explained import first_line
 from langmill.workspace import Workspace
 
 _LOOK_SECONDS = 0.5
+_NAMED = 4  # recipes in the name of a run
 logger = logging.getLogger("langmill.flow")
 
 
@@ -58,6 +59,8 @@ class Step:
     """Gets the results of the upstream steps, by key."""
     note: Callable[[Any], str] = lambda result: ""
     """What to say of the result."""
+    idle: Callable[[Any], bool] = lambda result: True
+    """Whether the result was there before."""
     alone: bool = False
     """It uses the whole machine: never beside another such step."""
 
@@ -80,6 +83,11 @@ class Course:
         self._operation = operation
         self._cancel = cancel
         self._events = EventLog.from_environment()
+
+    @property
+    def idle(self) -> bool:
+        """Whether there was nothing to do."""
+        return all(self._steps[key].idle(result) for key, result in self.results.items())
 
     def run(self) -> None:
         """Run every step, or skip it; returns when none is at work any more."""
@@ -161,7 +169,13 @@ class Course:
 
 def _run_name() -> str:
     chosen = runtime.flow_run.parameters.get("recipes")
-    return f"make {', '.join(chosen)}" if chosen else "make the default recipes"
+    if not chosen:
+        try:
+            chosen = compose_operation().recipes
+        except LangmillError:  # the flow itself then fails with it
+            return "make the default recipes"
+    more = len(chosen) - _NAMED
+    return f"make {', '.join(chosen[:_NAMED])}" + (f" and {more} more" if more > 0 else "")
 
 
 @flow(name="make-models", flow_run_name=_run_name, validate_parameters=False)  # type: ignore[untyped-decorator]
@@ -189,7 +203,10 @@ def make_models(recipes: list[str] | None = None) -> State[Any]:
     if cancel.is_set():
         return CancelledState(message="Stopped; the next run resumes from there.")
     if course.failures:
-        return Failed(message=" ".join(_explained(error)[0] for error in course.failures.values()))
+        reasons = [f"{key}: {_explained(error)[0]}" for key, error in course.failures.items()]
+        return Failed(message=" ".join([*reasons, log_sentence(os.environ.get(LOG_VARIABLE))]).rstrip())
+    if course.idle:
+        return Completed(name="Nothing to do", message=f"{', '.join(chosen)}: everything was up to date.")
     return Completed(message=f"{', '.join(chosen)}: done.")
 
 
@@ -205,7 +222,15 @@ def _stage_steps(graph: Graph, operation: Operation, cancel: threading.Event) ->
             return _run_stage(stage, cancel)
 
         alone = stage.kind in operation.one_at_a_time
-        yield Step(stage.address, stage.description, stage.upstream, work, lambda outcome: str(outcome.note), alone)
+        yield Step(
+            stage.address,
+            stage.description,
+            stage.upstream,
+            work,
+            note=lambda outcome: str(outcome.note),
+            idle=lambda outcome: outcome == Outcome.unchanged,
+            alone=alone,
+        )
 
 
 def _run_stage(stage: Stage, cancel: threading.Event) -> Outcome:
@@ -287,11 +312,26 @@ def _registry_steps(graph: Graph, recipe: Recipe, operation: Operation, cancel: 
         return f"version {result.champion} stays" if result.champion is not None else "none yet"
 
     return [
-        Step(register, f"Register {name}", (made,), registered, note_version),
+        Step(register, f"Register {name}", (made,), registered, note_version, lambda result: not result.fresh),
         Step(validate, f"Try {name} in a fresh process", (register,), validated, lambda result: str(result.reason)),
-        Step(rescore, f"Score the champion of {name} again", (register, validate), rescored, note_rescored, alone),
+        Step(
+            rescore,
+            f"Score the champion of {name} again",
+            (register, validate),
+            rescored,
+            note_rescored,
+            lambda result: not result.needed,
+            alone,
+        ),
         Step(gate, f"Ask the gate about {name}", (register, rescore), judged, lambda verdict: str(verdict.outcome)),
-        Step(promote, f"Settle the champion of {name}", (register, gate), promoted, note_champion),
+        Step(
+            promote,
+            f"Settle the champion of {name}",
+            (register, gate),
+            promoted,
+            note_champion,
+            lambda result: not result.moved,
+        ),
     ]
 
 

@@ -1,7 +1,8 @@
 """End a process when its parent ends, and those that a process has started.
 
 `python -m langmill.lifetime MODULE ARGUMENT...` is `python -m MODULE ARGUMENT...` that ends with its parent, for
-servers that are not ours.
+servers that are not ours; `python -m langmill.lifetime -- PROGRAM ARGUMENT...` is a program that does, such as one in
+another environment.
 """
 
 from __future__ import annotations
@@ -50,7 +51,17 @@ def end_group(process: subprocess.Popen[bytes], number: signal.Signals, seconds:
             process.wait(seconds)
 
 
+def _run_program(command: list[str]) -> int:
+    """Run a program in this process's group until it ends, and pass on SIGTERM; returns its exit code."""
+    program = subprocess.Popen(command)
+    signal.signal(signal.SIGTERM, lambda *_: program.terminate())
+    code = program.wait()
+    return code if code >= 0 else 128 - code
+
+
 if __name__ == "__main__":
     end_with_parent()
+    if sys.argv[1] == "--":
+        sys.exit(_run_program(sys.argv[2:]))
     sys.argv = sys.argv[1:]
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

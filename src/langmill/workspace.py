@@ -177,6 +177,11 @@ class Workspace:
         """The folder for what is gone when a command ends."""
         return self.state / "tmp"
 
+    @property
+    def votes(self) -> Path:
+        """Which of two answers people found better, one a line."""
+        return self.state / "votes.jsonl"
+
 
 def _as_file_name(address: str) -> str:
     return address.replace("/", "_").replace(":", "_")

@@ -15,6 +15,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from langmill.registry.ledger import STOPPED
+from langmill.registry.versions import CHALLENGER, State, Tag
 from langmill.serving.keys import key_line
 from tests.pipeline.served import Process, Workspace, wait_for
 
@@ -188,3 +190,26 @@ def test_a_recipe_without_a_champion_is_waited_for(workspace: Workspace) -> None
         workspace.promote("to-come", 1)
         wait_for(lambda: process.ready()[0] == 200)
         assert process.complete(model="to-come").json()["version"] == 1
+
+
+def test_a_challenger_that_answers_otherwise_than_allowed_leaves_live_traffic(workspace: Workspace) -> None:
+    """The whole way: an alias, a canary, pairs, a breach, the mark, the ledger; and the champion answers all again."""
+    other = workspace.register("tiny-lm", "language_modelling", 5)
+    workspace.registry.note(other, {Tag.state: State.validated})
+    workspace.registry.move_alias("tiny-lm", CHALLENGER, other.version, None)
+    trial = {
+        "mode": "canary", "share": 1.0, "min_pairs": 8, "max_pairs": 200, "confidence": 0.95, "max_more_errors": 0.01,
+        "max_slowdown": 100.0, "max_other_answers": 0.1,
+    }  # fmt: skip
+    with workspace.serving(trial=trial) as server:
+        server.until_ready()
+        wait_for(lambda: f"version {other.version} is on trial" in server.output)
+        greedy = {"temperature": 0.0, "repetition_penalty": 10.0}  # without it both repeat the prompt's last word
+        assert server.complete(**greedy).json()["version"] == other.version
+        wait_for(lambda: server.complete(**greedy).json()["version"] == 1)
+        wait_for(lambda: f"tiny-lm version {other.version} was stopped; version 1 stays champion" in server.output)
+    reason = workspace.registry.version("tiny-lm", other.version).tags[Tag.rolled_back]
+    assert "of its answers differ from the other version's; 10.0% is allowed" in reason
+    entry = workspace.registry.ledger.entries("tiny-lm")[-1]
+    assert (entry.event, entry.target, entry.reason) == (STOPPED, other.version, reason)
+    workspace.registry.move_alias("tiny-lm", CHALLENGER, None, other.version)

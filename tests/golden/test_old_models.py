@@ -26,8 +26,10 @@ from langmill.serving.alias_state import RegisteredVersion
 from langmill.serving.app import build_app
 from langmill.serving.engine import Engine
 from langmill.serving.follower import Follower
+from langmill.serving.keys import KeyRing
 from langmill.serving.metrics import Metrics
 from langmill.serving.service import Service
+from langmill.serving.version_cache import VersionCache, own_loader
 from langmill.tasks.base import Classifies, Generates
 from langmill.tasks.loading import LoadedModel, load_model
 from langmill.tokenization.text_stream import generated_text
@@ -152,10 +154,9 @@ async def ask(old: Old, folder: Path, cache: Path) -> dict[str, Any]:
     follower = Follower(
         names=[name],
         connect=lambda: Shelf(folder, old.model.provenance),
-        load=lambda found: load_model(found, verify=False),
         engine=engine,
         metrics=metrics,
-        cache=cache,
+        cache=VersionCache(cache, own_loader(lambda found: load_model(found, verify=False))),
         poll_seconds=settings.poll_seconds,
         say=lambda _: None,
     )
@@ -163,7 +164,7 @@ async def ask(old: Old, folder: Path, cache: Path) -> dict[str, Any]:
     assert follower.alias_states[name].describe() == {"version": 1, "source": "registry"}
     engine.start()
     try:
-        app = build_app(Service(settings, engine, follower, metrics, 1_700_000_000), ())
+        app = build_app(Service(settings, engine, follower, metrics, 1_700_000_000), KeyRing(None))
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
             return dict([pair async for pair in _asked(client, old)])

@@ -110,7 +110,7 @@ class Workspace:
 
     def registered_file(self, name: str, version: int, file: str) -> Path:
         """Where the registry keeps a file of a version's model folder."""
-        location = self.registry._location(name, version).removeprefix("file://")
+        location = self.registry.location(name, version).removeprefix("file://")
         return Path(location) / "artifacts" / "model" / file
 
     def settings(self, **changes: Any) -> dict[str, Any]:
@@ -120,7 +120,12 @@ class Workspace:
             "max_prompt_tokens": 100, "max_new_tokens": 64, "max_inputs": 8, "max_body_bytes": 65536, "max_beams": 4,
             "max_running": 4, "max_waiting": 64, "drain_seconds": 10.0, "api_keys_file": None, "allowed_hosts": [],
             "max_connections": 200, "header_seconds": 5.0, "body_seconds": 5.0, "keep_alive_seconds": 5.0,
-            "stalled_seconds": 4.0, "threads": 1, **changes,
+            "stalled_seconds": 4.0, "threads": 1, "unknown_fields": "refuse", "cors_origins": [], "key_share": 1.0,
+            "trial": {
+                "mode": "off", "share": 1.0, "min_pairs": 4, "max_pairs": 200, "confidence": 0.95,
+                "max_more_errors": 0.01, "max_slowdown": 1.5, "max_other_answers": 1.0,
+            },
+            "backends": {}, "vllm": {"command": "vllm", "arguments": [], "start_seconds": 30.0}, **changes,
         }  # fmt: skip
 
     @contextmanager

@@ -51,7 +51,8 @@ NO_SERVER, DATABASE = "http://127.0.0.1:9", "sqlite:///mlflow.db"
 PUBLISHED = {
     "minilm": ("Bert", "Model", {"max_position_embeddings": 512}),
     "gpt2-small": ("GPT2", "LMHeadModel", {}),
-    "smollm2": ("Llama", "ForCausalLM", {"max_position_embeddings": 1024}),
+    # As many blocks as the recipes' adapters ask for.
+    "smollm2": ("Llama", "ForCausalLM", {"max_position_embeddings": 1024, "num_hidden_layers": 10}),
 }
 """The families of the pretrained models that recipes start from."""
 WITHOUT_SERIOUS = {"reviews-mlm"}
@@ -155,6 +156,7 @@ def test_a_recipe_goes_through_the_whole_line(name: str, workspace: Path) -> Non
     (workspace / "packages").mkdir(exist_ok=True)
     packaged = package(model, evaluation, workspace / "packages" / name)
     assert json.loads((packaged / "artifacts/model/config.json").read_text())["langmill"]["recipe"] == name
+    assert (packaged / "artifacts/model/merge.json").is_file() == (model / "adapter").is_dir()
     folder = EvaluationFolder.open(evaluation, verify=True)
     strengths = {facts["strength"] for facts in metrics["baselines"].values()}
     if name in WITHOUT_SERIOUS:

@@ -28,13 +28,14 @@ def is_there(pid: int) -> bool:
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at processes through /proc")
-def test_a_server_ends_with_a_killed_starter(tmp_path):
+@pytest.mark.parametrize("started", [["server"], ["--", sys.executable, "server.py"]], ids=["module", "program"])
+def test_a_server_ends_with_a_killed_starter(tmp_path, started):
     (tmp_path / "server.py").write_text(
         "import subprocess, sys\nprint(sys.argv[1:], __name__, flush=True)\n"
         "print(subprocess.Popen(['sleep', '300']).pid, flush=True)\nsubprocess.Popen(['sleep', '300']).wait()\n"
     )
     starter = subprocess.Popen(
-        [sys.executable, "-c", STARTER, "server", "--port", "1"],
+        [sys.executable, "-c", STARTER, *started, "--port", "1"],
         cwd=tmp_path, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )  # fmt: skip
     assert starter.stdout is not None

@@ -88,7 +88,7 @@ def snapshot(repository: str, revision: str, patterns: tuple[str, ...]) -> Path:
         ) from error
     except (RepositoryNotFoundError, RevisionNotFoundError) as error:
         raise SourceError(
-            f"The hub has no {title}, or hides it; check source.repository and source.revision, or log in.",
+            f"The hub has no {title}, or hides it; check the repository's name and the commit, or log in.",
             "unknown",
         ) from error
     except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, OSError) as error:
@@ -97,7 +97,7 @@ def snapshot(repository: str, revision: str, patterns: tuple[str, ...]) -> Path:
             raise SpaceError(full_disk_sentence(f"the download of {title}")) from error
         raise SourceUnreachableError(
             f"{title} can't be fetched: the Hugging Face hub does not answer, and this machine's cache of it "
-            "lacks the files. Connect, or put the model's files into a folder and set source to "
-            "{kind: files, path: THE_FOLDER} in its file in conf/pretrained/ (and in dvc.yaml)."
+            "lacks the files. Connect, or put the model's files into a folder and begin with that: `langmill new "
+            "pretrained NAME --from FOLDER`."
         ) from error
     return Path(found)

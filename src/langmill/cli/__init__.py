@@ -24,6 +24,7 @@ from langmill.cli.release import promote, rollback, trace
 from langmill.cli.report import compare, report
 from langmill.cli.run import evaluate, pull, run, train
 from langmill.cli.services import deploy, serve, ui
+from langmill.cli.trial import trial
 from langmill.errors import LangmillError, SpaceError, without_passwords
 from langmill.lifetime import INTERRUPTED
 from langmill.workspace import Workspace
@@ -44,7 +45,7 @@ def commands() -> None:
 
 for _command in (
     run, status, why, config, train, evaluate, pull, report, compare, benchmark, generate, classify, explain, promote,
-    rollback, trace, export, serve, key, deploy, ui, new,
+    rollback, trial, trace, export, serve, key, deploy, ui, new,
 ):  # fmt: skip
     commands.add_command(_command)
 
@@ -86,7 +87,7 @@ def _explain_error(error: BaseException) -> tuple[str, int]:
 
     if is_full_disk(error):
         return full_disk_sentence(getattr(error, "filename", None) or "this workspace"), SpaceError.exit_code
-    return f"A bug in Langmill: {type(error).__name__}: {error}. {_keep_trace()}", _BUG
+    return f"A bug in Langmill: {type(error).__name__}: {str(error).rstrip('.')}. {_keep_trace()}", _BUG
 
 
 def _keep_trace() -> str:

@@ -129,11 +129,11 @@ def config(recipe: str, overrides: tuple[str, ...], explain: bool) -> None:
     from langmill.config.explained import explained
 
     require_workspace()
-    compose_recipe(recipe, overrides)  # what is refused here is refused before PyTorch is there
+    composed = compose_recipe(recipe, overrides)  # what is refused here is refused before PyTorch is there
     from langmill.cli.options import plugin_tables
     from langmill.stages.compose import checked_recipe
 
-    section = checked_recipe(recipe, overrides)
+    section = checked_recipe(recipe, overrides, composed)
     if explain:
         click.echo(explained(section, plugin_tables(section)))
     else:

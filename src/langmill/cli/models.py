@@ -106,7 +106,7 @@ def opened_model(recipe: str | None, folder: Path | None) -> Iterator[tuple[Load
         yield load_model(folder, verify=True, device=device, evaluation=evaluation), str(folder)
         return
     assert recipe is not None
-    from langmill.cli.workspace import operation
+    from langmill.cli.workspace import operation, require_recipe
     from langmill.files import read_manifest, sha256_file, temporary_folder
     from langmill.models.folder import GENERATION_NAME
     from langmill.registry.store import ModelRegistry
@@ -117,6 +117,7 @@ def opened_model(recipe: str | None, folder: Path | None) -> Iterator[tuple[Load
     registry = ModelRegistry(settings.tracking_uri)
     champion = next((one for one in registry.overview() if one.name == recipe and CHAMPION in one.aliases), None)
     if champion is None:
+        require_recipe(recipe)
         sentence = f"{recipe} has no champion; `langmill run {recipe}` makes one, --model takes a folder."
         raise ModelError(sentence, "missing")
     local, judged = workspace.model(recipe), workspace.evaluation(recipe) / GENERATION_NAME

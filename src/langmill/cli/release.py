@@ -9,6 +9,7 @@ import click
 
 from langmill.cli.command import command
 from langmill.errors import RegistryError
+from langmill.workspace import Workspace
 
 
 @command(
@@ -26,11 +27,10 @@ def promote(model: str, version: int, force: str | None) -> None:
     --force also settles who is champion where someone moved or removed the alias by other means, and accepts a ledger
     that was changed or cut.
     """
-    from langmill.cli.workspace import operation
     from langmill.registry.promote import promote as move
     from langmill.registry.store import ModelRegistry
 
-    registry = ModelRegistry(operation().tracking_uri)
+    registry = ModelRegistry(_tracking_uri())
     click.echo(move(registry, model, version, force=force, command=_typed()).sentence)
 
 
@@ -42,11 +42,10 @@ def rollback(model: str, reason: str) -> None:
 
     Typing it a second time goes forward again. The flow does not promote a version that was rolled back; a person can.
     """
-    from langmill.cli.workspace import operation
     from langmill.registry.promote import rollback as move
     from langmill.registry.store import ModelRegistry
 
-    registry = ModelRegistry(operation().tracking_uri)
+    registry = ModelRegistry(_tracking_uri())
     click.echo(move(registry, model, reason=reason, command=_typed()).sentence)
 
 
@@ -60,7 +59,7 @@ def trace(model: str, version: int | None) -> None:
     Without VERSION it is the champion's, or the challenger's if there is no champion. Exits with 1 if something that
     the version was made from, or the ledger, is damaged.
     """
-    from langmill.cli.workspace import operation
+    from langmill.cli.workspace import operation, require_recipe
     from langmill.registry.store import ModelRegistry
     from langmill.registry.trace import trace as find_lineage
     from langmill.registry.versions import CHALLENGER, CHAMPION
@@ -72,6 +71,7 @@ def trace(model: str, version: int | None) -> None:
         }
         version = found.get(CHAMPION) or found.get(CHALLENGER)
         if version is None:
+            require_recipe(model)
             sentence = f"{model} has no champion and no challenger; `langmill status` lists what there is."
             raise RegistryError(sentence, "missing")
     lineage = find_lineage(uri, model, version)
@@ -79,6 +79,25 @@ def trace(model: str, version: int | None) -> None:
     if lineage.damage:
         click.echo("\nNot sound. " + " ".join(lineage.damage))
         click.get_current_context().exit(1)
+
+
+def _tracking_uri() -> str:
+    """Address of the registry, read as it stands where nothing has to be merged: Hydra's import takes half a second.
+
+    Raises as `operation`.
+    """
+    from langmill.config.core_yaml import read_yaml
+
+    workspace = Workspace()
+    path = workspace.settings("operation", "default")
+    if workspace.graph_file.is_file() and path.is_file():
+        values = read_yaml(path)
+        uri = values.get("tracking_uri") if isinstance(values, dict) and "defaults" not in values else None
+        if isinstance(uri, str) and "${" not in uri:
+            return uri
+    from langmill.cli.workspace import operation
+
+    return operation().tracking_uri
 
 
 def _typed() -> str:

@@ -40,21 +40,30 @@ class Service:
     log: Path
 
 
-@command(example="langmill serve\nlangmill serve --port 8080 reviews-lm")
+@command(example="langmill serve\nlangmill serve --port 8080 reviews-lm\nlangmill serve --retry")
 @click.argument("recipes", nargs=-1, metavar="[RECIPE]...")
 @click.option("--host", help="The address to listen on, instead of that of conf/serving/default.yaml.")
 @click.option("--port", type=int, help="The port, instead of that of conf/serving/default.yaml; 0 takes a free one.")
-def serve(recipes: tuple[str, ...], host: str | None, port: int | None) -> None:
+@click.option("--retry", is_flag=True, help="Have the server that runs try refused versions again, and start none.")
+def serve(recipes: tuple[str, ...], host: str | None, port: int | None, retry: bool) -> None:
     """Serve the champions over HTTP until Ctrl-C.
 
     The server follows the registry: a new champion takes over without a request being dropped. Each answer names the
     version that gave it. Open the printed address for a page to try the models at.
     """
-    from langmill.cli.workspace import operation
+    from langmill.cli.workspace import operation, require_workspace
     from langmill.config.compose import compose_serving
+    from langmill.serving.server import ask_to_retry
     from langmill.serving.server import serve as serve_models
     from langmill.stages.process import sweep_workspace
 
+    if retry:
+        require_workspace()
+        ask_to_retry(Workspace())
+        click.echo(
+            "A server of this workspace looks again at the versions that it refused; its /ready says how it went."
+        )
+        return
     own = operation()
     uri = own.tracking_uri
     given = {
@@ -134,13 +143,32 @@ def ui() -> None:
             services.append(stack.enter_context(prefect_server(settings.prefect_port)))
         for service in services:
             wait_until_up(service)
-        click.echo(f"MLflow:  {without_passwords(mlflow)}")
-        click.echo(f"Prefect: http://{HOST}:{settings.prefect_port}")
+        for line in _pages(settings.tracking_uri, without_passwords(mlflow).rstrip("/")):
+            click.echo(line)
+        click.echo(f"Prefect: http://{HOST}:{settings.prefect_port}/runs")
         click.echo(
             "Ctrl-C stops both." if own_prefect else "Ctrl-C stops MLflow; Prefect belongs to `langmill deploy`."
         )
         wait_for_stop(services)
     click.echo("Stopped.")
+
+
+def _pages(tracking_uri: str, address: str) -> Iterator[str]:
+    """Lines with the addresses of MLflow's pages: the experiments, and each model's runs and versions.
+
+    Raises TrackingError where the server can't be asked.
+    """
+    from langmill.registry.pages import show_champions
+    from langmill.tracking.pages import experiment_paths, experiments_path, model_path
+
+    yield f"MLflow:  {address}{experiments_path()}"
+    models = show_champions(tracking_uri)
+    paths = experiment_paths(tracking_uri)
+    for name in models:
+        yield f"  {name}"
+        if name in paths:
+            yield f"    runs      {address}{paths[name]}"
+        yield f"    versions  {address}{model_path(name)}"
 
 
 @command(example="langmill deploy\nlangmill deploy --cron '0 3 * * 1' reviews-lm")
@@ -267,7 +295,7 @@ def mlflow_server(tracking_uri: str, port: int) -> contextlib.AbstractContextMan
     arguments = ["mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]
     arguments += ["--artifacts-destination", str(Workspace().artifacts)]
     # Anyone on the machine can read a command line, and this address may hold a password.
-    environment = {"MLFLOW_BACKEND_STORE_URI": tracking_uri}
+    environment = {"MLFLOW_BACKEND_STORE_URI": tracking_uri, "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
     return started("MLflow", port, arguments, environment, Workspace().log("mlflow-server"))
 
 

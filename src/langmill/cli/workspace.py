@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from langmill.config.compose import COMPOSERS, compose_operation, plain
+from langmill.config.compose import COMPOSERS, available, compose_operation, compose_recipe, plain
 from langmill.config.sections import Operation
 from langmill.errors import LangmillError
 from langmill.workspace import Workspace
@@ -29,6 +29,16 @@ def require_workspace() -> None:
     if not in_workspace():
         sentence = f"{Path.cwd()} is not a Langmill workspace (no dvc.yaml or no conf/ in it);"
         raise LangmillError(f"{sentence} go to the folder of your clone.", "missing")
+
+
+def require_recipe(name: str) -> None:
+    """Refuse a name that no recipe has; a model without a version may still be asked for by it.
+
+    Raises:
+        ConfigError: It is a pretrained model's, or nobody's.
+    """
+    if name not in available("recipe"):
+        compose_recipe(name)  # which says so
 
 
 def operation() -> Operation:

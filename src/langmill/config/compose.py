@@ -12,6 +12,7 @@ import contextlib
 import dataclasses
 import enum
 import functools
+import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -25,7 +26,8 @@ from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra._internal.core_plugins.structured_config_source import StructuredConfigSource
 from hydra._internal.defaults_list import DefaultsList, create_defaults_list
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
+from hydra.core.override_parser.types import Override
+from hydra.errors import ConfigCompositionException, HydraException
 from hydra.plugins.config_source import ConfigResult, ConfigSource
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -33,6 +35,7 @@ from omegaconf.basecontainer import BaseContainer
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException, UnsupportedInterpolationType
 
 from langmill.config.core_yaml import ALLOWED_NAMES, as_written, is_name, parse_yaml, read_yaml, settings_text
+from langmill.config.names import did_you_mean, only_a_base
 from langmill.config.sections import Corpus, Evaluation, Operation, Pretrained, Recipe, Serving, Tokenizer, Training
 from langmill.config.typed import Origin, typed
 from langmill.errors import ConfigError, FieldError
@@ -161,8 +164,14 @@ def _section(
 ) -> SectionT:
     path = conf / group / f"{name}.yaml"
     if not path.is_file():
-        known = ", ".join(available(group, conf)) or "none"
-        raise ConfigError(f"There is no {group} {as_written(name)} ({path} is missing); there are: {known}.", "unknown")
+        if group == "recipe" and name in available("pretrained", conf):
+            raise ConfigError(only_a_base(name), "mismatch")
+        known = available(group, conf)
+        raise ConfigError(
+            f"There is no {group} {as_written(name)} ({path} is missing); there are: {', '.join(known) or 'none'}."
+            f"{did_you_mean(name, known)}",
+            "unknown",
+        )
     if not is_name(name):
         raise ConfigError(f"{path}: {as_written(name)} can't be a name; allowed are {ALLOWED_NAMES}.", "impossible")
     composed = _compose(f"{group}/{name}", overrides, conf)
@@ -237,7 +246,22 @@ def _merge(config_name: str, overrides: Sequence[str], conf: Path) -> DictConfig
     loader, repository, defaults = _plan(config_name, overrides, conf)
     merged: DictConfig = loader._compose_config_from_defaults_list(defaults.defaults, repository)
     OmegaConf.set_struct(merged, True)
-    loader._apply_overrides_to_config(defaults.config_overrides, merged)
+    try:
+        loader._apply_overrides_to_config(defaults.config_overrides, merged)
+    except ConfigCompositionException as error:
+        found = re.search("Could not override '([^']+)'", str(error))
+        if found is None:
+            raise
+        parent, _, name = found[1].rpartition(".")
+        holder = OmegaConf.select(merged, parent) if parent else merged
+        known = [str(key) for key in holder] if isinstance(holder, DictConfig) else []
+        if name in known:  # it is there, and takes no such value
+            raise
+        raise ConfigError(
+            f"{conf / config_name}.yaml has no setting {found[1]}, which an override names.{did_you_mean(name, known)} "
+            "`langmill config RECIPE` lists them; +KEY=VALUE adds an entry to a table of names.",
+            "unknown",
+        ) from error
     return merged
 
 
@@ -252,10 +276,23 @@ def _plan(
         StructuredConfigSource("schema", "structured://"),
     ]
     repository = CachingConfigRepository(loader.repository)
-    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    parsed = [_parsed(override) for override in overrides]
     loader.validate_sweep_overrides_legal(parsed, RunMode.RUN, from_shell=False)
     defaults = create_defaults_list(repository, config_name, parsed, prepend_hydra=False, skip_missing=False)
     return loader, repository, defaults
+
+
+def _parsed(override: str) -> Override:
+    try:
+        (found,) = OverridesParser.create().parse_overrides([override])
+    except HydraException as error:
+        reason = f" ({_first_line(error)})" if "=" in override else " without a value"
+        raise ConfigError(
+            f"The override {as_written(override)} can't be read{reason}; write KEY=VALUE, as in training.steps=1000, "
+            "or ~KEY to take one out.",
+            "unreadable",
+        ) from error
+    return found
 
 
 def origin_in(config_name: str, overrides: Sequence[str] = (), conf: Path = CONF) -> Origin:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -30,8 +31,19 @@ def explained(section: Any, tables: Mapping[str, PlugInTable]) -> str:
 
 
 def _section(section: Any, tables: Mapping[str, PlugInTable], prefix: str) -> Iterator[str]:
-    schema = TypeAdapter(type(section)).json_schema()
+    schema = _schema(type(section))
     yield from _fields(schema, schema.get("$defs", {}), plain(section), tables, prefix)
+
+
+def _schema(section: Any) -> dict[str, Any]:
+    """A section's schema, each inherited field with its docstring: pydantic looks for one in the class's own text."""
+    schema = TypeAdapter(section).json_schema()
+    for parent in section.__mro__[1:]:
+        if dataclasses.is_dataclass(parent):
+            for name, field in TypeAdapter(parent).json_schema().get("properties", {}).items():
+                if name in schema["properties"] and "description" in field:
+                    schema["properties"][name].setdefault("description", field["description"])
+    return schema
 
 
 def _fields(
@@ -72,4 +84,4 @@ def _under(name: str, value: Any, inner: Iterator[str]) -> Iterator[str]:
 
 
 def _comment(words: str) -> list[str]:
-    return [f"# {line}" for line in words.splitlines()]
+    return [f"# {line}".rstrip() for line in words.splitlines()]

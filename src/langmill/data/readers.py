@@ -56,19 +56,8 @@ def read_rows(
     tabular = False
     for path in files:
         relative = path.relative_to(folder)
-        name = portable(relative.as_posix())
-        plain_text = file_format.is_plain_text(PurePosixPath(relative))
-        tabular |= not plain_text
-        wanted = Fields("text", None, {}, None, []) if plain_text else fields
-        for place, values in _read_file(path, PurePosixPath(relative), file_format, on_bytes):
-            where = f"{name}:{place}"
-            try:
-                if isinstance(values, Unreadable):
-                    raise values
-                known.update(values)
-                yield _row(where, values, wanted)
-            except Unreadable as problem:
-                yield BadRow(where, problem.reason, shown(problem.row[:EXCERPT]))
+        tabular |= not file_format.is_plain_text(PurePosixPath(relative))
+        yield from _rows_of(path, PurePosixPath(relative), file_format, fields, known=known, on_bytes=on_bytes)
     if known:
         try:
             _require_known(fields, known, folder, text_is_a_field=tabular)
@@ -76,6 +65,34 @@ def read_rows(
             told = [f" {name}: {cause}" for name, cause in islice(causes(folder, file_format, files), 1)]
             error.args = ("".join([str(error), *told]),)
             raise
+
+
+def _rows_of(
+    path: Path,
+    relative: PurePosixPath,
+    file_format: Format,
+    fields: Fields,
+    *,
+    known: set[str],
+    on_bytes: Callable[[int], object] | None = None,
+) -> Iterator[Row | BadRow]:
+    """The rows of one file; the names of their fields go into `known`."""
+    name = portable(relative.as_posix())
+    wanted = Fields("text", None, {}, None, []) if file_format.is_plain_text(relative) else fields
+    for place, values in _read_file(path, relative, file_format, on_bytes):
+        where = f"{name}:{place}"
+        try:
+            if isinstance(values, Unreadable):
+                raise values
+            known.update(values)
+            yield _row(where, values, wanted)
+        except Unreadable as problem:
+            yield BadRow(where, problem.reason, shown(problem.row[:EXCERPT]))
+
+
+def first_read(path: Path, file_format: Format, fields: Fields, limit: int) -> list[Row | BadRow]:
+    """The first rows of one file as `read_rows` gives them, at most so many."""
+    return list(islice(_rows_of(path, PurePosixPath(path.name), file_format, fields, known=set()), limit))
 
 
 def _require_known(fields: Fields, known: set[str], folder: Path, *, text_is_a_field: bool) -> None:

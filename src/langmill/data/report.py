@@ -335,12 +335,13 @@ def too_few_to_test(
     """
     if test >= least:
         return ""
-    about = "about " if estimated else ""
+    about, noun = "about " if estimated else "", "document" if test == 1 else "documents"
+    missing = "1 is" if least - test == 1 else f"{least - test:,} are"
     share = math.ceil(130 * least / max(1, documents)) / 100  # some more than are needed, for a hash is no exact share
     larger = f", or make split.test at least {share:g} in conf/corpus/{corpus}.yaml" if share <= _LARGEST_TEST else ""
     return (
-        f"The corpus {corpus} has {about}{test:,} test documents; gate.rules.enough_documents.min_documents asks for "
-        f"{least:,}, so {about}{least - test:,} are missing, and the gate will refuse any model: add documents{larger}."
+        f"The corpus {corpus} has {about}{test:,} test {noun}; gate.rules.enough_documents.min_documents asks for "
+        f"{least:,}, so {about}{missing} missing, and the gate will refuse any model: add documents{larger}."
     )
 
 

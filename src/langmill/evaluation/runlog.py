@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from langmill.errors import EvaluationError, TrackingError
-from langmill.evaluation.estimates import METRICS_NAME
+from langmill.evaluation.card import card, columns
+from langmill.evaluation.estimates import METRICS_NAME, Metrics
 from langmill.evaluation.folder import PLOTS_NAME, REPORT_NAME
 from langmill.files import read_json, read_manifest
 from langmill.tracking.events import EVENTS_NAME, read_events
@@ -20,6 +21,8 @@ ARTIFACTS = "evaluation"
 """The folder among the run's artifacts."""
 SPEED = "evaluation_tokens_per_second"
 """The run's metric of how fast answers were written to be judged, several side by side."""
+_TRAINING = ("validation/loss", "train/loss", "tokens_per_second", "training_minutes")
+"""What training logs of every model that one compares runs by."""
 _LONGEST_NAME = 250  # MLflow's MAX_ENTITY_KEY_LENGTH
 _logger = logging.getLogger(__name__)
 
@@ -51,6 +54,11 @@ def log_evaluation(
         run.metrics(values, step)
         if tokens_per_second is not None:
             run.metrics({SPEED: tokens_per_second}, step)
+    metrics = Metrics.read(folder)
+    run.show(
+        card(run.description, metrics, {"trained on": corpus}),
+        [*(_name(*parts) for parts in columns(metrics)), *_TRAINING],
+    )
     run.artifact(folder / METRICS_NAME, ARTIFACTS)
     run.artifact(folder / REPORT_NAME, ARTIFACTS)
     run.artifact(folder / PLOTS_NAME, f"{ARTIFACTS}/{PLOTS_NAME}")
@@ -72,7 +80,7 @@ def run_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
     found: dict[str, float] = {}
 
     def add(*parts: str, value: float) -> None:
-        name = "/".join(["test", *map(tracked_name, parts)])
+        name = _name(*parts)
         if name in found:
             raise EvaluationError(f"Two metrics would be {name} in MLflow; rename a label or a metric.", "duplicate")
         if len(name) > _LONGEST_NAME:
@@ -90,6 +98,10 @@ def run_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
             if isinstance(estimate, Mapping):
                 add(baseline, name, value=estimate["value"])
     return found
+
+
+def _name(*parts: str) -> str:
+    return "/".join(["test", *map(tracked_name, parts)])
 
 
 def tracked_name(name: str) -> str:

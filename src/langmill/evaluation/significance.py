@@ -158,6 +158,33 @@ def compare(
     )
 
 
+def compare_pairs(gains_N: np.ndarray, *, seed: int, samples: int, confidence: float) -> tuple[Estimate, float]:
+    """Do as `compare` does for one number an example: the mean gain with its interval, and the swap test of it.
+
+    Args:
+        gains_N: What one of the two has more than the other on each example, `(N,)`; above zero is in its favour.
+        seed: Of the draws.
+        samples: Resamples, and swaps where there are more than can be counted.
+        confidence: Mass of the interval.
+
+    Returns:
+        The mean and its interval, and how often two that are alike would differ as much, one-sided.
+    """
+    examples, observed = len(gains_N), float(gains_N.mean())
+    means = [weights_RN @ gains_N / examples for weights_RN in resample_weights(seed, samples, examples)]
+    found = _with_interval(observed, np.concatenate(means), confidence, examples)
+    least = observed - _EQUAL * max(1.0, abs(observed))
+    if examples < samples.bit_length():
+        every_RN = 1 - 2.0 * ((np.arange(2**examples)[:, None] >> np.arange(examples)) % 2)
+        return found, float(np.mean(every_RN @ gains_N / examples >= least))
+    random = np.random.default_rng([seed, examples])
+    reached = sum(
+        int(np.count_nonzero((1 - 2.0 * (random.random((rows, examples)) < 0.5)) @ gains_N / examples >= least))
+        for rows in _chunks(samples, examples)
+    )
+    return found, (reached + 1) / (samples + 1)
+
+
 def num_measured(scorer: Scorer, scores: pa.Table, metric_name: str) -> int:
     """The examples that a metric is of."""
     measured = scorer.measured(scores, metric_name)

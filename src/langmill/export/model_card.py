@@ -1,8 +1,10 @@
-"""The card of an exported model, in Hugging Face's form: what it is, how good, from what, and how to load it."""
+"""The card of an exported model, in Hugging Face's form: what it is, how good, of what, its limits, how to open it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -11,32 +13,43 @@ from langmill.config.compose import available, compose_corpus, compose_pretraine
 from langmill.config.sections import Corpus, Pretrained
 from langmill.errors import LangmillError
 from langmill.export.base import VerifiedVersion
+from langmill.files import read_manifest, write_manifest, write_text
+from langmill.models.folder import CONFIG_NAME
 from langmill.registry.status import baseline
 from langmill.registry.trace import source_words
 from langmill.registry.versions import Tag
-
-_KINDS = {
-    "ForCausalLM": ("AutoModelForCausalLM", "text-generation"),
-    "LMHeadModel": ("AutoModelForCausalLM", "text-generation"),
-    "ForConditionalGeneration": ("AutoModelForSeq2SeqLM", "text2text-generation"),
-    "MTModel": ("AutoModelForSeq2SeqLM", "translation"),
-    "ForMaskedLM": ("AutoModelForMaskedLM", "fill-mask"),
-    "ForSequenceClassification": ("AutoModelForSequenceClassification", "text-classification"),
-}
-"""The class that opens a network, and the hub's name for what it does, by the end of its own class's name."""
+from langmill.tasks.base import Classifies, Generates
+from langmill.tasks.loading import task_of
 
 
-def model_card(model: VerifiedVersion, config: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:
+@dataclass(frozen=True)
+class Opening:
+    """How the files of a format are opened."""
+
+    library: str
+    """The hub's name of the library that opens them."""
+    text: str
+    """What the card says of it, in Markdown: the code that opens them."""
+    kind: str | None = None
+    """The hub's name for what the model does, where the library goes by it."""
+
+
+def write_card(into: Path, model: VerifiedVersion, config: Mapping[str, Any], opening: Opening) -> None:
+    """Write `README.md`, and a manifest over all files in a folder with the facts of the version's own.
+
+    `config` is the content of the model's `config.json`.
+    """
+    manifest = read_manifest(model.folder, verify=False)
+    write_text(into / "README.md", model_card(model, config, manifest, opening))
+    write_manifest(into, {name: fact for name, fact in manifest.items() if name != "files"})
+
+
+def model_card(model: VerifiedVersion, config: Mapping[str, Any], manifest: Mapping[str, Any], opening: Opening) -> str:
     """The text of `README.md`, from the version and the content of its `config.json` and `manifest.json`."""
-    name = config["architectures"][0]
-    opener, kind = next((found for end, found in _KINDS.items() if name.endswith(end)), ("AutoModel", None))
-    about = {"library_name": "transformers", **({"pipeline_tag": kind} if kind else {}), "tags": ["langmill"]}
+    kind = {"pipeline_tag": opening.kind} if opening.kind else {}
+    about: dict[str, object] = {"library_name": opening.library, **kind, "tags": ["langmill"]}
     facts = "\n".join(f"| {label} | {fact} |" for label, fact in _facts(model, config, manifest) if fact)
-    trusted = ", trust_remote_code=True" if "auto_map" in config else ""
-    note = (
-        "\nThe network's class is in `modeling_langmill.py`, which `transformers` runs only if you say so: it takes\n"
-        "the mean of the tokens where the library's own class of that shape reads the last one.\n"
-    ) * bool(trusted)
+    limits = "\n".join(f"- {sentence}" for sentence in _limits(config))
     version = model.version
     return f"""---
 {yaml.safe_dump(about, sort_keys=False).strip()}
@@ -49,22 +62,41 @@ def model_card(model: VerifiedVersion, config: Mapping[str, Any], manifest: Mapp
 |---|---|
 {facts}
 
+## What it can't do
+
+{limits}
+
 ## Licence
 
 {_licences(manifest)}
 
 ## Loading
-{note}
-```python
-from transformers import AutoTokenizer, {opener}
 
-tokenizer = AutoTokenizer.from_pretrained("FOLDER"{trusted})
-model = {opener}.from_pretrained("FOLDER"{trusted})
-```
+{opening.text.strip()}
 
 `manifest.json` has the SHA-256 of every file. `langmill trace {version.name} {version.version}`, in the workspace that
 made it, says how this version came to be.
 """
+
+
+def _limits(config: Mapping[str, Any]) -> Iterator[str]:
+    """What nobody should expect of a model, in sentences."""
+    length, (task, _) = config["langmill"]["max_length"], task_of(config, CONFIG_NAME)
+    if isinstance(task, Classifies):
+        yield f"It reads the first {length} tokens of a text; the rest has no influence."
+        yield (
+            f"Every text gets one of {', '.join(task.labels)}, also one that is none of them. The probabilities are "
+            "the network's own: a high one is not a promise."
+        )
+    elif not isinstance(task, Generates):
+        yield f"It says which tokens may fill a gap in a text of up to {length} tokens; it answers nothing by itself."
+    elif config.get("is_encoder_decoder"):
+        yield f"It reads and writes up to {length} tokens at a time; a longer text has to be taken apart."
+        yield "It can leave out, add or change what the source says, in fluent words: have somebody read what matters."
+    else:
+        yield f"It sees up to {length} tokens, prompt and answer together; what is longer has to be shortened."
+        yield "It writes what is likely after texts like those it learned from; that may be false, offensive or copied."
+    yield "It knows the kind of text that it was trained on, in that language; the metrics hold for such texts alone."
 
 
 def _facts(

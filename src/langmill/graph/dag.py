@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from langmill.config.names import did_you_mean, only_a_base
 from langmill.errors import GraphError
 from langmill.graph.dvc_errors import explained_dvc_errors, silence_dvc_log
 from langmill.graph.locks import clear_stale_locks
@@ -52,7 +53,10 @@ class Graph:
     def stage(self, address: str) -> Stage:
         """Find a stage by its address; GraphError where dvc.yaml has none."""
         if address not in self.stages:
-            close = ", ".join(difflib.get_close_matches(address, self.stages, n=3))
+            name = address.partition("@")[2]
+            of_name = [each for each in self.stages if name and each.partition("@")[2] == name]  # train, or finetune
+            near = difflib.get_close_matches(address, of_name, n=1, cutoff=0.4)
+            close = ", ".join(near or difflib.get_close_matches(address, self.stages, n=3))
             hint = f"did you mean {close}?" if close else f"there are: {', '.join(self.stages)}."
             raise GraphError(f"dvc.yaml has no stage {address!r}; {hint}", "unknown")
         return self.stages[address]
@@ -67,10 +71,13 @@ class Graph:
         for stage in self.stages.values():
             if str(place(name)) in stage.outs:
                 return stage
-        known = ", ".join(self.names(place)) or "none"
+        if str(Workspace().model(name)) in {out for stage in self.stages.values() for out in stage.outs}:
+            raise GraphError(only_a_base(name), "mismatch")
+        known = self.names(place)
         raise GraphError(
-            f"dvc.yaml makes no {place(name)}; it knows {known}. A recipe needs a line there: `langmill new recipe` "
-            "writes one, and the line of an optional recipe stands there as a comment.",
+            f"dvc.yaml makes no {place(name)}; it knows {', '.join(known) or 'none'}.{did_you_mean(name, known)} A "
+            "recipe needs a line there: `langmill new recipe` writes one, and the line of an optional recipe stands "
+            "there as a comment.",
             "unknown",
         )
 

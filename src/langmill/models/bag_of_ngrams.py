@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar
 
+import torch
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -66,6 +67,8 @@ class BagOfNgrams(Backbone):
             ModelError: A cache is given.
         """
         del lengths_B
+        if torch.compiler.is_exporting():
+            return self._of_any_length(tokens_BT)
         if cache is not None:
             raise ModelError("A bag of n-grams reads a whole text at once, so it takes no cache.", code="unsupported")
         hidden_BTD: Tensor = self.embed_tokens(tokens_BT)
@@ -73,6 +76,17 @@ class BagOfNgrams(Backbone):
             for buckets_BN in self.buckets(tokens_BT):
                 missing = tokens_BT.shape[1] - buckets_BN.shape[1]  # tokens at the start, with which none ends
                 hidden_BTD = hidden_BTD + F.pad(self.embed_ngrams(buckets_BN), (0, 0, missing, 0))
+        return hidden_BTD
+
+    def _of_any_length(self, tokens_BT: Tensor) -> Tensor:
+        """Compute the same in steps that a traced graph can take for texts of any length, also below `max_ngram`."""
+        hidden_BTD: Tensor = self.embed_tokens(tokens_BT)
+        if self.embed_ngrams is not None:
+            longest = self.settings.max_ngram
+            ends_T1 = torch.arange(tokens_BT.shape[1], device=tokens_BT.device)[:, None]
+            for n, buckets_BN in enumerate(self.buckets(F.pad(tokens_BT, (longest - 1, 0))), start=2):
+                ngrams_BTD = self.embed_ngrams(buckets_BN[:, longest - n :])
+                hidden_BTD = hidden_BTD + ngrams_BTD.masked_fill(ends_T1 < n - 1, 0.0)
         return hidden_BTD
 
     def buckets(self, tokens_BT: Tensor) -> list[Tensor]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from langmill.errors import LangmillError, ModelError
 from langmill.files import atomic_folder, read_json, read_manifest, sha256_file, write_json, write_manifest
+from langmill.models.low_rank import Recipe
 
 WEIGHTS_NAME = "model.safetensors"
 CONFIG_NAME = "config.json"
@@ -25,6 +26,11 @@ HUB_CODE = Path(__file__).parent / "hub" / "modeling_langmill.py"
 """The code that `transformers` runs, with trust_remote_code, for networks that it has no class for."""
 ADAPTER = "adapter"
 """The subfolder of a model folder with the adapter that was trained, if any."""
+ADAPTER_WEIGHTS, ADAPTER_CONFIG = f"{ADAPTER}/adapter_model.safetensors", f"{ADAPTER}/adapter_config.json"
+BASE_WEIGHTS = f"base/{WEIGHTS_NAME}"
+"""The base's weights in a compact model folder, which has an adapter and no merged weights (docs/decisions/0535)."""
+MERGE_NAME = "merge.json"
+"""How a compact folder's weights follow from those two: a `Recipe` of `langmill.models.low_rank`."""
 
 
 @dataclass(frozen=True)
@@ -133,8 +139,8 @@ def save_model(
         if "auto_map" in described:
             shutil.copyfile(HUB_CODE, temporary / HUB_CODE.name)
         if adapter is not None:
-            _write_weights(dict(sorted(adapter.weights.items())), temporary / ADAPTER / "adapter_model.safetensors")
-            write_json(temporary / ADAPTER / "adapter_config.json", adapter.config)
+            _write_weights(dict(sorted(adapter.weights.items())), temporary / ADAPTER_WEIGHTS)
+            write_json(temporary / ADAPTER_CONFIG, adapter.config)
         write_manifest(temporary, {**facts, _TOKENIZER_DIGEST: sha256_file(tokenizer_file)})
 
 
@@ -170,7 +176,9 @@ def _write_tokenizer(file: Path, folder: Path, described: Mapping[str, Any], int
         config["split_special_tokens"] = True  # the characters of a special token in a text are only text
     if interface.max_length is not None:
         config["model_max_length"] = interface.max_length
-    write_json(folder / "tokenizer_config.json", config)
+    if interface.generation and not described.get("is_encoder_decoder"):
+        config |= _CONTINUED
+    write_json(folder / _TOKENIZER_CONFIG_NAME, config)
     shutil.copyfile(file, folder / TOKENIZER_NAME)
     own = _adds_tokens(tokenizer.get("post_processor") or {})
     if end is not None and not own and (interface.eot_before or interface.eot_after):
@@ -187,12 +195,22 @@ def _write_tokenizer(file: Path, folder: Path, described: Mapping[str, Any], int
         write_json(folder / TOKENIZER_NAME, tokenizer)
 
 
+def complete_tokenizer_config(folder: Path, config: Mapping[str, Any]) -> None:
+    """Add to the `tokenizer_config.json` of an older folder what is written today; `config` is its `config.json`."""
+    file = folder / _TOKENIZER_CONFIG_NAME
+    if (folder / GENERATION_NAME).is_file() and not config.get("is_encoder_decoder") and file.is_file():
+        write_json(file, {**read_json(file), **_CONTINUED})
+
+
 def _adds_tokens(post_processor: Mapping[str, Any]) -> bool:
     """Whether a post-processor puts special tokens around a text; a template without one puts nothing there."""
     kind = post_processor.get("type")
     return kind in _TEMPLATES and (kind != "TemplateProcessing" or bool(post_processor.get("special_tokens")))
 
 
+_TOKENIZER_CONFIG_NAME = "tokenizer_config.json"
+_CONTINUED = {"padding_side": "left"}
+"""Of a decoder: each text of a batch is continued at its end, so what is padded is its beginning."""
 _TOKENIZER_DIGEST = "tokenizer_sha256"
 _GENERATION_IDS = ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id")
 _MASK_NAMES = ("<|mask|>", "[MASK]", "<mask>")
@@ -216,7 +234,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def load_state(folder: Path, *, verify: bool = True) -> dict[str, Tensor]:
-    """Load the weights by name, onto the CPU.
+    """Load the weights by name, onto the CPU; those of a compact folder are merged.
 
     Raises:
         IntegrityError: A file of the folder differs from the manifest, if `verify`.
@@ -224,7 +242,19 @@ def load_state(folder: Path, *, verify: bool = True) -> dict[str, Tensor]:
     """
     if verify:
         read_manifest(folder, verify=True)
+    if (folder / MERGE_NAME).is_file():
+        return dict(merged_weights(folder))
     return load_tensors(folder / WEIGHTS_NAME)
+
+
+def merged_weights(folder: Path) -> Iterator[tuple[str, Tensor]]:
+    """The weights of a compact folder by name, one at a time in the order of the merged file.
+
+    Raises:
+        ModelError: A file is missing, or can't be read.
+    """
+    base, adapter = load_tensors(folder / BASE_WEIGHTS), load_tensors(folder / ADAPTER_WEIGHTS)
+    yield from Recipe(**read_json(folder / MERGE_NAME)).weights(base, adapter, read_json(folder / ADAPTER_CONFIG))
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:

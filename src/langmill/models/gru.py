@@ -11,7 +11,8 @@ torch stacks the gates in the order r, z, n: W = `weight_ih`, U = `weight_hh`.
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from langmill.models.base import ARCHITECTURES
 from langmill.models.recurrent import Recurrent
@@ -25,3 +26,13 @@ class GatedRecurrentUnit(Recurrent):
     layers_class = nn.GRU
     run_layers = staticmethod(torch.gru)
     num_gates = 3
+
+    @staticmethod
+    def step(gates_BG: Tensor, states: tuple[Tensor, ...], weight_GD: Tensor, bias_G: Tensor) -> tuple[Tensor, ...]:
+        """Compute h_t; see `Recurrent.step`."""
+        (h_BD,) = states
+        reset_BD, update_BD, new_BD = gates_BG.chunk(3, dim=1)
+        past_reset_BD, past_update_BD, past_new_BD = F.linear(h_BD, weight_GD, bias_G).chunk(3, dim=1)
+        r_BD, z_BD = (reset_BD + past_reset_BD).sigmoid(), (update_BD + past_update_BD).sigmoid()
+        n_BD = (new_BD + r_BD * past_new_BD).tanh()
+        return ((1 - z_BD) * n_BD + z_BD * h_BD,)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -231,9 +231,10 @@ class Classifier(nn.Module):
     def config(self) -> dict[str, Any]:
         """Describe the network for `config.json`.
 
-        Unless the backbone has its own head, type and class are ours: Hugging Face's Llama classifier pools the last
-        token instead of the mean, so it would load the same weights and predict differently, and Auto classes go by the
-        type alone. `langmill.models.hub` has the class, which is copied into the model folder.
+        Unless the backbone has its own head, type and class are ours: Hugging Face's classifiers take one token of a
+        text instead of the mean, so they would load the same weights and predict differently, and Auto classes go by
+        the type alone. `langmill.models.hub` has the class, which is copied into the model folder. A backbone that
+        `transformers` has no class for has a type that it does not know.
         """
         config = self.model.config()
         if self.head is not None:
@@ -241,8 +242,8 @@ class Classifier(nn.Module):
         kind = config.get("model_type", "")
         name = f"Langmill{HUB_BACKBONES.get(kind, '')}"
         own: dict[str, Any] = {"architectures": [f"{name}ForSequenceClassification"], "num_labels": self.num_labels}
-        if kind in HUB_BACKBONES:
-            own["model_type"] = f"langmill_{kind}_classifier"
+        if self.model.language_model != Backbone.language_model:  # one of Hugging Face's
+            own |= {"model_type": f"langmill_{kind}_classifier"} if kind in HUB_BACKBONES else _any_type(kind)
             own["auto_map"] = {
                 "AutoConfig": f"modeling_langmill.{name}Config",
                 "AutoModelForSequenceClassification": f"modeling_langmill.{name}ForSequenceClassification",
@@ -251,6 +252,17 @@ class Classifier(nn.Module):
 
 
 HUB_BACKBONES = {"llama": "Llama", "eurobert": "EuroBert"}
-"""Backbones that `langmill.models.hub` has a classifier for: by model type, the part of the class name."""
-PLAIN_TYPES = {f"langmill_{kind}_classifier": kind for kind in HUB_BACKBONES}
-"""The backbone's own model type, by that of the classifier's `config.json`."""
+"""Backbones that `langmill.models.hub` has a classifier of their own for: by model type, the part of the class name."""
+_PLAIN_TYPES = {f"langmill_{kind}_classifier": kind for kind in HUB_BACKBONES}
+_ANY_TYPE, BACKBONE_TYPE = "langmill_classifier", "backbone_type"
+
+
+def _any_type(kind: str) -> dict[str, str]:
+    """The entries of a classifier's `config.json` that say what any other backbone is."""
+    return {"model_type": _ANY_TYPE, BACKBONE_TYPE: kind}
+
+
+def plain_type(config: Mapping[str, Any]) -> str | None:
+    """The backbone's own model type, from the `config.json` of a classifier of ours; None for any other network."""
+    found = config.get("model_type", "")
+    return str(config[BACKBONE_TYPE]) if found == _ANY_TYPE else _PLAIN_TYPES.get(found)

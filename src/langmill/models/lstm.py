@@ -13,7 +13,8 @@ torch stacks the gates in the order i, f, g, o: W = `weight_ih`, U = `weight_hh`
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from langmill.models.base import ARCHITECTURES
 from langmill.models.recurrent import Recurrent
@@ -36,3 +37,11 @@ class LongShortTermMemory(Recurrent):
         for name, bias in self.layers.named_parameters():
             if name.startswith("bias_ih"):
                 bias[self.dim : 2 * self.dim] = 1.0
+
+    @staticmethod
+    def step(gates_BG: Tensor, states: tuple[Tensor, ...], weight_GD: Tensor, bias_G: Tensor) -> tuple[Tensor, ...]:
+        """Compute h_t and c_t; see `Recurrent.step`."""
+        h_BD, c_BD = states
+        i_BD, f_BD, g_BD, o_BD = (gates_BG + F.linear(h_BD, weight_GD, bias_G)).chunk(4, dim=1)
+        c_BD = f_BD.sigmoid() * c_BD + i_BD.sigmoid() * g_BD.tanh()
+        return o_BD.sigmoid() * c_BD.tanh(), c_BD

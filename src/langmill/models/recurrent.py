@@ -7,12 +7,14 @@ Shape suffixes: see `langmill.models.base`; X stands for embedding_dim.
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Self
 
 import torch
 from pydantic import PositiveInt
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from langmill.config.constraints import Share, require
@@ -159,7 +161,9 @@ class Recurrent(Backbone):
             ModelError: The cache is of another network or of another number of sequences.
         """
         x_BTX = self.dropout(self.embed_tokens(tokens_BT))
-        if cache is not None:
+        if torch.compiler.is_exporting():
+            hidden_BTD = self._scanned(x_BTX)
+        elif cache is not None:
             hidden_BTD = self._forward_from_cache(x_BTX, lengths_B, cache)
         elif self.training and self.layers.dropout > 0:
             hidden_BTD = self._layer_by_layer(x_BTX)
@@ -183,6 +187,32 @@ class Recurrent(Backbone):
             if layer < self.settings.num_layers - 1:
                 x_BTD = self.dropout(x_BTD)
         return x_BTD
+
+    @staticmethod
+    @abstractmethod
+    def step(gates_BG: Tensor, states: tuple[Tensor, ...], weight_GD: Tensor, bias_G: Tensor) -> tuple[Tensor, ...]:
+        """Compute a layer's states `(batch, dim)` after one token, by the equations of the architecture.
+
+        `gates_BG` is what the input gives to each gate, bias included; weight and bias are those of the states.
+        """
+
+    def _scanned(self, x_BTX: Tensor) -> Tensor:
+        """Run the layers token by token: torch's own call is traced as a loop of as many steps as its example has."""
+        from torch._higher_order_ops.scan import scan  # the one loop that torch's export and ONNX both know
+
+        for weight_ih, weight_hh, bias_ih, bias_hh in self.layers.all_weights:
+            states = tuple(x_BTX.new_zeros(x_BTX.shape[0], self.dim) for _ in range(self.num_states))
+
+            def after(
+                states: tuple[Tensor, ...], gates_BG: Tensor, weight: Tensor = weight_hh, bias: Tensor = bias_hh
+            ) -> tuple[tuple[Tensor, ...], Tensor]:
+                states = self.step(gates_BG, states, weight, bias)
+                return states, states[0].clone()  # torch allows no output to be another
+
+            gates_TBG = F.linear(x_BTX, weight_ih, bias_ih).transpose(0, 1)
+            _, hidden_TBD = scan(after, states, gates_TBG)
+            x_BTX = hidden_TBD.transpose(0, 1)
+        return x_BTX
 
     def _forward_from_cache(self, x_BTX: Tensor, lengths_B: Tensor | None, cache: Cache) -> Tensor:
         """Run the layers from the cache's states; leave in it the states after each sequence's own last token."""

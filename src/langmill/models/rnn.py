@@ -8,7 +8,8 @@ with x_t the token's embedding (or the state of the layer below), W = `weight_ih
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from langmill.models.base import ARCHITECTURES
 from langmill.models.recurrent import Recurrent
@@ -22,3 +23,8 @@ class ElmanNetwork(Recurrent):
     layers_class = nn.RNN
     run_layers = staticmethod(torch.rnn_tanh)
     num_gates = 1
+
+    @staticmethod
+    def step(gates_BG: Tensor, states: tuple[Tensor, ...], weight_GD: Tensor, bias_G: Tensor) -> tuple[Tensor, ...]:
+        """Compute h_t; see `Recurrent.step`."""
+        return ((gates_BG + F.linear(states[0], weight_GD, bias_G)).tanh(),)

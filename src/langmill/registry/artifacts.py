@@ -6,10 +6,18 @@ import contextlib
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from langmill.errors import IntegrityError, RegistryError
-from langmill.files import MANIFEST_NAME, atomic_folder, changed_files, temporary_folder
+from langmill.files import MANIFEST_NAME, atomic_folder, changed_files, link_or_copy, temporary_folder
+from langmill.models.folder import BASE_WEIGHTS
+from langmill.registry.compact import keep_once, make_whole
 from langmill.tracking.explained import explained_tracking_errors
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
 
 MODEL_PATH = "artifacts/model"
 """Where a package keeps the model folder."""
@@ -32,8 +40,17 @@ def download(tracking_uri: str, title: str, source: str, into: Path) -> Path:
     with explained_tracking_errors(tracking_uri):
         into.parent.mkdir(parents=True, exist_ok=True)
         with temporary_folder(into.parent) as temporary, atomic_folder(into) as target:
-            shutil.copytree(_downloaded(tracking_uri, title, source, temporary, _RESTORE), target, dirs_exist_ok=True)
+            found = _downloaded(tracking_uri, title, source, temporary, _RESTORE)
+
+            def copy(file: str, to: str) -> None:  # the base's weights are read there and not kept
+                (link_or_copy if Path(file) == found / BASE_WEIGHTS else shutil.copy2)(file, to)
+
+            shutil.copytree(found, target, dirs_exist_ok=True, copy_function=copy)
             _check(target, title, source, _RESTORE)
+            try:
+                make_whole(target)
+            except IntegrityError as error:
+                raise IntegrityError(f"{title} is damaged in {source}: {error} {_RESTORE}") from error
     return into
 
 
@@ -47,15 +64,39 @@ def downloaded_package(tracking_uri: str, title: str, source: str) -> Iterator[P
         yield folder
 
 
+def upload(client: MlflowClient, run_id: str, package: Path, name: str, bases: Path | None) -> str:
+    """Keep a package among the artifacts of a run, and return where.
+
+    Args:
+        client: MLflow's.
+        run_id: The run.
+        package: The package's folder.
+        name: What it is called there.
+        bases: Where weights that several packages have are kept once; None where they can't be shared.
+    """
+    place = f"{client.get_run(run_id).info.artifact_uri}/{name}"
+    here = Path(url2pathname(urlsplit(place).path)) / MODEL_PATH if place.startswith("file:") else None
+    if here is not None:  # of an upload that was cut short: a copy would be written into the file that others share
+        (here / BASE_WEIGHTS).unlink(missing_ok=True)
+    client.log_artifacts(run_id, str(package), name)
+    if here is not None and bases is not None:
+        keep_once(here, bases)
+    return place
+
+
 def _downloaded(tracking_uri: str, title: str, source: str, into: Path, remedy: str) -> Path:
     """The files at `source`: in place where they lie on this machine, else fetched into `into`."""
-    place = None if source.startswith("file:") else str(into)
+    gone = RegistryError(f"The files of {title} are gone from {source}. {remedy}", "missing")
+    if source.startswith("file:"):  # MLflow would say the same place, after seconds of imports
+        found = Path(url2pathname(urlsplit(source).path))
+        if not found.is_dir():
+            raise gone
+        return found
     with explained_tracking_errors(tracking_uri):
         from mlflow.artifacts import download_artifacts
 
-        gone = RegistryError(f"The files of {title} are gone from {source}. {remedy}", "missing")
         try:
-            found = Path(download_artifacts(source, dst_path=place, tracking_uri=tracking_uri))
+            found = Path(download_artifacts(source, dst_path=str(into), tracking_uri=tracking_uri))
         except Exception as error:
             if not isinstance(error, FileNotFoundError) and "No such artifact" not in str(error):
                 raise

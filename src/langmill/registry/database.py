@@ -7,7 +7,8 @@ import sqlite3
 from collections import defaultdict
 from pathlib import Path
 
-from langmill.registry.versions import ModelVersion, Tag, time_of
+from langmill.registry.facts import unpacked
+from langmill.registry.versions import ModelVersion, Tag, summary_of, time_of
 
 _ALIASES = "SELECT name, alias, version FROM registered_model_aliases"
 
@@ -54,11 +55,11 @@ def read_aliased(path: Path) -> list[ModelVersion]:
             name,
             number,
             tuple(sorted(aliases[name, number])),
-            tags[name, number].get(Tag.provenance, ""),
+            (own := unpacked(tags[name, number])).get(Tag.provenance, ""),
             run_id,
-            tags[name, number],
+            own,
             time_of(created),
-            description or "",
+            summary_of(description),
         )
         for name, version, run_id, created, description in rows
         if (name, number := int(version)) in aliases

@@ -23,15 +23,19 @@ from typing import Any
 
 from langmill.files import canonical_json, explained_os_errors, sha256_bytes
 
+STOPPED = "stopped"
+"""The event of an entry that is no move: a version's trial on live traffic was stopped."""
+
 
 @dataclass(frozen=True)
 class Entry:
     """One line of the ledger."""
 
     event: str
-    """`begin` or `done` of a move; `undone`: a move that had been cut short was taken back."""
+    """`begin` or `done` of a move; `undone`: a move that had been cut short was taken back; `stopped`: a version was
+    taken from live traffic before it was champion, which moves nothing."""
     action: str
-    """`promote` or `rollback`."""
+    """`promote`, `rollback` or `trial`."""
     name: str
     """The registered model."""
     source: int | None
@@ -148,8 +152,8 @@ class Ledger:
 
     def unfinished(self, name: str) -> Entry | None:
         """The move of a model's champion that was begun and never ended, if there is one."""
-        entries = self.entries(name)
-        return entries[-1] if entries and entries[-1].event == "begin" else None
+        moves = [entry for entry in self.entries(name) if entry.event != STOPPED]
+        return moves[-1] if moves and moves[-1].event == "begin" else None
 
     def _chain(self, name: str) -> list[tuple[Entry, str]]:
         """A model's entries from the last one on that began a chain anew."""

@@ -7,7 +7,9 @@ Nothing in a package is pickled. Its layout:
     code/langmill/                  Langmill's current code, so that the package outlives the installed version
     code/…                          likewise that of the plug-ins which bring its task or its architecture, with the
                                     metadata by which their entry points are found
-    artifacts/model/                the model folder, with its manifest; it writes as it was judged
+    artifacts/model/                the model folder, with its manifest; it writes as it was judged. Of a model with
+                                    an adapter the base's weights and the adapter, where these give its own to the
+                                    bit (`compact.py`)
     artifacts/evaluation/           the evaluation it was registered with, so that a later challenger can be compared
                                     with this model, document by document
 """
@@ -28,6 +30,7 @@ from langmill.files import MANIFEST_NAME, link_or_copy, read_manifest, write_man
 from langmill.models.base import ARCHITECTURES
 from langmill.models.folder import CONFIG_NAME, GENERATION_NAME, read_config
 from langmill.plugins import PlugIn, find_plugins
+from langmill.registry.compact import make_compact
 from langmill.tasks.base import TASKS, Classifies, Generates, Task
 from langmill.tasks.loading import task_of
 from langmill.tracking.connection import quiet_mlflow
@@ -112,6 +115,7 @@ def _copy_model(model: Path, evaluation: Path, into: Path) -> None:
         facts = read_manifest(model, verify=False)
         del facts["files"]
         write_manifest(into, facts)
+    make_compact(into)
 
 
 def _copy_code(path: Path, into: Path) -> None:
@@ -133,12 +137,16 @@ def _write_metadata(plugin: PlugIn, into: Path) -> None:
 
 
 def signature(task: Task) -> Any:
-    """MLflow's signature of a task's models: columns in, columns out, parameters. Raises as `input_example`."""
+    """MLflow's signature of a task's models: a column in, columns out, parameters. Raises as `input_example`.
+
+    The column in has no name there: MLflow would refuse a plain list of texts, which has none. In a table it must have
+    that of the example, which the packaged model sees to.
+    """
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
     from mlflow.types.schema import Map
 
-    inputs = Schema([ColSpec(DataType.string, name) for name in input_example(task).columns])
+    inputs = Schema([ColSpec(DataType.string) for _ in input_example(task).columns])
     if isinstance(task, Classifies):
         columns = {"label": DataType.string, "probability": DataType.double, "probabilities": Map(DataType.double)}
         return ModelSignature(inputs, Schema([ColSpec(kind, name) for name, kind in columns.items()]))

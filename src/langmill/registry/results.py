@@ -98,8 +98,9 @@ def results_page(results: Sequence[Result], refused: Sequence[Refused] = (), for
         "interval over the documents, or the groups of them that the split keeps together. The trivial baseline is",
         "what a first version must beat; the strong one is what a person would try before a neural network,",
         "measured on the same documents in the same run. The base is what a model was fine-tuned from, judged as it",
-        "came; a dash is for models from scratch and for those whose head is new. Minutes are those spent on training",
-        "steps; memory is that of the training's process at its end. A day is that of the version's registration.",
+        "came; a dash is for models from scratch and for those whose head is new, and for what an earlier page did not",
+        "say of a row that was kept. Minutes are those spent on training steps; memory is that of the training's",
+        "process at its end. A day is that of the version's registration.",
     ]
     if kept:
         named = ", ".join(f"`{row.name}` ({row.registered or 'day not noted'})" for row in kept)
@@ -107,7 +108,7 @@ def results_page(results: Sequence[Result], refused: Sequence[Refused] = (), for
     rows = sorted([*rows, *kept], key=lambda row: row.name)
     for heading in sorted({row.heading for row in rows}, key=lambda heading: (heading == REFUSED, heading)):
         chosen = [row for row in rows if row.heading == heading]
-        table = [] if heading == REFUSED else [*_TABLE_HEAD, *(row.in_table for row in chosen), ""]
+        table = [] if heading == REFUSED else [*_TABLE_HEAD, *map(_in_whole_table, chosen), ""]
         lines += ["", f"## {heading}", "", *table, *(row.sentence for row in chosen)]
     return "\n".join(lines) + "\n"
 
@@ -131,6 +132,12 @@ def _row(result: Result) -> Row:
     ]
     heading = result.task.replace("_", " ").capitalize()
     return Row(heading, result.name, str(result.registered), f"| {' | '.join(cells)} |", _sentence(result))
+
+
+def _in_whole_table(row: Row) -> str:
+    """A row's line with all columns of today; columns are only ever added at the end."""
+    missing = _TABLE_HEAD[1].count("|") - row.in_table.count("|")
+    return row.in_table + f" {_UNKNOWN} |" * missing
 
 
 def _refused_row(refused: Refused) -> Row:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from langmill.config.sections import Accelerator, Recipe
 from langmill.errors import RegistryError, UndecidedError
+from langmill.evaluation.card import card
 from langmill.evaluation.estimates import Metrics
 from langmill.evaluation.folder import EvaluationFolder
 from langmill.files import read_manifest, temporary_folder
@@ -88,6 +89,7 @@ def package_and_register(recipe: Recipe, tracking_uri: str) -> Registered:
             run_id=run_id,
             tags=_tags(recipe, model, judged),
             description=recipe.description,
+            card=_card(recipe, model, judged),
         )
     if fresh:
         waiting = registry.aliased(recipe.name, CHALLENGER)
@@ -190,9 +192,24 @@ def _run_of(recipe: Recipe, provenance: str, tracking_uri: str) -> str:
         provenance=provenance,
         params={},
         tags={Tag.recipe: recipe.name},
+        description=recipe.description,
     )
     log.finish()
     return ship(log.folder, tracking_uri)
+
+
+def _card(recipe: Recipe, model: Path, judged: EvaluationFolder) -> str:
+    """What MLflow's page of the version says."""
+    manifest = read_manifest(model, verify=False)
+    split, base = manifest.get("training_split"), manifest.get("base") or {}
+    facts = {
+        "task": recipe.task.name.replace("_", " "),
+        "trained on": recipe.corpus.name + (f", {split['documents']:,} documents" if split else ""),
+        "fine-tuned from": str(base.get("recipe", "")),
+        "parameters": f"{manifest['parameters']:,}",
+    }
+    told = f"`langmill trace {recipe.name}` says how it came to be; its run has the curves, the samples and the report."
+    return f"{card(recipe.description, Metrics.read(judged.folder), facts)}\n{told}\n"
 
 
 def _tags(recipe: Recipe, model: Path, judged: EvaluationFolder) -> dict[str, str]:

@@ -18,11 +18,12 @@ from langmill.errors import ConflictError, RegistryError
 from langmill.files import exclusive_lock
 from langmill.registry import artifacts
 from langmill.registry.database import read_aliased, read_models
+from langmill.registry.facts import FACTS_TAG, packed, repacked
 from langmill.registry.ledger import Entry, Ledger
+from langmill.registry.local import registry_client
 from langmill.registry.record import ModelRecord
 from langmill.registry.versions import CHAMPION, ModelVersion, State, Tag, checked_name, version_of
 from langmill.tracking.addresses import database_path
-from langmill.tracking.connection import connect
 from langmill.tracking.explained import existing_is_fine, explained_tracking_errors, missing_as_none
 from langmill.workspace import Workspace
 
@@ -41,11 +42,12 @@ class ModelRegistry:
         database = database_path(tracking_uri)
         self._local = database is not None
         self._state = database.parent if database else Workspace(Path.cwd()).state
+        self._bases = self._state / "bases" if self._local else None
         self.ledger = Ledger(self._state / "ledger.jsonl")
 
     @cached_property
     def _client(self) -> MlflowClient:
-        return connect(self.tracking_uri)
+        return registry_client(self.tracking_uri)
 
     @contextlib.contextmanager
     def _mlflow(self) -> Iterator[MlflowClient]:
@@ -176,6 +178,7 @@ class ModelRegistry:
         run_id: str,
         tags: Mapping[str, str],
         description: str,
+        card: str = "",
     ) -> tuple[ModelVersion, bool]:
         """Make a packaged model a new version, unless it is one already: the version, and whether it is new.
 
@@ -190,6 +193,7 @@ class ModelRegistry:
             run_id: The run in MLflow that made it.
             tags: What to note on the version, by the names in `Tag`.
             description: One sentence on what the model is for.
+            card: What MLflow's page of the version says, in Markdown; it begins with the description. "": that alone.
         """
         registering = self._lock(f"register-{checked_name(name)}", f"Registering a version of {name}")
         with registering, self._mlflow() as client:
@@ -197,16 +201,16 @@ class ModelRegistry:
             if known is not None:
                 return known, False
             folder = f"model-{weights[:12]}{f'-{generation[:8]}' if generation else ''}"
-            client.log_artifacts(run_id, str(package), folder)
+            place = artifacts.upload(client, run_id, package, folder, self._bases)
             with existing_is_fine():
                 client.create_registered_model(name, description=description)
             facts = {Tag.provenance: provenance, Tag.weights: weights, Tag.generation: generation}
             made = client.create_model_version(
                 name,
-                f"{client.get_run(run_id).info.artifact_uri}/{folder}",
+                place,
                 run_id=run_id,
-                tags={**tags, **facts, Tag.state: State.registered},
-                description=description,
+                tags={**packed({**tags, **facts}, {Tag.task}), Tag.state: State.registered},
+                description=card or description,
             )
             return self.version(name, int(made.version)), True
 
@@ -218,9 +222,16 @@ class ModelRegistry:
 
     def unnote(self, version: ModelVersion, key: str) -> None:
         """Take a tag off a version, if it is there."""
-        if key in version.tags:
-            with self._mlflow() as client:
-                client.delete_model_version_tag(version.name, str(version.version), key)
+        if key not in version.tags:
+            return
+        number = str(version.version)
+        with self._mlflow() as client:
+            own = dict(client.get_model_version(version.name, number).tags)
+            if key in own:
+                client.delete_model_version_tag(version.name, number, key)
+            without = repacked(own, key)
+            if without is not None:
+                client.set_model_version_tag(version.name, number, FACTS_TAG, without)
 
     def move_alias(self, name: str, alias: str, to: int | None, expected: int | None) -> None:
         """Let an alias point to a version (None removes it): compare with what it should point to now, swap, read back.
@@ -273,14 +284,15 @@ class ModelRegistry:
 
     def package(self, version: ModelVersion) -> contextlib.AbstractContextManager[Path]:
         """A version's package in a local folder, its parts checked against their manifests. Raises as `download`."""
-        source = self._location(version.name, version.version)
+        source = self.location(version.name, version.version)
         return artifacts.downloaded_package(self.tracking_uri, version.title, source)
 
     def _download(self, name: str, version: int, part: str, into: Path) -> Path:
-        source = f"{self._location(name, version)}/{part}"
+        source = f"{self.location(name, version)}/{part}"
         return artifacts.download(self.tracking_uri, f"{name} version {version}", source, into)
 
-    def _location(self, name: str, version: int) -> str:
+    def location(self, name: str, version: int) -> str:
+        """Where MLflow keeps a version's package. Raises as `version`."""
         self.version(name, version)
         with self._mlflow() as client:
             return str(client.get_model_version_download_uri(name, str(version))).rstrip("/")

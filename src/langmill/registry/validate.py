@@ -95,15 +95,19 @@ def _ask(registry: ModelRegistry, version: ModelVersion, model: Path) -> tuple[d
     """What the packaged model answers, and what the trained one does."""
     with contextlib.ExitStack() as stack:
         temporary = stack.enter_context(temporary_folder())
+        started = {}
+
+        def start(kind: str, folder: Path) -> None:
+            answer = temporary / f"{kind}.json"
+            started[kind] = _start(kind, folder, answer), answer
+            stack.callback(_end, started[kind][0])
+
+        start("folder", model)  # and reads it while the package is fetched and compared with its manifests
         try:
             package = stack.enter_context(registry.package(version))
         except (IntegrityError, RegistryError) as error:
             raise _Refused(f"It does not load or answer: {error}") from error
-        started = {}
-        for kind, folder in (("packaged", package), ("folder", model)):
-            answer = temporary / f"{kind}.json"
-            started[kind] = _start(kind, folder, answer), answer
-            stack.callback(_end, started[kind][0])
+        start("packaged", package)
         try:
             reference = _answer(*started["folder"])
         except _Refused as error:

@@ -9,6 +9,7 @@ from typing import Any
 
 from langmill.errors import RegistryError
 from langmill.evaluation.estimates import Estimate, Metrics
+from langmill.registry.facts import unpacked
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
@@ -16,7 +17,7 @@ PREVIOUS = "previous"
 
 
 class Tag:
-    """The names of the tags on a version."""
+    """The names of the tags on a version; most of them lie in one of MLflow's (`langmill.registry.facts`)."""
 
     provenance = "langmill.provenance"
     weights = "langmill.weights_sha256"
@@ -120,9 +121,14 @@ def metrics_tags(metrics: Metrics) -> dict[str, str]:
     return tags
 
 
+def summary_of(description: str | None) -> str:
+    """What a version is for, of the card that is its description in MLflow: the first paragraph."""
+    return (description or "").split("\n\n", 1)[0].strip()
+
+
 def version_of(item: Any, aliases: Mapping[str, int]) -> ModelVersion:
     """A version as MLflow has it, with those of its model's aliases that point to it."""
-    number, tags = int(item.version), dict(item.tags)
+    number, tags = int(item.version), unpacked(item.tags)
     return ModelVersion(
         str(item.name),
         number,
@@ -131,7 +137,7 @@ def version_of(item: Any, aliases: Mapping[str, int]) -> ModelVersion:
         item.run_id or None,
         tags,
         time_of(item.creation_timestamp),
-        item.description or "",
+        summary_of(item.description),
     )
 
 

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+RETRY_NAME = "retry"
+"""The file in the folder of cached versions that `langmill serve --retry` touches."""
+
 
 @dataclass(frozen=True)
 class RegisteredVersion:
@@ -16,6 +19,10 @@ class RegisteredVersion:
     digests: Mapping[str, str] = field(default_factory=dict)
     """SHA-256 of the files that make it this version, by name: its weights, and its generation config, which changes
     what it answers though its provenance stays. Without those that an older version does not say."""
+    metrics: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    """How it was judged, as `/v1/models` shows it."""
+    description: str = field(default="", compare=False)
+    """What it is for, in a sentence."""
 
     def is_of(self, manifest: Mapping[str, Any]) -> bool:
         """Whether a model folder with this manifest holds it."""

@@ -11,20 +11,41 @@ from fastapi.responses import JSONResponse
 from fastapi.security import HTTPBearer
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import compile_path
 
 from langmill import __version__
+from langmill.config.sections import Serving
+from langmill.config.sections.serving import UnknownFields
 from langmill.errors import RequestError, ServingError
-from langmill.serving.middleware import Accounting, Hosts, Keys, Limits, Paths, refusal
+from langmill.serving.keys import KeyRing, Scope
+from langmill.serving.middleware import Accounting, Framing, Heads, Hosts, Keys, Limits, Paths, Shares, refusal
+from langmill.serving.relay import Relay
 from langmill.serving.routes.base import Route, all_routes
 from langmill.serving.schema import Refusal, reason
 from langmill.serving.service import Service
+from langmill.serving.trial.mirror import Mirror
+from langmill.serving.unknown_fields import LenientRoute
 
 _SCHEMA_PATH = "/openapi.json"
+_STATUSES = {
+    400: "A field is missing, unknown, of the wrong type or out of bounds, or the text is too long.",
+    401: "Keys are set, and the request has none of them.",
+    403: "The header Host names a host that is not the server's, or the key may not ask for this.",
+    404: "There is no such model.",
+    408: "The body did not arrive in time.",
+    413: "The body is too large.",
+    415: "The body is not sent as JSON.",
+    429: "The key has asked for more than its share; the header Retry-After says when to come back.",
+    431: "The headers are too large.",
+    500: "The model or the server failed.",
+    503: "The server is full or stopping, or the model has no version yet; Retry-After says when to come back.",
+}
+_ALWAYS = (403, 431, 500)
 
 
-def build_app(service: Service, key_digests: tuple[bytes, ...]) -> FastAPI:
-    """The application; `key_digests` are SHA-256 digests of the keys, none for an open server.
+def build_app(service: Service, keys: KeyRing) -> FastAPI:
+    """The application; an empty ring of keys is an open server.
 
     Raises:
         PlugInError: The code of another distribution's route can't be used.
@@ -34,18 +55,40 @@ def build_app(service: Service, key_digests: tuple[bytes, ...]) -> FastAPI:
     routes = {name: route(service) for name, route in all_routes().items()}
     _refuse_twins(routes)
     app = FastAPI(title="Langmill", version=__version__, docs_url=None, redoc_url=None, openapi_url=_SCHEMA_PATH)
+    if settings.unknown_fields is UnknownFields.warn:
+        app.router.route_class = LenientRoute
     # The last one added is the outermost.
+    asking = Paths(route.path for route in routes.values() if route.ability is not None)
+    app.add_middleware(Relay, engine=service.engine, settings=settings, paths=asking)
+    if service.trials is not None:
+        app.add_middleware(
+            Mirror, trials=service.trials, has_room=lambda: service.engine.load < settings.max_running
+        )  # fmt: skip
+    app.add_middleware(Heads)
     app.add_middleware(Limits, max_bytes=settings.max_body_bytes, seconds=settings.body_seconds)
     public = Paths(route.path for route in routes.values() if route.is_public)
-    app.add_middleware(Keys, digests=key_digests, public=public)
+    app.add_middleware(Shares, limit=_share(settings), paths=asking)
+    administrators = Paths(route.path for route in routes.values() if route.scope is Scope.administer)
+    app.add_middleware(Keys, keys=keys, public=public, administrators=administrators)
+    if settings.cors_origins:  # before the keys: a browser asks whether it may, without one
+        app.add_middleware(
+            CORSMiddleware, allow_origins=settings.cors_origins, allow_methods=["GET", "POST"],
+            allow_headers=["authorization", "content-type"], expose_headers=["retry-after"],
+        )  # fmt: skip
+    app.add_middleware(Framing)
     app.add_middleware(Hosts, allowed=[settings.host, *settings.allowed_hosts])
     paths = Paths([_SCHEMA_PATH, *(route.path for route in routes.values())])
     probes = Paths(route.path for route in routes.values() if route.is_probe)
     app.add_middleware(Accounting, metrics=service.metrics, paths=paths, probes=probes)
     _add_refusals(app, routes)
     for name, route in routes.items():
-        _add(app, name, route, wants_key=bool(key_digests) and not route.is_public)
+        _add(app, name, route, wants_key=bool(keys) and not route.is_public)
     return app
+
+
+def _share(settings: Serving) -> int:
+    """The requests that one key may have under way."""
+    return max(1, int(settings.key_share * (settings.max_running + settings.max_waiting)))
 
 
 def _refuse_twins(routes: dict[str, Route[Any]]) -> None:
@@ -78,11 +121,34 @@ def _add(app: FastAPI, name: str, route: Route[Any], *, wants_key: bool) -> None
         description=inspect.getdoc(type(route)),
         response_model=route.response,
         response_class=route.response_class,
-        # Ours have status 400, where FastAPI would describe its own 422.
-        responses={} if route.is_public else {"default": {"model": Refusal, "description": "A refusal."}},
+        responses=_described(route, wants_key=wants_key),
         include_in_schema=route.in_schema,
         dependencies=[Security(HTTPBearer(auto_error=False))] if wants_key else [],
     )
+
+
+def _described(route: Route[Any], *, wants_key: bool) -> dict[int | str, dict[str, Any]]:
+    """Every status that a route answers with, for the API's description."""
+    statuses = set(_ALWAYS)
+    if wants_key:
+        statuses |= {401, 403}
+    if route.body is not None:
+        statuses |= {400, 408, 413, 415}
+    if route.ability is not None:
+        statuses |= {429}
+    if route.body is not None or "{" in route.path or route.response is not None:
+        statuses |= {400, 404, 503}
+    described: dict[int | str, dict[str, Any]] = {
+        status: {"model": Refusal, "description": _STATUSES[status]} for status in sorted(statuses)
+    }
+    if route.is_probe and 503 in described:
+        described[503] = {"model": route.response, "description": "Not now: the body says why."}
+    if route.streams:
+        events = {"text/event-stream": {"schema": {"type": "string"}}}
+        described[200] = {"content": events, "description": "At once as JSON, or with `stream` as server-sent events."}
+    # Without it FastAPI would describe a 422 of its own, where ours have 400.
+    described["default"] = {"model": Refusal, "description": "A refusal."}
+    return described
 
 
 def _add_refusals(app: FastAPI, routes: dict[str, Route[Any]]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from typing import cast
 
 from langmill.errors import RequestError
 from langmill.models.generation.config import Beams, Sampling
@@ -167,7 +166,9 @@ class Completion(Job[Chunk]):
             yield Token(token, None)
 
     def _of_prompt(self) -> tuple[TokenLogprobs | None, ...]:
-        logits_TV = cast("PredictsPrompt", self.network).prompt_logits(self.prompt_ids)
+        network: object = self.network
+        assert isinstance(network, PredictsPrompt)
+        logits_TV = network.prompt_logits(self.prompt_ids)
         return (None, *of_tokens(logits_TV[:-1], self.prompt_ids[1:], self.logprobs or 0))
 
     def _search(self, beams: Beams) -> Generator[Chunk | None, None, None]:

@@ -41,6 +41,11 @@ class LoadedVersion:
         """The entries of a response that say who gave it."""
         return {"model": self.name, "version": self.version, "system_fingerprint": self.fingerprint}
 
+    @property
+    def alive(self) -> bool:
+        """Whether it can answer at all; one that is in no process of its own always can."""
+        return True
+
     def refuse_long_text(self, text: str, limit: int, field: str) -> None:
         """Refuse a text that has more than `limit` tokens whatever they are, without encoding it.
 

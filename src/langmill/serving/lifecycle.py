@@ -9,20 +9,26 @@ import signal
 import socket
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 import uvicorn
 
-from langmill.config.sections import Serving
+from langmill.config.sections import Backend, Serving, TrialMode
 from langmill.serving.app import build_app
 from langmill.serving.connections import RESERVED_FILES, Server, connection_limit
 from langmill.serving.engine import Engine
 from langmill.serving.follower import Follower
+from langmill.serving.jobs import LoadedVersion
+from langmill.serving.keys import KeyRing
 from langmill.serving.metrics import Metrics
 from langmill.serving.middleware import MAX_HEADER_BYTES
 from langmill.serving.routes.base import routes_for
 from langmill.serving.service import Service
 from langmill.serving.source import ChampionSource
+from langmill.serving.trial.trials import Trials
+from langmill.serving.version_cache import VersionCache, own_loader
+from langmill.serving.vllm import VllmLoader
 from langmill.tasks.loading import load_model
 from langmill.workspace import Workspace
 
@@ -39,7 +45,7 @@ class Lifecycle:
         settings: The server's settings.
         tracking_uri: Where the registry is.
         workspace: Where downloaded versions and the log are.
-        key_digests: SHA-256 digests of the keys; none for an open server.
+        keys: The keys that are wanted; none for an open server.
         address: The URL that people use.
         device: Where the models compute, in torch's word.
         say: Prints a line for the person at the terminal.
@@ -51,7 +57,7 @@ class Lifecycle:
         *,
         tracking_uri: str,
         workspace: Workspace,
-        key_digests: tuple[bytes, ...],
+        keys: KeyRing,
         address: str,
         device: str,
         say: Callable[[str], None],
@@ -60,22 +66,33 @@ class Lifecycle:
         self._address = address
         self._say = say
         self._log = workspace.log("serve")
-        self._wants_key = bool(key_digests)
+        self._wants_key = bool(keys)
         metrics = Metrics()
         self._engine = Engine.of(settings, metrics)
+        self._vllm = VllmLoader(settings.vllm, workspace.log)
+        own = own_loader(lambda folder: load_model(folder, verify=False, device=device))  # the cache has verified it
+
+        def load(name: str, version: int, folder: Path) -> LoadedVersion:
+            elsewhere = settings.backends.get(name) is Backend.vllm
+            return (self._vllm if elsewhere else own)(name, version, folder)
+
+        trials = None
+        if settings.trial.mode is not TrialMode.off:
+            stop = ChampionSource(tracking_uri).stop_trial
+            trials = Trials(settings.trial, workspace.serving, stop, metrics.registry, self._report)
         self._follower = Follower(
             names=settings.recipes,
             connect=lambda: ChampionSource(tracking_uri),
-            load=lambda folder: load_model(folder, verify=False, device=device),  # the follower has just verified it
             engine=self._engine,
             metrics=metrics,
-            cache=workspace.serving,
+            cache=VersionCache(workspace.serving, load),
             poll_seconds=settings.poll_seconds,
             say=self._report,
+            trials=trials,
         )
-        service = Service(settings, self._engine, self._follower, metrics, int(time.time()))
+        service = Service(settings, self._engine, self._follower, metrics, int(time.time()), trials)
         config = uvicorn.Config(
-            build_app(service, key_digests),
+            build_app(service, keys),
             http="h11",
             loop="asyncio",
             lifespan="off",
@@ -106,6 +123,7 @@ class Lifecycle:
         finally:
             self._follower.stop()
             self._engine.stop()
+            self._vllm.stop()
 
     async def _serve(self, listener: socket.socket) -> int:
         loop = asyncio.get_running_loop()
@@ -126,17 +144,22 @@ class Lifecycle:
         self._signals += 1
         stop.set()
         if self._signals == 1:
-            left = self._engine.load
+            left = self._load
             waiting = f"; {left} requests get up to {self._settings.drain_seconds:g} s to finish" if left else ""
             self._say(f"Stopping{waiting}.")
+
+    @property
+    def _load(self) -> int:
+        """Requests that are being worked on or wait, wherever the model runs."""
+        return self._engine.load + self._vllm.load
 
     async def _drain(self) -> int:
         """Let accepted requests finish while /ready says 503; return how many did not in time."""
         self._engine.drain()
         deadline = time.monotonic() + self._settings.drain_seconds
-        while self._engine.load and time.monotonic() < deadline and self._signals < 2:
+        while self._load and time.monotonic() < deadline and self._signals < 2:
             await asyncio.sleep(_STEP_SECONDS)
-        left = self._engine.load
+        left = self._load
         if left:
             log.warning("%d requests were not done in time and are broken off", left)
         await asyncio.to_thread(self._engine.stop)
@@ -163,7 +186,7 @@ class Lifecycle:
             if (loaded := self._engine.loaded(name)) is None:
                 continue
             task = loaded.model.task
-            for route in routes_for(task):
+            for route in routes_for(task)[:1]:  # the others are in /v1/models
                 body = json.dumps({"model": name, **route.example_for(task)})
                 lines.append(
                     f"  curl -s {self._address}{route.path} -H 'Content-Type: application/json'{key} -d '{body}'"

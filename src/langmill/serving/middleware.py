@@ -6,11 +6,12 @@ Plain ASGI: Starlette's `BaseHTTPMiddleware` would hide from a handler that its 
 from __future__ import annotations
 
 import asyncio
-import hmac
 import logging
+import math
 import re
 import time
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from starlette.requests import ClientDisconnect, Request
@@ -19,7 +20,8 @@ from starlette.routing import compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from langmill.errors import RequestError
-from langmill.serving.keys import digest
+from langmill.serving.keys import KeyRing
+from langmill.serving.keys import Scope as KeyScope
 from langmill.serving.metrics import Metrics
 
 access = logging.getLogger("langmill.access")
@@ -36,7 +38,8 @@ _TYPES = {
     401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error",
     503: "unavailable_error",
 }  # fmt: skip
-_RETRY_SECONDS = "1"
+_RETRY_SECONDS = 1.0
+AMBIGUOUS = "ambiguous_length"
 _CLOSING = frozenset({408, 413, 431})
 """Refusals after which the connection is closed: what is still to come on it is not wanted."""
 
@@ -45,11 +48,12 @@ def refusal(error: RequestError) -> JSONResponse:
     """An error in the shape of OpenAI's API."""
     kind = _TYPES.get(error.status, "invalid_request_error" if error.status < 500 else "server_error")
     headers = {}
-    if error.status == 503:
-        headers["retry-after"] = _RETRY_SECONDS
+    if error.status == 503 or error.retry_after is not None:
+        # Whole seconds, as HTTP has them; a client that comes back too early is refused once more.
+        headers["retry-after"] = str(math.ceil(error.retry_after or _RETRY_SECONDS))
     if error.status == 401:
         headers["www-authenticate"] = "Bearer"
-    if error.status in _CLOSING:
+    if error.status in _CLOSING or error.code == AMBIGUOUS:
         headers["connection"] = "close"
     body = {"error": {"message": str(error), "type": kind, "param": error.param, "code": error.code}}
     return JSONResponse(body, error.status, headers)
@@ -98,6 +102,24 @@ class _Check(ABC):
         """
 
 
+class Heads:
+    """Answers HEAD as GET without its body, for monitors."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, and keep what a HEAD's response would hold."""
+        if scope.get("method") != "HEAD":
+            await self._app(scope, receive, send)
+            return
+
+        async def without_body(message: Message) -> None:
+            await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
+
+        await self._app({**scope, "method": "GET"}, receive, without_body)
+
+
 class Hosts(_Check):
     """Answers only requests that are meant for this server, others with 403.
 
@@ -131,31 +153,87 @@ class Hosts(_Check):
 
 
 class Keys(_Check):
-    """Lets in who carries one of the keys, and anybody at the public paths; others get 401."""
+    """Lets in who carries one of the keys, and anybody at the public paths; others get 401.
 
-    def __init__(self, app: ASGIApp, digests: Sequence[bytes], public: Paths) -> None:
+    At the administrators' paths a key that may only ask gets 403.
+    """
+
+    def __init__(self, app: ASGIApp, keys: KeyRing, public: Paths, administrators: Paths) -> None:
         super().__init__(app)
-        self._digests = digests
+        self._keys = keys
         self._public = public
+        self._administrators = administrators
 
     async def checked(self, scope: Scope, receive: Receive) -> Receive:
-        """Compare the key, and note for the routes whether its sender is known."""
-        known = not self._digests or self._known(scope)
-        scope.setdefault("state", {})["known"] = known
-        if not known and self._public.find(scope["path"]) is None:
+        """Look for the key, and note for the routes what its sender may know."""
+        state = scope.setdefault("state", {})
+        if not self._keys:
+            state["known"] = True
+            return receive
+        scheme, _, key = Request(scope).headers.get("authorization", "").partition(" ")
+        grant = self._keys.find(key.strip()) if scheme.lower() == "bearer" else None
+        state["known"] = administers = grant is not None and grant.scope is KeyScope.administer
+        state["key"] = grant.who if grant else None
+        if grant is None and self._public.find(scope["path"]) is None:
             raise RequestError(
                 "This server wants a key: send the header Authorization: Bearer KEY with one that it knows.",
                 401,
                 code="invalid_api_key",
             )
+        if not administers and self._administrators.find(scope["path"]) is not None:
+            raise RequestError(
+                "This key may ask the models and no more; `langmill key --scope administer` makes one that may.",
+                403,
+                code="insufficient_scope",
+            )
         return receive
 
-    def _known(self, scope: Scope) -> bool:
-        scheme, _, key = Request(scope).headers.get("authorization", "").partition(" ")
-        given = digest(key.strip())
-        # Every key is compared, each in constant time: how long it takes says nothing.
-        matches = [hmac.compare_digest(given, known) for known in self._digests]
-        return scheme.lower() == "bearer" and any(matches)
+
+class Shares:
+    """Lets no key have more than a number of requests under way, so that one client leaves room for the others: 429."""
+
+    def __init__(self, app: ASGIApp, limit: int, paths: Paths) -> None:
+        self._app = app
+        self._limit = limit
+        self._paths = paths
+        self._running: Counter[str] = Counter()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or refuse it while its key has too many."""
+        key = scope.get("state", {}).get("key")
+        if key is None or scope["method"] != "POST" or self._paths.find(scope["path"]) is None:
+            await self._app(scope, receive, send)
+            return
+        if self._running[key] >= self._limit:
+            sentence = (
+                f"{self._limit} requests with this key are under way, which is its share (serving.key_share); wait for "
+                "one of them."
+            )
+            error = RequestError(sentence, 429, code="rate_limited", retry_after=_RETRY_SECONDS)
+            await refusal(error)(scope, receive, send)
+            return
+        self._running[key] += 1
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._running[key] -= 1
+            self._running += Counter()  # keys without requests are forgotten
+
+
+class Framing(_Check):
+    """Refuses a request whose length is said in two ways: a proxy before this server may have believed the other one.
+
+    What one of the two takes for the next request is then a part of this one's body (request smuggling; RFC 9112, 6.3).
+    """
+
+    async def checked(self, scope: Scope, receive: Receive) -> Receive:
+        """Look at the headers."""
+        names = {name for name, _ in scope["headers"]}
+        if {b"content-length", b"transfer-encoding"} <= names:
+            raise RequestError(
+                "The request has both Content-Length and Transfer-Encoding; send one of them.", 400, code=AMBIGUOUS
+            )
+        return receive
 
 
 class Limits(_Check):

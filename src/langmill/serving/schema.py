@@ -12,7 +12,17 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic_core import CoreSchema
 
 
 def _encodable(text: str) -> str:
@@ -24,24 +34,86 @@ def _encodable(text: str) -> str:
 
 
 def _not_offered(value: Any) -> Any:
-    # By identity: 0 equals False, and `logprobs: 0` asks for the log probabilities of the tokens that were chosen.
-    if not (value is None or value is False or (isinstance(value, str | dict) and not value)):
+    # By identity: 0 equals False, and is often a wish (`logprobs: 0` asks for those of the tokens that were chosen).
+    if not (value is None or value is False or (isinstance(value, str | dict | list) and not value)):
         raise ValueError("asks for something that this server does not offer; leave the field out")
     return value
 
 
 Text = Annotated[str, Field(strict=True), AfterValidator(_encodable)]
-NOT_OFFERED = AfterValidator(_not_offered)
-"""For a field of OpenAI's API of which only the value that asks for nothing is accepted."""
+NotOffered = Annotated[Any, AfterValidator(_not_offered), WithJsonSchema({"enum": [None, False, "", [], {}]})]
+"""A field of OpenAI's API of which only the values that ask for nothing are accepted."""
+Ignored = Annotated[str | None, Field(max_length=1000, description="Accepted and ignored.")]
+"""A field of OpenAI's API that says something to OpenAI alone."""
+_TOKEN_IDS = {"type": "array", "minItems": 1, "items": {"type": "integer", "minimum": 0, "maximum": 2**31 - 1}}
+_INPUTS_SCHEMA = {
+    "anyOf": [
+        {"type": "string"},
+        {"type": "array", "minItems": 1, "items": {"type": "string"}},
+        _TOKEN_IDS,
+        {"type": "array", "minItems": 1, "items": _TOKEN_IDS},
+    ]
+}
 
 
-class Body(BaseModel):
-    """What every request to a model says."""
+def _is_ids(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(type(each) is int and 0 <= each < 2**31 for each in value)
+
+
+def _inputs(value: Any) -> list[str] | list[list[int]]:
+    """One text or many, or their tokens, as a list."""
+    if isinstance(value, str):
+        return [_encodable(value)]
+    if _is_ids(value):
+        return [value]
+    if isinstance(value, list) and value:
+        if all(isinstance(each, str) for each in value):
+            return [_encodable(each) for each in value]
+        if all(map(_is_ids, value)):
+            return value
+    if value == []:
+        raise ValueError("is an empty list; send at least one text")
+    raise ValueError(
+        f"is {shown(value)}; it must be a text, a list of texts, a list of token ids, or a list of such lists"
+    )
+
+
+Inputs = Annotated[list[str] | list[list[int]], BeforeValidator(_inputs), WithJsonSchema(_INPUTS_SCHEMA)]
+"""A text, a list of texts, the ids of one text's tokens, or a list of such ids: always a list once it is read."""
+
+
+class Given(BaseModel):
+    """An object that a client sends: no field is ignored, and null means that a field is left out."""
 
     model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
 
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        optional = {field.alias or name for name, field in cls.model_fields.items() if not field.is_required()}
+        return {key: each for key, each in value.items() if each is not None or key not in optional}
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """The schema, which says that null is taken wherever a field may be left out."""
+        schema = handler(core_schema)
+        found = handler.resolve_ref_schema(schema)
+        properties = found.get("properties", {})
+        for name in properties.keys() - set(found.get("required", [])):
+            about = {
+                key: properties[name].pop(key) for key in ("title", "description", "default") if key in properties[name]
+            }
+            properties[name] = {"anyOf": [properties[name], {"type": "null"}], **about}
+        return schema
+
+
+class Body(Given):
+    """What every request to a model says."""
+
     model: Text = Field(description="One of the names that /v1/models lists.", max_length=200)
-    user: str | None = Field(default=None, description="Accepted and ignored.", max_length=1000)
+    user: Ignored = None
 
 
 class Identified(BaseModel):
@@ -116,9 +188,10 @@ def reason(errors: Sequence[Mapping[str, Any]], body: type[BaseModel] | None) ->
 
 def _complaint(errors: Sequence[Mapping[str, Any]], error: Mapping[str, Any], field: str, fields: Iterable[str]) -> str:
     kind, context = error["type"], error.get("ctx", {})
-    given = f"{field} is {_shown(error.get('input'))}"
+    given = f"{field} is {shown(error.get('input'))}"
+    place = [part for part in error["loc"] if part != "body"]
     plain = {
-        "missing": f"{field} is missing.",
+        "missing": f"{field} is missing." if len(place) == 1 else f"{field} lacks {place[-1]}.",
         "value_error": f"{field} {context.get('error')}.",
         "literal_error": f"{given}; this server offers {context.get('expected')} only.",
     }
@@ -137,8 +210,8 @@ def _complaint(errors: Sequence[Mapping[str, Any]], error: Mapping[str, Any], fi
     return f"{given}; it must be {' or '.join(allowed) or 'something else'}."
 
 
-def _shown(value: Any) -> str:
-    """A given value, short, as JSON would write its kind."""
+def shown(value: Any) -> str:
+    """A value that was given, short, as JSON would write its kind."""
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "infinite"
     text = json.dumps(value) if value is None or isinstance(value, bool) else ascii(value)

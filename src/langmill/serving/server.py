@@ -6,6 +6,7 @@ import contextlib
 import errno
 import logging
 import logging.handlers
+import resource
 import signal
 import socket
 import sys
@@ -14,7 +15,8 @@ from pathlib import Path
 
 from langmill.config.sections import Accelerator, Serving
 from langmill.errors import ServingError
-from langmill.serving.keys import read_keys
+from langmill.serving.alias_state import RETRY_NAME
+from langmill.serving.keys import KeyRing
 from langmill.workspace import Workspace
 
 _BACKLOG = 1024
@@ -40,7 +42,10 @@ def serve(settings: Serving, tracking_uri: str, workspace: Workspace, device: Ac
         contextlib.closing(listen(settings.host, settings.port)) as listener,
         _logging(workspace.log("serve")),
     ):
-        digests = read_keys(settings.api_keys_file)
+        _raise_file_limit()
+        keys = KeyRing(settings.api_keys_file)
+        if keys.warning:
+            _say(f"  {keys.warning}")
         address = _address(settings.host, listener.getsockname()[1])
         _say(f"Langmill listens on {address} and loads {', '.join(settings.recipes)} ...")
         # Heavy imports come only now: a port in use is known at once.
@@ -51,13 +56,27 @@ def serve(settings: Serving, tracking_uri: str, workspace: Workspace, device: Ac
             settings,
             tracking_uri=tracking_uri,
             workspace=workspace,
-            key_digests=digests,
+            keys=keys,
             address=address,
             device=use_device(device),
             say=_say,
         )
         cut_off = lifecycle.run(listener)
         _say(f"Stopped; {cut_off} requests were broken off." if cut_off else "Stopped; every request was answered.")
+
+
+def _raise_file_limit() -> None:
+    """Let the process open as many files as it may: each connection is one, and the usual limit is low."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(ValueError, OSError):  # some systems say "unlimited" and mean less
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def ask_to_retry(workspace: Workspace) -> None:
+    """Have the servers of a workspace try versions again that they refused."""
+    workspace.serving.mkdir(parents=True, exist_ok=True)
+    (workspace.serving / RETRY_NAME).touch()
 
 
 class _StoppedError(BaseException):

@@ -8,9 +8,11 @@ from typing import Protocol
 from langmill.config.sections import Serving
 from langmill.errors import RequestError
 from langmill.serving.alias_state import AliasState
+from langmill.serving.chosen import chosen
 from langmill.serving.engine import Engine
 from langmill.serving.jobs import LoadedVersion
 from langmill.serving.metrics import Metrics
+from langmill.serving.trial.trials import Trials
 
 
 class Followed(Protocol):
@@ -34,6 +36,8 @@ class Service:
     metrics: Metrics
     started: int
     """Seconds since the epoch."""
+    trials: Trials | None = None
+    """What is tried on live traffic."""
 
     def find(self, name: str) -> LoadedVersion:
         """The version that answers for a model.
@@ -41,7 +45,7 @@ class Service:
         Raises:
             RequestError: The model is unknown (404) or has no version in service yet (503).
         """
-        loaded = self.engine.loaded(name)
+        loaded = chosen(name) or self.engine.loaded(name)
         if loaded is not None:
             return loaded
         if name in self.settings.recipes:

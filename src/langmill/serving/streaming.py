@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from typing import Any, Generic, Protocol, TypeVar
 
 from fastapi import Request
 from fastapi.responses import StreamingResponse
@@ -17,6 +17,71 @@ from langmill.serving.jobs import Job, ResponseStream
 from langmill.serving.middleware import CLIENT_GONE, refusal
 
 ResultT = TypeVar("ResultT")
+EventT = TypeVar("EventT")
+
+
+class Cancels(Protocol):
+    """Work that can be broken off."""
+
+    def cancel(self) -> None:
+        """The client has gone: stop working on this."""
+
+
+class Streams(Generic[EventT]):
+    """The events of several jobs of one request.
+
+    Args:
+        engine: Where they are submitted, all or none.
+        jobs: One or more.
+
+    Raises:
+        RequestError: The engine does not take one of them.
+    """
+
+    def __init__(self, engine: Engine, jobs: Sequence[Job[EventT]]) -> None:
+        self._streams: list[ResponseStream[EventT]] = []
+        try:
+            for job in jobs:
+                self._streams.append(engine.submit(job))
+        except BaseException:
+            self.cancel()
+            raise
+        self.submitted = self._streams[0].submitted
+        """When, in `time.monotonic()`."""
+
+    def __len__(self) -> int:
+        return len(self._streams)
+
+    def cancel(self) -> None:
+        """Drop all of them."""
+        for stream in self._streams:
+            stream.cancel()
+
+    async def events(self) -> AsyncIterator[tuple[int, EventT]]:
+        """Each event as it comes, with the number of its job; those of one job in their order.
+
+        Raises:
+            RequestError: One of the jobs failed.
+        """
+        if len(self._streams) == 1:
+            async for event in self._streams[0]:
+                yield 0, event
+            return
+        waiting = {asyncio.ensure_future(anext(stream)): number for number, stream in enumerate(self._streams)}
+        try:
+            while waiting:
+                done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                for future in sorted(done, key=waiting.__getitem__):
+                    number = waiting.pop(future)
+                    try:
+                        event = future.result()
+                    except StopAsyncIteration:
+                        continue
+                    waiting[asyncio.ensure_future(anext(self._streams[number]))] = number
+                    yield number, event
+        finally:
+            for future in waiting:
+                future.cancel()
 
 
 class EventStream(StreamingResponse):
@@ -25,7 +90,7 @@ class EventStream(StreamingResponse):
     An error on the way is an event too, and then no `[DONE]` follows.
     """
 
-    def __init__(self, events: AsyncIterator[dict[str, Any]], stream: ResponseStream[Any]) -> None:
+    def __init__(self, events: AsyncIterator[dict[str, Any]], stream: Cancels) -> None:
         headers = {"cache-control": "no-cache", "x-accel-buffering": "no"}
         super().__init__(_lines(events), media_type="text/event-stream", headers=headers)
         self._stream = stream

@@ -70,6 +70,12 @@ def check_recipe(recipe: Recipe, where: str, origin: Origin | None = None) -> Sc
         raise ConfigError(
             f"{where}: training.base is null, but the architecture {architecture} starts from one.", "missing"
         )
+    if task.needs_base and recipe.training.base is None:
+        raise ConfigError(
+            f"{where}: training.base is null, but the task {recipe.task.name} goes on from a model that can answer "
+            "already; name a recipe or a pretrained model.",
+            "missing",
+        )
     options = ARCHITECTURES.options(architecture, recipe.model.options, where, origin=origin)
     kind = backbone.kind_of(options) or base_kind(recipe.training.base)
     if kind is not None and kind not in task.kinds:
@@ -94,8 +100,18 @@ def check_recipe(recipe: Recipe, where: str, origin: Origin | None = None) -> Sc
             f"{recipe.corpus.name}: {', '.join(fields.metadata) or 'none'}.",
             "unknown",
         )
+    selected = getattr(task.options, "only", {})
+    surplus = sorted(set(selected) - set(fields.metadata))
+    if surplus:
+        raise ConfigError(
+            f"{where}: task.options.only names {', '.join(surplus)}, which no document has; allowed are the metadata "
+            f"fields of the corpus {recipe.corpus.name}: {', '.join(fields.metadata) or 'none'}.",
+            "unknown",
+        )
     label, target = "label" if fields.label else None, "A target." if fields.target else None
-    reason = task.check(Document("probe", "A text.", label, target, dict.fromkeys(fields.metadata, "A value.")))
+    # A document that lacks nothing: a list of no earlier turns, and one of the values that are selected.
+    metadata = {name: next(iter(selected.get(name, ())), "[]") for name in fields.metadata}
+    reason = task.check(Document("probe", "A text.", label, target, metadata))
     if reason is not None and reason.startswith("missing_"):
         field = reason.removeprefix("missing_")
         file = conf_file(f"corpus/{recipe.corpus.name}")
@@ -220,13 +236,16 @@ def check_corpus(corpus: Corpus) -> CorpusSource:
     return build_source(corpus.source, where)
 
 
-def checked_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
+def checked_recipe(name: str, overrides: Sequence[str] = (), composed: Recipe | None = None) -> Recipe:
     """A recipe's settings with overrides, as far as they can be checked without dvc.yaml.
+
+    `composed` is what `compose_recipe` makes of them, where the caller has that already.
 
     Raises:
         ConfigError: They are refused.
     """
-    recipe, origin = compose_recipe(name, overrides), origin_in(f"recipe/{name}", overrides)
+    recipe = compose_recipe(name, overrides) if composed is None else composed
+    origin = origin_in(f"recipe/{name}", overrides)
     try:
         check_corpus(recipe.corpus)
         check_recipe(recipe, conf_file(f"recipe/{name}"), origin)

@@ -37,6 +37,7 @@ def main(name: str) -> None:
             folder / FILE_NAME,
             lambda _: progress.advance(),
             special_tokens=section.special_tokens,
+            pattern=section.pattern,
         )
         if size < section.vocab_size:
             logger.warning("%s: the text supports %d entries of the %d wanted", name, size, section.vocab_size)

@@ -15,17 +15,18 @@ from typing import Any, ClassVar, Self, cast
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from langmill.config.sections import Training
 from langmill.data.document import Document
 from langmill.errors import ConfigError, ModelError
-from langmill.models.base import Backbone, Kind
+from langmill.models.base import Backbone, EncoderDecoder, Kind
 from langmill.models.generation.beam_search import Accepts, beam_steps
 from langmill.models.generation.config import Beams, GenerationConfig, Sampling
 from langmill.models.generation.continuation import generate
 from langmill.models.generation.network import Decodes, Ending
 from langmill.plugins import Registry
-from langmill.tasks.batching import Batch, MicroBatches
+from langmill.tasks.batching import Batch, MicroBatches, pad
 from langmill.tokenization.chat_template import Message
 from langmill.tokenization.encoding import Example, encode_examples
 from langmill.tokenization.shards import EncodedDocument, Shard
@@ -49,6 +50,11 @@ class Generates(ABC):
     @abstractmethod
     def prompt_ids(self, tokenizer: Tokenizer, prompt: str) -> list[int]:
         """The tokens that generation goes on from, at least one, also for an empty prompt."""
+
+    def given_ids(self, tokenizer: Tokenizer, ids: Sequence[int]) -> list[int]:
+        """What `prompt_ids` would be of a prompt that is given as the very tokens to be read."""
+        del tokenizer
+        return list(ids)
 
     def room(self, prompt_ids: Sequence[int], max_length: int) -> int:
         """New tokens that fit behind a prompt of at most `max_length` tokens, where the network can read that many.
@@ -169,6 +175,56 @@ class EncodedInput:
     """Tokens of the text that were truncated because the context is shorter."""
 
 
+class Embeds:
+    """What a task offers besides when its network's hidden states can stand for a text.
+
+    The network is one of `langmill.models.heads`.
+    """
+
+    @torch.inference_mode()
+    def embed(self, network: nn.Module, tokenizer: Tokenizer, ids: Sequence[Sequence[int]]) -> np.ndarray:
+        """Embed texts: the mean of the last layer's hidden states, of Euclidean length 1, `(texts, dim)` in float32.
+
+        The mean is over all that the network reads of a text, but for the end-of-text token that a language model has
+        before it: its state says nothing of the text. Of an encoder-decoder they are the encoder's.
+
+        Args:
+            network: In evaluation mode.
+            tokenizer: Its vocabulary.
+            ids: The tokens of each text, one or more, at most as many as `embed_length` says.
+        """
+        backbone = cast("Backbone", network.model)
+        before, after = self._around(tokenizer)
+        read = [np.asarray([*before, *each, *after], dtype=np.int64) for each in ids]
+        tokens_BT, lengths_B = (each.to(device_of(network)) for each in pad(read, tokenizer.eot_id))
+        reads = backbone.encode if isinstance(backbone, EncoderDecoder) else backbone
+        hidden_BTD: Tensor = reads(tokens_BT, lengths_B).float()[:, len(before) :]
+        # A pretrained encoder's own special tokens are pooled too, as in sentence-transformers.
+        counts_B = lengths_B + (hidden_BTD.shape[1] - tokens_BT.shape[1])
+        pooled_BT1 = (torch.arange(hidden_BTD.shape[1], device=counts_B.device) < counts_B[:, None])[..., None]
+        mean_BD = hidden_BTD.masked_fill(~pooled_BT1, 0.0).sum(dim=1) / counts_B[:, None]
+        return np.asarray(F.normalize(mean_BD, dim=-1).cpu().numpy())
+
+    def embed_length(self, tokenizer: Tokenizer, max_length: int) -> int:
+        """Tokens of a text that can be embedded, where the network reads `max_length`."""
+        return max_length - sum(map(len, self._around(tokenizer)))
+
+    def _around(self, tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
+        """What stands before and after a text where the network was trained on it."""
+        before = isinstance(self, Generates) and self.eot_before
+        after = isinstance(self, Generates) and self.eot_after
+        return [tokenizer.eot_id] * before, [tokenizer.eot_id] * after
+
+
+class Translates(ABC):
+    """What a task offers besides when its model writes the target of a source; it is one of those that `Generates`."""
+
+    @property
+    @abstractmethod
+    def languages(self) -> tuple[str | None, str | None]:
+        """The languages of source and target, as codes of BCP 47 (`en`, `pt-BR`); None where the recipe says none."""
+
+
 class Explains(ABC):
     """What a task offers besides when one may look into its network while it reads a text.
 
@@ -197,6 +253,8 @@ class Task(ABC):
     """The special tokens that a vocabulary made for it gets."""
     needs_special_tokens: ClassVar[bool] = False
     """Whether it can't be learned without them."""
+    needs_base: ClassVar[bool] = False
+    """Whether it is learned from a model that can do something already, and not from scratch."""
     scorer: ClassVar[str]
     """The name of what judges its models (`langmill.scoring`)."""
 

@@ -22,7 +22,17 @@ from langmill.data.document import Document
 from langmill.errors import DataError
 from langmill.models.base import Backbone, Kind
 from langmill.models.heads import Classifier
-from langmill.tasks.base import TASKS, UNSEEN_LABEL, Classifies, EncodedInput, Explains, Task, device_of, is_selected
+from langmill.tasks.base import (
+    TASKS,
+    UNSEEN_LABEL,
+    Classifies,
+    Embeds,
+    EncodedInput,
+    Explains,
+    Task,
+    device_of,
+    is_selected,
+)
 from langmill.tasks.batching import (
     Batch,
     BucketedBatches,
@@ -70,7 +80,7 @@ class ClassificationOptions:
 
 
 @TASKS.register("classification")
-class Classification(Task, Classifies, Explains):
+class Classification(Task, Classifies, Embeds, Explains):
     """Predict which of the labels seen in training a text has."""
 
     options_class = ClassificationOptions

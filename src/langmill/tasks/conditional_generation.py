@@ -17,7 +17,7 @@ from langmill.models.base import Backbone, Kind
 from langmill.models.generation.config import GenerationConfig, Sampling
 from langmill.models.generation.network import Decodes
 from langmill.models.heads import LanguageModel
-from langmill.tasks.base import EncodedInput, Explains, Generates, Task, is_selected
+from langmill.tasks.base import Embeds, EncodedInput, Explains, Generates, Task, is_selected
 from langmill.tasks.batching import Batch, MicroBatches, Share, first_batches
 from langmill.tasks.pairs import Form, Pair, PairBatches, Pairs, counted
 from langmill.tokenization.shards import Shard
@@ -38,7 +38,7 @@ class ConditionalGenerationOptions:
     Empty takes every document."""
 
 
-class ConditionalGeneration(Task, Generates, Explains):
+class ConditionalGeneration(Task, Generates, Embeds, Explains):
     """Write a document's target from its text."""
 
     options: ConditionalGenerationOptions

@@ -13,7 +13,7 @@ from langmill.config.typed import settings
 from langmill.models.base import Backbone, Kind
 from langmill.models.generation.config import GenerationConfig, Sampling
 from langmill.models.heads import LanguageModel
-from langmill.tasks.base import TASKS, EncodedInput, Explains, Generates, Task
+from langmill.tasks.base import TASKS, Embeds, EncodedInput, Explains, Generates, Task
 from langmill.tasks.batching import Batch, MicroBatches, PackedBatches, Share, first_batches, num_blocks
 from langmill.tokenization.shards import Shard
 from langmill.tokenization.tokenizer import Tokenizer
@@ -30,7 +30,7 @@ class LanguageModellingOptions:
 
 
 @TASKS.register("language_modelling")
-class LanguageModelling(Task, Generates, Explains):
+class LanguageModelling(Task, Generates, Embeds, Explains):
     """Predict the next token of a text."""
 
     options_class = LanguageModellingOptions

@@ -10,8 +10,9 @@ from typing import Any
 from torch import nn
 
 from langmill.config.moved import split_options
+from langmill.config.names import only_a_base
 from langmill.errors import LangmillError, ModelError
-from langmill.files import read_json, read_manifest
+from langmill.files import MANIFEST_NAME, read_json, read_manifest
 from langmill.models.base import ARCHITECTURES, Backbone, Kind, build_backbone
 from langmill.models.folder import (
     CONFIG_NAME,
@@ -94,7 +95,14 @@ class LoadedModel:
         return str(self.manifest["provenance"])
 
 
-def load_model(folder: Path, *, verify: bool, device: str = "cpu", evaluation: Path | None = None) -> LoadedModel:
+def load_model(
+    folder: Path,
+    *,
+    verify: bool,
+    device: str = "cpu",
+    evaluation: Path | None = None,
+    with_network: bool = True,
+) -> LoadedModel:
     """Load a model folder.
 
     A folder that is older than an option of its task or architecture lacks it; the class says in `earlier_options` what
@@ -106,6 +114,7 @@ def load_model(folder: Path, *, verify: bool, device: str = "cpu", evaluation: P
         device: Where the weights go, in torch's words.
         evaluation: The evaluation's folder of a model that is not packaged; a `generation_config.json` there says how
             the model writes.
+        with_network: Whether to build it; without, what is known of the model, for one that runs elsewhere.
 
     Raises:
         ModelError: The folder is missing, is not a model of Langmill, or its parts do not fit each other.
@@ -113,6 +122,7 @@ def load_model(folder: Path, *, verify: bool, device: str = "cpu", evaluation: P
     """
     if not folder.is_dir():
         raise ModelError(f"There is no model in {folder}; make it with `langmill run` or `dvc repro`.", code="missing")
+    _refuse_untuned(folder)
     manifest = read_manifest(folder, verify=verify)
     config = read_config(folder)
     where = str(folder / CONFIG_NAME)
@@ -134,13 +144,34 @@ def load_model(folder: Path, *, verify: bool, device: str = "cpu", evaluation: P
             f"the one that the model was made with ({vocab_size} entries, end of text {eot_id}); make the model again.",
             code="mismatch",
         )
+    generation = _generation_config(folder, evaluation, task, earlier) if isinstance(task, Generates) else None
+    if not with_network:
+        return LoadedModel(folder, task, nn.Module(), tokenizer, manifest, config, generation)
     with undrawn():
         backbone = build_backbone(architecture, options, vocab_size, max_length, where, source=folder)
         network = task.network(backbone).to(device)
     backbone.prepare_for_inference()
     load_weights(network, own_names(network, load_state(folder, verify=False)), str(folder / WEIGHTS_NAME))
-    generation = _generation_config(folder, evaluation, task, earlier) if isinstance(task, Generates) else None
     return LoadedModel(folder, task, network.eval(), tokenizer, manifest, config, generation)
+
+
+def _refuse_untuned(folder: Path) -> None:
+    """Refuse a model of other authors, which no recipe has given a task."""
+    try:
+        described = read_config(folder)
+        manifest = read_manifest(folder, verify=False) if (folder / MANIFEST_NAME).is_file() else None
+    except LangmillError:
+        return  # what is damaged is said by whoever reads it in earnest
+    if "langmill" in described:
+        return
+    if manifest is None:
+        raise ModelError(
+            f"{folder} holds a model of other authors; `langmill new pretrained NAME --from {folder}` makes it a base, "
+            "which a recipe can tune.",
+            code="unsupported",
+        )
+    if "source" in manifest:
+        raise ModelError(only_a_base(str(manifest["recipe"])), code="unsupported")
 
 
 def task_of(config: Mapping[str, Any], where: str) -> tuple[Task, dict[str, Any]]:

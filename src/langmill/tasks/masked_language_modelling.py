@@ -26,7 +26,7 @@ from langmill.models.generation.config import GenerationConfig, Sampling
 from langmill.models.generation.network import Ending
 from langmill.models.generation.sampling import choose
 from langmill.models.heads import LanguageModel
-from langmill.tasks.base import TASKS, EncodedInput, Explains, Generates, Task, device_of
+from langmill.tasks.base import TASKS, Embeds, EncodedInput, Explains, Generates, Task, device_of
 from langmill.tasks.batching import Batch, MicroBatches, PackedBatches, Share, first_batches, num_blocks
 from langmill.tokenization.shards import Shard
 from langmill.tokenization.tokenizer import Tokenizer
@@ -104,7 +104,7 @@ class MaskedBatches(MicroBatches):
 
 
 @TASKS.register("masked_language_modelling")
-class MaskedLanguageModelling(Task, Generates, Explains):
+class MaskedLanguageModelling(Task, Generates, Embeds, Explains):
     """Predict masked tokens: what an encoder is pretrained with."""
 
     options_class = MaskedLanguageModellingOptions
@@ -168,6 +168,11 @@ class MaskedLanguageModelling(Task, Generates, Explains):
         for piece in others:
             ids += [to_fill, *piece]
         return ids or [tokenizer.eot_id]
+
+    def given_ids(self, tokenizer: Tokenizer, ids: Sequence[int]) -> list[int]:
+        """The tokens, the mask token's places to be filled."""
+        mask_id = tokenizer.special_ids[MASK]
+        return [~token if token == mask_id else token for token in ids]
 
     def room(self, prompt_ids: Sequence[int], max_length: int) -> int:
         """As many as the network can read: the answer is the prompt, filled."""

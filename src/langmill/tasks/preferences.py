@@ -77,6 +77,7 @@ class Preferences(Chat):
     options_class = PreferencesOptions  # type: ignore[assignment]  # the same and more
     options: PreferencesOptions
     scorer = "preferences"
+    needs_base = True
     _reference: nn.Module | None = None
 
     # Data ------------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from langmill.data.document import Document
 from langmill.models.base import Backbone, EncoderDecoder, Kind
 from langmill.models.generation.beam_search import Accepts
 from langmill.models.heads import TextToText
-from langmill.tasks.base import TASKS
+from langmill.tasks.base import TASKS, Translates
 from langmill.tasks.batching import Batch, Truncation
 from langmill.tasks.conditional_generation import ConditionalGeneration, ConditionalGenerationOptions
 from langmill.tasks.pairs import SourceAndTarget
@@ -30,17 +30,28 @@ class TextToTextOptions(ConditionalGenerationOptions):
     label_smoothing: Share
     """Share of what is wanted at each target token that all tokens of the vocabulary have alike (Szegedy et al., 2016),
     0 to below 1; in training only."""
+    source_language: str | None
+    """The language of the sources, as a code of BCP 47 (`en`); null where they are in no one language, or in any."""
+    target_language: str | None
+    """The language of the targets; null as above."""
 
 
 @TASKS.register("text_to_text")
-class TextToTextTask(ConditionalGeneration):
+class TextToTextTask(ConditionalGeneration, Translates):
     """Write a target text for a source text."""
 
     options_class = TextToTextOptions
     options: TextToTextOptions
-    earlier_options: ClassVar[Mapping[str, Any]] = {"label_smoothing": 0.0}
+    earlier_options: ClassVar[Mapping[str, Any]] = {
+        "label_smoothing": 0.0, "source_language": None, "target_language": None,
+    }  # fmt: skip
     kinds = frozenset({Kind.encoder_decoder})
     eot_after = True
+
+    @property
+    def languages(self) -> tuple[str | None, str | None]:
+        """As the options say."""
+        return self.options.source_language, self.options.target_language
 
     def prompt(self, document: Document) -> str:
         """The source."""

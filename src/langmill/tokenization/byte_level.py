@@ -14,17 +14,8 @@ from typing import Any
 
 import tiktoken
 
-PATTERN = (
-    "['\u2019](?:[sdmtSDMT]|ll|ve|re|LL|VE|RE)"  # contractions
-    r"| ?[\p{L}\p{M}]+"  # a word and the space before it
-    r"| ?\p{N}{1,2}"  # at most two digits, so that numbers do not fill the vocabulary
-    r"| ?[^\s\p{L}\p{M}\p{N}]+"  # punctuation
-    r"|\s*[\r\n]+"  # line ends and the white space before them
-    r"|\s+"
-)
-"""Merges never cross its matches: GPT-2's pattern (Radford et al., 2019), with combining marks as parts of words, at
-most two digits, and no look-ahead, which keeps it a finite automaton: equal in both engines, and linear in a text's
-length."""
+from langmill.config.sections import TokenizerPattern
+from langmill.tokenization.patterns import REGEXES, pre_tokenizer_state
 
 
 def _byte_characters() -> dict[int, str]:
@@ -42,7 +33,7 @@ CHARACTER_BYTES = {character: byte for byte, character in BYTE_CHARACTERS.items(
 def token_bytes(token: str) -> bytes | None:
     """Decode a token in GPT-2's byte characters to its bytes; None if it has other characters."""
     try:
-        return bytes(CHARACTER_BYTES[character] for character in token)
+        return bytes(map(CHARACTER_BYTES.__getitem__, token))
     except KeyError:
         return None
 
@@ -92,7 +83,7 @@ def fast_encoding(state: Mapping[str, Any]) -> tiktoken.Encoding | None:
         None for a tokenizer other than byte-level BPE with our pattern: Hugging Face's own code must encode.
     """
     model = state.get("model") or {}
-    if model.get("type") != "BPE" or state.get("normalizer") or state.get("pre_tokenizer") != _pre_tokenizer_state():
+    if model.get("type") != "BPE" or state.get("normalizer") or state.get("pre_tokenizer") != OURS:
         return None
     if any(model.get(key) for key in _OTHER_KINDS) or not all(added["special"] for added in state["added_tokens"]):
         return None
@@ -111,7 +102,9 @@ def fast_encoding(state: Mapping[str, Any]) -> tiktoken.Encoding | None:
     if not engines_agree(ranks, merges):
         return None
     # No special tokens: <|endoftext|> in a user's text is ordinary text.
-    return tiktoken.Encoding("langmill", pat_str=PATTERN, mergeable_ranks=ranks, special_tokens={})
+    return tiktoken.Encoding(
+        "langmill", pat_str=REGEXES[TokenizerPattern.langmill], mergeable_ranks=ranks, special_tokens={}
+    )
 
 
 def is_byte_level(state: Mapping[str, Any]) -> bool:
@@ -129,16 +122,11 @@ def is_byte_level(state: Mapping[str, Any]) -> bool:
     to_bytes = [step for step in steps if step.get("type") == "ByteLevel"]
     if decoder.get("type") != "ByteLevel" or not to_bytes or any(step.get("add_prefix_space") for step in to_bytes):
         return False
-    return all(token_bytes(token) is not None for token in model["vocab"] if token not in special)
+    return CHARACTER_BYTES.keys() >= set("".join(token for token in model["vocab"] if token not in special))
 
 
+OURS = pre_tokenizer_state(TokenizerPattern.langmill)
+"""The entry of `tokenizer.json` for our own pattern."""
 _OTHER_KINDS = (
     "dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk", "byte_fallback",
 )  # fmt: skip
-
-
-def _pre_tokenizer_state() -> dict[str, Any]:
-    """The entry of `tokenizer.json` for "split by our pattern, then map bytes to characters"."""
-    split = {"type": "Split", "pattern": {"Regex": PATTERN}, "behavior": "Isolated", "invert": False}
-    to_bytes = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
-    return {"type": "Sequence", "pretokenizers": [split, to_bytes]}

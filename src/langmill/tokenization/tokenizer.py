@@ -24,6 +24,7 @@ EOT = "<|endoftext|>"
 """The special token that ends every document. In a user's text the same characters are ordinary text."""
 FILE_NAME = "tokenizer.json"
 _END_NAMES = (EOT, "<|end_of_text|>", "</s>", "<eos>", "[SEP]")  # its names in pretrained tokenizers
+_WORD_START = "\u2581"  # SentencePiece's character for the space before a word
 _JOB_CHARACTERS = 200_000  # given to a thread at once
 
 
@@ -235,6 +236,23 @@ class Tokenizer:
             text: str = self._reference.decode([int(number) for number in ids], skip_special_tokens=True)
             return text
         return self.decode_bytes(ids).decode("utf-8", errors="replace")
+
+    @property
+    def is_byte_level(self) -> bool:
+        """Whether each token stands for bytes of its own."""
+        return self._bytes is not None
+
+    def piece(self, number: int) -> bytes | str:
+        """What one token stands for: its bytes, or its text where the vocabulary is not byte-level.
+
+        Of a special token, its name. An id that the vocabulary lacks, as networks may have some, stands for nothing.
+        """
+        added = self._added.get(number)
+        if added is not None and added.special:
+            return str(added.content)
+        if self._bytes is not None:
+            return self._bytes[number] if number < len(self._bytes) else b""
+        return str(self._reference.id_to_token(number) or "").replace(_WORD_START, " ")
 
     def decode_bytes(self, ids: Iterable[int]) -> bytes:
         """Decode ids to UTF-8 bytes, without special tokens; byte-level vocabularies only.

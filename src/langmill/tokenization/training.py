@@ -10,10 +10,10 @@ from pathlib import Path
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
-from langmill.config.sections import TokenizerAlgorithm
+from langmill.config.sections import TokenizerAlgorithm, TokenizerPattern
 from langmill.errors import TokenizerError
 from langmill.files import write_text
-from langmill.tokenization.byte_level import PATTERN
+from langmill.tokenization.patterns import REGEXES
 from langmill.tokenization.tokenizer import EOT
 
 _BATCH = 500  # texts handed to the trainer at once
@@ -32,6 +32,7 @@ def train_tokenizer(
     on_text: Callable[[str], object],
     *,
     special_tokens: Sequence[str] = (),
+    pattern: TokenizerPattern = TokenizerPattern.langmill,
 ) -> int:
     """Train a vocabulary and write it as a Hugging Face `tokenizer.json`; equal texts give equal bytes.
 
@@ -42,6 +43,7 @@ def train_tokenizer(
         out: The file to write.
         on_text: Called with each text once it is read.
         special_tokens: Additional special tokens.
+        pattern: What splits a text into the words that merges never cross.
 
     Returns:
         Entries trained: fewer than wanted if no other pair occurs twice.
@@ -53,23 +55,22 @@ def train_tokenizer(
         raise TokenizerError(
             f"tokenizer.special_tokens has {EOT}, which every vocabulary has; leave it out.", "duplicate"
         )
-    tokenizer = _TRAINERS[algorithm](vocab_size, texts, on_text, [EOT, *special_tokens])
+    tokenizer = _TRAINERS[algorithm](vocab_size, texts, on_text, [EOT, *special_tokens], pattern)
     write_text(out, tokenizer.to_str(pretty=True) + "\n")
     size: int = tokenizer.get_vocab_size(with_added_tokens=True)
     return size
 
 
 def _train_bpe(
-    vocab_size: int, texts: Iterable[str], on_text: Callable[[str], object], special_tokens: list[str]
+    vocab_size: int,
+    texts: Iterable[str],
+    on_text: Callable[[str], object],
+    special_tokens: list[str],
+    pattern: TokenizerPattern,
 ) -> tokenizers.Tokenizer:
     """Byte-level byte-pair encoding (Sennrich et al., 2016; Radford et al., 2019)."""
     tokenizer = tokenizers.Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(tokenizers.Regex(PATTERN), behavior="isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
+    tokenizer.pre_tokenizer = _pre_tokenizer(pattern)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
@@ -78,16 +79,24 @@ def _train_bpe(
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(_batches(texts, on_text), trainer)
+    tokenizer.train_from_iterator(_batches(texts, on_text, REGEXES[pattern]), trainer)
     return tokenizer
 
 
-def _batches(texts: Iterable[str], on_text: Callable[[str], object]) -> Iterator[list[str]]:
+def _pre_tokenizer(pattern: TokenizerPattern) -> pre_tokenizers.PreTokenizer:
+    """Make what `pre_tokenizer_state` describes."""
+    if pattern is TokenizerPattern.gpt2:
+        return pre_tokenizers.ByteLevel(add_prefix_space=False)
+    split = pre_tokenizers.Split(tokenizers.Regex(REGEXES[pattern]), behavior="isolated")
+    return pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+
+
+def _batches(texts: Iterable[str], on_text: Callable[[str], object], regex: str) -> Iterator[list[str]]:
     remaining = iter(texts)
     empty = True
     while batch := list(itertools.islice(remaining, _BATCH)):
         empty = False
-        yield [piece for text in batch for piece in _pieces(text)]
+        yield [piece for text in batch for piece in _pieces(text, regex)]
         for text in batch:
             on_text(text)
     if empty:
@@ -96,12 +105,12 @@ def _batches(texts: Iterable[str], on_text: Callable[[str], object]) -> Iterator
         )
 
 
-def _pieces(text: str) -> Iterator[str]:
+def _pieces(text: str, regex: str) -> Iterator[str]:
     """Split a text within its very long words only: a split between two words changes nothing."""
     if _LONG_WORD.search(text) is None:
         yield text
         return
-    words = pre_tokenizers.Split(tokenizers.Regex(PATTERN), behavior="isolated").pre_tokenize_str(text)
+    words = pre_tokenizers.Split(tokenizers.Regex(regex), behavior="isolated").pre_tokenize_str(text)
     for is_long, group in itertools.groupby((word for word, _ in words), lambda word: len(word) > _LONGEST_WORD):
         if not is_long:
             yield "".join(group)

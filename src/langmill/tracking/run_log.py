@@ -8,7 +8,7 @@ import math
 import os
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ class RunLog:
 
     Attributes:
         status: Status of the run by its log, as MLflow names it; None before it has started.
+        description: What is made, in a sentence; "" where nobody said.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -47,17 +48,26 @@ class RunLog:
         }
         self._files = {event["name"]: event["sha256"] for event in events if event["kind"] == "file"}
         self._datasets = {(event["name"], event["digest"]) for event in events if event["kind"] == "dataset"}
+        self._shown = [event for event in events if event["kind"] == "show"]
+        self.description = next((event.get("description", "") for event in events if event["kind"] == "start"), "")
 
     def start(
-        self, *, experiment: str, name: str, provenance: str, params: Mapping[str, Any], tags: Mapping[str, str]
+        self,
+        *,
+        experiment: str,
+        name: str,
+        provenance: str,
+        params: Mapping[str, Any],
+        tags: Mapping[str, str],
+        description: str = "",
     ) -> None:
         """Log the start of the run, nested settings under dotted names; for a resumed run nothing is written.
 
-        The provenance identifies the run; `name` is for people.
+        The provenance identifies the run; `name` and `description` are for people.
         """
         if self._started:
             return
-        self._started, self.status = True, "RUNNING"
+        self._started, self.status, self.description = True, "RUNNING", description
         commit = _git_commit()
         extra = {"mlflow.source.git.commit": commit} if commit else {}
         self._append(
@@ -68,6 +78,7 @@ class RunLog:
                 "provenance": provenance,
                 "params": {key: str(value)[:_PARAM_CHARACTERS] for key, value in flatten(params).items()},
                 "tags": {"mlflow.user": _user(), **extra, **tags},
+                **({"description": description} if description else {}),
             }
         )
 
@@ -88,6 +99,13 @@ class RunLog:
         if (name, digest) not in self._datasets:
             self._datasets.add((name, digest))
             self._append({"kind": "dataset", "name": name, "digest": digest, "source": source, "context": context})
+
+    def show(self, card: str, metrics: Sequence[str]) -> None:
+        """Log what MLflow's pages are to show: of the run a card in Markdown, of its experiment columns of metrics."""
+        shown = {"kind": "show", "card": card, "metrics": list(metrics)}
+        if not any(shown.items() <= event.items() for event in self._shown[-1:]):
+            self._shown.append(shown)
+            self._append(shown)
 
     def text(self, text: str, name: str) -> None:
         """Log a text as a file among the run's artifacts, as in `samples/step-000100.txt`."""

@@ -12,6 +12,7 @@ from langmill.files import exclusive_lock
 from langmill.tracking.addresses import artifact_root, database_path
 from langmill.tracking.connection import connect, open_database
 from langmill.tracking.explained import explained_tracking_errors, first_line, missing_as_none
+from langmill.tracking.pages import NOTE_TAG, experiment_tags
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -68,22 +69,23 @@ def open_run(client: MlflowClient, tracking_uri: str, folder: Path, start: Mappi
         if found is not None:
             return found
         run = client.create_run(
-            _experiment(client, tracking_uri, start["experiment"]),
+            _experiment(client, tracking_uri, start["experiment"], description := start.get("description", "")),
             start_time=start["time"],
-            tags={_PROVENANCE_TAG: start["provenance"]},
+            tags={_PROVENANCE_TAG: start["provenance"], **({NOTE_TAG: description} if description else {})},
             run_name=start["name"],
         )
         return str(run.info.run_id)
 
 
-def _experiment(client: MlflowClient, tracking_uri: str, name: str) -> str:
+def _experiment(client: MlflowClient, tracking_uri: str, name: str, description: str) -> str:
     from mlflow.exceptions import MlflowException
 
     found = client.get_experiment_by_name(name)
     if found is None:
         root = artifact_root(tracking_uri)
         try:
-            return str(client.create_experiment(name, (root / name).as_uri() if root else None))
+            place = (root / name).as_uri() if root else None
+            return str(client.create_experiment(name, place, experiment_tags(description)))
         except MlflowException as error:
             found = client.get_experiment_by_name(name)  # another process was faster
             if found is None:

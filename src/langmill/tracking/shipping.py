@@ -20,6 +20,7 @@ from langmill.tracking.addresses import public_address
 from langmill.tracking.connection import connect
 from langmill.tracking.events import EVENTS_NAME, FILES_NAME, events_from, read_events
 from langmill.tracking.explained import explained_tracking_errors
+from langmill.tracking.pages import NOTE_TAG, show_metrics
 from langmill.tracking.runs import has_run, open_run, still_there
 
 if TYPE_CHECKING:
@@ -139,6 +140,9 @@ def _send_other(client: MlflowClient, folder: Path, run_id: str, event: Mapping[
             data = Dataset(name=event["name"], digest=event["digest"][:36], source_type="langmill", source=source)
             tags = [InputTag("mlflow.data.context", event["context"])]
             client.log_inputs(run_id, [DatasetInput(data, tags)])
+        case "show":
+            client.set_tag(run_id, NOTE_TAG, event["card"])
+            show_metrics(client, client.get_run(run_id).info.experiment_id, event["metrics"])
         case "resume":
             client.update_run(run_id, "RUNNING")
         case "finish":

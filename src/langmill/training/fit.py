@@ -99,6 +99,7 @@ def tracked_run(recipe: Recipe, provenance: Provenance, run: Path, tracking_uri:
             provenance=provenance.digest,
             params=plain(recipe),
             tags={"langmill.recipe": recipe.name, "langmill.code": digest_of(provenance.parts["code"])},
+            description=recipe.description,
         )
         log.dataset(
             recipe.corpus.name, digest_of(provenance.parts["data"]), "the tokens of the training split", "training"

@@ -33,8 +33,8 @@ def leaves(group: click.Group, path: tuple[str, ...] = ()) -> dict[tuple[str, ..
 def test_the_commands_are_those_of_the_readme():
     assert {" ".join(path) for path in leaves(cli.commands)} == {
         "run", "status", "why", "config", "train", "evaluate", "pull", "report", "compare", "benchmark", "generate",
-        "classify", "explain", "promote", "rollback", "trace", "export", "serve", "key", "deploy", "ui", "new corpus",
-        "new pretrained", "new recipe",
+        "classify", "explain", "promote", "rollback", "trial", "trace", "export", "serve", "key", "deploy", "ui",
+        "new corpus", "new pretrained", "new recipe",
     }  # fmt: skip
 
 
@@ -192,12 +192,29 @@ def test_config_prints_and_explains_the_resolved_settings(monkeypatch, capsys):
         ("+corpus.cleaning.options.length.typo=1", "cleaning.options.length.typo"),
         ("corpus.format.name=typo", "format.name: typo"),
         ("corpus.source.kind=typo", "source.kind: typo"),
+        ("model.options", "The override model.options can't be read without a value; write KEY=VALUE"),
+        ("training.step=3", "no setting training.step, which an override names. Did you mean steps?"),
     ],
 )
 def test_config_refuses_what_run_would(monkeypatch, capsys, override, told):
     monkeypatch.chdir(ROOT)
     assert cli.call(["config", "reviews-lm", override]) == 2
     assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [["config"], ["generate"], ["trace"], ["classify"], ["train"]])
+def test_a_base_is_no_recipe_and_a_name_may_be_mistyped(command, tmp_path, monkeypatch, capsys):
+    for name in ("conf", "dvc.yaml", "src"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    (tmp_path / ".dvc").mkdir()
+    (tmp_path / ".dvc" / "config").write_text("[core]\n    no_scm = true\n")
+    monkeypatch.chdir(tmp_path)
+    more = ["a text"] if command == ["classify"] else []
+    assert cli.call([*command, "smollm2", *more]) in (1, 2)
+    told = capsys.readouterr().err
+    assert "smollm2 is a pretrained model as it came" in told and "--base smollm2" in told
+    assert cli.call([*command, "sentimen", *more]) in (1, 2)
+    assert "Did you mean sentiment?" in capsys.readouterr().err
 
 
 def test_every_setting_has_a_docstring_for_explain():

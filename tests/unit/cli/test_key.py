@@ -7,7 +7,7 @@ import io
 import pytest
 
 from langmill import cli
-from langmill.serving.keys import digest, key_line, read_keys
+from langmill.serving.keys import Grant, digest, key_line, read_keys
 
 pytestmark = pytest.mark.unit
 
@@ -21,7 +21,7 @@ def test_a_new_key_opens_and_its_line_does_not_tell_it(tmp_path, capsys):
     assert len(set(keys)) == 2
     assert all(len(key) >= 43 for key in keys)
     (tmp_path / "keys").write_text(first.out + second.out, encoding="utf-8")
-    assert read_keys(str(tmp_path / "keys")) == tuple(map(digest, keys))
+    assert read_keys(str(tmp_path / "keys")) == tuple(Grant(digest(key)) for key in keys)
     assert not any(key in first.out + second.out for key in keys)
 
 

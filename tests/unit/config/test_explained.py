@@ -54,3 +54,16 @@ def test_tables_of_plug_ins_are_explained_and_stay_in_their_order() -> None:
             "  b: 1", "  a:", "  - 2",
         ]
     )  # fmt: skip
+
+
+@settings
+class More(Options):
+    """Options of a plug-in that goes on from another one's."""
+
+    more: int = 0
+    """In words."""
+
+
+def test_what_is_inherited_is_explained_too() -> None:
+    assert explained(More(1, more=2), {}).splitlines()[:2] == ["# In characters.", "limit: 1"]
+    assert "# In words.\nmore: 2" in explained(More(1, more=2), {})

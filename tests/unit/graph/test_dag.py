@@ -31,6 +31,10 @@ def test_unknown_names_are_refused_with_those_that_exist(workspace):
         graph.stage("evaluation")
     with refused(GraphError, "unknown", "'judge@three'", "judge@two, judge@one?"):
         graph.stage("judge@three")
+    with refused(GraphError, "unknown", "'train@one'", "did you mean"):  # another step of the same name
+        graph.stage("train@one")
+    with refused(GraphError, "unknown", "Did you mean one?"):
+        graph.for_recipes(["ones"])
 
 
 def test_no_workspace_and_a_broken_graph_are_told_in_a_sentence(tmp_path, workspace):

@@ -19,6 +19,7 @@ from langmill.registry.promote import promote
 from langmill.registry.store import ModelRegistry
 from langmill.registry.versions import Tag
 from langmill.serving import lifecycle
+from langmill.serving.keys import KeyRing
 from langmill.stages import evaluate
 from langmill.tasks import loading
 from langmill.workspace import Workspace
@@ -110,7 +111,7 @@ def test_models_are_served_from_there(gpu: None, told: None, tmp_path: Path, mon
         compose_serving(conf=ROOT / "conf"),
         tracking_uri=URI,
         workspace=Workspace(tmp_path),
-        key_digests=(),
+        keys=KeyRing(None),
         address="",
         device="cuda",
         say=print,

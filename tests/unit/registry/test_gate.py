@@ -202,7 +202,7 @@ def test_a_damaged_champion_ends_nothing(workspace: Path, part: str, monkeypatch
     old = registered(workspace, NAME, seed=1, factor=1.0)
     champion(old)
     new = registered(workspace, NAME, seed=2, factor=0.9)
-    stored = Path(ModelRegistry(URI)._location(NAME, 1).removeprefix("file://"), "artifacts", part, "manifest.json")
+    stored = Path(ModelRegistry(URI).location(NAME, 1).removeprefix("file://"), "artifacts", part, "manifest.json")
     stored.unlink()
     if part == "evaluation":  # its scores can be made again
         scored = in_this_process(monkeypatch)

@@ -82,7 +82,7 @@ PASSED, REFUSED, CANNOT_TELL = "passed", "refused", "cannot tell"
         (evidence(version=version(2, **{Tag.state: State.rejected, Tag.reason: "It is slow."})), REFUSED,
          "mood version 2 did not pass validation: It is slow."),
         (evidence(version=version(2, **{Tag.state: State.registered})), CANNOT_TELL, "it was not validated yet."),
-        (evidence(version=version(2, **{Tag.rolled_back: "it swears"})), REFUSED, "rolled back by hand (it swears)"),
+        (evidence(version=version(2, **{Tag.rolled_back: "it swears"})), REFUSED, "rolled back (it swears)"),
         (evidence(scored=Scored(27, 27, None, {}, "majority")), REFUSED,
          "There are 27 test documents; gate.rules.enough_documents.min_documents asks for 30, so 3 are missing"),
         # What can't be compared

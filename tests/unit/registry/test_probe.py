@@ -49,7 +49,7 @@ def test_what_the_model_lacks_is(error: Exception) -> None:
     assert not is_machines_fault(caused(error, suppressed=True))
 
 
-@pytest.mark.parametrize(("seconds", "times"), [(0.1, 5), (0.9, 3), (30.0, 1)])
+@pytest.mark.parametrize(("seconds", "times"), [(0.1, 5), (0.4, 3), (30.0, 1)])
 def test_a_slow_model_is_asked_less_often(monkeypatch: pytest.MonkeyPatch, seconds: float, times: int) -> None:
     clock, asked = [0.0], []
 

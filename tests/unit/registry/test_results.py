@@ -75,6 +75,14 @@ def test_rows_of_models_that_the_registry_does_not_have_stay() -> None:
     assert results_page([result(version=3), result(name="poems", task="completion")], (), now) == now
 
 
+def test_a_row_that_was_kept_has_every_column_of_today() -> None:
+    former = results_page([result(), result(name="lm")])
+    (row,) = (line for line in former.splitlines() if line.startswith("| `lm` |"))
+    shorter = row.removesuffix(" 1,234 | - |")  # as before memory was noted, and what the base could do
+    assert shorter != row
+    assert results_page([result()], (), former.replace(row, shorter)).count(f"{shorter} - | - |\n") == 1
+
+
 @pytest.mark.parametrize(
     ("gain", "words"),
     [

@@ -1,17 +1,23 @@
 from __future__ import annotations
 
 import copy
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 
 from langmill.errors import ConflictError, IntegrityError, RegistryError
+from langmill.evaluation.estimates import Metrics
 from langmill.files import read_manifest, sha256_file
 from langmill.registry import steps
+from langmill.registry.facts import FACTS_TAG
+from langmill.registry.pages import show_champions
 from langmill.registry.store import ModelRegistry
 from langmill.registry.versions import CHALLENGER, CHAMPION, PREVIOUS, Tag
 from langmill.tasks.loading import load_model
+from langmill.tracking.connection import connect
+from langmill.tracking.pages import experiment_paths, has_view
 from tests.refused import refused
 from tests.unit.registry import building
 from tests.unit.registry.building import LANGUAGE_MODEL, URI, build_model, recipe_of, registered
@@ -41,6 +47,50 @@ def test_a_version_says_what_it_is(workspace: Path) -> None:
     assert version.aliases == (CHALLENGER,)
     assert version.state == "registered"
     assert version.run_id is not None
+
+
+def test_mlflows_pages_of_a_version_are_to_be_read(workspace: Path) -> None:
+    """A card in place of twenty tags; every program still finds them all, through MLflow or past it."""
+    version = steps.package_and_register(recipe_of(NAME), URI).version
+    registry, recipe = ModelRegistry(URI), recipe_of(NAME)
+    item = connect(URI).get_model_version(NAME, "1")
+    assert set(item.tags) == {Tag.task, Tag.state, FACTS_TAG}
+    assert item.description.startswith(f"{recipe.description}\n\n")
+    assert version.description == recipe.description
+    metrics = Metrics.read(workspace / "build" / "evaluation" / NAME)
+    assert f"**{metrics.decides.value:.4g}** ({metrics.decides.low:.4g} to " in item.description
+    hardest = metrics.hardest("strong")
+    assert hardest is not None
+    assert f"| {hardest.name.replace('_', ' ')}, strong baseline | " in item.description
+    assert registry.overview() == [registry.version(NAME, 1)]
+
+    registry.note(version, {Tag.protocol: "another"})
+    assert registry.version(NAME, 1).tags[Tag.protocol] == "another"
+    for _ in range(2):  # also when it is not there any more
+        registry.unnote(registry.version(NAME, 1), Tag.protocol)
+        assert registry.version(NAME, 1).tags == {
+            key: value for key, value in version.tags.items() if key != Tag.protocol
+        }
+
+
+def test_mlflows_pages_of_an_experiment_show_what_decides(workspace: Path) -> None:
+    """Also those of an experiment that was made before there was a view of it."""
+    steps.package_and_register(recipe_of(NAME), URI)
+    client = connect(URI)
+    experiment = client.get_experiment_by_name(NAME)
+    assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
+    assert not has_view(experiment.tags)
+    assert show_champions(URI) == [NAME]
+    tags = client.get_experiment_by_name(NAME).tags
+    columns = json.loads(tags["mlflow.sharedViewState.langmill"])["selectedColumns"]
+    assert "metrics.`test/bits_per_byte`" in columns
+    assert any(column.endswith("/bits_per_byte`") and "test/bits" not in column for column in columns)
+    assert tags["mlflow.note.content"] == recipe_of(NAME).description
+    path = experiment_paths(URI)[NAME]
+    assert (
+        path
+        == f"/#/experiments/{experiment.experiment_id}/runs?workflowType=machine_learning&viewStateShareKey=langmill"
+    )
 
 
 def test_another_model_is_another_version(workspace: Path) -> None:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
+import openai
 import pytest
 from torch import nn
 
-from langmill.config.sections import Serving
+from langmill.config.sections import Serving, Trial, TrialMode, Vllm
+from langmill.config.sections.serving import UnknownFields
 from langmill.errors import IntegrityError, TrackingError
 from langmill.files import write_manifest
 from langmill.models.generation.network import Ending
@@ -22,14 +24,22 @@ from langmill.serving.alias_state import AliasState, RegisteredVersion
 from langmill.serving.app import build_app
 from langmill.serving.engine import Engine
 from langmill.serving.jobs import LoadedVersion
+from langmill.serving.keys import Grant, KeyRing
 from langmill.serving.metrics import Metrics
 from langmill.serving.service import Service
 from langmill.tasks.base import Classifies, Generates
 from langmill.tasks.loading import LoadedModel
+from tests.unit.serving.small_server import KEY, SmallServer, serving
 
 EOT = 256
 COMPLETIONS, CLASSIFY = "/v1/completions", "/v1/classify"
 W, J = {"model": "writer", "prompt": "x"}, {"model": "judge", "input": "x"}
+
+
+TRIAL = Trial(
+    mode=TrialMode.off, share=1.0, min_pairs=4, max_pairs=200, confidence=0.95, max_more_errors=0.01, max_slowdown=1.5,
+    max_other_answers=1.0,
+)  # fmt: skip
 
 
 class Bytes:
@@ -110,6 +120,20 @@ class Quiet:
         return self.dead
 
 
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallServer]:
+    """A started server with small models of every kind."""
+    with serving(tmp_path_factory.mktemp("served")) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def client(small: SmallServer) -> Iterator[openai.OpenAI]:
+    """OpenAI's client, which does not try again."""
+    with openai.OpenAI(base_url=f"{small.url}/v1", api_key=KEY, max_retries=0) as made:
+        yield made
+
+
 @pytest.fixture
 def settings() -> Serving:
     return Serving(
@@ -121,6 +145,7 @@ def settings() -> Serving:
         max_new_tokens=50,
         max_inputs=10,
         max_body_bytes=4096,
+        unknown_fields=UnknownFields.refuse,
         max_beams=4,
         max_running=2,
         max_waiting=1,
@@ -132,12 +157,17 @@ def settings() -> Serving:
         drain_seconds=5.0,
         api_keys_file=None,
         allowed_hosts=[],
+        cors_origins=[],
+        key_share=1.0,
         max_connections=20,
         header_seconds=5.0,
         body_seconds=5.0,
         keep_alive_seconds=5.0,
         stalled_seconds=4.0,
         threads=1,
+        trial=TRIAL,
+        backends={},
+        vllm=Vllm("vllm", [], 20.0),
     )
 
 
@@ -166,14 +196,19 @@ class Server:
         self.metrics = metrics
         self.follower = Quiet(settings.recipes)
         self.writer, self.judge = Writer(), Judge()
-        self.keys: tuple[bytes, ...] = ()
+        self.keys: Sequence[bytes | Grant] = ()
         engine.publish(loaded_version("writer", 3, self.writer))
         engine.publish(loaded_version("judge", 7, self.judge))
+
+    @property
+    def ring(self) -> KeyRing:
+        """The server's keys; one that is given as a digest alone opens everything."""
+        return KeyRing(None, [each if isinstance(each, Grant) else Grant(each) for each in self.keys])
 
     @asynccontextmanager
     async def client(self) -> AsyncIterator[httpx.AsyncClient]:
         service = Service(self.settings, self.engine, self.follower, self.metrics, 1_700_000_000)
-        transport = httpx.ASGITransport(build_app(service, self.keys), raise_app_exceptions=False)
+        transport = httpx.ASGITransport(build_app(service, self.ring), raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
             yield client
 
@@ -213,6 +248,8 @@ class Shelf:
         self.downloads: list[int] = []
         self.asked = 0
         self.full_disk = False
+        self.stamps = "as registered"
+        self.other: tuple[RegisteredVersion, bool] | None = None
 
     def champion(self, name: str) -> RegisteredVersion | None:
         self.asked += 1
@@ -220,16 +257,31 @@ class Shelf:
             raise TrackingError("The tracking server at http://nowhere does not answer.")
         return self.alias
 
+    def place(self, name: str, version: int) -> str:
+        return f"file:///registry/{name}/{version}"
+
+    def stamp(self, name: str, version: int) -> str | None:
+        return self.stamps
+
+    def moved(self) -> object:
+        return self.alias
+
+    def beside(self, name: str) -> tuple[RegisteredVersion, bool] | None:
+        return self.other
+
     def download(self, name: str, version: int, into: Path) -> Path:
         self.downloads.append(version)
-        assert self.alias is not None
+        registered = self.alias
+        if self.other is not None and self.other[0].version == version:
+            registered = self.other[0]
+        assert registered is not None
         if self.full_disk:
             raise OSError(28, "No space left on device")
         into.mkdir(parents=True)
         (into / "weights").write_text(f"{name} {version}", encoding="utf-8")
         if self.generation_config is not None:
             (into / "generation_config.json").write_text(self.generation_config, encoding="utf-8")
-        write_manifest(into, {"provenance": self.alias.provenance})
+        write_manifest(into, {"provenance": registered.provenance})
         if version in self.damaged | self.damaged_once:
             self.damaged_once.discard(version)
             raise IntegrityError(f"{into} is damaged: weights differ from manifest.json.")

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from dataclasses import replace
 from typing import Any
 
+import httpx
 import pytest
 
 from langmill.errors import ServingError
-from langmill.serving.keys import key_line, read_keys
+from langmill.serving import keys
+from langmill.serving.keys import Grant, KeyRing, Scope, key_line, read_keys
 from tests.refused import refused
-from tests.unit.serving.conftest import CLASSIFY, COMPLETIONS, J, Server
+from tests.unit.serving.conftest import CLASSIFY, COMPLETIONS, J, Server, W
 
 pytestmark = pytest.mark.unit
 
@@ -93,3 +96,72 @@ def test_answers_only_to_its_own_names(server: Server, host: str, status: int) -
             assert "add its name to serving.allowed_hosts" in response.json()["error"]["message"]
     server.settings.allowed_hosts.append("*")
     assert server.ask("GET", "/live", headers={"host": host}).status_code == 200
+
+
+def test_a_key_that_may_ask_may_not_administer(server: Server, tmp_path: Any) -> None:
+    path = tmp_path / "keys"
+    lines = [key_line("asks", Scope.ask), key_line("runs", Scope.administer) + "  # the operator"]
+    path.write_text("\n".join(lines), encoding="utf-8")
+    server.keys = read_keys(str(path))
+    asks, runs = ({"authorization": f"Bearer {key}"} for key in ("asks", "runs"))
+    assert server.ask("POST", CLASSIFY, json=J, headers=asks).status_code == 200
+    refusal = server.ask("GET", "/metrics", headers=asks)
+    assert (refusal.status_code, refusal.json()["error"]["code"]) == (403, "insufficient_scope")
+    assert server.ask("GET", "/metrics", headers=runs).status_code == 200
+    assert "reasons" not in server.ask("GET", "/ready", headers=asks).json()
+    assert "reasons" in server.ask("GET", "/ready", headers=runs).json()
+    with refused(ServingError, "impossible"):
+        key_line("clé")
+
+
+def test_keys_are_read_again_when_their_file_changes(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keys, "_LOOK_SECONDS", 0.0)
+    path = tmp_path / "keys"
+    path.write_text(key_line("first") + "\n", encoding="utf-8")
+    path.chmod(0o600)
+    ring = KeyRing(str(path))
+    assert ring.warning is None
+    assert (ring.find("first") is not None, ring.find("second")) == (True, None)
+    path.write_text(key_line("second") + "\n", encoding="utf-8")
+    assert (ring.find("first"), ring.find("second") is not None) == (None, True)
+    path.write_text("nonsense\n", encoding="utf-8")
+    assert ring.find("second") is not None, "a damaged file locks nobody out"
+    path.unlink()
+    assert ring.find("second") is not None
+    path.write_text(key_line("third") + "\n", encoding="utf-8")
+    path.chmod(0o644)
+    assert ring.find("third") is not None
+    assert "chmod 600" in str(ring.warning)
+
+
+def test_one_key_leaves_room_for_the_others(server: Server) -> None:
+    server.settings = replace(server.settings, key_share=0.5)  # of two that run and one that waits
+    server.keys = [Grant(hashlib.sha256(key).digest()) for key in (b"greedy", b"modest")]
+    server.writer.seconds = 0.02
+
+    async def talk() -> tuple[list[httpx.Response], httpx.Response]:
+        async with server.client() as client:
+            asked = [
+                asyncio.create_task(client.post(COMPLETIONS, json=W, headers={"authorization": "Bearer greedy"}))
+                for _ in range(3)
+            ]
+            await asyncio.sleep(0.1)
+            modest = await client.post(CLASSIFY, json=J, headers={"authorization": "Bearer modest"})
+            return await asyncio.gather(*asked), modest
+
+    greedy, modest = asyncio.run(talk())
+    assert sorted(each.status_code for each in greedy) == [200, 429, 429]
+    refusal = next(each for each in greedy if each.status_code == 429)
+    assert (refusal.json()["error"]["code"], refusal.headers["retry-after"]) == ("rate_limited", "1")
+    assert modest.status_code == 200
+
+
+def test_scripts_of_other_pages_may_not_ask_unless_they_are_let_in(server: Server) -> None:
+    server.keys = (hashlib.sha256(b"key").digest(),)
+    asks = {"origin": "https://app.example.org", "access-control-request-method": "POST"}
+    assert server.ask("OPTIONS", COMPLETIONS, headers=asks).status_code == 401
+    server.settings = replace(server.settings, cors_origins=["https://app.example.org"])
+    allowed = server.ask("OPTIONS", COMPLETIONS, headers=asks)
+    assert allowed.headers["access-control-allow-origin"] == "https://app.example.org"
+    others = server.ask("OPTIONS", COMPLETIONS, headers={**asks, "origin": "https://evil.example.org"})
+    assert "access-control-allow-origin" not in others.headers

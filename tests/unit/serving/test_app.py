@@ -19,6 +19,7 @@ from starlette.requests import ClientDisconnect
 from langmill.config.compose import compose_serving
 from langmill.models.generation.config import GenerationConfig, Sampling
 from langmill.serving.jobs import LoadedVersion
+from langmill.serving.routes.page import PageFile
 from langmill.serving.streaming import EventStream
 from tests.unit.serving.conftest import (
     CLASSIFY,
@@ -300,13 +301,23 @@ def test_counts_for_prometheus(server: Server) -> None:
 def test_the_page_needs_nothing_from_elsewhere(server: Server) -> None:
     response = server.ask("GET", "/")
     assert response.headers["content-type"] == "text/html; charset=utf-8"
-    outside = re.findall(r"""(?:src|href)=["'](?!data:|/v1/|/ready|/metrics|/openapi)[^"']*""", response.text)
+    outside = re.findall(r"""(?:src|href)=["'](?!data:|/page/|/v1/|/ready|/metrics|/openapi)[^"']*""", response.text)
     assert outside == []
     assert "https://" not in response.text
+    assert not re.search(r"<style|<script>|\sstyle=|\son\w+=|{{", response.text), (
+        "the policy allows nothing inside the page"
+    )
     policy = response.headers["content-security-policy"]
     assert "default-src 'none'" in policy
-    assert "unsafe-inline" not in policy
-    assert len(re.findall("sha256-", policy)) == 2
+    assert "unsafe" not in policy
+    for name in PageFile.names:
+        file = server.ask("GET", f"/page/{name}")
+        assert file.headers["content-type"] == f"text/{'css' if name.endswith('css') else 'javascript'}; charset=utf-8"
+        assert file.headers["x-content-type-options"] == "nosniff"
+        assert not re.search(r"https?://(?!www\.w3\.org)", file.text)
+        assert set(re.findall(r'from "\./([^"]+)"', file.text)) <= PageFile.names
+    for name in ("page.py", "..%2fpage.py", "index.html"):
+        assert server.ask("GET", f"/page/{name}").status_code == 404
 
 
 def test_the_api_describes_itself(server: Server) -> None:

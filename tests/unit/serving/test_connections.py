@@ -35,7 +35,7 @@ def over_sockets(server: Server, talk: Callable[[Connect], Awaitable[None]], **c
     async def main() -> None:
         service = Service(settings, server.engine, server.follower, server.metrics, 1_700_000_000)
         config = uvicorn.Config(
-            build_app(service, server.keys), http="h11", lifespan="off", ws="none", log_config=None,
+            build_app(service, server.ring), http="h11", lifespan="off", ws="none", log_config=None,
             h11_max_incomplete_event_size=32768, timeout_graceful_shutdown=1,
         )  # fmt: skip
         with listen("127.0.0.1", 0) as listener:
@@ -173,6 +173,31 @@ def test_what_is_no_http_is_refused_like_everything_else(server: Server) -> None
             streams = await connect()
             status, headers, body = await answer(streams, request)
             assert (status, headers["connection"], body["error"]["type"]) == (wanted, "close", "invalid_request_error")
+
+    over_sockets(server, talk)
+
+
+def test_a_request_of_two_lengths_is_refused_and_its_rest_is_no_request(server: Server) -> None:
+    """Content-Length beside Transfer-Encoding: a proxy before the server may have believed the other one."""
+    smuggled = b"0\r\n\r\nGET /live HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    request = POST + b"%d\r\nTransfer-Encoding: chunked\r\n\r\n%s" % (len(smuggled), smuggled)
+
+    async def talk(connect: Connect) -> None:
+        streams = await connect()
+        status, headers, body = await answer(streams, request)
+        assert (status, headers["connection"], body["error"]["code"]) == (400, "close", "ambiguous_length")
+        assert await streams[0].read() == b"", "what follows is not answered"
+        for doubtful in (b"1\r\nContent-Length: 2\r\n\r\n{}", b"2 \r\nTransfer-Encoding: xchunked\r\n\r\n{}"):
+            assert (await answer(await connect(), POST + doubtful))[0] in (400, 501)
+
+    over_sockets(server, talk)
+
+
+def test_requests_that_come_together_are_answered_in_order(server: Server) -> None:
+    async def talk(connect: Connect) -> None:
+        streams = await connect()
+        streams[1].write(LIVE * 3 + LIVE.replace(b"/live", b"/none"))
+        assert [(await received(streams[0]))[0] for _ in range(4)] == [200, 200, 200, 404]
 
     over_sockets(server, talk)
 

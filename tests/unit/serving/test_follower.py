@@ -14,10 +14,11 @@ import torch
 from langmill.errors import ModelError
 from langmill.files import read_json, sha256_bytes, write_json
 from langmill.serving import follower as follower_module
-from langmill.serving.alias_state import RegisteredVersion
+from langmill.serving.alias_state import RETRY_NAME, RegisteredVersion
 from langmill.serving.engine import Engine
 from langmill.serving.follower import Follower
 from langmill.serving.metrics import Metrics
+from langmill.serving.version_cache import VersionCache, own_loader
 from langmill.serving.warm_up import warm_up
 from langmill.tasks.loading import LoadedModel
 from tests.refused import refused
@@ -35,6 +36,7 @@ class World:
         self.folder = folder
         self.said: list[str] = []
         self.unloadable: set[str] = set()
+        self.nonsense = False
         self.restart()
 
     def restart(self) -> None:
@@ -43,10 +45,9 @@ class World:
         self.follower = Follower(
             names=["m"],
             connect=lambda: self.shelf,
-            load=self.load,
             engine=self.engine,
             metrics=self.metrics,
-            cache=self.folder,
+            cache=VersionCache(self.folder, own_loader(self.load)),
             poll_seconds=0.02,
             say=self.said.append,
         )
@@ -55,7 +56,11 @@ class World:
         content = (folder / "weights").read_text(encoding="utf-8")
         if content in self.unloadable:
             raise ModelError(f"{folder} does not fit the network.")
-        return loaded(Writer(content))
+        model = loaded(Writer(content))
+        if self.nonsense:
+            with torch.no_grad():
+                next(model.network.parameters()).fill_(float("nan"))
+        return model
 
     def look(self, version: int | None = None, provenance: str = "") -> int | None:
         """Point the alias somewhere, look once, and say which version is in service."""
@@ -112,6 +117,24 @@ def test_a_damaged_version_never_replaces_a_good_one(world: World) -> None:
     assert "refused" not in world.described
 
 
+def test_a_damaged_version_is_tried_again_when_it_is_mended_or_someone_asks(world: World) -> None:
+    world.look(1)
+    world.shelf.damaged.add(2)
+    assert world.look(2) == 1
+    reason = world.described["refused"]["reason"]
+    assert all(said in reason for said in ("file:///registry/m/2", "is tried again", "langmill rollback m")), reason
+    world.shelf.damaged.clear()
+    assert world.look() == 1, "nothing has changed that can be seen"
+    world.shelf.stamps = "mended"
+    assert world.look() == 2
+    world.unloadable.add("m 3")
+    assert world.look(3) == 2
+    world.unloadable.clear()
+    assert world.look() == 2
+    (world.folder / RETRY_NAME).touch()
+    assert world.look() == 3
+
+
 def test_a_copy_that_was_damaged_on_the_way_is_fetched_again(world: World) -> None:
     world.shelf.damaged_once.add(1)
     assert world.look(1) == 1
@@ -130,16 +153,9 @@ def test_a_version_that_does_not_load_is_tried_again_only_when_the_alias_has_mov
     assert world.look(2) == 2
 
 
-def test_a_version_that_answers_nonsense_is_refused(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_version_that_answers_nonsense_is_refused(world: World) -> None:
     world.look(1)
-
-    def broken(folder: Path) -> LoadedModel:
-        model = loaded(Writer())
-        with torch.no_grad():
-            next(model.network.parameters()).fill_(float("nan"))
-        return model
-
-    monkeypatch.setattr(world.follower, "_load", broken)
+    world.nonsense = True
     assert world.look(2) == 1
     assert "not a number" in world.described["refused"]["reason"]
 
@@ -198,7 +214,7 @@ def test_a_registry_set_up_anew_counts_from_one_again(world: World) -> None:
     assert world.look(1, "after") == 1
     assert world.shelf.downloads == [1, 1]
     assert world.said[-1] == "m: version 1 is in service, in place of 1."
-    kept = {"version": 1, "provenance": "after", "digests": {}}
+    kept = {"version": 1, "provenance": "after", "digests": {}, "metrics": {}}
     assert read_json(world.folder / "m" / "champion.json") == kept
 
 

@@ -25,9 +25,12 @@ BAD: list[tuple[str, str, Any, int, str, str | None]] = [
     ("unknown model", COMPLETIONS, {**W, "model": "gpt"}, 404, "no model 'gpt' here; served: writer, judge", "model"),
     ("model of the other kind", COMPLETIONS, {**W, "model": "judge"}, 400, "ask it at /v1/classify", "model"),
     ("no prompt", COMPLETIONS, {"model": "writer"}, 400, "prompt is missing", "prompt"),
-    ("prompt is a number", COMPLETIONS, {**W, "prompt": 5}, 400, "prompt is 5; it must be a list of", "prompt"),
-    ("two prompts", COMPLETIONS, {**W, "prompt": ["a", "b"]}, 400, "holds 2 texts; send one", "prompt"),
-    ("tokens as prompt", COMPLETIONS, {**W, "prompt": [1, 2]}, 400, "prompt is [1, 2]; it must be a text", "prompt"),
+    ("prompt is a number", COMPLETIONS, {**W, "prompt": 5}, 400, "prompt is 5; it must be a text, a list", "prompt"),
+    ("many prompts", COMPLETIONS, {**W, "prompt": ["a"] * 4}, 400, "holds 4 texts; up to 3 choices", "prompt"),
+    ("no prompts", COMPLETIONS, {**W, "prompt": []}, 400, "prompt is an empty list", "prompt"),
+    ("mixed prompts", COMPLETIONS, {**W, "prompt": ["a", [1]]}, 400, "prompt is ['a', [1]]; it must be", "prompt"),
+    ("foreign tokens", COMPLETIONS, {**W, "prompt": [1, 257]}, 400, "token id 257, and the vocabulary of", "prompt"),
+    ("tokens below 0", COMPLETIONS, {**W, "prompt": [[1], [-1]]}, 400, "prompt is [[1], [-1]]", "prompt"),
     ("long prompt", COMPLETIONS, {**W, "prompt": "é" * 30}, 400, "prompt has 61 tokens; up to 40", "prompt"),
     ("hopeless prompt", COMPLETIONS, {**W, "prompt": "x" * 500}, 400, "500 characters, which are", "prompt"),
     ("broken text", COMPLETIONS, b'{"model": "writer", "prompt": "\\ud800"}', 400, "Unicode does not have", "prompt"),
@@ -45,11 +48,18 @@ BAD: list[tuple[str, str, Any, int, str, str | None]] = [
     ("top_p 1.5", COMPLETIONS, {**W, "top_p": 1.5}, 400, "top_p is 1.5; it must be 1 or less", "top_p"),
     ("top_k -1", COMPLETIONS, {**W, "top_k": -1}, 400, "top_k is -1; it must be 0 or more", "top_k"),
     ("seed too large", COMPLETIONS, {**W, "seed": 2**63}, 400, "seed is 9223372036854775808; it must be less", "seed"),
-    ("unbounded n", COMPLETIONS, {**W, "n": 10**9}, 400, "n is 1000000000; this server offers 1 only", "n"),
+    ("unbounded n", COMPLETIONS, {**W, "n": 10**9}, 400, "n is 1000000000; up to 3 choices", "n"),
     ("best of many", COMPLETIONS, {**W, "best_of": 50}, 400, "best_of is 50; this server offers 1 only", "best_of"),
-    ("penalty", COMPLETIONS, {**W, "presence_penalty": 0.5}, 400, "offers 0 only", "presence_penalty"),
-    ("logprobs", COMPLETIONS, {**W, "logprobs": 5}, 400, "logprobs asks for something", "logprobs"),
-    ("no logprobs", COMPLETIONS, {**W, "logprobs": 0}, 400, "logprobs asks for something", "logprobs"),
+    ("penalty", COMPLETIONS, {**W, "presence_penalty": 2.5}, 400, "it must be 2 or less", "presence_penalty"),
+    ("biased words", COMPLETIONS, {**W, "logit_bias": {"film": 1}}, 400, "has the key 'film'", "logit_bias"),
+    ("bias of others", COMPLETIONS, {**W, "logit_bias": {"300": 1}}, 400, "has the token id 300", "logit_bias"),
+    ("a strong bias", COMPLETIONS, {**W, "logit_bias": {"3": 101}}, 400, "is 101; it must be 100", "logit_bias"),
+    ("many logprobs", COMPLETIONS, {**W, "logprobs": 21}, 400, "logprobs is 21; it must be 20", "logprobs"),
+    ("no logprobs", COMPLETIONS, {**W, "logprobs": 0}, 400, "writer does not write token by token", "logprobs"),
+    ("a suffix", COMPLETIONS, {**W, "suffix": "x"}, 400, "suffix asks for something", "suffix"),
+    ("stored", COMPLETIONS, {**W, "store": True}, 400, "store is true; this server offers False", "store"),
+    ("beams and choices", COMPLETIONS, {**B, "n": 2}, 400, "num_beams is 2 and n is 2", "num_beams"),
+    ("beams and biases", COMPLETIONS, {**B, "logit_bias": {"3": 1}}, 400, "a search knows no bias", "num_beams"),
     ("false logprobs", COMPLETIONS, {**W, "logprobs": False}, 400, "logprobs is false; it must be", "logprobs"),
     ("echo of 0", COMPLETIONS, {**W, "echo": 0}, 400, "echo is 0; it must be true or false", "echo"),
     ("small penalty", COMPLETIONS, {**W, "repetition_penalty": 1e-46}, 400, "0.01 or more", "repetition_penalty"),
@@ -157,6 +167,14 @@ def test_a_body_that_does_not_arrive_is_given_up(server: Server) -> None:
 def test_large_headers_are_refused(server: Server) -> None:
     response = server.ask("GET", "/v1/models", headers={"x-large": "x" * 40_000})
     assert response.status_code == 431
+
+
+def test_one_request_asks_for_no_more_than_can_ever_wait(server: Server) -> None:
+    server.settings = replace(server.settings, max_waiting_tokens=50)
+    answer = completion(server, prompt=["x" * 30] * 2)
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "prompt")
+    assert "has 62 tokens to be read; up to 50" in answer.json()["error"]["message"]
+    assert completion(server, prompt="x" * 35).status_code == 200
 
 
 def test_says_503_and_when_to_come_back(server: Server) -> None:

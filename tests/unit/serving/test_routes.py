@@ -15,6 +15,7 @@ import pytest
 
 from langmill.errors import ServingError
 from langmill.serving.routes.base import ROUTES, Route, all_routes
+from langmill.serving.routes.page import PageFile
 from langmill.serving.warm_up import warm_up
 from tests.refused import refused
 from tests.unit.installed import installed
@@ -112,7 +113,11 @@ def test_it_describes_itself(server: Server) -> None:
     assert body["examples"]["toy_repeat"]["value"] == {"model": "NAME", "text": 'Say "cheese" & smile'}
     answer = about["responses"]["200"]["content"]["application/json"]["schema"]
     assert answer == {"$ref": "#/components/schemas/RepeatResponse"}
-    assert set(about["responses"]) == {"200", "default"}
+    statuses = {"200", "400", "401", "403", "404", "408", "413", "415", "429", "431", "500", "503", "default"}
+    assert set(about["responses"]) == statuses
+    assert about["responses"]["401"]["content"]["application/json"]["schema"] == {
+        "$ref": "#/components/schemas/Refusal"
+    }
     assert about["security"] == [{"HTTPBearer": []}]
     assert "security" not in schema["paths"]["/live"]["get"]
 
@@ -120,12 +125,21 @@ def test_it_describes_itself(server: Server) -> None:
 def test_models_and_page_say_what_can_be_asked(server: Server) -> None:
     cards = {card["id"]: card["endpoints"] for card in server.ask("GET", "/v1/models").json()["data"]}
     assert cards == {"writer": ["/v1/completions"], "judge": ["/v1/classify", "/v1/repeat/{times}"]}
-    found = re.search(r'<body data-routes="([^"]*)">', server.ask("GET", "/").text)
+    found = re.search(r'<body data-routes="([^"]*)" data-server="([^"]*)">', server.ask("GET", "/").text)
     assert found is not None
     routes = json.loads(html.unescape(found[1]))
-    assert routes["/v1/repeat/{times}"] == {"example": {"text": 'Say "cheese" & smile'}, "view": "json"}
+    fields = ["model", "user", "text", "stream"]
+    assert routes["/v1/repeat/{times}"] == {
+        "example": {"text": 'Say "cheese" & smile'},
+        "view": "json",
+        "fields": fields,
+    }
+    told = json.loads(html.unescape(found[2]))
+    assert (told["limits"], told["paths"]["votes"]) == ({"max_inputs": 10, "max_body_bytes": 4096}, "/v1/votes")
     assert (routes["/v1/completions"]["view"], routes["/v1/classify"]["view"]) == ("text", "labels")
-    assert "/v1/" not in found.string[found.end() :].replace('href="/v1/models"', "").replace('"/v1/models"', "")
+    assert "/v1/" not in found.string[found.end() :].replace('href="/v1/models"', "")
+    for name in PageFile.names:
+        assert "/v1/" not in server.ask("GET", f"/page/{name}").text, name
 
 
 @pytest.mark.parametrize(

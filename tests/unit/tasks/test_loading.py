@@ -100,3 +100,17 @@ def test_a_tokenizer_that_is_not_the_models_is_refused(folder, tmp_path):
     write_manifest(mixed, {"provenance": "x"})
     with refused(ModelError, "mismatch", "end of text 0", "end of text 7"):
         load_model(mixed, verify=True)
+
+
+def test_a_base_as_it_came_and_a_model_of_others_say_what_they_are(folder, tmp_path):
+    base = tmp_path / "m"
+    shutil.copytree(folder, base)
+    described = json.loads((base / "config.json").read_text())
+    del described["langmill"]
+    (base / "config.json").write_text(json.dumps(described))
+    (base / "manifest.json").unlink()
+    with refused(ModelError, "unsupported", str(base), "langmill new pretrained NAME --from"):
+        load_model(base, verify=True)
+    write_manifest(base, {"recipe": "tiny", "provenance": "ab" * 32, "source": {"kind": "files"}})
+    with refused(ModelError, "unsupported", "tiny is a pretrained model as it came", "--base tiny", "benchmark tiny"):
+        load_model(base, verify=True)

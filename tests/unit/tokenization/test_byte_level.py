@@ -12,14 +12,15 @@ import tokenizers
 from hypothesis import given
 from hypothesis import strategies as st
 
+from langmill.config.sections import TokenizerPattern
 from langmill.files import read_json
 from langmill.tokenization.byte_level import (
     BYTE_CHARACTERS,
-    PATTERN,
     engines_agree,
     fast_encoding,
     token_bytes,
 )
+from langmill.tokenization.patterns import REGEXES
 from langmill.tokenization.tokenizer import Tokenizer
 
 pytestmark = pytest.mark.unit
@@ -141,5 +142,5 @@ def test_every_character_is_split_alike_by_both_engines(tokenizer: Tokenizer) ->
     ],
 )
 def test_pattern(text: str, pieces: list[str]) -> None:
-    split = tokenizers.pre_tokenizers.Split(tokenizers.Regex(PATTERN), behavior="isolated")
+    split = tokenizers.pre_tokenizers.Split(tokenizers.Regex(REGEXES[TokenizerPattern.langmill]), behavior="isolated")
     assert [piece for piece, _ in split.pre_tokenize_str(text)] == pieces

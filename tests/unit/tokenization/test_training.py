@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 import tokenizers
 
-from langmill.config.sections import TokenizerAlgorithm
+from langmill.config.sections import TokenizerAlgorithm, TokenizerPattern
 from langmill.errors import TokenizerError
 from langmill.files import read_json
 from langmill.tokenization.byte_level import fast_encoding
+from langmill.tokenization.patterns import REGEXES, pattern_of
 from langmill.tokenization.tokenizer import EOT, Tokenizer
 from langmill.tokenization.training import _pieces, train_tokenizer
 from tests.refused import refused
@@ -127,10 +128,34 @@ def test_a_very_long_word_takes_time_in_proportion_to_its_length(tmp_path: Path)
 
 def test_cutting_long_words_leaves_all_others_alone() -> None:
     text = "It's a film, no. 123\n\n  " + "ab" * 1500 + "  was 'good'!" + "-" * 2100 + " " * 1100 + "end"
-    pieces = list(_pieces(text))
+    pieces = list(_pieces(text, REGEXES[TokenizerPattern.langmill]))
     assert "".join(pieces) == text
     assert max(map(len, pieces)) <= 1000
     assert pieces[0].startswith("It's a film, no. 123\n\n ")
     assert "  was 'good" in pieces
     short = "naïve café, 映画 " * 40
-    assert list(_pieces(short)) == [short]
+    assert list(_pieces(short, REGEXES[TokenizerPattern.langmill])) == [short]
+
+
+@pytest.mark.parametrize("pattern", TokenizerPattern)
+def test_a_vocabulary_says_its_pattern(tmp_path: Path, pattern: TokenizerPattern) -> None:
+    """The file is what the library writes for it, it encodes every text, and only our own pattern is tiktoken's."""
+    file = tmp_path / "t.json"
+    train_tokenizer(TokenizerAlgorithm.bpe, 400, sentences(200), file, lambda _: None, pattern=pattern)
+    state = read_json(file)
+    assert pattern_of(state) is pattern
+    assert (fast_encoding(state) is not None) == (pattern is TokenizerPattern.langmill)
+    tokenizer = Tokenizer.load(file)
+    for text in (*sentences(5), "It's 12345, naïve\u0301 \u200d  \t\n\n  x", " " * 3000, "a" * 3000):
+        assert tokenizer.decode(tokenizer.encode(text)) == text
+        split = tokenizers.pre_tokenizers.Split(tokenizers.Regex(REGEXES[pattern]), behavior="isolated")
+        words = "".join(f"{len(word)} " for word, _ in split.pre_tokenize_str(text))
+        own = tokenizer._reference.pre_tokenizer.pre_tokenize_str(text)
+        assert words == "".join(f"{end - start} " for _, (start, end) in own)
+
+
+def test_a_tokenizer_of_others_may_have_one_of_the_patterns(tmp_path: Path) -> None:
+    step = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False}
+    assert pattern_of({"pre_tokenizer": step}) is TokenizerPattern.gpt2
+    assert pattern_of({"pre_tokenizer": {**step, "add_prefix_space": True}}) is None
+    assert pattern_of({"pre_tokenizer": None}) is None

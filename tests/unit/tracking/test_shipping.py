@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import shutil
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from langmill.tracking.run_log import RunLog
 from langmill.tracking.runs import find_run
 from langmill.tracking.shipping import ship
 from tests.refused import refused
-from tests.unit.tracking.logs import URI, start
+from tests.unit.tracking.logs import URI, events_of, start
 
 pytestmark = pytest.mark.unit
 
@@ -62,6 +63,31 @@ def test_what_is_logged_later_goes_into_the_same_run(workspace: Path, tmp_path: 
     assert run.data.metrics == {"loss": 1.0, "test/accuracy": 0.9}
     assert run.data.params == {"steps": "3"}  # MLflow lets no parameter change
     assert run.data.tags["langmill.later.steps"] == "4"
+
+
+def test_mlflows_pages_show_what_was_said_last(workspace: Path, tmp_path: Path) -> None:
+    log = RunLog(tmp_path)
+    log.start(experiment="shown", name="run", provenance="shown", params={}, tags={}, description="Writes films.")
+    client = connect(URI)
+    run_id = ship(tmp_path, URI)
+    assert client.get_run(run_id).data.tags["mlflow.note.content"] == "Writes films."
+    log.show("# Better", ["test/accuracy"])
+    RunLog(tmp_path).show("# Better", ["test/accuracy"])  # as when an evaluation is repeated
+    assert len([event for event in events_of(tmp_path) if event["kind"] == "show"]) == 1
+    assert RunLog(tmp_path).description == "Writes films."
+    ship(tmp_path, URI)
+    run = client.get_run(run_id)
+    assert run.data.tags["mlflow.note.content"] == "# Better"
+    tags = client.get_experiment(run.info.experiment_id).tags
+    assert tags["mlflow.experimentKind"] == "custom_model_development"
+    assert tags["mlflow.note.content"] == "Writes films."
+    assert "metrics.`test/accuracy`" in json.loads(tags["mlflow.sharedViewState.langmill"])["selectedColumns"]
+    client.set_experiment_tag(run.info.experiment_id, "mlflow.note.content", "Ours")
+    log.show("# Best", ["test/loss"])
+    ship(tmp_path, URI)
+    tags = client.get_experiment(run.info.experiment_id).tags
+    assert tags["mlflow.note.content"] == "Ours", "what a person wrote there stays"
+    assert "metrics.`test/loss`" in tags["mlflow.sharedViewState.langmill"]
 
 
 def test_a_run_that_goes_on_is_running_again(workspace: Path, tmp_path: Path) -> None:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from dataclasses import dataclass, field
 from typing import Any
 
 from langmill.cli.new import choices
 from langmill.config.compose import available, compose_pretrained, compose_recipe, compose_training
+from langmill.config.names import did_you_mean
 from langmill.config.sections import Training
 from langmill.errors import LangmillError
 from langmill.models.base import Kind
 from langmill.models.huggingface.loading import kind_of_model
 from langmill.models.huggingface.settings import Tuning
 from langmill.stages.compose import base_kind
-from langmill.tasks.base import Task
+from langmill.tasks.base import Generates, Task
 from langmill.workspace import Workspace
 
 LARGE = 50_000_000
@@ -66,11 +66,9 @@ def choose(base: str, task_file: str, task_name: str, task: Task, tuning: str | 
     """
     pretrained, recipes = available("pretrained"), available("recipe")
     if base not in pretrained and base not in recipes:
-        close = difflib.get_close_matches(base, [*pretrained, *recipes], n=1)
-        guess = f" Did you mean {close[0]}?" if close else ""
         raise LangmillError(
             f"There is no base {base}: neither a pretrained model ({', '.join(pretrained)}) nor a recipe is called so."
-            f"{guess} `langmill new pretrained` brings another one.",
+            f"{did_you_mean(base, [*pretrained, *recipes])} `langmill new pretrained` brings another one.",
             "unknown",
         )
     _require_kind(base, task_file, task)
@@ -89,6 +87,12 @@ def choose(base: str, task_file: str, task_name: str, task: Task, tuning: str | 
     tuned = Tuning.lora if large else Tuning.full
     if tuning is not None:
         tuned = Tuning(tuning)
+        if tuned is Tuning.head and isinstance(task, Generates):
+            raise LangmillError(
+                f"--tuning head: what the task {task_file} writes with is {base}'s own, so nothing would be trained; "
+                "take lora or full.",
+                "impossible",
+            )
     elif root != base:
         tuned = Tuning(compose_recipe(base).model.options["tuning"])
     own = root if root in available("model") else "pretrained"

@@ -37,8 +37,9 @@ def corpus(name: str, path: Path | None) -> None:
     reads data/NAME, which you fill. The names must be new.
     """
     from langmill.cli.new.files import Part, require_new, require_text, write
+    from langmill.cli.new.first_rows import warn_of_formats, warn_of_rows
     from langmill.cli.new.graph_file import GRAPH_FILE
-    from langmill.cli.new.guesses import guess_fields, guess_format
+    from langmill.cli.new.guesses import guess_fields, guess_formats
     from langmill.cli.new.sizes import size_of, warn_of_few
     from langmill.cli.new.templates import corpus_text, shaped_corpus_text
     from langmill.config.compose import compose_corpus
@@ -50,7 +51,8 @@ def corpus(name: str, path: Path | None) -> None:
     if path is not None and not path.exists():
         raise LangmillError(f"{path} does not exist; give the path of a file or a folder to --from.", "missing")
     require_text(source)
-    format_name = None if path is None else guess_format(path)
+    formats = {} if path is None else guess_formats(path)
+    format_name = next(iter(formats), None)
     shape = None if format_name is None else FORMATS.find(format_name).shape
     fields: Mapping[str, str | None] = {"text": "text", "label": None}
     if format_name is not None and shape is not None:
@@ -64,14 +66,23 @@ def corpus(name: str, path: Path | None) -> None:
         click.echo(f"Put the files into {source}/, and name their fields in {written}.")
     elif shape is not None:
         click.echo(f"Guessed: the files have the shape of the format {format_name}. Look at {written}.")
-        warn_of_few(size_of(compose_corpus(name)), name)
-        click.echo(f"Next: langmill new recipe NAME --corpus {name} --task chat")
-        return
     else:
         label = f", the label in {as_written(fields['label'])}" if fields["label"] else ", no label"
         click.echo(f"Guessed: the text is in {as_written(fields['text'])}{label}. Look at {written}.")
-        warn_of_few(size_of(compose_corpus(name)), name)
-    click.echo(f"Next: langmill new recipe NAME --corpus {name}")
+    if path is not None:
+        section = compose_corpus(name)
+        warn_of_formats(formats, name)
+        warn_of_rows(section)
+        warn_of_few(size_of(section), name)
+    task = shape.task if shape is not None else "classification" if fields["label"] else None
+    click.echo(f"Next: langmill new recipe NAME --corpus {name}{'' if task is None else _asked_for(task)}")
+
+
+def _asked_for(task: str) -> str:
+    """The options of `langmill new recipe` that a task wants."""
+    from langmill.cli.new.choices import task_of
+
+    return f" --task {task}{' --base BASE' if task_of(task)[1].needs_base else ''}"
 
 
 @new.command(
@@ -106,18 +117,29 @@ def recipe(
     from langmill.cli.new.templates import recipe_text, tokenizer_text
     from langmill.config.compose import available, compose_corpus, compose_recipe, compose_tokenizer
     from langmill.config.core_yaml import as_written
+    from langmill.config.names import did_you_mean
 
     require_new("recipe", name, "from_scratch")
     require_new("recipe", name, "fine_tuned")
     corpus_section = compose_corpus(corpus_name)  # refuses an unknown one with a sentence
     if task not in available("task"):
-        raise LangmillError(f"There is no conf/task/{task}.yaml; there are: {', '.join(available('task'))}.", "unknown")
+        raise LangmillError(
+            f"There is no conf/task/{task}.yaml; there are: {', '.join(available('task'))}."
+            f"{did_you_mean(task, available('task'))}",
+            "unknown",
+        )
     if tuning is not None and base is None:
         raise LangmillError(f"--tuning {tuning} is about a base's weights; name one with --base.", "missing")
     from langmill.cli.new import choices  # brings PyTorch: what is refused above is refused at once
     from langmill.cli.new.bases import BaseChoice, choose
 
     task_name, learned = choices.task_of(task)
+    if learned.needs_base and base is None:
+        raise LangmillError(
+            f"The task {task} goes on from a model that can answer already; name it with --base, a recipe's or a "
+            f"pretrained one ({', '.join(available('pretrained'))}).",
+            "missing",
+        )
     if base is not None:
         chosen = choose(base, task, task_name, learned, tuning)
     else:

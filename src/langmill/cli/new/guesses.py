@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from langmill.config.sections import Corpus, FormatSection
 from langmill.data.diagnosis.diagnose import diagnose, nothing_readable, why_no_text
-from langmill.data.formats.base import build_format, recognized
+from langmill.data.formats.base import Format, build_format, recognized
 from langmill.data.readers import first_rows
 from langmill.data.sources.base import build_source
 from langmill.errors import LangmillError
@@ -20,17 +20,22 @@ _SAMPLED_ROWS = 100
 _SAMPLED_FILES = 20
 
 
-def guess_format(path: Path) -> str | None:
-    """The format that the first rows of a file, or of a folder's first readable one, have the shape of; None for none.
+def guess_formats(path: Path) -> dict[str | None, Path]:
+    """The formats that the first rows of a file, or of a folder's first files, have the shape of; None for none.
 
-    A file that can't be read has none: `guess_fields` says what is wrong with it.
+    Each with the first file that has it, in the files' order. A file that can't be read has none of them:
+    `guess_fields` says what is wrong with it.
     """
     auto = build_format(FormatSection("auto", {}), "langmill new")
-    files = [path] if path.is_file() and auto.ending(path) else auto.files(path)
-    for file in files[:_SAMPLED_FILES]:
+    found: dict[str | None, Path] = {}
+    for file in _files(path, auto)[:_SAMPLED_FILES]:
         if diagnose(file, rows=False) is None and (rows := first_rows(file, auto, _SAMPLED_ROWS)):
-            return recognized(rows)
-    return None
+            found.setdefault(recognized(rows), file)
+    return found
+
+
+def _files(path: Path, file_format: Format) -> list[Path]:
+    return [path] if path.is_file() and file_format.ending(path) else file_format.files(path)
 
 
 def guess_fields(path: Path) -> tuple[dict[str, str | None], list[str]]:
@@ -43,7 +48,7 @@ def guess_fields(path: Path) -> tuple[dict[str, str | None], list[str]]:
         LangmillError: There is no file that can be read, or no field with text.
     """
     auto = build_format(FormatSection("auto", {}), "langmill new")
-    files = [path] if path.is_file() and auto.ending(path) else auto.files(path)
+    files = _files(path, auto)
     if not files:
         raise LangmillError(f"{path} {nothing_readable(path, auto.endings())}", "unreadable")
     rows: Sequence[Mapping[str, object]] = []

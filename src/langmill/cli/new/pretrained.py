@@ -48,7 +48,8 @@ def pretrained(name: str, place: str, licence: str | None) -> None:
     with temporary_folder() as folder:
         found = origin.bring(folder)
         findings = examine(folder)
-    stated = licence or _licence(findings.licence, found.package_licence)
+    own = _licence(findings.licence, found.package_licence)
+    stated = licence or own
     if not stated:
         raise LangmillError(
             f"Nothing says under which licence {found.title} may be used; look it up where it is from, and say it with "
@@ -64,6 +65,11 @@ def pretrained(name: str, place: str, licence: str | None) -> None:
     ]
     paths = write(parts)
     click.echo(f"Wrote {' and '.join(map(str, paths))}, and its line in {GRAPH_FILE}.")
+    if licence and own and licence.lower() != own.lower():
+        click.echo(
+            f"Warning: --licence says {licence}, while {found.title} states {own}; {paths[0]} says what --licence did.",
+            err=True,
+        )
     click.echo(f"{name} is {_WORDS[findings.kind]} of {millions}, stored as {findings.stored}; its licence: {stated}.")
     if findings.kind == "causal" and not findings.has_template:
         click.echo(

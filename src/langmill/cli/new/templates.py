@@ -29,16 +29,7 @@ def corpus_text(name: str, source: Path, fields: Mapping[str, str | None], other
     known = f" Others in the first rows: {listed}." if others else ""
     label = f"\n  label: {_quoted(fields['label'])}" if fields["label"] else ""
     return f"""\
-# What is not said here is as in base.yaml beside this file: how documents are cleaned, which lengths are dropped, which
-# shares are held out. Copy from there what should be otherwise.
-defaults: [base, _self_]
-name: {name}
-description: {_quoted(f"Local files from {source}.")}
-licence: not stated
-source:
-  kind: files
-  # A file or a folder, which is read with all below it. dvc.yaml must say the same.
-  path: {_quoted(str(source))}
+{_corpus_head(name, source)}
 # Which field of a row is what; a .txt file is one document and has none.{known}
 fields:
   text: {_quoted(str(fields["text"]))}{label}
@@ -48,15 +39,7 @@ fields:
 def shaped_corpus_text(name: str, source: Path, format_name: str, shape: Shape) -> str:
     """The file of a corpus of local files whose format was recognized."""
     return f"""\
-# What is not said here is as in base.yaml beside this file.
-defaults: [base, _self_]
-name: {name}
-description: {_quoted(f"Local files from {source}.")}
-licence: not stated
-source:
-  kind: files
-  # A file or a folder, which is read with all below it. dvc.yaml must say the same.
-  path: {_quoted(str(source))}
+{_corpus_head(name, source)}
 # How the files become rows: src/langmill/data/formats/{format_name}.py says which fields a row has.
 format:
   name: {format_name}
@@ -73,6 +56,21 @@ cleaning:
 split:
   by: {_quoted(shape.split_by)}
 """
+
+
+def _corpus_head(name: str, source: Path) -> str:
+    """What the file of every corpus of local files begins with."""
+    return f"""\
+# What is not said here is as in base.yaml beside this file: how documents are cleaned, which lengths are dropped, which
+# shares are held out. Copy from there what should be otherwise.
+defaults: [base, _self_]
+name: {name}
+description: {_quoted(f"Local files from {source}.")}
+licence: not stated
+source:
+  kind: files
+  # A file or a folder, which is read with all below it. dvc.yaml must say the same.
+  path: {_quoted(str(source))}"""
 
 
 def tokenizer_text(name: str, corpus_name: str, special: Sequence[str], vocab_size: int) -> str:

@@ -12,9 +12,9 @@ from langmill.config.sections.gate import Gate
 from langmill.config.sections.operation import Operation, Schedule
 from langmill.config.sections.pretrained import Pretrained
 from langmill.config.sections.recipe import ModelSection, Recipe, ScoringSection, TaskSection
-from langmill.config.sections.serving import Serving
+from langmill.config.sections.serving import Backend, Serving, Trial, TrialMode, Vllm
 from langmill.config.sections.sources import CheckpointSource, Package, Source
-from langmill.config.sections.tokenizer import Tokenizer, TokenizerAlgorithm
+from langmill.config.sections.tokenizer import Tokenizer, TokenizerAlgorithm, TokenizerPattern
 from langmill.config.sections.training import (
     Optimizer,
     OptimizerName,
@@ -26,6 +26,7 @@ from langmill.config.sections.training import (
 
 __all__ = [
     "Accelerator",
+    "Backend",
     "CheckpointSource",
     "Cleaning",
     "Corpus",
@@ -50,6 +51,10 @@ __all__ = [
     "TaskSection",
     "Tokenizer",
     "TokenizerAlgorithm",
+    "TokenizerPattern",
     "Training",
+    "Trial",
+    "TrialMode",
+    "Vllm",
     "WeightFormat",
 ]

@@ -23,6 +23,15 @@ class TokenizerAlgorithm(StrEnum):
     pretrained = "pretrained"
 
 
+class TokenizerPattern(StrEnum):
+    """The expression whose matches merges never cross."""
+
+    langmill = "langmill"
+    gpt2 = "gpt2"
+    llama3 = "llama3"
+    qwen2 = "qwen2"
+
+
 @settings
 class Tokenizer:
     """A tokenizer: trained on one corpus's training split, or a pretrained model's own."""
@@ -39,12 +48,18 @@ class Tokenizer:
     special_tokens: Annotated[list[str], Allowed("different names in the form <|name|>", _are_names)]
     """Further tokens that a task may put between texts (`<|mask|>`), with the ids after the end-of-text token's. They
     are never made from a text, and are left out of decoded text."""
+    pattern: TokenizerPattern = TokenizerPattern.langmill
+    """How `bpe` splits a text into the words that merges never cross: `langmill`, our own, which encodes several times
+    as fast; `gpt2`, `llama3` or `qwen2`, as those models do, for a vocabulary that llama.cpp can read (a GGUF file
+    names one of the patterns that it knows). Left out for `pretrained`."""
 
     def __post_init__(self) -> None:
         if self.algorithm is TokenizerAlgorithm.pretrained:
             for field, empty in (("corpus", "null"), ("vocab_size", "null"), ("special_tokens", "an empty list")):
                 value = getattr(self, field)
                 require(not value, field, value, f"{empty} for the algorithm pretrained")
+            own = self.pattern is TokenizerPattern.langmill
+            require(own, "pattern", self.pattern.value, "left out for the algorithm pretrained")
             return
         require(bool(self.corpus), "corpus", self.corpus, "the name of a corpus")
         least = 257 + len(self.special_tokens)

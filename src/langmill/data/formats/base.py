@@ -30,6 +30,8 @@ class Shape:
     metadata: tuple[str, ...]
     split_by: str
     """The metadata field whose equal values stay in one split."""
+    task: str = "chat"
+    """The task that such rows are mostly for."""
 
 
 class Format(ABC):

@@ -30,7 +30,7 @@ class Preferences(Auto):
     """
 
     file_endings = frozenset({".csv", ".json", ".jsonl", ".parquet", ".tsv"})
-    shape = Shape("question", "answer", ("rejected", "history", "system", "opening"), "opening")
+    shape = Shape("question", "answer", ("rejected", "history", "system", "opening"), "opening", "preferences")
 
     @classmethod
     def recognizes(cls, values: Values) -> bool:

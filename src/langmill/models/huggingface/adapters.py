@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from torch import nn
@@ -11,8 +11,7 @@ from langmill.errors import ConfigError
 from langmill.models.folder import Adapter, Described
 from langmill.models.huggingface.loading import quiet
 from langmill.models.huggingface.settings import LoraSettings, PretrainedSettings, Tuning
-
-_PREFIX = "base_model.model."  # of every weight in an adapter's file
+from langmill.models.low_rank import PREFIX, merge
 
 
 def prepare(
@@ -27,7 +26,8 @@ def prepare(
         settings: What is tuned, and the adapter's settings.
 
     Raises:
-        ConfigError: `lora.targets` matches no layer, or nothing is left to train.
+        ConfigError: `lora.targets` matches no layer, `lora.last_layers` are more than there are, or nothing is left to
+            train.
     """
     if settings.tuning is Tuning.full:
         return
@@ -49,7 +49,9 @@ def prepare(
 def _add_adapter(body: nn.Module, lora: LoraSettings) -> None:
     from peft import LoraConfig, inject_adapter_in_model
 
-    every = lora.targets == ["all-linear"]
+    targets = _linear_names(body) if lora.targets == ["all-linear"] else list(lora.targets)
+    if lora.last_layers is not None:
+        targets = _in_last_blocks(body, targets, lora.last_layers)
     try:
         with quiet():
             # In place: `body` stays the same module, its layers are replaced.
@@ -58,7 +60,7 @@ def _add_adapter(body: nn.Module, lora: LoraSettings) -> None:
                     r=lora.rank,
                     lora_alpha=lora.alpha,
                     lora_dropout=lora.dropout,
-                    target_modules=_linear_names(body) if every else list(lora.targets),
+                    target_modules=targets,
                     fan_in_fan_out=_transposed(body),
                 ),
                 body,
@@ -83,15 +85,11 @@ def merge_adapter(
     if not layers:
         return None
     weights = {
-        f"{_PREFIX}{name}.{part}.weight": getattr(layer, part)["default"].weight.detach().clone().contiguous()
+        f"{PREFIX}{name}.{part}.weight": getattr(layer, part)["default"].weight.detach().clone().contiguous()
         for name, layer in layers.items()
         for part in ("lora_A", "lora_B")
     }
     base = {id(parameter) for parameter in base_weights}
-    for name, layer in layers.items():
-        layer.merge(safe_merge=True)
-        parent = whole.get_submodule(name.rpartition(".")[0])
-        setattr(parent, name.rpartition(".")[2], layer.get_base_layer())
     config: dict[str, Any] = {
         "peft_type": "LORA",
         "r": lora.rank,
@@ -102,14 +100,48 @@ def merge_adapter(
         "bias": "none",
         "inference_mode": True,
     }
+    for name, layer in layers.items():
+        weight = layer.get_base_layer().weight
+        a_RI, b_OR = (weights[f"{PREFIX}{name}.{part}.weight"] for part in ("lora_A", "lora_B"))
+        weight.data.copy_(merge(weight, a_RI, b_OR, config))
+        parent = whole.get_submodule(name.rpartition(".")[0])
+        setattr(parent, name.rpartition(".")[2], layer.get_base_layer())
     assert isinstance(network, Described)
     stored = network.stored_names()
     heads = {stored[name]: parameter for name, parameter in network.named_parameters() if id(parameter) not in base}
     if heads:
         # As peft stores modules that are trained beside the adapter: a classifier's last layers.
-        weights |= {f"{_PREFIX}{name}": value.detach().clone().contiguous() for name, value in heads.items()}
+        weights |= {f"{PREFIX}{name}": value.detach().clone().contiguous() for name, value in heads.items()}
         config |= {"task_type": "SEQ_CLS", "modules_to_save": sorted({name.partition(".")[0] for name in heads})}
     return Adapter(config, weights)
+
+
+def _in_last_blocks(body: nn.Module, targets: Sequence[str], last_layers: int) -> list[str]:
+    """Whole names of the layers that `targets` selects, by their end, in the last blocks of each stack."""
+    stacks = dict(_stacks(body))
+    shortest = min((len(stack) for stack in stacks.values()), default=0)
+    if last_layers > shortest:
+        raise ConfigError(
+            f"model.options.lora.last_layers is {last_layers}; allowed is null, or at most the number of the model's "
+            f"blocks, {shortest}.",
+            code="impossible",
+        )
+    return [
+        name
+        for prefix, stack in stacks.items()
+        for number, block in list(enumerate(stack))[-last_layers:]
+        for name, _ in block.named_modules(prefix=f"{prefix}.{number}")
+        if any(name == target or name.endswith(f".{target}") for target in targets)
+    ]
+
+
+def _stacks(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.ModuleList]]:
+    """The outermost lists of blocks, by name."""
+    for name, child in module.named_children():
+        if isinstance(child, nn.ModuleList):
+            yield prefix + name, child
+        else:
+            yield from _stacks(child, f"{prefix}{name}.")
 
 
 def _linear_names(body: nn.Module) -> list[str]:

@@ -14,10 +14,20 @@ from langmill.errors import ConfigError, ModelError
 from langmill.files import read_json, read_manifest
 from langmill.models.base import Kind
 from langmill.models.folder import CONFIG_NAME, WEIGHTS_NAME, load_state, load_tensors, read_config
-from langmill.models.heads import PLAIN_TYPES
+from langmill.models.heads import BACKBONE_TYPE, plain_type
 
 _INDEX_NAME = f"{WEIGHTS_NAME}.index.json"  # of weights in several files
-_OURS = ("_name_or_path", "auto_map", "dtype", "id2label", "label2id", "langmill", "num_labels", "torch_dtype")
+_OURS = (
+    "_name_or_path",
+    "auto_map",
+    BACKBONE_TYPE,
+    "dtype",
+    "id2label",
+    "label2id",
+    "langmill",
+    "num_labels",
+    "torch_dtype",
+)
 """Entries of a `config.json` that whoever saves a folder writes anew, or that only its place decides."""
 
 
@@ -40,11 +50,11 @@ def read_description(source: Path) -> Any:
     from transformers import AutoConfig
 
     written = read_config(source)  # raises a plain error if the file is damaged
-    plain = PLAIN_TYPES.get(written.get("model_type", ""))
+    plain = plain_type(written)
     try:
         if plain is None:
             return AutoConfig.from_pretrained(source, local_files_only=True, trust_remote_code=False)
-        kept = {name: value for name, value in written.items() if name not in ("model_type", "auto_map")}
+        kept = {name: value for name, value in written.items() if name not in ("model_type", "auto_map", BACKBONE_TYPE)}
         return AutoConfig.for_model(plain, **kept)
     except (ValueError, KeyError, TypeError, OSError) as error:
         message = f"transformers can't read {source / CONFIG_NAME} (model_type {written.get('model_type')!r}): {error}"
@@ -57,8 +67,8 @@ def model_type(source: Path) -> str:
     Raises:
         ModelError: There is no `config.json`.
     """
-    written = str(read_config(source).get("model_type"))
-    return PLAIN_TYPES.get(written, written)
+    written = read_config(source)
+    return plain_type(written) or str(written.get("model_type"))
 
 
 def describe(source: Path, replaced: Mapping[str, Any]) -> dict[str, Any]:

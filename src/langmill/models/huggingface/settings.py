@@ -48,6 +48,9 @@ class LoraSettings:
     targets: Annotated[list[str], Allowed("at least one layer's name", bool)]
     """The layers that are adapted, by the end of their names (`query`, `c_attn`), or `all-linear` for every one of the
     body."""
+    last_layers: PositiveInt | None = None
+    """The blocks that are adapted, counted from the end of each stack; null for all. Those before them stay as they
+    came and have no backward pass, which takes as long as their forward pass; less is learned in a step."""
 
 
 @settings

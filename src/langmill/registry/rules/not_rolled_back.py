@@ -21,6 +21,6 @@ class NotRolledBack(Rule):
         sentence = (
             "It was never rolled back."
             if reason is None
-            else f"{version.title} was rolled back by hand ({reason}); only `langmill promote --force` brings it back."
+            else f"{version.title} was rolled back ({reason}); only `langmill promote --force` brings it back."
         )
         return [RuleResult("not rolled back", reason is None, None, None, sentence)]

@@ -18,6 +18,7 @@ from pydantic import BaseModel
 from langmill.errors import RequestError
 from langmill.plugins import NoOptions, Registry
 from langmill.serving.jobs import LoadedVersion
+from langmill.serving.keys import Scope
 from langmill.serving.service import Service
 from langmill.tasks.base import Task
 
@@ -44,11 +45,17 @@ class Route(ABC, Generic[BodyT]):
     response_class: ClassVar[type[Response]] = JSONResponse
     example: ClassVar[Mapping[str, Any]] = {}
     """A body as a person would send it, without `model`: for the API, the page and the terminal."""
-    page_view: ClassVar[Literal["text", "labels", "json"]] = "json"
-    """How the page shows a response: a text as it is streamed, in completions' shape; labels' probabilities, in
-    classification's; or its JSON."""
+    rank: ClassVar[int] = 1
+    """Where it stands among the routes of one model: the first one is what the terminal and the page begin with."""
+    page_view: ClassVar[Literal["chat", "text", "translation", "labels", "json"]] = "json"
+    """How the page asks and shows a response: a conversation, in chat completions' shape; a text as it is streamed, in
+    completions'; a translation beside its source; labels' probabilities, in classification's; or its JSON."""
+    streams: ClassVar[bool] = False
+    """Whether a request can ask for server-sent events in place of JSON."""
     is_public: ClassVar[bool] = False
     """Whether it is answered without a key."""
+    scope: ClassVar[Scope] = Scope.ask
+    """What a key must open for it, where keys are set."""
     is_probe: ClassVar[bool] = False
     """Whether it is asked every few seconds, for ever: counted, not logged."""
     in_schema: ClassVar[bool] = True
@@ -106,5 +113,8 @@ def all_routes() -> dict[str, type[Route[Any]]]:
 
 
 def routes_for(task: object) -> list[type[Route[Any]]]:
-    """Where a model can be asked, by what its task offers."""
-    return [route for route in all_routes().values() if route.ability is not None and isinstance(task, route.ability)]
+    """Where a model can be asked, by what its task offers; what suits it best first."""
+    offered = (
+        route for route in all_routes().values() if route.ability is not None and isinstance(task, route.ability)
+    )
+    return sorted(offered, key=lambda route: (route.rank, route.path))

@@ -1,100 +1,71 @@
-"""What the routes share at which a model writes a text: fields, limits, the answer at once and the stream."""
+"""What the routes share at which a model writes texts: jobs, the answer at once and the stream."""
 
 from __future__ import annotations
 
 import asyncio
-import secrets
 import time
-from abc import abstractmethod
-from collections.abc import AsyncIterator
-from dataclasses import replace
-from typing import Annotated, Any, ClassVar, Literal, TypeVar
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeVar
 
 from fastapi import Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from langmill.config.sections import Serving
 from langmill.errors import ConfigError, RequestError
-from langmill.models.generation.config import LEAST_PENALTY, Beams, Sampling
+from langmill.models.generation.config import Beams, Sampling
 from langmill.models.generation.network import Ending
 from langmill.serving.generation import Chunk, Completion
-from langmill.serving.jobs import LoadedVersion, ResponseStream
+from langmill.serving.jobs import LoadedVersion
+from langmill.serving.logprobs import Scored
 from langmill.serving.routes.base import Route
-from langmill.serving.schema import NOT_OFFERED, Body
-from langmill.serving.streaming import EventStream, unless_gone
+from langmill.serving.routes.decoding import GenerationBody, decoding_of, for_choice
+from langmill.serving.streaming import EventStream, Streams, unless_gone
+from langmill.serving.structured import build_guide
 from langmill.tasks.base import Generates
 
-_MAX_STOPS = 4
-_MAX_STOP_CHARACTERS = 100
-_DECODING = (
-    "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "num_beams", "length_penalty", "seed",
-)  # fmt: skip
-
-
-class StreamOptions(BaseModel):
-    """OpenAI's options of a stream."""
-
-    model_config = ConfigDict(strict=True, extra="forbid")
-
-    include_usage: bool = Field(default=False, description="Send the token counts before the stream ends.")
-
-
-class GenerationBody(Body):
-    """How a text is to be written; what is left out is as the model's own `generation_config.json` has it."""
-
-    max_tokens: int | None = Field(default=None, ge=1, lt=2**63, description="Tokens to generate at most.")
-    temperature: float | None = Field(default=None, ge=0, le=2, description="0 is greedy.")
-    top_p: float | None = Field(default=None, gt=0, le=1, description="Share of the probability to draw from.")
-    top_k: int | None = Field(
-        default=None, ge=0, description="Draw from this many of the most likely tokens; 0 from all."
-    )
-    min_p: float | None = Field(
-        default=None, ge=0, le=1, description="Draw from tokens this many times as likely as the first."
-    )
-    repetition_penalty: float | None = Field(
-        default=None, ge=LEAST_PENALTY, le=100, description="Make what is there already less likely; 1 does not."
-    )
-    num_beams: int | None = Field(
-        default=None, ge=1, lt=2**63, description="Beam search with this many beams; not with stream."
-    )
-    length_penalty: float | None = Field(default=None, ge=-10, le=10, description="With beams: favour longer texts.")
-    seed: int | None = Field(default=None, ge=0, lt=2**63, description="Equal seeds give equal texts.")
-    stop: str | list[str] | None = Field(default=None, description="Up to four texts to stop before.")
-    stream: bool = Field(default=False, description="Send the text as server-sent events while it is written.")
-    stream_options: StreamOptions | None = None
-    n: Literal[1] = 1
-    presence_penalty: Literal[0] = 0
-    frequency_penalty: Literal[0] = 0
-    logit_bias: Annotated[dict[str, float] | None, NOT_OFFERED] = Field(default=None, description="Only null.")
-
-    @field_validator("stop")
-    @classmethod
-    def _few_stops(cls, value: str | list[str] | None) -> list[str]:
-        stops = [value] if isinstance(value, str) else value or []
-        if len(stops) > _MAX_STOPS:
-            raise ValueError(f"holds {len(stops)} texts; up to {_MAX_STOPS} are allowed")
-        if any(not 0 < len(stop) <= _MAX_STOP_CHARACTERS for stop in stops):
-            raise ValueError(f"holds a text that does not have 1 to {_MAX_STOP_CHARACTERS} characters")
-        return stops
-
-
 GenerationBodyT = TypeVar("GenerationBodyT", bound=GenerationBody)
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What a text goes on from."""
+
+    ids: list[int]
+    """The tokens that are read, at least one."""
+    text: str
+    """What the client sent, as text."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a choice: all of it, or what one event of a stream brings."""
+
+    index: int
+    """The choice's."""
+    text: str
+    ending: Ending | None
+    """Why the choice ends here; None while it continues."""
+    logprobs: Sequence[Scored]
+    """Of the tokens of this part, where they are asked for."""
+    is_first: bool
+    """Whether the choice begins here."""
 
 
 class GeneratingRoute(Route[GenerationBodyT]):
     """A route at which a model writes; a kind of it says what is asked and in what shape it answers."""
 
-    ability = Generates
+    ability: ClassVar[type[Any] | None] = Generates
+    streams = True
     prompt_field: ClassVar[str]
     """The field of the body that holds what the model reads."""
 
     @abstractmethod
-    def prompt_ids(self, loaded: LoadedVersion, task: Generates, body: GenerationBodyT) -> list[int]:
-        """The tokens that generation starts from; called in a thread.
+    def prompts(self, loaded: LoadedVersion, task: Generates, body: GenerationBodyT) -> list[Prompt]:
+        """What the texts go on from; called in a thread.
 
         Raises:
-            RequestError: The prompt is too long, whatever its tokens are.
+            RequestError: A prompt is too long, whatever its tokens are, or is none.
         """
 
     @abstractmethod
@@ -102,22 +73,23 @@ class GeneratingRoute(Route[GenerationBodyT]):
         """The `id` and `object` of a response, or of all events of a stream."""
 
     @abstractmethod
-    def choice(self, text: str, ending: Ending | None, *, streamed: bool) -> dict[str, Any]:
-        """The whole text, or one event's part of it; `ending` says why it ends here."""
+    def choices(self, loaded: LoadedVersion, body: GenerationBodyT, prompts: Sequence[Prompt]) -> Choices:
+        """What makes the choices of one response."""
 
     async def handle(self, request: Request, body: GenerationBodyT) -> Response:
-        """Generate a text, sent at once or as it is written."""
+        """Generate the texts, sent at once or as they are written."""
         loaded = self.loaded_version(request, body.model)
-        job, prompt_tokens = await self._job(loaded, body)
-        stream = self.service.engine.submit(job)
-        response = _Response(self, loaded, body, prompt_tokens, stream)
+        prompts = await asyncio.to_thread(self._prompts, loaded, body)
+        jobs = await asyncio.to_thread(self._jobs, loaded, body, prompts)
+        streams = Streams(self.service.engine, jobs)
         try:
-            first = await unless_gone(request, anext(stream))
+            response = _Response(self, loaded, body, prompts, streams)
+            first = await unless_gone(request, anext(response.parts))
             if body.stream:
-                return EventStream(response.events(first), stream)
+                return EventStream(response.events(first), streams)
             return JSONResponse(await unless_gone(request, response.whole(first)))
         except BaseException:
-            stream.cancel()
+            streams.cancel()
             raise
 
     @classmethod
@@ -129,116 +101,179 @@ class GeneratingRoute(Route[GenerationBodyT]):
         sampling = Sampling(2, temperature=1.0)
         model.tokenizer.decode(list(model.task.generate(model.network, ids, sampling)))
 
-    async def _job(self, loaded: LoadedVersion, body: GenerationBodyT) -> tuple[Completion, int]:
-        """The job for the engine, and how many tokens its prompt has."""
-        task, settings = loaded.model.task, self.service.settings
+    def _prompts(self, loaded: LoadedVersion, body: GenerationBodyT) -> list[Prompt]:
+        """The prompts, none of them too long. Raises RequestError for one that is, and for too many choices."""
+        task, limit = loaded.model.task, self.service.prompt_limit(loaded)
         assert isinstance(task, Generates)
-        decoding = _decoding(settings, loaded, body)
-        limit = self.service.prompt_limit(loaded)
-        prompt_ids = await asyncio.to_thread(self.prompt_ids, loaded, task, body)
-        if len(prompt_ids) > limit:
+        prompts = self.prompts(loaded, task, body)
+        longest = max(len(prompt.ids) for prompt in prompts)
+        if longest > limit:
             raise RequestError(
-                f"{self.prompt_field} has {len(prompt_ids)} tokens; up to {limit} are allowed.", 400,
-                self.prompt_field, "context_length_exceeded",
+                f"{self.prompt_field} has {longest} tokens; up to {limit} are allowed.", 400, self.prompt_field,
+                "context_length_exceeded",
             )  # fmt: skip
+        self._refuse_many(body, prompts)
+        return prompts
+
+    def _refuse_many(self, body: GenerationBodyT, prompts: Sequence[Prompt]) -> None:
+        """Raise RequestError for more choices, or more tokens to be read, than could ever wait together."""
+        settings = self.service.settings
+        most = min(settings.max_inputs, settings.max_running + settings.max_waiting)
+        if len(prompts) * body.n > most:
+            field = self.prompt_field if len(prompts) > 1 else "n"
+            asked = f"n is {body.n}" if field == "n" else f"{field} holds {len(prompts)} texts"
+            raise RequestError(f"{asked}; up to {most} choices are allowed in one request.", 400, field)
+        together = body.n * sum(len(prompt.ids) for prompt in prompts)
+        if len(prompts) * body.n > 1 and together > settings.max_waiting_tokens:  # it could never be taken in
+            raise RequestError(
+                f"{self.prompt_field} has {together} tokens to be read; up to {settings.max_waiting_tokens} are "
+                "allowed in one request (serving.max_waiting_tokens).",
+                400,
+                self.prompt_field,
+            )
+
+    def _jobs(self, loaded: LoadedVersion, body: GenerationBodyT, prompts: Sequence[Prompt]) -> list[Completion]:
+        """The jobs for the engine: the choices of the first prompt, then those of the next."""
+        task = loaded.model.task
+        assert isinstance(task, Generates)
+        decoding = decoding_of(self.service.settings, loaded, body)
+        grammar, guide = body.grammar, None
+        if grammar is not None:
+            field = "response_format" if body.structured_outputs is None else "structured_outputs"
+            guide = build_guide(loaded, grammar, field)
+        return [
+            Completion(
+                loaded,
+                task,
+                prompt_ids=prompt.ids,
+                decoding=for_choice(fitted, number),
+                stop=list(body.stop),
+                streamed=body.stream,
+                exact=body.exact,
+                logprobs=body.top_logprobs_asked,
+                echo_logprobs=body.echoes_logprobs,
+                guide=guide and guide.copy(),
+            )
+            for prompt in prompts
+            for fitted in [self._fitted(loaded, body, decoding, prompt)]
+            for number in range(body.n)
+        ]
+
+    def _fitted(
+        self, loaded: LoadedVersion, body: GenerationBodyT, decoding: Sampling | Beams, prompt: Prompt
+    ) -> Sampling | Beams:
+        """The decoding, as short as the room behind a prompt where no length is asked for.
+
+        Raises:
+            RequestError: More tokens are asked for than there is room for.
+        """
         # The lower of two limits is told, the server's or the model's own: who keeps to it is not refused again.
-        most, room = settings.max_new_tokens, task.room(prompt_ids, loaded.model.max_length)
+        task, field, most = loaded.model.task, body.max_tokens_field, self.service.settings.max_new_tokens
+        assert isinstance(task, Generates)
+        room = task.room(prompt.ids, loaded.model.max_length)
         if most < min(room, body.max_tokens or 0):
             raise RequestError(
-                f"max_tokens is {body.max_tokens}; up to {most} are allowed (serving.max_new_tokens).",
-                400,
-                "max_tokens",
+                f"{field} is {body.max_tokens}; up to {most} are allowed (serving.max_new_tokens).", 400, field
             )
-        asked = None if body.max_tokens is None else "max_tokens"
+        asked = None if body.max_tokens is None else field
         try:
-            decoding = task.fit(decoding, prompt_ids, loaded.model.max_length, body.model, asked)
+            return task.fit(decoding, prompt.ids, loaded.model.max_length, body.model, asked)
         except ConfigError as error:
-            raise RequestError(str(error), 400, "max_tokens", "context_length_exceeded") from error
-        job = Completion(
-            loaded, task, prompt_ids=prompt_ids, decoding=decoding, stop=body.stop or [], streamed=body.stream
-        )
-        return job, len(prompt_ids)
+            raise RequestError(str(error), 400, field, "context_length_exceeded") from error
 
 
-def _decoding(settings: Serving, loaded: LoadedVersion, body: GenerationBody) -> Sampling | Beams:
-    """How to write: as asked, and where nothing is asked, as the model's own `generation_config.json` has it.
+class Choices(ABC):
+    """The choices of one response in one shape; a kind of it says which.
 
-    Raises:
-        RequestError: Too much is asked for, or what does not go together.
+    Args:
+        loaded: The version that writes.
+        prompts: What it goes on from.
+        n: Choices for each.
     """
-    model = loaded.model
-    task, config = model.task, model.generation_config
-    assert isinstance(task, Generates) and config is not None
-    if (beams := body.num_beams or 1) > settings.max_beams:
-        raise RequestError(f"num_beams is {beams}; up to {settings.max_beams} are allowed.", 400, "num_beams")
-    if body.stream and beams > 1:
-        raise RequestError(
-            "num_beams is more than 1 and stream is true; a search knows its text only at the end.", 400, "num_beams"
-        )
-    asked = {name: getattr(body, name) for name in _DECODING}
-    asked["max_new_tokens"] = body.max_tokens or min(config.max_new_tokens, settings.max_new_tokens)
-    searches = not body.stream and config.num_beams <= settings.max_beams
-    try:
-        decoding = config.decoding(task.stop_ids(model.tokenizer), asked, searches=searches)
-    except ConfigError as error:
-        raise RequestError(str(error), 400, str(error).split(" ", 1)[0]) from error
-    if isinstance(decoding, Sampling) and body.seed is None:
-        return replace(decoding, seed=secrets.randbits(63))
-    return decoding
+
+    def __init__(self, loaded: LoadedVersion, prompts: Sequence[Prompt], n: int) -> None:
+        self.loaded = loaded
+        self.prompts = [prompt for prompt in prompts for _ in range(n)]
+        """Of each choice."""
+
+    @abstractmethod
+    def whole(self, part: Part) -> dict[str, Any]:
+        """A choice that is sent at once."""
+
+    @abstractmethod
+    def events(self, part: Part) -> list[dict[str, Any]]:
+        """A part of a choice, as the choices of none, one or more events of a stream."""
 
 
 class _Response:
-    """A text in OpenAI's shape, counted as it is written."""
+    """Texts in OpenAI's shape, counted as they are written."""
 
     def __init__(
         self,
         route: GeneratingRoute[Any],
         loaded: LoadedVersion,
         body: GenerationBody,
-        prompt_tokens: int,
-        stream: ResponseStream[Chunk],
+        prompts: Sequence[Prompt],
+        streams: Streams[Chunk],
     ) -> None:
-        self._route = route
         self._metrics = route.service.metrics
-        self._stream = stream
-        self._prompt_tokens = prompt_tokens
-        self._include_usage = body.stream_options is not None and body.stream_options.include_usage
+        self._streams = streams
+        self._prompt_tokens = sum(len(prompt.ids) for prompt in prompts)
+        self._include_usage = body.stream_options.include_usage
         self._name = loaded.name
-        self._tokens = 0
+        self._tokens = [0] * len(streams)
+        self._begun = [False] * len(streams)
+        self._choices = route.choices(loaded, body, prompts)
         self._head = {**route.head(streamed=body.stream), "created": int(time.time()), **loaded.identity}
-        self._metrics.prompt_tokens.labels(self._name).inc(prompt_tokens)
+        self._metrics.prompt_tokens.labels(self._name).inc(self._prompt_tokens)
+        self.parts = self._read()
 
-    async def _chunks(self, first: Chunk) -> AsyncIterator[Chunk]:
-        self._metrics.first_token_seconds.labels(self._name).observe(time.monotonic() - self._stream.submitted)
-        self._note(first)
-        yield first
-        async for chunk in self._stream:
-            self._note(chunk)
-            yield chunk
-
-    def _note(self, chunk: Chunk) -> None:
-        self._metrics.generated_tokens.labels(self._name).inc(chunk.tokens - self._tokens)
-        self._tokens = chunk.tokens
+    async def _read(self) -> AsyncIterator[Part]:
+        async for index, chunk in self._streams.events():
+            first = not self._begun[index]
+            if first:
+                waited = time.monotonic() - self._streams.submitted
+                self._metrics.first_token_seconds.labels(self._name).observe(waited)
+                self._begun[index] = True
+            self._metrics.generated_tokens.labels(self._name).inc(chunk.tokens - self._tokens[index])
+            self._tokens[index] = chunk.tokens
+            prompt = zip(self._choices.prompts[index].ids, chunk.prompt_logprobs or (), strict=False)
+            scored = [*prompt, *((token.token_id, token) for token in chunk.logprobs)]
+            yield Part(index, chunk.text, chunk.ending, scored, first)
 
     def _usage(self) -> dict[str, int]:
+        written = sum(self._tokens)
         return {
             "prompt_tokens": self._prompt_tokens,
-            "completion_tokens": self._tokens,
-            "total_tokens": self._prompt_tokens + self._tokens,
+            "completion_tokens": written,
+            "total_tokens": self._prompt_tokens + written,
         }
 
-    async def whole(self, first: Chunk) -> dict[str, Any]:
-        """The text in one object."""
-        texts = []
-        async for chunk in self._chunks(first):
-            texts.append(chunk.text)
-        choice = self._route.choice("".join(texts), chunk.ending, streamed=False)
-        return {**self._head, "choices": [choice], "usage": self._usage()}
+    async def whole(self, first: Part) -> dict[str, Any]:
+        """The texts in one object."""
+        parts: list[list[Part]] = [[] for _ in self._tokens]
+        parts[first.index].append(first)
+        async for part in self.parts:
+            parts[part.index].append(part)
+        choices = [
+            Part(
+                index,
+                "".join(part.text for part in each),
+                each[-1].ending,
+                [token for part in each for token in part.logprobs],
+                is_first=True,
+            )
+            for index, each in enumerate(parts)
+        ]
+        return {**self._head, "choices": [self._choices.whole(each) for each in choices], "usage": self._usage()}
 
-    async def events(self, first: Chunk) -> AsyncIterator[dict[str, Any]]:
-        """The text as events."""
-        async for chunk in self._chunks(first):
-            if chunk.text or chunk.ending:
-                yield {**self._head, "choices": [self._route.choice(chunk.text, chunk.ending, streamed=True)]}
+    async def events(self, first: Part) -> AsyncIterator[dict[str, Any]]:
+        """The texts as events."""
+        usage: dict[str, Any] = {"usage": None} if self._include_usage else {}
+        for choice in self._choices.events(first):
+            yield {**self._head, "choices": [choice], **usage}
+        async for part in self.parts:
+            for choice in self._choices.events(part):
+                yield {**self._head, "choices": [choice], **usage}
         if self._include_usage:
             yield {**self._head, "choices": [], "usage": self._usage()}

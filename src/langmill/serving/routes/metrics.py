@@ -6,6 +6,7 @@ from fastapi import Request, Response
 from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from langmill.serving.keys import Scope
 from langmill.serving.routes.base import ROUTES, Route
 
 
@@ -16,6 +17,7 @@ class MetricsRoute(Route[None]):
     path = "/metrics"
     method = "GET"
     response_class = PlainTextResponse
+    scope = Scope.administer
     is_probe = True
 
     async def handle(self, request: Request, body: None) -> Response:

@@ -10,8 +10,10 @@ from dvc.utils.serialize import parse_yaml as read_as_dvc
 
 from langmill.cli import call
 from langmill.config.compose import compose_recipe
+from langmill.errors import ConfigError
 from langmill.models.huggingface.settings import Tuning
-from langmill.stages.compose import require_composed
+from langmill.stages.compose import checked_recipe, require_composed
+from tests.refused import refused
 from tests.unit.cli.new.test_commands import ROOT, variables, write_rows
 
 pytestmark = pytest.mark.unit
@@ -89,7 +91,10 @@ def test_a_model_made_from_a_pretrained_one_is_a_base_as_well(workspace: Path) -
         (["--base", "minilm", "--task", "chat"], ("minilm", "bidirectional", "classification")),
         (["--base", "reviews-lm", "--tuning", "lora"], ("reviews-lm is no pretrained model",)),
         (["--tuning", "lora"], ("--base",)),
+        (["--task", "chat", "--base", "smollm2", "--tuning", "head"], ("--tuning head", "chat", "lora or full")),
         (["--base", "smollm2", "--tokenizer", "reviews"], ("'reviews'", "smollm2")),
+        (["--task", "preferences"], ("preferences", "--base", "smollm2")),
+        (["--task", "chatt", "--base", "smollm2"], ("Did you mean chat?",)),
     ],
 )
 def test_what_can_not_be_leaves_nothing_behind(
@@ -100,3 +105,24 @@ def test_what_can_not_be_leaves_nothing_behind(
     error = capsys.readouterr().err
     assert all(words in error for words in told), error
     assert {path: path.read_bytes() for path in workspace.rglob("*") if path.is_file()} == before
+
+
+def test_pairs_to_prefer_between_are_asked_for_at_once(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A chat's corpus has a history, and no second answer: nothing is written, and not `encode` but `new` says so."""
+    messages = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
+    write_rows(workspace / "chats.jsonl", [{"messages": messages}] * 3)
+    assert call(["new", "corpus", "chats", "--from", "chats.jsonl"]) == 0
+    capsys.readouterr()
+    given = ["new", "recipe", "x", "--corpus", "chats", "--task", "preferences", "--base", "smollm2"]
+    assert call(given) == 2
+    told = capsys.readouterr().err
+    assert all(words in told for words in ("conf/corpus/chats.yaml", "fields.metadata", "rejected"))
+    assert not Path("conf/recipe/x.yaml").exists()
+
+
+def test_documents_are_not_selected_by_a_field_that_none_has(workspace: Path) -> None:
+    given = ["--corpus", "mine", "--task", "chat", "--base", "smollm2"]
+    assert call(["new", "recipe", "x", *given]) == 0
+    checked_recipe("x", ["+task.options.only.rejected=[Another]"])
+    with refused(ConfigError, "unknown", "task.options.only", "kind", "rejected"):
+        checked_recipe("x", ["+task.options.only.kind=[a]"])

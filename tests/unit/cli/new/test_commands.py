@@ -87,6 +87,7 @@ def test_a_recipe_can_start_from_a_pretrained_model(workspace, base):
         (["corpus", "x", "--from", "conf/corpus"], "conf/corpus holds no file that can be read; readable are"),
         (["recipe", "sentiment", "--corpus", "reviews"], "conf/recipe/sentiment.yaml exists"),
         (["recipe", "x", "--corpus", "gone"], "There is no corpus gone (conf/corpus/gone.yaml is missing)"),
+        (["recipe", "x", "--corpus", "review"], "Did you mean reviews?"),
         (
             ["recipe", "x", "--corpus", "reviews", "--task", "gone"],
             "There is no conf/task/gone.yaml; there are: chat, ",
@@ -137,6 +138,35 @@ def test_a_corpus_of_conversations_and_a_recipe_that_chats(workspace, capsys):
     recipe = compose_recipe("mine-chat")
     assert recipe.task.name == "chat" and recipe.task.options["length"] == recipe.training.block_length == 256
     assert recipe.tokenizer.special_tokens == ["<|im_start|>", "<|im_end|>"]
+
+
+CHOSEN = {"prompt": "q", "chosen": "a", "rejected": "b"}
+ALPACA = {"instruction": "Say hello", "input": "", "output": "Hello"}
+SILENT = {"messages": [CHAT["messages"][0], {"role": "assistant", "content": ""}]}
+BACKWARDS = {"messages": CHAT["messages"][::-1]}
+
+
+@pytest.mark.parametrize(
+    ("files", "warned", "next_"),
+    [
+        ({"a.jsonl": [CHAT] * 9 + [SILENT]}, "1 of the first 10 rows of mine has no answer", "--task chat"),
+        ({"a.jsonl": [BACKWARDS] * 3}, "none of the first 3 rows of mine can be used (unexpected shape: 3)", ""),
+        ({"a.jsonl": [CHAT] * 3 + [BACKWARDS]}, "1 of the first 4 rows of mine can't be used", "--task chat"),
+        ({"a.jsonl": [CHAT], "b.jsonl": [ALPACA]}, "several shapes: messages (a.jsonl), alpaca (b.jsonl)", ""),
+        ({"a.jsonl": [CHOSEN]}, "", "--task preferences --base BASE"),
+        ({"a.jsonl": [{"text": "some text here", "label": "x"}]}, "", "--task classification"),
+        ({"a.jsonl": [{"text": "some text here"}]}, "", "--corpus mine"),
+    ],
+)
+def test_a_new_corpus_says_what_is_wrong_with_its_rows_and_what_fits_them(workspace, files, warned, next_, capsys):
+    (workspace / "mine").mkdir()
+    for name, rows in files.items():
+        write_rows(workspace / "mine" / name, rows)
+    assert call(["new", "corpus", "mine", "--from", "mine"]) == 0
+    out, err = capsys.readouterr()
+    assert warned in err and out.splitlines()[-1].endswith(next_)
+    if not warned:
+        assert "rows of mine" not in err and "shapes" not in err
 
 
 @pytest.mark.parametrize("header", AWKWARD)
@@ -212,7 +242,10 @@ def pairs(workspace) -> Path:
     return workspace
 
 
-@pytest.mark.parametrize("task", available("task", ROOT / "conf"))
+FROM_SCRATCH = [task for task in available("task", ROOT / "conf") if task != "preferences"]
+
+
+@pytest.mark.parametrize("task", FROM_SCRATCH)
 def test_every_task_gets_a_network_that_can_learn_it_and_prompts_of_the_corpus(pairs, task):
     assert call(["new", "recipe", "mine", "--corpus", "mine", "--task", task]) == 0
     recipe = compose_recipe("mine")
@@ -225,7 +258,7 @@ def test_every_task_gets_a_network_that_can_learn_it_and_prompts_of_the_corpus(p
     }.get(task, "decoder")  # fmt: skip
     masked = task == "masked_language_modelling"
     turns = ["<|im_start|>", "<|im_end|>"]
-    special = {"masked_language_modelling": ["<|mask|>"], "chat": turns, "preferences": turns}
+    special = {"masked_language_modelling": ["<|mask|>"], "chat": turns}
     assert recipe.tokenizer.special_tokens == special.get(task, [])
     assert all(("<|mask|>" in prompt) == masked for prompt in recipe.training.samples)
     assert read_as_dvc((pairs / "dvc.yaml").read_text(), "dvc.yaml")
@@ -256,7 +289,7 @@ def test_a_corpus_that_has_been_cleaned_is_judged_by_its_counts(workspace, capsy
     path.write_text(json.dumps(report))
     assert call(["new", "recipe", "mine", "--corpus", "mine"]) == 0
     assert "has 29 test documents" in (warning := capsys.readouterr().err)
-    assert "so 1 are missing" in warning
+    assert "so 1 is missing" in warning
     assert compose_recipe("mine").tokenizer.vocab_size == 1984  # 1,009,000 characters
     path.write_text(json.dumps(report | {"splits": report["splits"] | {"test": split}}))
     assert call(["new", "recipe", "other", "--corpus", "mine"]) == 0
@@ -280,7 +313,7 @@ def test_a_corpus_that_is_not_here_gives_no_prompts(workspace):
     [
         (["--task", "classification"], "conf/corpus/mine.yaml: fields.label is null, but the task classification of"),
         (["--task", "text_to_text"], "fields.target is null, but the task text_to_text of"),
-        (["--task", "preferences"], "fields.target is null, but the task preferences of"),
+        (["--task", "preferences", "--base", "smollm2"], "fields.target is null, but the task preferences of"),
         (["--task", "masked_language_modelling", "--tokenizer", "reviews"], "needs the special token <|mask|>, which"),
         (["--task", "text_to_text", "--base", "reviews-lm"], "goes on with a text (causal), which the task"),
         (["--base", "reviews-lm", "--tokenizer", "mine"], "but its base reviews-lm was made with 'reviews'"),

@@ -117,6 +117,8 @@ def test_a_folder_has_its_licence_on_its_card_or_by_option(
     assert (compose_pretrained("tiny").licence, compose_pretrained("tiny").kind) == ("mit", "bidirectional")
     assert call(["new", "pretrained", "other", "--from", str(tmp_path / "bert"), "--licence", "none: ask"]) == 0
     assert compose_pretrained("other").licence == "none: ask"
+    warning = capsys.readouterr().err
+    assert "--licence says none: ask" in warning and "mit" in warning
 
 
 @pytest.mark.parametrize("written", ["tiny==1.0", "pypi:tiny==1.0", "tiny==1.0:tiny/m.gguf", "tiny==1.0:*.gguf"])

@@ -1,0 +1,190 @@
+"""Hands requests for a model that a process beside this one runs to that process, and its answers back.
+
+What a client sent is not changed but for what this server limits; an answer says which version gave it, as all answers
+here do. A client that leaves ends the request there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import httpx
+from starlette.responses import JSONResponse, StreamingResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from langmill.config.sections import Backend, Serving
+from langmill.errors import RequestError
+from langmill.serving.chosen import chosen
+from langmill.serving.engine import Engine
+from langmill.serving.middleware import Paths, refusal
+from langmill.serving.vllm import RemoteVersion
+
+log = logging.getLogger(__name__)
+PATHS = ("/v1/completions", "/v1/chat/completions")
+"""What vLLM is asked; everything else about such a model is answered here."""
+_LENGTHS = ("max_tokens", "max_completion_tokens")
+_BAD_GATEWAY = 502
+_TIMEOUT = httpx.Timeout(600.0, connect=5.0)
+"""Of each wait: an answer that is not streamed comes at its end."""
+
+
+class Relay:
+    """Passes on what models of `serving.backends` are asked.
+
+    Args:
+        app: What answers everything else.
+        engine: Knows which version is in service.
+        settings: Limits, and which models run elsewhere.
+        paths: Where models are asked.
+    """
+
+    def __init__(self, app: ASGIApp, engine: Engine, settings: Serving, paths: Paths) -> None:
+        self._app = app
+        self._engine = engine
+        self._settings = settings
+        self._paths = paths
+        self._elsewhere = {name for name, backend in settings.backends.items() if backend is Backend.vllm}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, to the routes or to the process that runs the model."""
+        if not self._elsewhere or scope["method"] != "POST" or self._paths.find(scope["path"]) is None:
+            await self._app(scope, receive, send)
+            return
+        message = await receive()  # `Limits` has read the body: it is all in one message
+        left = [message]
+
+        async def replay() -> Message:
+            return left.pop() if left else await receive()
+
+        try:
+            asked = json.loads(message.get("body", b""))
+        except ValueError:
+            asked = None
+        name = asked.get("model") if isinstance(asked, dict) else None
+        if not isinstance(name, str) or name not in self._elsewhere:
+            await self._app(scope, replay, send)
+            return
+        loaded = chosen(name) or self._engine.loaded(name)
+        if not isinstance(loaded, RemoteVersion):  # none yet: the routes say so
+            await self._app(scope, replay, send)
+            return
+        try:
+            self._check(loaded, scope["path"], asked)
+            await self._relay(loaded, asked, scope, replay, send)
+        except RequestError as error:
+            await refusal(error)(scope, replay, send)
+
+    def _check(self, loaded: RemoteVersion, path: str, asked: Mapping[str, Any]) -> None:
+        settings, running = self._settings, loaded.process.running
+        if self._engine.draining:
+            raise RequestError("The server is stopping; ask another one.", 503, code="stopping")
+        if path not in PATHS:
+            raise RequestError(
+                f"{asked['model']} can't be asked at {path}; ask it at {' or '.join(PATHS)}.", 400, "model"
+            )
+        if running >= settings.max_running + settings.max_waiting:
+            raise RequestError(
+                f"{running} requests are under way; try again in a moment.", 503, code="overloaded", retry_after=1
+            )
+        for field in _LENGTHS:
+            length = asked.get(field)
+            if isinstance(length, int) and length > settings.max_new_tokens:
+                raise RequestError(
+                    f"{field} is {length}; up to {settings.max_new_tokens} are allowed (serving.max_new_tokens).",
+                    400,
+                    field,
+                )
+
+    async def _relay(
+        self, loaded: RemoteVersion, asked: Mapping[str, Any], scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        scope.setdefault("state", {})["answered_by"] = loaded.fingerprint
+        transport = httpx.AsyncHTTPTransport(uds=str(loaded.process.socket))
+        loaded.process.running += 1
+        try:
+            async with httpx.AsyncClient(transport=transport, base_url="http://vllm", timeout=_TIMEOUT) as client:
+                await self._until_gone(self._answer(client, loaded, asked, scope, send), receive)
+        except httpx.HTTPError as error:
+            log.warning("%s does not answer: %r", loaded.fingerprint, error)
+            raise RequestError(
+                f"{loaded.name} does not answer at the moment; try again.",
+                503,
+                code="backend_unreachable",
+                retry_after=5,
+            ) from error
+        finally:
+            loaded.process.running -= 1
+
+    async def _answer(
+        self, client: httpx.AsyncClient, loaded: RemoteVersion, asked: Mapping[str, Any], scope: Scope, send: Send
+    ) -> None:
+        async with client.stream("POST", scope["path"], json=asked) as response:
+            if response.headers.get("content-type", "").startswith("text/event-stream"):
+                headers = {"cache-control": "no-cache", "x-accel-buffering": "no"}
+                lines = _identified(response.aiter_lines(), loaded)
+                await StreamingResponse(lines, media_type="text/event-stream", headers=headers)(scope, _held, send)
+                return
+            body = await response.aread()
+            try:
+                found = json.loads(body)
+            except ValueError:
+                found = None
+            if response.status_code != httpx.codes.OK or not isinstance(found, dict):
+                raise _refused(response.status_code, found)
+            await JSONResponse({**found, **loaded.identity})(scope, _held, send)
+
+    @staticmethod
+    async def _until_gone(work: Any, receive: Receive) -> None:
+        """Do the work, or break it off where the client leaves first."""
+
+        async def gone() -> None:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+
+        working, watching = asyncio.ensure_future(work), asyncio.ensure_future(gone())
+        try:
+            await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
+            if working.done():
+                working.result()
+        finally:
+            for each in (working, watching):
+                each.cancel()
+            with contextlib.suppress(asyncio.CancelledError, httpx.HTTPError, RequestError):
+                await working  # what it asked is closed before the next request
+
+
+async def _identified(lines: AsyncIterator[str], loaded: RemoteVersion) -> AsyncIterator[str]:
+    """A stream's events, each with who gave it; one that breaks off ends with an error and no `[DONE]`."""
+    try:
+        async for line in lines:
+            text = line.removeprefix("data: ")
+            if not text or text == line:
+                continue
+            if text != "[DONE]":
+                text = json.dumps({**json.loads(text), **loaded.identity}, ensure_ascii=False)
+            yield f"data: {text}\n\n"
+    except (httpx.HTTPError, ValueError) as error:
+        log.warning("%s broke off a stream: %r", loaded.fingerprint, error)
+        broken = RequestError(f"{loaded.name} broke off its answer.", 500, code="backend_unreachable")
+        yield f"data: {bytes(refusal(broken).body).decode()}\n\n"
+
+
+async def _held() -> Message:
+    """The client's leaving is watched elsewhere."""
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
+def _refused(status: int, body: Any) -> RequestError:
+    """VLLM's refusal in the shape of ours; its faults are a gateway's."""
+    said = body.get("error", body) if isinstance(body, dict) else {}
+    message = str(said.get("message") or f"The model's process answered with status {status}.")[:1000]
+    if status < 400 or status >= 500:
+        return RequestError(message, _BAD_GATEWAY if status < 400 else status, code="backend_failed")
+    code = said.get("code")
+    return RequestError(message, status, said.get("param"), code if isinstance(code, str) else None)
