@@ -25,6 +25,7 @@ from langmill.tokenization.tokenizer import Tokenizer
 _COMPACT: Any = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 """How JSON is written: a small model would write spaces for ever where it may."""
 _MAX_REASON = 200
+_UNWRITABLE = "no token of the model's vocabulary goes on from here."
 
 _vocabularies: weakref.WeakKeyDictionary[Tokenizer, LLTokenizer] = weakref.WeakKeyDictionary()
 _reading = threading.Lock()
@@ -79,10 +80,11 @@ class GrammarGuide:
         """
         bits = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
         if self._matcher.is_error():
-            raise _refusal(self._matcher.get_error(), self._field)
+            reason = self._matcher.get_error()
+            raise _refusal(_UNWRITABLE if reason.startswith("NoExtension") else reason, self._field)
         allowed = np.unpackbits(bits, bitorder="little")[: self._vocab_size].astype(bool)
         if not allowed.any():
-            raise _refusal("no token of the model's vocabulary goes on from here", self._field)
+            raise _refusal(_UNWRITABLE, self._field)
         return torch.from_numpy(allowed)
 
     def advance(self, token_id: int) -> None:
