@@ -179,9 +179,8 @@ def write_until(model: Answering, task: BenchmarkTask, prompts: Sequence[Sequenc
     answers = []
     for number, prompt in enumerate(prompts):
         alone = len(prompts) == 1 or number in close
-        steps = (
-            generate(network, prompt, Sampling(task.max_tokens, stop_ids=stop_ids)) if alone else _each(written[number])
-        )
+        again = generate(network, prompt, Sampling(task.max_tokens, stop_ids=stop_ids))
+        steps: Generator[int, None, object] = again if alone else _each(written[number])
         answers.append(generated_text(steps, model.tokenizer.decode, task.until))
     return answers
 

@@ -93,21 +93,14 @@ def check_recipe(recipe: Recipe, where: str, origin: Origin | None = None) -> Sc
         raise ConfigError(f"{where}: gate.metric is {recipe.gate.metric!r}; allowed is one of {allowed}.", "unknown")
     build_rules(recipe.gate, where)
     fields = recipe.corpus.fields
-    surplus = sorted(set(recipe.evaluation.slices) - set(fields.metadata))
-    if surplus:
-        raise ConfigError(
-            f"{where}: evaluation.slices names {', '.join(surplus)}; allowed are the metadata fields of the corpus "
-            f"{recipe.corpus.name}: {', '.join(fields.metadata) or 'none'}.",
-            "unknown",
-        )
     selected = getattr(task.options, "only", {})
-    surplus = sorted(set(selected) - set(fields.metadata))
-    if surplus:
-        raise ConfigError(
-            f"{where}: task.options.only names {', '.join(surplus)}, which no document has; allowed are the metadata "
-            f"fields of the corpus {recipe.corpus.name}: {', '.join(fields.metadata) or 'none'}.",
-            "unknown",
-        )
+    for setting, named in (("evaluation.slices", recipe.evaluation.slices), ("task.options.only", selected)):
+        if surplus := sorted(set(named) - set(fields.metadata)):
+            raise ConfigError(
+                f"{where}: {setting} names {', '.join(surplus)}; allowed are the metadata fields of the corpus "
+                f"{recipe.corpus.name}: {', '.join(fields.metadata) or 'none'}.",
+                "unknown",
+            )
     label, target = "label" if fields.label else None, "A target." if fields.target else None
     # A document that lacks nothing: a list of no earlier turns, and one of the values that are selected.
     metadata = {name: next(iter(selected.get(name, ())), "[]") for name in fields.metadata}
