@@ -39,8 +39,9 @@ class LangmillModel(PythonModel):  # type: ignore[misc]
         """One row of answer for each text of the input.
 
         MLflow makes the table of a text, a list of texts or a dictionary of lists; of a caller's own table, the column
-        `prompt` (of a classifier: `text`) has the texts, and it is the first. `params` are the signature's; what is left out is the model's
-        `generation_config.json`. A warning says which texts a classifier truncated, as it did in training.
+        `prompt` (of a classifier: `text`) has the texts, and it is the first. `params` are the signature's; what is
+        left out is the model's `generation_config.json`. A warning says which texts a classifier truncated, as it did
+        in training.
 
         Raises:
             ModelError: There is no text, one is empty or is none, or a prompt is too long.
