@@ -83,7 +83,6 @@ def test_a_model_from_scratch_writes_what_the_server_writes(
         ("Llama", "ForCausalLM", "language_modelling"),
         ("Qwen2", "ForCausalLM", "language_modelling"),
         ("GPT2", "LMHeadModel", "language_modelling"),
-        ("T5", "ForConditionalGeneration", "text_to_text"),
     ],
 )
 def test_a_pretrained_model_writes_what_the_server_writes(
