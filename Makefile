@@ -1,6 +1,7 @@
 # What a newcomer types: `make run`, `make test`, `make ui`, `make serve`. Everything else is `langmill --help`.
 #
-# .venv is made from requirements.lock on the first call and again only when the lock or pyproject.toml changes.
+# .venv is made from requirements.lock on the first call, and again only when the lock or pyproject.toml changes; what tests
+# and checks need besides is in requirements-dev.lock.
 
 .SILENT:
 .DELETE_ON_ERROR:
@@ -10,6 +11,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SETUP_LOG := .langmill/logs/setup.log
 PIP = $(BIN)/python -m pip install --disable-pip-version-check --no-compile
+FREEZE = .langmill/lock-venv/bin/python -m pip freeze --all --exclude-editable | grep -v '^pip==' | sed 's/+cpu$$//'
 UV = $(BIN)/uv pip install --native-tls --no-progress --python $(BIN)/python
 # `make run RECIPES="reviews-lm"`, `make test ARGS="-m unit"`
 RECIPES ?=
@@ -22,7 +24,7 @@ help:
 	echo "make serve   serve the champions over HTTP"
 	echo "make check   style, lint, types and import rules"
 	echo "make format  write the code in the one style"
-	echo "make lock    renew requirements.lock from pyproject.toml"
+	echo "make lock    renew both lock files from pyproject.toml"
 
 # Most tests wait for one process at a time, so two run side by side; those of one file stay together. Three on two cores
 # took longer (16:02 instead of 15:27): what they wait for is computed on the same cores.
@@ -32,7 +34,7 @@ SIDE_BY_SIDE := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 run: $(BIN)/.installed
 	exec $(BIN)/langmill run $(RECIPES)
 
-test: $(BIN)/.installed
+test: $(BIN)/.installed-dev
 	exec $(BIN)/python -m pytest $(SIDE_BY_SIDE) $(ARGS)
 
 ui: $(BIN)/.installed
@@ -41,22 +43,22 @@ ui: $(BIN)/.installed
 serve: $(BIN)/.installed
 	exec $(BIN)/langmill serve
 
-check: $(BIN)/.installed
+check: $(BIN)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-format: $(BIN)/.installed
+format: $(BIN)/.installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-setup: $(BIN)/.installed
+setup: $(BIN)/.installed-dev
 
 # Where this is set, every process would compile again what it imports (15 s for the large libraries).
 unexport PYTHONDONTWRITEBYTECODE
 
-# pip brings torch, because it alone sees a wheel that the machine's owner provides; uv brings the other 250 packages, in a
+# pip brings torch, because it alone sees a wheel that the machine's owner provides; uv brings the other 240 packages, in a
 # sixth of pip's time, and pip stands in where uv can't reach the index. Nothing is byte-compiled ahead: Python compiles what
 # it imports. The stamp is the last thing written, so an installation that failed is tried again.
 $(BIN)/.installed: requirements.lock pyproject.toml
@@ -79,15 +81,26 @@ $(BIN)/.installed: requirements.lock pyproject.toml
 	  exit 1; }
 	touch $@
 
-# A fresh environment resolves pyproject.toml anew. torch stands without the suffix of its processor build (+cpu), so that
+$(BIN)/.installed-dev: $(BIN)/.installed requirements-dev.lock
+	echo "Installing what tests and checks need (seconds, once) ..."
+	rm -f $@
+	{ $(UV) --no-deps -r requirements-dev.lock || $(PIP) --no-deps -r requirements-dev.lock; } >>$(SETUP_LOG) 2>&1 || { \
+	  echo "The installation failed: $$(grep -aiE '^ *(ERROR|error|×)' $(SETUP_LOG) | tail -n 1). The rest is in $(SETUP_LOG); run the same command again." >&2; \
+	  exit 1; }
+	touch $@
+
+# A fresh environment resolves pyproject.toml anew: the packages that running needs first, then the others. torch stands without the suffix of its processor build (+cpu), so that
 # the lock serves machines with and without a GPU.
 lock:
 	rm -rf .langmill/lock-venv
 	$(PYTHON) -m venv .langmill/lock-venv
-	.langmill/lock-venv/bin/python -m pip install --quiet --no-compile 'setuptools>=77' -e '.[dev,bench]'
+	.langmill/lock-venv/bin/python -m pip install --quiet --no-compile 'setuptools>=77' 'uv>=0.5' -e .
 	grep '^#' requirements.lock >requirements.lock.new
-	.langmill/lock-venv/bin/python -m pip freeze --all --exclude-editable | grep -v '^pip==' | sed 's/+cpu$$//' \
-	  >>requirements.lock.new
+	$(FREEZE) >>requirements.lock.new
+	.langmill/lock-venv/bin/python -m pip install --quiet --no-compile -c requirements.lock.new -e '.[dev,bench,export]'
+	grep '^#' requirements-dev.lock >requirements-dev.lock.new
+	$(FREEZE) | grep -vxFf requirements.lock.new >>requirements-dev.lock.new
 	rm -rf .langmill/lock-venv
 	mv requirements.lock.new requirements.lock
-	echo "requirements.lock is renewed; run make test, then commit it."
+	mv requirements-dev.lock.new requirements-dev.lock
+	echo "requirements.lock and requirements-dev.lock are renewed; run make test, then commit them."

@@ -197,6 +197,12 @@ def test_kill_9_of_a_run_takes_all_along_and_the_next_one_runs_exactly_the_steps
     )
     with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as database:
         states = database.execute("SELECT name, state_type FROM flow_run ORDER BY created").fetchall()
+        (why,) = database.execute("SELECT message FROM flow_run_state WHERE type = 'CRASHED'").fetchone()
+        tasks = database.execute("SELECT name FROM task_run WHERE state_type = 'CRASHED'").fetchall()
+        tags = database.execute("SELECT tags FROM flow_run WHERE state_type = 'COMPLETED' ORDER BY created").fetchall()
+    assert "killed" in why and "during compose. The next run resumes from there. The log is .langmill/logs/" in why
+    assert tasks == [("compose",)]
+    assert json.loads(tags[-1][0])[0].startswith(f"{remade_workspace.name}-"), "as people call it"
     own = [state for name, state in states if name not in ("a colleague's", "without tags")]
     assert own == ["COMPLETED", "CRASHED", "COMPLETED"]
     assert ("a colleague's", "RUNNING") in states

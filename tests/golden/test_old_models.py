@@ -150,7 +150,7 @@ async def ask(old: Old, folder: Path, cache: Path) -> dict[str, Any]:
     """What the server answers whose follower has found the model in a registry."""
     name, metrics = old.model.recipe, Metrics()
     settings = dataclasses.replace(compose_serving(conf=CONF), recipes=[name])
-    engine = Engine(settings.max_running, settings.max_waiting, metrics, settings.stalled_seconds)
+    engine = Engine.of(settings, metrics)
     follower = Follower(
         names=[name],
         connect=lambda: Shelf(folder, old.model.provenance),

@@ -156,6 +156,7 @@ def test_a_recipe_goes_through_the_whole_line(name: str, workspace: Path) -> Non
     (workspace / "packages").mkdir(exist_ok=True)
     packaged = package(model, evaluation, workspace / "packages" / name)
     assert json.loads((packaged / "artifacts/model/config.json").read_text())["langmill"]["recipe"] == name
+    assert (packaged / "artifacts/model/merge.json").is_file() == (model / "adapter").is_dir()
     folder = EvaluationFolder.open(evaluation, verify=True)
     strengths = {facts["strength"] for facts in metrics["baselines"].values()}
     if name in WITHOUT_SERIOUS:

@@ -143,7 +143,7 @@ BAD: list[tuple[str, Any, int, str]] = [
     ("/v1/completions", {"model": "tiny-judge", "prompt": "x"}, 400, "ask it at /v1/classify"),
     ("/v1/completions", {"model": "tiny-lm", "prompt": "qz " * 60}, 400, "up to 100 are allowed"),
     ("/v1/completions", {"model": "tiny-lm", "prompt": "x", "max_tokens": 65}, 400, "up to 64 are allowed"),
-    ("/v1/completions", {"model": "tiny-lm", "prompt": "x", "n": 1000}, 400, "this server offers 1 only"),
+    ("/v1/completions", {"model": "tiny-lm", "prompt": "x", "n": 1000}, 400, "up to 8 choices are allowed"),
     ("/v1/completions", b'{"model":"tiny-lm","prompt":"x","temperature":NaN}', 400, "temperature is NaN"),
     ("/v1/completions", {"model": "tiny-lm", "prompt": "x", "temperature": -1}, 400, "temperature is -1"),
     ("/v1/completions", b"{", 400, "not valid JSON"),
@@ -152,7 +152,8 @@ BAD: list[tuple[str, Any, int, str]] = [
     ("/v1/classify", {"model": "tiny-judge", "input": [1]}, 400, "must be a text"),
     ("/v1/classify", {"model": "tiny-judge", "input": ""}, 400, "empty text"),
     ("/v1/classify", b"x" * 900_000, 413, "larger than 65536 bytes"),
-    ("/v1/chat/completions", {"model": "tiny-lm"}, 404, "nothing at /v1/chat/completions"),
+    ("/v1/chat/completions", {"model": "tiny-lm", "messages": [{"role": "user", "content": "x"}]}, 400, "ask it at"),
+    ("/v1/chat", {"model": "tiny-lm"}, 404, "nothing at /v1/chat"),
 ]
 
 

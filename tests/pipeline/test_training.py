@@ -160,6 +160,21 @@ def test_two_processes_train_as_one(workspace, tmp_path, strategy):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_two_processes_that_both_compile_train_as_one(workspace, tmp_path, strategy):
+    """Slow, because the compiler runs."""
+    untouched = Path(shutil.copytree(workspace, tmp_path / "untouched"))
+    shared = ["training.samples=[]", "training.micro_batch_size=2", "training.optimizer.name=adamw"]
+    alone = train(untouched, "reviews-lm", shared)
+    compiled = [*shared, "training.devices=2", f"training.strategy={strategy}", "training.compile=true"]
+    finish(start(workspace, "reviews-lm", compiled))
+    for figure in ("train/loss", "validation/loss", "gradient_norm"):
+        assert curve(workspace, figure) == pytest.approx(curve(untouched, figure), rel=1e-4)
+    one, two = load_state(alone), load_state(workspace / "build/models/reviews-lm")
+    assert max(float((one[name] - two[name]).abs().max()) for name in one) < 1e-3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 def test_two_processes_go_on_after_a_kill(workspace, tmp_path, strategy):
     overrides = [DROPOUT, "training.samples=[]", "training.micro_batch_size=4", "training.devices=2"]
     overrides += ["training.steps=40", f"training.strategy={strategy}", "training.optimizer.name=muon"]

@@ -87,7 +87,7 @@ def _explain_error(error: BaseException) -> tuple[str, int]:
 
     if is_full_disk(error):
         return full_disk_sentence(getattr(error, "filename", None) or "this workspace"), SpaceError.exit_code
-    return f"A bug in Langmill: {type(error).__name__}: {error}. {_keep_trace()}", _BUG
+    return f"A bug in Langmill: {type(error).__name__}: {str(error).rstrip('.')}. {_keep_trace()}", _BUG
 
 
 def _keep_trace() -> str:

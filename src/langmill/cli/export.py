@@ -12,18 +12,19 @@ from langmill.errors import LangmillError
 
 @command(
     example="langmill export sentiment --to sentiment-hf\n"
-    "langmill export reviews-lm --version 3 --format huggingface --to ../reviews-lm-3"
+    "langmill export reviews-lm --version 3 --format onnx --to ../reviews-lm-3"
 )  # fmt: skip
 @click.argument("model")
 @click.option("--version", type=int, help="The version, instead of the champion.")
 @click.option("--alias", help="An alias, instead of the champion: challenger or previous.")
-@click.option("--format", "format_name", default="huggingface", show_default=True, help="What opens it.")
+@click.option("--format", "format_name", default="hf", show_default=True, help="What opens it: hf, gguf, onnx or pt2.")
 @click.option("--to", type=click.Path(path_type=Path), required=True, help="The folder to make.")
 def export(model: str, version: int | None, alias: str | None, format_name: str, to: Path) -> None:
     """Write a version into a folder that other programs open.
 
-    Its files are checked against their digests first. The format huggingface is what transformers, and so vLLM, opens
-    with equal logits, with a model card that says what it is, how good and from what data.
+    Its files are checked against their digests first. hf is for transformers, and so vLLM; gguf for llama.cpp, where
+    the model has Llama's shape; onnx for onnxruntime; pt2 for plain torch. Each has equal logits, and a model card
+    that says what the model is, how good, from what data, what it can't do, and how to open the folder.
     """
     if version is not None and alias is not None:
         raise LangmillError("Name either --version or --alias.", "impossible")

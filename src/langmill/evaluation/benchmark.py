@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 import string
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -21,16 +21,18 @@ from langmill.evaluation.benchmark_task import BenchmarkTask, Kind, Question
 from langmill.evaluation.estimates import Estimate
 from langmill.evaluation.significance import estimate_means
 from langmill.models.generation.config import Sampling
-from langmill.models.generation.continuation import generate
+from langmill.models.generation.continuation import generate, generate_batch
 from langmill.models.generation.network import Decodes
 from langmill.models.heads import LanguageModel
 from langmill.progress import track
 from langmill.scoring.continuations import Continuation, score_continuations
 from langmill.scoring.drawing import draw
 from langmill.scoring.pace import Pace
+from langmill.tasks.batching import fill_batches
 from langmill.tokenization.text_stream import generated_text
 from langmill.tokenization.tokenizer import Tokenizer
 
+_FIRST_ROUND = 16  # tokens of an answer; few answers of such tasks are longer
 _NO_DIGITS, _NO_PUNCTUATION = (str.maketrans("", "", each) for each in (string.digits, string.punctuation))
 
 
@@ -73,7 +75,7 @@ def ask(model: Answering, task: BenchmarkTask, evaluation: Evaluation) -> Asked:
     with track(f"Asking {model.name} {task.name}", len(questions), "questions") as progress:
         pace = Pace(progress.advance)
         if task.kind is Kind.generate_until:
-            columns, answers = _written(model, task, questions, pace)
+            columns, answers = _written(model, task, questions, evaluation, pace)
         else:
             columns, answers = _chosen(model, task, questions, evaluation, pace)
     estimates = estimate_means({name: columns[name] for name in task.metrics}, evaluation)
@@ -123,24 +125,69 @@ def _row(kind: Kind, question: Question, found: Sequence[Continuation]) -> tuple
 
 
 def _written(
-    model: Answering, task: BenchmarkTask, questions: Sequence[Question], pace: Pace
+    model: Answering, task: BenchmarkTask, questions: Sequence[Question], evaluation: Evaluation, pace: Pace
 ) -> tuple[dict[str, np.ndarray], list[str]]:
     """The column `exact_match` of written answers, and the answers."""
     room = max(1, model.network.max_length - task.max_tokens)
-    sampling = Sampling(task.max_tokens, stop_ids=model.tokenizer.stop_ids)
-    answers: list[str] = []
-    for question in questions:
-        ids = [*model.prefix, *model.tokenizer.encode(question.context)][-room:] or [model.tokenizer.eot_id]
+    texts = [[*model.prefix, *model.tokenizer.encode(each.context)][-room:] for each in questions]
+    prompts = [ids or [model.tokenizer.eot_id] for ids in texts]
+    answers = [""] * len(prompts)
+    order = sorted(range(len(prompts)), key=lambda number: len(prompts[number]))
+    for places in fill_batches([len(prompts[each]) + task.max_tokens for each in order], evaluation.batch_tokens):
+        batch = [order[place] for place in places]
         with pace.timed() as lengths:
-            steps = generate(cast("Decodes", model.network), ids, sampling)
-            answers.append(generated_text(steps, model.tokenizer.decode, task.until))
-            lengths.append(len(model.tokenizer.encode(answers[-1])))
-        pace(1)
+            for number, answer in zip(batch, write_until(model, task, [prompts[each] for each in batch]), strict=True):
+                answers[number] = answer
+                lengths.append(len(model.tokenizer.encode(answer)))
+        pace(len(batch))
     right = [
         _matched(answer, task.matching) == _matched(question.wanted, task.matching)
         for answer, question in zip(answers, questions, strict=True)
     ]
     return {"exact_match": np.array(right, dtype=np.float64)}, answers
+
+
+def write_until(model: Answering, task: BenchmarkTask, prompts: Sequence[Sequence[int]]) -> list[str]:
+    """The answer to each prompt, written greedily side by side up to one of the texts before which an answer ends.
+
+    Each is as if written alone: where a choice was so close that rounding beside others may have decided it, the answer
+    is written again. A round writes twice as many tokens as the one before, so that what has met such a text waits for
+    no others.
+    """
+    network, stop_ids = cast("Decodes", model.network), model.tokenizer.stop_ids
+    written: list[list[int]] = [[] for _ in prompts]
+    close: set[int] = set()
+    waiting, length = list(range(len(prompts))), _FIRST_ROUND
+    while waiting and len(prompts) > 1:
+        rounds = [min(length, task.max_tokens - len(written[number])) for number in waiting]
+        near: set[int] = set()
+        found = generate_batch(
+            network,
+            [[*prompts[number], *written[number]] for number in waiting],
+            [Sampling(each, stop_ids=stop_ids) for each in rounds],
+            near,
+        )
+        close |= {waiting[row] for row in near}
+        goes_on = []
+        for number, tokens, asked in zip(waiting, found, rounds, strict=True):
+            written[number] += tokens
+            ended = len(tokens) < asked or len(written[number]) == task.max_tokens
+            text = model.tokenizer.decode(written[number])
+            if not ended and number not in close and not any(each in text for each in task.until):
+                goes_on.append(number)
+        waiting, length = goes_on, 2 * length
+    answers = []
+    for number, prompt in enumerate(prompts):
+        alone = len(prompts) == 1 or number in close
+        steps = (
+            generate(network, prompt, Sampling(task.max_tokens, stop_ids=stop_ids)) if alone else _each(written[number])
+        )
+        answers.append(generated_text(steps, model.tokenizer.decode, task.until))
+    return answers
+
+
+def _each(tokens: Sequence[int]) -> Generator[int, None, None]:
+    yield from tokens
 
 
 def _matched(text: str, options: Mapping[str, Any]) -> str:

@@ -134,7 +134,7 @@ def _read_config(file: Path) -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         more = " It runs Python (!function), which is not done here." if "!function" in str(error) else ""
         raise EvaluationError(
-            f"{file} is no task of lm-eval that can be read here: {error}.{more}", "unreadable"
+            f"{file} is no task of lm-eval that can be read here: {str(error).rstrip('.')}.{more}", "unreadable"
         ) from error
     if not isinstance(config, dict):
         raise EvaluationError(f"{file} holds no task of lm-eval: it is no table of fields.", "unreadable")
@@ -229,7 +229,7 @@ def _split(splits: Mapping[str, Sequence[Path]], name: str, file: Path) -> list[
             found = [json.loads(line) for line in text.splitlines() if line.strip()] if whole is None else whole
         except ValueError as error:
             raise EvaluationError(
-                f"{path} is not JSON, one question a line or one list: {error}.", "unreadable"
+                f"{path} is not JSON, one question a line or one list: {str(error).rstrip('.')}.", "unreadable"
             ) from error
         if not all(isinstance(row, dict) for row in found):
             raise EvaluationError(f"{path} holds something else than questions with named fields.", "unreadable")
@@ -341,4 +341,6 @@ class _Template:
         try:
             return self.environment.from_string(given).render(**row)
         except TemplateError as error:
-            raise EvaluationError(f"{self.file}: {name} can't be filled with {row}: {error}.", "impossible") from error
+            raise EvaluationError(
+                f"{self.file}: {name} can't be filled with {row}: {str(error).rstrip('.')}.", "impossible"
+            ) from error

@@ -105,12 +105,13 @@ def evaluate(
     for each in zero_shot:
         scores = scorer.beside_base(scores, each.scores)
     estimates = estimate(scorer, scores, evaluation)
+    with track(f"Fitting and scoring the baselines of {model.recipe}", 1, "step") as progress:
+        # A step of its own: the model's own documents are all scored, and this may take as long.
+        fitted = scorer.baselines(train, test_set.documents, model.tokenizer, evaluation, max_length=model.max_length)
+        progress.advance()
     baselines = [
         replace(baseline, scores=with_groups(baseline.scores, test_set.documents, group_by))
-        for baseline in (
-            *scorer.baselines(train, test_set.documents, model.tokenizer, evaluation, max_length=model.max_length),
-            *zero_shot,
-        )
+        for baseline in (*fitted, *zero_shot)
     ]
     baseline_estimates = {baseline.name: estimate(scorer, baseline.scores, evaluation) for baseline in baselines}
     _require_trivial(baselines, baseline_estimates, decides)

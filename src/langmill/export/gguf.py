@@ -1,7 +1,7 @@
 """A GGUF file: what llama.cpp opens, and so Ollama, LM Studio and their like.
 
 Names of weights and keys of the metadata are llama.cpp's (`convert_hf_to_gguf.py`, the classes LlamaModel and
-Qwen2Model); docs/decisions/0626 says what has a place in such a file.
+Qwen2Model); docs/decisions/0628 says what has a place in such a file.
 """
 
 from __future__ import annotations

@@ -55,9 +55,8 @@ def opening(config: Mapping[str, Any]) -> Opening:
     opener, kind = next((found for end, found in _KINDS.items() if name.endswith(end)), ("AutoModel", None))
     trusted = ", trust_remote_code=True" if "auto_map" in config else ""
     note = (
-        f"The network's class is in `{HUB_CODE.name}`, which `transformers` runs only if you say so: it takes\n"
-        "the mean of the tokens where the library's own class of that shape takes one of them. Read the file\n"
-        "first; it is short.\n"
+        f"The network's class is in `{HUB_CODE.name}`, which `transformers` runs only if you say so: it takes the\n"
+        "mean of the tokens where the library's own class of that shape takes one of them. It is short: read it.\n"
     ) * bool(trusted)
     code = f"""from transformers import AutoTokenizer, {opener}
 

@@ -1,4 +1,4 @@
-"""The card of an exported model, in Hugging Face's form: what it is, how good, its limits, how to open it."""
+"""The card of an exported model, in Hugging Face's form: what it is, how good, of what, its limits, how to open it."""
 
 from __future__ import annotations
 
@@ -14,9 +14,12 @@ from langmill.config.sections import Corpus, Pretrained
 from langmill.errors import LangmillError
 from langmill.export.base import VerifiedVersion
 from langmill.files import read_manifest, write_manifest, write_text
+from langmill.models.folder import CONFIG_NAME
 from langmill.registry.status import baseline
 from langmill.registry.trace import source_words
 from langmill.registry.versions import Tag
+from langmill.tasks.base import Classifies, Generates
+from langmill.tasks.loading import task_of
 
 
 @dataclass(frozen=True)
@@ -43,9 +46,8 @@ def write_card(into: Path, model: VerifiedVersion, config: Mapping[str, Any], op
 
 def model_card(model: VerifiedVersion, config: Mapping[str, Any], manifest: Mapping[str, Any], opening: Opening) -> str:
     """The text of `README.md`, from the version and the content of its `config.json` and `manifest.json`."""
-    about: dict[str, Any] = {"library_name": opening.library}
-    about |= {"pipeline_tag": opening.kind} if opening.kind else {}
-    about |= {"tags": ["langmill"]}
+    kind = {"pipeline_tag": opening.kind} if opening.kind else {}
+    about: dict[str, object] = {"library_name": opening.library, **kind, "tags": ["langmill"]}
     facts = "\n".join(f"| {label} | {fact} |" for label, fact in _facts(model, config, manifest) if fact)
     limits = "\n".join(f"- {sentence}" for sentence in _limits(config))
     version = model.version
@@ -79,20 +81,22 @@ made it, says how this version came to be.
 
 def _limits(config: Mapping[str, Any]) -> Iterator[str]:
     """What nobody should expect of a model, in sentences."""
-    length, labels = config["langmill"]["max_length"], config["langmill"]["task"]["labels"]
-    if labels:
+    length, (task, _) = config["langmill"]["max_length"], task_of(config, CONFIG_NAME)
+    if isinstance(task, Classifies):
         yield f"It reads the first {length} tokens of a text; the rest has no influence."
         yield (
-            f"Every text gets one of {', '.join(labels)}, also one that is none of them. The probabilities are the "
-            "network's own: a high one is not a promise."
+            f"Every text gets one of {', '.join(task.labels)}, also one that is none of them. The probabilities are "
+            "the network's own: a high one is not a promise."
         )
+    elif not isinstance(task, Generates):
+        yield f"It says which tokens may fill a gap in a text of up to {length} tokens; it answers nothing by itself."
     elif config.get("is_encoder_decoder"):
         yield f"It reads and writes up to {length} tokens at a time; a longer text has to be taken apart."
         yield "It can leave out, add or change what the source says, in fluent words: have somebody read what matters."
     else:
         yield f"It sees up to {length} tokens, prompt and answer together; what is longer has to be shortened."
-        yield "It writes what is likely after texts like those it learned from. That can be false, offensive, or theirs."
-    yield "It knows the kind of text that it was trained on, in that language; the metrics above hold for such texts alone."
+        yield "It writes what is likely after texts like those it learned from; that may be false, offensive or copied."
+    yield "It knows the kind of text that it was trained on, in that language; the metrics hold for such texts alone."
 
 
 def _facts(

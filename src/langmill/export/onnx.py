@@ -41,13 +41,9 @@ class Onnx(Exporter):
         graph = graph_of(loaded)
         write_onnx(traced(graph, loaded.recipe), graph.inputs, loaded.recipe, into / FILE_NAME)
         copy_companions(model.folder, into)
-        opened = f'import onnxruntime\n\nsession = onnxruntime.InferenceSession("FOLDER/{FILE_NAME}")'
-        write_card(
-            into,
-            model,
-            loaded.config,
-            Opening("onnx", usage(loaded.config, graph, opened, "session.run(None, inputs)[0]")),
-        )
+        opened = f'session = onnxruntime.InferenceSession("FOLDER/{FILE_NAME}")'
+        lines = usage(loaded.config, graph, "onnxruntime", opened, "session.run(None, inputs)[0]")
+        write_card(into, model, loaded.config, Opening("onnx", lines))
 
 
 def write_onnx(program: ExportedProgram, inputs: Mapping[str, Tensor], recipe: str, path: Path) -> None:
@@ -77,13 +73,5 @@ def write_onnx(program: ExportedProgram, inputs: Mapping[str, Tensor], recipe: s
         raise ModelError(f"{recipe} has no graph in ONNX ({first}); take --format hf or pt2.", "unsupported") from error
     finally:
         logger.setLevel(level)
-    _forget_places(made.model)
     size = sum(weight.numel() * weight.element_size() for weight in program.state_dict.values())
     made.save(str(path), external_data=size > _IN_ONE_FILE)
-
-
-def _forget_places(model: Any) -> None:
-    """Leave out where in Langmill's code, on this machine, each step of a graph stands."""
-    for part in (model.graph, *model.functions.values()):
-        for node in part:
-            node.metadata_props.clear()

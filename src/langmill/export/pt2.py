@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from torch.export import ExportedProgram
 
 from langmill.export.base import EXPORTERS, Exporter, VerifiedVersion
 from langmill.export.model_card import Opening, write_card
@@ -22,8 +23,14 @@ class Pt2(Exporter):
         """Write `model.pt2`. Raises ModelError where torch can't trace the network."""
         loaded = load_model(model.folder, verify=False)
         graph = graph_of(loaded)
-        torch.export.save(traced(graph, loaded.recipe), into / FILE_NAME)
+        write_pt2(traced(graph, loaded.recipe), into / FILE_NAME)
         copy_companions(model.folder, into)
-        opened = f'import torch\n\nnetwork = torch.export.load("FOLDER/{FILE_NAME}").module()'
+        opened = f'network = torch.export.load("FOLDER/{FILE_NAME}").module()'
         run = "network(**{name: torch.from_numpy(ids) for name, ids in inputs.items()}).detach().numpy()"
-        write_card(into, model, loaded.config, Opening("pytorch", usage(loaded.config, graph, opened, run)))
+        write_card(into, model, loaded.config, Opening("pytorch", usage(loaded.config, graph, "torch", opened, run)))
+
+
+def write_pt2(program: ExportedProgram, path: Path) -> None:
+    """Write a traced graph, without what it was traced with: torch would pickle that."""
+    program.example_inputs = None
+    torch.export.save(program, path)

@@ -15,6 +15,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
+from torch.fx import GraphModule
 
 from langmill.errors import ModelError
 from langmill.files import MANIFEST_NAME
@@ -140,13 +141,14 @@ def _free_of_this_machine(program: ExportedProgram) -> None:
 
     What attention returns can be viewed as one row a token only as the kernel of some processors leaves it.
     """
-    for node in list(program.graph.nodes):
+    graphs = [module.graph for module in program.graph_module.modules() if isinstance(module, GraphModule)]
+    for node in [each for graph in graphs for each in graph.nodes]:
         node.meta.pop("stack_trace", None)
         if node.target not in _VIEWS or node.args[0].target is not _TRANSPOSE:
             continue
         turned = node.args[0]
-        with program.graph.inserting_before(node):
-            copied = program.graph.call_function(_CLONE, (turned,), {"memory_format": torch.contiguous_format})
+        with node.graph.inserting_before(node):
+            copied = node.graph.call_function(_CLONE, (turned,), {"memory_format": torch.contiguous_format})
         copied.meta["val"] = turned.meta["val"].clone(memory_format=torch.contiguous_format)
         node.replace_input_with(turned, copied)
     program.graph_module.recompile()
@@ -158,8 +160,8 @@ def copy_companions(folder: Path, into: Path) -> None:
     shutil.copytree(folder, into, dirs_exist_ok=True, ignore=left_out)
 
 
-def usage(config: Mapping[str, Any], graph: Graph, opened: str, run: str) -> str:
-    """The card's code: the lines that open the file, and one text's logits.
+def usage(config: Mapping[str, Any], graph: Graph, library: str, opened: str, run: str) -> str:
+    """The card's code: the library and the line that opens the file, and one text's logits.
 
     `run` is the expression for the logits of `inputs`, a dictionary of NumPy arrays by the names of the graph.
     """
@@ -172,10 +174,11 @@ def usage(config: Mapping[str, Any], graph: Graph, opened: str, run: str) -> str
     elif "attention_mask" not in graph.inputs:
         target = 'inputs = {"input_ids": inputs["input_ids"]}  # texts are padded at their end\n'
     return f"""```python
-{"import json" + chr(10) if labels else ""}import numpy as np
-{opened.strip()}
+{"import json" + chr(10) * 2 if labels else ""}import numpy as np
+import {library}
 from transformers import AutoTokenizer
 
+{opened}
 tokenizer = AutoTokenizer.from_pretrained("FOLDER", padding_side="right")
 {named}inputs = dict(tokenizer(["The film was"], return_tensors="np", return_token_type_ids=False))
 {target}logits = {run}

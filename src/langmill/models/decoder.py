@@ -56,6 +56,9 @@ class Decoder(Transformer):
         steps_T = torch.arange(num_tokens, device=tokens_BT.device)
         places_BT = torch.tensor(cache.lengths, device=tokens_BT.device)[:, None] + steps_T
         mask_B1TS = (torch.arange(end, device=tokens_BT.device) <= places_BT[:, :, None])[:, None]
+        if num_tokens == 1:  # what is added to the scores; from a boolean mask every layer would make it anew
+            zeros = torch.zeros(mask_B1TS.shape, dtype=self.embed_tokens.weight.dtype, device=tokens_BT.device)
+            mask_B1TS = zeros.masked_fill_(~mask_B1TS, -torch.inf)
         rotary = self.cos_SE[places_BT][:, :, None], self.sin_SE[places_BT][:, :, None]
         return Positions(rotary, rotary, cache, places_BT, mask_B1TS, causal=False)
 

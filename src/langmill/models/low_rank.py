@@ -38,7 +38,9 @@ def merge(weight: Tensor, a_RI: Tensor, b_OR: Tensor, config: Mapping[str, Any])
     for column_O, row_I in zip(columns_RO, rows_RI, strict=True):
         delta_OI += torch.outer(column_O, row_I)
     delta = delta_OI.T if config.get("fan_in_fan_out") else delta_OI
-    return (weight.detach().float().cpu() + delta).to(weight)
+    base = weight.detach().float().cpu()
+    # Where nothing is added nothing is computed: a sum may take a denormal number for zero, as training and serving do.
+    return torch.where(delta == 0, base, base + delta).to(weight)
 
 
 @dataclass(frozen=True)

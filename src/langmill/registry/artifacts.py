@@ -50,7 +50,10 @@ def download(tracking_uri: str, title: str, source: str, into: Path) -> Path:
 
             shutil.copytree(found, target, dirs_exist_ok=True, copy_function=copy)
             _check(target, title, source, _RESTORE)
-            make_whole(target)
+            try:
+                make_whole(target)
+            except IntegrityError as error:
+                raise IntegrityError(f"{title} is damaged in {source}: {error} {_RESTORE}") from error
     return into
 
 

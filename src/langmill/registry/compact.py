@@ -14,7 +14,6 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -99,7 +98,7 @@ def make_whole(folder: Path) -> None:
             file.write(piece)
     if sha256_file(weights) != digest:
         raise IntegrityError(
-            f"The base's weights and the adapter in {folder} do not give the weights that {MANIFEST_NAME} promises."
+            f"its base's weights and its adapter do not give the weights that {MANIFEST_NAME} promises."
         )
     files = {name: each for name, each in manifest.pop("files").items() if name not in (BASE_WEIGHTS, MERGE_NAME)}
     shutil.rmtree(folder / _BASE_FOLDER)
@@ -107,7 +106,7 @@ def make_whole(folder: Path) -> None:
     write_json(folder / MANIFEST_NAME, {**manifest, "files": {**files, WEIGHTS_NAME: digest}})
 
 
-def _pieces(folder: Path) -> Iterator[Any]:
+def _pieces(folder: Path) -> Iterator[bytes | memoryview]:
     """The bytes of the merged file: its header, and one weight after the other."""
     header = json.loads((folder / MERGE_NAME).read_text(encoding="utf-8"))["header"].encode()
     yield len(header).to_bytes(8, "little") + header

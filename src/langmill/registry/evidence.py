@@ -112,4 +112,4 @@ def available(found: _Found | Missing) -> _Found:
 
 def reason_of(error: Exception) -> str:
     """Say in a sentence what an error says; one that is not Langmill's own with its kind."""
-    return str(error) if isinstance(error, LangmillError) else f"{type(error).__name__}: {error}."
+    return str(error) if isinstance(error, LangmillError) else f"{type(error).__name__}: {str(error).rstrip('.')}."

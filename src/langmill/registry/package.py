@@ -137,12 +137,16 @@ def _write_metadata(plugin: PlugIn, into: Path) -> None:
 
 
 def signature(task: Task) -> Any:
-    """MLflow's signature of a task's models: columns in, columns out, parameters. Raises as `input_example`."""
+    """MLflow's signature of a task's models: a column in, columns out, parameters. Raises as `input_example`.
+
+    The column in has no name there: MLflow would refuse a plain list of texts, which has none. In a table it must have
+    that of the example, which the packaged model sees to.
+    """
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
     from mlflow.types.schema import Map
 
-    inputs = Schema([ColSpec(DataType.string, name) for name in input_example(task).columns])
+    inputs = Schema([ColSpec(DataType.string) for _ in input_example(task).columns])
     if isinstance(task, Classifies):
         columns = {"label": DataType.string, "probability": DataType.double, "probabilities": Map(DataType.double)}
         return ModelSignature(inputs, Schema([ColSpec(kind, name) for name, kind in columns.items()]))

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel
@@ -34,33 +35,52 @@ class LangmillModel(PythonModel):  # type: ignore[misc]
 
         self.loaded = load_model(Path(context.artifacts["model"]), verify=True)
 
-    def predict(self, context: Any, model_input: pd.DataFrame, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
-        """One row of answer for each row of the input, which has one column of texts.
+    def predict(self, context: Any, model_input: Any, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
+        """One row of answer for each text of the input.
 
-        `params` are the signature's; what is left out is the model's `generation_config.json`. A warning says which
-        rows a classifier truncated, as it did in training.
+        The input is a text, a list of texts, or a table whose column `prompt` (of a classifier: `text`) has them, also
+        as a dictionary of lists. `params` are the signature's; what is left out is the model's
+        `generation_config.json`. A warning says which texts a classifier truncated, as it did in training.
 
         Raises:
-            ModelError: A row is not a text, or a prompt is too long.
+            ModelError: There is no text, one is empty or is none, or a prompt is too long.
             ConfigError: The parameters do not go together, or more tokens are asked for than fit behind a prompt.
         """
         from langmill.tasks.base import Classifies
 
-        loaded, texts = self.loaded, _texts(pd.DataFrame(model_input).iloc[:, 0])
-        if isinstance(loaded.task, Classifies):
+        loaded = self.loaded
+        classifies = isinstance(loaded.task, Classifies)
+        texts = _texts(model_input, "text" if classifies else "prompt")
+        if classifies:
             return _classify(loaded, texts)
         return pd.DataFrame({"text": [loaded.generate(text, params or {}, loaded.recipe) for text in texts]})
 
 
-def _texts(column: pd.Series) -> list[str]:
-    """The rows as they are: a list or a missing value has no text that anybody meant."""
+def _texts(given: Any, name: str) -> list[str]:
+    """The texts of an input, as they are: what is missing or empty is nothing that anybody meant to ask.
+
+    MLflow makes a table of whatever it is given: of a list with a column that has a number for a name, of a dictionary
+    of lists with a single row that has the list.
+    """
     from langmill.errors import ModelError
 
-    for number, value in enumerate(column):
+    table = pd.DataFrame([given] if isinstance(given, str | Mapping) else given)
+    found = next((column for column in table.columns if column == name or not isinstance(column, str)), None)
+    if found is None and len(table.columns):
+        columns = ", ".join(map(str, table.columns))
+        raise ModelError(f"The input has the columns {columns}; give the texts as {name}, and nothing else.", "unknown")
+    values = [] if found is None else list(table[found])
+    if len(values) == 1 and isinstance(values[0], list | np.ndarray):
+        values = list(values[0])
+    if not values:
+        raise ModelError("There is no text in the input; give at least one.", "too_few")
+    for number, value in enumerate(values):
         if not isinstance(value, str):
-            sentence = f"Row {number} of {column.name} is {value!r:.60}, a {type(value).__name__}; give a text."
+            sentence = f"Row {number} of {name} is {value!r:.60}, a {type(value).__name__}; give a text."
             raise ModelError(sentence, "wrong_type")
-    return list(column)
+        if not value:
+            raise ModelError(f"Row {number} of {name} is an empty text; leave it out, or give a text.", "missing")
+    return [str(value) for value in values]
 
 
 def _classify(loaded: LoadedModel, texts: list[str]) -> pd.DataFrame:

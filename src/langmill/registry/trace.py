@@ -28,6 +28,7 @@ from langmill.registry.ledger import STOPPED, Entry
 from langmill.registry.store import ModelRegistry
 from langmill.registry.verdict import Verdict
 from langmill.registry.versions import ModelVersion, State, Tag
+from langmill.tokenization.companion import Companion
 from langmill.training import provenance
 from langmill.workspace import Workspace
 
@@ -85,10 +86,11 @@ def trace(tracking_uri: str, name: str, version: int) -> Lineage:
     with temporary_folder() as temporary:
         facts = [*_in_the_registry(registry, found)]
         model, model_facts = _model(registry, found, temporary / "model")
+        tokenizer = "" if model is None else _tokenizer(temporary / "model", model)
         facts += [*_evaluation(registry, found, temporary / "evaluation"), *model_facts]
     base = None
     if model is not None:
-        facts += _origins(model)
+        facts += _origins(model, tokenizer)
         base = _base(registry, model)
     aliases = f", {' and '.join(found.aliases)}" if found.aliases else ""
     return Lineage(f"{found.title}{aliases}", tuple(facts), base)
@@ -183,8 +185,19 @@ def _model(registry: ModelRegistry, version: ModelVersion, into: Path) -> tuple[
     return manifest, [weights, Fact("provenance", short, Check.verified if whole else Check.damaged)]
 
 
-def _origins(manifest: Mapping[str, Any]) -> Iterator[Fact]:
-    """What the model was made from, compared with what lies in the workspace."""
+def _tokenizer(folder: Path, manifest: Mapping[str, Any]) -> str:
+    """The digest of a model's tokenizer, by what stands in its folder; "" where that can't be read."""
+    own = tokenizer_digest(manifest)
+    if own == manifest["parts"]["tokenizer"]:
+        return own
+    try:  # it is of the chat template as well, which stands in the folder too unless the recipe has another one
+        return Companion.beside(folder / TOKENIZER_NAME).digest_with(own)
+    except LangmillError:
+        return ""
+
+
+def _origins(manifest: Mapping[str, Any], tokenizer: str) -> Iterator[Fact]:
+    """What the model was made from, compared with what lies in the workspace; `tokenizer` is its own one's digest."""
     parts, recipe = manifest["parts"], str(manifest["recipe"])
     now = _parts_now(recipe)
     yield Fact("settings", digest_of(parts["settings"])[:_SHORT], _same(now.get("settings"), parts["settings"]))
@@ -196,9 +209,7 @@ def _origins(manifest: Mapping[str, Any]) -> Iterator[Fact]:
     versions = ", ".join(f"{name} {number}" for name, number in sorted(parts["versions"].items()))
     if versions:
         yield Fact("made with", versions)
-    # With a chat template the promised digest covers that too, which the folder's own does not.
-    same = tokenizer_digest(manifest) == parts["tokenizer"]
-    check = Check.verified if same else _same(now.get("tokenizer"), parts["tokenizer"])
+    check = Check.verified if tokenizer == parts["tokenizer"] else _same(now.get("tokenizer"), parts["tokenizer"])
     yield Fact("tokenizer", parts["tokenizer"][:_SHORT], check)
     yield from _data(parts["data"], recipe, str(manifest["corpus"]["name"]))
 
@@ -252,7 +263,8 @@ def _base(registry: ModelRegistry, manifest: Mapping[str, Any]) -> Lineage | Non
     matching = [version for version in registry.versions(name) if version.provenance == digest]
     if matching:
         return trace(registry.tracking_uri, name, matching[-1].version)
-    found, check = _verified(Workspace().model(name))
+    folder = Workspace().model(name)
+    found, check = _verified(folder)
     if check is Check.verified and found is not None and found.get("provenance") != digest:
         check = Check.changed
     source = found.get("source") if found is not None else None
@@ -263,7 +275,8 @@ def _base(registry: ModelRegistry, manifest: Mapping[str, Any]) -> Lineage | Non
             facts.append(Fact("licence", str(found["licence"]), check))
         return Lineage(f"{name}, a pretrained model", tuple(facts), None)
     fact = Fact("provenance", f"{digest[:_SHORT]}, which is not in this registry", check)
-    origins = tuple(_origins(found)) if check is Check.verified and found is not None and "parts" in found else ()
+    told = check is Check.verified and found is not None and "parts" in found
+    origins = tuple(_origins(found, _tokenizer(folder, found))) if told and found is not None else ()
     return Lineage(name, (fact, *origins), None)
 
 

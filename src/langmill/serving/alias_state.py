@@ -21,6 +21,8 @@ class RegisteredVersion:
     what it answers though its provenance stays. Without those that an older version does not say."""
     metrics: Mapping[str, Any] = field(default_factory=dict, compare=False)
     """How it was judged, as `/v1/models` shows it."""
+    description: str = field(default="", compare=False)
+    """What it is for, in a sentence."""
 
     def is_of(self, manifest: Mapping[str, Any]) -> bool:
         """Whether a model folder with this manifest holds it."""

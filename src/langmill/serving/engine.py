@@ -17,11 +17,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Hashable
-from typing import Any
+from typing import Any, Self
 from weakref import WeakKeyDictionary
 
 import torch
 
+from langmill.config.sections import Serving
 from langmill.errors import RequestError
 from langmill.serving.generation import Completion
 from langmill.serving.jobs import BatchJob, EventT, Job, LoadedVersion, ResponseStream
@@ -46,6 +47,7 @@ class Engine:
         request_seconds: From a job's submission to its end, at most; None for no limit.
         prefill_tokens: Tokens of prompts that are read in a turn, at most; None for no limit.
         prefix_bytes: Memory of each loaded version for keys and values of earlier prompts.
+        exact: Whether every text is decoded alone, as `Completion` does where `exact` is asked of it.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Engine:
         request_seconds: float | None = None,
         prefill_tokens: int | None = None,
         prefix_bytes: int = 0,
+        exact: bool = False,
     ) -> None:
         self._max_running = max_running
         self._max_waiting = max_waiting
@@ -66,6 +69,7 @@ class Engine:
         self._request_seconds = math.inf if request_seconds is None else request_seconds
         self._prefill_tokens = sys.maxsize if prefill_tokens is None else prefill_tokens
         self._prefix_bytes = prefix_bytes
+        self._exact = exact
         self._metrics = metrics
         self._stalled_seconds = stalled_seconds
         self._loaded: dict[str, LoadedVersion] = {}
@@ -80,6 +84,21 @@ class Engine:
         self._draining = False
         self._step_began: float | None = None
         self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
+
+    @classmethod
+    def of(cls, settings: Serving, metrics: Metrics) -> Self:
+        """Make the engine of a server."""
+        return cls(
+            settings.max_running,
+            settings.max_waiting,
+            metrics,
+            settings.stalled_seconds,
+            max_waiting_tokens=settings.max_waiting_tokens,
+            request_seconds=settings.request_seconds,
+            prefill_tokens=settings.prefill_tokens,
+            prefix_bytes=settings.prefix_megabytes * 2**20,
+            exact=settings.exact,
+        )
 
     # Loaded versions ------------------------------------------------------------------------------------------------
 
@@ -121,6 +140,11 @@ class Engine:
     def load(self) -> int:
         """Requests that are being worked on or wait."""
         return len(self._running) + len(self._waiting)
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for their turn."""
+        return len(self._waiting)
 
     def failure(self) -> str | None:
         """Why the engine can't answer, in a sentence; None when all is well, or when it was stopped."""
@@ -183,21 +207,25 @@ class Engine:
         try:
             with torch.inference_mode():
                 while self._admit():
-                    for worker in list(self._workers):
+                    for worker in self._workers:
                         self._drop_what_is_over(worker)
                         if worker.streams:
                             self._step_began = time.monotonic()
                             worker.turn()
                             self._step_began = None
-                    self._retire()
+                        served = self._running
+                        self._retire()  # first: whoever hears of an end finds room
+                        ResponseStream.deliver(served)
         except BaseException as error:
             log.exception("The engine's thread has died")
             reason = RequestError(f"The engine died ({type(error).__name__}); read the server's log.", 500)
         finally:
             with self._changed:
                 self._draining = True
-                for stream in [*(stream for worker in self._workers for stream in worker.streams), *self._waiting]:
+                left = [*(stream for worker in self._workers for stream in worker.streams), *self._waiting]
+                for stream in left:
                     stream.put(reason)
+                ResponseStream.deliver(left)
                 self._workers.clear()
                 self._shared.clear()
                 self._decoding.clear()
@@ -221,6 +249,7 @@ class Engine:
                     self._metrics.cancelled.inc()
                 elif self._is_late(stream):
                     stream.put(self._too_late())
+                    ResponseStream.deliver([stream])
                 else:
                     self._worker_of(job).add(stream, job)
                     self._running.append(stream)
@@ -230,7 +259,7 @@ class Engine:
     def _worker_of(self, job: Job[Any]) -> Worker:
         """The worker that a job joins, among those that have something to do from now on."""
         worker: Worker
-        if isinstance(job, Completion) and job.joins:
+        if isinstance(job, Completion) and job.joins and not self._exact:
             worker = self._decoding_of(job)
         elif isinstance(job, BatchJob):
             worker = self._shared.setdefault(job.group_key, Together())

@@ -166,8 +166,9 @@ class Completion(Job[Chunk]):
             yield Token(token, None)
 
     def _of_prompt(self) -> tuple[TokenLogprobs | None, ...]:
-        assert isinstance(self.network, PredictsPrompt)
-        logits_TV = self.network.prompt_logits(self.prompt_ids)
+        network: object = self.network
+        assert isinstance(network, PredictsPrompt)
+        logits_TV = network.prompt_logits(self.prompt_ids)
         return (None, *of_tokens(logits_TV[:-1], self.prompt_ids[1:], self.logprobs or 0))
 
     def _search(self, beams: Beams) -> Generator[Chunk | None, None, None]:

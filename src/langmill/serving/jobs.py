@@ -7,7 +7,7 @@ import contextlib
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import AsyncIterator, Generator, Hashable, Sequence
+from collections.abc import AsyncIterator, Generator, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -126,7 +126,6 @@ class ResponseStream(Generic[EventT]):
         self._loop = asyncio.get_running_loop()
         self._events: asyncio.Queue[EventT | BaseException | None] = asyncio.Queue()
         self._arrived: deque[EventT | BaseException | None] = deque()
-        self._woken = False
 
     def __aiter__(self) -> AsyncIterator[EventT]:
         return self
@@ -144,14 +143,25 @@ class ResponseStream(Generic[EventT]):
         self.cancelled = True
 
     def put(self, event: EventT | BaseException | None) -> None:
-        """Hand over an event from the engine's thread; None ends the stream, an exception breaks it."""
+        """Leave an event for `deliver`, in the engine's thread; None ends the stream, an exception breaks it."""
         self._arrived.append(event)
-        if not self._woken:  # events that come faster than the loop turns share one call
-            self._woken = True
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody listens any more
-                self._loop.call_soon_threadsafe(self._deliver)
 
     def _deliver(self) -> None:
-        self._woken = False  # before the look: what arrives after it wakes the loop again
         while self._arrived:
             self._events.put_nowait(self._arrived.popleft())
+
+    @staticmethod
+    def deliver(streams: Iterable[ResponseStream[Any]]) -> None:
+        """Hand over the events of some streams to their event loops, each of which is woken once."""
+        loops: dict[asyncio.AbstractEventLoop, list[ResponseStream[Any]]] = {}
+        for stream in streams:
+            if stream._arrived:
+                loops.setdefault(stream._loop, []).append(stream)
+        for loop, listening in loops.items():
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody listens any more
+                loop.call_soon_threadsafe(_deliver_all, listening)
+
+
+def _deliver_all(streams: Sequence[ResponseStream[Any]]) -> None:
+    for stream in streams:
+        stream._deliver()

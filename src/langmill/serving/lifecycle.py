@@ -68,7 +68,7 @@ class Lifecycle:
         self._log = workspace.log("serve")
         self._wants_key = bool(keys)
         metrics = Metrics()
-        self._engine = Engine(settings.max_running, settings.max_waiting, metrics, settings.stalled_seconds)
+        self._engine = Engine.of(settings, metrics)
         self._vllm = VllmLoader(settings.vllm, workspace.log)
         own = own_loader(lambda folder: load_model(folder, verify=False, device=device))  # the cache has verified it
 
@@ -186,7 +186,7 @@ class Lifecycle:
             if (loaded := self._engine.loaded(name)) is None:
                 continue
             task = loaded.model.task
-            for route in routes_for(task):
+            for route in routes_for(task)[:1]:  # the others are in /v1/models
                 body = json.dumps({"model": name, **route.example_for(task)})
                 lines.append(
                     f"  curl -s {self._address}{route.path} -H 'Content-Type: application/json'{key} -d '{body}'"

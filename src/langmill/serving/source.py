@@ -16,7 +16,7 @@ from langmill.registry.versions import CHALLENGER, CHAMPION, PREVIOUS, ModelVers
 from langmill.serving.alias_state import RegisteredVersion
 from langmill.tracking.addresses import database_path
 
-_BASELINES = {"trivial_baseline": Tag.trivial, "strong_baseline": Tag.strong}
+_BASELINES = {"trivial_baseline": Tag.trivial, "strong_baseline": Tag.strong, "base": Tag.base, "judged": Tag.judged}
 _DIGESTS = {WEIGHTS_NAME: Tag.weights, GENERATION_NAME: Tag.generation}
 
 
@@ -104,7 +104,7 @@ class ChampionSource:
 
 def _described(found: ModelVersion) -> RegisteredVersion:
     digests = {file: found.tags[tag] for file, tag in _DIGESTS.items() if found.tags.get(tag)}
-    return RegisteredVersion(found.version, found.provenance, digests, _metrics(found))
+    return RegisteredVersion(found.version, found.provenance, digests, _metrics(found), found.description)
 
 
 def _metrics(found: ModelVersion) -> dict[str, Any]:

@@ -75,12 +75,15 @@ class GrammarGuide:
         """The tokens that may come next, `(vocabulary,)` bool; the tokens that end a text where the grammar may end.
 
         Raises:
-            RequestError: The grammar has become too complex on its way.
+            RequestError: The grammar has become too complex on its way, or wants what the vocabulary can't write.
         """
         bits = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
         if self._matcher.is_error():
             raise _refusal(self._matcher.get_error(), self._field)
-        return torch.from_numpy(np.unpackbits(bits, bitorder="little")[: self._vocab_size].astype(bool))
+        allowed = np.unpackbits(bits, bitorder="little")[: self._vocab_size].astype(bool)
+        if not allowed.any():
+            raise _refusal("no token of the model's vocabulary goes on from here", self._field)
+        return torch.from_numpy(allowed)
 
     def advance(self, token_id: int) -> None:
         """Note the token that was chosen, which is one of those allowed."""
@@ -123,9 +126,11 @@ def _vocabulary(loaded: LoadedVersion) -> LLTokenizer:
 
 def _read(loaded: LoadedVersion, tokenizer: Tokenizer, size: int, stop_ids: list[int]) -> LLTokenizer:
     try:
-        if tokenizer.is_byte_level:
+        text = tokenizer.file.read_text(encoding="utf-8")
+        # llguidance reads the files of most decoders' vocabularies, and not T5's, whose tokens are texts as well.
+        if tokenizer.is_byte_level or (json.loads(text)["decoder"] or {}).get("type") == "Metaspace":
             return LLTokenizer(TokenizerWrapper(_Vocabulary(tokenizer, size)), n_vocab=size, eos_token=stop_ids)
-        return LLTokenizer(tokenizer.file.read_text(encoding="utf-8"), n_vocab=size, eos_token=stop_ids)
+        return LLTokenizer(text, n_vocab=size, eos_token=stop_ids)
     except Exception as error:  # the library raises many, for what it does not know
         raise RequestError(
             f"{loaded.name} can't be guided: its vocabulary is of a kind that llguidance does not read "
@@ -136,21 +141,33 @@ def _read(loaded: LoadedVersion, tokenizer: Tokenizer, size: int, stop_ids: list
 
 
 class _Vocabulary:
-    """A byte-level vocabulary as llguidance asks for it."""
+    """A vocabulary as llguidance asks for it, each of whose tokens is bytes of the text."""
 
     def __init__(self, tokenizer: Tokenizer, size: int) -> None:
-        names = {number: name for name, number in tokenizer.special_ids.items()}
+        special = set(tokenizer.special_ids.values())
+        pieces = [tokenizer.piece(number) for number in range(size)]
         self._tokenizer = tokenizer
-        self.tokens = [
-            names[number].encode() if number in names else tokenizer.decode_bytes([number])
-            for number in range(tokenizer.vocab_size)
-        ] + [b""] * (size - tokenizer.vocab_size)
-        self.special_token_ids = [number for number, text in enumerate(self.tokens) if number in names or not text]
+        self.tokens = [piece.encode() if isinstance(piece, str) else piece for piece in pieces]
+        unwritten = {number for number, text in enumerate(self.tokens) if number in special or not text}
+        self.special_token_ids = sorted(unwritten)
         self.eos_token_id = tokenizer.eot_id
         self.bos_token_id = None
+        self._ids = {text: number for number, text in enumerate(self.tokens) if number not in unwritten}
+        self._longest = max(map(len, self._ids), default=0)
 
     def __call__(self, text: bytes | str) -> list[int]:
-        return self._tokenizer.encode(text if isinstance(text, str) else text.decode(errors="replace"))
+        data = text.encode() if isinstance(text, str) else text
+        if self._tokenizer.is_byte_level:
+            return self._tokenizer.encode(data.decode(errors="replace"))
+        # Its own encoding would begin with the space before a word.
+        ids: list[int] = []
+        while data:
+            length = next((n for n in range(min(len(data), self._longest), 0, -1) if data[:n] in self._ids), 0)
+            if not length:  # the vocabulary can't write it, as the mask will say
+                break
+            ids.append(self._ids[data[:length]])
+            data = data[length:]
+        return ids
 
 
 def _refusal(reason: str, field: str) -> RequestError:

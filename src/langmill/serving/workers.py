@@ -131,9 +131,9 @@ class Together(Worker):
             results = runner.run([batched.items[index] for batched, index in group])
         except Exception as error:
             self._blame(group, error)
-            return
-        for (batched, index), result in zip(group, results, strict=True):
-            batched.found[index] = result
+        else:
+            for (batched, index), result in zip(group, results, strict=True):
+                batched.found[index] = result
         for batched in [each for each in self._jobs if len(each.found) == len(each.items)]:
             self.drop(batched.stream)
             batched.stream.put([batched.found[index] for index in range(len(batched.items))])

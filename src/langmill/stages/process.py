@@ -109,7 +109,8 @@ def _run(address: str, work: Callable[[], None]) -> int:
             return error.exit_code
         logging.getLogger("langmill").exception("A bug: %s", error)
         sys.stderr.write(
-            f"{address}: a bug in Langmill: {type(error).__name__}: {error}. The trace is in {log}; please report it.\n"
+            f"{address}: a bug in Langmill: {type(error).__name__}: {str(error).rstrip('.')}. "
+            f"The trace is in {log}; please report it.\n"
         )
         if os.environ.get("LANGMILL_DEBUG"):
             traceback.print_exc()

@@ -49,7 +49,10 @@ class Companion:
 
     def digest(self, file: Path) -> str:
         """The SHA-256 of all that decides how a model reads: of `tokenizer.json` alone, where there is no template."""
-        own = sha256_file(file)
+        return self.digest_with(sha256_file(file))
+
+    def digest_with(self, own: str) -> str:
+        """The same, beside a `tokenizer.json` with the SHA-256 `own`."""
         if self.chat_template is None:
             return own
         return digest_of({"tokenizer": own, "chat_template": self.chat_template, "names": dict(self.names)})

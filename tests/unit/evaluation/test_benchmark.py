@@ -14,7 +14,7 @@ import torch
 import yaml
 
 from langmill.errors import EvaluationError
-from langmill.evaluation.benchmark import Answering, ask
+from langmill.evaluation.benchmark import Answering, ask, write_until
 from langmill.evaluation.benchmark_task import Kind, read_task
 from langmill.models.generation.config import Sampling
 from langmill.models.generation.continuation import generate_batch
@@ -88,6 +88,16 @@ def test_greedy_is_what_the_model_would_write(model: Answering) -> None:
     pairs = [(context, answer), (context, answer[:-1] + "!"), (context, "!" + answer[1:])]
     found = score_continuations(model.network, model.tokenizer, (), pairs, batch_tokens=64)
     assert [each.greedy for each in found] == [True, False, False]
+
+
+def test_an_answer_does_not_depend_on_what_it_is_written_beside(model: Answering, tmp_path: Path) -> None:
+    written = read_task(write_tasks(tmp_path)["written"])
+    prompts = [model.tokenizer.encode(each.context) for each in written.questions]
+    for task in (written, replace(written, max_tokens=40), replace(written, until=("e",), max_tokens=40)):
+        alone = [write_until(model, task, [prompt])[0] for prompt in prompts]
+        assert write_until(model, task, prompts) == alone
+        assert not any(each in answer for answer in alone for each in task.until)
+    assert len({len(answer) for answer in alone}) > 1  # some end early, and wait for no others
 
 
 @pytest.mark.parametrize(

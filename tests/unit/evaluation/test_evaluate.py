@@ -242,7 +242,11 @@ def test_figures_reach_the_run_even_where_no_server_answers(language_folder, tmp
     files = [event["name"] for event in events if event["kind"] == "file"]
     assert "evaluation/report.md" in files and "evaluation/plots/document_losses.png" in files
     assert len(files) == len(set(files))
-    assert {event["kind"] for event in events} == {"start", "dataset", "metrics", "file", "finish"}
+    assert {event["kind"] for event in events} == {"start", "dataset", "metrics", "show", "file", "finish"}
+    (shown,) = [event for event in events if event["kind"] == "show"]
+    assert shown["metrics"][0] == "test/bits_per_byte"
+    assert {name for name in shown["metrics"] if name.startswith("test/")} <= metrics[0]["values"].keys()
+    assert f"**{value:.4g}**" in shown["card"]
 
 
 def test_another_evaluation_of_the_same_model_is_a_further_step(language_folder, tmp_path):

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
 from langmill.data.document import Document
 from langmill.evaluation.base_model import BaseModel
 from langmill.evaluation.evaluate import evaluate
 from langmill.evaluation.folder import write_evaluation
+from langmill.evaluation.significance import GROUP, estimate
 from langmill.scoring.preferences import PreferencesScorer
 from langmill.tokenization.tokenizer import Tokenizer
 
@@ -48,3 +52,17 @@ def test_rewards_are_counted_from_the_base(tmp_path: Path, tokenizer: Tokenizer)
     assert "next_token_accuracy" in found.baseline_estimates["unigram"]
     report = (tmp_path / "out" / "report.md").read_text()
     assert "Share of the pairs whose chosen answer has the larger reward" in report
+
+
+def test_rewards_of_pairs_that_belong_together_are_drawn_together() -> None:
+    """Five pairs a conversation that all say the same are worth one: the same shares, and intervals as of the tenth."""
+    scorer, random = shipped_scorer("preferences", **OPTIONS), np.random.default_rng(1)
+    reward = random.normal(0.3, 1.0, 20)
+    one = pa.table({"margin_nats": reward, "reference_margin_nats": np.zeros(20)})
+    names = np.repeat([f"conversation {number}" for number in range(20)], 5)
+    many = pa.table({"margin_nats": np.repeat(reward, 5), "reference_margin_nats": np.zeros(100), GROUP: names})
+    alone, together, apart = (estimate(scorer, each, SETTINGS) for each in (one, many, many.drop_columns([GROUP])))
+    for name in ("reward_accuracy", "reward_margin", "preference_accuracy"):
+        assert astuple(together[name]) == pytest.approx(astuple(alone[name])), name
+        assert apart[name].value == pytest.approx(alone[name].value)
+        assert apart[name].high - apart[name].low < 0.7 * (together[name].high - together[name].low), name

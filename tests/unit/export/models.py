@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,14 @@ import yaml
 
 from langmill.config.sections import TokenizerAlgorithm, TokenizerPattern
 from langmill.export.base import VerifiedVersion
-from langmill.files import read_json
+from langmill.files import read_json, write_manifest
 from langmill.models.base import Backbone, build_backbone
 from langmill.models.folder import save_model, write_generation_config
 from langmill.registry.versions import ModelVersion
 from langmill.tasks.loading import LoadedModel, interface_of, load_model
 from langmill.tokenization.tokenizer import Tokenizer
 from langmill.tokenization.training import train_tokenizer
+from tests.unit.models.checkpoints import SIZES, write_checkpoint
 from tests.unit.tasks.settings import CONF, shipped_scorer, shipped_sections, tiny_options
 from tests.unit.tokenization.conftest import sentences
 
@@ -121,3 +123,24 @@ def backbone_of(model: LoadedModel) -> Backbone:
     found = model.network.get_submodule("model")
     assert isinstance(found, Backbone)
     return found
+
+
+PRETRAINED = {
+    "kind": "auto",
+    "tuning": "full",
+    "lora": {"rank": 4, "alpha": 8.0, "dropout": 0.0, "targets": ["all-linear"]},
+    "config": {},
+}
+"""Options of the architecture `pretrained`."""
+
+
+def fine_tuned(
+    folder: Path, tokenizer: Tokenizer, family: str, task_name: str = "language_modelling", head: str = "ForCausalLM",
+    **changes: Any,
+) -> LoadedModel:  # fmt: skip
+    """A model of a family of `transformers` over a vocabulary of ours, as if it had been fine-tuned."""
+    size = {"vocab_size": tokenizer.vocab_size, "eos_token_id": 0, "bos_token_id": 0, "pad_token_id": 0}
+    write_checkpoint(folder / "published", family, head, **{**size, **SIZES.get(family, SIZES["Llama"]), **changes})
+    shutil.copyfile(tokenizer.file, folder / "published" / "tokenizer.json")
+    write_manifest(folder / "published", {"recipe": "published", "provenance": "0" * 64})
+    return saved(folder / "m", tokenizer, task_name, "pretrained", folder / "published", PRETRAINED)

@@ -10,7 +10,7 @@ import torch
 from langmill import cli
 from langmill.errors import IntegrityError, LangmillError, ModelError, RegistryError
 from langmill.export.base import EXPORTERS, VerifiedVersion, export
-from langmill.export.huggingface import HuggingFace
+from langmill.export.huggingface import HuggingFace, opening
 from langmill.export.model_card import model_card
 from langmill.files import read_json, read_manifest, write_json
 from langmill.plugins import PlugInError
@@ -83,9 +83,11 @@ def test_a_classifier_says_whose_code_it_needs(registry: ModelRegistry, tmp_path
     manifest, config = read_manifest(to, verify=True), read_json(to / "config.json")
     pretrained = {"name": "smollm2", "licence": "Apache-2.0", "source": {"kind": "files", "name": "m.gguf"}}
     model = VerifiedVersion(registry.version(CLASSIFIER, 1), "", to)
-    card = model_card(model, config, manifest | {"pretrained": pretrained})
+    card = model_card(model, config, manifest | {"pretrained": pretrained}, opening(config))
     assert "| which began as | smollm2: local files, m.gguf |" in card
     assert "The pretrained model (smollm2): Apache-2.0.\nWhat was fine-tuned (reviews-lm): MIT (the package)" in card
+    for words in ("Every text gets one of negative, positive", "It reads the first 32 tokens", "## What it can't do"):
+        assert words in card, words
     # What transformers can't open is refused, and nothing is left.
     folder = tmp_path / "gru"
     folder.mkdir()
@@ -118,7 +120,7 @@ def test_what_can_not_be_exported_leaves_nothing(registry: ModelRegistry, tmp_pa
 
 def test_a_format_of_another_distribution(registry: ModelRegistry, tmp_path: Path) -> None:
     with installed(tmp_path / "site", EXPORTERS, "toy_text", FORMAT):
-        assert EXPORTERS.names() == ["huggingface", "toy_text"]
+        assert EXPORTERS.names() == ["gguf", "hf", "huggingface", "onnx", "pt2", "toy_text"]
         export(registry, LANGUAGE_MODEL, 1, "toy_text", tmp_path / "exported")
     written = (tmp_path / "exported" / "model.txt").read_text(encoding="utf-8")
     assert written.startswith("reviews-lm version 1: ")

@@ -70,7 +70,11 @@ def write_checkpoint(folder: Path, family: str, head: str, *, seed: int = 3, **c
     """Write a small model of a family (`GPT2`) with a head (`LMHeadModel`), and its tokenizer; return the model."""
     size = write_tokenizer(folder, special_tokens=family in ("Bert", "Roberta", "DistilBert"))
     config = getattr(transformers, f"{family}Config")(
-        vocab_size=size, **{"pad_token_id": 1, "eos_token_id": 2, "bos_token_id": 2, **SIZES.get(family, {}), **changes}
+        **{
+            **{"vocab_size": size, "pad_token_id": 1, "eos_token_id": 2, "bos_token_id": 2},
+            **SIZES.get(family, {}),
+            **changes,
+        }
     )
     torch.manual_seed(seed)
     model = getattr(transformers, f"{family}{head}")(config).eval()

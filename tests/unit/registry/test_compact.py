@@ -103,6 +103,14 @@ def test_a_merged_model_answers_as_the_equation_says() -> None:
     torch.testing.assert_close(found, weight + 0.5 * b @ a, rtol=1e-5, atol=1e-5)
     transposed = merge(weight.T.contiguous(), a, b, {**config, "fan_in_fan_out": True})
     assert torch.equal(transposed, found.T)
+    weight[0, 0], b[0] = 1e-40, 0.0  # a denormal number, to which nothing is added
+    found = merge(weight, a, b, config)
+    assert found[0, 0] == weight[0, 0] != 0
+    try:
+        torch.set_flush_denormal(True)
+        assert torch.equal(merge(weight, a, b, config).view(torch.int32), found.view(torch.int32))
+    finally:
+        torch.set_flush_denormal(False)
     threads = torch.get_num_threads()
     torch.set_num_threads(threads + 1)
     assert torch.equal(merge(weight, a, b, config), found)

@@ -48,12 +48,14 @@ def test_a_champion_is_scored_again_before_the_gate_is_asked(
     monkeypatch.setattr(Case, "gather", counted)
     done: dict[str, Any] = {}
     notes: dict[str, str] = {}
+    idle: dict[str, bool] = {}
     for step in _registry_steps(graph, recipe_of(NAME), operation, threading.Event()):
         verb = step.key.removesuffix(f" {NAME}")
         assert step.alone == (verb == "rescore")  # beside a training it would take its cores
         assert all(key in done for key in step.upstream if "@" not in key)
         done[step.key] = None if verb == "validate" else step.work(done)  # `registered` took it as validated
         notes[verb] = step.note(done[step.key]) if verb != "validate" else ""
+        idle[verb] = step.idle(done[step.key])
     assert scored == (["reviews-lm version 1"] if another_protocol else [])
     assert len(gathered) == (2 if another_protocol else 1)  # anew only where there is more to know
     assert notes == {
@@ -63,6 +65,9 @@ def test_a_champion_is_scored_again_before_the_gate_is_asked(
         "gate": "passed",
         "promote": "reviews-lm version 2 is the champion now in place of version 1.",
     }
+    assert idle == {
+        "register": True, "validate": True, "rescore": not another_protocol, "gate": True, "promote": False,
+    }  # fmt: skip
     champion = ModelRegistry(URI).aliased(NAME, CHAMPION)
     note = settled(NAME)
     assert champion is not None and note is not None

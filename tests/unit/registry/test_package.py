@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from langmill.errors import IntegrityError, RegistryError
+from langmill.errors import IntegrityError, ModelError, RegistryError
 from langmill.files import read_manifest, write_text
 from langmill.models.folder import read_config
 from langmill.registry.package import REQUIREMENTS, input_example, package, requirements, signature
@@ -96,16 +97,17 @@ def test_a_damaged_model_is_not_packaged(workspace: Path, tmp_path: Path) -> Non
 
 
 def test_the_signature_follows_what_a_task_can_do(built_models: Path) -> None:
+    from mlflow.types import DataType
+
     generates, classifies = (
         task_of(read_config(built_models / "build" / "models" / name), name)[0] for name in (LANGUAGE_MODEL, CLASSIFIER)
     )
-    assert signature(generates).inputs.input_names() == ["prompt"]
+    assert signature(generates).inputs.input_types() == signature(classifies).inputs.input_types() == [DataType.string]
     assert signature(generates).outputs.input_names() == ["text"]
     assert [param.name for param in signature(generates).params] == [
         "max_new_tokens", "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "num_beams",
         "length_penalty", "seed",
     ]  # fmt: skip
-    assert signature(classifies).inputs.input_names() == ["text"]
     assert signature(classifies).outputs.input_names() == ["label", "probability", "probabilities"]
     assert signature(classifies).params is None
 
@@ -117,3 +119,61 @@ def test_a_task_that_neither_generates_nor_classifies_is_refused() -> None:
     task: Any = Silent()
     with refused(RegistryError, "unsupported", "Silent", "Generates", "Classifies"):
         input_example(task)
+
+
+@pytest.mark.parametrize("name", [LANGUAGE_MODEL, CLASSIFIER])
+def test_a_package_answers_every_form_in_which_mlflow_asks(built_models: Path, tmp_path: Path, name: str) -> None:
+    """As `load_model().predict`, `mlflow models predict` and `mlflow models serve` hand texts over."""
+    import mlflow.pyfunc
+    import pandas as pd
+    from mlflow.exceptions import MlflowException
+    from mlflow.pyfunc import scoring_server
+
+    build = built_models / "build"
+    folder = package(build / "models" / name, build / "evaluation" / name, tmp_path / "package")
+    model = mlflow.pyfunc.load_model(str(folder))
+    column = "prompt" if name == LANGUAGE_MODEL else "text"
+    texts = ["A wonderful film", "a dull one"]
+    params = {"temperature": 0.0, "max_new_tokens": 4} if name == LANGUAGE_MODEL else None
+    records = [{column: text} for text in texts]
+    expected = model.predict(pd.DataFrame({column: texts}), params=params)
+    assert len(expected) == 2
+    for given in (
+        texts, {column: texts}, records, pd.Series(texts), pd.DataFrame({column: texts, "id": [1, 2]}),
+    ):  # fmt: skip
+        assert model.predict(given, params=params).equals(expected), given
+    assert model.predict(texts[0], params=params).equals(model.predict({column: texts[0]}, params=params))
+    example = model.metadata.load_input_example(str(folder))
+    assert list(example.columns) == [column]
+    assert len(model.predict(example, params=params)) == len(example) == 1
+    for wrong in (
+        None,
+        [None],
+        [*texts, ""],
+        {column: ["a", None]},
+        [],
+        {},
+        [3],
+        {"a": texts},
+        {"a": texts, column: texts},
+    ):
+        with pytest.raises((ModelError, MlflowException)):
+            model.predict(wrong, params=params)
+
+    def served(content: str, body: str) -> list[dict[str, object]]:
+        answer = scoring_server.invocations(body, content, model, model.metadata.get_input_schema())
+        assert answer.status == 200, answer.response
+        return json.loads(answer.response)["predictions"]
+
+    as_records = json.loads(expected.to_json(orient="records"))
+    for body in (
+        {"inputs": texts},
+        {"inputs": records},
+        {"instances": texts},
+        {"dataframe_split": {"columns": [column], "data": [[text] for text in texts]}},
+        {"dataframe_records": records},
+    ):
+        found = served("application/json", json.dumps({**body, **({"params": params} if params else {})}))
+        assert [row[next(iter(row))] for row in found] == [row[next(iter(row))] for row in as_records], body
+    csv = served("text/csv", f"{column}\n" + "\n".join(texts))
+    assert [set(row) for row in csv] == [set(row) for row in as_records]

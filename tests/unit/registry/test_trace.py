@@ -1,15 +1,16 @@
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 
-from langmill.files import read_manifest, write_manifest
+from langmill.files import digest_of, read_manifest, write_manifest
 from langmill.registry import steps
 from langmill.registry.promote import promote
 from langmill.registry.store import ModelRegistry
-from langmill.registry.trace import Check, Fact, Lineage, _origins, source_words, trace
+from langmill.registry.trace import Check, Fact, Lineage, _origins, _tokenizer, source_words, trace
 from tests.unit.registry.building import (
     CLASSIFIER,
     LANGUAGE_MODEL,
@@ -52,7 +53,7 @@ def test_plug_ins_are_told_with_the_code(workspace: Path) -> None:
     build_model(workspace, LANGUAGE_MODEL, seed=1)
     manifest = read_manifest(workspace / "build" / "models" / LANGUAGE_MODEL, verify=False)
     manifest["parts"]["plugins"] = {"toy-tasks": "ab" * 32}
-    told = {fact.name: fact for fact in _origins(manifest)}
+    told = {fact.name: fact for fact in _origins(manifest, "")}
     assert told["plug-in"] == Fact("plug-in", "toy-tasks abababababab", Check.absent)
 
 
@@ -65,7 +66,24 @@ def test_a_tokenizer_with_a_chat_template_is_the_one_in_the_workspace(
     manifest["parts"]["tokenizer"] = with_template
     for now, check in ((with_template, Check.verified), ("ef" * 32, Check.changed), (None, Check.absent)):
         monkeypatch.setattr("langmill.registry.trace._parts_now", lambda recipe, now=now: {"tokenizer": now})
-        assert {fact.name: fact.check for fact in _origins(manifest)}["tokenizer"] is check
+        assert {fact.name: fact.check for fact in _origins(manifest, "")}["tokenizer"] is check
+
+
+def test_a_tokenizer_with_a_chat_template_is_known_by_the_model_alone(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build_model(workspace, LANGUAGE_MODEL, seed=1)
+    folder = workspace / "build" / "models" / LANGUAGE_MODEL
+    manifest = read_manifest(folder, verify=False)
+    assert _tokenizer(folder, manifest) == manifest["parts"]["tokenizer"]
+    config = json.loads((folder / "tokenizer_config.json").read_text()) | {"chat_template": "{{ messages }}"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    names = {name: config[name] for name in ("bos_token", "eos_token", "pad_token")}
+    own = {"tokenizer": manifest["tokenizer_sha256"], "chat_template": "{{ messages }}", "names": names}
+    manifest["parts"]["tokenizer"] = digest_of(own)
+    monkeypatch.setattr("langmill.registry.trace._parts_now", lambda recipe: {})
+    told = {fact.name: fact.check for fact in _origins(manifest, _tokenizer(folder, manifest))}
+    assert told["tokenizer"] is Check.verified
 
 
 def test_a_fine_tuned_version_tells_its_bases_story(workspace: Path) -> None:

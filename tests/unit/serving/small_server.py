@@ -17,7 +17,7 @@ import uvicorn
 import yaml
 
 from langmill.config.compose import compose_serving, plain
-from langmill.config.sections import TokenizerAlgorithm
+from langmill.config.sections import Serving, TokenizerAlgorithm
 from langmill.models.base import build_backbone
 from langmill.models.folder import save_model
 from langmill.serving.alias_state import AliasState, RegisteredVersion
@@ -93,7 +93,7 @@ class SmallServer:
     url: str
     models: dict[str, LoadedModel]
     engine: Engine
-    metrics: Metrics
+    settings: Serving
 
 
 class _Following:
@@ -120,7 +120,7 @@ def serving(folder: Path, **changes: Any) -> Iterator[SmallServer]:
     small = {"recipes": list(MODELS), "port": 0, "max_prompt_tokens": MAX_LENGTH, "max_new_tokens": 64, "threads": 1}
     settings = dataclasses.replace(compose_serving(), **{**small, **changes})
     metrics = Metrics()
-    engine = Engine(settings.max_running, settings.max_waiting, metrics, settings.stalled_seconds)
+    engine = Engine.of(settings, metrics)
     for name, model in models.items():
         longest = max(len(model.tokenizer.decode([token])) for token in range(model.tokenizer.vocab_size))
         loaded = LoadedVersion(name, 1, model, longest)
@@ -137,7 +137,7 @@ def serving(folder: Path, **changes: Any) -> Iterator[SmallServer]:
         thread = threading.Thread(target=lambda: asyncio.run(server.serve([listener])), daemon=True)
         thread.start()
         try:
-            yield SmallServer(f"http://127.0.0.1:{listener.getsockname()[1]}", models, engine, metrics)
+            yield SmallServer(f"http://127.0.0.1:{listener.getsockname()[1]}", models, engine, settings)
         finally:
             server.should_exit = True
             thread.join(10)

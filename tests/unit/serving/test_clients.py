@@ -233,3 +233,18 @@ def test_lm_eval_finds_the_loglikelihoods_of_our_own_evaluation(
         ours = score_continuations(model.network, model.tokenizer, (), pairs, batch_tokens=1024)  # type: ignore[arg-type]
         assert [each[0] for each in found] == pytest.approx([each.log_likelihood for each in ours], abs=1e-4)
         assert [each[1] for each in found] == [each.greedy for each in ours]
+
+
+def test_lm_eval_asks_for_the_vocabulary_of_a_single_model(small: SmallServer) -> None:
+    from lm_eval.utils import RemoteTokenizer, check_remote_tokenizer_support
+
+    url, names = f"{small.url}/v1/completions", list(small.settings.recipes)
+    assert not check_remote_tokenizer_support(url, auth_token=KEY, max_retries=1)  # it can't say which model it means
+    small.settings.recipes[:] = ["writer"]
+    try:
+        assert check_remote_tokenizer_support(url, auth_token=KEY)
+        theirs, ours = RemoteTokenizer(url, auth_token=KEY), small.models["writer"].tokenizer
+        assert (theirs.encode("the café"), theirs.eos_token_id) == (ours.encode("the café"), ours.eot_id)
+        assert theirs.decode(ours.encode("the café")) == "the café"
+    finally:
+        small.settings.recipes[:] = names

@@ -169,6 +169,14 @@ def test_large_headers_are_refused(server: Server) -> None:
     assert response.status_code == 431
 
 
+def test_one_request_asks_for_no_more_than_can_ever_wait(server: Server) -> None:
+    server.settings = replace(server.settings, max_waiting_tokens=50)
+    answer = completion(server, prompt=["x" * 30] * 2)
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "prompt")
+    assert "has 62 tokens to be read; up to 50" in answer.json()["error"]["message"]
+    assert completion(server, prompt="x" * 35).status_code == 200
+
+
 def test_says_503_and_when_to_come_back(server: Server) -> None:
     server.engine.drain()
     response = completion(server)

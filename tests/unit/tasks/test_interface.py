@@ -71,7 +71,8 @@ def packaged(model: LoadedModel, texts: list[Any], **params: Any) -> pd.DataFram
     """What MLflow's package answers."""
     pyfunc = LangmillModel()
     pyfunc.loaded = model
-    return pyfunc.predict(None, pd.DataFrame({"text": texts}), params)
+    column = "prompt" if isinstance(model.task, Generates) else "text"
+    return pyfunc.predict(None, pd.DataFrame({column: texts}), params)
 
 
 @pytest.mark.parametrize(
@@ -95,7 +96,9 @@ def test_transformers_and_the_package_write_what_langmill_writes(
     family = AutoModelForSeq2SeqLM if architecture == "encoder_decoder" else AutoModelForCausalLM
     network = family.from_pretrained(model.folder).eval()
     greedy = {"max_new_tokens": 12} | ({"temperature": 0.0} if config.samples else {})
-    own = packaged(model, PROMPTS, **greedy)["text"].tolist()
+    texts = [prompt or "the" for prompt in PROMPTS]  # a package refuses an empty text
+    assert packaged(model, texts, **greedy)["text"].tolist() == [model.generate(each, greedy, "m") for each in texts]
+    own = [model.generate(prompt, greedy, "m") for prompt in PROMPTS]
     for prompt, expected in zip(PROMPTS, own, strict=True):
         asked = task.prompt(_document(prompt)) if hasattr(task, "prompt") else prompt  # the template filled
         encoded = theirs(asked, return_tensors="pt", return_token_type_ids=False)
@@ -223,7 +226,7 @@ def test_the_folders_own_defaults_serve_everyone(tmp_path: Path, tokenizer: Toke
         load_model(model.folder, verify=False)
 
 
-@pytest.mark.parametrize("row", [["a", "b"], None, 3, float("nan"), b"text"])
+@pytest.mark.parametrize("row", [["a", "b"], None, 3, float("nan"), b"text", ""])
 def test_the_package_judges_texts_only(tmp_path: Path, tokenizer: Tokenizer, row: Any) -> None:
     model = saved(tmp_path / "m", tokenizer, "classification", "decoder")
     with pytest.raises(ModelError, match=r"Row 1 of text is "):

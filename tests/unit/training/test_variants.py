@@ -34,6 +34,21 @@ def close(one: Path, other: Path, tolerance: float) -> bool:
     return all(torch.allclose(ours[name], theirs[name], atol=tolerance) for name in ours)
 
 
+def interrupt(workspace: Path, overrides: list[str], monkeypatch: pytest.MonkeyPatch, saver: str) -> None:
+    """Train as "resumed" until the checkpoint of step 6 is written by `saver`."""
+    save = getattr(checkpoint_callback, saver)
+
+    def save_and_stop(folder: Path, step: int, state: dict[str, object]) -> None:
+        save(folder, step, state)
+        if step == 6:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoint_callback, saver, save_and_stop)
+        with pytest.raises(KeyboardInterrupt):
+            train(workspace, "reviews-lm", overrides, out="resumed")
+
+
 def test_activation_checkpointing_gives_the_same_bytes(workspace: Path) -> None:
     usual = train(workspace, "reviews-lm", DROPOUT, out="usual")
     recomputed = train(workspace, "reviews-lm", [*DROPOUT, "training.activation_checkpointing=true"], out="recomputed")
@@ -59,17 +74,7 @@ def test_a_sharded_training_that_was_interrupted_ends_with_the_same_bytes(
     overrides = [*DROPOUT, "training.strategy=fsdp", f"training.optimizer.name={name}"]
     whole = train(workspace, "reviews-lm", overrides, out="whole")
     dist.destroy_process_group()
-    save = checkpoint_callback.save_sharded_checkpoint
-
-    def save_and_stop(folder: Path, step: int, state: dict[str, object]) -> None:
-        save(folder, step, state)
-        if step == 6:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(checkpoint_callback, "save_sharded_checkpoint", save_and_stop)
-    with pytest.raises(KeyboardInterrupt):
-        train(workspace, "reviews-lm", overrides, out="resumed")
-    monkeypatch.undo()
+    interrupt(workspace, overrides, monkeypatch, "save_sharded_checkpoint")
     dist.destroy_process_group()
     (checkpoint,) = workspace.glob(".langmill/runs/*/checkpoints/step-00000006.ckpt")
     assert [path.name for path in checkpoint.iterdir()] == ["process-00000.ckpt"]
@@ -86,18 +91,24 @@ def test_weights_in_bf16_learn_as_well_and_resume(workspace: Path, monkeypatch: 
     narrow = train(workspace, "reviews-lm", overrides, out="narrow")
     assert curve(workspace, "validation/loss") == pytest.approx(usual, rel=0.01)
     assert {tensor.dtype for tensor in load_state(narrow).values()} == {torch.float32}
-    save = checkpoint_callback.save_checkpoint
-
-    def save_and_stop(folder: Path, step: int, state: dict[str, object]) -> None:
-        save(folder, step, state)
-        if step == 6:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(checkpoint_callback, "save_checkpoint", save_and_stop)
-    with pytest.raises(KeyboardInterrupt):
-        train(workspace, "reviews-lm", overrides, out="resumed")
-    monkeypatch.undo()
+    interrupt(workspace, overrides, monkeypatch, "save_checkpoint")
     assert weights(train(workspace, "reviews-lm", overrides, out="resumed")) == weights(narrow)
+
+
+RECURRENT = [
+    "model.architecture=gru", "~model.options",
+    "+model.options={embedding_dim: 16, dim: 32, num_layers: 2, tie_embeddings: false, dropout: 0.0}",
+]  # fmt: skip
+
+
+def test_a_recurrent_network_learns_with_weights_in_bf16_too(workspace: Path) -> None:
+    overrides = [*RECURRENT, "training.samples=[]", "training.precision=bf16"]
+    train(workspace, "reviews-lm", overrides, out="usual")
+    usual = curve(workspace, "validation/loss")
+    for event in workspace.glob(".langmill/runs/*/events.jsonl"):
+        event.unlink()
+    train(workspace, "reviews-lm", [*overrides, "training.weights=bf16"], out="narrow")
+    assert curve(workspace, "validation/loss") == pytest.approx(usual, rel=0.01)
 
 
 def test_weights_in_bf16_are_refused_where_products_are_not(workspace: Path) -> None:

@@ -120,6 +120,21 @@ class Serving:
     """Requests that the models work on interleaved; the others wait."""
     max_waiting: NonNegativeInt
     """Requests that may wait for their turn; further ones are turned away with 503."""
+    max_waiting_tokens: PositiveInt
+    """Tokens of the prompts that wait, at most; further requests are turned away with 503. One prompt may always
+    wait."""
+    request_seconds: PositiveFloat
+    """Seconds from a request to the end of its answer, at most; then the work on it stops."""
+    prefill_tokens: PositiveInt
+    """Tokens of prompts that a model reads in one turn, at most; fewer while it writes other texts, so that none of
+    them waits for long."""
+    prefix_megabytes: NonNegativeInt
+    """Memory of each model for what it read of earlier prompts, so that one that begins like them (with the same
+    instructions, or with the conversation so far) is read from where it differs. 0 reads every prompt whole."""
+    exact: bool
+    """Decode every text alone, as `langmill generate` does, bit for bit. False decodes the texts of several requests
+    together, which is faster; where two tokens are almost equally likely, rounding may then decide otherwise. A request
+    may ask for it with its field `exact`."""
     drain_seconds: NonNegativeFloat
     """Seconds that requests in flight get to finish when the server is stopped."""
     api_keys_file: str | None

@@ -32,7 +32,7 @@ class SpecialTokenTemplate:
         try:
             tokenizer = tokenizers.Tokenizer.from_file(str(file))
         except Exception as error:  # the library raises the bare class
-            raise ModelError(f"{file} is not a tokenizer: {error}.", code="unreadable") from error
+            raise ModelError(f"{file} is not a tokenizer: {str(error).rstrip('.')}.", code="unreadable") from error
         tokenizer.no_padding()
         tokenizer.no_truncation()
         bare, whole = (tokenizer.encode("a", add_special_tokens=special).ids for special in (False, True))

@@ -30,6 +30,7 @@ class KeyValueCache(JoinableCache):
         self.keys_LBGSE = keys_LBGSE
         self.values_LBGSE = values_LBGSE
         self.lengths = lengths
+        self._index: tuple[Tensor, Tensor] | None = None  # the places of the last token, and what was made of them
 
     @property
     def capacity(self) -> int:
@@ -58,11 +59,24 @@ class KeyValueCache(JoinableCache):
             values_BGSE[:, :, start:end] = v_BGTE
             if start == 0:
                 return k_BGTE, v_BGTE
+        elif k_BGTE.shape[2] == 1 and self.keys_LBGSE.is_contiguous():
+            index_N, head_dim = self._index_of(places_BT), k_BGTE.shape[3]
+            for memory, new in ((self.keys_LBGSE, k_BGTE), (self.values_LBGSE, v_BGTE)):
+                memory[layer].view(-1, head_dim).index_copy_(0, index_N, new.reshape(-1, head_dim).to(memory.dtype))
         else:
             rows_B1 = torch.arange(len(k_BGTE), device=k_BGTE.device)[:, None]
             keys_BGSE[rows_B1, :, places_BT] = k_BGTE.transpose(1, 2).to(keys_BGSE.dtype)
             values_BGSE[rows_B1, :, places_BT] = v_BGTE.transpose(1, 2).to(values_BGSE.dtype)
         return keys_BGSE[:, :, :end].to(k_BGTE.dtype), values_BGSE[:, :, :end].to(v_BGTE.dtype)
+
+    def _index_of(self, places_B1: Tensor) -> Tensor:
+        """Where one new token of each sequence goes in a layer's memory, in rows of one head; alike in all layers."""
+        if self._index is None or self._index[0] is not places_B1:
+            groups, capacity = self.keys_LBGSE.shape[2:4]
+            first_B1 = torch.arange(len(places_B1), device=places_B1.device)[:, None] * groups
+            heads_BG = first_B1 + torch.arange(groups, device=places_B1.device)
+            self._index = places_B1, (heads_BG * capacity + places_B1).flatten()
+        return self._index[1]
 
     def emptied(self) -> Self:
         """Make a cache of this kind without sequences; see `JoinableCache`."""

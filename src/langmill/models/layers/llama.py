@@ -99,7 +99,7 @@ class Positions:
     places: Tensor | None = None
     """Positions of the tokens in the cache, `(B, T)`; None where all sequences have one length."""
     mask: Tensor | None = None
-    """`(B or 1, 1, T, S)`, true where a query may attend; None where `causal` says all."""
+    """`(B or 1, 1, T, S)`, true where a query may attend, or added to the scores; None where `causal` says all."""
     causal: bool = True
 
 
@@ -137,6 +137,11 @@ class Attention(nn.Module):
             v_BGTE = x_BHTE[:, self._rotated :]
         if positions.cache is not None:
             k_BGTE, v_BGTE = positions.cache.store(layer, k_BGTE, v_BGTE, positions.places)
+        if self.grouped and x_BTD.shape[1] == 1 and not positions.causal:
+            # The heads that share keys take the place of the tokens: their keys are read once.
+            q_BGHE = q_BHTE.reshape(len(q_BHTE), k_BGTE.shape[1], -1, self.head_dim)
+            y_BGHE = F.scaled_dot_product_attention(q_BGHE, k_BGTE, v_BGTE, attn_mask=positions.mask)
+            return cast("Tensor", self.o_proj(y_BGHE.reshape(len(q_BHTE), 1, -1)))
         y_BHTE = F.scaled_dot_product_attention(
             q_BHTE, k_BGTE, v_BGTE, attn_mask=positions.mask, is_causal=positions.causal, enable_gqa=self.grouped
         )
@@ -194,6 +199,9 @@ class Block(nn.Module):
 
     def forward(self, x_BTD: Tensor, positions: Positions, layer: int) -> Tensor:
         """Compute the residual stream `(batch, length, dim)` after this block."""
+        if not self.training:  # two calls less, which count where a token is decoded
+            x_BTD = x_BTD + self.self_attn(self.input_layernorm(x_BTD), positions, layer)
+            return cast("Tensor", x_BTD + self.mlp(self.post_attention_layernorm(x_BTD)))
         x_BTD = x_BTD + self.dropout(self.self_attn(self.input_layernorm(x_BTD), positions, layer))
         return cast("Tensor", x_BTD + self.dropout(self.mlp(self.post_attention_layernorm(x_BTD))))
 

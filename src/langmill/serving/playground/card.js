@@ -48,38 +48,34 @@ export function cardView(context) {
 
 const viewsOf = (card) => new Set(card.endpoints.map((path) => ROUTES[path]?.view).filter(Boolean));
 
-function* facts(card) {
+function* facts({ origin = {}, ...entry }) {
+  const card = { ...entry, ...origin };
   const can = [...viewsOf(card)].map((view) => CAN[view]).filter(Boolean);
   yield ["What it does", can.join(", ")];
-  yield ["Task", card.task && words(card.task)];
   yield ["Labels", card.labels?.length ? card.labels.join(", ") : ""];
   yield ["Languages", card.languages?.filter(Boolean).join(" to ")];
-  yield ["Trained on", [card.corpus ?? card.trained_on, card.training_documents && plural(card.training_documents, "document")].filter(Boolean).join(", ")];
+  yield ["Trained on", [card.corpus, card.training_documents && plural(card.training_documents, "document")].filter(Boolean).join(", ")];
   yield ["Fine-tuned from", card.base];
   yield ["Parameters", card.parameters && card.parameters.toLocaleString("en")];
   yield ["Context length", plural(card.context_length, "token")];
   yield ["Reads at once here", card.max_prompt_tokens && plural(card.max_prompt_tokens, "token")];
   yield ["Longest answer here", card.max_tokens && plural(card.max_tokens, "token")];
-  yield ["Registered", card.created && card.registered];
-  yield ["Licence", card.licence];
   yield ["Provenance", card.provenance && make("code", {}, card.provenance)];
 }
 
 /** The metric that decides beside its baselines, where the server says them. */
 function quality({ metrics }) {
   if (!metrics || !Object.keys(metrics).length) return [make("p", { className: "hint" }, "This server does not say how good it is; langmill report does.")];
-  const { primary, metric = primary, value, low, high, judged, baselines, ...rest } = metrics;
-  const main = value !== undefined ? [[words(metric ?? "metric"), { value, low, high }]] : Object.entries(rest).filter(([, each]) => typeof each === "number" || each?.value !== undefined).map(([name, each]) => [words(name), each]);
+  const { metric, value, low, high, judged, ...rest } = metrics;
   // As the registry has them: "unigram 2.7".
-  const named = ["trivial_baseline", "strong_baseline", "base"].filter((name) => rest[name]).map((name) => {
+  const others = ["trivial_baseline", "strong_baseline", "base"].filter((name) => rest[name]).map((name) => {
     const [, which, reached] = /^(.*) (\S+)$/.exec(rest[name]) ?? [null, rest[name], null];
     return { name: which, strength: name.split("_")[0], value: Number.isFinite(Number(reached)) ? Number(reached) : reached };
   });
-  const others = named.length ? named : Array.isArray(baselines) ? baselines : Object.entries(baselines ?? {}).map(([name, each]) => (each && typeof each === "object" ? { name, ...each } : { name, value: each }));
   const line = (name, found, className) => make("tr", { className }, make("td", {}, name), make("td", { className: "number" }, estimate(found)));
   return [
     make("h3", {}, "How good it is"),
-    make("table", {}, make("tbody", {}, ...main.map(([name, found]) => line(name, found, "own")),
+    make("table", {}, make("tbody", {}, value === undefined ? "" : line(words(metric), { value, low, high }, "own"),
       ...others.map(({ name, strength, ...found }) => line(`${words(String(name))}${strength ? ` (${strength === "base" ? "before tuning" : `${strength} baseline`})` : ""}`, found, "baseline")))),
     make("p", { className: "hint" }, `On ${judged ? `${judged} ` : "the "}test documents, which it has not seen; in brackets the 95% interval.`),
   ];
@@ -90,5 +86,5 @@ function limits(card) {
   if (views.has("labels")) found.push(`It always picks one of its ${card.labels.length} labels, also for a text that none fits.`, `It reads the first ${plural(card.context_length, "token")} of a text; what is left out is said.`);
   else found.push(`It reads up to ${plural(card.max_prompt_tokens ?? card.context_length, "token")} at once; a longer text is refused.`);
   if (views.has("text") || views.has("chat")) found.push("It looks nothing up: names, dates and numbers that it writes may be wrong.");
-  return [...found, ...(card.limits ?? card.limitations ?? [])];
+  return found;
 }

@@ -16,6 +16,7 @@ export function chatView(context) {
   const { model, route, path } = context;
   const id = context.modelId;
   let conversations = kept()[id] ?? [{ system: "", turns: [] }], current = conversations[0];
+  let pause, over = "";
 
   const log = make("div", { className: "log", aria: { role: "log", live: "polite", label: "Conversation" }, tabIndex: 0 });
   const area = make("textarea", { rows: 1, placeholder: "Write a message", dir: "auto", aria: { label: "Message" } });
@@ -58,6 +59,7 @@ export function chatView(context) {
   function send() {
     const text = area.value.trim();
     if (!text || !settings.check()) return area.focus();
+    if (over) return complain(error, new Error(over));
     area.value = "";
     grow();
     current.turns.push({ role: "user", content: text });
@@ -173,14 +175,16 @@ export function chatView(context) {
     } catch { /* full or forbidden: the conversation lives as long as the page */ }
   }
 
-  let pause;
   function count() {
+    over = "";
     clearTimeout(pause);
     pause = setTimeout(async () => {
-      const text = [...messages().map(({ content }) => content), area.value].join("\n");
-      const tokens = await countTokens(id, text), limit = model().context_length;
-      room.textContent = tokens === null ? "" : `about ${tokens.toLocaleString("en")} of ${limit.toLocaleString("en")} tokens`;
-      room.classList.toggle("over", tokens > limit);
+      const asked = [...messages(), ...(area.value.trim() ? [{ role: "user", content: area.value }] : [])];
+      const tokens = asked.at(-1)?.role === "user" ? await countTokens(id, { messages: asked }) : null;
+      const limit = model().max_prompt_tokens;
+      over = tokens > limit ? `The conversation has ${tokens.toLocaleString("en")} tokens; the model reads ${limit.toLocaleString("en")}. Shorten the message, or begin a new conversation.` : "";
+      room.textContent = tokens === null ? "" : `${tokens.toLocaleString("en")} of ${limit.toLocaleString("en")} tokens`;
+      room.classList.toggle("over", Boolean(over));
     }, 400);
   }
 

@@ -41,7 +41,7 @@ export function labelsView(context) {
     if (box.over) return answer.fail(new Error(`The text has ${box.over}.`));
     return runs.run(async (signal) => {
       const text = box.value, found = await askJson(path, body(text), signal), [first] = found.data;
-      last = { text, first };
+      last = { text, first, version: found.version };
       words.hidden = true;
       why.hidden = false;  // until it has been answered for this text
       answer.show(bars(first));
@@ -105,7 +105,10 @@ export function labelsView(context) {
   return {
     root, run, stop: runs.stop, focus: () => box.area.focus(),
     request: () => ({ path, body: body(box.value) }),
-    refresh() { box.recount(); if (box.value.trim()) run(); },
+    refresh() {
+      box.recount();
+      if (last && last.version !== model().version) run();
+    },
     opened() { if (box.value.trim() && !last) run(); },
   };
 }

@@ -33,15 +33,16 @@ function tabs(model) {
   for (const path of paths.sort((one, other) => order.indexOf(ROUTES[one].view) - order.indexOf(ROUTES[other].view))) {
     const { view: kind } = ROUTES[path], { name, make: build, more = [] } = VIEWS[kind] ?? VIEWS.json;
     const twin = found.some((tab) => tab.kind === kind) || name === null;
-    found.push({ id: twin ? path.split("/").at(-1) : kind, kind, name: twin ? path.split("/").at(-1) : name, make: build, path });
+    found.push({ id: twin ? path.split("/").at(-1) : kind, kind, name: twin ? title(path) : name, make: build, path });
     if (!twin) for (const each of more) found.push({ ...each, kind, path });
   }
   const compared = found.find(({ kind, path }) => COMPARED.includes(kind) && state.models.some((other) => other !== model && other.endpoints.includes(path)));
   if (compared && PATHS.votes) found.push({ ...compared, id: "compare", name: "Compare blind", make: compareView });
   found.push({ id: "about", kind: "about", name: "About", make: cardView });
-  // What is asked most comes first; embeddings and the like stand behind it.
   return found;
 }
+
+const title = (path) => path.split("/").at(-1).replace(/^./, (letter) => letter.toUpperCase());
 
 async function refresh() {
   try {
@@ -175,5 +176,6 @@ addEventListener("hashchange", () => {
   const [wanted, tab] = location.hash.slice(1).split("/").map(decodeURIComponent);
   if (entry(wanted) && (wanted !== state.chosen || tab !== state.tab)) choose(wanted, tab);
 });
+document.addEventListener("visibilitychange", () => document.hidden || refresh());
 refresh();
 setInterval(() => document.hidden || refresh(), LOOK_EVERY);

@@ -17,7 +17,7 @@ export function promptBox({ label, value, model, oninput, tooLong }) {
     control?.abort();
     control = new AbortController();
     const text = area.value;
-    const tokens = text ? await countTokens(model().id, text, control.signal).catch(() => null) : 0;
+    const tokens = text ? await countTokens(model().id, { prompt: text }, control.signal).catch(() => null) : 0;
     if (text !== area.value) return;
     const limit = model().max_prompt_tokens;
     over = tokens > limit ? tooLong(tokens, limit) : "";

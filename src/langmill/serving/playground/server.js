@@ -75,7 +75,7 @@ const ENDINGS = { stop: "ended by itself", length: "cut at the limit of tokens" 
 
 /**
  * A text as it is written, in the shape of completions or chat completions. Yields what is known so far:
- * `{text, who, facts, done}`. Not streamed (a search for the likeliest text can't be), it arrives at once.
+ * `{text, who, facts, done}`. Not streamed (a search for the most likely text can't be), it arrives at once.
  */
 export async function* write(path, body, signal, streamed) {
   const began = performance.now();
@@ -103,9 +103,9 @@ export async function* write(path, body, signal, streamed) {
   if (!why) throw new Refused("The server broke the answer off.");
 }
 
-/** How many tokens a text has for a model; null where the server does not count for others. */
-export async function countTokens(model, prompt, signal) {
+/** How many tokens a model reads of `{prompt}` or `{messages}`; null where the server does not count for others. */
+export async function countTokens(model, what, signal) {
   if (!PATHS.tokenize) return null;
-  const answer = await askJson(PATHS.tokenize, { model, prompt }, signal).catch(() => null);
+  const answer = await askJson(PATHS.tokenize, { model, ...what }, signal).catch(() => null);
   return answer?.count ?? null;
 }

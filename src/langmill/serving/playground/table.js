@@ -59,7 +59,7 @@ export function tableView(context) {
     }
   }
 
-  /** Offer the columns, the likeliest one chosen: by its name, else the one with the longest cells. */
+  /** Offer the columns, the best guess chosen: by its name, else the one with the longest cells. */
   function arrange() {
     const titles = names(), some = rows().slice(0, 50);
     const length = (index) => some.reduce((sum, row) => sum + (row[index] ?? "").length, 0);
@@ -127,7 +127,9 @@ export function tableView(context) {
 
   function draw() {
     const done = table.answers.filter(Boolean), labels = done.filter(({ label }) => label !== undefined);
-    const counts = Object.entries(Object.groupBy?.(labels, ({ label }) => label) ?? {}).map(([label, found]) => `${label}: ${found.length.toLocaleString("en")}`);
+    const tally = new Map();
+    for (const { label } of labels) tally.set(label, (tally.get(label) ?? 0) + 1);
+    const counts = [...tally].map(([label, count]) => `${label}: ${count.toLocaleString("en")}`);
     const known = Number(truth.value), pairs = known < 0 ? [] : rows().flatMap((row, place) => (table.answers[place]?.label !== undefined ? [[row[known], table.answers[place].label]] : []));
     const right = pairs.filter(([one, other]) => one === other).length;
     save.disabled = !done.length;

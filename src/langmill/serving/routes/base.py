@@ -45,6 +45,8 @@ class Route(ABC, Generic[BodyT]):
     response_class: ClassVar[type[Response]] = JSONResponse
     example: ClassVar[Mapping[str, Any]] = {}
     """A body as a person would send it, without `model`: for the API, the page and the terminal."""
+    rank: ClassVar[int] = 1
+    """Where it stands among the routes of one model: the first one is what the terminal and the page begin with."""
     page_view: ClassVar[Literal["chat", "text", "translation", "labels", "json"]] = "json"
     """How the page asks and shows a response: a conversation, in chat completions' shape; a text as it is streamed, in
     completions'; a translation beside its source; labels' probabilities, in classification's; or its JSON."""
@@ -111,5 +113,8 @@ def all_routes() -> dict[str, type[Route[Any]]]:
 
 
 def routes_for(task: object) -> list[type[Route[Any]]]:
-    """Where a model can be asked, by what its task offers."""
-    return [route for route in all_routes().values() if route.ability is not None and isinstance(task, route.ability)]
+    """Where a model can be asked, by what its task offers; what suits it best first."""
+    offered = (
+        route for route in all_routes().values() if route.ability is not None and isinstance(task, route.ability)
+    )
+    return sorted(offered, key=lambda route: (route.rank, route.path))

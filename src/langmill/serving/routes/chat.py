@@ -156,6 +156,7 @@ class ChatCompletions(GeneratingRoute[ChatBody]):
     """The answer to a conversation, asked for in the model's own chat template."""
 
     path = "/v1/chat/completions"
+    rank = 0
     ability = Chats
     body = ChatBody
     response = ChatResponse

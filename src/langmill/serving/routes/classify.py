@@ -87,6 +87,7 @@ class Classify(Route[ClassifyBody]):
     """The label of each text and how probable each label is."""
 
     path = "/v1/classify"
+    rank = 0
     ability = Classifies
     body = ClassifyBody
     response = ClassifyResponse

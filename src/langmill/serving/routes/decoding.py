@@ -71,8 +71,9 @@ class GenerationBody(Body):
     n: int = Field(default=1, ge=1, lt=2**63, description="Choices for each prompt.")
     stream: bool = Field(default=False, description="Send the text as server-sent events while it is written.")
     stream_options: StreamOptions = StreamOptions()
-    exact: bool | None = Field(
-        default=None, description="Decode alone: same bits, whatever else the server does. Left out: `serving.exact`."
+    exact: bool = Field(
+        default=False,
+        description="Decode alone: the same bits whatever else the server does (`serving.exact`: always).",
     )
     response_format: ResponseFormat | None = None
     structured_outputs: StructuredOutputs | None = None

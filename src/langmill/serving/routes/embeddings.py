@@ -85,6 +85,7 @@ class Embeddings(Route[EmbeddingsBody]):
     """The embedding of each text: the mean of the model's last hidden states, of length 1."""
 
     path = "/v1/embeddings"
+    rank = 2
     ability = Embeds
     body = EmbeddingsBody
     response = EmbeddingsResponse

@@ -106,19 +106,31 @@ class GeneratingRoute(Route[GenerationBodyT]):
         task, limit = loaded.model.task, self.service.prompt_limit(loaded)
         assert isinstance(task, Generates)
         prompts = self.prompts(loaded, task, body)
-        settings = self.service.settings
-        most = min(settings.max_inputs, settings.max_running + settings.max_waiting)
-        if len(prompts) * body.n > most:
-            field = self.prompt_field if len(prompts) > 1 else "n"
-            asked = f"n is {body.n}" if field == "n" else f"{field} holds {len(prompts)} texts"
-            raise RequestError(f"{asked}; up to {most} choices are allowed in one request.", 400, field)
         longest = max(len(prompt.ids) for prompt in prompts)
         if longest > limit:
             raise RequestError(
                 f"{self.prompt_field} has {longest} tokens; up to {limit} are allowed.", 400, self.prompt_field,
                 "context_length_exceeded",
             )  # fmt: skip
+        self._refuse_many(body, prompts)
         return prompts
+
+    def _refuse_many(self, body: GenerationBodyT, prompts: Sequence[Prompt]) -> None:
+        """Raise RequestError for more choices, or more tokens to be read, than could ever wait together."""
+        settings = self.service.settings
+        most = min(settings.max_inputs, settings.max_running + settings.max_waiting)
+        if len(prompts) * body.n > most:
+            field = self.prompt_field if len(prompts) > 1 else "n"
+            asked = f"n is {body.n}" if field == "n" else f"{field} holds {len(prompts)} texts"
+            raise RequestError(f"{asked}; up to {most} choices are allowed in one request.", 400, field)
+        together = body.n * sum(len(prompt.ids) for prompt in prompts)
+        if len(prompts) * body.n > 1 and together > settings.max_waiting_tokens:  # it could never be taken in
+            raise RequestError(
+                f"{self.prompt_field} has {together} tokens to be read; up to {settings.max_waiting_tokens} are "
+                "allowed in one request (serving.max_waiting_tokens).",
+                400,
+                self.prompt_field,
+            )
 
     def _jobs(self, loaded: LoadedVersion, body: GenerationBodyT, prompts: Sequence[Prompt]) -> list[Completion]:
         """The jobs for the engine: the choices of the first prompt, then those of the next."""
@@ -137,7 +149,7 @@ class GeneratingRoute(Route[GenerationBodyT]):
                 decoding=for_choice(fitted, number),
                 stop=list(body.stop),
                 streamed=body.stream,
-                exact=bool(body.exact),
+                exact=body.exact,
                 logprobs=body.top_logprobs_asked,
                 echo_logprobs=body.echoes_logprobs,
                 guide=guide and guide.copy(),

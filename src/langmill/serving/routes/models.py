@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import Request
@@ -26,6 +27,19 @@ class Defaults(BaseModel):
     length_penalty: float
 
 
+class Origin(BaseModel):
+    """What a model was made from, as far as its folder says."""
+
+    corpus: str | None
+    """The name of the corpus that it was trained on."""
+    training_documents: int | None
+    base: str | None
+    """The recipe or pretrained model that it was fine-tuned from; null for one from scratch."""
+    parameters: int | None
+    provenance: str | None
+    """The digest that ties it to its data, code and settings."""
+
+
 class ModelCard(BaseModel):
     """A model in service."""
 
@@ -34,6 +48,9 @@ class ModelCard(BaseModel):
     created: int
     owned_by: str = "langmill"
     version: int
+    description: str
+    """What it is for, in a sentence; empty where the registry does not say."""
+    origin: Origin
     abilities: list[str]
     """What it can be asked for: `generates`, `chats`, `translates`, `classifies`, `embeds`, and those of plug-ins."""
     endpoints: list[str]
@@ -80,6 +97,8 @@ class _Cards(Route[None]):
             id=loaded.name,
             created=self.service.started,
             version=loaded.version,
+            description=registered.description if registered and registered.version == loaded.version else "",
+            origin=_origin(model.manifest),
             abilities=sorted({route.ability.__name__.lower() for route in routes if route.ability is not None}),
             endpoints=[route.path for route in routes],
             examples={route.path: route.example_for(task) for route in routes},
@@ -91,6 +110,16 @@ class _Cards(Route[None]):
             languages=list(task.languages) if isinstance(task, Translates) else None,
             metrics=dict(registered.metrics) if registered and registered.version == loaded.version else {},
         )
+
+
+def _origin(manifest: Mapping[str, Any]) -> Origin:
+    return Origin(
+        corpus=(manifest.get("corpus") or {}).get("name"),
+        training_documents=(manifest.get("training_split") or {}).get("documents"),
+        base=(manifest.get("base") or {}).get("recipe"),
+        parameters=manifest.get("parameters"),
+        provenance=manifest.get("provenance"),
+    )
 
 
 @ROUTES.register("models")

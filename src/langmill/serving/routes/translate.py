@@ -63,6 +63,7 @@ class Translate(GeneratingRoute[TranslateBody]):
     """The translation of each text, or whatever else a model was trained to make of one."""
 
     path = "/v1/translate"
+    rank = 0
     ability = Translates
     body = TranslateBody
     response = TranslateResponse
