@@ -11,14 +11,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx
 import torch
 
-from langmill.config.compose import compose_recipe, compose_serving, plain
+from langmill.config.compose import compose_recipe, compose_serving
 from langmill.config.sections import TokenizerAlgorithm
 from langmill.files import sha256_file
 from langmill.models.base import build_backbone
@@ -114,14 +114,14 @@ class Workspace:
         return Path(location) / "artifacts" / "model" / file
 
     def settings(self, **changes: Any) -> dict[str, Any]:
-        """The server's settings for this workspace."""
+        """The server's settings for this workspace; what is not said here is as shipped."""
         return {
-            **plain(compose_serving(conf=CONF)),
+            **asdict(compose_serving(conf=CONF)),
             "host": "127.0.0.1", "port": 0, "recipes": ["tiny-lm", "tiny-judge"], "poll_seconds": 0.1,
             "max_prompt_tokens": 100, "max_new_tokens": 64, "max_inputs": 8, "max_body_bytes": 65536, "max_beams": 4,
             "max_running": 4, "max_waiting": 64, "drain_seconds": 10.0, "api_keys_file": None, "allowed_hosts": [],
             "max_connections": 200, "header_seconds": 5.0, "body_seconds": 5.0, "keep_alive_seconds": 5.0,
-            "stalled_seconds": 4.0, "threads": 1, **changes,
+            "stalled_seconds": 4.0, "threads": 1, "key_share": 1.0, **changes,
         }  # fmt: skip
 
     @contextmanager

@@ -1,4 +1,7 @@
-"""The files of a version: fetched from wherever MLflow keeps them, and checked against their manifests."""
+"""The files of a version: fetched from wherever MLflow keeps them, and checked against their manifests.
+
+What works on tensors is imported where it is needed: who moves a champion fetches nothing, and must not wait for torch.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,10 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
+from urllib.parse import unquote, urlsplit
 
 from langmill.errors import IntegrityError, RegistryError
 from langmill.files import MANIFEST_NAME, atomic_folder, changed_files, link_or_copy, temporary_folder
-from langmill.models.folder import BASE_WEIGHTS
-from langmill.registry.compact import keep_once, make_whole
 from langmill.tracking.explained import explained_tracking_errors
 
 if TYPE_CHECKING:
@@ -37,6 +37,9 @@ def download(tracking_uri: str, title: str, source: str, into: Path) -> Path:
         RegistryError: They are gone.
         TrackingError: They can't be fetched.
     """
+    from langmill.models.folder import BASE_WEIGHTS
+    from langmill.registry.compact import make_whole
+
     with explained_tracking_errors(tracking_uri):
         into.parent.mkdir(parents=True, exist_ok=True)
         with temporary_folder(into.parent) as temporary, atomic_folder(into) as target:
@@ -74,8 +77,11 @@ def upload(client: MlflowClient, run_id: str, package: Path, name: str, bases: P
         name: What it is called there.
         bases: Where weights that several packages have are kept once; None where they can't be shared.
     """
+    from langmill.models.folder import BASE_WEIGHTS
+    from langmill.registry.compact import keep_once
+
     place = f"{client.get_run(run_id).info.artifact_uri}/{name}"
-    here = Path(url2pathname(urlsplit(place).path)) / MODEL_PATH if place.startswith("file:") else None
+    here = Path(unquote(urlsplit(place).path)) / MODEL_PATH if place.startswith("file:") else None
     if here is not None:  # of an upload that was cut short: a copy would be written into the file that others share
         (here / BASE_WEIGHTS).unlink(missing_ok=True)
     client.log_artifacts(run_id, str(package), name)
@@ -88,7 +94,7 @@ def _downloaded(tracking_uri: str, title: str, source: str, into: Path, remedy: 
     """The files at `source`: in place where they lie on this machine, else fetched into `into`."""
     gone = RegistryError(f"The files of {title} are gone from {source}. {remedy}", "missing")
     if source.startswith("file:"):  # MLflow would say the same place, after seconds of imports
-        found = Path(url2pathname(urlsplit(source).path))
+        found = Path(unquote(urlsplit(source).path))
         if not found.is_dir():
             raise gone
         return found

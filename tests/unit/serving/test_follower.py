@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from langmill.config.sections import TrialMode
 from langmill.errors import ModelError
 from langmill.files import read_json, sha256_bytes, write_json
 from langmill.serving import follower as follower_module
@@ -18,11 +20,12 @@ from langmill.serving.alias_state import RETRY_NAME, RegisteredVersion
 from langmill.serving.engine import Engine
 from langmill.serving.follower import Follower
 from langmill.serving.metrics import Metrics
+from langmill.serving.trial.trials import Trials
 from langmill.serving.version_cache import VersionCache, own_loader
 from langmill.serving.warm_up import warm_up
 from langmill.tasks.loading import LoadedModel
 from tests.refused import refused
-from tests.unit.serving.conftest import Judge, Shelf, Writer, loaded, loaded_version
+from tests.unit.serving.conftest import TRIAL, Judge, Shelf, Writer, loaded, loaded_version
 
 pytestmark = pytest.mark.unit
 
@@ -214,8 +217,10 @@ def test_a_registry_set_up_anew_counts_from_one_again(world: World) -> None:
     assert world.look(1, "after") == 1
     assert world.shelf.downloads == [1, 1]
     assert world.said[-1] == "m: version 1 is in service, in place of 1."
-    kept = {"version": 1, "provenance": "after", "digests": {}, "metrics": {}}
-    assert read_json(world.folder / "m" / "champion.json") == kept
+    kept = read_json(world.folder / "m" / "champion.json")
+    assert {key: kept[key] for key in ("version", "provenance", "digests")} == {
+        "version": 1, "provenance": "after", "digests": {},
+    }  # fmt: skip
 
 
 def test_a_generation_config_that_has_changed_makes_another_version(world: World) -> None:
@@ -296,6 +301,71 @@ def test_follows_by_itself(world: World) -> None:
     assert world.follower.failure() is None
     world.follower.stop()
     assert "has ended" in str(world.follower.failure())
+
+
+def test_a_move_that_is_seen_from_here_is_not_waited_for(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(world.follower, "_poll_seconds", 3600.0)
+    world.shelf.alias = RegisteredVersion(1, "p1")
+    world.follower.start()
+    assert world.follower.looked.wait(5)
+    world.shelf.alias = RegisteredVersion(2, "p2")
+    wait_for(lambda: world.version == 2)
+    world.follower.stop()
+
+
+def trying(world: World) -> Trials:
+    """Let the world's follower try versions on live traffic."""
+    trial = replace(TRIAL, mode=TrialMode.shadow)
+    world.follower._trials = Trials(trial, world.folder, lambda *_: "", world.metrics.registry, world.said.append)
+    return world.follower._trials
+
+
+def test_a_challenger_is_tried_and_goes_into_service_without_loading_it_again(world: World) -> None:
+    trials = trying(world)
+    world.look(1)
+    world.shelf.other = RegisteredVersion(2, "p2"), False
+    world.follower.look_beside("m")
+    world.follower.look_beside("m")
+    assert trials.any
+    assert world.said[-1] == "m: version 2 is on trial and gets a copy of 100% of the requests."
+    candidate = trials.loaded("m", RegisteredVersion(2, "p2"))
+    assert world.look(2) == 2
+    assert world.engine.loaded("m") is candidate
+    world.shelf.other = RegisteredVersion(1, "p1"), True
+    world.follower.look_beside("m")
+    assert trials.any, "it goes on beside the previous version"
+    assert world.shelf.downloads == [1, 2]
+    world.shelf.other = None
+    world.follower.look_beside("m")
+    assert not trials.any
+
+
+def test_a_new_champion_is_tried_beside_the_previous_one_and_an_old_one_is_not(world: World) -> None:
+    world.look(1)
+    world.look(2)
+    world.restart()
+    trials = trying(world)
+    assert world.look(2) == 2
+    world.shelf.other = RegisteredVersion(1, "p1"), True
+    world.follower.look_beside("m")
+    assert not trials.any, "that promotion was before this server's time"
+    assert world.look(3) == 3
+    world.shelf.other = RegisteredVersion(2, "p2"), True
+    world.follower.look_beside("m")
+    assert "version 2 gets a copy of 100% of the requests, to compare version 3 with" in world.said[-1]
+
+
+def test_a_challenger_that_does_not_load_is_told_of_once(world: World) -> None:
+    trials = trying(world)
+    world.look(1)
+    world.unloadable.add("m 2")
+    world.shelf.other = RegisteredVersion(2, "p2"), False
+    for _ in range(3):
+        world.follower.look_beside("m")
+    assert not trials.any
+    assert [said for said in world.said if "can't be tried" in said] == [world.said[-1]]
+    assert world.version == 1
+    assert "refused" not in world.described, "the version in service has nothing to do with it"
 
 
 def test_a_warm_up_asks_for_what_the_task_offers() -> None:
