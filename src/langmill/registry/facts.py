@@ -7,7 +7,8 @@ from collections.abc import Collection, Mapping
 
 from langmill.files import canonical_json
 
-FACTS_TAG = "langmill.facts"
+FACTS_TAG = "mlflow.langmill.facts"
+"""MLflow's pages hide the tags that begin like its own."""
 
 
 def packed(tags: Mapping[str, str], shown: Collection[str]) -> dict[str, str]:

@@ -15,7 +15,6 @@ import pytest
 
 from langmill.errors import ServingError
 from langmill.serving.routes.base import ROUTES, Route, all_routes
-from langmill.serving.routes.page import PageFile
 from langmill.serving.warm_up import warm_up
 from tests.refused import refused
 from tests.unit.installed import installed
@@ -138,8 +137,6 @@ def test_models_and_page_say_what_can_be_asked(server: Server) -> None:
     assert (told["limits"], told["paths"]["votes"]) == ({"max_inputs": 10, "max_body_bytes": 4096}, "/v1/votes")
     assert (routes["/v1/completions"]["view"], routes["/v1/classify"]["view"]) == ("text", "labels")
     assert "/v1/" not in found.string[found.end() :].replace('href="/v1/models"', "")
-    for name in PageFile.names:
-        assert "/v1/" not in server.ask("GET", f"/page/{name}").text, name
 
 
 @pytest.mark.parametrize(

@@ -127,6 +127,7 @@ export function bars({ label: best, probabilities }) {
 /** The text without one word, and without the second of the two spaces that would be left in its place. */
 function without(parts, place) {
   const before = parts.slice(0, place).join(""), after = parts.slice(place + 1).join("");
+  if (/^[^\s\p{L}\p{N}]/u.test(after)) return before.replace(/\s$/, "") + after;  // no space before a comma
   return before + (before === "" || /\s$/.test(before) ? after.replace(/^\s/, "") : after);
 }
 
