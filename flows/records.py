@@ -27,7 +27,7 @@ from prefect.client.schemas.filters import (
     TaskRunFilterStateType,
 )
 from prefect.client.schemas.objects import FlowRun, StateType
-from prefect.client.schemas.sorting import FlowRunSort
+from prefect.client.schemas.sorting import FlowRunSort, TaskRunSort
 from prefect.exceptions import PrefectException
 from prefect.states import Crashed
 
@@ -89,6 +89,8 @@ def _mark_crashed(client: SyncPrefectClient, run: FlowRun) -> None:
         task_run_filter=TaskRunFilter(
             state=TaskRunFilterState(type=TaskRunFilterStateType(any_=[StateType.RUNNING, StateType.PENDING]))
         ),
+        sort=TaskRunSort.NAME_ASC,
+        limit=100,
     )
     while_at = f" during {', '.join(sorted(each.name for each in running))}" if running else ""
     why = f"The process was killed, or the machine went down{while_at}. The next run resumes from there."
