@@ -150,7 +150,7 @@ def step(
 def own_texts(network: Any, prompts: torch.Tensor, new_tokens: int) -> Callable[[], list[list[int]]]:
     """A function that has ours continue prompts."""
     from langmill.models.generation.config import Sampling
-    from langmill.models.generation.continuation import generate_batch
+    from langmill.models.generation.generate import generate_batch
 
     return lambda: generate_batch(network, prompts.tolist(), [Sampling(new_tokens)] * len(prompts))
 

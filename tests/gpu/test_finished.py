@@ -15,7 +15,7 @@ import pytest
 from langmill.evaluation.explain import attention_maps, attribute
 from langmill.models.generation.beam_search import beam_search
 from langmill.models.generation.config import Beams, Sampling
-from langmill.models.generation.continuation import generate, generate_batch
+from langmill.models.generation.generate import generate, generate_batch
 from langmill.serving.engine import Engine
 from langmill.serving.generation import Completion
 from langmill.serving.jobs import Job, LoadedVersion

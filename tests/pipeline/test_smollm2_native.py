@@ -15,7 +15,7 @@ from langmill.config.compose import compose_pretrained, plain
 from langmill.files import write_text
 from langmill.models.base import build_backbone
 from langmill.models.generation.config import Sampling
-from langmill.models.generation.continuation import generate_batch
+from langmill.models.generation.generate import generate_batch
 from langmill.models.heads import LanguageModel
 from langmill.models.huggingface.native import NativeDecoder
 from langmill.stages import pretrained

@@ -21,7 +21,7 @@ from langmill.evaluation.benchmark_task import BenchmarkTask, Kind, Question
 from langmill.evaluation.estimates import Estimate
 from langmill.evaluation.significance import estimate_means
 from langmill.models.generation.config import Sampling
-from langmill.models.generation.continuation import generate, generate_batch
+from langmill.models.generation.generate import generate, generate_batch
 from langmill.models.generation.network import Decodes
 from langmill.models.heads import LanguageModel
 from langmill.progress import track

@@ -25,7 +25,7 @@ from langmill.config.typed import settings
 from langmill.data.document import Document
 from langmill.models.generation.beam_search import beam_search
 from langmill.models.generation.config import Beams, GenerationConfig
-from langmill.models.generation.continuation import generate_batch
+from langmill.models.generation.generate import generate_batch
 from langmill.models.generation.network import Decodes
 from langmill.scoring.base import SCORERS, Baseline, Metric, Plot, Scorer, Strength, TrainingData
 from langmill.scoring.baselines import translation_memory

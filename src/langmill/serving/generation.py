@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from langmill.errors import RequestError
 from langmill.models.generation.config import Beams, Sampling
-from langmill.models.generation.continuation import Token, generate_tokens
+from langmill.models.generation.generate import Token, generate_tokens
 from langmill.models.generation.guide import Guide
 from langmill.models.generation.logprobs import TokenLogprobs, of_tokens
 from langmill.models.generation.network import Ending, PredictsPrompt

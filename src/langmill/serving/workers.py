@@ -17,7 +17,7 @@ from typing import Any
 from torch import Tensor
 
 from langmill.errors import RequestError
-from langmill.models.generation.continuation import Continuation
+from langmill.models.generation.generate import GeneratedSequence
 from langmill.models.generation.network import Decodes
 from langmill.models.generation.slots import Slot, Slots
 from langmill.serving.generation import Completion
@@ -179,13 +179,13 @@ class _Text:
     stream: ResponseStream[Any]
     job: Completion
     slot: Slot | None = None
-    continuation: Continuation | None = None
+    sequence: GeneratedSequence | None = None
     last_id: int = 0
 
     @property
     def takes_most_likely(self) -> bool:
         """Whether the largest logit decides and nothing else is asked for."""
-        return self.continuation is not None and self.continuation.takes_most_likely
+        return self.sequence is not None and self.sequence.takes_most_likely
 
 
 class Decoding(Worker):
@@ -259,7 +259,7 @@ class Decoding(Worker):
     def _begin(self, text: _Text) -> Slot:
         job = text.job
         slot = text.slot = self._slots.begin(job.prompt_ids, job.sampling.max_new_tokens)
-        text.continuation = Continuation(
+        text.sequence = GeneratedSequence(
             slot.first_ids, job.sampling, self._network.max_length, job.guide, job.logprobs
         )
         return slot
@@ -272,33 +272,33 @@ class Decoding(Worker):
             for text in list(self._texts.values()):
                 self.fail(text.stream, error)
             return
-        likeliest_B = logits_BV.argmax(dim=-1)
-        highest_B = logits_BV.gather(1, likeliest_B[:, None])[:, 0]
-        chosen = zip(list(self._slots.rows), likeliest_B.tolist(), highest_B.tolist(), strict=True)
-        for row, (slot, likeliest, highest) in enumerate(chosen):
+        greedy_B = logits_BV.argmax(dim=-1)
+        highest_B = logits_BV.gather(1, greedy_B[:, None])[:, 0]
+        chosen = zip(list(self._slots.rows), greedy_B.tolist(), highest_B.tolist(), strict=True)
+        for row, (slot, greedy, highest) in enumerate(chosen):
             text = self._texts[slot]
             if text.takes_most_likely and math.isfinite(highest):
-                self._take(text, None, likeliest)
+                self._take(text, None, greedy)
             else:
                 self._take(text, logits_BV[row])
 
-    def _take(self, text: _Text, logits_V: Tensor | None, likeliest: int | None = None) -> None:
-        """Choose a text's next token, or take the likeliest, and hand over what it adds; a text that ends leaves."""
-        continuation = text.continuation
-        assert continuation is not None
+    def _take(self, text: _Text, logits_V: Tensor | None, greedy: int | None = None) -> None:
+        """Choose a text's next token, or take the greedy, and hand over what it adds; a text that ends leaves."""
+        sequence = text.sequence
+        assert sequence is not None
         try:
-            if likeliest is not None:
-                token = continuation.accept(likeliest)
-            elif continuation.ending is None and logits_V is not None:
-                token = continuation.take(logits_V)
+            if greedy is not None:
+                token = sequence.accept(greedy)
+            elif sequence.ending is None and logits_V is not None:
+                token = sequence.take(logits_V)
             else:
                 token = None
             chunks = []
             if token is not None:
                 text.last_id = token.id
                 chunks.append(text.job.push(token))
-            if continuation.ending is not None and not text.job.ended:
-                chunks.append(text.job.finish(continuation.ending))
+            if sequence.ending is not None and not text.job.ended:
+                chunks.append(text.job.finish(sequence.ending))
         except Exception as error:
             self.fail(text.stream, error)
             return

@@ -23,7 +23,7 @@ from langmill.errors import ConfigError, ModelError
 from langmill.models.base import Backbone, EncoderDecoder, Kind
 from langmill.models.generation.beam_search import Accepts, beam_steps
 from langmill.models.generation.config import Beams, GenerationConfig, Sampling
-from langmill.models.generation.continuation import generate
+from langmill.models.generation.generate import generate
 from langmill.models.generation.network import Decodes, Ending
 from langmill.plugins import Registry
 from langmill.tasks.batching import Batch, MicroBatches, pad

@@ -17,7 +17,7 @@ from langmill.errors import EvaluationError
 from langmill.evaluation.benchmark import Answering, ask, write_until
 from langmill.evaluation.benchmark_task import Kind, read_task
 from langmill.models.generation.config import Sampling
-from langmill.models.generation.continuation import generate_batch
+from langmill.models.generation.generate import generate_batch
 from langmill.scoring.continuations import score_continuations, split_tokens
 from tests.refused import refused
 

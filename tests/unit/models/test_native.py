@@ -17,7 +17,7 @@ from langmill.errors import ConfigError, ModelError
 from langmill.models.base import Backbone, Kind
 from langmill.models.folder import load_state, load_weights, own_names, save_model
 from langmill.models.generation.config import Sampling
-from langmill.models.generation.continuation import generate_batch
+from langmill.models.generation.generate import generate_batch
 from langmill.models.heads import Classifier, LanguageModel
 from langmill.models.huggingface.causal import PretrainedCausal
 from langmill.models.huggingface.native import NativeDecoder

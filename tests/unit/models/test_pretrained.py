@@ -18,7 +18,7 @@ from langmill.models.base import Attends, Kind, build_backbone
 from langmill.models.folder import load_state, load_weights, own_names, save_model
 from langmill.models.generation.beam_search import beam_search
 from langmill.models.generation.config import Beams, Sampling
-from langmill.models.generation.continuation import generate_batch
+from langmill.models.generation.generate import generate_batch
 from langmill.models.heads import Classifier, LanguageModel, TextToText
 from langmill.models.huggingface.backbone import Pretrained
 from langmill.models.huggingface.special_tokens import SpecialTokenTemplate

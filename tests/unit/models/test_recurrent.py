@@ -14,7 +14,7 @@ from langmill.errors import Code, ConfigError, ModelError
 from langmill.models.base import build_backbone
 from langmill.models.folder import load_state, load_weights, read_config, save_model
 from langmill.models.generation.config import Sampling
-from langmill.models.generation.continuation import generate, generate_batch
+from langmill.models.generation.generate import generate, generate_batch
 from langmill.models.heads import Classifier, LanguageModel
 from langmill.models.recurrent import Recurrent
 from tests.refused import refused

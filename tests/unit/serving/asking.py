@@ -8,7 +8,7 @@ import httpx
 import torch
 
 from langmill.models.generation.config import Sampling
-from langmill.models.generation.continuation import generate
+from langmill.models.generation.generate import generate
 from langmill.tokenization.chat_template import Message
 from tests.unit.serving.small_server import KEY, SmallServer
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from langmill.errors import RequestError
 from langmill.models.generation.config import Sampling
-from langmill.models.generation.continuation import generate_tokens
+from langmill.models.generation.generate import generate_tokens
 from langmill.models.generation.network import Ending
 from langmill.serving.engine import Engine
 from langmill.serving.generation import Chunk, Completion

@@ -16,7 +16,7 @@ from langmill.models.base import build_backbone
 from langmill.models.folder import save_model
 from langmill.models.generation.beam_search import beam_search
 from langmill.models.generation.config import Beams, Sampling
-from langmill.models.generation.continuation import generate, generate_batch
+from langmill.models.generation.generate import generate, generate_batch
 from langmill.models.generation.sampling import choose, penalised
 from langmill.models.heads import LanguageModel
 from tests.refused import refused

@@ -10,7 +10,7 @@ import torch
 
 from langmill.errors import ConfigError, ModelError
 from langmill.models.generation.config import GREEDY_BELOW, Sampling
-from langmill.models.generation.continuation import generate, generate_batch
+from langmill.models.generation.generate import generate, generate_batch
 from langmill.models.generation.network import Ending
 from langmill.models.generation.sampling import choose
 from langmill.models.heads import LanguageModel

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from langmill.models.generation.config import Sampling
-from langmill.models.generation.continuation import Continuation, generate, generate_tokens
+from langmill.models.generation.generate import GeneratedSequence, generate, generate_tokens
 from langmill.models.generation.network import Ending
 from langmill.models.generation.sampling import adjusted
 from tests.unit.models.conftest import VOCAB_SIZE, MakeModel
@@ -108,7 +108,7 @@ def test_log_probabilities_are_the_networks_own(make_model: MakeModel) -> None:
 
 def test_no_new_tokens_are_allowed(make_model: MakeModel) -> None:
     assert run(make_model(), Sampling(0)) == ([], Ending.length)
-    assert Continuation([1], Sampling(0), 32).ending is Ending.length
+    assert GeneratedSequence([1], Sampling(0), 32).ending is Ending.length
 
 
 @torch.no_grad()

@@ -22,7 +22,7 @@ class Token(NamedTuple):
     """Where they were asked for."""
 
 
-class Continuation:
+class GeneratedSequence:
     """A text while it is generated: chooses its tokens from the network's logits, and knows when it ends.
 
     Args:
@@ -134,9 +134,9 @@ def generate_tokens(
     guide: Guide | None = None,
     logprobs: int | None = None,
 ) -> Generator[Token, None, Ending]:
-    """Generate as `generate` does, with what `Continuation` offers besides."""
+    """Generate as `generate` does, with what `GeneratedSequence` offers besides."""
     cache, (new_ids,) = network.begin([prompt_ids], sampling.max_new_tokens)
-    text = Continuation(new_ids, sampling, network.max_length, guide, logprobs)
+    text = GeneratedSequence(new_ids, sampling, network.max_length, guide, logprobs)
     while text.ending is None:
         token = text.take(network.read([new_ids], cache)[0])
         if token is not None:
@@ -162,7 +162,9 @@ def generate_batch(
         ModelError: As for `generate`.
     """
     cache, new_ids = network.begin(prompts, max(sampling.max_new_tokens for sampling in samplings))
-    texts = [Continuation(ids, sampling, network.max_length) for ids, sampling in zip(new_ids, samplings, strict=True)]
+    texts = [
+        GeneratedSequence(ids, sampling, network.max_length) for ids, sampling in zip(new_ids, samplings, strict=True)
+    ]
     active = list(range(len(prompts)))
     while active:
         logits_BV = network.read(new_ids, cache)
