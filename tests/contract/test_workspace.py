@@ -25,7 +25,7 @@ MADE = {
     "finetune": (HERE.model("NAME"),),
     "evaluate": (HERE.evaluation("NAME"),),
 }
-SPELLED = re.compile(r"(?<![\w/])build/|\.langmill\b")
+SPELLED = re.compile(r"(?<![\w/])build/|(?<!\w)\.langmill\b")
 NAMES = {"build", "conf", "dvc.lock", "dvc.yaml"}
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from mlflow.tracking import MlflowClient
 from safetensors.torch import load_file, save_file
 
 from langmill.errors import RegistryError, SpaceError, TrackingError, UndecidedError
@@ -278,6 +279,11 @@ def test_a_machine_without_memory_rejects_nothing(
         assert told in undecided(workspace, unasked)
 
 
+def elsewhere(registry: ModelRegistry, name: str, version: int) -> str:
+    """Where packages are that MLflow has to fetch: local ones are read in place."""
+    return f"mlflow-artifacts:/models/{name}/{version}"
+
+
 def test_a_registry_that_goes_away_rejects_nothing(
     workspace: Path, unasked: ModelVersion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -285,6 +291,7 @@ def test_a_registry_that_goes_away_rejects_nothing(
         raise ConnectionError("Connection refused")
 
     with monkeypatch.context() as patch:
+        patch.setattr(ModelRegistry, "location", elsewhere)
         patch.setattr("mlflow.artifacts.download_artifacts", unreachable)
         assert "can't be reached" in undecided(workspace, unasked)
 
@@ -294,6 +301,7 @@ def test_a_full_disk_rejects_nothing(workspace: Path, unasked: ModelVersion, mon
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
+        patch.setattr(ModelRegistry, "location", elsewhere)
         patch.setattr("mlflow.artifacts.download_artifacts", full)
         assert "No space is left" in undecided(workspace, unasked)
 
@@ -331,15 +339,14 @@ def test_a_rollback_does_not_wait_for_an_upload(workspace: Path, monkeypatch: py
     for version in (1, 2):
         promote(registry, NAME, version, force="test", command="test")
     uploading, rolled_back = threading.Event(), threading.Event()
-    client = type(registry._client)
-    upload = client.log_artifacts
+    upload = MlflowClient.log_artifacts
 
     def slow(*arguments: object, **more: object) -> None:
         uploading.set()
         assert rolled_back.wait(60)
         upload(*arguments, **more)
 
-    monkeypatch.setattr(client, "log_artifacts", slow)
+    monkeypatch.setattr(MlflowClient, "log_artifacts", slow)
     build_model(workspace, NAME, seed=3)
     restamp_evaluation(workspace, NAME, 1.0)
     with ThreadPoolExecutor() as pool:
