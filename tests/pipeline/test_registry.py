@@ -70,7 +70,7 @@ def test_the_language_model_goes_into_service(workspace: Path) -> None:
     told = answer(
         """
         model = mlflow.pyfunc.load_model("models:/reviews-lm@champion")
-        ask = lambda **params: model.predict(pd.DataFrame({"prompt": ["A dull", ""]}), params=params)["text"].tolist()
+        ask = lambda **params: model.predict(pd.DataFrame({"prompt": ["A dull", "It"]}), params=params)["text"].tolist()
         fixed = {"max_new_tokens": 4, "temperature": 1.0}
         print(json.dumps({
             "one": ask(seed=1, **fixed), "same": ask(seed=1, **fixed), "other": ask(seed=2, **fixed),

@@ -252,6 +252,8 @@ def _merge(config_name: str, overrides: Sequence[str], conf: Path) -> DictConfig
         found = re.search("Could not override '([^']+)'", str(error))
         if found is None:
             raise
+        if found[1].startswith("hydra."):
+            raise  # Hydra's own settings, of which there are none here
         parent, _, name = found[1].rpartition(".")
         holder = OmegaConf.select(merged, parent) if parent else merged
         known = [str(key) for key in holder] if isinstance(holder, DictConfig) else []

@@ -42,7 +42,7 @@ _DIGITS_APART = {
 }
 _DIGITS_APART_NAME = "smollm"
 """llama.cpp's name of "each digit by itself, then GPT-2's pattern"."""
-_LAYER = re.compile(r"model\.layers\.(\d+)\.(.+)\.(weight|bias)")
+_LAYER = re.compile(r"model\.layers\.(\d+)\.([a-z_.]+)\.(weight|bias)")
 _IN_A_LAYER = {
     "input_layernorm": "attn_norm",
     "self_attn.q_proj": "attn_q",

@@ -7,7 +7,6 @@ Shape suffixes: see `langmill.models.base`; X stands for embedding_dim.
 from __future__ import annotations
 
 import math
-from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Self
 
@@ -19,6 +18,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from langmill.config.constraints import Share, require
 from langmill.config.typed import settings
+from langmill.errors import ModelError
 from langmill.models.base import Backbone, Cache, JoinableCache, Kind, doubled, head_std, own_cache
 
 
@@ -189,12 +189,20 @@ class Recurrent(Backbone):
         return x_BTD
 
     @staticmethod
-    @abstractmethod
     def step(gates_BG: Tensor, states: tuple[Tensor, ...], weight_GD: Tensor, bias_G: Tensor) -> tuple[Tensor, ...]:
         """Compute a layer's states `(batch, dim)` after one token, by the equations of the architecture.
 
-        `gates_BG` is what the input gives to each gate, bias included; weight and bias are those of the states.
+        `gates_BG` is what the input gives to each gate, bias included; weight and bias are those of the states. Exports
+        that trace the network need it.
+
+        Raises:
+            ModelError: The architecture has no equations of its own.
         """
+        del gates_BG, states, weight_GD, bias_G
+        message = (
+            "This recurrent architecture does not say its equations (`step`), so it can't be traced; export it as hf."
+        )
+        raise ModelError(message, code="unsupported")
 
     def _scanned(self, x_BTX: Tensor) -> Tensor:
         """Run the layers token by token: torch's own call is traced as a loop of as many steps as its example has."""

@@ -105,7 +105,8 @@ def test_models_are_asked_there(settled: Recipe, gpu: None, told: None, capsys: 
 
 def test_models_are_served_from_there(gpu: None, told: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: dict[str, Any] = {}
-    monkeypatch.setattr(lifecycle, "Follower", lambda **given: asked.update(given))
+    monkeypatch.setattr(lifecycle, "Follower", lambda **_: None)
+    monkeypatch.setattr(lifecycle, "VersionCache", lambda folder, load: asked.update(load=load))
     monkeypatch.setattr(lifecycle, "build_app", lambda *_: None)
     lifecycle.Lifecycle(
         compose_serving(conf=ROOT / "conf"),
@@ -117,4 +118,4 @@ def test_models_are_served_from_there(gpu: None, told: None, tmp_path: Path, mon
         say=print,
     )
     with pytest.raises(Loaded, match=r"^cuda$"):
-        asked["load"](tmp_path)
+        asked["load"](LANGUAGE_MODEL, 1, tmp_path)
