@@ -58,6 +58,19 @@ class LoadedVersion:
                 400, field, "context_length_exceeded",
             )  # fmt: skip
 
+    @staticmethod
+    def refuse_many_tokens(count: int, limit: int) -> None:
+        """Refuse one of several texts, given as `input`, that has more tokens than allowed.
+
+        Raises:
+            RequestError: It has.
+        """
+        if count > limit:
+            raise RequestError(
+                f"input holds a text of {count} tokens; up to {limit} are allowed.", 400, "input",
+                "context_length_exceeded",
+            )  # fmt: skip
+
 
 class Job(ABC, Generic[EventT]):
     """Work of the engine for one request."""

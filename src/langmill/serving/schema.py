@@ -45,6 +45,7 @@ NotOffered = Annotated[Any, AfterValidator(_not_offered), WithJsonSchema({"enum"
 """A field of OpenAI's API of which only the values that ask for nothing are accepted."""
 Ignored = Annotated[str | None, Field(max_length=1000, description="Accepted and ignored.")]
 """A field of OpenAI's API that says something to OpenAI alone."""
+_NO_TEXT = "is an empty list; send at least one text"
 _TOKEN_IDS = {"type": "array", "minItems": 1, "items": {"type": "integer", "minimum": 0, "maximum": 2**31 - 1}}
 _INPUTS_SCHEMA = {
     "anyOf": [
@@ -60,6 +61,20 @@ def _is_ids(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(type(each) is int and 0 <= each < 2**31 for each in value)
 
 
+def some_texts(value: str | list[str], lacks: str) -> list[str]:
+    """One text or many as a list, none of them empty: that would have no `lacks`.
+
+    Raises:
+        ValueError: One is, or there is none; what is wrong with the field.
+    """
+    texts = [value] if isinstance(value, str) else value
+    if not texts:
+        raise ValueError(_NO_TEXT)
+    if any(not text.strip() for text in texts):
+        raise ValueError(f"holds an empty text, which has no {lacks}")
+    return texts
+
+
 def _inputs(value: Any) -> list[str] | list[list[int]]:
     """One text or many, or their tokens, as a list."""
     if isinstance(value, str):
@@ -72,7 +87,7 @@ def _inputs(value: Any) -> list[str] | list[list[int]]:
         if all(map(_is_ids, value)):
             return value
     if value == []:
-        raise ValueError("is an empty list; send at least one text")
+        raise ValueError(_NO_TEXT)
     raise ValueError(
         f"is {shown(value)}; it must be a text, a list of texts, a list of token ids, or a list of such lists"
     )

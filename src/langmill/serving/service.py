@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -54,6 +55,16 @@ class Service:
             )
         known = ", ".join(self.settings.recipes)
         raise RequestError(f"There is no model {name!r} here; served: {known}.", 404, "model", "model_not_found")
+
+    def refuse_many(self, texts: Sequence[object]) -> None:
+        """Refuse more texts in one request, as `input`, than are allowed.
+
+        Raises:
+            RequestError: There are more.
+        """
+        most = self.settings.max_inputs
+        if len(texts) > most:
+            raise RequestError(f"input holds {len(texts)} texts; up to {most} are allowed.", 400, "input")
 
     def prompt_limit(self, loaded: LoadedVersion) -> int:
         """Tokens of a prompt, at most."""

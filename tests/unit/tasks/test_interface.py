@@ -12,23 +12,21 @@ import torch
 from torch import nn
 
 from langmill.errors import ConfigError, ModelError
-from langmill.files import read_json
-from langmill.models.base import build_backbone
-from langmill.models.folder import load_state, save_model, write_generation_config
+from langmill.models.folder import load_state, write_generation_config
 from langmill.models.generation.config import Beams, GenerationConfig, Sampling
 from langmill.registry.pyfunc_model import LangmillModel
 from langmill.tasks.base import Classifies, Generates
-from langmill.tasks.loading import LoadedModel, interface_of, load_model
+from langmill.tasks.loading import LoadedModel, load_model
 from langmill.tokenization.tokenizer import Tokenizer
 from tests.refused import refused
+from tests.unit.export.models import LABELS, MAX_LENGTH
+from tests.unit.export.models import saved as saved_small
 
-from .settings import CONF, shipped_scorer, shipped_sections, tiny_options
+from .settings import CONF, tiny_options
 
 pytestmark = pytest.mark.unit
-MAX_LENGTH = 48
 DECODING = {"max_new_tokens": 12, "num_beams": 1}
 PROMPTS = ["the film was", "", "very <|endoftext|> dull", "naïve café 映画"]
-LABELS = ("negative", "positive", "好评")
 
 
 def options_of(architecture: str) -> dict[str, Any]:
@@ -42,29 +40,8 @@ def options_of(architecture: str) -> dict[str, Any]:
 
 def saved(folder: Path, tokenizer: Tokenizer, task_name: str, architecture: str, **options: Any) -> LoadedModel:
     """A model of random weights, large enough to have opinions, as training would write it."""
-    labels = LABELS if task_name == "classification" else ()
-    scorer = shipped_scorer(task_name, labels, **options)
-    task = scorer.task
     own_options = options_of(architecture)
-    torch.manual_seed(4)
-    network = task.network(build_backbone(architecture, own_options, tokenizer.vocab_size, MAX_LENGTH, "test"))
-    with torch.no_grad():
-        for weight in network.parameters():
-            weight.normal_(0.0, 0.3) if weight.dim() > 1 else weight.normal_(1.0, 0.1)
-    own = {
-        "recipe": "tiny",
-        "task": {**shipped_sections(task_name, **options)["task"], "labels": list(labels)},
-        "model": {"architecture": architecture, "options": own_options},
-        "max_length": MAX_LENGTH,
-        "eot_id": tokenizer.eot_id,
-    }
-    save_model(
-        folder, network, {"langmill": own}, tokenizer.file, {"provenance": "ab" * 32},
-        interface=interface_of(task, network.get_submodule("model"), MAX_LENGTH, tokenizer),
-    )  # fmt: skip
-    if scorer.generation_config is not None:  # as a package has it
-        write_generation_config(folder, read_json(folder / "config.json"), scorer.generation_config.to_json())
-    return load_model(folder, verify=False)
+    return saved_small(folder, tokenizer, task_name, architecture, model_options=own_options, **options)
 
 
 def packaged(model: LoadedModel, texts: list[Any], **params: Any) -> pd.DataFrame:

@@ -10,10 +10,10 @@ import numpy as np
 from fastapi import Request
 from pydantic import BaseModel, Field, field_validator
 
-from langmill.errors import ModelError, RequestError, ServingError
+from langmill.errors import ModelError, ServingError
 from langmill.serving.jobs import BatchJob, LoadedVersion
 from langmill.serving.routes.base import ROUTES, Route
-from langmill.serving.schema import Body, Identified, Text, Usage
+from langmill.serving.schema import Body, Identified, Text, Usage, some_texts
 from langmill.serving.streaming import result_of
 from langmill.tasks.base import Classifies
 
@@ -26,12 +26,7 @@ class ClassifyBody(Body):
     @field_validator("input")
     @classmethod
     def _some_text(cls, value: str | list[str]) -> list[str]:
-        texts = [value] if isinstance(value, str) else value
-        if not texts:
-            raise ValueError("is an empty list; send at least one text")
-        if any(not text.strip() for text in texts):
-            raise ValueError("holds an empty text, which has no label")
-        return texts
+        return some_texts(value, "label")
 
 
 class Classified(BaseModel):
@@ -100,10 +95,7 @@ class Classify(Route[ClassifyBody]):
         task, labels, metrics = loaded.model.task, loaded.model.task.labels, self.service.metrics
         assert isinstance(task, Classifies)
         texts = list(body.input)
-        if len(texts) > self.service.settings.max_inputs:
-            raise RequestError(
-                f"input holds {len(texts)} texts; up to {self.service.settings.max_inputs} are allowed.", 400, "input"
-            )
+        self.service.refuse_many(texts)
         counts = await asyncio.to_thread(_count, loaded, texts, self.service.settings.max_prompt_tokens)
         found = await result_of(request, self.service.engine, Classification(loaded, task, texts))
         truncated = [count > loaded.model.max_length for count in counts]
@@ -142,10 +134,6 @@ def _count(loaded: LoadedVersion, texts: list[str], limit: int) -> list[int]:
     for text in texts:
         loaded.refuse_long_text(text, limit, "input")
         count = len(loaded.model.tokenizer.encode(text))
-        if count > limit:
-            raise RequestError(
-                f"input holds a text of {count} tokens; up to {limit} are allowed.", 400, "input",
-                "context_length_exceeded",
-            )  # fmt: skip
+        loaded.refuse_many_tokens(count, limit)
         counts.append(count)
     return counts

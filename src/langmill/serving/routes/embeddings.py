@@ -96,9 +96,7 @@ class Embeddings(Route[EmbeddingsBody]):
         loaded = self.loaded_version(request, body.model)
         task = loaded.model.task
         assert isinstance(task, Embeds)
-        most = self.service.settings.max_inputs
-        if len(body.input) > most:
-            raise RequestError(f"input holds {len(body.input)} texts; up to {most} are allowed.", 400, "input")
+        self.service.refuse_many(body.input)
         ids = await asyncio.to_thread(self._ids, loaded, task, body)
         rows = await result_of(request, self.service.engine, Embedding(loaded, task, ids))
         found = np.stack(rows)
@@ -138,11 +136,7 @@ class Embeddings(Route[EmbeddingsBody]):
                 ids = loaded_ids(loaded, each, "input")
             if not ids:
                 raise RequestError("input holds an empty text, which has no embedding.", 400, "input")
-            if len(ids) > limit:
-                raise RequestError(
-                    f"input holds a text of {len(ids)} tokens; up to {limit} are allowed.", 400, "input",
-                    "context_length_exceeded",
-                )  # fmt: skip
+            loaded.refuse_many_tokens(len(ids), limit)
             found.append(ids)
         return found
 

@@ -14,7 +14,7 @@ from langmill.serving.jobs import LoadedVersion
 from langmill.serving.routes.base import ROUTES
 from langmill.serving.routes.decoding import GenerationBody
 from langmill.serving.routes.generating import Choices, GeneratingRoute, Part, Prompt
-from langmill.serving.schema import Identified, Text, Usage
+from langmill.serving.schema import Identified, Text, Usage, some_texts
 from langmill.tasks.base import Generates, Translates
 
 
@@ -29,12 +29,7 @@ class TranslateBody(GenerationBody):
     @field_validator("input")
     @classmethod
     def _some_text(cls, value: str | list[str]) -> list[str]:
-        texts = [value] if isinstance(value, str) else value
-        if not texts:
-            raise ValueError("is an empty list; send at least one text")
-        if any(not text.strip() for text in texts):
-            raise ValueError("holds an empty text, which has no translation")
-        return texts
+        return some_texts(value, "translation")
 
 
 class Translation(BaseModel):
