@@ -57,6 +57,11 @@ class Row:
     target: str | None
     metadata: dict[str, str]
 
+    @property
+    def num_bytes(self) -> int:
+        """UTF-8 bytes of the text and the target as read."""
+        return _num_bytes(self.text) + (_num_bytes(self.target) if self.target else 0)
+
 
 @dataclass(frozen=True, slots=True)
 class BadRow:
@@ -67,6 +72,8 @@ class BadRow:
     reason: BadRowReason
     row: str
     """The beginning of the raw row, as far as it can be shown."""
+    num_bytes: int = 0
+    """Bytes of the raw row; of the damaged rest of a file, those that were not read."""
 
 
 class Unreadable(Exception):
@@ -83,6 +90,10 @@ Place = int | str
 """A row's number in its file: a line, or a count where lines mean nothing; text where one line gives several rows."""
 Raw = tuple[Place, Values | Unreadable]
 """A row's place and its fields, or what is wrong with it."""
+
+
+def _num_bytes(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode())
 
 
 def shown(text: str) -> str:
