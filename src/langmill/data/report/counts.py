@@ -11,16 +11,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from langmill.data.document import Document
+from langmill.data.rows import utf8_bytes
 
 _QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 _SAMPLES = 3  # documents shown of each split
 _SAMPLE_CHARACTERS = 300
 _BINS_A_DECADE = 10
-
-
-def utf8_bytes(text: str) -> int:
-    """How many bytes a text has in UTF-8."""
-    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
 @dataclass
