@@ -107,6 +107,7 @@ def make_corpus(
         leaks = _find_leaks(spool, verdicts, settings)
         _write(out, settings, report, spool, dropped, verdicts, sizes, leaks)
     _show_places(out, report)
+    report.require_balance()
     _require_usable(report, settings)
     return report
 
