@@ -98,14 +98,14 @@ def make_corpus(
         stack.enter_context(_causes_found(raw, settings.file_format, report))
         dropped = stack.enter_context(DroppedSample(out / DROPPED_NAME))
         spool = stack.enter_context(Spool(stack.enter_context(temporary_folder(out))))
-        _clean(raw, out, settings, on_bytes, report, spool, dropped)
+        _clean(raw, out, settings, on_bytes, report=report, spool=spool, dropped=dropped)
         verdicts = exact_duplicates(spool, settings.cleaning, settings.split, report)
         with track(f"Comparing the documents of {settings.name}", len(spool), "documents") as progress:
             sizes = find_near_duplicates(
-                spool, verdicts, settings.cleaning, settings.split, report, progress.advance
+                spool, verdicts, settings.cleaning, settings.split, report, on_documents=progress.advance
             )
         leaks = _find_leaks(spool, verdicts, settings)
-        _write(out, settings, report, spool, dropped, verdicts, sizes, leaks)
+        _write(out, settings, report, spool=spool, dropped=dropped, verdicts=verdicts, sizes=sizes, leaks=leaks)
     _show_places(out, report)
     report.require_balance()
     _require_usable(report, settings)
@@ -117,6 +117,7 @@ def _clean(
     out: Path,
     settings: CorpusSettings,
     on_bytes: Callable[[int], object],
+    *,
     report: Report,
     spool: Spool,
     dropped: DroppedSample,
@@ -160,6 +161,7 @@ def _write(
     out: Path,
     settings: CorpusSettings,
     report: Report,
+    *,
     spool: Spool,
     dropped: DroppedSample,
     verdicts: Verdicts,

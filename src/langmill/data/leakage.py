@@ -59,7 +59,7 @@ def find_leakage(
     long = lengths >= leakage.ngrams
     for size, chosen in ((leakage.ngrams, test & long), (leakage.short_ngrams, test & ~long)):
         for part in _parts(chosen & (lengths >= size), lengths):
-            leaks |= _leaks(spool, part, train, size, leakage.share, on_documents)
+            leaks |= _leaks(spool, part, train, size=size, share=leakage.share, on_documents=on_documents)
     return leaks
 
 
@@ -83,6 +83,7 @@ def _leaks(
     spool: Spool,
     test: npt.NDArray[np.bool_],
     train: npt.NDArray[np.bool_],
+    *,
     size: int,
     share: float,
     on_documents: Callable[[int], object],
@@ -97,9 +98,9 @@ def _leaks(
     likely[wanted & mask] = True
     found: list[npt.NDArray[np.int64]] = []  # rows of an n-gram's place in `wanted` and a training document
     remembered, limit = 0, 2 * _TEST_NGRAMS
-    for hashes, documents in _ngrams(spool, train, size, on_documents):
-        maybe = likely[hashes & mask]
-        hashes, documents = hashes[maybe], documents[maybe]
+    for every, owner in _ngrams(spool, train, size, on_documents):
+        maybe = likely[every & mask]
+        hashes, documents = every[maybe], owner[maybe]
         places = np.searchsorted(wanted, hashes)
         places[places == len(wanted)] = 0
         hit = wanted[places] == hashes

@@ -1,8 +1,8 @@
 """Cleaned documents on disk between the passes of `corpus.make_corpus`, and the little of each that stays in memory.
 
-In memory are 77 bytes a document: three keys of 16 bytes, three lengths, its label, its split and where its words begin.
-Its text, the words it is compared by (4 bytes each) and the bands of its signature (8 bytes each) are in files, which are
-read from front to back, the words also here and there.
+In memory are 77 bytes a document: three keys of 16 bytes, two lengths, its label, its split and where its words begin.
+Its text, the words it is compared by (4 bytes each) and the bands of its signature (8 bytes each) are in files, which
+are read from front to back, the words also here and there.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from langmill.data.near_duplicates.words import Hashes, Offsets, Words
 from langmill.data.rows import Row
 
 PRECEDENCE = (Split.test, Split.validation, Split.train)
-"""A text that would be in two splits stays in the first of these, so that no data for training change what is tested."""
+"""A text that would be in two splits stays in the first of these: no data for training change what is tested."""
 KEY_BYTES = 16
 """What is remembered of a key: 128 bits collide by no chance that counts."""
 _RANKS = {split: rank for rank, split in enumerate(PRECEDENCE)}
@@ -217,9 +217,7 @@ class Spool:
         return np.frombuffer(os.pread(self._word_files[part].fileno(), 4 * (end - begin), 4 * begin), np.uint32)
 
     def chunks(self, words: int) -> Iterator[tuple[int, int]]:
-        """Runs of documents with so many words in all, texts and targets, or a few more: the first and the last, not
-        included.
-        """
+        """Runs of documents with so many words in all, targets counted: the first of each and, not included, the last."""
         total = self.offsets[0] + self.offsets[1]
         first = 0
         while first < self._count:

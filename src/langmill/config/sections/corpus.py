@@ -78,8 +78,8 @@ class NearDuplicates:
     min_words: PositiveInt
     """A document of fewer words is no near duplicate of any: one word changes what it says."""
     common: Annotated[int, Field(ge=1, le=200)]
-    """An n-gram that stands in more documents than this is a licence's or a template's: documents that have something of
-    their own beside it are compared by that."""
+    """An n-gram that stands in more documents than this is a licence's or a template's: documents that have something
+    of their own beside it are compared by that."""
     repeat: dict[str, PositiveInt]
     """How often a training document is written, by how many documents read like it (`2-3: 2`; the classes of the
     metadata field `copies`): FineWeb-2's re-hydration. Classes that are not named, and {}: once."""

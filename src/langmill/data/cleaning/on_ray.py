@@ -33,7 +33,7 @@ class _Cleaner:
         done: list[bytes] = []
         for batch in block[_COLUMN]:
             try:
-                result: CleanedBatch | LangmillError = self._clean(pickle.loads(batch))
+                result: CleanedBatch | LangmillError = self._clean(pickle.loads(batch))  # noqa: S301 - our own, from `clean_on_ray`
             except LangmillError as error:  # carried over as it is: Ray would wrap it into an error of its own
                 result = error
             done.append(pickle.dumps(result, pickle.HIGHEST_PROTOCOL))
@@ -82,7 +82,7 @@ def clean_on_ray(
                 compute=ray.data.ActorPoolStrategy(size=cleaning.workers),
             )
             for batch, row in zip(window, cleaned.iter_rows(), strict=True):
-                result = pickle.loads(row[_COLUMN])
+                result = pickle.loads(row[_COLUMN])  # noqa: S301 - of `_Cleaner`
                 if isinstance(result, LangmillError):
                     raise result
                 yield batch, result

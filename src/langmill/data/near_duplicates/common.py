@@ -16,8 +16,8 @@ _FULL = 255
 class DocumentFrequencies:
     """In how many documents of the corpus each n-gram stands, counted in a table of bounded size.
 
-    N-grams that share a cell are counted together, so that a count may be too high and is never too low: with 128 MB for
-    10 GB of text one n-gram in fifty passes for one that stands in more than twenty documents, and none for 1 GB.
+    N-grams that share a cell are counted together, so that a count may be too high and is never too low: with 128 MB
+    for 10 GB of text one n-gram in fifty passes for one that stands in more than twenty documents, and none for 1 GB.
 
     Args:
         words: Words of the corpus; the table has a byte for each, up to 128 MB.

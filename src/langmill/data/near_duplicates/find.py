@@ -48,6 +48,8 @@ class _Search:
 
     def run(self, on_documents: Callable[[int], object]) -> None:
         ordered = self._ordered()
+        if not len(ordered):
+            return
         candidates = Candidates(ordered, self._bands)
         if not len(candidates.documents):
             return
@@ -148,6 +150,7 @@ def find_near_duplicates(
     settings: sections.Cleaning,
     split: sections.Split,
     report: Report,
+    *,
     on_documents: Callable[[int], object] = lambda _: None,
 ) -> npt.NDArray[np.int64]:
     """Leave out near duplicates, and put clusters of them into one split.

@@ -1,12 +1,12 @@
 """MinHash signatures in bands: which pairs of documents are worth comparing.
 
 A signature has `BANDS` times `ROWS` numbers; in each, two documents agree by a chance that is the Jaccard similarity of
-their sets of n-grams (Broder, 1997, "On the resemblance and containment of documents"). Two documents are proposed where
-they agree in all rows of at least one band (`chance_to_be_proposed`).
+their sets of n-grams (Broder, 1997, "On the resemblance and containment of documents"). Two documents are proposed
+where they agree in all rows of at least one band (`chance_to_be_proposed`).
 
-datatrove and FineWeb take the same 112 numbers as 14 bands of 8, whose curve rises at a similarity of 0.75. What decides
-here is containment, and half of a document, which is contained in it whole, has a similarity of 0.5: 28 bands of 4 rows
-propose such a pair at 0.84 (14 of 8: 0.05), and one of 0.02, as unrelated texts have, at 0.000004.
+datatrove and FineWeb take the same 112 numbers as 14 bands of 8, whose curve rises at a similarity of 0.75. What
+decides here is containment, and half of a document, which is contained in it whole, has a similarity of 0.5: 28 bands
+of 4 rows propose such a pair at 0.84 (14 of 8: 0.05), and one of 0.02, as unrelated texts have, at 0.000004.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ def chance_to_be_proposed(similarity: float, bands: int = BANDS, rows: int = ROW
     return float(1 - (1 - similarity**rows) ** bands)
 
 
-def signatures(words: Words, ends: Offsets, size: int, min_words: int) -> np.ndarray[tuple[int, int], np.dtype[np.uint32]]:
+def signatures(
+    words: Words, ends: Offsets, size: int, min_words: int
+) -> np.ndarray[tuple[int, int], np.dtype[np.uint32]]:
     """The MinHash signatures of several texts.
 
     Args:

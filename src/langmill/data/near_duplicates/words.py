@@ -47,7 +47,9 @@ _UNSPACED = (
     (0x1AFF0, 0x1B16F),  # Kana
     (0x20000, 0x3FFFF),  # Han
 )
-_MIX = np.uint64(0xD6E8FEB86659FD93)  # https://mostlymangling.blogspot.com/2018/07/on-mixing-functions-in-fast-splittable.html
+_MIX = np.uint64(
+    0xD6E8FEB86659FD93
+)  # https://mostlymangling.blogspot.com/2018/07/on-mixing-functions-in-fast-splittable.html
 _HALF = np.uint64(32)
 _BASE = 0x9E3779B97F4A7C15  # odd, so that it has an inverse modulo 2^64
 
