@@ -217,7 +217,7 @@ class Spool:
         return np.frombuffer(os.pread(self._word_files[part].fileno(), 4 * (end - begin), 4 * begin), np.uint32)
 
     def chunks(self, words: int) -> Iterator[tuple[int, int]]:
-        """Runs of documents with so many words in all, targets counted: the first of each and, not included, the last."""
+        """Runs of documents with so many words, targets counted: the first of each and, not included, the last."""
         total = self.offsets[0] + self.offsets[1]
         first = 0
         while first < self._count:
