@@ -14,7 +14,7 @@ from langmill.data.near_duplicates.candidates import Candidates
 from langmill.data.near_duplicates.clusters import Clusters
 from langmill.data.near_duplicates.common import DocumentFrequencies
 from langmill.data.near_duplicates.decide import Judge, Likeness, num_shared
-from langmill.data.near_duplicates.words import Offsets, Words, ngrams
+from langmill.data.near_duplicates.words import Offsets, Words, distinct, ngrams
 from langmill.data.report import Report
 from langmill.data.spool import Spool
 
@@ -140,7 +140,7 @@ def same_answer(spool: Spool, one: int, other: int, near: sections.NearDuplicate
     first, second = spool.target_words(one), spool.target_words(other)
     if min(len(first), len(second)) < near.min_words:
         return np.array_equal(first, second)
-    grams, others = (np.unique(ngrams(words, near.ngrams)) for words in (first, second))
+    grams, others = (distinct(ngrams(words, near.ngrams)) for words in (first, second))
     return num_shared(grams, others) >= near.threshold * min(len(grams), len(others))
 
 
