@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -92,7 +92,7 @@ class _Search:
                 words = spool.text_words(first, last)
                 yield words[np.repeat(keep, lengths)], np.cumsum(lengths[keep])
 
-    def _look_at(self, place: int, before: list[int], ordered: Numbers, judge: Judge) -> None:
+    def _look_at(self, place: int, before: Sequence[int], ordered: Numbers, judge: Judge) -> None:
         """Compare a document with those before it: with all that are kept, and if it stays, with the others."""
         verdicts = self._verdicts
         number = int(ordered[place])
