@@ -4,16 +4,17 @@
     python benchmarks/near_duplicates.py build/documents/reviews --datatrove  # its four MinHash steps too
 
 From each of some documents one other is made, in one of the ways below; a way says whether the two are near duplicates.
-Langmill's search, datasketch's MinHashLSH (128 permutations, word 3-grams, threshold 0.8, as its documentation has it) and
-datatrove's MinHash pipeline (its defaults: 14 bands of 8, word 5-grams) get the same texts. A pair counts as found where
-one of the two is removed for the sake of the other: by the twin that is named (Langmill), by standing in one cluster, of
-which one document is kept (the others). Documents of the corpus that no pair was made of stay by right, unless an other one
-of the corpus is near to them; those are looked at one by one: `--show` prints them.
+Langmill's search, datasketch's MinHashLSH (128 permutations, word 3-grams, threshold 0.8, as its documentation has it)
+and datatrove's MinHash pipeline (its defaults: 14 bands of 8, word 5-grams) get the same texts. A pair counts as found
+where one of the two is removed for the sake of the other: by the twin that is named (Langmill), by standing in one
+cluster, of which the first document is kept (datasketch), by being removed at all (datatrove, which tells no more).
+Other documents of the corpus that are removed may be near to each other by right: `--show` prints them.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import random
 import sys
 import tempfile
@@ -25,7 +26,7 @@ from pathlib import Path
 import numpy as np
 
 from langmill.config.compose import compose_corpus
-from langmill.config.sections import Cleaning, Folding
+from langmill.config.sections import Cleaning, Engine, Folding
 from langmill.config.sections import Split as SplitSection
 from langmill.data.cleaning.batches import BatchCleaner, batches, sent
 from langmill.data.document import Split, documents_path, read_documents
@@ -39,13 +40,11 @@ CONF = Path(__file__).resolve().parents[1] / "conf"
 Words = list[str]
 Removals = dict[int, int]
 """Each document that was removed, and the one that was kept in its place."""
-LICENCE = (
-    "permission is hereby granted free of charge to any person obtaining a copy of this software and associated "
-    "documentation files to deal in the software without restriction including without limitation the rights to use copy "
-    "modify merge publish distribute sublicense and or sell copies of the software and to permit persons to whom the "
-    "software is furnished to do so subject to the following conditions the above copyright notice and this permission "
-    "notice shall be included in all copies or substantial portions of the software"
-).split()
+LICENCE = """permission is hereby granted free of charge to any person obtaining a copy of this software and associated
+documentation files to deal in the software without restriction including without limitation the rights to use copy
+modify merge publish distribute sublicense and or sell copies of the software and to permit persons to whom the software
+is furnished to do so subject to the following conditions the above copyright notice and this permission notice shall be
+included in all copies or substantial portions of the software"""
 
 
 def other_words(words: Words, share: float, draw: random.Random, pool: Words) -> Words:
@@ -107,8 +106,9 @@ class Made:
             self.add(CHAIN, *(words[part * shift // 100 :][:part] for shift in (0, 35, 70)))
         for name, share in ((HEADER_60, 0.6), (HEADER_90, 0.9)):
             # The same licence above each, and of each as many words of its own as the share leaves.
-            own = round(len(LICENCE) * (1 - share) / share)
-            self.add(name, *(LICENCE + [draw.choice(pool) for _ in range(own)] for _ in range(300)))
+            licence = LICENCE.split()
+            own = round(len(licence) * (1 - share) / share)
+            self.add(name, *(licence + [draw.choice(pool) for _ in range(own)] for _ in range(300)))
         self.alike |= dict.fromkeys((CHAIN, HEADER_60, HEADER_90), False)
         self.made = len(self.texts)
         self.texts += [" ".join(words) for words in chosen]
@@ -123,10 +123,8 @@ class Made:
 # The searches ---------------------------------------------------------------------------------------------------------
 
 
-def langmill(texts: Sequence[str]) -> Removals:
-    """Langmill's search, with the settings of conf/corpus/base.yaml, in one process."""
-    shipped = compose_corpus("reviews", CONF)
-    cleaning = Cleaning([], {}, True, Folding.text, shipped.cleaning.near_duplicates, None, shipped.cleaning.engine, 1)
+def langmill(cleaning: Cleaning, texts: Sequence[str]) -> Removals:
+    """Langmill's search in one process, without any steps of cleaning."""
     split = SplitSection(0.01, 0.01, "", None)
     clean = BatchCleaner(cleaning, "the benchmark")
     with tempfile.TemporaryDirectory() as folder, Spool(Path(folder)) as spool:
@@ -144,7 +142,7 @@ def langmill(texts: Sequence[str]) -> Removals:
 
 
 def datasketch(texts: Sequence[str]) -> Removals:
-    """datasketch's MinHashLSH; what it finds is joined to clusters, of which the first document is kept."""
+    """MinHashLSH of datasketch; what it finds is joined to clusters, of which the first document is kept."""
     from datasketch import MinHash, MinHashLSH
 
     index = MinHashLSH(threshold=0.8, num_perm=128)
@@ -161,7 +159,7 @@ def datasketch(texts: Sequence[str]) -> Removals:
 
 
 def datatrove(texts: Sequence[str]) -> Removals:
-    """datatrove's four steps in this process. It does not tell for which document one is removed: itself stands there."""
+    """The four steps of datatrove, in this process; it tells not for which document one is removed: itself is given."""
     from datatrove.data import Document
     from datatrove.pipeline.dedup import (
         MinhashConfig,
@@ -224,7 +222,11 @@ def main() -> None:
     print(
         f"{len(made.texts):,} texts, {size:.1f} MB; {asked.each} pairs of each way, 300 documents below each licence\n"
     )
-    searches = {"Langmill": langmill, "datasketch": datasketch} | ({"datatrove": datatrove} if asked.datatrove else {})
+    near = compose_corpus("reviews", CONF).cleaning.near_duplicates
+    cleaning = Cleaning([], {}, True, Folding.text, near, None, Engine.processes, 1)
+    searches = {"Langmill": functools.partial(langmill, cleaning), "datasketch": datasketch} | (
+        {"datatrove": datatrove} if asked.datatrove else {}
+    )
     results: dict[str, Removals] = {}
     speeds: dict[str, float] = {}
     for name, search in searches.items():
