@@ -22,7 +22,7 @@ several; what has a template in common with hundreds shares one with each."""
 class Candidates:
     """For each document those before it that share a bucket with it.
 
-    In memory are 112 bytes for each document that shares a bucket with another, and 4 for each such share.
+    In memory are 12 bytes for each document and bucket that it shares with another.
 
     Args:
         ordered: Documents in the order of preference.
@@ -31,7 +31,7 @@ class Candidates:
 
     def __init__(self, ordered: npt.NDArray[np.int64], bands: Callable[[int], Hashes]) -> None:
         members: list[npt.NDArray[np.int32]] = []
-        begins: list[npt.NDArray[np.int64]] = []
+        begins: list[npt.NDArray[np.int32 | np.int64]] = []
         size = 0
         shares = np.zeros(len(ordered), bool)
         for band in range(BANDS):
@@ -44,8 +44,9 @@ class Candidates:
             found = order[shared]
             starts = np.flatnonzero(~alike[:-1][shared])
             members.append(found.astype(np.int32))
-            begins.append(size + np.repeat(starts, np.diff(starts, append=len(found))))
+            places = size + np.repeat(starts, np.diff(starts, append=len(found)))
             size += len(found)
+            begins.append(places.astype(np.int32 if size < 2**31 else np.int64))
             shares[found] = True
         self.documents = np.flatnonzero(shares)
         """Those that share a bucket, by their place in `ordered`."""
