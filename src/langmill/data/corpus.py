@@ -71,6 +71,8 @@ def make_corpus(
     settings: CorpusSettings,
     on_bytes: Callable[[int], object],
     report: Report | None = None,
+    *,
+    on_read: Callable[[], object] = lambda: None,
 ) -> Report:
     """Read the raw files and write each split's documents, their places, what was dropped and the quarantined rows.
 
@@ -84,6 +86,7 @@ def make_corpus(
         settings: Format, fields, cleaning and split.
         on_bytes: Called with the raw bytes read since the last call.
         report: Counts what happens; given by who wants to see it after an error too.
+        on_read: Called when all rows are cleaned; what follows shows its own progress.
 
     Returns:
         The report.
@@ -99,6 +102,7 @@ def make_corpus(
         dropped = stack.enter_context(DroppedSample(out / DROPPED_NAME))
         spool = stack.enter_context(Spool(stack.enter_context(temporary_folder(out))))
         _clean(raw, out, settings, on_bytes, report=report, spool=spool, dropped=dropped)
+        on_read()
         verdicts = exact_duplicates(spool, settings.cleaning, settings.split, report)
         with track(f"Comparing the documents of {settings.name}", len(spool), "documents") as progress:
             sizes = find_near_duplicates(
