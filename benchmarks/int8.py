@@ -105,7 +105,7 @@ WAYS: dict[str, Callable[[Tensor], Product]] = {
 }
 
 
-class replaced:  # noqa: N801
+class replaced:
     """The large layers and the head of a network computed otherwise, while the block lasts."""
 
     def __init__(self, network: Any, of: Callable[[Tensor], Product]) -> None:
