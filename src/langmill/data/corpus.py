@@ -125,7 +125,7 @@ def _settle(out: Path, seen: Duplicates, report: Report) -> None:
                     superseded.add((split.value, document.id))
                     report.count_drop(reason, split)
                 else:
-                    report.splits[split].add(document, key_of(document.text))
+                    report.splits[split].add(document, key_of(document.text, seen.folding))
                     yield document
 
         write_documents(path, kept())

@@ -27,11 +27,13 @@ class Duplicates:
     digest of its content is kept. It may come after others that were kept until then; those are `superseded`.
 
     Attributes:
+        folding: What makes no difference to keys.
         unsettled: The splits that hold superseded documents.
     """
 
     def __init__(self, cleaning: sections.Cleaning, split: sections.Split, report: Report) -> None:
         self._drop = cleaning.drop_duplicates
+        self.folding = cleaning.fold
         self._by = split.by
         self._report = report
         self._best: dict[bytes, bytes] = {}
@@ -91,8 +93,8 @@ class Duplicates:
 
     def superseded(self, document: Document, split: Split) -> DropReason | None:
         """Why a document that was kept is left out now that all rows are known; None keeps it."""
-        key = key_of(document.text)
-        pair_key = key if document.target is None else pair_key_of(key, key_of(document.target))
+        key = key_of(document.text, self.folding)
+        pair_key = key if document.target is None else pair_key_of(key, key_of(document.target, self.folding))
         digest = content_digest(document.text, document.label, document.target)
         best, rank = self._best[pair_key[:_KEY_BYTES]], _RANKS[split] + digest[:_KEY_BYTES]
         if self._splits.get(key[:_KEY_BYTES], split) is not split:

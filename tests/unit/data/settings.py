@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from langmill.config.compose import compose_corpus
-from langmill.config.sections import Cleaning, Fields, FormatSection, Package, Source
+from langmill.config.sections import Cleaning, Fields, Folding, FormatSection, Package, Source
 from langmill.data.corpus import CorpusSettings
 from langmill.data.formats.base import Format, build_format
 
@@ -36,6 +36,7 @@ def cleaning(
     steps: Sequence[str] = ("markup", "characters", "length"),
     *,
     drop_duplicates: bool = True,
+    fold: Folding = Folding.text,
     workers: int = 1,
     **options: dict[str, Any],
 ) -> Cleaning:
@@ -44,7 +45,7 @@ def cleaning(
     known["length"] = {**known["length"], "min_characters": 1}
     known |= {name: {**known.get(name, {}), **changed} for name, changed in options.items()}
     listed = [*steps, *(name for name in options if name not in steps)]
-    return Cleaning(listed, {name: known.get(name, {}) for name in listed}, drop_duplicates, workers)
+    return Cleaning(listed, {name: known.get(name, {}) for name in listed}, drop_duplicates, fold, workers)
 
 
 def file_format(name: str = "auto", **options: Any) -> Format:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import Annotated, Any
 
 from pydantic import Field, PositiveInt
@@ -43,6 +44,15 @@ class Fields:
     """Further fields to keep with each document, as text: slices can be cut along them."""
 
 
+class Folding(StrEnum):
+    """What makes no difference between two texts: to duplicates, to splits, to every key of a document."""
+
+    text = "text"
+    """Case, white space and Unicode form, as people read: `Return A` and `return  a` are one text."""
+    code = "code"
+    """Unicode form, line ends and white space at the end of lines; `return A` and `return a` are two texts."""
+
+
 @settings
 class Cleaning:
     """What makes a raw row a document, and which documents are dropped."""
@@ -54,7 +64,9 @@ class Cleaning:
     """The options of each step, by its name; the step types them. A step without an entry gets none, and null leaves
     it out."""
     drop_duplicates: bool
-    """Keep only one of documents whose text and target are equal once case and white space are folded, in any order."""
+    """Keep only one of documents whose text and target are equal once they are folded, in any order."""
+    fold: Folding
+    """What makes no difference when documents are compared and dealt to splits: `text` or `code`."""
     workers: PositiveInt
     """Processes that clean side by side; has no influence on the result."""
 

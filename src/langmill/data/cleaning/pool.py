@@ -19,8 +19,8 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import resource_tracker
 
-from langmill.config.sections import Cleaning
-from langmill.data.cleaning.apply import Cleaned, clean_document
+from langmill.config.sections import Cleaning, Folding
+from langmill.data.cleaning.apply import Cleaned, clean_documents
 from langmill.data.cleaning.base import CleaningStep, Draft, Steps, build_steps, check_steps
 from langmill.data.rows import Row
 from langmill.errors import DataError
@@ -50,7 +50,7 @@ def clean_rows(rows: Iterable[Row], cleaning: Cleaning, where: str) -> Iterator[
     if cleaning.workers == 1 or len(first) < 2:
         steps = build_steps(cleaning, where)
         for batch in itertools.chain(first, batches):
-            yield from zip(batch, _clean(_sent(batch), steps), strict=True)
+            yield from zip(batch, _clean(_sent(batch), cleaning.fold, steps), strict=True)
         return
     # Started afresh, not forked: a fork copies the locks of threads that it does not copy.
     context = multiprocessing.get_context("spawn")
@@ -61,7 +61,7 @@ def clean_rows(rows: Iterable[Row], cleaning: Cleaning, where: str) -> Iterator[
             for _ in range(cleaning.workers):  # the pool starts a process for each piece of work while none is idle
                 pool.submit(int)
         for batch in itertools.chain(first, batches):
-            under_way.append((batch, pool.submit(_clean, _sent(batch))))
+            under_way.append((batch, pool.submit(_clean, _sent(batch), cleaning.fold)))
             if len(under_way) > 2 * cleaning.workers:
                 done, future = under_way.popleft()
                 yield from zip(done, future.result(), strict=True)
@@ -76,8 +76,8 @@ def clean_rows(rows: Iterable[Row], cleaning: Cleaning, where: str) -> Iterator[
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _clean(batch: _Batch, steps: Steps = _own_steps) -> list[Cleaned]:
-    return [clean_document(Draft(text, target, metadata), steps) for text, target, metadata in batch]
+def _clean(batch: _Batch, folding: Folding, steps: Steps = _own_steps) -> list[Cleaned]:
+    return clean_documents([Draft(text, target, metadata) for text, target, metadata in batch], steps, folding)
 
 
 def _sent(rows: Iterable[Row]) -> _Batch:
