@@ -100,6 +100,7 @@ def make_corpus(
 
         for row, cleaned in clean_rows(rows(), settings.cleaning, f"The corpus {settings.name}"):
             report.count_changes(cleaned.changes)
+            report.observe(row, cleaned)
             split = split_of_key(deciding_key(cleaned.key, cleaned.metadata, settings.split), settings.split)
             digest = content_digest(cleaned.text, row.label, cleaned.target)
             reason = cleaned.dropped or seen.judge(row, cleaned, split, digest)
