@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from array import array
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -24,10 +26,9 @@ from langmill.data.document import (
     write_documents,
 )
 from langmill.data.duplicates import Duplicates
-from langmill.data.folding import key_of
 from langmill.data.formats.base import Format
 from langmill.data.readers import causes, read_rows
-from langmill.data.report import Report, SplitCount, StepCount
+from langmill.data.report import Report, StepCount
 from langmill.data.rows import BadRow, Row, portable
 from langmill.data.splits import deciding_key, split_of_key
 from langmill.errors import DataError
@@ -82,6 +83,7 @@ def make_corpus(
     """
     report = report or Report(settings.name)
     report.steps = {name: StepCount() for name in settings.cleaning.steps}
+    sizes = {split: array("Q") for split in Split}  # bytes of the rows of the documents written, in their order
     seen = Duplicates(settings.cleaning, settings.split, report)
     with _causes_found(raw, settings.file_format, report), contextlib.ExitStack() as stack:
         quarantine = stack.enter_context(TableWriter(out / QUARANTINE_NAME, _texts("where", "reason", "row"), _ROWS))
@@ -98,34 +100,48 @@ def make_corpus(
 
         for row, cleaned in clean_rows(rows(), settings.cleaning, f"The corpus {settings.name}"):
             report.count_changes(cleaned.changes)
+            report.observe(row, cleaned)
             split = split_of_key(deciding_key(cleaned.key, cleaned.metadata, settings.split), settings.split)
             digest = content_digest(cleaned.text, row.label, cleaned.target)
             reason = cleaned.dropped or seen.judge(row, cleaned, split, digest)
             if reason is not None:
-                report.count_drop(reason, split if cleaned.text else None, cleaned.dropped_by)
+                place = split if cleaned.text else None
+                report.count_drop(reason, place, cleaned.dropped_by, num_bytes=row.num_bytes)
                 continue
             document = Document(seen.id_of(digest), cleaned.text, row.label, cleaned.target, dict(cleaned.metadata))
             writers[split].write(document)
             places.add(split.value, document.id, row.where)
-            report.splits[split].add(document, cleaned.key)
-    _settle(out, seen, report)
+            sizes[split].append(row.num_bytes)
+            report.count_kept(row, document, split)
+    _settle(out, seen, report, sizes)
+    report.require_balance()
     _require_usable(report, settings)
     return report
 
 
-def _settle(out: Path, seen: Duplicates, report: Report) -> None:
+class _Origin(NamedTuple):
+    """What is still known of a written document's row."""
+
+    where: str
+    num_bytes: int
+
+
+def _settle(out: Path, seen: Duplicates, report: Report, sizes: Mapping[Split, array[int]]) -> None:
     """Take out the documents whose place another one has taken since, and tell the report where its samples stand."""
     superseded: set[tuple[str, str]] = set()
-    for split in (split for split in Split if split in seen.unsettled):
-        path, report.splits[split] = documents_path(out, split), SplitCount(dropped=report.splits[split].dropped)
+    if seen.unsettled:
+        report.forget_kept()
+    for split in Split if seen.unsettled else ():
+        path = documents_path(out, split)
 
         def kept(path: Path = path, split: Split = split) -> Iterator[Document]:
-            for document in read_documents(path):
+            origins = map(_Origin, _places(out, split), sizes[split])
+            for document, origin in zip(read_documents(path), origins, strict=True):
                 if reason := seen.superseded(document, split):
                     superseded.add((split.value, document.id))
-                    report.count_drop(reason, split)
+                    report.count_drop(reason, split, num_bytes=origin.num_bytes)
                 else:
-                    report.splits[split].add(document, key_of(document.text, seen.folding))
+                    report.count_kept(origin, document, split)
                     yield document
 
         write_documents(path, kept())
@@ -142,6 +158,12 @@ def _settle(out: Path, seen: Duplicates, report: Report) -> None:
     for batch in pq.ParquetFile(path).iter_batches(columns=["id", "where"]):
         shown = batch.filter(pc.is_in(batch["id"], samples))
         report.places.update(zip(shown["id"].to_pylist(), shown["where"].to_pylist(), strict=True))
+
+
+def _places(out: Path, split: Split) -> Iterator[str]:
+    """Where the rows of a split's documents stand, in the documents' order."""
+    for batch in pq.ParquetFile(out / PLACES_NAME).iter_batches(columns=["split", "where"]):
+        yield from batch.filter(pc.equal(batch["split"], split.value))["where"].to_pylist()
 
 
 def _require_usable(report: Report, settings: CorpusSettings) -> None:
