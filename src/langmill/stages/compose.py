@@ -26,7 +26,7 @@ from langmill.config.compose import (
     plain,
 )
 from langmill.config.core_yaml import dump_yaml
-from langmill.config.sections import Corpus, Pretrained, Recipe, Tokenizer, TokenizerAlgorithm
+from langmill.config.sections import PRETRAINED, Corpus, Pretrained, Recipe, Tokenizer
 from langmill.config.typed import Origin
 from langmill.data.cleaning.base import CLEANING_STEPS, check_steps
 from langmill.data.document import Document
@@ -40,6 +40,7 @@ from langmill.registry.rules.base import build_rules
 from langmill.scoring.base import Scorer, build_scorer
 from langmill.stages.lines import GRAPH_FILE, Lines, conf_file, read_lines, require_line, require_same
 from langmill.tasks.base import TASKS, build_task
+from langmill.tokenization.algorithms.base import TOKENIZER_ALGORITHMS, check_tokenizer
 from langmill.workspace import Workspace
 
 OUT = Workspace().composed
@@ -241,6 +242,7 @@ def checked_recipe(name: str, overrides: Sequence[str] = (), composed: Recipe | 
     origin = origin_in(f"recipe/{name}", overrides)
     try:
         check_corpus(recipe.corpus)
+        check_tokenizer(recipe.tokenizer, conf_file(f"tokenizer/{recipe.tokenizer.name}"))
         check_recipe(recipe, conf_file(f"recipe/{name}"), origin)
     except FieldError as error:
         raise located(error, origin) from error
@@ -282,6 +284,8 @@ def _check_tokenizer(composed: Composed, name: str, tokenizer: Tokenizer) -> Non
             f"{GRAPH_FILE}: tokenizers.{name} comes with the pretrained model of its name; take the line out.",
             "mismatch",
         )
+    check_tokenizer(tokenizer, conf_file(f"tokenizer/{name}"))
+    composed.check_plugins((TOKENIZER_ALGORITHMS.group, tokenizer.algorithm))
     require_same(f"tokenizers.{name}.corpus", lines.tokenizers[name]["corpus"], tokenizer.corpus, f"tokenizer/{name}")
     require_line(f"tokenizers.{name}.corpus", tokenizer.corpus, lines.corpora)
     composed.get("corpus", tokenizer.corpus)
@@ -314,7 +318,7 @@ def _check_recipe_line(composed: Composed, name: str, recipe: Recipe) -> None:
     require_same(f"{group}.{name}.corpus", line["corpus"], recipe.corpus.name, file)
     require_same(f"{group}.{name}.tokenizer", line["tokenizer"], recipe.tokenizer.name, file)
     require_line(f"{group}.{name}.corpus", recipe.corpus.name, lines.corpora)
-    own = recipe.tokenizer.algorithm is TokenizerAlgorithm.pretrained
+    own = recipe.tokenizer.algorithm == PRETRAINED
     require_line(f"{group}.{name}.tokenizer", recipe.tokenizer.name, lines.pretrained if own else lines.tokenizers)
     if name in lines.fine_tuned and name in lines.from_scratch:
         raise ConfigError(f"{GRAPH_FILE} lists {name} under from_scratch and under fine_tuned; keep one.", "duplicate")

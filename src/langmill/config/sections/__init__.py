@@ -25,7 +25,7 @@ from langmill.config.sections.pretrained import Pretrained
 from langmill.config.sections.recipe import ModelSection, Recipe, ScoringSection, TaskSection
 from langmill.config.sections.serving import Backend, Serving, Trial, TrialMode, Vllm
 from langmill.config.sections.sources import CheckpointSource, Package, Source
-from langmill.config.sections.tokenizer import Tokenizer, TokenizerAlgorithm, TokenizerPattern
+from langmill.config.sections.tokenizer import PRETRAINED, Tokenizer, TokenizerNormalizer, TokenizerPattern
 from langmill.config.sections.training import (
     Optimizer,
     OptimizerName,
@@ -37,6 +37,7 @@ from langmill.config.sections.training import (
 
 __all__ = [
     "COPIES",
+    "PRETRAINED",
     "Accelerator",
     "Backend",
     "CheckpointSource",
@@ -66,7 +67,7 @@ __all__ = [
     "Strategy",
     "TaskSection",
     "Tokenizer",
-    "TokenizerAlgorithm",
+    "TokenizerNormalizer",
     "TokenizerPattern",
     "Training",
     "Trial",
