@@ -5,6 +5,7 @@ means and in which unit; `langmill config --explain` prints it. A field's bounds
 together in `__post_init__`; `langmill.config.typed` adds the file to what is refused.
 """
 
+from langmill.config.sections.contract import Contract, Reference
 from langmill.config.sections.corpus import Cleaning, Corpus, Fields, FormatSection, Split
 from langmill.config.sections.device import Accelerator
 from langmill.config.sections.evaluation import Evaluation
@@ -29,6 +30,7 @@ __all__ = [
     "Backend",
     "CheckpointSource",
     "Cleaning",
+    "Contract",
     "Corpus",
     "Evaluation",
     "Fields",
@@ -42,6 +44,7 @@ __all__ = [
     "Precision",
     "Pretrained",
     "Recipe",
+    "Reference",
     "Schedule",
     "ScoringSection",
     "Serving",
