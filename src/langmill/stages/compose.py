@@ -29,6 +29,7 @@ from langmill.config.core_yaml import dump_yaml
 from langmill.config.sections import PRETRAINED, Corpus, Pretrained, Recipe, Tokenizer
 from langmill.config.typed import Origin
 from langmill.data.cleaning.base import CLEANING_STEPS, check_steps
+from langmill.data.contract.base import EXPECTATIONS, build_expectations
 from langmill.data.document import Document
 from langmill.data.formats.base import FORMATS, build_format
 from langmill.data.sources.base import SOURCES, CorpusSource, build_source
@@ -227,6 +228,7 @@ def check_corpus(corpus: Corpus) -> CorpusSource:
     FORMATS.options(corpus.format.name, corpus.format.options, where, origin=origin)
     build_format(corpus.format, where)
     check_steps(corpus.cleaning, where, has_target=corpus.fields.target is not None)
+    build_expectations(corpus.contract, where)
     return build_source(corpus.source, where)
 
 
@@ -258,7 +260,8 @@ def _origin(group: str, name: str) -> Origin:
 def _check_corpus(composed: Composed, name: str, corpus: Corpus) -> None:
     expected = check_corpus(corpus).local or FETCHING
     steps = ((CLEANING_STEPS.group, step) for step in corpus.cleaning.steps)
-    composed.check_plugins((FORMATS.group, corpus.format.name), (SOURCES.group, corpus.source.kind), *steps)
+    asked = ((EXPECTATIONS.group, name) for name in corpus.contract.expectations)
+    composed.check_plugins((FORMATS.group, corpus.format.name), (SOURCES.group, corpus.source.kind), *steps, *asked)
     require_same(
         f"corpora.{name}.source", composed.lines.corpora[name]["source"], expected, f"corpus/{name}", "source.path"
     )

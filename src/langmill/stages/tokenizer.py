@@ -6,6 +6,7 @@ import logging
 
 from langmill.config.compose import load_section
 from langmill.config.sections import Tokenizer
+from langmill.data.contract.passed import require_passed
 from langmill.data.document import Split, count_documents, documents_path, read_documents
 from langmill.files import atomic_folder, read_manifest, sha256_file, write_manifest
 from langmill.progress import track
@@ -21,7 +22,8 @@ def main(name: str) -> None:
     workspace = Workspace()
     section = load_section(Tokenizer, workspace.composed_file("tokenizer", name))
     assert section.corpus is not None  # compose refuses a line for a pretrained one
-    read_manifest(workspace.documents(section.corpus), verify=True)
+    manifest = read_manifest(workspace.documents(section.corpus), verify=True)
+    require_passed(workspace.contract(section.corpus), manifest)
     documents = documents_path(workspace.documents(section.corpus), Split.train)
     # All that a model reads: both languages of a translation, a question and its answer.
     texts = (each.text if each.target is None else f"{each.text}\n{each.target}" for each in read_documents(documents))

@@ -5,6 +5,7 @@ means and in which unit; `langmill config --explain` prints it. A field's bounds
 together in `__post_init__`; `langmill.config.typed` adds the file to what is refused.
 """
 
+from langmill.config.sections.contract import Contract, Reference
 from langmill.config.sections.corpus import (
     COPIES,
     Cleaning,
@@ -42,6 +43,7 @@ __all__ = [
     "Backend",
     "CheckpointSource",
     "Cleaning",
+    "Contract",
     "Corpus",
     "Engine",
     "Evaluation",
@@ -59,6 +61,7 @@ __all__ = [
     "Precision",
     "Pretrained",
     "Recipe",
+    "Reference",
     "Schedule",
     "ScoringSection",
     "Serving",
