@@ -15,7 +15,7 @@ import numpy.typing as npt
 from langmill.config import sections
 from langmill.data.document import Split
 from langmill.data.duplicates import Fate, Numbers, Verdicts
-from langmill.data.near_duplicates.words import Hashes, ngrams_of_all
+from langmill.data.near_duplicates.words import Hashes, distinct, ngrams_of_all
 from langmill.data.spool import PRECEDENCE, Spool
 
 _MOST_DOCUMENTS = 10
@@ -89,7 +89,7 @@ def _leaks(
     on_documents: Callable[[int], object],
 ) -> dict[int, Leak]:
     grams, owners = _concatenated(_ngrams(spool, test, size))
-    wanted = np.unique(grams)
+    wanted = distinct(grams)
     if not len(wanted):
         return {}
     cells = min(1 << (16 * len(wanted)).bit_length(), _FILTER_CELLS)

@@ -46,8 +46,8 @@ def main(name: str) -> None:
             make_corpus(raw, folder, settings, lambda count: progress.advance(count / 1e6), report)
         except DataError as error:
             with atomic_folder(failed) as kept:
-                for name in (QUARANTINE_NAME, DROPPED_NAME):
-                    shutil.copy(folder / name, kept)
+                for table in (QUARANTINE_NAME, DROPPED_NAME):
+                    shutil.copy(folder / table, kept)
                 _write_report(kept, report)
             error.args = (f"{error} What was read and what was left out is in {failed / 'report.md'}.",)
             raise

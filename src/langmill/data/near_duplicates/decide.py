@@ -10,7 +10,7 @@ import numpy as np
 
 from langmill.config.sections import NearDuplicates
 from langmill.data.near_duplicates.common import DocumentFrequencies
-from langmill.data.near_duplicates.words import Hashes, Words, ngrams
+from langmill.data.near_duplicates.words import Hashes, Words, distinct, ngrams
 
 _OWN = 5
 """N-grams of its own from which on a document is compared by these too."""
@@ -96,7 +96,7 @@ class Judge:
         reach = size - 1
         sums = np.cumsum(np.concatenate([np.zeros(reach + 1, np.int64), common, np.zeros(reach, np.int64)]))
         own = sums[2 * reach + 1 :] == sums[: len(grams)]
-        return _Grams(np.unique(grams), np.unique(grams[own]))
+        return _Grams(distinct(grams), distinct(grams[own]))
 
 
 def num_shared(one: Hashes, other: Hashes) -> int:
@@ -105,6 +105,4 @@ def num_shared(one: Hashes, other: Hashes) -> int:
         one, other = other, one
     if not len(one):
         return 0
-    places = np.searchsorted(other, one)
-    places[places == len(other)] = 0
-    return int(np.count_nonzero(other[places] == one))
+    return int(np.count_nonzero(other.take(other.searchsorted(one), mode="clip") == one))

@@ -63,6 +63,14 @@ def mixed(values: Hashes) -> Hashes:
     return values
 
 
+def distinct(values: Hashes) -> Hashes:
+    """The numbers sorted, each once: several times as fast as `numpy.unique`, which puts them into a hash table."""
+    values = np.sort(values)
+    first = np.ones(len(values), bool)
+    np.not_equal(values[1:], values[:-1], out=first[1:])
+    return values[first]
+
+
 def constants(seed: int, count: int) -> Hashes:
     """Odd numbers that look random: the SplitMix of a seed."""
     steps = np.arange(1, count + 1, dtype=np.uint64) * np.uint64(_BASE) + np.uint64(seed)
