@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
@@ -26,6 +26,7 @@ from langmill.data.document import (
 from langmill.data.duplicates import Duplicates
 from langmill.data.folding import key_of
 from langmill.data.formats.base import Format
+from langmill.data.labels import LabelTable
 from langmill.data.readers import causes, read_rows
 from langmill.data.report import Report, SplitCount, StepCount
 from langmill.data.rows import BadRow, Row, portable
@@ -55,6 +56,7 @@ class CorpusSettings:
     fields: sections.Fields
     cleaning: sections.Cleaning
     split: sections.Split
+    labels: sections.Labels = field(default_factory=lambda: sections.Labels({}))
 
 
 def make_corpus(
@@ -82,6 +84,7 @@ def make_corpus(
     """
     report = report or Report(settings.name)
     report.steps = {name: StepCount() for name in settings.cleaning.steps}
+    labels = LabelTable()
     seen = Duplicates(settings.cleaning, settings.split, report)
     with _causes_found(raw, settings.file_format, report), contextlib.ExitStack() as stack:
         quarantine = stack.enter_context(TableWriter(out / QUARANTINE_NAME, _texts("where", "reason", "row"), _ROWS))
@@ -89,7 +92,16 @@ def make_corpus(
         writers = {split: stack.enter_context(DocumentWriter(documents_path(out, split))) for split in Split}
 
         def rows() -> Iterator[Row]:
-            for row in read_rows(raw, settings.file_format, settings.fields, on_bytes):
+            for row in read_rows(
+                raw,
+                settings.file_format,
+                settings.fields,
+                on_bytes,
+                labels=settings.labels.map,
+                table=labels,
+                max_characters=settings.cleaning.options.get("length", {}).get("max_characters"),
+                told=report.causes,
+            ):
                 report.count_row(row)
                 if isinstance(row, BadRow):
                     quarantine.add(row.where, row.reason.value, row.row)

@@ -32,6 +32,8 @@ class BadRowReason(StrEnum):
     """A field holds something else than text (or, for labels and metadata, a plain value)."""
     unknown_label = "unknown_label"
     """A label that the corpus has no name for."""
+    excluded_label = "excluded_label"
+    """A label that `labels.map` leaves out."""
     unexpected_shape = "unexpected_shape"
     """The file or row has not the shape that the corpus's format asks for."""
     unfinished = "unfinished"

@@ -5,7 +5,7 @@ means and in which unit; `langmill config --explain` prints it. A field's bounds
 together in `__post_init__`; `langmill.config.typed` adds the file to what is refused.
 """
 
-from langmill.config.sections.corpus import Cleaning, Corpus, Fields, FormatSection, Split
+from langmill.config.sections.corpus import Cleaning, Corpus, Fields, FormatSection, Labels, Split
 from langmill.config.sections.device import Accelerator
 from langmill.config.sections.evaluation import Evaluation
 from langmill.config.sections.gate import Gate
@@ -34,6 +34,7 @@ __all__ = [
     "Fields",
     "FormatSection",
     "Gate",
+    "Labels",
     "ModelSection",
     "Operation",
     "Optimizer",
