@@ -167,14 +167,13 @@ def first_rows(path: Path, file_format: Format, limit: int) -> list[Values]:
 
 def _read_file(path: Path, relative: PurePosixPath, reading: _Reading) -> Iterator[Raw]:
     """The rows of one file; what goes wrong with the file itself is its last row."""
-    other = reading.file_format.companion(relative)
-    if other is not None:
-        if not path.with_name(other.name).is_file():
-            said = f"{portable(other.name)}, which its lines belong to, is not there"
-            yield 1, Unreadable(BadRowReason.unexpected_shape, said, num_bytes=path.stat().st_size)
-            return
-        if not reading.file_format.leads(relative):
-            return
+    names = reading.file_format.companions(relative)
+    other = next((each for each in names if path.with_name(each.name).is_file()), None)
+    if names and other is None:
+        said = f"{portable(names[0].name)}, which has the other half of its rows, is not there"
+        yield 1, Unreadable(BadRowReason.unexpected_shape, said, num_bytes=path.stat().st_size)
+    if names and (other is None or not reading.file_format.leads(relative)):
+        return
     place: int | str = 0
     with ExitStack() as stack:
         opened = [stack.enter_context(open_raw(path, relative, reading.file_format, reading.on_bytes))]

@@ -36,6 +36,8 @@ class BadRowReason(StrEnum):
     """A label that `labels.map` leaves out."""
     unexpected_shape = "unexpected_shape"
     """The file or row has not the shape that the corpus's format asks for."""
+    unsupported = "unsupported"
+    """What an archive or a crawl holds beside what can be read; one row for all of a kind."""
     unfinished = "unfinished"
     """Its own file marks it as not done: a translation to be looked at again, the fragment of a poem."""
     damaged_text = "damaged_text"

@@ -37,7 +37,7 @@ def test_bad_rows_have_the_bytes_of_their_lines(tmp_path: Path) -> None:
     rows = [row for row in read(tmp_path) if isinstance(row, BadRow)]
     assert [row.num_bytes for row in rows] == [len(line) + (line != lines[-1]) for line in lines[1:]]
     (tmp_path / "a.csv").unlink()
-    (tmp_path / "a.jsonl").write_text('{"no": "text"}\n["x"]\n{"text"\n')
+    (tmp_path / "a.jsonl").write_text('{"no": "text"}\n["x"]\n{"text"\n{"text": "a"}\n')
     assert [row.num_bytes for row in read(tmp_path) if isinstance(row, BadRow)] == [14, 6, 8]
 
 

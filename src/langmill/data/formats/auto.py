@@ -64,6 +64,12 @@ class Auto(Format):
         return _built(_claimed()[ending])
 
 
+def claimed_by(path: PurePosixPath) -> str | None:
+    """The name of the format that files of this ending are for, whatever they hold; None where `auto` reads them."""
+    ending = Auto(TableOptions()).ending(path)
+    return None if ending in Auto.file_endings else _claimed().get(str(ending))
+
+
 @functools.cache
 def _claimed() -> dict[str, str]:
     """The formats of Langmill itself that claim files of an ending for themselves, by the ending."""

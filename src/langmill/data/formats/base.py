@@ -92,10 +92,10 @@ class Format(ABC):
         del head, path
         return None
 
-    def companion(self, path: PurePosixPath) -> PurePosixPath | None:
-        """The file whose rows belong to those of this one, for formats of pairs of files; None for most."""
+    def companions(self, path: PurePosixPath) -> list[PurePosixPath]:
+        """The names that the file beside this one can have whose rows belong to its own, for formats of pairs."""
         del path
-        return None
+        return []
 
     def leads(self, path: PurePosixPath) -> bool:
         """Whether the rows of a pair of files are read when this one's turn comes."""

@@ -37,6 +37,7 @@ class Email(Format):
     """
 
     file_endings = frozenset({".eml", ".txt"})
+    auto_endings = frozenset({".eml"})
     diagnosable = False
 
     def read(self, file: IO[bytes], path: PurePosixPath) -> Iterator[Raw]:

@@ -38,6 +38,7 @@ class Gettext(Format):
     """
 
     file_endings = frozenset({".po", ".mo"})
+    auto_endings = file_endings
     diagnosable = False
 
     def read(self, file: IO[bytes], path: PurePosixPath) -> Iterator[Raw]:
