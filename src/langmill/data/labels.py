@@ -1,4 +1,4 @@
-"""Labels: what one is called, and a table of those that mean one thing, or nothing, or contradict each other."""
+"""Labels: what one is called, and a table of those that look alike, mean nothing, are rare or contradict each other."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from langmill.config.core_yaml import as_written
@@ -27,8 +27,7 @@ _BETWEEN_WORDS = re.compile(r"[\s_-]+")
 _DISTINCT = 10_000  # labels that are counted each; a field with more holds no classes
 _FEW_ROWS = 10
 """Rows of a label below which it is rare: of so few, a split may have none."""
-_EXAMPLES = 5
-_EXAMPLE_CHARACTERS = 200
+_WRITTEN_CHARACTERS = 200
 
 
 def label_of(value: object) -> str | None:
@@ -83,14 +82,13 @@ def label_map(raw: Mapping[str, str | None]) -> dict[str, str | None]:
 
 
 class LabelTable:
-    """Counts labels while rows are read, and documents that contradict each other while duplicates are found.
+    """Counts labels as they are written while rows are read.
 
     Memory stays bounded: a field with more than 10,000 different values holds no classes, and further ones are only
     counted.
 
     Attributes:
         others: Rows whose value was not looked at for that.
-        contradictory: Groups of equal texts with different labels.
     """
 
     def __init__(self) -> None:
@@ -98,8 +96,7 @@ class LabelTable:
         self._names: Counter[str] = Counter()
         self._unlabelled = 0
         self.others = 0
-        self.contradictory = 0
-        self._examples: list[dict[str, Any]] = []
+        self._contradictory: dict[str, Any] = {"groups": 0, "examples": []}
 
     def count(self, value: object, label: str | None, name: str | None) -> None:
         """Count a row's label.
@@ -115,7 +112,7 @@ class LabelTable:
         written = "NaN" if isinstance(value, float) and math.isnan(value) else str(value)
         if isinstance(value, bool):
             written = written.lower()
-        key = (shown(written[:_EXAMPLE_CHARACTERS]), label)
+        key = (shown(written[:_WRITTEN_CHARACTERS]), label)
         if key not in self._written and len(self._written) >= _DISTINCT:
             self.others += 1
             return
@@ -124,23 +121,9 @@ class LabelTable:
         if name is not None:
             self._names[name] += 1
 
-    def count_contradiction(self, text: str, labels: Sequence[str], where: Iterable[str] = ()) -> None:
-        """Count a group of equal texts whose labels differ.
-
-        Args:
-            text: One of the texts.
-            labels: The labels of all of them, one a document.
-            where: Where their rows stand, for people.
-        """
-        self.contradictory += 1
-        if len(self._examples) < _EXAMPLES:
-            self._examples.append(
-                {
-                    "text": text[:_EXAMPLE_CHARACTERS],
-                    "labels": dict(sorted(Counter(labels).items())),
-                    "where": list(where)[:_EXAMPLES],
-                }
-            )
+    def set_contradictions(self, groups: int, examples: Sequence[Mapping[str, Any]]) -> None:
+        """Set how many groups of equal texts have different labels, and some of them; see `Contradictions`."""
+        self._contradictory = {"groups": groups, "examples": [dict(example) for example in examples]}
 
     def as_json(self) -> dict[str, Any]:
         """The table, for `Report.set_labels`.
@@ -165,7 +148,7 @@ class LabelTable:
             "taken_for_none": sorted({written for written, label in nothing if label is None}),
             "rare": {name: rows for name, rows in _ordered(self._names) if rows < _FEW_ROWS},
             "others": self.others,
-            "contradictory": {"groups": self.contradictory, "examples": self._examples},
+            "contradictory": self._contradictory,
         }
 
     def _rows(self, written: str) -> int:

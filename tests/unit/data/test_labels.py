@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from langmill.config.compose import compose_corpus
+from langmill.config.compose import compose_corpus, plain
 from langmill.config.sections import Corpus
 from langmill.config.typed import typed
+from langmill.data.contradictions import Contradictions
 from langmill.data.labels import LabelTable, label_map
 from langmill.data.readers import read_rows
 from langmill.data.rows import BadRow, Row
+from langmill.data.spool import Spooled
 from langmill.errors import DataError
 from tests.refused import refused
 from tests.unit.data.settings import CONF, fields, file_format
@@ -64,8 +67,6 @@ def test_the_reviews_have_names_for_labels() -> None:
 
 def test_the_old_key_is_still_read() -> None:
     corpus = compose_corpus("reviews", CONF)
-    from langmill.config.compose import plain
-
     values = plain(corpus)
     del values["labels"]
     values["fields"]["label_names"] = NAMES
@@ -100,10 +101,24 @@ def test_a_field_that_holds_no_classes_keeps_the_memory_flat() -> None:
 
 
 def test_contradictions_are_counted_and_some_are_shown() -> None:
+    labels = np.array([0, 1, 0, 0, 0, 2, 2, 0, 1], np.int32)  # 2 is no label
+    groups = np.array([0, 0, 0, 1, 1, 2, 2, 3, 3], np.int64)
+    found = Contradictions(labels, groups, 2)
+    names = {0: "neg", 1: "pos", 2: None}
+    for number, (label, group) in enumerate(zip(labels, groups, strict=True)):
+        found.see(number, Spooled(f"a.csv:{number}", 1, f"text {group}", names[int(label)], None, {}))
+    assert found.groups == 2
+    assert found.examples() == [
+        {"text": "text 0", "labels": {"neg": 2, "pos": 1}, "where": ["a.csv:0", "a.csv:1", "a.csv:2"]},
+        {"text": "text 3", "labels": {"neg": 1, "pos": 1}, "where": ["a.csv:7", "a.csv:8"]},
+    ]
     table = LabelTable()
-    for number in range(7):
-        table.count_contradiction(f"text {number}", ["pos", "neg", "pos"], [f"a.csv:{number}"])
-    told = table.as_json()["contradictory"]
-    assert told["groups"] == 7
-    assert len(told["examples"]) == 5
-    assert told["examples"][0] == {"text": "text 0", "labels": {"neg": 1, "pos": 2}, "where": ["a.csv:0"]}
+    table.set_contradictions(found.groups, found.examples())
+    assert table.as_json()["contradictory"] == {"groups": 2, "examples": found.examples()}
+
+
+def test_many_contradictions_show_a_few() -> None:
+    found = Contradictions(np.arange(20, dtype=np.int32) % 2, np.arange(20, dtype=np.int64) // 2, -1)
+    for number in range(20):
+        found.see(number, Spooled("a.csv:1", 1, "x", str(number % 2), None, {}))
+    assert (found.groups, len(found.examples())) == (10, 5)
