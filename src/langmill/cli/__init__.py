@@ -14,6 +14,7 @@ import click
 
 from langmill import __version__
 from langmill.cli.benchmark import benchmark
+from langmill.cli.diff import diff
 from langmill.cli.explain import explain
 from langmill.cli.export import export
 from langmill.cli.key import key
@@ -45,8 +46,8 @@ def commands() -> None:
 
 
 for _command in (
-    run, status, why, config, profile, train, evaluate, pull, report, compare, benchmark, generate, classify, explain,
-    promote, rollback, trial, trace, export, serve, key, deploy, ui, new,
+    run, status, why, config, train, evaluate, pull, report, compare, benchmark, generate, classify, explain, promote,
+    rollback, trial, trace, export, serve, key, deploy, ui, new, profile, diff,
 ):  # fmt: skip
     commands.add_command(_command)
 
