@@ -55,7 +55,7 @@ def diff(corpus: str, revisions: tuple[str, ...], key: str | None, as_json: bool
         if len(folders) == 1:
             names.append(_HERE)
             folders.append(Workspace().documents(corpus))
-        found = compare_versions(*folders, key, temporary)
+        found = compare_versions(folders[0], folders[1], key, temporary)
     if as_json:
         result: dict[str, Any] = {"corpus": corpus, "before": names[0], "after": names[1], **found.to_json()}
         click.echo(json.dumps(result, ensure_ascii=False, indent=2))

@@ -151,8 +151,8 @@ def _examples(database: duckdb.DuckDBPyConnection, kind: str) -> Iterator[dict[s
         f"SELECT t.place, d.id, d.label, d.text, d.target FROM {table} t JOIN {documents} d USING (id) "
         f"WHERE d.id NOT IN (SELECT {paired} FROM pairs) ORDER BY d.id LIMIT {EXAMPLES}"
     )
-    for row in database.execute(query).fetchall():
-        yield dict(zip(("where", "id", "label", "text", "target"), map(_shown, row), strict=True))
+    for found in database.execute(query).fetchall():
+        yield dict(zip(("where", "id", "label", "text", "target"), map(_shown, found), strict=True))
 
 
 def _shown(text: str | None) -> str | None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -142,17 +140,28 @@ class Outputs:
             ) from error
 
     def _fetch(self, output: Output) -> None:
-        """Bring an output's objects into the cache, if there is a default remote."""
+        """Bring an output's objects into the cache, each checked against its name, if there is a default remote."""
         if not self.repo.config["core"].get("remote"):
             return
-        with explained_dvc_errors(), watched_dvc_log() as log, explained_os_errors(self.cache):
-            from dvc_data.hashfile.hash_info import HashInfo
+        self._bring(output, [output.oid])
+        if listed := self._listed(output):
+            self._bring(output, [oid for oid, path in listed.values() if not path.is_file()])
 
+    def _bring(self, output: Output, oids: list[str]) -> None:
+        with explained_dvc_errors(), watched_dvc_log() as log, explained_os_errors(self.cache):
+            remote, cache = self.repo.cloud.get_remote_odb(), self.repo.cache.local
             try:
-                with _without_warnings("dvc.data_cloud"):  # of what the remote lacks, which the caller says itself
-                    self.repo.cloud.pull([HashInfo("md5", output.oid)])
-            except FileNotFoundError:  # the list itself is not there
-                return
+                for oid in oids:
+                    cache.add(remote.oid_to_path(oid), remote.fs, oid, verify=True)
+                    if not self.object_path(oid).is_file():  # it was fetched, found damaged, and taken out again
+                        raise IntegrityError(
+                            f"DVC's remote is damaged: what it has as {oid} of {output.path} is not that. Delete it "
+                            "there, and `dvc push` sends it again from a workspace that has it whole."
+                        )
+            except FileNotFoundError:
+                return  # the caller says what is missing
+            except IntegrityError:
+                raise
             except Exception as error:
                 sentence = f"DVC's remote did not deliver {output.path}: {log.reason or one_line(error)}."
                 raise TransientError(sentence, "failed") from error
@@ -163,14 +172,3 @@ class Outputs:
             for path in sorted(folder.iterdir()):
                 if path.is_file() and not path.name.endswith(".tmp"):
                     yield folder.name + path.name, path
-
-
-@contextlib.contextmanager
-def _without_warnings(name: str) -> Iterator[None]:
-    logger = logging.getLogger(name)
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)
