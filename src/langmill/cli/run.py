@@ -103,9 +103,8 @@ def pull(recipes: tuple[str, ...]) -> None:
     click.echo(f"{said}; {never} steps have not run anywhere yet." if never else f"{said}.")
     if pulled.damaged:
         raise IntegrityError(
-            f"The remote is damaged: what it has as {', '.join(pulled.damaged)} is something else, so that outputs of "
-            f"{', '.join(pulled.missing)} are not here. Delete it there; `dvc push` sends it again from where it was "
-            "made, or `langmill run` makes it here."
+            f"The remote is damaged, so that outputs of {', '.join(pulled.missing)} are not here: "
+            f"{' '.join(pulled.damaged)} Or `langmill run` makes them here."
         )
     if pulled.missing:
         raise GraphError(

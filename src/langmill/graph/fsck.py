@@ -14,7 +14,7 @@ from typing import IO, Any
 
 from langmill.errors import GraphError, IntegrityError, LangmillError, TransientError
 from langmill.graph.dvc_errors import explained_dvc_errors, one_line
-from langmill.graph.outputs import Output, Outputs
+from langmill.graph.outputs import Output, Outputs, mend_remote
 
 _CHUNK = 1 << 20
 _DIRECTORY = ".dir"
@@ -49,7 +49,7 @@ def cache_pieces(outputs: Outputs) -> Iterator[Piece]:
         def check(on_bytes: Callable[[int], object], oid: str = oid, path: Path = path) -> list[Damage]:
             if _md5_of(path, on_bytes) == oid.removesuffix(_DIRECTORY):
                 return []
-            of = f" (of {used[oid]})" if oid in used else ""
+            of = f" (of {used[oid][1]})" if oid in used else ""
             mend = "Delete it; `langmill pull` brings it, or `dvc repro --force` of its stage makes it again."
             return [Damage(f"{path}{of}", "its bytes are not those of its name", mend)]
 
@@ -105,7 +105,7 @@ def remote_pieces(outputs: Outputs) -> Iterator[Piece]:
         raise GraphError("DVC has no remote here; `langmill remote ADDRESS` sets one.", "missing")
     with explained_dvc_errors():
         remote: Any = outputs.repo.cloud.get_remote_odb()
-    for oid, name in sorted(_names(outputs).items()):
+    for oid, (output, name) in sorted(_names(outputs).items()):
         path = remote.oid_to_path(oid)
         try:
             size = int(remote.fs.size(path) or 0)
@@ -115,14 +115,14 @@ def remote_pieces(outputs: Outputs) -> Iterator[Piece]:
             raise TransientError(f"DVC's remote does not answer: {one_line(error)}.", "unreachable") from error
 
         def check(
-            on_bytes: Callable[[int], object], oid: str = oid, path: str = path, name: str = name
+            on_bytes: Callable[[int], object], oid: str = oid, path: str = path, name: str = name, of: Output = output
         ) -> list[Damage]:
             try:
                 with remote.fs.open(path, "rb") as file:
                     same = _md5(file, on_bytes) == oid.removesuffix(_DIRECTORY)
             except Exception as error:
                 raise TransientError(f"DVC's remote does not answer: {one_line(error)}.", "unreachable") from error
-            mend = "Delete it there; `dvc push` sends it again from a workspace whose cache is whole."
+            mend = mend_remote(remote, of, oid)
             return (
                 []
                 if same
@@ -143,17 +143,17 @@ def advice(outputs: Outputs) -> str:
     )
 
 
-def _names(outputs: Outputs) -> dict[str, str]:
-    """The path of the output or file behind each object that dvc.lock names, as far as the cache has the lists."""
-    found: dict[str, str] = {}
+def _names(outputs: Outputs) -> dict[str, tuple[Output, str]]:
+    """The output and the path behind each object that dvc.lock names, as far as the cache has the lists."""
+    found: dict[str, tuple[Output, str]] = {}
     for output in outputs.noted().values():
-        found.setdefault(output.oid, output.path)
+        found.setdefault(output.oid, (output, output.path))
         try:
             files = outputs.files(output, fetch=False)
         except LangmillError:
             continue
         for name, (md5, _) in files.items():
-            found.setdefault(md5, f"{output.path}/{name}" if name else output.path)
+            found.setdefault(md5, (output, f"{output.path}/{name}" if name else output.path))
     return found
 
 

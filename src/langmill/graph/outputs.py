@@ -34,6 +34,21 @@ class Output:
         return self.oid.endswith(_DIRECTORY)
 
 
+def mend_remote(remote: Any, output: Output, oid: str) -> str:
+    """What to do about a damaged object of a remote.
+
+    Where a remote has the list of a folder, DVC believes that it has all of the folder, and pushes nothing of it again.
+
+    Args:
+        remote: DVC's object of it.
+        output: The output that the object belongs to.
+        oid: The object.
+    """
+    both = output.is_folder and oid != output.oid
+    listed = f" together with {remote.oid_to_path(output.oid)}, the list of its folder" if both else ""
+    return f"Delete it there{listed}; `dvc push` sends {'both' if both else 'it'} again from where it was made."
+
+
 class Outputs:
     """The outputs of a workspace, and DVC's cache of them."""
 
@@ -155,8 +170,8 @@ class Outputs:
                     cache.add(remote.oid_to_path(oid), remote.fs, oid, verify=True)
                     if not self.object_path(oid).is_file():  # it was fetched, found damaged, and taken out again
                         raise IntegrityError(
-                            f"DVC's remote is damaged: what it has as {oid} of {output.path} is not that. Delete it "
-                            "there, and `dvc push` sends it again from a workspace that has it whole."
+                            f"DVC's remote is damaged: {remote.oid_to_path(oid)}, of {output.path}, is not what its "
+                            f"name says. {mend_remote(remote, output, oid)}"
                         )
             except FileNotFoundError:
                 return  # the caller says what is missing

@@ -9,7 +9,7 @@ from langmill.errors import GraphError, SpaceError, TransientError
 from langmill.files import full_disk_sentence
 from langmill.graph.dag import Graph
 from langmill.graph.dvc_errors import explained_dvc_errors, one_line, watched_dvc_log
-from langmill.graph.outputs import Output, Outputs
+from langmill.graph.outputs import Output, Outputs, mend_remote
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Pulled:
     missing: tuple[str, ...]
     """Stages whose outputs the remote lacks, at least in part."""
     damaged: tuple[str, ...] = ()
-    """Where the remote has something else than the name says, found where its setting `verify` is on."""
+    """What of the remote is not what its name says, each with what to do; found where its setting `verify` is on."""
 
 
 def pull(graph: Graph) -> Pulled:
@@ -73,4 +73,4 @@ def _damaged(graph: Graph, address: str) -> Iterator[str]:
             names = [output.oid]
         for oid in names:
             if not outputs.object_path(oid).is_file() and remote.exists(oid):
-                yield str(remote.oid_to_path(oid))
+                yield f"{remote.oid_to_path(oid)}, of {output.path}. {mend_remote(remote, output, oid)}"
