@@ -369,3 +369,9 @@ class Report:
         from langmill.data.report.markdown import markdown
 
         return markdown(self.as_json())
+
+    def as_html(self) -> str:
+        """The same as a page."""
+        from langmill.data.report.page import page
+
+        return page(self.as_json())
