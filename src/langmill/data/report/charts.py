@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 _LEAST = 0.5  # percent of the width that a bar has which stands for anything
-_DECADES = 12  # that are labelled
+_DECADES = 3  # on a longer axis only powers of ten are labelled
 
 
 def bar(share: float, kind: str, start: float = 0.0) -> Markup:
@@ -83,21 +83,19 @@ def histogram(edges: Sequence[int], counts: Mapping[str, Sequence[int]]) -> Hist
     svg = Markup('<svg viewBox="0 0 100 100" preserveAspectRatio="none" aria-hidden="true">{}</svg>').format(
         Markup("").join(paths)
     )
-    powers = range(math.ceil(low), min(math.floor(high), math.ceil(low) + _DECADES) + 1)
-    ticks = [(10.0**power, _short(10**power)) for power in powers]
-    if len(ticks) < 2:
-        ticks = [(edges[0], f"{edges[0]:,}"), (edges[-1], f"{edges[-1]:,}")]
+    multiples = (1, 2, 5) if high - low < _DECADES else (1,)
+    values = [multiple * 10**power for power in range(math.floor(high) + 1) for multiple in multiples]
     return Histogram(
         svg,
-        [Tick(f"{x(value):.2f}", name) for value, name in ticks],
+        [Tick(f"{x(value):.2f}", _short(value)) for value in values if edges[0] <= value <= edges[-1]],
         [Tick(f"{100 * part:.0f}", f"{100 * part * top:.3g}%") for part in (0.5, 1.0)],
     )
 
 
 def _round_up(share: float) -> float:
-    """The next of 1, 2 or 5 times a power of ten."""
+    """A round number that is not less and not much more."""
     power = 10.0 ** math.floor(math.log10(share))
-    return next(step * power for step in (1, 2, 5, 10) if step * power >= share * (1 - 1e-9))
+    return next(step * power for step in (1, 1.2, 1.6, 2, 3, 4, 5, 6, 8, 10) if step * power >= share * (1 - 1e-9))
 
 
 def _short(number: int) -> str:

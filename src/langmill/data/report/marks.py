@@ -56,6 +56,8 @@ def beside(one: str, other: str) -> tuple[Markup, Markup]:
 
 def _marked(tag: str, text: str) -> Markup:
     seen = text.replace("\n", "↵\n").replace("\t", "⇥\t").replace("\r", "␍")
+    if text.isspace():
+        seen = seen.replace(" ", "·").replace("\xa0", "⍽")
     marked = Markup("<del>{}</del>") if tag == "del" else Markup("<ins>{}</ins>")
     return marked.format(shown(seen)) if text else Markup("")
 

@@ -183,9 +183,9 @@ def _environment() -> Any:
         keep_trailing_newline=True,
     )
     environment.filters |= {
-        "n": lambda count: f"{count:,}",
+        "n": lambda count: f"{count:,}".replace("-", "\N{MINUS SIGN}"),
         "percent": lambda share: f"{share:.2%}" if share < 0.1 else f"{share:.1%}",
-        "size": size,
+        "size": lambda count: size(count).replace("-", "\N{MINUS SIGN}"),
         "words": words,
         "name": marks.name,
         "shown": marks.shown,

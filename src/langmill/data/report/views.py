@@ -43,7 +43,7 @@ def waterfall(facts: Facts) -> list[Line]:
     for reason, count, steps in _drops(facts):
         lost.append((words(reason), steps, "dropped", count, num_bytes["dropped"].get(reason, 0)))
     if removed := num_bytes["removed_by_cleaning"]:
-        name = "removed from documents" if removed > 0 else "added to documents"
+        name = "taken out of documents" if removed > 0 else "put into documents"
         lost.append((name, "cleaning", "removed", None, removed))
     if any(facts["undecided"].values()):
         lost.append(("not decided when it stopped", "", "quarantined", *facts["undecided"].values()))
