@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from langmill.data.document import Split
@@ -30,6 +31,24 @@ def markdown(facts: Facts) -> str:
     if facts["leakage"]:
         parts.append(_leakage(facts))
     parts += [_files(facts), _samples(facts)]
+    return "\n\n".join(parts) + "\n"
+
+
+def summary(facts: Facts, page: Path) -> str:
+    """The least to say of a corpus: its account, what to look at, and where its page is.
+
+    Args:
+        facts: What report.json says.
+        page: The page's file, which is on the machine that cleaned.
+    """
+    parts = [f"# The corpus {facts['corpus']}", account_table(facts)]
+    if said := warning(facts):
+        parts.append(said)
+    address = page.resolve().as_uri()
+    parts.append(
+        f"All of it, with samples from both sides of each step: [{page}]({address}), on the machine that cleaned; also "
+        "among the artifacts of each run in MLflow that used the corpus."
+    )
     return "\n\n".join(parts) + "\n"
 
 

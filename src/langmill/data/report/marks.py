@@ -64,10 +64,12 @@ def _marked(tag: str, text: str) -> Markup:
 
 def _differences(before: str, after: str) -> list[tuple[str, str, str]]:
     """The parts of two texts: `equal` or not, and what each has there."""
-    old, new = _WORDS.findall(before[:_LONGEST]), _WORDS.findall(after[:_LONGEST])
+    cut = before.endswith("…") and after.endswith("…")
+    old, new = (_WORDS.findall(text.removesuffix("…" * cut)[:_LONGEST]) for text in (before, after))
     matcher = difflib.SequenceMatcher(None, old, new, autojunk=False)
     found = [(kind, "".join(old[a:b]), "".join(new[c:d])) for kind, a, b, c, d in matcher.get_opcodes()]
-    # Both were cut at the same length, not at the same word: what differs at the very end says nothing.
-    if len(found) > 1 and found[-1][0] != "equal" and before.endswith("…") and after.endswith("…"):
-        found[-1] = ("equal", "…", "…")
+    if cut:  # at the same length, not at the same word: what differs at the very end says nothing
+        if len(found) > 1 and found[-1][0] != "equal":
+            found.pop()
+        found.append(("equal", "…", "…"))
     return found
