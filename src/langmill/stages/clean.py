@@ -10,6 +10,7 @@ from langmill.config.compose import load_section
 from langmill.config.sections import Cleaning, Fields, FormatSection, Split
 from langmill.data.cleaning.base import build_steps
 from langmill.data.corpus import QUARANTINE_NAME, CorpusSettings, make_corpus
+from langmill.data.dropped import DROPPED_NAME
 from langmill.data.formats.base import build_format
 from langmill.data.report import Report
 from langmill.data.report.page import PAGE_NAME
@@ -47,7 +48,8 @@ def main(name: str) -> None:
             make_corpus(raw, folder, settings, lambda count: progress.advance(count / 1e6), report)
         except DataError as error:
             with atomic_folder(failed) as kept:
-                shutil.copy(folder / QUARANTINE_NAME, kept)
+                for table in (QUARANTINE_NAME, DROPPED_NAME):
+                    shutil.copy(folder / table, kept)
                 report.illustrate(folder, build_steps(settings.cleaning, f"The corpus {name}"))
                 _write_report(kept, report)
             error.args = (f"{error} What was read and what was left out is in {failed / 'report.md'}.",)

@@ -22,6 +22,8 @@ class DropReason(StrEnum):
     """No text is left of it."""
     duplicate = "duplicate"
     """Another document reads alike, and so does its target."""
+    near_duplicate = "near_duplicate"
+    """Another document says nearly the same, and so does its target."""
     cross_split = "cross_split"
     """Its text stands in another split too, where `split.by` put it."""
 

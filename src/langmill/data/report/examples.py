@@ -11,10 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from langmill.data.cleaning.apply import DropReason
 from langmill.data.document import Split, documents_path
 
-NEAR_DUPLICATE = "near_duplicate"
-"""The reason of documents that were dropped for one that is nearly the same."""
 _TWINS = 10
 _A_REASON = 3  # quarantined rows
 _CHARACTERS = 400
@@ -47,7 +46,7 @@ def near_duplicates(path: Path, documents: Path, shown: Shown) -> list[dict[str,
         shown: What a text goes through first.
     """
     rows = sorted(
-        (row for row in _rows(path) if row["reason"] == NEAR_DUPLICATE and row["twin"] is not None),
+        (row for row in _rows(path) if row["reason"] == DropReason.near_duplicate and row["twin"] is not None),
         key=lambda row: (row["similarity"], row["containment"], row["where"]),
     )
     step = max(1, (len(rows) - 1) / (_TWINS - 1))
