@@ -64,6 +64,10 @@ class Workspace:
         """A corpus cleaned and split."""
         return self.build / "documents" / corpus
 
+    def contract(self, corpus: str) -> Path:
+        """What came of a corpus's contract."""
+        return self.build / "contracts" / corpus
+
     def tokenizer(self, name: str) -> Path:
         """A learned or pretrained vocabulary."""
         return self.build / "tokenizers" / name

@@ -225,6 +225,7 @@ def _make(place: Callable[[str], Path], recipe: str) -> None:
     from langmill.graph.dag import read_graph
     from langmill.graph.process import reproduce
     from langmill.stages.compose import require_composed
+    from langmill.stages.notes import note_of
 
     require_workspace()
     news: list[Event] = []
@@ -246,7 +247,7 @@ def _make(place: Callable[[str], Path], recipe: str) -> None:
                     errors.append(error)
                     news.append(Event(*step, StepState.failed, str(error)))
                     return
-                news.append(Event(*step, StepState.done, outcome.note))
+                news.append(Event(*step, StepState.done, note_of(stage, outcome)))
 
         def take() -> list[Event]:
             taken = news[:]

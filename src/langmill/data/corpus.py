@@ -196,7 +196,7 @@ def _write(
             writers[split].write(document)
             places.add(split.value, document.id, one.where)
             report.count_kept(one, document, split)
-        _repeat(writers[Split.train], settings, spool, verdicts, copies, report)
+        _repeat(writers[Split.train], settings, report, spool=spool, verdicts=verdicts, copies=copies)
     if leaks is not None:
         worst = sorted(leaks, key=lambda number: (-leaks[number].overlap, ids[places_of_kept[number]]))
         report.set_leakage(
@@ -216,10 +216,11 @@ def _write(
 def _repeat(
     writer: DocumentWriter,
     settings: CorpusSettings,
+    report: Report,
+    *,
     spool: Spool,
     verdicts: Verdicts,
     copies: Sequence[str],
-    report: Report,
 ) -> None:
     """Write training documents again that are to be repeated: all second ones behind all first ones, and so on."""
     near = settings.cleaning.near_duplicates

@@ -26,9 +26,10 @@ from langmill.config.compose import (
     plain,
 )
 from langmill.config.core_yaml import dump_yaml
-from langmill.config.sections import Corpus, Pretrained, Recipe, Tokenizer, TokenizerAlgorithm
+from langmill.config.sections import PRETRAINED, Corpus, Pretrained, Recipe, Tokenizer
 from langmill.config.typed import Origin
 from langmill.data.cleaning.base import CLEANING_STEPS, check_steps
+from langmill.data.contract.base import EXPECTATIONS, build_expectations
 from langmill.data.document import OWN_KEYS, Document
 from langmill.data.formats.base import FORMATS, build_format
 from langmill.data.sources.base import SOURCES, CorpusSource, build_source
@@ -40,6 +41,7 @@ from langmill.registry.rules.base import build_rules
 from langmill.scoring.base import Scorer, build_scorer
 from langmill.stages.lines import GRAPH_FILE, Lines, conf_file, read_lines, require_line, require_same
 from langmill.tasks.base import TASKS, build_task
+from langmill.tokenization.algorithms.base import TOKENIZER_ALGORITHMS, check_tokenizer
 from langmill.workspace import Workspace
 
 OUT = Workspace().composed
@@ -226,6 +228,7 @@ def check_corpus(corpus: Corpus) -> CorpusSource:
     FORMATS.options(corpus.format.name, corpus.format.options, where, origin=origin)
     build_format(corpus.format, where)
     check_steps(corpus.cleaning, where, has_target=corpus.fields.target is not None)
+    build_expectations(corpus.contract, where)
     return build_source(corpus.source, where)
 
 
@@ -241,6 +244,7 @@ def checked_recipe(name: str, overrides: Sequence[str] = (), composed: Recipe | 
     origin = origin_in(f"recipe/{name}", overrides)
     try:
         check_corpus(recipe.corpus)
+        check_tokenizer(recipe.tokenizer, conf_file(f"tokenizer/{recipe.tokenizer.name}"))
         check_recipe(recipe, conf_file(f"recipe/{name}"), origin)
     except FieldError as error:
         raise located(error, origin) from error
@@ -256,7 +260,8 @@ def _origin(group: str, name: str) -> Origin:
 def _check_corpus(composed: Composed, name: str, corpus: Corpus) -> None:
     expected = check_corpus(corpus).local or FETCHING
     steps = ((CLEANING_STEPS.group, step) for step in corpus.cleaning.steps)
-    composed.check_plugins((FORMATS.group, corpus.format.name), (SOURCES.group, corpus.source.kind), *steps)
+    asked = ((EXPECTATIONS.group, name) for name in corpus.contract.expectations)
+    composed.check_plugins((FORMATS.group, corpus.format.name), (SOURCES.group, corpus.source.kind), *steps, *asked)
     require_same(
         f"corpora.{name}.source", composed.lines.corpora[name]["source"], expected, f"corpus/{name}", "source.path"
     )
@@ -282,6 +287,8 @@ def _check_tokenizer(composed: Composed, name: str, tokenizer: Tokenizer) -> Non
             f"{GRAPH_FILE}: tokenizers.{name} comes with the pretrained model of its name; take the line out.",
             "mismatch",
         )
+    check_tokenizer(tokenizer, conf_file(f"tokenizer/{name}"))
+    composed.check_plugins((TOKENIZER_ALGORITHMS.group, tokenizer.algorithm))
     require_same(f"tokenizers.{name}.corpus", lines.tokenizers[name]["corpus"], tokenizer.corpus, f"tokenizer/{name}")
     require_line(f"tokenizers.{name}.corpus", tokenizer.corpus, lines.corpora)
     composed.get("corpus", tokenizer.corpus)
@@ -314,7 +321,7 @@ def _check_recipe_line(composed: Composed, name: str, recipe: Recipe) -> None:
     require_same(f"{group}.{name}.corpus", line["corpus"], recipe.corpus.name, file)
     require_same(f"{group}.{name}.tokenizer", line["tokenizer"], recipe.tokenizer.name, file)
     require_line(f"{group}.{name}.corpus", recipe.corpus.name, lines.corpora)
-    own = recipe.tokenizer.algorithm is TokenizerAlgorithm.pretrained
+    own = recipe.tokenizer.algorithm == PRETRAINED
     require_line(f"{group}.{name}.tokenizer", recipe.tokenizer.name, lines.pretrained if own else lines.tokenizers)
     if name in lines.fine_tuned and name in lines.from_scratch:
         raise ConfigError(f"{GRAPH_FILE} lists {name} under from_scratch and under fine_tuned; keep one.", "duplicate")
