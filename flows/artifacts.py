@@ -64,10 +64,10 @@ def publish(recipes: Sequence[Recipe], results: Mapping[str, Any], operation: Op
 
 def _data_report(corpus: str) -> None:
     """What came into a corpus and what was kept, and where the page with all of it is."""
-    folder = Workspace().documents(corpus)
+    folder, page = Workspace().documents(corpus), Workspace().data_report(corpus)
     if (folder / "report.json").is_file():
         create_markdown_artifact(
-            summary(read_json(folder / "report.json"), folder / PAGE_NAME),
+            summary(read_json(folder / "report.json"), page if page.is_file() else folder / PAGE_NAME),
             key=_key(f"data-{corpus}"),
             description=f"What became of the corpus {corpus}",
         )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from langmill.config.compose import compose_operation, load_section
 from langmill.config.sections import Corpus, Evaluation, Gate, ScoringSection, Training
 from langmill.data.document import Split, documents_path, read_documents
-from langmill.data.report.page import PAGE_NAME
 from langmill.evaluation.base_model import base_of
 from langmill.evaluation.evaluate import evaluate
 from langmill.evaluation.folder import write_evaluation
@@ -49,5 +48,5 @@ def main(name: str) -> None:
     with atomic_folder(out) as folder:
         write_evaluation(folder, model, evaluated, evaluation, gate.metric)
     run, speed = workspace.run(model.provenance), evaluated.tokens_per_second
-    page = workspace.documents(corpus.name) / PAGE_NAME
+    page = workspace.data_report(corpus.name)
     log_evaluation(out, corpus.name, run, operation.tracking_uri, tokens_per_second=speed, data_report=page)
