@@ -152,8 +152,8 @@ def _duplicates(facts: Facts) -> str:
 def _leakage(facts: Facts) -> str:
     found = facts["leakage"]
     return (
-        f"## Leakage\n\n{found['leaked']:,} of {found['test_documents']:,} test documents ({found['share']:.2%}) stand "
-        "in the train split for the most part."
+        f"## Leakage\n\n{found['leaked']:,} of {found['test_documents']:,} test documents ({found['share']:.2%}) share "
+        "runs of words with the train split, beyond what cleaning.leakage allows."
     )
 
 

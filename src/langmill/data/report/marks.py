@@ -46,6 +46,12 @@ def changed(before: str, after: str) -> Markup:
     )
 
 
+def within(text: str, part: str) -> Markup:
+    """A text in which a part of it is marked."""
+    before, found, after = text.partition(part) if part else (text, "", "")
+    return Markup("{}<mark>{}</mark>{}").format(shown(before), shown(found), shown(after)) if found else shown(text)
+
+
 def beside(one: str, other: str) -> tuple[Markup, Markup]:
     """Two texts, in each of which is marked what the other has not."""
     found = _differences(one, other)

@@ -189,6 +189,7 @@ def _environment() -> Any:
         "words": words,
         "name": marks.name,
         "shown": marks.shown,
+        "within": marks.within,
         "changed": lambda sample: marks.changed(sample["before"], sample["after"]),
         "beside": lambda pair: marks.beside(pair["text"], pair["twin_text"]),
         "sort_shares": lambda quantiles: sorted(quantiles, key=float),

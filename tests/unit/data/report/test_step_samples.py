@@ -10,6 +10,7 @@ import pytest
 from langmill.data.cleaning.apply import clean_document
 from langmill.data.cleaning.base import Draft
 from langmill.data.report import Report
+from langmill.data.report.examples import around, longest_shared
 from langmill.data.report.step_samples import StepSamples, windows
 from langmill.data.rows import Row
 from tests.unit.data.report.conftest import SECRET, STEPS
@@ -52,3 +53,11 @@ def test_windows_stand_around_the_difference() -> None:
     assert cut == "…" + "a" * 80 + "X" + "b" * 80 + "…"
     assert other == "…" + "a" * 80 + "b" * 80 + "…"
     assert windows("same", "same") == ("same", "same")
+
+
+def test_what_leaked_is_found_in_both_texts() -> None:
+    one, other = "So it goes. The quick, brown fox jumps!", "A fox: the quick brown fox jumps, he said."
+    ours, theirs = longest_shared(one, other)
+    assert (one[slice(*ours)], other[slice(*theirs)]) == ("The quick, brown fox jumps", "the quick brown fox jumps")
+    assert longest_shared("a b", "c d") == ((0, 0), (0, 0))
+    assert around("a" * 500 + "b" * 500, (500, 510)) == "…" + "a" * 80 + "b" * 320 + "…"
