@@ -9,7 +9,7 @@ from typing import Any
 
 from langmill.data.document import Split
 from langmill.data.report.advice import too_few_to_test
-from langmill.data.report.words import cell, listed, told, words
+from langmill.data.report.words import cell, counted, listed, told, words
 
 Facts = Mapping[str, Any]
 """What report.json says."""
@@ -143,8 +143,8 @@ def _duplicates(facts: Facts) -> str:
     lines = [f"{'; '.join(parts)}."]
     if near:
         lines.append(
-            f"Near duplicates: {near['clusters']:,} clusters of {near['pairs']:,} pairs; {near['dropped']:,} documents "
-            "dropped for one that is alike."
+            f"Near duplicates: {counted(near['pairs'], 'pair')} in {counted(near['clusters'], 'cluster')}; "
+            f"{counted(near['dropped'], 'document')} dropped for one that is alike."
         )
     return "## Duplicates\n\n" + "\n\n".join(lines)
 

@@ -16,7 +16,7 @@ from markupsafe import Markup
 from langmill.config import sections
 from langmill.data.report import charts, marks, views
 from langmill.data.report.markdown import Facts, warning
-from langmill.data.report.words import size, words
+from langmill.data.report.words import counted, percent, size, words
 
 PAGE_NAME = "report.html"
 """The page's file."""
@@ -60,27 +60,27 @@ def page(facts: Facts, results: Mapping[str, Any] | None = None, reference: sect
     return str(_environment().get_template("report.html.j2").render(context))
 
 
-def _parts(facts: Facts, results: object, reference: object) -> list[tuple[str, str, str]]:
-    """The parts that there is something to say in: anchor, title and template."""
+def _parts(facts: Facts, results: object, reference: object) -> list[tuple[str, str, str, str]]:
+    """The parts that there is something to say in: anchor, name in the list of parts, title, and template."""
     examples = facts["examples"]
     duplicates = facts["duplicates"]["count"] or facts["duplicates"]["other_target"] or facts["near_duplicates"]
     parts = [
-        ("kept", "What came in and what was kept", "waterfall", True),
-        ("contract", "Contract", "contract", results is not None),
-        ("difference", "Since the last version", "difference", reference is not None),
-        ("lengths", "Lengths", "lengths", facts["documents"]),
-        ("languages", "Languages", "languages", facts["languages"]),
-        ("labels", "Labels", "labels", any(split["labels"] for split in facts["splits"].values())),
-        ("sources", "Sources", "sources", True),
-        ("steps", "Cleaning, step by step", "steps", facts["steps"]),
-        ("removed-lines", "Lines taken out most often", "lines", examples.get("removed_lines")),
-        ("duplicates", "Duplicates", "duplicates", duplicates),
-        ("privacy", "Personal data", "privacy", facts["privacy"] is not None),
-        ("leakage", "Contamination of the test split", "leakage", facts["leakage"]),
-        ("quarantine", "Quarantine", "quarantine", facts["quarantined"]),
-        ("samples", "Some documents", "samples", facts["documents"]),
+        ("kept", "Account", "What came in and what was kept", "waterfall", True),
+        ("contract", "Contract", "Contract", "contract", results is not None),
+        ("difference", "Changes", "Since the last version", "difference", reference is not None),
+        ("lengths", "Lengths", "Lengths", "lengths", facts["documents"]),
+        ("languages", "Languages", "Languages", "languages", facts["languages"]),
+        ("labels", "Labels", "Labels", "labels", any(split["labels"] for split in facts["splits"].values())),
+        ("sources", "Sources", "Sources", "sources", True),
+        ("steps", "Steps", "Cleaning, step by step", "steps", facts["steps"]),
+        ("removed-lines", "Removed lines", "Lines taken out most often", "lines", examples.get("removed_lines")),
+        ("duplicates", "Duplicates", "Duplicates", "duplicates", duplicates),
+        ("privacy", "Personal data", "Personal data", "privacy", facts["privacy"] is not None),
+        ("leakage", "Contamination", "Contamination of the test split", "leakage", facts["leakage"]),
+        ("quarantine", "Quarantine", "Quarantine", "quarantine", facts["quarantined"]),
+        ("samples", "Samples", "Some documents", "samples", facts["documents"]),
     ]
-    return [(anchor, title, name) for anchor, title, name, told in parts if told]
+    return [(anchor, short, title, name) for anchor, short, title, name, told in parts if told]
 
 
 def _tiles(facts: Facts, results: Mapping[str, Any] | None) -> list[tuple[str, str, str]]:
@@ -97,16 +97,20 @@ def _tiles(facts: Facts, results: Mapping[str, Any] | None) -> list[tuple[str, s
         ("dropped", f"{dropped:,}", _share_of(dropped, facts["rows"], "rows")),
     ]
     if near:
-        tiles.append(("near duplicates", f"{near['dropped']:,}", f"{near['clusters']:,} clusters"))
+        tiles.append(("near duplicates", f"{near['dropped']:,}", counted(near["clusters"], "cluster")))
     if facts["quarantined"]:
         bad = sum(facts["quarantined"].values())
         tiles.append(("quarantined", f"{bad:,}", _share_of(bad, facts["rows"], "rows")))
     if facts["privacy"] is not None:
         tiles.append(
-            ("personal data", f"{sum(facts['privacy'].values()):,}", f"of {len(facts['privacy'])} kinds, replaced")
+            (
+                "personal data",
+                f"{sum(facts['privacy'].values()):,}",
+                f"of {counted(len(facts['privacy']), 'kind')}, replaced",
+            )
         )
     if leak := facts["leakage"]:
-        tiles.append(("leaked into training", f"{leak['share']:.2%}", f"{leak['leaked']:,} test documents"))
+        tiles.append(("leaked into training", percent(leak["share"]), counted(leak["leaked"], "test document")))
     if results is not None:
         outcomes = [finding["outcome"] for finding in results["findings"]]
         passed = f"{outcomes.count('passed')} of {len(outcomes) - outcomes.count('not asked')} kept"
@@ -117,7 +121,7 @@ def _tiles(facts: Facts, results: Mapping[str, Any] | None) -> list[tuple[str, s
 
 
 def _share_of(count: int, whole: int, noun: str) -> str:
-    return f"{count / whole:.2%} of {noun}" if whole else ""
+    return f"{percent(count / whole)} of {noun}" if whole else ""
 
 
 def _notices(facts: Facts, results: Mapping[str, Any] | None) -> list[tuple[str, str | Markup]]:
@@ -184,7 +188,8 @@ def _environment() -> Any:
     )
     environment.filters |= {
         "n": lambda count: f"{count:,}".replace("-", "\N{MINUS SIGN}"),
-        "percent": lambda share: f"{share:.2%}" if share < 0.1 else f"{share:.1%}",
+        "percent": percent,
+        "counted": counted,
         "size": lambda count: size(count).replace("-", "\N{MINUS SIGN}"),
         "words": words,
         "name": marks.name,

@@ -37,14 +37,15 @@ def waterfall(facts: Facts) -> list[Line]:
     """What came in, what each cause took of it, and what is left, in rows and in bytes."""
     num_bytes = facts["bytes"]
     lost: list[tuple[str, str, str, int | None, int]] = [
-        (words(reason), "", "quarantined", count, num_bytes["quarantined_by_reason"].get(reason, 0))
+        (words(reason), "quarantined", "quarantined", count, num_bytes["quarantined_by_reason"].get(reason, 0))
         for reason, count in sorted(facts["quarantined"].items())
     ]
     for reason, count, steps in _drops(facts):
-        lost.append((words(reason), steps, "dropped", count, num_bytes["dropped"].get(reason, 0)))
+        detail = f"dropped by {steps}" if steps else "dropped"
+        lost.append((words(reason), detail, "dropped", count, num_bytes["dropped"].get(reason, 0)))
     if removed := num_bytes["removed_by_cleaning"]:
         name = "taken out of documents" if removed > 0 else "put into documents"
-        lost.append((name, "cleaning", "removed", None, removed))
+        lost.append((name, "by cleaning", "removed", None, removed))
     if any(facts["undecided"].values()):
         lost.append(("not decided when it stopped", "", "quarantined", *facts["undecided"].values()))
     rows_in, bytes_in = facts["rows"], num_bytes["read"]

@@ -74,7 +74,7 @@ def test_every_part_that_has_something_to_say(report: Report) -> None:
 
 
 def test_an_empty_report_is_a_page_too() -> None:
-    assert "<b>0</b> documents of 0 rows" in Report("none").as_html()
+    assert "<b>0 documents</b> of 0 rows" in Report("none").as_html()
 
 
 def test_a_bar_is_as_long_as_its_share_and_what_there_is_can_be_seen() -> None:
