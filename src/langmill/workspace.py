@@ -68,6 +68,10 @@ class Workspace:
         """What came of a corpus's contract."""
         return self.build / "contracts" / corpus
 
+    def data_report(self, corpus: str) -> Path:
+        """The page of a corpus's data report, with what its contract says."""
+        return self.contract(corpus) / "report.html"
+
     def tokenizer(self, name: str) -> Path:
         """A learned or pretrained vocabulary."""
         return self.build / "tokenizers" / name

@@ -48,4 +48,5 @@ def main(name: str) -> None:
     with atomic_folder(out) as folder:
         write_evaluation(folder, model, evaluated, evaluation, gate.metric)
     run, speed = workspace.run(model.provenance), evaluated.tokens_per_second
-    log_evaluation(out, corpus.name, run, operation.tracking_uri, tokens_per_second=speed)
+    page = workspace.data_report(corpus.name)
+    log_evaluation(out, corpus.name, run, operation.tracking_uri, tokens_per_second=speed, data_report=page)

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from langmill.data.cleaning.apply import Cleaned
 from langmill.data.cleaning.base import Steps
 from langmill.data.document import Document, Split
+from langmill.data.dropped import DROPPED_NAME
 from langmill.data.report import examples
 from langmill.data.report.advice import too_few_to_test
 from langmill.data.report.counts import SourceCount, SplitCount, StepCount, histogram
@@ -228,7 +229,7 @@ class Report:
                 for step, kinds in samples.items()
             },
             "quarantine": examples.quarantined(folder / "quarantine.parquet", shown),
-            "near_duplicates": examples.near_duplicates(folder / "dropped.parquet", folder, shown),
+            "near_duplicates": examples.near_duplicates(folder / DROPPED_NAME, folder, shown),
             "leakage": examples.leaked(self._leakage["examples"] if self._leakage else (), folder, shown),
             "removed_lines": [[shown(line), count] for line, count in self._removed_lines.most_frequent()],
         }
@@ -369,3 +370,9 @@ class Report:
         from langmill.data.report.markdown import markdown
 
         return markdown(self.as_json())
+
+    def as_html(self) -> str:
+        """The same as a page."""
+        from langmill.data.report.page import page
+
+        return page(self.as_json())

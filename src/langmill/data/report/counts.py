@@ -133,7 +133,7 @@ def histogram(lengths: Mapping[str, Iterable[int]]) -> dict[str, list[int]]:
             edges.append(edge)
         if edge > longest:
             break
-    while len(edges) > 2 and edges[1] <= shortest:
+    while len(edges) > 2 and edges[1] <= shortest:  # what is left begins with the bin of the shortest
         edges.pop(0)
     bounds = np.asarray(edges, dtype=np.uint64)
     counts = {

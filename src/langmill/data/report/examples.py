@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+import itertools
+import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
@@ -11,13 +14,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from langmill.data.cleaning.apply import DropReason
 from langmill.data.document import Split, documents_path
 
-NEAR_DUPLICATE = "near_duplicate"
-"""The reason of documents that were dropped for one that is nearly the same."""
 _TWINS = 10
 _A_REASON = 3  # quarantined rows
 _CHARACTERS = 400
+_BEFORE = 80  # characters shown before what two texts share
+_WORD = re.compile(r"\w+")
+_WORDS = 3000  # of a text that are looked through for what it shares
 Shown = Callable[[str], str]
 """Makes a text fit to be shown (`step_samples.redaction`)."""
 
@@ -47,7 +52,7 @@ def near_duplicates(path: Path, documents: Path, shown: Shown) -> list[dict[str,
         shown: What a text goes through first.
     """
     rows = sorted(
-        (row for row in _rows(path) if row["reason"] == NEAR_DUPLICATE and row["twin"] is not None),
+        (row for row in _rows(path) if row["reason"] == DropReason.near_duplicate and row["twin"] is not None),
         key=lambda row: (row["similarity"], row["containment"], row["where"]),
     )
     step = max(1, (len(rows) - 1) / (_TWINS - 1))
@@ -69,17 +74,42 @@ def near_duplicates(path: Path, documents: Path, shown: Shown) -> list[dict[str,
 
 
 def leaked(examples: Iterable[Mapping[str, Any]], documents: Path, shown: Shown) -> list[dict[str, Any]]:
-    """The examples of `Report.set_leakage` with the beginnings of the two texts."""
+    """The examples of `Report.set_leakage` with the parts of the two texts around the longest one that both have."""
     examples = list(examples)
-    texts = texts_of({example[side] for example in examples for side in ("test", "train")}, documents)
-    return [
-        {**example, **{f"{side}_text": cut(shown(texts.get(example[side], ""))) for side in ("test", "train")}}
-        for example in examples
-    ]
+    texts = texts_of({example[side] for example in examples for side in ("test", "train")}, documents, targets=True)
+    found = []
+    for example in examples:
+        test, train = (shown(texts.get(example[side], "")) for side in ("test", "train"))
+        ours, theirs = longest_shared(test, train)
+        texts_found = {"test_text": around(test, ours), "train_text": around(train, theirs)}
+        shared = {"test_shared": test[slice(*ours)], "train_shared": train[slice(*theirs)]}
+        found.append({**example, **texts_found, **shared})
+    return found
 
 
-def texts_of(ids: Collection[str], documents: Path) -> dict[str, str]:
-    """The texts of documents by their ids, of whichever split they are in."""
+def longest_shared(one: str, other: str) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Where in each of two texts the longest run of words is that both have; (0, 0) for none."""
+    words = [list(itertools.islice(_WORD.finditer(text), _WORDS)) for text in (one, other)]
+    folded = [[word[0].casefold() for word in side] for side in words]
+    match = difflib.SequenceMatcher(None, *folded, autojunk=False).find_longest_match()
+    if not match.size:
+        return (0, 0), (0, 0)
+    begins = match.a, match.b
+    first, second = (
+        (side[begin].start(), side[begin + match.size - 1].end()) for side, begin in zip(words, begins, strict=True)
+    )
+    return first, second
+
+
+def around(text: str, span: tuple[int, int]) -> str:
+    """The part of a text around a place in it."""
+    start = max(0, span[0] - _BEFORE)
+    end = min(len(text), start + _CHARACTERS)
+    return f"{'…' * (start > 0)}{text[start:end]}{'…' * (end < len(text))}"
+
+
+def texts_of(ids: Collection[str], documents: Path, *, targets: bool = False) -> dict[str, str]:
+    """The texts of documents by their ids, of whichever split they are in; with their targets on a line below."""
     wanted, found = pa.array(sorted(ids), pa.string()), dict[str, str]()
     for split in Split:
         if len(found) == len(ids):
@@ -88,9 +118,10 @@ def texts_of(ids: Collection[str], documents: Path) -> dict[str, str]:
         if not path.is_file():  # the stage stopped before it was written
             continue
         with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=2000, columns=["id", "text"]):
-                chosen = batch.filter(pc.is_in(batch["id"], wanted))
-                found.update(zip(chosen["id"].to_pylist(), chosen["text"].to_pylist(), strict=True))
+            for batch in file.iter_batches(batch_size=2000, columns=["id", "text", "target"]):
+                for row in batch.filter(pc.is_in(batch["id"], wanted)).to_pylist():
+                    both = targets and row["target"] is not None
+                    found[row["id"]] = f"{row['text']}\n→ {row['target']}" if both else row["text"]
     return found
 
 

@@ -21,7 +21,7 @@ PRIVACY = "privacy"
 _SAMPLES = 5  # of each step, of what it changed and of what it dropped
 _LONGEST = 100_000  # characters of a document that is a sample
 _BEFORE = 80  # characters shown before the first difference, and after the last
-_SHOWN = 480  # characters shown of a text
+_SHOWN = 360  # characters shown of a text
 
 
 class _Candidate(NamedTuple):
