@@ -105,6 +105,10 @@ class Workspace:
         """The plots of `langmill compare`."""
         return self.state / "comparisons"
 
+    def tokenizers_compared(self, corpus: str) -> Path:
+        """What `langmill tokenizers` found on a corpus: table, plot and the vocabularies."""
+        return self.state / "tokenizers" / corpus
+
     @property
     def downloads(self) -> Path:
         """Archives of pinned packages by their SHA-256, kept so that fetching again needs no network."""

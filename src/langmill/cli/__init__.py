@@ -27,6 +27,7 @@ from langmill.cli.report import compare, report
 from langmill.cli.run import evaluate, pull, run, train
 from langmill.cli.services import deploy, serve, ui
 from langmill.cli.storage import fsck, remote
+from langmill.cli.tokenizers import tokenizers
 from langmill.cli.trial import trial
 from langmill.errors import LangmillError, SpaceError, without_passwords
 from langmill.lifetime import INTERRUPTED
@@ -48,7 +49,7 @@ def commands() -> None:
 
 for _command in (
     run, status, why, config, train, evaluate, pull, report, compare, benchmark, generate, classify, explain, promote,
-    rollback, trial, trace, export, serve, key, deploy, ui, new, profile, diff, remote, fsck,
+    rollback, trial, trace, export, serve, key, deploy, ui, new, tokenizers, profile, diff, remote, fsck,
 ):  # fmt: skip
     commands.add_command(_command)
 
