@@ -23,7 +23,9 @@ from langmill.cli.new.commands import new
 from langmill.cli.release import promote, rollback, trace
 from langmill.cli.report import compare, report
 from langmill.cli.run import evaluate, pull, run, train
+from langmill.cli.scan.commands import scan
 from langmill.cli.services import deploy, serve, ui
+from langmill.cli.show.commands import show
 from langmill.cli.trial import trial
 from langmill.errors import LangmillError, SpaceError, without_passwords
 from langmill.lifetime import INTERRUPTED
@@ -45,7 +47,7 @@ def commands() -> None:
 
 for _command in (
     run, status, why, config, train, evaluate, pull, report, compare, benchmark, generate, classify, explain, promote,
-    rollback, trial, trace, export, serve, key, deploy, ui, new,
+    rollback, trial, trace, export, serve, key, deploy, ui, new, show, scan,
 ):  # fmt: skip
     commands.add_command(_command)
 
