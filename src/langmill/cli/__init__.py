@@ -25,7 +25,9 @@ from langmill.cli.profile import profile
 from langmill.cli.release import promote, rollback, trace
 from langmill.cli.report import compare, report
 from langmill.cli.run import evaluate, pull, run, train
+from langmill.cli.scan.commands import scan
 from langmill.cli.services import deploy, serve, ui
+from langmill.cli.show.commands import show
 from langmill.cli.storage import fsck, remote
 from langmill.cli.tokenizers import tokenizers
 from langmill.cli.trial import trial
@@ -49,7 +51,7 @@ def commands() -> None:
 
 for _command in (
     run, status, why, config, train, evaluate, pull, report, compare, benchmark, generate, classify, explain, promote,
-    rollback, trial, trace, export, serve, key, deploy, ui, new, tokenizers, profile, diff, remote, fsck,
+    rollback, trial, trace, export, serve, key, deploy, ui, new, show, scan, profile, diff, tokenizers, remote, fsck,
 ):  # fmt: skip
     commands.add_command(_command)
 
