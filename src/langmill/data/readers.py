@@ -87,7 +87,7 @@ def _rows_of(
             known.update(values)
             yield _row(where, values, wanted)
         except Unreadable as problem:
-            yield BadRow(where, problem.reason, shown(problem.row[:EXCERPT]))
+            yield BadRow(where, problem.reason, shown(problem.row[:EXCERPT]), problem.num_bytes)
 
 
 def first_read(path: Path, file_format: Format, fields: Fields, limit: int) -> list[Row | BadRow]:
