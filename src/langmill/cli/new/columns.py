@@ -37,14 +37,15 @@ class Column:
     letters: float
     """Share of the characters that are letters, white space aside."""
     prose: float
-    """Share of the texts with three words or more, a number among them; a character of a script without spaces counts as a word."""
+    """Share of the texts with three words or more, a number among them; or six letters of a script without spaces."""
 
     @property
     def text_value(self) -> float:
         """How much the values look like texts to learn from, from 0 to 1: long, various, in words."""
         length = min(1.0, math.log10(1 + self.mean_length) / _LONG)
         various = 0.3 + 0.7 * self.distinct
-        return self.present * self.texts * length * (0.25 + 0.75 * self.prose) * min(1, self.letters / _LETTERS) * various
+        words = (0.25 + 0.75 * self.prose) * min(1, self.letters / _LETTERS)
+        return self.present * self.texts * length * words * various
 
     @property
     def label_value(self) -> float:
@@ -72,7 +73,7 @@ def columns_of(rows: Sequence[Mapping[str, object]]) -> list[Column]:
 
 
 def _column(name: str, values: Sequence[object]) -> Column:
-    there = [value for value in values if value is not None and value != "" and value == value]  # NaN is none
+    there = [value for value in values if value is not None and value != "" and not _is_nan(value)]
     texts = [value[:_LOOKED_AT] for value in there if isinstance(value, str)]
     nested = sum(isinstance(value, list | dict | bytes) for value in there)
     written = [str(value)[:_LOOKED_AT] for value in there]
@@ -91,6 +92,10 @@ def _column(name: str, values: Sequence[object]) -> Column:
         letters=sum(map(str.isalpha, characters)) / (len(characters) or 1),
         prose=sum(map(_is_prose, texts)) / (len(texts) or 1),
     )
+
+
+def _is_nan(value: object) -> bool:
+    return isinstance(value, float) and math.isnan(value)
 
 
 def _is_prose(text: str) -> bool:

@@ -13,11 +13,12 @@ TEXT = {
     "snippet": 0.6, "summary": 0.5, "title": 0.3, "headline": 0.35, "subject": 0.3, "caption": 0.6,
 }  # fmt: skip
 """How well a name fits a field of texts, from 0 to 1."""
-NO_TEXT = frozenset(
-    "id uuid guid key url uri link path file filename date time datetime timestamp created updated author user username "
-    "hash sha md5 checksum lang language locale source licence license version status depends dependencies requires "
-    "keywords tags categories rejected system history".split()
-)
+NO_TEXT = frozenset({
+    "id", "uuid", "guid", "key", "url", "uri", "link", "path", "file", "filename", "date", "time", "datetime",
+    "timestamp", "created", "updated", "author", "user", "username", "hash", "sha", "md5", "checksum", "lang",
+    "language", "locale", "source", "licence", "license", "version", "status", "depends", "dependencies",
+    "requires", "keywords", "tags", "categories", "rejected", "system", "history",
+})  # fmt: skip
 """Names of what stands beside a text."""
 LABEL = {
     "label": 1.0, "labels": 0.95, "class": 0.9, "category": 0.9, "sentiment": 0.9, "intent": 0.9, "topic": 0.85,
@@ -32,20 +33,25 @@ PAIRS = {
     ("query", "response"): "completion", ("query", "answer"): "completion", ("instruction", "response"): "completion",
     ("input", "output"): "completion", ("input", "target"): "completion", ("inputs", "targets"): "completion",
     ("text", "target"): "completion", ("source", "target"): "text_to_text", ("src", "tgt"): "text_to_text",
-    ("src", "trg"): "text_to_text", ("text", "translation"): "text_to_text", ("original", "translation"): "text_to_text",
+    ("src", "trg"): "text_to_text", ("text", "translation"): "text_to_text",
+    ("original", "translation"): "text_to_text",
     ("article", "highlights"): "completion", ("article", "summary"): "completion",
     ("document", "summary"): "completion", ("dialogue", "summary"): "completion", ("text", "summary"): "completion",
     ("code", "docstring"): "completion", ("code", "summary"): "completion", ("docstring", "code"): "completion",
 }  # fmt: skip
 """A text and what is to be written for it, by their names; and the task that such rows are mostly for."""
-LANGUAGES = frozenset(
-    "af am ar as az be bg bn bs ca cs cy da de el en eo es et eu fa fi fil fr ga gl gu he hi hr hu hy id ig is it ja jv "
-    "ka kk km kn ko ku ky la lb lo lt lv mg mi mk ml mn mr ms mt my nb ne nl nn no ny oc or pa pl ps pt qu rm ro ru rw "
-    "sa sd si sk sl sm sn so sq sr st su sv sw ta te tg th ti tk tl tr tt ug uk ur uz vi wo xh yi yo zh zu "
-    "deu ger eng fra fre spa ita por rus zho jpn kor ara hin nld swe dan nor fin pol ces ell tur ukr "
-    "english german french spanish italian portuguese russian chinese japanese korean arabic hindi dutch swedish danish "
-    "norwegian finnish polish czech greek turkish ukrainian".split()
-)
+LANGUAGES = frozenset({
+    "af", "am", "ar", "as", "az", "be", "bg", "bn", "bs", "ca", "cs", "cy", "da", "de", "el", "en", "eo", "es",
+    "et", "eu", "fa", "fi", "fil", "fr", "ga", "gl", "gu", "he", "hi", "hr", "hu", "hy", "id", "ig", "is", "it",
+    "ja", "jv", "ka", "kk", "km", "kn", "ko", "ku", "ky", "la", "lb", "lo", "lt", "lv", "mg", "mi", "mk", "ml",
+    "mn", "mr", "ms", "mt", "my", "nb", "ne", "nl", "nn", "no", "ny", "oc", "or", "pa", "pl", "ps", "pt", "qu",
+    "rm", "ro", "ru", "rw", "sa", "sd", "si", "sk", "sl", "sm", "sn", "so", "sq", "sr", "st", "su", "sv", "sw",
+    "ta", "te", "tg", "th", "ti", "tk", "tl", "tr", "tt", "ug", "uk", "ur", "uz", "vi", "wo", "xh", "yi", "yo",
+    "zh", "zu", "deu", "ger", "eng", "fra", "fre", "spa", "ita", "por", "rus", "zho", "jpn", "kor", "ara",
+    "hin", "nld", "swe", "dan", "nor", "fin", "pol", "ces", "ell", "tur", "ukr", "english", "german", "french",
+    "spanish", "italian", "portuguese", "russian", "chinese", "japanese", "korean", "arabic", "hindi", "dutch",
+    "swedish", "danish", "norwegian", "finnish", "polish", "czech", "greek", "turkish", "ukrainian",
+})  # fmt: skip
 """Codes of ISO 639-1, the commonest of 639-3, and English names of languages."""
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[^\W\d_A-Z]+|\d+|[^\W_]+")
 

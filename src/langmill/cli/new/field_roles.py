@@ -44,54 +44,79 @@ def roles_of(rows: Sequence[Mapping[str, object]], given: Mapping[Role, str | No
         rows: First rows of a file.
         given: What a person has said already: a field's name by its role, None for a role that no field has.
     """
-    given = given or {}
-    columns = columns_of(rows)
-    taken = {name for name in given.values() if name is not None}
-    free = [column for column in columns if column.name not in taken]
-    fields: dict[Role, str] = {role: name for role, name in given.items() if name is not None}
-    why: dict[Role, str] = dict.fromkeys(fields, "said")
-    near: dict[Role, tuple[str, ...]] = {}
-    task = None
-    pair = _pair(columns, given)
-    if isinstance(pair, _Pair):
-        for role, name in (("text", pair.text), ("target", pair.target)):
-            if role not in given:
-                fields[role], why[role] = name, pair.why  # type: ignore[index]  # both are roles
-        task = pair.task
-    elif pair is not None and not {"text", "target"} & set(given):
-        near["text"] = pair
-    if not {"text"} & (set(fields) | set(near) | set(given)):
-        best = _best_text(free)
-        if len(best) > 1:
-            near["text"] = tuple(best)
-        elif best:
-            (fields["text"],) = best
-            why["text"] = _why_text(next(column for column in columns if column.name == fields["text"]))
-    if "target" in fields and task is None:
-        task = "completion"
-    rest = [column for column in free if column.name not in fields.values()]
-    if "label" not in given and not ("target" in fields and _plain_label(rest) is None):
-        best = _best_label(rest)
-        if len(best) > 1:
-            near["label"] = tuple(best)
-        elif best:
-            (fields["label"],) = best
-            values = next(column.num_distinct for column in columns if column.name == best[0])
-            why["label"] = f"its name, {values} values"
-    if "label" in fields and task is None:
-        task = "classification"
-    if "id" not in given:
-        rest = [column for column in rest if column.name != fields.get("label")]
-        scored = {column.name: fit(column.name, ID) for column in rest if column.is_identifying}
-        best_id = max(scored, key=lambda name: scored[name], default=None)
-        if best_id is not None and scored[best_id] >= _NAMED:
-            fields["id"], why["id"] = best_id, "its name, none twice"
-    return Roles(fields, why, near, task)
+    return _Decider(columns_of(rows), given or {}).decide()
 
 
-def _plain_label(columns: Sequence[Column]) -> str | None:
-    """The field that is called `label` and looks like one; beside a target nothing less makes a label."""
-    return next((column.name for column in columns if words_of(column.name) == ("label",) and column.label_value), None)
+class _Decider:
+    """Gives one role after the other away."""
+
+    def __init__(self, columns: Sequence[Column], given: Mapping[Role, str | None]) -> None:
+        self._columns = columns
+        self._given = given
+        self._fields: dict[Role, str] = {role: name for role, name in given.items() if name is not None}
+        self._why: dict[Role, str] = dict.fromkeys(self._fields, "said")
+        self._near: dict[Role, tuple[str, ...]] = {}
+        self._task: str | None = None
+
+    def decide(self) -> Roles:
+        """Every role."""
+        self._pair()
+        self._text()
+        if "target" in self._fields and self._task is None:
+            self._task = "completion"
+        self._label()
+        self._id()
+        return Roles(self._fields, self._why, self._near, self._task)
+
+    def _free(self) -> list[Column]:
+        return [column for column in self._columns if column.name not in self._fields.values()]
+
+    def _take(self, role: Role, name: str, why: str) -> None:
+        if role not in self._given:
+            self._fields[role], self._why[role] = name, why
+
+    def _pair(self) -> None:
+        found = _pair(self._columns, self._given)
+        if isinstance(found, _Pair):
+            self._take("text", found.text, found.why)
+            self._take("target", found.target, found.why)
+            self._task = found.task
+        elif found is not None and not {"text", "target"} & set(self._given):
+            self._near["text"] = found
+
+    def _text(self) -> None:
+        if {"text"} & {*self._fields, *self._near, *self._given}:
+            return
+        best = _best_text(self._free())
+        if len(best) > 1:
+            self._near["text"] = tuple(best)
+        elif best:
+            column = next(column for column in self._columns if column.name == best[0])
+            self._take("text", column.name, _why_text(column))
+
+    def _label(self) -> None:
+        free = self._free()
+        if "label" not in self._given and ("target" not in self._fields or _has_plain_label(free)):
+            best = _best_label(free)
+            if len(best) > 1:
+                self._near["label"] = tuple(best)
+            elif best:
+                column = next(column for column in free if column.name == best[0])
+                values = f"{column.num_distinct} value{'' if column.num_distinct == 1 else 's'}"
+                self._take("label", column.name, f"its name, {values}")
+        if "label" in self._fields and self._task is None:
+            self._task = "classification"
+
+    def _id(self) -> None:
+        scored = {column.name: fit(column.name, ID) for column in self._free() if column.is_identifying}
+        best = max(scored, key=lambda name: scored[name], default=None)
+        if best is not None and scored[best] >= _NAMED:
+            self._take("id", best, "its name, none twice")
+
+
+def _has_plain_label(columns: Sequence[Column]) -> bool:
+    """Whether a field is called `label` and looks like one; beside a target nothing less makes a label."""
+    return any(words_of(column.name) == ("label",) and column.label_value for column in columns)
 
 
 # Pairs ---------------------------------------------------------------------------------------------------------------
@@ -116,16 +141,18 @@ def _pair(columns: Sequence[Column], given: Mapping[Role, str | None]) -> _Pair 
             continue
         pair = _Pair(by_name[text].name, by_name[target].name, task, f"a pair: {text}, {target}")
         said = given.get("text", pair.text), given.get("target", pair.target)
-        if said == (pair.text, pair.target) and _is_pair(by_name[text], by_name[target]):
+        labelled = _has_plain_label(columns)
+        if said == (pair.text, pair.target) and _is_pair(by_name[text], by_name[target], labelled=labelled):
             return pair
     return _languages(texts, given)
 
 
-def _is_pair(text: Column, target: Column) -> bool:
-    """Whether the values agree with the names: `source` may be a website, `target` a class."""
+def _is_pair(text: Column, target: Column, *, labelled: bool) -> bool:
+    """Whether the values agree with the names: `source` may be a website, `target` a class where nothing else is."""
     if {text.name.casefold(), target.name.casefold()} & {"source", "target"}:
         classes = target.num_distinct <= _TARGET_CLASSES and target.prose < 0.5
-        return text.prose >= 0.3 and not (classes and target.rows > 1 and target.mean_length < 20)
+        classes = classes and not labelled and target.rows > 1 and target.mean_length < 20
+        return text.prose >= 0.3 and not classes
     return text.text_value >= _LEAST_TEXT
 
 

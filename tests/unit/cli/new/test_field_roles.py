@@ -84,7 +84,10 @@ TABLE: list[tuple[dict[str, Make], dict[str, str]]] = [
     ({"source": prose, "target": german}, {"text": "source", "target": "target"}),
     ({"source": classes, "target": classes, "text": prose}, {"text": "text", "label": "target"}),
     ({"prompt": prose, "completion": short}, {"text": "prompt", "target": "completion"}),
-    ({"question": prose, "answer": lambda n: "yes", "id": digits}, {"text": "question", "target": "answer", "id": "id"}),
+    (
+        {"question": prose, "answer": lambda n: "yes", "id": digits},
+        {"text": "question", "target": "answer", "id": "id"},
+    ),
     ({"answer": prose, "question": short}, {"text": "question", "target": "answer"}),
     ({"article": prose, "highlights": short}, {"text": "article", "target": "highlights"}),
     ({"en": prose, "de": german}, {"text": "en", "target": "de"}),
