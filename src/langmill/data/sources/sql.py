@@ -180,25 +180,24 @@ class Sql(CorpusSource):
         import sqlalchemy
         from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 
-        title = self._title()
+        title = f"T{self._title()[1:]}"
         try:
             engine = sqlalchemy.create_engine(self._url(), poolclass=sqlalchemy.pool.NullPool)
         except (ArgumentError, NoSuchModuleError, ValueError) as error:
             said = "it holds no URL of a database, as in sqlite:///letters.db"
-            raise SourceError(f"{title.capitalize()} can't be used: {said}.", "impossible") from error
+            raise SourceError(f"{title} can't be used: {said}.", "impossible") from error
         except ImportError as error:
             extra = (
                 'pip install "langmill[postgres]"'
                 if error.name and "psycopg" in error.name
                 else f"pip install {error.name}"
             )
-            raise SourceError(
-                f"{title.capitalize()} wants a driver that is not installed here: {extra}.", "missing"
-            ) from error
+            raise SourceError(f"{title} wants a driver that is not installed here: {extra}.", "missing") from error
+        if engine.dialect.name == "sqlite":
+            _require_database(engine.url.database)
         try:
             with engine.connect() as connection:
                 if engine.dialect.name == "sqlite":
-                    _require_database(engine.url.database)
                     connection.exec_driver_sql("PRAGMA query_only = ON")
                 elif engine.dialect.name == "postgresql":
                     connection.execution_options(postgresql_readonly=True)
@@ -208,12 +207,10 @@ class Sql(CorpusSource):
             logger.error("%s could not be read", title, exc_info=error)
             words = without_passwords(" ".join(str(error.orig).split()))[:300]
             if isinstance(error, sqlalchemy.exc.OperationalError) and error.statement is None:
-                raise SourceUnreachableError(f"{title.capitalize()} does not answer: {words}.") from error
-            raise SourceError(f"{title.capitalize()} refused the query: {words}.", "refused") from error
+                raise SourceUnreachableError(f"{title} does not answer: {words}.") from error
+            raise SourceError(f"{title} refused the query: {words}.", "refused") from error
         except SQLAlchemyError as error:
-            raise SourceError(
-                f"{title.capitalize()} can't be read: {without_passwords(str(error))[:300]}.", "failed"
-            ) from error
+            raise SourceError(f"{title} can't be read: {without_passwords(str(error))[:300]}.", "failed") from error
         finally:
             engine.dispose()
 

@@ -43,11 +43,8 @@ _GLOB = re.compile(r"[*?\[]")
 
 def _is_address(text: str) -> bool:
     scheme, separator, rest = text.partition("://")
-    return separator != "" and scheme in _SCHEMES and rest != "" and "::" not in text
-
-
-def _has_no_password(text: str) -> bool:
-    return without_passwords(text) == text
+    known = separator != "" and scheme in _SCHEMES and rest != "" and "::" not in text
+    return known and without_passwords(text) == text
 
 
 def _names_no_secret(values: Mapping[str, Any]) -> bool:
@@ -56,9 +53,10 @@ def _names_no_secret(values: Mapping[str, Any]) -> bool:
 
 Address = Annotated[
     str,
-    Allowed(f"an address that begins with one of {', '.join(f'{scheme}://' for scheme in _SCHEMES)}", _is_address),
     Allowed(
-        "an address without a password; it comes from the environment or the provider's own file", _has_no_password
+        f"an address that begins with one of {', '.join(f'{scheme}://' for scheme in _SCHEMES)}, without a password: "
+        "that comes from the environment or the provider's own file",
+        _is_address,
     ),
 ]
 
@@ -243,6 +241,10 @@ class Url(CorpusSource):
             "damaged",
         )
 
+    def _unreachable(self, error: Exception) -> SourceUnreachableError:
+        words = without_passwords(" ".join(str(error).split()))[:200] or type(error).__name__
+        return SourceUnreachableError(f"{self._title()} can't be read: {words}. Check the address and the network.")
+
     def _title(self) -> str:
         return _public(self.options.urls[0])
 
@@ -255,6 +257,8 @@ class Url(CorpusSource):
         except LangmillError:
             raise
         except FileNotFoundError as error:
+            if isinstance(error.__cause__, OSError):  # fsspec says so of a server that does not answer, too
+                raise self._unreachable(error.__cause__) from error
             raise SourceError(f"There is nothing at {title}; check source.options.urls.", "missing") from error
         except PermissionError as error:
             raise SourceError(f"{title} may not be read with the credentials of this machine.", "refused") from error
@@ -264,10 +268,7 @@ class Url(CorpusSource):
                 said = f"{title} wants credentials, and this machine has none; they come from the environment."
                 raise SourceError(said, "refused") from error
             if isinstance(error, OSError | TimeoutError) or type(error).__module__.partition(".")[0] in _FOREIGN:
-                words = without_passwords(" ".join(str(error).split()))[:200] or type(error).__name__
-                raise SourceUnreachableError(
-                    f"{title} can't be read: {words}. Check the address and the network."
-                ) from error
+                raise self._unreachable(error) from error
             raise
 
 
