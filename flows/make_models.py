@@ -39,6 +39,7 @@ from langmill.graph.freshness import freshness_of
 from langmill.graph.process import Outcome, reproduce
 from langmill.lifetime import INTERRUPTED, end_with_parent
 from langmill.registry.outcomes import settle
+from langmill.stages.notes import note_of
 from langmill.stages.process import sweep_workspace
 from langmill.tracking.explained import first_line
 from langmill.workspace import Workspace
@@ -227,7 +228,7 @@ def _stage_steps(graph: Graph, operation: Operation, cancel: threading.Event) ->
             stage.description,
             stage.upstream,
             work,
-            note=lambda outcome: str(outcome.note),
+            note=lambda outcome, stage=stage: note_of(stage, outcome),
             idle=lambda outcome: outcome == Outcome.unchanged,
             alone=alone,
         )

@@ -60,9 +60,10 @@ def test_the_shipped_graph_is_the_line_of_the_design():
         "compose": set(),
         "fetch@reviews": {"compose"},
         "clean@reviews": {"compose", "fetch@reviews"},
-        "tokenizer@reviews": {"compose", "clean@reviews"},
-        "encode@reviews-lm": {"compose", "clean@reviews", "tokenizer@reviews"},
-        "encode@sentiment-decoder": {"compose", "clean@reviews", "tokenizer@reviews"},
+        "contract@reviews": {"compose", "clean@reviews"},
+        "tokenizer@reviews": {"compose", "clean@reviews", "contract@reviews"},
+        "encode@reviews-lm": {"compose", "clean@reviews", "contract@reviews", "tokenizer@reviews"},
+        "encode@sentiment-decoder": {"compose", "clean@reviews", "contract@reviews", "tokenizer@reviews"},
         "train@reviews-lm": {"compose", "encode@reviews-lm", "tokenizer@reviews"},
         "finetune@sentiment-decoder": {"compose", "encode@sentiment-decoder", "tokenizer@reviews", "train@reviews-lm"},
         "evaluate@sentiment-decoder": {
@@ -84,7 +85,7 @@ def test_a_changed_cleaning_step_runs_what_follows_it_again():
     }
     assert {graph.stage(address).kind for address in reading} == {"compose", "clean"}  # compose checks its options
     again = {stage.kind for stage in graph.stages.values() if graph.ancestors(stage.address) & (reading - {"compose"})}
-    assert again == {"tokenizer", "encode", "train", "finetune", "evaluate"}
+    assert again == {"contract", "tokenizer", "encode", "train", "finetune", "evaluate"}
 
 
 def test_every_stage_says_what_it_does_and_has_its_module():
@@ -288,7 +289,7 @@ from langmill.scoring.metrics.matching import ExactMatch
 @METRICS.register("toy")
 class Toy(ExactMatch): ...
 """
-LEARNING = ["compose", "fetch", "clean", "pretrained", "encode", "train", "finetune", "evaluate"]
+LEARNING = ["compose", "fetch", "clean", "contract", "pretrained", "encode", "train", "finetune", "evaluate"]
 
 
 @pytest.mark.parametrize(
@@ -383,6 +384,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         graph = read_graph()
         for out in (out for stage in graph.stages.values() for out in stage.outs if not Path(out).exists()):
             write_text(root / out / "made", out)
+        for path in (Path(dep.fs_path) for node in graph.nodes.values() for dep in node.deps):
+            if path.is_relative_to(root / Workspace().build) and not path.exists():  # a file in a folder that is made
+                write_text(path, path.name)
         graph.repo.commit(force=True)
         assert all(state.fresh for state in freshness_of(read_graph(), composed_params()).values())
         yield root

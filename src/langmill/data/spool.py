@@ -184,6 +184,11 @@ class Spool:
 
     # Reading ----------------------------------------------------------------------------------------------------------
 
+    @property
+    def unlabelled(self) -> int:
+        """The number in `keys.labels` of documents without a label; -1 where all have one."""
+        return self._labels.get(None, -1)
+
     def __len__(self) -> int:
         return self._count
 
