@@ -168,8 +168,10 @@ def datatrove(texts: Sequence[str]) -> Removals:
         MinhashDedupFilter,
         MinhashDedupSignature,
     )
+    from datatrove.utils.hashing import HashConfig
 
-    config = MinhashConfig()
+    # Its default, xxHash of a text, fails with xxhash 4: "Strings must be encoded before hashing".
+    config = MinhashConfig(hash_config=HashConfig(hash_fc="sha1"))
     documents = [Document(text=text, id=str(number)) for number, text in enumerate(texts)]
     with tempfile.TemporaryDirectory() as folder:
         for _ in MinhashDedupSignature(f"{folder}/signatures", config).run(iter(documents), 0, 1) or ():
