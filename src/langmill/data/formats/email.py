@@ -54,8 +54,8 @@ class Email(Format):
             yield 1, Unreadable(BadRowReason.undecodable, f"{error}: {escaped(data)}", num_bytes=len(data))
             return
         except (email.errors.MessageError, ValueError, RecursionError) as error:
-            words = f"{type(error).__name__}: {error}"
-            yield 1, Unreadable(BadRowReason.unreadable_file, words, num_bytes=len(data))
+            said = f"{type(error).__name__}: {error}"
+            yield 1, Unreadable(BadRowReason.unreadable_file, said, num_bytes=len(data))
             return
         folder = path.parent.name
         words = _FOLDER_WORDS.split(folder.lower())
