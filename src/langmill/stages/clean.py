@@ -7,8 +7,9 @@ import shutil
 from pathlib import Path
 
 from langmill.config.compose import load_section
-from langmill.config.sections import Cleaning, Fields, FormatSection, Split
+from langmill.config.sections import Cleaning, Fields, FormatSection, Labels, Split
 from langmill.data.corpus import QUARANTINE_NAME, CorpusSettings, make_corpus
+from langmill.data.dropped import DROPPED_NAME
 from langmill.data.formats.base import build_format
 from langmill.data.report import Report
 from langmill.errors import DataError
@@ -33,6 +34,7 @@ def main(name: str) -> None:
         load_section(Fields, path, "fields"),
         load_section(Cleaning, path, "cleaning"),
         load_section(Split, path, "split"),
+        load_section(Labels, path, "labels"),
     )
     raw = workspace.raw(name)
     facts = read_manifest(raw, verify=True)
@@ -45,7 +47,8 @@ def main(name: str) -> None:
             make_corpus(raw, folder, settings, lambda count: progress.advance(count / 1e6), report)
         except DataError as error:
             with atomic_folder(failed) as kept:
-                shutil.copy(folder / QUARANTINE_NAME, kept)
+                for table in (QUARANTINE_NAME, DROPPED_NAME):
+                    shutil.copy(folder / table, kept)
                 _write_report(kept, report)
             error.args = (f"{error} What was read and what was left out is in {failed / 'report.md'}.",)
             raise

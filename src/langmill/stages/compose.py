@@ -29,7 +29,7 @@ from langmill.config.core_yaml import dump_yaml
 from langmill.config.sections import Corpus, Pretrained, Recipe, Tokenizer, TokenizerAlgorithm
 from langmill.config.typed import Origin
 from langmill.data.cleaning.base import CLEANING_STEPS, check_steps
-from langmill.data.document import Document
+from langmill.data.document import OWN_KEYS, Document
 from langmill.data.formats.base import FORMATS, build_format
 from langmill.data.sources.base import FETCHING, SOURCES, CorpusSource, build_source, watched
 from langmill.errors import ConfigError, FieldError
@@ -92,10 +92,10 @@ def check_recipe(recipe: Recipe, where: str, origin: Origin | None = None) -> Sc
     fields = recipe.corpus.fields
     selected = getattr(task.options, "only", {})
     for setting, named in (("evaluation.slices", recipe.evaluation.slices), ("task.options.only", selected)):
-        if surplus := sorted(set(named) - set(fields.metadata)):
+        if surplus := sorted(set(named) - {*fields.metadata, *OWN_KEYS}):
             raise ConfigError(
-                f"{where}: {setting} names {', '.join(surplus)}; allowed are the metadata fields of the corpus "
-                f"{recipe.corpus.name}: {', '.join(fields.metadata) or 'none'}.",
+                f"{where}: {setting} names {', '.join(surplus)}; allowed are {', '.join(OWN_KEYS)} and the metadata "
+                f"fields of the corpus {recipe.corpus.name}: {', '.join(fields.metadata) or 'none'}.",
                 "unknown",
             )
     label, target = "label" if fields.label else None, "A target." if fields.target else None

@@ -5,7 +5,19 @@ means and in which unit; `langmill config --explain` prints it. A field's bounds
 together in `__post_init__`; `langmill.config.typed` adds the file to what is refused.
 """
 
-from langmill.config.sections.corpus import Cleaning, Corpus, Fields, FormatSection, Split
+from langmill.config.sections.corpus import (
+    COPIES,
+    Cleaning,
+    Corpus,
+    Engine,
+    Fields,
+    Folding,
+    FormatSection,
+    Labels,
+    Leakage,
+    NearDuplicates,
+    Split,
+)
 from langmill.config.sections.device import Accelerator
 from langmill.config.sections.evaluation import Evaluation
 from langmill.config.sections.gate import Gate
@@ -25,16 +37,22 @@ from langmill.config.sections.training import (
 )
 
 __all__ = [
+    "COPIES",
     "Accelerator",
     "Backend",
     "CheckpointSource",
     "Cleaning",
     "Corpus",
+    "Engine",
     "Evaluation",
     "Fields",
+    "Folding",
     "FormatSection",
     "Gate",
+    "Labels",
+    "Leakage",
     "ModelSection",
+    "NearDuplicates",
     "Operation",
     "Optimizer",
     "OptimizerName",
