@@ -20,6 +20,7 @@ from langmill.cli.key import key
 from langmill.cli.look import config, status, why
 from langmill.cli.models import classify, generate
 from langmill.cli.new.commands import new
+from langmill.cli.refresh import refresh
 from langmill.cli.release import promote, rollback, trace
 from langmill.cli.report import compare, report
 from langmill.cli.run import evaluate, pull, run, train
@@ -44,8 +45,8 @@ def commands() -> None:
 
 
 for _command in (
-    run, status, why, config, train, evaluate, pull, report, compare, benchmark, generate, classify, explain, promote,
-    rollback, trial, trace, export, serve, key, deploy, ui, new,
+    run, status, why, config, train, evaluate, pull, refresh, report, compare, benchmark, generate, classify, explain,
+    promote, rollback, trial, trace, export, serve, key, deploy, ui, new,
 ):  # fmt: skip
     commands.add_command(_command)
 

@@ -31,7 +31,7 @@ from langmill.config.typed import Origin
 from langmill.data.cleaning.base import CLEANING_STEPS, check_steps
 from langmill.data.document import OWN_KEYS, Document
 from langmill.data.formats.base import FORMATS, build_format
-from langmill.data.sources.base import SOURCES, CorpusSource, build_source
+from langmill.data.sources.base import FETCHING, SOURCES, CorpusSource, build_source, watched
 from langmill.errors import ConfigError, FieldError
 from langmill.files import atomic_folder, write_text
 from langmill.models.base import ARCHITECTURES, Kind
@@ -43,9 +43,6 @@ from langmill.tasks.base import TASKS, build_task
 from langmill.workspace import Workspace
 
 OUT = Workspace().composed
-FETCHING = "src/langmill/data/sources"
-"""What `fetch` and `pretrained` watch where the source is no local file: the code that fetches it. What is pinned can't
-change."""
 
 
 def check_recipe(recipe: Recipe, where: str, origin: Origin | None = None) -> Scorer:
@@ -254,12 +251,17 @@ def _origin(group: str, name: str) -> Origin:
 
 
 def _check_corpus(composed: Composed, name: str, corpus: Corpus) -> None:
-    expected = check_corpus(corpus).local or FETCHING
+    expected = watched(check_corpus(corpus), name)
     steps = ((CLEANING_STEPS.group, step) for step in corpus.cleaning.steps)
     composed.check_plugins((FORMATS.group, corpus.format.name), (SOURCES.group, corpus.source.kind), *steps)
-    require_same(
-        f"corpora.{name}.source", composed.lines.corpora[name]["source"], expected, f"corpus/{name}", "source.path"
-    )
+    field = "source.path" if corpus.source.kind == "files" else "source.kind"
+    require_same(f"corpora.{name}.source", composed.lines.corpora[name]["source"], expected, f"corpus/{name}", field)
+    if expected == str(record := Workspace().fingerprint(name)) and not record.is_file():
+        raise ConfigError(
+            f"{conf_file(f'corpus/{name}')}: its source can change, and nobody has said yet what is there; "
+            f"`langmill refresh {name}` looks, and notes it in {record}.",
+            "missing",
+        )
 
 
 def _check_pretrained(composed: Composed, name: str, model: Pretrained) -> None:
