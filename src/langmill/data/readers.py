@@ -33,7 +33,7 @@ _TOLD = 100  # files of one corpus of which it is said how they are read
 _LOGGED = 3  # of these that are named at once
 _TEXT_BYTES = 2**24  # of one text that is read whole, whatever cleaning keeps of it
 _GROWTH = 16  # times the characters that cleaning keeps: what a text may have more in bytes, with mark-up
-_CHUNK = 2**20
+_CHUNK = 2**18
 _CODES: dict[BadRowReason, Code] = {
     BadRowReason.repeated_name: "duplicate",
     BadRowReason.unexpected_shape: "mismatch",

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from langmill.config.sections import FormatSection
-from langmill.data.detection import Detected, detect
+from langmill.data.detection import Detected, detect, pairs_of_files
 from langmill.data.diagnosis.diagnose import diagnose, nothing_readable
 from langmill.data.formats.base import FORMATS, Format, Shape, build_format
 from langmill.data.readers import first_rows
@@ -102,6 +104,10 @@ def survey(path: Path, file_format: Format | None = None, *, is_sample: bool = F
     else:
         contents = look_through(path, reads)
         root, sizes, left_out = path, contents.sizes, contents.left_out
+        if not sizes and file_format is None and (pairs := _pairs(path)):
+            file_format, contents = pairs, look_through(path, pairs)
+            sizes = {relative: size for relative, size in contents.sizes.items() if pairs.leads(relative)}
+            left_out = contents.left_out
     if not sizes:
         said = nothing_readable(path, reads.endings())
         if OUTSIDE in left_out:
@@ -176,11 +182,26 @@ def _look_at(path: Path, relative: PurePosixPath, file_format: Format | None) ->
         reader = build_format(FormatSection("auto" if shaped else found.format_name, dict(found.options)), WHERE)
     else:
         name = next(name for name in FORMATS.names() if FORMATS.find(name) is type(file_format))
-        found, reader = Detected(name), file_format
+        found, reader = Detected(name, _said(file_format.options)), file_format
     rows = first_rows(path, reader, _SAMPLED_ROWS)
     if not rows:
         return Detected(found.format_name, problem=diagnose(path) or _WITHOUT_ROWS), []
     return found, rows
+
+
+def _pairs(folder: Path) -> Format | None:
+    """What reads a folder of pairs of files; English is taken for the source where it is one of the two languages."""
+    pair = pairs_of_files(PurePosixPath(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    if pair is None:
+        return None
+    source, target = sorted(pair, key=lambda code: (code != "en", code))
+    return build_format(FormatSection("moses", {"source": source, "target": target}), WHERE)
+
+
+def _said(options: Any) -> dict[str, object]:
+    """A format's options that are not its defaults."""
+    values = {each.name: (getattr(options, each.name), each.default) for each in dataclasses.fields(options)}
+    return {name: value for name, (value, default) in values.items() if value != default}
 
 
 def _likeness(found: Detected, rows: Sequence[Values]) -> object:
