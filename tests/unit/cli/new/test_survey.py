@@ -46,24 +46,8 @@ ROW = b'{"text": "a"}'
 NASTY = {
     "empty": ("a.csv", b"", "The file is empty; get it again"),
     "white space": ("a.jsonl", b" \n\n", "holds white space only"),
-    "Latin-1 header and rows": (
-        "a.csv",
-        "text,größe\nä,ö\n".encode("latin-1"),
-        "is not in UTF-8: line 1 has the byte 0xf6",
-    ),
-    "Latin-1 lines": ("a.jsonl", '{"text": "é"}'.encode("latin-1"), "convert it with `iconv -f WINDOWS-1252"),
-    "Latin-1 text": (
-        "a.txt",
-        "größe".encode("latin-1"),
-        "has the byte 0xf6, so it is most likely Latin-1",
-    ),
-    "UTF-16 by its mark": (
-        "a.csv",
-        "text\na\n".encode("utf-16"),
-        "is encoded in UTF-16; convert it to UTF-8 with `iconv -f UTF-16",
-    ),
-    "UTF-16 without a mark": ("a.txt", "some text".encode("utf-16-le"), "is encoded in UTF-16LE; convert it"),
-    "UTF-32": ("a.json", "[]".encode("utf-32"), "is encoded in UTF-32; convert it"),
+    "UTF-32": ("a.json", "[]".encode("utf-32"), "is an empty array"),
+    "spaces in the header": ("a.csv", b'"text" , "label"\n"a" , 1\n', 'write "text","label"'),
     "zero bytes": (
         "a.txt",
         b"some text\0\0\0 and more text that is not wide",
@@ -103,8 +87,8 @@ NASTY = {
     "an LFS pointer for Parquet": ("a.parquet", b"version https://git-lfs.github.com/spec/v1\n", "run `git lfs pull`"),
     "a web page": ("a.json", b"<!DOCTYPE html>\n<html>", "is a web page, as a server sends it in place of the data"),
     "XML": ("a.csv", b"<?xml version='1.0'?>", "is XML, which is not read; convert it"),
-    "a ZIP archive": ("a.csv", b"PK\x03\x04rest", "is a damaged zip archive; get it again and unpack it"),
-    "a PDF": ("a.txt", b"%PDF-1.7", "is a PDF; take its text out"),
+    "a ZIP archive": ("a.csv", b"PK\x03\x04rest", "is a damaged zip archive; get it again"),
+    "a PDF": ("a.txt", b"%PDF-1.7", "is a PDF; rename it so that its name ends in .pdf"),
     "a pickle": ("a.json", pickle.dumps([1], protocol=4), "is a Python pickle, which could run code"),
     "gzip without its ending": (
         "a.csv",
@@ -126,10 +110,6 @@ NASTY = {
     ),
     "Parquet without rows": ("a.parquet", parquet({"text": []}), "has columns and no rows"),
     "a header alone": ("a.csv", b"text,label\n", "has a header and no rows"),
-    "semicolons": ("a.csv", b"text;label\na;b\n", "are separated by semicolons, not commas; save it with commas"),
-    "tabs in .csv": ("a.csv", b"text\tlabel\na\tb\n", "are separated by tabs, not commas; rename it to .tsv"),
-    "commas in .tsv": ("a.tsv", b"text,label\na,b\n", "are separated by commas, not tabs; rename it to .csv"),
-    "semicolons and commas in the rows": ("a.csv", b"text;label\na, b;c\n", "are separated by semicolons"),
     "too few names": (
         "a.csv",
         b"text,label\na, b,c\nd, e,f\n",
@@ -140,7 +120,7 @@ NASTY = {
     "empty fields": ("a.csv", b"text,label\n,\n", "has only empty fields in its first rows; known are text, label"),
     "fields without a name": ("a.jsonl", b"{}\n", "has rows without any fields"),
     "bytes": ("a.parquet", parquet({"text": [b"a"]}), "only bytes; write them as text"),
-    "another ending": ("a.docx", b"x", " be read; readable are .csv"),
+    "another ending": ("a.odt", b"x", " be read; readable are .csv"),
 }
 
 
@@ -161,9 +141,9 @@ def test_a_file_without_rows_is_refused_with_its_cause_and_a_remedy(tmp_path, ca
 def test_a_folder_says_what_it_has(tmp_path):
     with refused(LangmillError, "unreadable", ".csv", "it is empty."):
         survey(tmp_path)
-    for name in ("a.docx", "b.docx", "README"):
+    for name in ("a.odt", "b.odt", "README"):
         (tmp_path / name).write_text("x")
-    with refused(LangmillError, "unreadable", ".docx (2), none (1)."):
+    with refused(LangmillError, "unreadable", ".odt (2), none (1)."):
         survey(tmp_path)
 
 
