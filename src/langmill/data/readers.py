@@ -99,7 +99,7 @@ def read_rows(
     tabular = False
     for path in files:
         relative = PurePosixPath(path.relative_to(folder))
-        tabular |= not file_format.is_plain_text(relative)
+        tabular |= not (file_format.is_plain_text(relative) or file_format.is_document(relative))
         yield from _rows_of(path, relative, reading)
     for name, sentence in islice(reading.told.items(), _LOGGED):
         logger.warning("%s: %s", name, sentence)
@@ -123,6 +123,8 @@ def _rows_of(path: Path, relative: PurePosixPath, reading: _Reading) -> Iterator
     name = portable(relative.as_posix())
     plain = reading.file_format.is_plain_text(relative)
     fields = Fields("text", None, None, []) if plain else reading.fields
+    if reading.file_format.is_document(relative):
+        fields = Fields("text", None, None, fields.metadata)
     for place, values in _read_file(path, relative, reading):
         where = f"{name}:{place}"
         try:

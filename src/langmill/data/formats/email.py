@@ -38,6 +38,7 @@ class Email(Format):
 
     file_endings = frozenset({".eml", ".txt"})
     auto_endings = frozenset({".eml"})
+    makes_documents = True
     diagnosable = False
 
     def read(self, file: IO[bytes], path: PurePosixPath) -> Iterator[Raw]:

@@ -57,12 +57,10 @@ NASTY = {
     "arrays in lines": ("a.jsonl", b'["a", 1]\n["b", 2]\n', "Line 1 is an array and not an object"),
     "texts": ("a.json", b'["a", "b"]', "Row 1 is a text and not an object, so no field has a name; write {"),
     "numbers in lines": ("a.jsonl", b"1\n2\n", "Line 1 is a number and not an object"),
-    "a trailing comma": ("a.json", b"[" + ROW + b",\n]", "has a comma after the last item, which JSON does not allow"),
     "commas between lines": ("a.jsonl", ROW + b",\n" + ROW + b",\n", "has a comma after the last item"),
     "single quotes": ("a.json", b"[{'text': 'a'}]", "Line 1 is in Python's notation and not JSON"),
     "single quotes in lines": ("a.jsonl", b"{'text': 'a'}\n", "write it with json.dumps"),
     "a comment": ("a.json", b"// rows\n[]", "Line 1 has a comment, which JSON does not allow"),
-    "half a JSON file": ("a.json", b"[" + ROW + b",", "Line 1 is cut short; get the file again"),
     "other JSON": ("a.json", b"[{text: 1}]", "is not JSON (Expecting property name"),
     "JSON lines in .json": ("a.json", ROW + b"\n" + ROW, "which are JSON lines; rename it to .jsonl"),
     "JSON in .jsonl": (
@@ -156,6 +154,41 @@ def test_a_file_without_rows_among_others_is_told(tmp_path):
     assert found.files == 1
 
 
+@pytest.mark.parametrize(
+    ("name", "data", "encoding", "delimiter"),
+    [
+        ("a.csv", "text;topic\nGrüße an alle;ä\nNoch ein Brief;ö\n".encode("cp1252"), "cp1252", ";"),
+        ("a.csv", "text,topic\nGrüße an alle,ä\nNoch ein Brief,ö\n".encode("utf-16"), "utf-16", ","),
+        ("a.csv", b"text\ttopic\nA letter to all\tx\nAnother letter\ty\n", "utf-8", "\t"),
+        ("a.csv", b"sep=|\ntext|topic\nA letter to all|x\nAnother letter|y\n", "utf-8", "|"),
+    ],
+)
+def test_encoding_and_delimiter_are_written_down(tmp_path, name, data, encoding, delimiter):
+    (tmp_path / name).write_bytes(data)
+    found = survey(tmp_path)
+    detected = found.kinds[0].detected
+    assert (detected.encoding, detected.delimiter, detected.has_header) == (encoding, delimiter, True)
+    decision = decide(found, {})
+    assert decision.roles.fields["text"] == "text"
+    assert decision.options.get("encoding", "utf-8") == encoding
+    assert decision.options.get("delimiter", ",") == delimiter
+
+
+def test_what_the_kinds_of_file_do_not_want_alike_is_left_to_be_found_out(tmp_path):
+    (tmp_path / "a.csv").write_bytes("text;topic\nGrüße an alle;ä\nNoch ein Brief;ö\n".encode("cp1252"))
+    (tmp_path / "b.tsv").write_text("text\ttopic\nA letter to all\tx\nAnother letter\ty\n")
+    assert decided(tmp_path).options == {}
+
+
+def test_pairs_of_files_are_pairs_of_texts(tmp_path):
+    (tmp_path / "a.de").write_text("Ein Satz\nNoch ein Satz\n")
+    (tmp_path / "a.en").write_text("A sentence\nAnother sentence\n")
+    decision = decided(tmp_path)
+    assert (decision.format_name, decision.options) == ("moses", {"source": "en", "target": "de"})
+    assert decision.roles.fields == {"text": "source", "target": "target"}
+    assert decision.roles.task == "text_to_text"
+
+
 def test_a_mixed_folder_is_one_corpus(tmp_path):
     (tmp_path / "a.csv").write_text("body,topic\n" + "A text of some length,x\n" * 9)
     (tmp_path / "b.jsonl").write_text('{"body": "Another text of some length"}\n' * 4)
@@ -199,4 +232,4 @@ def test_many_files_are_looked_at_by_sample(tmp_path, monkeypatch):
     found = survey(tmp_path)
     assert len(looked) == 21 and found.sampled and found.files == 301
     assert looked[1] == PurePosixPath("000.txt") and looked[-1] == PurePosixPath("285.txt")  # from all over them
-    assert [(kind.ending, kind.files, kind.num_rows) for kind in found.kinds] == [(".csv", 1, None), (".txt", 300, 300)]
+    assert [(kind.ending, kind.files, kind.num_rows) for kind in found.kinds] == [(".csv", 1, 1), (".txt", 300, 300)]
