@@ -91,7 +91,7 @@ def many(count: int = 100, labels: int = 2) -> list[dict[str, object]]:
 def test_bad_rows_stop_nothing_and_are_kept(workspace: Workspace) -> None:
     workspace.configure("sentiment")
     unlabelled: list[dict[str, object]] = [{"text": f"no label {number}"} for number in range(50)]
-    workspace.write(many() + unlabelled, b'{"text": "caf\xe9"}\n{"text": \n')
+    workspace.write(many() + unlabelled, b'{"text": "\xc3\xa4\xc3\xa4 caf\xe9"}\n{"text": \n')
     for stage in (fetch, clean, tokenizer, encode):
         stage.main("tiny")
     assert [row["reason"] for row in pq.read_table("build/documents/tiny/quarantine.parquet").to_pylist()] == [
