@@ -140,6 +140,7 @@ def test_the_report_of_a_corpus_that_fails_is_kept(workspace: Workspace) -> None
     assert report["skipped_files"] == {".md": 1, "hidden": 1}
     assert "a.jsonl: Line 3 is in Python's notation" in (failed / "report.md").read_text()
     assert pq.read_table(failed / "quarantine.parquet").num_rows == 1
+    assert (failed / "dropped.parquet").is_file()
     assert not Path("build/documents/tiny").exists()
     workspace.write(many())
     for stage in (fetch, clean):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 import pickle
 from collections.abc import Iterable, Iterator
@@ -70,7 +71,9 @@ def clean_on_ray(
         ray.init(log_to_driver=False, logging_level="ERROR", configure_logging=False, **local)
     context = DataContext.get_current()
     context.execution_options.preserve_order = True
-    context.enable_progress_bars = False
+    context.enable_progress_bars = False  # the corpus has its own
+    for name in ("ray", "ray.data"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     waiting = iter(batches)
     try:
         while window := list(itertools.islice(waiting, _WINDOW)):
