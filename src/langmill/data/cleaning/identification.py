@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -44,17 +45,7 @@ class Identifier:
     """
 
     def __init__(self, *, second_opinion: bool = False) -> None:
-        from py3langid.langid import MODEL_FILE, LanguageIdentifier  # type: ignore[import-untyped]
-
-        model = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
-        self._next = np.asarray(model.tk_nextmove, np.int64)
-        self._rows = np.asarray(model.tk_row, np.int64) << 8
-        self._features = np.asarray(model.tk_output, np.int64)
-        self._weights = np.asarray(model.nb_ptc, np.float32)  # read ten times as fast as the float16 that is stored
-        self._bias = np.asarray(model.nb_pc)
-        codes = [_AS.get(code, _ISO_639_3.get(code, code)) for code in model.nb_classes]
-        self._codes = sorted(set(codes))
-        self._columns = np.array([self._codes.index(code) for code in codes])
+        self._model = _py3langid()
         self._second = _lid176() if second_opinion else None
 
     def __call__(self, texts: Sequence[str]) -> list[tuple[str, float]]:
@@ -78,12 +69,12 @@ class Identifier:
             padded[: lengths[column], column] = np.frombuffer(encoded[place], np.uint8)
         # How many texts go on to each byte: they are sorted, so these are the first ones.
         going = np.searchsorted(-lengths, -np.arange(longest), side="left")
-        states = np.zeros(len(order), np.int64)
+        model, states = self._model, np.zeros(len(order), np.int64)
         found = np.full((longest, len(order)), -1, np.int64)
         for place in range(longest):
             count = going[place]
-            states[:count] = self._next[self._rows[states[:count]] + padded[place, :count]]
-            found[place, :count] = self._features[states[:count]]
+            states[:count] = model.next[model.rows[states[:count]] + padded[place, :count]]
+            found[place, :count] = model.features[states[:count]]
         columns = {place: column for column, place in enumerate(order)}
         for place, text in enumerate(encoded):
             features = found[:, columns[place]]
@@ -92,16 +83,16 @@ class Identifier:
     def _told(self, features: npt.NDArray[np.int64], num_bytes: int) -> tuple[str, float]:
         if not len(features):
             return UNDETERMINED, 0.0
-        features = np.sort(features)
+        model, features = self._model, np.sort(features)
         starts = np.flatnonzero(np.concatenate(([True], features[1:] != features[:-1])))
         counts, kinds = np.diff(np.append(starts, len(features))), features[starts]
-        scores = np.log1p(counts.astype(np.float32)) @ self._weights[kinds] + self._bias
+        scores = np.log1p(counts.astype(np.float32)) @ model.weights[kinds] + model.bias
         # Divided by the root of the length, probabilities mean the same for short texts and long ones.
         scores = scores / math.sqrt(num_bytes)
         likelihoods = np.exp(scores - scores.max())
-        merged = np.bincount(self._columns, weights=likelihoods / likelihoods.sum())
+        merged = np.bincount(model.columns, weights=likelihoods / likelihoods.sum())
         best = int(merged.argmax())
-        code = self._codes[best]
+        code = model.codes[best]
         return (UNDETERMINED, float(merged[best])) if code == _NONE else (code, float(merged[best]))
 
     def _second_told(self, text: str) -> str:
@@ -109,6 +100,40 @@ class Identifier:
         found = self._second.detect(text, model="lite")
         code = str(found[0]["lang"]) if found else UNDETERMINED
         return _AS.get(code, code)
+
+
+class _Model(NamedTuple):
+    """The automaton and the weights, as arrays."""
+
+    next: npt.NDArray[np.int32]
+    """The next state, by the row of a state and a byte."""
+    rows: npt.NDArray[np.int64]
+    features: npt.NDArray[np.int64]
+    """The feature that is found on entering a state, -1 for none."""
+    weights: npt.NDArray[np.float32]
+    """(features, languages)"""
+    bias: npt.NDArray[np.float32]
+    codes: Sequence[str]
+    columns: npt.NDArray[np.int64]
+    """For each language of the model, the place of its code in `codes`."""
+
+
+@functools.cache  # a second to read, and 100 MB, for all steps of a process
+def _py3langid() -> _Model:
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier  # type: ignore[import-untyped]
+
+    model = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+    theirs = [_AS.get(code, _ISO_639_3.get(code, code)) for code in model.nb_classes]
+    codes = sorted(set(theirs))
+    return _Model(
+        np.asarray(model.tk_nextmove, np.int32),
+        np.asarray(model.tk_row, np.int64) << 8,
+        np.asarray(model.tk_output, np.int64),
+        np.asarray(model.nb_ptc, np.float32),  # read ten times as fast as the float16 that is stored
+        np.asarray(model.nb_pc),
+        codes,
+        np.array([codes.index(code) for code in theirs]),
+    )
 
 
 def _encoded(text: str) -> bytes:

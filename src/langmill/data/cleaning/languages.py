@@ -84,7 +84,7 @@ THRESHOLDS: Mapping[str, Mapping[str, float | None]] = {
 """By language and option: those of `gopher_repetition`, `gopher_quality` and `fineweb`, by the options' names."""
 
 STOP_WORDS: Mapping[str, frozenset[str]] = {
-    language: frozenset(words.split())
+    language: frozenset(words.casefold().split())
     for language, words in {
         "en": "the be to of and that have with",
         "de": "der die das und in zu den mit von ist nicht ein eine für auf sich dem es im als auch an werden aus wird",
