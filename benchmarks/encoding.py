@@ -113,15 +113,12 @@ def measure_cleaning(corpus: str, repeats: int) -> list[dict[str, Any]]:
 
 def measure_learning(texts: list[str], vocab_size: int) -> dict[str, Any]:
     """Learn the vocabulary once."""
-    from langmill.config.sections import TokenizerAlgorithm
     from langmill.tokenization.training import train_tokenizer
 
     megabytes = sum(len(text.encode()) for text in texts) / 1e6
     with tempfile.TemporaryDirectory() as folder:
         _, timing = timed(
-            lambda: train_tokenizer(
-                TokenizerAlgorithm.bpe, vocab_size, texts, Path(folder) / "tokenizer.json", lambda _: None
-            )
+            lambda: train_tokenizer("bpe", vocab_size, texts, Path(folder) / "tokenizer.json", lambda _: None)
         )
     return {"what": f"learn: BPE {vocab_size}", **median([timing], megabytes)}
 

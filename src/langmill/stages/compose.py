@@ -26,13 +26,13 @@ from langmill.config.compose import (
     plain,
 )
 from langmill.config.core_yaml import dump_yaml
-from langmill.config.sections import Corpus, Pretrained, Recipe, Tokenizer, TokenizerAlgorithm
+from langmill.config.sections import PRETRAINED, Corpus, Pretrained, Recipe, Tokenizer
 from langmill.config.typed import Origin
 from langmill.data.cleaning.base import CLEANING_STEPS, check_steps
 from langmill.data.contract.base import EXPECTATIONS, build_expectations
-from langmill.data.document import Document
+from langmill.data.document import OWN_KEYS, Document
 from langmill.data.formats.base import FORMATS, build_format
-from langmill.data.sources.base import SOURCES, CorpusSource, build_source
+from langmill.data.sources.base import FETCHING, SOURCES, CorpusSource, build_source, watched
 from langmill.errors import ConfigError, FieldError
 from langmill.files import atomic_folder, write_text
 from langmill.models.base import ARCHITECTURES, Kind
@@ -41,12 +41,10 @@ from langmill.registry.rules.base import build_rules
 from langmill.scoring.base import Scorer, build_scorer
 from langmill.stages.lines import GRAPH_FILE, Lines, conf_file, read_lines, require_line, require_same
 from langmill.tasks.base import TASKS, build_task
+from langmill.tokenization.algorithms.base import TOKENIZER_ALGORITHMS, check_tokenizer
 from langmill.workspace import Workspace
 
 OUT = Workspace().composed
-FETCHING = "src/langmill/data/sources"
-"""What `fetch` and `pretrained` watch where the source is no local file: the code that fetches it. What is pinned can't
-change."""
 
 
 def check_recipe(recipe: Recipe, where: str, origin: Origin | None = None) -> Scorer:
@@ -96,10 +94,10 @@ def check_recipe(recipe: Recipe, where: str, origin: Origin | None = None) -> Sc
     fields = recipe.corpus.fields
     selected = getattr(task.options, "only", {})
     for setting, named in (("evaluation.slices", recipe.evaluation.slices), ("task.options.only", selected)):
-        if surplus := sorted(set(named) - set(fields.metadata)):
+        if surplus := sorted(set(named) - {*fields.metadata, *OWN_KEYS}):
             raise ConfigError(
-                f"{where}: {setting} names {', '.join(surplus)}; allowed are the metadata fields of the corpus "
-                f"{recipe.corpus.name}: {', '.join(fields.metadata) or 'none'}.",
+                f"{where}: {setting} names {', '.join(surplus)}; allowed are {', '.join(OWN_KEYS)} and the metadata "
+                f"fields of the corpus {recipe.corpus.name}: {', '.join(fields.metadata) or 'none'}.",
                 "unknown",
             )
     label, target = "label" if fields.label else None, "A target." if fields.target else None
@@ -243,6 +241,7 @@ def checked_recipe(name: str, overrides: Sequence[str] = (), composed: Recipe | 
     origin = origin_in(f"recipe/{name}", overrides)
     try:
         check_corpus(recipe.corpus)
+        check_tokenizer(recipe.tokenizer, conf_file(f"tokenizer/{recipe.tokenizer.name}"))
         check_recipe(recipe, conf_file(f"recipe/{name}"), origin)
     except FieldError as error:
         raise located(error, origin) from error
@@ -256,13 +255,18 @@ def _origin(group: str, name: str) -> Origin:
 
 
 def _check_corpus(composed: Composed, name: str, corpus: Corpus) -> None:
-    expected = check_corpus(corpus).local or FETCHING
+    expected = watched(check_corpus(corpus), name)
     steps = ((CLEANING_STEPS.group, step) for step in corpus.cleaning.steps)
-    asked = ((EXPECTATIONS.group, name) for name in corpus.contract.expectations)
+    asked = ((EXPECTATIONS.group, expectation) for expectation in corpus.contract.expectations)
     composed.check_plugins((FORMATS.group, corpus.format.name), (SOURCES.group, corpus.source.kind), *steps, *asked)
-    require_same(
-        f"corpora.{name}.source", composed.lines.corpora[name]["source"], expected, f"corpus/{name}", "source.path"
-    )
+    field = "source.path" if corpus.source.kind == "files" else "source.kind"
+    require_same(f"corpora.{name}.source", composed.lines.corpora[name]["source"], expected, f"corpus/{name}", field)
+    if expected == str(record := Workspace().fingerprint(name)) and not record.is_file():
+        raise ConfigError(
+            f"{conf_file(f'corpus/{name}')}: its source can change, and nobody has said yet what is there; "
+            f"`langmill refresh {name}` looks, and notes it in {record}.",
+            "missing",
+        )
 
 
 def _check_pretrained(composed: Composed, name: str, model: Pretrained) -> None:
@@ -285,6 +289,8 @@ def _check_tokenizer(composed: Composed, name: str, tokenizer: Tokenizer) -> Non
             f"{GRAPH_FILE}: tokenizers.{name} comes with the pretrained model of its name; take the line out.",
             "mismatch",
         )
+    check_tokenizer(tokenizer, conf_file(f"tokenizer/{name}"))
+    composed.check_plugins((TOKENIZER_ALGORITHMS.group, tokenizer.algorithm))
     require_same(f"tokenizers.{name}.corpus", lines.tokenizers[name]["corpus"], tokenizer.corpus, f"tokenizer/{name}")
     require_line(f"tokenizers.{name}.corpus", tokenizer.corpus, lines.corpora)
     composed.get("corpus", tokenizer.corpus)
@@ -317,7 +323,7 @@ def _check_recipe_line(composed: Composed, name: str, recipe: Recipe) -> None:
     require_same(f"{group}.{name}.corpus", line["corpus"], recipe.corpus.name, file)
     require_same(f"{group}.{name}.tokenizer", line["tokenizer"], recipe.tokenizer.name, file)
     require_line(f"{group}.{name}.corpus", recipe.corpus.name, lines.corpora)
-    own = recipe.tokenizer.algorithm is TokenizerAlgorithm.pretrained
+    own = recipe.tokenizer.algorithm == PRETRAINED
     require_line(f"{group}.{name}.tokenizer", recipe.tokenizer.name, lines.pretrained if own else lines.tokenizers)
     if name in lines.fine_tuned and name in lines.from_scratch:
         raise ConfigError(f"{GRAPH_FILE} lists {name} under from_scratch and under fine_tuned; keep one.", "duplicate")

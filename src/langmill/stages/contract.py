@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import logging
 import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from langmill.config.compose import load_section
 from langmill.config.sections import Contract
 from langmill.data.contract.base import build_expectations
 from langmill.data.contract.passed import RESULTS_NAME, write_passed
+from langmill.data.report.page import PAGE_NAME, page
 from langmill.errors import DataError
 from langmill.files import atomic_folder, read_manifest, write_json, write_text
 from langmill.workspace import Workspace
+
+if TYPE_CHECKING:
+    from langmill.data.contract.check import Results
 
 logger = logging.getLogger(__name__)
 
@@ -33,16 +39,24 @@ def main(name: str) -> None:
         from langmill.data.contract.check import check
         from langmill.data.contract.evidence import Evidence
 
-        results = check(name, Evidence.of(documents, contract.reference), expectations)
+        evidence = Evidence.of(documents, contract.reference)
+        results = check(name, evidence, expectations)
+        report = page(evidence.report, results.to_json(), contract.reference)
         if not results.passed:
             with atomic_folder(failed) as kept:
-                write_json(kept / RESULTS_NAME, results.to_json())
-                write_text(kept / "results.md", results.markdown())
+                _write_results(kept, results, report)
             sentence = results.breach(str(workspace.settings("corpus", name)))
-            raise DataError(f"{sentence} Every finding is in {failed / 'results.md'}.", "refused")
-        write_json(folder / RESULTS_NAME, results.to_json())
-        write_text(folder / "results.md", results.markdown())
+            raise DataError(
+                f"{sentence} Every finding is in {failed / 'results.md'}, and in {PAGE_NAME} there.", "refused"
+            )
+        _write_results(folder, results, report)
         write_passed(folder, name, manifest)
     shutil.rmtree(failed, ignore_errors=True)
     if note := results.note():
         logger.warning("%s: %s", name, note)
+
+
+def _write_results(folder: Path, results: Results, report: str) -> None:
+    write_json(folder / RESULTS_NAME, results.to_json())
+    write_text(folder / "results.md", results.markdown())
+    write_text(folder / PAGE_NAME, report)

@@ -22,7 +22,6 @@ def main(name: str) -> None:
     workspace = Workspace()
     section = load_section(Tokenizer, workspace.composed_file("tokenizer", name))
     assert section.corpus is not None  # compose refuses a line for a pretrained one
-    assert section.vocab_size is not None
     manifest = read_manifest(workspace.documents(section.corpus), verify=True)
     require_passed(workspace.contract(section.corpus), manifest)
     documents = documents_path(workspace.documents(section.corpus), Split.train)
@@ -40,11 +39,13 @@ def main(name: str) -> None:
             lambda _: progress.advance(),
             special_tokens=section.special_tokens,
             pattern=section.pattern,
+            normalizer=section.normalizer,
+            options=section.options,
         )
-        if size < section.vocab_size:
+        if section.vocab_size is not None and size < section.vocab_size:
             logger.warning("%s: the text supports %d entries of the %d wanted", name, size, section.vocab_size)
         facts = {
-            "algorithm": section.algorithm.value,
+            "algorithm": section.algorithm,
             "corpus": section.corpus,
             "corpus_sha256": sha256_file(documents),
             "special_tokens": section.special_tokens,

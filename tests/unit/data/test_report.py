@@ -59,10 +59,10 @@ def test_markdown(report: Report) -> None:
     text = report.as_markdown()
     for line in (
         "# The corpus films",
-        "| rows read | 103 |",
-        "| quarantined: ragged | -1 |",
-        "| dropped: too short | -1 |",
-        "| **documents** | 101 |",
+        "| rows read | 103 | 10,303 |",
+        "| quarantined: ragged | -1 | 0 |",
+        "| dropped: too short | -1 | 0 |",
+        "| **documents** | 101 | 0 |",
         "| markup | 1 | entity: 1, tag: 2 | 0 |  |",
         "| length | 0 |  | 1 | too short: 1 |",
         "| train | 101 | 100.00% | 10,302 |",
