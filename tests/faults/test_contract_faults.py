@@ -34,7 +34,7 @@ def expect(workspace: Workspace, values: dict[str, Any]) -> None:
     """Give the corpus a contract."""
     path = workspace.root / "build/config/corpus/tiny.yaml"
     corpus = yaml.safe_load(path.read_text())
-    corpus["fields"]["label_names"] = {}  # else a label without a name is quarantined, and never a document's
+    corpus["labels"]["map"] = {}  # else a label without a name is quarantined, and never a document's
     path.write_text(yaml.safe_dump({**corpus, "contract": values}))
 
 
