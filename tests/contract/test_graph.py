@@ -18,6 +18,7 @@ from langmill.cli.workspace import composed_params
 from langmill.config.compose import available, compose_operation, compose_recipe, compose_serving, load_section
 from langmill.config.sections import Corpus, Pretrained, Recipe, Tokenizer
 from langmill.data.cleaning.base import CLEANING_STEPS
+from langmill.data.cleaning.detectors.base import DETECTORS
 from langmill.errors import ConfigError
 from langmill.files import write_text
 from langmill.graph.dag import read_graph
@@ -281,6 +282,13 @@ from langmill.data.cleaning.markup import Markup
 @CLEANING_STEPS.register("toy")
 class Toy(Markup): ...
 """
+DETECTOR = """\
+from langmill.data.cleaning.detectors.base import DETECTORS
+from langmill.data.cleaning.detectors.email import Email
+
+@DETECTORS.register("toy")
+class Toy(Email): ...
+"""
 METRIC = """\
 from langmill.scoring.metrics.base import METRICS
 from langmill.scoring.metrics.matching import ExactMatch
@@ -296,6 +304,7 @@ LEARNING = ["compose", "fetch", "clean", "pretrained", "encode", "train", "finet
     [
         (ARCHITECTURES, ARCHITECTURE, "model/decoder-small", ": decoder", ": toy", "plugins", LEARNING),
         (CLEANING_STEPS, STEP, "corpus/base", "steps: [markup,", "steps: [markup, toy,", "plugins", LEARNING),
+        (DETECTORS, DETECTOR, "corpus/base", "privacy: null", "privacy: {kinds: [toy]}", "plugins", LEARNING),
         (METRICS, METRIC, "recipe/catalogs-en-de", "[chrf, ", "[chrf, toy, ", "plugins", LEARNING),
         (METRICS, METRIC, "recipe/catalogs-en-de", "[chrf, ", "[chrf, toy, ", "judging", ["compose", "evaluate"]),
     ],

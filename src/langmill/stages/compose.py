@@ -255,8 +255,10 @@ def _origin(group: str, name: str) -> Origin:
 
 def _check_corpus(composed: Composed, name: str, corpus: Corpus) -> None:
     expected = check_corpus(corpus).local or FETCHING
-    steps = ((CLEANING_STEPS.group, step) for step in corpus.cleaning.steps)
-    composed.check_plugins((FORMATS.group, corpus.format.name), (SOURCES.group, corpus.source.kind), *steps)
+    named = [(CLEANING_STEPS.group, step) for step in corpus.cleaning.steps]
+    for step, options in corpus.cleaning.options.items():
+        named += CLEANING_STEPS.find(step).plugins(CLEANING_STEPS.options(step, options or {}, name))
+    composed.check_plugins((FORMATS.group, corpus.format.name), (SOURCES.group, corpus.source.kind), *named)
     require_same(
         f"corpora.{name}.source", composed.lines.corpora[name]["source"], expected, f"corpus/{name}", "source.path"
     )
