@@ -256,9 +256,11 @@ def _origin(group: str, name: str) -> Origin:
 
 def _check_corpus(composed: Composed, name: str, corpus: Corpus) -> None:
     expected = watched(check_corpus(corpus), name)
-    steps = ((CLEANING_STEPS.group, step) for step in corpus.cleaning.steps)
-    asked = ((EXPECTATIONS.group, expectation) for expectation in corpus.contract.expectations)
-    composed.check_plugins((FORMATS.group, corpus.format.name), (SOURCES.group, corpus.source.kind), *steps, *asked)
+    named = [(CLEANING_STEPS.group, step) for step in corpus.cleaning.steps]
+    for step, options in corpus.cleaning.options.items():
+        named += CLEANING_STEPS.find(step).plugins(CLEANING_STEPS.options(step, options or {}, name))
+    named += [(EXPECTATIONS.group, expectation) for expectation in corpus.contract.expectations]
+    composed.check_plugins((FORMATS.group, corpus.format.name), (SOURCES.group, corpus.source.kind), *named)
     field = "source.path" if corpus.source.kind == "files" else "source.kind"
     require_same(f"corpora.{name}.source", composed.lines.corpora[name]["source"], expected, f"corpus/{name}", field)
     if expected == str(record := Workspace().fingerprint(name)) and not record.is_file():

@@ -63,6 +63,12 @@ class CleaningStep(ABC):
     def __init__(self, options: Any) -> None:
         self.options = options
 
+    @classmethod
+    def plugins(cls, options: Any) -> list[tuple[str, str]]:
+        """Entry points, as `(group, name)`, of the plug-ins that its options name: their code is watched too."""
+        del options
+        return []
+
     @abstractmethod
     def clean(self, document: Draft) -> Draft | Dropped:
         """The document as it goes on to the next step, or why it is dropped.
