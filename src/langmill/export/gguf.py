@@ -264,8 +264,8 @@ def _split(state: Mapping[str, Any], config: Mapping[str, Any]) -> str:
         )
     if not model["merges"]:
         raise ModelError(
-            f"The vocabulary of {recipe} is bytes alone, and llama.cpp opens none without merges; take --format hf, onnx "
-            "or pt2.",
+            f"The vocabulary of {recipe} is bytes alone, and llama.cpp opens none without merges; take --format hf, "
+            "onnx or pt2.",
             "unsupported",
         )
     pattern = pattern_of(state)
