@@ -16,7 +16,7 @@ from pathlib import Path
 import click
 
 from langmill.cli.command import command
-from langmill.errors import BusyError, GraphError, LangmillError, SpaceError, of_exit_code
+from langmill.errors import BusyError, GraphError, IntegrityError, LangmillError, SpaceError, of_exit_code
 from langmill.events import EVENTS_VARIABLE, LOCK_VARIABLE, LOG_VARIABLE, SERVER_VARIABLE, Event, EventReader, StepState
 from langmill.lifetime import PARENT_VARIABLE
 from langmill.workspace import Workspace
@@ -101,6 +101,11 @@ def pull(recipes: tuple[str, ...]) -> None:
     never = len(graph.stages) - len(pulled.here) - len(pulled.missing)
     said = f"The outputs of {len(pulled.here)} steps are here as dvc.lock names them"
     click.echo(f"{said}; {never} steps have not run anywhere yet." if never else f"{said}.")
+    if pulled.damaged:
+        raise IntegrityError(
+            f"The remote is damaged, so that outputs of {', '.join(pulled.missing)} are not here: "
+            f"{' '.join(pulled.damaged)} Or `langmill run` makes them here."
+        )
     if pulled.missing:
         raise GraphError(
             f"The remote lacks outputs of {', '.join(pulled.missing)}; `dvc push` sends them from where they were "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from langmill.config import sections
 from langmill.data.cleaning.pool import clean_batches
+from langmill.data.contradictions import Contradictions
 from langmill.data.document import (
     COPIES_KEY,
     LEAKED_KEY,
@@ -27,6 +28,7 @@ from langmill.data.document import (
 from langmill.data.dropped import DROPPED_NAME, Dropped, DroppedSample
 from langmill.data.duplicates import Fate, Numbers, Verdicts, exact_duplicates, ids_of
 from langmill.data.formats.base import Format
+from langmill.data.labels import LabelTable
 from langmill.data.leakage import Leak, find_leakage, num_passes
 from langmill.data.near_duplicates.clusters import copies_of
 from langmill.data.near_duplicates.find import find_near_duplicates
@@ -63,6 +65,7 @@ class CorpusSettings:
     fields: sections.Fields
     cleaning: sections.Cleaning
     split: sections.Split
+    labels: sections.Labels = field(default_factory=lambda: sections.Labels({}))
 
 
 def make_corpus(
@@ -81,7 +84,7 @@ def make_corpus(
     Args:
         raw: The folder of raw files.
         out: An existing folder to write into; the spool is there too until it is done with.
-        settings: Format, fields, cleaning and split.
+        settings: Format, fields, labels, cleaning and split.
         on_bytes: Called with the raw bytes read since the last call.
         report: Counts what happens; given by who wants to see it after an error too.
 
@@ -94,18 +97,25 @@ def make_corpus(
     """
     report = report or Report(settings.name)
     report.steps = {name: StepCount() for name in settings.cleaning.steps}
+    labels = LabelTable()
     with contextlib.ExitStack() as stack:
+        stack.callback(lambda: report.set_labels(labels.as_json()) if settings.fields.label else None)
         stack.enter_context(_causes_found(raw, settings.file_format, report))
         dropped = stack.enter_context(DroppedSample(out / DROPPED_NAME))
         spool = stack.enter_context(Spool(stack.enter_context(temporary_folder(out))))
-        _clean(raw, out, settings, on_bytes, report=report, spool=spool, dropped=dropped)
+        _clean(raw, out, settings, on_bytes, report=report, spool=spool, dropped=dropped, labels=labels)
         verdicts = exact_duplicates(spool, settings.cleaning, settings.split, report)
         with track(f"Comparing the documents of {settings.name}", len(spool), "documents") as progress:
             sizes = find_near_duplicates(
                 spool, verdicts, settings.cleaning, settings.split, report, on_documents=progress.advance
             )
         leaks = _find_leaks(spool, verdicts, settings)
-        _write(out, settings, report, spool=spool, dropped=dropped, verdicts=verdicts, sizes=sizes, leaks=leaks)
+        contradictions = Contradictions(spool.keys.labels, verdicts.pairs, spool.unlabelled)
+        _write(
+            out, settings, report, spool=spool, dropped=dropped, verdicts=verdicts, sizes=sizes, leaks=leaks,
+            contradictions=contradictions,
+        )  # fmt: skip
+        labels.set_contradictions(contradictions.groups, contradictions.examples())
     _show_places(out, report)
     report.require_balance()
     _require_usable(report, settings)
@@ -121,12 +131,23 @@ def _clean(
     report: Report,
     spool: Spool,
     dropped: DroppedSample,
+    labels: LabelTable,
 ) -> None:
     """Read and clean every row, and put what stays by itself into the spool."""
     with TableWriter(out / QUARANTINE_NAME, _texts("where", "reason", "row"), _ROWS) as quarantine:
 
         def rows() -> Iterator[Row]:
-            for row in read_rows(raw, settings.file_format, settings.fields, on_bytes):
+            length = settings.cleaning.options.get("length") or {}
+            for row in read_rows(
+                raw,
+                settings.file_format,
+                settings.fields,
+                on_bytes,
+                labels=settings.labels.map,
+                table=labels,
+                max_characters=length.get("max_characters"),
+                told=report.causes,
+            ):
                 report.count_row(row)
                 if isinstance(row, BadRow):
                     quarantine.add(row.where, row.reason.value, row.row)
@@ -168,6 +189,7 @@ def _write(
     verdicts: Verdicts,
     sizes: Numbers,
     leaks: dict[int, Leak] | None,
+    contradictions: Contradictions,
 ) -> None:
     """Write every split's documents, in the order in which they were read, and where each stands."""
     kept = np.flatnonzero(verdicts.fates == Fate.kept)
@@ -181,6 +203,7 @@ def _write(
         for number, one in spool.documents():
             split = PRECEDENCE[verdicts.ranks[number]]
             progress.advance()
+            contradictions.see(number, one)
             fate = Fate(verdicts.fates[number])
             if fate is not Fate.kept:
                 report.count_drop(fate.reason, split, num_bytes=one.num_bytes)

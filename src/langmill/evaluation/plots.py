@@ -115,6 +115,26 @@ def draw_points(points: Mapping[str, Point], metric: str, path: Path) -> None:
         figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside right upper", frameon=False)
 
 
+def draw_vocabularies(points: Mapping[str, tuple[float, float, float | None]], path: Path) -> None:
+    """Draw vocabularies as points: the speed of encoding against bytes per token, and bits per byte where known.
+
+    Args:
+        points: By name: bytes per token, MB/s, and bits per byte.
+        path: The PNG to write.
+    """
+    trained = all(bits is not None for *_, bits in points.values())
+    with _figure(path, 2 if trained else 1) as figure:
+        row = figure.subplots(1, 2 if trained else 1, squeeze=False)[0]
+        for axes, (place, label) in zip(row, ((1, "MB/s, one thread"), (2, "bits per byte")), strict=False):
+            for name, found in points.items():
+                axes.plot(found[0], found[place], "o", label=name)
+                axes.annotate(name, (found[0], found[place]), (4, 4), textcoords="offset points", fontsize=8)
+            axes.set_xlabel("bytes per token")
+            axes.set_ylabel(label)
+            axes.margins(x=0.18, y=0.12)
+        row[0].set_ylim(bottom=0)
+
+
 def _draw_matrix(axes: Axes, plot: Plot) -> None:
     labels = list(dict.fromkeys(plot.columns["actual"]))
     counts = np.array(plot.columns["count"]).reshape(len(labels), len(labels))

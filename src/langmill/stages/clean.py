@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from langmill.config.compose import load_section
-from langmill.config.sections import Cleaning, Fields, FormatSection, Split
+from langmill.config.sections import Cleaning, Fields, FormatSection, Labels, Split
 from langmill.data.cleaning.base import build_steps
 from langmill.data.corpus import QUARANTINE_NAME, CorpusSettings, make_corpus
 from langmill.data.dropped import DROPPED_NAME
@@ -36,6 +36,7 @@ def main(name: str) -> None:
         load_section(Fields, path, "fields"),
         load_section(Cleaning, path, "cleaning"),
         load_section(Split, path, "split"),
+        load_section(Labels, path, "labels"),
     )
     raw = workspace.raw(name)
     facts = read_manifest(raw, verify=True)

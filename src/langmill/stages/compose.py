@@ -32,7 +32,7 @@ from langmill.data.cleaning.base import CLEANING_STEPS, check_steps
 from langmill.data.contract.base import EXPECTATIONS, build_expectations
 from langmill.data.document import OWN_KEYS, Document
 from langmill.data.formats.base import FORMATS, build_format
-from langmill.data.sources.base import SOURCES, CorpusSource, build_source
+from langmill.data.sources.base import FETCHING, SOURCES, CorpusSource, build_source, watched
 from langmill.errors import ConfigError, FieldError
 from langmill.files import atomic_folder, write_text
 from langmill.models.base import ARCHITECTURES, Kind
@@ -45,9 +45,6 @@ from langmill.tokenization.algorithms.base import TOKENIZER_ALGORITHMS, check_to
 from langmill.workspace import Workspace
 
 OUT = Workspace().composed
-FETCHING = "src/langmill/data/sources"
-"""What `fetch` and `pretrained` watch where the source is no local file: the code that fetches it. What is pinned can't
-change."""
 
 
 def check_recipe(recipe: Recipe, where: str, origin: Origin | None = None) -> Scorer:
@@ -258,13 +255,18 @@ def _origin(group: str, name: str) -> Origin:
 
 
 def _check_corpus(composed: Composed, name: str, corpus: Corpus) -> None:
-    expected = check_corpus(corpus).local or FETCHING
+    expected = watched(check_corpus(corpus), name)
     steps = ((CLEANING_STEPS.group, step) for step in corpus.cleaning.steps)
-    asked = ((EXPECTATIONS.group, name) for name in corpus.contract.expectations)
+    asked = ((EXPECTATIONS.group, expectation) for expectation in corpus.contract.expectations)
     composed.check_plugins((FORMATS.group, corpus.format.name), (SOURCES.group, corpus.source.kind), *steps, *asked)
-    require_same(
-        f"corpora.{name}.source", composed.lines.corpora[name]["source"], expected, f"corpus/{name}", "source.path"
-    )
+    field = "source.path" if corpus.source.kind == "files" else "source.kind"
+    require_same(f"corpora.{name}.source", composed.lines.corpora[name]["source"], expected, f"corpus/{name}", field)
+    if expected == str(record := Workspace().fingerprint(name)) and not record.is_file():
+        raise ConfigError(
+            f"{conf_file(f'corpus/{name}')}: its source can change, and nobody has said yet what is there; "
+            f"`langmill refresh {name}` looks, and notes it in {record}.",
+            "missing",
+        )
 
 
 def _check_pretrained(composed: Composed, name: str, model: Pretrained) -> None:

@@ -28,8 +28,7 @@ def main(name: str) -> None:
     operation = compose_operation()
     model = load_model(workspace.model(name), verify=True, device=use_device(operation.device))
     scorer = build_scorer(model.task, load_section(ScoringSection, path, "scoring").options, str(path))
-    for folder in (workspace.documents(corpus.name), workspace.shards(name)):
-        read_manifest(folder, verify=True)
+    read_manifest(workspace.documents(corpus.name), verify=True)
     questions = load_section(Training, path, "training").samples
     splits = shard_facts(workspace.shards(name))["splits"]
     known = documents_path(workspace.documents(corpus.name), Split.train)

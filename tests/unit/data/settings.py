@@ -16,7 +16,7 @@ CONF = Path(__file__).parents[3] / "conf"
 
 
 def fields(text: str = "text", label: str | None = None, target: str | None = None, *metadata: str) -> Fields:
-    return Fields(text, label, {}, target, list(metadata))
+    return Fields(text, label, target, list(metadata))
 
 
 def settings(

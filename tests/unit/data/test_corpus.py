@@ -338,9 +338,9 @@ def test_what_emptied_a_split_is_named(folders: tuple[Path, Path]) -> None:
 
 def test_the_report_outlives_an_error(folders: tuple[Path, Path]) -> None:
     raw, out = folders
-    (raw / "a.jsonl").write_bytes(b'{"text": "caf\xe9"}\n{"text": ""}\n')
+    (raw / "a.jsonl").write_bytes(b'{"text": "\xc3\xa4\xc3\xa4 caf\xe9"}\n{"text": ""}\n')
     report = Report("tiny")
-    with refused(DataError, "too_few", "a.jsonl: The file is not in UTF-8: line 1 has the byte 0xe9"):
+    with refused(DataError, "too_few", "a.jsonl: The file is in UTF-8, but line 1 has the byte 0xe9"):
         make_corpus(raw, out, settings(), lambda _: None, report)
     assert (report.rows, report.quarantined, report.dropped) == (2, {"undecodable": 1}, {"empty": 1})
     assert report.causes.keys() == {"a.jsonl"}

@@ -23,8 +23,7 @@ class FormatSection:
     """How raw files become rows."""
 
     name: str
-    """A name that a file in src/langmill/data/formats/ registers; `auto` reads .csv, .json, .jsonl, .parquet, .tsv and
-    .txt."""
+    """A name that a file in src/langmill/data/formats/ registers; `auto` reads each file as its ending says."""
     options: dict[str, Any]
     """The format's own settings; the format types them."""
 
@@ -37,9 +36,6 @@ class Fields:
     """The field with the text (.txt files: always the whole file)."""
     label: str | None
     """The field with the label of a classification."""
-    label_names: dict[str, str]
-    """The names of the labels, by what stands in the field (`"0": negative`); a row with anything else is quarantined.
-    Empty takes the labels as they stand there."""
     target: str | None
     """The field with the text to produce (translation, completion); a list of texts is joined by new lines."""
     metadata: list[str]
@@ -106,6 +102,15 @@ class Leakage:
 
     def __post_init__(self) -> None:
         require(self.short_ngrams <= self.ngrams, "short_ngrams", self.short_ngrams, f"at most ngrams ({self.ngrams})")
+
+
+@settings
+class Labels:
+    """What the labels of a classification are called."""
+
+    map: dict[str, str | None]
+    """The name of each label, for people and for models, by what stands in the label's field (`"0": negative`); null
+    leaves its rows out, and a row with anything else is quarantined. Empty takes the labels as they stand there."""
 
 
 @settings
@@ -212,6 +217,7 @@ class Corpus:
     source: Source
     format: FormatSection
     fields: Fields
+    labels: Labels
     cleaning: Cleaning
     split: Split
     contract: Contract = dataclasses.field(default_factory=lambda: Contract({}, None))
@@ -225,3 +231,18 @@ class Corpus:
             self.split.by,
             f"null or one of fields.metadata ({known})",
         )
+
+    @classmethod
+    def migrated(cls, values: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, str]]:
+        """Read `fields.label_names`, which is `labels.map` now; it wins over what a default file has.
+
+        Returns:
+            The values by the keys of today, and by each old key that was there the new one.
+        """
+        fields, labels = values.get("fields"), values.get("labels") or {}
+        if not (isinstance(fields, Mapping) and "label_names" in fields and isinstance(labels, Mapping)):
+            return values, {}
+        names = fields["label_names"] or labels.get("map") or {}
+        kept = {key: value for key, value in fields.items() if key != "label_names"}
+        moved = {"fields.label_names": "labels.map"}
+        return {**values, "fields": kept, "labels": {**labels, "map": names}}, moved

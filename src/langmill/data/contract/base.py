@@ -115,7 +115,7 @@ def build_expectations(contract: sections.Contract, where: str) -> dict[str, Exp
 
 def not_asked(subject: str, why: str) -> Finding:
     """A finding where there is nothing to ask about; `why` is a phrase."""
-    return Finding(subject, Outcome.not_asked, sentence=f"Not asked: {why}.")
+    return Finding(subject, Outcome.not_asked, sentence=f"{why[:1].upper()}{why[1:]}.")
 
 
 def no_rows() -> Sequence[Place]:

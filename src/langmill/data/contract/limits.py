@@ -77,7 +77,7 @@ def judge(subject: str, words: str, value: float, limits: Limits, rows: Rows = n
             if not kept and bound is not None:
                 sentence = f"{capital(words)}; {name} allows {allowed} {number(bound)}."
                 found = tuple(rows())[:ROWS]
-                return Finding(subject, outcome, value, f"{name}: {as_written(bound)}", sentence, found)
+                return Finding(subject, outcome, value, f"{name}: {_plain(bound)}", sentence, found)
     nearest = (
         f"{name}: {written(ends)}" for name, ends in (("warn", limits.warn), ("stop", limits.stop)) if _given(ends)
     )
@@ -92,8 +92,13 @@ def written(ends: Sequence[float | None] | None) -> str:
     """An interval as a person writes it; a single end alone."""
     least, most = ends or (None, None)
     if least is None or most is None:
-        return as_written(most if least is None else least)
-    return f"[{as_written(least)}, {as_written(most)}]"
+        return _plain(most if least is None else least)
+    return f"[{_plain(least)}, {_plain(most)}]"
+
+
+def _plain(end: float | None) -> str:
+    """A limit as a person writes it: a whole number without a point."""
+    return as_written(int(end) if end is not None and float(end).is_integer() else end)
 
 
 def number(value: float) -> str:

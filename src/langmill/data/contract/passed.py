@@ -40,8 +40,8 @@ def write_passed(folder: Path, corpus: str, manifest: dict[str, Any]) -> None:
 def require_passed(folder: Path, manifest: dict[str, Any]) -> None:
     """Refuse documents that are not those whose contract was checked last.
 
-    The graph sees to it that it is checked at all: what follows depends on the file. Where there is none, as for a stage
-    that someone runs by hand, nothing is refused.
+    The graph sees to it that it is checked at all: what follows depends on the file. Where there is none, as for a
+    stage that someone runs by hand, nothing is refused.
 
     Args:
         folder: What the contract stage wrote of the corpus.

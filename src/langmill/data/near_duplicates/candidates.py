@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -13,6 +14,9 @@ from langmill.data.near_duplicates.words import Hashes
 HEADS = 16
 """Documents of one bucket that the others in it are compared with: the first in the order of preference. A bucket that
 holds more is of a template, or of copies of one document, which its first ones stand for."""
+MOST = 32
+"""Documents that one is compared with: those with which it shares the most bands. Two that say nearly the same share
+several; what has a template in common with hundreds shares one with each."""
 
 
 class Candidates:
@@ -54,17 +58,17 @@ class Candidates:
         self._members = np.concatenate([*members, np.empty(0, np.int32)])
 
     def before(self, row: int) -> Sequence[int]:
-        """The documents before one that are to be compared with it, all by their places in `ordered`.
+        """The documents before one that are to be compared with it, all by their places in `ordered`, in that order.
 
         Args:
             row: Its place in `documents`.
         """
         place = int(self.documents[row])
-        found: set[int] = set()
+        found: Counter[int] = Counter()
         for begin in self._begins[row].tolist():
             if begin >= 0:
-                for member in self._members[begin : begin + HEADS].tolist():
-                    if member == place:
-                        break
-                    found.add(member)
-        return sorted(found)
+                heads = self._members[begin : begin + HEADS].tolist()
+                found.update(heads[: heads.index(place)] if place in heads else heads)
+        if len(found) <= MOST:
+            return sorted(found)
+        return sorted(sorted(found, key=lambda member: (-found[member], member))[:MOST])

@@ -45,4 +45,4 @@ class DocumentFrequencies:
 
     def are_common(self, grams: Hashes, most: int) -> npt.NDArray[np.bool_]:
         """Whether each n-gram stands in more than `most` documents."""
-        return self._counts[grams & self._mask] > most
+        return np.asarray(self._counts[grams & self._mask] > most, np.bool_)

@@ -105,6 +105,4 @@ def num_shared(one: Hashes, other: Hashes) -> int:
         one, other = other, one
     if not len(one):
         return 0
-    places = np.searchsorted(other, one)
-    places[places == len(other)] = 0
-    return int(np.count_nonzero(other[places] == one))
+    return int(np.count_nonzero(other.take(other.searchsorted(one), mode="clip") == one))

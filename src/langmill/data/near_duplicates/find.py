@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -21,12 +20,7 @@ from langmill.data.spool import Spool
 _CHUNK_WORDS = 2**18
 _CHUNK_DOCUMENTS = 1000
 _STEP = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class _Twin:
-    place: int
-    likeness: Likeness
+_KEPT = int(Fate.kept)
 
 
 class _Search:
@@ -92,14 +86,14 @@ class _Search:
                 words = spool.text_words(first, last)
                 yield words[np.repeat(keep, lengths)], np.cumsum(lengths[keep])
 
-    def _look_at(self, place: int, before: list[int], ordered: Numbers, judge: Judge) -> None:
+    def _look_at(self, place: int, before: Sequence[int], ordered: Numbers, judge: Judge) -> None:
         """Compare a document with those before it: with all that are kept, and if it stays, with the others."""
         verdicts = self._verdicts
         number = int(ordered[place])
-        kept = [other for other in before if verdicts.fates[ordered[other]] == Fate.kept]
+        numbers = ordered[np.array(before)]
+        stay = verdicts.fates[numbers] == _KEPT
         best: tuple[float, int, Likeness, Fate] | None = None
-        for other in kept:
-            twin = int(ordered[other])
+        for twin in numbers[stay].tolist():
             likeness = judge.compare(number, twin)
             if not likeness.alike:
                 continue
@@ -110,9 +104,8 @@ class _Search:
             _, twin, likeness, fate = best
             verdicts.lose(np.array([number]), fate, np.array([twin]), likeness.similarity, likeness.containment)
             return
-        for other in before:
-            twin = int(ordered[other])
-            if verdicts.fates[twin] != Fate.kept and judge.compare(number, twin).alike:
+        for twin in numbers[~stay].tolist():
+            if judge.compare(number, twin).alike:
                 self._join(number, twin)
 
     def _join(self, number: int, twin: int) -> Fate:

@@ -58,9 +58,24 @@ def luhn_digit(number: str) -> str:
 
 def card(rng: random.Random) -> str:
     start, length = rng.choice(
-        [("4", 16), ("51", 16), ("55", 16), ("2221", 16), ("2720", 16), ("34", 15), ("37", 15), ("36", 14), ("6011", 16),
-         ("649", 16), ("3528", 16), ("6200", 16), ("2200", 16), ("4", 13), ("4", 19)]
-    )  # fmt: skip
+        [
+            ("4", 16),
+            ("51", 16),
+            ("55", 16),
+            ("2221", 16),
+            ("2720", 16),
+            ("34", 15),
+            ("37", 15),
+            ("36", 14),
+            ("6011", 16),
+            ("649", 16),
+            ("3528", 16),
+            ("6200", 16),
+            ("2200", 16),
+            ("4", 13),
+            ("4", 19),
+        ]
+    )
     number = start + digits(rng, length - len(start) - 1)
     number += luhn_digit(number)
     separator = rng.choice(["", " ", "-"])
@@ -80,10 +95,22 @@ def grouped(text: str, lengths: tuple[int, ...]) -> list[str]:
 
 def iban(rng: random.Random) -> str:
     country, pattern = rng.choice(
-        [("DE", "9" * 18), ("FR", "9" * 10 + "X" * 11 + "99"), ("GB", "AAAA" + "9" * 14), ("NL", "AAAA" + "9" * 10),
-         ("ES", "9" * 20), ("IT", "A" + "9" * 10 + "X" * 12), ("AT", "9" * 16), ("CH", "9" * 5 + "X" * 12), ("NO", "9" * 11),
-         ("PL", "9" * 24), ("MT", "AAAA" + "99999" + "X" * 18), ("SE", "9" * 20), ("BR", "9" * 23 + "AX")]
-    )  # fmt: skip
+        [
+            ("DE", "9" * 18),
+            ("FR", "9" * 10 + "X" * 11 + "99"),
+            ("GB", "AAAA" + "9" * 14),
+            ("NL", "AAAA" + "9" * 10),
+            ("ES", "9" * 20),
+            ("IT", "A" + "9" * 10 + "X" * 12),
+            ("AT", "9" * 16),
+            ("CH", "9" * 5 + "X" * 12),
+            ("NO", "9" * 11),
+            ("PL", "9" * 24),
+            ("MT", "AAAA" + "99999" + "X" * 18),
+            ("SE", "9" * 20),
+            ("BR", "9" * 23 + "AX"),
+        ]
+    )
     sets = {"9": string.digits, "A": string.ascii_uppercase, "X": string.digits + string.ascii_uppercase}
     account = "".join(rng.choice(sets[sign]) for sign in pattern)
     number = "".join(str(string.digits.find(sign) if sign.isdigit() else ord(sign) - 55) for sign in account + country)
@@ -185,8 +212,18 @@ def br_cpf(rng: random.Random) -> str:
 
 
 INVERSE = "0432156789"
-TABLE = ["0123456789", "1234067895", "2340178956", "3401289567", "4012395678",
-         "5987604321", "6598710432", "7659821043", "8765932104", "9876543210"]  # fmt: skip
+TABLE = [
+    "0123456789",
+    "1234067895",
+    "2340178956",
+    "3401289567",
+    "4012395678",
+    "5987604321",
+    "6598710432",
+    "7659821043",
+    "8765932104",
+    "9876543210",
+]
 MIXED = ["0123456789", "1576283094", "5803796142", "8916043527", "9453126870", "4286573901", "2793806415", "7046913258"]
 
 
@@ -200,7 +237,17 @@ def in_aadhaar(rng: random.Random) -> str:
 
 
 ID_MAKERS: dict[str, Maker] = {
-    "phone": phone, "card": card, "iban": iban, "us_ssn": us_ssn, "de_tax_id": de_tax_id, "es_dni": es_dni,
-    "it_codice_fiscale": it_codice_fiscale, "fr_nir": fr_nir, "nl_bsn": nl_bsn, "uk_nino": uk_nino, "uk_nhs": uk_nhs,
-    "br_cpf": br_cpf, "in_aadhaar": in_aadhaar,
-}  # fmt: skip
+    "phone": phone,
+    "card": card,
+    "iban": iban,
+    "us_ssn": us_ssn,
+    "de_tax_id": de_tax_id,
+    "es_dni": es_dni,
+    "it_codice_fiscale": it_codice_fiscale,
+    "fr_nir": fr_nir,
+    "nl_bsn": nl_bsn,
+    "uk_nino": uk_nino,
+    "uk_nhs": uk_nhs,
+    "br_cpf": br_cpf,
+    "in_aadhaar": in_aadhaar,
+}

@@ -46,19 +46,31 @@ def date(rng: random.Random) -> str:
     year, month, day = rng.randint(1800, 2030), rng.randint(1, 12), rng.randint(1, 28)
     return rng.choice(
         [
-            f"{year}-{month:02d}-{day:02d}", f"{day:02d}.{month:02d}.{year}", f"{month}/{day}/{year}",
-            f"{year}{month:02d}{day:02d}", f"{year}-{month:02d}-{day:02d} 12:30:45", f"{year}-{month:02d}-{day:02d}T08:15:00Z",
-            f"{year}–{year + 4}", f"{year}-{year + 4}", f"{day:02d}-{month:02d}-{year}",
+            f"{year}-{month:02d}-{day:02d}",
+            f"{day:02d}.{month:02d}.{year}",
+            f"{month}/{day}/{year}",
+            f"{year}{month:02d}{day:02d}",
+            f"{year}-{month:02d}-{day:02d} 12:30:45",
+            f"{year}-{month:02d}-{day:02d}T08:15:00Z",
+            f"{year}\u2013{year + 4}",
+            f"{year}-{year + 4}",
+            f"{day:02d}-{month:02d}-{year}",
         ]
-    )  # fmt: skip
+    )
 
 
 def money(rng: random.Random) -> str:
     whole = rng.randint(10**5, 10**9)
     return rng.choice(
-        [f"${whole:,}.00", f"{whole:,}", f"{whole:,}".replace(",", ".") + " €", f"{whole:,}".replace(",", " ") + " €",
-         f"€{whole}", f"{whole:,}".replace(",", "'")]
-    )  # fmt: skip
+        [
+            f"${whole:,}.00",
+            f"{whole:,}",
+            f"{whole:,}".replace(",", ".") + " €",
+            f"{whole:,}".replace(",", " ") + " €",
+            f"€{whole}",
+            f"{whole:,}".replace(",", "'"),
+        ]
+    )
 
 
 Maker = Callable[[random.Random], str]
@@ -76,10 +88,16 @@ LOOKALIKES: list[Maker] = [
     lambda rng: f"Chrome/{rng.randint(60, 120)}.0.{rng.randint(1000, 6000)}.{rng.randint(1, 200)} Safari/537.36",
     lambda rng: f"Build {version(rng)} ({date(rng)})",
     lambda rng: f"{version(rng)} is out",
-    lambda rng: f"listening on 127.0.0.1:{rng.randint(1000, 9999)} and 192.168.{rng.randint(0, 9)}.{rng.randint(1, 254)}",
-    lambda rng: f"{rng.randint(256, 999)}.{rng.randint(256, 999)}.1.1 and 10.0.{rng.randint(0, 255)}.{rng.randint(0, 255)}",
+    lambda rng: (
+        f"listening on 127.0.0.1:{rng.randint(1000, 9999)} and 192.168.{rng.randint(0, 9)}.{rng.randint(1, 254)}"
+    ),
+    lambda rng: (
+        f"{rng.randint(256, 999)}.{rng.randint(256, 999)}.1.1 and 10.0.{rng.randint(0, 255)}.{rng.randint(0, 255)}"
+    ),
     # colons
-    lambda rng: f"std::vector<face::Id> and abc::def at {rng.randint(0, 23)}:{rng.randint(10, 59)}:{rng.randint(10, 59)}",
+    lambda rng: (
+        f"std::vector<face::Id> and abc::def at {rng.randint(0, 23)}:{rng.randint(10, 59)}:{rng.randint(10, 59)}"
+    ),
     lambda rng: "mac " + ":".join(hexadecimal(rng, 2) for _ in range(6)),
     # long numbers
     lambda rng: f"Order {digits(rng, 10, '23456789')} has been sent.",
@@ -87,7 +105,7 @@ LOOKALIKES: list[Maker] = [
     lambda rng: f"ISBN {isbn_13(rng)}",
     lambda rng: f"ISBN: {isbn_10(rng)}, paperback",
     lambda rng: f"ISBN {isbn_13(rng).replace('-', '')}",
-    lambda rng: date(rng),
+    date,
     lambda rng: f"from {date(rng)} to {date(rng)}",
     lambda rng: f"a total of {money(rng)} in {rng.randint(1900, 2030)}",
     lambda rng: f"{rng.randint(100, 999)} {rng.randint(100, 999)} {rng.randint(100, 999)} inhabitants",
@@ -102,7 +120,7 @@ LOOKALIKES: list[Maker] = [
     lambda rng: "3.14159265358979323846 and 2.718281828459045",
     lambda rng: f"SSN-like {rng.choice(['000', '666', '912'])}-{rng.randint(10, 99)}-{rng.randint(1000, 9999)}",
     lambda rng: f"card {wrong_card(rng)}",
-    lambda rng: wrong_iban(rng),
+    wrong_iban,
     lambda rng: f"part AB{digits(rng, 6)}X and item {digits(rng, 8)}",
     lambda rng: f"EAN {digits(rng, 13)} SKU {digits(rng, 8)}",
     # identifiers
@@ -114,14 +132,33 @@ LOOKALIKES: list[Maker] = [
     lambda rng: f"#{hexadecimal(rng, 6)} and #{hexadecimal(rng, 8)}",
     lambda rng: "data:image/png;base64," + "".join(rng.choices(string.ascii_letters + string.digits + "+/", k=80)),
     # secrets
-    lambda rng: rng.choice(["password=your_password", "password: ********", "api_key=<YOUR_API_KEY>",
-                            "token = get_token()", "PASSWORD=${DB_PASSWORD}", "secret: {{ vault_secret }}",
-                            "password = os.environ['PW']", "token = self.tokens[i + 1]", "password=None",
-                            "password: required", "the password: ask the administrator", "api_key: str = field()",
-                            'password="changeme123"', "token: Optional[str] = None", "key=value, token=identifier",
-                            "access_token=access_token_2", "secret = config.secret_v2", "tokens: 1024",
-                            "password=example-password-1", "auth: required", "tokenizer=bert-base-uncased",
-                            "passwords: at least 8 characters", "token = tokenizer.encode"]),
+    lambda rng: rng.choice(
+        [
+            "password=your_password",
+            "password: ********",
+            "api_key=<YOUR_API_KEY>",
+            "token = get_token()",
+            "PASSWORD=${DB_PASSWORD}",
+            "secret: {{ vault_secret }}",
+            "password = os.environ['PW']",
+            "token = self.tokens[i + 1]",
+            "password=None",
+            "password: required",
+            "the password: ask the administrator",
+            "api_key: str = field()",
+            'password="changeme123"',
+            "token: Optional[str] = None",
+            "key=value, token=identifier",
+            "access_token=access_token_2",
+            "secret = config.secret_v2",
+            "tokens: 1024",
+            "password=example-password-1",
+            "auth: required",
+            "tokenizer=bert-base-uncased",
+            "passwords: at least 8 characters",
+            "token = tokenizer.encode",
+        ]
+    ),
     lambda rng: "-----BEGIN PUBLIC KEY-----\nMIIBIjANBgkq\n-----END PUBLIC KEY-----",
     lambda rng: f"sk-{rng.choice(['learn', 'estimator', 'image'])} and hf_hub and npm_config, sk_test",
-]  # fmt: skip
+]

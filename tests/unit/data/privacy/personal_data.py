@@ -1,7 +1,7 @@
 """Seeded texts with personal data and secrets in many formats, and with what only looks like them.
 
 Check digits are made here as their issuers describe it, by other code than the detectors', so that a mistake in one is
-seen. `tests/unit/data/privacy/test_detection.py` holds floors on what is found, `benchmarks/privacy.py` prints the table.
+seen. `test_detection.py` beside this file holds floors on what is found, `benchmarks/privacy.py` prints the table.
 """
 
 from __future__ import annotations
@@ -32,12 +32,30 @@ def email(rng: random.Random) -> str:
     first, last = rng.choice(FIRST), rng.choice(LAST)
     local = rng.choice(
         [
-            f"{first}.{last}", f"{first[0]}{last}", f"{first}_{last}{rng.randint(1, 99)}", f"{last}-{first}",
-            f"{first}+news", f"{first.title()}.{last.title()}", f"{first}{rng.randint(1950, 2010)}", f"o'{last}",
+            f"{first}.{last}",
+            f"{first[0]}{last}",
+            f"{first}_{last}{rng.randint(1, 99)}",
+            f"{last}-{first}",
+            f"{first}+news",
+            f"{first.title()}.{last.title()}",
+            f"{first}{rng.randint(1950, 2010)}",
+            f"o'{last}",
         ]
-    )  # fmt: skip
-    host = rng.choice(["gmail.com", "web.de", "mail.example.co.uk", "uni-koeln.de", "sub.domain.museum", "x.io",
-                       "bücher.example", "xn--bcher-kva.example", "company.consulting", "EXAMPLE.ORG"])  # fmt: skip
+    )
+    host = rng.choice(
+        [
+            "gmail.com",
+            "web.de",
+            "mail.example.co.uk",
+            "uni-koeln.de",
+            "sub.domain.museum",
+            "x.io",
+            "bücher.example",
+            "xn--bcher-kva.example",
+            "company.consulting",
+            "EXAMPLE.ORG",
+        ]
+    )
     address = f"{local}@{host}"
     if rng.random() < 0.08:
         return address.replace("@", " [at] ").replace(".", " [dot] ")
@@ -63,8 +81,20 @@ def ip(rng: random.Random) -> str:
 MAKERS: dict[str, Callable[[random.Random], str]] = {"email": email, "ip": ip, **ID_MAKERS, **SECRET_MAKERS}
 """What makes a value of each kind."""
 
-PLAIN = ["{}", "It is {}.", "Please note: {}", "({})", "{}, as agreed", "Ihre Angabe: {} – danke", "« {} »", '"{}"',
-         "first line\n{}\nlast line", "name: Jane; value: {}; since 2019", "| 17 | {} | yes |", "see {} or ask"]  # fmt: skip
+PLAIN = [
+    "{}",
+    "It is {}.",
+    "Please note: {}",
+    "({})",
+    "{}, as agreed",
+    "Ihre Angabe: {} \u2013 danke",
+    "« {} »",
+    '"{}"',
+    "first line\n{}\nlast line",
+    "name: Jane; value: {}; since 2019",
+    "| 17 | {} | yes |",
+    "see {} or ask",
+]
 """What may stand around a value."""
 AROUND: dict[str, list[str]] = {
     "email": [*PLAIN, "mailto:{}", "<{}>", "请联系{}谢谢", "Mail:{}!", "cc={};", "Write to {}?", "contact {}: urgent"],
@@ -79,7 +109,7 @@ AROUND: dict[str, list[str]] = {
         "Host {} is down.",
         "{}",
         "[{}]",
-    ],  # fmt: skip
+    ],
     "phone": [*PLAIN, "Tel. {}", "call me at {} after six", "Fax: {}", "phone={}", "{} (mobile)", "WhatsApp {}"],
     "card": [*PLAIN, "Visa {} 12/27", "card number {} CVV 123", "paid with {}", "cc: {}"],
     "iban": [*PLAIN, "IBAN: {}", "auf das Konto {} überweisen", "{} BIC DEUTDEFF"],
@@ -106,7 +136,7 @@ AROUND: dict[str, list[str]] = {
         "auth_token: {}",
         "ACCESS_KEY={}",
         "the token: {}",
-    ],  # fmt: skip
+    ],
 }
 """The same by kind."""
 

@@ -22,25 +22,6 @@ def ending(rng: random.Random, alphabet: str, count: int) -> str:
     return of(rng, alphabet, count - 1) + rng.choice(ALNUM)
 
 
-FORMS: list[Callable[[random.Random], str]] = [
-    lambda rng: rng.choice(["AKIA", "ASIA"]) + of(rng, string.ascii_uppercase + "234567", 16),
-    lambda rng: rng.choice(["ghp", "gho", "ghs"]) + "_" + of(rng, ALNUM, 36),
-    lambda rng: "github_" + "pat_" + of(rng, ALNUM, 22) + "_" + of(rng, ALNUM, 59),
-    lambda rng: "gl" + "pat-" + ending(rng, URL, 20),
-    lambda rng: "xox" + rng.choice("bp") + f"-{rng.randint(10**11, 10**12)}-" + of(rng, ALNUM, 24),
-    lambda rng: rng.choice(["sk", "rk", "pk"]) + "_" + rng.choice(["live", "test"]) + "_" + of(rng, ALNUM, 24),
-    lambda rng: "sk-" + of(rng, ALNUM, 20) + "T3Blbk" + "FJ" + of(rng, ALNUM, 20),
-    lambda rng: "sk-" + "proj-" + ending(rng, URL, 48),
-    lambda rng: "sk-" + "ant-api03-" + ending(rng, URL, 93),
-    lambda rng: "AI" + "za" + ending(rng, URL, 35),
-    lambda rng: "h" + "f_" + of(rng, ALNUM, 34),
-    lambda rng: "np" + "m_" + of(rng, ALNUM, 36),
-    lambda rng: "S" + "G." + of(rng, URL, 22) + "." + ending(rng, URL, 43),
-    lambda rng: jwt(rng),
-    lambda rng: pem(rng),
-]
-
-
 def jwt(rng: random.Random) -> str:
     parts = [
         {"alg": rng.choice(["HS256", "RS256"]), "typ": "JWT"},
@@ -55,6 +36,25 @@ def pem(rng: random.Random) -> str:
     end = rng.choice(["\n", "\n", "\\n", "\r\n"])
     lines = [of(rng, ALNUM + "+/", 64) for _ in range(rng.randint(3, 20))] + [of(rng, ALNUM, 20) + "=="]
     return end.join([f"-----BEGIN {sort}-----", *lines, f"-----END {sort}-----"])
+
+
+FORMS: list[Callable[[random.Random], str]] = [
+    lambda rng: rng.choice(["AKIA", "ASIA"]) + of(rng, string.ascii_uppercase + "234567", 16),
+    lambda rng: rng.choice(["ghp", "gho", "ghs"]) + "_" + of(rng, ALNUM, 36),
+    lambda rng: "github_" + "pat_" + of(rng, ALNUM, 22) + "_" + of(rng, ALNUM, 59),
+    lambda rng: "gl" + "pat-" + ending(rng, URL, 20),
+    lambda rng: "xox" + rng.choice("bp") + f"-{rng.randint(10**11, 10**12)}-" + of(rng, ALNUM, 24),
+    lambda rng: rng.choice(["sk", "rk", "pk"]) + "_" + rng.choice(["live", "test"]) + "_" + of(rng, ALNUM, 24),
+    lambda rng: "sk-" + of(rng, ALNUM, 20) + "T3Blbk" + "FJ" + of(rng, ALNUM, 20),
+    lambda rng: "sk-" + "proj-" + ending(rng, URL, 48),
+    lambda rng: "sk-" + "ant-api03-" + ending(rng, URL, 93),
+    lambda rng: "AI" + "za" + ending(rng, URL, 35),
+    lambda rng: "h" + "f_" + of(rng, ALNUM, 34),
+    lambda rng: "np" + "m_" + of(rng, ALNUM, 36),
+    lambda rng: "S" + "G." + of(rng, URL, 22) + "." + ending(rng, URL, 43),
+    jwt,
+    pem,
+]
 
 
 def key(rng: random.Random) -> str:

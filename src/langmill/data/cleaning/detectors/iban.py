@@ -19,9 +19,8 @@ _LENGTHS = {
         "YE30"
     ).split()
 }
-_CHECK_DIGITS = re.compile(
-    r"[0-9]{2}(?<![0-9]{3})[ \u00a0-]?[A-Za-z0-9]{4}"
-)  # searched for: digits are rarer than letters
+# Searched for by its digits, which are rarer than letters.
+_CHECK_DIGITS = re.compile(r"[0-9]{2}(?:(?<=[A-Za-z][0-9]{2})|(?<=[A-Za-z][ \u00a0][0-9]{2}))[ \u00a0-]?[A-Za-z0-9]{4}")
 _COUNTRY = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{2}[ \u00a0]?")
 
 

@@ -16,7 +16,7 @@ _V6 = re.compile(
 )
 _VERSION = re.compile(
     r"(?:\bv|\bver|versions?|release[ds]?|build|rev(?:ision)?|firmware|driver|sections?|chapter|clause|oid|§|[<>=~!]=)"
-    r"[\s.:=v\"']{0,8}\Z",
+    r"[\s.:=v\"'#-]{0,8}\Z",
     re.IGNORECASE,
 )
 _PRODUCT = re.compile(r"[A-Za-z][\w+]{0,20}[-/@_]v?\Z")  # `Chrome/1.2.3.4`, `numpy-1.2.3.4`

@@ -16,21 +16,14 @@ _KNOWN: tuple[tuple[str, str], ...] = (
     *((prefix, "[A-Z2-7]{16}") for prefix in ("AKIA", "ASIA", "ABIA", "ACCA", "AGPA", "AIDA", "AROA", "ANPA", "ANVA")),
     *((prefix, "[A-Za-z0-9]{36,251}") for prefix in ("ghp_", "gho_", "ghu_", "ghs_", "ghr_")),
     ("github_pat_", "[A-Za-z0-9_]{36,251}"),
-    *(
-        (prefix, "[A-Za-z0-9_-]{20,}")
-        for prefix in ("glpat-", "gldt-", "glrt-", "glft-", "glsoat-", "glcbt-", "glptt-", "glagent-", "gloas-")
-    ),
+    *((prefix, "[A-Za-z0-9_-]{20,}") for prefix in ("glpat-", "gldt-", "glrt-", "glptt-", "glagent-", "gloas-")),
     *((prefix, "[A-Za-z0-9-]{10,250}") for prefix in ("xoxb-", "xoxp-", "xoxa-", "xoxr-", "xoxs-", "xoxe-", "xapp-")),
+    ("xoxe.", "xox[bp]-[A-Za-z0-9-]{10,250}"),
     ("hooks.slack.com/services/", "T[A-Za-z0-9_]{6,}/B[A-Za-z0-9_]{6,}/[A-Za-z0-9_]{16,}"),
     ("discord.com/api/webhooks/", "[0-9]{17,20}/[A-Za-z0-9_-]{60,80}"),
     *((f"{kind}_{mode}_", "[A-Za-z0-9]{16,250}") for kind in ("sk", "rk", "pk") for mode in ("live", "test")),
     ("whsec_", "[A-Za-z0-9+/=]{24,}"),
-    ("sk-proj-", "[A-Za-z0-9_-]{20,250}"),
-    ("sk-svcacct-", "[A-Za-z0-9_-]{20,250}"),
-    ("sk-admin-", "[A-Za-z0-9_-]{20,250}"),
-    ("sk-ant-", "[A-Za-z0-9_-]{20,250}"),
-    ("sk-or-v1-", "[a-f0-9]{64}"),
-    ("sk-", "[A-Za-z0-9]{20,64}"),
+    ("sk-", "(?:(?:proj|svcacct|admin|ant|or-v1)-[A-Za-z0-9_-]{20,250}|[A-Za-z0-9]{20,64})"),
     ("AIza", "[A-Za-z0-9_-]{35}"),
     ("ya29.", "[A-Za-z0-9_-]{20,}"),
     ("GOCSPX-", "[A-Za-z0-9_-]{28}"),
@@ -52,11 +45,11 @@ _KNOWN: tuple[tuple[str, str], ...] = (
     ("AGE-SECRET-KEY-1", "[A-Z0-9]{58}"),
     ("AccountKey=", "[A-Za-z0-9+/]{86}=="),
 )
-_PREFIXES = tuple(prefix for prefix, _ in _KNOWN)
-# Tried only where a run of these characters begins, but for addresses, whose prefix is long enough to be rare.
-_TOKEN = re.compile(
-    r"(?<![A-Za-z0-9_])(?:" + "|".join(f"{re.escape(prefix)}{rest}" for prefix, rest in _KNOWN) + r")(?![A-Za-z0-9])"
-)
+# One pattern for each beginning, tried where that stands: one of all of them would be tried at every letter.
+_TOKENS = {
+    prefix: re.compile(rf"{re.escape(prefix)}(?<![A-Za-z0-9_]{re.escape(prefix)}){rest}(?![A-Za-z0-9])")
+    for prefix, rest in _KNOWN
+}
 _BEGIN = re.compile(r"-----BEGIN (?:[A-Z0-9]{1,12} ){0,3}PRIVATE KEY(?: BLOCK)?-----")
 _END = re.compile(r"-----END (?:[A-Z0-9]{1,12} ){0,3}PRIVATE KEY(?: BLOCK)?-----")
 # What a key's lines hold, line ends written as in JSON or a string too; for one whose end is missing.
@@ -73,12 +66,13 @@ class Key(Detector):
 
     label = "KEY"
     certainty = Certainty.proved
-    hints = (*_PREFIXES, "PRIVATE KEY", "eyJ")
+    hints = ("_", *(prefix for prefix in _TOKENS if "_" not in prefix), "PRIVATE KEY", "eyJ")
 
     def find(self, text: str) -> Iterator[Span]:
         """Each sort in its turn."""
-        for match in _TOKEN.finditer(text):
-            yield match.span()
+        for prefix, token in _TOKENS.items():
+            if prefix in text:
+                yield from (match.span() for match in token.finditer(text))
         if "PRIVATE KEY" in text:
             yield from _private_keys(text)
         if "eyJ" in text:

@@ -14,7 +14,6 @@ from langmill.data.cleaning.detectors.checksums import digits_of, mod_11_10, ver
 _ALONE = r"(?![\w]|[-.,][0-9])"  # what follows is no part of it
 # What precedes: no sign of a word or a decimal. Behind the first digit, so that digits are what is searched for.
 _FIRST = r"[0-9](?<![\w.,][0-9])(?<![0-9]-[0-9])"
-_DIGIT = re.compile(r"[0-9]{2}")
 
 
 class NationalId(PatternDetector):
@@ -76,6 +75,7 @@ _DNI = re.compile(
     r"(?<![\w.,-])(?:[XYZxyz][-. ]?[0-9]{7}|[0-9]{8}|[0-9]{1,2}\.[0-9]{3}\.[0-9]{3})[- ]?[A-HJ-NP-TV-Za-hj-np-tv-z]"
     r"(?!\w)"
 )
+_DNI_HINT = re.compile(r"[0-9](?:[0-9]{6}|\.[0-9]{3}\.[0-9]{3})[0-9]?[- ]?[A-Za-z]")
 _DNI_LETTERS = "TRWAGMYFPDXBNJZSQVHLCKE"
 
 
@@ -86,7 +86,7 @@ class EsDni(NationalId):
     Ministerio del Interior, Cálculo del dígito de control del NIF-NIE.
     """
 
-    hints = (_DIGIT,)
+    hints = (_DNI_HINT,)
     pattern = _DNI
 
     def holds(self, match: re.Match[str]) -> bool:
@@ -100,6 +100,7 @@ _CODICE = re.compile(
     r"(?<![A-Za-z0-9])[A-Za-z]{6}[0-9LMNPQRSTUVlmnpqrstuv]{2}[A-EHLMPR-Ta-ehlmpr-t][0-9LMNPQRSTUVlmnpqrstuv]{2}[A-Za-z]"
     r"[0-9LMNPQRSTUVlmnpqrstuv]{3}[A-Za-z](?![A-Za-z0-9])"
 )
+_CODICE_HINT = re.compile(r"[0-9][A-Ta-t][0-9L-Vl-v]{2}[A-Za-z][0-9L-Vl-v]")
 _OMOCODIA = str.maketrans("LMNPQRSTUV", "0123456789")
 _ODD_DIGITS = (1, 0, 5, 7, 9, 13, 15, 17, 19, 21)
 _ODD_LETTERS = (1, 0, 5, 7, 9, 13, 15, 17, 19, 21, 2, 4, 18, 20, 11, 3, 6, 8, 12, 14, 16, 10, 22, 25, 24, 23)
@@ -112,7 +113,7 @@ class ItCodiceFiscale(NationalId):
     Check letter by the tables of the Decreto Ministeriale of 23 December 1976, n. 13813, article 6.
     """
 
-    hints = (re.compile(r"[0-9][A-EHLMPR-Ta-ehlmpr-t][0-9L-NP-Vl-np-v]"), re.compile(r"[0-9][A-Za-z][0-9]{3}[A-Za-z]"))
+    hints = (_CODICE_HINT,)
     pattern = _CODICE
 
     def holds(self, match: re.Match[str]) -> bool:
@@ -143,7 +144,6 @@ class FrNir(NationalId):
     INSEE, Numéro d'inscription au répertoire; Décret 82-103 of 22 January 1982.
     """
 
-    hints = (_DIGIT,)
     pattern = _NIR
 
     def holds(self, match: re.Match[str]) -> bool:
@@ -193,7 +193,6 @@ class UkNino(NationalId):
     """
 
     certainty = Certainty.shape
-    hints = (_DIGIT,)
     pattern = _NINO
 
     def holds(self, match: re.Match[str]) -> bool:

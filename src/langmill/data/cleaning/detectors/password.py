@@ -12,13 +12,14 @@ from langmill.data.cleaning.detectors.base import DETECTORS, Certainty, Detector
 _ASSIGNED = re.compile(
     # The value is looked at and not stepped over: it may itself hold a word and a value, as `login: password=…` does.
     r"(?:=>|:=|[=:])[ \t]*+(?:(?:Bearer|Basic|Token|bearer|basic|token)[ ]++)?"
-    r"(?=(?P<quote>[\"'`])(?P<quoted>[^\"'`\r\n]{6,256}+)[\"'`]|(?P<bare>[^\s\"'`,;<>(){}\[\]|&]{6,256}+))"
+    r"(?=(?P<quote>[\"'`])(?P<quoted>[^\"'`\r\n]{6,128}+)[\"'`]|(?![:=]|//)(?P<bare>[^\s\"'`,;<>(){}\[\]|&]{6,128}+))"
 )
 _BEARER = re.compile(r"\b(?:Bearer|bearer)[ ]+(?P<bare>[A-Za-z0-9._~+/=-]{16,512}+)")
 _BEFORE = 48
 _WORD = re.compile(
     r"(?:pass(?:word|wd|phrase|code)?|passwort|kennwort|contrase(?:ñ|n)a|mot[_ ]de[_ ]passe|senha|wachtwoord|pwd|"
-    r"secret|token|api[_ -]?key|access[_ -]?key|private[_ -]?key|auth(?:orization|[_-]?key)?|credentials?|"
+    r"secret|token|api[_ -]?key|access[_ -]?key|private[_ -]?key|"
+    r"auth(?!ors?\b|enti)(?:orization|[_-]?key)?|credentials?|"
     r"encryption[_ -]?key|signing[_ -]?key|account[_ -]?key|密码|パスワード|пароль)"
     r"\w{0,12}[\"'`\]]{0,2}[ \t]{0,8}\Z",
     re.IGNORECASE,
@@ -28,13 +29,14 @@ _IN_ADDRESS = re.compile(
 )
 # What a template, a program or a person writes where the secret would be.
 _NO_SECRET = re.compile(
-    r"(?:.{0,64}?(?:example|placeholder|change_?me|redacted|dummy|sample|your[_ -]|insert|"
-    r"my[_ -]?(?:password|secret|token|key)|undefined|required|optional|x{4}|\*{3}|\.{3}|_{4}|<|>|\$\{|\{\{)|\$[A-Za-z_(]+\Z|%\(|%s\Z|"
+    r"(?:.{0,64}?(?:example|placeholder|change_?me|redacted|dummy|sample|your[_ -]|insert|undefined|required|optional|"
+    r"my[_ -]?(?:password|secret|token|key)|x{4}|\*{3}|\.{3}|_{4}|<|>|\$\{|\{\{)|\$[A-Za-z_(]+\Z|%\(|%s\Z|"
     r"(?:none|null|true|false)\Z)",
     re.IGNORECASE | re.DOTALL,
 )
 _CODE = re.compile(r"[A-Za-z_$][\w$]*(?:(?:\.|->|::)[A-Za-z_$]?[\w$]*)+")  # `self.token`, `config.api_key2`
 _PATH = re.compile(r"(?:https?:)?//|[./~][\w./-]*/|[A-Za-z]:\\")
+_SHORTEST = 6  # characters of a secret
 _BITS = 2.5  # per character: of ten different ones 3.3, of a word written twice below it
 
 
@@ -55,6 +57,8 @@ class Password(Detector):
         for match in _ASSIGNED.finditer(text):
             group = "quoted" if match["quote"] else "bare"
             value = match[group] if match["quote"] else match[group].rstrip(".:")  # of the sentence, not of the secret
+            if len(value) < _SHORTEST or value.replace("_", "").replace(".", "").isalpha():  # as most are
+                continue
             named = _WORD.search(text, max(0, match.start() - _BEFORE), match.start())
             if named and is_secret(value, quoted=group == "quoted"):
                 yield match.start(group), match.start(group) + len(value)
@@ -85,7 +89,7 @@ def is_secret(value: str, *, quoted: bool) -> bool:
         value: What stands beside a word such as `password`.
         quoted: Whether it stands in quotation marks; a bare one may be the name of a variable.
     """
-    if len(value) < 6 or " " in value.strip() or _NO_SECRET.match(value) or _PATH.match(value):
+    if len(value) < _SHORTEST or " " in value.strip() or _NO_SECRET.match(value) or _PATH.match(value):
         return False
     letters, digits = sum(map(str.isalpha, value)), sum(map(str.isdigit, value))
     others = len(value) - letters - digits

@@ -5,11 +5,13 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterator
+from dataclasses import field
 from typing import Annotated, Any
 
 from langmill.config.constraints import Allowed
 from langmill.config.typed import settings
 from langmill.data.cleaning.detectors.base import DETECTORS, LONG_NUMBER, Certainty, Detector, Span, named_near
+from langmill.errors import ConfigError
 
 # A stretch of digits and what may part them, at most as long as the longest number is written (ITU-T E.164: 15 digits).
 # Not within a word, a decimal, an amount or an identifier.
@@ -35,7 +37,7 @@ _DATE = re.compile(
 )
 _YEARS = re.compile(r"(?:1[5-9]|20)[0-9]{2}(?:[ \-/.()]{1,3}(?:1[5-9]|20)[0-9]{2})+")
 _GROUP = re.compile("[0-9]+")
-_NUMBERS = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}|[0-9]+\.[0-9]+")  # four of an address, a decimal
+_NUMBERS = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}|[0-9]+\.[0-9]+|[0-9.]+/[0-9]{1,2}")  # addresses, a decimal
 _NOT_PHONE = re.compile(
     r"\b(?:isbn|issn|doi|order|invoice|ticket|ref|reference|serial|sku|ean|upc|gtin|imei|asin|pmid|arxiv|id|nr|no|"
     r"version|build|rev|bestell\w*|auftrag\w*|rechnung\w*|tracking|case|article|item|part|model|account|acct|"
@@ -45,19 +47,19 @@ _NOT_PHONE = re.compile(
 _BEFORE = 24
 
 
+def _are_regions(names: list[str]) -> bool:
+    return all(len(name) == 2 and name.isascii() and name.isupper() for name in names)
+
+
 @settings
 class PhoneOptions:
     """Whose numbers are found."""
 
-    regions: Annotated[
-        list[str],
-        Allowed(
-            "regions of two letters (ISO 3166-1), as in US",
-            lambda names: all(len(name) == 2 and name.isascii() and name.isupper() for name in names),
-        ),
-    ]
+    regions: Annotated[list[str], Allowed("a list of regions by ISO 3166-1, as in [US, DE]", _are_regions)] = field(
+        default_factory=lambda: ["US"]
+    )
     """Regions whose numbers are found as they are written at home, by ISO 3166-1 (`[US, DE]`). International ones
-    (`+49 …`) are found wherever they are from; empty finds these alone."""
+    (`+49 …`) are found wherever they are from; an empty list finds these alone."""
 
 
 @DETECTORS.register("phone")
@@ -80,10 +82,10 @@ class Phone(Detector):
 
         unknown = sorted(set(options.regions) - phonenumbers.SUPPORTED_REGIONS)
         if unknown:
-            from langmill.errors import FieldError
-
-            raise FieldError(
-                f"phone.regions has {unknown[0]}, which libphonenumber does not know", "regions", "unknown"
+            raise ConfigError(
+                f"cleaning.options.privacy.options.phone.regions has {unknown[0]}, a region that phonenumbers does not "
+                "know; name those of ISO 3166-1.",
+                "unknown",
             )
         self._matches = phonenumbers.PhoneNumberMatcher
         self._valid = phonenumbers.Leniency.VALID

@@ -11,7 +11,7 @@ from langmill.config.typed import settings
 from langmill.data.contract.base import EXPECTATIONS, Expectation, Finding, Place, not_asked
 from langmill.data.contract.effect_size import IntArray
 from langmill.data.contract.evidence import Evidence, Statistics
-from langmill.data.contract.limits import Interval, Limits, judge
+from langmill.data.contract.limits import Interval, Limits, judge, percent
 from langmill.data.document import Document
 
 
@@ -57,7 +57,7 @@ class Lengths(Expectation):
 
     def _quantile(self, evidence: Evidence, values: IntArray, at: str) -> Finding:
         value = int(np.quantile(values, float(at), method="lower"))
-        name = {0.0: "shortest", 0.5: "median", 1.0: "longest"}.get(float(at), f"{float(at):.0%} quantile of the")
+        name = {0.0: "shortest", 0.5: "median", 1.0: "longest"}.get(float(at))
         stop, warn = self.options.stop.get(at), self.options.warn.get(at)
 
         def beyond() -> list[Place]:
@@ -69,8 +69,10 @@ class Lengths(Expectation):
 
             return evidence.find(wanted)
 
-        words = f"the {name} {self.what} has {value:,} characters"
-        return judge(f"length: {name} {self.what}", words, value, Limits(stop, warn), beyond)
+        words = f"{percent(float(at))} of the {self.what}s have {value:,} characters or less"
+        if name is not None:
+            words = f"the {name} {self.what} has {value:,} characters"
+        return judge(f"length of {self.what}s, {name or f'quantile {at}'}", words, value, Limits(stop, warn), beyond)
 
     def values(self, statistics: Statistics) -> IntArray:
         """Lengths of all documents, sorted."""

@@ -1,31 +1,39 @@
-"""Fields are guessed from the first rows; a file that has none is refused with its cause."""
+"""What lies in a folder and what its fields are; a file that has none is refused with its cause."""
 
 import gzip
 import io
 import pickle
+import sys
+from pathlib import Path, PurePosixPath
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from langmill.cli.new.guesses import guess_fields
+from langmill.cli.new.decision import Decision, decide
+from langmill.cli.new.survey import survey
+from langmill.data.detection import detect
 from langmill.errors import LangmillError
 from tests.refused import refused
 
 pytestmark = pytest.mark.unit
 
 
-def test_fields_are_guessed_from_each_kind_of_file(tmp_path):
+def decided(path: Path, format_name: str | None = None, **given: str | None) -> Decision:
+    return decide(survey(path), given, format_name)  # type: ignore[arg-type]
+
+
+def test_fields_are_known_of_each_kind_of_file(tmp_path):
     table = {"n": [1, 2], "words": ["a long piece of text", "another long piece of text"], "code": ["a", "b"]}
     pq.write_table(pa.table(table), tmp_path / "a.parquet")
-    assert guess_fields(tmp_path / "a.parquet") == ({"text": "words", "label": None}, ["n", "code"])
+    assert decided(tmp_path / "a.parquet").roles.fields == {"text": "words"}
     (tmp_path / "b.csv").write_text("label,text\npos,hello\n")
-    assert guess_fields(tmp_path / "b.csv") == ({"text": "text", "label": "label"}, [])
+    assert decided(tmp_path / "b.csv").roles.fields == {"text": "text", "label": "label"}
     (tmp_path / "c.txt").write_text("hello")
-    assert guess_fields(tmp_path / "c.txt") == ({"text": "text", "label": None}, [])
+    assert decided(tmp_path / "c.txt").roles.fields == {"text": "text"}
     (tmp_path / "d.jsonl").write_text('{"n": 1}\n')
     with refused(LangmillError, "missing", "only numbers", "known are n"):
-        guess_fields(tmp_path / "d.jsonl")
+        decided(tmp_path / "d.jsonl")
 
 
 def parquet(table: dict[str, list[object]]) -> bytes:
@@ -128,11 +136,6 @@ NASTY = {
         "has 2 names in its header and 3 cells in its first row",
     ),
     "an open quotation mark": ("a.csv", b'"text,label\na,b\n', "Line 1 has a quotation mark that is never closed"),
-    "conversations": (
-        "a.jsonl",
-        b'{"messages": [{"role": "user"}]}\n',
-        "messages holds lists or objects: conversations",
-    ),
     "numbers": ("a.jsonl", b'{"n": 1}\n', "only numbers; known are n"),
     "empty fields": ("a.csv", b"text,label\n,\n", "has only empty fields in its first rows; known are text, label"),
     "fields without a name": ("a.jsonl", b"{}\n", "has rows without any fields"),
@@ -147,7 +150,7 @@ def test_a_file_without_rows_is_refused_with_its_cause_and_a_remedy(tmp_path, ca
     (tmp_path / name).write_bytes(data)
     for path in (tmp_path / name, tmp_path):
         with pytest.raises(LangmillError) as caught:
-            guess_fields(path)
+            decided(path)
         message = str(caught.value)
         assert sentence in message
         assert message.startswith(str(tmp_path))
@@ -157,14 +160,63 @@ def test_a_file_without_rows_is_refused_with_its_cause_and_a_remedy(tmp_path, ca
 
 def test_a_folder_says_what_it_has(tmp_path):
     with refused(LangmillError, "unreadable", ".csv", "it is empty."):
-        guess_fields(tmp_path)
+        survey(tmp_path)
     for name in ("a.docx", "b.docx", "README"):
         (tmp_path / name).write_text("x")
     with refused(LangmillError, "unreadable", ".docx (2), none (1)."):
-        guess_fields(tmp_path)
+        survey(tmp_path)
 
 
-def test_a_file_without_rows_among_others_is_skipped(tmp_path):
+def test_a_file_without_rows_among_others_is_told(tmp_path):
     (tmp_path / "a.jsonl").write_text("1\n")
     (tmp_path / "b.jsonl").write_text('{"text": "hello"}\n')
-    assert guess_fields(tmp_path)[0]["text"] == "text"
+    found = survey(tmp_path)
+    assert decide(found, {}).roles.fields["text"] == "text"
+    assert list(found.problems) == [PurePosixPath("a.jsonl")]
+    assert found.files == 1
+
+
+def test_a_mixed_folder_is_one_corpus(tmp_path):
+    (tmp_path / "a.csv").write_text("body,topic\n" + "A text of some length,x\n" * 9)
+    (tmp_path / "b.jsonl").write_text('{"body": "Another text of some length"}\n' * 4)
+    (tmp_path / "c.txt").write_text("A file that is a text")
+    found = survey(tmp_path)
+    assert [(kind.ending, kind.files, kind.plain) for kind in found.kinds] == [
+        (".csv", 1, False), (".jsonl", 1, False), (".txt", 1, True),
+    ]  # fmt: skip
+    decision = decide(found, {})
+    assert decision.roles.fields == {"text": "body", "label": "topic"} and not decision.rows_differ
+    assert decision.format_name == "auto"
+
+
+def test_rows_that_do_not_agree_are_not_decided(tmp_path):
+    (tmp_path / "a.csv").write_text("body\n" + "A text of some length\n" * 9)
+    (tmp_path / "b.jsonl").write_text('{"message": "Another text of some length"}\n' * 4)
+    decision = decided(tmp_path)
+    assert decision.roles.near == {"text": ("body", "message")}
+    assert [kind.ending for kind in decision.rows_differ] == [".csv", ".jsonl"]
+    assert decided(tmp_path, text="body").roles.fields == {"text": "body"}
+
+
+def test_shapes_that_do_not_agree_are_not_decided(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"messages": [{"role": "user", "content": "Hi"}]}\n')
+    (tmp_path / "b.jsonl").write_text('{"instruction": "Say hello", "output": "Hello"}\n')
+    assert set(decided(tmp_path).formats) == {"messages", "alpaca"}
+    assert decided(tmp_path, "alpaca").shape is not None
+
+
+def test_many_files_are_looked_at_by_sample(tmp_path, monkeypatch):
+    for number in range(300):
+        (tmp_path / f"{number:03}.txt").write_text("A text.")
+    (tmp_path / "one.csv").write_text("text\nhello\n")
+    looked: list[PurePosixPath] = []
+
+    def spied(path, relative):
+        looked.append(relative)
+        return detect(path, relative)
+
+    monkeypatch.setattr(sys.modules[survey.__module__], "detect", spied)
+    found = survey(tmp_path)
+    assert len(looked) == 21 and found.sampled and found.files == 301
+    assert looked[1] == PurePosixPath("000.txt") and looked[-1] == PurePosixPath("285.txt")  # from all over them
+    assert [(kind.ending, kind.files, kind.num_rows) for kind in found.kinds] == [(".csv", 1, None), (".txt", 300, 300)]
