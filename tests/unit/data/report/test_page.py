@@ -73,6 +73,23 @@ def test_every_part_that_has_something_to_say(report: Report) -> None:
     assert 'id="removed-lines"' not in text
 
 
+def test_labels_to_look_at(report: Report) -> None:
+    report.set_labels(
+        {
+            "look_alike": [{"1": 20, "1.0": 3}, {"True": 4, "true": 5}], "one_class": [True, False],
+            "null_like": {"nan": 3, "None": 1}, "taken_for_none": ["nan"], "rare": {"meh": 2},
+            "contradictory": {"groups": 1, "examples": [{"text": "good", "labels": {"a": 1, "b": 2}, "where": ["x:1"]}]},
+        }
+    )  # fmt: skip
+    text = report.as_html()
+    assert "Labels that look alike are different ones: true, True." in text
+    for title in (
+        "are different labels", "are read as one label", "are labels; labels.map", "Read as no label", "<h3>Rare</h3>",
+        "1 text with different labels",
+    ):  # fmt: skip
+        assert title in text
+
+
 def test_an_empty_report_is_a_page_too() -> None:
     assert "<b>0 documents</b> of 0 rows" in Report("none").as_html()
 
