@@ -78,7 +78,7 @@ def test_labels_to_look_at(report: Report) -> None:
         {
             "look_alike": [{"1": 20, "1.0": 3}, {"True": 4, "true": 5}], "one_class": [True, False],
             "null_like": {"nan": 3, "None": 1}, "taken_for_none": ["nan"], "rare": {"meh": 2},
-            "contradictory": {"groups": 1, "examples": [{"text": "good", "labels": {"a": 1, "b": 2}, "where": ["x:1"]}]},
+            "contradictory": {"groups": 1, "examples": [{"text": "good", "labels": {"a": 1}, "where": ["x:1"]}]},
         }
     )  # fmt: skip
     text = report.as_html()
