@@ -62,9 +62,11 @@ def beside(one: str, other: str) -> tuple[Markup, Markup]:
 
 def _marked(tag: str, text: str) -> Markup:
     seen = text.replace("\n", "↵\n").replace("\t", "⇥\t").replace("\r", "␍")
-    if text.isspace():
+    if text.isspace():  # dots that are struck out are no dots
         seen = seen.replace(" ", "·").replace("\xa0", "⍽")
-    marked = Markup("<del>{}</del>") if tag == "del" else Markup("<ins>{}</ins>")
+        marked = Markup('<del class="space">{}</del>') if tag == "del" else Markup("<ins>{}</ins>")
+    else:
+        marked = Markup("<del>{}</del>") if tag == "del" else Markup("<ins>{}</ins>")
     return marked.format(shown(seen)) if text else Markup("")
 
 

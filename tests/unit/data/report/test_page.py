@@ -113,7 +113,7 @@ def test_histograms_are_shares_of_their_own() -> None:
 
 def test_differences_are_marked() -> None:
     assert changed("one <two> three", "one 2 three") == "one <del>&lt;two&gt;</del><ins>2</ins> three"
-    assert changed("a b\n", "a b") == "a b<del>↵\n</del>"
+    assert changed("a b\n", "a b") == 'a b<del class="space">↵\n</del>'
     assert changed("a xx…", "a yyy…") == "a …"  # both cut: the end says nothing
     assert beside("a b", "a c") == ("a <del>b</del>", "a <ins>c</ins>")
 
