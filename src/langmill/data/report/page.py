@@ -136,10 +136,14 @@ def _notices(facts: Facts, results: Mapping[str, Any] | None) -> list[tuple[str,
         )
     if few := warning(facts):
         said.append(("bad", marks.shown(few)))
-    lost = [source for source in views.sources(facts)[0] if source.low]
-    for source in lost[:3]:
-        name = marks.name(source.name)
-        said.append(("", Markup("{} lost {} of its rows.").format(name, f"{1 - source.survival:.1%}")))
+    if lost := [source for source in views.sources(facts)[0] if source.low]:
+        worst = sorted(lost, key=lambda source: (source.survival, source.name))[:3]
+        parts = [
+            Markup("{} ({} of {})").format(marks.name(s.name), f"{s.rows - s.kept:,}", f"{s.rows:,}") for s in worst
+        ]
+        said.append(
+            ("", Markup("Sources that lost far more of their rows than the rest: {}.").format(Markup(", ").join(parts)))
+        )
     if groups := _split_labels(facts):
         names = Markup(", ").join([marks.name(name) for name, _ in views.ranked(groups[0])])
         said.append(("", Markup("Labels that look alike are different ones: {}.").format(names)))

@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 
+from langmill.data.document import Document, Split
 from langmill.data.report import Report
 from langmill.data.report.charts import bar, histogram
 from langmill.data.report.marks import beside, changed, name, shown
 from langmill.data.report.page import page
 from langmill.data.report.words import size
+from langmill.data.rows import Row
 from tests.unit.data.report.conftest import SECRET
 
 pytestmark = pytest.mark.unit
@@ -88,6 +90,21 @@ def test_labels_to_look_at(report: Report) -> None:
         "1 text with different labels",
     ):  # fmt: skip
         assert title in text
+
+
+def test_sources_that_lost_far_more_are_told() -> None:
+    report = Report("mixed")
+    for source, kept in (("good", 40), ("<bad>", 4)):
+        for number in range(40):
+            row = Row(f"{source}.txt:{number}", "text", None, None, {})
+            report.count_row(row)
+            if number < kept:
+                report.count_kept(row, Document(f"{source}{number}", "text"), Split.train)
+            else:
+                report.count_drop("too_short", Split.train, num_bytes=row.num_bytes)
+    text = report.as_html()
+    assert "Sources that lost far more of their rows than the rest: &lt;bad&gt;.txt (36 of 40)." in text
+    assert text.index("&lt;bad&gt;.txt", text.index('id="sources"')) < text.rindex("good.txt")
 
 
 def test_an_empty_report_is_a_page_too() -> None:
