@@ -56,8 +56,16 @@ def page(facts: Facts, results: Mapping[str, Any] | None = None, reference: sect
         "tiles": _tiles(facts, results),
         "parts": _parts(facts, results, reference),
         "style": _source("style.css"),
+        "is_code": _is_code(facts),
     }
     return str(_environment().get_template("report.html.j2").render(context))
+
+
+def _is_code(facts: Facts) -> bool:
+    """Whether texts are code, to be set in a font of equal widths: most samples have lines that are indented."""
+    samples = [sample for split in facts["splits"].values() for sample in split["samples"]]
+    texts = [f"{sample['text']}\n{sample['target'] or ''}" for sample in samples]
+    return 2 * sum("\n    " in text or "\n\t" in text for text in texts) > len(texts)
 
 
 def _parts(facts: Facts, results: object, reference: object) -> list[tuple[str, str, str, str]]:

@@ -107,6 +107,16 @@ def test_sources_that_lost_far_more_are_told() -> None:
     assert text.index("&lt;bad&gt;.txt", text.index('id="sources"')) < text.rindex("good.txt")
 
 
+def test_code_is_set_in_equal_widths() -> None:
+    report = Report("code")
+    assert "<body>" in report.as_html()
+    for number in range(3):
+        row = Row(f"a.py:{number}", "def f():\n    return 1", None, None, {})
+        report.count_row(row)
+        report.count_kept(row, Document(f"f{number}", row.text), Split.train)
+    assert '<body class="of-code">' in report.as_html()
+
+
 def test_an_empty_report_is_a_page_too() -> None:
     assert "<b>0 documents</b> of 0 rows" in Report("none").as_html()
 
