@@ -22,7 +22,7 @@ _A_REASON = 3  # quarantined rows
 _CHARACTERS = 400
 _BEFORE = 80  # characters shown before what two texts share
 _WORD = re.compile(r"\w+")
-_WORDS = 3000  # of a text that are looked through for what it shares
+_WORDS = 2000  # of a text that are looked through for what it shares
 Shown = Callable[[str], str]
 """Makes a text fit to be shown (`step_samples.redaction`)."""
 
