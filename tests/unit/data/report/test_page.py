@@ -26,7 +26,7 @@ RESULTS = {
         {"expectation": "size", "outcome": "passed", "sentence": "Two.", "limit": "", "rows": []},
         {
             "expectation": "labels", "outcome": "breached", "sentence": "A label <i>too</i> many.", "limit": "stop: 0",
-            "rows": [{"where": "a.csv:1", "id": "id-1", "note": "<b>"}],
+            "rows": [{"where": "a.csv:1", "id": "id-1", "note": "<b>"}, {"where": "b.csv:9", "id": "", "note": SECRET}],
         },
     ],
 }  # fmt: skip
@@ -73,6 +73,7 @@ def test_every_part_that_has_something_to_say(report: Report) -> None:
     assert "similarity 0.810" in text and "containment 0.930" in text
     assert 'id="contract"' not in report.as_html()
     assert 'id="removed-lines"' not in text
+    assert "Line 9 has 3 cells: x,&lt;EMAIL&gt;" in text
 
 
 def test_labels_to_look_at(report: Report) -> None:
