@@ -76,7 +76,7 @@ def test_files_that_a_format_is_for(tmp_path: Path) -> None:
     ("name", "content", "told"),
     [
         ("a.csv", b'"text" , "label"\n"a" , 1\n', 'write "text","label"'),
-        ("a.csv", b"text,text\na,b\n", "twice"),
+        ("a.csv", b"text,text\na,b\n", "more than once"),
         ("a.csv", b"<!doctype html>", "web page"),
         ("a.jsonl", b"{'text': 1}\n", "Python's notation"),
         ("a.jsonl.gz", gzip.compress(b'{"text": "a"}\n' * 99)[:30], "cut short"),
