@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import logging
 import os
 import queue
@@ -222,16 +223,12 @@ def _stage_steps(graph: Graph, operation: Operation, cancel: threading.Event) ->
                 return Outcome.unchanged
             return _run_stage(stage, cancel)
 
-        alone = stage.kind in operation.one_at_a_time
-        yield Step(
-            stage.address,
-            stage.description,
-            stage.upstream,
-            work,
-            note=lambda outcome, stage=stage: note_of(stage, outcome),
-            idle=lambda outcome: outcome == Outcome.unchanged,
-            alone=alone,
-        )
+        note, alone = functools.partial(note_of, stage), stage.kind in operation.one_at_a_time
+        yield Step(stage.address, stage.description, stage.upstream, work, note, _unchanged, alone)
+
+
+def _unchanged(outcome: Outcome) -> bool:
+    return outcome is Outcome.unchanged
 
 
 def _run_stage(stage: Stage, cancel: threading.Event) -> Outcome:

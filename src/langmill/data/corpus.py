@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,6 +42,7 @@ from langmill.errors import DataError
 from langmill.files import temporary_folder
 from langmill.progress import track
 
+logger = logging.getLogger(__name__)
 QUARANTINE_NAME = "quarantine.parquet"
 """The rows that could not be read: place, reason and beginning of each."""
 PLACES_NAME = "places.parquet"
@@ -120,6 +122,8 @@ def make_corpus(
             contradictions=contradictions,
         )  # fmt: skip
         labels.set_contradictions(contradictions.groups, contradictions.examples())
+        for sentence in labels.warnings() if settings.fields.label else ():
+            logger.warning("%s: %s", settings.name, sentence)
     _show_places(out, report)
     report.require_balance()
     _require_usable(report, settings)

@@ -47,8 +47,8 @@ class Contract:
     """What is expected of a corpus."""
 
     expectations: dict[str, dict[str, Any] | None]
-    """The expectations by their names, in the order in which they are asked, each with its options; null leaves one
-    out. A name is a file's in src/langmill/data/contract/expectations/, or an entry point of another distribution in
-    the group langmill.expectations. `stop` is a limit beyond which nothing is trained, `warn` one that is only told."""
+    """The expectations by their names, each with its options; null leaves one out. A name is a file's in
+    src/langmill/data/contract/expectations/, or an entry point of another distribution in the group
+    langmill.expectations. `stop` is a limit beyond which nothing is trained, `warn` one that is only told."""
     reference: Reference | None
     """What the documents looked like when someone last looked at them; null asks for no shift."""

@@ -96,7 +96,7 @@ EXPECTATIONS: Registry[Expectation] = Registry(
 
 
 def build_expectations(contract: sections.Contract, where: str) -> dict[str, Expectation]:
-    """The expectations of a corpus by their names, in the order in which they are asked.
+    """The expectations of a corpus by their names.
 
     Args:
         contract: The corpus's settings; an expectation whose options are null is left out.

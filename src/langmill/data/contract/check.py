@@ -8,6 +8,7 @@ from typing import Any
 
 from langmill.data.contract.base import Expectation, Finding, Outcome
 from langmill.data.contract.evidence import Evidence
+from langmill.data.contract.limits import number
 
 _SHOWN = 3  # rows in a sentence; the results have ten
 _WORST = 3  # breaches in a sentence
@@ -19,7 +20,7 @@ class Results:
 
     corpus: str
     findings: Mapping[str, tuple[Finding, ...]]
-    """The findings of each expectation, in the order in which they were asked."""
+    """The findings of each expectation."""
 
     def of(self, outcome: Outcome) -> list[tuple[str, Finding]]:
         """The findings with one outcome, each with its expectation's name."""
@@ -77,7 +78,7 @@ class Results:
         beyond: list[str] = []
         for name, those in self.findings.items():
             for finding in those:
-                value = "" if finding.value is None else f"{finding.value:.6g}"
+                value = "" if finding.value is None else number(finding.value)
                 cells = [name, finding.outcome.value, value, finding.limit, _cell(finding.sentence)]
                 lines.append(f"| {' | '.join(cells)} |")
                 if finding.rows:
