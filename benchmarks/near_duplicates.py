@@ -169,6 +169,9 @@ def datatrove(texts: Sequence[str]) -> Removals:
         MinhashDedupSignature,
     )
     from datatrove.utils.hashing import HashConfig
+    from datatrove.utils.logging import logger
+
+    logger.disable("datatrove")
 
     # Its default, xxHash of a text, fails with xxhash 4: "Strings must be encoded before hashing".
     config = MinhashConfig(hash_config=HashConfig(hash_fc="sha1"))
