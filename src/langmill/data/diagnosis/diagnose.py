@@ -18,6 +18,7 @@ from langmill.data.formats.tables import TABLES
 from langmill.data.rows import portable, shown
 
 _SCANNED = 2**24  # bytes that are looked through for the first thing that is wrong
+_WHOLE = 2**26  # bytes of a .json file that is read whole, compressed or not
 _LOOKED_INTO = 5  # files that can't be read, of a folder without any that can
 _JSON_LINES = (".jsonl", ".ndjson")
 _NO_ROWS = frozenset({".docx", ".eml", ".htm", ".html", ".mo", ".pdf", ".po", ".tar", ".tgz", ".tmx", ".warc", ".zip"})
@@ -29,7 +30,8 @@ def diagnose(path: Path, *, rows: bool = True) -> str | None:
     """What is wrong with a data file and what to do about it, in one sentence; None if nothing is found.
 
     By its ending a file is taken for what the format `auto` reads; of any other one only its kind and its encoding are
-    judged. Of a long file the first 16 MiB are looked through; a .json one is read whole, as by its format.
+    judged. Of a long file the first 16 MiB are looked through; a .json one is read whole or, if it is larger than 64
+    MiB, not for its rows.
 
     Args:
         path: The file; one that is not there or may not be read gives a sentence too.
@@ -40,6 +42,7 @@ def diagnose(path: Path, *, rows: bool = True) -> str | None:
     compression = suffixes.pop() if suffixes and suffixes[-1] in COMPRESSIONS else ""
     ending = suffixes[-1] if suffixes else ""
     try:
+        rows = rows and not (ending == ".json" and path.stat().st_size > _WHOLE)
         with path.open("rb") as file:
             said = _compression(path, file.read(HEAD), compression)
             if said is None:
