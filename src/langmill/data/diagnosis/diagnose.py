@@ -6,7 +6,7 @@ import io
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from langmill.data.compression import COMPRESSIONS, DAMAGED, open_decompressed
 from langmill.data.diagnosis.encoding import bad_byte, no_text
@@ -14,6 +14,7 @@ from langmill.data.diagnosis.json_text import wrong_json, wrong_json_lines
 from langmill.data.diagnosis.kinds import HEAD, compressed_as, misnamed_parquet, unreadable_kind
 from langmill.data.diagnosis.tables import damaged, wrong_parquet, wrong_table
 from langmill.data.encoding import Utf8Stream
+from langmill.data.formats.auto import claimed_by
 from langmill.data.formats.tables import TABLES
 from langmill.data.rows import portable, shown
 
@@ -21,8 +22,6 @@ _SCANNED = 2**24  # bytes that are looked through for the first thing that is wr
 _WHOLE = 2**26  # bytes of a .json file that is read whole, compressed or not
 _LOOKED_INTO = 5  # files that can't be read, of a folder without any that can
 _JSON_LINES = (".jsonl", ".ndjson")
-_NO_ROWS = frozenset({".docx", ".eml", ".htm", ".html", ".mo", ".pdf", ".po", ".tar", ".tgz", ".tmx", ".warc", ".zip"})
-"""Files that formats read by libraries of their own, which say what is wrong with them."""
 _PAGE_STARTS = ("<!doctype html", "<html", "<head", "<body")
 
 
@@ -122,7 +121,7 @@ def _content(path: Path, data: bytes, compression: str, ending: str, *, whole: b
         return said
     if ending == ".parquet":
         return wrong_parquet(path, compression) if rows else None
-    if ending in _NO_ROWS:
+    if claimed_by(PurePosixPath(path.name)) is not None:  # its format says what is wrong with it
         return None
     data = io.BufferedReader(Utf8Stream(io.BytesIO(data))).read()
     text = data.decode("utf-8-sig", "ignore")
