@@ -327,6 +327,7 @@ class Report:
             "examples": self._examples,
             "languages": dict(sum((count.languages for count in self.splits.values()), Counter())),
             "lengths": histogram({split.value: count.lengths for split, count in self.splits.items()}),
+            "target_lengths": histogram({split.value: count.target_lengths for split, count in self.splits.items()}),
             "splits": {
                 split.value: {
                     "documents": count.documents,
@@ -336,6 +337,7 @@ class Report:
                     "target_characters": count.target_characters,
                     "target_bytes": count.target_bytes,
                     "length_quantiles": count.quantiles(),
+                    "target_length_quantiles": count.target_quantiles(),
                     "labels": dict(count.labels),
                     "unlabelled": count.unlabelled,
                     "languages": dict(count.languages),
