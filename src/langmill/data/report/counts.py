@@ -136,7 +136,7 @@ def histogram(lengths: Mapping[str, Iterable[int]]) -> dict[str, list[int]]:
         `edges`, one more than there are bins, and of each split the documents in each bin: those of at least its left
         edge and less than its right one. No bins without documents.
     """
-    arrays = {name: np.asarray(values, dtype=np.uint64) for name, values in lengths.items()}
+    arrays = {name: np.maximum(np.asarray(values, dtype=np.uint64), 1) for name, values in lengths.items()}
     longest = max((int(values.max()) for values in arrays.values() if values.size), default=0)
     if not longest:
         return {"edges": [], **{name: [] for name in arrays}}
