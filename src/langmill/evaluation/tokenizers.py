@@ -6,6 +6,7 @@ import csv
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -86,8 +87,7 @@ def write_entries(entries: Sequence[Entry], folder: Path) -> None:
     draw_rows([entry.name for entry in entries], panels, hollow, folder / "tokenizers.png")
 
 
-def _row(entry: Entry) -> dict[str, object]:
+def _row(entry: Entry) -> dict[str, Any]:
     values = asdict(entry)
-    measures = values.pop("measures")
-    values["losses"] = list(entry.losses)
-    return values | measures
+    values |= values.pop("measures")
+    return {**values, "losses": list(entry.losses)}

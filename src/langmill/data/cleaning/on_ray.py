@@ -67,8 +67,9 @@ def clean_on_ray(
         ) from error
     started = not ray.is_initialized()
     if started:
-        local: dict[str, Any] = {} if os.environ.get("RAY_ADDRESS") else {"num_cpus": cleaning.workers, "include_dashboard": False}
-        ray.init(log_to_driver=False, logging_level="ERROR", configure_logging=False, **local)
+        own: dict[str, Any] = {"num_cpus": cleaning.workers, "include_dashboard": False}
+        local = {} if os.environ.get("RAY_ADDRESS") else own
+        ray.init(log_to_driver=False, logging_level=logging.ERROR, configure_logging=False, **local)
     context = DataContext.get_current()
     context.execution_options.preserve_order = True
     context.enable_progress_bars = False  # the corpus has its own

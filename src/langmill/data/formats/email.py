@@ -59,7 +59,7 @@ class Email(Format):
             yield 1, Unreadable(BadRowReason.unreadable_file, said, num_bytes=len(data))
             return
         folder = path.parent.name
-        folder_words = _FOLDER_WORDS.split(folder.lower())
+        words = _FOLDER_WORDS.split(folder.lower())
         yield (
             1,
             {
