@@ -34,6 +34,8 @@ class SplitCount:
     """UTF-8 bytes of the targets."""
     lengths: array[int] = field(default_factory=lambda: array("Q"))
     """Characters of each text."""
+    target_lengths: array[int] = field(default_factory=lambda: array("Q"))
+    """Characters of each target."""
     labels: Counter[str] = field(default_factory=Counter)
     unlabelled: int = 0
     languages: Counter[str] = field(default_factory=Counter)
@@ -43,15 +45,18 @@ class SplitCount:
     samples: list[tuple[bytes, str, Document]] = field(default_factory=list)
     """A heap of the documents with the largest keys: a random choice that is always the same."""
 
-    def add(self, document: Document, key: bytes) -> None:
-        """Count a document; `key` is a hash of its content."""
+    def add(self, document: Document, key: bytes) -> int:
+        """Count a document, and say how many bytes of UTF-8 it has; `key` is a hash of its content."""
+        text_bytes, target_bytes = utf8_bytes(document.text), 0
         self.documents += 1
-        self.num_bytes += utf8_bytes(document.text)
+        self.num_bytes += text_bytes
         self.lengths.append(len(document.text))
         if document.target is not None:
             self.targets += 1
             self.target_characters += len(document.target)
-            self.target_bytes += utf8_bytes(document.target)
+            self.target_lengths.append(len(document.target))
+            target_bytes = utf8_bytes(document.target)
+            self.target_bytes += target_bytes
         if document.label is None:
             self.unlabelled += 1
         else:
@@ -62,13 +67,15 @@ class SplitCount:
             heapq.heappush(self.samples, (key, document.id, document))
         elif key > self.samples[0][0]:
             heapq.heapreplace(self.samples, (key, document.id, document))
+        return text_bytes + target_bytes
 
     def quantiles(self) -> dict[str, int]:
         """Lengths in characters below which the given shares of the documents lie."""
-        if not self.documents:
-            return {}
-        values = np.quantile(np.asarray(self.lengths), _QUANTILES, method="lower")
-        return {f"{share:g}": int(value) for share, value in zip(_QUANTILES, values, strict=True)}
+        return _quantiles(self.lengths)
+
+    def target_quantiles(self) -> dict[str, int]:
+        """The same of the targets."""
+        return _quantiles(self.target_lengths)
 
     def shown(self, places: Mapping[str, str]) -> list[dict[str, str | None]]:
         """A few documents, shortened, with their places by their ids."""
@@ -77,11 +84,22 @@ class SplitCount:
                 "id": document.id,
                 "where": places.get(document.id),
                 "label": document.label,
-                "text": document.text[:_SAMPLE_CHARACTERS],
-                "target": None if document.target is None else document.target[:_SAMPLE_CHARACTERS],
+                "text": _beginning(document.text),
+                "target": None if document.target is None else _beginning(document.target),
             }
             for _, _, document in sorted(self.samples, key=lambda sample: sample[:2], reverse=True)
         ]
+
+
+def _quantiles(lengths: array[int]) -> dict[str, int]:
+    if not lengths:
+        return {}
+    values = np.quantile(np.asarray(lengths), _QUANTILES, method="lower")
+    return {f"{share:g}": int(value) for share, value in zip(_QUANTILES, values, strict=True)}
+
+
+def _beginning(text: str) -> str:
+    return text if len(text) <= _SAMPLE_CHARACTERS else f"{text[:_SAMPLE_CHARACTERS]}…"
 
 
 @dataclass
@@ -118,7 +136,7 @@ def histogram(lengths: Mapping[str, Iterable[int]]) -> dict[str, list[int]]:
         `edges`, one more than there are bins, and of each split the documents in each bin: those of at least its left
         edge and less than its right one. No bins without documents.
     """
-    arrays = {name: np.asarray(values, dtype=np.uint64) for name, values in lengths.items()}
+    arrays = {name: np.maximum(np.asarray(values, dtype=np.uint64), 1) for name, values in lengths.items()}
     longest = max((int(values.max()) for values in arrays.values() if values.size), default=0)
     if not longest:
         return {"edges": [], **{name: [] for name in arrays}}
@@ -130,7 +148,7 @@ def histogram(lengths: Mapping[str, Iterable[int]]) -> dict[str, list[int]]:
             edges.append(edge)
         if edge > longest:
             break
-    while len(edges) > 2 and edges[1] <= shortest:
+    while len(edges) > 2 and edges[1] <= shortest:  # what is left begins with the bin of the shortest
         edges.pop(0)
     bounds = np.asarray(edges, dtype=np.uint64)
     counts = {
