@@ -47,7 +47,7 @@ class Report:
         quarantined: Rows that could not be read, by reason.
         quarantined_bytes: Their bytes, by reason.
         damaged_files: Those rows of each raw file.
-        causes: What is wrong with some of these files, a sentence each.
+        causes: What is wrong with some files, or how they are read otherwise than they are called, a sentence each.
         dropped: Documents left out, by reason.
         dropped_bytes: Their bytes as read, by reason.
         kept_bytes: UTF-8 bytes of the texts and targets of the documents kept.
