@@ -168,7 +168,9 @@ class Spool:
         numbers = np.concatenate([*self._numbers, np.empty((0, 4), np.int32)])
         self._numbers = []
         self.keys = Keys(
-            *(np.ascontiguousarray(keys[:, kind]) for kind in range(3)),
+            np.ascontiguousarray(keys[:, 0]),
+            np.ascontiguousarray(keys[:, 1]),
+            np.ascontiguousarray(keys[:, 2]),
             np.ascontiguousarray(numbers[:, 0]),
             numbers[:, 1].astype(np.uint8),
             np.ascontiguousarray(numbers[:, 2]),
@@ -195,8 +197,9 @@ class Spool:
         number = 0
         with pq.ParquetFile(self._folder / "documents.parquet") as file:
             for batch in file.iter_batches(batch_size=_GROUP_ROWS):
-                for cells in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-                    yield number, Spooled(*cells[:-1], json.loads(cells[-1]))
+                rows = zip(*(column.to_pylist() for column in batch.columns), strict=True)
+                for where, num_bytes, text, label, target, metadata in rows:
+                    yield number, Spooled(where, num_bytes, text, label, target, json.loads(metadata))
                     number += 1
 
     def document(self, number: int) -> Spooled:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 from collections.abc import Mapping
 from enum import StrEnum
@@ -11,6 +12,7 @@ from pydantic import Field, PositiveInt
 
 from langmill.config.constraints import require
 from langmill.config.core_yaml import as_written
+from langmill.config.sections.contract import Contract
 from langmill.config.sections.sources import Source
 from langmill.config.typed import settings
 from langmill.errors import FieldError
@@ -218,6 +220,8 @@ class Corpus:
     labels: Labels
     cleaning: Cleaning
     split: Split
+    contract: Contract = dataclasses.field(default_factory=lambda: Contract({}, None))
+    """What is checked between cleaning and training; a folder of settings that is older has none."""
 
     def __post_init__(self) -> None:
         known = ", ".join(self.fields.metadata) or "none"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -21,12 +20,7 @@ from langmill.data.spool import Spool
 _CHUNK_WORDS = 2**18
 _CHUNK_DOCUMENTS = 1000
 _STEP = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class _Twin:
-    place: int
-    likeness: Likeness
+_KEPT = int(Fate.kept)
 
 
 class _Search:
@@ -56,11 +50,17 @@ class _Search:
         frequencies = DocumentFrequencies(int(self._spool.offsets[0][-1]), self._near.ngrams)
         frequencies.count(self._batches(ordered))
         judge = Judge(self._near, frequencies, self._spool.text_words)
-        for row, place in enumerate(candidates.documents.tolist()):
-            if before := candidates.before(row):
-                self._look_at(place, before, ordered, judge)
-            if row % _STEP == 0:
-                on_documents(_STEP)
+        for first in range(0, len(candidates.documents), _STEP):
+            last = min(first + _STEP, len(candidates.documents))
+            places = candidates.documents[first:last]
+            judge.prepare(ordered[places])
+            for place, before in zip(places.tolist(), candidates.before(first, last), strict=True):
+                number = int(ordered[place])
+                if len(before):
+                    self._look_at(number, ordered[before], judge)
+                if self._verdicts.fates[number] == _KEPT:
+                    judge.keep(number)
+            on_documents(last - first)
 
     def _ordered(self) -> Numbers:
         """The documents that are compared, the longest first; by split first where a field decides it."""
@@ -92,14 +92,12 @@ class _Search:
                 words = spool.text_words(first, last)
                 yield words[np.repeat(keep, lengths)], np.cumsum(lengths[keep])
 
-    def _look_at(self, place: int, before: list[int], ordered: Numbers, judge: Judge) -> None:
-        """Compare a document with those before it: with all that are kept, and if it stays, with the others."""
+    def _look_at(self, number: int, numbers: Numbers, judge: Judge) -> None:
+        """Compare a document with others before it: with all that are kept, and if it stays, with the rest."""
         verdicts = self._verdicts
-        number = int(ordered[place])
-        kept = [other for other in before if verdicts.fates[ordered[other]] == Fate.kept]
+        stay = verdicts.fates[numbers] == _KEPT
         best: tuple[float, int, Likeness, Fate] | None = None
-        for other in kept:
-            twin = int(ordered[other])
+        for twin in numbers[stay].tolist():
             likeness = judge.compare(number, twin)
             if not likeness.alike:
                 continue
@@ -110,9 +108,8 @@ class _Search:
             _, twin, likeness, fate = best
             verdicts.lose(np.array([number]), fate, np.array([twin]), likeness.similarity, likeness.containment)
             return
-        for other in before:
-            twin = int(ordered[other])
-            if verdicts.fates[twin] != Fate.kept and judge.compare(number, twin).alike:
+        for twin in numbers[~stay].tolist():
+            if judge.compare(number, twin).alike:
                 self._join(number, twin)
 
     def _join(self, number: int, twin: int) -> Fate:

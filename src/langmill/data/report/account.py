@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
+from langmill.data.cleaning.apply import Cleaned
+from langmill.data.cleaning.base import Steps
 from langmill.data.document import Document, Split
+from langmill.data.dropped import DROPPED_NAME
+from langmill.data.report import examples
 from langmill.data.report.advice import too_few_to_test
 from langmill.data.report.counts import SourceCount, SplitCount, StepCount, histogram
+from langmill.data.report.lines import FrequentLines
+from langmill.data.report.step_samples import PRIVACY, StepSamples, redaction
 from langmill.data.report.words import told
 from langmill.data.rows import BadRow, Row
 
-PRIVACY = "privacy"
-"""The step whose changes are what was found of personal data, by kind."""
 _SOURCES = 10_000  # sources told apart by a field, which may hold an address for each document
 _OTHER_SOURCES = "other sources"
 
@@ -52,6 +57,9 @@ class Report:
         other_label: Duplicates whose label is not the first one's.
         other_target: Documents that read like an earlier one but have another target; they are no duplicates, left
             out or not.
+        kept: Rows that became documents.
+        repeated: Documents written once more, since they had many copies.
+        repeated_bytes: Their UTF-8 bytes.
         copies: Documents kept by the number of documents that were alike, where it was found out.
         places: Where the rows of the documents stand that are shown, by the documents' ids.
         splits: What was kept.
@@ -71,6 +79,7 @@ class Report:
         self.kept_bytes = self.removed_by_cleaning = 0
         self.steps: dict[str, StepCount] = {}
         self.duplicates = self.other_label = self.other_target = 0
+        self.kept = self.repeated = self.repeated_bytes = 0
         self.copies: Counter[str] = Counter()
         self.splits = {split: SplitCount() for split in Split}
         self.places: dict[str, str] = {}
@@ -80,6 +89,9 @@ class Report:
         self._near_duplicates: dict[str, Any] | None = None
         self._leakage: dict[str, Any] | None = None
         self._labels: Mapping[str, Any] | None = None
+        self._examples: dict[str, Any] = {}
+        self._step_samples = StepSamples()
+        self._removed_lines = FrequentLines()
         self._first_bad: BadRow | None = None
 
     # Counting ---------------------------------------------------------------------------------------------------------
@@ -110,6 +122,12 @@ class Report:
             if kinds:
                 count.changes.update(kinds)
 
+    def observe(self, row: Row, cleaned: Cleaned) -> None:
+        """Look at what cleaning made of a row, for the samples of each step and the lines that were taken out."""
+        self._step_samples.offer(row, cleaned)
+        if cleaned.removed_lines:
+            self._removed_lines.add(cleaned.removed_lines)
+
     def count_drop(self, reason: str, split: Split | None, step: str | None = None, *, num_bytes: int = 0) -> None:
         """Count a document that is left out.
 
@@ -134,10 +152,8 @@ class Report:
             document: What is written.
             split: Where it is written.
         """
-        count = self.splits[split]
-        before = count.num_bytes + count.target_bytes
-        count.add(document, document.id.encode())
-        num_bytes = count.num_bytes + count.target_bytes - before
+        num_bytes = self.splits[split].add(document, document.id.encode())
+        self.kept += 1
         self.kept_bytes += num_bytes
         self.removed_by_cleaning += row.num_bytes - num_bytes
         source = self._source(document.metadata, row.where.rpartition(":")[0])
@@ -146,10 +162,15 @@ class Report:
         if copies := document.metadata.get("copies"):
             self.copies[copies] += 1
 
+    def count_repeat(self, document: Document, split: Split) -> None:
+        """Count a document that is written once more, after `count_kept`: no row came in for it."""
+        self.repeated += 1
+        self.repeated_bytes += self.splits[split].add(document, document.id.encode())
+
     def forget_kept(self) -> None:
         """Count anew what is kept: documents that stayed until now may be left out."""
         self.splits = {split: SplitCount(dropped=count.dropped) for split, count in self.splits.items()}
-        self.kept_bytes = self.removed_by_cleaning = 0
+        self.kept = self.kept_bytes = self.removed_by_cleaning = self.repeated = self.repeated_bytes = 0
         self.copies.clear()
         for source in self._sources.values():
             source.kept = source.kept_bytes = 0
@@ -193,6 +214,27 @@ class Report:
         """Set the table of labels: what is look-alike, null-like, rare or contradictory among them, as plain values."""
         self._labels = table
 
+    def illustrate(self, folder: Path, steps: Steps) -> None:
+        """Gather what is shown of single rows, once all is written. No personal data that the steps find is in it.
+
+        Args:
+            folder: The corpus's documents, what was quarantined and what was dropped.
+            steps: The steps of cleaning, which the samples go through once more.
+        """
+        shown = redaction(steps)
+        self.causes = {name: shown(cause) for name, cause in self.causes.items()}  # they quote the files
+        samples = self._step_samples.taken(steps)
+        self._examples = {
+            "steps": {
+                step: {kind: [one.to_json() for one in those] for kind, those in kinds.items()}
+                for step, kinds in samples.items()
+            },
+            "quarantine": examples.quarantined(folder / "quarantine.parquet", shown),
+            "near_duplicates": examples.near_duplicates(folder / DROPPED_NAME, folder, shown),
+            "leakage": examples.leaked(self._leakage["examples"] if self._leakage else (), folder, shown),
+            "removed_lines": [[shown(line), count] for line, count in self._removed_lines.most_frequent()],
+        }
+
     # The account ------------------------------------------------------------------------------------------------------
 
     @property
@@ -203,7 +245,7 @@ class Report:
     @property
     def undecided(self) -> tuple[int, int]:
         """Rows and bytes of which it is not known what becomes of them: none once a corpus is made."""
-        rows = self.num_documents + self.dropped.total() + self.quarantined.total()
+        rows = self.kept + self.dropped.total() + self.quarantined.total()
         num_bytes = self.kept_bytes + self.removed_by_cleaning + self.dropped_bytes.total()
         return self.rows - rows, self.num_bytes - num_bytes - self.quarantined_bytes.total()
 
@@ -216,8 +258,8 @@ class Report:
         rows, num_bytes = self.undecided
         if rows or num_bytes:
             raise AssertionError(
-                f"The report on the corpus {self.corpus} does not add up: {self.account()}, {self.num_documents:,} "
-                f"kept; {rows:,} rows and {num_bytes:,} bytes are unaccounted for."
+                f"The report on the corpus {self.corpus} does not add up: {self.account()}, {self.kept:,} kept; "
+                f"{rows:,} rows and {num_bytes:,} bytes are unaccounted for."
             )
 
     def sample_ids(self) -> list[str]:
@@ -280,6 +322,9 @@ class Report:
             "privacy": dict(self.steps[PRIVACY].changes) if PRIVACY in self.steps else None,
             "labels": self._labels,
             "documents": self.num_documents,
+            "repeated": {"documents": self.repeated, "bytes": self.repeated_bytes},
+            "removed_lines": {"total": self._removed_lines.total, "missed": self._removed_lines.missed},
+            "examples": self._examples,
             "languages": dict(sum((count.languages for count in self.splits.values()), Counter())),
             "lengths": histogram({split.value: count.lengths for split, count in self.splits.items()}),
             "splits": {
@@ -326,3 +371,9 @@ class Report:
         from langmill.data.report.markdown import markdown
 
         return markdown(self.as_json())
+
+    def as_html(self) -> str:
+        """The same as a page."""
+        from langmill.data.report.page import page
+
+        return page(self.as_json())

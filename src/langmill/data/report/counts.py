@@ -43,15 +43,17 @@ class SplitCount:
     samples: list[tuple[bytes, str, Document]] = field(default_factory=list)
     """A heap of the documents with the largest keys: a random choice that is always the same."""
 
-    def add(self, document: Document, key: bytes) -> None:
-        """Count a document; `key` is a hash of its content."""
+    def add(self, document: Document, key: bytes) -> int:
+        """Count a document, and say how many bytes of UTF-8 it has; `key` is a hash of its content."""
+        text_bytes, target_bytes = utf8_bytes(document.text), 0
         self.documents += 1
-        self.num_bytes += utf8_bytes(document.text)
+        self.num_bytes += text_bytes
         self.lengths.append(len(document.text))
         if document.target is not None:
             self.targets += 1
             self.target_characters += len(document.target)
-            self.target_bytes += utf8_bytes(document.target)
+            target_bytes = utf8_bytes(document.target)
+            self.target_bytes += target_bytes
         if document.label is None:
             self.unlabelled += 1
         else:
@@ -62,6 +64,7 @@ class SplitCount:
             heapq.heappush(self.samples, (key, document.id, document))
         elif key > self.samples[0][0]:
             heapq.heapreplace(self.samples, (key, document.id, document))
+        return text_bytes + target_bytes
 
     def quantiles(self) -> dict[str, int]:
         """Lengths in characters below which the given shares of the documents lie."""
@@ -77,11 +80,15 @@ class SplitCount:
                 "id": document.id,
                 "where": places.get(document.id),
                 "label": document.label,
-                "text": document.text[:_SAMPLE_CHARACTERS],
-                "target": None if document.target is None else document.target[:_SAMPLE_CHARACTERS],
+                "text": _beginning(document.text),
+                "target": None if document.target is None else _beginning(document.target),
             }
             for _, _, document in sorted(self.samples, key=lambda sample: sample[:2], reverse=True)
         ]
+
+
+def _beginning(text: str) -> str:
+    return text if len(text) <= _SAMPLE_CHARACTERS else f"{text[:_SAMPLE_CHARACTERS]}…"
 
 
 @dataclass
@@ -130,7 +137,7 @@ def histogram(lengths: Mapping[str, Iterable[int]]) -> dict[str, list[int]]:
             edges.append(edge)
         if edge > longest:
             break
-    while len(edges) > 2 and edges[1] <= shortest:
+    while len(edges) > 2 and edges[1] <= shortest:  # what is left begins with the bin of the shortest
         edges.pop(0)
     bounds = np.asarray(edges, dtype=np.uint64)
     counts = {

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from langmill.data.document import Split
 from langmill.data.report.advice import too_few_to_test
-from langmill.data.report.words import cell, listed, told, words
+from langmill.data.report.words import cell, counted, listed, told, words
 
 Facts = Mapping[str, Any]
 """What report.json says."""
@@ -30,6 +31,24 @@ def markdown(facts: Facts) -> str:
     if facts["leakage"]:
         parts.append(_leakage(facts))
     parts += [_files(facts), _samples(facts)]
+    return "\n\n".join(parts) + "\n"
+
+
+def summary(facts: Facts, page: Path) -> str:
+    """The least to say of a corpus: its account, what to look at, and where its page is.
+
+    Args:
+        facts: What report.json says.
+        page: The page's file, which is on the machine that cleaned.
+    """
+    parts = [f"# The corpus {facts['corpus']}", account_table(facts)]
+    if said := warning(facts):
+        parts.append(said)
+    address = page.resolve().as_uri()
+    parts.append(
+        f"All of it, with samples from both sides of each step: [{page}]({address}), on the machine that cleaned; also "
+        "among the artifacts of each run in MLflow that used the corpus."
+    )
     return "\n\n".join(parts) + "\n"
 
 
@@ -124,8 +143,8 @@ def _duplicates(facts: Facts) -> str:
     lines = [f"{'; '.join(parts)}."]
     if near:
         lines.append(
-            f"Near duplicates: {near['clusters']:,} clusters of {near['pairs']:,} pairs; {near['dropped']:,} documents "
-            "dropped for one that is alike."
+            f"Near duplicates: {counted(near['pairs'], 'pair')} in {counted(near['clusters'], 'cluster')}; "
+            f"{counted(near['dropped'], 'document')} dropped for one that is alike."
         )
     return "## Duplicates\n\n" + "\n\n".join(lines)
 
@@ -133,8 +152,8 @@ def _duplicates(facts: Facts) -> str:
 def _leakage(facts: Facts) -> str:
     found = facts["leakage"]
     return (
-        f"## Leakage\n\n{found['leaked']:,} of {found['test_documents']:,} test documents ({found['share']:.2%}) stand "
-        "in the train split for the most part."
+        f"## Leakage\n\n{found['leaked']:,} of {found['test_documents']:,} test documents ({found['share']:.2%}) share "
+        "runs of words with the train split, beyond what cleaning.leakage allows."
     )
 
 

@@ -25,6 +25,16 @@ def told(counts: Mapping[str, int]) -> str:
     return listed({words(reason): count for reason, count in counts.items()})
 
 
+def counted(count: int, noun: str) -> str:
+    """A count with its noun: `1 row`, `2,000 rows`."""
+    return f"{count:,} {noun if count == 1 else f'{noun}s'}"
+
+
+def percent(share: float) -> str:
+    """A share in percent, three digits where it is small."""
+    return f"{share:.2%}" if share < 0.1 else f"{share:.1%}"
+
+
 def size(count: int) -> str:
     """Bytes with a unit, three digits: `999 B`, `1.23 MB`, `-45.6 kB`."""
     value, unit = float(count), "B"

@@ -1,0 +1,1 @@
+"""`langmill scan`: personal data and secrets in raw files, reported and not changed."""

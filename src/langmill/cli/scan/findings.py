@@ -1,0 +1,180 @@
+"""What a scan of files finds: counts by kind, places, and examples of which no secret can be read."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from langmill.data.cleaning.detectors.base import Finder
+from langmill.data.compression import DAMAGED, open_decompressed
+from langmill.data.formats.base import Format
+from langmill.data.rows import BadRowReason, Unreadable, portable
+
+_BESIDE = 24  # characters around a value that an example shows
+_SHOWN = 2  # of a value's characters at its beginning and end
+_SHORT = 12  # characters of a value of which only the first is shown
+
+
+class Example(NamedTuple):
+    """A value that was found, not readable."""
+
+    where: str
+    """The row's place."""
+    field: str
+    text: str
+    """What stands around it, all values in it masked."""
+
+
+@dataclass
+class Findings:
+    """What was found."""
+
+    examples_a_kind: int
+    cover: Finder
+    """What an example is masked by: it shows what stands beside a value, and that may be of a kind not looked for."""
+    files: int = 0
+    rows: int = 0
+    unreadable: Counter[str] = field(default_factory=Counter)
+    """Rows that could not be read, by reason."""
+    values: Counter[str] = field(default_factory=Counter)
+    """Values by kind."""
+    rows_with: Counter[str] = field(default_factory=Counter)
+    """Rows that have any, by kind."""
+    files_with: dict[str, Counter[str]] = field(default_factory=dict)
+    """Values by kind, then by file."""
+    fields_with: dict[str, Counter[str]] = field(default_factory=dict)
+    """Values by kind, then by field."""
+    examples: dict[str, list[Example]] = field(default_factory=dict)
+    """The first few by kind, none of them twice."""
+
+    def add(self, file: str, where: str, texts: Mapping[str, str], finder: Finder) -> None:
+        """Search one row.
+
+        Args:
+            file: Its file.
+            where: Its place, with the file's name.
+            texts: Its fields that are texts.
+            finder: What finds.
+        """
+        self.rows += 1
+        kinds: set[str] = set()
+        for name, text in texts.items():
+            found = finder.find(text)
+            for one in found:
+                kinds.add(one.kind)
+                self.values[one.kind] += 1
+                self.files_with.setdefault(one.kind, Counter())[file] += 1
+                self.fields_with.setdefault(one.kind, Counter())[name] += 1
+                known = self.examples.setdefault(one.kind, [])
+                if len(known) < self.examples_a_kind:
+                    start, end = max(0, one.start - _BESIDE), min(len(text), one.end + _BESIDE)
+                    hidden = [other[:2] for other in self.cover.find(text)]
+                    shown = "".join(_masked_parts(text, hidden, start, end))
+                    example = Example(where, name, " ".join(shown.split()))
+                    if example.text not in {other.text for other in known}:
+                        known.append(example)
+        self.rows_with.update(kinds)
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything, as plain values."""
+        return {
+            "files": self.files,
+            "rows": self.rows,
+            "unreadable": dict(self.unreadable),
+            "kinds": {
+                kind: {
+                    "values": count,
+                    "rows": self.rows_with[kind],
+                    "files": dict(self.files_with[kind].most_common()),
+                    "fields": dict(self.fields_with[kind].most_common()),
+                    "examples": [example._asdict() for example in self.examples[kind]],
+                }
+                for kind, count in sorted(self.values.items())
+            },
+        }
+
+
+def _masked_parts(text: str, spans: Sequence[tuple[int, int]], start: int, end: int) -> Iterator[str]:
+    """A part of a text in pieces, every value masked, also one that the part cuts."""
+    yield "…" * (start > 0)
+    at = start
+    for first, last in spans:
+        if last <= start or first >= end:
+            continue
+        yield text[at:first] if first > at else ""
+        yield masked(text[first:last])
+        at = last
+    yield text[at:end] if at < end else ""
+    yield "…" * (end < len(text))
+
+
+def masked(value: str) -> str:
+    """A value that can be recognised by who knows it, and read by nobody: at most four of its characters."""
+    value = " ".join(value.split())
+    return f"{value[:1]}…" if len(value) < _SHORT else f"{value[:_SHOWN]}…{value[-_SHOWN:]}"
+
+
+def search(
+    folder: Path,
+    paths: Sequence[Path],
+    file_format: Format,
+    finder: Finder,
+    *,
+    cover: Finder,
+    examples: int,
+    on_bytes: Callable[[int], object],
+) -> Findings:
+    """Search every text of every row of some files.
+
+    Args:
+        folder: What the files' names begin after.
+        paths: The files.
+        file_format: What reads them.
+        finder: What finds.
+        cover: What examples are masked by; it finds more kinds, never fewer.
+        examples: How many are kept of each kind.
+        on_bytes: Called with the size of each file when it has been read.
+    """
+    findings = Findings(examples, cover)
+    for path in paths:
+        relative = PurePosixPath(path.relative_to(folder).as_posix())
+        name = portable(str(relative))
+        findings.files += 1
+        for place, values in _rows(path, relative, file_format):
+            if isinstance(values, Unreadable):
+                findings.unreadable[values.reason.value] += 1
+                findings.add(name, f"{name}:{place}", {"": values.row}, finder)
+            else:
+                findings.add(name, f"{name}:{place}", dict(_texts("", values)), finder)
+        on_bytes(path.stat().st_size)
+    return findings
+
+
+def _rows(path: Path, relative: PurePosixPath, file_format: Format) -> Iterator[tuple[object, Any]]:
+    """A file's rows with all their fields; a damaged file ends early, with a row that says so."""
+    compression = path.suffix.lower()
+    try:
+        with path.open("rb") as raw, open_decompressed(raw, compression) as file:
+            inner = relative.with_suffix("") if file is not raw else relative
+            yield from file_format.read(file, inner)
+    except (*DAMAGED, pa.ArrowException) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the machine's fault, not the file's
+        yield "end", Unreadable(BadRowReason.unreadable_file, f"{type(error).__name__}: {error}")
+
+
+def _texts(name: str, value: object) -> Iterator[tuple[str, str]]:
+    """The texts in a row by their fields, numbers too, lists and objects opened up."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _texts(f"{name}.{key}" if name else str(key), inner)
+    elif isinstance(value, list | tuple):
+        for number, inner in enumerate(value):
+            yield from _texts(f"{name}.{number}", inner)
+    elif isinstance(value, str | int) and not isinstance(value, bool):
+        yield name, str(value)

@@ -1,0 +1,1 @@
+"""`langmill show`: documents of a corpus, what was dropped, and what each step of cleaning does to them."""
