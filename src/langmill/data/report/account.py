@@ -13,7 +13,7 @@ from langmill.data.document import Document, Split
 from langmill.data.dropped import DROPPED_NAME
 from langmill.data.report import examples
 from langmill.data.report.advice import too_few_to_test
-from langmill.data.report.counts import SourceCount, SplitCount, StepCount, histogram
+from langmill.data.report.counts import SourceCount, SplitCount, StepCount, histogram, quantiles_of
 from langmill.data.report.lines import FrequentLines
 from langmill.data.report.step_samples import PRIVACY, StepSamples, redaction
 from langmill.data.report.words import told
@@ -327,6 +327,7 @@ class Report:
             "examples": self._examples,
             "languages": dict(sum((count.languages for count in self.splits.values()), Counter())),
             "lengths": histogram({split.value: count.lengths for split, count in self.splits.items()}),
+            "length_quantiles": quantiles_of(*(count.lengths for count in self.splits.values())),
             "target_lengths": histogram({split.value: count.target_lengths for split, count in self.splits.items()}),
             "splits": {
                 split.value: {

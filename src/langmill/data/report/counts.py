@@ -71,11 +71,11 @@ class SplitCount:
 
     def quantiles(self) -> dict[str, int]:
         """Lengths in characters below which the given shares of the documents lie."""
-        return _quantiles(self.lengths)
+        return quantiles_of(self.lengths)
 
     def target_quantiles(self) -> dict[str, int]:
         """The same of the targets."""
-        return _quantiles(self.target_lengths)
+        return quantiles_of(self.target_lengths)
 
     def shown(self, places: Mapping[str, str]) -> list[dict[str, str | None]]:
         """A few documents, shortened, with their places by their ids."""
@@ -91,10 +91,11 @@ class SplitCount:
         ]
 
 
-def _quantiles(lengths: array[int]) -> dict[str, int]:
-    if not lengths:
+def quantiles_of(*lengths: array[int]) -> dict[str, int]:
+    """Lengths below which the given shares of all of them lie; none without any."""
+    if not any(lengths):
         return {}
-    values = np.quantile(np.asarray(lengths), _QUANTILES, method="lower")
+    values = np.quantile(np.concatenate(lengths), _QUANTILES, method="lower")
     return {f"{share:g}": int(value) for share, value in zip(_QUANTILES, values, strict=True)}
 
 
