@@ -15,6 +15,7 @@ import yaml
 from langmill.config.compose import available, compose_operation, compose_recipe, compose_serving, load_section
 from langmill.config.sections import Corpus, Pretrained, Recipe, Tokenizer
 from langmill.data.cleaning.base import CLEANING_STEPS
+from langmill.data.cleaning.detectors.base import DETECTORS
 from langmill.errors import ConfigError
 from langmill.files import write_text
 from langmill.graph.dag import read_graph
@@ -278,6 +279,13 @@ from langmill.data.cleaning.markup import Markup
 @CLEANING_STEPS.register("toy")
 class Toy(Markup): ...
 """
+DETECTOR = """\
+from langmill.data.cleaning.detectors.base import DETECTORS
+from langmill.data.cleaning.detectors.email import Email
+
+@DETECTORS.register("toy")
+class Toy(Email): ...
+"""
 METRIC = """\
 from langmill.scoring.metrics.base import METRICS
 from langmill.scoring.metrics.matching import ExactMatch
@@ -293,6 +301,7 @@ LEARNING = ["compose", "fetch", "clean", "contract", "pretrained", "encode", "tr
     [
         (ARCHITECTURES, ARCHITECTURE, "model/decoder-small", ": decoder", ": toy", "plugins", LEARNING),
         (CLEANING_STEPS, STEP, "corpus/base", "steps: [markup,", "steps: [markup, toy,", "plugins", LEARNING),
+        (DETECTORS, DETECTOR, "corpus/base", "privacy: null", "privacy: {kinds: [toy]}", "plugins", LEARNING),
         (METRICS, METRIC, "recipe/catalogs-en-de", "[chrf, ", "[chrf, toy, ", "plugins", LEARNING),
         (METRICS, METRIC, "recipe/catalogs-en-de", "[chrf, ", "[chrf, toy, ", "judging", ["compose", "evaluate"]),
     ],

@@ -21,7 +21,7 @@ from langmill.evaluation.folder import EvaluationFolder
 from langmill.files import read_json, read_manifest, write_manifest, write_text
 from langmill.registry.package import package
 from langmill.stages import encode, evaluate, pretrained, tokenizer, train
-from langmill.stages.compose import check_recipe
+from langmill.stages.recipe_checks import check_recipe
 from langmill.tasks.loading import load_model
 from langmill.tracking.connection import connect
 from langmill.tracking.shipping import ship

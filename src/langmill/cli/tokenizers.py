@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from langmill.evaluation.tokenizers import Entry
 
 
-class _List(click.ParamType):
+class _List(click.ParamType[Any]):
     """Values with commas between them."""
 
     def __init__(self, name: str, item: type) -> None:

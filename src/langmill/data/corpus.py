@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +27,7 @@ from langmill.data.document import (
     documents_path,
 )
 from langmill.data.dropped import DROPPED_NAME, Dropped, DroppedSample
-from langmill.data.duplicates import Fate, Numbers, Verdicts, exact_duplicates, ids_of
+from langmill.data.duplicates import Fate, Ids, Numbers, Verdicts, exact_duplicates
 from langmill.data.formats.base import Format
 from langmill.data.labels import LabelTable
 from langmill.data.leakage import Leak, find_leakage, num_passes
@@ -41,6 +42,7 @@ from langmill.errors import DataError
 from langmill.files import temporary_folder
 from langmill.progress import track
 
+logger = logging.getLogger(__name__)
 QUARANTINE_NAME = "quarantine.parquet"
 """The rows that could not be read: place, reason and beginning of each."""
 PLACES_NAME = "places.parquet"
@@ -74,6 +76,8 @@ def make_corpus(
     settings: CorpusSettings,
     on_bytes: Callable[[int], object],
     report: Report | None = None,
+    *,
+    on_read: Callable[[], object] = lambda: None,
 ) -> Report:
     """Read the raw files and write each split's documents, their places, what was dropped and the quarantined rows.
 
@@ -87,6 +91,7 @@ def make_corpus(
         settings: Format, fields, labels, cleaning and split.
         on_bytes: Called with the raw bytes read since the last call.
         report: Counts what happens; given by who wants to see it after an error too.
+        on_read: Called when all rows are cleaned; what follows shows its own progress.
 
     Returns:
         The report.
@@ -104,6 +109,7 @@ def make_corpus(
         dropped = stack.enter_context(DroppedSample(out / DROPPED_NAME))
         spool = stack.enter_context(Spool(stack.enter_context(temporary_folder(out))))
         _clean(raw, out, settings, on_bytes, report=report, spool=spool, dropped=dropped, labels=labels)
+        on_read()
         verdicts = exact_duplicates(spool, settings.cleaning, settings.split, report)
         with track(f"Comparing the documents of {settings.name}", len(spool), "documents") as progress:
             sizes = find_near_duplicates(
@@ -116,6 +122,8 @@ def make_corpus(
             contradictions=contradictions,
         )  # fmt: skip
         labels.set_contradictions(contradictions.groups, contradictions.examples())
+        for sentence in labels.warnings() if settings.fields.label else ():
+            logger.warning("%s: %s", settings.name, sentence)
     _show_places(out, report)
     report.require_balance()
     _require_usable(report, settings)
@@ -193,8 +201,7 @@ def _write(
 ) -> None:
     """Write every split's documents, in the order in which they were read, and where each stands."""
     kept = np.flatnonzero(verdicts.fates == Fate.kept)
-    ids = ids_of(spool, kept, unique=settings.cleaning.drop_duplicates)
-    places_of_kept = np.cumsum(verdicts.fates == Fate.kept) - 1
+    ids = Ids(spool, kept, unique=settings.cleaning.drop_duplicates)
     copies = copies_of(sizes)
     with contextlib.ExitStack() as stack:
         places = stack.enter_context(TableWriter(out / PLACES_NAME, _PLACES, _ROWS))
@@ -207,7 +214,7 @@ def _write(
             fate = Fate(verdicts.fates[number])
             if fate is not Fate.kept:
                 report.count_drop(fate.reason, split, num_bytes=one.num_bytes)
-                twin = ids[places_of_kept[verdicts.twins[number]]]
+                twin = ids[verdicts.twins[number]]
                 scores = float(verdicts.similarity[number]), float(verdicts.containment[number])
                 dropped.add(Dropped(one.where, fate.reason, None, split, one.text, one.target, twin, *scores))
                 continue
@@ -215,20 +222,20 @@ def _write(
             metadata = {COPIES_KEY: copies[number], **one.metadata}
             if leaks is not None and split is Split.test:
                 metadata.setdefault(LEAKED_KEY, "yes" if number in leaks else "no")
-            document = Document(ids[places_of_kept[number]], one.text, one.label, one.target, metadata)
+            document = Document(ids[number], one.text, one.label, one.target, metadata)
             writers[split].write(document)
             places.add(split.value, document.id, one.where)
             report.count_kept(one, document, split)
         _repeat(writers[Split.train], settings, report, spool=spool, verdicts=verdicts, copies=copies)
     if leaks is not None:
-        worst = sorted(leaks, key=lambda number: (-leaks[number].overlap, ids[places_of_kept[number]]))
+        worst = sorted(leaks, key=lambda number: (-leaks[number].overlap, ids[number]))
         report.set_leakage(
             test_documents=report.splits[Split.test].documents,
             leaked=len(leaks),
             examples=[
                 {
-                    "test": ids[places_of_kept[number]],
-                    "train": ids[places_of_kept[leaks[number].train]],
+                    "test": ids[number],
+                    "train": ids[leaks[number].train],
                     "overlap": leaks[number].overlap,
                 }
                 for number in worst[:_EXAMPLES]

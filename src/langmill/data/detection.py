@@ -95,9 +95,9 @@ def _detected(path: Path, relative: PurePosixPath, auto: Format, name: str) -> D
         encoding = raw.encoding
     if encoding not in (None, "utf-8"):
         options["encoding"] = encoding
-    problem = refused
-    if not rows and problem is None:
-        problem = diagnose(path) or "None of its rows can be read; look at its first lines."
+    problem = None
+    if refused is not None or not rows:
+        problem = diagnose(path) or refused or "None of its rows can be read; look at its first lines."
     return Detected(
         (recognized(rows) if name == "auto" and rows else None) or name,
         options, encoding, delimiter, header, rows[:_SHOWN_ROWS], num_rows, problem,

@@ -118,26 +118,34 @@ def exact_duplicates(spool: Spool, settings: sections.Cleaning, split: sections.
     return verdicts
 
 
-def ids_of(spool: Spool, numbers: Numbers, *, unique: bool) -> list[str]:
-    """The ids of documents.
+class Ids:
+    """The ids of documents that are kept.
 
     Args:
         spool: The documents.
-        numbers: Which of them, in the order in which they were read.
-        unique: Whether no two of them have the same content; else they are counted.
+        kept: Which of them are kept, by their numbers in the order in which they were read.
+        unique: Whether no two of them have the same content; else they are counted, in 4 bytes a document.
     """
-    digests = spool.keys.digests[numbers]
-    named = digests.astype(">u8").tobytes()
-    occurrences = np.ones(len(numbers), np.int64)
-    if not unique:
-        order = np.lexsort((digests[:, 1], digests[:, 0]))  # stable: equal ones stay in their order
-        groups, firsts = _groups(digests, order)
-        starts = np.empty(len(firsts), np.int64)
-        places = np.empty(len(order), np.int64)
-        places[order] = np.arange(len(order))
-        starts[groups[firsts]] = places[firsts]
-        occurrences = places - starts[groups] + 1
-    return [document_id(named[16 * at : 16 * at + 16], int(number)) for at, number in enumerate(occurrences)]
+
+    def __init__(self, spool: Spool, kept: Numbers, *, unique: bool) -> None:
+        self._digests = spool.keys.digests
+        self._occurrences: npt.NDArray[np.int32] | None = None
+        if not unique:
+            digests = self._digests[kept]
+            order = np.lexsort((digests[:, 1], digests[:, 0]))  # stable: equal ones stay in their order
+            _, firsts = _groups(digests, order)
+            places = np.empty(len(order), np.int64)
+            places[order] = np.arange(len(order))
+            starts = np.sort(places[firsts])
+            self._occurrences = np.zeros(len(spool), np.int32)
+            self._occurrences[kept[order]] = np.arange(len(order)) - np.repeat(
+                starts, np.diff(starts, append=len(order))
+            )
+
+    def __getitem__(self, number: int) -> str:
+        """The id of a document."""
+        occurrence = 1 if self._occurrences is None else 1 + int(self._occurrences[number])
+        return document_id(self._digests[number].astype(">u8").tobytes(), occurrence)
 
 
 def _sorted(keys: Keys, groups: npt.NDArray[np.uint64]) -> Numbers:

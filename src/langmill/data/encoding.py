@@ -18,7 +18,7 @@ from langmill.errors import FieldError
 
 HEAD = 2**16
 """Bytes that show a file's kind."""
-_CHUNK = 2**20
+_CHUNK = 2**18
 _EVIDENCE = 2**17  # bytes of lines that charset-normalizer sees
 _EVIDENCE_A_CHUNK = 2**13  # so that they come from all over the file
 _LINES = re.compile(rb"[^\n\r]*[\x80-\xff][^\n\r]*[\n\r]")

@@ -25,6 +25,7 @@ _WHOLE_NUMBER = re.compile(r"([+-]?[0-9]{1,18})\.0+")
 _QUOTES = "\"'`´‘’“”„«»"  # noqa: RUF001
 _BETWEEN_WORDS = re.compile(r"[\s_-]+")
 _DISTINCT = 10_000  # labels that are counted each; a field with more holds no classes
+_NAMED = 5  # labels that a sentence names
 _FEW_ROWS = 10
 """Rows of a label below which it is rare: of so few, a split may have none."""
 _WRITTEN_CHARACTERS = 200
@@ -151,6 +152,24 @@ class LabelTable:
             "contradictory": self._contradictory,
         }
 
+    def warnings(self) -> list[str]:
+        """What of it somebody should know before anything is trained, a sentence each."""
+        table = self.as_json()
+        apart = [group for group, one in zip(table["look_alike"], table["one_class"], strict=True) if not one]
+        classes = {
+            written: rows for written, rows in table["null_like"].items() if written not in table["taken_for_none"]
+        }
+        groups = table["contradictory"]["groups"]
+        noun = "text has" if groups == 1 else "texts have"
+        found = [
+            apart
+            and f"labels that look alike are different classes ({_counts(apart[0])}); labels.map gives them one name",
+            classes
+            and f"words for nothing are labels ({_counts(classes)}); labels.map leaves out what it maps to null",
+            groups and f"{groups:,} {noun} several labels; the report shows some",
+        ]
+        return [str(sentence) for sentence in found if sentence]
+
     def _rows(self, written: str) -> int:
         return sum(rows for (each, _), rows in self._written.items() if each == written)
 
@@ -165,6 +184,10 @@ class LabelTable:
             for _, group in sorted(alike.items())
             if len(group) > 1
         ]
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{as_written(written)}: {rows:,}" for written, rows in _ordered(counts)[:_NAMED])
 
 
 def _ordered(counts: Mapping[str, int]) -> list[tuple[str, int]]:

@@ -6,7 +6,7 @@ import contextlib
 import io
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from langmill.data.compression import COMPRESSIONS, open_decompressed
 from langmill.data.encoding import HEAD, Utf8Stream
@@ -99,7 +99,8 @@ class RawFile:
         compression = relative.suffix.lower()
         self.path = relative.with_suffix("") if compression in COMPRESSIONS else relative
         self._content = _Measured(open_decompressed(self._raw, compression))
-        self._text = Utf8Stream(self._content, file_format.encoding) if file_format.is_text(relative) else None
+        content = cast("IO[bytes]", self._content)
+        self._text = Utf8Stream(content, file_format.encoding) if file_format.is_text(relative) else None
         self.file = io.BufferedReader(self._text or self._content, HEAD if self._text else _BUFFER)
 
     @property

@@ -7,6 +7,7 @@ What a file's rows are is the format's matter (`langmill.data.formats`).
 from __future__ import annotations
 
 import io
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -26,11 +27,13 @@ from langmill.data.row_fields import row_of
 from langmill.data.rows import EXCERPT, BadRow, BadRowReason, Raw, Row, Unreadable, Values, escaped, portable, shown
 from langmill.errors import Code, DataError
 
+logger = logging.getLogger(__name__)
 _DIAGNOSED = 20  # files of one corpus that are looked into when something is wrong
 _TOLD = 100  # files of one corpus of which it is said how they are read
+_LOGGED = 3  # of these that are named at once
 _TEXT_BYTES = 2**24  # of one text that is read whole, whatever cleaning keeps of it
 _GROWTH = 16  # times the characters that cleaning keeps: what a text may have more in bytes, with mark-up
-_CHUNK = 2**20
+_CHUNK = 2**18
 _CODES: dict[BadRowReason, Code] = {
     BadRowReason.repeated_name: "duplicate",
     BadRowReason.unexpected_shape: "mismatch",
@@ -96,8 +99,12 @@ def read_rows(
     tabular = False
     for path in files:
         relative = PurePosixPath(path.relative_to(folder))
-        tabular |= not file_format.is_plain_text(relative)
+        tabular |= not (file_format.is_plain_text(relative) or file_format.is_document(relative))
         yield from _rows_of(path, relative, reading)
+    for name, sentence in islice(reading.told.items(), _LOGGED):
+        logger.warning("%s: %s", name, sentence)
+    if len(reading.told) > _LOGGED:
+        logger.warning("%d more files are read otherwise than their names say", len(reading.told) - _LOGGED)
     if reading.known:
         try:
             _require_known(fields, reading.known, folder, text_is_a_field=tabular)
@@ -116,6 +123,8 @@ def _rows_of(path: Path, relative: PurePosixPath, reading: _Reading) -> Iterator
     name = portable(relative.as_posix())
     plain = reading.file_format.is_plain_text(relative)
     fields = Fields("text", None, None, []) if plain else reading.fields
+    if reading.file_format.is_document(relative):
+        fields = Fields("text", None, None, fields.metadata)
     for place, values in _read_file(path, relative, reading):
         where = f"{name}:{place}"
         try:

@@ -6,11 +6,12 @@ import csv
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from langmill.data.document import Document, Split, count_documents, documents_path, read_documents
-from langmill.evaluation.plots import draw_vocabularies
+from langmill.evaluation.plots import draw_rows
 from langmill.files import atomic_file, read_manifest, write_json
 from langmill.tokenization.measures import Measures
 
@@ -76,17 +77,17 @@ def write_entries(entries: Sequence[Entry], folder: Path) -> None:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows({**row, "losses": ", ".join(row["losses"])} for row in rows)
-    draw_vocabularies(
-        {
-            entry.name: (entry.measures.bytes_per_token, entry.measures.megabytes_per_second, entry.bits_per_byte)
-            for entry in entries
-        },
-        folder / "tokenizers.png",
-    )
+    panels = {
+        "bytes per token": [entry.measures.bytes_per_token for entry in entries],
+        "MB/s, encoding on one thread": [entry.measures.megabytes_per_second for entry in entries],
+    }
+    if bits := [entry.bits_per_byte for entry in entries if entry.bits_per_byte is not None]:
+        panels["bits per byte, at equal time"] = bits
+    hollow = {number: "loses some of the text" for number, entry in enumerate(entries) if entry.losses}
+    draw_rows([entry.name for entry in entries], panels, hollow, folder / "tokenizers.png")
 
 
-def _row(entry: Entry) -> dict[str, object]:
+def _row(entry: Entry) -> dict[str, Any]:
     values = asdict(entry)
-    measures = values.pop("measures")
-    values["losses"] = list(entry.losses)
-    return values | measures
+    values |= values.pop("measures")
+    return {**values, "losses": list(entry.losses)}

@@ -262,6 +262,12 @@ def _split(state: Mapping[str, Any], config: Mapping[str, Any]) -> str:
             "to GGUF; take --format hf, onnx or pt2.",
             "unsupported",
         )
+    if not model["merges"]:
+        raise ModelError(
+            f"The vocabulary of {recipe} is bytes alone, and llama.cpp opens none without merges; take --format hf, "
+            "onnx or pt2.",
+            "unsupported",
+        )
     pattern = pattern_of(state)
     if pattern in _SPLITS:
         return _SPLITS[pattern]

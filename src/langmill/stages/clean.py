@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import shutil
 from pathlib import Path
@@ -44,9 +45,12 @@ def main(name: str) -> None:
     out, failed = workspace.documents(name), workspace.failed(f"clean@{name}")
     report = Report(name)
     report.skipped = facts.get("skipped", {})
-    with atomic_folder(out) as folder, track(f"Cleaning {name}", size / 1e6, "MB") as progress:
+    with atomic_folder(out) as folder, contextlib.ExitStack() as reading:
+        progress = reading.enter_context(track(f"Cleaning {name}", size / 1e6, "MB"))
         try:
-            make_corpus(raw, folder, settings, lambda count: progress.advance(count / 1e6), report)
+            make_corpus(
+                raw, folder, settings, lambda count: progress.advance(count / 1e6), report, on_read=reading.close
+            )
         except DataError as error:
             with atomic_folder(failed) as kept:
                 for table in (QUARANTINE_NAME, DROPPED_NAME):

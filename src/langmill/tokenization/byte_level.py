@@ -123,9 +123,13 @@ def fast_encoding(state: Mapping[str, Any]) -> tiktoken.Encoding | None:
         merges.append((token_bytes(left) or b"", token_bytes(right) or b""))
     if not engines_agree(ranks, merges):
         return None
-    # No special tokens: <|endoftext|> in a user's text is ordinary text.
+    # None of the vocabulary's special tokens: <|endoftext|> in a user's text is ordinary text. The one here is never
+    # allowed, so it is text as well; without any, tiktoken looks for an empty name at every place of a text.
     return tiktoken.Encoding(
-        "langmill", pat_str=REGEXES[TokenizerPattern.langmill], mergeable_ranks=ranks, special_tokens={}
+        "langmill",
+        pat_str=REGEXES[TokenizerPattern.langmill],
+        mergeable_ranks=ranks,
+        special_tokens={NEVER_ALLOWED: max(ranks.values()) + 1},
     )
 
 
@@ -151,6 +155,7 @@ def is_byte_level(state: Mapping[str, Any]) -> bool:
     return CHARACTER_BYTES.keys() >= set("".join(token for token in tokens if token not in special))
 
 
+NEVER_ALLOWED = "<|langmill_never_allowed|>"
 OURS = pre_tokenizer_state(TokenizerPattern.langmill)
 """The entry of `tokenizer.json` for our own pattern."""
 _OTHER_KINDS = (

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from langmill.config.compose import compose_corpus, plain
-from langmill.config.sections import Corpus
+from langmill.config.sections import Corpus, Labels
 from langmill.config.typed import typed
 from langmill.data.contradictions import Contradictions
+from langmill.data.corpus import make_corpus
+from langmill.data.document import Split
 from langmill.data.labels import LabelTable, label_map
 from langmill.data.readers import read_rows
 from langmill.data.rows import BadRow, Row
 from langmill.data.spool import Spooled
 from langmill.errors import DataError
 from tests.refused import refused
-from tests.unit.data.settings import CONF, fields, file_format
+from tests.unit.data.settings import CONF, fields, file_format, settings
 
 pytestmark = pytest.mark.unit
 NAMES: dict[str, str | None] = {"0": "negative", "1": "positive"}
@@ -117,8 +120,40 @@ def test_contradictions_are_counted_and_some_are_shown() -> None:
     assert table.as_json()["contradictory"] == {"groups": 2, "examples": found.examples()}
 
 
+def test_what_is_odd_is_said_in_sentences(tmp_path: Path) -> None:
+    labelled(tmp_path, "pos", "Pos", "neg", 1, 1.0, "none", "nan")
+    table = LabelTable()
+    rows_of(tmp_path, {}, table)
+    table.set_contradictions(1, [])
+    alike, nothing, contradictory = table.warnings()
+    assert "Pos: 1, pos: 1" in alike
+    assert "none: 1" in nothing
+    assert "nan" not in nothing
+    assert "1 text has several labels" in contradictory
+    assert LabelTable().warnings() == []
+
+
 def test_many_contradictions_show_a_few() -> None:
     found = Contradictions(np.arange(20, dtype=np.int32) % 2, np.arange(20, dtype=np.int64) // 2, -1)
     for number in range(20):
         found.see(number, Spooled("a.csv:1", 1, "x", str(number % 2), None, {}))
     assert (found.groups, len(found.examples())) == (10, 5)
+
+
+def test_the_report_of_a_corpus_has_the_table(tmp_path: Path) -> None:
+    raw, out = tmp_path / "raw", tmp_path / "out"
+    raw.mkdir()
+    out.mkdir()
+    labelled(raw, *("pos", "neg", "0") * 20)
+    with (raw / "a.jsonl").open("a") as file:
+        file.write(
+            '\n{"text": "A text of its own.", "label": "pos"}\n{"text": "a text  of its own.", "label": "neg"}\n'
+        )
+    wanted = replace(settings(fields("text", "label")), labels=Labels({"pos": "good", "neg": "bad", "0": None}))
+    report = make_corpus(raw, out, wanted, lambda _: None)
+    table = report.as_json()["labels"]
+    assert table["counts"] == {"bad": 21, "good": 21}
+    assert table["contradictory"]["groups"] == 1
+    assert table["contradictory"]["examples"][0]["labels"] == {"bad": 1, "good": 1}
+    assert report.quarantined == {"excluded_label": 20}
+    assert set(report.splits[Split.train].labels) == {"good", "bad"}

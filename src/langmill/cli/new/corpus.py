@@ -107,14 +107,13 @@ def _begin(name: str, origin: Place, folder: Path, given: Mapping[Role, str | No
     from langmill.cli.new.first_rows import warn_of_rows
     from langmill.cli.new.graph_file import GRAPH_FILE
     from langmill.cli.new.sizes import size_of, warn_of_few
-    from langmill.cli.new.survey import WHERE, survey
+    from langmill.cli.new.survey import survey
     from langmill.cli.new.templates import NewFields, corpus_text
     from langmill.config.compose import compose_corpus
     from langmill.config.sections import FormatSection
-    from langmill.data.formats.base import build_format
 
-    own = None if format_name is None else build_format(FormatSection(format_name, {}), WHERE)
-    found = survey(folder, own, is_sample=origin.local is None)
+    told = None if format_name is None else FormatSection(format_name, {})
+    found = survey(folder, told, is_sample=origin.local is None)
     decision = _decided(found, origin, given, format_name)
     roles = decision.roles
     fields = NewFields(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -46,14 +47,14 @@ def decide(found: Survey, given: Mapping[Role, str | None], format_name: str | N
     if format_name is None and len(named) > 1:
         return Decision("auto", {}, Roles({}, {}), formats=dict(reversed(list(named.items()))))
     chosen = format_name or _one_format(found)
-    options = _options(found)
+    options = _options(found, chosen)
     shape = FORMATS.find(chosen).shape
     if shape is not None and not given:
         fields: dict[Role, str] = {"text": shape.text, "target": shape.target}
         return Decision(chosen, options, Roles(fields, dict.fromkeys(fields, chosen), task=shape.task), shape)
-    tables = [kind for kind in found.kinds if not kind.plain]
+    tables = [kind for kind in found.kinds if not kind.plain and not (kind.document and chosen == "auto")]
     if not tables:
-        roles = Roles({"text": "text", **_said(given)}, {"text": "the whole file"})
+        roles = Roles({**_said(given), "text": "text"}, {"text": "the whole file"})
         return Decision(chosen, options, roles)
     return _of_tables(found, tables, given, chosen, options)
 
@@ -105,9 +106,19 @@ def _one_format(found: Survey) -> str:
     return found.kinds[0].format_name
 
 
-def _options(found: Survey) -> dict[str, object]:
-    """What the format must be told: what all files want alike."""
-    wanted = [kind.detected.options for kind in found.kinds if kind.detected.options]
-    keys = dict.fromkeys(key for options in wanted for key in options)
-    merged = {key: [options[key] for options in wanted if key in options] for key in keys}
-    return {key: values[0] for key, values in merged.items() if all(value == values[0] for value in values)}
+def _options(found: Survey, format_name: str) -> dict[str, object]:
+    """What the format must be told: what all files that it matters for want alike; `auto` finds the rest out."""
+    known = {each.name for each in dataclasses.fields(FORMATS.find(format_name).options_class)}
+    options: dict[str, object] = {}
+    for key in dict.fromkeys(key for kind in found.kinds for key in kind.detected.options):
+        values = [kind.detected.options.get(key) for kind in found.kinds if _matters(key, kind)]
+        if key in known and all(value == values[0] for value in values):
+            options[key] = values[0]
+    return options
+
+
+def _matters(key: str, kind: Kind) -> bool:
+    """Whether an option is of any use to files of a kind."""
+    detected = kind.detected
+    used = {"encoding": detected.encoding, "delimiter": detected.delimiter, "header": detected.has_header}
+    return used.get(key, True) is not None

@@ -17,7 +17,7 @@ _NAMED = 0.5  # the fit of a name from which on a field is named like a label
 _OFF = 0.6  # what a name like `url` or `author` takes from a field of texts
 _LEAST_TEXT = 0.02
 _LEAST_LABEL = 0.15
-_TARGET_CLASSES = 20  # different short values from which on a field `target` is no label any more
+_TARGET_CLASSES = 20  # different short values up to which a field is one of classes
 
 
 @dataclass(frozen=True)
@@ -150,10 +150,14 @@ def _pair(columns: Sequence[Column], given: Mapping[Role, str | None]) -> _Pair 
 def _is_pair(text: Column, target: Column, *, labelled: bool) -> bool:
     """Whether the values agree with the names: `source` may be a website, `target` a class where nothing else is."""
     if {text.name.casefold(), target.name.casefold()} & {"source", "target"}:
-        classes = target.num_distinct <= _TARGET_CLASSES and target.prose < 0.5
-        classes = classes and not labelled and target.rows > 1 and target.mean_length < 20
-        return text.prose >= 0.3 and not classes
+        return text.letters > 0 and not _are_classes(text) and (labelled or not _are_classes(target))
     return text.text_value >= _LEAST_TEXT
+
+
+def _are_classes(column: Column) -> bool:
+    """Whether a few short values stand in all rows; a handful of rows can't tell."""
+    few = column.num_distinct <= min(_TARGET_CLASSES, max(2, column.rows // 4))
+    return column.rows >= 5 and few and column.mean_length < 20 and column.prose < 0.5
 
 
 def _languages(texts: Sequence[Column], given: Mapping[Role, str | None]) -> _Pair | tuple[str, ...] | None:

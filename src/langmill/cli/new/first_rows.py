@@ -14,6 +14,7 @@ from langmill.data.formats.base import build_format
 from langmill.data.readers import first_read
 from langmill.data.rows import BadRow, Row
 from langmill.data.sources.folder import look_through
+from langmill.errors import LangmillError
 from langmill.workspace import Workspace
 
 _SAMPLED = 2000
@@ -27,7 +28,11 @@ def warn_of_rows(corpus: Corpus, folder: Path) -> None:
         corpus: Its settings.
         folder: Its raw files, or some of them; or the one file.
     """
-    rows = list(islice(_rows(corpus, folder), _SAMPLED))
+    try:
+        rows = list(islice(_rows(corpus, folder), _SAMPLED))
+    except LangmillError as error:  # what the stage will stop with
+        click.echo(f"Warning: {' '.join(str(error).split())}", err=True)
+        return
     if not rows:
         return
     file = Workspace().settings("corpus", corpus.name)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from langmill.config.sections import FormatSection
-from langmill.data.detection import Detected, detect
+from langmill.data.detection import Detected, detect, pairs_of_files
 from langmill.data.diagnosis.diagnose import diagnose, nothing_readable
-from langmill.data.formats.base import FORMATS, Format, Shape, build_format
+from langmill.data.formats.base import FORMATS, Shape, build_format
 from langmill.data.readers import first_rows
 from langmill.data.rows import Values, portable
 from langmill.data.sources.folder import OUTSIDE, kind_of, look_through
@@ -38,6 +39,8 @@ class Kind:
     first: PurePosixPath
     plain: bool
     """Whether each file is one text."""
+    document: bool
+    """Whether each row is a document of its own, whose text no field of the corpus names."""
     rows: Sequence[Values]
     """First rows of the files that were looked at."""
     num_rows: int | None
@@ -82,18 +85,18 @@ class Survey:
         return sum(kind.size for kind in self.kinds)
 
 
-def survey(path: Path, file_format: Format | None = None, *, is_sample: bool = False) -> Survey:
+def survey(path: Path, told: FormatSection | None = None, *, is_sample: bool = False) -> Survey:
     """Look at every kind of file below a path: at all files of a kind, or at some that lie evenly among many.
 
     Args:
         path: A file or a folder that is there.
-        file_format: What reads the files; None goes by what they are.
+        told: The format that reads the files; None goes by what they are.
         is_sample: Whether it is a copy of what lies elsewhere, whose path says nothing to people.
 
     Raises:
         LangmillError: No file can be read; the message says what is wrong with the first.
     """
-    reads = file_format or build_format(FormatSection("auto", {}), WHERE)
+    reads = build_format(told or FormatSection("auto", {}), WHERE)
     left_out: dict[str, int] = {}
     if path.is_file():
         root = path.parent
@@ -102,18 +105,20 @@ def survey(path: Path, file_format: Format | None = None, *, is_sample: bool = F
     else:
         contents = look_through(path, reads)
         root, sizes, left_out = path, contents.sizes, contents.left_out
+    if not sizes and told is None and (pair := _pairs(path)):
+        return survey(path, pair, is_sample=is_sample)
     if not sizes:
         said = nothing_readable(path, reads.endings())
         if OUTSIDE in left_out:
             said += f" Links to files outside of it are not followed ({left_out[OUTSIDE]:,}); copy those files."
         raise LangmillError(f"{path} {said}", "unreadable")
     by_ending: dict[str, list[PurePosixPath]] = {}
-    for relative in sorted(sizes, key=PurePosixPath.as_posix):
+    for relative in filter(reads.leads, sorted(sizes, key=PurePosixPath.as_posix)):
         by_ending.setdefault(kind_of(relative), []).append(relative)
     kinds: list[Kind] = []
     problems: dict[PurePosixPath, str] = {}
     for ending, files in sorted(by_ending.items()):
-        kinds += _kinds(root, ending=ending, files=files, sizes=sizes, file_format=file_format, problems=problems)
+        kinds += _kinds(root, ending=ending, files=files, sizes=sizes, told=told, problems=problems)
     sampled = any(len(files) > _LOOKED_AT for files in by_ending.values())
     found = Survey(None if is_sample else root, kinds, left_out, problems, sampled)
     if not kinds:
@@ -128,7 +133,7 @@ def _kinds(
     ending: str,
     files: Sequence[PurePosixPath],
     sizes: Mapping[PurePosixPath, int],
-    file_format: Format | None,
+    told: FormatSection | None,
     problems: dict[PurePosixPath, str],
 ) -> list[Kind]:
     """The kinds of files of one ending; what is wrong with those that can't be read goes into `problems`."""
@@ -136,7 +141,7 @@ def _kinds(
     chosen = list(files) if step == 1 else [files[int(number * step)] for number in range(_LOOKED_AT)]
     alike: dict[object, list[tuple[PurePosixPath, Detected, Sequence[Values]]]] = {}
     for relative in chosen:
-        found, rows = _look_at(root / relative, relative, file_format)
+        found, rows = _look_at(root / relative, relative, told)
         if found.problem is not None:
             problems[relative] = found.problem
         else:
@@ -153,12 +158,13 @@ def _kinds(
         all_bytes = size if whole else round(share * sum(map(sizes.__getitem__, files)))
         relative, found, _ = group[0]
         name = found.format_name
-        reads = file_format or build_format(FormatSection(name, dict(found.options)), WHERE)
+        reads = build_format(told or FormatSection(name, _known_options(name, found.options)), WHERE)
         plain = reads.is_plain_text(relative)
+        document = told is None and type(reads).makes_documents
         num_rows = num_files if plain else counted if whole or not counted else round(counted * all_bytes / (size or 1))
         kinds.append(
             Kind(
-                ending, num_files, all_bytes, len(group), found, relative, plain,
+                ending, num_files, all_bytes, len(group), found, relative, plain, document,
                 [row for *_, rows in group for row in rows], num_rows, not whole and not plain,
                 type(reads).shape,
             )
@@ -166,21 +172,44 @@ def _kinds(
     return kinds
 
 
-def _look_at(path: Path, relative: PurePosixPath, file_format: Format | None) -> tuple[Detected, Sequence[Values]]:
+def _look_at(path: Path, relative: PurePosixPath, told: FormatSection | None) -> tuple[Detected, Sequence[Values]]:
     """What a file is, and its first rows as their format reads them."""
-    if file_format is None:
+    if told is None:
         found = detect(path, relative)
         if found.problem is not None:
             return found, []
         shaped = FORMATS.find(found.format_name).shape is not None
-        reader = build_format(FormatSection("auto" if shaped else found.format_name, dict(found.options)), WHERE)
+        name = "auto" if shaped else found.format_name
+        reader = build_format(FormatSection(name, _known_options(name, found.options)), WHERE)
     else:
-        name = next(name for name in FORMATS.names() if FORMATS.find(name) is type(file_format))
-        found, reader = Detected(name), file_format
+        found, reader = Detected(told.name, told.options), build_format(told, WHERE)
     rows = first_rows(path, reader, _SAMPLED_ROWS)
     if not rows:
         return Detected(found.format_name, problem=diagnose(path) or _WITHOUT_ROWS), []
     return found, rows
+
+
+def _known_options(name: str, options: Mapping[str, object]) -> dict[str, object]:
+    """Those of the options that a format takes."""
+    known = {each.name for each in dataclasses.fields(FORMATS.find(name).options_class)}
+    return {key: value for key, value in options.items() if key in known}
+
+
+def _pairs(path: Path) -> FormatSection | None:
+    """The format of pairs of files that a folder holds; English is the source where it is one of the two languages."""
+    pair = pairs_of_files(look_through(path, _Everything()).files) if path.is_dir() else None
+    if pair is None:
+        return None
+    source, target = sorted(pair, key=lambda language: (not language.startswith("en"), language))
+    return FormatSection("moses", {"source": source, "target": target})
+
+
+class _Everything:
+    """Reads any file."""
+
+    def reads(self, path: PurePosixPath | Path) -> bool:
+        """Always but for a hidden one."""
+        return not any(part.startswith(".") for part in path.parts)
 
 
 def _likeness(found: Detected, rows: Sequence[Values]) -> object:

@@ -92,7 +92,8 @@ def _rows(found: Survey, decision: Decision, width: int) -> Iterator[str]:
     first = list(islice((row for row in by_turns if row is not None), _SHOWN))
     if first:
         yield "First rows:" if len(first) > 1 else "The first row:"
-    fields = [decision.roles.fields[role] for role in ROLES if role in decision.roles.fields]
+    roles = decision.roles
+    fields = [name for role in ROLES for name in (roles.near.get(role, ()) or [roles.fields.get(role, "")]) if name]
     for row in first:
         names = [name for name in fields if name in row] or list(row)
         room = max(8, (width - 4) // len(names) - 2) if names else width
@@ -135,7 +136,7 @@ def _reason(reason: str, count: int) -> str:
 
 def _problems(problems: Mapping[PurePosixPath, str]) -> Iterator[str]:
     for relative, sentence in islice(problems.items(), _PROBLEMS):
-        yield f"Can't be read: {portable(relative.as_posix())}. {sentence}"
+        yield f"Can't be read: {portable(relative.as_posix())}. {' '.join(sentence.split())}"
     if len(problems) > _PROBLEMS:
         yield f"Can't be read: {_counted(len(problems) - _PROBLEMS, 'more file')}."
 

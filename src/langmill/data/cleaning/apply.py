@@ -68,7 +68,7 @@ def clean_documents(documents: Sequence[Draft], steps: Steps, folding: Folding =
     changes: list[tuple[tuple[str, tuple[str, ...]], ...]] = [()] * len(drafts)
     removed: dict[int, tuple[str, ...]] = {}
     dropped: dict[int, tuple[str, str]] = {}
-    going = range(len(drafts))  # those that are neither dropped nor empty
+    going = list(range(len(drafts)))  # those that are neither dropped nor empty
     for name, step in steps.items():
         going = [place for place in going if (text := drafts[place].text) and not text.isspace()]
         if not going:

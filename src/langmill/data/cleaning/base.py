@@ -16,6 +16,9 @@ from langmill.config import sections
 from langmill.errors import ConfigError
 from langmill.plugins import NoOptions, Registry
 
+LINE_CHARACTERS = 200
+"""Characters of a line that was taken out, as a step tells it."""
+
 
 class Draft(NamedTuple):  # made three times as fast as a frozen dataclass, and there is one a document and step
     """A document on its way through the steps; `_replace` makes a changed one."""
@@ -28,7 +31,8 @@ class Draft(NamedTuple):  # made three times as fast as a frozen dataclass, and 
     """What this step changed, by kind and once for each time (`email`, `email`, `card`): the report counts them. A step
     may leave it empty; that it changed the document is counted all the same."""
     removed_lines: tuple[str, ...] = ()
-    """Lines that this step took out as boilerplate, once for each time: the report lists the most frequent ones."""
+    """Lines that this step took out, the first `LINE_CHARACTERS` of each, once for each time: the report lists the most
+    frequent ones."""
 
     def rewritten(self, rewrite: Callable[[str], str]) -> Draft:
         """The draft with its text and its target rewritten; the same one if that changes nothing."""
@@ -58,6 +62,12 @@ class CleaningStep(ABC):
 
     def __init__(self, options: Any) -> None:
         self.options = options
+
+    @classmethod
+    def plugins(cls, options: Any) -> list[tuple[str, str]]:
+        """Entry points, as `(group, name)`, of the plug-ins that its options name: their code is watched too."""
+        del options
+        return []
 
     @abstractmethod
     def clean(self, document: Draft) -> Draft | Dropped:

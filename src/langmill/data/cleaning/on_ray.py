@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 import pickle
 from collections.abc import Iterable, Iterator
@@ -66,11 +67,14 @@ def clean_on_ray(
         ) from error
     started = not ray.is_initialized()
     if started:
-        local = {} if os.environ.get("RAY_ADDRESS") else {"num_cpus": cleaning.workers, "include_dashboard": False}
-        ray.init(log_to_driver=False, logging_level="ERROR", configure_logging=False, **local)
+        own: dict[str, Any] = {"num_cpus": cleaning.workers, "include_dashboard": False}
+        local = {} if os.environ.get("RAY_ADDRESS") else own
+        ray.init(log_to_driver=False, logging_level=logging.ERROR, configure_logging=False, **local)
     context = DataContext.get_current()
     context.execution_options.preserve_order = True
-    context.enable_progress_bars = False
+    context.enable_progress_bars = False  # the corpus has its own
+    for name in ("ray", "ray.data"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     waiting = iter(batches)
     try:
         while window := list(itertools.islice(waiting, _WINDOW)):

@@ -9,7 +9,7 @@ from typing import Any
 from langmill.config.constraints import require
 from langmill.config.typed import settings
 from langmill.data.cleaning.base import CLEANING_STEPS, CleaningStep, Draft
-from langmill.data.cleaning.detectors.base import Finder, Found, build_finder, typed_kinds
+from langmill.data.cleaning.detectors.base import DETECTORS, Finder, Found, build_finder, default_kinds, typed_kinds
 
 
 @settings
@@ -53,6 +53,11 @@ class Privacy(CleaningStep):
         super().__init__(options)
         self._finder: Finder = build_finder(options.kinds, options.options)
         self._detectors = self._finder.detectors
+
+    @classmethod
+    def plugins(cls, options: PrivacyOptions) -> list[tuple[str, str]]:
+        """The detectors."""
+        return [(DETECTORS.group, kind) for kind in (default_kinds() if options.kinds is None else options.kinds)]
 
     def clean(self, document: Draft) -> Draft:
         """The document without them; its changes are the kinds, once for each value."""

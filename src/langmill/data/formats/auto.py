@@ -47,6 +47,11 @@ class Auto(Format):
         """Whether it is a .txt file."""
         return self.ending(path) == ".txt"
 
+    def is_document(self, path: PurePosixPath) -> bool:
+        """Whether a format reads it that makes documents."""
+        ending = str(self.ending(path))
+        return ending not in self.file_endings and self._other(ending).makes_documents
+
     def is_text(self, path: PurePosixPath) -> bool:
         """Whether the file is text."""
         ending = self.ending(path)

@@ -43,6 +43,8 @@ class Format(ABC):
     """The files it reads, by their ending in lower case; each may be compressed."""
     auto_endings: ClassVar[frozenset[str]] = frozenset()
     """Those of them that `auto` leaves to it: endings that say all there is to say of a file."""
+    makes_documents: ClassVar[bool] = False
+    """Whether each of its rows has a document's text under `text`, whatever else there is."""
     text: ClassVar[bool] = False
     """Whether its files are text of whatever encoding, which it is given as UTF-8."""
     diagnosable: ClassVar[bool] = True
@@ -74,6 +76,11 @@ class Format(ABC):
 
     def is_plain_text(self, path: PurePosixPath) -> bool:
         """Whether the file is one text, so that the corpus's `fields` mean nothing there."""
+        del path
+        return False
+
+    def is_document(self, path: PurePosixPath) -> bool:
+        """Whether the text of a file's rows is their field `text`, whichever the corpus names for its tables."""
         del path
         return False
 

@@ -25,6 +25,7 @@ class Docx(Format):
 
     file_endings = frozenset({".docx"})
     auto_endings = file_endings
+    makes_documents = True
     diagnosable = False
 
     def read(self, file: IO[bytes], path: PurePosixPath) -> Iterator[Raw]:

@@ -38,6 +38,7 @@ class Email(Format):
 
     file_endings = frozenset({".eml", ".txt"})
     auto_endings = frozenset({".eml"})
+    makes_documents = True
     diagnosable = False
 
     def read(self, file: IO[bytes], path: PurePosixPath) -> Iterator[Raw]:
@@ -54,8 +55,8 @@ class Email(Format):
             yield 1, Unreadable(BadRowReason.undecodable, f"{error}: {escaped(data)}", num_bytes=len(data))
             return
         except (email.errors.MessageError, ValueError, RecursionError) as error:
-            words = f"{type(error).__name__}: {error}"
-            yield 1, Unreadable(BadRowReason.unreadable_file, words, num_bytes=len(data))
+            said = f"{type(error).__name__}: {error}"
+            yield 1, Unreadable(BadRowReason.unreadable_file, said, num_bytes=len(data))
             return
         folder = path.parent.name
         words = _FOLDER_WORDS.split(folder.lower())

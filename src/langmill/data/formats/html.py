@@ -36,6 +36,7 @@ class Html(Format):
     options_class = HtmlOptions
     file_endings = frozenset({".htm", ".html", ".xhtml"})
     auto_endings = file_endings
+    makes_documents = True
     diagnosable = False
     options: HtmlOptions
 

@@ -35,6 +35,7 @@ class Pdf(Format):
     options_class = PdfOptions
     file_endings = frozenset({".pdf"})
     auto_endings = file_endings
+    makes_documents = True
     diagnosable = False
     options: PdfOptions
 

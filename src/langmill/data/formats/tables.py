@@ -26,6 +26,11 @@ _RECORD_CHARACTERS = 2**24  # of one CSV record; a longer one is a quotation mar
 _SEPARATOR_LINE = re.compile(r"\ufeff?sep=([^\r\n])(?:\r\n|\r|\n|$)", re.IGNORECASE)  # as Excel reads and writes it
 _SAMPLED = 100  # records that show what separates cells
 _NAME_CHARACTERS = 100  # a longer cell is no column's name
+_USUAL_NAMES = frozenset({
+    "answer", "body", "category", "class", "completion", "content", "description", "id", "label", "message", "prompt",
+    "question", "response", "review", "sentence", "source", "target", "text", "title", "topic", "url",
+})  # fmt: skip
+_TOO_FEW = 3  # records below the first one that say nothing about it
 _NUMBER = re.compile(r"[-+]?[0-9]*[.,]?[0-9]+(?:[eE][-+]?[0-9]+)?%?")
 
 
@@ -119,7 +124,12 @@ def has_header(records: Sequence[Sequence[str]]) -> bool:
     columns = [[row[number].strip() for row in others if number < len(row)] for number in range(len(names))]
     if any(name in column for name, column in zip(names, columns, strict=True)):
         return False
-    return not others or any(_differs(name, column) for name, column in zip(names, columns, strict=True) if column)
+    usual = any(name.casefold() in _USUAL_NAMES for name in names)
+    return (
+        usual
+        or len(others) < _TOO_FEW
+        or any(_differs(name, column) for name, column in zip(names, columns, strict=True) if column)
+    )
 
 
 def _differs(name: str, column: list[str]) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET  # expat since 2.4.1 stops entities that grow out of bounds, and fetches none
 from collections.abc import Iterator
 from pathlib import PurePosixPath
-from typing import IO
+from typing import IO, Any
 
 from langmill.config.typed import settings
 from langmill.data.formats.base import FORMATS, Format
@@ -44,13 +44,14 @@ class Tmx(Format):
     def read(self, file: IO[bytes], path: PurePosixPath) -> Iterator[Raw]:
         """The units of one memory, placed by number, and by language where one has several translations."""
         del path
-        parser = ET.XMLPullParser(("start", "end"))
+        parser: Any = ET.XMLPullParser(("start", "end"))
         number, source, above = 0, self.options.source, list[ET.Element]()
         data = b""
         try:
             while data := file.read(_CHUNK):
                 parser.feed(data)
-                for event, element in parser.read_events():
+                events: Iterator[tuple[str, ET.Element]] = parser.read_events()
+                for event, element in events:
                     if event == "start":
                         above.append(element)
                         if element.tag == "header":

@@ -31,6 +31,7 @@ class Warc(Format):
     options_class = HtmlOptions
     file_endings = frozenset({".warc", ".wet"})
     auto_endings = file_endings
+    makes_documents = True
     diagnosable = False
     options: HtmlOptions
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
 
 from langmill.data.near_duplicates.minhash import BANDS, NONE
-from langmill.data.near_duplicates.words import Hashes
+from langmill.data.near_duplicates.words import Hashes, distinct_counts
 
 HEADS = 16
 """Documents of one bucket that the others in it are compared with: the first in the order of preference. A bucket that
@@ -17,12 +16,13 @@ holds more is of a template, or of copies of one document, which its first ones 
 MOST = 32
 """Documents that one is compared with: those with which it shares the most bands. Two that say nearly the same share
 several; what has a template in common with hundreds shares one with each."""
+_HALF, _LOW = np.uint64(32), np.uint64(2**32 - 1)
 
 
 class Candidates:
     """For each document those before it that share a bucket with it.
 
-    In memory are 112 bytes for each document that shares a bucket with another, and 4 for each such share.
+    In memory are 12 bytes for each document and bucket that it shares with another.
 
     Args:
         ordered: Documents in the order of preference.
@@ -31,7 +31,7 @@ class Candidates:
 
     def __init__(self, ordered: npt.NDArray[np.int64], bands: Callable[[int], Hashes]) -> None:
         members: list[npt.NDArray[np.int32]] = []
-        begins: list[npt.NDArray[np.int64]] = []
+        begins: list[npt.NDArray[np.int32 | np.int64]] = []
         size = 0
         shares = np.zeros(len(ordered), bool)
         for band in range(BANDS):
@@ -44,8 +44,9 @@ class Candidates:
             found = order[shared]
             starts = np.flatnonzero(~alike[:-1][shared])
             members.append(found.astype(np.int32))
-            begins.append(size + np.repeat(starts, np.diff(starts, append=len(found))))
+            places = size + np.repeat(starts, np.diff(starts, append=len(found)))
             size += len(found)
+            begins.append(places.astype(np.int32 if size < 2**31 else np.int64))
             shares[found] = True
         self.documents = np.flatnonzero(shares)
         """Those that share a bucket, by their place in `ordered`."""
@@ -57,18 +58,32 @@ class Candidates:
             begins[band] = begins[band][:0]
         self._members = np.concatenate([*members, np.empty(0, np.int32)])
 
-    def before(self, row: int) -> Sequence[int]:
-        """The documents before one that are to be compared with it, all by their places in `ordered`, in that order.
+    def before(self, first: int, last: int) -> list[npt.NDArray[np.int64]]:
+        """The documents before each of some that are to be compared with it, in the order of preference.
+
+        All are given by their places in `ordered`.
 
         Args:
-            row: Its place in `documents`.
+            first: The first of them, by its place in `documents`.
+            last: The one behind the last.
         """
-        place = int(self.documents[row])
-        found: Counter[int] = Counter()
-        for begin in self._begins[row].tolist():
-            if begin >= 0:
-                heads = self._members[begin : begin + HEADS].tolist()
-                found.update(heads[: heads.index(place)] if place in heads else heads)
-        if len(found) <= MOST:
-            return sorted(found)
-        return sorted(sorted(found, key=lambda member: (-found[member], member))[:MOST])
+        places = self.documents[first:last]
+        rows, bands = np.nonzero(self._begins[first:last] >= 0)
+        begins = self._begins[first:last][rows, bands].astype(np.int64)
+        heads = self._members.take(begins[:, None] + np.arange(HEADS), mode="clip").astype(np.int64)
+        # A bucket's members ascend, and the document is one of them: what is before it is of the same bucket.
+        before = np.logical_and.accumulate(heads != places[rows][:, None], axis=1)
+        members = heads[before]
+        owners = np.broadcast_to(rows[:, None], heads.shape)[before]
+        numbers, counts = distinct_counts((owners.astype(np.uint64) << _HALF) | members.astype(np.uint64))
+        owner, member = (numbers >> _HALF).astype(np.int64), (numbers & _LOW).astype(np.int64)
+        ends = np.searchsorted(owner, np.arange(len(places)), side="right").tolist()
+        found: list[npt.NDArray[np.int64]] = []
+        begin = 0
+        for end in ends:
+            mine = member[begin:end]
+            if end - begin > MOST:
+                mine = np.sort(mine[np.lexsort((mine, -counts[begin:end]))[:MOST]])
+            found.append(mine)
+            begin = end
+        return found

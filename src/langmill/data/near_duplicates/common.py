@@ -7,11 +7,10 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
-from langmill.data.near_duplicates.words import Hashes, Offsets, Words, distinct, ngrams_of_all
+from langmill.data.near_duplicates.words import Hashes, Offsets, Words, distinct, distinct_counts, ngrams_of_all
 
 _LEAST_CELLS, _MOST_CELLS = 2**16, 2**27
 _FULL = 255
-_NO_CELL = np.uint64(2**64 - 1)
 
 
 class DocumentFrequencies:
@@ -37,10 +36,7 @@ class DocumentFrequencies:
             grams, texts = ngrams_of_all(words, ends, self._size)
             # Each n-gram once a document: the document's number in the upper bits, sorted together.
             once = distinct((grams & np.uint64(2**54 - 1)) | (texts.astype(np.uint64) << np.uint64(54)))
-            cells = np.sort(once & self._mask)
-            starts = np.flatnonzero(np.diff(cells, prepend=_NO_CELL))
-            cells = cells[starts]
-            counts = np.diff(starts, append=len(once))
+            cells, counts = distinct_counts(once & self._mask)
             self._counts[cells] = np.minimum(self._counts[cells] + counts, _FULL)
 
     def are_common(self, grams: Hashes, most: int) -> npt.NDArray[np.bool_]:

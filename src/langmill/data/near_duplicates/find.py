@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -50,11 +50,17 @@ class _Search:
         frequencies = DocumentFrequencies(int(self._spool.offsets[0][-1]), self._near.ngrams)
         frequencies.count(self._batches(ordered))
         judge = Judge(self._near, frequencies, self._spool.text_words)
-        for row, place in enumerate(candidates.documents.tolist()):
-            if before := candidates.before(row):
-                self._look_at(place, before, ordered, judge)
-            if row % _STEP == 0:
-                on_documents(_STEP)
+        for first in range(0, len(candidates.documents), _STEP):
+            last = min(first + _STEP, len(candidates.documents))
+            places = candidates.documents[first:last]
+            judge.prepare(ordered[places])
+            for place, before in zip(places.tolist(), candidates.before(first, last), strict=True):
+                number = int(ordered[place])
+                if len(before):
+                    self._look_at(number, ordered[before], judge)
+                if self._verdicts.fates[number] == _KEPT:
+                    judge.keep(number)
+            on_documents(last - first)
 
     def _ordered(self) -> Numbers:
         """The documents that are compared, the longest first; by split first where a field decides it."""
@@ -86,11 +92,9 @@ class _Search:
                 words = spool.text_words(first, last)
                 yield words[np.repeat(keep, lengths)], np.cumsum(lengths[keep])
 
-    def _look_at(self, place: int, before: Sequence[int], ordered: Numbers, judge: Judge) -> None:
-        """Compare a document with those before it: with all that are kept, and if it stays, with the others."""
+    def _look_at(self, number: int, numbers: Numbers, judge: Judge) -> None:
+        """Compare a document with others before it: with all that are kept, and if it stays, with the rest."""
         verdicts = self._verdicts
-        number = int(ordered[place])
-        numbers = ordered[np.array(before)]
         stay = verdicts.fates[numbers] == _KEPT
         best: tuple[float, int, Likeness, Fate] | None = None
         for twin in numbers[stay].tolist():

@@ -222,6 +222,7 @@ class Report:
             steps: The steps of cleaning, which the samples go through once more.
         """
         shown = redaction(steps)
+        self.causes = {name: shown(cause) for name, cause in self.causes.items()}  # they quote the files
         samples = self._step_samples.taken(steps)
         self._examples = {
             "steps": {

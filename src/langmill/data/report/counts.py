@@ -80,11 +80,15 @@ class SplitCount:
                 "id": document.id,
                 "where": places.get(document.id),
                 "label": document.label,
-                "text": document.text[:_SAMPLE_CHARACTERS],
-                "target": None if document.target is None else document.target[:_SAMPLE_CHARACTERS],
+                "text": _beginning(document.text),
+                "target": None if document.target is None else _beginning(document.target),
             }
             for _, _, document in sorted(self.samples, key=lambda sample: sample[:2], reverse=True)
         ]
+
+
+def _beginning(text: str) -> str:
+    return text if len(text) <= _SAMPLE_CHARACTERS else f"{text[:_SAMPLE_CHARACTERS]}…"
 
 
 @dataclass

@@ -22,7 +22,7 @@ _A_REASON = 3  # quarantined rows
 _CHARACTERS = 400
 _BEFORE = 80  # characters shown before what two texts share
 _WORD = re.compile(r"\w+")
-_WORDS = 3000  # of a text that are looked through for what it shares
+_WORDS = 2000  # of a text that are looked through for what it shares
 Shown = Callable[[str], str]
 """Makes a text fit to be shown (`step_samples.redaction`)."""
 
@@ -90,8 +90,8 @@ def leaked(examples: Iterable[Mapping[str, Any]], documents: Path, shown: Shown)
 def longest_shared(one: str, other: str) -> tuple[tuple[int, int], tuple[int, int]]:
     """Where in each of two texts the longest run of words is that both have; (0, 0) for none."""
     words = [list(itertools.islice(_WORD.finditer(text), _WORDS)) for text in (one, other)]
-    folded = [[word[0].casefold() for word in side] for side in words]
-    match = difflib.SequenceMatcher(None, *folded, autojunk=False).find_longest_match()
+    ours, theirs = ([word[0].casefold() for word in side] for side in words)
+    match = difflib.SequenceMatcher(None, ours, theirs, autojunk=False).find_longest_match()
     if not match.size:
         return (0, 0), (0, 0)
     begins = match.a, match.b

@@ -62,9 +62,11 @@ def beside(one: str, other: str) -> tuple[Markup, Markup]:
 
 def _marked(tag: str, text: str) -> Markup:
     seen = text.replace("\n", "↵\n").replace("\t", "⇥\t").replace("\r", "␍")
-    if text.isspace():
+    if text.isspace():  # dots that are struck out are no dots
         seen = seen.replace(" ", "·").replace("\xa0", "⍽")
-    marked = Markup("<del>{}</del>") if tag == "del" else Markup("<ins>{}</ins>")
+        marked = Markup('<del class="space">{}</del>') if tag == "del" else Markup("<ins>{}</ins>")
+    else:
+        marked = Markup("<del>{}</del>") if tag == "del" else Markup("<ins>{}</ins>")
     return marked.format(shown(seen)) if text else Markup("")
 
 
@@ -73,7 +75,9 @@ def _differences(before: str, after: str) -> list[tuple[str, str, str]]:
     cut = before.endswith("…") and after.endswith("…")
     old, new = (_WORDS.findall(text.removesuffix("…" * cut)[:_LONGEST]) for text in (before, after))
     matcher = difflib.SequenceMatcher(None, old, new, autojunk=False)
-    found = [(kind, "".join(old[a:b]), "".join(new[c:d])) for kind, a, b, c, d in matcher.get_opcodes()]
+    found: list[tuple[str, str, str]] = [
+        (kind, "".join(old[a:b]), "".join(new[c:d])) for kind, a, b, c, d in matcher.get_opcodes()
+    ]
     if cut:  # at the same length, not at the same word: what differs at the very end says nothing
         if len(found) > 1 and found[-1][0] != "equal":
             found.pop()

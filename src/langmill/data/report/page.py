@@ -20,7 +20,7 @@ from langmill.data.report.words import counted, percent, size, words
 
 PAGE_NAME = "report.html"
 """The page's file."""
-_RARE = 20  # labels of a kind that are listed
+_LISTED = 20  # labels of a kind
 
 
 def page(facts: Facts, results: Mapping[str, Any] | None = None, reference: sections.Reference | None = None) -> str:
@@ -56,8 +56,16 @@ def page(facts: Facts, results: Mapping[str, Any] | None = None, reference: sect
         "tiles": _tiles(facts, results),
         "parts": _parts(facts, results, reference),
         "style": _source("style.css"),
+        "is_code": _is_code(facts),
     }
     return str(_environment().get_template("report.html.j2").render(context))
+
+
+def _is_code(facts: Facts) -> bool:
+    """Whether texts are code, to be set in a font of equal widths: most samples have lines that are indented."""
+    samples = [sample for split in facts["splits"].values() for sample in split["samples"]]
+    texts = [f"{sample['text']}\n{sample['target'] or ''}" for sample in samples]
+    return 2 * sum("\n    " in text or "\n\t" in text for text in texts) > len(texts)
 
 
 def _parts(facts: Facts, results: object, reference: object) -> list[tuple[str, str, str, str]]:
@@ -136,10 +144,17 @@ def _notices(facts: Facts, results: Mapping[str, Any] | None) -> list[tuple[str,
         )
     if few := warning(facts):
         said.append(("bad", marks.shown(few)))
-    lost = [source for source in views.sources(facts)[0] if source.low]
-    for source in lost[:3]:
-        name = marks.name(source.name)
-        said.append(("", Markup("{} lost {} of its rows.").format(name, f"{1 - source.survival:.1%}")))
+    if lost := [source for source in views.sources(facts)[0] if source.low]:
+        worst = sorted(lost, key=lambda source: (source.survival, source.name))[:3]
+        parts = [
+            Markup("{} ({} of {})").format(marks.name(s.name), f"{s.rows - s.kept:,}", f"{s.rows:,}") for s in worst
+        ]
+        said.append(
+            ("", Markup("Sources that lost far more of their rows than the rest: {}.").format(Markup(", ").join(parts)))
+        )
+    if groups := _split_labels(facts):
+        names = Markup(", ").join([marks.name(name) for name, _ in views.ranked(groups[0])])
+        said.append(("", Markup("Labels that look alike are different ones: {}.").format(names)))
     if facts["duplicates"]["other_label"]:
         said.append(
             ("", f"{facts['duplicates']['other_label']:,} duplicates have another label than the one that was kept.")
@@ -155,13 +170,27 @@ def _findings(results: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
 
 
 def _label_groups(facts: Facts) -> list[tuple[str, list[list[tuple[str, int]]]]]:
+    """What is to be looked at among the labels: a title, and groups of ways to write a label, with their rows."""
     table = facts["labels"] or {}
-    alone = {key: [[item] for item in views.ranked(table.get(key, {}))[:_RARE]] for key in ("null_like", "rare")}
-    return [
-        ("Look alike", [views.ranked(group) for group in table.get("look_alike", [])[:_RARE]]),
-        ("Look like no label", alone["null_like"]),
-        ("Rare", alone["rare"]),
+    alike, one_class = table.get("look_alike", []), table.get("one_class", [])
+    none, taken = table.get("null_like", {}), set(table.get("taken_for_none", []))
+    groups = [
+        ("Look alike and are different labels; labels.map makes them one", _split_labels(facts)),
+        ("Look alike and are read as one label", [each for each, one in zip(alike, one_class, strict=False) if one]),
+        (
+            "Look like no label and are labels; labels.map can say so",
+            [{n: c} for n, c in none.items() if n not in taken],
+        ),
+        ("Read as no label", [{name: count} for name, count in none.items() if name in taken]),
+        ("Rare", [{name: count} for name, count in views.ranked(table.get("rare", {}))]),
     ]
+    return [(title, [views.ranked(group) for group in those[:_LISTED]]) for title, those in groups if those]
+
+
+def _split_labels(facts: Facts) -> list[Mapping[str, int]]:
+    """Groups of labels that look like one and are several."""
+    table = facts["labels"] or {}
+    return [each for each, one in zip(table.get("look_alike", []), table.get("one_class", []), strict=False) if not one]
 
 
 def _histogram(facts: Facts) -> charts.Histogram | None:

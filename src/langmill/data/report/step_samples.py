@@ -77,11 +77,13 @@ class StepSamples:
     def _draw(self, step: str, dropped: bool, row: Row, content: int) -> None:
         draw = content ^ crc32(step.encode()) << 32
         heap = self._heaps.setdefault((step, dropped), [])
-        if len(heap) == _SAMPLES and draw <= heap[0].draw:
-            return
-        if any(one.draw == draw for one in heap):  # one that reads like another shows nothing new
+        if len(heap) == _SAMPLES and draw < heap[0].draw:
             return
         candidate = _Candidate(draw, row.where, row.text, row.target, row.metadata)
+        for place, one in enumerate(heap):
+            if one.draw == draw:  # of those that end up alike one is enough, the same one in any order
+                heap[place] = min(one, candidate, key=lambda each: (each.text, each.where))
+                return
         if len(heap) < _SAMPLES:
             heapq.heappush(heap, candidate)
         else:

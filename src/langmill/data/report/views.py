@@ -16,6 +16,7 @@ from langmill.data.report.words import words
 
 SPLITS = [split.value for split in Split]
 _ROWS = 20  # of a table
+_MIN_ROWS = 20  # of a source whose losses say something
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +159,7 @@ def sources(facts: Facts) -> tuple[list[Source], int]:
     found = []
     for name, count in facts["sources"].items():
         survival = count["kept"] / max(1, count["rows"])
-        low = survival < survived / 2
+        low = survival < survived / 2 and count["rows"] >= _MIN_ROWS
         kind = "dropped" if low else "kept"
         found.append(
             Source(

@@ -27,6 +27,7 @@ class BytePairEncoding(TokenizerAlgorithm):
 
     def train(self, texts: Iterable[str], wanted: Wanted) -> tokenizers.Tokenizer:
         """Merge the commonest pair, again and again, by Hugging Face's trainer."""
+        assert wanted.size is not None  # the section asks for it
         tokenizer = byte_level(models.BPE(), wanted)
         trainer = trainers.BpeTrainer(
             vocab_size=wanted.size,

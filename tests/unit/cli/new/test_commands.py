@@ -13,7 +13,8 @@ from dvc.utils.serialize import parse_yaml as read_as_dvc
 from langmill.cli import call
 from langmill.cli.new.graph_file import add_line
 from langmill.config.compose import available, compose_corpus, compose_recipe
-from langmill.stages.compose import check_recipe, require_composed
+from langmill.stages.compose import require_composed
+from langmill.stages.recipe_checks import check_recipe
 
 pytestmark = pytest.mark.unit
 ROOT = Path(__file__).parents[4]

@@ -61,6 +61,7 @@ def report(tmp_path: Path) -> Report:
     report.count_row(bad)
     report.set_near_duplicates(clusters=1, pairs=1, dropped=1)
     report.set_leakage(test_documents=4, leaked=1, examples=[{"test": "id-1", "train": "id-2", "overlap": 0.5}])
+    report.causes = {"b.csv": f"Line 9 has 3 cells: x,{SECRET}"}
     for split in Split:
         write_documents(documents_path(tmp_path, split), documents if split is Split.train else [])
     pq.write_table(

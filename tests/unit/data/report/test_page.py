@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 
+from langmill.data.document import Document, Split
 from langmill.data.report import Report
 from langmill.data.report.charts import bar, histogram
 from langmill.data.report.marks import beside, changed, name, shown
 from langmill.data.report.page import page
 from langmill.data.report.words import size
+from langmill.data.rows import Row
 from tests.unit.data.report.conftest import SECRET
 
 pytestmark = pytest.mark.unit
@@ -24,7 +26,7 @@ RESULTS = {
         {"expectation": "size", "outcome": "passed", "sentence": "Two.", "limit": "", "rows": []},
         {
             "expectation": "labels", "outcome": "breached", "sentence": "A label <i>too</i> many.", "limit": "stop: 0",
-            "rows": [{"where": "a.csv:1", "id": "id-1", "note": "<b>"}],
+            "rows": [{"where": "a.csv:1", "id": "id-1", "note": "<b>"}, {"where": "b.csv:9", "id": "", "note": SECRET}],
         },
     ],
 }  # fmt: skip
@@ -71,6 +73,49 @@ def test_every_part_that_has_something_to_say(report: Report) -> None:
     assert "similarity 0.810" in text and "containment 0.930" in text
     assert 'id="contract"' not in report.as_html()
     assert 'id="removed-lines"' not in text
+    assert "Line 9 has 3 cells: x,&lt;EMAIL&gt;" in text
+
+
+def test_labels_to_look_at(report: Report) -> None:
+    report.set_labels(
+        {
+            "look_alike": [{"1": 20, "1.0": 3}, {"True": 4, "true": 5}], "one_class": [True, False],
+            "null_like": {"nan": 3, "None": 1}, "taken_for_none": ["nan"], "rare": {"meh": 2},
+            "contradictory": {"groups": 1, "examples": [{"text": "good", "labels": {"a": 1}, "where": ["x:1"]}]},
+        }
+    )  # fmt: skip
+    text = report.as_html()
+    assert "Labels that look alike are different ones: true, True." in text
+    for title in (
+        "are different labels", "are read as one label", "are labels; labels.map", "Read as no label", "<h3>Rare</h3>",
+        "1 text with different labels",
+    ):  # fmt: skip
+        assert title in text
+
+
+def test_sources_that_lost_far_more_are_told() -> None:
+    report = Report("mixed")
+    for source, kept in (("good", 40), ("<bad>", 4)):
+        for number in range(40):
+            row = Row(f"{source}.txt:{number}", "text", None, None, {})
+            report.count_row(row)
+            if number < kept:
+                report.count_kept(row, Document(f"{source}{number}", "text"), Split.train)
+            else:
+                report.count_drop("too_short", Split.train, num_bytes=row.num_bytes)
+    text = report.as_html()
+    assert "Sources that lost far more of their rows than the rest: &lt;bad&gt;.txt (36 of 40)." in text
+    assert text.index("&lt;bad&gt;.txt", text.index('id="sources"')) < text.rindex("good.txt")
+
+
+def test_code_is_set_in_equal_widths() -> None:
+    report = Report("code")
+    assert "<body>" in report.as_html()
+    for number in range(3):
+        row = Row(f"a.py:{number}", "def f():\n    return 1", None, None, {})
+        report.count_row(row)
+        report.count_kept(row, Document(f"f{number}", row.text), Split.train)
+    assert '<body class="of-code">' in report.as_html()
 
 
 def test_an_empty_report_is_a_page_too() -> None:
@@ -96,7 +141,7 @@ def test_histograms_are_shares_of_their_own() -> None:
 
 def test_differences_are_marked() -> None:
     assert changed("one <two> three", "one 2 three") == "one <del>&lt;two&gt;</del><ins>2</ins> three"
-    assert changed("a b\n", "a b") == "a b<del>↵\n</del>"
+    assert changed("a b\n", "a b") == 'a b<del class="space">↵\n</del>'
     assert changed("a xx…", "a yyy…") == "a …"  # both cut: the end says nothing
     assert beside("a b", "a c") == ("a <del>b</del>", "a <ins>c</ins>")
 
@@ -138,9 +183,10 @@ def test_a_phone_shows_it_whole_and_asks_for_nothing(report: Report, chromium: A
     tab.on("console", lambda message: said.append(message.text))
     tab.on("pageerror", lambda error: said.append(str(error)))
     tab.goto(path.as_uri())
-    for summary in tab.locator("details:not([open]) > summary").all():
-        summary.press("Enter")
-    assert tab.locator("details:not([open])").count() == 0
+    closed = tab.locator("details:not([open]) > summary")
+    for _ in range(closed.count()):
+        closed.first.press("Enter")
+    assert closed.count() == 0
     assert tab.evaluate("document.documentElement.scrollWidth") <= 360
     assert (asked, said) == ([path.as_uri()], [])
     background = tab.evaluate("getComputedStyle(document.body).backgroundColor")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import json
+import random
 
 import pytest
 
@@ -36,9 +36,11 @@ def test_no_secret_is_in_what_is_shown(report: Report) -> None:
 
 
 def test_the_same_samples_in_any_order() -> None:
-    rows = [Row(f"a:{number}", f"call {number}!", None, None, {}) for number in range(7)]
+    texts = [*(f"call {number}!" for number in range(9)), "CALL 0!", "Call 1!", "CALL 2!"]  # which read alike
+    rows = [Row(f"a:{number}", text, None, None, {}) for number, text in enumerate(texts)]
     found = []
-    for order in itertools.islice(itertools.permutations(rows), 0, 5040, 997):
+    for seed in range(8):
+        order = random.Random(seed).sample(rows, len(rows))
         samples = StepSamples()
         for row in order:
             samples.offer(row, clean_document(Draft(row.text), STEPS))

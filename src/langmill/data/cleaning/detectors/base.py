@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, ClassVar, NamedTuple
 
@@ -141,10 +142,14 @@ class Finder:
 
 def _search(hint: str | re.Pattern[str]) -> Callable[[str], object]:
     """What looks for a hint; equal hints give equal functions, so that each is looked for once in a text."""
-    return _Contains(hint) if isinstance(hint, str) else hint.search
+    if isinstance(hint, str):
+        return _Contains(hint)
+    search: Callable[[str], object] = hint.search
+    return search
 
 
-class _Contains(NamedTuple):
+@dataclass(frozen=True)
+class _Contains:
     part: str
 
     def __call__(self, text: str) -> bool:

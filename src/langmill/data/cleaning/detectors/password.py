@@ -36,6 +36,8 @@ _NO_SECRET = re.compile(
 )
 _CODE = re.compile(r"[A-Za-z_$][\w$]*(?:(?:\.|->|::)[A-Za-z_$]?[\w$]*)+")  # `self.token`, `config.api_key2`
 _PATH = re.compile(r"(?:https?:)?//|[./~][\w./-]*/|[A-Za-z]:\\")
+# A part of a path that is no name: base64 has slashes too.
+_RANDOM_NAME = re.compile(r"(?<![A-Za-z0-9])(?=[a-z0-9]*+[A-Z])(?=[A-Z0-9]*+[a-z])(?=[A-Za-z]*+[0-9])[A-Za-z0-9]{12}")
 _SHORTEST = 6  # characters of a secret
 _BITS = 2.5  # per character: of ten different ones 3.3, of a word written twice below it
 
@@ -89,7 +91,8 @@ def is_secret(value: str, *, quoted: bool) -> bool:
         value: What stands beside a word such as `password`.
         quoted: Whether it stands in quotation marks; a bare one may be the name of a variable.
     """
-    if len(value) < _SHORTEST or " " in value.strip() or _NO_SECRET.match(value) or _PATH.match(value):
+    named = _NO_SECRET.match(value) or (_PATH.match(value) and not _RANDOM_NAME.search(value))
+    if len(value) < _SHORTEST or " " in value.strip() or named:
         return False
     letters, digits = sum(map(str.isalpha, value)), sum(map(str.isdigit, value))
     others = len(value) - letters - digits
