@@ -12,6 +12,7 @@ from langmill.config.sections import Contract
 from langmill.data.contract.base import Outcome, build_expectations
 from langmill.data.contract.check import check
 from langmill.data.contract.passed import PASSED_NAME, read_note, require_passed
+from langmill.data.report import Report
 from langmill.errors import DataError
 from langmill.files import read_json, read_manifest, write_json, write_manifest
 from langmill.stages import contract as stage
@@ -38,7 +39,7 @@ def expect(workspace: Path, expectations: dict[str, Any], reference: Any = None)
 def corpus(workspace: Path, **changed: Any) -> Path:
     folder = workspace / "build/documents/tiny"
     folder.mkdir(parents=True, exist_ok=True)
-    return write_corpus(folder, labelled(10, **changed))
+    return write_corpus(folder, labelled(10, **changed), {**Report("tiny").as_json(), "documents": 10, "rows": 10})
 
 
 def test_a_breach_names_rule_number_limit_rows_and_what_to_do(tmp_path):
