@@ -91,7 +91,7 @@ def test_what_follows_reads_the_same_bytes_whatever_was_asked_and_measured(works
     assert passed.read_bytes() == nothing_asked
     assert "10 documents" in read_note(passed.parent)
     report = read_json(folder / "report.json")
-    write_json(folder / "report.json", {**report, "rows": 11, "quarantined": {"corrupt": 1}})
+    write_json(folder / "report.json", {**report, "rows": 11, "files": {"a.csv": 11}})
     write_manifest(folder, {"corpus": "tiny"})
     stage.main("tiny")
     assert passed.read_bytes() == nothing_asked
