@@ -9,8 +9,9 @@ import pytest
 import yaml
 
 from langmill.config.sections import Contract
-from langmill.data.contract.base import Outcome, build_expectations
+from langmill.data.contract.base import build_expectations
 from langmill.data.contract.check import check
+from langmill.data.contract.findings import Outcome
 from langmill.data.contract.passed import PASSED_NAME, read_note, require_passed
 from langmill.data.report import Report
 from langmill.errors import DataError

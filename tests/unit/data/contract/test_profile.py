@@ -10,8 +10,9 @@ import pytest
 from langmill.cli import call
 from langmill.config.compose import compose_corpus
 from langmill.config.core_yaml import parse_yaml
-from langmill.data.contract.base import Outcome, build_expectations
+from langmill.data.contract.base import build_expectations
 from langmill.data.contract.check import check
+from langmill.data.contract.findings import Outcome
 from langmill.data.contract.infer import infer
 from langmill.data.contract.written import with_contract
 from langmill.errors import ConfigError
