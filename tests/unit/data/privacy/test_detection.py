@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from itertools import pairwise
 
 import pytest
@@ -28,9 +27,8 @@ def test_every_kind_but_names_has_samples() -> None:
 def test_precision_and_recall_of_each_kind_are_above_their_floors() -> None:
     """`benchmarks/privacy.py` prints the figures; the floors leave room for another seed."""
     quality = measured(FINDER, positives=60, negatives=12 * len(LOOKALIKES), seed=7)
-    recalls, precisions = Counter(), Counter()
-    for kind, one in quality.items():
-        recalls[kind], precisions[kind] = one.recall, one.precision
+    recalls = {kind: one.recall for kind, one in quality.items()}
+    precisions = {kind: one.precision for kind, one in quality.items()}
     assert {kind: recall for kind, recall in recalls.items() if recall < {"password": 0.95}.get(kind, 0.98)} == {}
     low = {"phone": 0.93, "card": 0.93}  # a wrong IBAN can hold a card's number, a sum with spaces a telephone's
     assert {kind: value for kind, value in precisions.items() if value < low.get(kind, 0.98)} == {}

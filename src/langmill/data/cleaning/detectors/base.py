@@ -104,6 +104,11 @@ class Finder:
             for kind, detector in self.detectors.items()
         ]
 
+    @property
+    def kinds(self) -> list[str]:
+        """What it looks for."""
+        return list(self.detectors)
+
     def find(self, text: str) -> list[Found]:
         """The values in a text, in order and disjoint.
 
@@ -141,7 +146,10 @@ class Finder:
 
 def _search(hint: str | re.Pattern[str]) -> Callable[[str], object]:
     """What looks for a hint; equal hints give equal functions, so that each is looked for once in a text."""
-    return _Contains(hint) if isinstance(hint, str) else hint.search
+    if isinstance(hint, str):
+        return _Contains(hint)
+    search: Callable[[str], object] = hint.search
+    return search
 
 
 class _Contains(NamedTuple):

@@ -114,7 +114,7 @@ def _analyzer(options: NamesOptions) -> AnalyzerEngine:
                 "unsupported",
             )
     engine = SpacyNlpEngine(models=[{"lang_code": options.language, "model_name": options.model or "blank"}])
-    engine.nlp = {options.language: pipeline}  # as Presidio's guide has it for a model that is loaded already
+    engine.nlp = {options.language: pipeline}  # type: ignore[assignment]  # as Presidio's guide has it for a model that is loaded already
     registry = RecognizerRegistry(supported_languages=[options.language])
     if options.model is not None:
         registry.add_recognizer(
