@@ -9,7 +9,10 @@ from typing import Any
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
 from langmill.config.sections import Operation, Recipe
+from langmill.data.report.markdown import summary
+from langmill.data.report.page import PAGE_NAME
 from langmill.errors import without_passwords
+from langmill.files import read_json
 from langmill.registry.outcomes import read_row
 from langmill.tracking.pages import model_path
 from langmill.workspace import Workspace
@@ -18,7 +21,7 @@ from langmill.workspace import Workspace
 def publish(recipes: Sequence[Recipe], results: Mapping[str, Any], operation: Operation) -> None:
     """Create the artifacts of what this run has; what failed has none. `results` are the flow's, by step."""
     for corpus in dict.fromkeys(recipe.corpus.name for recipe in recipes):
-        _markdown(f"data-{corpus}", Workspace().documents(corpus) / "report.md", f"What became of the corpus {corpus}")
+        _data_report(corpus)
     for recipe in recipes:
         path = Workspace().evaluation(recipe.name) / "report.md"
         _markdown(f"model-{recipe.name}", path, f"How good {recipe.name} is")
@@ -56,6 +59,17 @@ def publish(recipes: Sequence[Recipe], results: Mapping[str, Any], operation: Op
             link_text=f"{recipe.name} in MLflow",
             key=_key(f"mlflow-{recipe.name}"),
             description="Versions and runs (`langmill ui` opens the pages)",
+        )
+
+
+def _data_report(corpus: str) -> None:
+    """What came into a corpus and what was kept, and where the page with all of it is."""
+    folder, page = Workspace().documents(corpus), Workspace().data_report(corpus)
+    if (folder / "report.json").is_file():
+        create_markdown_artifact(
+            summary(read_json(folder / "report.json"), page if page.is_file() else folder / PAGE_NAME),
+            key=_key(f"data-{corpus}"),
+            description=f"What became of the corpus {corpus}",
         )
 
 

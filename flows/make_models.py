@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import logging
 import os
 import queue
@@ -39,6 +40,7 @@ from langmill.graph.freshness import freshness_of
 from langmill.graph.process import Outcome, reproduce
 from langmill.lifetime import INTERRUPTED, end_with_parent
 from langmill.registry.outcomes import settle
+from langmill.stages.notes import note_of
 from langmill.stages.process import sweep_workspace
 from langmill.tracking.explained import first_line
 from langmill.workspace import Workspace
@@ -221,16 +223,12 @@ def _stage_steps(graph: Graph, operation: Operation, cancel: threading.Event) ->
                 return Outcome.unchanged
             return _run_stage(stage, cancel)
 
-        alone = stage.kind in operation.one_at_a_time
-        yield Step(
-            stage.address,
-            stage.description,
-            stage.upstream,
-            work,
-            note=lambda outcome: str(outcome.note),
-            idle=lambda outcome: outcome == Outcome.unchanged,
-            alone=alone,
-        )
+        note, alone = functools.partial(note_of, stage), stage.kind in operation.one_at_a_time
+        yield Step(stage.address, stage.description, stage.upstream, work, note, _unchanged, alone)
+
+
+def _unchanged(outcome: Outcome) -> bool:
+    return outcome is Outcome.unchanged
 
 
 def _run_stage(stage: Stage, cancel: threading.Event) -> Outcome:

@@ -224,7 +224,12 @@ def canonical_json(value: Any) -> str:
 
 def write_json(path: Path, value: Any) -> None:
     """Write JSON atomically: sorted keys, two-space indent, a final newline."""
-    write_text(path, json.dumps(value, sort_keys=True, ensure_ascii=False, indent=2, allow_nan=False) + "\n")
+    write_text(path, pretty_json(value))
+
+
+def pretty_json(value: Any) -> str:
+    """The text that `write_json` writes."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
 
 
 def read_json(path: Path) -> Any:

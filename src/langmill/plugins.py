@@ -98,6 +98,10 @@ class Registry(Generic[PlugInT]):
         """Every name that `find` takes, sorted."""
         return sorted({point.name for point in self._points()} | set(self._classes))
 
+    def own_names(self) -> list[str]:
+        """The names of Langmill's own, sorted: those that are there whatever else is installed."""
+        return sorted(point.name for point in self._own)
+
     def find(self, name: str, where: str = "") -> type[PlugInT]:
         """The class of a name, imported if need be; `where` is what the name comes from, for the message.
 

@@ -59,7 +59,7 @@ def describe(state: State, now: float) -> str:
     share = f"{100 * state.done / state.total:.0f}%" if state.total else ""
     small = state.total < 10 and not float(state.total).is_integer()  # megabytes of a small corpus
     done, total = (f"{amount:.2g}" if small else f"{amount:,.0f}" for amount in (state.done, state.total))
-    parts = [share, f"{done}/{total} {state.unit}"]
+    parts = [share, f"{done}/{total} {state.unit}" if state.total else f"{done} {state.unit}"]  # 0: nobody knows
     remaining = state.remaining_seconds(now)
     if remaining is not None and state.done < state.total:
         parts.append(f"{clock(remaining)} left")

@@ -30,6 +30,10 @@ class Workspace:
         """The file of one name's settings in a group (`recipe`, `corpus`, …)."""
         return self.conf / group / f"{name}.yaml"
 
+    def fingerprint(self, corpus: str) -> Path:
+        """What was said of a source that can change when it was looked at last; `fetch` brings that."""
+        return self.root / "data" / "fingerprints" / f"{corpus}.json"
+
     @property
     def graph_file(self) -> Path:
         """The graph of stages."""
@@ -64,6 +68,14 @@ class Workspace:
         """A corpus cleaned and split."""
         return self.build / "documents" / corpus
 
+    def contract(self, corpus: str) -> Path:
+        """What came of a corpus's contract."""
+        return self.build / "contracts" / corpus
+
+    def data_report(self, corpus: str) -> Path:
+        """The page of a corpus's data report, with what its contract says."""
+        return self.contract(corpus) / "report.html"
+
     def tokenizer(self, name: str) -> Path:
         """A learned or pretrained vocabulary."""
         return self.build / "tokenizers" / name
@@ -96,6 +108,10 @@ class Workspace:
     def comparisons(self) -> Path:
         """The plots of `langmill compare`."""
         return self.state / "comparisons"
+
+    def tokenizers_compared(self, corpus: str) -> Path:
+        """What `langmill tokenizers` found on a corpus: table, plot and the vocabularies."""
+        return self.state / "tokenizers" / corpus
 
     @property
     def downloads(self) -> Path:

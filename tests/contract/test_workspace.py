@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from langmill.data.contract.passed import PASSED_NAME
+from langmill.data.document import Split, documents_path
 from langmill.workspace import Workspace
 
 pytestmark = pytest.mark.contract
@@ -18,6 +20,7 @@ MADE = {
     "compose": (HERE.composed,),
     "fetch": (HERE.raw("NAME"),),
     "clean": (HERE.documents("NAME"),),
+    "contract": (HERE.contract("NAME"),),
     "tokenizer": (HERE.tokenizer("NAME"),),
     "pretrained": (HERE.model("NAME"), HERE.tokenizer("NAME")),
     "encode": (HERE.shards("NAME"),),
@@ -25,6 +28,11 @@ MADE = {
     "finetune": (HERE.model("NAME"),),
     "evaluate": (HERE.evaluation("NAME"),),
 }
+PARTS = [
+    *(documents_path(HERE.documents("NAME"), split) for split in Split),
+    HERE.contract("NAME") / PASSED_NAME,
+]
+"""Files that are read without the rest of their folder."""
 SPELLED = re.compile(r"(?<![\w/])build/|(?<!\w)\.langmill\b")
 NAMES = {"build", "conf", "dvc.lock", "dvc.yaml"}
 
@@ -40,7 +48,8 @@ def test_the_graph_makes_and_reads_what_a_workspace_names(monkeypatch):
     made = {str(path) for paths in MADE.values() for path in paths}
     composed = {str(HERE.composed_file(group, "NAME")) for group in ("corpus", "tokenizer", "pretrained", "recipe")}
     for name, stage in stages().items():
-        assert {path for path in stage["deps"] if path.startswith(f"{HERE.build}/")} <= made, name
+        read = {path for path in stage["deps"] if path.startswith(f"{HERE.build}/")}
+        assert read <= made | {str(path) for path in PARTS}, name
         assert {path for entry in stage.get("params", []) for path in entry} <= composed, name
 
 

@@ -21,7 +21,7 @@ from langmill.data.corpus import make_corpus
 from langmill.data.document import Split, documents_path
 from langmill.errors import DataError, IntegrityError, LangmillError, SourceError, SpaceError
 from langmill.files import explained_os_errors, read_json, read_manifest, write_manifest
-from langmill.stages import clean, encode, fetch, tokenizer
+from langmill.stages import clean, contract, encode, fetch, tokenizer
 from langmill.tokenization.shards import EncodedDocument, Shard, write_shard
 from tests.refused import refused
 from tests.unit.data.settings import settings
@@ -91,7 +91,7 @@ def many(count: int = 100, labels: int = 2) -> list[dict[str, object]]:
 def test_bad_rows_stop_nothing_and_are_kept(workspace: Workspace) -> None:
     workspace.configure("sentiment")
     unlabelled: list[dict[str, object]] = [{"text": f"no label {number}"} for number in range(50)]
-    workspace.write(many() + unlabelled, b'{"text": "caf\xe9"}\n{"text": \n')
+    workspace.write(many() + unlabelled, b'{"text": "\xc3\xa4\xc3\xa4 caf\xe9"}\n{"text": \n')
     for stage in (fetch, clean, tokenizer, encode):
         stage.main("tiny")
     assert [row["reason"] for row in pq.read_table("build/documents/tiny/quarantine.parquet").to_pylist()] == [
@@ -139,13 +139,33 @@ def test_the_report_of_a_corpus_that_fails_is_kept(workspace: Workspace) -> None
     assert (report["rows"], report["dropped"], report["quarantined"]) == (3, {"empty": 1}, {"corrupt": 1})
     assert report["skipped_files"] == {".md": 1, "hidden": 1}
     assert "a.jsonl: Line 3 is in Python's notation" in (failed / "report.md").read_text()
+    assert "Line 3 is in Python&#39;s notation" in (failed / "report.html").read_text()
     assert pq.read_table(failed / "quarantine.parquet").num_rows == 1
+    assert (failed / "dropped.parquet").is_file()
     assert not Path("build/documents/tiny").exists()
     workspace.write(many())
     for stage in (fetch, clean):
         stage.main("tiny")
-    assert not failed.exists()
+    assert not failed.exists() and Path("build/documents/tiny/report.html").is_file()
     assert read_json(Path("build/documents/tiny/report.json"))["skipped_files"] == {".md": 1, "hidden": 1}
+
+
+def test_the_page_has_the_verdict_of_the_contract_kept_or_not(workspace: Workspace) -> None:
+    workspace.write(many())
+    for stage in (fetch, clean, contract):
+        stage.main("tiny")
+    page = Path("build/contracts/tiny/report.html").read_text(encoding="utf-8")
+    assert 'id="contract"' in page and "The contract is broken" not in page
+    settings_file = Path("build/config/corpus/tiny.yaml")
+    section = yaml.safe_load(settings_file.read_text())
+    section["contract"]["expectations"]["quarantined"] = {"stop": 0, "warn": 0}
+    settings_file.write_text(yaml.safe_dump(section))
+    workspace.write(many(), b"{'text': 'y'}\n")
+    for stage in (fetch, clean):
+        stage.main("tiny")
+    with refused(DataError, "refused", "quarantined"):
+        contract.main("tiny")
+    assert "The contract is broken" in Path(".langmill/failed/contract@tiny/report.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", [b"caf\xe9.jsonl", b"two\nlines.jsonl", "ünï.jsonl".encode()])

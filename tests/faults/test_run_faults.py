@@ -115,7 +115,7 @@ def test_ctrl_c_in_a_run_and_kill_9_of_dvc_leave_nothing_behind_and_the_next_one
     done = langmill(remade_workspace, "train", LM, timeout=600)
     assert done.returncode == 0, done.stderr
     # What was finished is not done again: only the settings and the training that read them.
-    assert "4 of 6 steps were up to date." in done.stdout
+    assert "5 of 7 steps were up to date." in done.stdout
     assert "Clean, deduplicate and split tiny: done" not in done.stdout
     assert read_manifest(remade_workspace / f"build/models/{LM}", verify=True)
     assert langmill(remade_workspace, "why", f"train@{LM}").stdout == f"train@{LM} is up to date.\n"

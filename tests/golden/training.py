@@ -23,7 +23,7 @@ import torch
 import yaml
 
 from langmill.config.compose import compose_pretrained, compose_recipe, compose_tokenizer, plain
-from langmill.config.sections import Recipe, TokenizerAlgorithm
+from langmill.config.sections import PRETRAINED, Recipe
 from langmill.data.document import Document, Split, documents_path, write_documents
 from langmill.files import read_json, write_manifest, write_text
 from langmill.models.base import ARCHITECTURES
@@ -135,7 +135,7 @@ def prepare(recipe: Recipe) -> None:
     write_manifest(corpus, {"corpus": recipe.corpus.name})
     write_text(Path(f"build/config/recipe/{recipe.name}.yaml"), yaml.safe_dump(plain(recipe)))
     name = recipe.tokenizer.name
-    if recipe.tokenizer.algorithm is TokenizerAlgorithm.pretrained:
+    if recipe.tokenizer.algorithm == PRETRAINED:
         write_checkpoint(Path("published"), *PUBLISHED[name])
         source = {"kind": "files", "path": "published", "packages": [], "repository": None, "revision": None}
         values = plain(compose_pretrained(name, CONF)) | {"source": source}

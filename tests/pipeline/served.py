@@ -19,7 +19,6 @@ import httpx
 import torch
 
 from langmill.config.compose import compose_recipe, compose_serving
-from langmill.config.sections import TokenizerAlgorithm
 from langmill.files import sha256_file
 from langmill.models.base import build_backbone
 from langmill.models.folder import save_model
@@ -46,7 +45,7 @@ TEXTS = ["It was a fine film and a long evening.", "Émile said: nothing works, 
 def make_model(folder: Path, recipe: str, task_name: str, seed: int) -> Path:
     """A model folder with random weights drawn from a seed."""
     tokenizer_file = folder.with_name(f"{folder.name}.tokenizer.json")
-    train_tokenizer(TokenizerAlgorithm.bpe, 300, TEXTS, tokenizer_file, lambda text: None)
+    train_tokenizer("bpe", 300, TEXTS, tokenizer_file, lambda text: None)
     tokenizer = Tokenizer.load(tokenizer_file)
     settings, labels = compose_recipe(RECIPES[task_name], SMALL, CONF), LABELS[task_name]
     model = settings.model

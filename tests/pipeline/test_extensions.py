@@ -22,7 +22,7 @@ from langmill.files import read_json, write_manifest, write_text
 from langmill.models.base import ARCHITECTURES
 from langmill.scoring.metrics.base import METRICS
 from langmill.stages import encode, evaluate, tokenizer, train
-from langmill.stages.compose import check_recipe
+from langmill.stages.recipe_checks import check_recipe
 from langmill.tasks.base import TASKS
 from langmill.tasks.loading import load_model
 from tests.pipeline.test_recipes import SHRUNK

@@ -57,8 +57,8 @@ def test_prefect_has_one_task_a_step_and_what_there_is_to_read(made_workspace):
     assert runs == [(f"make {LM}, {CLASSIFIER}", "COMPLETED")]
     tasks = dict(prefect(made_workspace, "SELECT name, state_type FROM task_run"))
     assert set(tasks) == {
-        "compose", "fetch@tiny", "clean@tiny", "tokenizer@tiny", f"encode@{LM}", f"encode@{CLASSIFIER}", f"train@{LM}",
-        f"finetune@{CLASSIFIER}", f"evaluate@{LM}", f"evaluate@{CLASSIFIER}",
+        "compose", "fetch@tiny", "clean@tiny", "contract@tiny", "tokenizer@tiny", f"encode@{LM}",
+        f"encode@{CLASSIFIER}", f"train@{LM}", f"finetune@{CLASSIFIER}", f"evaluate@{LM}", f"evaluate@{CLASSIFIER}",
         *(f"{verb} {name}" for verb in ("register", "validate", "rescore", "gate", "promote")
           for name in (LM, CLASSIFIER)),
     }  # fmt: skip

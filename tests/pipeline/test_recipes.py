@@ -15,13 +15,13 @@ import pytest
 import yaml
 
 from langmill.config.compose import available, compose_pretrained, compose_recipe, compose_tokenizer, plain
-from langmill.config.sections import Recipe, TokenizerAlgorithm
+from langmill.config.sections import PRETRAINED, Recipe
 from langmill.data.document import Document, Split, documents_path, write_documents
 from langmill.evaluation.folder import EvaluationFolder
 from langmill.files import read_json, read_manifest, write_manifest, write_text
 from langmill.registry.package import package
 from langmill.stages import encode, evaluate, pretrained, tokenizer, train
-from langmill.stages.compose import check_recipe
+from langmill.stages.recipe_checks import check_recipe
 from langmill.tasks.loading import load_model
 from langmill.tracking.connection import connect
 from langmill.tracking.shipping import ship
@@ -127,7 +127,7 @@ def make(name: str) -> Recipe:
     write_manifest(corpus, {"corpus": recipe.corpus.name})
     write_text(Path(f"build/config/recipe/{name}.yaml"), yaml.safe_dump(plain(recipe), allow_unicode=True))
     if not Path(f"build/tokenizers/{recipe.tokenizer.name}").is_dir():
-        if recipe.tokenizer.algorithm is TokenizerAlgorithm.pretrained:
+        if recipe.tokenizer.algorithm == PRETRAINED:
             bring(recipe)
         else:
             learn_vocabulary(recipe)

@@ -29,6 +29,7 @@ from langmill.scoring.base import SCORERS, build_scorer
 from langmill.scoring.metrics.base import METRICS
 from langmill.serving.routes.base import ROUTES
 from langmill.tasks.base import TASKS, build_task
+from langmill.tokenization.algorithms.base import TOKENIZER_ALGORITHMS
 from tests.refused import refused
 
 pytestmark = pytest.mark.unit
@@ -41,6 +42,7 @@ NAMES = [
 
 REGISTRIES: list[Registry[Any]] = [
     ARCHITECTURES, TASKS, SCORERS, METRICS, FORMATS, SOURCES, CLEANING_STEPS, RULES, ROUTES, EXPORTERS,
+    TOKENIZER_ALGORITHMS,
 ]  # fmt: skip
 
 

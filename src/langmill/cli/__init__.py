@@ -14,18 +14,23 @@ import click
 
 from langmill import __version__
 from langmill.cli.benchmark import benchmark
+from langmill.cli.diff import diff
 from langmill.cli.explain import explain
 from langmill.cli.export import export
 from langmill.cli.key import key
 from langmill.cli.look import config, status, why
 from langmill.cli.models import classify, generate
 from langmill.cli.new.commands import new
+from langmill.cli.profile import profile
+from langmill.cli.refresh import refresh
 from langmill.cli.release import promote, rollback, trace
 from langmill.cli.report import compare, report
 from langmill.cli.run import evaluate, pull, run, train
 from langmill.cli.scan.commands import scan
 from langmill.cli.services import deploy, serve, ui
 from langmill.cli.show.commands import show
+from langmill.cli.storage import fsck, remote
+from langmill.cli.tokenizers import tokenizers
 from langmill.cli.trial import trial
 from langmill.errors import LangmillError, SpaceError, without_passwords
 from langmill.lifetime import INTERRUPTED
@@ -46,8 +51,9 @@ def commands() -> None:
 
 
 for _command in (
-    run, status, why, config, train, evaluate, pull, report, compare, benchmark, generate, classify, explain, promote,
-    rollback, trial, trace, export, serve, key, deploy, ui, new, show, scan,
+    run, status, why, config, train, evaluate, pull, refresh, report, compare, benchmark, generate, classify, explain,
+    promote, rollback, trial, trace, export, serve, key, deploy, ui, new, show, scan, profile, diff, tokenizers, remote,
+    fsck,
 ):  # fmt: skip
     commands.add_command(_command)
 

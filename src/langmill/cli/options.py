@@ -6,7 +6,7 @@ import inspect
 from typing import Any
 
 from langmill.config.explained import PlugInTable
-from langmill.config.sections import Recipe
+from langmill.config.sections import PRETRAINED, Recipe
 from langmill.data.cleaning.base import CLEANING_STEPS
 from langmill.data.formats.base import FORMATS
 from langmill.data.sources.base import SOURCES
@@ -15,6 +15,7 @@ from langmill.plugins import Registry
 from langmill.registry.rules.base import RULES
 from langmill.scoring.base import SCORERS
 from langmill.tasks.base import TASKS
+from langmill.tokenization.algorithms.base import TOKENIZER_ALGORITHMS
 
 
 def plugin_tables(recipe: Recipe) -> dict[str, PlugInTable]:
@@ -31,6 +32,9 @@ def plugin_tables(recipe: Recipe) -> dict[str, PlugInTable]:
         ("scoring.options", SCORERS, TASKS.find(recipe.task.name).scorer, recipe.scoring.options),
         ("model.options", ARCHITECTURES, recipe.model.architecture, recipe.model.options),
     ]
+    if recipe.tokenizer.algorithm != PRETRAINED:
+        learned = recipe.tokenizer
+        named.append(("tokenizer.options", TOKENIZER_ALGORITHMS, learned.algorithm, learned.options))
     cleaning = corpus.cleaning.options.items()
     named += [(f"corpus.cleaning.options.{name}", CLEANING_STEPS, name, options) for name, options in cleaning]
     named += [(f"gate.rules.{name}", RULES, name, options) for name, options in recipe.gate.rules.items()]

@@ -16,7 +16,7 @@ from pathlib import Path
 import click
 
 from langmill.cli.command import command
-from langmill.errors import BusyError, GraphError, LangmillError, SpaceError, of_exit_code
+from langmill.errors import BusyError, GraphError, IntegrityError, LangmillError, SpaceError, of_exit_code
 from langmill.events import EVENTS_VARIABLE, LOCK_VARIABLE, LOG_VARIABLE, SERVER_VARIABLE, Event, EventReader, StepState
 from langmill.lifetime import PARENT_VARIABLE
 from langmill.workspace import Workspace
@@ -101,6 +101,11 @@ def pull(recipes: tuple[str, ...]) -> None:
     never = len(graph.stages) - len(pulled.here) - len(pulled.missing)
     said = f"The outputs of {len(pulled.here)} steps are here as dvc.lock names them"
     click.echo(f"{said}; {never} steps have not run anywhere yet." if never else f"{said}.")
+    if pulled.damaged:
+        raise IntegrityError(
+            f"The remote is damaged, so that outputs of {', '.join(pulled.missing)} are not here: "
+            f"{' '.join(pulled.damaged)} Or `langmill run` makes them here."
+        )
     if pulled.missing:
         raise GraphError(
             f"The remote lacks outputs of {', '.join(pulled.missing)}; `dvc push` sends them from where they were "
@@ -225,6 +230,7 @@ def _make(place: Callable[[str], Path], recipe: str) -> None:
     from langmill.graph.dag import read_graph
     from langmill.graph.process import reproduce
     from langmill.stages.compose import require_composed
+    from langmill.stages.notes import note_of
 
     require_workspace()
     news: list[Event] = []
@@ -246,7 +252,7 @@ def _make(place: Callable[[str], Path], recipe: str) -> None:
                     errors.append(error)
                     news.append(Event(*step, StepState.failed, str(error)))
                     return
-                news.append(Event(*step, StepState.done, outcome.note))
+                news.append(Event(*step, StepState.done, note_of(stage, outcome)))
 
         def take() -> list[Event]:
             taken = news[:]
@@ -284,8 +290,19 @@ def _conclude(recipes: Sequence[str]) -> None:
     click.echo("make ui      the runs with their curves, the models, the flow and its reports, in the browser")
     click.echo(f"make serve   the champions over HTTP: a page to try them at {address}, or curl {address}/v1/models")
     click.echo(f"{own_command()} trace {recipes[0]}   the lineage of a model, from its data to its place in service")
+    for page in _data_reports(recipes):
+        click.echo(f"{page}   what became of its rows: kept, dropped and why, on one page")
     for last in sorted(Workspace().logs.glob("run-*.log"))[-1:]:
         click.echo(f"The full log of the last run: {last}")
+
+
+def _data_reports(recipes: Sequence[str]) -> list[Path]:
+    """The pages of the recipes' corpora."""
+    from langmill.config.core_yaml import read_yaml
+
+    files = [Workspace().composed_file("recipe", recipe) for recipe in recipes]
+    corpora = dict.fromkeys(read_yaml(path)["corpus"]["name"] for path in files if path.is_file())
+    return [page for corpus in corpora if (page := Workspace().data_report(corpus)).is_file()]
 
 
 def _new_log(folder: Path) -> Path:

@@ -26,9 +26,30 @@ class _ZstdFile(io.RawIOBase):
         self._pending = b""
         self._input = b""
         self._begun = False
+        self._place = 0
 
     def readable(self) -> bool:
         return True
+
+    def seekable(self) -> bool:
+        return self._file.seekable()
+
+    def tell(self) -> int:
+        return self._place
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go to a place by its distance from the beginning, by reading up to it."""
+        if whence != io.SEEK_SET:
+            raise io.UnsupportedOperation("a compressed file's places are counted from its beginning")
+        if offset < self._place:
+            self._file.seek(0)
+            self._frame = zstandard.ZstdDecompressor().decompressobj()
+            self._pending = self._input = b""
+            self._begun, self._place = False, 0
+        skipped = bytearray(_CHUNK)
+        while self._place < offset and self.readinto(memoryview(skipped)[: offset - self._place]):
+            pass
+        return self._place
 
     def readinto(self, buffer: Any) -> int:
         while not self._pending:
@@ -44,6 +65,7 @@ class _ZstdFile(io.RawIOBase):
             self._input = self._frame.unused_data if self._frame.eof else b""
         count = min(len(buffer), len(self._pending))
         buffer[:count], self._pending = self._pending[:count], self._pending[count:]
+        self._place += count
         return count
 
 

@@ -1,42 +1,54 @@
-"""From raw files to the documents of a corpus: read, clean, drop duplicates, split, report."""
+"""From raw files to the documents of a corpus: read and clean, drop duplicates, split and write; and report."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from langmill.config import sections
-from langmill.data.cleaning.pool import clean_rows
+from langmill.data.cleaning.pool import clean_batches
+from langmill.data.contradictions import Contradictions
 from langmill.data.document import (
+    COPIES_KEY,
+    LEAKED_KEY,
     Document,
     DocumentWriter,
     Split,
     TableWriter,
-    content_digest,
+    document_id,
     documents_path,
-    read_documents,
-    write_documents,
 )
-from langmill.data.duplicates import Duplicates
-from langmill.data.folding import key_of
+from langmill.data.dropped import DROPPED_NAME, Dropped, DroppedSample
+from langmill.data.duplicates import Fate, Ids, Numbers, Verdicts, exact_duplicates
 from langmill.data.formats.base import Format
+from langmill.data.labels import LabelTable
+from langmill.data.leakage import Leak, find_leakage, num_passes
+from langmill.data.near_duplicates.clusters import copies_of
+from langmill.data.near_duplicates.find import find_near_duplicates
 from langmill.data.readers import causes, read_rows
-from langmill.data.report import Report, SplitCount, StepCount
+from langmill.data.report import Report, StepCount
 from langmill.data.rows import BadRow, Row, portable
 from langmill.data.splits import deciding_key, split_of_key
+from langmill.data.spool import PRECEDENCE, Spool
 from langmill.errors import DataError
+from langmill.files import temporary_folder
+from langmill.progress import track
 
+logger = logging.getLogger(__name__)
 QUARANTINE_NAME = "quarantine.parquet"
 """The rows that could not be read: place, reason and beginning of each."""
 PLACES_NAME = "places.parquet"
 """Where each document's row stands, by split and id; apart from the documents, which stay when their rows move."""
 _ROWS = 10_000  # in a row group of these tables
+_EXAMPLES = 20  # leaked documents that the report names
 
 
 def _texts(*names: str) -> pa.Schema:
@@ -55,6 +67,7 @@ class CorpusSettings:
     fields: sections.Fields
     cleaning: sections.Cleaning
     split: sections.Split
+    labels: sections.Labels = field(default_factory=lambda: sections.Labels({}))
 
 
 def make_corpus(
@@ -63,15 +76,22 @@ def make_corpus(
     settings: CorpusSettings,
     on_bytes: Callable[[int], object],
     report: Report | None = None,
+    *,
+    on_read: Callable[[], object] = lambda: None,
 ) -> Report:
-    """Read the raw files and write each split's documents, their places and the quarantined rows.
+    """Read the raw files and write each split's documents, their places, what was dropped and the quarantined rows.
+
+    It takes three passes: rows are cleaned into a spool on disk; what reads alike is found, and what of it stays; the
+    documents are written, cluster by cluster in one split. The same rows give the same documents in whatever order of
+    files, and the same bytes whatever the number of workers.
 
     Args:
         raw: The folder of raw files.
-        out: An existing folder to write into.
-        settings: Format, fields, cleaning and split.
+        out: An existing folder to write into; the spool is there too until it is done with.
+        settings: Format, fields, labels, cleaning and split.
         on_bytes: Called with the raw bytes read since the last call.
         report: Counts what happens; given by who wants to see it after an error too.
+        on_read: Called when all rows are cleaned; what follows shows its own progress.
 
     Returns:
         The report.
@@ -82,64 +102,175 @@ def make_corpus(
     """
     report = report or Report(settings.name)
     report.steps = {name: StepCount() for name in settings.cleaning.steps}
-    seen = Duplicates(settings.cleaning, settings.split, report)
-    with _causes_found(raw, settings.file_format, report), contextlib.ExitStack() as stack:
-        quarantine = stack.enter_context(TableWriter(out / QUARANTINE_NAME, _texts("where", "reason", "row"), _ROWS))
-        places = stack.enter_context(TableWriter(out / PLACES_NAME, _PLACES, _ROWS))
-        writers = {split: stack.enter_context(DocumentWriter(documents_path(out, split))) for split in Split}
+    labels = LabelTable()
+    with contextlib.ExitStack() as stack:
+        stack.callback(lambda: report.set_labels(labels.as_json()) if settings.fields.label else None)
+        stack.enter_context(_causes_found(raw, settings.file_format, report))
+        dropped = stack.enter_context(DroppedSample(out / DROPPED_NAME))
+        spool = stack.enter_context(Spool(stack.enter_context(temporary_folder(out))))
+        _clean(raw, out, settings, on_bytes, report=report, spool=spool, dropped=dropped, labels=labels)
+        on_read()
+        verdicts = exact_duplicates(spool, settings.cleaning, settings.split, report)
+        with track(f"Comparing the documents of {settings.name}", len(spool), "documents") as progress:
+            sizes = find_near_duplicates(
+                spool, verdicts, settings.cleaning, settings.split, report, on_documents=progress.advance
+            )
+        leaks = _find_leaks(spool, verdicts, settings)
+        contradictions = Contradictions(spool.keys.labels, verdicts.pairs, spool.unlabelled)
+        _write(
+            out, settings, report, spool=spool, dropped=dropped, verdicts=verdicts, sizes=sizes, leaks=leaks,
+            contradictions=contradictions,
+        )  # fmt: skip
+        labels.set_contradictions(contradictions.groups, contradictions.examples())
+        for sentence in labels.warnings() if settings.fields.label else ():
+            logger.warning("%s: %s", settings.name, sentence)
+    _show_places(out, report)
+    report.require_balance()
+    _require_usable(report, settings)
+    return report
+
+
+def _clean(
+    raw: Path,
+    out: Path,
+    settings: CorpusSettings,
+    on_bytes: Callable[[int], object],
+    *,
+    report: Report,
+    spool: Spool,
+    dropped: DroppedSample,
+    labels: LabelTable,
+) -> None:
+    """Read and clean every row, and put what stays by itself into the spool."""
+    with TableWriter(out / QUARANTINE_NAME, _texts("where", "reason", "row"), _ROWS) as quarantine:
 
         def rows() -> Iterator[Row]:
-            for row in read_rows(raw, settings.file_format, settings.fields, on_bytes):
+            length = settings.cleaning.options.get("length") or {}
+            for row in read_rows(
+                raw,
+                settings.file_format,
+                settings.fields,
+                on_bytes,
+                labels=settings.labels.map,
+                table=labels,
+                max_characters=length.get("max_characters"),
+                told=report.causes,
+            ):
                 report.count_row(row)
                 if isinstance(row, BadRow):
                     quarantine.add(row.where, row.reason.value, row.row)
                 else:
                     yield row
 
-        for row, cleaned in clean_rows(rows(), settings.cleaning, f"The corpus {settings.name}"):
-            report.count_changes(cleaned.changes)
-            split = split_of_key(deciding_key(cleaned.key, cleaned.metadata, settings.split), settings.split)
-            digest = content_digest(cleaned.text, row.label, cleaned.target)
-            reason = cleaned.dropped or seen.judge(row, cleaned, split, digest)
-            if reason is not None:
-                report.count_drop(reason, split if cleaned.text else None, cleaned.dropped_by)
+        for batch, (cleaned, prints) in clean_batches(rows(), settings.cleaning, f"The corpus {settings.name}"):
+            for row, one in zip(batch, cleaned, strict=True):
+                report.count_changes(one.changes)
+                report.observe(row, one)
+                split = split_of_key(deciding_key(one.key, one.metadata, settings.split), settings.split)
+                if one.dropped is None:
+                    spool.add(row, one, split)
+                    continue
+                place = split if one.text else None
+                report.count_drop(one.dropped, place, one.dropped_by, num_bytes=row.num_bytes)
+                text = one.text or row.text
+                dropped.add(Dropped(row.where, one.dropped, one.dropped_by, place, text, one.target))
+            spool.add_fingerprints(prints, [one.dropped is None for one in cleaned])
+    spool.finish()
+
+
+def _find_leaks(spool: Spool, verdicts: Verdicts, settings: CorpusSettings) -> dict[int, Leak] | None:
+    """The test documents that have leaked, by their numbers; None where it is not looked for."""
+    if settings.cleaning.leakage is None:
+        return None
+    total = num_passes(spool, verdicts) * len(spool)
+    with track(f"Looking for test documents of {settings.name} in training", total, "documents") as progress:
+        return find_leakage(spool, verdicts, settings.cleaning.leakage, progress.advance)
+
+
+def _write(
+    out: Path,
+    settings: CorpusSettings,
+    report: Report,
+    *,
+    spool: Spool,
+    dropped: DroppedSample,
+    verdicts: Verdicts,
+    sizes: Numbers,
+    leaks: dict[int, Leak] | None,
+    contradictions: Contradictions,
+) -> None:
+    """Write every split's documents, in the order in which they were read, and where each stands."""
+    kept = np.flatnonzero(verdicts.fates == Fate.kept)
+    ids = Ids(spool, kept, unique=settings.cleaning.drop_duplicates)
+    copies = copies_of(sizes)
+    with contextlib.ExitStack() as stack:
+        places = stack.enter_context(TableWriter(out / PLACES_NAME, _PLACES, _ROWS))
+        writers = {split: stack.enter_context(DocumentWriter(documents_path(out, split))) for split in Split}
+        progress = stack.enter_context(track(f"Writing {settings.name}", len(spool), "documents"))
+        for number, one in spool.documents():
+            split = PRECEDENCE[verdicts.ranks[number]]
+            progress.advance()
+            contradictions.see(number, one)
+            fate = Fate(verdicts.fates[number])
+            if fate is not Fate.kept:
+                report.count_drop(fate.reason, split, num_bytes=one.num_bytes)
+                twin = ids[verdicts.twins[number]]
+                scores = float(verdicts.similarity[number]), float(verdicts.containment[number])
+                dropped.add(Dropped(one.where, fate.reason, None, split, one.text, one.target, twin, *scores))
                 continue
-            document = Document(seen.id_of(digest), cleaned.text, row.label, cleaned.target, dict(cleaned.metadata))
+            # A field of the corpus that has one of these names is the corpus's.
+            metadata = {COPIES_KEY: copies[number], **one.metadata}
+            if leaks is not None and split is Split.test:
+                metadata.setdefault(LEAKED_KEY, "yes" if number in leaks else "no")
+            document = Document(ids[number], one.text, one.label, one.target, metadata)
             writers[split].write(document)
-            places.add(split.value, document.id, row.where)
-            report.splits[split].add(document, cleaned.key)
-    _settle(out, seen, report)
-    _require_usable(report, settings)
-    return report
+            places.add(split.value, document.id, one.where)
+            report.count_kept(one, document, split)
+        _repeat(writers[Split.train], settings, report, spool=spool, verdicts=verdicts, copies=copies)
+    if leaks is not None:
+        worst = sorted(leaks, key=lambda number: (-leaks[number].overlap, ids[number]))
+        report.set_leakage(
+            test_documents=report.splits[Split.test].documents,
+            leaked=len(leaks),
+            examples=[
+                {
+                    "test": ids[number],
+                    "train": ids[leaks[number].train],
+                    "overlap": leaks[number].overlap,
+                }
+                for number in worst[:_EXAMPLES]
+            ],
+        )
 
 
-def _settle(out: Path, seen: Duplicates, report: Report) -> None:
-    """Take out the documents whose place another one has taken since, and tell the report where its samples stand."""
-    superseded: set[tuple[str, str]] = set()
-    for split in (split for split in Split if split in seen.unsettled):
-        path, report.splits[split] = documents_path(out, split), SplitCount(dropped=report.splits[split].dropped)
+def _repeat(
+    writer: DocumentWriter,
+    settings: CorpusSettings,
+    report: Report,
+    *,
+    spool: Spool,
+    verdicts: Verdicts,
+    copies: Sequence[str],
+) -> None:
+    """Write training documents again that are to be repeated: all second ones behind all first ones, and so on."""
+    near = settings.cleaning.near_duplicates
+    if near is None or not settings.cleaning.drop_duplicates:
+        return
+    train = (verdicts.fates == Fate.kept) & (verdicts.ranks == PRECEDENCE.index(Split.train))
+    for occurrence in range(2, max(near.repeat.values(), default=1) + 1):
+        for number, one in spool.documents():
+            if train[number] and near.repeat.get(copies[number], 1) >= occurrence:
+                name = document_id(spool.keys.digests[number].astype(">u8").tobytes(), occurrence)
+                metadata = {COPIES_KEY: copies[number], **one.metadata}
+                document = Document(name, one.text, one.label, one.target, metadata)
+                writer.write(document)
+                report.count_repeat(document, Split.train)
 
-        def kept(path: Path = path, split: Split = split) -> Iterator[Document]:
-            for document in read_documents(path):
-                if reason := seen.superseded(document, split):
-                    superseded.add((split.value, document.id))
-                    report.count_drop(reason, split)
-                else:
-                    report.splits[split].add(document, key_of(document.text))
-                    yield document
 
-        write_documents(path, kept())
-    path = out / PLACES_NAME
-    if superseded:
-        temporary = out / f".{PLACES_NAME}"
-        with TableWriter(temporary, _PLACES, _ROWS) as places:
-            for batch in pq.ParquetFile(path).iter_batches():
-                for split_name, name, where in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-                    if (split_name, name) not in superseded:
-                        places.add(split_name, name, where)
-        temporary.replace(path)
+def _show_places(out: Path, report: Report) -> None:
+    """Tell the report where its samples stand."""
     samples = pa.array(report.sample_ids(), pa.string())
-    for batch in pq.ParquetFile(path).iter_batches(columns=["id", "where"]):
+    for batch in pq.ParquetFile(out / PLACES_NAME).iter_batches(columns=["id", "where"]):
         shown = batch.filter(pc.is_in(batch["id"], samples))
         report.places.update(zip(shown["id"].to_pylist(), shown["where"].to_pylist(), strict=True))
 

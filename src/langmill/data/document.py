@@ -17,6 +17,10 @@ import pyarrow.parquet as pq
 from langmill.errors import DataError
 from langmill.files import atomic_file
 
+COPIES_KEY, LEAKED_KEY, LANGUAGE_KEY = OWN_KEYS = "copies", "leaked", "language"
+"""Metadata that Langmill sets itself: how many documents read alike (classes: `sections.COPIES`), whether a test
+document stands in training documents (`yes`, `no`), and the language (`en`; of the cleaning step `language`)."""
+
 
 class Split(StrEnum):
     """The part of the corpus that a document is in."""

@@ -2,112 +2,179 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+import numpy.typing as npt
 
 from langmill.config import sections
-from langmill.data.cleaning.apply import Cleaned, DropReason
-from langmill.data.document import Document, Split, content_digest, document_id
-from langmill.data.folding import key_of, pair_key_of
+from langmill.data.cleaning.apply import DropReason
+from langmill.data.document import document_id
 from langmill.data.report import Report
-from langmill.data.rows import Row
+from langmill.data.spool import PRECEDENCE, Keys, Spool
 from langmill.errors import DataError
 
-_KEY_BYTES = 16  # of a document's key are remembered: 128 bits collide by no chance that counts
-_LABEL_BYTES = 4
-# A text that `split.by` would put into two splits stays in the first of these, so that no data for training change what
-# is tested.
-_PRECEDENCE = (Split.test, Split.validation, Split.train)
-_RANKS = {split: bytes([rank]) for rank, split in enumerate(_PRECEDENCE)}
+Numbers = npt.NDArray[np.int64]
+"""Documents, by their place in the spool."""
 
 
-class Duplicates:
-    """Remembers what has been kept, by key.
+class Fate(IntEnum):
+    """What becomes of a document for the sake of others."""
 
-    Of documents that read alike, target included, the one in the first split (`_PRECEDENCE`) and with the smallest
-    digest of its content is kept. It may come after others that were kept until then; those are `superseded`.
+    kept = 0
+    duplicate = 1
+    near_duplicate = 2
+    cross_split = 3
 
-    Attributes:
-        unsettled: The splits that hold superseded documents.
+    @property
+    def reason(self) -> DropReason:
+        """The reason in the report."""
+        return DropReason(self.name)
+
+
+@dataclass(slots=True)
+class Verdicts:
+    """What becomes of each document; every array is (documents,)."""
+
+    fates: npt.NDArray[np.uint8]
+    """A `Fate`."""
+    twins: Numbers
+    """The document that it lost to; -1 for one that is kept."""
+    similarity: npt.NDArray[np.float32]
+    """To the twin: the share of n-grams of the two that both have; 1 for exact duplicates."""
+    containment: npt.NDArray[np.float32]
+    """In the twin: of the n-grams of the one that has fewer, the share that the other has too."""
+    ranks: npt.NDArray[np.uint8]
+    """The split, as its place in `PRECEDENCE`."""
+    texts: Numbers
+    """The number of the text: equal for texts that are alike, and in the order of their keys."""
+    pairs: Numbers
+    """The number of the text with its target: equal for exact duplicates."""
+
+    def lose(self, losers: Numbers, fate: Fate, twins: Numbers, similarity: float = 1, containment: float = 1) -> None:
+        """Leave documents out."""
+        self.fates[losers], self.twins[losers] = fate, twins
+        self.similarity[losers], self.containment[losers] = similarity, containment
+
+    def settle(self) -> None:
+        """Make every twin one that is kept: what lost to a document that lost itself lost to that one's twin."""
+        while True:
+            lost = np.flatnonzero(self.twins >= 0)
+            lost = lost[self.twins[self.twins[lost]] >= 0]
+            if not len(lost):
+                return
+            between = self.twins[lost]
+            self.twins[lost] = self.twins[between]
+            self.similarity[lost], self.containment[lost] = self.similarity[between], self.containment[between]
+
+
+def exact_duplicates(spool: Spool, settings: sections.Cleaning, split: sections.Split, report: Report) -> Verdicts:
+    """Decide which of the documents that read alike, target included, are kept.
+
+    It is the one in the first split (`PRECEDENCE`) and with the smallest digest of its content. Equal texts with
+    different targets are all kept, several answers to a question, several translations; but where `split.by` puts them
+    into different splits, those in the first of these alone.
+
+    Args:
+        spool: The documents.
+        settings: `drop_duplicates` says whether any is left out.
+        split: How splits are made.
+        report: Told how many there are.
+
+    Raises:
+        DataError: A text is in two splits, and duplicates are to be kept.
+    """
+    keys = spool.keys
+    count = len(spool)
+    by_pair = _sorted(keys, keys.pairs)
+    pairs, winners = _groups(keys.pairs, by_pair)
+    by_text = _sorted(keys, keys.texts)
+    texts, firsts = _groups(keys.texts, by_text)
+    verdicts = Verdicts(
+        np.zeros(count, np.uint8),
+        np.full(count, -1, np.int64),
+        np.full(count, np.nan, np.float32),
+        np.full(count, np.nan, np.float32),
+        keys.ranks.copy(),
+        texts,
+        pairs,
+    )
+    winner = winners[pairs]
+    report.duplicates = count - len(winners)
+    report.other_label = int((keys.labels != keys.labels[winner]).sum())
+    report.other_target = len(winners) - len(firsts)
+    first = firsts[texts]
+    late = keys.ranks > keys.ranks[first]
+    if not settings.drop_duplicates:
+        if late.any():
+            raise _in_two_splits(spool, texts, split, report)
+        return verdicts
+    numbers = np.arange(count)
+    alike = np.flatnonzero((winner != numbers) & (~late | (keys.ranks[winner] < keys.ranks)))
+    verdicts.lose(alike, Fate.duplicate, winner[alike])
+    crossing = np.flatnonzero(late & (keys.ranks[winner] >= keys.ranks))
+    verdicts.lose(crossing, Fate.cross_split, first[crossing])
+    return verdicts
+
+
+class Ids:
+    """The ids of documents that are kept.
+
+    Args:
+        spool: The documents.
+        kept: Which of them are kept, by their numbers in the order in which they were read.
+        unique: Whether no two of them have the same content; else they are counted, in 4 bytes a document.
     """
 
-    def __init__(self, cleaning: sections.Cleaning, split: sections.Split, report: Report) -> None:
-        self._drop = cleaning.drop_duplicates
-        self._by = split.by
-        self._report = report
-        self._best: dict[bytes, bytes] = {}
-        """Rank of the split, digest and label's number of the best document of each text with its target."""
-        self._splits: dict[bytes, Split] = {}
-        """The split of each text, where texts alike may differ in their target or in what decides their split."""
-        self._labels: dict[str | None, int] = {}
-        self._contents: Counter[bytes] = Counter()
-        """How often each content has been kept; counted only where duplicates are."""
-        self.unsettled: set[Split] = set()
-
-    def id_of(self, digest: bytes) -> str:
-        """The id of a document that is kept, from its content's digest."""
-        if self._drop:  # an equal content is an equal pair, and dropped
-            return document_id(digest, 1)
-        self._contents[digest] += 1
-        return document_id(digest, self._contents[digest])
-
-    def judge(self, row: Row, cleaned: Cleaned, split: Split, digest: bytes) -> DropReason | None:
-        """Why a row is left out for the sake of others; None keeps it.
-
-        Equal texts with different targets are all kept: several answers to a question, several translations.
-
-        Args:
-            row: The row.
-            cleaned: What cleaning made of it.
-            split: Where it would be.
-            digest: Its content's (`content_digest`).
-
-        Raises:
-            DataError: Its text is in another split too, and duplicates are to be kept.
-        """
-        key, pair_key = cleaned.key[:_KEY_BYTES], cleaned.pair_key[:_KEY_BYTES]
-        rank = _RANKS[split] + digest[:_KEY_BYTES]
-        label = self._labels.setdefault(row.label, len(self._labels)).to_bytes(_LABEL_BYTES, "big")
-        best = self._best.get(pair_key)
-        if best is None or (self._drop and rank < best[:-_LABEL_BYTES]):
-            self._best[pair_key] = rank + label
-        if best is not None:
-            self._report.duplicates += 1
-            self._report.other_label += best[-_LABEL_BYTES:] != label
-        if cleaned.target is not None or self._by is not None:
-            known = self._splits.get(key)
-            if known is not None and best is None:
-                self._report.other_target += 1
-            if known not in (None, split):
-                self._require_dropping(row, known, split)
-                if _RANKS[known] < rank[:1]:
-                    return _lost(best, rank)
-                self.unsettled.add(known)
-            self._splits[key] = split
-        if best is not None and self._drop:
-            if best[:-_LABEL_BYTES] <= rank:
-                return DropReason.duplicate
-            self.unsettled.add(_PRECEDENCE[best[0]])
-        return None
-
-    def superseded(self, document: Document, split: Split) -> DropReason | None:
-        """Why a document that was kept is left out now that all rows are known; None keeps it."""
-        key = key_of(document.text)
-        pair_key = key if document.target is None else pair_key_of(key, key_of(document.target))
-        digest = content_digest(document.text, document.label, document.target)
-        best, rank = self._best[pair_key[:_KEY_BYTES]], _RANKS[split] + digest[:_KEY_BYTES]
-        if self._splits.get(key[:_KEY_BYTES], split) is not split:
-            return _lost(best, rank)
-        return None if best[:-_LABEL_BYTES] == rank else DropReason.duplicate
-
-    def _require_dropping(self, row: Row, known: Split, split: Split) -> None:
-        if not self._drop:
-            raise DataError(
-                f"{row.where} of the corpus {self._report.corpus} reads like a document of the {known} split, but its "
-                f"{self._by} puts it into the {split} split; set cleaning.drop_duplicates to true or split.by to null.",
-                "mismatch",
+    def __init__(self, spool: Spool, kept: Numbers, *, unique: bool) -> None:
+        self._digests = spool.keys.digests
+        self._occurrences: npt.NDArray[np.int32] | None = None
+        if not unique:
+            digests = self._digests[kept]
+            order = np.lexsort((digests[:, 1], digests[:, 0]))  # stable: equal ones stay in their order
+            _, firsts = _groups(digests, order)
+            places = np.empty(len(order), np.int64)
+            places[order] = np.arange(len(order))
+            starts = np.sort(places[firsts])
+            self._occurrences = np.zeros(len(spool), np.int32)
+            self._occurrences[kept[order]] = np.arange(len(order)) - np.repeat(
+                starts, np.diff(starts, append=len(order))
             )
 
+    def __getitem__(self, number: int) -> str:
+        """The id of a document."""
+        occurrence = 1 if self._occurrences is None else 1 + int(self._occurrences[number])
+        return document_id(self._digests[number].astype(">u8").tobytes(), occurrence)
 
-def _lost(best: bytes | None, rank: bytes) -> DropReason:
-    """Why a document is left out whose text stands in a split before its own."""
-    return DropReason.cross_split if best is None or best[:1] >= rank[:1] else DropReason.duplicate
+
+def _sorted(keys: Keys, groups: npt.NDArray[np.uint64]) -> Numbers:
+    """The documents by group, and in each by split and by digest."""
+    digests = keys.digests
+    return np.lexsort((digests[:, 1], digests[:, 0], keys.ranks, groups[:, 1], groups[:, 0]))
+
+
+def _groups(keys: npt.NDArray[np.uint64], order: Numbers) -> tuple[Numbers, Numbers]:
+    """The number of each document's group, in the order of their keys, and the first document of each group."""
+    sorted_keys = keys[order]
+    begins = np.ones(len(order), bool)
+    begins[1:] = (sorted_keys[1:] != sorted_keys[:-1]).any(axis=1)
+    numbers = np.empty(len(order), np.int64)
+    numbers[order] = np.cumsum(begins) - 1
+    return numbers, order[begins]
+
+
+def _in_two_splits(spool: Spool, texts: Numbers, split: sections.Split, report: Report) -> DataError:
+    """What is wrong with the first row whose text was in another split before."""
+    order = np.argsort(texts, kind="stable")
+    groups, firsts = np.unique(texts[order], return_index=True)
+    first = np.empty(len(groups), np.int64)
+    first[groups] = order[firsts]
+    ranks = spool.keys.ranks
+    number = int(np.flatnonzero(ranks != ranks[first[texts]])[0])
+    known, found = PRECEDENCE[ranks[first[texts[number]]]], PRECEDENCE[ranks[number]]
+    return DataError(
+        f"{spool.document(number).where} of the corpus {report.corpus} reads like a document of the {known} split, but "
+        f"its {split.by} puts it into the {found} split; set cleaning.drop_duplicates to true or split.by to null.",
+        "mismatch",
+    )

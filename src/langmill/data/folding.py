@@ -8,6 +8,8 @@ import re
 import sys
 import unicodedata
 
+from langmill.config.sections import Folding
+
 _MARKS = 32
 """Combining marks in a row from which on they are put in order before Unicode's own normalisation."""
 _TWO_IN_A_ROW = re.compile(rb"[^\0]{2}")
@@ -48,9 +50,23 @@ def fold(text: str) -> str:
     return nfc(folded)
 
 
-def key_of(text: str) -> bytes:
-    """The SHA-256 of the folded text: equal for documents that are alike, and for no others."""
-    return hashlib.sha256(fold(text).encode()).digest()
+def fold_code(text: str) -> str:
+    """The text with Unicode form, line ends and white space at the end of lines evened out; case and layout stay."""
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    return nfc("\n".join(map(str.rstrip, text.split("\n"))).strip("\n"))
+
+
+def key_of(text: str, folding: Folding = Folding.text) -> bytes:
+    """The SHA-256 of the folded text: equal for documents that are alike, and for no others.
+
+    Args:
+        text: The text.
+        folding: What makes no difference: the corpus's setting `cleaning.fold` for its texts and targets; a field of
+            its metadata is a text.
+    """
+    folded = fold(text) if folding is Folding.text else fold_code(text)
+    return hashlib.sha256(folded.encode()).digest()
 
 
 def pair_key_of(text_key: bytes, target_key: bytes) -> bytes:

@@ -1,39 +1,74 @@
 """Rows from raw files, plain or compressed, as a stream.
 
-A row that can't be read is never fatal and never lost: it comes as a `BadRow` with its place and the reason. What a
-file's rows are is the format's matter (`langmill.data.formats`).
+A row that can't be read is never fatal and never lost: it comes as a `BadRow` with its place, the reason and its bytes.
+What a file's rows are is the format's matter (`langmill.data.formats`).
 """
 
 from __future__ import annotations
 
-import functools
 import io
-import json
-import math
-import re
-from collections.abc import Callable, Iterable, Iterator
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
 
 import pyarrow as pa
 
 from langmill.config.core_yaml import as_written
 from langmill.config.sections import Fields
-from langmill.data.cleaning.characters import clean_characters
-from langmill.data.compression import COMPRESSIONS, DAMAGED, open_decompressed
+from langmill.data.compression import DAMAGED
 from langmill.data.diagnosis.diagnose import diagnose
 from langmill.data.formats.base import Format
-from langmill.data.rows import EXCERPT, BadRow, BadRowReason, Raw, Row, Unreadable, Values, is_text, portable, shown
-from langmill.errors import DataError
+from langmill.data.labels import LabelTable, label_map
+from langmill.data.raw_files import RawFile, open_raw
+from langmill.data.row_fields import row_of
+from langmill.data.rows import EXCERPT, BadRow, BadRowReason, Raw, Row, Unreadable, Values, escaped, portable, shown
+from langmill.errors import Code, DataError
 
+logger = logging.getLogger(__name__)
 _DIAGNOSED = 20  # files of one corpus that are looked into when something is wrong
-_MISSING_LABELS = frozenset({"", "nan", "null", "<na>"})  # what programs write for nothing, in small letters
-_WHOLE_NUMBER = re.compile(r"([+-]?[0-9]{1,18})\.0+")
+_TOLD = 100  # files of one corpus of which it is said how they are read
+_LOGGED = 3  # of these that are named at once
+_TEXT_BYTES = 2**24  # of one text that is read whole, whatever cleaning keeps of it
+_GROWTH = 16  # times the characters that cleaning keeps: what a text may have more in bytes, with mark-up
+_CHUNK = 2**18
+_CODES: dict[BadRowReason, Code] = {
+    BadRowReason.repeated_name: "duplicate",
+    BadRowReason.unexpected_shape: "mismatch",
+}
+
+
+@dataclass
+class _Reading:
+    """What the reading of all files of a corpus has in common."""
+
+    file_format: Format
+    fields: Fields
+    names: Mapping[str, str | None] = field(default_factory=dict)
+    table: LabelTable | None = None
+    max_characters: int | None = None
+    told: MutableMapping[str, str] = field(default_factory=dict)
+    on_bytes: Callable[[int], object] = lambda _: None
+    known: set[str] = field(default_factory=set)
+    """The names of the fields that rows have had."""
+
+    def tell(self, name: str, sentence: str) -> None:
+        if len(self.told) < _TOLD:
+            self.told[name] = sentence
 
 
 def read_rows(
-    folder: Path, file_format: Format, fields: Fields, on_bytes: Callable[[int], object] | None = None
+    folder: Path,
+    file_format: Format,
+    fields: Fields,
+    on_bytes: Callable[[int], object] | None = None,
+    *,
+    labels: Mapping[str, str | None] | None = None,
+    table: LabelTable | None = None,
+    max_characters: int | None = None,
+    told: MutableMapping[str, str] | None = None,
 ) -> Iterator[Row | BadRow]:
     """Read every row below a folder, in a stable order.
 
@@ -42,57 +77,71 @@ def read_rows(
         file_format: What reads them; files that it does not read are skipped.
         fields: Which field of a row is what.
         on_bytes: Called with the bytes read since the last call, before decompression.
+        labels: The corpus's `labels.map`; empty takes labels as they stand.
+        table: Counts the labels as they are written.
+        max_characters: What cleaning keeps of a text at most: a .txt file that is far larger is not read into memory.
+        told: Gets a sentence for each file, by its name, that is read otherwise than its name says (its encoding, what
+            separates its cells), or for its size not at all; the first 100.
 
     Yields:
         Rows with their text as it stands in the file (not yet cleaned), and those that can't be read.
 
     Raises:
-        DataError: No file can be read, or no row has a field that `fields` names; the message lists the known fields.
+        DataError: No file can be read, a table's header is unfit for any row, or no row has a field that `fields`
+            names; the message lists the known fields.
     """
     files = file_format.files(folder)
     if not files:
         raise DataError(f"{folder} holds no file that can be read; readable are {file_format.endings()}.", "missing")
-    known: set[str] = set()
+    reading = _Reading(file_format, fields, label_map(labels or {}), table, max_characters)
+    reading.told = reading.told if told is None else told
+    reading.on_bytes = on_bytes or reading.on_bytes
     tabular = False
     for path in files:
-        relative = path.relative_to(folder)
-        tabular |= not file_format.is_plain_text(PurePosixPath(relative))
-        yield from _rows_of(path, PurePosixPath(relative), file_format, fields, known=known, on_bytes=on_bytes)
-    if known:
+        relative = PurePosixPath(path.relative_to(folder))
+        tabular |= not (file_format.is_plain_text(relative) or file_format.is_document(relative))
+        yield from _rows_of(path, relative, reading)
+    for name, sentence in islice(reading.told.items(), _LOGGED):
+        logger.warning("%s: %s", name, sentence)
+    if len(reading.told) > _LOGGED:
+        logger.warning("%d more files are read otherwise than their names say", len(reading.told) - _LOGGED)
+    if reading.known:
         try:
-            _require_known(fields, known, folder, text_is_a_field=tabular)
+            _require_known(fields, reading.known, folder, text_is_a_field=tabular)
         except DataError as error:
-            told = [f" {name}: {cause}" for name, cause in islice(causes(folder, file_format, files), 1)]
-            error.args = ("".join([str(error), *told]),)
+            found = [f" {name}: {cause}" for name, cause in islice(causes(folder, file_format, files), 1)]
+            error.args = ("".join([str(error), *found]),)
             raise
 
 
-def _rows_of(
-    path: Path,
-    relative: PurePosixPath,
-    file_format: Format,
-    fields: Fields,
-    *,
-    known: set[str],
-    on_bytes: Callable[[int], object] | None = None,
-) -> Iterator[Row | BadRow]:
-    """The rows of one file; the names of their fields go into `known`."""
+def _rows_of(path: Path, relative: PurePosixPath, reading: _Reading) -> Iterator[Row | BadRow]:
+    """The rows of one file.
+
+    Raises:
+        DataError: The file refuses the whole corpus.
+    """
     name = portable(relative.as_posix())
-    wanted = Fields("text", None, {}, None, []) if file_format.is_plain_text(relative) else fields
-    for place, values in _read_file(path, relative, file_format, on_bytes):
+    plain = reading.file_format.is_plain_text(relative)
+    fields = Fields("text", None, None, []) if plain else reading.fields
+    if reading.file_format.is_document(relative):
+        fields = Fields("text", None, None, fields.metadata)
+    for place, values in _read_file(path, relative, reading):
         where = f"{name}:{place}"
         try:
             if isinstance(values, Unreadable):
                 raise values
-            known.update(values)
-            yield _row(where, values, wanted)
+            reading.known.update(values)
+            yield row_of(where, values, fields, reading.names, reading.table)
         except Unreadable as problem:
-            yield BadRow(where, problem.reason, shown(problem.row[:EXCERPT]))
+            yield BadRow(where, problem.reason, shown(problem.row[:EXCERPT]), problem.num_bytes)
+            if problem.refusal is not None:
+                reading.told[name] = problem.refusal
+                raise DataError(f"{path}: {problem.refusal}", _CODES.get(problem.reason, "unreadable")) from None
 
 
 def first_read(path: Path, file_format: Format, fields: Fields, limit: int) -> list[Row | BadRow]:
     """The first rows of one file as `read_rows` gives them, at most so many."""
-    return list(islice(_rows_of(path, PurePosixPath(path.name), file_format, fields, known=set()), limit))
+    return list(islice(_rows_of(path, PurePosixPath(path.name), _Reading(file_format, fields)), limit))
 
 
 def _require_known(fields: Fields, known: set[str], folder: Path, *, text_is_a_field: bool) -> None:
@@ -118,105 +167,77 @@ def causes(folder: Path, file_format: Format, files: Iterable[Path]) -> Iterator
 
 def first_rows(path: Path, file_format: Format, limit: int) -> list[Values]:
     """The first readable rows of a file with all their fields, for a guess at what they mean."""
-    rows = _read_file(path, PurePosixPath(path.name), file_format, None)
+    rows = _read_file(path, PurePosixPath(path.name), _Reading(file_format, Fields("text", None, None, [])))
     return list(islice((values for _, values in rows if not isinstance(values, Unreadable)), limit))
-
-
-# One row -------------------------------------------------------------------------------------------------------------
-
-
-def _row(where: str, values: Values, fields: Fields) -> Row:
-    text = _present(values.get(fields.text))
-    if text is None:
-        raise Unreadable(BadRowReason.missing_text, _compact(values))
-    target = _present(values.get(fields.target)) if fields.target else None
-    if isinstance(target, list) and all(isinstance(line, str) for line in target):
-        target = "\n".join(target) if target else None
-    if not isinstance(text, str) or not isinstance(target, str | None):
-        raise Unreadable(BadRowReason.wrong_type, _compact(values))
-    label = values.get(fields.label) if fields.label else None
-    if isinstance(label, list | dict):
-        raise Unreadable(BadRowReason.wrong_type, _compact(values))
-    label_name = _label(label)
-    if fields.label_names and label_name is not None:
-        label_name = fields.label_names.get(label_name)
-        if label_name is None:
-            raise Unreadable(BadRowReason.unknown_label, _compact(values))
-    metadata = {name: _as_text(values.get(name)) or "" for name in fields.metadata}
-    return Row(where, text, label_name, target, metadata)
-
-
-def _present(value: object) -> object:
-    """The value; None for a number that is none, which pandas writes for a value that is missing."""
-    return None if isinstance(value, float) and math.isnan(value) else value
-
-
-def _label(value: object) -> str | None:
-    """A label as clean text, so that one class has one name: 1, 1.0 and "1.0" are the label 1, and NaN is none."""
-    text = _as_text(value)
-    return None if text is None else _class_name(text)
-
-
-@functools.lru_cache(2**12)
-def _class_name(text: str) -> str | None:
-    text = clean_characters(text)
-    if text.casefold() in _MISSING_LABELS:
-        return None
-    number = _WHOLE_NUMBER.fullmatch(text)
-    return str(int(number[1])) if number else text
-
-
-def _as_text(value: object) -> str | None:
-    """A label or a metadata field as text; None for nothing, an empty cell included."""
-    if _present(value) is None:
-        return None
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    text = _compact(value) if isinstance(value, list | dict) else str(value).strip()
-    return (text if is_text(text) else shown(text)) or None
-
-
-def _compact(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, default=repr)
 
 
 # One file ------------------------------------------------------------------------------------------------------------
 
 
-class _Counted(io.RawIOBase):
-    """A file that says how many bytes have been read from it."""
-
-    def __init__(self, file: IO[bytes], on_bytes: Callable[[int], object]) -> None:
-        self._file = file
-        self._on_bytes = on_bytes
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        data = self._file.read(len(buffer))
-        buffer[: len(data)] = data
-        self._on_bytes(len(data))
-        return len(data)
-
-
-def _read_file(
-    path: Path, relative: PurePosixPath, file_format: Format, on_bytes: Callable[[int], object] | None
-) -> Iterator[Raw]:
+def _read_file(path: Path, relative: PurePosixPath, reading: _Reading) -> Iterator[Raw]:
     """The rows of one file; what goes wrong with the file itself is its last row."""
+    names = reading.file_format.companions(relative)
+    other = next((each for each in names if path.with_name(each.name).is_file()), None)
+    if names and other is None:
+        said = f"{portable(names[0].name)}, which has the other half of its rows, is not there"
+        yield 1, Unreadable(BadRowReason.unexpected_shape, said, num_bytes=path.stat().st_size)
+    if names and (other is None or not reading.file_format.leads(relative)):
+        return
     place: int | str = 0
-    try:
-        with path.open("rb", buffering=0) as raw:
-            counted = io.BufferedReader(_Counted(raw, on_bytes or (lambda _: None)), 2**18)
-            compression = path.suffix.lower()
-            inner = relative.with_suffix("") if compression in COMPRESSIONS else relative
-            with open_decompressed(counted, compression) as file:
-                for place, values in file_format.read(file, inner):
-                    yield place, values
-    except (*DAMAGED, pa.ArrowException) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise  # the machine's fault (no space, no permission), not the file's
-        after = place + 1 if isinstance(place, int) else f"{place}+"
-        yield after, Unreadable(BadRowReason.unreadable_file, f"{type(error).__name__}: {error}")
+    with ExitStack() as stack:
+        opened = [stack.enter_context(open_raw(path, relative, reading.file_format, reading.on_bytes))]
+        if other is not None:
+            beside = path.with_name(other.name)
+            opened.append(stack.enter_context(open_raw(beside, other, reading.file_format, reading.on_bytes)))
+        try:
+            for place, values in _content(opened, relative, reading):
+                yield place, values
+        except (*DAMAGED, pa.ArrowException) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise  # the machine's fault (no space, no permission), not the file's
+            after = place + 1 if isinstance(place, int) else f"{place}+"
+            lost = sum(raw.unread(rows=bool(place)) for raw in opened)
+            yield after, Unreadable(BadRowReason.unreadable_file, f"{type(error).__name__}: {error}", num_bytes=lost)
+
+
+def _content(opened: list[RawFile], relative: PurePosixPath, reading: _Reading) -> Iterator[Raw]:
+    """What a format reads of an open file, and of the one that goes with it."""
+    raw, *beside = opened
+    file_format, limit = reading.file_format, reading.max_characters
+    said = None
+    if file_format.is_plain_text(relative) and limit is not None:
+        yield from _text(raw, relative, limit, reading)
+    elif beside:
+        yield from file_format.read_pair(raw.file, beside[0].file, raw.path)
+    else:
+        if raw.encoding is not None:
+            said = file_format.told(raw.file.peek().decode("utf-8", "replace"), raw.path)
+        yield from file_format.read(raw.file, raw.path)
+    found = sorted({each.encoding for each in opened if each.encoding not in (None, "utf-8", file_format.encoding)})
+    words = [*(f"its text is read as {encoding}" for encoding in found), *([said] if said else [])]
+    if words:
+        sentence = " and ".join(words)
+        reading.tell(
+            portable(relative.as_posix()),
+            f"{sentence[0].upper()}{sentence[1:]}, by what stands in it; format.options can say what it is.",
+        )
+
+
+def _text(raw: RawFile, relative: PurePosixPath, limit: int, reading: _Reading) -> Iterator[Raw]:
+    """A file that is one text; one that cleaning would drop for its length, whatever it holds, is not held."""
+    most = max(_TEXT_BYTES, _GROWTH * limit)
+    held, size = io.BytesIO(), 0
+    while data := raw.file.read(_CHUNK):
+        size += len(data)
+        if size <= most:
+            held.write(data)
+    if size <= most:
+        held.seek(0)
+        yield from reading.file_format.read(held, raw.path)
+        return
+    reading.tell(
+        portable(relative.as_posix()),
+        f"The text has {size / 1e6:,.0f} MB, and cleaning.options.length.max_characters keeps {limit:,} characters of "
+        "one: raise that, or cut it into passages with `format: passages`.",
+    )
+    yield 1, Unreadable(BadRowReason.too_large, escaped(held.getvalue()[:EXCERPT]), num_bytes=size)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import reprlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 EXCERPT = 200
@@ -32,8 +32,12 @@ class BadRowReason(StrEnum):
     """A field holds something else than text (or, for labels and metadata, a plain value)."""
     unknown_label = "unknown_label"
     """A label that the corpus has no name for."""
+    excluded_label = "excluded_label"
+    """A label that `labels.map` leaves out."""
     unexpected_shape = "unexpected_shape"
     """The file or row has not the shape that the corpus's format asks for."""
+    unsupported = "unsupported"
+    """What an archive or a crawl holds beside what can be read; one row for all of a kind."""
     unfinished = "unfinished"
     """Its own file marks it as not done: a translation to be looked at again, the fragment of a poem."""
     damaged_text = "damaged_text"
@@ -57,6 +61,11 @@ class Row:
     target: str | None
     metadata: dict[str, str]
 
+    @property
+    def num_bytes(self) -> int:
+        """UTF-8 bytes of its text and its target, as they were read."""
+        return utf8_bytes(self.text) + (utf8_bytes(self.target) if self.target else 0)
+
 
 @dataclass(frozen=True, slots=True)
 class BadRow:
@@ -67,15 +76,29 @@ class BadRow:
     reason: BadRowReason
     row: str
     """The beginning of the raw row, as far as it can be shown."""
+    num_bytes: int = field(default=0, compare=False)
+    """Bytes of the raw row; of the rest of a damaged file, its bytes that were not read."""
 
 
 class Unreadable(Exception):
-    """What stands in the place of a row's values, or is raised for them, when the row can't be used."""
+    """What stands in the place of a row's values, or is raised for them, when the row can't be used.
 
-    def __init__(self, reason: BadRowReason, row: object) -> None:
+    Args:
+        reason: Why.
+        row: The raw row, or what there is of it.
+        num_bytes: Bytes of the raw row; None where `row` is all of it.
+        refusal: What makes the whole corpus unfit to be read, and what to do, to follow the file's name; None where
+            the other rows are good without this one.
+    """
+
+    def __init__(
+        self, reason: BadRowReason, row: object, *, num_bytes: int | None = None, refusal: str | None = None
+    ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.row = row if isinstance(row, str) else _short.repr(row)
+        self.num_bytes = _num_bytes(row) if num_bytes is None else num_bytes
+        self.refusal = refusal
 
 
 Values = Mapping[str, object]
@@ -83,6 +106,30 @@ Place = int | str
 """A row's number in its file: a line, or a count where lines mean nothing; text where one line gives several rows."""
 Raw = tuple[Place, Values | Unreadable]
 """A row's place and its fields, or what is wrong with it."""
+
+
+def utf8_bytes(text: str) -> int:
+    """How many bytes UTF-8 has for a text; a lone surrogate, which it has none for, counts as three."""
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+
+
+def _num_bytes(row: object) -> int:
+    """About how many bytes a row's values take as JSON; what stands in it twice, as YAML can have it, counts once."""
+    count, seen, waiting = 0, set[int](), [row]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, str):
+            count += utf8_bytes(value)
+        elif isinstance(value, bytes):
+            count += len(value)
+        elif isinstance(value, Mapping | list | tuple):
+            if id(value) not in seen:
+                seen.add(id(value))
+                count += 2 * len(value)
+                waiting += [*value, *value.values()] if isinstance(value, Mapping) else value
+        else:
+            count += 4
+    return count
 
 
 def shown(text: str) -> str:

@@ -1,8 +1,9 @@
 """Which split of the corpus a document is in, as a function of its text or of one of its metadata fields alone.
 
 Documents that read alike, whatever their case, white space and Unicode form, are always in the same split: the splits
-are disjoint by construction, and adding documents moves none. Where a field decides (`split.by`), its equal values are
-in the same split, and `corpus.make_corpus` sees to it that no text is in two.
+are disjoint by construction, and adding documents moves none. A cluster of near duplicates goes by the key of one of
+them (`near_duplicates.find`). Where a field decides (`split.by`), its equal values are in the same split, and
+`corpus.make_corpus` sees to it that no text is in two.
 """
 
 from __future__ import annotations

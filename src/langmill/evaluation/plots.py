@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -113,6 +113,35 @@ def draw_points(points: Mapping[str, Point], metric: str, path: Path) -> None:
             axes.set_xlabel(label)
             axes.set_ylabel(metric)
         figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside right upper", frameon=False)
+
+
+def draw_rows(
+    names: Sequence[str], panels: Mapping[str, Sequence[float]], hollow: Mapping[int, str], path: Path
+) -> None:
+    """Draw several numbers of some things: a row for each thing, a panel for each number, from 0 on.
+
+    Args:
+        names: The things, from the top down.
+        panels: By what it says below a panel, the number of each thing.
+        hollow: The rows whose points are hollow, and what that means.
+        path: The PNG to write.
+    """
+    from matplotlib import style
+
+    with style.context(["default", _STYLE]):
+        figure = new_figure(1.6 + 3.2 * len(panels), 1.3 + 0.3 * len(names), layout="constrained")
+        row = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+        for axes, (label, values) in zip(row, panels.items(), strict=True):
+            for number, value in enumerate(values):
+                axes.plot(value, number, "o", color=_BLUE, fillstyle="none" if number in hollow else "full")
+            axes.set_xlim(0, 1.1 * max(values))
+            axes.set_xlabel(label)
+        row[0].set_yticks(range(len(names)), names)
+        row[0].set_ylim(len(names) - 0.5, -0.5)
+        for meaning in sorted(set(hollow.values())):
+            figure.supxlabel(f"hollow: {meaning}", fontsize=9, color=_GREY)
+        with atomic_file(path) as file:
+            figure.savefig(file, format="png", metadata={"Software": None})
 
 
 def _draw_matrix(axes: Axes, plot: Plot) -> None:

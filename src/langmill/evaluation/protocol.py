@@ -2,14 +2,15 @@
 
 The *protocol* is one digest of everything that decides what a metric measures: the documents with all their fields, the
 options of the task and of its scorer, the labels, the metrics and their signatures, the code of other distributions
-that bring any of these, the settings that reach the scores, and the groups that are resampled. What only decides how
+that bring any of these, the settings that reach the scores, the groups that are resampled, and what of a text the
+tokenizer loses, where a metric is one of bytes. What only decides how
 fast scoring is, or how luck is told from skill, has no part in it.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields
 
 from langmill.config.sections import Evaluation
@@ -35,8 +36,25 @@ def documents_digest(documents: Iterable[Document]) -> str:
     return digest.hexdigest()
 
 
-def protocol_digest(task_name: str, scorer: Scorer, test_set: str, evaluation: Evaluation, group_by: str | None) -> str:
-    """Digest of what decides a score; `test_set` is that of the documents, `group_by` the field that makes groups."""
+def protocol_digest(
+    task_name: str,
+    scorer: Scorer,
+    test_set: str,
+    evaluation: Evaluation,
+    group_by: str | None,
+    *,
+    losses: Sequence[str] = (),
+) -> str:
+    """Digest of what decides a score.
+
+    Args:
+        task_name: The task.
+        scorer: Who scores.
+        test_set: The digest of the documents.
+        evaluation: The settings.
+        group_by: The field that makes groups.
+        losses: What the model's tokenizer loses of a text (`Tokenizer.losses`).
+    """
     judged = {name: value for name, value in asdict(evaluation).items() if name not in NOT_SCORING}
     if judged["max_generated"] is None:  # so that the digests of before stay
         del judged["max_generated"]
@@ -54,7 +72,9 @@ def protocol_digest(task_name: str, scorer: Scorer, test_set: str, evaluation: E
             "test_set": test_set,
             "evaluation": judged,
             "group_by": group_by,
-            **({"plugins": plugins} if plugins else {}),  # so that the digests of before stay where there are none
+            # So that the digests of before stay where there are none.
+            **({"plugins": plugins} if plugins else {}),
+            **({"lost": sorted(losses)} if losses and any(metric.per_byte for metric in scorer.metrics) else {}),
         }
     )
 

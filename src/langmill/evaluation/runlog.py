@@ -19,6 +19,8 @@ from langmill.tracking.shipping import ship
 
 ARTIFACTS = "evaluation"
 """The folder among the run's artifacts."""
+DATA_ARTIFACTS = "data"
+"""That of what is said of the corpus."""
 SPEED = "evaluation_tokens_per_second"
 """The run's metric of how fast answers were written to be judged, several side by side."""
 _TRAINING = ("validation/loss", "train/loss", "tokens_per_second", "training_minutes")
@@ -28,11 +30,19 @@ _logger = logging.getLogger(__name__)
 
 
 def log_evaluation(
-    folder: Path, corpus: str, run_folder: Path, tracking_uri: str, *, tokens_per_second: float | None = None
+    folder: Path,
+    corpus: str,
+    run_folder: Path,
+    tracking_uri: str,
+    *,
+    tokens_per_second: float | None = None,
+    data_report: Path | None = None,
 ) -> None:
     """Add an evaluation to the model's run, and send it to MLflow if that answers.
 
     `tokens_per_second` is how fast the model wrote, which is no metric of it; None where it wrote nothing.
+    `data_report` is the page of the corpus's data report, for those who look at the run; a file that is not there is
+    left out.
 
     A tracking server that does not answer is no failure: the metrics stay in the run's folder, and the next shipment
     sends them. A second evaluation of the same model is logged as a further step of each metric.
@@ -62,6 +72,8 @@ def log_evaluation(
     run.artifact(folder / METRICS_NAME, ARTIFACTS)
     run.artifact(folder / REPORT_NAME, ARTIFACTS)
     run.artifact(folder / PLOTS_NAME, f"{ARTIFACTS}/{PLOTS_NAME}")
+    if data_report is not None and data_report.is_file():
+        run.artifact(data_report, DATA_ARTIFACTS)
     run.finish()  # said already, unless the run was made here
     try:
         ship(run_folder, tracking_uri)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from langmill.data.document import Document
+from langmill.data.document import OWN_KEYS, Document
 from langmill.errors import ConfigError
 
 PREFIX = "slice_"
@@ -20,10 +20,15 @@ MOST_VALUES = 20
 def with_slices(scores: pa.Table, documents: Sequence[Document], fields: Sequence[str]) -> pa.Table:
     """A score table with one more column a metadata field, null where a document lacks it.
 
-    Raises ConfigError where no document has a field.
+    A field that Langmill itself sets (`document.OWN_KEYS`) has no column where it tells no documents apart: none has
+    it, or all have the same value, as where no test document has leaked.
+
+    Raises ConfigError where no document has another field.
     """
     for field in fields:
         values = [document.metadata.get(field) for document in documents]
+        if field in OWN_KEYS and len(set(values)) < 2:
+            continue
         if documents and all(value is None for value in values):
             known = sorted({name for document in documents for name in document.metadata}) or ["none"]
             raise ConfigError(

@@ -258,7 +258,14 @@ def _split(state: Mapping[str, Any], config: Mapping[str, Any]) -> str:
     normalizer = (state.get("normalizer") or {}).get("type", "NFC")  # documents are in NFC, and stay as they are
     if model.get("type") != "BPE" or model.get("byte_fallback") or normalizer != "NFC":
         raise ModelError(
-            f"The vocabulary of {recipe} is no byte-level one, which is what is exported to GGUF; take --format hf.",
+            f"The vocabulary of {recipe} is no byte-level BPE that reads texts as they are, which is what is exported "
+            "to GGUF; take --format hf, onnx or pt2.",
+            "unsupported",
+        )
+    if not model["merges"]:
+        raise ModelError(
+            f"The vocabulary of {recipe} is bytes alone, and llama.cpp opens none without merges; take --format hf, "
+            "onnx or pt2.",
             "unsupported",
         )
     pattern = pattern_of(state)

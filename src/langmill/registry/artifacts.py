@@ -90,6 +90,14 @@ def upload(client: MlflowClient, run_id: str, package: Path, name: str, bases: P
     return place
 
 
+def local_size(source: str) -> int:
+    """The bytes of a package that lies on this machine; 0 of one that lies elsewhere."""
+    if not source.startswith("file:"):
+        return 0
+    folder = Path(unquote(urlsplit(source).path))
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
 def _downloaded(tracking_uri: str, title: str, source: str, into: Path, remedy: str) -> Path:
     """The files at `source`: in place where they lie on this machine, else fetched into `into`."""
     gone = RegistryError(f"The files of {title} are gone from {source}. {remedy}", "missing")

@@ -41,6 +41,9 @@ class Metric:
     """What a reader needs to get the same number elsewhere (sacreBLEU's signature)."""
     per_token: bool = False
     """Whether it counts tokens, so that it can't be compared between tokenizers."""
+    per_byte: bool = False
+    """Whether it says what a text costs by its bytes, so that it can't be compared with a model whose tokenizer loses
+    some of the text: what is lost costs nothing."""
     of_scored_bytes: bool = False
     """Whether it is of the part of a text alone that the model can read, the score table's column `bytes`: two models
     compare on the texts of which that part is the same."""

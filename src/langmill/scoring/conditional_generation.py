@@ -88,7 +88,14 @@ class ConditionalGenerationScorer(Scorer):
         """The metrics of the written text, then those of the target's tokens."""
         return (
             *(metric.metric for metric in self.text_metrics),
-            Metric("bits_per_byte", "Bits per byte of the target", False, _SCORED_BYTES, of_scored_bytes=True),
+            Metric(
+                "bits_per_byte",
+                "Bits per byte of the target",
+                False,
+                _SCORED_BYTES,
+                of_scored_bytes=True,
+                per_byte=True,
+            ),
             Metric("perplexity", "Perplexity per token of the target", False, per_token=True, of_scored_bytes=True),
             Metric(
                 "next_token_accuracy", "Next-token accuracy in the target", True, per_token=True, of_scored_bytes=True

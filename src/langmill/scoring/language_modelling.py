@@ -122,7 +122,7 @@ class LanguageModellingScorer(Scorer):
     def metrics(self) -> tuple[Metric, ...]:
         """Bits per byte decides."""
         return (
-            Metric("bits_per_byte", "Bits per byte", higher_is_better=False),
+            Metric("bits_per_byte", "Bits per byte", higher_is_better=False, per_byte=True),
             Metric("perplexity", "Perplexity per token", higher_is_better=False, per_token=True),
             Metric("next_token_accuracy", "Next-token accuracy", higher_is_better=True, per_token=True),
         )

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import shutil
 from pathlib import Path
 
 from langmill.config.compose import load_section
-from langmill.config.sections import Cleaning, Fields, FormatSection, Split
+from langmill.config.sections import Cleaning, Fields, FormatSection, Labels, Split
+from langmill.data.cleaning.base import build_steps
 from langmill.data.corpus import QUARANTINE_NAME, CorpusSettings, make_corpus
+from langmill.data.dropped import DROPPED_NAME
 from langmill.data.formats.base import build_format
 from langmill.data.report import Report
+from langmill.data.report.page import PAGE_NAME
 from langmill.errors import DataError
 from langmill.files import atomic_folder, digest_of, read_manifest, write_json, write_manifest, write_text
 from langmill.progress import track
@@ -33,6 +37,7 @@ def main(name: str) -> None:
         load_section(Fields, path, "fields"),
         load_section(Cleaning, path, "cleaning"),
         load_section(Split, path, "split"),
+        load_section(Labels, path, "labels"),
     )
     raw = workspace.raw(name)
     facts = read_manifest(raw, verify=True)
@@ -40,15 +45,21 @@ def main(name: str) -> None:
     out, failed = workspace.documents(name), workspace.failed(f"clean@{name}")
     report = Report(name)
     report.skipped = facts.get("skipped", {})
-    with atomic_folder(out) as folder, track(f"Cleaning {name}", size / 1e6, "MB") as progress:
+    with atomic_folder(out) as folder, contextlib.ExitStack() as reading:
+        progress = reading.enter_context(track(f"Cleaning {name}", size / 1e6, "MB"))
         try:
-            make_corpus(raw, folder, settings, lambda count: progress.advance(count / 1e6), report)
+            make_corpus(
+                raw, folder, settings, lambda count: progress.advance(count / 1e6), report, on_read=reading.close
+            )
         except DataError as error:
             with atomic_folder(failed) as kept:
-                shutil.copy(folder / QUARANTINE_NAME, kept)
+                for table in (QUARANTINE_NAME, DROPPED_NAME):
+                    shutil.copy(folder / table, kept)
+                report.illustrate(folder, build_steps(settings.cleaning, f"The corpus {name}"))
                 _write_report(kept, report)
             error.args = (f"{error} What was read and what was left out is in {failed / 'report.md'}.",)
             raise
+        report.illustrate(folder, build_steps(settings.cleaning, f"The corpus {name}"))
         _write_report(folder, report)
         write_manifest(folder, {"corpus": name, "documents": report.num_documents, "raw": digest_of(facts["files"])})
     shutil.rmtree(failed, ignore_errors=True)
@@ -62,3 +73,4 @@ def main(name: str) -> None:
 def _write_report(folder: Path, report: Report) -> None:
     write_json(folder / "report.json", report.as_json())
     write_text(folder / "report.md", report.as_markdown())
+    write_text(folder / PAGE_NAME, report.as_html())

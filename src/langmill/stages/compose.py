@@ -18,120 +18,29 @@ from langmill.checkpoints.base import MODEL_SOURCES, build_model_source
 from langmill.config.compose import (
     COMPOSERS,
     REFUSED,
-    available,
-    compose_pretrained,
     compose_recipe,
     located,
     origin_in,
     plain,
 )
 from langmill.config.core_yaml import dump_yaml
-from langmill.config.sections import Corpus, Pretrained, Recipe, Tokenizer, TokenizerAlgorithm
+from langmill.config.sections import PRETRAINED, Corpus, Pretrained, Recipe, Tokenizer
 from langmill.config.typed import Origin
 from langmill.data.cleaning.base import CLEANING_STEPS, check_steps
-from langmill.data.document import Document
+from langmill.data.contract.base import EXPECTATIONS, build_expectations
 from langmill.data.formats.base import FORMATS, build_format
-from langmill.data.sources.base import SOURCES, CorpusSource, build_source
+from langmill.data.sources.base import FETCHING, SOURCES, CorpusSource, build_source, watched
 from langmill.errors import ConfigError, FieldError
 from langmill.files import atomic_folder, write_text
-from langmill.models.base import ARCHITECTURES, Kind
+from langmill.models.base import ARCHITECTURES
 from langmill.plugins import find_plugins
-from langmill.registry.rules.base import build_rules
-from langmill.scoring.base import Scorer, build_scorer
 from langmill.stages.lines import GRAPH_FILE, Lines, conf_file, read_lines, require_line, require_same
-from langmill.tasks.base import TASKS, build_task
+from langmill.stages.recipe_checks import check_recipe
+from langmill.tasks.base import TASKS
+from langmill.tokenization.algorithms.base import TOKENIZER_ALGORITHMS, check_tokenizer
 from langmill.workspace import Workspace
 
 OUT = Workspace().composed
-FETCHING = "src/langmill/data/sources"
-"""What `fetch` and `pretrained` watch where the source is no local file: the code that fetches it. What is pinned can't
-change."""
-
-
-def check_recipe(recipe: Recipe, where: str, origin: Origin | None = None) -> Scorer:
-    """Check what one recipe's sections say about each other.
-
-    Args:
-        recipe: The typed settings.
-        where: The file they come from, for the message.
-        origin: What gave them, where old names of options are to be warned of; see `typed`.
-
-    Returns:
-        What will judge it, the labels not known yet.
-
-    Raises:
-        ConfigError: Something does not fit; the message names the file, `where`, and the field.
-    """
-    TASKS.options(recipe.task.name, recipe.task.options, where, origin=origin)
-    task = build_task(recipe.task.name, recipe.task.options, (), where)
-    architecture = recipe.model.architecture
-    backbone = ARCHITECTURES.find(architecture, where)
-    if backbone.needs_base and recipe.training.base is None:
-        raise ConfigError(
-            f"{where}: training.base is null, but the architecture {architecture} starts from one.", "missing"
-        )
-    if task.needs_base and recipe.training.base is None:
-        raise ConfigError(
-            f"{where}: training.base is null, but the task {recipe.task.name} goes on from a model that can answer "
-            "already; name a recipe or a pretrained model.",
-            "missing",
-        )
-    options = ARCHITECTURES.options(architecture, recipe.model.options, where, origin=origin)
-    kind = backbone.kind_of(options) or base_kind(recipe.training.base)
-    if kind is not None and kind not in task.kinds:
-        fitting = ", ".join(sorted(kind.value for kind in task.kinds))
-        raise ConfigError(
-            f"{where}: model.architecture is {architecture!r}, which makes a network of the kind {kind.value}"
-            f"{f' from {recipe.training.base}' if recipe.training.base else ''}; the task {recipe.task.name} can be "
-            f"learned by these kinds: {fitting}.",
-            "mismatch",
-        )
-    scorer = build_scorer(task, recipe.scoring.options, where)
-    metrics = [metric.name for metric in scorer.metrics]
-    if recipe.gate.metric not in metrics:
-        allowed = ", ".join(metrics)
-        raise ConfigError(f"{where}: gate.metric is {recipe.gate.metric!r}; allowed is one of {allowed}.", "unknown")
-    build_rules(recipe.gate, where)
-    fields = recipe.corpus.fields
-    selected = getattr(task.options, "only", {})
-    for setting, named in (("evaluation.slices", recipe.evaluation.slices), ("task.options.only", selected)):
-        if surplus := sorted(set(named) - set(fields.metadata)):
-            raise ConfigError(
-                f"{where}: {setting} names {', '.join(surplus)}; allowed are the metadata fields of the corpus "
-                f"{recipe.corpus.name}: {', '.join(fields.metadata) or 'none'}.",
-                "unknown",
-            )
-    label, target = "label" if fields.label else None, "A target." if fields.target else None
-    # A document that lacks nothing: a list of no earlier turns, and one of the values that are selected.
-    metadata = {name: next(iter(selected.get(name, ())), "[]") for name in fields.metadata}
-    reason = task.check(Document("probe", "A text.", label, target, metadata))
-    if reason is not None and reason.startswith("missing_"):
-        field = reason.removeprefix("missing_")
-        file = conf_file(f"corpus/{recipe.corpus.name}")
-        lacks = f"fields.{field} is null" if hasattr(fields, field) else f"fields.metadata has no {field}"
-        raise ConfigError(
-            f"{file}: {lacks}, but the task {recipe.task.name} of {where} needs it; name the field of a row that holds "
-            "it.",
-            "missing",
-        )
-    return scorer
-
-
-def base_kind(base: str | None) -> Kind | None:
-    """The kind of network that a recipe gets from its base; None where conf/ does not say it.
-
-    Raises:
-        ConfigError: There is no such base, or its settings are refused.
-    """
-    if base is None:
-        return None
-    if base in available("pretrained"):
-        said = compose_pretrained(base).kind
-        return None if said is None else Kind(said.value)
-    recipe = compose_recipe(base)
-    backbone = ARCHITECTURES.find(recipe.model.architecture, base)
-    options = ARCHITECTURES.options(recipe.model.architecture, recipe.model.options, base)
-    return backbone.kind_of(options) or base_kind(recipe.training.base)
 
 
 class Composed:
@@ -226,6 +135,7 @@ def check_corpus(corpus: Corpus) -> CorpusSource:
     FORMATS.options(corpus.format.name, corpus.format.options, where, origin=origin)
     build_format(corpus.format, where)
     check_steps(corpus.cleaning, where, has_target=corpus.fields.target is not None)
+    build_expectations(corpus.contract, where)
     return build_source(corpus.source, where)
 
 
@@ -241,6 +151,7 @@ def checked_recipe(name: str, overrides: Sequence[str] = (), composed: Recipe | 
     origin = origin_in(f"recipe/{name}", overrides)
     try:
         check_corpus(recipe.corpus)
+        check_tokenizer(recipe.tokenizer, conf_file(f"tokenizer/{recipe.tokenizer.name}"))
         check_recipe(recipe, conf_file(f"recipe/{name}"), origin)
     except FieldError as error:
         raise located(error, origin) from error
@@ -254,14 +165,20 @@ def _origin(group: str, name: str) -> Origin:
 
 
 def _check_corpus(composed: Composed, name: str, corpus: Corpus) -> None:
-    expected = check_corpus(corpus).local or FETCHING
+    expected = watched(check_corpus(corpus), name)
     named = [(CLEANING_STEPS.group, step) for step in corpus.cleaning.steps]
     for step, options in corpus.cleaning.options.items():
         named += CLEANING_STEPS.find(step).plugins(CLEANING_STEPS.options(step, options or {}, name))
+    named += [(EXPECTATIONS.group, expectation) for expectation in corpus.contract.expectations]
     composed.check_plugins((FORMATS.group, corpus.format.name), (SOURCES.group, corpus.source.kind), *named)
-    require_same(
-        f"corpora.{name}.source", composed.lines.corpora[name]["source"], expected, f"corpus/{name}", "source.path"
-    )
+    field = "source.path" if corpus.source.kind == "files" else "source.kind"
+    require_same(f"corpora.{name}.source", composed.lines.corpora[name]["source"], expected, f"corpus/{name}", field)
+    if expected == str(record := Workspace().fingerprint(name)) and not record.is_file():
+        raise ConfigError(
+            f"{conf_file(f'corpus/{name}')}: its source can change, and nobody has said yet what is there; "
+            f"`langmill refresh {name}` looks, and notes it in {record}.",
+            "missing",
+        )
 
 
 def _check_pretrained(composed: Composed, name: str, model: Pretrained) -> None:
@@ -284,6 +201,8 @@ def _check_tokenizer(composed: Composed, name: str, tokenizer: Tokenizer) -> Non
             f"{GRAPH_FILE}: tokenizers.{name} comes with the pretrained model of its name; take the line out.",
             "mismatch",
         )
+    check_tokenizer(tokenizer, conf_file(f"tokenizer/{name}"))
+    composed.check_plugins((TOKENIZER_ALGORITHMS.group, tokenizer.algorithm))
     require_same(f"tokenizers.{name}.corpus", lines.tokenizers[name]["corpus"], tokenizer.corpus, f"tokenizer/{name}")
     require_line(f"tokenizers.{name}.corpus", tokenizer.corpus, lines.corpora)
     composed.get("corpus", tokenizer.corpus)
@@ -316,7 +235,7 @@ def _check_recipe_line(composed: Composed, name: str, recipe: Recipe) -> None:
     require_same(f"{group}.{name}.corpus", line["corpus"], recipe.corpus.name, file)
     require_same(f"{group}.{name}.tokenizer", line["tokenizer"], recipe.tokenizer.name, file)
     require_line(f"{group}.{name}.corpus", recipe.corpus.name, lines.corpora)
-    own = recipe.tokenizer.algorithm is TokenizerAlgorithm.pretrained
+    own = recipe.tokenizer.algorithm == PRETRAINED
     require_line(f"{group}.{name}.tokenizer", recipe.tokenizer.name, lines.pretrained if own else lines.tokenizers)
     if name in lines.fine_tuned and name in lines.from_scratch:
         raise ConfigError(f"{GRAPH_FILE} lists {name} under from_scratch and under fine_tuned; keep one.", "duplicate")

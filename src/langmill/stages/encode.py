@@ -11,9 +11,10 @@ from typing import Any
 
 from langmill.config.compose import load_section
 from langmill.config.sections import Recipe
+from langmill.data.contract.passed import documents_digest, require_passed
 from langmill.data.document import Document, Split, count_documents, documents_path, read_documents
 from langmill.errors import DataError
-from langmill.files import atomic_folder, digest_of, read_manifest, write_manifest
+from langmill.files import atomic_folder, read_manifest, write_manifest
 from langmill.progress import track
 from langmill.tasks.base import Task, build_task
 from langmill.tokenization.shards import EncodedDocument, write_shard
@@ -33,7 +34,8 @@ def main(name: str) -> None:
     documents = workspace.documents(recipe.corpus.name)
     read_manifest(workspace.tokenizer(recipe.tokenizer.name), verify=True)
     tokenizer = Tokenizer.load(workspace.tokenizer(recipe.tokenizer.name))
-    documents_digest = digest_of(read_manifest(documents, verify=True)["files"])
+    manifest = read_manifest(documents, verify=True)
+    require_passed(workspace.contract(recipe.corpus.name), manifest)
     without_labels = build_task(recipe.task.name, recipe.task.options, (), str(where))
     labels = without_labels.find_labels(read_documents(documents_path(documents, Split.train)))
     task = build_task(recipe.task.name, recipe.task.options, labels, str(where))
@@ -74,7 +76,7 @@ def main(name: str) -> None:
             "labels": labels,
             "splits": splits,
             "tokenizer_sha256": tokenizer.digest,
-            "documents": documents_digest,
+            "documents": documents_digest(manifest),
         }
         write_manifest(folder, facts)
 

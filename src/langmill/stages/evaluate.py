@@ -28,8 +28,7 @@ def main(name: str) -> None:
     operation = compose_operation()
     model = load_model(workspace.model(name), verify=True, device=use_device(operation.device))
     scorer = build_scorer(model.task, load_section(ScoringSection, path, "scoring").options, str(path))
-    for folder in (workspace.documents(corpus.name), workspace.shards(name)):
-        read_manifest(folder, verify=True)
+    read_manifest(workspace.documents(corpus.name), verify=True)
     questions = load_section(Training, path, "training").samples
     splits = shard_facts(workspace.shards(name))["splits"]
     known = documents_path(workspace.documents(corpus.name), Split.train)
@@ -48,4 +47,5 @@ def main(name: str) -> None:
     with atomic_folder(out) as folder:
         write_evaluation(folder, model, evaluated, evaluation, gate.metric)
     run, speed = workspace.run(model.provenance), evaluated.tokens_per_second
-    log_evaluation(out, corpus.name, run, operation.tracking_uri, tokens_per_second=speed)
+    page = workspace.data_report(corpus.name)
+    log_evaluation(out, corpus.name, run, operation.tracking_uri, tokens_per_second=speed, data_report=page)

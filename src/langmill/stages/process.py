@@ -26,7 +26,7 @@ from langmill.lifetime import INTERRUPTED, PARENT_VARIABLE, end_with_parent
 from langmill.progress import FILE_VARIABLE
 from langmill.workspace import Workspace
 
-STAGES = ("compose", "fetch", "clean", "tokenizer", "pretrained", "encode", "train", "evaluate")
+STAGES = ("compose", "fetch", "clean", "contract", "tokenizer", "pretrained", "encode", "train", "evaluate")
 
 # Settings that can only be set at the start of a process. By default glibc returns freed memory to the kernel and gets
 # it again at every training step (without: 1.28 times the tokens per second, measured in benchmarks/); the rest keeps

@@ -6,6 +6,7 @@ import logging
 
 from langmill.config.compose import load_section
 from langmill.config.sections import Tokenizer
+from langmill.data.contract.passed import require_passed
 from langmill.data.document import Split, count_documents, documents_path, read_documents
 from langmill.files import atomic_folder, read_manifest, sha256_file, write_manifest
 from langmill.progress import track
@@ -21,8 +22,8 @@ def main(name: str) -> None:
     workspace = Workspace()
     section = load_section(Tokenizer, workspace.composed_file("tokenizer", name))
     assert section.corpus is not None  # compose refuses a line for a pretrained one
-    assert section.vocab_size is not None
-    read_manifest(workspace.documents(section.corpus), verify=True)
+    manifest = read_manifest(workspace.documents(section.corpus), verify=True)
+    require_passed(workspace.contract(section.corpus), manifest)
     documents = documents_path(workspace.documents(section.corpus), Split.train)
     # All that a model reads: both languages of a translation, a question and its answer.
     texts = (each.text if each.target is None else f"{each.text}\n{each.target}" for each in read_documents(documents))
@@ -38,11 +39,13 @@ def main(name: str) -> None:
             lambda _: progress.advance(),
             special_tokens=section.special_tokens,
             pattern=section.pattern,
+            normalizer=section.normalizer,
+            options=section.options,
         )
-        if size < section.vocab_size:
+        if section.vocab_size is not None and size < section.vocab_size:
             logger.warning("%s: the text supports %d entries of the %d wanted", name, size, section.vocab_size)
         facts = {
-            "algorithm": section.algorithm.value,
+            "algorithm": section.algorithm,
             "corpus": section.corpus,
             "corpus_sha256": sha256_file(documents),
             "special_tokens": section.special_tokens,

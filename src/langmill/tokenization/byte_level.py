@@ -8,7 +8,7 @@ each token's own merge is the one that the tokens before it lead to: `engines_ag
 
 from __future__ import annotations
 
-import itertools
+import heapq
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -62,15 +62,36 @@ def engines_agree(ranks: Mapping[bytes, int], merges: Sequence[tuple[bytes, byte
 
 
 def _split(token: bytes, limit: int, ranks: Mapping[bytes, int]) -> tuple[bytes, ...]:
-    """Merge a token's bytes with the tokens whose id is below `limit`."""
-    parts = [token[index : index + 1] for index in range(len(token))]
-    while len(parts) > 2:
-        pairs = [(ranks.get(a + b, limit), index) for index, (a, b) in enumerate(itertools.pairwise(parts))]
-        rank, index = min(pairs)
-        if rank >= limit:
-            break
-        parts[index : index + 2] = [parts[index] + parts[index + 1]]
-    return tuple(parts)
+    """Merge a token's bytes with the tokens whose id is below `limit`, the lowest id first, as far as two parts.
+
+    The time grows with the token's length and not with its square: a vocabulary may have learned whole lines of emoji.
+    """
+    ends = list(range(1, len(token) + 1))  # of the part that begins at each byte; 0 once it is part of another
+    before = list(range(-1, len(token)))  # where the part before begins; of the end, too
+    waiting: list[tuple[int, int, int]] = []  # id, where the pair begins, and where it ends
+
+    def propose(start: int) -> None:
+        if start >= 0 and ends[start] < len(token):
+            end = ends[ends[start]]
+            rank = ranks.get(token[start:end], limit)
+            if rank < limit:
+                heapq.heappush(waiting, (rank, start, end))
+
+    for start in range(len(token)):
+        propose(start)
+    count = len(token)
+    while count > 2 and waiting:
+        _, start, end = heapq.heappop(waiting)
+        middle = ends[start]
+        if middle in (0, len(token)) or ends[middle] != end:
+            continue  # one of the two has been merged meanwhile
+        ends[start], ends[middle] = end, 0
+        before[end] = start
+        count -= 1
+        propose(before[start])
+        propose(start)
+    starts = [start for start, end in enumerate(ends) if end]
+    return tuple(token[start : ends[start]] for start in starts)
 
 
 def fast_encoding(state: Mapping[str, Any]) -> tiktoken.Encoding | None:
@@ -80,10 +101,11 @@ def fast_encoding(state: Mapping[str, Any]) -> tiktoken.Encoding | None:
         state: The content of the file.
 
     Returns:
-        None for a tokenizer other than byte-level BPE with our pattern: Hugging Face's own code must encode.
+        None for a tokenizer other than byte-level BPE with our pattern: Hugging Face's own code must encode. A
+        normaliser is not part of it: it has to be run before.
     """
     model = state.get("model") or {}
-    if model.get("type") != "BPE" or state.get("normalizer") or state.get("pre_tokenizer") != OURS:
+    if model.get("type") != "BPE" or state.get("pre_tokenizer") != OURS:
         return None
     if any(model.get(key) for key in _OTHER_KINDS) or not all(added["special"] for added in state["added_tokens"]):
         return None
@@ -101,20 +123,26 @@ def fast_encoding(state: Mapping[str, Any]) -> tiktoken.Encoding | None:
         merges.append((token_bytes(left) or b"", token_bytes(right) or b""))
     if not engines_agree(ranks, merges):
         return None
-    # No special tokens: <|endoftext|> in a user's text is ordinary text.
+    # None of the vocabulary's special tokens: <|endoftext|> in a user's text is ordinary text. The one here is never
+    # allowed, so it is text as well; without any, tiktoken looks for an empty name at every place of a text.
     return tiktoken.Encoding(
-        "langmill", pat_str=REGEXES[TokenizerPattern.langmill], mergeable_ranks=ranks, special_tokens={}
+        "langmill",
+        pat_str=REGEXES[TokenizerPattern.langmill],
+        mergeable_ranks=ranks,
+        special_tokens={NEVER_ALLOWED: max(ranks.values()) + 1},
     )
 
 
 def is_byte_level(state: Mapping[str, Any]) -> bool:
-    """Whether each token of a `tokenizer.json` stands for bytes, and a text's tokens for the text's own bytes.
+    """Whether each token of a `tokenizer.json` stands for bytes, and a text's tokens for those of the whole text.
 
-    A normaliser to NFC is let through: of a text in that form, as documents are, it changes nothing.
+    A normaliser may change the text before; what then is lost, `losses` says.
     """
     model, special = state.get("model") or {}, {added["content"] for added in state.get("added_tokens", [])}
     normalizer = state.get("normalizer")
-    if model.get("type") != "BPE" or model.get("byte_fallback") or (normalizer and normalizer["type"] != "NFC"):
+    if model.get("type") not in ("BPE", "Unigram") or model.get("byte_fallback"):
+        return False
+    if normalizer and normalizer["type"] not in ("NFC", "NFKC", "Lowercase"):
         return False
     steps, decoder = [state.get("pre_tokenizer") or {}], state.get("decoder") or {}
     if steps[0].get("type") == "Sequence":
@@ -122,9 +150,12 @@ def is_byte_level(state: Mapping[str, Any]) -> bool:
     to_bytes = [step for step in steps if step.get("type") == "ByteLevel"]
     if decoder.get("type") != "ByteLevel" or not to_bytes or any(step.get("add_prefix_space") for step in to_bytes):
         return False
-    return CHARACTER_BYTES.keys() >= set("".join(token for token in model["vocab"] if token not in special))
+    vocabulary = model["vocab"]  # of Unigram pairs of token and score
+    tokens = vocabulary if isinstance(vocabulary, dict) else (token for token, _ in vocabulary)
+    return CHARACTER_BYTES.keys() >= set("".join(token for token in tokens if token not in special))
 
 
+NEVER_ALLOWED = "<|langmill_never_allowed|>"
 OURS = pre_tokenizer_state(TokenizerPattern.langmill)
 """The entry of `tokenizer.json` for our own pattern."""
 _OTHER_KINDS = (

@@ -7,6 +7,7 @@ the tokens are memory-mapped, so neither the corpus nor its tokens have to fit i
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from langmill.errors import IntegrityError
-from langmill.files import explained_os_errors, read_manifest
+from langmill.files import MANIFEST_NAME, explained_os_errors, read_manifest, sha256_file
 
 INDEX_SCHEMA = pa.schema(
     [
@@ -149,10 +150,10 @@ class Shard:
 
     @classmethod
     def open(cls, folder: Path, split: str) -> Shard:
-        """Map a split that the encode stage wrote into memory.
+        """Map a split that the encode stage wrote into memory, once its bytes are known to be the manifest's.
 
         Raises:
-            IntegrityError: A file is missing, or tokens and index do not match.
+            IntegrityError: A file is missing or damaged, or tokens and index do not match.
         """
         facts = shard_facts(folder)
         path = tokens_path(folder, split)
@@ -170,6 +171,12 @@ class Shard:
                 f"{path} holds {len(tokens)} tokens of {index.num_rows} documents, but its manifest promises "
                 f"{promised['tokens']} of {promised['documents']}; make the folder again."
             )
+        for file in (path, index_path(folder, split)):
+            if _digest_once(file) != facts["files"].get(file.name):
+                raise IntegrityError(
+                    f"{file} is damaged: its bytes are not those that {MANIFEST_NAME} beside it promises. Remove "
+                    f"{folder} and its copy in DVC's cache, and make it again with `dvc repro`."
+                )
         return cls(tokens, index, facts)
 
     @property
@@ -215,3 +222,14 @@ class Shard:
                 "make them again with `dvc repro`."
             )
         return flat.reshape(-1, parts)
+
+
+def _digest_once(path: Path) -> str:
+    """The SHA-256 of a file, computed once in a process, as long as the file stays as it is."""
+    found = path.stat()
+    return _digest(path.absolute(), found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=64)
+def _digest(path: Path, *_identity: int) -> str:
+    return sha256_file(path)

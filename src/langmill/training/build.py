@@ -18,7 +18,7 @@ from langmill.models.base import ARCHITECTURES, Backbone, build_backbone
 from langmill.models.folder import read_config, tokenizer_digest
 from langmill.tasks.base import Task, build_task
 from langmill.tasks.batching import Batch, MicroBatches
-from langmill.tokenization.shards import Shard
+from langmill.tokenization.shards import Shard, shard_facts
 from langmill.tokenization.tokenizer import Tokenizer
 
 
@@ -39,7 +39,7 @@ class Data:
             TrainingError: The tokens were made by another tokenizer.
             IntegrityError: The shards are not a finished result, or are damaged.
         """
-        facts = read_manifest(shards, verify=True)
+        facts = shard_facts(shards)  # a shard is verified when it is opened
         opened = Tokenizer.load(tokenizer)
         if facts["tokenizer_sha256"] != opened.digest:
             raise TrainingError(

@@ -34,7 +34,7 @@ def test_the_commands_are_those_of_the_readme():
     assert {" ".join(path) for path in leaves(cli.commands)} == {
         "run", "status", "why", "config", "train", "evaluate", "pull", "report", "compare", "benchmark", "generate",
         "classify", "explain", "promote", "rollback", "trial", "trace", "export", "serve", "key", "deploy", "ui",
-        "new corpus", "new pretrained", "new recipe", "show", "scan",
+        "new corpus", "new pretrained", "new recipe", "show", "scan", "profile", "diff", "tokenizers", "remote", "fsck",
     }  # fmt: skip
 
 

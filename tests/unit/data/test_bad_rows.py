@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,10 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from langmill.data.formats import auto
+from langmill.data.formats import tables
 from langmill.data.readers import read_rows
-from langmill.data.rows import BadRow
-from langmill.errors import DataError
+from langmill.data.rows import BadRow, Row
+from langmill.errors import Code, DataError
+from tests.refused import refused
 from tests.unit.data.folder_rows import COMPRESS, bad, read, texts
 from tests.unit.data.settings import fields, file_format
 
@@ -23,7 +26,7 @@ pytestmark = pytest.mark.unit
 
 def test_bad_json_lines(tmp_path: Path) -> None:
     lines = [
-        b'{"text": "good"}',
+        b'{"text": "g\xc3\xb6\xc3\xb6d"}',  # so that the file is in UTF-8, and line 4 is damaged
         b'{"text": "cut',
         b'["text"]',
         b'{"text": "\xff\xfe"}',
@@ -57,8 +60,13 @@ def test_bad_json_lines(tmp_path: Path) -> None:
     [
         (b'[{"text": "a"}, 3, {"other": 1}]', [("a.json:2", "not_an_object"), ("a.json:3", "missing_text")]),
         (b'{"text": "a"}', [("a.json:1", "unexpected_shape")]),
-        (b'[{"text": "a"}', [("a.json:1", "corrupt")]),
-        (b'[{"text": "\xff"}]', [("a.json:1", "undecodable")]),
+        (b'[{"text": "a"}', [("a.json:2", "corrupt")]),
+        (b'[{"text": "a"}, {"text": "b"', [("a.json:2", "corrupt")]),
+        (b'[{"text": "a"},]', [("a.json:2", "corrupt")]),
+        (b'[{"text": "a"}] more', [("a.json:2", "corrupt")]),
+        (b'[{"text": "\xff\xc3\xa4"}, {"text": "b"}]', [("a.json:1", "undecodable")]),
+        (b"text", [("a.json:1", "corrupt")]),
+        (b"[]", []),
     ],
 )
 def test_bad_json(tmp_path: Path, content: bytes, expected: list[tuple[str, str]]) -> None:
@@ -67,7 +75,16 @@ def test_bad_json(tmp_path: Path, content: bytes, expected: list[tuple[str, str]
 
 
 def test_bad_csv_rows(tmp_path: Path) -> None:
-    rows = [b"text,label", b"good,1", b"short", b"a,b,c", b"caf\xe9,1", b'"x" y,1', b'5" disk,0', b"last,1"]
+    rows = [
+        b"text,label",
+        b"g\xc3\xb6\xc3\xb6d,1",
+        b"short",
+        b"a,b,c",
+        b"caf\xe9,1",
+        b'"x" y,1',
+        b'5" disk,0',
+        b"last,1",
+    ]
     (tmp_path / "a.csv").write_bytes(b"\n".join(rows))
     assert bad(tmp_path) == [
         ("a.csv:3", "ragged"),
@@ -75,7 +92,7 @@ def test_bad_csv_rows(tmp_path: Path) -> None:
         ("a.csv:5", "undecodable"),
         ("a.csv:6", "corrupt"),
     ]
-    assert texts(tmp_path) == {"a.csv:2": "good", "a.csv:7": '5" disk', "a.csv:8": "last"}
+    assert texts(tmp_path) == {"a.csv:2": "gööd", "a.csv:7": '5" disk', "a.csv:8": "last"}
     assert [row.row for row in read(tmp_path) if isinstance(row, BadRow)][2] == "caf\\xe9,1\n"
 
 
@@ -90,8 +107,6 @@ def test_a_quotation_mark_that_is_never_closed_costs_its_own_line_only(tmp_path:
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        ("a.csv", b"text,label,text\na,1,b\n"),
-        ("a.tsv", b"text\tlabel\ttext \na\t1\tb\n"),
         ("a.jsonl", b'{"text": "a", "label": 1, "text": "b"}'),
         ("a.json", b'[{"text": "a", "text": "b"}]'),
     ],
@@ -106,14 +121,46 @@ def test_no_column_is_lost_to_another_of_its_name(tmp_path: Path, name: str, con
     assert row.row.startswith("text twice in ")
 
 
-def test_no_column_of_a_parquet_file_is_lost(tmp_path: Path) -> None:
-    table = pa.table([pa.array(["a"]), pa.array(["b"])], names=["text", "text"])
-    pq.write_table(table, tmp_path / "a.parquet")
-    assert bad(tmp_path) == [("a.parquet:1", "repeated_name")]
+def table_with_a_name_twice() -> bytes:
+    buffer = io.BytesIO()
+    pq.write_table(pa.table([pa.array(["a"]), pa.array(["b"])], names=["text", "text"]), buffer)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "code", "told"),
+    [
+        ("a.csv", b"text,label,text\na,1,b\n", "duplicate", "names the column text twice"),
+        ("a.tsv", b"text\tlabel\ttext \na\t1\tb\n", "duplicate", "names the column text twice"),
+        ("a.parquet", table_with_a_name_twice(), "duplicate", "names the column text twice"),
+        ("a.csv", b'"text" , "label"\n' + b'"good" , 1\n' * 1000, "unreadable", 'write "text","label"'),
+        ("a.csv", b'"text", "label"\n' + b'"good", 1\n' * 1000, "unreadable", 'write "text","label"'),
+        ("a.csv", b'"text" ; "label"\n' + b'"good" ; 1\n' * 1000, "unreadable", 'write "text","label"'),
+        ("a.csv", b'"text,label\na,1\n', "unreadable", "quotation mark that does not fit"),
+    ],
+)
+def test_a_header_that_is_unfit_refuses_the_corpus_and_counts_the_file(
+    tmp_path: Path, name: str, content: bytes, code: Code, told: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    (tmp_path / "b.jsonl").write_text('{"text": "good"}')
+    rows: list[Row | BadRow] = []
+    with refused(DataError, code, str(tmp_path / name), told):
+        rows.extend(iter_into(rows, read_rows(tmp_path, file_format(), fields())))
+    [row] = rows
+    assert isinstance(row, BadRow)
+    assert (row.where, row.num_bytes) == (f"{name}:1", len(content))
+
+
+def iter_into(found: list[Row | BadRow], rows: Iterable[Row | BadRow]) -> list[Row | BadRow]:
+    """Keep rows that came before an error."""
+    for row in rows:
+        found.append(row)
+    return []
 
 
 def test_a_csv_record_can_be_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(auto, "_RECORD_CHARACTERS", 40)
+    monkeypatch.setattr(tables, "_RECORD_CHARACTERS", 40)
     (tmp_path / "a.csv").write_text('text,n\n"' + "long line\n" * 9 + "good,1\n")
     assert bad(tmp_path)[0] == ("a.csv:2", "corrupt")
     assert texts(tmp_path) == {"a.csv:11": "good"}
@@ -144,7 +191,7 @@ def test_a_file_that_is_something_else(tmp_path: Path, name: str) -> None:
 
 
 def test_undecodable_text_file(tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_bytes(b"caf\xe9")
+    (tmp_path / "a.txt").write_bytes(b"\xc3\xa4\xc3\xb6 caf\xe9")
     assert bad(tmp_path) == [("a.txt:1", "undecodable")]
 
 

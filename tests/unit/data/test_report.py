@@ -11,6 +11,7 @@ from langmill.config.core_yaml import read_yaml
 from langmill.data.document import Document, Split
 from langmill.data.readers import BadRow, BadRowReason
 from langmill.data.report import FEW_DOCUMENTS, Report, StepCount
+from langmill.data.report.markdown import summary
 from langmill.data.rows import Row
 
 pytestmark = pytest.mark.unit
@@ -59,10 +60,10 @@ def test_markdown(report: Report) -> None:
     text = report.as_markdown()
     for line in (
         "# The corpus films",
-        "| rows read | 103 |",
-        "| quarantined: ragged | -1 |",
-        "| dropped: too short | -1 |",
-        "| **documents** | 101 |",
+        "| rows read | 103 | 10,303 |",
+        "| quarantined: ragged | -1 | 0 |",
+        "| dropped: too short | -1 | 0 |",
+        "| **documents** | 101 | 0 |",
         "| markup | 1 | entity: 1, tag: 2 | 0 |  |",
         "| length | 0 |  | 1 | too short: 1 |",
         "| train | 101 | 100.00% | 10,302 |",
@@ -76,6 +77,13 @@ def test_markdown(report: Report) -> None:
         r"What is wrong with b.csv: It is \| broken.",
     ):
         assert line in text
+
+
+def test_the_summary_has_the_account_and_leads_to_the_page(report: Report, tmp_path: Path) -> None:
+    text = summary(report.as_json(), tmp_path / "report.html")
+    assert "| rows read | 103 | 10,303 |" in text and "30 are missing" in text
+    assert f"]({(tmp_path / 'report.html').as_uri()})" in text
+    assert len(text) < 1500
 
 
 def test_account(report: Report) -> None:

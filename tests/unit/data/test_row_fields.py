@@ -5,18 +5,16 @@ from __future__ import annotations
 import datetime
 import json
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from langmill.config.compose import compose_corpus
 from langmill.config.sections import Fields
 from langmill.data.rows import BadRow, BadRowReason, Row
 from langmill.errors import DataError
 from tests.refused import refused
 from tests.unit.data.folder_rows import CONTENT, bad, parquet, read, texts
-from tests.unit.data.settings import CONF, fields
+from tests.unit.data.settings import fields
 
 pytestmark = pytest.mark.unit
 
@@ -83,24 +81,6 @@ def test_one_class_has_one_name_in_every_format(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("value", "name"), [(0, "negative"), ("1", "positive"), (1.0, "positive"), (None, None)])
-def test_labels_get_the_corpus_names(tmp_path: Path, value: object, name: str | None) -> None:
-    (tmp_path / "a.jsonl").write_text(json.dumps({"text": "x", "label": value}))
-    wanted = replace(fields("text", "label"), label_names={"0": "negative", "1": "positive"})
-    assert read(tmp_path, wanted) == [Row("a.jsonl:1", "x", name, None, {})]
-
-
-@pytest.mark.parametrize("value", [2, "negative", True])
-def test_a_label_without_a_name_is_quarantined(tmp_path: Path, value: object) -> None:
-    (tmp_path / "a.jsonl").write_text(json.dumps({"text": "x", "label": value}))
-    wanted = replace(fields("text", "label"), label_names={"0": "negative", "1": "positive"})
-    assert bad(tmp_path, wanted) == [("a.jsonl:1", "unknown_label")]
-
-
-def test_the_reviews_have_names_for_labels() -> None:
-    assert compose_corpus("reviews", CONF).fields.label_names == {"0": "negative", "1": "positive"}
-
-
 @pytest.mark.parametrize(
     ("value", "target"),
     [(["one", "two"], "one\ntwo"), (["one"], "one"), ([], None), ("one", "one"), (None, None)],
@@ -148,9 +128,7 @@ def test_a_field_that_no_row_has(tmp_path: Path, name: str, wanted: Fields, fiel
 @pytest.mark.parametrize(
     ("name", "content", "told"),
     [
-        ("a.csv", "text,label\na,1\n".encode("utf-16"), ["a.csv: ", "UTF-16"]),
         ("a.csv", b"version https://git-lfs.github.com/spec/v1\noid x\n", ["a.csv: ", "Git LFS pointer"]),
-        ("a.csv", b"text;label\na;1\n", ["a.csv: ", "semicolons, not commas"]),
         ("a.csv", b"<!doctype html>\n<p>Not found\n", ["a.csv: ", "web page"]),
     ],
 )

@@ -230,7 +230,9 @@ def test_a_damaged_folder_is_refused(language_folder, tmp_path):
 
 def test_figures_reach_the_run_even_where_no_server_answers(language_folder, tmp_path, caplog):
     dead = "http://127.0.0.1:9"
-    log_evaluation(language_folder, "reviews", tmp_path / "run", dead, tokens_per_second=12.5)
+    page = tmp_path / "report.html"
+    page.write_text("<!doctype html>")
+    log_evaluation(language_folder, "reviews", tmp_path / "run", dead, tokens_per_second=12.5, data_report=page)
     assert "not in MLflow yet" in caplog.text
     log_evaluation(language_folder, "reviews", tmp_path / "run", dead, tokens_per_second=14)  # nothing new to say
     events, _ = read_events(tmp_path / "run" / "events.jsonl", 0)
@@ -240,6 +242,7 @@ def test_figures_reach_the_run_even_where_no_server_answers(language_folder, tmp
     value = json.loads((language_folder / "metrics.json").read_text())["bits_per_byte"]["value"]
     assert metrics[0]["values"]["test/bits_per_byte"] == value
     files = [event["name"] for event in events if event["kind"] == "file"]
+    assert "data/report.html" in files
     assert "evaluation/report.md" in files and "evaluation/plots/document_losses.png" in files
     assert len(files) == len(set(files))
     assert {event["kind"] for event in events} == {"start", "dataset", "metrics", "show", "file", "finish"}

@@ -164,3 +164,15 @@ def test_what_counts_tokens_is_not_compared_between_tokenizers(file: str) -> Non
 
 def test_a_metric_counts_no_tokens_unless_it_says_so() -> None:
     assert not Metric("new", "New", higher_is_better=True).per_token
+
+
+def test_what_a_vocabulary_loses_counts_where_a_metric_is_of_bytes() -> None:
+    """What is lost costs nothing, so such bits per byte stand beside none but those with the same losses."""
+    language, labels = shipped_scorer("language_modelling"), shipped_scorer("classification", ("a", "b"))
+
+    def found(scorer: Scorer, *losses: str) -> str:
+        return protocol_digest("t", scorer, "d", evaluation(), None, losses=losses)
+
+    assert len({found(language), found(language, "case"), found(language, "case", "white space")}) == 3
+    assert found(language, "case", "white space") == found(language, "white space", "case")
+    assert found(labels) == found(labels, "case")

@@ -22,6 +22,24 @@ def test_slices_share_out_the_documents_that_have_the_field():
     assert found == {("source", "book"): ["d1"], ("source", "web"): ["d0", "d3"], ("id", "clash"): ["d0", "d1", "d3"]}
 
 
+@pytest.mark.parametrize(
+    ("values", "slices"),
+    [
+        ((None, None), {}),
+        (("no", "no"), {}),
+        (("yes", "no"), {"yes": ["a"], "no": ["b"]}),
+        (("yes", None), {"yes": ["a"]}),
+    ],
+)
+def test_what_langmill_itself_sets_is_a_slice_where_it_tells_documents_apart(values, slices):
+    documents = [
+        Document(name, "x", metadata={} if value is None else {"leaked": value})
+        for name, value in zip("ab", values, strict=True)
+    ]
+    scores = with_slices(pa.table({"id": ["a", "b"]}), documents, ["leaked"])
+    assert {value: part["id"].to_pylist() for _, value, part in slices_of(scores)} == slices
+
+
 def test_only_the_largest_slices_are_shown():
     values = [f"v{number:02}" for number in range(30)] + ["v29"]
     scores = pa.table({"id": values, "slice_x": values})

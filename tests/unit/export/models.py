@@ -10,7 +10,7 @@ from typing import Any
 import torch
 import yaml
 
-from langmill.config.sections import TokenizerAlgorithm, TokenizerPattern
+from langmill.config.sections import TokenizerPattern
 from langmill.export.base import VerifiedVersion
 from langmill.files import read_json, write_manifest
 from langmill.models.base import Backbone, build_backbone
@@ -44,9 +44,7 @@ _FILES = {
 def vocabulary(folder: Path, pattern: TokenizerPattern = TokenizerPattern.langmill, *special: str) -> Tokenizer:
     """A tokenizer of 400 entries."""
     file = folder / "tokenizer.json"
-    train_tokenizer(
-        TokenizerAlgorithm.bpe, 400, sentences(200), file, lambda _: None, special_tokens=special, pattern=pattern
-    )
+    train_tokenizer("bpe", 400, sentences(200), file, lambda _: None, special_tokens=special, pattern=pattern)
     return Tokenizer.load(file)
 
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from langmill.checkpoints.gguf_model import convert
-from langmill.config.sections import TokenizerPattern
+from langmill.config.sections import TokenizerNormalizer, TokenizerPattern
 from langmill.errors import ModelError
 from langmill.export.gguf import Gguf, write_gguf
 from langmill.files import read_json, read_manifest, write_json
@@ -22,8 +22,10 @@ from langmill.tasks.base import Generates
 from langmill.tasks.loading import LoadedModel
 from langmill.tokenization.chat_template import Message
 from langmill.tokenization.tokenizer import Tokenizer
+from langmill.tokenization.training import train_tokenizer
 from tests.refused import refused
 from tests.unit.export.models import GREEDY, fine_tuned, registered, saved, vocabulary
+from tests.unit.tokenization.conftest import sentences
 
 pytestmark = pytest.mark.unit
 TEXTS = (
@@ -134,6 +136,38 @@ def test_a_pretrained_decoder_in_llamas_shape(tmp_path: Path, family: str, chang
     model = fine_tuned(tmp_path, Tokenizer.load(tokenizer.file), family, **changes)
     with opened(model, tmp_path / "out") as theirs:
         assert_same(model, theirs)
+
+
+def learned(folder: Path, algorithm: str, **more: Any) -> Tokenizer:
+    """A vocabulary of another algorithm, or behind a normaliser."""
+    size = None if algorithm == "byte" else 400
+    file = folder / "tokenizer.json"
+    train_tokenizer(algorithm, size, sentences(200), file, lambda _: None, **more)
+    return Tokenizer.load(file)
+
+
+def test_a_vocabulary_of_characters(tmp_path: Path) -> None:
+    tokenizer = learned(tmp_path / "t", "character", pattern=TokenizerPattern.gpt2)
+    model = saved(tmp_path / "m", tokenizer, "language_modelling", "decoder")
+    with opened(model, tmp_path / "out") as theirs:
+        assert_same(model, theirs)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "more", "told"),
+    [
+        ("unigram", {"pattern": TokenizerPattern.gpt2}, "BPE"),
+        ("wordpiece", {}, "BPE"),
+        ("byte", {"pattern": TokenizerPattern.gpt2}, "merges"),
+        ("bpe", {"pattern": TokenizerPattern.gpt2, "normalizer": TokenizerNormalizer.lowercase}, "as they are"),
+    ],
+)
+def test_vocabularies_that_llama_cpp_would_read_otherwise(
+    tmp_path: Path, algorithm: str, more: dict[str, Any], told: str
+) -> None:
+    model = saved(tmp_path / "m", learned(tmp_path / "t", algorithm, **more), "language_modelling", "decoder")
+    with refused(ModelError, "unsupported", told, "--format hf"), opened(model, tmp_path / "out"):
+        pass
 
 
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def clone(workspace: Path, into: Path) -> Path:
 def test_pull_brings_what_was_made_and_nothing_is_made_again(workspace, tmp_path, monkeypatch):
     make(workspace, "settings", "copy@one", "judge@one")
     config = workspace / ".dvc" / "config"
-    with refused(GraphError, "missing", "`dvc remote add --default"):
+    with refused(GraphError, "missing", "`langmill remote ADDRESS`"):
         pull(read_graph())
     remote = tmp_path / "remote"
     config.write_text(f"{config.read_text()}    remote = shared\n['remote \"shared\"']\n    url = {remote}\n")

@@ -21,7 +21,7 @@ from langmill.registry.rules.improvement import Improvement, ImprovementOptions
 from langmill.registry.store import ModelRegistry
 from langmill.registry.verdict import RuleResult
 from langmill.registry.versions import Tag
-from langmill.stages.compose import check_recipe
+from langmill.stages.recipe_checks import check_recipe
 from tests.refused import refused
 from tests.unit.registry.building import URI, recipe_of, registered
 from tests.unit.registry.judging import NAME, judged

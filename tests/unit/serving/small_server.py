@@ -17,7 +17,7 @@ import uvicorn
 import yaml
 
 from langmill.config.compose import compose_serving, plain
-from langmill.config.sections import Serving, TokenizerAlgorithm
+from langmill.config.sections import Serving
 from langmill.models.base import build_backbone
 from langmill.models.folder import save_model
 from langmill.serving.alias_state import AliasState, RegisteredVersion
@@ -115,7 +115,7 @@ def serving(folder: Path, **changes: Any) -> Iterator[SmallServer]:
     for chats, names in special.items():
         files[chats] = folder / f"tokenizer-{chats}.json"
         texts = [*sentences(50, 20, 0), '{"name": "film", "good": true}', "naïve café 映画"]
-        train_tokenizer(TokenizerAlgorithm.bpe, 330, texts, files[chats], lambda _: None, special_tokens=names)
+        train_tokenizer("bpe", 330, texts, files[chats], lambda _: None, special_tokens=names)
     models = {name: load_model(make_folder(folder / name, name, files[name == "chat"]), verify=True) for name in MODELS}
     small = {"recipes": list(MODELS), "port": 0, "max_prompt_tokens": MAX_LENGTH, "max_new_tokens": 64, "threads": 1}
     settings = dataclasses.replace(compose_serving(), **{**small, **changes})

@@ -286,7 +286,7 @@ def test_texts_of_several_requests_are_classified_in_one_pass() -> None:
     with started(max_running=20, max_waiting=20) as engine:
 
         async def ask(texts: list[str]) -> Any:
-            return [event async for event in engine.submit(Classification(version, judge, texts))][-1]
+            return [event async for event in engine.submit(Classification(version, judge, texts, len(texts)))][-1]
 
         async def main() -> list[Any]:
             asked = [asyncio.create_task(ask(["x" * (number + 1)])) for number in range(8)]
@@ -315,7 +315,7 @@ def test_a_text_that_fails_is_found_among_those_of_others() -> None:
     with started() as engine:
 
         async def ask(text: str) -> Any:
-            return [event async for event in engine.submit(Classification(version, judge, [text]))][-1]
+            return [event async for event in engine.submit(Classification(version, judge, [text], 1))][-1]
 
         async def main() -> list[Any]:
             asked = [asyncio.create_task(ask(text)) for text in ("first", "good", "bad", "fine")]

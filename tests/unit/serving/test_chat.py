@@ -54,12 +54,11 @@ class Said:
 
 @pytest.fixture
 def chat_server(server: Server, tmp_path: Path) -> Server:
-    from langmill.config.sections import TokenizerAlgorithm
     from langmill.tokenization.training import train_tokenizer
 
     file = tmp_path / "tokenizer.json"
     special = ["<|im_start|>", "<|im_end|>"]
-    train_tokenizer(TokenizerAlgorithm.bpe, 320, sentences(50, 20, 0), file, lambda _: None, special_tokens=special)
+    train_tokenizer("bpe", 320, sentences(50, 20, 0), file, lambda _: None, special_tokens=special)
     tokenizer = Tokenizer.load(file)
     task = shipped_task("chat")
     assert isinstance(task, Chat)

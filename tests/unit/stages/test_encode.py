@@ -10,7 +10,6 @@ import pytest
 
 from langmill.config.compose import compose_recipe, plain
 from langmill.config.core_yaml import dump_yaml
-from langmill.config.sections import TokenizerAlgorithm
 from langmill.data.document import Document, Split, documents_path, write_documents
 from langmill.files import read_manifest, write_manifest, write_text
 from langmill.stages import encode
@@ -39,7 +38,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "build/tokenizers/dialogues"
     folder.mkdir(parents=True)
     train_tokenizer(
-        TokenizerAlgorithm.bpe, 320, sentences(50, 20, 0), folder / "tokenizer.json", lambda _: None,
+        "bpe", 320, sentences(50, 20, 0), folder / "tokenizer.json", lambda _: None,
         special_tokens=[IM_START, IM_END],
     )  # fmt: skip
     write_manifest(folder, {})

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from langmill.config.sections import TokenizerAlgorithm
 from langmill.data.document import Document
 from langmill.tokenization.tokenizer import Tokenizer
 from langmill.tokenization.training import train_tokenizer
@@ -39,7 +38,7 @@ def sentences(count: int, longest: int, seed: int) -> list[str]:
 @pytest.fixture(scope="session")
 def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
     file: Path = tmp_path_factory.mktemp("tokenizer") / "tokenizer.json"
-    train_tokenizer(TokenizerAlgorithm.bpe, 300, sentences(50, 20, 0), file, lambda _: None)
+    train_tokenizer("bpe", 300, sentences(50, 20, 0), file, lambda _: None)
     return Tokenizer.load(file)
 
 

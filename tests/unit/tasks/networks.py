@@ -8,7 +8,6 @@ from typing import Any
 import torch
 import yaml
 
-from langmill.config.sections import TokenizerAlgorithm
 from langmill.data.document import Document
 from langmill.models.base import build_backbone
 from langmill.models.heads import LanguageModel
@@ -52,7 +51,7 @@ def pair_network(task: Task, tokenizer: Tokenizer) -> torch.nn.Module:
 def masking_tokenizer(folder: Path) -> Tokenizer:
     """A tokenizer with a mask token, trained into a folder."""
     file = folder / "tokenizer.json"
-    train_tokenizer(TokenizerAlgorithm.bpe, 300, sentences(50, 20, 0), file, lambda _: None, special_tokens=[MASK])
+    train_tokenizer("bpe", 300, sentences(50, 20, 0), file, lambda _: None, special_tokens=[MASK])
     return Tokenizer.load(file)
 
 

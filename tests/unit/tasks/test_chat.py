@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 
-from langmill.config.sections import TokenizerAlgorithm
 from langmill.data.document import Document
 from langmill.errors import ConfigError, ModelError
 from langmill.files import write_manifest
@@ -37,9 +36,7 @@ TALK = Document("c", "Really?", target="Yes.", metadata={"history": json.dumps(H
 @pytest.fixture(scope="module")
 def chatml(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
     file: Path = tmp_path_factory.mktemp("chatml") / "tokenizer.json"
-    train_tokenizer(
-        TokenizerAlgorithm.bpe, 320, sentences(50, 20, 0), file, lambda _: None, special_tokens=[IM_START, IM_END]
-    )
+    train_tokenizer("bpe", 320, sentences(50, 20, 0), file, lambda _: None, special_tokens=[IM_START, IM_END])
     return Tokenizer.load(file)
 
 

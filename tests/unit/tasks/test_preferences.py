@@ -12,7 +12,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from langmill.config.sections import TokenizerAlgorithm
 from langmill.data.document import Document
 from langmill.errors import ConfigError, ModelError
 from langmill.models.heads import LanguageModel
@@ -42,9 +41,7 @@ TRL = {0.1: 0.6581863760948181, 0.5: 0.8219324946403503}
 @pytest.fixture(scope="module")
 def chatml(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
     file: Path = tmp_path_factory.mktemp("chatml") / "tokenizer.json"
-    train_tokenizer(
-        TokenizerAlgorithm.bpe, 320, sentences(50, 20, 0), file, lambda _: None, special_tokens=[IM_START, IM_END]
-    )
+    train_tokenizer("bpe", 320, sentences(50, 20, 0), file, lambda _: None, special_tokens=[IM_START, IM_END])
     return Tokenizer.load(file)
 
 

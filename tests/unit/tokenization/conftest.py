@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from langmill.config.sections import TokenizerAlgorithm
 from langmill.tokenization.tokenizer import Tokenizer
 from langmill.tokenization.training import train_tokenizer
 
@@ -40,7 +39,7 @@ def sentences(count: int) -> list[str]:
 @pytest.fixture(scope="session")
 def tokenizer_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("tokenizer") / "tokenizer.json"
-    train_tokenizer(TokenizerAlgorithm.bpe, 500, sentences(300), file, lambda _: None)
+    train_tokenizer("bpe", 500, sentences(300), file, lambda _: None)
     return file
 
 

@@ -80,7 +80,6 @@ def test_our_own_vocabulary_is_fast(tokenizer_file: Path) -> None:
 @pytest.mark.parametrize(
     ("path", "value"),
     [
-        (("normalizer",), {"type": "Lowercase"}),
         (("model", "type"), "WordPiece"),
         (("model", "dropout"), 0.1),
         (("model", "unk_token"), "<unk>"),

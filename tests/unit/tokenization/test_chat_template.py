@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from langmill.config.sections import TokenizerAlgorithm
 from langmill.errors import TokenizerError
 from langmill.tasks.conversation import Speaker
 from langmill.tokenization.chat_template import CHATML, PLAIN, ChatTemplate, Message, own_template
@@ -31,9 +30,7 @@ TALK = [
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     found = tmp_path_factory.mktemp("chat")
-    train_tokenizer(
-        TokenizerAlgorithm.bpe, 500, sentences(300), found / "tokenizer.json", lambda _: None, special_tokens=SPECIAL
-    )
+    train_tokenizer("bpe", 500, sentences(300), found / "tokenizer.json", lambda _: None, special_tokens=SPECIAL)
     return found
 
 

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from langmill.errors import IntegrityError
-from langmill.files import write_manifest
+from langmill.files import sha256_file, write_manifest
+from langmill.tokenization import shards
 from langmill.tokenization.encoding import Example, encode_examples
 from langmill.tokenization.shards import EncodedDocument, Shard, ShardSize, shard_facts, write_shard
 from langmill.tokenization.tokenizer import Tokenizer
@@ -118,6 +119,28 @@ def test_what_does_not_belong_together_is_refused(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").unlink()
     with refused(IntegrityError, "damaged", "not a finished result"):
         Shard.open(tmp_path, "train")
+
+
+@pytest.mark.parametrize("name", ["train.tokens", "train.index.parquet"])
+def test_a_flipped_byte_is_found_when_a_shard_is_opened(tmp_path: Path, name: str) -> None:
+    """Also one that leaves tokens and index as long as they were."""
+    write(tmp_path, [document("a:1", [[1, 2]])])
+    Shard.open(tmp_path, "train")  # known to be whole, in this process
+    whole = (tmp_path / name).read_bytes()
+    place = 2 if name.endswith(".tokens") else whole.index(b"a:1")
+    (tmp_path / name).write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+    with refused(IntegrityError, "damaged", name, "`dvc repro`" if name.endswith(".tokens") else "train"):
+        Shard.open(tmp_path, "train")
+    (tmp_path / name).write_bytes(whole)
+    assert Shard.open(tmp_path, "train").num_tokens == 3
+
+
+def test_a_shard_is_read_once_in_a_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    monkeypatch.setattr(shards, "sha256_file", lambda path: read.append(path.name) or sha256_file(path))
+    write(tmp_path, [document("a:1", [[1, 2]])])
+    Shard.open(tmp_path, "train")
+    assert read == ["train.tokens", "train.index.parquet"]
 
 
 def test_examples_are_encoded_part_by_part_and_in_order(tokenizer: Tokenizer) -> None:

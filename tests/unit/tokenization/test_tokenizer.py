@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from langmill.errors import Code, TokenizerError
 from langmill.files import read_json
-from langmill.tokenization.byte_level import fast_encoding
+from langmill.tokenization.byte_level import NEVER_ALLOWED, fast_encoding
 from langmill.tokenization.tokenizer import EOT, Tokenizer
 from tests.refused import refused
 from tests.unit.tokenization.conftest import sentences
@@ -63,6 +63,14 @@ def test_special_tokens_in_a_text_are_text(tokenizer: Tokenizer) -> None:
     assert tokenizer.eot_id not in ids
     assert tokenizer.decode(ids) == text
     assert tokenizer.encode_batch([text], threads=1)[0].tolist() == ids
+
+
+def test_batches_are_made_without_lists_and_say_the_same(tokenizer: Tokenizer) -> None:
+    """The name that tiktoken is given of a special token is text like any other, and so is half of a character."""
+    texts = [NEVER_ALLOWED, f"the {NEVER_ALLOWED}" * 3, "a\ud800b", "", EOT, *sentences(5)]
+    assert [ids.tolist() for ids in tokenizer.encode_batch(texts, 1)] == [tokenizer.encode(text) for text in texts]
+    reference = [tokenizer._reference.encode(text, add_special_tokens=False).ids for text in texts[:2]]
+    assert [tokenizer.encode(text) for text in texts[:2]] == reference
 
 
 def test_special_tokens_have_no_text(tokenizer: Tokenizer) -> None:

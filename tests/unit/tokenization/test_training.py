@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 import tokenizers
 
-from langmill.config.sections import TokenizerAlgorithm, TokenizerPattern
+from langmill.config.sections import TokenizerPattern
 from langmill.errors import TokenizerError
 from langmill.files import read_json
+from langmill.tokenization.algorithms.bpe import split_long_words
 from langmill.tokenization.byte_level import fast_encoding
 from langmill.tokenization.patterns import REGEXES, pattern_of
 from langmill.tokenization.tokenizer import EOT, Tokenizer
-from langmill.tokenization.training import _pieces, train_tokenizer
+from langmill.tokenization.training import train_tokenizer
 from tests.refused import refused
 from tests.unit.tokenization.conftest import sentences
 
@@ -26,7 +27,7 @@ pytestmark = pytest.mark.unit
 
 
 def train(out: Path, texts: list[str], size: int = 400, *special: str) -> int:
-    return train_tokenizer(TokenizerAlgorithm.bpe, size, texts, out, lambda _: None, special_tokens=special)
+    return train_tokenizer("bpe", size, texts, out, lambda _: None, special_tokens=special)
 
 
 def test_ids_are_the_end_of_text_then_bytes_then_merges(tmp_path: Path) -> None:
@@ -74,7 +75,8 @@ def test_threads_have_no_influence(tmp_path: Path) -> None:
         "import sys; from pathlib import Path; from tests.unit.tokenization.test_training import train, sentences; "
         "train(Path(sys.argv[1]), sentences(200))"
     )
-    alone = {"RAYON_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[3])}
+    root = Path(__file__).parents[3]
+    alone = {"RAYON_NUM_THREADS": "1", "PYTHONPATH": f"{root}:{root / 'src'}"}
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "b.json")], env=alone, check=True)
     assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
 
@@ -95,7 +97,7 @@ def test_bytes_alone(tmp_path: Path) -> None:
 
 def test_every_text_is_told(tmp_path: Path) -> None:
     told: list[str] = []
-    train_tokenizer(TokenizerAlgorithm.bpe, 300, iter(sentences(1100)), tmp_path / "t.json", told.append)
+    train_tokenizer("bpe", 300, iter(sentences(1100)), tmp_path / "t.json", told.append)
     assert told == sentences(1100)
 
 
@@ -119,7 +121,7 @@ def test_a_very_long_word_takes_time_in_proportion_to_its_length(tmp_path: Path)
     def seconds(length: int) -> float:
         texts = ["the film was good " * 50, "".join(random.choice(list("abcdefgh"), length))]
         began = time.process_time()
-        train_tokenizer(TokenizerAlgorithm.bpe, 600, texts, tmp_path / "tokenizer.json", lambda _: None)
+        train_tokenizer("bpe", 600, texts, tmp_path / "tokenizer.json", lambda _: None)
         return time.process_time() - began
 
     short, long = (min(seconds(length) for _ in range(3)) for length in (25_000, 200_000))
@@ -128,20 +130,20 @@ def test_a_very_long_word_takes_time_in_proportion_to_its_length(tmp_path: Path)
 
 def test_cutting_long_words_leaves_all_others_alone() -> None:
     text = "It's a film, no. 123\n\n  " + "ab" * 1500 + "  was 'good'!" + "-" * 2100 + " " * 1100 + "end"
-    pieces = list(_pieces(text, REGEXES[TokenizerPattern.langmill]))
+    pieces = list(split_long_words(text, REGEXES[TokenizerPattern.langmill]))
     assert "".join(pieces) == text
     assert max(map(len, pieces)) <= 1000
     assert pieces[0].startswith("It's a film, no. 123\n\n ")
     assert "  was 'good" in pieces
     short = "naïve café, 映画 " * 40
-    assert list(_pieces(short, REGEXES[TokenizerPattern.langmill])) == [short]
+    assert list(split_long_words(short, REGEXES[TokenizerPattern.langmill])) == [short]
 
 
 @pytest.mark.parametrize("pattern", TokenizerPattern)
 def test_a_vocabulary_says_its_pattern(tmp_path: Path, pattern: TokenizerPattern) -> None:
     """The file is what the library writes for it, it encodes every text, and only our own pattern is tiktoken's."""
     file = tmp_path / "t.json"
-    train_tokenizer(TokenizerAlgorithm.bpe, 400, sentences(200), file, lambda _: None, pattern=pattern)
+    train_tokenizer("bpe", 400, sentences(200), file, lambda _: None, pattern=pattern)
     state = read_json(file)
     assert pattern_of(state) is pattern
     assert (fast_encoding(state) is not None) == (pattern is TokenizerPattern.langmill)

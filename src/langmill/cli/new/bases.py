@@ -14,7 +14,7 @@ from langmill.errors import LangmillError
 from langmill.models.base import Kind
 from langmill.models.huggingface.loading import kind_of_model
 from langmill.models.huggingface.settings import Tuning
-from langmill.stages.compose import base_kind
+from langmill.stages.recipe_checks import base_kind
 from langmill.tasks.base import Generates, Task
 from langmill.workspace import Workspace
 

@@ -1,13 +1,11 @@
-"""The commands `langmill new corpus` and `langmill new recipe`, and the group of all of them."""
+"""The command `langmill new recipe`, and the group of all that begin something."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping
-from pathlib import Path
 
 import click
 
 from langmill.cli.command import Command
+from langmill.cli.new.corpus import corpus
 from langmill.cli.new.pretrained import pretrained
 from langmill.errors import LangmillError
 
@@ -22,67 +20,8 @@ def new() -> None:
     """
 
 
+new.add_command(corpus)
 new.add_command(pretrained)
-
-
-@new.command(cls=Command, example="langmill new corpus letters --from data/letters.csv\nlangmill new corpus letters")
-@click.argument("name")
-@click.option("--from", "path", type=click.Path(path_type=Path), help="A file or folder; its fields are guessed.")
-def corpus(name: str, path: Path | None) -> None:
-    """Begin a corpus of local files.
-
-    They may be .txt, .json, .jsonl, .csv, .tsv or .parquet, plain or compressed.
-    With --from the fields that hold the text and the label are guessed from the first rows, or the format where they
-    are conversations, instructions or questions with answers; look at the file that is written. Without it the corpus
-    reads data/NAME, which you fill. The names must be new.
-    """
-    from langmill.cli.new.files import Part, require_new, require_text, write
-    from langmill.cli.new.first_rows import warn_of_formats, warn_of_rows
-    from langmill.cli.new.graph_file import GRAPH_FILE
-    from langmill.cli.new.guesses import guess_fields, guess_formats
-    from langmill.cli.new.sizes import size_of, warn_of_few
-    from langmill.cli.new.templates import corpus_text, shaped_corpus_text
-    from langmill.config.compose import compose_corpus
-    from langmill.config.core_yaml import as_written
-    from langmill.data.formats.base import FORMATS
-
-    require_new("corpus", name, "corpora")
-    source = path if path is not None else Path("data") / name
-    if path is not None and not path.exists():
-        raise LangmillError(f"{path} does not exist; give the path of a file or a folder to --from.", "missing")
-    require_text(source)
-    formats = {} if path is None else guess_formats(path)
-    format_name = next(iter(formats), None)
-    shape = None if format_name is None else FORMATS.find(format_name).shape
-    fields: Mapping[str, str | None] = {"text": "text", "label": None}
-    if format_name is not None and shape is not None:
-        text = shaped_corpus_text(name, source, format_name, shape)
-    else:
-        fields, others = (fields, []) if path is None else guess_fields(path)
-        text = corpus_text(name, source, fields, others)
-    (written,) = write([Part("corpus", name, text, "corpora", {"source": str(source)})])
-    click.echo(f"Wrote {written} and its line in {GRAPH_FILE}.")
-    if path is None:
-        click.echo(f"Put the files into {source}/, and name their fields in {written}.")
-    elif shape is not None:
-        click.echo(f"Guessed: the files have the shape of the format {format_name}. Look at {written}.")
-    else:
-        label = f", the label in {as_written(fields['label'])}" if fields["label"] else ", no label"
-        click.echo(f"Guessed: the text is in {as_written(fields['text'])}{label}. Look at {written}.")
-    if path is not None:
-        section = compose_corpus(name)
-        warn_of_formats(formats, name)
-        warn_of_rows(section)
-        warn_of_few(size_of(section), name)
-    task = shape.task if shape is not None else "classification" if fields["label"] else None
-    click.echo(f"Next: langmill new recipe NAME --corpus {name}{'' if task is None else _asked_for(task)}")
-
-
-def _asked_for(task: str) -> str:
-    """The options of `langmill new recipe` that a task wants."""
-    from langmill.cli.new.choices import task_of
-
-    return f" --task {task}{' --base BASE' if task_of(task)[1].needs_base else ''}"
 
 
 @new.command(
@@ -110,9 +49,9 @@ def recipe(
 
     A tokenizer for the corpus is begun as well if there is none. The files say which values to try first.
     """
+    from langmill.cli.new.documents import documents_available
     from langmill.cli.new.files import Part, require_new, write
     from langmill.cli.new.graph_file import GRAPH_FILE
-    from langmill.cli.new.guesses import documents_available
     from langmill.cli.new.sizes import size_of, warn_of_few
     from langmill.cli.new.templates import recipe_text, tokenizer_text
     from langmill.config.compose import available, compose_corpus, compose_recipe, compose_tokenizer

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import os
+import secrets
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,7 +14,7 @@ from langmill.cli.workspace import require_workspace
 from langmill.config.core_yaml import ALLOWED_NAMES, as_written, is_name, read_yaml
 from langmill.data.rows import is_text, shown
 from langmill.errors import ConfigError, LangmillError
-from langmill.files import write_text
+from langmill.files import explained_os_errors, link_or_copy, write_text
 from langmill.workspace import Workspace
 
 
@@ -34,36 +37,65 @@ class Part:
     line: Mapping[str, str] = field(default_factory=dict)
 
 
-def write(parts: Sequence[Part]) -> list[Path]:
-    """Write files of conf/ and their lines of dvc.yaml, and return the files; if they do not do, take all of it back.
+def write(parts: Sequence[Part], others: Mapping[Path, str] | None = None) -> list[Path]:
+    """Write files of conf/ and their lines of dvc.yaml; if one can't be written, or they do not do, take all back.
+
+    Args:
+        parts: The files of conf/.
+        others: Texts of files elsewhere, which are new too.
+
+    Returns:
+        The files of conf/.
 
     Raises:
         ConfigError: A corpus, a recipe or a pretrained model among them is refused, or dvc.yaml can't be added to.
             Nothing was written.
+        SpaceError: The disk is full. Nothing was written.
     """
     from langmill.stages.compose import require_composed  # brings PyTorch: what is refused earlier is refused at once
 
-    before = GRAPH_FILE.read_text(encoding="utf-8")
-    after = before
+    after = GRAPH_FILE.read_text(encoding="utf-8")
     for part in parts:
         if part.block is not None:
             after = add_line(after, part.block, part.name, part.line)
     paths = [Workspace().settings(part.group, part.name) for part in parts]
-    try:
-        for path, part in zip(paths, parts, strict=True):
-            write_text(path, part.text)
+    texts = {path: part.text for path, part in zip(paths, parts, strict=True)} | dict(others or {})
+    groups = ("recipe", "corpus", "pretrained")
+    with _all_or_none(texts):
+        for path, text in texts.items():
+            write_text(path, text)
         write_text(GRAPH_FILE, after)
-        groups = ("recipe", "corpus", "pretrained")
         require_composed(*([part.name for part in parts if part.group == group] for group in groups))
-    except BaseException as error:
-        for path in paths:
-            path.unlink(missing_ok=True)
-        if GRAPH_FILE.read_text(encoding="utf-8") != before:
-            write_text(GRAPH_FILE, before)
-        if isinstance(error, ConfigError):
-            error.args = (f"Nothing was written. {error}",)
-        raise
     return paths
+
+
+@contextlib.contextmanager
+def _all_or_none(new: Collection[Path]) -> Iterator[None]:
+    """Take new files back, and dvc.yaml as it was, where the block ends with an error.
+
+    Nothing has to be written for that: the old dvc.yaml keeps a second name meanwhile, so it works on a full disk too.
+    """
+    made = [folder for path in new for folder in path.parents if not folder.exists()]
+    kept = GRAPH_FILE.with_name(f".{GRAPH_FILE.name}.{secrets.token_hex(4)}.tmp")  # `files.sweep` knows such names
+    try:
+        with explained_os_errors(GRAPH_FILE):
+            link_or_copy(GRAPH_FILE, kept)
+        try:
+            yield
+        except BaseException:
+            for path in new:
+                path.unlink(missing_ok=True)
+            for folder in dict.fromkeys(made):
+                with contextlib.suppress(OSError):  # somebody else's files are in it by now
+                    folder.rmdir()
+            if not GRAPH_FILE.samefile(kept):
+                os.replace(kept, GRAPH_FILE)
+            raise
+    except ConfigError as error:
+        error.args = (f"Nothing was written. {error}",)
+        raise
+    finally:
+        kept.unlink(missing_ok=True)
 
 
 def require_new(group: str, name: str, block: str) -> None:

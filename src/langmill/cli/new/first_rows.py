@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -12,32 +12,27 @@ import click
 from langmill.config.sections import Corpus
 from langmill.data.formats.base import build_format
 from langmill.data.readers import first_read
-from langmill.data.rows import BadRow, Row, portable
+from langmill.data.rows import BadRow, Row
+from langmill.data.sources.folder import look_through
+from langmill.errors import LangmillError
 from langmill.workspace import Workspace
 
 _SAMPLED = 2000
-_PLAIN = "rows of their own"  # of files without a shape that a format is for
+_FILES = 200
 
 
-def warn_of_formats(formats: Mapping[str | None, Path], corpus: str) -> None:
-    """Warn where the files of a new corpus have several shapes, of which it reads the first alone.
+def warn_of_rows(corpus: Corpus, folder: Path) -> None:
+    """Warn where first rows of a corpus can't be used, or lack the answer that is to be learned.
 
     Args:
-        formats: The formats, each with a file that has it; see `guess_formats`.
-        corpus: The corpus's name.
+        corpus: Its settings.
+        folder: Its raw files, or some of them; or the one file.
     """
-    if len(formats) > 1:
-        each = [f"{name or _PLAIN} ({portable(file.name)})" for name, file in formats.items()]
-        click.echo(
-            f"Warning: the files have several shapes: {', '.join(each)}. {corpus} reads the first of them, and what is "
-            "of another one is quarantined; put the others into a folder, and begin a corpus, of their own.",
-            err=True,
-        )
-
-
-def warn_of_rows(corpus: Corpus) -> None:
-    """Warn where first rows of a corpus of local files can't be used, or lack the answer that its format promises."""
-    rows = list(islice(_rows(corpus), _SAMPLED))
+    try:
+        rows = list(islice(_rows(corpus, folder), _SAMPLED))
+    except LangmillError as error:  # what the stage will stop with
+        click.echo(f"Warning: {' '.join(str(error).split())}", err=True)
+        return
     if not rows:
         return
     file = Workspace().settings("corpus", corpus.name)
@@ -58,8 +53,8 @@ def warn_of_rows(corpus: Corpus) -> None:
         )
 
 
-def _rows(corpus: Corpus) -> Iterator[Row | BadRow]:
-    where = str(Workspace().settings("corpus", corpus.name))
-    path, file_format = Path(str(corpus.source.path)), build_format(corpus.format, where)
-    for file in [path] if path.is_file() else file_format.files(path):
+def _rows(corpus: Corpus, folder: Path) -> Iterator[Row | BadRow]:
+    file_format = build_format(corpus.format, str(Workspace().settings("corpus", corpus.name)))
+    files = [folder] if folder.is_file() else [folder / each for each in look_through(folder, file_format).files]
+    for file in files[:_FILES]:
         yield from first_read(file, file_format, corpus.fields, _SAMPLED)

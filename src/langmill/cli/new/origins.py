@@ -11,13 +11,13 @@ from typing import Any, ClassVar
 
 from langmill.checkpoints.base import PLAIN_FILES, CheckpointFiles, build_model_source
 from langmill.checkpoints.examine import CARD, candidates, licence_of_package
-from langmill.checkpoints.hub import snapshot
 from langmill.config.sections import CheckpointSource, Package
 from langmill.data.sources.archives import extract, members
+from langmill.data.sources.base import FETCHING
+from langmill.data.sources.hub_files import snapshot
 from langmill.data.sources.local import copy_files
 from langmill.data.sources.packages import look_up
 from langmill.errors import LangmillError, SourceError
-from langmill.stages.compose import FETCHING
 from langmill.workspace import Workspace
 
 _HUB = re.compile(r"hub:(?P<repository>[^@:]+)(@(?P<revision>[^:]*))?(:(?P<file>.+))?")
@@ -112,7 +112,7 @@ class HubOrigin(Origin):
         options: dict[str, Any] = {"file": self.file} if self.file else {}
         source = CheckpointSource("hub", [], self.repository, self.revision, None, options)
         build_model_source(source, "--from").fetch(into, Workspace().downloads)
-        card = snapshot(self.repository, self.revision, (CARD,)) / CARD
+        card = snapshot(self.repository, self.revision, (CARD,), without="name another place") / CARD
         if card.is_file():
             copy_files({Path(CARD): card}, CARD, into)
         return Found(source, self.repository)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import click
 
-from langmill.cli.new.guesses import documents_available
+from langmill.cli.new.documents import documents_available
 from langmill.config.sections import Corpus, Training
 from langmill.data.document import Split
 from langmill.data.report import FEW_DOCUMENTS, too_few_to_test

@@ -4,73 +4,111 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from langmill.config.compose import plain
 from langmill.config.core_yaml import dump_yaml, literal, quoted
-from langmill.config.sections import CheckpointSource, Training
-from langmill.data.formats.base import Shape
+from langmill.config.sections import CheckpointSource, Source, Training
 
 if TYPE_CHECKING:
     from langmill.checkpoints.examine import Findings  # brings PyTorch
 
 
-def corpus_text(name: str, source: Path, fields: Mapping[str, str | None], others: Sequence[str]) -> str:
-    """The file of a corpus of local files.
+@dataclass(frozen=True)
+class NewFields:
+    """What a new corpus says of the fields of a row."""
+
+    text: str
+    label: str | None = None
+    target: str | None = None
+    id: str | None = None
+    metadata: tuple[str, ...] = ()
+    """Those that its format makes."""
+    split_by: str | None = None
+
+    @property
+    def kept(self) -> list[str]:
+        """The names under `metadata`."""
+        return list(dict.fromkeys([*self.metadata, *([self.id] if self.id else [])]))
+
+
+def corpus_text(
+    name: str,
+    description: str,
+    source: str,
+    fields: NewFields,
+    *,
+    format_name: str = "auto",
+    options: Mapping[str, object] | None = None,
+    others: Sequence[str] = (),
+    task: str | None = None,
+) -> str:
+    """The file of a corpus.
 
     Args:
         name: The corpus.
-        source: The file or folder that it reads.
-        fields: The names of the fields `text` and `label`.
-        others: The names of the other fields in the first rows.
+        description: One sentence on what it is.
+        source: The lines under `source:`.
+        fields: Which field is what.
+        format_name: What reads the files.
+        options: What the format is told.
+        others: The names of all fields in the first rows.
+        task: The task that its rows are mostly for.
     """
-    listed = ", ".join(_quoted(each) for each in others[:20])
-    known = f" Others in the first rows: {listed}." if others else ""
-    label = f"\n  label: {_quoted(fields['label'])}" if fields["label"] else ""
-    return f"""\
-{_corpus_head(name, source)}
-# Which field of a row is what; a .txt file is one document and has none.{known}
-fields:
-  text: {_quoted(str(fields["text"]))}{label}
-"""
+    used = {fields.text, fields.label, fields.target, fields.id}
+    listed = ", ".join(_quoted(each) for each in [each for each in others if each not in used][:20])
+    lines = [
+        "# What is not said here is as in base.yaml beside this file: how documents are cleaned, which are dropped,",
+        "# which are held out. Copy from there what should be otherwise.",
+        "defaults: [base, _self_]",
+        f"name: {name}",
+        f"description: {_quoted(description)}",
+        "licence: not stated",
+        "source:",
+        textwrap.indent(source.rstrip("\n"), "  "),
+    ]
+    if format_name != "auto" or options:
+        lines += ["# How the files become rows; src/langmill/data/formats/ has a file for each format.", "format:"]
+        lines.append(f"  name: {format_name}")
+        if options:
+            lines.append(textwrap.indent(_yaml({"options": dict(options)}), "  "))
+    lines += [
+        "# Which field of a row is what; a file of plain text is one document and has none."
+        + (f" Others in the first rows: {listed}." if listed else ""),
+        "fields:",
+        f"  text: {_quoted(fields.text)}",
+    ]
+    lines += [f"  label: {_quoted(fields.label)}"] if fields.label else []
+    lines += [f"  target: {_quoted(fields.target)}"] if fields.target else []
+    lines += [f"  metadata: [{', '.join(map(_quoted, fields.kept))}]"] if fields.kept else []
+    if fields.target:
+        lines += ["cleaning:", "  options:", "    # A short answer is one too.", "    length: {min_characters: 1}"]
+        if task != "text_to_text":
+            lines.insert(-2, "    # Lists and code keep their lines.\n    characters: {preserve_whitespace: true}")
+        else:
+            lines.append("    # Drops pairs whose target is the text itself.\n    copies: {}")
+    if fields.split_by:
+        lines += [f"# What belongs together is in one split as a whole.\nsplit:\n  by: {_quoted(fields.split_by)}"]
+    return "\n".join(lines) + "\n"
 
 
-def shaped_corpus_text(name: str, source: Path, format_name: str, shape: Shape) -> str:
-    """The file of a corpus of local files whose format was recognized."""
-    return f"""\
-{_corpus_head(name, source)}
-# How the files become rows: src/langmill/data/formats/{format_name}.py says which fields a row has.
-format:
-  name: {format_name}
-fields:
-  text: {_quoted(shape.text)}
-  target: {_quoted(shape.target)}
-  metadata: [{", ".join(map(_quoted, shape.metadata))}]
-cleaning:
-  options:
-    # Lists and code keep their lines, and a short answer is one too.
-    characters: {{preserve_whitespace: true}}
-    length: {{min_characters: 1, max_characters: 100000}}
-# What belongs together is in one split as a whole.
-split:
-  by: {_quoted(shape.split_by)}
-"""
+def source_text(source: Source, comment: str) -> str:
+    """The lines under `source:`.
+
+    Args:
+        source: The source.
+        comment: What to know of it, before what it says.
+    """
+    values = {key: value for key, value in plain(source).items() if value not in (None, [], {})}
+    lines = [f"kind: {values.pop('kind')}", *(f"# {line}" for line in textwrap.wrap(comment, 110))]
+    if "path" in values:
+        lines.append(f"path: {_quoted(values.pop('path'))}")
+    return "\n".join([*lines, _yaml(values) if values else ""])
 
 
-def _corpus_head(name: str, source: Path) -> str:
-    """What the file of every corpus of local files begins with."""
-    return f"""\
-# What is not said here is as in base.yaml beside this file: how documents are cleaned, which lengths are dropped, which
-# shares are held out. Copy from there what should be otherwise.
-defaults: [base, _self_]
-name: {name}
-description: {_quoted(f"Local files from {source}.")}
-licence: not stated
-source:
-  kind: files
-  # A file or a folder, which is read with all below it. dvc.yaml must say the same.
-  path: {_quoted(str(source))}"""
+def _yaml(values: Mapping[str, Any]) -> str:
+    return literal(dump_yaml(values, sort_keys=False, width=10_000)).rstrip("\n")
 
 
 def tokenizer_text(name: str, corpus_name: str, special: Sequence[str], vocab_size: int) -> str:

@@ -60,8 +60,7 @@ def _numbered(path: Path, numbers: Sequence[int]) -> Iterator[Document]:
 
 def with_ids(folder: Path, ids: Iterable[str]) -> dict[str, tuple[str, Document]]:
     """Documents by their ids, each with its split; those that there are not are left out."""
-    wanted = set(ids)
-    found: dict[str, tuple[str, Document]] = {}
+    wanted, found = set(ids), dict[str, tuple[str, Document]]()
     for split in Split:
         path = documents_path(folder, split)
         names = pq.read_table(path, columns=["id"]).column("id")

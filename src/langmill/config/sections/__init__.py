@@ -5,7 +5,20 @@ means and in which unit; `langmill config --explain` prints it. A field's bounds
 together in `__post_init__`; `langmill.config.typed` adds the file to what is refused.
 """
 
-from langmill.config.sections.corpus import Cleaning, Corpus, Fields, FormatSection, Split
+from langmill.config.sections.contract import Contract, Reference
+from langmill.config.sections.corpus import (
+    COPIES,
+    Cleaning,
+    Corpus,
+    Engine,
+    Fields,
+    Folding,
+    FormatSection,
+    Labels,
+    Leakage,
+    NearDuplicates,
+    Split,
+)
 from langmill.config.sections.device import Accelerator
 from langmill.config.sections.evaluation import Evaluation
 from langmill.config.sections.gate import Gate
@@ -14,7 +27,7 @@ from langmill.config.sections.pretrained import Pretrained
 from langmill.config.sections.recipe import ModelSection, Recipe, ScoringSection, TaskSection
 from langmill.config.sections.serving import Backend, Serving, Trial, TrialMode, Vllm
 from langmill.config.sections.sources import CheckpointSource, Package, Source
-from langmill.config.sections.tokenizer import Tokenizer, TokenizerAlgorithm, TokenizerPattern
+from langmill.config.sections.tokenizer import PRETRAINED, Tokenizer, TokenizerNormalizer, TokenizerPattern
 from langmill.config.sections.training import (
     Optimizer,
     OptimizerName,
@@ -25,16 +38,24 @@ from langmill.config.sections.training import (
 )
 
 __all__ = [
+    "COPIES",
+    "PRETRAINED",
     "Accelerator",
     "Backend",
     "CheckpointSource",
     "Cleaning",
+    "Contract",
     "Corpus",
+    "Engine",
     "Evaluation",
     "Fields",
+    "Folding",
     "FormatSection",
     "Gate",
+    "Labels",
+    "Leakage",
     "ModelSection",
+    "NearDuplicates",
     "Operation",
     "Optimizer",
     "OptimizerName",
@@ -42,6 +63,7 @@ __all__ = [
     "Precision",
     "Pretrained",
     "Recipe",
+    "Reference",
     "Schedule",
     "ScoringSection",
     "Serving",
@@ -50,7 +72,7 @@ __all__ = [
     "Strategy",
     "TaskSection",
     "Tokenizer",
-    "TokenizerAlgorithm",
+    "TokenizerNormalizer",
     "TokenizerPattern",
     "Training",
     "Trial",

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import Annotated, Any
 
 from pydantic import Field, PositiveInt
 
 from langmill.config.constraints import require
 from langmill.config.core_yaml import as_written
+from langmill.config.sections.contract import Contract
 from langmill.config.sections.sources import Source
 from langmill.config.typed import settings
 from langmill.errors import FieldError
@@ -20,8 +23,7 @@ class FormatSection:
     """How raw files become rows."""
 
     name: str
-    """A name that a file in src/langmill/data/formats/ registers; `auto` reads .csv, .json, .jsonl, .parquet, .tsv and
-    .txt."""
+    """A name that a file in src/langmill/data/formats/ registers; `auto` reads each file as its ending says."""
     options: dict[str, Any]
     """The format's own settings; the format types them."""
 
@@ -34,13 +36,81 @@ class Fields:
     """The field with the text (.txt files: always the whole file)."""
     label: str | None
     """The field with the label of a classification."""
-    label_names: dict[str, str]
-    """The names of the labels, by what stands in the field (`"0": negative`); a row with anything else is quarantined.
-    Empty takes the labels as they stand there."""
     target: str | None
     """The field with the text to produce (translation, completion); a list of texts is joined by new lines."""
     metadata: list[str]
     """Further fields to keep with each document, as text: slices can be cut along them."""
+
+
+class Folding(StrEnum):
+    """What makes no difference between two texts: to duplicates, to splits, to every key of a document."""
+
+    text = "text"
+    """Case, white space and Unicode form, as people read: `Return A` and `return  a` are one text."""
+    code = "code"
+    """Unicode form, line ends and white space at the end of lines; `return A` and `return a` are two texts."""
+
+
+class Engine(StrEnum):
+    """What runs the cleaning steps side by side; has no influence on the result."""
+
+    processes = "processes"
+    """Processes on this machine."""
+    ray = "ray"
+    """Ray Data: the cluster that `RAY_ADDRESS` names, else this machine (`pip install "langmill[ray]"`)."""
+
+
+COPIES = {"1": 1, "2-3": 2, "4-9": 4, "10+": 10}
+"""The classes of a document's `copies`, each with the least number of documents that read alike, itself included."""
+
+
+@settings
+class NearDuplicates:
+    """Which documents say nearly the same. MinHash proposes pairs; what they share, word by word, decides."""
+
+    threshold: Annotated[float, Field(ge=0.5, le=1)]
+    """Share of the shorter document's n-grams of words that stand in the longer one too, from which on they are near
+    duplicates, 0.5 to 1. Nothing is dropped by transitivity: only for a near duplicate that is kept."""
+    ngrams: Annotated[int, Field(ge=1, le=20)]
+    """Words in an n-gram; characters where a script has no spaces between words."""
+    min_words: PositiveInt
+    """A document of fewer words is no near duplicate of any: one word changes what it says."""
+    common: Annotated[int, Field(ge=1, le=200)]
+    """An n-gram that stands in more documents than this is a licence's or a template's: documents that have something
+    of their own beside it are compared by that."""
+    repeat: dict[str, PositiveInt]
+    """How often a training document is written, by how many documents read like it (`2-3: 2`; the classes of the
+    metadata field `copies`): FineWeb-2's re-hydration. Classes that are not named, and {}: once."""
+
+    def __post_init__(self) -> None:
+        require(self.min_words >= self.ngrams, "min_words", self.min_words, f"ngrams ({self.ngrams}) or more")
+        for name in self.repeat:
+            require(name in COPIES, "repeat", name, f"one of {', '.join(COPIES)}")
+
+
+@settings
+class Leakage:
+    """Which test documents stand in the training documents, wholly or in part; they stay, and are counted apart."""
+
+    ngrams: Annotated[int, Field(ge=2, le=100)]
+    """Words in an n-gram; one that a test document shares with up to ten training documents has leaked. 13 as for GPT-3
+    (Brown et al., 2020, appendix C)."""
+    short_ngrams: Annotated[int, Field(ge=2, le=100)]
+    """Words in an n-gram for documents that have fewer words than `ngrams`; shorter ones still are not looked at."""
+    share: Annotated[float, Field(ge=0, lt=1)]
+    """Share of its n-grams above which a test document counts as leaked; 0 takes any."""
+
+    def __post_init__(self) -> None:
+        require(self.short_ngrams <= self.ngrams, "short_ngrams", self.short_ngrams, f"at most ngrams ({self.ngrams})")
+
+
+@settings
+class Labels:
+    """What the labels of a classification are called."""
+
+    map: dict[str, str | None]
+    """The name of each label, for people and for models, by what stands in the label's field (`"0": negative`); null
+    leaves its rows out, and a row with anything else is quarantined. Empty takes the labels as they stand there."""
 
 
 @settings
@@ -54,7 +124,16 @@ class Cleaning:
     """The options of each step, by its name; the step types them. A step without an entry gets none, and null leaves
     it out."""
     drop_duplicates: bool
-    """Keep only one of documents whose text and target are equal once case and white space are folded, in any order."""
+    """Keep only one of documents whose text and target are equal once they are folded, in any order."""
+    fold: Folding
+    """What makes no difference when documents are compared and dealt to splits: `text` or `code`."""
+    near_duplicates: NearDuplicates | None
+    """Which documents say nearly the same: the longest is kept where `drop_duplicates` is true, and all are in one
+    split; null does not look for them."""
+    leakage: Leakage | None
+    """Which test documents have leaked into training: their metadata field `leaked` is `yes`; null does not look."""
+    engine: Engine
+    """What runs the steps side by side: `processes` or `ray`; has no influence on the result."""
     workers: PositiveInt
     """Processes that clean side by side; has no influence on the result."""
 
@@ -138,8 +217,11 @@ class Corpus:
     source: Source
     format: FormatSection
     fields: Fields
+    labels: Labels
     cleaning: Cleaning
     split: Split
+    contract: Contract = dataclasses.field(default_factory=lambda: Contract({}, None))
+    """What is checked between cleaning and training; a folder of settings that is older has none."""
 
     def __post_init__(self) -> None:
         known = ", ".join(self.fields.metadata) or "none"
@@ -149,3 +231,18 @@ class Corpus:
             self.split.by,
             f"null or one of fields.metadata ({known})",
         )
+
+    @classmethod
+    def migrated(cls, values: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, str]]:
+        """Read `fields.label_names`, which is `labels.map` now; it wins over what a default file has.
+
+        Returns:
+            The values by the keys of today, and by each old key that was there the new one.
+        """
+        fields, labels = values.get("fields"), values.get("labels") or {}
+        if not (isinstance(fields, Mapping) and "label_names" in fields and isinstance(labels, Mapping)):
+            return values, {}
+        names = fields["label_names"] or labels.get("map") or {}
+        kept = {key: value for key, value in fields.items() if key != "label_names"}
+        moved = {"fields.label_names": "labels.map"}
+        return {**values, "fields": kept, "labels": {**labels, "map": names}}, moved

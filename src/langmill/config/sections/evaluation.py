@@ -23,7 +23,8 @@ class Evaluation:
     seed: int
     """Seed of the resampling, and of which documents are drawn where there is a cap."""
     slices: list[str]
-    """Metadata fields along which the metrics are given as well."""
+    """Metadata fields along which the metrics are given as well; beside the corpus's own `leaked` (the test documents
+    that stand in training documents, and the clean part), `copies` (how many documents read alike) and `language`."""
     threads: PositiveInt
     """CPU threads."""
     max_documents: PositiveInt | None

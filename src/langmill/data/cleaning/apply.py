@@ -1,13 +1,14 @@
-"""What a corpus's steps make of one document."""
+"""What a corpus's steps make of documents."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
 from langmill.config.core_yaml import as_written
-from langmill.data.cleaning.base import Draft, Dropped, Steps
+from langmill.config.sections import Folding
+from langmill.data.cleaning.base import CleaningStep, Draft, Dropped, Steps
 from langmill.data.folding import key_of, pair_key_of
 from langmill.errors import DataError, LangmillError
 
@@ -21,6 +22,8 @@ class DropReason(StrEnum):
     """No text is left of it."""
     duplicate = "duplicate"
     """Another document reads alike, and so does its target."""
+    near_duplicate = "near_duplicate"
+    """Another document says nearly the same, and so does its target."""
     cross_split = "cross_split"
     """Its text stands in another split too, where `split.by` put it."""
 
@@ -41,40 +44,102 @@ class Cleaned(NamedTuple):  # sent from process to process twice as fast as a da
     """Equal for texts that are alike (`folding.key_of`)."""
     pair_key: bytes
     """Equal for documents whose texts and targets are alike."""
+    removed_lines: tuple[str, ...] = ()
+    """Lines that steps took out as boilerplate, once for each time."""
 
 
-def clean_document(document: Draft, steps: Steps) -> Cleaned:
-    """Take a document through the steps, until one drops it or nothing is left of its text.
+def clean_document(document: Draft, steps: Steps, folding: Folding = Folding.text) -> Cleaned:
+    """What `clean_documents` makes of a single one."""
+    return clean_documents([document], steps, folding)[0]
+
+
+def clean_documents(documents: Sequence[Draft], steps: Steps, folding: Folding = Folding.text) -> list[Cleaned]:
+    """Take each document through the steps, until one drops it or nothing is left of its text.
+
+    Args:
+        documents: Any number of them; what becomes of one does not depend on the others.
+        steps: The steps, in their order.
+        folding: What makes no difference to the keys (`cleaning.fold`).
 
     Raises:
-        DataError: A step fails on the document; the message names the step and the document's beginning.
+        DataError: A step fails on a document; the message names the step and the document's beginning.
     """
-    changes: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    reason = dropped_by = name = None
-    try:
-        for name, step in steps.items():
-            if not document.text or document.text.isspace():
-                break
-            after = step.clean(document)
+    drafts = list(documents)
+    changes: list[tuple[tuple[str, tuple[str, ...]], ...]] = [()] * len(drafts)
+    removed: dict[int, tuple[str, ...]] = {}
+    dropped: dict[int, tuple[str, str]] = {}
+    going = list(range(len(drafts)))  # those that are neither dropped nor empty
+    for name, step in steps.items():
+        going = [place for place in going if (text := drafts[place].text) and not text.isspace()]
+        if not going:
+            break
+        before = [drafts[place] for place in going]
+        lost = False
+        for place, document, after in zip(going, before, _stepped(step, name, before), strict=True):
+            if after is document:
+                continue
             if isinstance(after, Dropped):
-                reason, dropped_by = after.reason, name
-                break
-            if after is not document and after != document:
-                changes += ((name, after.changes),)
-                document = after._replace(changes=()) if after.changes else after
-    except LangmillError:
-        raise
-    except Exception as error:
-        raise DataError(
-            f"The cleaning step {name} fails ({type(error).__name__}: {error}) on the document that begins "
-            f"{as_written(document.text[:_EXCERPT])}; mend the step, or take it out of cleaning.steps.",
-            "failed",
-        ) from error
-    text, target, metadata, _ = document
+                dropped[place] = (after.reason, name)
+                lost = True
+            elif after != document:
+                changes[place] += ((name, after.changes),)
+                if after.removed_lines:
+                    removed[place] = removed.get(place, ()) + after.removed_lines
+                kept = after.changes or after.removed_lines
+                drafts[place] = after._replace(changes=(), removed_lines=()) if kept else after
+        if lost:
+            going = [place for place in going if place not in dropped]
+    return [
+        _cleaned(document, folding, dropped.get(place, (None, None)), changes[place], removed.get(place, ()))
+        for place, document in enumerate(drafts)
+    ]
+
+
+def _cleaned(
+    document: Draft,
+    folding: Folding,
+    dropped: tuple[str, str] | tuple[None, None],
+    changes: tuple[tuple[str, tuple[str, ...]], ...],
+    removed_lines: tuple[str, ...],
+) -> Cleaned:
+    text, target, metadata = document[:3]
+    reason, dropped_by = dropped
     if not text or text.isspace():
         text, reason = "", reason or DropReason.empty
     if target is not None and (not target or target.isspace()):
         target = None
-    key = key_of(text)
-    pair_key = key if target is None else pair_key_of(key, key_of(target))
-    return Cleaned(text, target, metadata, reason, dropped_by, changes, key, pair_key)
+    key = key_of(text, folding)
+    pair_key = key if target is None else pair_key_of(key, key_of(target, folding))
+    return Cleaned(text, target, metadata, reason, dropped_by, changes, key, pair_key, removed_lines)
+
+
+def _stepped(step: CleaningStep, name: str, documents: Sequence[Draft]) -> Sequence[Draft | Dropped]:
+    """What a step makes of each document.
+
+    Raises:
+        DataError: It fails, or gives something else than a document or a reason for each.
+    """
+    try:
+        made = step.clean_batch(documents)
+        if len(made) == len(documents) and all(isinstance(one, (Draft, Dropped)) for one in made):
+            return made
+        failure: Exception = TypeError("it gives something else than one draft or one Dropped for each document")
+    except LangmillError:
+        raise
+    except Exception as error:
+        failure = error
+    for document in documents:  # the one that it fails on; a step that fails on many at once alone names the first
+        try:
+            alone = step.clean_batch([document])
+            if len(alone) != 1 or not isinstance(alone[0], (Draft, Dropped)):
+                break
+        except Exception as error:
+            failure = error
+            break
+    else:
+        document = documents[0]
+    raise DataError(
+        f"The cleaning step {name} fails ({type(failure).__name__}: {failure}) on the document that begins "
+        f"{as_written(document.text[:_EXCERPT])}; mend the step, or take it out of cleaning.steps.",
+        "failed",
+    ) from failure

@@ -14,30 +14,35 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import resource_tracker
 
-from langmill.config.sections import Cleaning
-from langmill.data.cleaning.apply import Cleaned, clean_document
-from langmill.data.cleaning.base import CleaningStep, Draft, Steps, build_steps, check_steps
+from langmill.config.sections import Cleaning, Engine
+from langmill.data.cleaning.apply import Cleaned
+from langmill.data.cleaning.base import check_steps
+from langmill.data.cleaning.batches import BatchCleaner, CleanedBatch, Sent, batches, sent
+from langmill.data.cleaning.on_ray import clean_on_ray
 from langmill.data.rows import Row
 from langmill.errors import DataError
 
-_BATCH_ROWS = 2000
-_BATCH_CHARACTERS = 1_000_000
-_Batch = Sequence[tuple[str, str | None, Mapping[str, str]]]  # text, target and metadata: quicker to send than objects
-_own_steps: dict[str, CleaningStep] = {}
-"""The steps of this process, if it is a worker."""
+_own_cleaner: list[BatchCleaner] = []
+"""What cleans in this process, if it is a worker."""
 
 
 def clean_rows(rows: Iterable[Row], cleaning: Cleaning, where: str) -> Iterator[tuple[Row, Cleaned]]:
+    """Clean rows as `clean_batches` does, one by one."""
+    for batch, (cleaned, _) in clean_batches(rows, cleaning, where):
+        yield from zip(batch, cleaned, strict=True)
+
+
+def clean_batches(rows: Iterable[Row], cleaning: Cleaning, where: str) -> Iterator[tuple[list[Row], CleanedBatch]]:
     """Clean rows in their order, in `cleaning.workers` processes if there are enough of them to be worth it.
 
     Args:
         rows: What to clean; read only a few batches ahead.
-        cleaning: The settings.
+        cleaning: The settings; `cleaning.engine` runs the batches on Ray instead.
         where: What they come from, for messages.
 
     Raises:
@@ -45,28 +50,32 @@ def clean_rows(rows: Iterable[Row], cleaning: Cleaning, where: str) -> Iterator[
         DataError: A step fails, or a process was killed.
     """
     check_steps(cleaning, where)
-    batches = _batches(rows)
-    first = list(itertools.islice(batches, 2))
+    waiting = batches(rows)
+    first = list(itertools.islice(waiting, 2))
+    together = itertools.chain(first, waiting)
+    if cleaning.engine is Engine.ray and first:
+        yield from clean_on_ray(together, cleaning, where)
+        return
     if cleaning.workers == 1 or len(first) < 2:
-        steps = build_steps(cleaning, where)
-        for batch in itertools.chain(first, batches):
-            yield from zip(batch, _clean(_sent(batch), steps), strict=True)
+        clean = BatchCleaner(cleaning, where)
+        for batch in together:
+            yield batch, clean(sent(batch))
         return
     # Started afresh, not forked: a fork copies the locks of threads that it does not copy.
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(cleaning.workers, context, initializer=_begin_worker, initargs=(cleaning, where))
-    under_way: deque[tuple[list[Row], Future[list[Cleaned]]]] = deque()
+    under_way: deque[tuple[list[Row], Future[CleanedBatch]]] = deque()
     try:
         with _interrupts_held_back():
             for _ in range(cleaning.workers):  # the pool starts a process for each piece of work while none is idle
                 pool.submit(int)
-        for batch in itertools.chain(first, batches):
-            under_way.append((batch, pool.submit(_clean, _sent(batch))))
+        for batch in together:
+            under_way.append((batch, pool.submit(_clean, sent(batch))))
             if len(under_way) > 2 * cleaning.workers:
                 done, future = under_way.popleft()
-                yield from zip(done, future.result(), strict=True)
+                yield done, future.result()
         for done, future in under_way:
-            yield from zip(done, future.result(), strict=True)
+            yield done, future.result()
     except BrokenProcessPool as error:
         raise DataError(
             "A process that cleans was killed, most likely for want of memory; lower cleaning.workers.",
@@ -76,12 +85,8 @@ def clean_rows(rows: Iterable[Row], cleaning: Cleaning, where: str) -> Iterator[
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _clean(batch: _Batch, steps: Steps = _own_steps) -> list[Cleaned]:
-    return [clean_document(Draft(text, target, metadata), steps) for text, target, metadata in batch]
-
-
-def _sent(rows: Iterable[Row]) -> _Batch:
-    return [(row.text, row.target, row.metadata) for row in rows]
+def _clean(batch: Sent) -> CleanedBatch:
+    return _own_cleaner[0](batch)
 
 
 @contextlib.contextmanager
@@ -99,19 +104,6 @@ def _interrupts_held_back() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
-def _batches(rows: Iterable[Row]) -> Iterator[list[Row]]:
-    batch: list[Row] = []
-    size = 0
-    for row in rows:
-        batch.append(row)
-        size += len(row.text) + len(row.target or "")
-        if len(batch) == _BATCH_ROWS or size >= _BATCH_CHARACTERS:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
-
-
 def _begin_worker(cleaning: Cleaning, where: str) -> None:
     """Build the steps, and end when the parent ends, however it ends."""
     parent = multiprocessing.parent_process()
@@ -122,4 +114,4 @@ def _begin_worker(cleaning: Cleaning, where: str) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, name="end-with-parent", daemon=True).start()
-    _own_steps.update(build_steps(cleaning, where))
+    _own_cleaner.append(BatchCleaner(cleaning, where))

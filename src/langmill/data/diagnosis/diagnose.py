@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from langmill.data.compression import COMPRESSIONS, DAMAGED, open_decompressed
-from langmill.data.diagnosis.encoding import bad_byte, wrong_encoding
+from langmill.data.diagnosis.encoding import bad_byte, no_text
 from langmill.data.diagnosis.json_text import wrong_json, wrong_json_lines
 from langmill.data.diagnosis.kinds import HEAD, compressed_as, misnamed_parquet, unreadable_kind
-from langmill.data.diagnosis.tables import TABLES, damaged, other_delimiter, wrong_parquet, wrong_table
+from langmill.data.diagnosis.tables import damaged, wrong_parquet, wrong_table
+from langmill.data.encoding import Utf8Stream
+from langmill.data.formats.tables import TABLES
 from langmill.data.rows import portable, shown
 
 _SCANNED = 2**24  # bytes that are looked through for the first thing that is wrong
 _LOOKED_INTO = 5  # files that can't be read, of a folder without any that can
+_JSON_LINES = (".jsonl", ".ndjson")
+_NO_ROWS = frozenset({".docx", ".eml", ".htm", ".html", ".mo", ".pdf", ".po", ".tar", ".tgz", ".tmx", ".warc", ".zip"})
+"""Files that formats read by libraries of their own, which say what is wrong with them."""
 _PAGE_STARTS = ("<!doctype html", "<html", "<head", "<body")
 
 
@@ -113,8 +119,11 @@ def _content(path: Path, data: bytes, compression: str, ending: str, *, whole: b
         return said
     if ending == ".parquet":
         return wrong_parquet(path, compression) if rows else None
+    if ending in _NO_ROWS:
+        return None
+    data = io.BufferedReader(Utf8Stream(io.BytesIO(data))).read()
     text = data.decode("utf-8-sig", "ignore")
-    said = wrong_encoding(data) or (None if ending == ".txt" else _page(text)) or _form(text, ending)
+    said = no_text(data) or (None if ending == ".txt" else _page(text)) or _form(text, ending)
     return said or (bad_byte(data, whole=whole) or _rows(data, text, ending, whole=whole) if rows else None)
 
 
@@ -129,14 +138,14 @@ def _form(text: str, ending: str) -> str | None:
     """What other rows it has than its ending says."""
     if not text.strip():
         return "The file holds white space only; get it again, or leave it out."
-    if ending == ".jsonl" and re.match(r"\s*\[\s*\{", text):
-        return "The file is one JSON array, but .jsonl wants an object a line; rename it to .json."
-    return other_delimiter(text, TABLES[ending]) if ending in TABLES else None
+    if ending in _JSON_LINES and re.match(r"\s*\[\s*\{", text):
+        return f"The file is one JSON array, but {ending} wants an object a line; rename it to .json."
+    return None
 
 
 def _rows(data: bytes, text: str, ending: str, *, whole: bool) -> str | None:
-    if ending == ".jsonl":
+    if ending in _JSON_LINES:
         return wrong_json_lines(data, whole=whole)
     if ending == ".json":
         return wrong_json(text)
-    return wrong_table(text, TABLES[ending], whole=whole) if ending in TABLES else None
+    return wrong_table(text, ending, whole=whole) if ending in TABLES else None

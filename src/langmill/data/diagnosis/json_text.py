@@ -6,8 +6,8 @@ import io
 import json
 
 from langmill.config.core_yaml import as_written
-from langmill.data.formats.auto import RepeatedNameError, unique
 from langmill.data.formats.base import lines_of
+from langmill.data.formats.json_rows import RepeatedNameError, unique
 
 _NO_OBJECT = 'and not an object, so no field has a name; write {"text": ...}'
 _JSON_NAMES = {

@@ -8,10 +8,10 @@ from pathlib import Path
 HEAD = 2**16  # bytes that show a file's kind
 _KINDS = {
     b"version https://git-lfs": "a Git LFS pointer and not the data; run `git lfs pull` and try again",
-    b"PK\x03\x04": "a zip archive; unpack it and name a file or the folder",
+    b"PK\x03\x04": "a zip archive; rename it so that its name ends in .zip",
     b"Rar!\x1a": "a RAR archive; unpack it and name a file or the folder",
     b"7z\xbc\xaf\x27\x1c": "a 7-Zip archive; unpack it and name a file or the folder",
-    b"%PDF-": "a PDF; take its text out and save that as .txt in UTF-8",
+    b"%PDF-": "a PDF; rename it so that its name ends in .pdf",
     b"\xd0\xcf\x11\xe0": "a spreadsheet or document of old Microsoft Office; save it as CSV in UTF-8",
     b"SQLite format 3\x00": "an SQLite database; export the table as CSV or JSON lines",
     b"\x89HDF\r\n\x1a\n": "an HDF5 file; save the table as Parquet or CSV",
@@ -27,9 +27,11 @@ _KINDS = {
 _ZIP = b"PK\x03\x04"
 _ZIPPED_KINDS = {
     "xl/": "an Excel workbook; save the sheet as CSV in UTF-8",
-    "word/": "a Word document; save its text as .txt in UTF-8",
+    "word/": "a Word document; rename it so that its name ends in .docx",
     "content.xml": "an OpenDocument file; save a sheet as CSV, or a text as .txt, in UTF-8",
 }
+_NAMED_SO = {b"%PDF": (".pdf",), _ZIP: (".zip", ".docx")}
+"""The endings of files of such kinds that formats read."""
 _PARQUET = b"PAR1"
 _COMPRESSED = {b"\x1f\x8b": ".gz", b"BZh": ".bz2", b"\xfd7zXZ\x00": ".xz", b"\x28\xb5\x2f\xfd": ".zst"}
 
@@ -41,6 +43,8 @@ def compressed_as(head: bytes) -> str:
 
 def unreadable_kind(path: Path | None, head: bytes) -> str | None:
     """What a file is, if it is of a kind that no format reads; a zip archive with a path is looked into."""
+    if path is not None and path.suffix.lower() in _NAMED_SO.get(head[:4], ()):
+        return None
     if path is not None and head.startswith(_ZIP):
         return f"The file is {_zipped(path)}."
     found = next((words for magic, words in _KINDS.items() if _begins(head, magic)), None)
@@ -57,7 +61,7 @@ def _zipped(path: Path) -> str:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
     except zipfile.BadZipFile:
-        return "a damaged zip archive; get it again and unpack it"
+        return "a damaged zip archive; get it again"
     kinds = (words for start, words in _ZIPPED_KINDS.items() if any(name.startswith(start) for name in names))
     return next(kinds, _KINDS[_ZIP])
 

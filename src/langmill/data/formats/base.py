@@ -41,9 +41,15 @@ class Format(ABC):
     """The dataclass of the format's options."""
     file_endings: ClassVar[frozenset[str]]
     """The files it reads, by their ending in lower case; each may be compressed."""
+    auto_endings: ClassVar[frozenset[str]] = frozenset()
+    """Those of them that `auto` leaves to it: endings that say all there is to say of a file."""
+    makes_documents: ClassVar[bool] = False
+    """Whether each of its rows has a document's text under `text`, whatever else there is."""
+    text: ClassVar[bool] = False
+    """Whether its files are text of whatever encoding, which it is given as UTF-8."""
     diagnosable: ClassVar[bool] = True
-    """Whether its files are in UTF-8, and rows of `auto` where they end like them, as `diagnosis.diagnose` takes them
-    to be."""
+    """Whether its files are text, and rows of `auto` where they end like them, as `diagnosis.diagnose` takes them to
+    be."""
     shape: ClassVar[Shape | None] = None
     """What `langmill new corpus` writes for files that it `recognizes`; None for a format that recognizes none."""
 
@@ -64,7 +70,7 @@ class Format(ABC):
         a person finds the row by it.
 
         Args:
-            file: The content, decompressed.
+            file: The content, decompressed, and in UTF-8 where the file is text (`is_text`).
             path: The file's path below the raw folder, for formats whose folders mean something.
         """
 
@@ -73,12 +79,51 @@ class Format(ABC):
         del path
         return False
 
+    def is_document(self, path: PurePosixPath) -> bool:
+        """Whether the text of a file's rows is their field `text`, whichever the corpus names for its tables."""
+        del path
+        return False
+
+    def is_text(self, path: PurePosixPath) -> bool:
+        """Whether a file is text, which is given to `read` as UTF-8 whatever its encoding is."""
+        del path
+        return self.text
+
+    @property
+    def encoding(self) -> str | None:
+        """The encoding of its text files that the options name; None finds it out, file by file."""
+        return getattr(self.options, "encoding", None)
+
+    def told(self, head: str, path: PurePosixPath) -> str | None:
+        """What is told of how a text file is read, where its beginning asks for it: words to follow "a.csv: "."""
+        del head, path
+        return None
+
+    def companions(self, path: PurePosixPath) -> list[PurePosixPath]:
+        """The names that the file beside this one can have whose rows belong to its own, for formats of pairs."""
+        del path
+        return []
+
+    def leads(self, path: PurePosixPath) -> bool:
+        """Whether the rows of a pair of files are read when this one's turn comes."""
+        del path
+        return True
+
+    def read_pair(self, file: IO[bytes], other: IO[bytes], path: PurePosixPath) -> Iterator[Raw]:
+        """The rows of a file and its companion; see `read`."""
+        del other
+        return self.read(file, path)
+
+    def readable(self) -> frozenset[str]:
+        """The endings of the files that it reads."""
+        return self.file_endings
+
     def ending(self, path: PurePosixPath | Path) -> str | None:
         """The ending that decides how a file is read (`.jsonl` for `a.jsonl.gz`); None where it is not read."""
         found = [ending.lower() for ending in path.suffixes]
         if found and found[-1] in COMPRESSIONS:
             found.pop()
-        return found[-1] if found and found[-1] in self.file_endings else None
+        return found[-1] if found and found[-1] in self.readable() else None
 
     def reads(self, path: PurePosixPath | Path) -> bool:
         """Whether it reads a file of this relative path: not a hidden one, and not a folder's own manifest."""
@@ -113,7 +158,7 @@ class Format(ABC):
 
     def endings(self) -> str:
         """The file endings that can be read, for messages."""
-        return f"{', '.join(sorted(self.file_endings))}, each plain or with {', '.join(sorted(COMPRESSIONS))}"
+        return f"{', '.join(sorted(self.readable()))}, each plain or with {', '.join(sorted(COMPRESSIONS))}"
 
 
 FORMATS: Registry[Format] = Registry("formats", Format, "langmill.data.formats", "format.name")
@@ -162,7 +207,7 @@ def decoded(data: bytes) -> str:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise Unreadable(BadRowReason.undecodable, escaped(data)) from error
+        raise Unreadable(BadRowReason.undecodable, escaped(data), num_bytes=len(data)) from error
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 

@@ -18,22 +18,29 @@ class Chatterbot(Format):
     """Every second turn is an answer; fields as in `conversations.answers`, and `category` (the file's first one)."""
 
     file_endings = frozenset({".yml", ".yaml"})
+    text = True
 
     def read(self, file: IO[bytes], path: PurePosixPath) -> Iterator[Raw]:
         """The answers of one file, placed by conversation and answer (`3.1`)."""
         try:
             # The base loader makes texts, lists and tables only: a bare 1963 or yes is an answer, not a number or a
             # truth, and no tag makes an object.
-            content = yaml.load(decoded(file.read()), Loader=yaml.CBaseLoader)  # noqa: S506
+            data = file.read()
+            content = yaml.load(decoded(data), Loader=yaml.CBaseLoader)  # noqa: S506
         except Unreadable as error:
             yield 1, error
             return
         except (yaml.YAMLError, RecursionError, ValueError) as error:
-            yield 1, Unreadable(BadRowReason.unreadable_file, str(error))
+            yield 1, Unreadable(BadRowReason.unreadable_file, str(error), num_bytes=len(data))
             return
         conversations = content.get("conversations") if isinstance(content, dict) else None
         if not isinstance(conversations, list):
-            yield 1, Unreadable(BadRowReason.unexpected_shape, f"{path.name} has no list of conversations")
+            yield (
+                1,
+                Unreadable(
+                    BadRowReason.unexpected_shape, f"{path.name} has no list of conversations", num_bytes=len(data)
+                ),
+            )
             return
         categories = content.get("categories")
         category = categories[0] if isinstance(categories, list) and categories else path.stem

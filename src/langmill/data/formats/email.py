@@ -37,6 +37,8 @@ class Email(Format):
     """
 
     file_endings = frozenset({".eml", ".txt"})
+    auto_endings = frozenset({".eml"})
+    makes_documents = True
     diagnosable = False
 
     def read(self, file: IO[bytes], path: PurePosixPath) -> Iterator[Raw]:
@@ -45,15 +47,16 @@ class Email(Format):
         try:
             message = email.message_from_bytes(data)
             if header := _endless_header(message):
-                yield 1, Unreadable(BadRowReason.too_large, f"{header}: {escaped(data)}")
+                yield 1, Unreadable(BadRowReason.too_large, f"{header}: {escaped(data)}", num_bytes=len(data))
                 return
             subject = _TAGGED_SUBJECT.sub("", _subject(message))
             body = _without_verdict(_body(message))
         except (LookupError, UnicodeError) as error:
-            yield 1, Unreadable(BadRowReason.undecodable, f"{error}: {escaped(data)}")
+            yield 1, Unreadable(BadRowReason.undecodable, f"{error}: {escaped(data)}", num_bytes=len(data))
             return
         except (email.errors.MessageError, ValueError, RecursionError) as error:
-            yield 1, Unreadable(BadRowReason.unreadable_file, f"{type(error).__name__}: {error}")
+            said = f"{type(error).__name__}: {error}"
+            yield 1, Unreadable(BadRowReason.unreadable_file, said, num_bytes=len(data))
             return
         folder = path.parent.name
         words = _FOLDER_WORDS.split(folder.lower())

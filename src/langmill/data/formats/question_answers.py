@@ -9,6 +9,7 @@ from typing import IO
 
 from langmill.data.formats.auto import Auto
 from langmill.data.formats.base import FORMATS, Shape
+from langmill.data.formats.json_rows import json_value
 from langmill.data.rows import BadRowReason, Raw, Unreadable, Values
 
 
@@ -16,9 +17,9 @@ from langmill.data.rows import BadRowReason, Raw, Unreadable, Values
 class QuestionAnswers(Auto):
     """Questions with the fields `question`, `context`, `answer`, `answers` and `prompt`, as of the format `squad`.
 
-    A row has `answer`, a text, or `answers`: a list of texts, or SQuAD's `{"text": [...]}` as `datasets` writes it. The
-    first is the answer, empty where there is none; all different ones count as right. `prompt` is the context, an empty
-    line and the question, or the question alone.
+    A row has `answer`, a text or a number, or `answers`: one of them or a list, also as JSON in the cell of a table, or
+    SQuAD's `{"text": [...]}` as `datasets` writes it. The first is the answer, empty where there is none; all different
+    ones count as right. `prompt` is the context, an empty line and the question, or the question alone.
     """
 
     file_endings = frozenset({".csv", ".json", ".jsonl", ".parquet", ".tsv"})
@@ -50,11 +51,14 @@ def _values(values: Values) -> Values | Unreadable:
 
 
 def _answers(values: Values) -> list[str] | None:
-    """The answers of a row, empty ones left out; None where they are no texts."""
+    """The answers of a row, empty ones left out; None where they are neither texts nor numbers."""
     found = values.get("answers") if values.get("answers") is not None else values.get("answer")
     if isinstance(found, dict):
         found = found.get("text")
-    texts = [found] if isinstance(found, str) else [] if found is None else found
-    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+    if isinstance(found, str) and found.lstrip().startswith("["):  # a list in a cell
+        listed = json_value(found.encode(errors="replace"))
+        found = listed if isinstance(listed, list) else found
+    answers = found if isinstance(found, list) else [] if found is None else [found]
+    if not all(type(answer) in (str, int, float) for answer in answers):
         return None
-    return [text for text in texts if text.strip()]
+    return [str(answer) for answer in answers if str(answer).strip()]

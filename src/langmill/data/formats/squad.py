@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import IO
 
-from langmill.data.formats.auto import json_value
 from langmill.data.formats.base import FORMATS, Format
+from langmill.data.formats.json_rows import json_value
 from langmill.data.rows import BadRowReason, Raw, Unreadable, Values
 
 
@@ -22,6 +22,7 @@ class Squad(Format):
     """
 
     file_endings = frozenset({".json"})
+    text = True
     diagnosable = False
 
     def read(self, file: IO[bytes], path: PurePosixPath) -> Iterator[Raw]:

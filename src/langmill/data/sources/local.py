@@ -12,6 +12,7 @@ from langmill.data.diagnosis.diagnose import nothing_readable
 from langmill.data.formats.base import Format
 from langmill.data.rows import portable
 from langmill.data.sources.base import SOURCES, CorpusSource
+from langmill.data.sources.folder import OUTSIDE, look_through
 from langmill.errors import SourceError
 from langmill.files import explained_os_errors
 from langmill.progress import track
@@ -48,15 +49,19 @@ class LocalFiles(CorpusSource):
         if not path.exists():
             said = f"{path}, the corpus's source.path, does not exist"
             raise SourceError(f"{said}; paths start at the workspace's root.", "missing")
+        left_out: dict[str, int] = {}
         if path.is_dir():
-            files = {file.relative_to(path): file for file in file_format.files(path)}
+            contents = look_through(path, file_format)
+            files, left_out = {Path(file): path / file for file in contents.files}, contents.left_out
         else:
             files = {Path(path.name): path} if path.is_file() and file_format.reads(Path(path.name)) else {}
         if not files:
             said = nothing_readable(path, file_format.endings())
+            if OUTSIDE in left_out:
+                said += f" Links to files outside of it are not followed ({left_out[OUTSIDE]:,}); copy those files."
             raise SourceError(f"{path}, the corpus's source.path, {said}", "unreadable")
         copy_files(files, path.name, into)
-        return file_format.skipped(path) if path.is_dir() else {}
+        return left_out
 
     def facts(self) -> dict[str, Any]:
         """The file's or folder's name."""

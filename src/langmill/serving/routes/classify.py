@@ -49,11 +49,12 @@ class ClassifyResponse(Identified):
 
 
 class Classification(BatchJob[str, np.ndarray]):
-    """Computes the probability of each label for some texts."""
+    """Computes the probability of each label for some texts of `prompt_tokens` tokens together."""
 
-    def __init__(self, loaded: LoadedVersion, task: Classifies, texts: Sequence[str]) -> None:
+    def __init__(self, loaded: LoadedVersion, task: Classifies, texts: Sequence[str], prompt_tokens: int) -> None:
         super().__init__(loaded)
         self._task = task
+        self.prompt_tokens = prompt_tokens
         self._texts = list(texts)
 
     def items(self) -> Sequence[str]:
@@ -97,7 +98,8 @@ class Classify(Route[ClassifyBody]):
         texts = list(body.input)
         self.service.refuse_many(texts)
         counts = await asyncio.to_thread(_count, loaded, texts, self.service.settings.max_prompt_tokens)
-        found = await result_of(request, self.service.engine, Classification(loaded, task, texts))
+        read = sum(min(count, loaded.model.max_length) for count in counts)
+        found = await result_of(request, self.service.engine, Classification(loaded, task, texts, read))
         truncated = [count > loaded.model.max_length for count in counts]
         metrics.prompt_tokens.labels(loaded.name).inc(sum(counts))
         metrics.truncated.labels(loaded.name).inc(sum(truncated))

@@ -13,7 +13,8 @@ from dvc.utils.serialize import parse_yaml as read_as_dvc
 from langmill.cli import call
 from langmill.cli.new.graph_file import add_line
 from langmill.config.compose import available, compose_corpus, compose_recipe
-from langmill.stages.compose import check_recipe, require_composed
+from langmill.stages.compose import require_composed
+from langmill.stages.recipe_checks import check_recipe
 
 pytestmark = pytest.mark.unit
 ROOT = Path(__file__).parents[4]
@@ -41,9 +42,11 @@ def test_corpus_and_recipes_begin_with_files_that_compose(workspace, capsys):
     before = variables(workspace)
     assert call(["new", "corpus", "mine", "--from", "mine"]) == 0
     out = capsys.readouterr().out
-    assert "Guessed: the text is in Body, the label in topic. Look at conf/corpus/mine.yaml." in out
+    assert "The text is Body (its name, words); the label is topic (its name, 1 value); the id is id" in out
+    assert "1 .jsonl.gz" in out and "Body: some longer text here | topic: x | id: 0" in out
     corpus = compose_corpus("mine")
     assert (corpus.source.path, corpus.fields.text, corpus.fields.label) == ("mine", "Body", "topic")
+    assert corpus.fields.metadata == ["id"]
     base = yaml.safe_load((workspace / "conf" / "corpus" / "base.yaml").read_text())
     assert corpus.split.test == base["split"]["test"]
     assert corpus.cleaning.options["length"] == base["cleaning"]["options"]["length"]
@@ -152,7 +155,6 @@ BACKWARDS = {"messages": CHAT["messages"][::-1]}
         ({"a.jsonl": [CHAT] * 9 + [SILENT]}, "1 of the first 10 rows of mine has no answer", "--task chat"),
         ({"a.jsonl": [BACKWARDS] * 3}, "none of the first 3 rows of mine can be used (unexpected shape: 3)", ""),
         ({"a.jsonl": [CHAT] * 3 + [BACKWARDS]}, "1 of the first 4 rows of mine can't be used", "--task chat"),
-        ({"a.jsonl": [CHAT], "b.jsonl": [ALPACA]}, "several shapes: messages (a.jsonl), alpaca (b.jsonl)", ""),
         ({"a.jsonl": [CHOSEN]}, "", "--task preferences --base BASE"),
         ({"a.jsonl": [{"text": "some text here", "label": "x"}]}, "", "--task classification"),
         ({"a.jsonl": [{"text": "some text here"}]}, "", "--corpus mine"),
@@ -238,7 +240,7 @@ def pairs(workspace) -> Path:
     write_rows(workspace / "a.jsonl", PAIRS)
     assert call(["new", "corpus", "mine", "--from", "a.jsonl"]) == 0
     path = workspace / "conf" / "corpus" / "mine.yaml"
-    path.write_text(path.read_text().replace("fields:\n", "fields:\n  target: target\n  metadata: [rejected]\n"))
+    path.write_text(path.read_text().replace("fields:\n", "fields:\n  metadata: [rejected]\n"))
     return workspace
 
 
@@ -329,7 +331,7 @@ def test_a_recipe_that_cannot_be_made_is_taken_back(workspace, arguments, senten
 
 def test_a_classifier_of_rows_without_labels_is_warned_of(workspace, capsys):
     write_rows(workspace / "a.jsonl", [{"text": "some longer text here", "label": None}] * 3)
-    assert call(["new", "corpus", "mine", "--from", "a.jsonl"]) == 0
+    assert call(["new", "corpus", "mine", "--from", "a.jsonl", "--label", "label"]) == 0
     assert call(["new", "recipe", "mine", "--corpus", "mine", "--task", "classification"]) == 0
     assert "Warning: none of the first 3 rows of mine has a label in label" in capsys.readouterr().err
 

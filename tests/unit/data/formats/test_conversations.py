@@ -226,7 +226,14 @@ def test_questions_with_a_context_and_answers() -> None:
         (5, {**row, "context": "", "prompt": "Who?"}),
     ]  # fmt: skip
     assert good(read("question_answers", "question,context,answer\nWho?,Bob ran.,Bob\n", "a.csv")) == [(2, row)]
-    wrong = [{"question": 3, "answer": "x"}, {"question": " ", "answer": "x"}, {"question": "x", "answers": [3]}]
+    plain = [{"question": "Who?", "context": "Bob ran.", "answers": each} for each in ("yes", 42, ["yes", 42], True)]
+    rows = read("question_answers", lines(*plain), "a.jsonl")
+    assert [values["answers"] for _, values in good(rows)] == ['["yes"]', '["42"]', '["yes", "42"]']
+    assert bad(rows) == [(4, "unexpected_shape")]
+    cell = 'question,answers\nWho?,"[""Bob"", ""he""]"\nWho?,[sic] Bob\n'
+    rows = read("question_answers", cell, "a.csv")
+    assert [values["answers"] for _, values in good(rows)] == ['["Bob", "he"]', '["[sic] Bob"]']
+    wrong = [{"question": 3, "answer": "x"}, {"question": " ", "answer": "x"}, {"question": "x", "answers": [[3]]}]
     assert [reason for _, reason in bad(read("question_answers", lines(*wrong), "a.jsonl"))] == ["unexpected_shape"] * 3
 
 

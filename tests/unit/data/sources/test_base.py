@@ -22,14 +22,14 @@ def facts(source: Source) -> dict[str, Any]:
 
 
 def test_the_shipped_sources_are_known() -> None:
-    assert SOURCES.names() == ["files", "npm", "pypi", "python"]
+    assert SOURCES.names() == ["files", "hub", "npm", "pypi", "python", "sql", "url"]
 
 
 @pytest.mark.parametrize(
     ("source", "code", "told"),
     [
-        (Source("ftp", [], None), "unknown", ["source.kind: ftp", "files, npm, pypi, python."]),
-        (Source("pypy", [], None), "unknown", ["files, npm, pypi, python.", "Did you mean pypi?"]),
+        (Source("ftp", [], None), "unknown", ["source.kind: ftp", "files, hub, npm, pypi, python, sql, url."]),
+        (Source("pypy", [], None), "unknown", ["files, hub, npm, pypi, python, sql, url.", "Did you mean pypi?"]),
         (Source("pypi", [], None), "impossible", ["source.packages is an empty list", "at least one package"]),
         (
             package("0" * 64, "a.csv", kind="files"),

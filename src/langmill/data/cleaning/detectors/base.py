@@ -152,7 +152,8 @@ def _search(hint: str | re.Pattern[str]) -> Callable[[str], object]:
     return search
 
 
-class _Contains(NamedTuple):
+@dataclass(frozen=True)
+class _Contains:
     part: str
 
     def __call__(self, text: str) -> bool:

@@ -40,7 +40,8 @@ class Iban(Detector):
             length = _LENGTHS.get(country[0][:2].upper(), 0) if country is not None else 0
             if country is None or not length:
                 continue
-            end, characters = at, list[str]()
+            end = at
+            characters: list[str] = []
             while end < len(text) and len(characters) < length - 2:
                 if text[end].isascii() and text[end].isalnum():
                     characters.append(text[end].upper())

@@ -1,31 +1,39 @@
-"""Fields are guessed from the first rows; a file that has none is refused with its cause."""
+"""What lies in a folder and what its fields are; a file that has none is refused with its cause."""
 
 import gzip
 import io
 import pickle
+import sys
+from pathlib import Path, PurePosixPath
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from langmill.cli.new.guesses import guess_fields
+from langmill.cli.new.decision import Decision, decide
+from langmill.cli.new.survey import survey
+from langmill.data.detection import detect
 from langmill.errors import LangmillError
 from tests.refused import refused
 
 pytestmark = pytest.mark.unit
 
 
-def test_fields_are_guessed_from_each_kind_of_file(tmp_path):
+def decided(path: Path, format_name: str | None = None, **given: str | None) -> Decision:
+    return decide(survey(path), given, format_name)  # type: ignore[arg-type]
+
+
+def test_fields_are_known_of_each_kind_of_file(tmp_path):
     table = {"n": [1, 2], "words": ["a long piece of text", "another long piece of text"], "code": ["a", "b"]}
     pq.write_table(pa.table(table), tmp_path / "a.parquet")
-    assert guess_fields(tmp_path / "a.parquet") == ({"text": "words", "label": None}, ["n", "code"])
+    assert decided(tmp_path / "a.parquet").roles.fields == {"text": "words"}
     (tmp_path / "b.csv").write_text("label,text\npos,hello\n")
-    assert guess_fields(tmp_path / "b.csv") == ({"text": "text", "label": "label"}, [])
+    assert decided(tmp_path / "b.csv").roles.fields == {"text": "text", "label": "label"}
     (tmp_path / "c.txt").write_text("hello")
-    assert guess_fields(tmp_path / "c.txt") == ({"text": "text", "label": None}, [])
+    assert decided(tmp_path / "c.txt").roles.fields == {"text": "text"}
     (tmp_path / "d.jsonl").write_text('{"n": 1}\n')
     with refused(LangmillError, "missing", "only numbers", "known are n"):
-        guess_fields(tmp_path / "d.jsonl")
+        decided(tmp_path / "d.jsonl")
 
 
 def parquet(table: dict[str, list[object]]) -> bytes:
@@ -38,24 +46,8 @@ ROW = b'{"text": "a"}'
 NASTY = {
     "empty": ("a.csv", b"", "The file is empty; get it again"),
     "white space": ("a.jsonl", b" \n\n", "holds white space only"),
-    "Latin-1 header and rows": (
-        "a.csv",
-        "text,größe\nä,ö\n".encode("latin-1"),
-        "is not in UTF-8: line 1 has the byte 0xf6",
-    ),
-    "Latin-1 lines": ("a.jsonl", '{"text": "é"}'.encode("latin-1"), "convert it with `iconv -f WINDOWS-1252"),
-    "Latin-1 text": (
-        "a.txt",
-        "größe".encode("latin-1"),
-        "has the byte 0xf6, so it is most likely Latin-1",
-    ),
-    "UTF-16 by its mark": (
-        "a.csv",
-        "text\na\n".encode("utf-16"),
-        "is encoded in UTF-16; convert it to UTF-8 with `iconv -f UTF-16",
-    ),
-    "UTF-16 without a mark": ("a.txt", "some text".encode("utf-16-le"), "is encoded in UTF-16LE; convert it"),
-    "UTF-32": ("a.json", "[]".encode("utf-32"), "is encoded in UTF-32; convert it"),
+    "UTF-32": ("a.json", "[]".encode("utf-32"), "is an empty array"),
+    "spaces in the header": ("a.csv", b'"text" , "label"\n"a" , 1\n', 'write "text","label"'),
     "zero bytes": (
         "a.txt",
         b"some text\0\0\0 and more text that is not wide",
@@ -65,12 +57,10 @@ NASTY = {
     "arrays in lines": ("a.jsonl", b'["a", 1]\n["b", 2]\n', "Line 1 is an array and not an object"),
     "texts": ("a.json", b'["a", "b"]', "Row 1 is a text and not an object, so no field has a name; write {"),
     "numbers in lines": ("a.jsonl", b"1\n2\n", "Line 1 is a number and not an object"),
-    "a trailing comma": ("a.json", b"[" + ROW + b",\n]", "has a comma after the last item, which JSON does not allow"),
     "commas between lines": ("a.jsonl", ROW + b",\n" + ROW + b",\n", "has a comma after the last item"),
     "single quotes": ("a.json", b"[{'text': 'a'}]", "Line 1 is in Python's notation and not JSON"),
     "single quotes in lines": ("a.jsonl", b"{'text': 'a'}\n", "write it with json.dumps"),
     "a comment": ("a.json", b"// rows\n[]", "Line 1 has a comment, which JSON does not allow"),
-    "half a JSON file": ("a.json", b"[" + ROW + b",", "Line 1 is cut short; get the file again"),
     "other JSON": ("a.json", b"[{text: 1}]", "is not JSON (Expecting property name"),
     "JSON lines in .json": ("a.json", ROW + b"\n" + ROW, "which are JSON lines; rename it to .jsonl"),
     "JSON in .jsonl": (
@@ -95,8 +85,8 @@ NASTY = {
     "an LFS pointer for Parquet": ("a.parquet", b"version https://git-lfs.github.com/spec/v1\n", "run `git lfs pull`"),
     "a web page": ("a.json", b"<!DOCTYPE html>\n<html>", "is a web page, as a server sends it in place of the data"),
     "XML": ("a.csv", b"<?xml version='1.0'?>", "is XML, which is not read; convert it"),
-    "a ZIP archive": ("a.csv", b"PK\x03\x04rest", "is a damaged zip archive; get it again and unpack it"),
-    "a PDF": ("a.txt", b"%PDF-1.7", "is a PDF; take its text out"),
+    "a ZIP archive": ("a.csv", b"PK\x03\x04rest", "is a damaged zip archive; get it again"),
+    "a PDF": ("a.txt", b"%PDF-1.7", "is a PDF; rename it so that its name ends in .pdf"),
     "a pickle": ("a.json", pickle.dumps([1], protocol=4), "is a Python pickle, which could run code"),
     "gzip without its ending": (
         "a.csv",
@@ -118,26 +108,17 @@ NASTY = {
     ),
     "Parquet without rows": ("a.parquet", parquet({"text": []}), "has columns and no rows"),
     "a header alone": ("a.csv", b"text,label\n", "has a header and no rows"),
-    "semicolons": ("a.csv", b"text;label\na;b\n", "are separated by semicolons, not commas; save it with commas"),
-    "tabs in .csv": ("a.csv", b"text\tlabel\na\tb\n", "are separated by tabs, not commas; rename it to .tsv"),
-    "commas in .tsv": ("a.tsv", b"text,label\na,b\n", "are separated by commas, not tabs; rename it to .csv"),
-    "semicolons and commas in the rows": ("a.csv", b"text;label\na, b;c\n", "are separated by semicolons"),
     "too few names": (
         "a.csv",
         b"text,label\na, b,c\nd, e,f\n",
         "has 2 names in its header and 3 cells in its first row",
     ),
     "an open quotation mark": ("a.csv", b'"text,label\na,b\n', "Line 1 has a quotation mark that is never closed"),
-    "conversations": (
-        "a.jsonl",
-        b'{"messages": [{"role": "user"}]}\n',
-        "messages holds lists or objects: conversations",
-    ),
     "numbers": ("a.jsonl", b'{"n": 1}\n', "only numbers; known are n"),
     "empty fields": ("a.csv", b"text,label\n,\n", "has only empty fields in its first rows; known are text, label"),
     "fields without a name": ("a.jsonl", b"{}\n", "has rows without any fields"),
     "bytes": ("a.parquet", parquet({"text": [b"a"]}), "only bytes; write them as text"),
-    "another ending": ("a.docx", b"x", " be read; readable are .csv"),
+    "another ending": ("a.odt", b"x", " be read; readable are .csv"),
 }
 
 
@@ -147,7 +128,7 @@ def test_a_file_without_rows_is_refused_with_its_cause_and_a_remedy(tmp_path, ca
     (tmp_path / name).write_bytes(data)
     for path in (tmp_path / name, tmp_path):
         with pytest.raises(LangmillError) as caught:
-            guess_fields(path)
+            decided(path)
         message = str(caught.value)
         assert sentence in message
         assert message.startswith(str(tmp_path))
@@ -157,14 +138,98 @@ def test_a_file_without_rows_is_refused_with_its_cause_and_a_remedy(tmp_path, ca
 
 def test_a_folder_says_what_it_has(tmp_path):
     with refused(LangmillError, "unreadable", ".csv", "it is empty."):
-        guess_fields(tmp_path)
-    for name in ("a.docx", "b.docx", "README"):
+        survey(tmp_path)
+    for name in ("a.odt", "b.odt", "README"):
         (tmp_path / name).write_text("x")
-    with refused(LangmillError, "unreadable", ".docx (2), none (1)."):
-        guess_fields(tmp_path)
+    with refused(LangmillError, "unreadable", ".odt (2), none (1)."):
+        survey(tmp_path)
 
 
-def test_a_file_without_rows_among_others_is_skipped(tmp_path):
+def test_a_file_without_rows_among_others_is_told(tmp_path):
     (tmp_path / "a.jsonl").write_text("1\n")
     (tmp_path / "b.jsonl").write_text('{"text": "hello"}\n')
-    assert guess_fields(tmp_path)[0]["text"] == "text"
+    found = survey(tmp_path)
+    assert decide(found, {}).roles.fields["text"] == "text"
+    assert list(found.problems) == [PurePosixPath("a.jsonl")]
+    assert found.files == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "encoding", "delimiter"),
+    [
+        ("a.csv", "text;topic\nGrüße an alle;ä\nNoch ein Brief;ö\n".encode("cp1252"), "cp1252", ";"),
+        ("a.csv", "text,topic\nGrüße an alle,ä\nNoch ein Brief,ö\n".encode("utf-16"), "utf-16", ","),
+        ("a.csv", b"text\ttopic\nA letter to all\tx\nAnother letter\ty\n", "utf-8", "\t"),
+        ("a.csv", b"sep=|\ntext|topic\nA letter to all|x\nAnother letter|y\n", "utf-8", "|"),
+    ],
+)
+def test_encoding_and_delimiter_are_written_down(tmp_path, name, data, encoding, delimiter):
+    (tmp_path / name).write_bytes(data)
+    found = survey(tmp_path)
+    detected = found.kinds[0].detected
+    assert (detected.encoding, detected.delimiter, detected.has_header) == (encoding, delimiter, True)
+    decision = decide(found, {})
+    assert decision.roles.fields["text"] == "text"
+    assert decision.options.get("encoding", "utf-8") == encoding
+    assert decision.options.get("delimiter", ",") == delimiter
+
+
+def test_what_the_kinds_of_file_do_not_want_alike_is_left_to_be_found_out(tmp_path):
+    (tmp_path / "a.csv").write_bytes("text;topic\nGrüße an alle;ä\nNoch ein Brief;ö\n".encode("cp1252"))
+    (tmp_path / "b.tsv").write_text("text\ttopic\nA letter to all\tx\nAnother letter\ty\n")
+    assert decided(tmp_path).options == {}
+
+
+def test_pairs_of_files_are_pairs_of_texts(tmp_path):
+    (tmp_path / "a.de").write_text("Ein Satz\nNoch ein Satz\n")
+    (tmp_path / "a.en").write_text("A sentence\nAnother sentence\n")
+    decision = decided(tmp_path)
+    assert (decision.format_name, decision.options) == ("moses", {"source": "en", "target": "de"})
+    assert decision.roles.fields == {"text": "source", "target": "target"}
+    assert decision.roles.task == "text_to_text"
+
+
+def test_a_mixed_folder_is_one_corpus(tmp_path):
+    (tmp_path / "a.csv").write_text("body,topic\n" + "A text of some length,x\n" * 9)
+    (tmp_path / "b.jsonl").write_text('{"body": "Another text of some length"}\n' * 4)
+    (tmp_path / "c.txt").write_text("A file that is a text")
+    found = survey(tmp_path)
+    assert [(kind.ending, kind.files, kind.plain) for kind in found.kinds] == [
+        (".csv", 1, False), (".jsonl", 1, False), (".txt", 1, True),
+    ]  # fmt: skip
+    decision = decide(found, {})
+    assert decision.roles.fields == {"text": "body", "label": "topic"} and not decision.rows_differ
+    assert decision.format_name == "auto"
+
+
+def test_rows_that_do_not_agree_are_not_decided(tmp_path):
+    (tmp_path / "a.csv").write_text("body\n" + "A text of some length\n" * 9)
+    (tmp_path / "b.jsonl").write_text('{"message": "Another text of some length"}\n' * 4)
+    decision = decided(tmp_path)
+    assert decision.roles.near == {"text": ("body", "message")}
+    assert [kind.ending for kind in decision.rows_differ] == [".csv", ".jsonl"]
+    assert decided(tmp_path, text="body").roles.fields == {"text": "body"}
+
+
+def test_shapes_that_do_not_agree_are_not_decided(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"messages": [{"role": "user", "content": "Hi"}]}\n')
+    (tmp_path / "b.jsonl").write_text('{"instruction": "Say hello", "output": "Hello"}\n')
+    assert set(decided(tmp_path).formats) == {"messages", "alpaca"}
+    assert decided(tmp_path, "alpaca").shape is not None
+
+
+def test_many_files_are_looked_at_by_sample(tmp_path, monkeypatch):
+    for number in range(300):
+        (tmp_path / f"{number:03}.txt").write_text("A text.")
+    (tmp_path / "one.csv").write_text("text\nhello\n")
+    looked: list[PurePosixPath] = []
+
+    def spied(path, relative):
+        looked.append(relative)
+        return detect(path, relative)
+
+    monkeypatch.setattr(sys.modules[survey.__module__], "detect", spied)
+    found = survey(tmp_path)
+    assert len(looked) == 21 and found.sampled and found.files == 301
+    assert looked[1] == PurePosixPath("000.txt") and looked[-1] == PurePosixPath("285.txt")  # from all over them
+    assert [(kind.ending, kind.files, kind.num_rows) for kind in found.kinds] == [(".csv", 1, 1), (".txt", 300, 300)]

@@ -1,0 +1,135 @@
+"""Texts that are no prose, by Gopher's rules (Rae et al., 2021, https://arxiv.org/abs/2112.11446, appendix A.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import field
+from typing import Annotated
+
+from pydantic import Field, NonNegativeInt, PositiveInt
+
+from langmill.config.typed import settings
+from langmill.data.cleaning.base import CLEANING_STEPS, CleaningStep, Draft, Dropped
+from langmill.data.cleaning.languages import LETTERS_PER_WORD, STOP_WORDS, check_languages, for_language, language_of
+from langmill.data.cleaning.words import bare, split_words
+
+Limit = Annotated[float, Field(ge=0, le=1)] | None
+Length = Annotated[float, Field(ge=0)] | None
+_BULLETS = ("•", "-", "*", "‣", "◦", "●", "▪", "\u2013")
+_ELLIPSES = ("...", "…")
+
+
+@settings
+class GopherQualityOptions:
+    """Bounds outside of which a document is dropped; null leaves a rule out."""
+
+    min_words: PositiveInt | None = 50
+    """Words, those of punctuation alone not counted."""
+    max_words: PositiveInt | None = 100_000
+    """As `min_words`."""
+    min_mean_word_length: Length = 3
+    """Mean length of a word without the punctuation around it, in characters; not asked of scripts without spaces."""
+    max_mean_word_length: Length = 10
+    """As `min_mean_word_length`."""
+    max_hashes_per_word: Limit = 0.1
+    """Signs `#` for each word."""
+    max_ellipses_per_word: Limit = 0.1
+    """Ellipses, `...` or `…`, for each word."""
+    max_bullet_lines: Limit = 0.9
+    """Share of the lines that begin with a bullet."""
+    max_ellipsis_lines: Limit = 0.3
+    """Share of the lines that end with an ellipsis."""
+    min_alphabetic_words: Limit = 0.8
+    """Share of the words that have a letter."""
+    min_stop_words: NonNegativeInt | None = 2
+    """How many different stop words of its language there are at least; not asked where we have none of it."""
+    stop_words: list[str] | None = None
+    """The stop words; null takes Gopher's eight for English, for other languages those of `languages.py`."""
+    language: str | None = None
+    """The language of all documents; null goes by each document's metadata, and takes English where it says none."""
+    per_language: bool = True
+    """Take FineWeb-2's thresholds for other languages than English, where it has them."""
+    languages: dict[str, dict[str, float | None]] = field(default_factory=dict)
+    """Other thresholds for single languages: `de: {max_mean_word_length: 14}`."""
+
+    def __post_init__(self) -> None:
+        check_languages(self)
+
+
+@CLEANING_STEPS.register("gopher_quality")
+class GopherQuality(CleaningStep):
+    """Drop documents whose words, symbols or lines are not those of prose."""
+
+    options_class = GopherQualityOptions
+    options: GopherQualityOptions
+
+    def __init__(self, options: GopherQualityOptions) -> None:
+        super().__init__(options)
+        self._by_language: dict[str, GopherQualityOptions] = {}
+
+    def clean(self, document: Draft) -> Draft | Dropped:
+        """The document as it is, unless its text breaks a rule."""
+        language = language_of(document, self.options.language)
+        bounds = self._by_language.get(language)
+        if bounds is None:
+            bounds = self._by_language[language] = for_language(self.options, language)
+        reason = next(broken_rules(document.text, bounds, language), None)
+        return document if reason is None else Dropped(reason)
+
+
+def broken_rules(text: str, bounds: GopherQualityOptions, language: str) -> Iterator[str]:
+    """The rules that a text breaks, each as a reason; a rule is tried when its turn comes."""
+    size = LETTERS_PER_WORD.get(language, 1)
+    words = split_words(text)
+    bare_words = [word for word in map(bare, words) if word]
+    count = len(bare_words) / size
+    if bounds.min_words is not None and count < bounds.min_words:
+        yield "too_few_words"
+    if bounds.max_words is not None and count > bounds.max_words:
+        yield "too_many_words"
+    if bare_words and size == 1:
+        mean = sum(map(len, bare_words)) / count
+        if bounds.min_mean_word_length is not None and mean < bounds.min_mean_word_length:
+            yield "short_words"
+        if bounds.max_mean_word_length is not None and mean > bounds.max_mean_word_length:
+            yield "long_words"
+    yield from _of_symbols(text, bounds, max(1.0, len(words) / size))
+    yield from _of_lines(text.splitlines(), bounds)
+    if bounds.min_alphabetic_words is not None and words:
+        # Words of letters alone are the most by far, and seen at once.
+        alphabetic = sum(word.isalpha() or any(map(str.isalpha, word)) for word in words)
+        if alphabetic / len(words) < bounds.min_alphabetic_words:
+            yield "symbols"
+    if not _enough_stop_words(bare_words, text, bounds, language):
+        yield "stop_words"
+
+
+def _of_symbols(text: str, bounds: GopherQualityOptions, num_words: float) -> Iterator[str]:
+    if bounds.max_hashes_per_word is not None and text.count("#") / num_words > bounds.max_hashes_per_word:
+        yield "hashes"
+    ellipses = sum(map(text.count, _ELLIPSES))
+    if bounds.max_ellipses_per_word is not None and ellipses / num_words > bounds.max_ellipses_per_word:
+        yield "ellipses"
+
+
+def _of_lines(lines: list[str], bounds: GopherQualityOptions) -> Iterator[str]:
+    num_lines = max(1, len(lines))
+    if bounds.max_bullet_lines is not None:
+        bullets = sum(line.lstrip().startswith(_BULLETS) for line in lines)
+        if bullets / num_lines > bounds.max_bullet_lines:
+            yield "bullet_lines"
+    if bounds.max_ellipsis_lines is not None:
+        ended = sum(line.rstrip().endswith(_ELLIPSES) for line in lines)
+        if ended / num_lines > bounds.max_ellipsis_lines:
+            yield "ellipsis_lines"
+
+
+def _enough_stop_words(words: list[str], text: str, bounds: GopherQualityOptions, language: str) -> bool:
+    """Whether enough of the language's stop words stand in a text, or nobody knows which they are."""
+    known = STOP_WORDS.get(language)
+    stop_words = known if bounds.stop_words is None else frozenset(map(str.casefold, bounds.stop_words))
+    if not bounds.min_stop_words or stop_words is None:
+        return True
+    if language in LETTERS_PER_WORD:  # no space parts words there
+        return sum(word in text for word in stop_words) >= bounds.min_stop_words
+    return len(stop_words.intersection(map(str.casefold, words))) >= bounds.min_stop_words

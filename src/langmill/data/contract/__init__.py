@@ -1,0 +1,1 @@
+"""A corpus's contract: what its documents must look like, asked after cleaning and before training."""

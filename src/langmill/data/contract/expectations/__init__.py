@@ -1,0 +1,1 @@
+"""One file an expectation: what may be asked of a corpus."""

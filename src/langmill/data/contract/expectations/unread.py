@@ -1,0 +1,67 @@
+"""The expectations that what came in could be read."""
+
+from __future__ import annotations
+
+from pydantic import NonNegativeInt
+
+from langmill.config.typed import settings
+from langmill.data.contract.base import EXPECTATIONS, Expectation, Finding, Place, not_asked
+from langmill.data.contract.evidence import QUARANTINE_NAME, Evidence
+from langmill.data.contract.limits import AtMost, Limits, at_most, judge, share_of
+from langmill.data.rows import BadRowReason
+
+_DAMAGED = BadRowReason.unreadable_file.value
+
+
+@settings
+class UnreadOptions(AtMost):
+    """`stop` and `warn` are shares of the bytes that came in."""
+
+    damaged_files: NonNegativeInt | None = None
+    """Files whose end, or all of which, can't be read: more than so many stop; null allows any."""
+
+
+@EXPECTATIONS.register("unread")
+class Unread(Expectation):
+    """Few bytes in rows that could not be read, the rest of damaged files included, and no damaged file."""
+
+    options_class = UnreadOptions
+
+    def ask(self, evidence: Evidence) -> list[Finding]:
+        """Compare the quarantine's bytes with all, and count the damaged files."""
+        found = []
+        read = evidence.report.get("bytes")
+        if read is None:
+            found.append(not_asked("bytes that were not read", "the report counts no bytes; clean the corpus again"))
+        else:
+            lost, total = int(read["quarantined"]), int(read["read"])
+            words = f"{share_of(lost, total, 'bytes')} could not be read"
+            value = lost / total if total else 0.0
+            found.append(at_most("bytes that were not read", words, value, self.options, lambda: _bad(evidence)))
+        if self.options.damaged_files is not None:
+            count = int(evidence.report.get("quarantined", {}).get(_DAMAGED, 0))
+            noun = "file ends" if count == 1 else "files end"
+            words = (
+                f"{count:,} {noun} before all of it could be read" if count else "every file could be read to its end"
+            )
+            limits = Limits([None, self.options.damaged_files], None)
+            found.append(judge("damaged files", words, count, limits, lambda: _bad(evidence, _DAMAGED)))
+        return found
+
+
+@EXPECTATIONS.register("quarantined")
+class Quarantined(Expectation):
+    """Few rows that could not be read or used."""
+
+    options_class = AtMost
+
+    def ask(self, evidence: Evidence) -> list[Finding]:
+        """Compare the quarantine's rows with all."""
+        count, total = sum(evidence.report["quarantined"].values()), int(evidence.report["rows"])
+        words = f"{share_of(count, total, 'rows')} are in the quarantine"
+        value = count / total if total else 0.0
+        return [at_most("quarantined rows", words, value, self.options, lambda: _bad(evidence))]
+
+
+def _bad(evidence: Evidence, reason: str = "") -> list[Place]:
+    return evidence.left_out(QUARANTINE_NAME, lambda row: not reason or row["reason"] == reason)

@@ -1,0 +1,155 @@
+"""Files in zip and tar archives, read by their names in it: nothing is unpacked by path, and no link is followed."""
+
+from __future__ import annotations
+
+import functools
+import stat
+import tarfile
+import tempfile
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import field
+from pathlib import PurePosixPath
+from typing import IO, Any, cast
+
+import pyarrow as pa
+from pydantic import PositiveInt
+
+from langmill.config.sections import FormatSection
+from langmill.config.typed import settings
+from langmill.data.compression import COMPRESSIONS, DAMAGED
+from langmill.data.formats.base import FORMATS, Format, build_format
+from langmill.data.raw_files import RawFile
+from langmill.data.rows import BadRowReason, Raw, Unreadable, portable
+
+_CHUNK = 2**20
+_HELD = 2**24  # bytes of a member that are held in memory; more go to a temporary file
+_GIGABYTE = 10**9
+_BROKEN = (*DAMAGED, zipfile.BadZipFile, tarfile.TarError, NotImplementedError, RuntimeError, ValueError)
+"""What reading a damaged archive raises; RuntimeError and NotImplementedError where members ask for a password or are
+compressed in a way that Python does not know, ValueError where the archive itself is compressed and a zip."""
+
+
+@settings
+class ArchiveOptions:
+    """How members are read, and how much may come of an archive: a few bytes can stand for very many."""
+
+    format: str = "auto"
+    """The format of the members, by its name."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """That format's options."""
+    max_gigabytes: PositiveInt = 100
+    """What all members of one archive may have, unpacked, in units of 10^9 bytes; what is beyond is not read."""
+
+
+@FORMATS.register("archive")
+class Archive(Format):
+    """The rows of an archive's members, with the fields that their format gives them, in the archive's order.
+
+    Members that the format does not read (hidden, of other endings, links, archives in archives) are counted in one
+    quarantined row for each ending.
+    """
+
+    options_class = ArchiveOptions
+    file_endings = frozenset({".tar", ".tbz2", ".tgz", ".txz", ".zip"})
+    auto_endings = file_endings
+    diagnosable = False
+    options: ArchiveOptions
+
+    def __init__(self, options: ArchiveOptions) -> None:
+        super().__init__(options)
+        self._format = build_format(FormatSection(options.format, options.options), "format archive")
+
+    def read(self, file: IO[bytes], path: PurePosixPath) -> Iterator[Raw]:
+        """The rows of one archive, placed by member and place."""
+        members = _zipped if self.ending(path) == ".zip" else _tarred
+        left: Counter[str] = Counter()
+        sizes: Counter[str] = Counter()
+        first: dict[str, str] = {}
+        total, name = 0, ""
+        try:
+            for name, size, opened in members(file):
+                kind = self._left_out(name) if opened else "link or device"
+                total += 0 if kind else size
+                if not kind and total > self.options.max_gigabytes * _GIGABYTE:
+                    kind = "beyond max_gigabytes"
+                if kind or opened is None:
+                    left[kind] += 1
+                    sizes[kind] += size
+                    first.setdefault(kind, name)
+                else:
+                    yield from self._member(opened, size, name)
+        except _BROKEN as error:
+            yield f"{portable(name)}+", _lost(error, sum(map(len, iter(lambda: file.read(_CHUNK), b""))))
+        for kind, count in sorted(left.items()):
+            said = f"{kind}: {count:,} members, the first {portable(first[kind])}"
+            yield f"* {portable(kind)}", Unreadable(BadRowReason.unsupported, said, num_bytes=sizes[kind])
+
+    def _left_out(self, name: str) -> str:
+        """Why a member is not read; empty for one that is."""
+        path = PurePosixPath(name)
+        if any(part.startswith(".") and part != ".." for part in path.parts):
+            return "hidden"
+        endings = [each.lower() for each in path.suffixes[-2:]]
+        ending = "".join(endings if endings[-1:] and endings[-1] in COMPRESSIONS else endings[-1:])
+        unread = not self._format.reads(path) or self.ending(path) is not None or bool(self._format.companions(path))
+        return (ending or "no ending") if unread else ""
+
+    def _member(self, opened: Callable[[], IO[bytes]], size: int, name: str) -> Iterator[Raw]:
+        """The rows of one member, which is copied first: formats read some files twice."""
+        shown, place = portable(name), "0"
+        with tempfile.SpooledTemporaryFile(_HELD) as held:
+            try:
+                with opened() as content:
+                    while data := content.read(_CHUNK):
+                        held.write(data)
+            except _BROKEN as error:
+                yield f"{shown}:1", _lost(error, size)
+                return
+            held.seek(0)
+            raw = RawFile(cast("IO[bytes]", held), size, PurePosixPath(name), self._format, lambda _: None)
+            try:
+                for each, values in self._format.read(raw.file, raw.path):
+                    place = str(each)
+                    yield f"{shown}:{place}", values
+            except (*DAMAGED, pa.ArrowException) as error:
+                yield f"{shown}:{place}+", _lost(error, raw.unread(rows=place != "0"))
+
+
+def _lost(error: Exception, num_bytes: int) -> Unreadable:
+    """What is left of a damaged archive, or of a member.
+
+    Raises:
+        OSError: It is the machine's fault (no space, no permission), not the file's.
+    """
+    if isinstance(error, OSError) and error.errno is not None:
+        raise error
+    return Unreadable(BadRowReason.unreadable_file, f"{type(error).__name__}: {error}", num_bytes=max(1, num_bytes))
+
+
+Member = tuple[str, int, Callable[[], IO[bytes]] | None]
+"""The name, unpacked size and content of a member; no content of what is no regular file."""
+
+
+def _zipped(file: IO[bytes]) -> Iterator[Member]:
+    """The members of a zip archive."""
+    with zipfile.ZipFile(file) as archive:
+        for info in archive.infolist():
+            if not info.is_dir():
+                regular = not stat.S_ISLNK(info.external_attr >> 16)
+                yield info.filename, info.file_size, functools.partial(archive.open, info) if regular else None
+
+
+def _tarred(file: IO[bytes]) -> Iterator[Member]:
+    """The members of a tar archive, compressed or not, which is read from its beginning to its end."""
+    with tarfile.open(fileobj=file, mode="r|*") as archive:
+        for info in archive:
+            if not info.isdir():
+                yield info.name, info.size, functools.partial(_extracted, archive, info) if info.isreg() else None
+
+
+def _extracted(archive: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
+    member = archive.extractfile(info)
+    assert member is not None  # it is a regular file
+    return member

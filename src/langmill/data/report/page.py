@@ -1,0 +1,236 @@
+"""The report as one HTML page that needs nothing else: no network, no script, no font.
+
+What it says comes from report.json and from what the contract found; equal ones give equal bytes. Texts of the corpus
+are escaped, cut and shown without what acts in them (`marks`), and the page's own policy lets nothing be loaded.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from markupsafe import Markup
+
+from langmill.config import sections
+from langmill.data.report import charts, marks, views
+from langmill.data.report.markdown import Facts, warning
+from langmill.data.report.words import counted, percent, size, words
+
+PAGE_NAME = "report.html"
+"""The page's file."""
+_LISTED = 20  # labels of a kind
+
+
+def page(facts: Facts, results: Mapping[str, Any] | None = None, reference: sections.Reference | None = None) -> str:
+    """Render the page of a corpus's version.
+
+    Args:
+        facts: What report.json says.
+        results: What the contract found, as its results.json says; None where it was not asked.
+        reference: What the documents looked like when someone last looked at them.
+    """
+    facts = json.loads(json.dumps(facts, sort_keys=True))  # as from the file, so that it makes no difference
+    sources, hidden_sources = views.sources(facts)
+    context = {
+        "facts": facts,
+        "results": results,
+        "findings": _findings(results),
+        "kept_rows": facts["rows"] - sum(facts["dropped"].values()) - sum(facts["quarantined"].values()),
+        "splits": [(name, facts["splits"][name]) for name in views.SPLITS],
+        "with_target": any(split["targets"] for split in facts["splits"].values()),
+        "waterfall": views.waterfall(facts),
+        "histogram": _histogram(facts),
+        "languages": views.shares(facts, "languages"),
+        "labels": views.shares(facts, "labels", "none"),
+        "label_groups": _label_groups(facts),
+        "sources": sources,
+        "hidden_sources": hidden_sources,
+        "steps": views.steps(facts),
+        "copies": views.counted(facts["copies"], "kept"),
+        "privacy": views.counted(facts["privacy"] or {}, "dropped"),
+        "quarantined": views.counted(facts["quarantined"], "quarantined"),
+        "difference": None if reference is None else _difference(facts, reference),
+        "notices": _notices(facts, results),
+        "tiles": _tiles(facts, results),
+        "parts": _parts(facts, results, reference),
+        "style": _source("style.css"),
+        "is_code": _is_code(facts),
+    }
+    return str(_environment().get_template("report.html.j2").render(context))
+
+
+def _is_code(facts: Facts) -> bool:
+    """Whether texts are code, to be set in a font of equal widths: most samples have lines that are indented."""
+    samples = [sample for split in facts["splits"].values() for sample in split["samples"]]
+    texts = [f"{sample['text']}\n{sample['target'] or ''}" for sample in samples]
+    return 2 * sum("\n    " in text or "\n\t" in text for text in texts) > len(texts)
+
+
+def _parts(facts: Facts, results: object, reference: object) -> list[tuple[str, str, str, str]]:
+    """The parts that there is something to say in: anchor, name in the list of parts, title, and template."""
+    examples = facts["examples"]
+    duplicates = facts["duplicates"]["count"] or facts["duplicates"]["other_target"] or facts["near_duplicates"]
+    parts = [
+        ("kept", "Account", "What came in and what was kept", "waterfall", True),
+        ("contract", "Contract", "Contract", "contract", results is not None),
+        ("difference", "Changes", "Since the last version", "difference", reference is not None),
+        ("lengths", "Lengths", "Lengths", "lengths", facts["documents"]),
+        ("languages", "Languages", "Languages", "languages", facts["languages"]),
+        ("labels", "Labels", "Labels", "labels", any(split["labels"] for split in facts["splits"].values())),
+        ("sources", "Sources", "Sources", "sources", True),
+        ("steps", "Steps", "Cleaning, step by step", "steps", facts["steps"]),
+        ("removed-lines", "Removed lines", "Lines taken out most often", "lines", examples.get("removed_lines")),
+        ("duplicates", "Duplicates", "Duplicates", "duplicates", duplicates),
+        ("privacy", "Personal data", "Personal data", "privacy", facts["privacy"] is not None),
+        ("leakage", "Contamination", "Contamination of the test split", "leakage", facts["leakage"]),
+        ("quarantine", "Quarantine", "Quarantine", "quarantine", facts["quarantined"]),
+        ("samples", "Samples", "Some documents", "samples", facts["documents"]),
+    ]
+    return [(anchor, short, title, name) for anchor, short, title, name, told in parts if told]
+
+
+def _tiles(facts: Facts, results: Mapping[str, Any] | None) -> list[tuple[str, str, str]]:
+    """The numbers to see first: a title, the number and a detail."""
+    splits = facts["splits"]
+    dropped, near = sum(facts["dropped"].values()), facts["near_duplicates"]
+    tiles = [
+        (
+            "documents",
+            f"{facts['documents']:,}",
+            " · ".join(f"{name} {splits[name]['documents']:,}" for name in views.SPLITS),
+        ),
+        ("text kept", size(facts["bytes"]["kept"]), f"of {size(facts['bytes']['read'])} read"),
+        ("dropped", f"{dropped:,}", _share_of(dropped, facts["rows"], "rows")),
+    ]
+    if near:
+        tiles.append(("near duplicates", f"{near['dropped']:,}", counted(near["clusters"], "cluster")))
+    if facts["quarantined"]:
+        bad = sum(facts["quarantined"].values())
+        tiles.append(("quarantined", f"{bad:,}", _share_of(bad, facts["rows"], "rows")))
+    if facts["privacy"] is not None:
+        tiles.append(
+            (
+                "personal data",
+                f"{sum(facts['privacy'].values()):,}",
+                f"of {counted(len(facts['privacy']), 'kind')}, replaced",
+            )
+        )
+    if leak := facts["leakage"]:
+        tiles.append(("leaked into training", percent(leak["share"]), counted(leak["leaked"], "test document")))
+    if results is not None:
+        outcomes = [finding["outcome"] for finding in results["findings"]]
+        passed = f"{outcomes.count('passed')} of {len(outcomes) - outcomes.count('not asked')} kept"
+        tiles.append(
+            ("contract", "kept" if results["passed"] else "broken", passed if outcomes else "asks for nothing")
+        )
+    return tiles
+
+
+def _share_of(count: int, whole: int, noun: str) -> str:
+    return f"{percent(count / whole)} of {noun}" if whole else ""
+
+
+def _notices(facts: Facts, results: Mapping[str, Any] | None) -> list[tuple[str, str | Markup]]:
+    """Sentences on what needs a person's eyes, each with the class of its colour."""
+    said: list[tuple[str, str | Markup]] = []
+    if results is not None and not results["passed"]:
+        breached = [finding for finding in results["findings"] if finding["outcome"] == "breached"]
+        said += [("bad", marks.shown(f"The contract is broken: {one['sentence']}")) for one in breached[:3]]
+    if any(facts["undecided"].values()):
+        said.append(
+            ("bad", "Cleaning stopped before all rows were decided on; what is below is what was seen until then.")
+        )
+    if few := warning(facts):
+        said.append(("bad", marks.shown(few)))
+    if lost := [source for source in views.sources(facts)[0] if source.low]:
+        worst = sorted(lost, key=lambda source: (source.survival, source.name))[:3]
+        parts = [
+            Markup("{} ({} of {})").format(marks.name(s.name), f"{s.rows - s.kept:,}", f"{s.rows:,}") for s in worst
+        ]
+        said.append(
+            ("", Markup("Sources that lost far more of their rows than the rest: {}.").format(Markup(", ").join(parts)))
+        )
+    if groups := _split_labels(facts):
+        names = Markup(", ").join([marks.name(name) for name, _ in views.ranked(groups[0])])
+        said.append(("", Markup("Labels that look alike are different ones: {}.").format(names)))
+    if facts["duplicates"]["other_label"]:
+        said.append(
+            ("", f"{facts['duplicates']['other_label']:,} duplicates have another label than the one that was kept.")
+        )
+    return said
+
+
+def _findings(results: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
+    """The contract's findings, what is broken first."""
+    order = ("breached", "warned", "passed")
+    findings = [] if results is None else results["findings"]
+    return sorted(findings, key=lambda one: order.index(one["outcome"]) if one["outcome"] in order else len(order))
+
+
+def _label_groups(facts: Facts) -> list[tuple[str, list[list[tuple[str, int]]]]]:
+    """What is to be looked at among the labels: a title, and groups of ways to write a label, with their rows."""
+    table = facts["labels"] or {}
+    alike, one_class = table.get("look_alike", []), table.get("one_class", [])
+    none, taken = table.get("null_like", {}), set(table.get("taken_for_none", []))
+    groups = [
+        ("Look alike and are different labels; labels.map makes them one", _split_labels(facts)),
+        ("Look alike and are read as one label", [each for each, one in zip(alike, one_class, strict=False) if one]),
+        (
+            "Look like no label and are labels; labels.map can say so",
+            [{n: c} for n, c in none.items() if n not in taken],
+        ),
+        ("Read as no label", [{name: count} for name, count in none.items() if name in taken]),
+        ("Rare", [{name: count} for name, count in views.ranked(table.get("rare", {}))]),
+    ]
+    return [(title, [views.ranked(group) for group in those[:_LISTED]]) for title, those in groups if those]
+
+
+def _split_labels(facts: Facts) -> list[Mapping[str, int]]:
+    """Groups of labels that look like one and are several."""
+    table = facts["labels"] or {}
+    return [each for each, one in zip(table.get("look_alike", []), table.get("one_class", []), strict=False) if not one]
+
+
+def _histogram(facts: Facts) -> charts.Histogram | None:
+    lengths = facts["lengths"]
+    return charts.histogram(lengths["edges"], {name: lengths[name] for name in views.SPLITS})
+
+
+def _difference(facts: Facts, reference: sections.Reference) -> Any:
+    from langmill.data.report.comparison import difference
+
+    return difference(facts, reference)
+
+
+@functools.cache
+def _environment() -> Any:
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("langmill.data.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {
+        "n": lambda count: f"{count:,}".replace("-", "\N{MINUS SIGN}"),
+        "percent": percent,
+        "counted": counted,
+        "size": lambda count: size(count).replace("-", "\N{MINUS SIGN}"),
+        "words": words,
+        "name": marks.name,
+        "shown": marks.shown,
+        "within": marks.within,
+        "changed": lambda sample: marks.changed(sample["before"], sample["after"]),
+        "beside": lambda pair: marks.beside(pair["text"], pair["twin_text"]),
+        "sort_shares": lambda quantiles: sorted(quantiles, key=float),
+    }
+    return environment
+
+
+def _source(name: str) -> str:
+    environment = _environment()
+    return str(environment.loader.get_source(environment, name)[0])

@@ -1,0 +1,167 @@
+"""Documents before and after each step of cleaning: a few of those that it changed or dropped, the same ones each time.
+
+While a corpus is cleaned, only the rows are kept that the samples are of. At the end they go through the steps once
+more, which gives the same, since a step is a pure function of its document.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+from zlib import crc32
+
+from langmill.data.cleaning.apply import Cleaned
+from langmill.data.cleaning.base import Draft, Dropped, Steps
+from langmill.data.rows import Row
+
+PRIVACY = "privacy"
+"""The step that takes out personal data; no sample shows any."""
+_SAMPLES = 5  # of each step, of what it changed and of what it dropped
+_LONGEST = 100_000  # characters of a document that is a sample
+_BEFORE = 80  # characters shown before the first difference, and after the last
+_SHOWN = 360  # characters shown of a text
+
+
+class _Candidate(NamedTuple):
+    draw: int
+    where: str
+    text: str
+    target: str | None
+    metadata: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class StepSample:
+    """What a step made of a document."""
+
+    where: str
+    """The row's place."""
+    before: str | None
+    """The text as the steps before left it, cut to where it changes; None where it must not be shown."""
+    after: str | None
+    """The text as the step left it, cut in the same way; None of a document that it dropped."""
+    reason: str | None
+    """Why it dropped it."""
+    metadata: Mapping[str, str]
+    """What the step added to the document's metadata."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "where": self.where,
+            "before": self.before,
+            "after": self.after,
+            "reason": self.reason,
+            "metadata": dict(self.metadata),
+        }
+
+
+class StepSamples:
+    """Draws documents of each step by a hash of their content: the same ones, in whatever order they come."""
+
+    def __init__(self) -> None:
+        self._heaps: dict[tuple[str, bool], list[_Candidate]] = {}
+
+    def offer(self, row: Row, cleaned: Cleaned) -> None:
+        """Look at a document that went through the steps."""
+        if len(row.text) > _LONGEST:
+            return
+        content = int.from_bytes(cleaned.key[:8])
+        for step, _ in cleaned.changes:
+            self._draw(step, False, row, content)
+        if cleaned.dropped_by is not None:
+            self._draw(cleaned.dropped_by, True, row, content)
+
+    def _draw(self, step: str, dropped: bool, row: Row, content: int) -> None:
+        draw = content ^ crc32(step.encode()) << 32
+        heap = self._heaps.setdefault((step, dropped), [])
+        if len(heap) == _SAMPLES and draw < heap[0].draw:
+            return
+        candidate = _Candidate(draw, row.where, row.text, row.target, row.metadata)
+        for place, one in enumerate(heap):
+            if one.draw == draw:  # of those that end up alike one is enough, the same one in any order
+                heap[place] = min(one, candidate, key=lambda each: (each.text, each.where))
+                return
+        if len(heap) < _SAMPLES:
+            heapq.heappush(heap, candidate)
+        else:
+            heapq.heapreplace(heap, candidate)
+
+    def taken(self, steps: Steps) -> dict[str, dict[str, list[StepSample]]]:
+        """Take the samples through the steps.
+
+        Args:
+            steps: Those that the documents went through.
+
+        Returns:
+            Under each step's name the samples that it `changed` and `dropped`.
+        """
+        shown = redaction(steps)
+        found: dict[str, dict[str, list[StepSample]]] = {}
+        for name in steps:
+            for kind, dropped in (("changed", False), ("dropped", True)):
+                candidates = sorted(self._heaps.get((name, dropped), ()), reverse=True)
+                if candidates:
+                    found.setdefault(name, {})[kind] = [_through(one, name, steps, shown) for one in candidates]
+        return found
+
+
+def redaction(steps: Steps) -> Callable[[str], str]:
+    """What makes a text of a corpus fit to be shown: the step that takes out personal data, where the corpus has it."""
+    privacy = steps.get(PRIVACY)
+    if privacy is None:
+        return lambda text: text
+
+    def redacted(text: str) -> str:
+        if not text or text.isspace():
+            return text
+        made = privacy.clean(Draft(text))
+        return f"(left out: {made.reason})" if isinstance(made, Dropped) else made.text
+
+    return redacted
+
+
+def _through(candidate: _Candidate, wanted: str, steps: Steps, shown: Callable[[str], str]) -> StepSample:
+    draft = Draft(candidate.text, candidate.target, candidate.metadata)
+    for name, step in steps.items():
+        after = step.clean(draft)
+        if isinstance(after, Dropped):
+            before, _ = windows(shown(draft.text), "")
+            return StepSample(candidate.where, before, None, after.reason, {})
+        if name == wanted:
+            return _changed(candidate.where, name, draft, after, shown)
+        draft = after
+    raise AssertionError(f"{candidate.where} did not come to the step {wanted}: a step is no function of its document")
+
+
+def _changed(where: str, step: str, before: Draft, after: Draft, shown: Callable[[str], str]) -> StepSample:
+    added = {key: value for key, value in after.metadata.items() if before.metadata.get(key) != value}
+    pair = (before.text, after.text)
+    if before.text == after.text and before.target != after.target:
+        pair = (before.target or "", after.target or "")
+    if step == PRIVACY:  # what it found is not shown, nor where in the text before
+        return StepSample(where, None, windows(*pair)[1], None, added)
+    return StepSample(where, *windows(*map(shown, pair)), None, added)
+
+
+def windows(before: str, after: str) -> tuple[str, str]:
+    """The parts of two texts around what differs between them, with an ellipsis where something is cut off."""
+    most = min(len(before), len(after))
+    same = _alike(before, after, most)
+    tail = _alike(before[::-1], after[::-1], most - same)
+    start = max(0, same - _BEFORE)
+    if before == after or not after:
+        start = 0
+    return _cut(before, start, tail), _cut(after, start, tail)
+
+
+def _alike(one: str, other: str, most: int) -> int:
+    """How many of the first `most` characters are the same."""
+    return next((place for place in range(most) if one[place] != other[place]), most)
+
+
+def _cut(text: str, start: int, tail: int) -> str:
+    end = min(len(text), start + _SHOWN, len(text) - tail + _BEFORE)
+    return f"{'…' * (start > 0)}{text[start:end]}{'…' * (end < len(text))}"

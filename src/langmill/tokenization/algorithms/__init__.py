@@ -1,0 +1,1 @@
+"""How a vocabulary is learned: one file an algorithm."""

@@ -1,0 +1,51 @@
+"""Ray makes no difference, and is asked for by name where it is missing."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from langmill.config.sections import Engine
+from langmill.data.cleaning.pool import clean_batches
+from langmill.data.corpus import make_corpus
+from langmill.data.rows import Row
+from langmill.errors import ConfigError
+from tests.refused import refused
+from tests.unit.data.settings import cleaning, settings
+
+
+@pytest.mark.unit
+def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with refused(ConfigError, "missing", "cleaning.engine", 'pip install "langmill[ray]"'):
+        list(clean_batches([Row("a:1", "text", None, None, {})], cleaning(engine=Engine.ray), "tiny.yaml"))
+
+
+@pytest.mark.slow
+def test_two_workers_of_a_cluster_change_no_byte(tmp_path: Path) -> None:
+    ray = pytest.importorskip("ray")
+    (tmp_path / "raw").mkdir()
+    rows = [
+        {"text": f"<p>Document {number // 2} of many words</p> " * 9 + "end" * (number % 2)} for number in range(6000)
+    ]
+    (tmp_path / "raw" / "a.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    try:
+        found = []
+        for engine in Engine:
+            out = tmp_path / engine
+            out.mkdir()
+            report = make_corpus(tmp_path / "raw", out, settings(workers=2, engine=engine), lambda _: None)
+            found.append(({path.name: path.read_bytes() for path in out.iterdir()}, report.as_json()))
+        assert found[0] == found[1]
+        assert found[0][1]["dropped"]["near_duplicate"] > 100
+        wanted = settings(workers=2, engine=Engine.ray)
+        copies = replace(wanted.cleaning, steps=[*wanted.cleaning.steps, "copies"])
+        [(_, ([cleaned], _))] = clean_batches([Row("a:1", "text", None, "text", {})], copies, "x")
+        assert cleaned.dropped == "copy"
+    finally:
+        ray.shutdown()

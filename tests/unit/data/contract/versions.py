@@ -1,0 +1,73 @@
+"""A small Git and DVC workspace with versions of a corpus."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from langmill.data.document import Document
+from langmill.graph.dag import read_graph
+from tests.unit.data.contract.corpora import write_corpus
+
+ROOT = Path(__file__).parents[4]
+GRAPH = """\
+vars:
+  - corpora:
+      tiny: {source: data}
+stages:
+  clean:
+    foreach: ${corpora}
+    do:
+      cmd: "true"
+      outs:
+        - build/documents/${key}
+"""
+CORPUS = """\
+defaults: [base, _self_]
+name: tiny
+description: Tiny.
+licence: none
+source: {kind: files, path: data}
+fields: {metadata: [id, source]}
+"""
+
+
+def make_workspace(folder: Path) -> Path:
+    """A workspace without documents."""
+    (folder / "conf/corpus").mkdir(parents=True)
+    shutil.copy(ROOT / "conf/corpus/base.yaml", folder / "conf/corpus")
+    (folder / "conf/corpus/tiny.yaml").write_text(CORPUS)
+    (folder / "dvc.yaml").write_text(GRAPH)
+    (folder / ".dvc").mkdir()
+    (folder / ".dvc/config").write_text("[core]\n    analytics = false\n    check_update = false\n")
+    (folder / ".gitignore").write_text("/build/\n/.langmill/\n/.dvc/cache/\n/.dvc/tmp/\n")
+    git(folder, "init", "-q")
+    return folder
+
+
+def git(folder: Path, *arguments: str) -> None:
+    """Run Git in a workspace."""
+    person = ("-c", "user.name=T", "-c", "user.email=t@example.org")
+    subprocess.run(["git", *person, *arguments], cwd=folder, check=True, capture_output=True)
+
+
+def dvc(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run DVC in a workspace."""
+    command = [sys.executable, "-m", "dvc", *arguments]
+    return subprocess.run(command, cwd=folder, check=False, capture_output=True, text=True)
+
+
+def keep_version(folder: Path, documents: Sequence[Document], tag: str = "") -> None:
+    """Make documents the corpus's, as if the clean stage had, and with a tag a revision of Git."""
+    out = folder / "build/documents/tiny"
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    write_corpus(out, documents)
+    read_graph(folder).repo.commit(force=True)
+    if tag:
+        git(folder, "add", ".")
+        git(folder, "commit", "-qm", tag)
+        git(folder, "tag", tag)

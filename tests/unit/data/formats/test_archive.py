@@ -1,0 +1,103 @@
+"""Archives: members are read by name and as files are; nothing is unpacked by path, and what is left out is counted."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from langmill.data.formats import archive
+from langmill.data.readers import read_rows
+from langmill.data.rows import BadRow, Row
+from tests.unit.data.formats.reading import bad, good, read
+from tests.unit.data.settings import fields, file_format
+
+pytestmark = pytest.mark.unit
+MEMBERS = {
+    "a/table.csv": "text;label\nGrüße;1\n".encode("cp1252"),
+    "b.jsonl.gz": gzip.compress(b'{"text": "two", "label": 2}\n', mtime=0),
+    "../../escape.txt": b"three",
+    "README.md": b"# Hello",
+    ".DS_Store": b"x",
+    "inner.zip": b"PK",
+    "notes.md": b"x",
+}
+
+
+def zipped(members: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, data in members.items():
+            file.writestr(zipfile.ZipInfo(name), data)
+    return buffer.getvalue()
+
+
+def tarred(members: dict[str, bytes], mode: str = "w") -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode=mode) as file:  # type: ignore[call-overload]
+        for name, data in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            file.addfile(info, io.BytesIO(data))
+        link = tarfile.TarInfo("passwords.txt")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        file.addfile(link)
+    return buffer.getvalue()
+
+
+WAYS: dict[str, Callable[[dict[str, bytes]], bytes]] = {
+    "x.zip": zipped,
+    "x.tar": tarred,
+    "x.tar.gz": lambda members: gzip.compress(tarred(members)),
+    "x.tgz": lambda members: tarred(members, "w:gz"),
+}
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_members_are_read_as_files_are(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(WAYS[name](MEMBERS))
+    rows = list(read_rows(tmp_path, file_format(), fields("text", "label")))
+    assert [(row.where, row.text, row.label) for row in rows if isinstance(row, Row)] == [
+        (f"{name}:a/table.csv:2", "Grüße", "1"),
+        (f"{name}:b.jsonl.gz:1", "two", "2"),
+    ]
+    left = {row.where: row.num_bytes for row in rows if isinstance(row, BadRow)}
+    links = {} if name == "x.zip" else {"* link or device": 0}
+    expected = {"* .md": 8, "* .txt": 5, "* .zip": 2, "* hidden": 1, **links}
+    assert left == {f"{name}:{place}": size for place, size in expected.items()}
+    assert not list(tmp_path.parent.glob("escape.txt"))
+
+
+def test_members_of_another_format() -> None:
+    chat = b'{"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "ho"}]}\n'
+    rows = read("archive", zipped({"a.jsonl": chat}), "x.zip", format="messages")
+    [(place, values)] = good(rows)
+    assert (place, values["question"], values["answer"]) == ("a.jsonl:1.1", "hi", "ho")
+
+
+def test_what_unpacks_to_very_much_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archive, "_GIGABYTE", 1000)
+    rows = read(
+        "archive", zipped({"a.txt": b"x" * 900, "b.txt": b"y" * 10**6, "c.txt": b"z"}), "x.zip", max_gigabytes=1
+    )
+    assert [place for place, _ in good(rows)] == ["a.txt:1"]
+    assert bad(rows) == [("* beyond max_gigabytes", "unsupported")]
+
+
+def test_a_damaged_member_costs_itself_and_a_damaged_archive_its_rest() -> None:
+    members = {f"{number}.txt": bytes([65 + number]) * 5000 for number in range(5)}
+    data = bytearray(zipped(members))
+    data[data.index(b"2.txt") + 8] ^= 255
+    rows = read("archive", bytes(data), "x.zip")
+    assert [place for place, _ in good(rows)] == ["0.txt:1", "1.txt:1", "3.txt:1", "4.txt:1"]
+    assert bad(rows) == [("2.txt:1", "unreadable_file")]
+    assert bad(read("archive", bytes(data[:200]), "x.zip")) == [("+", "unreadable_file")]
+    cut = tarred(members)[:8000]
+    rows = read("archive", cut, "x.tar")
+    assert [place for place, _ in good(rows)] == ["0.txt:1"]
+    assert [reason for _, reason in bad(rows)][-1] == "unreadable_file"
