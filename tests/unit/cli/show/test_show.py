@@ -34,7 +34,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_text(tmp_path / "build/raw/tiny/a.jsonl", "".join(json.dumps(row) + "\n" for row in rows) + "{broken\n")
     write_manifest(tmp_path / "build/raw/tiny", {})
     corpus = plain(compose_corpus("reviews", CONF)) | {"name": "tiny", "format": {"name": "auto", "options": {}}}
-    corpus["fields"] |= {"text": "text", "label": "label", "metadata": ["n"], "label_names": {}}
+    corpus["fields"] |= {"text": "text", "label": "label", "metadata": ["n"]}
     corpus["split"] |= {"validation": 0.2, "test": 0.2}
     corpus["cleaning"]["workers"] = 1
     corpus["cleaning"]["steps"] = ["markup", "characters", "privacy", "length"]

@@ -21,8 +21,7 @@ _WORD = re.compile(
     r"secret|token|api[_ -]?key|access[_ -]?key|private[_ -]?key|"
     r"auth(?!ors?\b|enti)(?:orization|[_-]?key)?|credentials?|"
     r"encryption[_ -]?key|signing[_ -]?key|account[_ -]?key|密码|パスワード|пароль)"
-    r"\w{0,12}[\"'`\]]{0,2}[ \t]{0,8}\Z",
-    re.IGNORECASE,
+    r"\w{0,12}[\"'`\]]{0,2}[ \t]{0,8}\Z"  # of the small letters before a value
 )
 _IN_ADDRESS = re.compile(
     r"://[^\s/?#@:\"'<>]{0,128}+:(?![0-9]{1,5}[/?#])(?P<secret>[^\s@\"'<>]{1,256}+)@(?=[A-Za-z0-9\[])"
@@ -61,7 +60,7 @@ class Password(Detector):
             value = match[group] if match["quote"] else match[group].rstrip(".:")  # of the sentence, not of the secret
             if len(value) < _SHORTEST or value.replace("_", "").replace(".", "").isalpha():  # as most are
                 continue
-            named = _WORD.search(text, max(0, match.start() - _BEFORE), match.start())
+            named = _WORD.search(text[max(0, match.start() - _BEFORE) : match.start()].casefold())
             if named and is_secret(value, quoted=group == "quoted"):
                 yield match.start(group), match.start(group) + len(value)
         if "earer " in text:
