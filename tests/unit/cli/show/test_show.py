@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,16 @@ COLUMNS = ("where", "reason", "step", "split", "text", "target", "twin")
 
 
 @pytest.fixture
-def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def workspace(made: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cleaned corpus of sixty documents, one of them too short, and a near duplicate that lost to the first."""
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.chdir(made)
+    return made
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, made once: `show` changes nothing."""
+    tmp_path = tmp_path_factory.mktemp("workspace")
     write_text(tmp_path / "dvc.yaml", "stages: {}\n")
     (tmp_path / "conf").mkdir()
     rows = [{"text": f"<p>Story number {n} of a long evening</p>", "label": n % 2, "n": n} for n in range(60)]
@@ -34,7 +42,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_text(tmp_path / "build/raw/tiny/a.jsonl", "".join(json.dumps(row) + "\n" for row in rows) + "{broken\n")
     write_manifest(tmp_path / "build/raw/tiny", {})
     corpus = plain(compose_corpus("reviews", CONF)) | {"name": "tiny", "format": {"name": "auto", "options": {}}}
-    corpus["fields"] |= {"text": "text", "label": "label", "metadata": ["n"], "label_names": {}}
+    corpus["fields"] |= {"text": "text", "label": "label", "metadata": ["n"]}
     corpus["split"] |= {"validation": 0.2, "test": 0.2}
     corpus["cleaning"]["workers"] = 1
     corpus["cleaning"]["steps"] = ["markup", "characters", "privacy", "length"]
@@ -43,7 +51,8 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "length": {"min_characters": 10, "max_characters": 1000},
     }  # fmt: skip
     write_text(tmp_path / "build/config/corpus/tiny.yaml", dump_yaml(corpus))
-    clean.main("tiny")
+    with contextlib.chdir(tmp_path):
+        clean.main("tiny")
     _drop(tmp_path / "build/documents/tiny")
     return tmp_path
 
