@@ -102,8 +102,9 @@ class _Limits:
 
     def exceeded_by(self, text: str) -> str | None:
         """The first rule that a text breaks, as a reason."""
-        for name, end, most, most_characters in self._pieces:
-            pieces = end.split(text.strip("\n"))
+        lined = text.strip("\n")
+        for name, end, most, most_characters in self._pieces if "\n" in lined else ():
+            pieces = end.split(lined)
             if len(set(pieces)) == len(pieces):
                 continue
             count, characters = duplicates(pieces)
