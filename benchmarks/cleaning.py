@@ -74,6 +74,8 @@ def main() -> None:
         if name == "parallel":  # a pair of two reviews: all of it is read
             given = [one._replace(target=other.text) for one, other in zip(clean, reversed(clean), strict=True)]
         work[name], sizes[name] = _ours(step, given), _megabytes(given)
+    work["repair by ftfy"], sizes["repair by ftfy"] = _by_ftfy(documents), _megabytes(documents)
+    work["language by py3langid"], sizes["language by py3langid"] = _by_py3langid(clean), _megabytes(clean)
     if importlib.util.find_spec("datatrove") is not None:
         few = clean[:: max(1, len(clean) // arguments.peer_documents)]
         for name, (module, peer) in PEERS.items():
@@ -114,6 +116,26 @@ def _ours(step: Any, documents: Sequence[Draft]) -> Callable[[], int]:
         return changed
 
     return run
+
+
+def _by_ftfy(documents: Sequence[Draft]) -> Callable[[], int]:
+    """Every text through ftfy, with the step's options."""
+    import ftfy
+
+    from langmill.data.cleaning.repair import Repair, RepairOptions
+
+    config = Repair(RepairOptions())._config
+    return lambda: sum(ftfy.fix_text(one.text, config) != one.text for one in documents)
+
+
+def _by_py3langid(documents: Sequence[Draft]) -> Callable[[], int]:
+    """The step's sample of every text through py3langid's own loop."""
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
+    from langmill.data.cleaning.language import sample
+
+    model = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+    return lambda: sum(model.classify(sample(one.text, 600))[0] != "en" for one in documents)
 
 
 def _theirs(module: str, name: str, documents: Sequence[Draft]) -> Callable[[], int]:

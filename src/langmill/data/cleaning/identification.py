@@ -34,8 +34,8 @@ class Identifier:
     """Tells the language of texts.
 
     The model is py3langid's (Barbaresi, 2021; a naive Bayes over byte n-grams after Lui and Baldwin, 2012). Its
-    automaton is walked for all texts of a batch at once, a byte of each at a time, which makes it some forty times as
-    fast as its own loop over bytes; what it says is the same, and does not depend on what else is in the batch.
+    automaton is walked for all texts of a batch at once, a byte of each at a time, since a loop over bytes takes most of
+    its own time; what it says is the same, and does not depend on what else is in the batch.
 
     Args:
         second_opinion: Have lid.176 (Joulin et al., 2016) agree.

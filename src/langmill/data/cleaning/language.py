@@ -66,7 +66,7 @@ class Language(CleaningStep):
         return self.clean_batch([document])[0]
 
     def clean_batch(self, documents: Sequence[Draft]) -> list[Draft | Dropped]:
-        """What `clean` makes of each; many at once take a hundredth of the time."""
+        """What `clean` makes of each; many at once take less time."""
         options = self.options
         samples = [sample(document.text, options.sample_characters) for document in documents]
         long = [place for place, text in enumerate(samples) if has_letters(text, options.min_bytes)]
