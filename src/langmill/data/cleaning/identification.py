@@ -34,7 +34,7 @@ class Identifier:
     """Tells the language of texts.
 
     The model is py3langid's (Barbaresi, 2021; a naive Bayes over byte n-grams after Lui and Baldwin, 2012). Its
-    automaton is walked for all texts of a batch at once, a byte of each at a time, since a loop over bytes takes most of
+    automaton is walked for all texts of a batch at once, a byte of each at a time, since a loop over bytes is most of
     its own time; what it says is the same, and does not depend on what else is in the batch.
 
     Args:
