@@ -91,7 +91,8 @@ def main() -> None:
         print(f"{repeat} of {arguments.repeats} done", file=sys.stderr)
     print("| step | MB/s | documents changed or dropped |\n|---|---:|---:|")
     for name, taken in seconds.items():
-        print(f"| {name} | {sizes[name] / statistics.median(taken):.1f} | {changed[name]:,} |")
+        rate = sizes[name] / statistics.median(taken)
+        print(f"| {name} | {rate:.{1 if rate >= 1 else 2}f} | {changed[name]:,} |")
 
 
 def _documents(raw: Path, conf: Path) -> list[Draft]:
