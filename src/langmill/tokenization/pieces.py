@@ -153,4 +153,5 @@ def _worth_keeping(
     loss_P[:BYTES] = np.inf
     keep_P = np.zeros(len(pieces), dtype=bool)
     keep_P[np.argsort(-loss_P, kind="stable")[:most]] = True
-    return keep_P & (loss_P > -np.inf)
+    keep_P &= loss_P > -np.inf
+    return keep_P
