@@ -87,7 +87,7 @@ def _fields(decision: Decision) -> Iterator[str]:
 
 
 def _rows(found: Survey, decision: Decision, width: int) -> Iterator[str]:
-    """Five rows, by turns of each kind, shortened to the width of the terminal."""
+    """Five rows, of each kind one after the other, shortened to the width of the terminal."""
     by_turns: Iterable[Values | None] = chain.from_iterable(zip_longest(*(kind.rows for kind in found.kinds)))
     first = list(islice((row for row in by_turns if row is not None), _SHOWN))
     if first:
