@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from langmill.cli.new.survey import Survey
 
 _NONE = "none"
+_MANY = 5000  # rows from which on nobody need count how many are tested
 
 
 @click.command(
@@ -133,7 +134,7 @@ def _begin(name: str, origin: Place, folder: Path, given: Mapping[Role, str | No
     click.echo(f"Wrote {' and '.join(map(str, [written, *record]))}, and its line in {GRAPH_FILE}.")
     section = compose_corpus(name)
     warn_of_rows(section, folder)
-    if origin.local is not None:
+    if origin.local is not None and sum(kind.num_rows or 0 for kind in found.kinds) < _MANY:
         warn_of_few(size_of(section), name)
     click.echo(f"Next: langmill new recipe NAME --corpus {name}{'' if roles.task is None else _asked_for(roles.task)}")
 

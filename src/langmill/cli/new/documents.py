@@ -3,31 +3,27 @@
 from __future__ import annotations
 
 from itertools import islice
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from langmill.config.sections import Corpus
 from langmill.data.formats.base import build_format
-from langmill.data.readers import first_rows
+from langmill.data.readers import first_read
+from langmill.data.rows import Row
 from langmill.data.sources.base import build_source
 from langmill.data.sources.folder import look_through
 from langmill.errors import LangmillError
 from langmill.workspace import Workspace
 
 
-def documents_available(corpus: Corpus, most: int) -> list[tuple[str, object]]:
+def documents_available(corpus: Corpus, most: int) -> list[tuple[str, str | None]]:
     """Text and label of a corpus's rows, at most so many, as far as it is on this machine."""
     where = str(Workspace().settings("corpus", corpus.name))
     folder = Path(build_source(corpus.source, where).local or Workspace().raw(corpus.name))
     file_format = build_format(corpus.format, where)
     try:
         files = [folder] if folder.is_file() else [folder / each for each in look_through(folder, file_format).files]
-        rows = list(islice((row for file in files for row in first_rows(file, file_format, most)), most))
+        rows = (row for file in files for row in first_read(file, file_format, corpus.fields, most))
+        found = ((row.text, row.label) for row in rows if isinstance(row, Row) and row.text.strip())
+        return list(islice(found, most))
     except (LangmillError, OSError):
         return []  # the stages say what is wrong with it
-    plain = bool(files) and file_format.is_plain_text(PurePosixPath(files[0]))
-    text_field, label_field = "text" if plain else corpus.fields.text, corpus.fields.label
-    return [
-        (text, row.get(label_field) if label_field else None)
-        for row in rows
-        if isinstance(text := row.get(text_field), str) and text.strip()
-    ]

@@ -47,13 +47,14 @@ class Source:
     kind: str
     """A name that a file in src/langmill/data/sources/ registers. `pypi`, `npm`: members of pinned packages from the
     Python package index or npm's registry; `python`: the modules of the running interpreter's standard library;
-    `files`: local files."""
+    `files`: local files; `url`: files at addresses; `sql`: the rows of a query; `hub`: files of a data set of the
+    Hugging Face hub."""
     packages: list[Package]
     """`pypi` and `npm` only: the packages; what they bring lies side by side."""
     path: WatchablePath | None
     """`files` only: a file or a folder, absolute or relative to the workspace; folders are read recursively."""
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
-    """A plug-in's own settings; the source types them. The kinds above have none."""
+    """The kind's own settings; the source types them. `url`, `sql` and `hub` have some, and plug-ins may."""
 
 
 @settings

@@ -6,7 +6,7 @@ import io
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from langmill.data.compression import COMPRESSIONS, DAMAGED, open_decompressed
 from langmill.data.diagnosis.encoding import bad_byte, no_text
@@ -14,14 +14,14 @@ from langmill.data.diagnosis.json_text import wrong_json, wrong_json_lines
 from langmill.data.diagnosis.kinds import HEAD, compressed_as, misnamed_parquet, unreadable_kind
 from langmill.data.diagnosis.tables import damaged, wrong_parquet, wrong_table
 from langmill.data.encoding import Utf8Stream
+from langmill.data.formats.auto import claimed_by
 from langmill.data.formats.tables import TABLES
 from langmill.data.rows import portable, shown
 
 _SCANNED = 2**24  # bytes that are looked through for the first thing that is wrong
+_WHOLE = 2**26  # bytes of a .json file that is read whole, compressed or not
 _LOOKED_INTO = 5  # files that can't be read, of a folder without any that can
 _JSON_LINES = (".jsonl", ".ndjson")
-_NO_ROWS = frozenset({".docx", ".eml", ".htm", ".html", ".mo", ".pdf", ".po", ".tar", ".tgz", ".tmx", ".warc", ".zip"})
-"""Files that formats read by libraries of their own, which say what is wrong with them."""
 _PAGE_STARTS = ("<!doctype html", "<html", "<head", "<body")
 
 
@@ -29,7 +29,8 @@ def diagnose(path: Path, *, rows: bool = True) -> str | None:
     """What is wrong with a data file and what to do about it, in one sentence; None if nothing is found.
 
     By its ending a file is taken for what the format `auto` reads; of any other one only its kind and its encoding are
-    judged. Of a long file the first 16 MiB are looked through; a .json one is read whole, as by its format.
+    judged. Of a long file the first 16 MiB are looked through; a .json one is read whole or, if it is larger than 64
+    MiB, not for its rows.
 
     Args:
         path: The file; one that is not there or may not be read gives a sentence too.
@@ -40,6 +41,7 @@ def diagnose(path: Path, *, rows: bool = True) -> str | None:
     compression = suffixes.pop() if suffixes and suffixes[-1] in COMPRESSIONS else ""
     ending = suffixes[-1] if suffixes else ""
     try:
+        rows = rows and not (ending == ".json" and path.stat().st_size > _WHOLE)
         with path.open("rb") as file:
             said = _compression(path, file.read(HEAD), compression)
             if said is None:
@@ -119,7 +121,7 @@ def _content(path: Path, data: bytes, compression: str, ending: str, *, whole: b
         return said
     if ending == ".parquet":
         return wrong_parquet(path, compression) if rows else None
-    if ending in _NO_ROWS:
+    if claimed_by(PurePosixPath(path.name)) is not None:  # its format says what is wrong with it
         return None
     data = io.BufferedReader(Utf8Stream(io.BytesIO(data))).read()
     text = data.decode("utf-8-sig", "ignore")

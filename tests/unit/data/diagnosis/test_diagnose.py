@@ -182,3 +182,10 @@ def test_any_bytes_at_all_are_survived(tmp_path_factory: pytest.TempPathFactory,
     path.write_bytes(data)
     said = diagnose(path)
     assert said is None or (said.endswith(".") and "\n" not in said)
+
+
+def test_the_rows_of_a_large_json_file_are_not_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.json").write_text('[{"text": "a"}, 3]')
+    assert diagnose(tmp_path / "a.json") is not None
+    monkeypatch.setattr("langmill.data.diagnosis.diagnose._WHOLE", 10)
+    assert diagnose(tmp_path / "a.json") is None
