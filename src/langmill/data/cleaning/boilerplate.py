@@ -62,7 +62,7 @@ class Boilerplate(CleaningStep):
         super().__init__(options)
         links = [*_all(LINKS)] if options.links else []
         notices = [*_all(NOTICES)] if options.notices else []
-        self._links = frozenset(map(_plain, [*links, *options.lines]))
+        self._links = frozenset(map(_plain, [*links, *options.lines])) - {""}
         self._longest = max([_LINK_CHARACTERS, *map(len, self._links)])
         phrases = [phrase.strip().casefold() for phrase in [*notices, *options.phrases]]
         self._notice = re.compile("|".join(map(re.escape, sorted(phrases)))) if phrases else None

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 # ftfy's heuristic looks at pairs and triples of characters. Each of its patterns needs one of these, alone if it is a
 # C1 control, else beside another character that is not ASCII or before certain ones: signs of currency, law, numbers
 # and boxes, accented letters. They are its categories but the letters of whole alphabets, quotation marks and dashes,
-# which are sound beside each other but in `_QUOTED`. Where none is found, its 1 MB/s are not spent; a test compares.
+# which are sound beside each other but in `_QUOTED`. Where none is found, ftfy is not asked, which is slow; a test
+# compares.
 _SUSPICIOUS = re.compile(
     "[\x80-\x9f\xa2-\xac\xae-\xb3\xb5-\xb6\xb8-\xba\xbc-\xd1\xd8-\xd9\xdf-\xf1\xd7\xf7\xdc-\xde\xfc-\xff\u0100-"
     "\u024f\u02b0-\u02ff\u0402\u045e\u0490\u0491\u20ac\u20a7\u2020\u2021\u2030\u2044\u2202\u2206\u220f\u2211"
