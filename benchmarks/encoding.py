@@ -1,4 +1,4 @@
-"""Encoding against Hugging Face tokenizers and tiktoken, with equal ids; and the speed of cleaning and learning.
+"""Encoding against Hugging Face tokenizers and tiktoken, with equal ids; opening shards, cleaning and learning.
 
     python benchmarks/encoding.py --threads 2 --repeats 5
 
@@ -133,6 +133,27 @@ def measure_learning(texts: list[str], vocab_size: int) -> dict[str, Any]:
     return {"what": f"learn: BPE {vocab_size}", **median([timing], megabytes)}
 
 
+def measure_opening(megabytes: int) -> list[dict[str, Any]]:
+    """Open a shard of made tokens, whose bytes are verified the first time in a process, and once more."""
+    import numpy as np
+
+    from langmill.files import write_manifest
+    from langmill.tokenization.shards import EncodedDocument, Shard, write_shard
+
+    part = np.random.default_rng(0).integers(0, 4096, 500_000, dtype=np.uint16)  # a megabyte
+    with tempfile.TemporaryDirectory() as name:
+        folder, dtype = Path(name), np.dtype("<u2")
+        documents = (EncodedDocument(str(number), [part], len(part), None) for number in range(megabytes))
+        size = write_shard(folder, "train", documents, 0, dtype)
+        split = {"documents": size.documents, "tokens": size.tokens}
+        write_manifest(folder, {"dtype": dtype.str, "splits": {"train": split}})
+        opened = [timed(lambda: Shard.open(folder, "train"))[1] for _ in range(2)]
+    return [
+        {"what": f"open a shard: {which}", "megabytes": megabytes, "seconds": round(timing.wall, 3)}
+        for which, timing in zip(("first", "again"), opened, strict=True)
+    ]
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -167,6 +188,7 @@ def main() -> None:
         }
     ]
     results += compare_encoding(tokenizer_file, texts, options.threads, options.repeats)
+    results += measure_opening(200)
     if not options.encoding:
         results += measure_cleaning(options.corpus, min(options.repeats, 3))
         results.append(measure_learning(texts, Tokenizer.load(tokenizer_file).vocab_size))
@@ -175,7 +197,7 @@ def main() -> None:
             print(json.dumps(result))
         else:
             what, *rest = result.items()
-            print(f"{what[1]:26}" + "  ".join(f"{name} {value}" for name, value in rest))
+            print(f"{what[1]:28}" + "  ".join(f"{name} {value}" for name, value in rest))
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ def test_expected_counts_are_those_over_all_ways(lattice: Lattice) -> None:
     assert own == pytest.approx(likelihood, rel=1e-12)
 
 
-def test_the_best_way_is_the_likeliest(lattice: Lattice) -> None:
+def test_the_best_way_is_the_most_likely(lattice: Lattice) -> None:
     best, steps = lattice.best(SCORES)
     found: list[list[int]] = [[] for _ in WORDS]
     for words, pieces in steps:
