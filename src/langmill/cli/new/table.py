@@ -87,7 +87,7 @@ def _fields(decision: Decision) -> Iterator[str]:
 
 
 def _rows(found: Survey, decision: Decision, width: int) -> Iterator[str]:
-    """five rows, interleaved from the kinds, shortened to the width of the terminal."""
+    """Five rows, interleaved from the kinds, shortened to the width of the terminal."""
     interleaved: Iterable[Values | None] = chain.from_iterable(zip_longest(*(kind.rows for kind in found.kinds)))
     first = list(islice((row for row in interleaved if row is not None), _SHOWN))
     if first:
