@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import statistics
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -53,9 +54,10 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--raw", type=Path, default=Path("build/raw/reviews"))
     parser.add_argument("--conf", type=Path, default=Path("conf"))
+    parser.add_argument("--every", type=int, default=1, help="take one of so many documents")
     parser.add_argument("--peer-documents", type=int, default=1500, help="fewer for datatrove, which takes long")
     arguments = parser.parse_args()
-    documents = _documents(arguments.raw, arguments.conf)
+    documents = _documents(arguments.raw, arguments.conf)[:: arguments.every]
     # Each step sees what the steps before it in the list would give it: mark-up out, characters even.
     tidy = [
         CLEANING_STEPS.find(name)(CLEANING_STEPS.options(name, OPTIONS[name], ""))
@@ -72,20 +74,25 @@ def main() -> None:
         if name == "parallel":  # a pair of two reviews: all of it is read
             given = [one._replace(target=other.text) for one, other in zip(clean, reversed(clean), strict=True)]
         work[name], sizes[name] = _ours(step, given), _megabytes(given)
+    work["repair by ftfy"], sizes["repair by ftfy"] = _by_ftfy(documents), _megabytes(documents)
+    work["language by py3langid"], sizes["language by py3langid"] = _by_py3langid(clean), _megabytes(clean)
     if importlib.util.find_spec("datatrove") is not None:
         few = clean[:: max(1, len(clean) // arguments.peer_documents)]
         for name, (module, peer) in PEERS.items():
             work[f"{name} by datatrove"], sizes[f"{name} by datatrove"] = _theirs(module, peer, few), _megabytes(few)
     seconds: dict[str, list[float]] = {name: [] for name in work}
     changed: dict[str, int] = {}
-    for _ in range(arguments.repeats):
+    for repeat in range(arguments.repeats + 1):  # the first loads models, and is not counted
         for name, run in work.items():
             started = time.process_time()
             changed[name] = run()
-            seconds[name].append(time.process_time() - started)
+            if repeat:
+                seconds[name].append(time.process_time() - started)
+        print(f"{repeat} of {arguments.repeats} done", file=sys.stderr)
     print("| step | MB/s | documents changed or dropped |\n|---|---:|---:|")
     for name, taken in seconds.items():
-        print(f"| {name} | {sizes[name] / statistics.median(taken):.1f} | {changed[name]:,} |")
+        rate = sizes[name] / statistics.median(taken)
+        print(f"| {name} | {rate:.{1 if rate >= 1 else 2}f} | {changed[name]:,} |")
 
 
 def _documents(raw: Path, conf: Path) -> list[Draft]:
@@ -110,6 +117,26 @@ def _ours(step: Any, documents: Sequence[Draft]) -> Callable[[], int]:
         return changed
 
     return run
+
+
+def _by_ftfy(documents: Sequence[Draft]) -> Callable[[], int]:
+    """Every text through ftfy, with the step's options."""
+    import ftfy
+
+    from langmill.data.cleaning.repair import Repair, RepairOptions
+
+    config = Repair(RepairOptions())._config
+    return lambda: sum(ftfy.fix_text(one.text, config) != one.text for one in documents)
+
+
+def _by_py3langid(documents: Sequence[Draft]) -> Callable[[], int]:
+    """The step's sample of every text through py3langid's own loop."""
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
+    from langmill.data.cleaning.language import sample
+
+    model = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+    return lambda: sum(model.classify(sample(one.text, 600))[0] != "en" for one in documents)
 
 
 def _theirs(module: str, name: str, documents: Sequence[Draft]) -> Callable[[], int]:

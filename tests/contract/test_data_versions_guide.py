@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from langmill.cli import call
-from langmill.data.contract.base import EXPECTATIONS, Outcome
+from langmill.data.contract.base import EXPECTATIONS
+from langmill.data.contract.findings import Outcome
 from tests.unit.cli.test_diff import AFTER, BEFORE
 from tests.unit.data.contract.corpora import evidence, labelled, write_corpus
 from tests.unit.data.contract.versions import ROOT, dvc, keep_version, make_workspace

@@ -139,7 +139,7 @@ def test_the_other_groups_compose() -> None:
         ("corpus.cleaning.steps=[length, length]", "cleaning.steps is length, length; allowed is each step once"),
         (
             "+corpus.cleaning.options.spelling={}",
-            "cleaning.options.spelling is of no step in cleaning.steps (markup, characters, privacy, ",
+            "cleaning.options.spelling is of no step in cleaning.steps (repair, markup, characters, ",
         ),
         ("corpus.cleaning.options.length=short", "corpus.cleaning.options.length is short; allowed is"),
         ("+corpus.cleaning.strip_markup=maybe", "corpus.cleaning.options.markup is maybe; allowed is"),

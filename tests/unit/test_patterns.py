@@ -73,11 +73,9 @@ def _sample(parsed: Any, alternative: int, signs: str) -> str:
 
 def _member(members: list[Any], signs: str) -> str:
     allowed = re.compile("[" + "".join(map(_written, members)) + "]")
-    return next(
-        sign
-        for sign in signs + chr(members[0][1] if members[0][0] is _constants.LITERAL else 0x4E00)
-        if allowed.fullmatch(sign)
-    )
+    kind, value = members[0]
+    own = value if kind is _constants.LITERAL else value[0] if kind is _constants.RANGE else 0x4E00
+    return next(sign for sign in signs + chr(own) if allowed.fullmatch(sign))
 
 
 def _written(member: Any) -> str:

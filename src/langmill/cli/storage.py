@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
-
 import click
 
 from langmill.cli.command import command
-from langmill.errors import IntegrityError, LangmillError, RegistryError, TransientError, without_passwords
-
-if TYPE_CHECKING:
-    from langmill.graph.fsck import Damage, Piece
+from langmill.errors import IntegrityError, without_passwords
 
 _FEW = 20  # damaged things that are listed
 
@@ -49,13 +43,14 @@ def fsck(with_remote: bool) -> None:
     from langmill.graph.fsck import Damage, advice, cache_pieces, output_pieces, remote_pieces
     from langmill.graph.outputs import Outputs
     from langmill.progress import track
+    from langmill.registry.checking import package_pieces
 
     settings = operation()
     outputs = Outputs()
     pieces = [*cache_pieces(outputs), *output_pieces(outputs)]
     if with_remote:
         pieces += remote_pieces(outputs)
-    models = list(_models(settings.tracking_uri))
+    models = list(package_pieces(settings.tracking_uri))
     total, damages = sum(piece.num_bytes for piece in [*pieces, *models]), list[Damage]()
     with track("Checking", total / 1e6, "MB") as progress:
         for piece in [*pieces, *models]:
@@ -70,33 +65,3 @@ def fsck(with_remote: bool) -> None:
     if damages:
         raise IntegrityError(f"Of {checked}, {len(damages):,} are not what they should be.")
     click.echo(f"{checked}: all are what they were.")
-
-
-def _models(tracking_uri: str) -> Iterator[Piece]:
-    """The packages of all registered versions."""
-    from langmill.graph.fsck import Damage, Piece
-    from langmill.registry.artifacts import local_size
-    from langmill.registry.store import ModelRegistry
-
-    registry = ModelRegistry(tracking_uri)
-    for name, numbers in sorted(registry.numbers().items()):
-        for number in sorted(numbers):
-            try:
-                size = local_size(registry.location(name, number))
-            except RegistryError:
-                continue  # deleted meanwhile
-
-            def check(
-                on_bytes: Callable[[int], object], name: str = name, number: int = number, size: int = size
-            ) -> list[Damage]:
-                try:
-                    with registry.package(registry.version(name, number)):
-                        return []
-                except TransientError:
-                    raise
-                except LangmillError as error:
-                    return [Damage(f"{name} version {number} in the registry", str(error).rstrip("."), "")]
-                finally:
-                    on_bytes(size)
-
-            yield Piece(size, check)

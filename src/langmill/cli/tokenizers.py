@@ -85,7 +85,7 @@ def tokenizers(
 
     Each vocabulary is learned on training documents of CORPUS and measured on validation documents; the test split is
     not looked at. --train adds bits per byte at equal time: the same small network and the same seconds for each, so
-    that a vocabulary pays for its rows and gains by its shorter texts. Table, CSV, JSON and a plot are in
+    that a vocabulary pays for its rows and is paid by its shorter texts. Table, CSV, JSON and a plot are in
     .langmill/tokenizers/CORPUS.
     """
     from langmill.cli.workspace import require_workspace

@@ -243,7 +243,7 @@ def _chunks(file: IO[bytes]) -> Iterator[bytes]:
 
 
 def _ranked(lines: bytes) -> list[str]:
-    """The encodings that could be a text's, the likeliest first."""
+    """The encodings that could be a text's, the best guess first."""
     from charset_normalizer import from_bytes
 
     matches = from_bytes(lines, steps=20, cp_isolation=list(_CANDIDATES), preemptive_behaviour=False)

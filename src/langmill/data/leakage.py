@@ -15,7 +15,7 @@ import numpy.typing as npt
 from langmill.config import sections
 from langmill.data.document import Split
 from langmill.data.duplicates import Fate, Numbers, Verdicts
-from langmill.data.near_duplicates.words import Hashes, distinct, ngrams_of_all
+from langmill.data.near_duplicates.words import Hashes, distinct, ngrams_of_each
 from langmill.data.spool import PRECEDENCE, Spool
 
 _MOST_DOCUMENTS = 10
@@ -157,7 +157,7 @@ def _ngrams(
             for part, words in enumerate((spool.text_words(first, last), spool.target_words(first, last))):
                 lengths = np.diff(spool.offsets[part][first : last + 1])
                 mine = words[np.repeat(chosen[first:last], lengths)]
-                hashes, documents = ngrams_of_all(mine, np.cumsum(lengths[numbers]), size)
+                hashes, documents = ngrams_of_each(mine, np.cumsum(lengths[numbers]), size)
                 yield hashes, first + numbers[documents]
         on_documents(last - first)
 

@@ -171,6 +171,15 @@ def first_rows(path: Path, file_format: Format, limit: int) -> list[Values]:
     return list(islice((values for _, values in rows if not isinstance(values, Unreadable)), limit))
 
 
+def read_values(
+    folder: Path, path: Path, file_format: Format, on_bytes: Callable[[int], object] | None = None
+) -> Iterator[Raw]:
+    """Every row of one file below a folder with all its fields, and what can't be read, each with its place."""
+    reading = _Reading(file_format, Fields("text", None, None, []))
+    reading.on_bytes = on_bytes or reading.on_bytes
+    return _read_file(path, PurePosixPath(path.relative_to(folder).as_posix()), reading)
+
+
 # One file ------------------------------------------------------------------------------------------------------------
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from langmill.errors import GraphError, IntegrityError, LangmillError, TransientError
+from langmill.files import MANIFEST_NAME, changed_files
 from langmill.graph.dvc_errors import explained_dvc_errors, one_line
 from langmill.graph.outputs import Output, Outputs, mend_remote
 
@@ -65,10 +66,11 @@ def output_pieces(outputs: Outputs) -> Iterator[Piece]:
             continue  # of another machine: `langmill status` says that it has not run here
         try:
             files = outputs.files(output, fetch=False)
-        except LangmillError as error:  # the list of its files is damaged or not here
-            why = "the list of its files is not in DVC's cache" if not isinstance(error, IntegrityError) else str(error)
-            mend = "`langmill pull` brings it, or `dvc repro` of its stage makes it again."
-            yield _found(Damage(output.path, why, mend))
+        except IntegrityError as error:  # the list of its files
+            yield _found(Damage(output.path, str(error).partition(". ")[0], str(error).partition(". ")[2]))
+            continue
+        except GraphError:  # the cache has been tidied up since: what the folder says of itself has to do
+            yield Piece(_size(place), _by_manifest(output, place))
             continue
         if output.is_folder:
             surplus = {path.relative_to(place).as_posix() for path in place.rglob("*") if path.is_file()} - files.keys()
@@ -77,6 +79,24 @@ def output_pieces(outputs: Outputs) -> Iterator[Piece]:
         for name, (md5, _) in sorted(files.items()):
             path = place / name if name else place
             yield Piece(path.stat().st_size if path.is_file() else 0, _checking(output, path, md5))
+
+
+def _by_manifest(output: Output, place: Path) -> Callable[[Callable[[int], object]], list[Damage]]:
+    def check(on_bytes: Callable[[int], object]) -> list[Damage]:
+        on_bytes(_size(place))
+        if not (place / MANIFEST_NAME).is_file():
+            return []  # nothing says what it was
+        mend = f"Delete {output.path}; `langmill pull` brings it, or `dvc repro` of its stage makes it again."
+        return [
+            Damage(f"{output.path}/{name}", f"it is not what {MANIFEST_NAME} beside it promises", mend)
+            for name in changed_files(place)
+        ]
+
+    return check
+
+
+def _size(place: Path) -> int:
+    return sum(path.stat().st_size for path in place.rglob("*") if path.is_file())
 
 
 def _found(damage: Damage) -> Piece:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,6 +55,7 @@ def main(name: str) -> None:
     shutil.rmtree(failed, ignore_errors=True)
     if note := results.note():
         logger.warning("%s: %s", name, note)
+        sys.stdout.write(f"{name} is beyond a soft limit of its contract: {note}.\n")  # for who types `dvc repro`
 
 
 def _write_results(folder: Path, results: Results, report: str) -> None:

@@ -36,7 +36,7 @@ def learn_pieces(
         seeds_per_entry: Pieces to begin with, as a multiple of `size`.
 
     Returns:
-        The 256 bytes, then the other pieces, the likeliest first: at most `size`.
+        The 256 bytes, then the other pieces, the most probable first: at most `size`.
     """
     words, counts_W = _bounded(counts)
     room = max(0, size - BYTES)
@@ -148,7 +148,7 @@ def _worth_keeping(
     own = np.log(np.maximum(freq_P, _UNSEEN)) - np.log(total)
     instead = log_freq_P - num_P * np.log(total + freq_P * np.maximum(num_P - 1, 0))
     loss_P = freq_P / counts_W.sum() * (own - instead)
-    # What is never the likeliest way to write anything can go.
+    # What is never the most probable way to write anything can go.
     loss_P[(freq_P == 0) | (other_P > scores_P)] = -np.inf
     loss_P[:BYTES] = np.inf
     keep_P = np.zeros(len(pieces), dtype=bool)

@@ -107,6 +107,14 @@ def test_a_flipped_byte_of_the_remote_is_found_by_pull_fsck_and_diff(workspace, 
     assert call(["pull"]) == 0
 
 
+def test_without_the_cache_an_output_is_checked_by_its_manifest(workspace, capsys):
+    shutil.rmtree(workspace / ".dvc/cache")
+    assert call(["fsck"]) == 0
+    flip(workspace / "build/documents/tiny/train.parquet")
+    assert call(["fsck"]) == 1
+    assert "build/documents/tiny/train.parquet: it is not what manifest.json" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("place", ["cache", "output", "missing", "surplus", "list"])
 def test_fsck_finds_what_is_not_what_it_was(workspace, capsys, place):
     assert call(["fsck"]) == 0

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from langmill.data.cleaning.base import CLEANING_STEPS, Draft
 from langmill.data.cleaning.characters import clean_characters
 from langmill.data.cleaning.markup import strip_markup
 from langmill.data.folding import fold, nfc
@@ -40,6 +41,21 @@ UNITS = [
 )
 def test_cleaning_takes_linear_time(work: Callable[[str], str], unit: str) -> None:
     require_linear(work, lambda size: "x" + unit * (size // len(unit)))
+
+
+STEPS = {name: CLEANING_STEPS.options(name, {}, "") for name in
+         ("repair", "boilerplate", "c4", "gopher_repetition", "gopher_quality", "fineweb")}  # fmt: skip
+STEPS["parallel"] = CLEANING_STEPS.options("parallel", {"max_length_ratio": None}, "")
+STEPS["profanity"] = CLEANING_STEPS.options("profanity", {"words": ["a a b", "\u8bcd"], "max_share": 0.9}, "")
+
+
+@pytest.mark.parametrize(
+    "unit", ["a ", "ab. ", ".", "\n", "Home\n", "{", "%(a", "\xc3", "\xe2\x82\xac", "\x92", "词", "…", "|"]
+)
+@pytest.mark.parametrize("name", STEPS)
+def test_a_step_takes_linear_time(name: str, unit: str) -> None:
+    step = CLEANING_STEPS.find(name)(STEPS[name])
+    require_linear(lambda text: step.clean(Draft(text, text[::-1])), lambda size: "x" + unit * (size // len(unit)))
 
 
 def rows_of(name: str, path: str, **options: Any) -> Callable[[str], object]:

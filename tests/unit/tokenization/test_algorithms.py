@@ -21,6 +21,7 @@ from langmill.errors import Code, ConfigError
 from langmill.files import read_json
 from langmill.tokenization.algorithms.base import TOKENIZER_ALGORITHMS, check_tokenizer
 from langmill.tokenization.algorithms.wordpiece import UNKNOWN
+from langmill.tokenization.text_stream import TextStream
 from langmill.tokenization.tokenizer import EOT, Tokenizer
 from langmill.tokenization.training import train_tokenizer
 from tests.refused import refused
@@ -99,6 +100,18 @@ def test_equal_texts_give_equal_bytes_in_any_process(trained: dict[str, Tokenize
     other = {"RAYON_NUM_THREADS": "1", "PYTHONPATH": path, "PYTHONHASHSEED": "7"}
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], env=other, check=True)
     assert [name for name in ALL if (tmp_path / name).read_bytes() != trained[name].file.read_bytes()] == []
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_stream_of_tokens_is_the_decoded_text(trained: dict[str, Tokenizer], name: str) -> None:
+    """As a server sends it, token by token; with a chat's special tokens between."""
+    tokenizer = trained[name]
+    for text in (*ODD, "the film was good. Really, naïve!"):
+        ids = [1, *tokenizer.encode(text), 2]
+        stream = TextStream(tokenizer.decode)
+        chunks = [stream.push(number) for number in ids]
+        assert "".join([*chunks, stream.finish()]) == tokenizer.decode(ids)
+        assert "\ufffd" not in "".join(chunks) or "\ufffd" in tokenizer.decode(ids)
 
 
 def test_a_byte_is_a_token(trained: dict[str, Tokenizer]) -> None:

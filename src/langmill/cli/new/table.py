@@ -87,9 +87,9 @@ def _fields(decision: Decision) -> Iterator[str]:
 
 
 def _rows(found: Survey, decision: Decision, width: int) -> Iterator[str]:
-    """Five rows, interleaved from the kinds, shortened to the width of the terminal."""
-    interleaved: Iterable[Values | None] = chain.from_iterable(zip_longest(*(kind.rows for kind in found.kinds)))
-    first = list(islice((row for row in interleaved if row is not None), _SHOWN))
+    """Five rows, of each kind one after the other, shortened to the width of the terminal."""
+    by_turns: Iterable[Values | None] = chain.from_iterable(zip_longest(*(kind.rows for kind in found.kinds)))
+    first = list(islice((row for row in by_turns if row is not None), _SHOWN))
     if first:
         yield "First rows:" if len(first) > 1 else "The first row:"
     roles = decision.roles

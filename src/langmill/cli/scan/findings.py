@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, NamedTuple
 
-import pyarrow as pa
-
 from langmill.data.cleaning.detectors.base import Finder
-from langmill.data.compression import DAMAGED, open_decompressed
 from langmill.data.formats.base import Format
-from langmill.data.rows import BadRowReason, Unreadable, portable
+from langmill.data.readers import read_values
+from langmill.data.rows import Unreadable, portable
 
 _BESIDE = 24  # characters around a value that an example shows
 _SHOWN = 2  # of a value's characters at its beginning and end
@@ -138,34 +136,19 @@ def search(
         finder: What finds.
         cover: What examples are masked by; it finds more kinds, never fewer.
         examples: How many are kept of each kind.
-        on_bytes: Called with the size of each file when it has been read.
+        on_bytes: Called with the bytes read since the last call.
     """
     findings = Findings(examples, cover)
     for path in paths:
-        relative = PurePosixPath(path.relative_to(folder).as_posix())
-        name = portable(str(relative))
+        name = portable(path.relative_to(folder).as_posix())
         findings.files += 1
-        for place, values in _rows(path, relative, file_format):
+        for place, values in read_values(folder, path, file_format, on_bytes):
             if isinstance(values, Unreadable):
                 findings.unreadable[values.reason.value] += 1
                 findings.add(name, f"{name}:{place}", {"": values.row}, finder)
             else:
                 findings.add(name, f"{name}:{place}", dict(_texts("", values)), finder)
-        on_bytes(path.stat().st_size)
     return findings
-
-
-def _rows(path: Path, relative: PurePosixPath, file_format: Format) -> Iterator[tuple[object, Any]]:
-    """A file's rows with all their fields; a damaged file ends early, with a row that says so."""
-    compression = path.suffix.lower()
-    try:
-        with path.open("rb") as raw, open_decompressed(raw, compression) as file:
-            inner = relative.with_suffix("") if file is not raw else relative
-            yield from file_format.read(file, inner)
-    except (*DAMAGED, pa.ArrowException) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise  # the machine's fault, not the file's
-        yield "end", Unreadable(BadRowReason.unreadable_file, f"{type(error).__name__}: {error}")
 
 
 def _texts(name: str, value: object) -> Iterator[tuple[str, str]]:

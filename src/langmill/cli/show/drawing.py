@@ -73,6 +73,8 @@ class Drawing:
         self._say(f"It is in the {view['split']} split.")
         if copies := document["metadata"].get("copies"):
             self._say(f"Documents that read alike or nearly: {copies}; this one stands for them.")
+        if document["metadata"].get("leaked") == "yes":
+            self._say("Training documents hold much of it: it counts as leaked.")
         for row in view["replaced"]:
             self._say(f"  {row['where']} was dropped for it ({_words(row['reason'])}).")
         if view["steps"] and view["raw"] is not None:

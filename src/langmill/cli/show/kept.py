@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 
 from langmill.data.corpus import PLACES_NAME, QUARANTINE_NAME
 from langmill.data.document import Document, Split, count_documents, documents_path, read_documents
+from langmill.data.dropped import DROPPED_NAME
 from langmill.errors import DataError
 from langmill.files import read_json
 
-DROPPED_NAME = "dropped.parquet"
 REPORT_NAME = "report.json"
 _TWINS = 5  # dropped documents that are shown of those that lost to one
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from langmill.config.compose import load_section
-from langmill.config.sections import Cleaning, Fields, FormatSection
+from langmill.config.sections import Cleaning, Fields, FormatSection, Labels
 from langmill.data.cleaning.base import CleaningStep, Draft, Dropped, Steps, build_steps
 from langmill.data.formats.base import build_format
 from langmill.data.readers import read_rows
@@ -64,7 +64,10 @@ class Replay:
         path = workspace.composed_file("corpus", corpus)
         self.file_format = build_format(load_section(FormatSection, path, "format"), str(path))
         self.fields = load_section(Fields, path, "fields")
-        self.steps: Steps = build_steps(load_section(Cleaning, path, "cleaning"), str(path))
+        self.labels = load_section(Labels, path, "labels").map
+        cleaning = load_section(Cleaning, path, "cleaning")
+        self.max_characters = (cleaning.options.get("length") or {}).get("max_characters")
+        self.steps: Steps = build_steps(cleaning, str(path))
         self.raw: Path = workspace.raw(corpus)
         if not self.raw.is_dir():
             raise DataError(f"{self.raw} does not exist; `dvc repro fetch@{corpus}` makes it.", "missing")
@@ -126,4 +129,6 @@ class Replay:
         return Sample(shown, seen, changed, dropped, rows, complete)
 
     def _rows(self) -> Iterator[Row | BadRow]:
-        return read_rows(self.raw, self.file_format, self.fields)
+        return read_rows(
+            self.raw, self.file_format, self.fields, labels=self.labels, max_characters=self.max_characters
+        )

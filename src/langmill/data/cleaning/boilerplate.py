@@ -130,4 +130,4 @@ def _all(phrases: Mapping[str, str]) -> list[str]:
 
 
 def _plain(line: str) -> str:
-    return bare(line.strip()).strip().casefold()
+    return " ".join(bare(line.split(" "))).casefold()

@@ -20,7 +20,7 @@ _ENDS = (".", "?", "!", '"', "\u201d", "\u3002", "\uff01", "\uff1f", "\u061f", "
 _ELLIPSES = ("...", "\u2026")
 _CITATION = re.compile(r"\[[0-9]*\]|\[edit\]|\[citation needed\]")
 _SENTENCE_END = re.compile(
-    r"[.!?\u2026\u061f\u06d4\u0964]+(?=[\s\"'\u201d\u2019)\]]|\Z)|[\u3002\uff01\uff1f\u17d4\u104b]+"
+    r"[.!?\u2026\u061f\u06d4\u0964](?=[\s\"'\u201d\u2019)\]]|\Z)|[\u3002\uff01\uff1f\u17d4\u104b]"
 )
 _POLICY = ("terms of use", "privacy policy", "cookie policy", "uses cookies", "use of cookies", "use cookies")
 
@@ -83,7 +83,7 @@ class C4(CleaningStep):
             else:
                 changes.append(reason)
                 removed.append(line[:LINE_CHARACTERS])
-        sentences = sum(1 for _ in _SENTENCE_END.finditer("\n".join(kept)))
+        sentences = len(_SENTENCE_END.findall("\n".join(kept)))
         if sentences < options.min_sentences:
             return Dropped("too_few_sentences")
         if not changes:

@@ -81,7 +81,7 @@ def broken_rules(text: str, bounds: GopherQualityOptions, language: str) -> Iter
     """The rules that a text breaks, each as a reason; a rule is tried when its turn comes."""
     size = LETTERS_PER_WORD.get(language, 1)
     words = split_words(text)
-    bare_words = [word for word in map(bare, words) if word]
+    bare_words = bare(words)
     count = len(bare_words) / size
     if bounds.min_words is not None and count < bounds.min_words:
         yield "too_few_words"

@@ -6,7 +6,6 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import field
-from operator import itemgetter
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -103,8 +102,9 @@ class _Limits:
 
     def exceeded_by(self, text: str) -> str | None:
         """The first rule that a text breaks, as a reason."""
-        for name, end, most, most_characters in self._pieces:
-            pieces = end.split(text.strip("\n"))
+        lined = text.strip("\n")
+        for name, end, most, most_characters in self._pieces if "\n" in lined else ():
+            pieces = end.split(lined)
             if len(set(pieces)) == len(pieces):
                 continue
             count, characters = duplicates(pieces)
@@ -113,13 +113,14 @@ class _Limits:
             if most_characters is not None and characters / len(text) > most_characters:
                 return f"duplicate_{name}_characters"
         words = split_words(text)
+        repeated = True  # whether any n-gram is there twice; where none of three words is, none of four is
         for n, length, limit in self._top:
-            if len(words) >= length and top_characters(words, length) / len(text) > limit:
+            characters, repeated = top_characters(words, length, repeated=repeated)
+            if characters / len(text) > limit:
                 return f"top_{n}_gram"
-        for place, (n, length, limit) in enumerate(self._duplicate):
-            if place == 0 and not _has_duplicates(words, length):
-                break  # without two equal ones of five words there are none of six
-            if duplicate_characters(words, length) / len(text) > limit:
+        for n, length, limit in self._duplicate:
+            repeated = repeated and has_duplicates(words, length)
+            if repeated and duplicate_characters(words, length) / len(text) > limit:
                 return f"duplicate_{n}_grams"
         return None
 
@@ -141,18 +142,27 @@ def duplicates(pieces: Sequence[str]) -> tuple[int, int]:
     return count, characters
 
 
-def top_characters(words: Sequence[str], length: int) -> int:
+def top_characters(words: Sequence[str], length: int, *, repeated: bool = True) -> tuple[int, bool]:
     """Characters in the most frequent n-gram, with the spaces in it, times how often it stands there.
 
     Of several that are as frequent, the first counts.
 
     Args:
-        words: At least `length` of them.
+        words: The words.
         length: Words of an n-gram.
+        repeated: False if each n-gram is known to stand there once.
+
+    Returns:
+        The characters, and whether any n-gram stands there twice.
     """
-    grams = Counter(zip(*(words[start:] for start in range(length)), strict=False))
-    gram, times = max(grams.items(), key=itemgetter(1))
-    return (sum(map(len, gram)) + length - 1) * times
+    if len(words) < length:
+        return 0, False
+    top, times = tuple(words[:length]), 1
+    if repeated:
+        grams = Counter(zip(*(words[start:] for start in range(length)), strict=False))
+        times = max(grams.values())
+        top = next(gram for gram, count in grams.items() if count == times)
+    return (sum(map(len, top)) + length - 1) * times, times > 1
 
 
 def duplicate_characters(words: Sequence[str], length: int) -> int:
@@ -171,6 +181,7 @@ def duplicate_characters(words: Sequence[str], length: int) -> int:
     return characters
 
 
-def _has_duplicates(words: Sequence[str], length: int) -> bool:
+def has_duplicates(words: Sequence[str], length: int) -> bool:
+    """Whether an n-gram stands there twice."""
     grams = list(zip(*(words[start:] for start in range(length)), strict=False))
     return len(set(grams)) < len(grams)

@@ -34,8 +34,8 @@ class Identifier:
     """Tells the language of texts.
 
     The model is py3langid's (Barbaresi, 2021; a naive Bayes over byte n-grams after Lui and Baldwin, 2012). Its
-    automaton is walked for all texts of a batch at once, a byte of each at a time, which makes it some forty times as
-    fast as its own loop over bytes; what it says is the same, and does not depend on what else is in the batch.
+    automaton is walked for all texts of a batch at once, a byte of each at a time, since a loop over bytes is most of
+    its own time; what it says is the same, and does not depend on what else is in the batch.
 
     Args:
         second_opinion: Have lid.176 (Joulin et al., 2016) agree.
@@ -58,7 +58,7 @@ class Identifier:
             for text, (code, score) in zip(texts, told, strict=True)
         ]
 
-    def _walked(self, texts: Sequence[str]) -> Iterable[tuple[npt.NDArray[np.int64], int]]:
+    def _walked(self, texts: Sequence[str]) -> Iterable[tuple[npt.NDArray[np.int32], int]]:
         """The features that the automaton finds in each text, and the text's length in bytes."""
         encoded = [_encoded(text) for text in texts]
         order = sorted(range(len(encoded)), key=lambda place: -len(encoded[place]))
@@ -70,7 +70,7 @@ class Identifier:
         # How many texts go on to each byte: they are sorted, so these are the first ones.
         going = np.searchsorted(-lengths, -np.arange(longest), side="left")
         model, states = self._model, np.zeros(len(order), np.int64)
-        found = np.full((longest, len(order)), -1, np.int64)
+        found = np.full((longest, len(order)), -1, np.int32)
         for place in range(longest):
             count = going[place]
             states[:count] = model.next[model.rows[states[:count]] + padded[place, :count]]
@@ -80,7 +80,7 @@ class Identifier:
             features = found[:, columns[place]]
             yield features[features >= 0], len(text)
 
-    def _told(self, features: npt.NDArray[np.int64], num_bytes: int) -> tuple[str, float]:
+    def _told(self, features: npt.NDArray[np.int32], num_bytes: int) -> tuple[str, float]:
         if not len(features):
             return UNDETERMINED, 0.0
         model, features = self._model, np.sort(features)
@@ -108,7 +108,7 @@ class _Model(NamedTuple):
     next: npt.NDArray[np.int32]
     """The next state, by the row of a state and a byte."""
     rows: npt.NDArray[np.int64]
-    features: npt.NDArray[np.int64]
+    features: npt.NDArray[np.int32]
     """The feature that is found on entering a state, -1 for none."""
     weights: npt.NDArray[np.float32]
     """(features, languages)"""
@@ -128,7 +128,7 @@ def _py3langid() -> _Model:
     return _Model(
         np.asarray(model.tk_nextmove, np.int32),
         np.asarray(model.tk_row, np.int64) << 8,
-        np.asarray(model.tk_output, np.int64),
+        np.asarray(model.tk_output, np.int32),
         np.asarray(model.nb_ptc, np.float32),  # read ten times as fast as the float16 that is stored
         np.asarray(model.nb_pc),
         codes,

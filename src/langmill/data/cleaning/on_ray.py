@@ -68,7 +68,7 @@ def clean_on_ray(
     started = not ray.is_initialized()
     if started:
         own: dict[str, Any] = {"num_cpus": cleaning.workers, "include_dashboard": False}
-        local = {} if os.environ.get("RAY_ADDRESS") else own
+        local: dict[str, Any] = {} if os.environ.get("RAY_ADDRESS") else own
         ray.init(log_to_driver=False, logging_level=logging.ERROR, configure_logging=False, **local)
     context = DataContext.get_current()
     context.execution_options.preserve_order = True

@@ -54,6 +54,8 @@ class Profanity(CleaningStep):
     def share(self, text: str) -> float:
         """The share of a text's words that are in the list; each place counts once, by its longest phrase."""
         words = _words(text)
+        if self._by_first.keys().isdisjoint(words):
+            return 0.0
         found = place = 0
         while place < len(words):
             phrases = self._by_first.get(words[place], ())
@@ -64,4 +66,4 @@ class Profanity(CleaningStep):
 
 
 def _words(text: str) -> list[str]:
-    return [word for word in map(bare, split_words(text.casefold())) if word]
+    return bare(split_words(text.casefold()))

@@ -16,10 +16,10 @@ from langmill.data.cleaning.base import CLEANING_STEPS, CleaningStep, Draft
 if TYPE_CHECKING:
     import ftfy
 
-# Without one of these, and without `_QUOTED` below, ftfy's heuristic sees no mojibake in a text, so that its 0.9 MB/s
-# are spent on few texts; a test compares them. They are ftfy's categories but the letters of whole alphabets, quotation
-# marks and dashes, each of which it takes for mojibake only beside one of these: C1 controls, signs of currency, law,
-# numbers and boxes, and accented letters.
+# ftfy's heuristic looks at pairs and triples of characters. Each of its patterns needs one of these, alone if it is a
+# C1 control, else beside another character that is not ASCII or before certain ones: signs of currency, law, numbers
+# and boxes, accented letters. They are its categories but the letters of whole alphabets, quotation marks and dashes,
+# which are sound beside each other but in `_QUOTED`. Where none is found, its 1 MB/s are not spent; a test compares.
 _SUSPICIOUS = re.compile(
     "[\x80-\x9f\xa2-\xac\xae-\xb3\xb5-\xb6\xb8-\xba\xbc-\xd1\xd8-\xd9\xdf-\xf1\xd7\xf7\xdc-\xde\xfc-\xff\u0100-"
     "\u024f\u02b0-\u02ff\u0402\u045e\u0490\u0491\u20ac\u20a7\u2020\u2021\u2030\u2044\u2202\u2206\u220f\u2211"
@@ -27,7 +27,10 @@ _SUSPICIOUS = re.compile(
     "\ufffd]"
 )
 _QUOTED = re.compile(
-    "[\u0412\u0413\u0420\u0421\u0392\u0393\u039e\u039f][\xb0\xb7\xa1\xab\xbf\xa9\u0384\u0385\u2018\u201a\u201c\u201e\u2022\u2039\uf8ff\xae\xbb\u02dd\u201d\u203a\u2122][\u0412\u0413\u0420\u0421\u0392\u0393\u039e\u039f]"
+    "[\u0412\u0413\u0420\u0421\u0392\u0393\u039e\u039f]"
+    "[\xb0\xb7\xa1\xab\xbf\xa9\u0384\u0385"
+    "\u2018\u201a\u201c\u201e\u2022\u2039\uf8ff\xae\xbb\u02dd\u201d\u203a\u2122]"
+    "[\u0412\u0413\u0420\u0421\u0392\u0393\u039e\u039f]"
 )
 _AROUND = 6  # characters on each side that ftfy's patterns look at
 _ELSE = re.compile("\x1b\\[|[\ud800-\udbff][\udc00-\udfff]")  # terminal escapes, surrogates that are a pair
@@ -102,7 +105,7 @@ class Repair(CleaningStep):
         looked = 0
         for found in _SUSPICIOUS.finditer(text):
             place = found.start()
-            if place < looked:
+            if place < looked or not _needs_a_look(text, place):
                 continue
             start = max(0, place - _AROUND)
             start = max(start, text.rfind("\n", start, place) + 1)  # ftfy looks at each line by itself
@@ -114,6 +117,16 @@ class Repair(CleaningStep):
             if self._is_bad(text[start:end]):
                 return True
         return False
+
+
+def _needs_a_look(text: str, place: int) -> bool:
+    """Whether a suspicious character stands where it can be mojibake: most accented letters stand in sound words."""
+    sign, before, after = text[place], text[place - 1 : place], text[place + 1 : place + 2]
+    if sign < "\xa0" or before > "\x7f" or after > "\x7f":
+        return True
+    if sign in "\xc2\xc3":
+        return after == " "
+    return sign in "\u0152\u0153" and not (after.isascii() and after.isalpha())
 
 
 def _fixed(text: str, config: ftfy.TextFixerConfig) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 _UNSPACED = (
     "\u0e01-\u0e30\u0e32\u0e33\u0e40-\u0e46\u0e81-\u0eb0\u0eb2\u0eb3\u0ec0-\u0edf"  # Thai, Lao
@@ -34,6 +35,6 @@ def split_words(text: str) -> list[str]:
     return [part for word in words for part in _PARTS.findall(word)]
 
 
-def bare(word: str) -> str:
-    """The word without punctuation around it."""
-    return word.strip(_PUNCTUATION)
+def bare(words: Iterable[str]) -> list[str]:
+    """The words without punctuation around them; what is nothing else is left out."""
+    return [stripped for word in words if (stripped := word.strip(_PUNCTUATION))]

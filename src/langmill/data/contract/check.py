@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from langmill.data.contract.base import Expectation, Finding, Outcome
+from langmill.data.contract.base import Expectation
 from langmill.data.contract.evidence import Evidence
+from langmill.data.contract.findings import Finding, Outcome
 from langmill.data.contract.limits import number
 
 _SHOWN = 3  # rows in a sentence; the results have ten

@@ -22,8 +22,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from langmill.config import sections
-from langmill.data.contract.base import ROWS, Place
 from langmill.data.contract.effect_size import IntArray
+from langmill.data.contract.findings import ROWS, Place
 from langmill.data.document import Document, Split, documents_path, read_documents
 from langmill.errors import DataError
 from langmill.files import read_json

@@ -9,7 +9,7 @@ from langmill.config.constraints import Allowed
 from langmill.config.core_yaml import as_written
 from langmill.config.sections.contract import Portion
 from langmill.config.typed import settings
-from langmill.data.contract.base import ROWS, Finding, Outcome, Rows, no_rows
+from langmill.data.contract.findings import ROWS, Finding, Outcome, Rows, no_rows
 
 Interval = Annotated[
     tuple[float | None, float | None],

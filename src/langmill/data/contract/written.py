@@ -101,9 +101,14 @@ def with_contract(text: str, corpus: str, contract: Mapping[str, Any], *, keep_l
 def _renew(old: CommentedMap, new: CommentedMap, *, keep_limits: bool) -> None:
     if not keep_limits or "expectations" not in old:
         there = old.setdefault("expectations", CommentedMap())
+        # A comment hangs on what stands before it; the one behind the last expectation belongs to the reference.
+        last = next(reversed(there), None)
+        behind = there.ca.items.pop(last, None)
         for name, options in new["expectations"].items():
             if name not in there or there[name] is not None:
                 _put(there, name, options)
+        if behind is not None:
+            there.ca.items[next(reversed(there))] = behind
     old["reference"] = new["reference"]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
-from langmill.data.near_duplicates.words import Hashes, Offsets, Words, distinct, distinct_counts, ngrams_of_all
+from langmill.data.near_duplicates.words import Hashes, Offsets, Words, distinct, distinct_counts, ngrams_of_each
 
 _LEAST_CELLS, _MOST_CELLS = 2**16, 2**27
 _FULL = 255
@@ -33,7 +33,7 @@ class DocumentFrequencies:
     def count(self, batches: Iterable[tuple[Words, Offsets]]) -> None:
         """Count batches of at most 1,000 documents: their words, and where those of each document end."""
         for words, ends in batches:
-            grams, texts = ngrams_of_all(words, ends, self._size)
+            grams, texts = ngrams_of_each(words, ends, self._size)
             # Each n-gram once a document: the document's number in the upper bits, sorted together.
             once = distinct((grams & np.uint64(2**54 - 1)) | (texts.astype(np.uint64) << np.uint64(54)))
             cells, counts = distinct_counts(once & self._mask)

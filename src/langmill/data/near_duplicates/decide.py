@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from langmill.config.sections import NearDuplicates
 from langmill.data.near_duplicates.common import DocumentFrequencies
-from langmill.data.near_duplicates.words import Hashes, Words, distinct, ngrams_of_all
+from langmill.data.near_duplicates.words import Hashes, Words, distinct, ngrams_of_each
 
 _OWN = 5
 """N-grams of its own from which on a document is compared by these too."""
@@ -117,7 +117,7 @@ class Judge:
         """The n-grams of texts, without the upper bits of their hashes, in which is which text each is of."""
         size = self._settings.ngrams
         ends = np.cumsum([len(words) for words in texts])
-        grams, owners = ngrams_of_all(np.concatenate(texts), ends, size)
+        grams, owners = ngrams_of_each(np.concatenate(texts), ends, size)
         common = self._frequencies.are_common(grams, self._settings.common)
         # An n-gram shares a word with those that begin up to size - 1 words before or behind it, in the same text.
         padded = np.zeros(len(grams) + (len(texts) + 1) * size, bool)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from langmill.data.near_duplicates.words import Hashes, Offsets, Words, constants, mixed, ngrams_of_all
+from langmill.data.near_duplicates.words import Hashes, Offsets, Words, constants, mixed, ngrams_of_each
 
 BANDS, ROWS = 28, 4
 NONE = np.uint64(0)
@@ -44,7 +44,7 @@ def signatures(
         number throughout for a text that is too short.
     """
     result = np.full((len(ends), BANDS * ROWS), np.iinfo(np.uint32).max, np.uint32)
-    grams, texts = ngrams_of_all(words, ends, size)
+    grams, texts = ngrams_of_each(words, ends, size)
     long = np.diff(ends, prepend=0) >= min_words
     keep = long[texts]
     if not keep.any():

@@ -203,7 +203,7 @@ def ngrams(words: Words, size: int) -> Hashes:
     return mixed(total)
 
 
-def ngrams_of_all(words: Words, ends: Offsets, size: int) -> tuple[Hashes, npt.NDArray[np.int64]]:
+def ngrams_of_each(words: Words, ends: Offsets, size: int) -> tuple[Hashes, npt.NDArray[np.int64]]:
     """The n-grams of several texts, none of which reaches from one into the next.
 
     Args:

@@ -13,7 +13,7 @@ from langmill.data.document import Document, Split
 from langmill.data.dropped import DROPPED_NAME
 from langmill.data.report import examples
 from langmill.data.report.advice import too_few_to_test
-from langmill.data.report.counts import SourceCount, SplitCount, StepCount, histogram
+from langmill.data.report.counts import SourceCount, SplitCount, StepCount, histogram, quantiles_of
 from langmill.data.report.lines import FrequentLines
 from langmill.data.report.step_samples import PRIVACY, StepSamples, redaction
 from langmill.data.report.words import told
@@ -47,7 +47,7 @@ class Report:
         quarantined: Rows that could not be read, by reason.
         quarantined_bytes: Their bytes, by reason.
         damaged_files: Those rows of each raw file.
-        causes: What is wrong with some of these files, a sentence each.
+        causes: What is wrong with some files, or how they are read otherwise than they are called, a sentence each.
         dropped: Documents left out, by reason.
         dropped_bytes: Their bytes as read, by reason.
         kept_bytes: UTF-8 bytes of the texts and targets of the documents kept.
@@ -327,6 +327,8 @@ class Report:
             "examples": self._examples,
             "languages": dict(sum((count.languages for count in self.splits.values()), Counter())),
             "lengths": histogram({split.value: count.lengths for split, count in self.splits.items()}),
+            "length_quantiles": quantiles_of(*(count.lengths for count in self.splits.values())),
+            "target_lengths": histogram({split.value: count.target_lengths for split, count in self.splits.items()}),
             "splits": {
                 split.value: {
                     "documents": count.documents,
@@ -336,6 +338,7 @@ class Report:
                     "target_characters": count.target_characters,
                     "target_bytes": count.target_bytes,
                     "length_quantiles": count.quantiles(),
+                    "target_length_quantiles": count.target_quantiles(),
                     "labels": dict(count.labels),
                     "unlabelled": count.unlabelled,
                     "languages": dict(count.languages),

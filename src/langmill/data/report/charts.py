@@ -95,7 +95,7 @@ def histogram(edges: Sequence[int], counts: Mapping[str, Sequence[int]]) -> Hist
 def _round_up(share: float) -> float:
     """A round number that is not less and not much more."""
     power = 10.0 ** math.floor(math.log10(share))
-    return next(step * power for step in (1, 1.2, 1.6, 2, 3, 4, 5, 6, 8, 10) if step * power >= share * (1 - 1e-9))
+    return next(step * power for step in (1, 1.2, 1.6, 2, 2.5, 3, 4, 5, 6, 8, 10) if step * power >= share * (1 - 1e-9))
 
 
 def _short(number: int) -> str:

@@ -46,11 +46,11 @@ def difference(facts: Facts, reference: sections.Reference) -> Difference:
         ),
         Size("bytes", size(reference.bytes), size(num_bytes), _change(reference.bytes, num_bytes)),
     ]
-    quantiles = facts["splits"]["train"]["length_quantiles"]
+    quantiles = facts["length_quantiles"]
     for share, name in _QUANTILES.items():
         then, now = _quantile(reference.lengths, float(share)), quantiles.get(share)
         if then is not None and now is not None:
-            sizes.append(Size(f"length, {name} (train)", f"{then:,}", f"{now:,}", _change(then, now)))
+            sizes.append(Size(f"length, {name}", f"{then:,}", f"{now:,}", _change(then, now)))
     shares = []
     for title, key, before in (("Labels", "labels", reference.labels), ("Languages", "languages", reference.languages)):
         counts = sum((Counter(split[key]) for split in facts["splits"].values()), Counter[str]())
@@ -68,4 +68,6 @@ def _quantile(points: Sequence[tuple[int, float]], share: float) -> int | None:
 
 
 def _change(then: int, now: int) -> str:
-    return f"{now / then - 1:+.1%}" if then else "new"
+    if now == then:
+        return "none"
+    return f"{now / then - 1:+.2%}" if then else "new"

@@ -34,6 +34,8 @@ class SplitCount:
     """UTF-8 bytes of the targets."""
     lengths: array[int] = field(default_factory=lambda: array("Q"))
     """Characters of each text."""
+    target_lengths: array[int] = field(default_factory=lambda: array("Q"))
+    """Characters of each target."""
     labels: Counter[str] = field(default_factory=Counter)
     unlabelled: int = 0
     languages: Counter[str] = field(default_factory=Counter)
@@ -52,6 +54,7 @@ class SplitCount:
         if document.target is not None:
             self.targets += 1
             self.target_characters += len(document.target)
+            self.target_lengths.append(len(document.target))
             target_bytes = utf8_bytes(document.target)
             self.target_bytes += target_bytes
         if document.label is None:
@@ -68,10 +71,11 @@ class SplitCount:
 
     def quantiles(self) -> dict[str, int]:
         """Lengths in characters below which the given shares of the documents lie."""
-        if not self.documents:
-            return {}
-        values = np.quantile(np.asarray(self.lengths), _QUANTILES, method="lower")
-        return {f"{share:g}": int(value) for share, value in zip(_QUANTILES, values, strict=True)}
+        return quantiles_of(self.lengths)
+
+    def target_quantiles(self) -> dict[str, int]:
+        """The same of the targets."""
+        return quantiles_of(self.target_lengths)
 
     def shown(self, places: Mapping[str, str]) -> list[dict[str, str | None]]:
         """A few documents, shortened, with their places by their ids."""
@@ -85,6 +89,14 @@ class SplitCount:
             }
             for _, _, document in sorted(self.samples, key=lambda sample: sample[:2], reverse=True)
         ]
+
+
+def quantiles_of(*lengths: array[int]) -> dict[str, int]:
+    """Lengths below which the given shares of all of them lie; none without any."""
+    if not any(lengths):
+        return {}
+    values = np.quantile(np.concatenate(lengths), _QUANTILES, method="lower")
+    return {f"{share:g}": int(value) for share, value in zip(_QUANTILES, values, strict=True)}
 
 
 def _beginning(text: str) -> str:
@@ -125,7 +137,7 @@ def histogram(lengths: Mapping[str, Iterable[int]]) -> dict[str, list[int]]:
         `edges`, one more than there are bins, and of each split the documents in each bin: those of at least its left
         edge and less than its right one. No bins without documents.
     """
-    arrays = {name: np.asarray(values, dtype=np.uint64) for name, values in lengths.items()}
+    arrays = {name: np.maximum(np.asarray(values, dtype=np.uint64), 1) for name, values in lengths.items()}
     longest = max((int(values.max()) for values in arrays.values() if values.size), default=0)
     if not longest:
         return {"edges": [], **{name: [] for name in arrays}}

@@ -41,7 +41,10 @@ def page(facts: Facts, results: Mapping[str, Any] | None = None, reference: sect
         "splits": [(name, facts["splits"][name]) for name in views.SPLITS],
         "with_target": any(split["targets"] for split in facts["splits"].values()),
         "waterfall": views.waterfall(facts),
-        "histogram": _histogram(facts),
+        "lengths": [
+            ("text", "length_quantiles", _histogram(facts["lengths"])),
+            ("target", "target_length_quantiles", _histogram(facts["target_lengths"])),
+        ],
         "languages": views.shares(facts, "languages"),
         "labels": views.shares(facts, "labels", "none"),
         "label_groups": _label_groups(facts),
@@ -193,8 +196,7 @@ def _split_labels(facts: Facts) -> list[Mapping[str, int]]:
     return [each for each, one in zip(table.get("look_alike", []), table.get("one_class", []), strict=False) if not one]
 
 
-def _histogram(facts: Facts) -> charts.Histogram | None:
-    lengths = facts["lengths"]
+def _histogram(lengths: Mapping[str, list[int]]) -> charts.Histogram | None:
     return charts.histogram(lengths["edges"], {name: lengths[name] for name in views.SPLITS})
 
 

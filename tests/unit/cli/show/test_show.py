@@ -2,39 +2,45 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from langmill import cli
 from langmill.config.compose import compose_corpus, plain
 from langmill.config.core_yaml import dump_yaml
-from langmill.data.document import Split, documents_path, read_documents
-from langmill.files import read_json, write_json, write_manifest, write_text
+from langmill.files import write_manifest, write_text
 from langmill.stages import clean
 
 pytestmark = pytest.mark.unit
 CONF = Path(__file__).parents[4] / "conf"
-COLUMNS = ("where", "reason", "step", "split", "text", "target", "twin")
+LONG = " ".join(f"{word} of the evening number {n}" for n, word in enumerate(["story", "song", "tale", "toast"] * 4))
 
 
 @pytest.fixture
-def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cleaned corpus of sixty documents, one of them too short, and a near duplicate that lost to the first."""
-    monkeypatch.chdir(tmp_path)
+def workspace(made: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cleaned corpus of sixty rows, one of them too short, and one a near duplicate of another."""
+    monkeypatch.chdir(made)
+    return made
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, made once: `show` changes nothing."""
+    tmp_path = tmp_path_factory.mktemp("workspace")
     write_text(tmp_path / "dvc.yaml", "stages: {}\n")
     (tmp_path / "conf").mkdir()
     rows = [{"text": f"<p>Story number {n} of a long evening</p>", "label": n % 2, "n": n} for n in range(60)]
     rows[7]["text"] = "<i>no</i>"
+    rows[10]["text"], rows[12]["text"] = f"{LONG} was told", f"{LONG} was very well told"
     rows[8]["text"] = "A story\x07 by mail to teller@example.org, told once"
     write_text(tmp_path / "build/raw/tiny/a.jsonl", "".join(json.dumps(row) + "\n" for row in rows) + "{broken\n")
     write_manifest(tmp_path / "build/raw/tiny", {})
     corpus = plain(compose_corpus("reviews", CONF)) | {"name": "tiny", "format": {"name": "auto", "options": {}}}
-    corpus["fields"] |= {"text": "text", "label": "label", "metadata": ["n"], "label_names": {}}
+    corpus["fields"] |= {"text": "text", "label": "label", "metadata": ["n"]}
     corpus["split"] |= {"validation": 0.2, "test": 0.2}
     corpus["cleaning"]["workers"] = 1
     corpus["cleaning"]["steps"] = ["markup", "characters", "privacy", "length"]
@@ -43,24 +49,9 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "length": {"min_characters": 10, "max_characters": 1000},
     }  # fmt: skip
     write_text(tmp_path / "build/config/corpus/tiny.yaml", dump_yaml(corpus))
-    clean.main("tiny")
-    _drop(tmp_path / "build/documents/tiny")
+    with contextlib.chdir(tmp_path):
+        clean.main("tiny")
     return tmp_path
-
-
-def _drop(folder: Path) -> None:
-    kept = next(read_documents(documents_path(folder, Split.train)))
-    near = ("a.jsonl:99", "near_duplicate", None, "train", kept.text.replace("long", "very long"), None, kept.id)
-    short = ("a.jsonl:8", "too_short", "length", None, "no", None, None)
-    columns: dict[str, Any] = dict(zip(COLUMNS, zip(near, short, strict=True), strict=True))
-    texts = {name: pa.array(values, pa.string()) for name, values in columns.items()}
-    scores = {
-        name: pa.array([score, None], pa.float64()) for name, score in (("similarity", 0.8), ("containment", 0.9))
-    }
-    pq.write_table(pa.table(texts | scores), folder / "dropped.parquet")
-    report = read_json(folder / "report.json")
-    report["dropped"] = {"near_duplicate": 1, "too_short": 1}
-    write_json(folder / "report.json", report)
 
 
 def shown(capsys: pytest.CaptureFixture[str], *options: str) -> Any:
@@ -81,11 +72,11 @@ def test_documents_are_drawn_by_a_seed(capsys: pytest.CaptureFixture[str]) -> No
     assert first == again
     assert first["shown"] != other["shown"]
     assert len({document["id"] for document in first["shown"]}) == 5
-    assert sum(first["documents"].values()) == 59
+    assert sum(first["documents"].values()) == 58
     everything = shown(capsys, "--count", "1000")["shown"]
-    assert len({document["id"] for document in everything}) == 59
+    assert len({document["id"] for document in everything}) == 58
     out = told(capsys, "--count", "2")
-    assert "tiny: 59 documents" in out
+    assert "tiny: 58 documents" in out
     assert "quarantined: corrupt: 1" in out
 
 
@@ -93,10 +84,10 @@ def test_documents_are_drawn_by_a_seed(capsys: pytest.CaptureFixture[str]) -> No
 def test_what_was_dropped_stands_beside_its_twin(capsys: pytest.CaptureFixture[str]) -> None:
     row = shown(capsys, "--dropped", "near_duplicate")["shown"][0]
     assert row["kept"]["id"] == row["twin"]
-    assert (row["similarity"], row["containment"]) == (0.8, 0.9)
+    assert 0.5 < row["similarity"] <= row["containment"] < 1
     out = told(capsys, "--dropped", "near duplicate")
-    assert "similarity 0.80  containment 0.90" in out
-    assert "{+very +}long" in out
+    assert f"similarity {row['similarity']:.2f}  containment {row['containment']:.2f}" in out
+    assert "[-very well -]told" in out
     assert "step length" in told(capsys, "--dropped", "too_short")
     assert cli.call(["show", "tiny", "--dropped", "nothing"]) == 1
     assert "near_duplicate (1), too_short (1)" in capsys.readouterr().err
@@ -111,7 +102,7 @@ def test_the_way_of_one_document(workspace: Path, capsys: pytest.CaptureFixture[
     assert shown(capsys, "--why", view["id"][:9]) == view
     assert "It is in the" in told(capsys, "--why", view["id"])
     kept = shown(capsys, "--dropped", "near_duplicate")["shown"][0]["twin"]
-    assert [row["where"] for row in shown(capsys, "--why", kept)["replaced"]] == ["a.jsonl:99"]
+    assert [row["where"] for row in shown(capsys, "--why", kept)["replaced"]] == ["a.jsonl:11"]
 
 
 @pytest.mark.parametrize(
@@ -129,7 +120,7 @@ def test_the_way_of_a_row_that_is_no_document(asked: str, sentence: str, capsys:
 @pytest.mark.usefixtures("workspace")
 def test_a_step_is_shown_by_what_it_changes(capsys: pytest.CaptureFixture[str]) -> None:
     view = shown(capsys, "--step", "markup", "--count", "4")
-    assert (view["rows"], view["seen"], view["changed"], view["dropped"]) == (61, 60, 59, 0)
+    assert (view["rows"], view["seen"], view["changed"], view["dropped"]) == (61, 60, 57, 0)
     assert len(view["shown"]) == 4
     assert all("<" in one["before"]["text"] and "<" not in one["after"]["text"] for one in view["shown"])
     assert shown(capsys, "--step", "length")["shown"][0]["dropped"] == "too_short"

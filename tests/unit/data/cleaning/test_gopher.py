@@ -33,17 +33,13 @@ def reason(step: Any, text: str, **metadata: str) -> str | None:
 
 def test_measures_of_repetition() -> None:
     assert duplicates(["a", "bb", "bb", "c", "bb"]) == (2, 4)
-    assert top_characters(["to", "be", "or", "not", "to", "be"], 2) == 2 * len("to be")
-    assert top_characters(["a", "b", "c"], 2) == len("a b")
+    assert top_characters(list("abcabd"), 2) == (2 * len("a b"), True)
+    assert top_characters(list("abc"), 2) == (len("a b"), False)
+    assert top_characters(list("abc"), 4) == (0, False)
     # The second `a b c d e` counts with its five letters; the n-grams that overlap it do not count again.
-    assert duplicate_characters(["a", "b", "c", "d", "e", "a", "b", "c", "d", "e"], 5) == 5
-    assert (
-        duplicate_characters(
-            ["a", "b", "c", "d", "e", "f", "a", "b", "c", "d", "e", "f", "a", "b", "c", "d", "e", "f"], 5
-        )
-        == 10
-    )
-    assert duplicate_characters(["a", "b", "c", "d", "e", "f", "g"], 5) == 0
+    assert duplicate_characters(list("abcde" * 2), 5) == 5
+    assert duplicate_characters(list("abcdef" * 3), 5) == 10
+    assert duplicate_characters(list("abcdefg"), 5) == 0
 
 
 @pytest.mark.parametrize(

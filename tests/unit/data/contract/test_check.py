@@ -9,9 +9,11 @@ import pytest
 import yaml
 
 from langmill.config.sections import Contract
-from langmill.data.contract.base import Outcome, build_expectations
+from langmill.data.contract.base import build_expectations
 from langmill.data.contract.check import check
+from langmill.data.contract.findings import Outcome
 from langmill.data.contract.passed import PASSED_NAME, read_note, require_passed
+from langmill.data.report import Report
 from langmill.errors import DataError
 from langmill.files import read_json, read_manifest, write_json, write_manifest
 from langmill.stages import contract as stage
@@ -38,7 +40,7 @@ def expect(workspace: Path, expectations: dict[str, Any], reference: Any = None)
 def corpus(workspace: Path, **changed: Any) -> Path:
     folder = workspace / "build/documents/tiny"
     folder.mkdir(parents=True, exist_ok=True)
-    return write_corpus(folder, labelled(10, **changed))
+    return write_corpus(folder, labelled(10, **changed), {**Report("tiny").as_json(), "documents": 10, "rows": 10})
 
 
 def test_a_breach_names_rule_number_limit_rows_and_what_to_do(tmp_path):
@@ -90,7 +92,7 @@ def test_what_follows_reads_the_same_bytes_whatever_was_asked_and_measured(works
     assert passed.read_bytes() == nothing_asked
     assert "10 documents" in read_note(passed.parent)
     report = read_json(folder / "report.json")
-    write_json(folder / "report.json", {**report, "rows": 11, "quarantined": {"corrupt": 1}})
+    write_json(folder / "report.json", {**report, "rows": 11, "files": {"a.csv": 11}})
     write_manifest(folder, {"corpus": "tiny"})
     stage.main("tiny")
     assert passed.read_bytes() == nothing_asked

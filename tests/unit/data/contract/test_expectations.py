@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from langmill.config.sections import Contract, Reference
-from langmill.data.contract.base import EXPECTATIONS, Finding, Outcome, build_expectations
+from langmill.data.contract.base import EXPECTATIONS, build_expectations
+from langmill.data.contract.findings import Finding, Outcome
 from langmill.data.document import Document
 from langmill.errors import ConfigError
 from tests.refused import refused

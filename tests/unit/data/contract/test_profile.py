@@ -10,8 +10,9 @@ import pytest
 from langmill.cli import call
 from langmill.config.compose import compose_corpus
 from langmill.config.core_yaml import parse_yaml
-from langmill.data.contract.base import Outcome, build_expectations
+from langmill.data.contract.base import build_expectations
 from langmill.data.contract.check import check
+from langmill.data.contract.findings import Outcome
 from langmill.data.contract.infer import infer
 from langmill.data.contract.written import with_contract
 from langmill.errors import ConfigError
@@ -93,6 +94,20 @@ def test_the_same_documents_give_the_same_file_and_comments_stay(workspace):
     path.write_text(edited)
     assert call(["profile", "tiny"]) == 0
     assert path.read_text() == edited
+
+
+def test_a_new_expectation_stands_among_the_others(workspace):
+    made(workspace)
+    path = workspace / "conf/corpus/tiny.yaml"
+    assert call(["profile", "tiny"]) == 0
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join(line for line in lines if not line.startswith("    leakage:")) + "\n")
+    assert call(["profile", "tiny"]) == 0
+    renewed = path.read_text().splitlines()
+    place = renewed.index("  reference:")
+    assert renewed[place - 1].startswith("  # The documents of now")
+    assert renewed[place - 2] == "    leakage: {stop: 0.05, warn: 0.01}"
+    assert sorted(renewed) == sorted(lines)
 
 
 def test_limits_stay_where_that_is_asked_for(workspace):

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from langmill.config.sections import Folding
-from langmill.data.near_duplicates.words import ngrams, ngrams_of_all, words_of
+from langmill.data.near_duplicates.words import ngrams, ngrams_of_each, words_of
 from tests.unit.timing import require_linear
 
 pytestmark = pytest.mark.unit
@@ -79,11 +79,11 @@ def test_the_numbers_are_part_of_the_contract() -> None:
 def test_no_ngram_reaches_from_one_text_into_the_next() -> None:
     texts = ["a b c d", "", "e f", "g h i", "a b c"]
     found, ends = words_of(texts, Folding.text)
-    grams, owners = ngrams_of_all(found, ends, 3)
+    grams, owners = ngrams_of_each(found, ends, 3)
     assert owners.tolist() == [0, 0, 3, 4]
     assert grams.tolist() == [gram for text in texts for gram in ngrams(np.array(words(text), np.uint32), 3).tolist()]
     assert grams[0] == grams[-1]
-    assert ngrams_of_all(found, ends, 20)[0].tolist() == []
+    assert ngrams_of_each(found, ends, 20)[0].tolist() == []
 
 
 def test_order_counts_in_an_ngram() -> None:

@@ -26,6 +26,7 @@ def phone(rng: random.Random) -> str:
         example = phonenumbers.example_number_for_type(
             region, rng.choice([phonenumbers.PhoneNumberType.MOBILE, phonenumbers.PhoneNumberType.FIXED_LINE])
         )
+        assert example is not None
         keep = len(str(example.national_number)) - 6
         number = phonenumbers.PhoneNumber(
             country_code=example.country_code,

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
-from langmill.data.cleaning.detectors.base import Finder
+from langmill.data.cleaning.detectors.base import Found
 from tests.unit.data.privacy.personal_data import MAKERS, Sample, lookalikes, samples
+
+
+class Finds(Protocol):
+    """A `Finder`, or a program beside it."""
+
+    @property
+    def kinds(self) -> list[str]: ...
+
+    def find(self, text: str) -> list[Found]: ...
 
 
 class Quality(NamedTuple):
@@ -24,7 +33,7 @@ class Quality(NamedTuple):
     """Some of what was not found."""
 
 
-def measured(finder: Finder, *, positives: int, negatives: int, seed: int = 0) -> dict[str, Quality]:
+def measured(finder: Finds, *, positives: int, negatives: int, seed: int = 0) -> dict[str, Quality]:
     """Measure on texts of each kind that the finder looks for, and on lookalikes.
 
     Args:
@@ -34,9 +43,9 @@ def measured(finder: Finder, *, positives: int, negatives: int, seed: int = 0) -
         seed: Another one gives other texts.
     """
     right, said, whole = Counter[str](), Counter[str](), Counter[str]()
-    wrong: dict[str, list[str]] = {kind: [] for kind in finder.detectors}
-    missed: dict[str, list[str]] = {kind: [] for kind in finder.detectors}
-    kinds = [kind for kind in MAKERS if kind in finder.detectors]
+    wrong: dict[str, list[str]] = {kind: [] for kind in finder.kinds}
+    missed: dict[str, list[str]] = {kind: [] for kind in finder.kinds}
+    kinds = [kind for kind in MAKERS if kind in finder.kinds]
     for sample in [one for kind in kinds for one in samples(kind, positives, seed)] + lookalikes(negatives, seed):
         start, end = _place(sample)
         covered = False

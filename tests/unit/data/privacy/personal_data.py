@@ -50,8 +50,8 @@ def email(rng: random.Random) -> str:
             "uni-koeln.de",
             "sub.domain.museum",
             "x.io",
-            "bücher.example",
-            "xn--bcher-kva.example",
+            "bücher.ch",
+            "xn--bcher-kva.ch",
             "company.consulting",
             "EXAMPLE.ORG",
         ]

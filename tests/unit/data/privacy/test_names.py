@@ -23,6 +23,7 @@ def test_names_are_looked_for_only_where_they_are_named() -> None:
 
 
 @needs_presidio
+@pytest.mark.slow  # spaCy takes ten seconds to import
 def test_names_of_a_list_are_found_without_a_model() -> None:
     finder = build_finder(["names", "email"], {"names": {"model": None, "deny_list": ["Ada Lovelace", "Grace Hopper"]}})
     text = "Ada Lovelace wrote to grace.hopper@example.org, and Grace Hopper answered; Adam did not."
@@ -31,6 +32,7 @@ def test_names_of_a_list_are_found_without_a_model() -> None:
 
 
 @needs_presidio
+@pytest.mark.slow  # spaCy takes ten seconds to import
 def test_a_long_text_is_read_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(names, "_CHARACTERS", 50)
     finder = build_finder(["names"], {"names": {"model": None, "deny_list": ["Ada"]}})
@@ -39,6 +41,7 @@ def test_a_long_text_is_read_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @needs_presidio
+@pytest.mark.slow  # spaCy takes ten seconds to import
 def test_a_missing_model_is_one_sentence_and_nothing_is_fetched() -> None:
     with refused(ConfigError, "missing", "en_core_web_none", "spacy download", "names.model"):
         build_finder(["names"], {"names": {"model": "en_core_web_none"}})

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from langmill.data.cleaning.apply import clean_document
 from langmill.data.cleaning.base import Draft, build_steps
+from langmill.data.cleaning.detectors.base import DETECTORS
 from langmill.data.cleaning.privacy import Privacy, PrivacyOptions
 from langmill.errors import ConfigError
 from tests.refused import refused
@@ -79,3 +81,13 @@ def test_one_line_switches_it_on() -> None:
     done = clean_document(Draft("Write to a@example.org today."), steps)
     assert done.text == "Write to <EMAIL> today."
     assert ("privacy", ("email",)) in done.changes
+
+
+def test_the_guides_kind_of_ones_own_is_found(request: pytest.FixtureRequest) -> None:
+    guide = Path(__file__).parents[4] / "docs" / "guides" / "privacy.md"
+    code = guide.read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
+    request.addfinalizer(lambda: DETECTORS._classes.pop("staff_number", None))
+    exec(compile(code, str(guide), "exec"), {"__name__": "toy.staff_number"})
+    options = PrivacyOptions(kinds=["staff_number", "email"])
+    assert Privacy(options).clean(Draft("P-000014 and P-000015")).text == "<STAFF> and P-000015"
+    assert (DETECTORS.group, "staff_number") in Privacy.plugins(options)

@@ -56,6 +56,10 @@ def test_cleaning_may_add_bytes_and_a_document_be_written_twice() -> None:
     told = report.as_json()
     assert (told["bytes"]["kept"], told["bytes"]["removed_by_cleaning"]) == (7, -5)
     assert (told["documents"], told["repeated"]) == (2, {"documents": 1, "bytes": 7})
+    assert told["splits"]["train"]["target_length_quantiles"]["0.5"] == 1
+    assert sum(told["target_lengths"]["train"]) == 2
+    page = report.as_html()
+    assert "<h3>Texts</h3>" in page and "<h3>Targets</h3>" in page
 
 
 def test_a_field_names_the_sources_and_rows_without_one_go_by_their_file() -> None:

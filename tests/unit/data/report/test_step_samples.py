@@ -8,12 +8,12 @@ import random
 import pytest
 
 from langmill.data.cleaning.apply import clean_document
-from langmill.data.cleaning.base import Draft
+from langmill.data.cleaning.base import Draft, Dropped
 from langmill.data.report import Report
 from langmill.data.report.examples import around, longest_shared
 from langmill.data.report.step_samples import StepSamples, windows
 from langmill.data.rows import Row
-from tests.unit.data.report.conftest import SECRET, STEPS
+from tests.unit.data.report.conftest import SECRET, STEPS, Shout
 
 pytestmark = pytest.mark.unit
 
@@ -63,3 +63,13 @@ def test_what_leaked_is_found_in_both_texts() -> None:
     assert (one[slice(*ours)], other[slice(*theirs)]) == ("The quick, brown fox jumps", "the quick brown fox jumps")
     assert longest_shared("a b", "c d") == ((0, 0), (0, 0))
     assert around("a" * 500 + "b" * 500, (500, 510)) == "…" + "a" * 80 + "b" * 320 + "…"
+
+
+def test_a_step_that_is_not_pure_costs_a_sample_and_no_corpus() -> None:
+    class Moody(Shout):
+        def clean(self, document: Draft) -> Draft | Dropped:
+            return Dropped("mood")
+
+    samples = StepSamples()
+    samples.offer(Row("a:1", "call!", None, None, {}), clean_document(Draft("call!"), STEPS))
+    assert samples.taken({"moody": Moody(None), **STEPS}) == {"shout": {"changed": []}}

@@ -105,6 +105,11 @@ class Finder:
             for kind, detector in self.detectors.items()
         ]
 
+    @property
+    def kinds(self) -> list[str]:
+        """What it looks for."""
+        return list(self.detectors)
+
     def find(self, text: str) -> list[Found]:
         """The values in a text, in order and disjoint.
 

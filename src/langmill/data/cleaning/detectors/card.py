@@ -15,7 +15,7 @@ _NUMBER = re.compile(
     r"(?P<tail>(?P=separator)[0-9]{3}(?![0-9]))?|[0-9]{6}(?P=separator)[0-9]{4,5}))(?!\w|-\w|[.,][0-9])"
 )
 # First digits from and to, and the numbers of digits, as the issuers publish them (ISO/IEC 7812-1 gives out the
-# ranges): Visa; Mastercard; American Express; Diners Club; Discover; JCB; UnionPay; Maestro; Mir; RuPay; Troy.
+# ranges): Visa; Mastercard; American Express; Diners Club; Discover; JCB; UnionPay; Maestro; Dankort; Mir; RuPay; Troy.
 _ISSUERS: tuple[tuple[int, int, frozenset[int]], ...] = tuple(
     (first, last, frozenset(lengths))
     for first, last, lengths in (
@@ -34,6 +34,7 @@ _ISSUERS: tuple[tuple[int, int, frozenset[int]], ...] = tuple(
         (3528, 3589, (16, 19)),
         (62, 62, (16, 17, 18, 19)),
         (5018, 5018, (16, 18, 19)),
+        (5019, 5019, (16,)),
         (5020, 5020, (16, 18, 19)),
         (5038, 5038, (16, 18, 19)),
         (6304, 6304, (16, 18, 19)),

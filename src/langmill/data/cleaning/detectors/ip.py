@@ -22,7 +22,7 @@ _VERSION = re.compile(
 _PRODUCT = re.compile(r"[A-Za-z][\w+]{0,20}[-/@_]v?\Z")  # `Chrome/1.2.3.4`, `numpy-1.2.3.4`
 _NETWORK = re.compile(
     r"\b(?:ip|ipv[46]|ips|host|hosts|server|client|address|addr|gateway|subnet|ping|ssh|dns|router|proxy|from|remote|"
-    r"peer|port|listen|connect(?:ed|ion)?|login|logged|adresse?|indirizzo|direcci\w+)\b|://|[\[(]\Z",
+    r"peer|port|listen|connect(?:ed|ion)?|login|logged|adresse?|indirizzo|direcci\w+)\b|://|::ffff:|[\[(]\Z",
     re.IGNORECASE,
 )
 _ATTACHED = re.compile(r":[0-9]{2,5}(?![\w.])|/[0-9]{1,2}(?![\w.])")  # a port, the length of a prefix

@@ -21,25 +21,24 @@ _WORD = re.compile(
     r"secret|token|api[_ -]?key|access[_ -]?key|private[_ -]?key|"
     r"auth(?!ors?\b|enti)(?:orization|[_-]?key)?|credentials?|"
     r"encryption[_ -]?key|signing[_ -]?key|account[_ -]?key|密码|パスワード|пароль)"
-    r"\w{0,12}[\"'`\]]{0,2}[ \t]{0,8}\Z",
-    re.IGNORECASE,
+    r"\w{0,12}[\"'`\]]{0,2}[ \t]{0,8}\Z"  # of the small letters before a value
 )
 _IN_ADDRESS = re.compile(
     r"://[^\s/?#@:\"'<>]{0,128}+:(?![0-9]{1,5}[/?#])(?P<secret>[^\s@\"'<>]{1,256}+)@(?=[A-Za-z0-9\[])"
 )
 # What a template, a program or a person writes where the secret would be.
 _NO_SECRET = re.compile(
-    r"(?:.{0,64}?(?:example|placeholder|change_?me|redacted|dummy|sample|your[_ -]|insert|undefined|required|optional|"
-    r"my[_ -]?(?:password|secret|token|key)|x{4}|\*{3}|\.{3}|_{4}|<|>|\$\{|\{\{)|\$[A-Za-z_(]+\Z|%\(|%s\Z|"
-    r"(?:none|null|true|false)\Z)",
-    re.IGNORECASE | re.DOTALL,
+    r"example|placeholder|change_?me|redacted|dummy|sample|your[_ -]|insert|undefined|required|optional|"
+    r"my[_ -]?(?:password|secret|token|key)|x{4}|\*{3}|\.{3}|_{4}|<|>|\$\{|\{\{"
 )
-_CODE = re.compile(r"[A-Za-z_$][\w$]*(?:(?:\.|->|::)[A-Za-z_$]?[\w$]*)+")  # `self.token`, `config.api_key2`
-_PATH = re.compile(r"(?:https?:)?//|[./~][\w./-]*/|[A-Za-z]:\\")
+_FORMAT = re.compile(r"\$[a-z_(]+|%\(.*|%s|none|null|true|false", re.DOTALL)
+_CODE = re.compile(r"(?<![\w$])[A-Za-z_$][\w$]*+(?:(?:\.|->|::)[\w$]*+)++")  # `self.token`, `config.api_key2`
+_PATH = re.compile(r"(?:https?:)?//|[./~][\w.-]{0,64}/|[A-Za-z]:\\")
+_BITS = 2.5  # per character: of ten different ones 3.3, of a word written twice below it
 # A part of a path that is no name: base64 has slashes too.
 _RANDOM_NAME = re.compile(r"(?<![A-Za-z0-9])(?=[a-z0-9]*+[A-Z])(?=[A-Z0-9]*+[a-z])(?=[A-Za-z]*+[0-9])[A-Za-z0-9]{12}")
 _SHORTEST = 6  # characters of a secret
-_BITS = 2.5  # per character: of ten different ones 3.3, of a word written twice below it
+_TOLD_BY = 80  # characters of a value in which a word may say that it is none
 
 
 @DETECTORS.register("password")
@@ -61,7 +60,7 @@ class Password(Detector):
             value = match[group] if match["quote"] else match[group].rstrip(".:")  # of the sentence, not of the secret
             if len(value) < _SHORTEST or value.replace("_", "").replace(".", "").isalpha():  # as most are
                 continue
-            named = _WORD.search(text, max(0, match.start() - _BEFORE), match.start())
+            named = _WORD.search(text[max(0, match.start() - _BEFORE) : match.start()].casefold())
             if named and is_secret(value, quoted=group == "quoted"):
                 yield match.start(group), match.start(group) + len(value)
         if "earer " in text:
@@ -70,7 +69,7 @@ class Password(Detector):
                     yield match.span("bare")
         if "://" in text:
             for match in _IN_ADDRESS.finditer(text):
-                if not _NO_SECRET.match(match["secret"]):
+                if not is_template(match["secret"]):
                     yield match.span("secret")
 
     def normal(self, value: str) -> str:
@@ -84,6 +83,12 @@ def entropy(text: str) -> float:
     return -sum(count / len(text) * math.log2(count / len(text)) for count in counts.values())
 
 
+def is_template(value: str) -> bool:
+    """Whether a value says that a secret is to be put in its place."""
+    beginning = value[:_TOLD_BY].casefold()
+    return _NO_SECRET.search(beginning) is not None or _FORMAT.fullmatch(beginning) is not None
+
+
 def is_secret(value: str, *, quoted: bool) -> bool:
     """Whether a value is random enough for a secret.
 
@@ -91,7 +96,7 @@ def is_secret(value: str, *, quoted: bool) -> bool:
         value: What stands beside a word such as `password`.
         quoted: Whether it stands in quotation marks; a bare one may be the name of a variable.
     """
-    named = _NO_SECRET.match(value) or (_PATH.match(value) and not _RANDOM_NAME.search(value))
+    named = is_template(value) or (_PATH.match(value) and not _RANDOM_NAME.search(value))
     if len(value) < _SHORTEST or " " in value.strip() or named:
         return False
     letters, digits = sum(map(str.isalpha, value)), sum(map(str.isdigit, value))

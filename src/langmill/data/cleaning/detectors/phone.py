@@ -37,7 +37,9 @@ _DATE = re.compile(
 )
 _YEARS = re.compile(r"(?:1[5-9]|20)[0-9]{2}(?:[ \-/.()]{1,3}(?:1[5-9]|20)[0-9]{2})+")
 _GROUP = re.compile("[0-9]+")
-_NUMBERS = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}|[0-9]+\.[0-9]+|[0-9.]+/[0-9]{1,2}")  # addresses, a decimal
+_NUMBERS = re.compile(
+    r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}|(?<![0-9.])(?:[0-9]++\.[0-9]++|[0-9.]++/[0-9]{1,2})"
+)  # addresses, a decimal
 _NOT_PHONE = re.compile(
     r"\b(?:isbn|issn|doi|order|invoice|ticket|ref|reference|serial|sku|ean|upc|gtin|imei|asin|pmid|arxiv|id|nr|no|"
     r"version|build|rev|bestell\w*|auftrag\w*|rechnung\w*|tracking|case|article|item|part|model|account|acct|"

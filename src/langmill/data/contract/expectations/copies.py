@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from langmill.data.contract.base import EXPECTATIONS, Expectation, Finding, Place, not_asked
+from langmill.data.contract.base import EXPECTATIONS, Expectation
 from langmill.data.contract.evidence import DROPPED_NAME, Evidence
+from langmill.data.contract.findings import Finding, Place, not_asked
 from langmill.data.contract.limits import AtMost, at_most, percent, share_of
 
 

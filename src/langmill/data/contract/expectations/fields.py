@@ -12,8 +12,9 @@ from typing import Annotated
 from langmill.config.constraints import Allowed
 from langmill.config.sections.contract import Portion
 from langmill.config.typed import settings
-from langmill.data.contract.base import EXPECTATIONS, Expectation, Finding
+from langmill.data.contract.base import EXPECTATIONS, Expectation
 from langmill.data.contract.evidence import Evidence, Kind, kind_of, shortened, value_of
+from langmill.data.contract.findings import Finding
 from langmill.data.contract.limits import Limits, at_most, judge, share_of
 from langmill.data.document import Document
 

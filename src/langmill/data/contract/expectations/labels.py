@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from langmill.config.sections.contract import Portion
 from langmill.config.typed import settings
-from langmill.data.contract.base import EXPECTATIONS, Expectation, Finding, Outcome, not_asked
+from langmill.data.contract.base import EXPECTATIONS, Expectation
 from langmill.data.contract.evidence import Evidence, shortened
+from langmill.data.contract.findings import Finding, Outcome, not_asked
 from langmill.data.contract.limits import Interval, Limits, at_most, judge, share_of
 
 

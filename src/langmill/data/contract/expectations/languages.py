@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from langmill.config.sections.contract import Portion
 from langmill.config.typed import settings
-from langmill.data.contract.base import EXPECTATIONS, Expectation, Finding, not_asked
+from langmill.data.contract.base import EXPECTATIONS, Expectation
 from langmill.data.contract.evidence import LANGUAGE, Evidence, shortened
+from langmill.data.contract.findings import Finding, not_asked
 from langmill.data.contract.limits import at_most, share_of
 
 

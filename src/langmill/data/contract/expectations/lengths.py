@@ -8,9 +8,10 @@ import numpy as np
 
 from langmill.config.constraints import Allowed
 from langmill.config.typed import settings
-from langmill.data.contract.base import EXPECTATIONS, Expectation, Finding, Place, not_asked
+from langmill.data.contract.base import EXPECTATIONS, Expectation
 from langmill.data.contract.effect_size import IntArray
 from langmill.data.contract.evidence import Evidence, Statistics
+from langmill.data.contract.findings import Finding, Place, not_asked
 from langmill.data.contract.limits import Interval, Limits, judge, percent
 from langmill.data.document import Document
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from langmill.data.contract.base import EXPECTATIONS, Expectation, Finding, not_asked
+from langmill.data.contract.base import EXPECTATIONS, Expectation
 from langmill.data.contract.effect_size import ks_distance_at, total_variation
 from langmill.data.contract.evidence import Evidence
+from langmill.data.contract.findings import Finding, not_asked
 from langmill.data.contract.limits import AtMost, at_most, percent
 
 _NONE = "the contract has no reference to compare with; `langmill profile` writes one"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from langmill.config.typed import settings
-from langmill.data.contract.base import EXPECTATIONS, Expectation, Finding
+from langmill.data.contract.base import EXPECTATIONS, Expectation
 from langmill.data.contract.evidence import Evidence
+from langmill.data.contract.findings import Finding
 from langmill.data.contract.limits import Interval, Limits, judge
 
 

@@ -8,8 +8,9 @@ from typing import Any
 from pydantic import NonNegativeInt
 
 from langmill.config.typed import settings
-from langmill.data.contract.base import EXPECTATIONS, Expectation, Finding, Place, not_asked
+from langmill.data.contract.base import EXPECTATIONS, Expectation
 from langmill.data.contract.evidence import DROPPED_NAME, QUARANTINE_NAME, Evidence
+from langmill.data.contract.findings import Finding, Place, not_asked
 from langmill.data.contract.limits import AtLeast, at_least, percent
 
 _SUBJECT = "rows of a source that were kept"

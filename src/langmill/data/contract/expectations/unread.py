@@ -5,8 +5,9 @@ from __future__ import annotations
 from pydantic import NonNegativeInt
 
 from langmill.config.typed import settings
-from langmill.data.contract.base import EXPECTATIONS, Expectation, Finding, Place, not_asked
+from langmill.data.contract.base import EXPECTATIONS, Expectation
 from langmill.data.contract.evidence import QUARANTINE_NAME, Evidence
+from langmill.data.contract.findings import Finding, Place, not_asked
 from langmill.data.contract.limits import AtMost, Limits, at_most, judge, share_of
 from langmill.data.rows import BadRowReason
 
