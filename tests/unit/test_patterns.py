@@ -73,13 +73,9 @@ def _sample(parsed: Any, alternative: int, signs: str) -> str:
 
 def _member(members: list[Any], signs: str) -> str:
     allowed = re.compile("[" + "".join(map(_written, members)) + "]")
-    return next(sign for sign in signs + _first(members[0]) if allowed.fullmatch(sign))
-
-
-def _first(member: Any) -> str:
-    kind, value = member
-    literal = value if kind is _constants.LITERAL else value[0] if kind is _constants.RANGE else 0x4E00
-    return chr(literal)
+    kind, value = members[0]
+    own = value if kind is _constants.LITERAL else value[0] if kind is _constants.RANGE else 0x4E00
+    return next(sign for sign in signs + chr(own) if allowed.fullmatch(sign))
 
 
 def _written(member: Any) -> str:
