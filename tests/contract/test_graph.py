@@ -192,7 +192,7 @@ def test_compose_writes_each_name_once_and_the_same_bytes_every_time(workspace):
          ("reviews.yaml", "cleaning.options.length.max_characters is 1", "min_characters (10)")),
         ("conf/corpus/reviews.yaml", "markup: {}", "copies: {}", "mismatch",
          ("conf/corpus/reviews.yaml", "cleaning.steps has copies", "fields.target")),
-        ("conf/corpus/base.yaml", "    - markup\n", "    - spelling\n", "unknown",
+        ("conf/corpus/base.yaml", "    - profanity\n", "    - spelling\n", "unknown",
          ("conf/corpus/reviews.yaml", "cleaning.steps: spelling", "characters", "copies")),
         ("conf/corpus/reviews.yaml", "metadata: [source]", "metadata: []", "unknown",
          ("evaluation.slices", "source", "corpus reviews: none")),

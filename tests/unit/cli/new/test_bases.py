@@ -32,9 +32,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_rows(tmp_path / "a.jsonl", ROWS)
     assert call(["new", "corpus", "mine", "--from", "a.jsonl"]) == 0
     path = tmp_path / "conf" / "corpus" / "mine.yaml"
-    text = path.read_text()
-    if "target:" not in text:
-        path.write_text(text.replace("fields:\n", "fields:\n  target: target\n  metadata: [rejected]\n"))
+    path.write_text(path.read_text().replace("fields:\n", "fields:\n  metadata: [rejected]\n"))
     return tmp_path
 
 
