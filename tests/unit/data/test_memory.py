@@ -60,7 +60,8 @@ def peak(tmp_path: Path, size: int) -> tuple[float, float]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
+@pytest.mark.skipif(not os.environ.get("LANGMILL_LARGE"), reason="takes a quarter of an hour: LANGMILL_LARGE=1 runs it")
 def test_a_gigabyte_takes_less_than_two(tmp_path: Path) -> None:
     megabytes, share = peak(tmp_path, 10**9)
     assert share == pytest.approx(1 / VARIANTS, rel=0.01)
