@@ -111,7 +111,10 @@ def test_bad_rows_stop_nothing_and_are_kept(workspace: Workspace) -> None:
 
 @pytest.mark.parametrize(
     ("rows", "told"),
-    [([], "has no usable document: 0 rows read"), ([{"text": "only one", "label": 1}], "has 1 usable document; none")],
+    [
+        ([{"text": "  ", "label": 1}], "has no usable document: 1 rows read"),
+        ([{"text": "only one", "label": 1}], "has 1 usable document; none"),
+    ],
 )
 def test_an_empty_corpus_and_one_of_one_document(
     workspace: Workspace, rows: list[dict[str, object]], told: str
