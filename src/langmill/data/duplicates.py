@@ -115,6 +115,7 @@ def exact_duplicates(spool: Spool, settings: sections.Cleaning, split: sections.
     verdicts.lose(alike, Fate.duplicate, winner[alike])
     crossing = np.flatnonzero(late & (keys.ranks[winner] >= keys.ranks))
     verdicts.lose(crossing, Fate.cross_split, first[crossing])
+    verdicts.settle()
     return verdicts
 
 

@@ -14,6 +14,7 @@ import unicodedata
 from collections.abc import Iterator
 from typing import IO, Any
 
+from langmill.data.compression import DAMAGED
 from langmill.errors import FieldError
 
 HEAD = 2**16
@@ -238,8 +239,13 @@ def _looked_through(file: IO[bytes]) -> tuple[int, int, bytes]:
 
 
 def _chunks(file: IO[bytes]) -> Iterator[bytes]:
-    while data := file.read(_CHUNK):
-        yield data
+    """The content, up to a damage: whoever reads the rows meets that again, behind the rows before it."""
+    try:
+        while data := file.read(_CHUNK):
+            yield data
+    except DAMAGED as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the machine's fault, not the file's
 
 
 def _ranked(lines: bytes) -> list[str]:

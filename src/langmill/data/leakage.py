@@ -54,11 +54,12 @@ def find_leakage(
     kept = verdicts.fates == Fate.kept
     test = kept & (verdicts.ranks == PRECEDENCE.index(Split.test))
     train = kept & (verdicts.ranks == PRECEDENCE.index(Split.train))
-    lengths = np.diff(spool.offsets[0]) + np.diff(spool.offsets[1])
+    text, target = np.diff(spool.offsets[0]), np.diff(spool.offsets[1])
+    lengths, longest = text + target, np.maximum(text, target)  # no n-gram begins in the one and ends in the other
     leaks: dict[int, Leak] = {}
-    long = lengths >= leakage.ngrams
+    long = longest >= leakage.ngrams
     for size, chosen in ((leakage.ngrams, test & long), (leakage.short_ngrams, test & ~long)):
-        for part in _parts(chosen & (lengths >= size), lengths):
+        for part in _parts(chosen & (longest >= size), lengths):
             leaks |= _leaks(spool, part, train, size=size, share=leakage.share, on_documents=on_documents)
     return leaks
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from langmill.config.sections import Fields
 from langmill.data.labels import LabelTable, as_text, label_of
-from langmill.data.rows import BadRowReason, Row, Unreadable, Values
+from langmill.data.rows import BadRowReason, Row, Unreadable, Values, is_text
 
 
 def row_of(
@@ -31,7 +31,7 @@ def row_of(
         raise Unreadable(BadRowReason.missing_text, _compact(values))
     target = _present(values.get(fields.target)) if fields.target else None
     if isinstance(target, list) and all(isinstance(line, str) for line in target):
-        target = "\n".join(target) if target else None
+        target = _present("\n".join(target)) if target else None
     if not isinstance(text, str) or not isinstance(target, str | None):
         raise Unreadable(BadRowReason.wrong_type, _compact(values))
     label = _named_label(values, fields.label, names, table) if fields.label else None
@@ -54,7 +54,12 @@ def _named_label(values: Values, field: str, names: Mapping[str, str | None], ta
 
 
 def _present(value: object) -> object:
-    """The value; None for a number that is none, which pandas writes for a value that is missing."""
+    """The value; None for a number that is none, which pandas writes for a value that is missing.
+
+    In a text halves of a character, which JSON can write and UTF-8 can't, become whole where they meet, else U+FFFD.
+    """
+    if isinstance(value, str) and not is_text(value):
+        return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     return None if isinstance(value, float) and math.isnan(value) else value
 
 

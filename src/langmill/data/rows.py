@@ -50,6 +50,12 @@ class BadRowReason(StrEnum):
     """The rest of a file, or all of it, is damaged."""
 
 
+LEFT_OUT = frozenset(
+    {BadRowReason.excluded_label, BadRowReason.unfinished, BadRowReason.damaged_text, BadRowReason.unsupported}
+)
+"""Reasons of rows that were read, and that the settings or their own file leave out."""
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """A row that can be read: what a document is made of, not yet cleaned."""

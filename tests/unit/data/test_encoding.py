@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 from pathlib import Path
 
@@ -123,3 +124,12 @@ def test_a_text_that_is_a_word_stays_one(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"text": "null"}\n{"text": "a\u2028b"}\n', encoding="utf-8")
     assert list(texts(tmp_path).values()) == ["null", "a\u2028b"]
     assert bad(tmp_path) == []
+
+
+@pytest.mark.parametrize("written", ["utf-8", "cp1252"])
+def test_what_stands_before_a_damage_is_read_in_any_encoding(tmp_path: Path, written: str) -> None:
+    rows = "text\n" + "".join(f"Grüße, zum {number}. Mal\n".replace(",", "") for number in range(5000))
+    (tmp_path / "a.csv.gz").write_bytes(gzip.compress(rows.encode(written), mtime=0)[:-20])
+    found = list(read_rows(tmp_path, file_format(), fields()))
+    assert len([row for row in found if isinstance(row, Row)]) > 4000
+    assert len(found) - len([row for row in found if isinstance(row, Row)]) <= 2

@@ -109,3 +109,11 @@ def test_parts_give_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     parts = made(tmp_path, test, train).as_json()["leakage"]
     assert (whole["leaked"], parts["leaked"]) == (5, 5)
     assert [each["test"] for each in whole["examples"]] == [each["test"] for each in parts["examples"]]
+
+
+def test_short_texts_with_short_targets_leak_too(tmp_path: Path) -> None:
+    """Neither has 13 words, and no n-gram begins in the one and ends in the other."""
+    text, target = prose(10), prose(10)
+    pair = {"text": " ".join(text), "to": " ".join(target)}
+    made(tmp_path, [{**pair, "text": f"{pair['text']} asked"}], [{**pair, "to": f"{pair['to']} indeed, and more"}])
+    assert leaked(tmp_path) == {f"{pair['text']} asked"}

@@ -11,6 +11,7 @@ import numpy as np
 from langmill.data.contract.effect_size import IntArray, distance_by_chance, distribution
 from langmill.data.contract.evidence import LANGUAGE, Evidence, Kind, Statistics
 from langmill.data.contract.expectations.survival import SurvivalOptions
+from langmill.data.contract.expectations.unread import unread_bytes, unusable_rows
 
 _LISTED = 50  # labels and languages of the reference; what is rarer counts as one
 _BALANCED = 20  # labels, each of which gets limits of its own
@@ -110,10 +111,11 @@ def _flow(report: Mapping[str, Any]) -> dict[str, Any]:
     """What became of the rows and bytes that came in."""
     rows, result = int(report["rows"]), dict[str, Any]()
     damaged = int(report["quarantined"].get("unreadable_file", 0))
-    if counted := report.get("bytes"):
-        unread = counted["quarantined"] / counted["read"] if counted["read"] else 0.0
-        result["unread"] = {**_at_most(unread, 0.001, 0), "damaged_files": damaged}
-    result["quarantined"] = _at_most(sum(report["quarantined"].values()) / max(1, rows), 0.01, 0.001)
+    if report.get("bytes"):
+        lost, total = unread_bytes(report)
+        result["unread"] = {**_at_most(lost / max(1, total), 0.001, 0), "damaged_files": damaged}
+    count, of = unusable_rows(report)
+    result["quarantined"] = _at_most(count / max(1, of), 0.01, 0.001)
     least = SurvivalOptions().min_rows
     kept = [each["kept"] / each["rows"] for each in (report.get("sources") or {}).values() if each["rows"] >= least]
     if kept:

@@ -168,3 +168,18 @@ def test_null_leaves_one_out_and_a_misspelt_one_is_refused():
     with pytest.raises(ConfigError):
         build_expectations(Contract({"lenghts": None}, None), "x")
     assert len(EXPECTATIONS.names()) == 17
+
+
+def test_what_was_read_and_left_out_is_not_unread(tmp_path):
+    """Fuzzy translations, fragments of poems, labels that the settings leave out."""
+    reasons = {"unfinished": 50, "excluded_label": 30, "corrupt": 1}
+    counted = {
+        "read": 1000,
+        "quarantined": 420,
+        "quarantined_by_reason": {"unfinished": 400, "missing_text": 10, "corrupt": 10},
+    }
+    report = {"bytes": counted, "quarantined": reasons, "rows": 181}
+    (found,) = ask(tmp_path, "unread", {"stop": 0.01}, **report)
+    assert found.value == pytest.approx(10 / 590)
+    (found,) = ask(tmp_path, "quarantined", {"stop": 0.01}, **report)
+    assert found.value == pytest.approx(1 / 101)

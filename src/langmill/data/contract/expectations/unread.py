@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from pydantic import NonNegativeInt
 
 from langmill.config.typed import settings
@@ -9,7 +12,7 @@ from langmill.data.contract.base import EXPECTATIONS, Expectation
 from langmill.data.contract.evidence import QUARANTINE_NAME, Evidence
 from langmill.data.contract.findings import Finding, Place, not_asked
 from langmill.data.contract.limits import AtMost, Limits, at_most, judge, share_of
-from langmill.data.rows import BadRowReason
+from langmill.data.rows import LEFT_OUT, BadRowReason
 
 _DAMAGED = BadRowReason.unreadable_file.value
 
@@ -35,7 +38,7 @@ class Unread(Expectation):
         if read is None:
             found.append(not_asked("bytes that were not read", "the report counts no bytes; clean the corpus again"))
         else:
-            lost, total = int(read["quarantined"]), int(read["read"])
+            lost, total = unread_bytes(evidence.report)
             words = f"{share_of(lost, total, 'bytes')} could not be read"
             value = lost / total if total else 0.0
             found.append(at_most("bytes that were not read", words, value, self.options, lambda: _bad(evidence)))
@@ -58,11 +61,30 @@ class Quarantined(Expectation):
 
     def ask(self, evidence: Evidence) -> list[Finding]:
         """Compare the quarantine's rows with all."""
-        count, total = sum(evidence.report["quarantined"].values()), int(evidence.report["rows"])
+        count, total = unusable_rows(evidence.report)
         words = f"{share_of(count, total, 'rows')} are in the quarantine"
         value = count / total if total else 0.0
         return [at_most("quarantined rows", words, value, self.options, lambda: _bad(evidence))]
 
 
+def unread_bytes(report: Mapping[str, Any]) -> tuple[int, int]:
+    """Bytes that could not be read, and all that came in; what was read and then left out is in neither.
+
+    A row without a text was read too: a page of links, a form.
+    """
+    counted = report["bytes"]
+    by_reason = counted.get("quarantined_by_reason", {})
+    aside = sum(by_reason.get(reason, 0) for reason in (*LEFT_OUT, BadRowReason.missing_text))
+    return int(counted["quarantined"]) - aside, int(counted["read"]) - aside
+
+
+def unusable_rows(report: Mapping[str, Any]) -> tuple[int, int]:
+    """Rows that could not be read or used, and all; what the settings or their own file leave out is in neither."""
+    aside = sum(report["quarantined"].get(reason, 0) for reason in LEFT_OUT)
+    return sum(report["quarantined"].values()) - aside, int(report["rows"]) - aside
+
+
 def _bad(evidence: Evidence, reason: str = "") -> list[Place]:
-    return evidence.left_out(QUARANTINE_NAME, lambda row: not reason or row["reason"] == reason)
+    return evidence.left_out(
+        QUARANTINE_NAME, lambda row: row["reason"] == reason if reason else row["reason"] not in LEFT_OUT
+    )
