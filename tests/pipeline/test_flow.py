@@ -13,7 +13,7 @@ from itertools import pairwise
 import pytest
 
 from langmill.cli import call
-from langmill.stages import clean, compose, encode, evaluate, fetch, tokenizer, train
+from langmill.stages import clean, compose, contract, encode, evaluate, fetch, tokenizer, train
 from tests.pipeline.workspace import CLASSIFIER, LM, edit, langmill, outs
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.slow, pytest.mark.timeout(1500)]
@@ -37,8 +37,9 @@ def test_a_run_ends_with_the_table_and_where_to_look(made_workspace, first_run):
     assert classifier.startswith(CLASSIFIER)
     assert "accuracy" in classifier
     assert "champion" in classifier
-    assert [line.split("  ")[0] for line in lines[-4:-1]][:2] == ["make ui", "make serve"]
-    assert "trace tiny-lm" in lines[-2]
+    assert [line.split("  ")[0] for line in lines[-5:-1]][:2] == ["make ui", "make serve"]
+    assert "trace tiny-lm" in lines[-3]
+    assert lines[-2].startswith("build/contracts/tiny/report.html ")
     log = lines[-1].removeprefix("The full log of the last run: ")
     text = (made_workspace / log).read_text()
     assert "===== train@tiny-lm =====" in text
@@ -163,13 +164,13 @@ def test_making_everything_again_gives_the_same_bytes(remade_workspace, monkeypa
         shutil.rmtree(remade_workspace / folder)
     monkeypatch.chdir(remade_workspace)
     compose.main()
-    for stage in (fetch, clean, tokenizer):
+    for stage in (fetch, clean, contract, tokenizer):
         stage.main("tiny")
     for name in (LM, CLASSIFIER):
         for stage in (encode, train, evaluate):
             stage.main(name)
     assert all((remade_workspace / path).exists() for path in made)
-    assert len(outs(remade_workspace)) == 10
+    assert len(outs(remade_workspace)) == 11
     after = files()
     assert after.keys() == before.keys()
     assert [path for path, content in before.items() if after[path] != content] == []

@@ -102,7 +102,7 @@ def guide_commands(page: str = "own-text", own: Mapping[str, str] = OWN_TEXT) ->
     lines = [
         re.sub("|".join(own), lambda found: own[found[0]], line) for block in blocks for line in block.splitlines()
     ]
-    return [shlex.split(line.removeprefix("langmill ")) for line in lines]
+    return [shlex.split(line.removeprefix("langmill "), comments=True) for line in lines]
 
 
 def create(folder: Path, rows: list[tuple[str, str]] | None = None) -> Path:
