@@ -34,7 +34,7 @@ from langmill.data.leakage import Leak, find_leakage, num_passes
 from langmill.data.near_duplicates.clusters import copies_of
 from langmill.data.near_duplicates.find import find_near_duplicates
 from langmill.data.readers import causes, read_rows
-from langmill.data.report import Report, StepCount
+from langmill.data.report import FEW_DOCUMENTS, Report, StepCount
 from langmill.data.rows import BadRow, Row, portable
 from langmill.data.splits import deciding_key, split_of_key
 from langmill.data.spool import PRECEDENCE, Spool
@@ -290,8 +290,8 @@ def _require_usable(report: Report, settings: CorpusSettings) -> None:
             dropped = report.account_of_drops(split)
             left_out = f", where {dropped}" if dropped else ""
             raise DataError(
-                f"The corpus {settings.name} has {count:,} usable {noun}; none fell to the {split} split{left_out}. "
-                f"{advice}.",
+                f"The corpus {settings.name} has {count:,} usable {noun}; none fell to the {split} split{left_out} "
+                f"({report.account()}). {advice if count >= FEW_DOCUMENTS else 'Add data'}.",
                 "too_few",
             )
 

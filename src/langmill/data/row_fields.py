@@ -56,10 +56,10 @@ def _named_label(values: Values, field: str, names: Mapping[str, str | None], ta
 def _present(value: object) -> object:
     """The value; None for a number that is none, which pandas writes for a value that is missing.
 
-    In a text halves of a character, which JSON can write and UTF-8 can't, become whole where they meet, else U+FFFD.
+    In a text halves of a character, which JSON can write and UTF-8 can't, become whole where they meet, and else go.
     """
     if isinstance(value, str) and not is_text(value):
-        return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+        return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "ignore")
     return None if isinstance(value, float) and math.isnan(value) else value
 
 

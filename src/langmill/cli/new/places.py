@@ -198,6 +198,8 @@ def place_of(text: str, query: str | None) -> Place:
     if query is not None:
         raise LangmillError("--query goes with --from sql:VARIABLE.", "impossible")
     if (path := Path(text)).exists():
+        if not path.is_file() and not path.is_dir():
+            raise LangmillError(f"{text} is a pipe or a device; write what it gives into a file first.", "unsupported")
         return LocalPlace(path)
     if found := _HUB.fullmatch(text):
         return HubPlace(found["repository"], found["revision"] or "", found["files"])

@@ -19,6 +19,7 @@ _A_LABEL = 5  # documents a label, on average: with fewer it is a name, not a cl
 _QUANTILES = ("0.05", "0.5", "0.95")
 _OURS = {"metadata.copies", "metadata.leaked", f"metadata.{LANGUAGE}"}
 """Fields that a step of ours writes, and not in every document."""
+_LOST, _UNUSABLE = 0.01, 0.1  # shares of bytes and rows from which on a loss is no habit of the data
 _COMMON = 0.01  # share of documents from which on a language is expected
 
 
@@ -108,14 +109,19 @@ def _languages(counts: Mapping[str, int]) -> dict[str, Any]:
 
 
 def _flow(report: Mapping[str, Any]) -> dict[str, Any]:
-    """What became of the rows and bytes that came in."""
+    """What became of the rows and bytes that came in.
+
+    A loss does not become right by standing there: where much can't be read, or a file is damaged, the limits of
+    base.yaml stay.
+    """
     rows, result = int(report["rows"]), dict[str, Any]()
-    damaged = int(report["quarantined"].get("unreadable_file", 0))
     if report.get("bytes"):
         lost, total = unread_bytes(report)
-        result["unread"] = {**_at_most(lost / max(1, total), 0.001, 0), "damaged_files": damaged}
+        if 2 * lost <= _LOST * total:
+            result["unread"] = {**_at_most(lost / max(1, total), 0.001, 0), "damaged_files": 0}
     count, of = unusable_rows(report)
-    result["quarantined"] = _at_most(count / max(1, of), 0.01, 0.001)
+    if count <= _UNUSABLE * of:
+        result["quarantined"] = _at_most(count / max(1, of), 0.01, 0.001)
     least = SurvivalOptions().min_rows
     kept = [each["kept"] / each["rows"] for each in (report.get("sources") or {}).values() if each["rows"] >= least]
     if kept:

@@ -113,7 +113,7 @@ def share_of(count: int, total: int, noun: str) -> str:
 
 def percent(share: float) -> str:
     """A share in percent, with three digits that count: `0.0125%`."""
-    return f"{100 * share:.3g}%"
+    return f"{100 * round(share, 12):.3g}%"  # what is less is rounding
 
 
 def capital(words: str) -> str:
