@@ -13,7 +13,7 @@ import pytest
 
 from langmill.data.formats import archive
 from langmill.data.readers import read_rows
-from langmill.data.rows import BadRow, Row
+from langmill.data.rows import BadRow, Row, Unreadable
 from tests.unit.data.formats.reading import bad, good, read
 from tests.unit.data.settings import fields, file_format
 
@@ -71,6 +71,18 @@ def test_members_are_read_as_files_are(tmp_path: Path, name: str) -> None:
     expected = {"* .md": 8, "* .txt": 5, "* .zip": 2, "* hidden": 1, **links}
     assert left == {f"{name}:{place}": size for place, size in expected.items()}
     assert not list(tmp_path.parent.glob("escape.txt"))
+
+
+@pytest.mark.parametrize("ending", ["txt", "txt.gz"])
+def test_a_text_that_unpacks_to_very_much_is_not_held(ending: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archive, "_TEXT_BYTES", 1000)
+    pack = gzip.compress if ending == "txt.gz" else bytes
+    members = {f"{count}.{ending}": pack(b"x" * count) for count in (1000, 1001, 10**6)}
+    rows = read("archive", zipped(members), "x.zip")
+    assert [place for place, _ in good(rows)] == [f"1000.{ending}:1"]
+    large = {place: values.num_bytes for place, values in rows if isinstance(values, Unreadable)}
+    assert large == {f"1001.{ending}:1": 1001, f"1000000.{ending}:1": 10**6}
+    assert {reason for _, reason in bad(rows)} == {"too_large"}
 
 
 def test_members_of_another_format() -> None:
