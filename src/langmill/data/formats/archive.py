@@ -22,7 +22,7 @@ from langmill.config.typed import settings
 from langmill.data.compression import COMPRESSIONS, DAMAGED
 from langmill.data.formats.base import FORMATS, Format, build_format
 from langmill.data.raw_files import RawFile
-from langmill.data.rows import EXCERPT, BadRowReason, Raw, Unreadable, escaped, portable
+from langmill.data.rows import EXCERPT, BadRowReason, Raw, Unreadable, Whole, escaped, portable
 
 _CHUNK = 2**20
 _HELD = 2**24  # bytes of a member that are held in memory; more go to a temporary file
@@ -112,10 +112,12 @@ class Archive(Format):
             held.seek(0)
             raw = RawFile(cast("IO[bytes]", held), size, PurePosixPath(name), self._format, lambda _: None)
             plain = self._format.is_plain_text(raw.path)
+            whole = plain or self._format.is_document(raw.path)
             try:
                 for each, values in (self._one_text if plain else self._format.read)(raw.file, raw.path):
                     place = str(each)
-                    yield f"{shown}:{place}", values
+                    whole_row = whole and not isinstance(values, Unreadable)
+                    yield f"{shown}:{place}", Whole(values, plain=plain) if whole_row else values
             except (*DAMAGED, pa.ArrowException) as error:
                 yield f"{shown}:{place}+", _lost(error, raw.unread(rows=place != "0"))
 
