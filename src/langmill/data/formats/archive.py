@@ -116,8 +116,10 @@ class Archive(Format):
             try:
                 for each, values in (self._one_text if plain else self._format.read)(raw.file, raw.path):
                     place = str(each)
-                    whole_row = whole and not isinstance(values, Unreadable)
-                    yield f"{shown}:{place}", Whole(values, plain=plain) if whole_row else values
+                    if whole and not isinstance(values, Unreadable):
+                        yield f"{shown}:{place}", Whole(values, plain=plain)
+                    else:
+                        yield f"{shown}:{place}", values
             except (*DAMAGED, pa.ArrowException) as error:
                 yield f"{shown}:{place}+", _lost(error, raw.unread(rows=place != "0"))
 
