@@ -24,7 +24,19 @@ from langmill.data.formats.base import Format
 from langmill.data.labels import LabelTable, label_map
 from langmill.data.raw_files import RawFile, open_raw
 from langmill.data.row_fields import row_of
-from langmill.data.rows import EXCERPT, BadRow, BadRowReason, Raw, Row, Unreadable, Values, escaped, portable, shown
+from langmill.data.rows import (
+    EXCERPT,
+    BadRow,
+    BadRowReason,
+    Raw,
+    Row,
+    Unreadable,
+    Values,
+    Whole,
+    escaped,
+    portable,
+    shown,
+)
 from langmill.errors import Code, DataError
 
 logger = logging.getLogger(__name__)
@@ -53,6 +65,8 @@ class _Reading:
     on_bytes: Callable[[int], object] = lambda _: None
     known: set[str] = field(default_factory=set)
     """The names of the fields that rows have had."""
+    tabular: bool = False
+    """Whether any row was one of a table, with fields that the corpus names."""
 
     def tell(self, name: str, sentence: str) -> None:
         if len(self.told) < _TOLD:
@@ -96,18 +110,15 @@ def read_rows(
     reading = _Reading(file_format, fields, label_map(labels or {}), table, max_characters)
     reading.told = reading.told if told is None else told
     reading.on_bytes = on_bytes or reading.on_bytes
-    tabular = False
     for path in files:
-        relative = PurePosixPath(path.relative_to(folder))
-        tabular |= not (file_format.is_plain_text(relative) or file_format.is_document(relative))
-        yield from _rows_of(path, relative, reading)
+        yield from _rows_of(path, PurePosixPath(path.relative_to(folder)), reading)
     for name, sentence in islice(reading.told.items(), _LOGGED):
         logger.warning("%s: %s", name, sentence)
     if len(reading.told) > _LOGGED:
         logger.warning("%d more files are read otherwise than their names say", len(reading.told) - _LOGGED)
     if reading.known:
         try:
-            _require_known(fields, reading.known, folder, text_is_a_field=tabular)
+            _require_known(fields, reading.known, folder, text_is_a_field=reading.tabular)
         except DataError as error:
             found = [f" {name}: {cause}" for name, cause in islice(causes(folder, file_format, files), 1)]
             error.args = ("".join([str(error), *found]),)
@@ -121,16 +132,19 @@ def _rows_of(path: Path, relative: PurePosixPath, reading: _Reading) -> Iterator
         DataError: The file refuses the whole corpus.
     """
     name = portable(relative.as_posix())
-    plain = reading.file_format.is_plain_text(relative)
-    fields = Fields("text", None, None, []) if plain else reading.fields
-    if reading.file_format.is_document(relative):
-        fields = Fields("text", None, None, fields.metadata)
+    plain, document = reading.file_format.is_plain_text(relative), reading.file_format.is_document(relative)
     for place, values in _read_file(path, relative, reading):
         where = f"{name}:{place}"
         try:
             if isinstance(values, Unreadable):
                 raise values
             reading.known.update(values)
+            fields = reading.fields
+            if plain or document or isinstance(values, Whole):
+                only = values.plain if isinstance(values, Whole) else plain and not document
+                fields = Fields("text", None, None, [] if only else fields.metadata)
+            else:
+                reading.tabular = True
             yield row_of(where, values, fields, reading.names, reading.table)
         except Unreadable as problem:
             yield BadRow(where, problem.reason, shown(problem.row[:EXCERPT]), problem.num_bytes)

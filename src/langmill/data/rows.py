@@ -114,6 +114,15 @@ Raw = tuple[Place, Values | Unreadable]
 """A row's place and its fields, or what is wrong with it."""
 
 
+class Whole(dict[str, object]):
+    """The values of a file in an archive whose text is its field `text`, whichever the corpus names for its tables."""
+
+    def __init__(self, values: Values, *, plain: bool) -> None:
+        super().__init__(values)
+        self.plain = plain
+        """Whether the file is nothing but a text, so that the corpus's metadata mean nothing there either."""
+
+
 def utf8_bytes(text: str) -> int:
     """How many bytes UTF-8 has for a text; a lone surrogate, which it has none for, counts as three."""
     return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))

@@ -67,6 +67,27 @@ def test_no_value_is_printed_also_of_kinds_not_looked_for(
     assert "\x1b" not in out
 
 
+def test_names_of_fields_are_searched_and_not_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "h.csv").write_text("ann@example.org,+49 30 901820\nbob@example.org,x\nno,y\n", encoding="utf-8")
+    (tmp_path / "k.jsonl").write_text(
+        '{"a": {"eve@example.org": ["Write to joe@example.org"]}}\n' * 2, encoding="utf-8"
+    )
+    kinds = report(capsys, str(tmp_path))["kinds"]
+    assert {kind: one["fields"] for kind, one in kinds.items()} == {
+        "email": {"(name of a field)": 2, "an…rg": 1, "a.ev…rg.0": 2},
+        "phone": {"(name of a field)": 1},
+    }
+    assert cli.call(["scan", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert "an…rg" in out and "example" not in out and "901820" not in out
+
+
+def test_a_number_is_searched_however_it_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = [json.dumps({"a": float(SECRETS[3])}), json.dumps({"a": 0.41111111}), json.dumps({"a": True})]
+    (tmp_path / "n.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    assert {kind: one["values"] for kind, one in report(capsys, str(tmp_path))["kinds"].items()} == {"card": 1}
+
+
 @pytest.mark.parametrize("value", [*SECRETS, "a@b.de", "x" * 500])
 def test_a_masked_value_has_at_most_four_of_its_characters(value: str) -> None:
     shown = masked(value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +13,8 @@ from langmill.data.formats.base import Format
 from langmill.data.readers import read_values
 from langmill.data.rows import Unreadable, portable
 
+NAMED = "(name of a field)"
+"""The field of what is found in the name of one."""
 _BESIDE = 24  # characters around a value that an example shows
 _SHOWN = 2  # of a value's characters at its beginning and end
 _SHORT = 12  # characters of a value of which only the first is shown
@@ -24,6 +26,7 @@ class Example(NamedTuple):
     where: str
     """The row's place."""
     field: str
+    """Its field, with the values in the field's name masked."""
     text: str
     """What stands around it, all values in it masked."""
 
@@ -46,24 +49,23 @@ class Findings:
     files_with: dict[str, Counter[str]] = field(default_factory=dict)
     """Values by kind, then by file."""
     fields_with: dict[str, Counter[str]] = field(default_factory=dict)
-    """Values by kind, then by field."""
+    """Values by kind, then by field, as an example has it."""
     examples: dict[str, list[Example]] = field(default_factory=dict)
     """The first few by kind, none of them twice."""
 
-    def add(self, file: str, where: str, texts: Mapping[str, str], finder: Finder) -> None:
+    def add(self, file: str, where: str, texts: Iterable[tuple[str, str]], finder: Finder) -> None:
         """Search one row.
 
         Args:
             file: Its file.
             where: Its place, with the file's name.
-            texts: Its fields that are texts.
+            texts: What it holds of text, by field, with the names of fields fit to be shown.
             finder: What finds.
         """
         self.rows += 1
         kinds: set[str] = set()
-        for name, text in texts.items():
-            found = finder.find(text)
-            for one in found:
+        for name, text in texts:
+            for one in finder.find(text):
                 kinds.add(one.kind)
                 self.values[one.kind] += 1
                 self.files_with.setdefault(one.kind, Counter())[file] += 1
@@ -71,12 +73,14 @@ class Findings:
                 known = self.examples.setdefault(one.kind, [])
                 if len(known) < self.examples_a_kind:
                     start, end = max(0, one.start - _BESIDE), min(len(text), one.end + _BESIDE)
-                    hidden = [other[:2] for other in self.cover.find(text)]
-                    shown = "".join(_masked_parts(text, hidden, start, end))
-                    example = Example(where, name, " ".join(shown.split()))
+                    example = Example(where, name, " ".join(self.masked(text, start, end).split()))
                     if example.text not in {other.text for other in known}:
                         known.append(example)
         self.rows_with.update(kinds)
+
+    def masked(self, text: str, start: int, end: int) -> str:
+        """A part of a text with all values masked."""
+        return "".join(_masked_parts(text, [each[:2] for each in self.cover.find(text)], start, end))
 
     def as_json(self) -> dict[str, Any]:
         """Everything, as plain values."""
@@ -127,7 +131,10 @@ def search(
     examples: int,
     on_bytes: Callable[[int], object],
 ) -> Findings:
-    """Search every text of every row of some files.
+    """Search every text of every row of some files, and the names of their fields.
+
+    A name is searched once a file, with the row that has it first: where a table has no header, its first row is taken
+    for one, and an object's keys can be anything.
 
     Args:
         folder: What the files' names begin after.
@@ -142,22 +149,36 @@ def search(
     for path in paths:
         name = portable(path.relative_to(folder).as_posix())
         findings.files += 1
+        known: dict[str, str] = {}
         for place, values in read_values(folder, path, file_format, on_bytes):
             if isinstance(values, Unreadable):
                 findings.unreadable[values.reason.value] += 1
-                findings.add(name, f"{name}:{place}", {"": values.row}, finder)
+                findings.add(name, f"{name}:{place}", [("", values.row)], finder)
             else:
-                findings.add(name, f"{name}:{place}", dict(_texts("", values)), finder)
+                new = [key for key in dict.fromkeys(_keys(values)) if key not in known]
+                known.update((key, findings.masked(key, 0, len(key))) for key in new)
+                named = [(NAMED, key) for key in new]
+                findings.add(name, f"{name}:{place}", [*named, *_texts("", values, known)], finder)
     return findings
 
 
-def _texts(name: str, value: object) -> Iterator[tuple[str, str]]:
-    """The texts in a row by their fields, numbers too, lists and objects opened up."""
+def _texts(name: str, value: object, shown: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """The texts in a row by their fields, numbers too, lists and objects opened up; names are shown as told."""
     if isinstance(value, Mapping):
         for key, inner in value.items():
-            yield from _texts(f"{name}.{key}" if name else str(key), inner)
+            yield from _texts(f"{name}.{shown[str(key)]}" if name else shown[str(key)], inner, shown)
     elif isinstance(value, list | tuple):
         for number, inner in enumerate(value):
-            yield from _texts(f"{name}.{number}", inner)
-    elif isinstance(value, str | int) and not isinstance(value, bool):
+            yield from _texts(f"{name}.{number}", inner, shown)
+    elif isinstance(value, float) and value.is_integer():
+        yield name, str(int(value))  # whole numbers of a column with gaps are often kept so
+    elif isinstance(value, str | int | float) and not isinstance(value, bool):
         yield name, str(value)
+
+
+def _keys(value: object) -> Iterator[str]:
+    """The names in a row, those in its lists and objects too."""
+    if isinstance(value, Mapping):
+        yield from map(str, value)
+    for inner in value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ():
+        yield from _keys(inner)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import io
 import stat
 import tarfile
 import tempfile
@@ -21,10 +22,11 @@ from langmill.config.typed import settings
 from langmill.data.compression import COMPRESSIONS, DAMAGED
 from langmill.data.formats.base import FORMATS, Format, build_format
 from langmill.data.raw_files import RawFile
-from langmill.data.rows import BadRowReason, Raw, Unreadable, portable
+from langmill.data.rows import EXCERPT, BadRowReason, Raw, Unreadable, Whole, escaped, portable
 
 _CHUNK = 2**20
 _HELD = 2**24  # bytes of a member that are held in memory; more go to a temporary file
+_TEXT_BYTES = 2**28  # of a member that is one text, which is held whole
 _GIGABYTE = 10**9
 _BROKEN = (*DAMAGED, zipfile.BadZipFile, tarfile.TarError, NotImplementedError, RuntimeError, ValueError)
 """What reading a damaged archive raises; RuntimeError and NotImplementedError where members ask for a password or are
@@ -109,12 +111,26 @@ class Archive(Format):
                 return
             held.seek(0)
             raw = RawFile(cast("IO[bytes]", held), size, PurePosixPath(name), self._format, lambda _: None)
+            plain = self._format.is_plain_text(raw.path)
+            whole = plain or self._format.is_document(raw.path)
             try:
-                for each, values in self._format.read(raw.file, raw.path):
+                for each, values in (self._one_text if plain else self._format.read)(raw.file, raw.path):
                     place = str(each)
-                    yield f"{shown}:{place}", values
+                    if whole and not isinstance(values, Unreadable):
+                        yield f"{shown}:{place}", Whole(values, plain=plain)
+                    else:
+                        yield f"{shown}:{place}", values
             except (*DAMAGED, pa.ArrowException) as error:
                 yield f"{shown}:{place}+", _lost(error, raw.unread(rows=place != "0"))
+
+    def _one_text(self, file: IO[bytes], path: PurePosixPath) -> Iterator[Raw]:
+        """The row of a member that is one text, unless it is too large to be held: few bytes can stand for it."""
+        held = io.BytesIO(file.read(_TEXT_BYTES))
+        if more := sum(map(len, iter(lambda: file.read(_CHUNK), b""))):
+            size = len(held.getbuffer()) + more
+            yield 1, Unreadable(BadRowReason.too_large, escaped(held.getvalue()[:EXCERPT]), num_bytes=size)
+            return
+        yield from self._format.read(held, path)
 
 
 def _lost(error: Exception, num_bytes: int) -> Unreadable:

@@ -12,8 +12,10 @@ from pathlib import PurePosixPath
 from typing import IO
 
 from langmill.data.formats.base import FORMATS, Format
+from langmill.data.formats.extras import too_large_to_hold
 from langmill.data.rows import BadRowReason, Raw, Unreadable, escaped
 
+_MOST_BYTES = 2**28  # of one message with all that is attached to it, which is held in memory
 _LABELS = ("spam", "ham")
 # What a filter of the collector's wrote into a message it had judged: the answer, not the question.
 _VERDICT_START = re.compile(r"^SPAM: -+ Start SpamAssassin results", re.MULTILINE)
@@ -30,7 +32,7 @@ _UNNAMED_CHARSETS = {"default", "default_charset", "unknown-8bit", "x-unknown", 
 class Email(Format):
     """One row a file, with the fields `subject`, `body`, `text` (both), `folder` and `label`.
 
-    The body is the message's plain text, or its HTML where it has no other (`cleaning.strip_markup` takes that out).
+    The body is the message's plain text, or its HTML where it has no other (the step `markup` takes that out).
     All other headers are left out: paths, dates and list names would reveal a label by the origin of the mail. The
     label is `spam` or `ham` if that is a word of the folder's name. Bytes that their declared charset can't mean are
     quarantined as undecodable.
@@ -43,7 +45,12 @@ class Email(Format):
 
     def read(self, file: IO[bytes], path: PurePosixPath) -> Iterator[Raw]:
         """The one message of a file."""
-        data = file.read()
+        data = file.read(_MOST_BYTES + 1)
+        if len(data) > _MOST_BYTES:
+            size = len(data) + sum(map(len, iter(lambda: file.read(2**20), b"")))
+            said = f"{too_large_to_hold(size, _MOST_BYTES)}: {escaped(data[:100])}"
+            yield 1, Unreadable(BadRowReason.too_large, said, num_bytes=size)
+            return
         try:
             message = email.message_from_bytes(data)
             if header := _endless_header(message):

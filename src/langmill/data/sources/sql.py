@@ -35,10 +35,15 @@ _BATCH = 1000  # rows in memory
 _SAMPLED = 1000
 _VARIABLE = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 _QUOTED = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|--[^\n]*|/\*.*?\*/", re.DOTALL)
+_INNERMOST = re.compile(r"\([^()]*\)")
 
 
 def _is_ordered(query: str) -> bool:
-    words = _QUOTED.sub(" ", query).lower().split()
+    """Whether the rows of the whole query are ordered: what stands in brackets orders a window or a part of it."""
+    outer = _QUOTED.sub(" ", query)
+    while (less := _INNERMOST.sub(" ", outer)) != outer:
+        outer = less
+    words = outer.lower().split()
     return words[:1] in (["select"], ["with"]) and "order" in words and words[words.index("order") + 1 :][:1] == ["by"]
 
 

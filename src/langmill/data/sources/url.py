@@ -33,7 +33,8 @@ _VERSIONS = (
     "mtime", "created",
 )  # fmt: skip
 """What places say of a file's bytes or its version; the first that there is tells two versions apart, with the size."""
-_SECRET = re.compile("secret|password|passwd|token|credential|private", re.IGNORECASE)
+_SECRET = re.compile("secret|password|passwd|token|credential|private|authorization", re.IGNORECASE)
+_QUERY = re.compile(r"\?[^\s'\")]+")  # of an address in another library's words
 _FOREIGN = frozenset(
     {"aiohttp", "aiobotocore", "botocore", "fsspec", "gcsfs", "google", "httpx", "huggingface_hub", "s3fs"}
 )
@@ -47,8 +48,12 @@ def _is_address(text: str) -> bool:
     return known and without_passwords(text) == text
 
 
-def _names_no_secret(values: Mapping[str, Any]) -> bool:
-    return not any(_SECRET.search(name) or name == "key" for name in values)
+def _names_no_secret(values: object) -> bool:
+    """Whether no name in options, however deep, is that of a secret."""
+    if isinstance(values, Mapping):
+        named = any(_SECRET.search(str(name)) or name == "key" for name in values)
+        return not named and all(map(_names_no_secret, values.values()))
+    return not isinstance(values, list | tuple) or all(map(_names_no_secret, values))
 
 
 Address = Annotated[
@@ -242,7 +247,8 @@ class Url(CorpusSource):
         )
 
     def _unreachable(self, error: Exception) -> SourceUnreachableError:
-        words = without_passwords(" ".join(str(error).split()))[:200] or type(error).__name__
+        said = _QUERY.sub("?…", without_passwords(" ".join(str(error).split())))  # a signed address is a key
+        words = said[:200] or type(error).__name__
         return SourceUnreachableError(f"{self._title()} can't be read: {words}. Check the address and the network.")
 
     def _title(self) -> str:

@@ -7,13 +7,14 @@ import io
 import tarfile
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from langmill.data.formats import archive
 from langmill.data.readers import read_rows
-from langmill.data.rows import BadRow, Row
+from langmill.data.rows import BadRow, Row, Unreadable
 from tests.unit.data.formats.reading import bad, good, read
 from tests.unit.data.settings import fields, file_format
 
@@ -71,6 +72,43 @@ def test_members_are_read_as_files_are(tmp_path: Path, name: str) -> None:
     expected = {"* .md": 8, "* .txt": 5, "* .zip": 2, "* hidden": 1, **links}
     assert left == {f"{name}:{place}": size for place, size in expected.items()}
     assert not list(tmp_path.parent.glob("escape.txt"))
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_texts_and_documents_beside_a_table_are_read_as_in_a_folder(tmp_path: Path, name: str) -> None:
+    members = {
+        "a.csv": b"body,day,stars\none,1,2\n",
+        "n.txt": b"two",
+        "p.html": b"<p>Three of us.</p>",
+        "z.txt": b"\xff",
+    }
+    wanted = fields("body", "stars", None, "day")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "archive").mkdir()
+    (tmp_path / "archive" / name).write_bytes(WAYS[name](members))
+    for file, data in members.items():
+        (tmp_path / "folder" / file).write_bytes(data)
+    beside = list(read_rows(tmp_path / "folder", file_format(), wanted))
+    within = [row for row in read_rows(tmp_path / "archive", file_format(), wanted) if ":* " not in row.where]
+    assert [replace(row, where=row.where.removeprefix(f"{name}:")) for row in within] == beside
+    assert len(beside) == 4 and isinstance(beside[1], Row) and beside[1].text == "two"
+
+
+def test_an_archive_of_texts_has_no_fields(tmp_path: Path) -> None:
+    (tmp_path / "x.zip").write_bytes(zipped({"a.txt": b"one", "README.md": b"x"}))
+    assert [row.where for row in read_rows(tmp_path, file_format(), fields("body"))] == ["x.zip:a.txt:1", "x.zip:* .md"]
+
+
+@pytest.mark.parametrize("ending", ["txt", "txt.gz"])
+def test_a_text_that_unpacks_to_very_much_is_not_held(ending: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archive, "_TEXT_BYTES", 1000)
+    pack = gzip.compress if ending == "txt.gz" else bytes
+    members = {f"{count}.{ending}": pack(b"x" * count) for count in (1000, 1001, 10**6)}
+    rows = read("archive", zipped(members), "x.zip")
+    assert [place for place, _ in good(rows)] == [f"1000.{ending}:1"]
+    large = {place: values.num_bytes for place, values in rows if isinstance(values, Unreadable)}
+    assert large == {f"1001.{ending}:1": 1001, f"1000000.{ending}:1": 10**6}
+    assert {reason for _, reason in bad(rows)} == {"too_large"}
 
 
 def test_members_of_another_format() -> None:

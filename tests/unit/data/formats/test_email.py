@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from langmill.data.formats import email
+from langmill.data.rows import Unreadable
 from tests.unit.data.formats.reading import bad, good, read
 
 pytestmark = pytest.mark.unit
@@ -120,3 +122,12 @@ def test_a_verdict_that_does_not_end_stays() -> None:
 def test_a_header_without_end_is_put_aside() -> None:
     assert bad(read("email", "Subject: " + "=?x?q?" * 2000 + "\n\nx", "spam/1.txt")) == [(1, "too_large")]
     assert row("Received: " + "x" * 10_000 + "\nSubject: s\n\nx")["subject"] == "s"
+
+
+def test_a_message_too_large_to_be_held_is_put_aside(monkeypatch: pytest.MonkeyPatch) -> None:
+    message = "Subject: s\n\nbody"
+    monkeypatch.setattr(email, "_MOST_BYTES", len(message))
+    assert row(message)["body"] == "body"
+    rows = read("email", message + "x" * 10**6, "a.eml")
+    assert bad(rows) == [(1, "too_large")]
+    assert [values.num_bytes for _, values in rows if isinstance(values, Unreadable)] == [len(message) + 10**6]

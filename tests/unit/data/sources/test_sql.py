@@ -138,6 +138,25 @@ def test_settings_that_can_not_be(options: dict[str, Any], told: str) -> None:
     assert told in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("query", "ordered"),
+    [
+        ("select row_number() over (partition by a order by b) from letters", False),
+        ("select * from (select id from letters order by id) x", False),
+        ("with x as (select max((id)) from letters order by 1) select * from x", False),
+        ("with x as (select id from letters) select f(id) from x where id in (1, (2)) ORDER\nBY(id)", True),
+        ("select ')' as a from (select 1) x order by a", True),
+    ],
+)
+def test_an_order_of_a_part_is_none_of_the_query(query: str, ordered: bool) -> None:
+    if ordered:
+        assert sql(query).facts()["query"] == query
+    else:
+        with pytest.raises(ConfigError) as caught:
+            sql(query)
+        assert "ORDER BY" in str(caught.value)
+
+
 @pytest.mark.skipif("LANGMILL_TEST_POSTGRES" not in os.environ, reason="LANGMILL_TEST_POSTGRES names no database")
 def test_postgresql(into: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same against a PostgreSQL that the environment names, by a URL whose user may make tables."""

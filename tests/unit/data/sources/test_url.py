@@ -143,6 +143,18 @@ def test_a_server_that_does_not_answer_may_do_so_later(into: Path, tmp_path: Pat
         fetched(url("http://127.0.0.1:9/a.csv"), into, tmp_path / "downloads")
 
 
+def test_a_signed_address_is_in_no_sentence(into: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    address = "https://host/a.csv?X-Amz-Signature=hush"
+
+    def answer(*_: object, **__: object) -> None:
+        raise OSError(f"503, message='Slow down', url='{address}'")
+
+    monkeypatch.setattr("fsspec.core.url_to_fs", answer)
+    with refused(SourceError, "unreachable", "Slow down", "https://host/a.csv?…'") as caught:
+        fetched(url(address), into, tmp_path)
+    assert "hush" not in str(caught.value)
+
+
 def test_a_folder_in_memory_with_what_can_be_read(into: Path, tmp_path: Path) -> None:
     memory = fsspec.filesystem("memory")
     for name, data in {"a.csv": A, "deep/b.csv": B, "deep/c.bin": b"x", ".hidden.csv": A}.items():
@@ -223,6 +235,8 @@ def test_a_bucket(into: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         ({"urls": ["simplecache::s3://x/a.csv"]}, "an address that begins with"),
         ({"urls": ["https://user:word@host/a.csv"]}, "without a password"),
         ({"urls": ["s3://x/a"], "storage": {"secret": "x"}}, "come from the environment"),
+        ({"urls": ["s3://x/a"], "storage": {"client_kwargs": {"aws_secret_access_key": "x"}}}, "come from the"),
+        ({"urls": ["https://x/a"], "storage": {"a": [{"headers": {"Authorization": "x"}}]}}, "come from the"),
         ({"urls": ["s3://x/a"], "sha256": {"a": "1"}}, "64 hexadecimal digits"),
     ],
 )
