@@ -124,7 +124,7 @@ def statistics_of(folder: Path) -> Statistics:
                 found.labels[label] += count
         for text, count in _counts(batch["metadata"]):
             for key, value in json.loads(text or "{}").items():
-                if key == LANGUAGE:
+                if key == LANGUAGE and value:
                     found.languages[value] += count
                 if value:
                     found.kinds[f"metadata.{key}"][kind_of(value)] += count
