@@ -180,11 +180,15 @@ class Evidence:
     """report.json."""
     reference: sections.Reference | None = None
     """What shift is measured against."""
+    shown: Callable[[str], str] = str
+    """What makes the text of a row that was left out fit to be shown; see `report.step_samples.redaction`."""
 
     @classmethod
-    def of(cls, folder: Path, reference: sections.Reference | None = None) -> Evidence:
+    def of(
+        cls, folder: Path, reference: sections.Reference | None = None, shown: Callable[[str], str] = str
+    ) -> Evidence:
         """The evidence of a cleaned corpus. Raises LangmillError where there is no report."""
-        return cls(folder, read_json(folder / REPORT_NAME), reference)
+        return cls(folder, read_json(folder / REPORT_NAME), reference, shown)
 
     @functools.cached_property
     def statistics(self) -> Statistics:
@@ -236,7 +240,7 @@ class Evidence:
             for batch in file.iter_batches(_ROWS, columns=names):
                 for row in batch.to_pylist():
                     if wanted(row):
-                        text = shortened(row.get("text") or row.get("row") or "")
+                        text = shortened(self.shown(row.get("text") or row.get("row") or ""))
                         found.append(Place(row["where"], note=f"{row['reason']}: {text}" if text else row["reason"]))
                         if len(found) == ROWS:
                             return found
