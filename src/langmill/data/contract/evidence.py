@@ -24,14 +24,12 @@ import pyarrow.parquet as pq
 from langmill.config import sections
 from langmill.data.contract.effect_size import IntArray
 from langmill.data.contract.findings import ROWS, Place
-from langmill.data.document import Document, Split, documents_path, read_documents
+from langmill.data.document import LANGUAGE_KEY, Document, Split, documents_path, read_documents
 from langmill.errors import DataError
 from langmill.files import read_json
 
 REPORT_NAME = "report.json"
-LANGUAGE = "language"
-"""The metadata key in which the step `language` notes a document's language."""
-DROPPED_NAME, QUARANTINE_NAME, PLACES_NAME = "dropped.parquet", "quarantine.parquet", "places.parquet"
+QUARANTINE_NAME, PLACES_NAME = "quarantine.parquet", "places.parquet"
 _ROWS = 2000  # documents that are in memory at a time
 _NOTE = 80  # characters of a text that a place shows
 
@@ -124,7 +122,7 @@ def statistics_of(folder: Path) -> Statistics:
                 found.labels[label] += count
         for text, count in _counts(batch["metadata"]):
             for key, value in json.loads(text or "{}").items():
-                if key == LANGUAGE and value:
+                if key == LANGUAGE_KEY and value:
                     found.languages[value] += count
                 if value:
                     found.kinds[f"metadata.{key}"][kind_of(value)] += count

@@ -30,7 +30,7 @@ _UNNAMED_CHARSETS = {"default", "default_charset", "unknown-8bit", "x-unknown", 
 class Email(Format):
     """One row a file, with the fields `subject`, `body`, `text` (both), `folder` and `label`.
 
-    The body is the message's plain text, or its HTML where it has no other (`cleaning.strip_markup` takes that out).
+    The body is the message's plain text, or its HTML where it has no other (the step `markup` takes that out).
     All other headers are left out: paths, dates and list names would reveal a label by the origin of the mail. The
     label is `spam` or `ham` if that is a word of the folder's name. Bytes that their declared charset can't mean are
     quarantined as undecodable.

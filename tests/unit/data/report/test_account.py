@@ -79,13 +79,6 @@ def test_a_field_names_the_sources_and_rows_without_one_go_by_their_file() -> No
     }  # fmt: skip
 
 
-def test_kept_documents_are_counted_anew(report: Report) -> None:
-    before = report.as_json()
-    report.forget_kept()
-    assert report.num_documents == 0 and report.undecided[0] == 2
-    assert report.as_json()["dropped"] == before["dropped"]
-
-
 def test_a_histogram_counts_each_length_once() -> None:
     lengths = {"train": [1, 9, 10, 11, 12, 1000], "test": [10]}
     found = histogram(lengths)
