@@ -85,6 +85,12 @@ def test_a_changed_cleaning_step_runs_what_follows_it_again():
     assert again == {"contract", "tokenizer", "encode", "train", "finetune", "evaluate"}
 
 
+def test_what_becomes_readable_is_fetched_anew():
+    graph = read_graph(ROOT)
+    formats = ROOT / "src" / "langmill" / "data" / "formats"
+    assert any(formats.is_relative_to(dep.fs_path) for dep in graph.nodes["fetch@questions"].deps)
+
+
 def test_every_stage_says_what_it_does_and_has_its_module():
     content = yaml.safe_load((ROOT / "dvc.yaml").read_text())
     for name, stage in content["stages"].items():

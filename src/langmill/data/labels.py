@@ -140,14 +140,17 @@ class LabelTable:
         """
         groups = self._look_alike()
         nothing = [(written, label) for written, label in self._written if _folded(written) in _LIKE_NO_LABEL]
+        rows = Counter[str]()
+        for (written, _), count in self._written.items():
+            rows[written] += count
         return {
             "counts": dict(_ordered(self._names)),
             "unlabelled": self._unlabelled,
-            "look_alike": [{written: self._rows(written) for written in group} for group, _ in groups],
+            "look_alike": [{written: rows[written] for written in group} for group, _ in groups],
             "one_class": [one for _, one in groups],
-            "null_like": {written: self._rows(written) for written, _ in sorted(nothing, key=str)},
+            "null_like": {written: rows[written] for written, _ in sorted(nothing, key=str)},
             "taken_for_none": sorted({written for written, label in nothing if label is None}),
-            "rare": {name: rows for name, rows in _ordered(self._names) if rows < _FEW_ROWS},
+            "rare": {name: count for name, count in _ordered(self._names) if count < _FEW_ROWS},
             "others": self.others,
             "contradictory": self._contradictory,
         }
@@ -169,9 +172,6 @@ class LabelTable:
             groups and f"{groups:,} {noun} several labels; the report shows some",
         ]
         return [str(sentence) for sentence in found if sentence]
-
-    def _rows(self, written: str) -> int:
-        return sum(rows for (each, _), rows in self._written.items() if each == written)
 
     def _look_alike(self) -> list[tuple[list[str], bool]]:
         """Groups of ways to write what looks like one label, and whether each is one label already."""

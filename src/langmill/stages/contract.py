@@ -5,14 +5,18 @@ from __future__ import annotations
 import logging
 import shutil
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from langmill.config.compose import load_section
-from langmill.config.sections import Contract
+from langmill.config.sections import Cleaning, Contract
+from langmill.data.cleaning.base import build_steps
 from langmill.data.contract.base import build_expectations
 from langmill.data.contract.passed import RESULTS_NAME, write_passed
 from langmill.data.report.page import PAGE_NAME, page
+from langmill.data.report.step_samples import PRIVACY, redaction
 from langmill.errors import DataError
 from langmill.files import atomic_folder, read_manifest, write_json, write_text
 from langmill.workspace import Workspace
@@ -34,13 +38,14 @@ def main(name: str) -> None:
     contract = load_section(Contract, path, "contract")
     documents, failed = workspace.documents(name), workspace.failed(f"contract@{name}")
     expectations = build_expectations(contract, str(path))
+    shown = _redaction(load_section(Cleaning, path, "cleaning"), str(path))
     manifest = read_manifest(documents, verify=False)  # what trains on them checks every byte
     with atomic_folder(workspace.contract(name)) as folder:
         # Only now, since a corpus of which nothing is expected should take no second more.
         from langmill.data.contract.check import check
         from langmill.data.contract.evidence import Evidence
 
-        evidence = Evidence.of(documents, contract.reference)
+        evidence = Evidence.of(documents, contract.reference, shown)
         results = check(name, evidence, expectations)
         report = page(evidence.report, results.to_json(), contract.reference)
         if not results.passed:
@@ -56,6 +61,12 @@ def main(name: str) -> None:
     if note := results.note():
         logger.warning("%s: %s", name, note)
         sys.stdout.write(f"{name} is beyond a soft limit of its contract: {note}.\n")  # for who types `dvc repro`
+
+
+def _redaction(cleaning: Cleaning, where: str) -> Callable[[str], str]:
+    """What takes personal data out of rows that were left out before the corpus's own step saw them."""
+    options = {name: cleaning.options[name] for name in cleaning.steps if name == PRIVACY}
+    return redaction(build_steps(replace(cleaning, steps=list(options), options=options), where))
 
 
 def _write_results(folder: Path, results: Results, report: str) -> None:

@@ -14,6 +14,7 @@ from langmill.data.cleaning.characters import clean_characters
 from langmill.data.cleaning.markup import strip_markup
 from langmill.data.folding import fold, nfc
 from langmill.data.formats import gettext, passages, python_functions
+from langmill.data.labels import LabelTable
 from tests.unit.data.settings import file_format
 from tests.unit.timing import require_linear
 
@@ -95,3 +96,14 @@ READERS: list[tuple[Callable[[str], object], Callable[[int], str]]] = [
 @pytest.mark.parametrize(("work", "make"), READERS)
 def test_reading_takes_linear_time(work: Callable[[str], object], make: Callable[[int], str]) -> None:
     require_linear(work, make)
+
+
+def test_a_table_of_labels_takes_linear_time() -> None:
+    def work(text: str) -> object:
+        table = LabelTable()
+        for name in text.split():
+            for written in (name, name.upper()):
+                table.count(written, written, written)
+        return table.as_json()
+
+    require_linear(work, lambda size: " ".join(f"c{number}" for number in range(size // 4)))

@@ -24,14 +24,12 @@ import pyarrow.parquet as pq
 from langmill.config import sections
 from langmill.data.contract.effect_size import IntArray
 from langmill.data.contract.findings import ROWS, Place
-from langmill.data.document import Document, Split, documents_path, read_documents
+from langmill.data.document import LANGUAGE_KEY, Document, Split, documents_path, read_documents
 from langmill.errors import DataError
 from langmill.files import read_json
 
 REPORT_NAME = "report.json"
-LANGUAGE = "language"
-"""The metadata key in which the step `language` notes a document's language."""
-DROPPED_NAME, QUARANTINE_NAME, PLACES_NAME = "dropped.parquet", "quarantine.parquet", "places.parquet"
+QUARANTINE_NAME, PLACES_NAME = "quarantine.parquet", "places.parquet"
 _ROWS = 2000  # documents that are in memory at a time
 _NOTE = 80  # characters of a text that a place shows
 
@@ -124,7 +122,7 @@ def statistics_of(folder: Path) -> Statistics:
                 found.labels[label] += count
         for text, count in _counts(batch["metadata"]):
             for key, value in json.loads(text or "{}").items():
-                if key == LANGUAGE:
+                if key == LANGUAGE_KEY and value:
                     found.languages[value] += count
                 if value:
                     found.kinds[f"metadata.{key}"][kind_of(value)] += count
@@ -180,11 +178,15 @@ class Evidence:
     """report.json."""
     reference: sections.Reference | None = None
     """What shift is measured against."""
+    shown: Callable[[str], str] = str
+    """What makes the text of a row that was left out fit to be shown; see `report.step_samples.redaction`."""
 
     @classmethod
-    def of(cls, folder: Path, reference: sections.Reference | None = None) -> Evidence:
+    def of(
+        cls, folder: Path, reference: sections.Reference | None = None, shown: Callable[[str], str] = str
+    ) -> Evidence:
         """The evidence of a cleaned corpus. Raises LangmillError where there is no report."""
-        return cls(folder, read_json(folder / REPORT_NAME), reference)
+        return cls(folder, read_json(folder / REPORT_NAME), reference, shown)
 
     @functools.cached_property
     def statistics(self) -> Statistics:
@@ -236,7 +238,7 @@ class Evidence:
             for batch in file.iter_batches(_ROWS, columns=names):
                 for row in batch.to_pylist():
                     if wanted(row):
-                        text = shortened(row.get("text") or row.get("row") or "")
+                        text = shortened(self.shown(row.get("text") or row.get("row") or ""))
                         found.append(Place(row["where"], note=f"{row['reason']}: {text}" if text else row["reason"]))
                         if len(found) == ROWS:
                             return found

@@ -167,14 +167,6 @@ class Report:
         self.repeated += 1
         self.repeated_bytes += self.splits[split].add(document, document.id.encode())
 
-    def forget_kept(self) -> None:
-        """Count anew what is kept: documents that stayed until now may be left out."""
-        self.splits = {split: SplitCount(dropped=count.dropped) for split, count in self.splits.items()}
-        self.kept = self.kept_bytes = self.removed_by_cleaning = self.repeated = self.repeated_bytes = 0
-        self.copies.clear()
-        for source in self._sources.values():
-            source.kept = source.kept_bytes = 0
-
     def _source(self, metadata: Mapping[str, str], file: str) -> SourceCount:
         name = metadata.get("source")
         if name:

@@ -68,7 +68,11 @@ def account_table(facts: Facts) -> str:
         rows.append(["removed by cleaning", "", -num_bytes["removed_by_cleaning"]])
     if any(facts["undecided"].values()):
         rows.append(["not decided", -facts["undecided"]["rows"], -facts["undecided"]["bytes"]])
-    return _table(["", "rows", "UTF-8 bytes"], [*rows, ["**documents**", facts["documents"], num_bytes["kept"]]])
+    again = facts["repeated"]
+    if again["documents"]:
+        rows.append(["written once more", again["documents"], again["bytes"]])
+    rows.append(["**documents**", facts["documents"], num_bytes["kept"] + again["bytes"]])
+    return _table(["", "rows", "UTF-8 bytes"], rows)
 
 
 def warning(facts: Facts) -> str:

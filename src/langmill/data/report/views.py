@@ -155,7 +155,7 @@ class Source:
 
 def sources(facts: Facts) -> tuple[list[Source], int]:
     """The largest sources and, before them, those that lost the most; and how many are not shown."""
-    survived = facts["documents"] / max(1, facts["rows"])
+    survived = (facts["documents"] - facts["repeated"]["documents"]) / max(1, facts["rows"])
     found = []
     for name, count in facts["sources"].items():
         survival = count["kept"] / max(1, count["rows"])

@@ -10,8 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from langmill.config import sections
-from langmill.data.contract.evidence import DROPPED_NAME, PLACES_NAME, QUARANTINE_NAME, Evidence
+from langmill.data.contract.evidence import PLACES_NAME, QUARANTINE_NAME, Evidence
 from langmill.data.document import Document, Split, documents_path, write_documents
+from langmill.data.dropped import DROPPED_NAME
 from langmill.files import write_json, write_manifest
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from langmill.config.compose import plain
 from langmill.config.sections import Contract
 from langmill.data.contract.base import build_expectations
 from langmill.data.contract.check import check
@@ -19,6 +20,7 @@ from langmill.files import read_json, read_manifest, write_json, write_manifest
 from langmill.stages import contract as stage
 from tests.refused import refused
 from tests.unit.data.contract.corpora import evidence, labelled, write_corpus
+from tests.unit.data.settings import cleaning
 
 pytestmark = pytest.mark.unit
 UGLY = {"d4": {"label": "ugly"}}
@@ -32,8 +34,11 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def expect(workspace: Path, expectations: dict[str, Any], reference: Any = None) -> None:
-    composed = {"contract": {"expectations": expectations, "reference": reference}}
+def expect(workspace: Path, expectations: dict[str, Any], reference: Any = None, **steps: dict[str, Any]) -> None:
+    composed = {
+        "contract": {"expectations": expectations, "reference": reference},
+        "cleaning": plain(cleaning(**steps)),
+    }
     (workspace / "build/config/corpus/tiny.yaml").write_text(yaml.safe_dump(composed))
 
 
@@ -79,6 +84,23 @@ def test_the_stage_stops_and_keeps_the_findings(workspace):
     corpus(workspace)
     stage.main("tiny")
     assert not (workspace / ".langmill/failed/contract@tiny").exists()
+
+
+@pytest.mark.parametrize("steps", [{}, {"privacy": {"kinds": ["email"]}}])
+def test_rows_that_were_left_out_are_shown_as_the_corpus_wants_its_texts(workspace, steps):
+    address = "ann.smith@example.org"
+    told = {"documents": 10, "rows": 11, "quarantined": {"ragged": 1}, "examples": {"quarantine": []}}
+    write_corpus(
+        corpus(workspace),
+        labelled(10),
+        {**Report("tiny").as_json(), **told},
+        quarantine=[{"where": "a.csv:3", "reason": "ragged", "row": f"write to, {address} now,1"}],
+    )
+    expect(workspace, {"quarantined": {"stop": 0}}, **steps)
+    with refused(DataError, "refused", "a.csv:3", "ragged: write to, ", "<EMAIL> now" if steps else address) as raised:
+        stage.main("tiny")
+    files = [path.read_text() for path in (workspace / ".langmill/failed/contract@tiny").iterdir()]
+    assert any(address in text for text in [str(raised.value), *files]) != bool(steps)
 
 
 def test_what_follows_reads_the_same_bytes_whatever_was_asked_and_measured(workspace):

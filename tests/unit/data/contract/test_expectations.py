@@ -90,6 +90,8 @@ def test_what_is_read_from_the_report(tmp_path, name, limits, outcome, value, li
         ("label_balance", {"stop": {"good": [0.4, 0.6]}, "warn": {}}, {}, "passed", 0.5, []),
         ("label_balance", {"stop": {"good": [0.6, None]}, "warn": {}}, {}, "breached", 0.5, []),
         ("languages", {"allowed": ["en"], "stop": 0.4}, LANGUAGES, "breached", 0.5, ["d1"]),
+        ("languages", {"allowed": ["en"], "stop": 0}, {**LANGUAGES, "d1": {"metadata": {"language": ""}}}, "passed", 0,
+         []),
         ("lengths", {"stop": {"1": [None, 12]}, "warn": {}}, {"d8": {"text": "x" * 13}}, "breached", 13, ["d8"]),
         ("lengths", {"stop": {"0.5": [5, 12]}, "warn": {"0": [9, None]}}, {"d8": {"text": "short"}}, "passed", 10, []),
         ("target_lengths", {"stop": {"0.5": [3, None]}, "warn": {}}, {"d2": {"target": "no"}}, "breached", 2, ["d2"]),

@@ -10,6 +10,7 @@ from langmill.data.document import Document, Split
 from langmill.data.report import Report
 from langmill.data.report.counts import histogram
 from langmill.data.report.lines import FrequentLines
+from langmill.data.report.markdown import account_table
 from langmill.data.rows import BadRow, BadRowReason, Row
 
 pytestmark = pytest.mark.unit
@@ -58,6 +59,10 @@ def test_cleaning_may_add_bytes_and_a_document_be_written_twice() -> None:
     assert (told["documents"], told["repeated"]) == (2, {"documents": 1, "bytes": 7})
     assert told["splits"]["train"]["target_length_quantiles"]["0.5"] == 1
     assert sum(told["target_lengths"]["train"]) == 2
+    table = account_table(told).splitlines()[2:]
+    rows = [[int(cell or 0) for cell in line.replace(",", "").strip("| ").split(" | ")[1:]] for line in table]
+    assert rows[-1] == [2, 14] and "| written once more | 1 | 7 |" in table
+    assert [sum(column) for column in zip(*rows[:-1], strict=True)] == rows[-1]
     page = report.as_html()
     assert "<h3>Texts</h3>" in page and "<h3>Targets</h3>" in page
 
@@ -72,13 +77,6 @@ def test_a_field_names_the_sources_and_rows_without_one_go_by_their_file() -> No
     assert {name: count["rows"] for name, count in report.as_json()["sources"].items()} == {
         "a.csv": 1, "news": 1, "wiki": 1,
     }  # fmt: skip
-
-
-def test_kept_documents_are_counted_anew(report: Report) -> None:
-    before = report.as_json()
-    report.forget_kept()
-    assert report.num_documents == 0 and report.undecided[0] == 2
-    assert report.as_json()["dropped"] == before["dropped"]
 
 
 def test_a_histogram_counts_each_length_once() -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from langmill.data.contract.base import EXPECTATIONS, Expectation
-from langmill.data.contract.evidence import DROPPED_NAME, Evidence
+from langmill.data.contract.evidence import Evidence
 from langmill.data.contract.findings import Finding, Place, not_asked
 from langmill.data.contract.limits import AtMost, at_most, percent, share_of
+from langmill.data.dropped import DROPPED_NAME
 
 
 @EXPECTATIONS.register("near_duplicates")

@@ -5,9 +5,10 @@ from __future__ import annotations
 from langmill.config.sections.contract import Portion
 from langmill.config.typed import settings
 from langmill.data.contract.base import EXPECTATIONS, Expectation
-from langmill.data.contract.evidence import LANGUAGE, Evidence, shortened
+from langmill.data.contract.evidence import Evidence, shortened
 from langmill.data.contract.findings import Finding, not_asked
 from langmill.data.contract.limits import at_most, share_of
+from langmill.data.document import LANGUAGE_KEY
 
 
 @settings
@@ -33,7 +34,7 @@ class Languages(Expectation):
         counts, allowed = evidence.statistics.languages, set(self.options.allowed)
         total = counts.total()
         if not total:
-            why = f"no document has the metadata {LANGUAGE}, which the cleaning step of that name writes"
+            why = f"no document has the metadata {LANGUAGE_KEY}, which the cleaning step of that name writes"
             return [not_asked("documents in other languages", why)]
         others = {name: count for name, count in counts.items() if name not in allowed}
         named = ", ".join(sorted(others, key=lambda name: (-others[name], name))[:5])
@@ -45,8 +46,8 @@ class Languages(Expectation):
                 sum(others.values()) / total,
                 self.options,
                 lambda: evidence.find(
-                    lambda document: document.metadata.get(LANGUAGE, "") not in {*allowed, ""},
-                    lambda document: f"{document.metadata[LANGUAGE]}: {shortened(document.text)}",
+                    lambda document: document.metadata.get(LANGUAGE_KEY, "") not in {*allowed, ""},
+                    lambda document: f"{document.metadata[LANGUAGE_KEY]}: {shortened(document.text)}",
                 ),
             )
         ]

@@ -9,9 +9,10 @@ from pydantic import NonNegativeInt
 
 from langmill.config.typed import settings
 from langmill.data.contract.base import EXPECTATIONS, Expectation
-from langmill.data.contract.evidence import DROPPED_NAME, QUARANTINE_NAME, Evidence
+from langmill.data.contract.evidence import QUARANTINE_NAME, Evidence
 from langmill.data.contract.findings import Finding, Place, not_asked
 from langmill.data.contract.limits import AtLeast, at_least, percent
+from langmill.data.dropped import DROPPED_NAME
 
 _SUBJECT = "rows of a source that were kept"
 
