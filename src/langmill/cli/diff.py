@@ -26,7 +26,7 @@ _HERE = "the workspace"
 @click.option("--key", help="The metadata field that names a document in its source. [default: id, where there is one]")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def diff(corpus: str, revisions: tuple[str, ...], key: str | None, as_json: bool) -> None:
-    """Say what was added, removed and changed between two versions of a corpus.
+    """Say what changed between two versions of a corpus.
 
     A version is the documents as of a Git revision's dvc.lock, out of DVC's cache or its remote. Without revisions HEAD
     is compared with the workspace, with one that one. A document is changed if it stands in the same place of the raw

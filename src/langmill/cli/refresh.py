@@ -19,7 +19,7 @@ _SHOWN = 5
 @command(example="langmill refresh\nlangmill refresh letters")
 @click.argument("corpora", nargs=-1, metavar="[CORPUS]...")
 def refresh(corpora: tuple[str, ...]) -> None:
-    """Look again where corpora come from: databases, buckets, addresses.
+    """Look again where corpora come from.
 
     Says what changed since the last look, and notes what is there now in data/fingerprints/; `langmill run` then reads
     it again. Where the bytes turn out to be the same, nothing after that runs. Without names it looks at every corpus

@@ -15,7 +15,9 @@ _FEW = 20  # damaged things that are listed
 @click.option("--name", default="shared", show_default=True, help="What the remote is called.")
 @click.option("--local", is_flag=True, help="For this machine alone: .dvc/config.local, which Git does not keep.")
 def remote(address: str, name: str, local: bool) -> None:
-    """Set DVC's default remote, to which `dvc push` sends results and from which `langmill pull` brings them.
+    """Set the remote that keeps data and models.
+
+    It becomes DVC's default: `dvc push` sends results to it, `langmill pull` brings them back.
 
     ADDRESS is a folder, or one that DVC knows: s3://, gs://, azure://, ssh://, https://. What is pulled from there is
     checked against its digest (verify). Commit .dvc/config, so that clones know the remote.

@@ -35,6 +35,7 @@ def test_the_commands_are_those_of_the_readme():
         "run", "status", "why", "config", "train", "evaluate", "pull", "report", "compare", "benchmark", "generate",
         "classify", "explain", "promote", "rollback", "trial", "trace", "export", "serve", "key", "deploy", "ui",
         "new corpus", "new pretrained", "new recipe", "show", "scan", "profile", "diff", "tokenizers", "remote", "fsck",
+        "refresh",
     }  # fmt: skip
 
 

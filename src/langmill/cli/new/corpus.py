@@ -54,7 +54,7 @@ def corpus(
     format_name: str | None,
     query: str | None,
 ) -> None:
-    """Begin a corpus of files of any kind, of a database, or of a data set of the hub.
+    """Begin a corpus of files, a database or a data set.
 
     Says what each kind of file was taken to be, which field is the text, the label and the target, and what is left
     out. Where that can't be told it asks; where nobody can be asked, it names the options that say it. Without --from

@@ -173,8 +173,8 @@ def test_a_commit_of_the_hub(workspace: Path, tmp_path: Path, monkeypatch: pytes
     (tmp_path / "cache" / "README.md").write_text(CARD)
     asked: list[list[str]] = []
 
-    def snapshot(repository: str, *, revision: str, allow_patterns: list[str]) -> str:
-        assert (repository, revision) == ("someone/tiny", COMMIT)
+    def snapshot(repository: str, *, revision: str, allow_patterns: list[str], repo_type: str) -> str:
+        assert (repository, revision, repo_type) == ("someone/tiny", COMMIT, "model")
         asked.append(allow_patterns)
         return str(tmp_path / "cache")
 
