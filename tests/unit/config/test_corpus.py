@@ -13,7 +13,8 @@ from langmill.config.typed import typed
 pytestmark = pytest.mark.unit
 OLD = {
     "strip_markup": True, "keep_layout": False, "min_characters": 2, "max_characters": 9, "drop_same": False,
-    "drop_duplicates": True, "fold": "text", "workers": 1,
+    "drop_duplicates": True, "fold": "text", "near_duplicates": None, "leakage": None, "engine": "processes",
+    "workers": 1,
 }  # fmt: skip
 BASE = {
     "steps": ["markup", "characters", "length", "copies"],
@@ -25,6 +26,9 @@ BASE = {
     },
     "drop_duplicates": True,
     "fold": "text",
+    "near_duplicates": None,
+    "leakage": None,
+    "engine": "processes",
     "workers": 2,
 }
 
