@@ -12,9 +12,11 @@ measured too: datatrove's local pipeline in as many processes (those of its filt
 MinHash steps with n-grams as long as ours and as many hashes, 14 bands of 8; it has no splits or leakage), and
 datasketch's MinHashLSH (128 permutations, our threshold), which cleans nothing and runs in one process.
 
-Each runs in a fresh process, its imports left out, but not those of our workers. Processor time and memory are those
-of all its processes. Rounds (`--repeats`) are interleaved, and medians are shown. A megabyte is 10^6 bytes of the raw
-files. Writes data.png and data.json to `--out`.
+Each runs in a fresh process, its imports left out, but not those of our workers. Processor time is that of all its
+processes; so is the second column of memory, which adds up the peaks of those that work side by side (what forked ones
+share counts for each). `first pass` is the share of the time by the clock after which all rows were cleaned. Rounds
+(`--repeats`) are interleaved, and medians are shown. A megabyte is 10^6 bytes of the raw files. Writes data.png and
+data.json to `--out`.
 """
 
 from __future__ import annotations
@@ -43,7 +45,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.peers.cleaning import FILES, Found, datasketch, datatrove, switched_on
+from benchmarks.peers.cleaning import FILES, Found, datasketch, datatrove
 from langmill.config.compose import compose_corpus
 from langmill.config.sections import Cleaning
 from langmill.data.corpus import CorpusSettings, make_corpus
@@ -54,9 +56,6 @@ APART = 200  # documents after which those that are written twice come again
 MIN_WORDS = 60  # of a document that is written twice: one word is in three of at least 58 n-grams
 PARTS = re.compile(r"((?:<[^>]*>|[^A-Za-z<]|<(?![^>]*>))+)")
 """What stands between words, tags included: split at it, every other part is a word."""
-
-
-# The documents --------------------------------------------------------------------------------------------------------
 
 
 class Repeated:
@@ -110,11 +109,8 @@ class Repeated:
         return {"rows": count.total(), "made_near": count[True], "megabytes": size}
 
 
-# What is measured: each prepares itself and returns the run -----------------------------------------------------------
-
-
 def langmill(raw: Path, out: Path, cleaning: Cleaning) -> Callable[[], Found]:
-    """Make the whole corpus, as stages/clean.py does."""
+    """Make the whole corpus, as stages/clean.py does; like the peers it prepares itself, and returns the run."""
     corpus = compose_corpus("reviews", CONF)
     settings = CorpusSettings(
         "reviews", build_format(corpus.format, "reviews"), corpus.fields, cleaning, corpus.split, corpus.labels
@@ -126,14 +122,10 @@ def langmill(raw: Path, out: Path, cleaning: Cleaning) -> Callable[[], Found]:
         report = make_corpus(
             raw, out, settings, lambda _: None, on_read=lambda: cleaned.append(time.perf_counter() - started)
         )
-        facts = report.as_json()
-        near = (facts["near_duplicates"] or {}).get("dropped", 0)
+        near = report.as_json()["near_duplicates"]["dropped"]
         return {"kept": report.num_documents, "near": near, "exact": report.duplicates, "first_pass": cleaned[0]}
 
     return run
-
-
-# The measuring --------------------------------------------------------------------------------------------------------
 
 
 def processor_seconds() -> float:
@@ -150,9 +142,10 @@ def high_water(pid: int | str) -> float:
 def family(pid: int) -> Iterator[int]:
     """A process and all below it."""
     yield pid
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in (task / "children").read_text().split():
-            yield from family(int(child))
+    with contextlib.suppress(OSError):  # it has just ended
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            for child in (task / "children").read_text().split():
+                yield from family(int(child))
 
 
 def _child(told: Connection, prepare: Callable[..., Callable[[], Found]], arguments: Sequence[Any]) -> None:
@@ -164,7 +157,7 @@ def _child(told: Connection, prepare: Callable[..., Callable[[], Found]], argume
 
 
 def measured(prepare: Callable[..., Callable[[], Found]], raw: Path, made: Found, cleaning: Cleaning) -> Found:
-    """What a run found, its seconds by the clock and of processor time, its peak in MB, and that with its workers."""
+    """What a run found, its seconds by the clock and of processor time, its peak in MB and that of all processes."""
     context = multiprocessing.get_context("spawn")
     receives, sends = context.Pipe(duplex=False)
     peaks: dict[int, float] = {}
@@ -173,9 +166,8 @@ def measured(prepare: Callable[..., Callable[[], Found]], raw: Path, made: Found
         process.start()
         sends.close()
         while not receives.poll(0.2):
-            # A process that has just ended has no status any more, or an empty one.
-            with contextlib.suppress(OSError, IndexError):
-                for pid in family(process.pid or 0):
+            for pid in family(process.pid or 0):
+                with contextlib.suppress(OSError, IndexError):  # one that has just ended tells nothing
                     peaks[pid] = high_water(pid)
         try:
             found: Found = receives.recv()
@@ -184,8 +176,7 @@ def measured(prepare: Callable[..., Callable[[], Found]], raw: Path, made: Found
         process.join()
     peaks[process.pid or 0] = found["peak"]
     found = {**made, **found, "together": sum(sorted(peaks.values())[-1 - cleaning.workers :])}
-    rate = made["megabytes"] / found["clock"]
-    print(f"{prepare.__name__}, {made['megabytes']:.1f} MB: {rate:.2f} MB/s", file=sys.stderr)
+    print(f"{prepare.__name__}, {made['megabytes']:.1f} MB: {speed(found, 'clock'):.2f} MB/s", file=sys.stderr)
     return found
 
 
@@ -232,8 +223,18 @@ def medians(rounds: Sequence[Found]) -> Found:
 def show(results: dict[str, Found]) -> None:
     """Print the table; how often as fast the last columns tell is against each peer."""
     peers = {name.split()[0]: each for name, each in results.items() if not name.startswith("langmill")}
-    columns = ["", "MB", "rows", "near duplicates", "found", "kept", "MB/s", "MB/s of processor time", "peak MB"]
-    columns += ["workers' too", "first pass", *(f"{name}, times as fast" for name in peers)]
+    columns = [
+        "",
+        "MB",
+        "rows",
+        "near duplicates made",
+        "left out",
+        "kept",
+        "MB/s",
+        "MB/s of processor time",
+        "peak MB",
+    ]
+    columns += ["with workers", "first pass", *(f"{name}, times as fast" for name in peers)]
     print(f"| {' | '.join(columns)} |\n|---|{'---:|' * (len(columns) - 1)}")
     for name, each in results.items():
         cells = [name.split()[0], f"{each['megabytes']:.1f}"]
@@ -261,7 +262,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("build/benchmarks"))
     asked = parser.parse_args()
     cleaning = compose_corpus("reviews", CONF).cleaning
-    cleaning = dataclasses.replace(cleaning, options={**cleaning.options, **{name: {} for name in asked.steps}})
+    more: dict[str, dict[str, Any]] = {name: {} for name in asked.steps}
+    cleaning = dataclasses.replace(cleaning, steps=[*cleaning.steps, *more], options={**cleaning.options, **more})
     reviews = Repeated(asked.raw, asked.changed, asked.near, asked.seed)
     asked.out.mkdir(parents=True, exist_ok=True)
     rounds: dict[str, list[Found]] = {}
@@ -275,7 +277,7 @@ def main() -> None:
                     found = measured(prepare, Path(home, f"{size:g}", "raw"), made[size], cleaning)
                     rounds.setdefault(f"{prepare.__name__} {size:g}", []).append(found)
     results = {name: medians(each) for name, each in rounds.items()}
-    print(f"Steps: {', '.join(switched_on(cleaning))}; {cleaning.workers} workers; seed {asked.seed}\n")
+    print(f"Steps: {', '.join(cleaning.steps)}; {cleaning.workers} workers; seed {asked.seed}\n")
     show(results)
     ours = [results[f"langmill {size:g}"] for size in sorted(asked.megabytes)]
     for key in ("clock", "processor") if len(ours) > 1 else ():

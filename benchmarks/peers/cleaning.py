@@ -21,11 +21,6 @@ Found = dict[str, Any]
 """What a run found: documents `kept`, and what else is worth telling."""
 
 
-def switched_on(cleaning: Cleaning) -> list[str]:
-    """The steps that the settings switch on."""
-    return [name for name in cleaning.steps if cleaning.options.get(name, {}) is not None]
-
-
 def datatrove(raw: Path, out: Path, cleaning: Cleaning) -> Callable[[], Found]:
     """Run its filters with our rules and the four MinHash steps, with files between them, as its examples do."""
     from datatrove.executor import LocalPipelineExecutor
@@ -58,7 +53,7 @@ def datatrove(raw: Path, out: Path, cleaning: Cleaning) -> Callable[[], Found]:
     def writer(folder: str) -> Any:
         return JsonlWriter(folder, output_filename="${rank}.jsonl", compression=None)
 
-    steps = [peers[name]() for name in switched_on(cleaning) if name in peers]
+    steps = [peers[name]() for name in cleaning.steps if name in peers]
     pipelines: list[tuple[int, list[Any]]] = [
         (FILES, [CSVReader(str(raw)), *steps, writer(clean)]),
         (FILES, [JsonlReader(clean), dedup.MinhashDedupSignature(signatures, config)]),
