@@ -29,7 +29,6 @@ import itertools
 import json
 import math
 import multiprocessing
-import re
 import resource
 import statistics
 import sys
@@ -51,8 +50,6 @@ from langmill.config.sections import Cleaning
 CONF = Path(__file__).resolve().parents[1] / "conf"
 APART = 200  # documents after which those that are written twice come again
 MIN_WORDS = 60  # of a document that is written twice: one word is in three of at least 58 n-grams
-PARTS = re.compile(r"((?:<[^>]*>|[^A-Za-z<]|<(?![^>]*>))+)")
-"""What stands between words, tags included: split at it, every other part is a word."""
 
 
 class Repeated:
@@ -66,8 +63,8 @@ class Repeated:
         if not self.rows:
             sys.exit(f"{raw} holds no .csv file with rows; `dvc repro fetch@reviews` brings it.")
         self.changed, self.near, self.seed = changed, near, seed
-        words = [part for row in self.rows[::10] for part in PARTS.split(row["text"])[::2] if part]
-        self.pool = np.array(words, dtype=object)
+        words = (word for row in self.rows[::10] for word in row["text"].split(" "))
+        self.pool = np.array([word for word in words if word and not _has_markup(word)], dtype=object)
 
     def documents(self) -> Iterator[tuple[dict[str, str], bool]]:
         """Rows without end, and whether each is a near duplicate of one before it."""
@@ -77,17 +74,19 @@ class Repeated:
             twins: list[dict[str, str]] = []
             for place in itertools.islice(order, APART):
                 row = self.rows[place]
-                parts = np.array(PARTS.split(row["text"]), dtype=object)
-                words = np.arange(0, len(parts), 2)
-                self._replace(parts, words[draw.random(len(words)) < self.changed], draw)
-                yield {**row, "text": "".join(parts)}, False
+                words = row["text"].split(" ")
+                self._replace(words, np.flatnonzero(draw.random(len(words)) < self.changed).tolist(), draw)
+                yield {**row, "text": " ".join(words)}, False
                 if draw.random() < self.near and len(words) >= MIN_WORDS:
-                    self._replace(parts, words[[len(words) // 2]], draw)
-                    twins.append({**row, "text": "".join(parts)})
+                    self._replace(words, [len(words) // 2], draw)
+                    twins.append({**row, "text": " ".join(words)})
             yield from ((row, True) for row in twins)
 
-    def _replace(self, parts: Any, places: Any, draw: np.random.Generator) -> None:
-        parts[places] = self.pool[draw.integers(len(self.pool), size=len(places))]
+    def _replace(self, words: list[str], places: list[int], draw: np.random.Generator) -> None:
+        drawn = self.pool[draw.integers(len(self.pool), size=len(places))].tolist()
+        for place, word in zip(places, drawn, strict=True):
+            if not _has_markup(words[place]):
+                words[place] = word
 
     def write(self, folder: Path, megabytes: float) -> Found:
         """Write so many megabytes of them; how many rows they are, how many near duplicates among them, and MB."""
@@ -104,6 +103,10 @@ class Repeated:
                     writer.writerow(row)
         size = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
         return {"rows": count.total(), "made_near": count[True], "megabytes": size}
+
+
+def _has_markup(word: str) -> bool:
+    return "<" in word or ">" in word
 
 
 def langmill(raw: Path, out: Path, cleaning: Cleaning) -> Callable[[], Found]:
@@ -124,7 +127,8 @@ def langmill(raw: Path, out: Path, cleaning: Cleaning) -> Callable[[], Found]:
         report = make_corpus(
             raw, out, settings, lambda _: None, on_read=lambda: cleaned.append(time.perf_counter() - started)
         )
-        found = report.duplicates + report.as_json()["near_duplicates"]["dropped"]  # a word may be drawn for itself
+        # Exact ones too: a word may be drawn for itself, and one that is a tag stays.
+        found = report.duplicates + report.as_json()["near_duplicates"]["dropped"]
         return {"kept": report.num_documents, "near": found, "first_pass": cleaned[0]}
 
     return run
@@ -217,11 +221,6 @@ def draw(results: Sequence[Found], path: Path) -> None:
     figure.savefig(path, metadata={"Software": None})
 
 
-def medians(rounds: Sequence[Found]) -> Found:
-    """The median of each number of the rounds."""
-    return {key: statistics.median(each[key] for each in rounds) for key in rounds[0]}
-
-
 def show(results: dict[str, Found]) -> None:
     """Print the table; how often as fast the last columns tell is against each peer."""
     peers = {name.split()[0]: each for name, each in results.items() if not name.startswith("langmill")}
@@ -280,7 +279,9 @@ def main() -> None:
                 for prepare in (langmill, *peers):
                     found = measured(prepare, Path(home, f"{size:g}", "raw"), made[size], cleaning)
                     rounds.setdefault(f"{prepare.__name__} {size:g}", []).append(found)
-    results = {name: medians(each) for name, each in rounds.items()}
+    results = {
+        name: {key: statistics.median(one[key] for one in each) for key in each[0]} for name, each in rounds.items()
+    }
     print(f"Steps: {', '.join(cleaning.steps)}; {cleaning.workers} workers; seed {asked.seed}\n")
     show(results)
     ours = [results[f"langmill {size:g}"] for size in sorted(asked.megabytes)]
