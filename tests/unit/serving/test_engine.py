@@ -272,7 +272,9 @@ def test_a_replaced_version_is_freed_when_its_last_request_ends(engine: Engine) 
 def test_texts_are_classified_in_groups_of_like_length_and_answered_in_order(engine: Engine) -> None:
     judge = Judge()
     texts = ["x" * (1 + 37 * number % 20) for number in range(20)]
-    found = asyncio.run(collect_one(engine, Classification(loaded_version("judge", 1, judge), judge, texts)))[-1]
+    found = asyncio.run(
+        collect_one(engine, Classification(loaded_version("judge", 1, judge), judge, texts, len(texts)))
+    )[-1]
     np.testing.assert_allclose(np.stack(found)[:, 1], [len(text) / 100 for text in texts])
     assert [len(batch) for batch in judge.batches] == [8, 8, 4]
     lengths = [len(text) for batch in judge.batches for text in batch]
@@ -286,7 +288,7 @@ def test_a_probability_that_is_not_a_number_is_an_error(engine: Engine) -> None:
 
     async def main() -> None:
         with pytest.raises(RequestError) as failed:
-            await collect(engine.submit(Classification(loaded_version("judge", 1, Broken()), Broken(), ["a"])))
+            await collect(engine.submit(Classification(loaded_version("judge", 1, Broken()), Broken(), ["a"], 1)))
         assert (failed.value.status, "ServingError" in str(failed.value)) == (500, True)
 
     asyncio.run(main())

@@ -18,7 +18,7 @@ from langmill.errors import ConfigError
 _KEY = "contract"
 _NULL = "tag:yaml.org,2002:null"
 _WIDTH = 118
-_PLAIN = re.compile(r"(?!(?:null|true|false|yes|no|on|off|y|n)\Z)[a-z][a-z_.]*\Z")
+_PLAIN = re.compile(r"\A(?!(?:null|true|false|yes|no|on|off|y|n)\Z)[a-z][a-z_.]*\Z")
 _BREAK = re.compile(r"(?<=\S), (?=\S)")
 COMMENTS = {
     "documents": "Fewer than half of those of now stop; a fifth fewer, or a quarter more, is told. So are bytes.",

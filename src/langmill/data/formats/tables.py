@@ -31,7 +31,7 @@ _USUAL_NAMES = frozenset({
     "question", "response", "review", "sentence", "source", "target", "text", "title", "topic", "url",
 })  # fmt: skip
 _TOO_FEW = 3  # records below the first one that say nothing about it
-_NUMBER = re.compile(r"[-+]?[0-9]*[.,]?[0-9]+(?:[eE][-+]?[0-9]+)?%?")
+_NUMBER = re.compile(r"[-+]?(?:[0-9]+(?:[.,][0-9]+)?|[.,][0-9]+)(?:[eE][-+]?[0-9]+)?%?")
 
 
 @settings

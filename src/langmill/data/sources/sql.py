@@ -34,7 +34,9 @@ ROWS = "rows.jsonl"
 _BATCH = 1000  # rows in memory
 _SAMPLED = 1000
 _VARIABLE = re.compile("[A-Za-z_][A-Za-z0-9_]*")
-_QUOTED = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|--[^\n]*|/\*.*?\*/", re.DOTALL)
+_QUOTED = re.compile(
+    r"'(?:[^']|'')*+(?:'|\Z)|\"(?:[^\"]|\"\")*+(?:\"|\Z)|--[^\n]*|/\*.*?(?:\*/|\Z)", re.DOTALL
+)  # what is not closed goes on to the end, so that it is looked at once
 _INNERMOST = re.compile(r"\([^()]*\)")
 
 
