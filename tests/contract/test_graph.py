@@ -236,8 +236,9 @@ def test_a_name_that_yaml_takes_for_something_else_is_refused(workspace, name):
     for written in (name, f'"{name}"'):  # quoted it is a text here, and none in the files that DVC writes
         text = (ROOT / "dvc.yaml").read_text()
         path.write_text(text.replace("      poems: {source", f"      {written}: {{source: a}}\n      poems: {{source"))
-        with pytest.raises(ConfigError, match=r"allowed are lower-case letters|not read as a text; quote it"):
+        with pytest.raises(ConfigError) as caught:
             compose.read_lines()
+        assert caught.value.code in ("impossible", "wrong_type") and name in str(caught.value)
 
 
 def test_a_broken_file_stops_what_uses_it_and_nothing_else(workspace, capsys):
@@ -249,24 +250,24 @@ def test_a_broken_file_stops_what_uses_it_and_nothing_else(workspace, capsys):
     assert error.count("\n") == error.count("conf/corpus/poems.yaml is not valid YAML") == 1
     out = compose.OUT
     for group, section in (("corpus", Corpus), ("tokenizer", Tokenizer), ("recipe", Recipe)):
-        with pytest.raises(ConfigError, match=r"^conf/corpus/poems\.yaml is not valid YAML"):
+        with refused(ConfigError, "failed", "conf/corpus/poems.yaml"):
             load_section(section, out / group / "poems.yaml")
     assert load_section(Recipe, out / "recipe" / "sentiment-decoder.yaml") == compose_recipe("sentiment-decoder")
-    with pytest.raises(ConfigError, match=r"poems\.yaml is not valid YAML"):
+    with refused(ConfigError, "unreadable", "poems.yaml"):
         compose.require_composed(["poems"])
     compose.require_composed(["sentiment", "spam"])
 
 
 def test_a_recipe_whose_base_is_refused_is_told_before_anything_runs(workspace):
     edit(workspace / "conf" / "recipe" / "reviews-lm.yaml", steps=0)
-    with pytest.raises(ConfigError, match=r"reviews-lm\.yaml: training\.steps is 0; allowed is 1 or more"):
+    with refused(ConfigError, "impossible", "reviews-lm.yaml", "training.steps is 0", "1 or more"):
         compose.require_composed(["sentiment-decoder"])
 
 
 def test_no_recipe_left_is_an_error(workspace):
     keep(workspace / "dvc.yaml", KEPT)
     (workspace / "conf" / "evaluation" / "default.yaml").write_text("seeds: 1\n")
-    with pytest.raises(ConfigError, match=r"evaluation\.seeds is not a setting; did you mean seed"):
+    with refused(ConfigError, "unknown", "evaluation.seeds", "did you mean seed?"):
         compose.main()
     assert not compose.OUT.exists()
 
