@@ -276,8 +276,7 @@ def write_manifest(folder: Path, facts: Mapping[str, Any]) -> None:
 def read_manifest(folder: Path, *, verify: bool) -> dict[str, Any]:
     """Read `manifest.json`; with `verify`, check that the folder holds exactly the promised bytes.
 
-    Raises:
-        IntegrityError: The manifest is missing or damaged, or a file is missing, surplus or different.
+    Raises IntegrityError where the manifest is missing or damaged, or a file is missing, surplus or different.
     """
     manifest = _read_manifest(folder)
     if verify:
@@ -311,10 +310,8 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
 def exclusive_lock(path: Path, purpose: str, *, wait: bool = False) -> Iterator[None]:
     """Hold an advisory lock on the file `path`; the kernel releases it when the process ends, however it ends.
 
-    The file is kept; it tells the next process who holds the lock, and for which purpose.
-
-    Raises:
-        BusyError: Another process holds it and `wait` is false.
+    The file is kept; it tells the next process who holds the lock, and for which purpose. Raises BusyError where
+    another process holds it and `wait` is false.
     """
     with explained_os_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -75,8 +75,7 @@ class Registry(Generic[PlugInT]):
     def register(self, name: str) -> Callable[[ClassT], ClassT]:
         """Class decorator: make a plug-in known under the name that settings use.
 
-        Raises:
-            PlugInError: The class is none of this kind, or another one has the name.
+        Raises PlugInError where the class is none of this kind, or another one has the name.
         """
 
         def add(cls: ClassT) -> ClassT:
@@ -105,8 +104,7 @@ class Registry(Generic[PlugInT]):
     def find(self, name: str, where: str = "") -> type[PlugInT]:
         """The class of a name, imported if need be; `where` is what the name comes from, for the message.
 
-        Raises:
-            PlugInError: There is none of this name or more than one, or its code can't be used.
+        Raises PlugInError where there is none of this name or more than one, or its code can't be used.
         """
         points = [point for point in self._points() if point.name == name]
         if len(points) > 1:

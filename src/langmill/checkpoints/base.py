@@ -59,8 +59,7 @@ class ModelSource(ABC):
     def __init__(self, section: CheckpointSource, options: Any) -> None:
         """Check what the settings say, and their `options` of `options_class`.
 
-        Raises:
-            ConfigError: They do not fit the kind; the message begins with the key.
+        Raises ConfigError where they do not fit the kind; the message begins with the key.
         """
         for field, needed in _NEEDED.items():
             given, must = getattr(section, field), field in self.needs
@@ -94,7 +93,6 @@ MODEL_SOURCES: Registry[ModelSource] = Registry("model_sources", ModelSource, "l
 def build_model_source(section: CheckpointSource, where: str) -> ModelSource:
     """The source that a pretrained model names; `where` is what the section comes from, for messages.
 
-    Raises:
-        ConfigError: There is no such kind, or the settings do not fit it.
+    Raises ConfigError where there is no such kind, or the settings do not fit it.
     """
     return source_of(MODEL_SOURCES, section, where)

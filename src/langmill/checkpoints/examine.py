@@ -91,8 +91,7 @@ def candidates(names: Iterable[str]) -> list[list[str]]:
 def licence_of_package(archive: Path) -> str | None:
     """The licence that a package's metadata states; None where they state none, or its whole text.
 
-    Raises:
-        SourceError: It is no archive.
+    Raises SourceError where it is no archive.
     """
     names = [name for name in members(archive) if name.endswith((".dist-info/METADATA", "/PKG-INFO"))]
     if not names:

@@ -56,8 +56,7 @@ class GgufFile:
     def __init__(self, path: Path) -> None:
         """Read the header.
 
-        Raises:
-            SourceError: It is no GGUF file, is one that can't be read, or ends too early.
+        Raises SourceError where it is no GGUF file, is one that can't be read, or ends too early.
         """
         self.path = path
         size = path.stat().st_size
@@ -115,8 +114,7 @@ class GgufFile:
     def values(self, tensor: StoredTensor) -> np.ndarray:
         """A tensor in float32, de-quantised.
 
-        Raises:
-            SourceError: It is stored in a way that `gguf` can't de-quantise.
+        Raises SourceError where it is stored in a way that `gguf` can't de-quantise.
         """
         from gguf import GGMLQuantizationType, dequantize
         from gguf.quants import quant_shape_to_byte_shape

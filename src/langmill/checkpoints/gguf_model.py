@@ -62,11 +62,7 @@ def convert(path: Path, folder: Path) -> GgufFile:
 
 
 def kind_of_file(file: GgufFile) -> Kind:
-    """The kind of network that a GGUF file holds.
-
-    Raises:
-        SourceError: `transformers` can't read it.
-    """
+    """The kind of network that a GGUF file holds. Raises SourceError where `transformers` can't read it."""
     with quiet():
         return _kind(file, _config(file))
 

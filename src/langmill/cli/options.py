@@ -21,8 +21,7 @@ from langmill.tokenization.algorithms.base import TOKENIZER_ALGORITHMS
 def plugin_tables(recipe: Recipe) -> dict[str, PlugInTable]:
     """What each plug-in of a recipe means and makes of its options, by the options' dotted key.
 
-    Raises:
-        ConfigError: A plug-in is unknown, or its options are refused.
+    Raises ConfigError where a plug-in is unknown, or its options are refused.
     """
     corpus = recipe.corpus
     named: list[tuple[str, Registry[Any], str, dict[str, Any] | None]] = [

@@ -81,9 +81,8 @@ def serve(recipes: tuple[str, ...], host: str | None, port: int | None, retry: b
 def unserved(names: Sequence[str], tracking_uri: str) -> list[str]:
     """Make a sentence for each model without a champion; the server loads it once it has one.
 
-    Raises:
-        RegistryError: A name is neither a registered model nor a recipe; while the registry does not answer, nor a
-            model that was served here before.
+    Raises RegistryError where a name is neither a registered model nor a recipe; while the registry does not answer,
+    nor a model that was served here before.
     """
     from langmill.config.compose import available
     from langmill.registry.store import ModelRegistry

@@ -34,8 +34,7 @@ def require_workspace() -> None:
 def require_recipe(name: str) -> None:
     """Refuse a name that no recipe has; a model without a version may still be asked for by it.
 
-    Raises:
-        ConfigError: It is a pretrained model's, or nobody's.
+    Raises ConfigError where it is a pretrained model's, or nobody's.
     """
     if name not in available("recipe"):
         compose_recipe(name)  # which says so

@@ -46,8 +46,7 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 def require(condition: bool, field: str, given: object, allowed: str, code: Code = "impossible") -> None:
     """Refuse a field's value, in the `__post_init__` of its class.
 
-    Raises:
-        FieldError: `condition` is false; the message names the field, what was given and what is allowed.
+    Raises FieldError where `condition` is false; the message names the field, what was given and what is allowed.
     """
     if not condition:
         raise FieldError(f"{field} is {as_written(given)}; allowed is {allowed}", field, code)

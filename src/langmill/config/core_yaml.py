@@ -68,11 +68,7 @@ def settings_text(path: Path) -> str:
 
 
 def parse_yaml(text: str, where: str, *, anchors: bool = False) -> Any:
-    """The content of YAML text; `where` names it in messages.
-
-    Raises:
-        ConfigError: As `read_yaml`.
-    """
+    """The content of YAML text; `where` names it in messages. Raises ConfigError as `read_yaml`."""
     return copy.deepcopy(_parsed(text, where, anchors))
 
 

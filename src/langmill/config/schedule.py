@@ -24,8 +24,7 @@ _ITEM = re.compile(r"(?P<low>\*|\w+)(-(?P<high>\w+))?(/(?P<step>[0-9]+))?")
 def refuse_impossible_schedule(cron: str, timezone: str) -> None:
     """Check five cron fields (numbers, names, lists, ranges and steps) and a time zone.
 
-    Raises:
-        FieldError: A field is not one of cron, the date never comes, or this machine knows no such time zone.
+    Raises FieldError where a field is not one of cron, the date never comes, or this machine knows no such time zone.
     """
     given = f"cron is {as_written(cron)}"
     fields = cron.split()

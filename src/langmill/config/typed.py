@@ -109,8 +109,7 @@ def _hints(section: Any) -> dict[str, Any]:
 def _under_new_names(kind: Any, value: Any, key: str, origin: Origin | None) -> Any:
     """Values by the names of today, all the way down.
 
-    Raises:
-        FieldError: A key is no text, or a field is given under two names.
+    Raises FieldError where a key is no text, or a field is given under two names.
     """
     kind = plain_type(kind)
     arguments = typing.get_args(kind)
@@ -148,8 +147,7 @@ def _with(values: Any, path: list[str], value: Any) -> dict[str, Any]:
 def _warn_of_old(old: str, new: str, origin: Origin | None) -> None:
     """Warn of a setting that is given under an old name.
 
-    Raises:
-        FieldError: It is given under its new name as well, by no default: nobody could tell which is meant.
+    Raises FieldError where it is given under its new name as well, by no default: nobody could tell which is meant.
     """
     place = origin(old) if origin is not None else None
     if origin is None or place is None:

@@ -150,8 +150,7 @@ def count_documents(path: Path) -> int:
 def read_documents(path: Path) -> Iterator[Document]:
     """Read the documents of one split in their order.
 
-    Raises:
-        DataError: The file is missing or is not a table of documents.
+    Raises DataError where the file is missing or is not a table of documents.
     """
     with _opened(path) as file:
         for batch in file.iter_batches(columns=SCHEMA.names):

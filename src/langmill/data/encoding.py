@@ -54,8 +54,7 @@ codecs.register_error("langmill.undecodable", _undecodable)
 def encoding_named(name: str) -> str:
     """Python's name of an encoding that somebody wrote: `utf-8` for `UTF8`, `cp1252` for `windows-1252`.
 
-    Raises:
-        FieldError: There is none of this name, or it is none of text.
+    Raises FieldError where there is none of this name, or it is none of text.
     """
     try:
         found = codecs.lookup(name)

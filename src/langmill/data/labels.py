@@ -64,8 +64,7 @@ def as_text(value: object) -> str | None:
 def label_map(raw: Mapping[str, str | None]) -> dict[str, str | None]:
     """A corpus's `labels.map` by the labels as rows have them (`label_of`).
 
-    Raises:
-        DataError: Two of its keys are one label.
+    Raises DataError where two of its keys are one label.
     """
     found: dict[str, str | None] = {}
     for key, name in raw.items():

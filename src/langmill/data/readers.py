@@ -126,11 +126,7 @@ def read_rows(
 
 
 def _rows_of(path: Path, relative: PurePosixPath, reading: _Reading) -> Iterator[Row | BadRow]:
-    """The rows of one file.
-
-    Raises:
-        DataError: The file refuses the whole corpus.
-    """
+    """The rows of one file. Raises DataError where the file refuses the whole corpus."""
     name = portable(relative.as_posix())
     plain, document = reading.file_format.is_plain_text(relative), reading.file_format.is_document(relative)
     for place, values in _read_file(path, relative, reading):

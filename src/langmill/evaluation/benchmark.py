@@ -66,8 +66,7 @@ class Answering:
 def ask(model: Answering, task: BenchmarkTask, evaluation: Evaluation) -> Asked:
     """Ask the questions, or as many as `evaluation.max_documents` allows, drawn by its seed.
 
-    Raises:
-        EvaluationError: An answer has no tokens, or more than the model reads.
+    Raises EvaluationError where an answer has no tokens, or more than the model reads.
     """
     numbered = [Document(str(number), "") for number in range(len(task.questions))]
     drawn = [int(each.id) for each in draw(numbered, evaluation.max_documents, evaluation.seed, [])]

@@ -95,8 +95,7 @@ class BenchmarkTask:
 def read_task(file: Path) -> BenchmarkTask:
     """Read a task and its questions.
 
-    Raises:
-        EvaluationError: The file is missing, or asks for what is not read here; the sentence names the field.
+    Raises EvaluationError where the file is missing, or asks for what is not read here; the sentence names the field.
     """
     config = _read_config(file)
     kind, name = _kind(config, file), str(config.get("task") or file.stem)

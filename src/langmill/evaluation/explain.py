@@ -120,10 +120,8 @@ def attribute(model: LoadedModel, name: str, text: str) -> Attribution:
     Integrated gradients on the token embedding (Sundararajan et al., 2017, equation 1, with captum): the gradient of
     the logit, integrated on the straight path from a baseline to the text, times the difference of the two. The
     baseline is the most neutral text that repeats one token (`_neutral`). The integral is a Gauss-Legendre quadrature;
-    steps are added until the shares add up. `name` is the model's in messages.
-
-    Raises:
-        EvaluationError: The model does not predict labels, or its logit is not a number.
+    steps are added until the shares add up. `name` is the model's in messages. Raises EvaluationError where the model
+    does not predict labels, or its logit is not a number.
     """
     from captum.attr import LayerIntegratedGradients
 
@@ -284,10 +282,8 @@ def _grouped(weights_LHTS: Tensor, row_starts: Sequence[int], column_starts: Seq
 def chosen_maps(maps: AttentionMaps, name: str, layer: int | None, head: int | None) -> dict[str, np.ndarray]:
     """Select the maps to plot, `(T, S)` each, by title: of one layer or each, of one head or the mean over heads.
 
-    Layers and heads are counted from 1. `name` is the model's in messages.
-
-    Raises:
-        EvaluationError: There is no such layer or head.
+    Layers and heads are counted from 1. `name` is the model's in messages. Raises EvaluationError where there is no
+    such layer or head.
     """
     layers, heads = maps.weights_LHTS.shape[:2]
     for option, given, count in (("layer", layer, layers), ("head", head, heads)):

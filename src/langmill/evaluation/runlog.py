@@ -84,10 +84,8 @@ def log_evaluation(
 def run_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
     """The metrics of a `metrics.json` under names that MLflow takes, as in `test/unigram/bits_per_byte`.
 
-    A metric whose name is too long for MLflow stays in `metrics.json` alone, with a warning.
-
-    Raises:
-        EvaluationError: Two metrics have the same name.
+    A metric whose name is too long for MLflow stays in `metrics.json` alone, with a warning. Raises EvaluationError
+    where two metrics have the same name.
     """
     found: dict[str, float] = {}
 

@@ -195,10 +195,8 @@ def comparable(scorer: Scorer, challenger: pa.Table, champion: pa.Table, metric_
     """Both tables in the challenger's order, with the rows that a metric can be compared on.
 
     Where a metric is of some of the texts only, those of both; where it is of the scored bytes, a text of which one
-    model can read more than the other is left out: that part may be easier.
-
-    Raises:
-        EvaluationError: The two were scored on other examples, or on other parts of all of them.
+    model can read more than the other is left out: that part may be easier. Raises EvaluationError where the two were
+    scored on other examples, or on other parts of all of them.
     """
     champion = _aligned(challenger, champion)
     metric = find_metric(scorer, metric_name)

@@ -48,8 +48,7 @@ class Entry:
 def draw_texts(documents: Path, most: int, seed: int) -> Texts:
     """Draw training and validation texts of a corpus: both texts of a pair, as a vocabulary is learned from them.
 
-    Raises:
-        IntegrityError: The corpus's folder is not a finished result, or is damaged.
+    Raises IntegrityError where the corpus's folder is not a finished result, or is damaged.
     """
     read_manifest(documents, verify=True)
     drawn = {

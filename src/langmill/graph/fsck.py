@@ -118,8 +118,7 @@ def _checking(output: Output, path: Path, md5: str) -> Callable[[Callable[[int],
 def remote_pieces(outputs: Outputs) -> Iterator[Piece]:
     """Every object of the default remote that dvc.lock names. It is read as a whole: mind what that costs.
 
-    Raises:
-        GraphError: There is no remote.
+    Raises GraphError where there is no remote.
     """
     if not outputs.repo.config["core"].get("remote"):
         raise GraphError("DVC has no remote here; `langmill remote ADDRESS` sets one.", "missing")

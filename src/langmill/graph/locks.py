@@ -15,10 +15,8 @@ def clear_stale_locks(root: Path) -> None:
     """Remove the entries of dead processes from DVC's lock file.
 
     DVC drops entries of dead processes itself, but not an incomplete file, nor a process id that another program has
-    since got. The file is only written while DVC's own lock on it is held.
-
-    Raises:
-        BusyError: Another DVC process holds that lock.
+    since got. The file is only written while DVC's own lock on it is held. Raises BusyError where another DVC process
+    holds that lock.
     """
     path = root / ".dvc" / "tmp" / "rwlock"
     if not path.exists() or ((living := _living(path)) is not None and living == _holders(path)):

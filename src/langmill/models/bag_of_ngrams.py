@@ -61,10 +61,8 @@ class BagOfNgrams(Backbone):
     def forward(self, tokens_BT: Tensor, lengths_B: Tensor | None = None, cache: Cache | None = None) -> Tensor:
         """Compute the hidden states `(batch, length, dim)`; see `Backbone.forward`.
 
-        `lengths_B` is not needed: padding is at the end, and an n-gram ends with its state's own token.
-
-        Raises:
-            ModelError: A cache is given.
+        `lengths_B` is not needed: padding is at the end, and an n-gram ends with its state's own token. Raises
+        ModelError where a cache is given.
         """
         del lengths_B
         if torch.compiler.is_exporting():

@@ -108,8 +108,7 @@ CacheT = TypeVar("CacheT", bound=Cache)
 def own_cache(cache: Cache | None, kind: type[CacheT], batch_size: int) -> CacheT:
     """The cache that a network was given, which must be of its own kind.
 
-    Raises:
-        ModelError: It is not, or it is for another number of sequences.
+    Raises ModelError where it is not, or it is for another number of sequences.
     """
     if not isinstance(cache, kind) or len(cache.lengths) != batch_size:
         raise ModelError(
@@ -121,11 +120,7 @@ def own_cache(cache: Cache | None, kind: type[CacheT], batch_size: int) -> Cache
 
 
 def refuse_length(length: int, allowed: int) -> None:
-    """Refuse a sequence of more tokens than are allowed.
-
-    Raises:
-        ModelError: It is longer.
-    """
+    """Refuse a sequence of more tokens than are allowed, with a ModelError."""
     if length > allowed:
         message = f"A sequence of {length} tokens is longer than the model's {allowed}; shorten the text."
         raise ModelError(message, code="impossible")
@@ -206,10 +201,8 @@ class Backbone(nn.Module, ABC):
     def prepare_for_training(self, network: nn.Module) -> None:
         """Prepare for training `network`, which holds this backbone; here every weight is trained.
 
-        Called once the network has its first weights, or before it gets those of a network that was so prepared.
-
-        Raises:
-            ConfigError: The options leave nothing to train, or name no part of the network.
+        Called once the network has its first weights, or before it gets those of a network that was so prepared. Raises
+        ConfigError where the options leave nothing to train, or name no part of the network.
         """
 
     def prepare_for_inference(self) -> None:
@@ -255,8 +248,7 @@ class Backbone(nn.Module, ABC):
     def new_cache(self, batch_size: int, capacity: int | None = None) -> Cache:
         """Make an empty cache for `forward`, of `capacity` tokens for each sequence (None: `max_length`).
 
-        Raises:
-            ModelError: The network is not causal, so there is nothing to cache.
+        Raises ModelError where the network is not causal, so there is nothing to cache.
         """
         del batch_size, capacity
         message = f"A network of the kind {self.kind.value} can't continue a text by itself."

@@ -27,10 +27,8 @@ class Decoder(Transformer):
     def forward(self, tokens_BT: Tensor, lengths_B: Tensor | None = None, cache: Cache | None = None) -> Tensor:
         """Compute the hidden states `(batch, length, dim)` after the last norm; see `Backbone.forward`.
 
-        Without a cache `lengths_B` is not needed: no real token attends to padding, which is at the end.
-
-        Raises:
-            ModelError: A sequence is longer than `max_length` or than the cache has room for.
+        Without a cache `lengths_B` is not needed: no real token attends to padding, which is at the end. Raises
+        ModelError where a sequence is longer than `max_length` or than the cache has room for.
         """
         positions = self._positions(tokens_BT, cache)
         x_BTD = self.run(tokens_BT, positions)

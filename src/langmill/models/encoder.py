@@ -25,8 +25,7 @@ class Encoder(Transformer):
     def forward(self, tokens_BT: Tensor, lengths_B: Tensor | None = None, cache: Cache | None = None) -> Tensor:
         """Compute the hidden states `(batch, length, dim)` after the last norm; see `Backbone.forward`.
 
-        Raises:
-            ModelError: A sequence is longer than `max_length`, or there is a cache.
+        Raises ModelError where a sequence is longer than `max_length`, or there is a cache.
         """
         if cache is not None:
             raise ModelError("An encoder reads a whole text at once, so it takes no cache.", code="unsupported")

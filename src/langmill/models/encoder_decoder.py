@@ -109,8 +109,7 @@ class T5Shaped(EncoderDecoder):
     def forward(self, tokens_BT: Tensor, lengths_B: Tensor | None = None, cache: Cache | None = None) -> Tensor:
         """Compute the hidden states of target tokens after those in the cache; see `Backbone.forward`.
 
-        Raises:
-            ModelError: There is no cache, it is not this network's, or its capacity is exceeded.
+        Raises ModelError where there is no cache, it is not this network's, or its capacity is exceeded.
         """
         batch_size, num_tokens = tokens_BT.shape
         cache = own_cache(cache, EncoderDecoderCache, batch_size)

@@ -218,11 +218,7 @@ _TEMPLATES = ("TemplateProcessing", "BertProcessing", "RobertaProcessing")
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """Read `config.json`.
-
-    Raises:
-        ModelError: There is none, or it is damaged.
-    """
+    """Read `config.json`. Raises ModelError where there is none, or it is damaged."""
     try:
         config = read_json(folder / CONFIG_NAME)
     except LangmillError as error:
@@ -250,8 +246,7 @@ def load_state(folder: Path, *, verify: bool = True) -> dict[str, Tensor]:
 def merged_weights(folder: Path) -> Iterator[tuple[str, Tensor]]:
     """The weights of a compact folder by name, one at a time in the order of the merged file.
 
-    Raises:
-        ModelError: A file is missing, or can't be read.
+    Raises ModelError where a file is missing, or can't be read.
     """
     base, adapter = load_tensors(folder / BASE_WEIGHTS), load_tensors(folder / ADAPTER_WEIGHTS)
     yield from Recipe(**read_json(folder / MERGE_NAME)).weights(base, adapter, read_json(folder / ADAPTER_CONFIG))
@@ -260,8 +255,7 @@ def merged_weights(folder: Path) -> Iterator[tuple[str, Tensor]]:
 def load_tensors(path: Path) -> dict[str, Tensor]:
     """Map a file of weights into memory: what is not read is never loaded.
 
-    Raises:
-        ModelError: There is no such file, or it can't be read.
+    Raises ModelError where there is no such file, or it can't be read.
     """
     try:
         return load_file(path)
@@ -278,10 +272,8 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
 def load_weights(network: nn.Module, state: Mapping[str, Tensor], where: str, prefix: str = "") -> None:
     """Load weights by name into a network that has exactly these.
 
-    Messages say that they come from `where`, and put `prefix` before their names.
-
-    Raises:
-        ModelError: Weights are missing, surplus or of another shape; the network is unchanged.
+    Messages say that they come from `where`, and put `prefix` before their names. Raises ModelError where weights are
+    missing, surplus or of another shape; the network is unchanged.
     """
     own = network.state_dict()
     missing, surplus = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())

@@ -156,9 +156,7 @@ class Recurrent(Backbone):
         """Compute the hidden states `(batch, length, dim)` of the last layer; see `Backbone.forward`.
 
         Without a cache `lengths_B` is not needed: padding is at the end, and a state depends on earlier tokens only.
-
-        Raises:
-            ModelError: The cache is of another network or of another number of sequences.
+        Raises ModelError where the cache is of another network or of another number of sequences.
         """
         x_BTX = self.dropout(self.embed_tokens(tokens_BT))
         if torch.compiler.is_exporting():
@@ -193,10 +191,7 @@ class Recurrent(Backbone):
         """Compute a layer's states `(batch, dim)` after one token, by the equations of the architecture.
 
         `gates_BG` is what the input gives to each gate, bias included; weight and bias are those of the states. Exports
-        that trace the network need it.
-
-        Raises:
-            ModelError: The architecture has no equations of its own.
+        that trace the network need it. Raises ModelError where the architecture has no equations of its own.
         """
         del gates_BG, states, weight_GD, bias_G
         message = (

@@ -16,8 +16,7 @@ _ALIASES = "SELECT name, alias, version FROM registered_model_aliases"
 def read_models(path: Path) -> dict[str, tuple[dict[str, int], dict[str, str], set[int]]]:
     """Aliases, tags and numbers of versions of every registered model; none where there is no file.
 
-    Raises:
-        sqlite3.Error: The tables look otherwise than expected.
+    Raises sqlite3.Error where the tables look otherwise than expected.
     """
     if not path.is_file():
         return {}

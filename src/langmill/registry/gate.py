@@ -22,10 +22,8 @@ _logger = logging.getLogger(__name__)
 def judge(evidence: Evidence, rules: Mapping[str, Rule]) -> Verdict:
     """Ask the rules about the evidence, in their order, until one can't tell or ends the asking.
 
-    The same evidence and rules give the same verdict: no file, no registry and no clock is looked at.
-
-    Raises:
-        TransientError: A rule of another distribution says that the same call can succeed later.
+    The same evidence and rules give the same verdict: no file, no registry and no clock is looked at. Raises
+    TransientError where a rule of another distribution says that the same call can succeed later.
     """
     version, champion = evidence.version, evidence.champion
     unchanged = champion is not None and champion.version == version.version

@@ -80,8 +80,7 @@ class Case:
     def gather(self, unscored: str = "") -> Evidence:
         """Gather what the rules may look at; `unscored` is why the champion could not be scored again, if it was tried.
 
-        Raises:
-            TrackingUnreachableError: The registry can't be reached. What else can't be had is `Missing`.
+        Raises TrackingUnreachableError where the registry can't be reached. What else can't be had is `Missing`.
         """
         version, nothing = self.version, Missing("there was nothing to compare.")
         try:

@@ -91,10 +91,8 @@ class Ledger:
     def append(self, entry: Entry, restart: str = "") -> Entry:
         """Write an entry at the end of its model's chain, with the time and the user; returns it as it was written.
 
-        The caller holds the model's lock, so nobody else adds to this chain at the same time.
-
-        Raises:
-            SpaceError: The disk is full.
+        The caller holds the model's lock, so nobody else adds to this chain at the same time. Raises SpaceError where
+        the disk is full.
         """
         entry = replace(entry, when=datetime.now(UTC).isoformat(timespec="seconds"), who=_who(), restart=restart)
         values = asdict(entry)

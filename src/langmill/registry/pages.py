@@ -13,10 +13,7 @@ def show_champions(tracking_uri: str) -> list[str]:
     """Give the experiments of versions that an alias names their columns, where they have none; return the models.
 
     Experiments that were made before evaluations said what is to be shown (`RunLog.show`) get the deciding metric and
-    its baselines.
-
-    Raises:
-        TrackingError: The server can't be asked.
+    its baselines. Raises TrackingError where the server can't be asked.
     """
     registry = ModelRegistry(tracking_uri)
     versions = registry.overview()

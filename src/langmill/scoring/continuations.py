@@ -42,10 +42,8 @@ def split_tokens(
 ) -> tuple[list[int], int]:
     """The tokens of a pair, at most one more than a network of `max_length` reads, and how many of them are scored.
 
-    `prefix` are the special tokens before every text; a context without tokens is the token that begins a text.
-
-    Raises:
-        EvaluationError: The continuation has no tokens of its own, or more than the network reads.
+    `prefix` are the special tokens before every text; a context without tokens is the token that begins a text. Raises
+    EvaluationError where the continuation has no tokens of its own, or more than the network reads.
     """
     kept = context.rstrip()
     start = list(prefix)

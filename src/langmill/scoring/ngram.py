@@ -116,8 +116,7 @@ class NgramModel:
 def fit_ngram(tokens_N: NDArray[np.integer], vocab_size: int, eot_id: int, order: int) -> NgramModel:
     """Estimate a model from whole documents, each ended by the end-of-text token.
 
-    Raises:
-        DataError: There are no tokens, or `order` tokens of this vocabulary do not fit in a 62-bit key.
+    Raises DataError where there are no tokens, or `order` tokens of this vocabulary do not fit in a 62-bit key.
     """
     bits = _bits(vocab_size)
     if not len(tokens_N):

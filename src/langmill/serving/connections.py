@@ -57,8 +57,7 @@ _PATIENCE_SECONDS = {Owed.head: 1.0, Owed.request: 1.0, Owed.body: 5.0}
 def connection_limit(wanted: int) -> int:
     """The connections that there may be at once: as many as wanted, or as the limit of open files leaves room for.
 
-    Raises:
-        ServingError: It leaves room for none.
+    Raises ServingError where it leaves room for none.
     """
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if files == resource.RLIM_INFINITY:

@@ -165,8 +165,7 @@ class Engine:
     def submit(self, job: Job[EventT]) -> ResponseStream[EventT]:
         """Queue a job; call it in an event loop.
 
-        Raises:
-            RequestError: Too many are waiting, the server is stopping, or the engine is dead (all 503).
+        Raises RequestError where too many are waiting, the server is stopping, or the engine is dead (all 503).
         """
         if failure := self._failure(_HOPELESS_SECONDS):
             raise RequestError(failure, 503, code="engine_dead")

@@ -49,8 +49,7 @@ class LoadedVersion:
     def refuse_long_text(self, text: str, limit: int, field: str) -> None:
         """Refuse a text that has more than `limit` tokens whatever they are, without encoding it.
 
-        Raises:
-            RequestError: It has; `field` of the request holds it.
+        Raises RequestError where it has; `field` of the request holds it.
         """
         if len(text) > limit * self.longest_token:
             raise RequestError(
@@ -62,8 +61,7 @@ class LoadedVersion:
     def refuse_many_tokens(count: int, limit: int) -> None:
         """Refuse one of several texts, given as `input`, that has more tokens than allowed.
 
-        Raises:
-            RequestError: It has.
+        Raises RequestError where it has.
         """
         if count > limit:
             raise RequestError(
@@ -109,8 +107,7 @@ class BatchJob(Job[list[ResultT]], Generic[ItemT, ResultT]):
     def run(self, items: Sequence[ItemT]) -> Sequence[ResultT]:
         """Compute the result of each item, in one forward pass; items of other jobs of this `group_key` among them.
 
-        Raises:
-            ServingError: A result is not a number.
+        Raises ServingError where a result is not a number.
         """
 
     def steps(self) -> Generator[list[ResultT] | None, None, None]:

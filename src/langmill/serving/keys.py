@@ -65,8 +65,7 @@ def digest(key: str) -> bytes:
 def key_line(key: str, scope: Scope | None = None) -> str:
     """The line of the file of keys that lets a key in, and does not reveal it.
 
-    Raises:
-        ServingError: The key has characters that no header can carry unchanged.
+    Raises ServingError where the key has characters that no header can carry unchanged.
     """
     if not key.isascii() or not key.isprintable() or " " in key:
         raise ServingError("A key is made of visible ASCII characters; `langmill key` makes one.", code="impossible")

@@ -64,8 +64,7 @@ def _is_ids(value: Any) -> bool:
 def some_texts(value: str | list[str], lacks: str) -> list[str]:
     """One text or many as a list, none of them empty: that would have no `lacks`.
 
-    Raises:
-        ValueError: One is, or there is none; what is wrong with the field.
+    Raises ValueError where one is, or there is none; what is wrong with the field.
     """
     texts = [value] if isinstance(value, str) else value
     if not texts:

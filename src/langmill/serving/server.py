@@ -103,8 +103,7 @@ def _early_end() -> Iterator[None]:
 def listen(host: str, port: int) -> socket.socket:
     """A socket that listens at an address; connections wait in it until the server is up.
 
-    Raises:
-        ServingError: The port is in use or not allowed, or the host is not one of this machine's.
+    Raises ServingError where the port is in use or not allowed, or the host is not one of this machine's.
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]

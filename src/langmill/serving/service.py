@@ -43,8 +43,7 @@ class Service:
     def find(self, name: str) -> LoadedVersion:
         """The version that answers for a model.
 
-        Raises:
-            RequestError: The model is unknown (404) or has no version in service yet (503).
+        Raises RequestError where the model is unknown (404) or has no version in service yet (503).
         """
         loaded = chosen(name) or self.engine.loaded(name)
         if loaded is not None:
@@ -57,11 +56,7 @@ class Service:
         raise RequestError(f"There is no model {name!r} here; served: {known}.", 404, "model", "model_not_found")
 
     def refuse_many(self, texts: Sequence[object]) -> None:
-        """Refuse more texts in one request, as `input`, than are allowed.
-
-        Raises:
-            RequestError: There are more.
-        """
+        """Refuse more texts in one request, as `input`, than are allowed, with a RequestError."""
         most = self.settings.max_inputs
         if len(texts) > most:
             raise RequestError(f"input holds {len(texts)} texts; up to {most} are allowed.", 400, "input")

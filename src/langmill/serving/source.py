@@ -34,8 +34,7 @@ class ChampionSource:
     def champion(self, name: str) -> RegisteredVersion | None:
         """The version that the alias names; None before the first promotion.
 
-        Raises:
-            TrackingError: The registry can't be asked.
+        Raises TrackingError where the registry can't be asked.
         """
         found = self._aliased(name, CHAMPION)
         return None if found is None else _described(found)
@@ -44,9 +43,7 @@ class ChampionSource:
         """The version that the champion may be tried against, and whether it is the previous one.
 
         A challenger is tried once it is validated. One that was rolled back, or failed on live traffic before, is not.
-
-        Raises:
-            TrackingError: The registry can't be asked.
+        Raises TrackingError where the registry can't be asked.
         """
         for alias in (CHALLENGER, PREVIOUS):
             found = self._aliased(name, alias)
@@ -84,8 +81,7 @@ class ChampionSource:
     def stop_trial(self, name: str, version: int, reason: str, facts: Mapping[str, Any]) -> str:
         """Take a version that failed on live traffic out of the way; return what became of it.
 
-        Raises:
-            RegistryError: It can't be.
+        Raises RegistryError where it can't be.
         """
         command = "langmill serve"
         return stop_trial(self._registry, name, version, reason=reason, facts=facts, command=command).sentence

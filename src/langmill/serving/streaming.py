@@ -60,8 +60,7 @@ class Streams(Generic[EventT]):
     async def events(self) -> AsyncIterator[tuple[int, EventT]]:
         """Each event as it comes, with the number of its job; those of one job in their order.
 
-        Raises:
-            RequestError: One of the jobs failed.
+        Raises RequestError where one of the jobs failed.
         """
         if len(self._streams) == 1:
             async for event in self._streams[0]:
@@ -115,8 +114,7 @@ async def _lines(events: AsyncIterator[dict[str, Any]]) -> AsyncIterator[str]:
 async def result_of(request: Request, engine: Engine, job: Job[ResultT]) -> ResultT:
     """Run a job that has one event, and give that.
 
-    Raises:
-        RequestError: The engine takes nothing, the job failed, or the client has left.
+    Raises RequestError where the engine takes nothing, the job failed, or the client has left.
     """
 
     async def last() -> ResultT:
@@ -132,8 +130,7 @@ async def result_of(request: Request, engine: Engine, job: Job[ResultT]) -> Resu
 async def unless_gone(request: Request, work: Awaitable[ResultT]) -> ResultT:
     """The result of `work`, which is broken off if the client leaves first.
 
-    Raises:
-        RequestError: The client has left.
+    Raises RequestError where the client has left.
     """
 
     async def gone() -> None:

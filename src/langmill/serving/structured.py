@@ -34,8 +34,7 @@ _reading = threading.Lock()
 def json_grammar(schema: Mapping[str, Any], field: str) -> str:
     """The grammar of JSON that a schema describes, written in one line.
 
-    Raises:
-        RequestError: The schema in `field` is nested too deeply to be read.
+    Raises RequestError where the schema in `field` is nested too deeply to be read.
     """
     try:
         return str(LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides=_COMPACT))

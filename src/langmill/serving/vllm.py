@@ -42,11 +42,7 @@ class VllmProcess:
     """One `vllm serve`, from its start to its end."""
 
     def __init__(self, settings: Vllm, folder: Path, name: str, log_file: Path) -> None:
-        """Start it; it ends with this process, however that ends.
-
-        Raises:
-            ConfigError: There is no such program.
-        """
+        """Start it; it ends with this process, however that ends. Raises ConfigError where there is no such program."""
         program = shutil.which(settings.command)
         if program is None:
             raise ConfigError(
@@ -80,8 +76,7 @@ class VllmProcess:
     def wait_until_up(self) -> None:
         """Wait until it answers, and have it answer once.
 
-        Raises:
-            ModelError: It ends, or does not answer in time or not as it should.
+        Raises ModelError where it ends, or does not answer in time or not as it should.
         """
         transport = httpx.HTTPTransport(uds=str(self.socket))
         with httpx.Client(transport=transport, base_url="http://vllm", timeout=self._seconds) as client:

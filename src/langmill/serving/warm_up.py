@@ -12,8 +12,7 @@ from langmill.serving.routes.base import routes_for
 def warm_up(loaded: LoadedVersion) -> None:
     """Let a model answer at each of its routes: memory is touched, kernels are chosen, and nonsense is seen in time.
 
-    Raises:
-        ModelError: A weight or a response is not a number, or no route asks for what the task offers.
+    Raises ModelError where a weight or a response is not a number, or no route asks for what the task offers.
     """
     model = loaded.model
     with torch.inference_mode():

@@ -78,8 +78,7 @@ class Composed:
     def check_plugins(self, *names: tuple[str, str], only_judge: bool = False) -> None:
         """Check that the stages watch the code of every plug-in among some names, as `find_plugins` takes them.
 
-        Raises:
-            ConfigError: A plug-in lies elsewhere; the message names it and the line to write.
+        Raises ConfigError where a plug-in lies elsewhere; the message names it and the line to write.
         """
         key, folders = "plugins", [self.lines.plugins]
         if only_judge:
@@ -127,8 +126,7 @@ def require_composed(recipes: Sequence[str] = (), corpora: Sequence[str] = (), p
 def check_corpus(corpus: Corpus) -> CorpusSource:
     """Check that a corpus's source, format and cleaning steps exist and take its options.
 
-    Raises:
-        ConfigError: They don't; the message names the file and the field.
+    Raises ConfigError where they don't; the message names the file and the field.
     """
     where = conf_file(f"corpus/{corpus.name}")
     origin = _origin("corpus", corpus.name)
@@ -142,10 +140,8 @@ def check_corpus(corpus: Corpus) -> CorpusSource:
 def checked_recipe(name: str, overrides: Sequence[str] = (), composed: Recipe | None = None) -> Recipe:
     """A recipe's settings with overrides, as far as they can be checked without dvc.yaml.
 
-    `composed` is what `compose_recipe` makes of them, where the caller has that already.
-
-    Raises:
-        ConfigError: They are refused.
+    `composed` is what `compose_recipe` makes of them, where the caller has that already. Raises ConfigError where they
+    are refused.
     """
     recipe = compose_recipe(name, overrides) if composed is None else composed
     origin = origin_in(f"recipe/{name}", overrides)
@@ -296,8 +292,7 @@ def _unchanged(own: Any, shared: Any, where: str, group: str) -> None:
 def main(name: str = "") -> None:
     """Write build/config/ from conf/ and dvc.yaml; `name` is not used.
 
-    Raises:
-        ConfigError: dvc.yaml can't be read, or no recipe's settings are accepted.
+    Raises ConfigError where dvc.yaml can't be read, or no recipe's settings are accepted.
     """
     del name
     composed = compose_all(read_lines())

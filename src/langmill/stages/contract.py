@@ -30,8 +30,7 @@ logger = logging.getLogger(__name__)
 def main(name: str) -> None:
     """Write build/contracts/NAME, if the documents of build/documents/NAME keep the contract.
 
-    Raises:
-        DataError: They don't; every finding is then in .langmill/failed/contract@NAME.
+    Raises DataError where they don't; every finding is then in .langmill/failed/contract@NAME.
     """
     workspace = Workspace()
     path = workspace.composed_file("corpus", name)

@@ -47,8 +47,7 @@ class Lines:
 def read_lines(path: Path = GRAPH_FILE) -> Lines:
     """Read the names that the graph is made for.
 
-    Raises:
-        ConfigError: The file is missing, is not YAML, or a group of names is missing or malformed.
+    Raises ConfigError where the file is missing, is not YAML, or a group of names is missing or malformed.
     """
     try:
         values = read_yaml(path, anchors=True)

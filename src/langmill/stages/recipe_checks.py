@@ -86,8 +86,7 @@ def check_recipe(recipe: Recipe, where: str, origin: Origin | None = None) -> Sc
 def base_kind(base: str | None) -> Kind | None:
     """The kind of network that a recipe gets from its base; None where conf/ does not say it.
 
-    Raises:
-        ConfigError: There is no such base, or its settings are refused.
+    Raises ConfigError where there is no such base, or its settings are refused.
     """
     if base is None:
         return None

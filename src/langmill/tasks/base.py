@@ -271,8 +271,7 @@ class Task(ABC):
     def find_labels(self, documents: Iterable[Document]) -> list[str]:
         """The labels in the training split, sorted; empty for tasks without labels.
 
-        Raises:
-            DataError: The task needs labels and there are fewer than two.
+        Raises DataError where the task needs labels and there are fewer than two.
         """
         del documents
         return []
@@ -347,11 +346,7 @@ TASKS: Registry[Task] = Registry("tasks", Task, "langmill.tasks", "task.name")
 
 
 def build_task(name: str, options: Mapping[str, Any], labels: Sequence[str], where: str) -> Task:
-    """A task by its name.
-
-    Raises:
-        ConfigError: The task is unknown or its options are refused.
-    """
+    """A task by its name. Raises ConfigError where the task is unknown or its options are refused."""
     return TASKS.find(name, where)(TASKS.options(name, options, where), labels)
 
 

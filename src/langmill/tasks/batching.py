@@ -50,8 +50,7 @@ class Share:
     def of(cls, training: Training, rank: int, world_size: int) -> Share:
         """The share that the settings give to a process.
 
-        Raises:
-            ConfigError: The global batch can't be cut into equal micro-batches for so many processes.
+        Raises ConfigError where the global batch can't be cut into equal micro-batches for so many processes.
         """
         if training.batch_size % (training.micro_batch_size * world_size):
             raise ConfigError(
@@ -96,10 +95,7 @@ class PackedBatches(MicroBatches):
 
     The stream is a ring: after the last document's end-of-text token comes the first document. So a corpus shorter than
     one block works too. An epoch leaves out the fewer than `block_length` tokens before its random starting point that
-    do not fill a block.
-
-    Raises:
-        DataError: The stream is empty.
+    do not fill a block. Raises DataError where the stream is empty.
     """
 
     def __init__(self, tokens: np.ndarray, block_length: int, share: Share) -> None:
@@ -209,10 +205,8 @@ class PaddedBatches(MicroBatches):
 
     Each epoch shuffles the examples, cuts them into groups of 50 batches, sorts each group by length, cuts it into
     batches and shuffles the batches. Every example comes once in an epoch; where the batches do not come out even, a
-    few come twice. `lengths` are the tokens of each example as it will stand in a batch, `(examples,)`.
-
-    Raises:
-        DataError: There are no examples.
+    few come twice. `lengths` are the tokens of each example as it will stand in a batch, `(examples,)`. Raises
+    DataError where there are no examples.
     """
 
     def __init__(self, lengths: np.ndarray, share: Share) -> None:

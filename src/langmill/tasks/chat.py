@@ -144,10 +144,8 @@ class Chat(AfterPrompt, Chats):
         """Conversations cut at what is learned (`langmill.tasks.sequences`).
 
         Where every turn is learned and a conversation is longer than `length`, its earlier turns make further
-        sequences, so that each answer is learned once.
-
-        Raises:
-            TokenizerError: The chat template refuses a conversation or fails.
+        sequences, so that each answer is learned once. Raises TokenizerError where the chat template refuses a
+        conversation or fails.
         """
         del threads
         speaker = self._speaker(tokenizer)
@@ -227,8 +225,7 @@ class Chat(AfterPrompt, Chats):
     def _block_length(self, training: Training) -> int:
         """Tokens of a sequence.
 
-        Raises:
-            ConfigError: Conversations may be longer than that, and would lose their end, which is the answer.
+        Raises ConfigError where conversations may be longer than that, and would lose their end, which is the answer.
         """
         allowed = f"training.block_length, which is {training.block_length}, or less"
         require(self.options.length <= training.block_length, "task.options.length", self.options.length, allowed)

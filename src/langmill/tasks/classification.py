@@ -104,11 +104,7 @@ class Classification(Task, Classifies, Embeds, Explains):
         return None
 
     def find_labels(self, documents: Iterable[Document]) -> list[str]:
-        """The labels of the training split, sorted.
-
-        Raises:
-            DataError: There are fewer than two.
-        """
+        """The labels of the training split, sorted. Raises DataError where there are fewer than two."""
         selected = (document.label for document in documents if is_selected(document, self.options.only))
         labels = sorted({label for label in selected if label is not None})
         if len(labels) < 2:

@@ -158,8 +158,7 @@ class AfterPrompt(ConditionalGeneration):
 def references_of(document: Document) -> list[str]:
     """The texts that count as right: the metadata field `answers`, or else the target alone.
 
-    Raises:
-        ValueError: The field is no JSON list of texts (or numbers, which are read as texts).
+    Raises ValueError where the field is no JSON list of texts (or numbers, which are read as texts).
     """
     answers = json.loads(document.metadata.get(ANSWERS) or "[]")
     if not (isinstance(answers, list) and all(type(answer) in (str, int, float) for answer in answers)):

@@ -36,8 +36,7 @@ class Speaker:
     def ids(self, messages: Sequence[Message]) -> list[int]:
         """The tokens that an answer goes on from, as `transformers` has them.
 
-        Raises:
-            TokenizerError: The template refuses the conversation or fails.
+        Raises TokenizerError where the template refuses the conversation or fails.
         """
         pieces = self.template.render(messages, ask=True).pieces(self.template.special)
         return self.tokenizer.encode_rendered([pieces])[0]
@@ -128,9 +127,7 @@ class Speaker:
 def require_conversation(messages: Sequence[Message]) -> None:
     """Refuse what no assistant can answer.
 
-    Raises:
-        ModelError: After a system prompt, if there is one, user and assistant do not alternate, or the user does
-            not speak last.
+    Raises ModelError unless, after a system prompt if there is one, user and assistant alternate and the user speaks last.
     """
     _, turns = _parted(messages)
     roles = [message.role for message in turns]

@@ -198,8 +198,7 @@ def _generation_config(
 ) -> GenerationConfig:
     """How a model writes: as its evaluation says, else its folder, else what it was made with, else its task.
 
-    Raises:
-        ModelError: A `generation_config.json` can't be read.
+    Raises ModelError where a `generation_config.json` can't be read.
     """
     written = earlier.get("decoding", {})
     for file in (each / GENERATION_NAME for each in (evaluation, folder) if each is not None):

@@ -190,8 +190,7 @@ class MaskedLanguageModelling(Task, Generates, Embeds, Explains):
     ) -> Generator[int, None, Ending]:
         """The whole text, each mask replaced by a token; the masks are filled independently of each other.
 
-        Raises:
-            ModelError: The text is longer than the network can read at once.
+        Raises ModelError where the text is longer than the network can read at once.
         """
         assert isinstance(network, LanguageModel)
         read = [~token if token < 0 else token for token in prompt_ids]

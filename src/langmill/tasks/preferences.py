@@ -99,10 +99,8 @@ class Preferences(Chat):
     def encode(self, documents: Iterable[Document], tokenizer: Tokenizer, threads: int) -> Iterator[EncodedDocument]:
         """Each document as three parts: the conversation, the chosen and the rejected answer, with what ends them.
 
-        The conversation is shortened to what the longer answer leaves, so that both answer the same.
-
-        Raises:
-            TokenizerError: The chat template refuses a conversation or fails.
+        The conversation is shortened to what the longer answer leaves, so that both answer the same. Raises
+        TokenizerError where the chat template refuses a conversation or fails.
         """
         del threads
         speaker = self._speaker(tokenizer)

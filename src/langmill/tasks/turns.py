@@ -21,8 +21,7 @@ SYSTEM = "system"
 def history_of(document: Document) -> list[tuple[str, str]]:
     """The earlier turns of a chat: what the user and the assistant said.
 
-    Raises:
-        ValueError: The metadata field `history` is no JSON list of pairs of texts.
+    Raises ValueError where the metadata field `history` is no JSON list of pairs of texts.
     """
     turns = json.loads(document.metadata.get(HISTORY) or "[]")
     if not (isinstance(turns, list) and all(_is_pair(turn) for turn in turns)):
@@ -56,11 +55,7 @@ def filled(template: str, text: str, metadata: Mapping[str, str]) -> str:
 
 
 def fields_of(where: str, template: str) -> set[str]:
-    """The names in a template.
-
-    Raises:
-        ConfigError: It is not a template of plain names.
-    """
+    """The names in a template. Raises ConfigError where it is not a template of plain names."""
     try:
         found: list[tuple[str, Any, Any, Any]] = list(string.Formatter().parse(template))
     except ValueError as error:

@@ -89,8 +89,7 @@ class Rendered:
 class ChatTemplate:
     """A chat template with the tokens that it may write.
 
-    Raises:
-        TokenizerError: It is no template (`unreadable`), on first use.
+    Raises TokenizerError where it is no template (`unreadable`), on first use.
     """
 
     source: str
@@ -141,9 +140,8 @@ class ChatTemplate:
     def end_of_turn(self) -> int:
         """The special token that ends an answer.
 
-        Raises:
-            TokenizerError: There is none, so that a model could not learn where to stop (`unsupported`), or the
-                template fails.
+        Raises TokenizerError where there is none, so that a model could not learn where to stop (`unsupported`), or the
+        template fails.
         """
         asked = [Message("user", "a question")]
         rendered = self.render([*asked, Message("assistant", "an answer")], ask=False)
@@ -160,9 +158,8 @@ class ChatTemplate:
     def answer_start(self, rendered: Rendered, before: Sequence[Message]) -> int:
         """Where in a rendered conversation the answer to its first messages begins.
 
-        Raises:
-            TokenizerError: The conversation does not begin as it is asked: the template rewrites earlier turns
-                (`unsupported`), or it fails.
+        Raises TokenizerError where the conversation does not begin as it is asked: the template rewrites earlier turns
+        (`unsupported`), or it fails.
         """
         asked = self.render(before, ask=True, spoken=rendered.spoken).text
         if not rendered.text.startswith(asked):

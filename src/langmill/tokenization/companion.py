@@ -28,8 +28,7 @@ class Companion:
     def beside(cls, file: Path) -> Companion:
         """Read what stands beside a `tokenizer.json`; where nothing does, it is empty.
 
-        Raises:
-            TokenizerError: A file can't be read.
+        Raises TokenizerError where a file can't be read.
         """
         config_file, template_file = file.with_name(CONFIG_NAME), file.with_name(TEMPLATE_NAME)
         config: Any = {}
@@ -61,8 +60,7 @@ class Companion:
 def tokenizer_digest(file: Path) -> str:
     """The digest of a `tokenizer.json` with what stands beside it (`Companion.digest`).
 
-    Raises:
-        TokenizerError: A file can't be read.
+    Raises TokenizerError where a file can't be read.
     """
     return Companion.beside(file).digest(file)
 

@@ -119,8 +119,7 @@ def write_shard(
 def shard_facts(folder: Path) -> dict[str, Any]:
     """Read the manifest of a folder of shards: dtype, vocab_size, eot_id, labels, splits, digests.
 
-    Raises:
-        IntegrityError: The folder is not a finished result.
+    Raises IntegrityError where the folder is not a finished result.
     """
     return read_manifest(folder, verify=False)
 
@@ -152,8 +151,7 @@ class Shard:
     def open(cls, folder: Path, split: str) -> Shard:
         """Map a split that the encode stage wrote into memory, once its bytes are known to be the manifest's.
 
-        Raises:
-            IntegrityError: A file is missing or damaged, or tokens and index do not match.
+        Raises IntegrityError where a file is missing or damaged, or tokens and index do not match.
         """
         facts = shard_facts(folder)
         path = tokens_path(folder, split)

@@ -252,8 +252,7 @@ class Tokenizer:
     def decode(self, ids: Sequence[int]) -> str:
         """Decode ids to text, without special tokens; bytes that are no whole character become U+FFFD.
 
-        Raises:
-            TokenizerError: An id is not in the vocabulary.
+        Raises TokenizerError where an id is not in the vocabulary.
         """
         if self._bytes is None:
             text: str = self._reference.decode([int(number) for number in ids], skip_special_tokens=True)
@@ -280,8 +279,7 @@ class Tokenizer:
     def decode_bytes(self, ids: Iterable[int]) -> bytes:
         """Decode ids to UTF-8 bytes, without special tokens; byte-level vocabularies only.
 
-        Raises:
-            TokenizerError: An id is not in the vocabulary, or the vocabulary is not byte-level.
+        Raises TokenizerError where an id is not in the vocabulary, or the vocabulary is not byte-level.
         """
         if self._bytes is None:
             raise TokenizerError(

@@ -82,10 +82,8 @@ def ensure_database(tracking_uri: str) -> None:
     """Make the local database if it is missing, once and whole.
 
     MLflow makes it at first use, and several processes that do so at once break it. Where the database's folder was
-    moved or copied, the locations of its artifacts are corrected (`relocation`).
-
-    Raises:
-        TrackingError: The file can't be made, is locked, or is not MLflow's.
+    moved or copied, the locations of its artifacts are corrected (`relocation`). Raises TrackingError where the file
+    can't be made, is locked, or is not MLflow's.
     """
     path, root = database_path(tracking_uri), artifact_root(tracking_uri)
     if path is None or root is None:

@@ -136,9 +136,7 @@ class RunLog:
         """Log how the block ends, however it ends; a resumed run is running again.
 
         A process that is killed logs nothing, but its lock on the folder is released: `end_killed_runs` checks it.
-
-        Raises:
-            BusyError: Another process works on this run.
+        Raises BusyError where another process works on this run.
         """
         with exclusive_lock(self.folder / _LOCK_NAME, "A run"):
             if self.status in ("FAILED", "KILLED"):

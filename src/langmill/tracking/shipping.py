@@ -44,8 +44,7 @@ class _Shipped:
 def ship(folder: Path, tracking_uri: str) -> str:
     """Send the events that MLflow does not have yet of the run in `folder`; return the run's id.
 
-    Raises:
-        TrackingError: The server can't be reached or refused; the events that were not sent are kept.
+    Raises TrackingError where the server can't be reached or refused; the events that were not sent are kept.
     """
     run_id = ship_if_begun(folder, tracking_uri)
     if run_id is None:

@@ -30,10 +30,8 @@ def prepare_blocks(whole: nn.Module, *, compiled: bool, recomputed: bool) -> Non
 
     Blocks that are alike share what was compiled; the loss of a head over the vocabulary is compiled too. `recomputed`
     keeps a block's input alone and computes the rest again in the backward pass, with the same dropout (Chen et al.,
-    2016, activation checkpointing): gradients are the same for a third more operations.
-
-    Raises:
-        TrainingError: There are no blocks to recompute.
+    2016, activation checkpointing): gradients are the same for a third more operations. Raises TrainingError where
+    there are no blocks to recompute.
     """
     blocks = repeated_blocks(whole)
     if recomputed and not blocks:

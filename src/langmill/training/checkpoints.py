@@ -40,8 +40,7 @@ def checkpoint_path(folder: Path, step: int) -> Path:
 def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> Path:
     """Write a checkpoint of tensors and plain values, nested in dictionaries and lists; drop all but the newest two.
 
-    Raises:
-        SpaceError: The disk is full; the older checkpoints are untouched.
+    Raises SpaceError where the disk is full; the older checkpoints are untouched.
     """
     path = checkpoint_path(folder, step)
     with atomic_file(path) as file:
@@ -53,8 +52,7 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> Path:
 def save_sharded_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> Path:
     """Write this process's part of a checkpoint; every process must call it, each with its own state.
 
-    Raises:
-        SpaceError: The disk of some process is full; the older checkpoints are untouched.
+    Raises SpaceError where the disk of some process is full; the older checkpoints are untouched.
     """
     path = checkpoint_path(folder, step)
     with contextlib.ExitStack() as stack:
@@ -117,8 +115,7 @@ def newest_valid(folder: Path) -> Path | None:
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint's state onto the CPU; of one in parts, this process's own.
 
-    Raises:
-        TrainingError: The file can't be read, although its digest was right.
+    Raises TrainingError where the file can't be read, although its digest was right.
     """
     file = path / _part_name(processes.rank()) if path.is_dir() else path
     try:

@@ -88,8 +88,7 @@ def fit(
 def tracked_run(recipe: Recipe, provenance: Provenance, run: Path, tracking_uri: str | None) -> Iterator[RunLog]:
     """Open a run's log for the block, record how the block ends, and send the log to MLflow.
 
-    Raises:
-        BusyError: Another process is at work on the same run.
+    Raises BusyError where another process is at work on the same run.
     """
     log = RunLog(run)
     with shipping(run, tracking_uri), log.recorded():

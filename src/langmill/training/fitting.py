@@ -56,8 +56,7 @@ class Fitting:
     def __init__(self, recipe: Recipe, data: Data, network: nn.Module, run: Path) -> None:
         """Build the module, the callbacks and the trainer; `run` is the run's own folder.
 
-        Raises:
-            TrainingError: The machine lacks what the settings ask for.
+        Raises TrainingError where the machine lacks what the settings ask for.
         """
         training = recipe.training
         accelerator = choose_accelerator(training)
@@ -93,11 +92,7 @@ class Fitting:
             yield
 
     def run(self) -> None:
-        """Train to the end.
-
-        Raises:
-            TrainingError: The loss or the gradient norm stopped being a number.
-        """
+        """Train to the end. Raises TrainingError where the loss or the gradient norm stopped being a number."""
         with interruptible(self.trainer):
             self.trainer.fit(self.module)
 

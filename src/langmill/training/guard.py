@@ -36,8 +36,7 @@ class StepMetrics(pl.Callback):
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: object) -> None:
         """Collect the metrics of a loop's steps.
 
-        Raises:
-            TrainingError: One of them is not a finite number; every process raises it.
+        Raises TrainingError where one of them is not a finite number; every process raises it.
         """
         assert isinstance(pl_module, TrainingModule)
         if not pl_module.losses:  # all steps were made before

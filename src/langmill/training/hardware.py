@@ -90,8 +90,7 @@ def number_format(training: Training) -> Precision:
 def choose_accelerator(training: Training) -> str:
     """Choose the kind of device, by its name in Lightning and torch: `cpu`, `cuda` or `mps`.
 
-    Raises:
-        TrainingError: The machine has no such device, or too few of them.
+    Raises TrainingError where the machine has no such device, or too few of them.
     """
     wanted = accelerator_kind(training)
     cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
@@ -147,8 +146,7 @@ def is_sharding(training: Training) -> bool:
 def check_weights(training: Training, *, bf16: bool) -> None:
     """Check that weights can be held in the format that is set.
 
-    Raises:
-        TrainingError: They are to be in bf16, and the products are not.
+    Raises TrainingError where they are to be in bf16, and the products are not.
     """
     if training.weights is WeightFormat.bf16 and not bf16:
         raise TrainingError(
@@ -161,8 +159,7 @@ def check_weights(training: Training, *, bf16: bool) -> None:
 def check_compiler(training: Training, accelerator: str) -> None:
     """Check that torch.compile can work, before anything else is done.
 
-    Raises:
-        TrainingError: It is wanted on the CPU and there is no C++ compiler.
+    Raises TrainingError where it is wanted on the CPU and there is no C++ compiler.
     """
     compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
     if training.compile and accelerator == "cpu" and shutil.which(compiler) is None:

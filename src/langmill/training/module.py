@@ -103,8 +103,7 @@ class TrainingModule(pl.LightningModule):
     def configure_model(self) -> None:
         """Set the weights' format, compile and shard, once the other processes have started.
 
-        Raises:
-            TrainingError: Activations are to be recomputed, and the network has no blocks.
+        Raises TrainingError where activations are to be recomputed, and the network has no blocks.
         """
         training = self.training_settings
         self.objective.task.before_training(self.network)

@@ -71,8 +71,7 @@ def trained_state(network: nn.Module) -> dict[str, Tensor]:
 def load_trained_state(network: nn.Module, state: Mapping[str, Tensor]) -> None:
     """Load what `trained_state` returned on the same process of a training.
 
-    Raises:
-        TrainingError: It is of another network.
+    Raises TrainingError where it is of another network.
     """
     own = network.state_dict()
     names = own.keys() - frozen_names(network)

@@ -31,8 +31,7 @@ class OwnSignals(pl.Callback):
 def interruptible(trainer: pl.Trainer) -> Iterator[None]:
     """Raise a Ctrl-C during `trainer.fit` as KeyboardInterrupt.
 
-    Raises:
-        KeyboardInterrupt: The training was interrupted.
+    Raises KeyboardInterrupt where the training was interrupted.
     """
     handler = signal.getsignal(signal.SIGINT)
     try:

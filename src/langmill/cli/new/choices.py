@@ -38,11 +38,7 @@ def task_of(file: str) -> tuple[str, Task]:
 
 
 def fitting_model(task: Task) -> str:
-    """A network that the task can be learned by.
-
-    Raises:
-        LangmillError: None of those to begin with is one.
-    """
+    """A network that the task can be learned by. Raises LangmillError where none of those to begin with is one."""
     for name in _MODELS:
         path = Workspace().settings("model", name)
         if path.is_file():

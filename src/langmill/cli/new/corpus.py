@@ -142,8 +142,7 @@ def _begin(name: str, origin: Place, folder: Path, given: Mapping[Role, str | No
 def _decided(found: Survey, origin: Place, given: Mapping[Role, str | None], format_name: str | None) -> Decision:
     """What the corpus says of its files, asked for where it can't be told; and the table of what was found, printed.
 
-    Raises:
-        LangmillError: It can't be told, and nobody can be asked; or a field that was named is in no row.
+    Raises LangmillError where it can't be told, and nobody can be asked; or a field that was named is in no row.
     """
     from langmill.cli.new.decision import decide
     from langmill.cli.new.table import lines_of_survey, sentence_of_formats
@@ -201,11 +200,7 @@ def _why_asked(role: str, decision: Decision) -> str:
 
 
 def _ask(role: str, why: str, options: Sequence[str]) -> str:
-    """Have a person choose.
-
-    Raises:
-        LangmillError: Nobody sits at a terminal.
-    """
+    """Have a person choose. Raises LangmillError where nobody sits at a terminal."""
     if not sys.stdin.isatty():
         choices = " or ".join(f"--{role} {option}" for option in options)
         raise LangmillError(f"{why} Say which one it is: {choices}. Nothing was written.", "undecided")

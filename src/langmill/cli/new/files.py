@@ -125,10 +125,6 @@ def require_new(group: str, name: str, block: str) -> None:
 
 
 def require_text(path: Path) -> None:
-    """Refuse a path that YAML can't hold.
-
-    Raises:
-        LangmillError: It is not UTF-8.
-    """
+    """Refuse a path that YAML can't hold. Raises LangmillError where it is not UTF-8."""
     if not is_text(str(path)):
         raise LangmillError(f"The name of {shown(str(path))} is not UTF-8; rename the file.", "impossible")

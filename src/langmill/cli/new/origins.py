@@ -48,17 +48,12 @@ class Origin(ABC):
     def bring(self, into: Path) -> Found:
         """Bring what `transformers` reads of the model into a folder, with its model card if there is one.
 
-        Raises:
-            SourceError: It can't be had, or there is no model, or more than one.
+        Raises SourceError where it can't be had, or there is no model, or more than one.
         """
 
 
 def origin_of(text: str) -> Origin:
-    """The place that `--from` names.
-
-    Raises:
-        LangmillError: It names none.
-    """
+    """The place that `--from` names. Raises LangmillError where it names none."""
     if (path := Path(text)).exists():
         return LocalOrigin(path)
     if found := _HUB.fullmatch(text):

@@ -59,11 +59,7 @@ class Place(ABC):
         return watched(self.source, name)
 
     def require_writable(self, name: str) -> None:
-        """Refuse what conf/ can't hold, and a record that is there already.
-
-        Raises:
-            LangmillError: It is so.
-        """
+        """Refuse what conf/ can't hold, and a record that is there already, with a LangmillError."""
         path = Workspace().fingerprint(name)
         if self.source.can_change and path.exists():
             raise LangmillError(f"{path} exists; choose another name, or delete that file.", "duplicate")
@@ -186,11 +182,7 @@ class SqlPlace(Place):
 
 
 def place_of(text: str, query: str | None) -> Place:
-    """The place that `--from` names.
-
-    Raises:
-        LangmillError: It names none.
-    """
+    """The place that `--from` names. Raises LangmillError where it names none."""
     if text.startswith("sql:"):
         if query is None:
             raise LangmillError(f"--from {text} needs --query, a SELECT with an ORDER BY.", "missing")

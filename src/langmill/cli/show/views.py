@@ -52,8 +52,7 @@ def _told(document: Document) -> dict[str, Any]:
 def dropped_view(corpus: str, reason: str, count: int, seed: int) -> dict[str, Any]:
     """Some documents that were dropped for a reason, each beside the one it lost to.
 
-    Raises:
-        DataError: None was; the message has the reasons that there are.
+    Raises DataError where none was; the message has the reasons that there are.
     """
     folder = Workspace().documents(corpus)
     reasons: dict[str, int] = read_report(folder, corpus)["dropped"]

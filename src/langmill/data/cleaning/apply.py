@@ -116,8 +116,7 @@ def _cleaned(
 def _stepped(step: CleaningStep, name: str, documents: Sequence[Draft]) -> Sequence[Draft | Dropped]:
     """What a step makes of each document.
 
-    Raises:
-        DataError: It fails, or gives something else than a document or a reason for each.
+    Raises DataError where it fails, or gives something else than a document or a reason for each.
     """
     try:
         made = step.clean_batch(documents)

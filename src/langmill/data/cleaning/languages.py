@@ -143,8 +143,7 @@ def language_of(document: Draft, told: str | None) -> str:
 def check_languages(options: Any) -> None:
     """Refuse thresholds of a language that the step does not have, in the `__post_init__` of the step's options.
 
-    Raises:
-        FieldError: A language's table has another key than the options have, or an impossible value.
+    Raises FieldError where a language's table has another key than the options have, or an impossible value.
     """
     names = sorted(field.name for field in dataclasses.fields(options) if field.name.startswith(("min_", "max_")))
     for language, values in options.languages.items():

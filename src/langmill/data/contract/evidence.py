@@ -101,11 +101,7 @@ class Statistics:
 
 
 def statistics_of(folder: Path) -> Statistics:
-    """Look at all documents once, a few at a time.
-
-    Raises:
-        DataError: A table is missing or damaged.
-    """
+    """Look at all documents once, a few at a time. Raises DataError where a table is missing or damaged."""
     found = Statistics()
     lengths: dict[str, list[IntArray]] = {"text": [], "target": []}
     for batch in _batches(folder):

@@ -39,11 +39,7 @@ class Alpaca(ConversationFormat):
 
 
 def _history(values: Values) -> list[tuple[str, str]]:
-    """What was said before.
-
-    Raises:
-        Unreadable: It is no list of pairs of texts.
-    """
+    """What was said before. Raises Unreadable where it is no list of pairs of texts."""
     turns = values.get("history") or []
     if not isinstance(turns, list) or not all(_is_pair(turn) for turn in turns):
         raise Unreadable(BadRowReason.unexpected_shape, values)

@@ -136,8 +136,7 @@ class Archive(Format):
 def _lost(error: Exception, num_bytes: int) -> Unreadable:
     """What is left of a damaged archive, or of a member.
 
-    Raises:
-        OSError: It is the machine's fault (no space, no permission), not the file's.
+    Raises OSError where it is the machine's fault (no space, no permission), not the file's.
     """
     if isinstance(error, OSError) and error.errno is not None:
         raise error

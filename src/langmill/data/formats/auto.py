@@ -121,11 +121,7 @@ def _read_parquet(file: IO[bytes]) -> Iterator[Raw]:
 
 
 def _damaged(error: Exception, num_bytes: int) -> Unreadable:
-    """What is left of a damaged file.
-
-    Raises:
-        OSError: It is the machine's fault, not the file's.
-    """
+    """What is left of a damaged file. Raises OSError where it is the machine's fault, not the file's."""
     if isinstance(error, OSError) and error.errno is not None:
         raise error
     return Unreadable(BadRowReason.unreadable_file, f"{type(error).__name__}: {error}", num_bytes=max(1, num_bytes))

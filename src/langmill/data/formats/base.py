@@ -201,8 +201,7 @@ def lines_of(file: IO[bytes]) -> Iterator[bytes]:
 def decoded(data: bytes) -> str:
     """A UTF-8 file's text, with even line ends and without a byte-order mark.
 
-    Raises:
-        Unreadable: It is not UTF-8.
+    Raises Unreadable where it is not UTF-8.
     """
     try:
         text = data.decode("utf-8-sig")

@@ -31,8 +31,7 @@ class ConversationFormat(Auto):
     def conversation(self, values: Values) -> tuple[str, list[tuple[str, str]]]:
         """The system prompt of a row, `""` without one, and the pairs of what user and assistant said.
 
-        Raises:
-            Unreadable: The row is no such conversation.
+        Raises Unreadable where the row is no such conversation.
         """
 
     def read(self, file: IO[bytes], path: PurePosixPath) -> Iterator[Raw]:
@@ -80,10 +79,8 @@ def answers(turns: Sequence[tuple[str, str]], extra: Values) -> Iterator[Values 
 def paired(said: Sequence[tuple[str, str]], values: Values) -> tuple[str, list[tuple[str, str]]]:
     """A system prompt and the pairs of question and answer, from what `system`, `user` and `assistant` said in a row.
 
-    Words of one speaker in a row are joined by new lines; last words of the user have no answer.
-
-    Raises:
-        Unreadable: There is no answer, or another order; `values` are what is shown of it.
+    Words of one speaker in a row are joined by new lines; last words of the user have no answer. Raises Unreadable
+    where there is no answer, or another order; `values` are what is shown of it.
     """
     merged = [
         (speaker, "\n".join(content for _, content in turns)) for speaker, turns in groupby(said, key=itemgetter(0))

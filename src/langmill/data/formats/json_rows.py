@@ -25,8 +25,7 @@ class RepeatedNameError(ValueError):
 def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     """A JSON object of its names and values (`object_pairs_hook`).
 
-    Raises:
-        RepeatedNameError: A name stands twice.
+    Raises RepeatedNameError where a name stands twice.
     """
     found = dict(pairs)
     if len(found) < len(pairs):
@@ -143,11 +142,7 @@ class _Text:
             self._more()
 
     def item(self) -> Values | Unreadable:
-        """The array's next item.
-
-        Raises:
-            ValueError: It is no JSON.
-        """
+        """The array's next item. Raises ValueError where it is no JSON."""
         self.next_sign()
         while True:
             self._twice.clear()

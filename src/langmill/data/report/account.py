@@ -244,8 +244,7 @@ class Report:
     def require_balance(self) -> None:
         """Check that what came in is what was kept, dropped, quarantined or removed by cleaning, in rows and in bytes.
 
-        Raises:
-            AssertionError: Something vanished, or was counted twice. It is a bug of whoever counts.
+        Raises AssertionError where something vanished, or was counted twice. It is a bug of whoever counts.
         """
         rows, num_bytes = self.undecided
         if rows or num_bytes:

@@ -65,11 +65,7 @@ def extract(
 
 
 def members(archive: Path) -> list[str]:
-    """The names of an archive's files, sorted; links are left out.
-
-    Raises:
-        SourceError: It is no archive.
-    """
+    """The names of an archive's files, sorted; links are left out. Raises SourceError where it is no archive."""
     with _opened(archive) as available:
         return sorted(available)
 

@@ -45,8 +45,7 @@ class CorpusSource(ABC):
     def __init__(self, section: Source, options: Any) -> None:
         """Check what the corpus says, and its `options` of `options_class`.
 
-        Raises:
-            ConfigError: They do not fit the kind; the message begins with the key.
+        Raises ConfigError where they do not fit the kind; the message begins with the key.
         """
         allowed = "at least one package" if self.takes_packages else f"an empty list for the kind {section.kind}"
         require(bool(section.packages) == self.takes_packages, "source.packages", section.packages, allowed)
@@ -108,8 +107,7 @@ SOURCES: Registry[CorpusSource] = Registry("sources", CorpusSource, "langmill.da
 def build_source(section: Source, where: str) -> CorpusSource:
     """The source that a corpus names; `where` is what the section comes from, for messages.
 
-    Raises:
-        ConfigError: There is no such kind, or the settings do not fit it.
+    Raises ConfigError where there is no such kind, or the settings do not fit it.
     """
     return source_of(SOURCES, section, where)
 

@@ -29,11 +29,7 @@ class _Hashed:
 
 
 def keep(content: IO[bytes], downloads: Path, on_bytes: Callable[[int], object] = lambda _: None) -> str:
-    """Read a stream to its end, keep its bytes, and return their SHA-256.
-
-    Raises:
-        SpaceError: The disk is full.
-    """
+    """Read a stream to its end, keep its bytes, and return their SHA-256. Raises SpaceError where the disk is full."""
     folder = downloads / _FOLDER
     with explained_os_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -62,11 +58,7 @@ def kept(sha256: str, downloads: Path) -> Path | None:
 
 
 def bring(path: Path, to: Path) -> None:
-    """Put a kept file where the raw files go.
-
-    Raises:
-        SpaceError: The disk is full.
-    """
+    """Put a kept file where the raw files go. Raises SpaceError where the disk is full."""
     with explained_os_errors(to):
         to.parent.mkdir(parents=True, exist_ok=True)
         link_or_copy(path, to)

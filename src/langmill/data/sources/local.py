@@ -94,11 +94,7 @@ def _named(file: Path) -> str:
 
 
 def write(content: IO[bytes], path: Path, on_bytes: Callable[[int], object]) -> None:
-    """Write a stream to a file, whose folders are made.
-
-    Raises:
-        SpaceError: The disk is full.
-    """
+    """Write a stream to a file, whose folders are made. Raises SpaceError where the disk is full."""
     with explained_os_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("wb") as file:

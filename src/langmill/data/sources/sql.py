@@ -235,11 +235,7 @@ def _execute(connection: Any, query: str) -> Any:
 
 
 def _plain(value: object, name: str) -> object:
-    """A value as JSON has it.
-
-    Raises:
-        SourceError: It is bytes, or of another type that no text stands for.
-    """
+    """A value as JSON has it. Raises SourceError where it is bytes, or of another type that no text stands for."""
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float | decimal.Decimal):

@@ -121,10 +121,8 @@ def beam_search(
     """Search the most likely tokens after each prompt, as `transformers` does with as many beams; without a stop token.
 
     `accepts` says for each prompt which of the final texts are preferred to more likely ones; `close` gets the indices
-    of the prompts at which scores were `CLOSE`.
-
-    Raises:
-        ModelError: A prompt is empty or too long, or the network is in training mode.
+    of the prompts at which scores were `CLOSE`. Raises ModelError where a prompt is empty or too long, or the network
+    is in training mode.
     """
     return run_to_end(beam_steps(network, prompts, beams, accepts, close))
 

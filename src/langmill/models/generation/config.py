@@ -206,11 +206,7 @@ class GenerationConfig:
 
     @classmethod
     def from_json(cls, written: Mapping[str, Any]) -> GenerationConfig:
-        """Read the entries that `to_json` wrote.
-
-        Raises:
-            ConfigError: A value is missing or out of its range.
-        """
+        """Read the entries that `to_json` wrote. Raises ConfigError where a value is missing or out of its range."""
         try:
             values = {field.name: written[field.name] for field in fields(cls) if written.get(field.name) is not None}
             temperature = values.get("temperature", 1.0) if written["do_sample"] else 0.0

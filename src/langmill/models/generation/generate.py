@@ -66,8 +66,7 @@ class GeneratedSequence:
     def take(self, logits_V: Tensor) -> Token | None:
         """Choose the next token; None where the text ends before it.
 
-        Raises:
-            ModelError: A logit is not a number.
+        Raises ModelError where a logit is not a number.
         """
         allowed_V = None if self._guide is None else self._guide.allowed()
         if allowed_V is not None and not bool(allowed_V.any()):
@@ -113,10 +112,8 @@ class GeneratedSequence:
 def generate(network: Decodes, prompt_ids: Sequence[int], sampling: Sampling) -> Generator[int, None, Ending]:
     """Generate the tokens after a prompt; the generator's return value is why it ended.
 
-    The network's `max_length` also ends the text; the end-of-text token begins a new one.
-
-    Raises:
-        ModelError: The prompt is empty or too long, or the network is in training mode.
+    The network's `max_length` also ends the text; the end-of-text token begins a new one. Raises ModelError where the
+    prompt is empty or too long, or the network is in training mode.
     """
     tokens = generate_tokens(network, prompt_ids, sampling)
     while True:
@@ -156,10 +153,8 @@ def generate_batch(
     Prompts may differ in length and sampling. A larger matrix product rounds differently, so two tokens whose logits
     differ in the last bits only may change order.
 
-    `close` gets the indices of the prompts with a temperature of 0 at which two tokens were `CLOSE`.
-
-    Raises:
-        ModelError: As for `generate`.
+    `close` gets the indices of the prompts with a temperature of 0 at which two tokens were `CLOSE`. Raises ModelError
+    as for `generate`.
     """
     cache, new_ids = network.begin(prompts, max(sampling.max_new_tokens for sampling in samplings))
     texts = [

@@ -26,8 +26,7 @@ class Decodes(Protocol):
     def begin(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> tuple[Cache, list[list[int]]]:
         """Make a cache for the prompts; return it with the ids that each sequence is to read first.
 
-        Raises:
-            ModelError: A prompt is empty or too long, or the network is in training mode.
+        Raises ModelError where a prompt is empty or too long, or the network is in training mode.
         """
 
     def read(self, new_ids: Sequence[Sequence[int]], cache: Cache) -> Tensor:
@@ -41,8 +40,7 @@ class PredictsPrompt(Protocol):
     def prompt_logits(self, prompt_ids: Sequence[int]) -> Tensor:
         """Compute the logits after each token of a prompt, `(length, vocabulary)`.
 
-        Raises:
-            ModelError: The prompt is empty or too long, or the network is in training mode.
+        Raises ModelError where the prompt is empty or too long, or the network is in training mode.
         """
 
 

@@ -63,8 +63,7 @@ class Slots:
     def begin(self, prompt_ids: Sequence[int], max_new_tokens: int) -> Slot:
         """Open a slot for a prompt, of which `prefill` reads the tokens; an encoder reads its source here.
 
-        Raises:
-            ModelError: The prompt is empty or too long, or the network is in training mode.
+        Raises ModelError where the prompt is empty or too long, or the network is in training mode.
         """
         cache, (first_ids,) = self._network.begin([prompt_ids], 0)
         known = self._prefixes.find(first_ids, len(first_ids))

@@ -164,8 +164,7 @@ class Pretrained(Backbone):
     def forward(self, tokens_BT: Tensor, lengths_B: Tensor | None = None, cache: Cache | None = None) -> Tensor:
         """Compute the hidden states `(batch, length, dim)`; see `Backbone.forward`.
 
-        Raises:
-            ModelError: A sequence is too long, or there is a cache.
+        Raises ModelError where a sequence is too long, or there is a cache.
         """
         if cache is not None:
             raise ModelError("The network reads a whole text at once, so it takes no cache.", code="unsupported")

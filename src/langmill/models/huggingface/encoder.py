@@ -21,11 +21,7 @@ class PretrainedEncoder(Pretrained):
     learns_head = True
 
     def language_model_head(self) -> nn.Module | None:
-        """Refuse: it predicts no tokens here.
-
-        Raises:
-            ModelError: Always.
-        """
+        """Refuse: it predicts no tokens here. Always raises ModelError."""
         message = "A pretrained encoder can be fine-tuned as a classifier only; pretrain one of your own."
         raise ModelError(message, code="unsupported")
 

@@ -32,9 +32,8 @@ class PretrainedGenerator(Pretrained):
     def forward(self, tokens_BT: Tensor, lengths_B: Tensor | None = None, cache: Cache | None = None) -> Tensor:
         """Compute the hidden states `(batch, length, dim)`; see `Backbone.forward`.
 
-        Raises:
-            ModelError: A sequence is too long, or the cache is not one of this network for so many sequences; an
-                encoder-decoder's, which `begin` makes, must not be missing.
+        Raises ModelError where a sequence is too long, or the cache is not one of this network for so many sequences;
+        an encoder-decoder's, which `begin` makes, must not be missing.
         """
         if cache is None and self.kind is Kind.causal:
             return super().forward(tokens_BT, lengths_B)
@@ -58,10 +57,7 @@ class PretrainedGenerator(Pretrained):
         """Check that our way to run the model gives its own logits, also in a batch and with a cache.
 
         Models of `transformers` differ between the hidden states and the logits, and in their positions. So a few
-        tokens are tried before training.
-
-        Raises:
-            ModelError: The logits differ.
+        tokens are tried before training. Raises ModelError where the logits differ.
         """
         was_training = self.training
         self.eval()

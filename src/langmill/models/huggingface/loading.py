@@ -44,8 +44,7 @@ def required(source: Path | None) -> Path:
 def read_description(source: Path) -> Any:
     """Read the config of the network in a folder.
 
-    Raises:
-        ModelError: There is none, or `transformers` knows no such network.
+    Raises ModelError where there is none, or `transformers` knows no such network.
     """
     from transformers import AutoConfig
 
@@ -64,8 +63,7 @@ def read_description(source: Path) -> Any:
 def model_type(source: Path) -> str:
     """The type of the network in a folder, by `transformers`' name; of a classifier of ours, that of its backbone.
 
-    Raises:
-        ModelError: There is no `config.json`.
+    Raises ModelError where there is no `config.json`.
     """
     written = read_config(source)
     return plain_type(written) or str(written.get("model_type"))
@@ -112,8 +110,7 @@ def kind_of_model(source: Path) -> Kind:
 def kind_of_type(name: str, where: str) -> Kind:
     """The kind of network of a model type, which `where` names, by `transformers`' lists.
 
-    Raises:
-        ConfigError: `transformers` knows no generating or classifying model of that type.
+    Raises ConfigError where `transformers` knows no generating or classifying model of that type.
     """
     from transformers.models.auto import modeling_auto
 
@@ -145,11 +142,7 @@ def checkpoint_state(base: Path) -> dict[str, torch.Tensor]:
 
 
 def refuse_vocabulary(tokenizer: int, network: int) -> None:
-    """Refuse a tokenizer of more entries than the network has.
-
-    Raises:
-        ModelError: It has more.
-    """
+    """Refuse a tokenizer of more entries than the network has, with a ModelError."""
     if tokenizer > network:
         message = f"The tokenizer has {tokenizer} entries, the pretrained model only {network}."
         raise ModelError(message, code="mismatch")
@@ -158,8 +151,7 @@ def refuse_vocabulary(tokenizer: int, network: int) -> None:
 def make_network(auto_class: str, kind: Kind, config: Any) -> Any:
     """Make a network of `transformers` with random weights, in float32.
 
-    Raises:
-        ConfigError: The network is of another kind.
+    Raises ConfigError where the network is of another kind.
     """
     import transformers
 

@@ -37,8 +37,7 @@ class NativeDecoder(Decoder):
     ) -> None:
         """Make the network that a `config.json` without obstacles describes; its weights are undefined until loaded.
 
-        Raises:
-            ModelError: The network has fewer positions than `max_length`, or fewer entries than the tokenizer.
+        Raises ModelError where the network has fewer positions than `max_length`, or fewer entries than the tokenizer.
         """
         nn.Module.__init__(self)
         self.description = description

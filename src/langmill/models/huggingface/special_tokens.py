@@ -22,11 +22,7 @@ class SpecialTokenTemplate:
 
     @classmethod
     def read(cls, file: Path) -> Self:
-        """Read the template of a `tokenizer.json`.
-
-        Raises:
-            ModelError: The file can't be read.
-        """
+        """Read the template of a `tokenizer.json`. Raises ModelError where the file can't be read."""
         import tokenizers
 
         try:

@@ -68,8 +68,7 @@ class Route(ABC, Generic[BodyT]):
     async def handle(self, request: Request, body: BodyT) -> Response | BaseModel:
         """Answer a request whose key, size and body have been checked; `body` is None for a route without one.
 
-        Raises:
-            RequestError: It is refused; the client gets the sentence in OpenAI's shape.
+        Raises RequestError where it is refused; the client gets the sentence in OpenAI's shape.
         """
 
     @classmethod
@@ -82,8 +81,7 @@ class Route(ABC, Generic[BodyT]):
     def warm_up(cls, loaded: LoadedVersion) -> None:
         """Ask a version that is not in service yet once, in the engine's way.
 
-        Raises:
-            ModelError: What it answers is nonsense.
+        Raises ModelError where what it answers is nonsense.
         """
 
     def loaded_version(self, request: Request, name: str) -> LoadedVersion:
@@ -104,11 +102,7 @@ ROUTES: Registry[Route[Any]] = Registry("routes", Route, "langmill.serving.route
 
 
 def all_routes() -> dict[str, type[Route[Any]]]:
-    """Every route by its name, other distributions' included.
-
-    Raises:
-        PlugInError: One can't be imported.
-    """
+    """Every route by its name, other distributions' included. Raises PlugInError where one can't be imported."""
     return {name: ROUTES.find(name) for name in ROUTES.names()}
 
 

@@ -169,8 +169,7 @@ class ChatCompletions(GeneratingRoute[ChatBody]):
     def prompts(self, loaded: LoadedVersion, task: Generates, body: ChatBody) -> list[Prompt]:
         """The conversation's tokens.
 
-        Raises:
-            RequestError: It is too long, whatever its tokens are, or none that the model's template takes.
+        Raises RequestError where it is too long, whatever its tokens are, or none that the model's template takes.
         """
         assert isinstance(task, Chats)
         messages = [message.message() for message in body.messages]

@@ -66,11 +66,7 @@ class Classification(BatchJob[str, np.ndarray]):
         return len(item)
 
     def run(self, items: Sequence[str]) -> Sequence[np.ndarray]:
-        """Compute a row of probabilities for each text.
-
-        Raises:
-            ServingError: One is not a number.
-        """
+        """Compute a row of probabilities for each text. Raises ServingError where one is not a number."""
         model = self.loaded.model
         found = self._task.probabilities(model.network, model.tokenizer, items)
         if not np.isfinite(found).all():
@@ -127,11 +123,7 @@ class Classify(Route[ClassifyBody]):
 
 
 def _count(loaded: LoadedVersion, texts: list[str], limit: int) -> list[int]:
-    """Tokens of each text.
-
-    Raises:
-        RequestError: One has more than `limit`.
-    """
+    """Tokens of each text. Raises RequestError where one has more than `limit`."""
     counts = []
     for text in texts:
         loaded.refuse_long_text(text, limit, "input")

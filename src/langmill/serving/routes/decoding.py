@@ -126,8 +126,7 @@ class GenerationBody(Body):
     def grammar(self) -> str | None:
         """The grammar that the text must follow, for `langmill.serving.structured`; None for none.
 
-        Raises:
-            RequestError: What is said of it is no such thing, or is said twice.
+        Raises RequestError where what is said of it is no such thing, or is said twice.
         """
         return grammar_of(self.response_format, self.structured_outputs)
 
@@ -135,8 +134,7 @@ class GenerationBody(Body):
 def decoding_of(settings: Serving, loaded: LoadedVersion, body: GenerationBody) -> Sampling | Beams:
     """How to write: as asked, and where nothing is asked, as the model's own `generation_config.json` has it.
 
-    Raises:
-        RequestError: Too much is asked for, or what does not go together.
+    Raises RequestError where too much is asked for, or what does not go together.
     """
     model = loaded.model
     task, config = model.task, model.generation_config
@@ -194,11 +192,7 @@ def _biases(loaded: LoadedVersion, body: GenerationBody) -> tuple[tuple[int, flo
 
 
 def loaded_ids(loaded: LoadedVersion, ids: Sequence[int], field: str) -> list[int]:
-    """Token ids that a client gave.
-
-    Raises:
-        RequestError: One is not in the vocabulary.
-    """
+    """Token ids that a client gave. Raises RequestError where one is not in the vocabulary."""
     size = loaded.model.tokenizer.vocab_size
     if ids and max(ids) >= size:
         raise RequestError(

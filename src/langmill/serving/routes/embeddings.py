@@ -122,8 +122,7 @@ class Embeddings(Route[EmbeddingsBody]):
     def _ids(self, loaded: LoadedVersion, task: Embeds, body: EmbeddingsBody) -> list[list[int]]:
         """The tokens of each text.
 
-        Raises:
-            RequestError: One has too many, or none, or such as the vocabulary lacks.
+        Raises RequestError where one has too many, or none, or such as the vocabulary lacks.
         """
         tokenizer = loaded.model.tokenizer
         limit = min(self.service.settings.max_prompt_tokens, task.embed_length(tokenizer, loaded.model.max_length))

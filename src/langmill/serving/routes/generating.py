@@ -64,8 +64,7 @@ class GeneratingRoute(Route[GenerationBodyT]):
     def prompts(self, loaded: LoadedVersion, task: Generates, body: GenerationBodyT) -> list[Prompt]:
         """What the texts go on from; called in a thread.
 
-        Raises:
-            RequestError: A prompt is too long, whatever its tokens are, or is none.
+        Raises RequestError where a prompt is too long, whatever its tokens are, or is none.
         """
 
     @abstractmethod
@@ -164,8 +163,7 @@ class GeneratingRoute(Route[GenerationBodyT]):
     ) -> Sampling | Beams:
         """The decoding, as short as the room behind a prompt where no length is asked for.
 
-        Raises:
-            RequestError: More tokens are asked for than there is room for.
+        Raises RequestError where more tokens are asked for than there is room for.
         """
         # The lower of two limits is told, the server's or the model's own: who keeps to it is not refused again.
         task, field, most = loaded.model.task, body.max_tokens_field, self.service.settings.max_new_tokens

@@ -43,8 +43,7 @@ class StructuredOutputs(Given):
 def grammar_of(form: ResponseFormat | None, structure: StructuredOutputs | None) -> str | None:
     """The grammar that a text must follow; None where it is free.
 
-    Raises:
-        RequestError: It is said twice, or is none.
+    Raises RequestError where it is said twice, or is none.
     """
     found = _of_format(form) + ([] if structure is None else _of_structure(structure))
     if len(found) > 1:

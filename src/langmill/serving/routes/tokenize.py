@@ -25,8 +25,7 @@ class _Tokens(Route[BodyT]):
     def asked(self, request: Request, name: str | None) -> LoadedVersion:
         """The version whose vocabulary is asked, which need not be named where one model is served.
 
-        Raises:
-            RequestError: It is unknown or not ready, or it must be named.
+        Raises RequestError where it is unknown or not ready, or it must be named.
         """
         recipes = self.service.settings.recipes
         if name is None:

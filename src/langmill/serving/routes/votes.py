@@ -90,9 +90,7 @@ def store_vote(path: Path, vote: VoteBody) -> Tally:
     """Append a vote to a file of JSON lines, and count those on the same two versions.
 
     A line has `prompt`, and `chosen` and `rejected` where one is better: the corpus format `preferences` reads it.
-
-    Raises:
-        RequestError: The file has grown to its limit, or can't be written (503).
+    Raises RequestError where the file has grown to its limit, or can't be written (503).
     """
     line: dict[str, Any] = {"time": int(time.time()), **vote.model_dump()}
     if vote.verdict in ("a", "b"):

@@ -81,8 +81,7 @@ def build_algorithm(name: str, options: dict[str, Any], where: str = "") -> Toke
 def check_tokenizer(section: sections.Tokenizer, where: str) -> None:
     """Check what a tokenizer's settings say about each other.
 
-    Raises:
-        ConfigError: There is no such algorithm, or it does not take these settings.
+    Raises ConfigError where there is no such algorithm, or it does not take these settings.
     """
     if section.algorithm == sections.PRETRAINED:
         return
