@@ -5,7 +5,6 @@ Every kind of plug-in is one `Registry`; the distributions' code is part of what
 
 from __future__ import annotations
 
-import difflib
 import functools
 import importlib.util
 import inspect
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from langmill.config.core_yaml import as_written
+from langmill.config.names import did_you_mean
 from langmill.config.typed import Origin, typed
 from langmill.errors import ConfigError, FieldError, LangmillError
 from langmill.files import digest_files, digest_of, sha256_file
@@ -111,10 +111,9 @@ class Registry(Generic[PlugInT]):
             raise self._duplicate(name, map(_title, points))
         if name not in self._classes:
             if not points:
-                close = difflib.get_close_matches(name, self.names(), n=1)
                 raise PlugInError(
                     f"{where}{': ' if where else ''}{self._called(name)} is unknown; known are "
-                    f"{', '.join(self.names())}.{f' Did you mean {close[0]}?' if close else ''}",
+                    f"{', '.join(self.names())}.{did_you_mean(name, self.names())}",
                     self._key(name),
                     "unknown",
                 )

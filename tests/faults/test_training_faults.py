@@ -69,7 +69,7 @@ def test_a_loss_that_is_no_number_stops_and_saves_nothing_more(workspace, monkey
     assert [event["status"] for event in events(workspace, "finish")] == ["FAILED"]
 
 
-def test_a_damaged_checkpoint_is_passed_over(workspace, tmp_path, monkeypatch, caplog):
+def test_a_damaged_checkpoint_is_skipped(workspace, tmp_path, monkeypatch, caplog):
     expected = weights(train(Path(shutil.copytree(workspace, tmp_path / "untouched")), "reviews-lm", DROPOUT))
     interrupt_at(8, workspace, monkeypatch)
     path = next(workspace.glob(".langmill/runs/*/checkpoints/step-00000008.ckpt"))

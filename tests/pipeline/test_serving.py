@@ -118,7 +118,7 @@ def test_answers_are_those_of_transformers(server: Process, workspace: Workspace
 
 
 def test_the_same_seed_gives_the_same_text_among_others(server: Process) -> None:
-    """Requests advance by turns in one thread; none may disturb another's random numbers."""
+    """Requests advance round-robin in one thread; none may disturb another's random numbers."""
     alone = server.complete(max_tokens=40, seed=3).json()["choices"][0]["text"]
     with httpx.Client(base_url=server.url, timeout=30) as client:
         results: list[str] = []

@@ -34,7 +34,7 @@ def run(recipes: tuple[str, ...], wait: bool) -> None:
 
     Runs what is out of date, then registers, validates and judges each model and puts it in service if it is better
     than the champion. Without names it makes the recipes that conf/operation/default.yaml lists. Ctrl-C stops it; the
-    next run goes on from the last checkpoint.
+    next run resumes from the last checkpoint.
     """
     click.echo("Looking at what there is to do ...")
     from langmill.cli.workspace import composed_params, operation

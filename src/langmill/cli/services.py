@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import os
 import signal
 import socket
@@ -17,6 +16,7 @@ from pathlib import Path
 import click
 
 from langmill.cli.command import command
+from langmill.config.names import nearest
 from langmill.errors import ConfigError, LangmillError, RegistryError, TrackingError, TransientError, without_passwords
 from langmill.events import LOG_VARIABLE
 from langmill.lifetime import PARENT_VARIABLE, end_group
@@ -110,8 +110,7 @@ def unserved(names: Sequence[str], tracking_uri: str) -> list[str]:
 def _require_known(names: Sequence[str], known: set[str], there_is: str) -> None:
     for name in names:
         if name not in known:
-            near = difflib.get_close_matches(name, sorted(known), n=3)
-            meant = f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(sorted(known))}."
+            meant = nearest(name, sorted(known), f"there are: {', '.join(sorted(known))}.", most=3)
             raise RegistryError(f"{there_is} no model and no recipe named {name!r}; {meant}", "unknown")
 
 

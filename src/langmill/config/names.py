@@ -8,8 +8,14 @@ from collections.abc import Iterable
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A question that names the nearest of the known names, with a space before it; empty where none is near."""
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f" Did you mean {close[0]}?" if close else ""
+    near = nearest(name, known)
+    return f" D{near[1:]}" if near else ""
+
+
+def nearest(name: str, known: Iterable[str], otherwise: str = "", *, most: int = 1) -> str:
+    """As the second half of a sentence: `did you mean NAME?` for the nearest names, `otherwise` where none is near."""
+    close = difflib.get_close_matches(name, list(known), n=most)
+    return f"did you mean {' or '.join(close)}?" if close else otherwise
 
 
 def only_a_base(name: str) -> str:

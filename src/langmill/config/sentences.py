@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import enum
 import types
 import typing
@@ -15,6 +14,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from langmill.config.core_yaml import as_written
+from langmill.config.names import nearest
 from langmill.errors import FieldError
 
 _PLAIN = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", Any: "anything"}
@@ -63,8 +63,7 @@ def _refusal(error: ErrorDetails, section: type[Any], values: object, at: str) -
     if kind == _UNKNOWN:
         holder, place, _ = _follow(section, values, location[:-1], at)
         known, name = [field.name for field in dataclasses.fields(plain_type(holder))], str(location[-1])
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(known) or 'none'}"
+        hint = nearest(name, known, f"known are {', '.join(known) or 'none'}")
         return FieldError(f"{joined(place, name)} is not a setting; {hint}", joined(place, name), "unknown")
     wanted, key, given = _follow(section, values, location, at)
     if kind == "missing":

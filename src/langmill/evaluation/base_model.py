@@ -1,6 +1,6 @@
-"""What a model was fine-tuned from, as it came: the figure beside which one sees what tuning bought.
+"""What a model was fine-tuned from, as it came: the metrics beside which one sees what tuning bought.
 
-A base has such a figure where its own head does what the task asks: a language model that is tuned to chat could chat
+A base has such metrics where its own head does what the task asks: a language model that is tuned to chat could chat
 before, if badly. A classifier's head over labels is new, and so are the answers of a base without it.
 """
 

@@ -154,11 +154,11 @@ def _against(metric: Metric, baseline: Baseline, evaluated: Evaluated) -> str:
 
 
 def _new_head(evaluated: Evaluated) -> list[str]:
-    """Why there is no figure of the base."""
+    """Why there are no metrics of the base."""
     if evaluated.base is None or BASE in evaluated.baseline_estimates:
         return []
     return [
-        f"- No figure of its base, {evaluated.base.name}: the head that answers was new, so the base has no answers."
+        f"- No metrics of its base, {evaluated.base.name}: the head that answers was new, so the base has no answers."
     ]
 
 

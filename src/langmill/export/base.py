@@ -5,12 +5,12 @@ A format is one file: an `Exporter`, and `EXPORTERS.register` over it.
 
 from __future__ import annotations
 
-import difflib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from langmill.config.names import nearest
 from langmill.errors import LangmillError, RegistryError
 from langmill.files import atomic_folder, temporary_folder
 from langmill.plugins import NoOptions, Registry
@@ -66,8 +66,7 @@ def export(registry: ModelRegistry, name: str, which: int | str, format_name: st
 def _find(registry: ModelRegistry, name: str, which: int | str) -> ModelVersion:
     numbers = registry.numbers()
     if name not in numbers:
-        close = difflib.get_close_matches(name, numbers, n=1)
-        others = f"did you mean {close[0]}?" if close else f"there are: {', '.join(sorted(numbers)) or 'none'}."
+        others = nearest(name, numbers, f"there are: {', '.join(sorted(numbers)) or 'none'}.")
         raise RegistryError(f"There is no registered model {name!r}; {others}", "unknown")
     version = registry.version(name, which) if isinstance(which, int) else registry.aliased(name, which)
     if version is None:

@@ -106,10 +106,7 @@ CacheT = TypeVar("CacheT", bound=Cache)
 
 
 def own_cache(cache: Cache | None, kind: type[CacheT], batch_size: int) -> CacheT:
-    """The cache that a network was given, which must be of its own kind.
-
-    Raises ModelError where it is not, or it is for another number of sequences.
-    """
+    """The cache that a network was given; ModelError where it is of another kind, or for other sequences."""
     if not isinstance(cache, kind) or len(cache.lengths) != batch_size:
         raise ModelError(
             f"The cache is not one that this network made for {batch_size} sequences; make it with new_cache(), or of "

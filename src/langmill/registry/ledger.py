@@ -11,7 +11,6 @@ the `Witness` that the registry keeps on the registered model.
 from __future__ import annotations
 
 import fcntl
-import getpass
 import json
 import os
 import socket
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from langmill.files import canonical_json, explained_os_errors, sha256_bytes
+from langmill.tracking.run_log import user_name
 
 STOPPED = "stopped"
 """The event of an entry that is no move: a version's trial on live traffic was stopped."""
@@ -94,7 +94,12 @@ class Ledger:
         The caller holds the model's lock, so nobody else adds to this chain at the same time. Raises SpaceError where
         the disk is full.
         """
-        entry = replace(entry, when=datetime.now(UTC).isoformat(timespec="seconds"), who=_who(), restart=restart)
+        entry = replace(
+            entry,
+            when=datetime.now(UTC).isoformat(timespec="seconds"),
+            who=f"{user_name()}@{socket.gethostname()}",
+            restart=restart,
+        )
         values = asdict(entry)
         del values["digest"]
         chained = [one for one in self.entries(entry.name) if one.digest is not None]
@@ -183,11 +188,3 @@ def _parse(data: bytes) -> list[tuple[Entry, str]]:
 def _link(before: str | None, text: str) -> str:
     """The digest of an entry that follows the one with the digest `before`."""
     return sha256_bytes(f"{before or ''}\n{text}".encode())
-
-
-def _who() -> str:
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):
-        user = "unknown"
-    return f"{user}@{socket.gethostname()}"

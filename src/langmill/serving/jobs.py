@@ -59,10 +59,7 @@ class LoadedVersion:
 
     @staticmethod
     def refuse_many_tokens(count: int, limit: int) -> None:
-        """Refuse one of several texts, given as `input`, that has more tokens than allowed.
-
-        Raises RequestError where it has.
-        """
+        """Refuse one of several texts, given as `input`, that has more tokens than allowed, with a RequestError."""
         if count > limit:
             raise RequestError(
                 f"input holds a text of {count} tokens; up to {limit} are allowed.", 400, "input",

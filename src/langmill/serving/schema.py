@@ -6,7 +6,6 @@ that asks for nothing, and refused with any other: ignoring it would give answer
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,6 +22,8 @@ from pydantic import (
     model_validator,
 )
 from pydantic_core import CoreSchema
+
+from langmill.config.names import nearest
 
 
 def _encodable(text: str) -> str:
@@ -212,8 +213,7 @@ def _complaint(errors: Sequence[Mapping[str, Any]], error: Mapping[str, Any], fi
     if kind in plain:
         return plain[kind]
     if kind == "extra_forbidden":
-        close = difflib.get_close_matches(field, fields, n=1)
-        return f"{field} is not a field of this request; {f'did you mean {close[0]}?' if close else 'leave it out.'}"
+        return f"{field} is not a field of this request; {nearest(field, fields, 'leave it out.')}"
     if kind == "string_too_long":
         return f"{field} has more than {context['max_length']} characters."
     if kind in _BOUNDS:

@@ -127,7 +127,7 @@ class Speaker:
 def require_conversation(messages: Sequence[Message]) -> None:
     """Refuse what no assistant can answer.
 
-    Raises ModelError unless, after a system prompt if there is one, user and assistant alternate and the user speaks last.
+    Raises ModelError unless, after a system prompt if there is one, user and assistant alternate, the user last.
     """
     _, turns = _parted(messages)
     roles = [message.role for message in turns]

@@ -77,7 +77,7 @@ class RunLog:
                 "name": name,
                 "provenance": provenance,
                 "params": {key: str(value)[:_PARAM_CHARACTERS] for key, value in flatten(params).items()},
-                "tags": {"mlflow.user": _user(), **extra, **tags},
+                "tags": {"mlflow.user": user_name(), **extra, **tags},
                 **({"description": description} if description else {}),
             }
         )
@@ -197,7 +197,8 @@ def _git_commit() -> str | None:
     return found.stdout.strip() or None
 
 
-def _user() -> str:
+def user_name() -> str:
+    """Who runs this process, by the system's name."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a container without an entry for this user

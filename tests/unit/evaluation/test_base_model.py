@@ -114,7 +114,7 @@ def test_a_new_head_has_no_answers_and_that_is_said(
     write_evaluation(tmp_path / "out", model, found, SETTINGS, "accuracy")
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert metrics["base"] == {"recipe": "base", "scored": False} and "base" not in metrics["baselines"]
-    assert "- No figure of its base, base: the head that answers was new" in (tmp_path / "out/report.md").read_text()
+    assert "- No metrics of its base, base: the head that answers was new" in (tmp_path / "out/report.md").read_text()
     assert EvaluationFolder.open(tmp_path / "out", verify=True).base is None
 
 

@@ -213,7 +213,7 @@ def test_higher_is_better_turns_the_sign(scorer):
 
 
 def test_two_models_are_compared_where_both_can_read_the_same():
-    """One looks back further: what it alone is scored on may be easier, and must not make it look better."""
+    """One has a longer context: what it alone is scored on may be easier, and must not make it look better."""
     scorer = shipped_scorer("completion")
     bits = np.random.default_rng(1).normal(2.0, 0.1, 60)
     short = losses(bits)

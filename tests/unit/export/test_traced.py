@@ -122,8 +122,8 @@ def test_the_code_on_the_card_runs(tmp_path: Path, tokenizer: Tokenizer) -> None
     probabilities = classifier.task.probabilities(classifier.network, tokenizer, ["The film was"])  # type: ignore[attr-defined]
     assert said(tmp_path / "model.onnx") == f"{LABELS[probabilities.argmax()]}\n"
     ids = writer.task.prompt_ids(tokenizer, "The film was")  # type: ignore[attr-defined]
-    likeliest = writer.network(torch.tensor([ids]))[0, -1].argmax()
-    assert said(tmp_path / "model.pt2").rstrip("\n") == tokenizer.decode([int(likeliest)]).rstrip("\n")
+    most_likely = writer.network(torch.tensor([ids]))[0, -1].argmax()
+    assert said(tmp_path / "model.pt2").rstrip("\n") == tokenizer.decode([int(most_likely)]).rstrip("\n")
 
 
 def test_what_has_no_graph_is_refused_in_words(

@@ -132,7 +132,7 @@ def test_a_real_full_disk_is_told_in_a_sentence(workspace, folder):
         pytest.skip("no disk can be mounted here")
     try:
         if folder == ".langmill":
-            (place / "filler").write_bytes(bytes(128 * 1024))
+            (place / "ballast").write_bytes(bytes(128 * 1024))
             with contextlib.suppress(OSError), (place / "more").open("wb", buffering=0) as more:
                 while True:
                     more.write(bytes(4096))

@@ -55,7 +55,7 @@ def test_equal_seeds_give_equal_weights(make_model: MakeModel) -> None:
         assert torch.equal(one, other)
 
 
-def test_learns_one_batch_by_heart(make_model: MakeModel, tokens_BT: torch.Tensor) -> None:
+def test_overfits_one_batch(make_model: MakeModel, tokens_BT: torch.Tensor) -> None:
     torch.use_deterministic_algorithms(True)
     try:
         network = make_model(std=0.02).train()

@@ -69,7 +69,7 @@ def test_the_first_loss_is_that_of_a_guess(tokens_BT: torch.Tensor) -> None:
     assert abs(build().loss(tokens_BT, targets_BT).item() - math.log(VOCAB_SIZE)) < 0.1
 
 
-def test_one_batch_is_learned_by_heart(tokens_BT: torch.Tensor) -> None:
+def test_one_batch_is_overfit(tokens_BT: torch.Tensor) -> None:
     network = build()
     targets_BT = torch.randint(VOCAB_SIZE, tokens_BT.shape, generator=torch.Generator().manual_seed(3))
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-2)

@@ -143,7 +143,7 @@ def test_the_first_loss_is_that_of_a_guess(tokens_BT: torch.Tensor, targets_BT: 
         assert abs(loss.item() - math.log(VOCAB_SIZE)) < 0.3
 
 
-def test_one_batch_is_learned_by_heart(tokens_BT: torch.Tensor, targets_BT: torch.Tensor) -> None:
+def test_one_batch_is_overfit(tokens_BT: torch.Tensor, targets_BT: torch.Tensor) -> None:
     network = build()
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-2)
     lengths_B = torch.tensor([20, 13, 1])

@@ -105,7 +105,7 @@ def test_first_weights_keep_a_state() -> None:
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_learns_one_batch_by_heart(name: str, tokens_BT: torch.Tensor) -> None:
+def test_overfits_one_batch(name: str, tokens_BT: torch.Tensor) -> None:
     torch.manual_seed(0)
     network = LanguageModel(build(name, embedding_dim=48, dim=48))
     optimizer = torch.optim.AdamW(network.parameters(), lr=2e-2, weight_decay=0.0)

@@ -1,7 +1,7 @@
 """Every metric of every scorer, by hand, and the same whatever is scored beside.
 
 A network whose head is zero holds all tokens, or all labels, equally likely. So every figure is known beforehand: a
-token costs ln V nats, however long a text is and whatever the network can look back on.
+token costs ln V nats, however long a text is and whatever the network has for its context.
 """
 
 from __future__ import annotations

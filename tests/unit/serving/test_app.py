@@ -168,7 +168,7 @@ def test_lists_its_models(server: Server) -> None:
         ("judge", 7, [CLASSIFY], ["negative", "positive"]),
     ]
     assert cards[0]["examples"] == {COMPLETIONS: {"prompt": "The film", "max_tokens": 40, "temperature": 0.7}}
-    assert cards[0]["max_prompt_tokens"] == 40  # the server's limit; the model could look back on 64
+    assert cards[0]["max_prompt_tokens"] == 40  # the server's limit; the model's context is 64
     assert (cards[0]["max_tokens"], cards[0]["context_length"]) == (50, 64)
     assert cards[0]["defaults"] == {
         "max_tokens": 50, "temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0, "repetition_penalty": 1.0,

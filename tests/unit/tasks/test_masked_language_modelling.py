@@ -127,8 +127,8 @@ def test_masks_are_filled_and_nothing_else_changes(
     filled = list(task.generate(network, ids, greedy))
     read = [~token if token < 0 else token for token in ids]
     with torch.no_grad():
-        likeliest = network(torch.tensor([read]))[0].argmax(dim=-1).tolist()
-    assert filled == [likeliest[place] if token < 0 else token for place, token in enumerate(ids)]
+        most_likely = network(torch.tensor([read]))[0].argmax(dim=-1).tolist()
+    assert filled == [most_likely[place] if token < 0 else token for place, token in enumerate(ids)]
     assert task.sample(network, masking, text, seed=1) == masking.decode(filled)
     assert list(task.generate(network, task.prompt_ids(masking, ""), greedy)) == [masking.eot_id]
     assert len(list(task.generate(network, ids, Sampling(3)))) == 3

@@ -23,7 +23,7 @@ def test_a_half_written_line_is_cut_off(tmp_path: Path) -> None:
     assert [event["values"] for event in events_of(tmp_path)] == [{"loss": 1.0}, {"loss": 0.5}]
 
 
-def test_a_line_that_is_no_event_is_passed_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_line_that_is_no_event_is_skipped(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     log = RunLog(tmp_path)
     log.metrics({"loss": 1.0}, 0)
     with (tmp_path / "events.jsonl").open("ab") as file:

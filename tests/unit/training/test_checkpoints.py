@@ -45,7 +45,7 @@ def test_the_newest_two_are_kept(tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "without digest"])
-def test_a_damaged_one_is_passed_over_and_said_so(tmp_path, damage, caplog):
+def test_a_damaged_one_is_skipped_and_said_so(tmp_path, damage, caplog):
     save_checkpoint(tmp_path, 5, state(5))
     path = save_checkpoint(tmp_path, 10, state(10))
     data = bytearray(path.read_bytes())

@@ -49,7 +49,7 @@ def test_schedule_without_warm_up_starts_below_the_peak_only_by_the_cosine():
     assert schedule(9, 10, 0, 0.0) == pytest.approx(0.0, abs=1e-12)
 
 
-def test_gains_and_embedding_do_not_decay_and_each_kind_has_its_own_learning_rate(settings):
+def test_norm_weights_and_embedding_do_not_decay_and_each_kind_has_its_own_learning_rate(settings):
     settings = dataclasses.replace(
         settings,
         name=OptimizerName.adamw,

@@ -12,6 +12,7 @@ from pydantic import Field, PositiveInt
 
 from langmill.config.constraints import require
 from langmill.config.core_yaml import as_written
+from langmill.config.names import nearest
 from langmill.config.sections.contract import Contract
 from langmill.config.sections.sources import Source
 from langmill.config.typed import settings
@@ -144,8 +145,7 @@ class Cleaning:
             untold = [step for step in self.steps if step not in self.options]  # the defaults have options for theirs
             if close := difflib.get_close_matches(name, untold, n=1):
                 raise FieldError(f"steps has {close[0]}; did you mean {name}, which has options?", "steps", "unknown")
-            close = difflib.get_close_matches(name, self.steps, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"add {name} there, or set this to null"
+            hint = nearest(name, self.steps, f"add {name} there, or set this to null")
             listed = as_written(self.steps)
             raise FieldError(
                 f"options.{name} is of no step in cleaning.steps ({listed}); {hint}", f"options.{name}", "unknown"

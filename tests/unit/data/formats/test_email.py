@@ -119,12 +119,12 @@ def test_a_verdict_that_does_not_end_stays() -> None:
     assert row(f"Subject: s\n\na\n{start}b\n{end}c\n{start}d")["body"] == f"a\nc\n{start}d"
 
 
-def test_a_header_without_end_is_put_aside() -> None:
+def test_a_header_without_end_is_quarantined() -> None:
     assert bad(read("email", "Subject: " + "=?x?q?" * 2000 + "\n\nx", "spam/1.txt")) == [(1, "too_large")]
     assert row("Received: " + "x" * 10_000 + "\nSubject: s\n\nx")["subject"] == "s"
 
 
-def test_a_message_too_large_to_be_held_is_put_aside(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_message_too_large_to_be_held_is_quarantined(monkeypatch: pytest.MonkeyPatch) -> None:
     message = "Subject: s\n\nbody"
     monkeypatch.setattr(email, "_MOST_BYTES", len(message))
     assert row(message)["body"] == "body"

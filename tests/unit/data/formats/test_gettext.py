@@ -53,7 +53,7 @@ def one(source: str, target: str, comment: str = "") -> str:
     return f'{comment}msgid "{source}"\nmsgstr "{target}"\n\n'
 
 
-def test_what_is_done_is_a_row_and_what_is_not_is_put_aside() -> None:
+def test_what_is_done_is_a_row_and_what_is_not_is_quarantined() -> None:
     rows = read("gettext", CATALOG, "films-1.0/locale/de/django.po")
     where = {"catalog": "films-1.0/locale/de/django.po", "project": "films"}
     assert good(rows) == [

@@ -72,7 +72,7 @@ def test_forms(paragraphs: list[str], form: str) -> None:
         (NIGHT, "存目  其二", "unfinished"),
     ],
 )
-def test_what_is_not_a_whole_poem_is_put_aside(paragraphs: list[str], title: str, reason: str) -> None:
+def test_what_is_not_a_whole_poem_is_quarantined(paragraphs: list[str], title: str, reason: str) -> None:
     assert bad(poem(paragraphs, title)) == [(1, reason)]
 
 

@@ -108,7 +108,7 @@ def test_prompt_and_body_are_the_function_again() -> None:
         assert row["docstring"] not in row["code"]
 
 
-def test_what_can_not_be_cut_or_is_too_large_is_put_aside() -> None:
+def test_what_can_not_be_cut_or_is_too_large_is_quarantined() -> None:
     assert bad(read("python_functions", MODULE, "a.py", max_lines=50)) == [
         (37, "unexpected_shape"), (44, "unfinished"),
     ]  # fmt: skip

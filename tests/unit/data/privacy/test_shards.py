@@ -30,9 +30,9 @@ def secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Sample]:
     monkeypatch.chdir(tmp_path)
     made = [one for kind in MAKERS for one in samples(kind, EACH, seed=5)]
     (tmp_path / "build/raw" / NAME).mkdir(parents=True)
-    filler = "The committee met on the third day and nothing was decided there"
+    between = "The committee met on the third day and nothing was decided there"
     rows = [
-        {"text": f"{number} {filler}\n{one.text}\nNumber {number}.", "target": f"Nr. {number}: {other.text}"}
+        {"text": f"{number} {between}\n{one.text}\nNumber {number}.", "target": f"Nr. {number}: {other.text}"}
         for number, (one, other) in enumerate(zip(made, reversed(made), strict=True))
     ]
     write_text(tmp_path / "build/raw" / NAME / "rows.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
