@@ -85,24 +85,24 @@ def compose_pretrained(name: str, conf: Path = CONF) -> Pretrained:
     return _section(Pretrained, "pretrained", name, conf)
 
 
-def compose_training(name: str, conf: Path = CONF) -> Training:
+def compose_training(name: str) -> Training:
     """How the recipes that name this file are fitted, before their own changes. Raises as `compose_recipe` does."""
-    return _section(Training, "training", name, conf)
+    return _section(Training, "training", name, CONF)
 
 
-def compose_evaluation(name: str = "default", conf: Path = CONF) -> Evaluation:
-    """How the recipes that name this file are judged, before their own changes. Raises as `compose_recipe` does."""
-    return _section(Evaluation, "evaluation", name, conf)
+def compose_evaluation(conf: Path = CONF) -> Evaluation:
+    """How recipes are judged, before their own changes. Raises as `compose_recipe` does."""
+    return _section(Evaluation, "evaluation", "default", conf)
 
 
-def compose_serving(name: str = "default", overrides: Sequence[str] = (), conf: Path = CONF) -> Serving:
+def compose_serving(overrides: Sequence[str] = (), conf: Path = CONF) -> Serving:
     """The server's settings. Raises ConfigError as `compose_recipe` does."""
-    return _section(Serving, "serving", name, conf, overrides)
+    return _section(Serving, "serving", "default", conf, overrides)
 
 
-def compose_operation(name: str = "default", overrides: Sequence[str] = (), conf: Path = CONF) -> Operation:
+def compose_operation(conf: Path = CONF) -> Operation:
     """The workspace's settings. Raises ConfigError as `compose_recipe` does."""
-    return _section(Operation, "operation", name, conf, overrides)
+    return _section(Operation, "operation", "default", conf)
 
 
 COMPOSERS: Mapping[str, Callable[[str], Corpus | Tokenizer | Pretrained | Recipe]] = {

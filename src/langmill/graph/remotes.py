@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from langmill.errors import GraphError
 from langmill.graph.dvc_errors import explained_dvc_errors
 
@@ -11,7 +9,7 @@ NAME = "shared"
 """What the remote is called where nobody says otherwise."""
 
 
-def set_remote(url: str, name: str = NAME, root: Path = Path(), *, local: bool = False) -> str | None:
+def set_remote(url: str, name: str = NAME, *, local: bool = False) -> str | None:
     """Make an address DVC's default remote, and have DVC check what it pulls against its name.
 
     Without `verify`, DVC takes the bytes of a remote as they come: a flipped one is checked out, and nothing is said.
@@ -19,7 +17,6 @@ def set_remote(url: str, name: str = NAME, root: Path = Path(), *, local: bool =
     Args:
         url: A folder, or an address of a kind that DVC knows, as `s3://bucket/path`.
         name: The remote's name.
-        root: The workspace.
         local: Whether to write into .dvc/config.local, which Git does not keep: for this machine alone, and for all
             revisions.
 
@@ -32,7 +29,7 @@ def set_remote(url: str, name: str = NAME, root: Path = Path(), *, local: bool =
     with explained_dvc_errors():
         from dvc.config import Config, ConfigError
 
-        config = Config(str(root / ".dvc"))
+        config = Config(".dvc")
         try:
             with config.edit("local" if local else "repo") as settings:
                 before = settings["remote"].get(name, {}).get("url")

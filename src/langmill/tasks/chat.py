@@ -30,7 +30,7 @@ from langmill.tasks.conditional_generation import AfterPrompt, ConditionalGenera
 from langmill.tasks.conversation import ANSWER, TURNS, Asked, Speaker, require_conversation
 from langmill.tasks.pairs import NOT_COUNTED, Pair, PromptAsItIs
 from langmill.tasks.sequences import SequenceBatches, Sequences
-from langmill.tasks.turns import SYSTEM, conversation_of, fields_of, history_of
+from langmill.tasks.turns import SYSTEM, conversation_of, fields_of, history_of, unreadable_history
 from langmill.tokenization.chat_template import IM_END, IM_START, Message, own_template
 from langmill.tokenization.shards import EncodedDocument, Shard
 from langmill.tokenization.tokenizer import Tokenizer
@@ -91,13 +91,7 @@ class Chat(AfterPrompt, Chats):
 
     def check(self, document: Document) -> str | None:
         """As every writing task; also `unreadable_history`: no JSON list of pairs of texts."""
-        reason = super().check(document)
-        if reason is None:
-            try:
-                history_of(document)
-            except (ValueError, RecursionError):
-                return "unreadable_history"
-        return reason
+        return super().check(document) or unreadable_history(document)
 
     def prompt(self, document: Document) -> str:
         """What was said so far, a message a line."""

@@ -17,7 +17,7 @@ from langmill.tasks.base import TASKS
 from langmill.tasks.batching import Truncation
 from langmill.tasks.conditional_generation import AfterPrompt, ConditionalGenerationOptions
 from langmill.tasks.pairs import PromptAndResponse
-from langmill.tasks.turns import fields_of, filled, history_of
+from langmill.tasks.turns import fields_of, filled, history_of, unreadable_history
 from langmill.tokenization.tokenizer import Tokenizer
 
 
@@ -51,13 +51,7 @@ class Completion(AfterPrompt):
 
     def check(self, document: Document) -> str | None:
         """As every writing task; in a chat also `unreadable_history`: no JSON list of pairs of texts."""
-        reason = super().check(document)
-        if reason is None and self.options.turn:
-            try:
-                history_of(document)
-            except (ValueError, RecursionError):
-                return "unreadable_history"
-        return reason
+        return super().check(document) or (unreadable_history(document) if self.options.turn else None)
 
     def prompt(self, document: Document) -> str:
         """The template, filled with the document."""

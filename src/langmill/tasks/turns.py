@@ -18,6 +18,15 @@ SYSTEM = "system"
 """The metadata field with what a conversation opens with for the assistant's eyes."""
 
 
+def unreadable_history(document: Document) -> str | None:
+    """The reason of `Task.check` for a document whose `history` can't be read; None where it can."""
+    try:
+        history_of(document)
+    except (ValueError, RecursionError):
+        return "unreadable_history"
+    return None
+
+
 def history_of(document: Document) -> list[tuple[str, str]]:
     """The earlier turns of a chat: what the user and the assistant said.
 

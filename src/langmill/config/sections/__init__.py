@@ -19,7 +19,6 @@ from langmill.config.sections.corpus import (
     NearDuplicates,
     Split,
 )
-from langmill.config.sections.device import Accelerator
 from langmill.config.sections.evaluation import Evaluation
 from langmill.config.sections.gate import Gate
 from langmill.config.sections.operation import Operation, Schedule
@@ -29,6 +28,7 @@ from langmill.config.sections.serving import Backend, Serving, Trial, TrialMode,
 from langmill.config.sections.sources import CheckpointSource, Package, Source
 from langmill.config.sections.tokenizer import PRETRAINED, Tokenizer, TokenizerNormalizer, TokenizerPattern
 from langmill.config.sections.training import (
+    Accelerator,
     Optimizer,
     OptimizerName,
     Precision,
@@ -38,45 +38,9 @@ from langmill.config.sections.training import (
 )
 
 __all__ = [
-    "COPIES",
-    "PRETRAINED",
-    "Accelerator",
-    "Backend",
-    "CheckpointSource",
-    "Cleaning",
-    "Contract",
-    "Corpus",
-    "Engine",
-    "Evaluation",
-    "Fields",
-    "Folding",
-    "FormatSection",
-    "Gate",
-    "Labels",
-    "Leakage",
-    "ModelSection",
-    "NearDuplicates",
-    "Operation",
-    "Optimizer",
-    "OptimizerName",
-    "Package",
-    "Precision",
-    "Pretrained",
-    "Recipe",
-    "Reference",
-    "Schedule",
-    "ScoringSection",
-    "Serving",
-    "Source",
-    "Split",
-    "Strategy",
-    "TaskSection",
-    "Tokenizer",
-    "TokenizerNormalizer",
-    "TokenizerPattern",
-    "Training",
-    "Trial",
-    "TrialMode",
-    "Vllm",
-    "WeightFormat",
-]
+    "COPIES", "PRETRAINED", "Accelerator", "Backend", "CheckpointSource", "Cleaning", "Contract", "Corpus",
+    "Engine", "Evaluation", "Fields", "Folding", "FormatSection", "Gate", "Labels", "Leakage", "ModelSection",
+    "NearDuplicates", "Operation", "Optimizer", "OptimizerName", "Package", "Precision", "Pretrained", "Recipe",
+    "Reference", "Schedule", "ScoringSection", "Serving", "Source", "Split", "Strategy", "TaskSection", "Tokenizer",
+    "TokenizerNormalizer", "TokenizerPattern", "Training", "Trial", "TrialMode", "Vllm", "WeightFormat",
+]  # fmt: skip

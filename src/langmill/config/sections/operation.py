@@ -8,7 +8,7 @@ from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from langmill.config.constraints import Allowed, Port
 from langmill.config.schedule import refuse_impossible_schedule
-from langmill.config.sections.device import Accelerator
+from langmill.config.sections.training import Accelerator
 from langmill.config.typed import settings
 
 Recipes = Annotated[list[str], Allowed("at least one recipe", bool)]

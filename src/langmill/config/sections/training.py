@@ -9,10 +9,18 @@ from typing import Annotated, ClassVar
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from langmill.config.constraints import Allowed, Seed, Share, require
-from langmill.config.sections.device import Accelerator
 from langmill.config.typed import settings
 
 LearningRate = Annotated[float, Field(gt=0, lt=10)]
+
+
+class Accelerator(StrEnum):
+    """The kind of device."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+    mps = "mps"
 
 
 class OptimizerName(StrEnum):
