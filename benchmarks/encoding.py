@@ -158,7 +158,12 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--corpus", default="reviews", help="a corpus that `langmill run` has made (%(default)s)")
-    parser.add_argument("--tokenizer", default="reviews", help="a vocabulary that was learned (%(default)s)")
+    parser.add_argument(
+        "--tokenizer",
+        default="reviews",
+        help="a vocabulary that was learned (%(default)s), or the folder of one, as `langmill tokenizers CORPUS` makes "
+        "them in .langmill/tokenizers/CORPUS/vocabularies/; not of unigram or wordpiece, which tiktoken can't encode",
+    )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--encoding", action="store_true", help="leave out cleaning and learning")
@@ -170,7 +175,8 @@ def main() -> None:
     from langmill.tokenization.tokenizer import FILE_NAME, Tokenizer
 
     folder = Path("build/documents") / options.corpus
-    tokenizer_file = Path("build/tokenizers") / options.tokenizer / FILE_NAME
+    learned = Path(options.tokenizer)
+    tokenizer_file = (learned if learned.is_dir() else Path("build/tokenizers") / learned) / FILE_NAME
     if not folder.is_dir() or not tokenizer_file.is_file():
         sys.exit(f"{folder} or {tokenizer_file} does not exist; make them with `dvc repro` first.")
     texts = [document.text for split in Split for document in read_documents(documents_path(folder, split))]

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from langmill.errors import DataError
 from langmill.files import atomic_file
 
-COPIES_KEY, LEAKED_KEY, LANGUAGE_KEY = OWN_KEYS = "copies", "leaked", "language"
+COPIES_KEY, LEAKED_KEY, LANGUAGE_KEY, QUALITY_KEY = OWN_KEYS = "copies", "leaked", "language", "quality"
 """Metadata that Langmill sets itself: how many documents read alike (classes: `sections.COPIES`), whether a test
 document stands in training documents (`yes`, `no`), and the language (`en`; of the cleaning step `language`)."""
 

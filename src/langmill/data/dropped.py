@@ -31,6 +31,7 @@ SCHEMA = pa.schema(
         pa.field("twin", pa.string()),
         pa.field("similarity", pa.float64()),
         pa.field("containment", pa.float64()),
+        pa.field("score", pa.float64()),
     ]
 )
 
@@ -53,6 +54,8 @@ class Dropped(NamedTuple):
     """Of the n-grams of the two, the share that both have (Jaccard)."""
     containment: float | None = None
     """Of the n-grams of the one that has fewer, the share that the other has too."""
+    score: float | None = None
+    """What the step that dropped it measured, if it says."""
 
 
 class DroppedSample:

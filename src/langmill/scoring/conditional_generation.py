@@ -23,6 +23,7 @@ from langmill.config.constraints import require
 from langmill.config.sections import Evaluation
 from langmill.config.typed import settings
 from langmill.data.document import Document
+from langmill.data.ngram import fit_ngram
 from langmill.models.generation.beam_search import beam_search
 from langmill.models.generation.config import Beams, GenerationConfig
 from langmill.models.generation.generate import generate_batch
@@ -34,7 +35,6 @@ from langmill.scoring.bits_per_byte import document_bits_per_byte, token_metrics
 from langmill.scoring.drawing import draw
 from langmill.scoring.likelihood import likelihood
 from langmill.scoring.metrics.base import METRICS, text_metrics
-from langmill.scoring.ngram import fit_ngram
 from langmill.scoring.pace import Pace
 from langmill.tasks.base import Task, device_of
 from langmill.tasks.batching import fill_batches

@@ -23,13 +23,13 @@ from torch import Tensor, nn
 from langmill.config.sections import Evaluation
 from langmill.config.typed import settings
 from langmill.data.document import Document
+from langmill.data.ngram import fit_ngram
 from langmill.models.generation.config import GenerationConfig
 from langmill.models.heads import LanguageModel
 from langmill.scoring.base import SCORERS, Baseline, Metric, Plot, Scorer, Strength, TrainingData
 from langmill.scoring.batching import LEAST_ROWS, padded_length, uniform_batches
 from langmill.scoring.bits_per_byte import document_bits_per_byte, token_metrics
 from langmill.scoring.likelihood import likelihood
-from langmill.scoring.ngram import fit_ngram
 from langmill.tasks.base import device_of
 from langmill.tasks.batching import pad
 from langmill.tokenization.tokenizer import Tokenizer

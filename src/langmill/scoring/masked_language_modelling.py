@@ -19,11 +19,11 @@ from torch import nn
 from langmill.config.sections import Evaluation
 from langmill.config.typed import settings
 from langmill.data.document import Document
+from langmill.data.ngram import fit_ngram
 from langmill.models.heads import LanguageModel
 from langmill.scoring.base import SCORERS, Baseline, Metric, Plot, Scorer, Strength, TrainingData
 from langmill.scoring.batching import LEAST_ROWS, padded_length, uniform_batches
 from langmill.scoring.likelihood import likelihood
-from langmill.scoring.ngram import fit_ngram
 from langmill.tasks.base import device_of
 from langmill.tasks.batching import pad
 from langmill.tasks.masked_language_modelling import MASK, NOT_CHOSEN, MaskShare, mask_tokens

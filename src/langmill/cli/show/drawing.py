@@ -13,6 +13,7 @@ from rich.text import Text
 from langmill.cli.show.words import compared, excerpt, printable, visible
 
 _CHARACTERS = 600  # of a text that are shown
+_SCORES = "similarity", "containment", "score"  # columns of dropped.parquet; one of an earlier version lacks the last
 
 
 class Drawing:
@@ -41,7 +42,7 @@ class Drawing:
         if not view["shown"]:
             self._say("None of them is kept in dropped.parquet.")
         for row in view["shown"]:
-            scores = [f"{name} {row[name]:.2f}" for name in ("similarity", "containment") if row[name] is not None]
+            scores = [f"{name} {row[name]:.2f}" for name in _SCORES if row.get(name) is not None]
             self._head(row["where"], row["split"], f"step {row['step']}" if row["step"] else None, *scores)
             if row["kept"] is None:
                 self._text(row["text"], row["target"])

@@ -46,6 +46,8 @@ class Cleaned(NamedTuple):  # sent from process to process twice as fast as a da
     """Equal for documents whose texts and targets are alike."""
     removed_lines: tuple[str, ...] = ()
     """Lines that steps took out as boilerplate, once for each time."""
+    score: float | None = None
+    """What the step that dropped it measured, if it says."""
 
 
 def clean_document(document: Draft, steps: Steps, folding: Folding = Folding.text) -> Cleaned:
@@ -67,7 +69,7 @@ def clean_documents(documents: Sequence[Draft], steps: Steps, folding: Folding =
     drafts = list(documents)
     changes: list[tuple[tuple[str, tuple[str, ...]], ...]] = [()] * len(drafts)
     removed: dict[int, tuple[str, ...]] = {}
-    dropped: dict[int, tuple[str, str]] = {}
+    dropped: dict[int, tuple[str, str, float | None]] = {}
     going = list(range(len(drafts)))  # those that are neither dropped nor empty
     for name, step in steps.items():
         going = [place for place in going if (text := drafts[place].text) and not text.isspace()]
@@ -79,7 +81,7 @@ def clean_documents(documents: Sequence[Draft], steps: Steps, folding: Folding =
             if after is document:
                 continue
             if isinstance(after, Dropped):
-                dropped[place] = (after.reason, name)
+                dropped[place] = (after.reason, name, after.score)
                 lost = True
             elif after != document:
                 changes[place] += ((name, after.changes),)
@@ -90,7 +92,7 @@ def clean_documents(documents: Sequence[Draft], steps: Steps, folding: Folding =
         if lost:
             going = [place for place in going if place not in dropped]
     return [
-        _cleaned(document, folding, dropped.get(place, (None, None)), changes[place], removed.get(place, ()))
+        _cleaned(document, folding, dropped.get(place, (None, None, None)), changes[place], removed.get(place, ()))
         for place, document in enumerate(drafts)
     ]
 
@@ -98,19 +100,19 @@ def clean_documents(documents: Sequence[Draft], steps: Steps, folding: Folding =
 def _cleaned(
     document: Draft,
     folding: Folding,
-    dropped: tuple[str, str] | tuple[None, None],
+    dropped: tuple[str, str, float | None] | tuple[None, None, None],
     changes: tuple[tuple[str, tuple[str, ...]], ...],
     removed_lines: tuple[str, ...],
 ) -> Cleaned:
     text, target, metadata = document[:3]
-    reason, dropped_by = dropped
+    reason, dropped_by, score = dropped
     if not text or text.isspace():
         text, reason = "", reason or DropReason.empty
     if target is not None and (not target or target.isspace()):
         target = None
     key = key_of(text, folding)
     pair_key = key if target is None else pair_key_of(key, key_of(target, folding))
-    return Cleaned(text, target, metadata, reason, dropped_by, changes, key, pair_key, removed_lines)
+    return Cleaned(text, target, metadata, reason, dropped_by, changes, key, pair_key, removed_lines, score)
 
 
 def _stepped(step: CleaningStep, name: str, documents: Sequence[Draft]) -> Sequence[Draft | Dropped]:

@@ -47,6 +47,8 @@ class Dropped:
 
     reason: str
     """Why, in a word or several joined by `_`; the report counts them by step and reason."""
+    score: float | None = None
+    """What the step measured, where that decided; it is kept with the document."""
 
 
 class CleaningStep(ABC):

@@ -13,7 +13,7 @@ from langmill.config.constraints import require
 from langmill.config.typed import settings
 from langmill.data.cleaning.base import CLEANING_STEPS, CleaningStep, Draft, Dropped
 from langmill.data.cleaning.identification import KNOWN, Identifier
-from langmill.data.cleaning.languages import LANGUAGE, UNDETERMINED
+from langmill.data.cleaning.languages import LANGUAGE, LANGUAGE_SCORES, UNDETERMINED
 
 Share = Annotated[float, Field(ge=0, le=1)]
 _NO_LETTERS = re.compile(r"[\W\d_]+")
@@ -29,8 +29,10 @@ class LanguageOptions:
     """Keep documents that are too short or too mixed to tell (`und`)."""
     min_score: Share = 0.5
     """Probability that a language must have; below, a document is `und`."""
+    per_language: bool = False
+    """Take FineWeb-2's thresholds, 0.3 to 0.9, for languages that it has one for. They were drawn for another model."""
     min_scores: dict[str, Share] = field(default_factory=dict)
-    """The same for single languages: `de: 0.8`."""
+    """Thresholds for single languages, which go before the others: `de: 0.8`."""
     min_bytes: PositiveInt = 20
     """UTF-8 bytes of letters below which a document is `und`: twenty Latin letters, seven Chinese ones."""
     second_opinion: bool = False
@@ -60,6 +62,7 @@ class Language(CleaningStep):
     def __init__(self, options: LanguageOptions) -> None:
         super().__init__(options)
         self._identifier = Identifier(second_opinion=options.second_opinion)
+        self._min_scores = {**(LANGUAGE_SCORES if options.per_language else {}), **options.min_scores}
 
     def clean(self, document: Draft) -> Draft | Dropped:
         """The document with its language noted, or why it is dropped."""
@@ -72,7 +75,7 @@ class Language(CleaningStep):
         long = [place for place, text in enumerate(samples) if has_letters(text, options.min_bytes)]
         languages = [UNDETERMINED] * len(documents)
         for place, (language, score) in zip(long, self._identifier([samples[place] for place in long]), strict=True):
-            if score >= options.min_scores.get(language, options.min_score):
+            if score >= self._min_scores.get(language, options.min_score):
                 languages[place] = language
         return [self._judged(document, language) for document, language in zip(documents, languages, strict=True)]
 

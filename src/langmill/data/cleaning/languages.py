@@ -83,6 +83,24 @@ THRESHOLDS: Mapping[str, Mapping[str, float | None]] = {
 }
 """By language and option: those of `gopher_repetition`, `gopher_quality` and `fineweb`, by the options' names."""
 
+_LANGUAGE_SCORES = """
+    ace 0.3, af 0.3, am 0.3, an 0.3, ar 0.711, as 0.699, az 0.3, ba 0.9, bcl 0.3, be 0.892, bg 0.9, bn 0.872, br
+    0.809, bs 0.516, ca 0.815, crh 0.3, cs 0.88, cy 0.745, da 0.3, de 0.821, dz 0.32, el 0.826, eo 0.837, es 0.84,
+    et 0.638, eu 0.701, ext 0.3, fa 0.85, fi 0.764, fo 0.431, fr 0.824, fuv 0.3, fy 0.723, ga 0.3, gcf 0.677, gcr
+    0.3, gd 0.637, gl 0.3, gn 0.3, gom 0.72, grc 0.814, gu 0.728, guw 0.3, ha 0.3, hbo 0.657, he 0.9, hi 0.692, hr
+    0.467, ht 0.3, hu 0.744, hy 0.678, id 0.685, ig 0.3, is 0.863, it 0.817, ja 0.886, jv 0.3, ka 0.9, kab 0.645, ki
+    0.3, kk 0.844, km 0.3, kn 0.9, ko 0.842, ku 0.858, ky 0.756, la 0.727, lb 0.3, lg 0.3, lij 0.3, ln 0.3, lo
+    0.691, lt 0.699, ltg 0.3, lv 0.3, mg 0.619, mk 0.88, ml 0.9, mn 0.889, mr 0.9, ms 0.618, mt 0.3, my 0.839, ne
+    0.896, nl 0.689, no 0.813, nso 0.3, oc 0.3, om 0.3, or 0.3, pa 0.84, pcm 0.3, pl 0.689, ps 0.795, pt 0.799, qu
+    0.3, ro 0.822, ru 0.9, rw 0.575, sa 0.797, se 0.3, si 0.798, sk 0.667, sl 0.6, sn 0.3, so 0.3, sq 0.757, sr
+    0.872, st 0.3, sv 0.629, sw 0.3, ta 0.888, te 0.722, tg 0.766, th 0.9, tk 0.666, tl 0.68, tr 0.875, tt 0.86, ug
+    0.874, uk 0.9, ur 0.847, uz 0.631, vec 0.3, vi 0.802, vo 0.68, wa 0.535, xh 0.3, yo 0.3, zh 0.692, zu 0.3
+"""
+LANGUAGE_SCORES: Mapping[str, float] = {
+    language: float(score) for language, score in (pair.split() for pair in _LANGUAGE_SCORES.split(","))
+}
+"""FineWeb-2's `language_score`: the probability that GlotLID must give a language. English has none there."""
+
 STOP_WORDS: Mapping[str, frozenset[str]] = {
     language: frozenset(words.casefold().split())
     for language, words in {

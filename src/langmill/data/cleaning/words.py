@@ -16,11 +16,12 @@ _MARKS = (
 )
 _LETTER = re.compile(f"[{_UNSPACED}]")
 _PARTS = re.compile(f"[{_UNSPACED}][{_MARKS}]*|[^{_UNSPACED}]+")
-_PUNCTUATION = (
+PUNCTUATION = (
     "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~\u00a1\u00a7\u00ab\u00b6\u00b7\u00bb\u00bf\u060c\u061b\u061f\u06d4\u0964\u0965"
     "\u2010\u2011\u2012\u2013\u2014\u2015\u2018\u2019\u201a\u201b\u201c\u201d\u201e\u2020\u2022\u2026\u2039\u203a"
     "\u3001\u3002\u3008\u3009\u300a\u300b\u300c\u300d\u300e\u300f\uff01\uff08\uff09\uff0c\uff0e\uff1a\uff1b\uff1f"
 )
+"""What touches words without being part of them."""
 
 
 def split_words(text: str) -> list[str]:
@@ -37,4 +38,4 @@ def split_words(text: str) -> list[str]:
 
 def bare(words: Iterable[str]) -> list[str]:
     """The words without punctuation around them; what is nothing else is left out."""
-    return [stripped for word in words if (stripped := word.strip(_PUNCTUATION))]
+    return [stripped for word in words if (stripped := word.strip(PUNCTUATION))]

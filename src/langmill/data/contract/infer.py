@@ -12,13 +12,13 @@ from langmill.data.contract.effect_size import IntArray, distance_by_chance, dis
 from langmill.data.contract.evidence import Evidence, Kind, Statistics
 from langmill.data.contract.expectations.survival import SurvivalOptions
 from langmill.data.contract.expectations.unread import unread_bytes, unusable_rows
-from langmill.data.document import LANGUAGE_KEY
+from langmill.data.document import LANGUAGE_KEY, QUALITY_KEY
 
 _LISTED = 50  # labels and languages of the reference; what is rarer counts as one
 _BALANCED = 20  # labels, each of which gets limits of its own
 _A_LABEL = 5  # documents a label, on average: with fewer it is a name, not a class
 _QUANTILES = ("0.05", "0.5", "0.95")
-_OURS = {"metadata.copies", "metadata.leaked", f"metadata.{LANGUAGE_KEY}"}
+_OURS = {"metadata.copies", "metadata.leaked", f"metadata.{LANGUAGE_KEY}", f"metadata.{QUALITY_KEY}"}
 """Fields that a step of ours writes, and not in every document."""
 _LOST, _UNUSABLE = 0.01, 0.1  # shares of bytes and rows from which on a loss is no habit of the data
 _COMMON = 0.01  # share of documents from which on a language is expected

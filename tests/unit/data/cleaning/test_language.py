@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from collections.abc import Iterable
 
 import pytest
 
 from langmill.data.cleaning.base import Draft, Dropped
 from langmill.data.cleaning.identification import _AS, _NONE, KNOWN, Identifier
 from langmill.data.cleaning.language import Language, LanguageOptions, has_letters, sample
+from langmill.data.cleaning.languages import LANGUAGE_SCORES
 from langmill.data.cleaning.parallel import Parallel, ParallelOptions, number_match, placeholders
 from langmill.errors import ConfigError, FieldError
 from tests.refused import refused
@@ -162,3 +164,47 @@ def test_placeholders_and_numbers() -> None:
     assert number_match("12", "13") == 0.5
     assert number_match("none", "one") == 1
     assert number_match("1", "one") == 0
+
+
+RELATED = {
+    "da": "Alle mennesker er født frie og lige i værdighed og rettigheder.",
+    "no": "Alle mennesker er født frie og med samme menneskeverd og menneskerettigheter.",
+    "sv": "Alla människor är födda fria och lika i värde och rättigheter.",
+    "es": "Todos los seres humanos nacen libres e iguales en dignidad y derechos.",
+    "pt": "Todos os seres humanos nascem livres e iguais em dignidade e em direitos.",
+    "gl": "Tódolos seres humanos nacen libres e iguais en dignidade e dereitos.",
+    "cs": "Všichni lidé rodí se svobodní a sobě rovní co do důstojnosti a práv.",
+    "sk": "Všetci ľudia sa rodia slobodní a sebe rovní, čo sa týka ich dôstojnosti a práv.",
+    "bg": "Всички хора се раждат свободни и равни по достойнство и права.",
+    "mk": "Сите човечки суштества се раѓаат слободни и еднакви по достоинство и права.",
+    "ru": "Все люди рождаются свободными и равными в своем достоинстве и правах.",
+    "uk": "Всі люди народжуються вільними і рівними у своїй гідності та правах.",
+}
+
+
+def noted(options: LanguageOptions, texts: Iterable[str]) -> list[str]:
+    made = Language(options).clean_batch([Draft(text) for text in texts])
+    return [one.metadata["language"] for one in made if isinstance(one, Draft)]
+
+
+def test_related_languages_are_told_apart_by_a_sentence() -> None:
+    assert noted(LanguageOptions(), RELATED.values()) == list(RELATED)
+
+
+@pytest.mark.parametrize(
+    ("options", "bulgarian", "galician", "danish"),
+    [
+        (LanguageOptions(), "bg", "gl", "da"),
+        (LanguageOptions(per_language=True), "und", "gl", "da"),  # 0.9, 0.3 and 0.3
+        (LanguageOptions(per_language=True, min_scores={"bg": 0.7, "da": 0.95}), "bg", "gl", "und"),
+        (LanguageOptions(min_score=0.8, min_scores={"gl": 0.999}), "und", "und", "da"),
+    ],
+)
+def test_thresholds_of_single_languages(options: LanguageOptions, bulgarian: str, galician: str, danish: str) -> None:
+    texts = [RELATED["bg"], RELATED["gl"], RELATED["da"]]  # 0.77, 0.99 and 0.92
+    assert noted(options, texts) == [bulgarian, galician, danish]
+
+
+def test_thresholds_are_of_languages_that_can_be_told() -> None:
+    assert set(LANGUAGE_SCORES) == KNOWN - {"en"}
+    assert set(LANGUAGE_SCORES.values()) <= {round(0.001 * score, 3) for score in range(300, 901)}

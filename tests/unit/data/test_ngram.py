@@ -6,8 +6,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from langmill.data.ngram import NgramModel, fit_ngram
 from langmill.errors import DataError
-from langmill.scoring.ngram import NgramModel, fit_ngram
 from tests.refused import refused
 
 pytestmark = pytest.mark.unit
