@@ -116,7 +116,10 @@ class Engine:
     def start(self) -> None:
         """Begin to work."""
         self._thread.start()
+        # Read when the metrics are: they change several times with every request.
         self._metrics.engine_up.set_function(lambda: self._thread.is_alive() and self.failure() is None)
+        self._metrics.waiting.set_function(lambda: len(self._waiting))
+        self._metrics.running.set_function(lambda: len(self._running))
 
     def drain(self) -> None:
         """Accept nothing more; what was accepted is still done."""
@@ -181,7 +184,6 @@ class Engine:
                     f"{full}; try again in a moment.", 503, code="overloaded", retry_after=self._retry_after()
                 )
             self._waiting.append(stream)
-            self._count()
             self._changed.notify_all()
         return stream
 
@@ -231,7 +233,6 @@ class Engine:
                 self._decoding.clear()
                 self._waiting.clear()
                 self._running.clear()
-                self._count()
 
     def _admit(self) -> bool:
         """Take waiting requests in; wait while there is nothing to do. False when it is time to end."""
@@ -253,7 +254,6 @@ class Engine:
                 else:
                     self._worker_of(job).add(stream, job)
                     self._running.append(stream)
-            self._count()
             return True
 
     def _worker_of(self, job: Job[Any]) -> Worker:
@@ -307,8 +307,3 @@ class Engine:
             self._running = running
             self._workers = [worker for worker in self._workers if worker.streams]
             self._shared = {key: worker for key, worker in self._shared.items() if worker.streams}
-            self._count()
-
-    def _count(self) -> None:
-        self._metrics.waiting.set(len(self._waiting))
-        self._metrics.running.set(len(self._running))
