@@ -27,6 +27,7 @@ from langmill.errors import RequestError
 from langmill.serving.generation import Completion
 from langmill.serving.jobs import BatchJob, EventT, Job, LoadedVersion, ResponseStream
 from langmill.serving.metrics import Metrics
+from langmill.serving.searching import Searching
 from langmill.serving.workers import Alone, Decoding, Together, Worker, smoothed
 
 log = logging.getLogger(__name__)
@@ -261,6 +262,8 @@ class Engine:
         worker: Worker
         if isinstance(job, Completion) and job.joins and not self._exact:
             worker = self._decoding_of(job)
+        elif isinstance(job, Completion) and job.search_key is not None and not self._exact:
+            worker = self._searching_of(job)
         elif isinstance(job, BatchJob):
             worker = self._shared.setdefault(job.group_key, Together())
         else:
@@ -275,6 +278,13 @@ class Engine:
         if found is None:
             assert job.network is not None
             found = self._decoding[job.loaded] = Decoding(job.network, self._prefill_tokens, self._prefix_bytes)
+        return found
+
+    def _searching_of(self, job: Completion) -> Searching:
+        """The worker of searches that have not begun, which this one may join."""
+        found = self._shared.get(job.search_key)
+        if not isinstance(found, Searching) or not found.takes(job):
+            found = self._shared[job.search_key] = Searching(self._prefill_tokens)
         return found
 
     def _drop_what_is_over(self, worker: Worker) -> None:
