@@ -180,11 +180,15 @@ def test_an_earlier_turn_with_its_answer_is_a_prefix(make_model: MakeModel) -> N
     assert network.tokens == 2  # the last new token was never read
 
 
+@pytest.mark.parametrize(("tokens", "most"), [(40, 256), (4000, 2)])
 @torch.inference_mode()
-def test_what_is_kept_of_prefixes_is_bounded(make_model: MakeModel) -> None:
+def test_what_is_kept_of_prefixes_is_bounded(
+    make_model: MakeModel, tokens: int, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("langmill.models.generation.slots._MOST_PREFIXES", most)
     network = Counting(make_model())
     token_bytes = network.network.model.new_cache(1).token_bytes
-    slots: Any = Slots(network, 40 * token_bytes)
+    slots: Any = Slots(network, tokens * token_bytes)
     for first in range(6):
         run_staggered(slots, [(0, [first, *range(19)], 1)], 256)
     kept = slots._prefixes._kept
