@@ -310,7 +310,7 @@ def labelling(judge: Any, rounds: int) -> None:
 
     async def client(text: str) -> None:
         for _ in range(each):
-            async for _ in running.submit(Classification(version(judge), judge.task, [text])):
+            async for _ in running.submit(Classification(version(judge), judge.task, [text], len(text) // 4)):
                 pass
 
     async def clients() -> None:

@@ -68,7 +68,7 @@ class Cache(ABC):
 class JoinableCache(Cache):
     """A cache that sequences join and leave while others are decoded in it: see `langmill.models.generation.slots`.
 
-    Its memory is written by row and only ever grows, by doubling; the rows in use are the first ones, without gaps.
+    Our own are written by row and only ever grow, by doubling; the rows in use are the first ones, without gaps.
     """
 
     @abstractmethod

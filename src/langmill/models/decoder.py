@@ -6,12 +6,15 @@ positions in a cache.
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor
 
 from langmill.models.base import ARCHITECTURES, Cache, Kind, own_cache, refuse_length
 from langmill.models.layers.cache import KeyValueCache
-from langmill.models.layers.llama import Positions
+from langmill.models.layers.decoding import DecodingBlock, DoubledNorm, DoubledStream, Step
+from langmill.models.layers.llama import Block, BlockShape, Positions
 from langmill.models.transformer import Transformer
 
 
@@ -24,17 +27,44 @@ class Decoder(Transformer):
     language_model = "LlamaForCausalLM"
     model_type = "llama"
 
+    def _make(self, shape: BlockShape) -> None:
+        super()._make(shape)
+        self._decoding: list[DecodingBlock] = []
+        self._last_norm: DoubledNorm | None = None
+
+    def prepare_for_inference(self) -> None:
+        """Prepare the blocks for steps of one token of each sequence; see `Backbone`."""
+        self._decoding = [DecodingBlock(cast("Block", layer)) for layer in self.layers]
+        self._last_norm = DoubledNorm(self.norm)
+
     def forward(self, tokens_BT: Tensor, lengths_B: Tensor | None = None, cache: Cache | None = None) -> Tensor:
         """Compute the hidden states `(batch, length, dim)` after the last norm; see `Backbone.forward`.
 
         Without a cache `lengths_B` is not needed: no real token attends to padding, which is at the end. Raises
         ModelError where a sequence is longer than `max_length` or than the cache has room for.
         """
-        positions = self._positions(tokens_BT, cache)
-        x_BTD = self.run(tokens_BT, positions)
+        if cache is not None and self._is_step(tokens_BT, cache):
+            x_BTD = self._step(tokens_BT, own_cache(cache, KeyValueCache, len(tokens_BT)))
+        else:
+            x_BTD = self.run(tokens_BT, self._positions(tokens_BT, cache))
         if cache is not None:
             cache.advance(tokens_BT.shape[1], lengths_B)
         return x_BTD
+
+    def _is_step(self, tokens_BT: Tensor, cache: Cache) -> bool:
+        """Whether the prepared blocks can read these tokens."""
+        if self._last_norm is None or tokens_BT.shape[1] > 1 or self.training or torch.is_grad_enabled():
+            return False
+        return min(cache.lengths) > 0 and not torch.is_autocast_enabled(tokens_BT.device.type)
+
+    def _step(self, tokens_B1: Tensor, cache: KeyValueCache) -> Tensor:
+        refuse_length(cache.length + 1, cache.capacity)
+        step = Step.of(cache, self.cos_SE, self.sin_SE)
+        stream = DoubledStream(self.embed_tokens.weight.index_select(0, tokens_B1[:, 0]))
+        for number, block in enumerate(self._decoding):
+            block(stream, step, number)
+        assert self._last_norm is not None
+        return self._last_norm(stream)[:, None]
 
     def _positions(self, tokens_BT: Tensor, cache: Cache | None) -> Positions:
         batch_size, num_tokens = tokens_BT.shape
@@ -61,7 +91,14 @@ class Decoder(Transformer):
         return Positions(rotary, rotary, cache, places_BT, mask_B1TS, causal=False)
 
     def new_cache(self, batch_size: int, capacity: int | None = None) -> KeyValueCache:
-        """Make an empty cache for `batch_size` sequences of at most `capacity` tokens (None: `max_length`)."""
+        """Make an empty cache for `batch_size` sequences of at most `capacity` tokens (None: `max_length`).
+
+        While it is in use weights may change in place, but no layer may be replaced.
+        """
+        if self._last_norm is not None and not (
+            self._last_norm.is_of(self.norm) and all(block.valid for block in self._decoding)
+        ):
+            self._decoding, self._last_norm = [], None
         capacity = self.max_length if capacity is None else min(capacity, self.max_length)
         weight, shape = self.embed_tokens.weight, self.shape
         size = (shape.num_layers, batch_size, shape.num_kv_heads, capacity, shape.head_dim)

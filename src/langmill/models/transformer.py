@@ -103,13 +103,6 @@ class Transformer(Backbone):
             x_BTD = layer(x_BTD, positions, number)
         return cast("Tensor", self.norm(x_BTD))
 
-    def prepare_for_inference(self) -> None:
-        """Join matrices that read the same input, for products of single tokens; see `Backbone`."""
-        for layer in self.layers:
-            block = cast("Block", layer)
-            block.self_attn.join()
-            block.mlp.join()
-
     @torch.no_grad()
     def attention(self, tokens_BT: Tensor, lengths_B: Tensor | None = None) -> Tensor:
         """Compute the attention weights, `(layers, batch, heads, T, T)`; see `Attends.attention`."""

@@ -27,6 +27,7 @@ from langmill.errors import RequestError
 from langmill.serving.generation import Completion
 from langmill.serving.jobs import BatchJob, EventT, Job, LoadedVersion, ResponseStream
 from langmill.serving.metrics import Metrics
+from langmill.serving.searching import Searching
 from langmill.serving.workers import Alone, Decoding, Together, Worker, smoothed
 
 log = logging.getLogger(__name__)
@@ -116,7 +117,10 @@ class Engine:
     def start(self) -> None:
         """Begin to work."""
         self._thread.start()
+        # Read when the metrics are: they change several times with every request.
         self._metrics.engine_up.set_function(lambda: self._thread.is_alive() and self.failure() is None)
+        self._metrics.waiting.set_function(lambda: len(self._waiting))
+        self._metrics.running.set_function(lambda: len(self._running))
 
     def drain(self) -> None:
         """Accept nothing more; what was accepted is still done."""
@@ -180,7 +184,6 @@ class Engine:
                     f"{full}; try again in a moment.", 503, code="overloaded", retry_after=self._retry_after()
                 )
             self._waiting.append(stream)
-            self._count()
             self._changed.notify_all()
         return stream
 
@@ -230,7 +233,6 @@ class Engine:
                 self._decoding.clear()
                 self._waiting.clear()
                 self._running.clear()
-                self._count()
 
     def _admit(self) -> bool:
         """Take waiting requests in; wait while there is nothing to do. False when it is time to end."""
@@ -252,7 +254,6 @@ class Engine:
                 else:
                     self._worker_of(job).add(stream, job)
                     self._running.append(stream)
-            self._count()
             return True
 
     def _worker_of(self, job: Job[Any]) -> Worker:
@@ -260,6 +261,8 @@ class Engine:
         worker: Worker
         if isinstance(job, Completion) and job.joins and not self._exact:
             worker = self._decoding_of(job)
+        elif isinstance(job, Completion) and job.search_key is not None and not self._exact:
+            worker = self._searching_of(job)
         elif isinstance(job, BatchJob):
             worker = self._shared.setdefault(job.group_key, Together())
         else:
@@ -274,6 +277,13 @@ class Engine:
         if found is None:
             assert job.network is not None
             found = self._decoding[job.loaded] = Decoding(job.network, self._prefill_tokens, self._prefix_bytes)
+        return found
+
+    def _searching_of(self, job: Completion) -> Searching:
+        """The worker of searches that have not begun, which this one may join."""
+        found = self._shared.get(job.search_key)
+        if not isinstance(found, Searching) or not found.takes(job):
+            found = self._shared[job.search_key] = Searching(self._prefill_tokens)
         return found
 
     def _drop_what_is_over(self, worker: Worker) -> None:
@@ -306,8 +316,3 @@ class Engine:
             self._running = running
             self._workers = [worker for worker in self._workers if worker.streams]
             self._shared = {key: worker for key, worker in self._shared.items() if worker.streams}
-            self._count()
-
-    def _count(self) -> None:
-        self._metrics.waiting.set(len(self._waiting))
-        self._metrics.running.set(len(self._running))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Collection, Generator, Hashable, Sequence
 from dataclasses import dataclass
+from typing import cast
+
+from torch import nn
 
 from langmill.errors import RequestError
 from langmill.models.generation.config import Beams, Sampling
@@ -171,9 +174,28 @@ class Completion(Job[Chunk]):
         logits_TV = network.prompt_logits(self.prompt_ids)
         return (None, *of_tokens(logits_TV[:-1], self.prompt_ids[1:], self.logprobs or 0))
 
+    @property
+    def search_key(self) -> Hashable | None:
+        """Equal for searches that can be made together; None for what is no search, or decoded alone."""
+        together = isinstance(self._decoding, Beams) and self.network is not None and not self._exact
+        return (id(self.loaded), self._decoding) if together else None
+
+    def searched_with(
+        self, others: Sequence[Completion], dropped: Collection[int]
+    ) -> Generator[dict[int, list[int]], None, object]:
+        """Search this answer, the first, and those of jobs of the same `search_key`; see `Generates.searches`."""
+        assert isinstance(self._decoding, Beams) and self.network is not None
+        prompts = [self.prompt_ids, *(other.prompt_ids for other in others)]
+        return self._task.searches(self.network, self.loaded.model.tokenizer, prompts, self._decoding, dropped)
+
+    def found(self, tokens: Sequence[int]) -> Chunk:
+        """The only chunk of a search that found these tokens."""
+        assert isinstance(self._decoding, Beams)
+        text = "".join(self._text.push(token) for token in tokens) + self._text.finish()
+        full = len(tokens) == self._decoding.max_new_tokens and not self._text.stopped
+        return Chunk(text, len(tokens), Ending.length if full else Ending.stop)
+
     def _search(self, beams: Beams) -> Generator[Chunk | None, None, None]:
         model = self.loaded.model
-        tokens = yield from self._task.search(model.network, model.tokenizer, self.prompt_ids, beams)
-        text = "".join(self._text.push(token) for token in tokens) + self._text.finish()
-        full = len(tokens) == beams.max_new_tokens and not self._text.stopped
-        yield Chunk(text, len(tokens), Ending.length if full else Ending.stop)
+        network = model.network if self.network is None else cast("nn.Module", self.network)
+        yield self.found((yield from self._task.search(network, model.tokenizer, self.prompt_ids, beams)))

@@ -131,14 +131,18 @@ class ResponseStream(Generic[EventT]):
         self.submitted = time.monotonic()
         self.cancelled = False
         self._loop = asyncio.get_running_loop()
-        self._events: asyncio.Queue[EventT | BaseException | None] = asyncio.Queue()
-        self._arrived: deque[EventT | BaseException | None] = deque()
+        self._arrived: deque[EventT | BaseException | None] = deque()  # left by the engine's thread
+        self._events: deque[EventT | BaseException | None] = deque()  # handed over to the event loop
+        self._waiter: asyncio.Future[None] | None = None  # of whoever waits for the next one
 
     def __aiter__(self) -> AsyncIterator[EventT]:
         return self
 
     async def __anext__(self) -> EventT:
-        event = await self._events.get()
+        while not self._events:
+            self._waiter = self._loop.create_future()
+            await self._waiter
+        event = self._events.popleft()
         if event is None:
             raise StopAsyncIteration
         if isinstance(event, BaseException):
@@ -155,7 +159,9 @@ class ResponseStream(Generic[EventT]):
 
     def _deliver(self) -> None:
         while self._arrived:
-            self._events.put_nowait(self._arrived.popleft())
+            self._events.append(self._arrived.popleft())
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     @staticmethod
     def deliver(streams: Iterable[ResponseStream[Any]]) -> None:

@@ -62,7 +62,7 @@ class Worker(ABC):
 
 
 class Alone(Worker):
-    """One job in its own steps: a beam search, an `exact` text, a task with a way of its own."""
+    """One job in its own steps: an `exact` text or search, a task with a way of its own."""
 
     def __init__(self) -> None:
         self._stream: ResponseStream[Any] | None = None

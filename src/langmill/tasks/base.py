@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self, cast
 
@@ -128,9 +128,26 @@ class Generates(ABC):
         self, network: nn.Module, tokenizer: Tokenizer, prompt_ids: Sequence[int], beams: Beams
     ) -> Generator[None, None, list[int]]:
         """The most likely answer's tokens, which the generator returns; it yields between two turns of the search."""
-        accepts = [self.accepts(tokenizer, prompt_ids) if beams.keep_placeholders else None]
-        (found,) = yield from beam_steps(cast("Decodes", network), [prompt_ids], beams, accepts)
-        return found
+        steps = self.searches(cast("Decodes", network), tokenizer, [prompt_ids], beams)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                (found,) = end.value
+                return list(found)
+            yield
+
+    def searches(
+        self,
+        network: Decodes,
+        tokenizer: Tokenizer,
+        prompts: Sequence[Sequence[int]],
+        beams: Beams,
+        dropped: Collection[int] = (),
+    ) -> Generator[dict[int, list[int]], None, list[list[int]]]:
+        """Search the answers to several prompts in one pass a token; see `beam_steps`."""
+        accepts = [self.accepts(tokenizer, ids) if beams.keep_placeholders else None for ids in prompts]
+        return beam_steps(network, prompts, beams, accepts, dropped=dropped)
 
 
 class Chats(ABC):

@@ -29,8 +29,10 @@ def test_rms_norm_of_single_tokens() -> None:
         torch.testing.assert_close(rms_norm(x, weight, 1e-3), F.rms_norm(x, (8,), weight, 1e-3))
 
 
+@pytest.mark.parametrize("large", [0, 25], ids=["from the left", "from the right"])
 @pytest.mark.parametrize("shape", [(1, 1, 6), (5, 1, 6), (16, 6), (17, 1, 6), (2, 3, 6)])
-def test_the_product_of_few_tokens(shape: tuple[int, ...]) -> None:
+def test_the_product_of_few_tokens(shape: tuple[int, ...], large: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(functions, "_LARGE_MATRIX", large)
     torch.manual_seed(0)
     x, weight, bias = torch.randn(shape), torch.randn(4, 6), torch.randn(4)
     for added in (None, bias):

@@ -18,14 +18,16 @@ import torch
 from torch import Tensor
 
 from langmill.errors import RequestError
-from langmill.models.generation.config import Sampling
+from langmill.models.generation.beam_search import beam_search
+from langmill.models.generation.config import Beams, Sampling
 from langmill.models.generation.generate import generate_tokens
 from langmill.models.generation.network import Ending
 from langmill.serving.engine import Engine
 from langmill.serving.generation import Chunk, Completion
-from langmill.serving.jobs import LoadedVersion
+from langmill.serving.jobs import LoadedVersion, ResponseStream
 from langmill.serving.metrics import Metrics
 from langmill.serving.routes.classify import Classification
+from langmill.serving.searching import Searching
 from langmill.tasks.base import Generates
 from tests.unit.models.conftest import MakeModel, make_model
 from tests.unit.serving.conftest import Judge, loaded_version
@@ -88,7 +90,7 @@ def started(**limits: Any) -> Iterator[Engine]:
     made.stop()
 
 
-def completion(version: LoadedVersion, prompt: bytes, decoding: Sampling = GREEDY, **asked: Any) -> Completion:
+def completion(version: LoadedVersion, prompt: bytes, decoding: Sampling | Beams = GREEDY, **asked: Any) -> Completion:
     options: dict[str, Any] = {"stop": (), "streamed": True, **asked}
     return Completion(version, version.model.task, prompt_ids=list(prompt), decoding=decoding, **options)  # type: ignore[arg-type]
 
@@ -350,3 +352,55 @@ def test_hundreds_of_requests_leave_nothing_behind(network: Network, version: Lo
         assert cache.capacity <= 32
         kept = sum(map(len, slots._prefixes._kept))
         assert kept * cache.token_bytes <= 2**16
+
+
+BEAMS = Beams(6, 3, 1.0, ())
+
+
+def test_searches_of_several_requests_are_made_together(network: Network, version: LoadedVersion) -> None:
+    prompts = [b"one two", b"x", b"yes"]
+    lone = [beam_search(network.network, [list(prompt)], BEAMS)[0] for prompt in prompts]
+    gate = threading.Event()
+    network.before = lambda new_ids: gate.wait(10) and None
+    with started() as engine:
+
+        async def main() -> list[Chunk]:
+            streams = [engine.submit(completion(version, each, BEAMS)) for each in prompts]
+            gate.set()
+            return [(await anext(stream)) for stream in streams]
+
+        found = asyncio.run(main())
+    assert [chunk.text for chunk in found] == [version.model.tokenizer.decode(ids) for ids in lone]
+    assert len(network.passes) <= 2 * 6  # the first may have begun before the others came
+    assert max(map(len, network.passes)) >= 2 * 3
+
+
+def test_a_search_that_is_left_is_read_no_further_and_one_that_fails_fails_alone(
+    network: Network, version: LoadedVersion
+) -> None:
+    worker = Searching(256)
+
+    async def main() -> list[Any]:
+        streams = [ResponseStream(completion(version, each, BEAMS)) for each in (b"ab", b"abc", b"abcd")]
+        for stream in streams:
+            assert stream.job is not None
+            worker.add(stream, stream.job)
+        worker.turn()
+        worker.drop(streams[0])
+        worker.turn()
+        assert network.passes[-1] == [1] * 6
+
+        def fail(new_ids: Sequence[Sequence[int]]) -> None:
+            if len(new_ids) > 3 or list(b"abcd") in [list(ids) for ids in new_ids]:
+                raise RuntimeError("out of memory")
+
+        network.before = fail
+        while worker.streams:
+            worker.turn()
+        ResponseStream.deliver(streams)
+        return list(await asyncio.gather(*(anext(stream) for stream in streams[1:]), return_exceptions=True))
+
+    whole, failed = asyncio.run(main())
+    (lone,) = beam_search(network.network, [list(b"abc")], BEAMS)
+    assert whole.text == version.model.tokenizer.decode(lone)
+    assert isinstance(failed, RequestError)

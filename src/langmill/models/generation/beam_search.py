@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from typing import TypeVar, cast
 
 import torch
@@ -133,30 +133,36 @@ def beam_steps(
     beams: Beams,
     accepts: Sequence[Accepts | None] | None = None,
     close: set[int] | None = None,
-) -> Generator[None, None, list[list[int]]]:
-    """Run `beam_search` as a generator, to be interleaved: it yields after each token and returns the texts."""
+    *,
+    dropped: Collection[int] = (),
+) -> Generator[dict[int, list[int]], None, list[list[int]]]:
+    """Run `beam_search` as a generator, to be interleaved.
+
+    It yields after each token, the texts that ended with it by the indices of their prompts, and returns all. Prompts
+    whose indices are in `dropped`, which may change meanwhile, are searched no further.
+    """
     cache, new_ids = network.begin(prompts, beams.max_new_tokens)
     searches = [
         _Search(beams, min(beams.max_new_tokens, network.max_length - len(ids) + 1), preference)
         for ids, preference in zip(new_ids, accepts or [None] * len(new_ids), strict=True)
     ]
     logits_BV = network.read(new_ids, cache)
-    active = list(searches)
+    active = list(range(len(searches)))
     logits_BKV = logits_BV[:, None].expand(-1, beams.num_beams, -1)
     rows = torch.arange(len(active))[:, None].expand(-1, beams.num_beams)  # each beam's row in the cache
     while True:
-        for search, logits_KV in zip(active, logits_BKV, strict=True):
-            search.step(logits_KV)
-        yield
-        unfinished = [number for number, search in enumerate(active) if not search.ended]
+        for number, logits_KV in zip(active, logits_BKV, strict=True):
+            searches[number].step(logits_KV)
+        yield {number: searches[number].best for number in active if searches[number].ended}
+        unfinished = [place for place, number in enumerate(active) if not (searches[number].ended or number in dropped)]
         if not unfinished:
             if close is not None:
                 close.update(number for number, search in enumerate(searches) if search.is_close)
             return [search.best for search in searches]
-        cache.keep([int(rows[number, origin]) for number in unfinished for origin in active[number].origins])
-        active = [active[number] for number in unfinished]
+        cache.keep([int(rows[place, origin]) for place in unfinished for origin in searches[active[place]].origins])
+        active = [active[place] for place in unfinished]
         rows = torch.arange(len(active) * beams.num_beams).view(len(active), beams.num_beams)
-        logits_BV = network.read([text[-1:] for search in active for text in search.texts], cache)
+        logits_BV = network.read([text[-1:] for number in active for text in searches[number].texts], cache)
         logits_BKV = logits_BV.view(len(active), beams.num_beams, -1)
 
 

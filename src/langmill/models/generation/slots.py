@@ -20,6 +20,8 @@ from langmill.models.generation.network import Decodes
 
 _SHORTEST_PREFIX = 16
 """Fewer tokens in common are read again: copying is not faster then."""
+_MOST_PREFIXES = 256
+"""All of them are looked through for each prompt; of a small model many thousands would fit the memory."""
 
 
 class Slot:
@@ -122,7 +124,7 @@ class Slots:
 
 
 class _Prefixes:
-    """Keys and values of what was read lately, within a number of bytes; the least recently used is forgotten."""
+    """Keys and values of what was read lately, limited in number and bytes; the least recently used is forgotten."""
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
@@ -160,7 +162,7 @@ class _Prefixes:
         if copied is None:
             return
         self._kept[tuple(ids)] = copied
-        while sum(map(len, self._kept)) * size > self._max_bytes:
+        while len(self._kept) > _MOST_PREFIXES or sum(map(len, self._kept)) * size > self._max_bytes:
             self._kept.popitem(last=False)
 
 

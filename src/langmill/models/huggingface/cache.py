@@ -1,21 +1,23 @@
 """The cache of a model of `transformers`, behind our interface.
 
 The sequences of a batch may have unequal lengths: new tokens take the same slots in all rows, and a mask says which
-slots of a row hold a token. Shape suffixes: see `langmill.models.base`; S stands for the slots.
+slots of a row hold a token. A sequence that joins others is aligned with them at its end: the shorter ones get empty
+slots before their first token. Shape suffixes: see `langmill.models.base`; S stands for the slots.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from langmill.models.base import Cache
+from langmill.models.base import Cache, JoinableCache
 
 
-class PastKeyValues(Cache):
+class PastKeyValues(JoinableCache):
     """Keys and values in a `DynamicCache` of `transformers`, and of an encoder-decoder the source as well.
 
     Attributes:
@@ -46,6 +48,41 @@ class PastKeyValues(Cache):
         if self.memory is not None:
             self.memory = (self.memory[0].index_select(0, index), self.memory[1].index_select(0, index))
         self.lengths = [self.lengths[row] for row in rows]
+
+    def emptied(self) -> Self:
+        """Make a cache of this kind without sequences; see `JoinableCache`."""
+        return type(self)(type(self.past)(), 0, None, self.filled_BS.device)
+
+    def join(self, other: Cache, capacity: int) -> None:
+        """Take in the only sequence of a language model's cache; see `JoinableCache`. Everything is copied."""
+        del capacity
+        assert isinstance(other, PastKeyValues)
+        if not self.lengths:
+            self.past, self.filled_BS = other.past, other.filled_BS
+        else:
+            slots = max(self.filled_BS.shape[1], other.filled_BS.shape[1])
+            both = [F.pad(each.filled_BS, (slots - each.filled_BS.shape[1], 0)) for each in (self, other)]
+            self.filled_BS = torch.cat(both)
+            for layer, theirs in zip(_layers(self.past), _layers(other.past), strict=True):
+                layer.keys = torch.cat([_aligned(layer.keys, slots), _aligned(theirs.keys, slots)])
+                layer.values = torch.cat([_aligned(layer.values, slots), _aligned(theirs.values, slots)])
+        self.lengths.append(other.length)
+
+    def remove(self, row: int) -> None:
+        """Forget a sequence, and the slots that no other one uses; see `JoinableCache`."""
+        rows = list(range(len(self.lengths)))
+        rows[row] = rows[-1]
+        self.keep(rows[:-1])
+        if not self.lengths:
+            self.past = type(self.past)()
+        self.filled_BS = self.filled_BS[:, self.filled_BS.shape[1] - self.length :]
+        for layer in _layers(self.past):
+            layer.keys, layer.values = layer.keys[:, :, -self.length :], layer.values[:, :, -self.length :]
+
+
+def _aligned(memory_BGSE: Tensor, slots: int) -> Tensor:
+    """Put empty slots before the first ones; they are zero, since masked ones are multiplied by zero."""
+    return F.pad(memory_BGSE, (0, 0, slots - memory_BGSE.shape[2], 0))
 
 
 def _layers(past: Any) -> list[Any]:

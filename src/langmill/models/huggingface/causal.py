@@ -17,6 +17,7 @@ class PretrainedCausal(PretrainedGenerator):
     """A language model."""
 
     kind = Kind.causal
+    joins = True
     auto_class = "AutoModelForCausalLM"
 
     def new_cache(self, batch_size: int, capacity: int | None = None) -> Cache:

@@ -3,45 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Self
 
 import torch
 from torch import Tensor, nn
 
-from langmill.models.functions import product_of_few
+from langmill.models.functions import is_large_for, product_of_few
 
 
 class Joined:
-    """The weights of several layers in one piece of memory, of which each layer's own weights are views.
+    """The weights of one or several layers in one piece of memory, of which each layer's own weights are views.
 
-    Nothing is stored twice, and weights that are loaded or changed in place are changed here too. `of` tells whether
-    the layers still are these: they may have been moved, replaced, or been given other weights.
+    Nothing is stored twice, and weights that are loaded or changed in place are changed here too.
     """
 
     def __init__(self, layers: Sequence[nn.Linear]) -> None:
-        self._weight = torch.cat([layer.weight.detach() for layer in layers])
         biases = [layer.bias for layer in layers]
         self._bias = None if biases[0] is None else torch.cat([bias.detach() for bias in biases])
-        ends, start = 0, self._weight.data_ptr()
-        self._offsets: list[int] = []  # in bytes; a copy of this object has its memory elsewhere
+        if len(layers) == 1:
+            self._weight = layers[0].weight.detach()
+        else:
+            self._weight = torch.cat([layer.weight.detach() for layer in layers])
+        start = 0
         for layer in layers:
-            rows = slice(ends, ends := ends + layer.out_features)
+            rows = slice(start, start := start + layer.out_features)
             layer.weight.data = self._weight[rows]
             if self._bias is not None:
                 layer.bias.data = self._bias[rows]
-            self._offsets.append(layer.weight.data_ptr() - start)
+        self._transposed = self._weight.t()
 
-    @classmethod
-    def of(cls, joined: Self | None, layers: Sequence[nn.Module]) -> Self | None:
-        """`joined`, if it is there and is still what the layers compute with; else None."""
-        if joined is None or torch.is_grad_enabled():
-            return None
-        start = joined._weight.data_ptr()
-        for layer, offset in zip(layers, joined._offsets, strict=True):
-            if type(layer) is not nn.Linear or layer.weight.data_ptr() != start + offset:
-                return None
-        return joined
+    def is_of(self, layers: Sequence[nn.Module]) -> bool:
+        """Whether these layers compute with the weights here: they may have been moved, replaced, or given others."""
+        start = 0
+        for layer in layers:
+            if type(layer) is not nn.Linear or layer.weight.data_ptr() != self._weight[start:].data_ptr():
+                return False
+            start += layer.out_features
+        return True
 
     def __call__(self, x: Tensor) -> Tensor:
         """Compute the outputs of all layers, one after the other in the last dimension."""
         return product_of_few(x, self._weight, self._bias)
+
+    def add_to(self, sum_BO: Tensor, x_BI: Tensor) -> None:
+        """Add the outputs to `sum_BO`."""
+        if is_large_for(x_BI, self._weight):
+            sum_BO += product_of_few(x_BI, self._weight)
+        else:
+            sum_BO.addmm_(x_BI, self._transposed)
+        if self._bias is not None:
+            sum_BO += self._bias

@@ -21,7 +21,6 @@ from langmill.config.typed import settings
 from langmill.models.functions import rotate
 from langmill.models.layers.attention import attention_weights
 from langmill.models.layers.cache import KeyValueCache
-from langmill.models.layers.joined import Joined
 from langmill.models.layers.norm import RMSNorm
 from langmill.models.layers.settings import AttentionSettings
 
@@ -115,26 +114,11 @@ class Attention(nn.Module):
         self.k_proj = nn.Linear(shape.dim, kv_dim, bias=shape.qkv_bias)
         self.v_proj = nn.Linear(shape.dim, kv_dim, bias=shape.qkv_bias)
         self.o_proj = nn.Linear(q_dim, shape.dim, bias=shape.output_bias)
-        self._heads, self._rotated = shape.num_heads, shape.num_heads + shape.num_kv_heads
-        self._joined: Joined | None = None
-
-    def join(self) -> None:
-        """Join the matrices of queries, keys and values for single tokens."""
-        self._joined = Joined([self.q_proj, self.k_proj, self.v_proj])
 
     def forward(self, x_BTD: Tensor, positions: Positions, layer: int) -> Tensor:
         """Compute the output `(batch, length, dim)` of attention."""
-        joined = None
-        if x_BTD.shape[1] == 1 and positions.rotary_k is positions.rotary_q:
-            joined = Joined.of(self._joined, (self.q_proj, self.k_proj, self.v_proj))
-        if joined is None:
-            q_BHTE, k_BGTE = self._queries_and_keys(x_BTD, positions)
-            v_BGTE = self.v_proj(x_BTD).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
-        else:
-            x_BHTE = joined(x_BTD).view(len(x_BTD), -1, 1, self.head_dim)
-            turned_BHTE = rotate(x_BHTE[:, : self._rotated], *positions.rotary_q)
-            q_BHTE, k_BGTE = turned_BHTE[:, : self._heads], turned_BHTE[:, self._heads :]
-            v_BGTE = x_BHTE[:, self._rotated :]
+        q_BHTE, k_BGTE = self._queries_and_keys(x_BTD, positions)
+        v_BGTE = self.v_proj(x_BTD).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
         if positions.cache is not None:
             k_BGTE, v_BGTE = positions.cache.store(layer, k_BGTE, v_BGTE, positions.places)
         if self.grouped and x_BTD.shape[1] == 1 and not positions.causal:
@@ -171,18 +155,9 @@ class FeedForward(nn.Module):
         self.gate_proj = nn.Linear(shape.dim, shape.hidden_dim, bias=shape.mlp_bias)
         self.up_proj = nn.Linear(shape.dim, shape.hidden_dim, bias=shape.mlp_bias)
         self.down_proj = nn.Linear(shape.hidden_dim, shape.dim, bias=shape.mlp_bias)
-        self._joined: Joined | None = None
-
-    def join(self) -> None:
-        """Join the two matrices that read the input for single tokens."""
-        self._joined = Joined([self.gate_proj, self.up_proj])
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         """Apply the network to every token."""
-        joined = None if x_BTD.shape[1] > 1 else Joined.of(self._joined, (self.gate_proj, self.up_proj))
-        if joined is not None:
-            gate_BTF, up_BTF = joined(x_BTD).chunk(2, dim=-1)
-            return cast("Tensor", self.down_proj(F.silu(gate_BTF) * up_BTF))
         return cast("Tensor", self.down_proj(F.silu(self.gate_proj(x_BTD)) * self.up_proj(x_BTD)))
 
 

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from langmill.models.base import build_backbone
+from langmill.models import functions
+from langmill.models.base import Kind, build_backbone
+from langmill.models.decoder import Decoder
 from langmill.models.generation.slots import Slot, Slots
 from langmill.models.heads import LanguageModel, TextToText
+from tests.unit.models.checkpoints import write_checkpoint
 from tests.unit.models.conftest import MAX_LENGTH, VOCAB_SIZE, MakeModel, randomise
+from tests.unit.models.pretrained import CAUSAL, load
 from tests.unit.models.test_encoder_decoder import OPTIONS as T5_OPTIONS
 from tests.unit.models.test_recurrent import OPTIONS as RECURRENT_OPTIONS
 
 pytestmark = pytest.mark.unit
-NETWORKS = ["decoder", "prepared", "lstm", "gru", "encoder_decoder"]
+PUBLISHED = ["GPT2", "OPT", "Bloom"]
+NETWORKS = ["decoder", "prepared", "prepared, from the left", "lstm", "gru", "encoder_decoder", *PUBLISHED]
 REQUESTS = [  # when it comes, the prompt, new tokens
     (0, [3, 141, 59, 26, 5], 9),
     (0, [9], 3),
@@ -30,12 +36,19 @@ PREFIX_BYTES = 2**20
 
 
 @pytest.fixture(params=NETWORKS)
-def network(request: pytest.FixtureRequest, make_model: MakeModel) -> Any:
+def network(
+    request: pytest.FixtureRequest, make_model: MakeModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Any:
     torch.manual_seed(1)
-    if request.param in {"decoder", "prepared"}:
+    if request.param in PUBLISHED:
+        write_checkpoint(tmp_path, request.param, CAUSAL[request.param], vocab_size=VOCAB_SIZE)
+        return load(tmp_path, Kind.causal)
+    if request.param.startswith(("decoder", "prepared")):
         model = make_model()
-        if request.param == "prepared":
+        if request.param.startswith("prepared"):
             model.model.prepare_for_inference()
+        if request.param.endswith("left"):  # as large matrices are read
+            monkeypatch.setattr(functions, "_LARGE_MATRIX", 0)
         return model
     if request.param == "encoder_decoder":
         backbone: Any = build_backbone("encoder_decoder", T5_OPTIONS, VOCAB_SIZE, MAX_LENGTH, "test")
@@ -167,11 +180,15 @@ def test_an_earlier_turn_with_its_answer_is_a_prefix(make_model: MakeModel) -> N
     assert network.tokens == 2  # the last new token was never read
 
 
+@pytest.mark.parametrize(("tokens", "most"), [(40, 256), (4000, 2)])
 @torch.inference_mode()
-def test_what_is_kept_of_prefixes_is_bounded(make_model: MakeModel) -> None:
+def test_what_is_kept_of_prefixes_is_bounded(
+    make_model: MakeModel, tokens: int, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("langmill.models.generation.slots._MOST_PREFIXES", most)
     network = Counting(make_model())
     token_bytes = network.network.model.new_cache(1).token_bytes
-    slots: Any = Slots(network, 40 * token_bytes)
+    slots: Any = Slots(network, tokens * token_bytes)
     for first in range(6):
         run_staggered(slots, [(0, [first, *range(19)], 1)], 256)
     kept = slots._prefixes._kept
@@ -180,8 +197,8 @@ def test_what_is_kept_of_prefixes_is_bounded(make_model: MakeModel) -> None:
 
 
 @torch.inference_mode()
-def test_neither_a_recurrent_state_nor_a_source_is_shared(network: Any) -> None:
+def test_only_our_own_keys_and_values_are_shared(network: Any) -> None:
     slots = Slots(network, PREFIX_BYTES)
     run_staggered(slots, [(0, list(range(20)), 3)], 256)
-    shared = isinstance(network, LanguageModel) and not hasattr(network.model, "num_gates")
+    shared = isinstance(network.model, Decoder)
     assert bool(slots._prefixes._kept) == shared
