@@ -15,8 +15,8 @@ from fastapi.responses import JSONResponse
 from langmill.errors import ConfigError, RequestError
 from langmill.models.generation.config import Beams, Sampling
 from langmill.models.generation.network import Ending
-from langmill.serving.generation import Chunk, Completion
-from langmill.serving.jobs import LoadedVersion
+from langmill.serving.generation import Chunk, Completion, Scoring
+from langmill.serving.jobs import Job, LoadedVersion
 from langmill.serving.logprobs import Scored
 from langmill.serving.routes.base import Route
 from langmill.serving.routes.decoding import GenerationBody, decoding_of, for_choice
@@ -25,6 +25,7 @@ from langmill.serving.structured import build_guide
 from langmill.tasks.base import Generates
 
 GenerationBodyT = TypeVar("GenerationBodyT", bound=GenerationBody)
+WritingJob = Job[Chunk] | Job[list[Chunk]]
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,7 @@ class GeneratingRoute(Route[GenerationBodyT]):
                 self.prompt_field,
             )
 
-    def _jobs(self, loaded: LoadedVersion, body: GenerationBodyT, prompts: Sequence[Prompt]) -> list[Completion]:
+    def _jobs(self, loaded: LoadedVersion, body: GenerationBodyT, prompts: Sequence[Prompt]) -> list[WritingJob]:
         """The jobs for the engine: the choices of the first prompt, then those of the next."""
         task = loaded.model.task
         assert isinstance(task, Generates)
@@ -141,7 +142,7 @@ class GeneratingRoute(Route[GenerationBodyT]):
         if grammar is not None:
             field = "response_format" if body.structured_outputs is None else "structured_outputs"
             guide = build_guide(loaded, grammar, field)
-        return [
+        completions = [
             Completion(
                 loaded,
                 task,
@@ -149,7 +150,7 @@ class GeneratingRoute(Route[GenerationBodyT]):
                 decoding=for_choice(fitted, number),
                 stop=list(body.stop),
                 streamed=body.stream,
-                exact=body.exact,
+                exact=body.exact or self.service.settings.exact,
                 logprobs=body.top_logprobs_asked,
                 echo_logprobs=body.echoes_logprobs,
                 guide=guide and guide.copy(),
@@ -158,6 +159,7 @@ class GeneratingRoute(Route[GenerationBodyT]):
             for fitted in [self._fitted(loaded, body, decoding, prompt)]
             for number in range(body.n)
         ]
+        return [Scoring(each) if each.only_scores else each for each in completions]
 
     def _fitted(
         self, loaded: LoadedVersion, body: GenerationBodyT, decoding: Sampling | Beams, prompt: Prompt
@@ -214,7 +216,7 @@ class _Response:
         loaded: LoadedVersion,
         body: GenerationBody,
         prompts: Sequence[Prompt],
-        streams: Streams[Chunk],
+        streams: Streams[Chunk | list[Chunk]],
     ) -> None:
         self._metrics = route.service.metrics
         self._streams = streams
@@ -229,7 +231,8 @@ class _Response:
         self.parts = self._read()
 
     async def _read(self) -> AsyncIterator[Part]:
-        async for index, chunk in self._streams.events():
+        async for index, event in self._streams.events():
+            chunk = event if isinstance(event, Chunk) else event[0]
             first = not self._begun[index]
             if first:
                 waited = time.monotonic() - self._streams.submitted
