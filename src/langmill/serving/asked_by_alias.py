@@ -30,6 +30,7 @@ class AskedByAlias:
         self._app = app
         self._beside = beside
         self._names = names
+        self._turn = asyncio.Lock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, with the version chosen."""
@@ -45,7 +46,11 @@ class AskedByAlias:
             await self._app(scope, replay, send)
             return
         try:
-            loaded = await asyncio.to_thread(self._beside.loaded, name, alias)
+            loaded = self._beside.in_memory(name, alias)
+            if loaded is None:
+                # One at a time, and here: requests that waited in threads would take them from those that are answered.
+                async with self._turn:
+                    loaded = await asyncio.to_thread(self._beside.loaded, name, alias)
         except RequestError as error:
             await refusal(error)(scope, replay, send)
             return

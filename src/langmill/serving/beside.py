@@ -7,7 +7,6 @@ in memory until it has not been asked for a while, its alias names another one, 
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -58,7 +57,6 @@ class Beside:
         self._looked: dict[str, tuple[RegisteredVersion | None, float]] = {}
         self._held: dict[Key, _Held] = {}
         self._unfit: dict[Key, tuple[RegisteredVersion, str]] = {}
-        self._loading = threading.Lock()
 
     # In the follower's thread ----------------------------------------------------------------------------------------
 
@@ -93,23 +91,30 @@ class Beside:
         found = self._known.get(name, {})
         return {f"{name}{SEPARATOR}{alias}": registered.version for alias, registered in found.items()}
 
+    def in_memory(self, name: str, alias: str) -> LoadedVersion | None:
+        """A version that was loaded already; None where it was not.
+
+        Raises:
+            RequestError: There is none of this alias.
+        """
+        held = self._held.get((name, alias))
+        if held is None or held.registered != self._registered(name, alias):
+            return None
+        held.asked = time.monotonic()
+        return held.loaded
+
     def loaded(self, name: str, alias: str) -> LoadedVersion:
-        """A version that answers, loaded unless it is in memory; takes seconds then, so call it in a thread.
+        """A version that answers, loaded unless it is in memory: call it in a thread, one at a time.
 
         Raises:
             RequestError: There is none (404), or it can't answer (503).
         """
-        asked = f"{name}{SEPARATOR}{alias}"
         registered = self._registered(name, alias)
-        held = self._held.get((name, alias))
-        if held is None or held.registered != registered:
-            with self._loading:  # one at a time: two would want twice the memory
-                held = self._held.get((name, alias))
-                if held is None or held.registered != registered:
-                    held = _Held(registered, self._load(name, alias, registered, asked), 0.0)
-                    self._hold((name, alias), held)
-        held.asked = time.monotonic()
-        return held.loaded
+        found = self.in_memory(name, alias)
+        if found is None:
+            found = self._load(name, alias, registered, f"{name}{SEPARATOR}{alias}")
+            self._hold((name, alias), _Held(registered, found, time.monotonic()))
+        return found
 
     def _registered(self, name: str, alias: str) -> RegisteredVersion:
         if not self._most or name in self._elsewhere:
@@ -142,8 +147,10 @@ class Beside:
             raise RequestError(f"{asked} can't be fetched now: {error}", 503, "model", "model_not_ready") from error
 
     def _hold(self, key: Key, held: _Held) -> None:
-        while len(self._held) >= self._most:
-            self._held.pop(min(self._held, key=lambda each: self._held[each].asked), None)
+        self._held.pop(key, None)
+        oldest_first = sorted(list(self._held.items()), key=lambda each: each[1].asked)  # the follower lets go as well
+        for other, _ in oldest_first[: max(0, len(oldest_first) - self._most + 1)]:
+            self._held.pop(other, None)
         self._held[key] = held
 
 

@@ -36,8 +36,11 @@ class OtherVersions(Protocol):
     def known(self, name: str) -> dict[str, int]:
         """Those of a model: their numbers, by the name to ask for, `NAME@previous`."""
 
+    def in_memory(self, name: str, alias: str) -> LoadedVersion | None:
+        """One that is loaded already. Raises RequestError where there is none of this alias."""
+
     def loaded(self, name: str, alias: str) -> LoadedVersion:
-        """One that answers. Raises RequestError where there is none, or it can't."""
+        """One that answers; takes seconds. Raises RequestError where there is none, or it can't."""
 
 
 @dataclass(frozen=True)

@@ -116,9 +116,11 @@ class _Previous:
     def known(self, name: str) -> dict[str, int]:
         return {"writer@previous": 0} if name == "writer" else {}
 
-    def loaded(self, name: str, alias: str) -> LoadedVersion:
+    def in_memory(self, name: str, alias: str) -> LoadedVersion:
         assert (name, alias) == ("writer", "previous")
         return self._loaded
+
+    loaded = in_memory
 
 
 @contextlib.contextmanager

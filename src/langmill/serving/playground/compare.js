@@ -10,7 +10,7 @@ const VERDICTS = { a: "A is better", b: "B is better", tie: "Both are good", nei
 
 /** What a model can be compared with at a path: its own versions beside the one in service, then other models. */
 export function rivals(model, models, path) {
-  const own = Object.entries(model.beside ?? {}).map(([id, version]) => ({ id, name: `its ${id.split("@").at(-1)} version, ${version}` }));
+  const own = Object.entries(model.beside ?? {}).map(([id, version]) => ({ id, name: `version ${version} (${id.split("@").at(-1)})` }));
   const rest = models.filter(({ id, endpoints }) => id !== model.id && endpoints.includes(path));
   return [...own, ...rest.map(({ id, version }) => ({ id, name: `${id}, version ${version}` }))];
 }
