@@ -137,7 +137,12 @@ def test_prompts_are_scored_together_as_each_alone(small: SmallServer, monkeypat
     """Many prompts with a token or none behind each are what lm-eval sends; `exact` reads each by itself."""
     batches: list[int] = []
     run = Scoring.run
-    monkeypatch.setattr(Scoring, "run", lambda job, items: (batches.append(len(items)), run(job, items))[1])
+
+    def noted(job: Scoring, items: Any) -> Any:
+        batches.append(len(items))
+        return run(job, items)
+
+    monkeypatch.setattr(Scoring, "run", noted)
     texts = ["the film", "a very long plot that was not good and not bad", "I", "the film " * 70]
     for name, tokens in (("writer", 1), ("writer", 0), ("gru", 1)):
         asked = {"model": name, "prompt": texts, "max_tokens": tokens, "echo": True, "logprobs": 2, "temperature": 0}

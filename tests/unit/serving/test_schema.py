@@ -100,14 +100,14 @@ def test_open_webui_is_answered(small: SmallServer) -> None:
     said = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "the film"}]
     headers = {**HEADERS, "X-OpenWebUI-User-Name": "Ann", "X-OpenWebUI-User-Email": "ann@example.org"}
 
-    async def talk() -> tuple[httpx.Response, httpx.Response, httpx.Response]:
+    async def talk() -> list[httpx.Response]:
         transport = httpx.ASGITransport(build_app(service, KeyRing.fixed([digest(KEY)])))
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", headers=headers) as client:
             models = await client.get("/v1/models")
             asked = {"model": "chat", "messages": said, "temperature": 0, "max_tokens": 4, **own}
             streamed = {**asked, "stream": True, "stream_options": {"include_usage": True}}
             title = {**asked, "messages": said[1:], "stream": False}
-            return models, *[await client.post("/v1/chat/completions", json=body) for body in (streamed, title)]
+            return [models, *[await client.post("/v1/chat/completions", json=body) for body in (streamed, title)]]
 
     models, stream, title = asyncio.run(talk())
     assert {"id", "object", "created", "owned_by"} <= models.json()["data"][0].keys()

@@ -25,7 +25,6 @@ from langmill.serving.structured import build_guide
 from langmill.tasks.base import Generates
 
 GenerationBodyT = TypeVar("GenerationBodyT", bound=GenerationBody)
-WritingJob = Job[Chunk] | Job[list[Chunk]]
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,7 @@ class GeneratingRoute(Route[GenerationBodyT]):
         loaded = self.loaded_version(request, body.model)
         prompts = await asyncio.to_thread(self._prompts, loaded, body)
         jobs = await asyncio.to_thread(self._jobs, loaded, body, prompts)
-        streams = Streams(self.service.engine, jobs)
+        streams: Streams[Chunk | list[Chunk]] = Streams(self.service.engine, jobs)
         try:
             response = _Response(self, loaded, body, prompts, streams)
             first = await unless_gone(request, anext(response.parts))
@@ -133,7 +132,7 @@ class GeneratingRoute(Route[GenerationBodyT]):
                 self.prompt_field,
             )
 
-    def _jobs(self, loaded: LoadedVersion, body: GenerationBodyT, prompts: Sequence[Prompt]) -> list[WritingJob]:
+    def _jobs(self, loaded: LoadedVersion, body: GenerationBodyT, prompts: Sequence[Prompt]) -> list[Job[Any]]:
         """The jobs for the engine: the choices of the first prompt, then those of the next."""
         task = loaded.model.task
         assert isinstance(task, Generates)
