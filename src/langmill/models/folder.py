@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from langmill.errors import LangmillError, ModelError
 from langmill.files import atomic_folder, read_json, read_manifest, sha256_file, write_json, write_manifest
+from langmill.models.huggingface.special_tokens import INSERTED, SpecialTokenTemplate
 from langmill.models.low_rank import Recipe
 
 WEIGHTS_NAME = "model.safetensors"
@@ -53,6 +54,8 @@ class Interface:
     """The special tokens that the template calls `bos_token`, `eos_token` and so on."""
     stop_ids: tuple[int, ...] = ()
     """The tokens that end a text; empty for the end-of-text token alone."""
+    wraps: bool = False
+    """Whether the network itself puts the special tokens of its tokenizer's template around the input."""
 
 
 @dataclass(frozen=True)
@@ -158,7 +161,8 @@ def tokenizer_digest(manifest: Mapping[str, Any]) -> str:
 def _write_tokenizer(file: Path, folder: Path, described: Mapping[str, Any], interface: Interface) -> None:
     """Write the tokenizer so that `transformers` encodes a text as Langmill does.
 
-    A tokenizer with a special-token template of its own, as of pretrained encoders, keeps it.
+    A tokenizer with a special-token template of its own, as of pretrained encoders, keeps it; of a network that wraps
+    its input, the end-of-text token is put inside it.
     """
     tokenizer = read_json(file)
     special = {added["id"]: added["content"] for added in tokenizer.get("added_tokens", []) if added["special"]}
@@ -180,17 +184,27 @@ def _write_tokenizer(file: Path, folder: Path, described: Mapping[str, Any], int
         config |= _CONTINUED
     write_json(folder / _TOKENIZER_CONFIG_NAME, config)
     shutil.copyfile(file, folder / TOKENIZER_NAME)
-    own = _adds_tokens(tokenizer.get("post_processor") or {})
-    if end is not None and not own and (interface.eot_before or interface.eot_after):
+    if end is not None and (interface.eot_before or interface.eot_after):
         # transformers follows the file alone; Langmill adds special tokens itself.
-        eot = [{"SpecialToken": {"id": end, "type_id": 0}}]
-        text = [{"Sequence": {"id": "A", "type_id": 0}}]
-        single = eot * interface.eot_before + text + eot * interface.eot_after
+        around = SpecialTokenTemplate.read(file) if interface.wraps else SpecialTokenTemplate((), ())
+        named = {number: special[number] for number in (*around.prefix, *around.suffix) if number in special}
+        if len(named) < len({*around.prefix, *around.suffix}):
+            return
+        eot = INSERTED if interface.wraps else end
+        parts = [*map(named.get, around.prefix), *[eot] * interface.eot_before, None]
+        parts += [*[eot] * interface.eot_after, *map(named.get, around.suffix)]
+        single = [
+            {"Sequence": {"id": "A", "type_id": 0}} if part is None else {"SpecialToken": {"id": part, "type_id": 0}}
+            for part in parts
+        ]
+        tokens = {**{name: (number, name) for number, name in named.items()}, eot: (eot_id, end)}
         tokenizer["post_processor"] = {
             "type": "TemplateProcessing",
             "single": single,
             "pair": [*single, {"Sequence": {"id": "B", "type_id": 1}}],
-            "special_tokens": {end: {"id": end, "ids": [eot_id], "tokens": [end]}},
+            "special_tokens": {
+                name: {"id": name, "ids": [number], "tokens": [text]} for name, (number, text) in tokens.items()
+            },
         }
         write_json(folder / TOKENIZER_NAME, tokenizer)
 
@@ -202,19 +216,12 @@ def complete_tokenizer_config(folder: Path, config: Mapping[str, Any]) -> None:
         write_json(file, {**read_json(file), **_CONTINUED})
 
 
-def _adds_tokens(post_processor: Mapping[str, Any]) -> bool:
-    """Whether a post-processor puts special tokens around a text; a template without one puts nothing there."""
-    kind = post_processor.get("type")
-    return kind in _TEMPLATES and (kind != "TemplateProcessing" or bool(post_processor.get("special_tokens")))
-
-
 _TOKENIZER_CONFIG_NAME = "tokenizer_config.json"
 _CONTINUED = {"padding_side": "left"}
 """Of a decoder: each text of a batch is continued at its end, so what is padded is its beginning."""
 _TOKENIZER_DIGEST = "tokenizer_sha256"
 _GENERATION_IDS = ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id")
 _MASK_NAMES = ("<|mask|>", "[MASK]", "<mask>")
-_TEMPLATES = ("TemplateProcessing", "BertProcessing", "RobertaProcessing")
 
 
 def read_config(folder: Path) -> dict[str, Any]:

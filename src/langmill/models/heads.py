@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -129,10 +129,14 @@ class LanguageModel(TokenHead):
         return self.model.new_cache(len(prompts), capacity), [list(ids) for ids in prompts]
 
     @torch.inference_mode()
-    def prompt_logits(self, prompt_ids: Sequence[int]) -> Tensor:
-        """Compute the logits after each token of a prompt (see `PredictsPrompt`)."""
-        self._refuse_prompts([prompt_ids])
-        return cast("Tensor", self(torch.tensor([list(prompt_ids)], device=self.head_weight_VD.device))[0])
+    def prompt_logits(self, prompts: Sequence[Sequence[int]]) -> Iterator[Tensor]:
+        """Compute the logits after each token of some prompts (see `PredictsPrompt`)."""
+        self._refuse_prompts(prompts)
+        longest, device = max(map(len, prompts)), self.head_weight_VD.device
+        tokens_BT = torch.tensor([[*ids, *[0] * (longest - len(ids))] for ids in prompts], device=device)
+        hidden_BTD = self.model(tokens_BT, torch.tensor([len(ids) for ids in prompts], device=device))
+        for ids, hidden_TD in zip(prompts, hidden_BTD, strict=True):  # one at a time: a vocabulary is wide
+            yield self.head(hidden_TD[: len(ids)])
 
     def flops_per_token(self, length: int) -> float:
         """Floating-point operations of a forward pass for one token in a sequence of `length`."""

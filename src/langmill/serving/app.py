@@ -18,6 +18,7 @@ from langmill import __version__
 from langmill.config.sections import Serving
 from langmill.config.sections.serving import UnknownFields
 from langmill.errors import RequestError, ServingError
+from langmill.serving.asked_by_alias import AskedByAlias
 from langmill.serving.keys import KeyRing, Scope
 from langmill.serving.middleware import Accounting, Framing, Heads, Hosts, Keys, Limits, Paths, Shares, refusal
 from langmill.serving.relay import Relay
@@ -58,6 +59,8 @@ def build_app(service: Service, keys: KeyRing) -> FastAPI:
     if settings.unknown_fields is UnknownFields.warn:
         app.router.route_class = LenientRoute
     # The last one added is the outermost.
+    if service.beside is not None:
+        app.add_middleware(AskedByAlias, beside=service.beside, names=settings.recipes)
     asking = Paths(route.path for route in routes.values() if route.ability is not None)
     app.add_middleware(Relay, engine=service.engine, settings=settings, paths=asking)
     if service.trials is not None:

@@ -8,19 +8,19 @@ from contextvars import ContextVar
 
 from langmill.serving.jobs import LoadedVersion
 
-_CHOSEN: ContextVar[LoadedVersion | None] = ContextVar("chosen", default=None)
+_CHOSEN: ContextVar[tuple[str, LoadedVersion] | None] = ContextVar("chosen", default=None)
 
 
 def chosen(name: str) -> LoadedVersion | None:
     """The version that was chosen to answer for a model in this request; None leaves it to the one in service."""
     found = _CHOSEN.get()
-    return found if found is not None and found.name == name else None
+    return found[1] if found is not None and found[0] == name else None
 
 
 @contextlib.contextmanager
-def answering(loaded: LoadedVersion | None) -> Iterator[None]:
-    """Have a version answer what is asked inside the block."""
-    token = _CHOSEN.set(loaded)
+def answering(loaded: LoadedVersion, name: str | None = None) -> Iterator[None]:
+    """Have a version answer what is asked inside the block by its model's name, or by another one."""
+    token = _CHOSEN.set((name or loaded.name, loaded))
     try:
         yield
     finally:

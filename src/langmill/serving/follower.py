@@ -14,13 +14,14 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 from langmill.errors import RegistryError
 from langmill.serving.alias_state import AliasState, RegisteredVersion
+from langmill.serving.beside import Beside
 from langmill.serving.engine import Engine
 from langmill.serving.jobs import LoadedVersion
 from langmill.serving.metrics import Metrics
@@ -56,6 +57,9 @@ class Source(Protocol):
     def beside(self, name: str) -> tuple[RegisteredVersion, bool] | None:
         """The version that the champion may be tried against, and whether it is the previous one or the challenger."""
 
+    def aliased(self, name: str) -> Mapping[str, RegisteredVersion]:
+        """The versions that the other aliases name, by alias."""
+
 
 class Follower:
     """Keeps the engine's versions those that the registry names.
@@ -64,6 +68,7 @@ class Follower:
         connect: Opens the registry; called in the follower's thread, again and again until it succeeds.
         cache: Fetches and loads versions.
         trials: What is tried on live traffic; None for a server that tries nothing.
+        beside: What may be asked beside the versions in service; None for a server that offers nothing else.
         say: Called with a sentence on every change of what is in service.
     """
 
@@ -78,6 +83,7 @@ class Follower:
         poll_seconds: float,
         say: Callable[[str], None],
         trials: Trials | None = None,
+        beside: Beside | None = None,
     ) -> None:
         self.alias_states = {name: AliasState() for name in names}
         self.looked = threading.Event()
@@ -89,6 +95,7 @@ class Follower:
         self._poll_seconds = poll_seconds
         self._say = say
         self._trials = trials
+        self._beside = beside
         self._retried = cache.retry_asked()
         self._stamps: dict[str, str | None] = {}
         """Of each refused version's files, as they were when it was refused."""
@@ -129,6 +136,8 @@ class Follower:
             self._retried = self._cache.retry_asked()
             for name in self.alias_states if self._trials is not None else ():
                 self.look_beside(name)
+            for name in self.alias_states if self._beside is not None else ():
+                self.look_at_aliases(name)
             self._wait(seen)
 
     def _wait(self, seen: object) -> None:
@@ -193,6 +202,19 @@ class Follower:
         else:
             pair = (serving, loaded) if is_previous else (loaded, serving)
             trials.begin(RunningTrial(*pair, registered, promoted=is_previous))
+
+    def look_at_aliases(self, name: str) -> None:
+        """Note now and then which versions may be asked beside the one in service. Never raises."""
+        beside, state = self._beside, self.alias_states[name]
+        if beside is None or self._registry is None or state.trouble:
+            return
+        beside.sweep()
+        if not beside.wants_look(name, state.loaded):
+            return
+        try:
+            beside.note(name, self._registry, state.loaded, self._registry.aliased(name))
+        except Exception as error:
+            log.warning("The other versions of %s are not known: %s", name, error)
 
     def _answers(self, name: str) -> bool:
         """Whether what is in service still can: a process beside this one may have died."""

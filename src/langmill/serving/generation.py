@@ -6,17 +6,22 @@ from collections.abc import Collection, Generator, Hashable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from torch import nn
+from torch import Tensor, nn
 
 from langmill.errors import RequestError
 from langmill.models.generation.config import Beams, Sampling
-from langmill.models.generation.generate import Token, generate_tokens
+from langmill.models.generation.generate import GeneratedSequence, Token, generate_tokens
 from langmill.models.generation.guide import Guide
 from langmill.models.generation.logprobs import TokenLogprobs, of_tokens
 from langmill.models.generation.network import Ending, PredictsPrompt
-from langmill.serving.jobs import Job, LoadedVersion
+from langmill.serving.jobs import BatchJob, Job, LoadedVersion
 from langmill.tasks.base import Generates
 from langmill.tokenization.text_stream import TextStream
+
+_TOGETHER_TOKENS = 128
+"""Longer prompts are scored alone, so that a turn of the engine stays short."""
+PromptLogprobs = tuple[TokenLogprobs | None, ...]
+"""Of each token of a prompt; None for the first, which nothing precedes."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +35,18 @@ class Chunk:
     """Why the text ends here; None while it continues."""
     logprobs: tuple[TokenLogprobs, ...] = ()
     """Where asked for: of each token generated since the last chunk, the stop token left out."""
-    prompt_logprobs: tuple[TokenLogprobs | None, ...] | None = None
-    """Where asked for, in the first chunk: of each token of the prompt; None for the first, which nothing precedes."""
+    prompt_logprobs: PromptLogprobs | None = None
+    """Where asked for, in the first chunk."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What one forward pass over a prompt says."""
+
+    of_prompt: PromptLogprobs
+    token: Token | None
+    """The token that follows; None where none is wanted, or the text ends."""
+    ending: Ending
 
 
 class Completion(Job[Chunk]):
@@ -80,7 +95,8 @@ class Completion(Job[Chunk]):
         self._decoding = decoding
         self._text = TextStream(loaded.model.tokenizer.decode, stop)
         self._echo_logprobs = echo_logprobs
-        self._echoed = False
+        self._scored = False
+        self._of_prompt: PromptLogprobs | None = None
         self._count = 0
         self._held = ""
         self._noted: list[TokenLogprobs] = []
@@ -134,12 +150,15 @@ class Completion(Job[Chunk]):
             yield self.push(token)
         tokens.close()
 
-    def push(self, token: Token) -> Chunk | None:
-        """Take the next token; return the chunk that is due, the last one where a stop text is met."""
+    def _take(self, token: Token) -> None:
         self._count += 1
         self._held += self._text.push(token.id)
         if token.logprobs is not None:
             self._noted.append(token.logprobs)
+
+    def push(self, token: Token) -> Chunk | None:
+        """Take the next token; return the chunk that is due, the last one where a stop text is met."""
+        self._take(token)
         if self._text.stopped:
             return self._chunk(Ending.stop)
         return self._chunk(None) if self._streamed or self._count == 1 else None
@@ -151,10 +170,41 @@ class Completion(Job[Chunk]):
 
     def _chunk(self, ending: Ending | None) -> Chunk:
         self._ended = ending is not None
-        first = self._echo_logprobs and not self._echoed
-        chunk = Chunk(self._held, self._count, ending, tuple(self._noted), self._of_prompt() if first else None)
-        self._held, self._noted, self._echoed = "", [], True
+        if self._echo_logprobs and not self._scored:
+            network: object = self.network
+            assert isinstance(network, PredictsPrompt)
+            (logits_TV,) = network.prompt_logits([self.prompt_ids])
+            self._of_prompt, self._scored = self._prompt_logprobs(logits_TV), True
+        chunk = Chunk(self._held, self._count, ending, tuple(self._noted), self._of_prompt)
+        self._held, self._noted, self._of_prompt = "", [], None
         return chunk
+
+    def _prompt_logprobs(self, logits_TV: Tensor) -> PromptLogprobs:
+        return (None, *of_tokens(logits_TV[:-1], self.prompt_ids[1:], self.logprobs or 0))
+
+    @property
+    def only_scores(self) -> bool:
+        """Whether one forward pass gives all that is wanted: the prompt's log probabilities, and a token at most."""
+        otherwise = self._streamed or self._exact or self.guide is not None
+        return self._echo_logprobs and not otherwise and self.sampling.max_new_tokens <= 1
+
+    def scores(self, logits_TV: Tensor) -> Scores:
+        """What the logits after each of the prompt's tokens give one that `only_scores`; changes nothing.
+
+        Raises:
+            ModelError: A logit is not a number.
+        """
+        assert self.network is not None
+        text = GeneratedSequence(self.prompt_ids, self.sampling, self.network.max_length, logprobs=self.logprobs)
+        token = text.take(logits_TV[-1]) if text.ending is None else None
+        return Scores(self._prompt_logprobs(logits_TV), token, text.ending or Ending.length)
+
+    def finish_scored(self, found: Scores) -> Chunk:
+        """Take what was found; return the only chunk."""
+        self._of_prompt, self._scored = found.of_prompt, True
+        if found.token is not None:
+            self._take(found.token)
+        return self.finish(found.ending)
 
     def _tokens(self, sampling: Sampling) -> Generator[Token, None, Ending]:
         if self.network is not None:
@@ -167,12 +217,6 @@ class Completion(Job[Chunk]):
                 ending: Ending = end.value
                 return ending
             yield Token(token, None)
-
-    def _of_prompt(self) -> tuple[TokenLogprobs | None, ...]:
-        network: object = self.network
-        assert isinstance(network, PredictsPrompt)
-        logits_TV = network.prompt_logits(self.prompt_ids)
-        return (None, *of_tokens(logits_TV[:-1], self.prompt_ids[1:], self.logprobs or 0))
 
     @property
     def search_key(self) -> Hashable | None:
@@ -199,3 +243,43 @@ class Completion(Job[Chunk]):
         model = self.loaded.model
         network = model.network if self.network is None else cast("nn.Module", self.network)
         yield self.found((yield from self._task.search(network, model.tokenizer, self.prompt_ids, beams)))
+
+
+class Scoring(BatchJob[Completion, Chunk]):
+    """Scores a prompt, in one forward pass with other requests' prompts; its event is a list of one chunk.
+
+    Args:
+        completion: What is asked; it `only_scores`.
+    """
+
+    def __init__(self, completion: Completion) -> None:
+        super().__init__(completion.loaded)
+        self.prompt_tokens = completion.prompt_tokens
+        self._completion = completion
+
+    @property
+    def group_key(self) -> Hashable:
+        """Equal for short prompts of one loaded version."""
+        alone = id(self) if self.prompt_tokens > _TOGETHER_TOKENS else None
+        return type(self), id(self.loaded), alone
+
+    def items(self) -> Sequence[Completion]:
+        """The completion."""
+        return [self._completion]
+
+    def size(self, item: Completion) -> int:
+        """Tokens of its prompt."""
+        return item.prompt_tokens
+
+    def run(self, items: Sequence[Completion]) -> Sequence[Chunk]:
+        """Score the prompts of some completions, and give each its token.
+
+        Raises:
+            ModelError: A logit is not a number.
+        """
+        network: object = items[0].network
+        assert isinstance(network, PredictsPrompt)
+        logits = network.prompt_logits([item.prompt_ids for item in items])
+        # All before any takes its own: where one fails, the others are scored once more.
+        found = [item.scores(logits_TV) for item, logits_TV in zip(items, logits, strict=True)]
+        return [item.finish_scored(scores) for item, scores in zip(items, found, strict=True)]

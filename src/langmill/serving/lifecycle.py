@@ -16,6 +16,7 @@ import uvicorn
 
 from langmill.config.sections import Backend, Serving, TrialMode
 from langmill.serving.app import build_app
+from langmill.serving.beside import Beside
 from langmill.serving.connections import RESERVED_FILES, Server, connection_limit
 from langmill.serving.engine import Engine
 from langmill.serving.follower import Follower
@@ -80,17 +81,21 @@ class Lifecycle:
         if settings.trial.mode is not TrialMode.off:
             stop = ChampionSource(tracking_uri).stop_trial
             trials = Trials(settings.trial, workspace.serving, stop, metrics.registry, self._report)
+        cache = VersionCache(workspace.serving, load)
+        elsewhere = {name for name, backend in settings.backends.items() if backend is Backend.vllm}
+        beside = Beside(cache, settings.max_beside, elsewhere, *([trials.loaded] if trials is not None else []))
         self._follower = Follower(
             names=settings.recipes,
             connect=lambda: ChampionSource(tracking_uri),
             engine=self._engine,
             metrics=metrics,
-            cache=VersionCache(workspace.serving, load),
+            cache=cache,
             poll_seconds=settings.poll_seconds,
             say=self._report,
             trials=trials,
+            beside=beside,
         )
-        service = Service(settings, self._engine, self._follower, metrics, int(time.time()), trials)
+        service = Service(settings, self._engine, self._follower, metrics, int(time.time()), trials, beside)
         config = uvicorn.Config(
             build_app(service, keys),
             http="h11",

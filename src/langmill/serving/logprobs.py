@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,19 +13,30 @@ from langmill.tokenization.tokenizer import Tokenizer
 
 Scored = tuple[int, TokenLogprobs | None]
 """A token and its log probability; None for the first token of all, before which there is nothing."""
+_FALLBACK = re.compile(r"<0x([0-9A-F]{2})>")
 _LEAST = -9999.0
 """Stands for the logarithm of 0, which JSON has no number for, as in OpenAI's API."""
 
 
 def token_text(tokenizer: Tokenizer, token: int) -> str:
     """A token's text; of one that is not whole characters its bytes in hexadecimal digits, in OpenAI's way."""
-    piece = tokenizer.piece(token)
-    if isinstance(piece, str):
-        return piece
+    data = token_bytes(tokenizer, token)
     try:
-        return piece.decode()
+        return data.decode()
     except UnicodeDecodeError:
-        return "bytes:" + "".join(f"\\x{byte:02x}" for byte in piece)
+        return "bytes:" + "".join(f"\\x{byte:02x}" for byte in data)
+
+
+def token_bytes(tokenizer: Tokenizer, token: int) -> bytes:
+    """A token's bytes; a vocabulary with byte fallback calls those of single bytes `<0xE2>`."""
+    piece = tokenizer.piece(token)
+    if isinstance(piece, bytes):
+        return piece
+    found = _FALLBACK.fullmatch(piece)
+    # A vocabulary without byte fallback may have these six characters for a token.
+    if found and tokenizer.decode([token]) != piece:
+        return bytes([int(found[1], 16)])
+    return piece.encode()
 
 
 class CompletionLogprobs:
@@ -65,9 +77,8 @@ def chat_logprobs(tokenizer: Tokenizer, tokens: Sequence[Scored]) -> dict[str, A
     """Those of an answer's tokens, in the shape of OpenAI's chat."""
 
     def described(token: int, logprob: float) -> dict[str, Any]:
-        piece = tokenizer.piece(token)
-        data = piece.encode() if isinstance(piece, str) else piece
-        return {"token": token_text(tokenizer, token), "logprob": number(logprob), "bytes": list(data)}
+        data = list(token_bytes(tokenizer, token))
+        return {"token": token_text(tokenizer, token), "logprob": number(logprob), "bytes": data}
 
     content = [
         {

@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from langmill.config.sections import Backend, Serving
 from langmill.errors import RequestError
+from langmill.serving.bodies import parsed, replayed
 from langmill.serving.chosen import chosen
 from langmill.serving.engine import Engine
 from langmill.serving.middleware import Paths, refusal
@@ -55,17 +56,9 @@ class Relay:
         if not self._elsewhere or scope["method"] != "POST" or self._paths.find(scope["path"]) is None:
             await self._app(scope, receive, send)
             return
-        message = await receive()  # `Limits` has read the body: it is all in one message
-        left = [message]
-
-        async def replay() -> Message:
-            return left.pop() if left else await receive()
-
-        try:
-            asked = json.loads(message.get("body", b""))
-        except ValueError:
-            asked = None
-        name = asked.get("model") if isinstance(asked, dict) else None
+        message = await receive()
+        replay, asked = replayed(message, receive), parsed(message.get("body", b""))
+        name = asked.get("model")
         if not isinstance(name, str) or name not in self._elsewhere:
             await self._app(scope, replay, send)
             return

@@ -15,6 +15,9 @@ from langmill.serving.jobs import LoadedVersion
 from langmill.serving.metrics import Metrics
 from langmill.serving.trial.trials import Trials
 
+SEPARATOR = "@"
+"""Between a model's name and an alias of one of its versions, in the name that a request asks for."""
+
 
 class Followed(Protocol):
     """What the routes need to know of the follower."""
@@ -25,6 +28,19 @@ class Followed(Protocol):
 
     def failure(self) -> str | None:
         """Why nothing is followed any more."""
+
+
+class OtherVersions(Protocol):
+    """Versions that are not in service and can be asked all the same: `langmill.serving.beside.Beside`."""
+
+    def known(self, name: str) -> dict[str, int]:
+        """Those of a model: their numbers, by the name to ask for, `NAME@previous`."""
+
+    def in_memory(self, name: str, alias: str) -> LoadedVersion | None:
+        """One that is loaded already. Raises RequestError where there is none of this alias."""
+
+    def loaded(self, name: str, alias: str) -> LoadedVersion:
+        """One that answers; takes seconds. Raises RequestError where there is none, or it can't."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +55,8 @@ class Service:
     """Seconds since the epoch."""
     trials: Trials | None = None
     """What is tried on live traffic."""
+    beside: OtherVersions | None = None
+    """What may be asked beside the versions in service."""
 
     def find(self, name: str) -> LoadedVersion:
         """The version that answers for a model.

@@ -53,6 +53,15 @@ class ChampionSource:
                 return _described(found), alias == PREVIOUS
         return None
 
+    def aliased(self, name: str) -> dict[str, RegisteredVersion]:
+        """The versions that a model's other aliases name, by alias.
+
+        Raises:
+            TrackingError: The registry can't be asked.
+        """
+        found = {alias: self._aliased(name, alias) for alias in (PREVIOUS, CHALLENGER)}
+        return {alias: _described(version) for alias, version in found.items() if version is not None}
+
     def download(self, name: str, version: int, into: Path) -> Path:
         """Fill `into` with a version's model folder. Raises as `ModelRegistry.download` does."""
         return self._registry.download(name, version, into)

@@ -217,16 +217,16 @@ def interface_of(task: Task, backbone: Backbone, max_length: int, tokenizer: Tok
     """What other programs must know to ask a task's models."""
     if not isinstance(task, Generates):
         return Interface(labels=task.labels, max_length=max_length)
-    # A pretrained network that reads both ways reads what its own tokenizer puts around a text.
-    own = backbone.needs_base and backbone.kind is not Kind.causal
     chat_template = task.chat_template(tokenizer)
     return Interface(
-        task.eot_before and not own,
-        task.eot_after and not own,
+        task.eot_before,
+        task.eot_after,
         task.generation_config.to_json(),
         task.labels,
         max_length,
         chat_template,
         tokenizer.token_names if chat_template is not None else {},
         task.stop_ids(tokenizer),
+        # A pretrained network that reads both ways puts around a text what its own tokenizer does.
+        wraps=backbone.needs_base and backbone.kind is not Kind.causal,
     )

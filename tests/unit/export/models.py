@@ -141,4 +141,5 @@ def fine_tuned(
     write_checkpoint(folder / "published", family, head, **{**size, **SIZES.get(family, SIZES["Llama"]), **changes})
     shutil.copyfile(tokenizer.file, folder / "published" / "tokenizer.json")
     write_manifest(folder / "published", {"recipe": "published", "provenance": "0" * 64})
-    return saved(folder / "m", tokenizer, task_name, "pretrained", folder / "published", PRETRAINED)
+    options = {"decoding": GREEDY} if task_name == "text_to_text" else {}
+    return saved(folder / "m", tokenizer, task_name, "pretrained", folder / "published", PRETRAINED, **options)

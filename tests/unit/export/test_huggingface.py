@@ -15,7 +15,7 @@ from langmill.tasks.base import Chats, Classifies, Generates
 from langmill.tasks.loading import LoadedModel, load_model
 from langmill.tokenization.chat_template import Message
 from langmill.tokenization.tokenizer import Tokenizer
-from tests.unit.export.models import GREEDY, LABELS, MAX_LENGTH, fine_tuned, registered, saved, vocabulary
+from tests.unit.export.models import GREEDY, LABELS, MAX_LENGTH, backbone_of, fine_tuned, registered, saved, vocabulary
 
 pytestmark = pytest.mark.unit
 PROMPTS = ["the film was good", "I'd watch it again in 1999", "naïve"]
@@ -57,7 +57,9 @@ def assert_written_alike(model: LoadedModel, folder: Path) -> None:
     for prompts in (*([prompt] for prompt in PROMPTS), PROMPTS):
         inputs = theirs(prompts, return_tensors="pt", padding=True, return_token_type_ids=False)
         if len(prompts) == 1:
-            assert inputs["input_ids"][0].tolist() == model.task.prompt_ids(model.tokenizer, prompts[0])
+            before, after = backbone_of(model).special_token_template
+            read = [*before, *model.task.prompt_ids(model.tokenizer, prompts[0]), *after]
+            assert inputs["input_ids"][0].tolist() == read
         with torch.no_grad():
             ids = network.generate(**inputs, max_new_tokens=8, do_sample=False, num_beams=1)
         new = ids if model.config.get("is_encoder_decoder") else ids[:, inputs["input_ids"].shape[1] :]
@@ -94,6 +96,36 @@ def test_a_pretrained_model_writes_what_the_server_writes(
         tokenizer = vocabulary(tmp_path / "t", TokenizerPattern.qwen2)
     model = fine_tuned(tmp_path, tokenizer, family, task_name, head)
     assert_written_alike(model, exported(model, tmp_path / "out"))
+
+
+@pytest.mark.parametrize(
+    ("family", "task_name", "has_template"),
+    [("T5", "text_to_text", False), ("Bart", "text_to_text", True), ("Llama", "language_modelling", True)],
+)
+def test_what_a_pretrained_tokenizer_puts_around_a_text_is_what_the_server_puts_there(
+    tmp_path: Path, family: str, task_name: str, has_template: bool
+) -> None:
+    """A language model reads the end-of-text token before it and nothing else, an encoder its own template too."""
+    tokenizer = vocabulary(tmp_path / "t", TokenizerPattern.langmill, "<s>", "</s>")
+    if has_template:
+        state = read_json(tokenizer.file)
+        ids = tokenizer.special_ids
+        state["post_processor"] = {
+            "type": "RobertaProcessing",
+            "sep": ["</s>", ids["</s>"]],
+            "cls": ["<s>", ids["<s>"]],
+        }
+        write_json(tokenizer.file, {**state, "post_processor": {**state["post_processor"], "trim_offsets": True,
+                                                                "add_prefix_space": False}})  # fmt: skip
+        tokenizer = Tokenizer.load(tokenizer.file)
+    head = "ForConditionalGeneration" if task_name == "text_to_text" else "ForCausalLM"
+    starts = {"decoder_start_token_id": 0} if task_name == "text_to_text" else {}
+    model = fine_tuned(tmp_path, tokenizer, family, task_name, head, **starts)
+    folder = exported(model, tmp_path / "out")
+    template = backbone_of(model).special_token_template
+    assert template == (((1,), (2,)) if has_template and starts else ((), ()))
+    assert backbone_of(load_model(folder, verify=True)).special_token_template == template
+    assert_written_alike(model, folder)
 
 
 def test_pipelines_take_batches(tmp_path: Path, tokenizer: Tokenizer) -> None:

@@ -15,13 +15,14 @@ import torch
 
 from langmill.errors import LangmillError, ModelError
 from langmill.export import traced as tracing
+from langmill.export.gguf import write_gguf
 from langmill.export.onnx import Onnx, write_onnx
 from langmill.export.pt2 import Pt2, write_pt2
 from langmill.files import read_manifest
 from langmill.tasks.loading import LoadedModel
 from langmill.tokenization.tokenizer import Tokenizer
 from tests.refused import refused
-from tests.unit.export.models import GREEDY, LABELS, MAX_LENGTH, registered, saved, vocabulary
+from tests.unit.export.models import GREEDY, LABELS, MAX_LENGTH, fine_tuned, registered, saved, vocabulary
 
 pytestmark = pytest.mark.unit
 HERE = str(Path(tracing.__file__).parents[2]).encode()
@@ -97,6 +98,20 @@ def test_a_graph_gives_the_logits_for_every_batch_and_length(
         assert_equal(found.detach(), expected, f"pt2 {batch} x {length}")
         for session in sessions.values():
             assert_equal(session.run(None, inputs)[0], expected, f"onnx {batch} x {length}")
+
+
+def test_a_graph_of_a_pretrained_encoder_decoder(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    """As a program of torch, from which the graph of ONNX is made; llama.cpp's format has no place for it."""
+    model = fine_tuned(tmp_path, tokenizer, "T5", "text_to_text", "ForConditionalGeneration")
+    with refused(ModelError, "unsupported", "pretrained", "text_to_text", "--format"):
+        write_gguf(model.folder, tmp_path / "m.gguf", "tiny 1", "")
+    graph = tracing.graph_of(model)
+    write_pt2(tracing.traced(graph, model.recipe), tmp_path / "model.pt2")
+    again = torch.export.load(tmp_path / "model.pt2").module()
+    for batch, length in ((3, 7), (1, 1), (1, MAX_LENGTH)):
+        inputs = asked(model, graph, batch, length)
+        found = again(**{name: torch.from_numpy(values) for name, values in inputs.items()})
+        assert_equal(found.detach(), own_logits(model, inputs), f"pt2 {batch} x {length}")
 
 
 def said(folder: Path) -> str:

@@ -175,5 +175,7 @@ def test_a_package_answers_every_form_in_which_mlflow_asks(built_models: Path, t
     ):
         found = served("application/json", json.dumps({**body, **({"params": params} if params else {})}))
         assert [row[next(iter(row))] for row in found] == [row[next(iter(row))] for row in as_records], body
+    with pytest.raises(MlflowException, match="un-named"):  # MLflow's own; docs/decisions/0634
+        served("application/json", json.dumps({"inputs": {column: texts}}))
     csv = served("text/csv", f"{column}\n" + "\n".join(texts))
     assert [set(row) for row in csv] == [set(row) for row in as_records]

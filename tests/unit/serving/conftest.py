@@ -154,6 +154,7 @@ def settings() -> Serving:
         prefill_tokens=256,
         prefix_megabytes=1,
         exact=False,
+        max_beside=1,
         drain_seconds=5.0,
         api_keys_file=None,
         allowed_hosts=[],
@@ -250,6 +251,7 @@ class Shelf:
         self.full_disk = False
         self.stamps = "as registered"
         self.other: tuple[RegisteredVersion, bool] | None = None
+        self.aliases: dict[str, RegisteredVersion] = {}
 
     def champion(self, name: str) -> RegisteredVersion | None:
         self.asked += 1
@@ -269,11 +271,14 @@ class Shelf:
     def beside(self, name: str) -> tuple[RegisteredVersion, bool] | None:
         return self.other
 
+    def aliased(self, name: str) -> dict[str, RegisteredVersion]:
+        return self.aliases
+
     def download(self, name: str, version: int, into: Path) -> Path:
         self.downloads.append(version)
         registered = self.alias
-        if self.other is not None and self.other[0].version == version:
-            registered = self.other[0]
+        for each in (*([self.other[0]] if self.other is not None else []), *self.aliases.values()):
+            registered = each if each.version == version else registered
         assert registered is not None
         if self.full_disk:
             raise OSError(28, "No space left on device")

@@ -107,6 +107,22 @@ class _Following:
         return None
 
 
+class _Previous:
+    """A previous version of `writer`, which is the same once more."""
+
+    def __init__(self, models: dict[str, LoadedModel]) -> None:
+        self._loaded = LoadedVersion("writer", 0, models["writer"], 8)
+
+    def known(self, name: str) -> dict[str, int]:
+        return {"writer@previous": 0} if name == "writer" else {}
+
+    def in_memory(self, name: str, alias: str) -> LoadedVersion:
+        assert (name, alias) == ("writer", "previous")
+        return self._loaded
+
+    loaded = in_memory
+
+
 @contextlib.contextmanager
 def serving(folder: Path, **changes: Any) -> Iterator[SmallServer]:
     """Make the models, start a server with them and with `KEY` as its key, and stop it."""
@@ -126,7 +142,7 @@ def serving(folder: Path, **changes: Any) -> Iterator[SmallServer]:
         loaded = LoadedVersion(name, 1, model, longest)
         warm_up(loaded)
         engine.publish(loaded)
-    service = Service(settings, engine, _Following(), metrics, int(time.time()))
+    service = Service(settings, engine, _Following(), metrics, int(time.time()), beside=_Previous(models))
     config = uvicorn.Config(
         build_app(service, KeyRing.fixed([digest(KEY)])), http="h11", loop="asyncio", lifespan="off", ws="none",
         log_config=None, access_log=False, timeout_graceful_shutdown=1,

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from langmill.errors import RequestError
 from langmill.scoring.continuations import score_continuations
+from langmill.serving.generation import Scoring
 from tests.unit.serving.asking import ASKED, ask, chat_ids, greedy
 from tests.unit.serving.small_server import KEY, MAX_LENGTH, SmallServer
 
@@ -130,6 +131,31 @@ def test_echo_and_logprobs(small: SmallServer, client: openai.OpenAI) -> None:
     places = list(zip(found.text_offset, found.tokens, strict=True))
     whole = [(offset, token) for offset, token in places if not token.startswith(("bytes:", "<|"))]
     assert all(choice.text[offset:].startswith(token) for offset, token in whole)
+
+
+def test_prompts_are_scored_together_as_each_alone(small: SmallServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many prompts with a token or none behind each are what lm-eval sends; `exact` reads each by itself."""
+    batches: list[int] = []
+    run = Scoring.run
+
+    def noted(job: Scoring, items: Any) -> Any:
+        batches.append(len(items))
+        return run(job, items)
+
+    monkeypatch.setattr(Scoring, "run", noted)
+    texts = ["the film", "a very long plot that was not good and not bad", "I", "the film " * 70]
+    for name, tokens in (("writer", 1), ("writer", 0), ("gru", 1)):
+        asked = {"model": name, "prompt": texts, "max_tokens": tokens, "echo": True, "logprobs": 2, "temperature": 0}
+        together = ask(small, "/v1/completions", **asked).json()["choices"]
+        for one, other in zip(
+            together, ask(small, "/v1/completions", **asked, exact=True).json()["choices"], strict=True
+        ):
+            assert (one["text"], one["finish_reason"]) == (other["text"], other["finish_reason"])
+            found, wanted = one["logprobs"], other["logprobs"]
+            assert (found["tokens"], found["text_offset"]) == (wanted["tokens"], wanted["text_offset"])
+            assert found["token_logprobs"][1:] == pytest.approx(wanted["token_logprobs"][1:], abs=1e-4)
+    assert max(batches) == 3, "the long one is read alone"
+    assert sum(batches) == 12
 
 
 def test_no_logprobs_of_others_are_still_those_of_the_tokens(client: openai.OpenAI) -> None:

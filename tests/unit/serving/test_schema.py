@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
+import json
 import logging
 from typing import Any
 
@@ -20,8 +22,12 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from langmill.config.sections.serving import UnknownFields
+from langmill.serving.app import build_app
+from langmill.serving.keys import KeyRing, digest
+from langmill.serving.metrics import Metrics
 from langmill.serving.routes.base import all_routes
-from tests.unit.serving.conftest import COMPLETIONS, Server, W, completion
+from langmill.serving.service import Service
+from tests.unit.serving.conftest import COMPLETIONS, Quiet, Server, W, completion
 from tests.unit.serving.small_server import KEY, MODELS, SmallServer
 
 pytestmark = pytest.mark.unit
@@ -81,3 +87,34 @@ def test_unknown_fields_are_left_out_where_the_server_is_told_to(
     assert "x-langmill-ignored" not in completion(server).headers
     wrong = completion(server, chat_id="7", temperature=9)
     assert (wrong.status_code, wrong.json()["error"]["param"]) == (400, "temperature")
+
+
+def test_open_webui_is_answered(small: SmallServer) -> None:
+    """What its backend sends: the list of models, a streamed chat with fields of its own, and a title for it."""
+    lenient = dataclasses.replace(small.settings, unknown_fields=UnknownFields.warn)
+    service = Service(lenient, small.engine, Quiet(list(small.models)), Metrics(), 0)
+    own = {
+        "chat_id": "c-1", "session_id": "s-1", "id": "m-1", "features": {"web_search": False}, "variables": {},
+        "tool_ids": [], "files": [], "background_tasks": {"title_generation": True}, "model_item": {"id": "chat"},
+    }  # fmt: skip
+    said = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "the film"}]
+    headers = {**HEADERS, "X-OpenWebUI-User-Name": "Ann", "X-OpenWebUI-User-Email": "ann@example.org"}
+
+    async def talk() -> list[httpx.Response]:
+        transport = httpx.ASGITransport(build_app(service, KeyRing.fixed([digest(KEY)])))
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", headers=headers) as client:
+            models = await client.get("/v1/models")
+            asked = {"model": "chat", "messages": said, "temperature": 0, "max_tokens": 4, **own}
+            streamed = {**asked, "stream": True, "stream_options": {"include_usage": True}}
+            title = {**asked, "messages": said[1:], "stream": False}
+            return [models, *[await client.post("/v1/chat/completions", json=body) for body in (streamed, title)]]
+
+    models, stream, title = asyncio.run(talk())
+    assert {"id", "object", "created", "owned_by"} <= models.json()["data"][0].keys()
+    assert stream.headers["content-type"].startswith("text/event-stream")
+    *events, usage, done = [line.removeprefix("data: ") for line in stream.text.split("\n\n") if line]
+    assert done == "[DONE]"
+    assert json.loads(usage)["usage"]["completion_tokens"] == 4
+    assert "".join(json.loads(each)["choices"][0]["delta"].get("content") or "" for each in events)
+    assert title.json()["choices"][0]["message"]["content"]
+    assert stream.headers["x-langmill-ignored"] == title.headers["x-langmill-ignored"] == ", ".join(sorted(own))

@@ -8,10 +8,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tokenizers import AddedToken, decoders, models, pre_tokenizers
+from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers
 from tokenizers import Tokenizer as Reference
 
 from langmill.errors import RequestError
+from langmill.serving.logprobs import token_bytes, token_text
 from langmill.serving.structured import GrammarGuide, build_guide, choice_grammar, json_grammar
 from langmill.tokenization.tokenizer import Tokenizer
 from tests.unit.serving.conftest import Writer
@@ -63,6 +64,30 @@ def test_a_vocabulary_of_sentencepiece_is_guided(tmp_path: Path) -> None:
     pieces = ["\u2581", "{", "}", '"', ":", "g", "o", "d", "\u2581false", "true", "good"]
     found = loaded(tmp_path, sentencepiece(pieces), ["</s>", "<unk>"])
     assert json.loads(walk(found, json_grammar(SCHEMA, "x"))) == {"good": False}
+
+
+def byte_fallback() -> Reference:
+    """A vocabulary as Llama 2's: letters and words, and a token for each byte of what they can't write."""
+    written = ["\u2581", *'{}":,fgodtruelas', "tr"]
+    names = ["<unk>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), *written]
+    vocabulary = {name: number for number, name in enumerate(names)}
+    made = Reference(models.BPE(vocabulary, [("t", "r")], unk_token="<unk>", byte_fallback=True, fuse_unk=True))
+    made.normalizer = normalizers.Sequence([normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")])
+    made.decoder = decoders.Sequence(
+        [decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    return made
+
+
+@pytest.mark.parametrize("text", ["good", "été 映画"])
+def test_a_vocabulary_with_byte_fallback_is_guided(tmp_path: Path, text: str) -> None:
+    found = loaded(tmp_path, byte_fallback(), ["</s>", "<unk>"])
+    assert walk(found, choice_grammar([text])) == text
+    assert json.loads(walk(found, json_grammar(SCHEMA, "x"))) == {"good": True}
+    tokenizer = found.model.tokenizer
+    ids = tokenizer.encode(text)
+    assert b"".join(token_bytes(tokenizer, each) for each in ids).decode().strip() == text
+    assert [token_text(tokenizer, each) for each in (2 + 0xC3, 2 + 0x41)] == ["bytes:\\xc3", "A"]
 
 
 def test_what_a_vocabulary_can_not_write_is_refused(tmp_path: Path) -> None:

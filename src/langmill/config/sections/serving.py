@@ -135,6 +135,9 @@ class Serving:
     """Decode every text alone, as `langmill generate` does, bit for bit. False decodes the texts of several requests
     together, which is faster; where two tokens are almost equally likely, rounding may then decide otherwise. A request
     may ask for it with its field `exact`."""
+    max_beside: NonNegativeInt
+    """Versions that are not in service and can be asked all the same, as NAME@previous or NAME@challenger, in memory at
+    once. One is loaded when it is first asked for and let go of after ten minutes without a request; 0 offers none."""
     drain_seconds: NonNegativeFloat
     """Seconds that requests in flight get to finish when the server is stopped."""
     api_keys_file: str | None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
@@ -37,8 +37,8 @@ class Decodes(Protocol):
 class PredictsPrompt(Protocol):
     """A network that predicts every token of its prompt from those before; checked with `isinstance`."""
 
-    def prompt_logits(self, prompt_ids: Sequence[int]) -> Tensor:
-        """Compute the logits after each token of a prompt, `(length, vocabulary)`.
+    def prompt_logits(self, prompts: Sequence[Sequence[int]]) -> Iterator[Tensor]:
+        """Compute the logits after each token of some prompts, `(length, vocabulary)` each, in one forward pass.
 
         Raises ModelError where the prompt is empty or too long, or the network is in training mode.
         """

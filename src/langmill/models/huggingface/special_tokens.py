@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -12,10 +13,17 @@ from torch.nn import functional as F
 
 from langmill.errors import ModelError
 
+INSERTED = "<|langmill-end|>"
+"""The name, in a `tokenizer.json`'s template, of the end-of-text token that Langmill adds by itself."""
+
 
 @dataclass(frozen=True)
 class SpecialTokenTemplate:
-    """The ids of the special tokens that a tokenizer puts before and after every text."""
+    """The ids of the special tokens that a tokenizer puts before and after every text.
+
+    In the file of a model that we saved the end-of-text token that a task adds stands inside it, under the name
+    `INSERTED`; it is no part of the template.
+    """
 
     prefix: tuple[int, ...]
     suffix: tuple[int, ...]
@@ -33,7 +41,10 @@ class SpecialTokenTemplate:
         tokenizer.no_truncation()
         bare, whole = (tokenizer.encode("a", add_special_tokens=special).ids for special in (False, True))
         start = next((at for at in range(len(whole)) if whole[at : at + len(bare)] == bare), 0) if bare else 0
-        return cls(tuple(whole[:start]), tuple(whole[start + len(bare) :]))
+        single = (json.loads(tokenizer.to_str())["post_processor"] or {}).get("single", [])
+        inserted = [part.get("SpecialToken", {}).get("id") == INSERTED for part in single]
+        before = sum(inserted[: next((at for at, part in enumerate(single) if "Sequence" in part), 0)])
+        return cls(tuple(whole[: start - before]), tuple(whole[start + len(bare) + sum(inserted) - before :]))
 
     def __len__(self) -> int:
         return len(self.prefix) + len(self.suffix)

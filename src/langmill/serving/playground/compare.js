@@ -1,4 +1,4 @@
-// Two models or versions asked the same, blind: which wrote which is shown after the vote, and the vote is stored.
+// Two models, or two versions of one, asked the same, blind: which wrote which is shown after the vote, and the vote is stored.
 
 import { button, make, percent, plural, reveal } from "./dom.js";
 import { complain, promptBox, runner } from "./panels.js";
@@ -8,9 +8,16 @@ import { translationOf } from "./text.js";
 
 const VERDICTS = { a: "A is better", b: "B is better", tie: "Both are good", neither: "Both are bad" };
 
+/** What a model can be compared with at a path: its own versions beside the one in service, then other models. */
+export function rivals(model, models, path) {
+  const own = Object.entries(model.beside ?? {}).map(([id, version]) => ({ id, name: `version ${version} (${id.split("@").at(-1)})` }));
+  const rest = models.filter(({ id, endpoints }) => id !== model.id && endpoints.includes(path));
+  return [...own, ...rest.map(({ id, version }) => ({ id, name: `${id}, version ${version}` }))];
+}
+
 export function compareView(context) {
   const { model, models, route, field, path } = context;
-  const others = () => models().filter((each) => each.id !== context.modelId && each.endpoints.includes(path));
+  const others = () => rivals(model(), models(), path);
   const other = make("select", { id: "compare-other" });
   const settings = settingsForm(route.view === "labels" ? [] : route.fields, model, context.changed);
   const box = promptBox({
@@ -103,7 +110,7 @@ export function compareView(context) {
 
   function refresh() {
     const chosen = other.value;
-    other.replaceChildren(...others().map(({ id, version }) => make("option", { value: id }, `${id}, version ${version}`)));
+    other.replaceChildren(...others().map(({ id, name }) => make("option", { value: id }, name)));
     if (others().some(({ id }) => id === chosen)) other.value = chosen;
     settings.refresh();
   }

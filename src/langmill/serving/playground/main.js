@@ -2,7 +2,7 @@
 
 import { cardView } from "./card.js";
 import { chatView } from "./chat.js";
-import { compareView } from "./compare.js";
+import { compareView, rivals } from "./compare.js";
 import { $, button, copy, make } from "./dom.js";
 import { labelsView } from "./labels.js";
 import { hasKey, look, PATHS, ROUTES, useKey } from "./server.js";
@@ -36,7 +36,7 @@ function tabs(model) {
     found.push({ id: twin ? path.split("/").at(-1) : kind, kind, name: twin ? title(path) : name, make: build, path });
     if (!twin) for (const each of more) found.push({ ...each, kind, path });
   }
-  const compared = found.find(({ kind, path }) => COMPARED.includes(kind) && state.models.some((other) => other !== model && other.endpoints.includes(path)));
+  const compared = found.find(({ kind, path }) => COMPARED.includes(kind) && rivals(model, state.models, path).length);
   if (compared && PATHS.votes) found.push({ ...compared, id: "compare", name: "Compare blind", make: compareView });
   found.push({ id: "about", kind: "about", name: "About", make: cardView });
   return found;

@@ -15,8 +15,8 @@ from fastapi.responses import JSONResponse
 from langmill.errors import ConfigError, RequestError
 from langmill.models.generation.config import Beams, Sampling
 from langmill.models.generation.network import Ending
-from langmill.serving.generation import Chunk, Completion
-from langmill.serving.jobs import LoadedVersion
+from langmill.serving.generation import Chunk, Completion, Scoring
+from langmill.serving.jobs import Job, LoadedVersion
 from langmill.serving.logprobs import Scored
 from langmill.serving.routes.base import Route
 from langmill.serving.routes.decoding import GenerationBody, decoding_of, for_choice
@@ -80,7 +80,7 @@ class GeneratingRoute(Route[GenerationBodyT]):
         loaded = self.loaded_version(request, body.model)
         prompts = await asyncio.to_thread(self._prompts, loaded, body)
         jobs = await asyncio.to_thread(self._jobs, loaded, body, prompts)
-        streams = Streams(self.service.engine, jobs)
+        streams: Streams[Chunk | list[Chunk]] = Streams(self.service.engine, jobs)
         try:
             response = _Response(self, loaded, body, prompts, streams)
             first = await unless_gone(request, anext(response.parts))
@@ -131,7 +131,7 @@ class GeneratingRoute(Route[GenerationBodyT]):
                 self.prompt_field,
             )
 
-    def _jobs(self, loaded: LoadedVersion, body: GenerationBodyT, prompts: Sequence[Prompt]) -> list[Completion]:
+    def _jobs(self, loaded: LoadedVersion, body: GenerationBodyT, prompts: Sequence[Prompt]) -> list[Job[Any]]:
         """The jobs for the engine: the choices of the first prompt, then those of the next."""
         task = loaded.model.task
         assert isinstance(task, Generates)
@@ -140,7 +140,7 @@ class GeneratingRoute(Route[GenerationBodyT]):
         if grammar is not None:
             field = "response_format" if body.structured_outputs is None else "structured_outputs"
             guide = build_guide(loaded, grammar, field)
-        return [
+        completions = [
             Completion(
                 loaded,
                 task,
@@ -148,7 +148,7 @@ class GeneratingRoute(Route[GenerationBodyT]):
                 decoding=for_choice(fitted, number),
                 stop=list(body.stop),
                 streamed=body.stream,
-                exact=body.exact,
+                exact=body.exact or self.service.settings.exact,
                 logprobs=body.top_logprobs_asked,
                 echo_logprobs=body.echoes_logprobs,
                 guide=guide and guide.copy(),
@@ -157,6 +157,7 @@ class GeneratingRoute(Route[GenerationBodyT]):
             for fitted in [self._fitted(loaded, body, decoding, prompt)]
             for number in range(body.n)
         ]
+        return [Scoring(each) if each.only_scores else each for each in completions]
 
     def _fitted(
         self, loaded: LoadedVersion, body: GenerationBodyT, decoding: Sampling | Beams, prompt: Prompt
@@ -212,7 +213,7 @@ class _Response:
         loaded: LoadedVersion,
         body: GenerationBody,
         prompts: Sequence[Prompt],
-        streams: Streams[Chunk],
+        streams: Streams[Chunk | list[Chunk]],
     ) -> None:
         self._metrics = route.service.metrics
         self._streams = streams
@@ -227,7 +228,8 @@ class _Response:
         self.parts = self._read()
 
     async def _read(self) -> AsyncIterator[Part]:
-        async for index, chunk in self._streams.events():
+        async for index, event in self._streams.events():
+            chunk = event if isinstance(event, Chunk) else event[0]
             first = not self._begun[index]
             if first:
                 waited = time.monotonic() - self._streams.submitted

@@ -62,6 +62,8 @@ class ModelCard(BaseModel):
     """Tokens of an answer; null for a model that writes none."""
     context_length: int
     defaults: Defaults | None
+    beside: dict[str, int]
+    """Versions that are not in service and can be asked as well: their numbers, by the name to ask for."""
     languages: list[str | None] | None
     """Of source and target; null for a model that does not translate."""
     metrics: dict[str, Any]
@@ -107,6 +109,7 @@ class _Cards(Route[None]):
             max_tokens=max_tokens if defaults else None,
             context_length=model.max_length,
             defaults=defaults,
+            beside=self.service.beside.known(loaded.name) if self.service.beside is not None else {},
             languages=list(task.languages) if isinstance(task, Translates) else None,
             metrics=dict(registered.metrics) if registered and registered.version == loaded.version else {},
         )

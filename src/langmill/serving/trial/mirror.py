@@ -7,7 +7,6 @@ same application, with the other version chosen (`langmill.serving.chosen`).
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import time
 from collections.abc import Callable, Coroutine, Mapping
@@ -15,6 +14,7 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from langmill.serving.bodies import parsed, replayed
 from langmill.serving.chosen import answering
 from langmill.serving.jobs import LoadedVersion
 from langmill.serving.trial.pairs import Answer, read_answer
@@ -69,18 +69,18 @@ class Mirror:
         if not self._trials.any or scope["type"] != "http" or scope["method"] != "POST":
             await self._app(scope, receive, send)
             return
-        message = await receive()  # `Limits` has read the body: it is all in one message
-        asked = _parsed(message.get("body", b""))
+        message = await receive()
+        asked = parsed(message.get("body", b""))
         ids = [value.decode("latin-1") for key, value in scope["headers"] if key == b"x-request-id"]
         trial = self._trials.draw(asked.get("model"), ids[0] if ids else None)
         if trial is None:
-            await self._app(scope, _replayed(message, receive), send)
+            await self._app(scope, replayed(message, receive), send)
             return
         first, second = self._trials.answers(trial)
         copied = {**scope, "state": dict(scope.get("state", {}))}  # before the routes add to it
         answer: Answer | None = Answer(True, 0.0)  # unless it comes back
         try:
-            answer = await self._answer(first, scope, _replayed(message, receive), _Recorded(send), asked)
+            answer = await self._answer(first, scope, replayed(message, receive), _Recorded(send), asked)
         finally:
             if answer is not None and len(self._copies) < _MAX_COPIES:
                 other = self._second(trial, second, {first.version: answer}, asked)
@@ -116,30 +116,13 @@ class Mirror:
                     await asyncio.sleep(_STEP_SECONDS)
                 answer: Answer | None = Answer(True, 0.0)
                 try:
-                    answer = await self._answer(loaded, scope, _replayed(message, _never), _Recorded(None), asked)
+                    answer = await self._answer(loaded, scope, replayed(message, _never), _Recorded(None), asked)
                 except Exception:
                     log.exception("A copied request failed")
             if answer is not None:
                 self._trials.add(trial, {**by, loaded.version: answer})
 
         return copy
-
-
-def _parsed(body: bytes) -> dict[str, Any]:
-    try:
-        found = json.loads(body)
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _replayed(message: Message, receive: Receive) -> Receive:
-    left = [message]
-
-    async def replay() -> Message:
-        return left.pop() if left else await receive()
-
-    return replay
 
 
 async def _never() -> Message:

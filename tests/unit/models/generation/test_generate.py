@@ -112,6 +112,7 @@ def test_no_new_tokens_are_allowed(make_model: MakeModel) -> None:
 
 
 @torch.no_grad()
-def test_the_logits_of_a_prompt_are_those_of_a_forward_pass(make_model: MakeModel) -> None:
-    network = make_model()
-    torch.testing.assert_close(network.prompt_logits([3, 4, 5]), network(torch.tensor([[3, 4, 5]]))[0])
+def test_the_logits_of_prompts_are_those_of_a_forward_pass(make_model: MakeModel) -> None:
+    network, prompts = make_model(), [[3, 4, 5], [6, 7, 8, 9, 3]]
+    for ids, found_TV in zip(prompts, network.prompt_logits(prompts), strict=True):
+        torch.testing.assert_close(found_TV, network(torch.tensor([ids]))[0])

@@ -144,12 +144,13 @@ def test_an_answer_that_fails_leaves_the_conversation(tab: Tab) -> None:
     assert tab.page.get_by_role("alert").is_hidden()
 
 
-def test_two_models_are_compared_blind_and_the_vote_is_stored(
-    tab: Tab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("other", "who"), [("gru", ("gru", 1)), ("writer@previous", ("writer", 0))])
+def test_two_models_or_versions_are_compared_blind_and_the_vote_is_stored(
+    tab: Tab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: str, who: tuple[str, int]
 ) -> None:
     monkeypatch.chdir(tmp_path)  # the server's workspace
     tab.open("writer", "Compare blind")
-    tab.page.get_by_label("writer against").select_option("gru")
+    tab.page.get_by_label("writer against").select_option(other)
     tab.page.get_by_label("The same for both").fill("a film")
     tab.button("Ask both").click()
     expect(tab.button("A is better")).to_be_focused()
@@ -158,8 +159,9 @@ def test_two_models_are_compared_blind_and_the_vote_is_stored(
     expect(tab.page.get_by_role("status").last).to_contain_text("Your vote is stored. 1 vote on these two so far")
     names = tab.page.locator(".compare .two .name").all_text_contents()
     vote = tab.asked("/v1/votes")[0]
-    assert names == [f"A is {vote['a']['model']} version 1", f"B is {vote['b']['model']} version 1"]
-    assert {vote["a"]["model"], vote["b"]["model"]} == {"writer", "gru"}
+    found = [(vote[side]["model"], vote[side]["version"]) for side in ("a", "b")]
+    assert names == [f"{side} is {name} version {version}" for side, (name, version) in zip("AB", found, strict=True)]
+    assert set(found) == {("writer", 1), who}
     stored = json.loads(Path(".langmill/votes.jsonl").read_text(encoding="utf-8"))
     assert (stored["prompt"], stored["verdict"], stored["chosen"]) == ("a film", "a", vote["a"]["text"])
 
