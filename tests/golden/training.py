@@ -78,6 +78,7 @@ CASES = {
     "catalogs-en-de": Case(ENCODER_DECODER),
     "poems": Case(ATTENTION),
     "sentiment": Case(("model.options.num_buckets=64",), ("task.options.dropout=0.0",)),
+    "spam-ngrams": Case(("model.options.num_buckets=64",), ("task.options.dropout=0.0",)),
     "dialogues": Case(ATTENTION),
     "spam": Case(RECURRENT, (*NO_DROPOUT, "task.options.dropout=0.0")),
     "gpt2": Case((), NO_DROPOUT_IN_GPT2),

@@ -10,8 +10,9 @@ Shape suffixes: see `langmill.models.base`.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
+import numpy as np
 import torch
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn
@@ -23,6 +24,8 @@ from langmill.models.base import ARCHITECTURES, EMBEDDING_STD, Backbone, Cache, 
 
 _MULTIPLIER = 1_000_003
 _MODULUS = 2**31 - 1  # a prime; a hash times the multiplier plus a token stays far below 2^63
+
+Tokens = TypeVar("Tokens", Tensor, np.ndarray)
 
 
 @settings
@@ -87,13 +90,15 @@ class BagOfNgrams(Backbone):
                 hidden_BTD = hidden_BTD + ngrams_BTD.masked_fill(ends_T1 < n - 1, 0.0)
         return hidden_BTD
 
-    def buckets(self, tokens_BT: Tensor) -> list[Tensor]:
+    def buckets(self, tokens_BT: Tokens) -> list[Tokens]:
         """Rows in the table of the n-grams of n = 2, 3, ... tokens: for each n, `(batch, length - n + 1)` int64.
+
+        Of a tensor or of a NumPy array, either of integers; an array must be of int64.
 
         A polynomial of the tokens modulo a prime, modulo the rows: the same on every machine and device. The tokens are
         counted from 1, or a leading token 0 would make no difference.
         """
-        counted_BT = tokens_BT.long() + 1
+        counted_BT: Tokens = (tokens_BT.long() if isinstance(tokens_BT, Tensor) else tokens_BT) + 1
         hashes_BN = counted_BT
         found = []
         for n in range(2, self.settings.max_ngram + 1):

@@ -14,6 +14,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self, TypeVar, runtime_checkable
 
+import numpy as np
 from torch import Tensor, nn
 
 from langmill.errors import ModelError
@@ -194,6 +195,12 @@ class Backbone(nn.Module, ABC):
             IntegrityError: The folder is damaged.
         """
         load_weights(self, backbone_state(load_state(base)), str(base))
+
+    def observe_labels(self, texts: Sequence[np.ndarray], labels_N: np.ndarray) -> None:
+        """Take what the first weights need from the training texts' tokens and labels; most networks need nothing.
+
+        Called once, before the first step of a training from random weights.
+        """
 
     def prepare_for_training(self, network: nn.Module) -> None:
         """Prepare for training `network`, which holds this backbone; here every weight is trained.

@@ -334,6 +334,10 @@ class Task(ABC):
     def network(self, backbone: Backbone) -> nn.Module:
         """The backbone with this task's head on it."""
 
+    def observe(self, backbone: Backbone, shard: Shard) -> None:
+        """Show a network with random weights the training split, from which it may take its first weights."""
+        del backbone, shard
+
     def before_training(self, network: nn.Module) -> None:
         """Look at the network that training starts from: before the first step, and before a checkpoint is restored."""
         del network

@@ -154,6 +154,13 @@ class Classification(Task, Classifies, Embeds, Explains):
         """The backbone with a classifier's head."""
         return Classifier(backbone, len(self.labels), self.options.dropout)
 
+    def observe(self, backbone: Backbone, shard: Shard) -> None:
+        """Show it the texts, as they are read when their label is predicted, and the labels."""
+        found, (length, truncation) = self.examples(shard), (backbone.max_length, self.options.truncation)
+        spans = zip(found.starts.tolist(), found.lengths.tolist(), strict=True)
+        texts = [truncate(found.tokens[start : start + size], length, truncation) for start, size in spans]
+        backbone.observe_labels(texts, found.labels)
+
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
         """Mean cross entropy over the documents, each with its weight."""
         logits_BK = network(batch["tokens"], batch["lengths"])

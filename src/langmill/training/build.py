@@ -74,7 +74,9 @@ def initial_network(recipe: Recipe, data: Data, base: Path | None) -> nn.Module:
         _check_base(recipe, data, base)
     network = new_network(recipe, data, base)
     backbone = backbone_of(network)
-    if base is not None:
+    if base is None:
+        data.task.observe(backbone, data.train)
+    else:
         backbone.start_from(base)
     backbone.prepare_for_training(network)
     return network

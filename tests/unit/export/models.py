@@ -38,6 +38,7 @@ _FILES = {
     "lstm": "lstm-small",
     "rnn": "rnn-small",
     "bag_of_ngrams": "bag-of-ngrams",
+    "naive_bayes_ngrams": "naive-bayes-ngrams",
 }
 
 
@@ -61,7 +62,7 @@ def options_of(architecture: str) -> dict[str, Any]:
         "num_buckets": 8,
         "dropout": 0.0,
     }
-    if architecture == "bag_of_ngrams":
+    if architecture in ("bag_of_ngrams", "naive_bayes_ngrams"):
         small["num_buckets"] = 50
     elif architecture == "encoder_decoder":
         small |= {"num_layers": 1, "num_decoder_layers": 1}

@@ -22,7 +22,17 @@ pytestmark = pytest.mark.unit
 
 
 def test_the_shipped_architectures_are_known() -> None:
-    names = ["bag_of_ngrams", "decoder", "encoder", "encoder_decoder", "gru", "lstm", "pretrained", "rnn"]
+    names = [
+        "bag_of_ngrams",
+        "decoder",
+        "encoder",
+        "encoder_decoder",
+        "gru",
+        "lstm",
+        "naive_bayes_ngrams",
+        "pretrained",
+        "rnn",
+    ]
     assert ARCHITECTURES.names() == names
     assert ARCHITECTURES.find("decoder") is Decoder
     with refused(ConfigError, "unknown", "transformer", "decoder, encoder, encoder_decoder"):
