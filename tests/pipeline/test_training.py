@@ -221,7 +221,8 @@ def test_two_processes_that_a_stage_starts_end_together_and_go_on(workspace, tmp
     wait_for_step(workspace, process, 10)
     process.kill()
     process.communicate()  # ends when the other process has let go of the pipes: it dies with the first one
-    assert finish(start(workspace, "reviews-lm", KILLED_OF_TWO)) == ""
+    said = finish(start(workspace, "reviews-lm", KILLED_OF_TWO))
+    assert all(line.startswith("Training reviews-lm: ") for line in said.splitlines()), said
     assert weights(workspace / "build/models/reviews-lm") == weights(untouched / "build/models/reviews-lm")
     assert curve(workspace, "train/loss") == curve(untouched, "train/loss")
 
