@@ -36,7 +36,7 @@ from langmill.errors import LangmillError, SpaceError, TransientError, without_p
 from langmill.events import LOCK_VARIABLE, LOG_VARIABLE, SERVER_VARIABLE, UP_TO_DATE, Event, EventLog, StepState
 from langmill.files import causes, exclusive_lock, full_disk_sentence, is_full_disk
 from langmill.graph.dag import Graph, Stage, read_graph
-from langmill.graph.freshness import freshness_of
+from langmill.graph.freshness import freshness_of, is_untouched
 from langmill.graph.process import Outcome, reproduce
 from langmill.lifetime import INTERRUPTED, end_with_parent
 from langmill.registry.outcomes import settle
@@ -214,14 +214,11 @@ def make_models(recipes: list[str] | None = None) -> State[Any]:
 
 def _stage_steps(graph: Graph, operation: Operation, cancel: threading.Event) -> Iterator[Step]:
     """A step for each stage; one that is up to date with all before it costs nothing."""
-    fresh = {address for address, state in freshness_of(graph).items() if state.fresh}
+    states = freshness_of(graph)
     for stage in graph.stages.values():
 
         def work(done: Mapping[str, Any], stage: Stage = stage) -> Outcome:
-            untouched = all(done[upstream] == Outcome.unchanged for upstream in stage.upstream)
-            if stage.address in fresh and untouched:
-                return Outcome.unchanged
-            return _run_stage(stage, cancel)
+            return Outcome.unchanged if is_untouched(stage, states, done) else _run_stage(stage, cancel)
 
         note, alone = functools.partial(note_of, stage), stage.kind in operation.one_at_a_time
         yield Step(stage.address, stage.description, stage.upstream, work, note, _unchanged, alone)

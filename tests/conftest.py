@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import shutil
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -34,8 +36,13 @@ os.environ.update(
         "NO_COLOR": "1",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "TOKENIZERS_PARALLELISM": "true",
+        # Else torch.compile starts processes to compile in, each of which imports torch first.
+        "TORCHINDUCTOR_COMPILE_THREADS": "1",
     }
 )
+
+
+DATABASE = "sqlite:///.langmill/mlflow.db"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -49,11 +56,42 @@ def _shared(factory: pytest.TempPathFactory) -> Path:
     return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
 
 
+def _once(base: Path, name: str, make: Callable[[Path], object]) -> Path:
+    """A folder that the first process to ask for it makes, for all of the session; copy it, do not change it."""
+    folder, unfinished = base / name / "workspace", base / name / "unfinished"
+    with exclusive_lock(base / f"{name}.lock", "Another test process", wait=True):
+        if not folder.exists():
+            shutil.rmtree(unfinished, ignore_errors=True)
+            unfinished.mkdir(parents=True)
+            make(unfinished)
+            unfinished.rename(folder)
+    return folder
+
+
 @functools.cache
 def _template_folder(base: Path) -> Path:
-    folder = base / "template" / "workspace"
-    with exclusive_lock(base / "template.lock", "Another test process", wait=True):
-        return folder if folder.exists() else create(folder.with_name("unfinished")).rename(folder)
+    return _once(base, "template", create)
+
+
+@functools.cache
+def _database_folder(base: Path) -> Path:
+    from langmill.tracking.connection import ensure_database
+
+    def make(folder: Path) -> None:
+        with contextlib.chdir(folder):
+            ensure_database(DATABASE)
+
+    return _once(base, "database", make)
+
+
+def _copy_database(base: Path, workspace: Path) -> None:
+    """Give a workspace MLflow's database, empty, whose making takes seconds."""
+    from langmill.tracking.connection import ensure_database
+
+    (workspace / ".langmill").mkdir(parents=True, exist_ok=True)
+    shutil.copy(_database_folder(base) / ".langmill" / "mlflow.db", workspace / ".langmill" / "mlflow.db")
+    with contextlib.chdir(workspace):
+        ensure_database(DATABASE)  # its addresses lead here now
 
 
 @functools.cache
@@ -103,17 +141,31 @@ def remade_workspace(made_workspace, tmp_path) -> Path:
 
 
 @pytest.fixture(scope="session")
+def copy_database(tmp_path_factory) -> Callable[[Path], None]:
+    """Gives a workspace MLflow's database, empty, before anything of MLflow's is asked there."""
+    return functools.partial(_copy_database, _shared(tmp_path_factory))
+
+
+@pytest.fixture(scope="session")
 def built_models(tmp_path_factory) -> Path:
     """A workspace with models, evaluations and an empty registry, made without the line; copy it, do not change it."""
-    from langmill.tracking.connection import ensure_database
-    from tests.unit.registry.building import URI, build_workspace
+    from tests.unit.registry.building import build_workspace
 
-    folder = tmp_path_factory.mktemp("built")
-    build_workspace(folder)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        ensure_database(URI)
-    return folder
+    base = _shared(tmp_path_factory)
+
+    def make(folder: Path) -> None:
+        build_workspace(folder)
+        _copy_database(base, folder)
+
+    return _once(base, "built", make)
+
+
+@pytest.fixture(scope="session")
+def trainable_workspace(tmp_path_factory) -> Path:
+    """Two shipped recipes, made small, up to their tokens, made without the line; copy it, do not change it."""
+    from tests.unit.training.material import make_workspace
+
+    return _once(_shared(tmp_path_factory), "trainable", make_workspace)
 
 
 @pytest.fixture

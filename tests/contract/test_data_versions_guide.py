@@ -45,7 +45,7 @@ def test_the_commands_do_what_the_guide_says(
             assert call(words[1:]) == 0, capsys.readouterr()
             ran.append(words[1])
         elif words[:2] == ["dvc", "push"]:
-            assert dvc(workspace, "push").returncode == 0
+            assert dvc(workspace, "push") == 0
     assert ran == ["profile", "diff", "diff", "diff", "remote", "pull", "fsck", "fsck"]
 
 

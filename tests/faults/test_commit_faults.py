@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from langmill.files import exclusive_lock
-from tests.unit.training.material import make_workspace, train, write_recipe
+from tests.unit.training.material import train, write_recipe
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow]
 NO_SERVER = "http://127.0.0.1:9"
@@ -80,8 +80,8 @@ sys.exit(main(["repro", *sys.argv[4:]]))
 
 
 @pytest.fixture(scope="module")
-def prepared_workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    workspace = make_workspace(tmp_path_factory.mktemp("commit") / "workspace")
+def prepared_workspace(trainable_workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    workspace = Path(shutil.copytree(trainable_workspace, tmp_path_factory.mktemp("commit") / "workspace"))
     operation = workspace / "conf" / "operation" / "default.yaml"
     operation.write_text(operation.read_text().replace("sqlite:///.langmill/mlflow.db", NO_SERVER))
     write_recipe(workspace, "reviews-lm", ["training.checkpoint_every=1000", "model.options.dropout=0.1"])

@@ -300,7 +300,7 @@ def start_cleaning(workspace: Workspace) -> tuple[subprocess.Popen[str], list[ps
     raw = workspace.root / "build" / "raw" / "tiny"
     raw.mkdir(parents=True)
     with (raw / "a.jsonl").open("w") as file:
-        for number in range(120_000):
+        for number in range(30_000):
             file.write(json.dumps({"text": f"<p>{number}</p>\t" * 40, "label": number % 2}) + "\n")
     write_manifest(raw, {})
     process = workspace.stage("clean")

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pytest
 
+from langmill.cli import call
 from langmill.files import exclusive_lock, read_manifest
 from tests.pipeline.workspace import CLASSIFIER, LM, command, edit, langmill, outs, sentences, write_csv
 
@@ -57,24 +58,32 @@ def at_work(workspace: Path, stage: str) -> Callable[[], bool]:
     return working
 
 
-def test_a_second_run_at_the_same_time_says_so_or_waits(remade_workspace):
+def test_a_second_run_at_the_same_time_says_so_or_waits(remade_workspace, monkeypatch, capsys):
+    monkeypatch.chdir(remade_workspace)
     lock = remade_workspace / ".langmill" / "locks" / "run.lock"
     with exclusive_lock(lock, "Another `langmill run`"):
-        done = langmill(remade_workspace, "run")
-        assert done.returncode == 75
-        assert done.stderr.startswith(f"Another `langmill run` (process {os.getpid()}) is still at work here (")
-        assert done.stderr.count("\n") == 1
+        assert call(["run"]) == 75
+        errors = capsys.readouterr().err
+        assert errors.startswith(f"Another `langmill run` (process {os.getpid()}) is still at work here (")
+        assert errors.count("\n") == 1
         waiting = subprocess.Popen(command("run", "--wait"), cwd=remade_workspace, stdout=subprocess.PIPE, text=True)
-        time.sleep(5)
+        assert waiting.stdout is not None
+        said = ""
+        while "; waiting for it to end ...\n" not in said:
+            line = waiting.stdout.readline()
+            assert line, said
+            said += line
+        time.sleep(0.5)
         assert waiting.poll() is None
     out, _ = waiting.communicate(timeout=120)
     assert waiting.returncode == 0
-    assert "; waiting for it to end ...\n" in out
     assert "Nothing to do" in out
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at processes through /proc")
-def test_ctrl_c_in_a_run_and_kill_9_of_dvc_leave_nothing_behind_and_the_next_one_goes_on(remade_workspace):
+def test_ctrl_c_in_a_run_and_kill_9_of_dvc_leave_nothing_behind_and_the_next_one_goes_on(
+    remade_workspace, monkeypatch, capsys
+):
     edit(remade_workspace / "conf" / "recipe" / f"{LM}.yaml", steps=3000)
     edit(remade_workspace / "conf" / "training" / "from-scratch.yaml", checkpoint_every=5)
     run = subprocess.Popen(
@@ -112,49 +121,50 @@ def test_ctrl_c_in_a_run_and_kill_9_of_dvc_leave_nothing_behind_and_the_next_one
     wait_until(lambda: not processes(remade_workspace), 10)
 
     edit(remade_workspace / "conf" / "recipe" / f"{LM}.yaml", steps=61)
-    done = langmill(remade_workspace, "train", LM, timeout=600)
-    assert done.returncode == 0, done.stderr
+    monkeypatch.chdir(remade_workspace)
+    assert call(["train", LM]) == 0, capsys.readouterr().err
     # What was finished is not done again: only the settings and the training that read them.
-    assert "5 of 7 steps were up to date." in done.stdout
-    assert "Clean, deduplicate and split tiny: done" not in done.stdout
+    said = capsys.readouterr().out
+    assert "5 of 7 steps were up to date." in said
+    assert "Clean, deduplicate and split tiny: done" not in said
     assert read_manifest(remade_workspace / f"build/models/{LM}", verify=True)
-    assert langmill(remade_workspace, "why", f"train@{LM}").stdout == f"train@{LM} is up to date.\n"
+    assert call(["why", f"train@{LM}"]) == 0
+    assert capsys.readouterr().out == f"train@{LM} is up to date.\n"
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at processes through /proc")
-@pytest.mark.parametrize("stage", ["compose", "fetch", "clean", "tokenizer", "encode", "train", "evaluate"])
-def test_ctrl_c_in_a_stage_leaves_its_result_whole_or_absent(remade_workspace, stage):
-    name, out = {
-        "compose": ("", "config"),
-        "fetch": ("tiny", "raw/tiny"),
-        "clean": ("tiny", "documents/tiny"),
-        "tokenizer": ("tiny", "tokenizers/tiny"),
-        "encode": (LM, f"shards/{LM}"),
-        "train": (LM, f"models/{LM}"),
-        "evaluate": (LM, f"evaluation/{LM}"),
-    }[stage]
-    folder = remade_workspace / "build" / out
-    before = {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    shutil.rmtree(remade_workspace / ".langmill" / "runs", ignore_errors=True)  # else training is done at once
-    process = subprocess.Popen(
-        [sys.executable, "-m", "langmill.stages", stage, *([name] if name else [])],
-        cwd=remade_workspace, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    address = f"{stage}@{name}" if name else stage
-    wait_until(lambda: process.poll() is not None or at_work(remade_workspace, address)())
-    process.send_signal(signal.SIGINT)
-    began = time.monotonic()
-    _, errors = process.communicate(timeout=60)
-    assert time.monotonic() - began < 15
-    assert process.returncode in (0, 130), errors  # a short stage may be done before the signal comes
-    if process.returncode == 130:
-        assert errors.rstrip().endswith(
-            f"{address}: interrupted; the next run resumes from the last checkpoint, if there is one."
-        )
-        after = {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-        assert after == before
-    elif name:
-        read_manifest(folder, verify=True)
+def test_ctrl_c_in_a_stage_leaves_its_result_whole_or_absent(remade_workspace):
+    shutil.rmtree(remade_workspace / ".langmill" / "runs")  # else training is done at once
+    for stage, name, out in (
+        ("compose", "", "config"),
+        ("fetch", "tiny", "raw/tiny"),
+        ("clean", "tiny", "documents/tiny"),
+        ("tokenizer", "tiny", "tokenizers/tiny"),
+        ("encode", LM, f"shards/{LM}"),
+        ("train", LM, f"models/{LM}"),
+        ("evaluate", LM, f"evaluation/{LM}"),
+    ):
+        folder = remade_workspace / "build" / out
+        before = {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        process = subprocess.Popen(
+            [sys.executable, "-m", "langmill.stages", stage, *([name] if name else [])],
+            cwd=remade_workspace, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        address = f"{stage}@{name}" if name else stage
+        wait_until(lambda: process.poll() is not None or at_work(remade_workspace, address)())  # noqa: B023
+        process.send_signal(signal.SIGINT)
+        began = time.monotonic()
+        _, errors = process.communicate(timeout=60)
+        assert time.monotonic() - began < 15
+        assert process.returncode in (0, 130), errors  # a short stage may be done before the signal comes
+        if process.returncode == 130:
+            assert errors.rstrip().endswith(
+                f"{address}: interrupted; the next run resumes from the last checkpoint, if there is one."
+            )
+            after = {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+            assert after == before
+        elif name:
+            read_manifest(folder, verify=True)
 
 
 def add_flow_run(database: sqlite3.Connection, name: str, tags: list[str]) -> None:
@@ -168,7 +178,9 @@ def add_flow_run(database: sqlite3.Connection, name: str, tags: list[str]) -> No
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at processes through /proc")
-def test_kill_9_of_a_run_takes_all_along_and_the_next_one_runs_exactly_the_steps_that_read_an_edit(remade_workspace):
+def test_kill_9_of_a_run_takes_all_along_and_the_next_one_runs_exactly_the_steps_that_read_an_edit(
+    remade_workspace, monkeypatch, capsys
+):
     """That next run also marks the killed one as crashed, and no one else's."""
     path = remade_workspace / ".langmill/prefect/prefect.db"
     with contextlib.closing(sqlite3.connect(path)) as database, database:
@@ -192,9 +204,9 @@ def test_kill_9_of_a_run_takes_all_along_and_the_next_one_runs_exactly_the_steps
     assert changed == {"compose", f"finetune@{CLASSIFIER}", f"evaluate@{CLASSIFIER}"}
     # The gate: equally good is not better, so the champion stays; the run is a success all the same.
     assert "refused" in done.stdout
-    assert langmill(remade_workspace, "run", CLASSIFIER).stdout.startswith(
-        "Looking at what there is to do ...\nNothing"
-    )
+    monkeypatch.chdir(remade_workspace)
+    assert call(["run", CLASSIFIER]) == 0
+    assert capsys.readouterr().out.startswith("Looking at what there is to do ...\nNothing")
     with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as database:
         states = database.execute("SELECT name, state_type FROM flow_run ORDER BY created").fetchall()
         (why,) = database.execute("SELECT message FROM flow_run_state WHERE type = 'CRASHED'").fetchone()
@@ -244,7 +256,7 @@ def test_a_prefect_server_that_is_not_there_is_told_in_a_sentence(tiny_workspace
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
-def test_a_full_disk_under_langmills_own_folder_is_told_in_a_sentence(tiny_workspace):
+def test_a_full_disk_under_langmills_own_folder_is_told_in_a_sentence(tiny_workspace, monkeypatch):
     state = tiny_workspace / ".langmill"
     state.mkdir(exist_ok=True)
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", state], check=False).returncode != 0:
@@ -255,53 +267,58 @@ def test_a_full_disk_under_langmills_own_folder_is_told_in_a_sentence(tiny_works
         assert "left on the disk that holds" in done.stderr
         assert done.stderr.count("\n") == 1
         assert "bug" not in done.stderr
-        assert langmill(tiny_workspace, "run", LM).returncode == 74
-        assert langmill(tiny_workspace, "status").returncode == 0
+        monkeypatch.chdir(tiny_workspace)
+        assert call(["run", LM]) == 74
+        assert call(["status"]) == 0
     finally:
         subprocess.run(["umount", "--lazy", state], check=True)
 
 
-def test_a_port_in_use_is_named(tiny_workspace):
+def refused_here(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
+    """Exit code and sentence of a command in the current folder, in this process."""
+    capsys.readouterr()
+    return call(list(arguments)), capsys.readouterr().err
+
+
+def test_a_port_in_use_is_named(tiny_workspace, monkeypatch, capsys):
+    monkeypatch.chdir(tiny_workspace)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        edit(tiny_workspace / "conf" / "operation" / "default.yaml", mlflow_port=port)
-        done = langmill(tiny_workspace, "ui")
-        assert done.returncode == 1
-        assert done.stderr.startswith(f"Port {port} is in use; stop what uses it, or set another operation.mlflow_port")
-        edit(tiny_workspace / "conf" / "operation" / "default.yaml", prefect_port=port)
-        done = langmill(tiny_workspace, "deploy")
-        assert done.returncode == 1
-        assert done.stderr.startswith(
-            f"Port {port} is in use; stop what uses it, or set another operation.prefect_port"
-        )
+        for name, command_line in (("mlflow_port", "ui"), ("prefect_port", "deploy")):
+            edit(tiny_workspace / "conf" / "operation" / "default.yaml", **{name: port})
+            code, said = refused_here(capsys, command_line)
+            assert code == 1
+            assert said.startswith(f"Port {port} is in use; stop what uses it, or set another operation.{name}")
 
 
-def test_a_corpus_that_is_too_small_stops_the_line_with_a_sentence(tiny_workspace):
+def test_a_corpus_that_is_too_small_stops_the_line_with_a_sentence(tiny_workspace, monkeypatch, capsys):
+    monkeypatch.chdir(tiny_workspace)
     write_csv(tiny_workspace / "data" / "tiny.csv", sentences(1))
-    done = langmill(tiny_workspace, "train", LM, timeout=600)
-    assert done.returncode == 1
-    assert done.stderr.count("\n") == 1
-    assert "tiny" in done.stderr
-    assert "document" in done.stderr
-    assert "bug" not in done.stderr
+    code, said = refused_here(capsys, "train", LM)
+    assert code == 1
+    assert said.count("\n") == 1
+    assert "tiny" in said
+    assert "document" in said
+    assert "bug" not in said
     assert not (tiny_workspace / f"build/models/{LM}").exists()
     write_csv(tiny_workspace / "data" / "tiny.csv", sentences(600))
-    assert langmill(tiny_workspace, "why", f"train@{LM}").returncode == 0
+    assert call(["why", f"train@{LM}"]) == 0
 
 
-def test_a_missing_corpus_is_named_with_where_to_look(tiny_workspace):
+def test_a_missing_corpus_is_named_with_where_to_look(tiny_workspace, monkeypatch, capsys):
+    monkeypatch.chdir(tiny_workspace)
     (tiny_workspace / "data" / "tiny.csv").unlink()
-    done = langmill(tiny_workspace, "train", LM)
-    assert done.returncode == 1
-    assert done.stderr == (
-        "fetch@tiny: data/tiny.csv does not exist, but the stage reads it; check the path in conf/ and in dvc.yaml.\n"
+    assert refused_here(capsys, "train", LM) == (
+        1,
+        "fetch@tiny: data/tiny.csv does not exist, but the stage reads it; check the path in conf/ and in dvc.yaml.\n",
     )
-    assert "fetch@tiny: it has not run yet" in langmill(tiny_workspace, "status").stdout
+    assert call(["status"]) == 0
+    assert "fetch@tiny: it has not run yet" in capsys.readouterr().out
 
 
-def test_a_checksum_that_differs_stops_the_line_and_tells_both(tiny_workspace, tmp_path):
+def test_a_checksum_that_differs_stops_the_line_and_tells_both(tiny_workspace, tmp_path, monkeypatch, capsys):
     wheels = tmp_path / "wheels"
     wheels.mkdir()
     with zipfile.ZipFile(wheels / "tinytext-1.0-py3-none-any.whl", "w") as wheel:
@@ -314,20 +331,24 @@ def test_a_checksum_that_differs_stops_the_line_and_tells_both(tiny_workspace, t
     edit(corpus, kind=f"pypi\n  packages: [{package}]", path="null")
     graph = tiny_workspace / "dvc.yaml"
     graph.write_text(graph.read_text().replace('{source: "data/tiny.csv"}', "{source: src/langmill/data/sources}"))
-    done = langmill(tiny_workspace, "train", LM, PIP_NO_INDEX="1", PIP_FIND_LINKS=str(wheels))
-    assert done.returncode == 1
-    assert done.stderr.startswith("fetch@tiny: The archive of tinytext==1.0 is not the promised one: its SHA-256 is ")
-    assert "source.packages says ababab" in done.stderr
+    monkeypatch.chdir(tiny_workspace)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(wheels))
+    code, said = refused_here(capsys, "train", LM)
+    assert code == 1
+    assert said.startswith("fetch@tiny: The archive of tinytext==1.0 is not the promised one: its SHA-256 is ")
+    assert "source.packages says ababab" in said
     assert not (tiny_workspace / "build/raw/tiny").exists()
 
 
-def test_a_setting_that_is_wrong_stops_a_run_before_anything_starts(tiny_workspace):
+def test_a_setting_that_is_wrong_stops_a_run_before_anything_starts(tiny_workspace, monkeypatch, capsys):
+    monkeypatch.chdir(tiny_workspace)
     edit(tiny_workspace / "conf" / "recipe" / f"{LM}.yaml", steps="many")
-    done = langmill(tiny_workspace, "run")
-    assert done.returncode == 2
-    assert done.stderr.startswith(f"conf/recipe/{LM}.yaml: training.steps is many; allowed is a whole number")
-    assert done.stderr.count("\n") == 1
-    done = langmill(tiny_workspace, "run", "nothing")
-    assert done.returncode == 1
-    assert "dvc.yaml makes no build/evaluation/nothing; it knows " in done.stderr
+    code, said = refused_here(capsys, "run")
+    assert code == 2
+    assert said.startswith(f"conf/recipe/{LM}.yaml: training.steps is many; allowed is a whole number")
+    assert said.count("\n") == 1
+    code, said = refused_here(capsys, "run", "nothing")
+    assert code == 1
+    assert "dvc.yaml makes no build/evaluation/nothing; it knows " in said
     assert not (tiny_workspace / ".langmill" / "prefect").exists()

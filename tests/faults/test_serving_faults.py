@@ -8,7 +8,7 @@ import shutil
 import signal
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,8 +24,10 @@ pytestmark = pytest.mark.faults
 
 
 @pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    made = Workspace(tmp_path_factory.mktemp("serving-faults"))
+def workspace(copy_database: Callable[[Path], None], tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    root = tmp_path_factory.mktemp("serving-faults")
+    copy_database(root)
+    made = Workspace(root)
     for seed in (1, 2):
         made.register("tiny-lm", "language_modelling", seed)
     made.register("tiny-judge", "classification", 1)

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import signal
 import socket
 import sqlite3
@@ -10,14 +9,14 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from langmill.errors import TrackingError
 from langmill.files import read_json
-from langmill.tracking.connection import connect, ensure_database
+from langmill.tracking.connection import connect
 from langmill.tracking.run_log import RunLog
 from langmill.tracking.runs import find_run
 from langmill.tracking.sender import shipping
@@ -28,19 +27,10 @@ pytestmark = pytest.mark.faults
 URI = "sqlite:///.langmill/mlflow.db"
 
 
-@pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A new database, made once and copied for each test."""
-    path = tmp_path_factory.mktemp("database") / "mlflow.db"
-    ensure_database(f"sqlite:///{path}")
-    return path
-
-
 @pytest.fixture
-def workspace(database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def workspace(copy_database: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / ".langmill").mkdir()
-    shutil.copy(database, tmp_path / ".langmill" / "mlflow.db")
+    copy_database(tmp_path)
     return tmp_path
 
 

@@ -27,7 +27,6 @@ from tests.unit.training.material import (
     curve,
     events,
     inside,
-    make_workspace,
     train,
     weights,
     write_recipe,
@@ -37,14 +36,9 @@ pytestmark = pytest.mark.faults
 DROPOUT = ["model.options.dropout=0.1"]
 
 
-@pytest.fixture(scope="module")
-def prepared_workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_workspace(tmp_path_factory.mktemp("faults") / "workspace")
-
-
 @pytest.fixture
-def workspace(prepared_workspace: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(prepared_workspace, tmp_path / "workspace"))
+def workspace(trainable_workspace: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(trainable_workspace, tmp_path / "workspace"))
 
 
 def checkpoints(workspace: Path) -> list[str]:

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from langmill.cli import call
+from langmill.config.compose import compose_recipe
 from langmill.files import read_json, read_manifest
-from tests.pipeline.workspace import clone, edit, guide_commands, langmill
+from tests.pipeline.test_registry import line
+from tests.pipeline.workspace import clone, edit, guide_commands, make_here
 from tests.unit.checkpoints.files import write_model
+from tests.unit.registry.building import URI
 
-pytestmark = [pytest.mark.pipeline, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.pipeline, pytest.mark.slow]
+NO_SERVER = "http://127.0.0.1:9"
+"""The run is sent by the step that registers, and not also by a process of its own that imports MLflow for it."""
 THINGS = ["password", "address", "order", "parcel", "invoice", "name", "photo", "language", "plan", "card"]
 WAYS = ["change", "find", "remove", "check"]
 
@@ -31,24 +38,33 @@ def write_chats(folder: Path) -> None:
             file.write(json.dumps({"messages": messages}) + "\n")
 
 
-def test_three_commands_make_an_assistant_of_ones_own_chats(tmp_path: Path) -> None:
+def test_three_commands_make_an_assistant_of_ones_own_chats(
+    copy_database: Callable[[Path], None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """`langmill run` as the steps that it takes, in this process; test_flow.py has the command itself."""
     clone(tmp_path)
-    write_model(tmp_path / "models" / "tiny.gguf", "Llama", llama__context_length=512)
-    write_chats(tmp_path / "data" / "chats")
-    edit(tmp_path / "conf" / "evaluation" / "default.yaml", bootstrap_samples=200)
-    edit(tmp_path / "conf" / "operation" / "default.yaml", recipes="[helper]", retries=0)
-    begun = langmill(tmp_path, "new", "pretrained", "tiny", "--from", "models/tiny.gguf")
-    assert begun.returncode == 0, begun.stderr
+    copy_database(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    write_model(Path("models/tiny.gguf"), "Llama", llama__context_length=512)
+    write_chats(Path("data/chats"))
+    edit(Path("conf/evaluation/default.yaml"), bootstrap_samples=200)
+    edit(Path("conf/operation/default.yaml"), recipes="[helper]", retries=0, tracking_uri=NO_SERVER)
+    assert call(["new", "pretrained", "tiny", "--from", "models/tiny.gguf"]) == 0, capsys.readouterr().err
     commands = guide_commands("assistant", {"smollm2": "tiny"})
     assert [command[:2] for command in commands] == [
         ["new", "corpus"], ["new", "recipe"], ["run", "helper"], ["generate", "--model"],
     ]  # fmt: skip
     for command in commands[:2]:
-        done = langmill(tmp_path, *command)
-        assert done.returncode == 0, done.stderr
-    ran = langmill(tmp_path, *commands[2], timeout=600)
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    model = tmp_path / "build" / "models" / "helper"
+        assert call(command) == 0, capsys.readouterr().err
+    edit(Path("conf/recipe/helper.yaml"), steps=20)
+    make_here("helper")
+    edit(Path("conf/operation/default.yaml"), tracking_uri=URI)
+    _, validation, _, _ = line(compose_recipe("helper"))
+    assert validation.outcome == "passed", validation
+    model = Path("build/models/helper")
     manifest = read_manifest(model, verify=True)
     assert manifest["pretrained"]["licence"] == "apache-2.0"
     assert manifest["pretrained"]["source"]["gguf"]["file"] == "tiny.gguf"
@@ -56,8 +72,8 @@ def test_three_commands_make_an_assistant_of_ones_own_chats(tmp_path: Path) -> N
     assert (model / "adapter" / "adapter_model.safetensors").is_file() == (
         read_json(model / "config.json")["langmill"]["model"]["options"]["tuning"] == "lora"
     )
-    answered = langmill(tmp_path, *commands[3])
-    assert answered.returncode == 0, answered.stderr
-    assert "<|im_" not in answered.stdout
-    traced = langmill(tmp_path, "trace", "helper", "1")
-    assert "tiny.gguf" in traced.stdout, traced.stdout + traced.stderr
+    capsys.readouterr()
+    assert call(commands[3]) == 0, capsys.readouterr().err
+    assert "<|im_" not in capsys.readouterr().out
+    assert call(["trace", "helper", "1"]) == 0, capsys.readouterr().err
+    assert "tiny.gguf" in capsys.readouterr().out

@@ -13,8 +13,7 @@ from itertools import pairwise
 import pytest
 
 from langmill.cli import call
-from langmill.stages import clean, compose, contract, encode, evaluate, fetch, tokenizer, train
-from tests.pipeline.workspace import CLASSIFIER, LM, edit, langmill, outs
+from tests.pipeline.workspace import CLASSIFIER, LM, edit, langmill, make_here, outs
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.slow, pytest.mark.timeout(1500)]
 
@@ -163,12 +162,7 @@ def test_making_everything_again_gives_the_same_bytes(remade_workspace, monkeypa
     for folder in ("build", ".langmill/runs"):  # what was trained before would be taken again
         shutil.rmtree(remade_workspace / folder)
     monkeypatch.chdir(remade_workspace)
-    compose.main()
-    for stage in (fetch, clean, contract, tokenizer):
-        stage.main("tiny")
-    for name in (LM, CLASSIFIER):
-        for stage in (encode, train, evaluate):
-            stage.main(name)
+    make_here(LM, CLASSIFIER)
     assert all((remade_workspace / path).exists() for path in made)
     assert len(outs(remade_workspace)) == 11
     after = files()

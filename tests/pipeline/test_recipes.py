@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -46,7 +46,7 @@ SHRUNK = [
     "evaluation.bootstrap_samples=100",
     "evaluation.threads=1",
 ]
-NO_SERVER, DATABASE = "http://127.0.0.1:9", "sqlite:///mlflow.db"
+NO_SERVER, DATABASE = "http://127.0.0.1:9", "sqlite:///.langmill/mlflow.db"
 """A training's own sender would import MLflow anew each time, for seconds: the test sends its runs itself."""
 PUBLISHED = {
     "minilm": ("Bert", "Model", {"max_position_embeddings": 512}),
@@ -63,9 +63,10 @@ WORDS = "the film was good and a file could not be found where rose is red æ˜¥çœ
 
 
 @pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def workspace(copy_database: Callable[[Path], None], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder with the shipped settings, in which recipes are made one after the other."""
     folder = tmp_path_factory.mktemp("recipes")
+    copy_database(folder)
     shutil.copytree(CONF, folder / "conf")
     edit(folder / "conf" / "operation" / "default.yaml", tracking_uri=NO_SERVER)
     before = Path.cwd()

@@ -11,7 +11,7 @@ import subprocess
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -29,9 +29,11 @@ pytestmark = pytest.mark.pipeline
 
 
 @pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+def workspace(copy_database: Callable[[Path], None], tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """Two models with two versions each; version 1 is champion."""
-    made = Workspace(tmp_path_factory.mktemp("serving"))
+    root = tmp_path_factory.mktemp("serving")
+    copy_database(root)
+    made = Workspace(root)
     for name, task in (("tiny-lm", "language_modelling"), ("tiny-judge", "classification")):
         for seed in (1, 2):
             made.register(name, task, seed)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import multiprocessing
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -12,21 +15,23 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import torch
 
 from langmill.files import read_manifest
+from langmill.models import functions
 from langmill.models.folder import load_state
-from tests.unit.training.material import curve, events, make_workspace, train, weights, write_recipe
+from tests.unit.training.material import curve, events, train, train_written, weights, write_recipe
 
-pytestmark = pytest.mark.pipeline
+pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(1500)]
 
 DROPOUT = "model.options.dropout=0.1"
 NO_SERVER = "http://127.0.0.1:9"  # nothing listens there: the tests of a dead server's consequences come for free
-LIMIT = 240.0
+LIMIT = 600.0
 
 
 @pytest.fixture(scope="module")
-def prepared_workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    workspace = make_workspace(tmp_path_factory.mktemp("pipeline") / "workspace")
+def prepared_workspace(trainable_workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    workspace = Path(shutil.copytree(trainable_workspace, tmp_path_factory.mktemp("pipeline") / "workspace"))
     operation = workspace / "conf" / "operation" / "default.yaml"
     operation.write_text(operation.read_text().replace("sqlite:///.langmill/mlflow.db", NO_SERVER))
     return workspace
@@ -57,15 +62,20 @@ def finish(process: subprocess.Popen[str]) -> str:
     return said
 
 
+def saved_steps(workspace: Path) -> list[int]:
+    """The steps of which there are checkpoints."""
+    return [int(path.stem.removeprefix("step-")) for path in workspace.glob(".langmill/runs/*/checkpoints/*.ckpt")]
+
+
 def wait_for_step(workspace: Path, process: subprocess.Popen[str], step: int) -> None:
     """Wait until a checkpoint of this step or a later one is there."""
     deadline = time.monotonic() + LIMIT
     while time.monotonic() < deadline:
-        steps = [int(path.stem.removeprefix("step-")) for path in workspace.glob(".langmill/runs/*/checkpoints/*.ckpt")]
-        if any(found >= step for found in steps):
+        if any(found >= step for found in saved_steps(workspace)):
             return
         assert process.poll() is None, process.communicate()[1]
         time.sleep(0.002)
+    process.kill()
     raise AssertionError(f"no checkpoint of step {step}")
 
 
@@ -140,14 +150,53 @@ def test_killed_at_any_moment(workspace, tmp_path, name, overrides):
     logged_as_one_that_ran_through(workspace, untouched, name)
 
 
+class Two:
+    """Two processes of one training, as torchrun starts them: forked from this one, which has imported everything."""
+
+    def __init__(self, workspace: Path, overrides: Sequence[str]) -> None:
+        write_recipe(workspace, "reviews-lm", overrides)
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        context = multiprocessing.get_context("fork")
+        self.processes = [context.Process(target=self._work, args=(workspace, rank, port)) for rank in range(2)]
+        for process in self.processes:
+            process.start()
+
+    @staticmethod
+    def _work(workspace: Path, rank: int, port: int) -> None:
+        own = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        os.environ.update({name: str(value) for name, value in own.items()})
+        train_written(workspace, "reviews-lm")
+
+    def end(self) -> list[int | None]:
+        """Their exit codes."""
+        for process in self.processes:
+            process.join(LIMIT)
+        for process in self.processes:
+            process.kill()  # one that hangs
+            process.join()
+        return [process.exitcode for process in self.processes]
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["", "compiled"])
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
-def test_two_processes_train_as_one(workspace, tmp_path, strategy):
-    """The same order of data, the same curve within 1e-4, and the same weights, whole, at the same global batch."""
+def test_two_processes_train_as_one(workspace, tmp_path, monkeypatch, strategy, compiled):
+    """The same order of data, the same curve within 1e-4, and the same weights, whole, at the same global batch.
+
+    Compiled as far as torch's own graphs: what its compiler of C++ makes of them takes minutes for two at once, and is
+    tried in one process, in tests/unit/training.
+    """
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
+    functions._compiled_gradients.cache_clear()
+    if compiled:
+        torch.compile(torch.sin)(torch.ones(1, requires_grad=True))  # the compiler is imported once for both processes
     untouched = Path(shutil.copytree(workspace, tmp_path / "untouched"))
     shared = ["training.samples=[]", "training.micro_batch_size=2", "training.optimizer.name=adamw"]
     alone = train(untouched, "reviews-lm", shared)
-    said = finish(start(workspace, "reviews-lm", [*shared, "training.devices=2", f"training.strategy={strategy}"]))
-    assert said == ""
+    shared += ["training.devices=2", f"training.strategy={strategy}", f"training.compile={compiled}"]
+    shared.append(f"training.activation_checkpointing={compiled}")
+    assert Two(workspace, shared).end() == [0, 0]
     model = workspace / "build/models/reviews-lm"
     for figure in ("train/loss", "validation/loss", "gradient_norm"):
         assert curve(workspace, figure) == pytest.approx(curve(untouched, figure), rel=1e-4)
@@ -158,32 +207,37 @@ def test_two_processes_train_as_one(workspace, tmp_path, strategy):
     assert tokens == [12 * 8 * 32] * 2
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
-def test_two_processes_that_both_compile_train_as_one(workspace, tmp_path, strategy):
-    """Slow, because the compiler runs."""
-    untouched = Path(shutil.copytree(workspace, tmp_path / "untouched"))
-    shared = ["training.samples=[]", "training.micro_batch_size=2", "training.optimizer.name=adamw"]
-    alone = train(untouched, "reviews-lm", shared)
-    compiled = [*shared, "training.devices=2", f"training.strategy={strategy}", "training.compile=true"]
-    finish(start(workspace, "reviews-lm", compiled))
-    for figure in ("train/loss", "validation/loss", "gradient_norm"):
-        assert curve(workspace, figure) == pytest.approx(curve(untouched, figure), rel=1e-4)
-    one, two = load_state(alone), load_state(workspace / "build/models/reviews-lm")
-    assert max(float((one[name] - two[name]).abs().max()) for name in one) < 1e-3
+KILLED_OF_TWO = [
+    DROPOUT, "training.samples=[]", "training.micro_batch_size=4", "training.devices=2", "training.steps=40",
+    "training.optimizer.name=muon",
+]  # fmt: skip
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
-def test_two_processes_go_on_after_a_kill(workspace, tmp_path, strategy):
-    overrides = [DROPOUT, "training.samples=[]", "training.micro_batch_size=4", "training.devices=2"]
-    overrides += ["training.steps=40", f"training.strategy={strategy}", "training.optimizer.name=muon"]
+def test_two_processes_that_a_stage_starts_end_together_and_go_on(workspace, tmp_path):
+    """The stage starts the second process itself; it dies with the first."""
     untouched = Path(shutil.copytree(workspace, tmp_path / "untouched"))
-    finish(start(untouched, "reviews-lm", overrides))
-    process = start(workspace, "reviews-lm", overrides)
+    assert Two(untouched, KILLED_OF_TWO).end() == [0, 0]
+    process = start(workspace, "reviews-lm", KILLED_OF_TWO)
     wait_for_step(workspace, process, 10)
     process.kill()
     process.communicate()  # ends when the other process has let go of the pipes: it dies with the first one
-    finish(start(workspace, "reviews-lm", overrides))
+    said = finish(start(workspace, "reviews-lm", KILLED_OF_TWO))
+    assert all(line.startswith("Training reviews-lm: ") for line in said.splitlines()), said
+    assert weights(workspace / "build/models/reviews-lm") == weights(untouched / "build/models/reviews-lm")
+    assert curve(workspace, "train/loss") == curve(untouched, "train/loss")
+
+
+def test_two_sharded_processes_go_on_after_a_kill(workspace, tmp_path):
+    overrides = [*KILLED_OF_TWO, "training.strategy=fsdp"]
+    untouched = Path(shutil.copytree(workspace, tmp_path / "untouched"))
+    assert Two(untouched, overrides).end() == [0, 0]
+    killed = Two(workspace, overrides)
+    deadline = time.monotonic() + LIMIT
+    while not any(step >= 10 for step in saved_steps(workspace)):
+        assert time.monotonic() < deadline and killed.processes[0].is_alive()
+        time.sleep(0.002)
+    killed.processes[0].kill()
+    assert killed.end() == [-signal.SIGKILL, 1]  # the other one can't go on alone
+    assert Two(workspace, overrides).end() == [0, 0]
     assert weights(workspace / "build/models/reviews-lm") == weights(untouched / "build/models/reviews-lm")
     assert curve(workspace, "train/loss") == curve(untouched, "train/loss")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import importlib
 import itertools
 import os
 import random
@@ -67,6 +68,15 @@ def langmill(
 def command(*arguments: str) -> list[str]:
     """The command line of `langmill`, with this interpreter."""
     return [sys.executable, "-m", "langmill.cli", *arguments]
+
+
+def make_here(*recipes: str) -> None:
+    """Run the stages of recipes, in the graph's order, in the current folder and this process; DVC keeps nothing."""
+    from langmill.graph.dag import read_graph
+
+    for address, stage in read_graph().for_recipes(recipes).stages.items():
+        module = importlib.import_module(f"langmill.stages.{'train' if stage.kind == 'finetune' else stage.kind}")
+        module.main(address.partition("@")[2])
 
 
 def edit(path: Path, /, **values: object) -> None:

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from langmill.errors import ConfigError
-from langmill.graph.dag import Graph
+from langmill.graph.dag import Graph, Stage
 from langmill.graph.dvc_errors import explained_dvc_errors
+from langmill.graph.process import Outcome
 
 PredictParams = Callable[[str], Mapping[str, Any] | None]
 """From the path of a params file to its content once the stage that writes it has run; None if unknown."""
@@ -64,6 +65,16 @@ def freshness_of(graph: Graph, predict: PredictParams | None = None) -> dict[str
                 stale -= stage.by_params_only
             result[address] = Freshness(reasons, tuple(sorted(stale)), busy)
     return result
+
+
+def is_untouched(stage: Stage, states: Mapping[str, Freshness], outcomes: Mapping[str, object]) -> bool:
+    """Whether a stage needs no look of DVC's own, which takes a second: it was up to date, and what it reads still is.
+
+    A stage of which it reads settings alone may have run meanwhile: `freshness_of` knew what that would write.
+    """
+    read = (outcomes[upstream] for upstream in stage.upstream if upstream not in stage.by_params_only)
+    state = states.get(stage.address)
+    return state is not None and state.fresh and all(outcome is Outcome.unchanged for outcome in read)
 
 
 def _reasons(node: Any, predict: PredictParams | None) -> Iterator[str]:

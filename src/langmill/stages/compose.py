@@ -56,6 +56,7 @@ class Composed:
         self.lines = lines
         self.sections: dict[str, dict[str, Any]] = {group: {} for group in COMPOSERS}
         self.refused: dict[str, dict[str, ConfigError]] = {group: {} for group in COMPOSERS}
+        self._unchecked: dict[tuple[str, str], Any] = {}
         self._watched: set[tuple[str, str]] = set()  # looking plug-ins up takes as long as there are packages installed
 
     def get(self, group: str, name: str) -> Any:
@@ -64,7 +65,7 @@ class Composed:
             raise self.refused[group][name]
         if name not in self.sections[group]:
             try:
-                section = COMPOSERS[group](name)
+                section = self.compose(group, name)
                 if name in self.lines.groups[group]:
                     _CHECKS[group](self, name, section)
             except ConfigError as error:
@@ -74,6 +75,13 @@ class Composed:
                 raise
             self.sections[group][name] = section
         return self.sections[group][name]
+
+    def compose(self, group: str, name: str) -> Any:
+        """A name's settings, composed once and not checked: a base is also a recipe. Raises ConfigError as `get`."""
+        key = (group, name)
+        if key not in self._unchecked:
+            self._unchecked[key] = COMPOSERS[group](name)
+        return self._unchecked[key]
 
     def check_plugins(self, *names: tuple[str, str], only_judge: bool = False) -> None:
         """Check that the stages watch the code of every plug-in among some names, as `find_plugins` takes them.
@@ -248,7 +256,7 @@ def _check_recipe_line(composed: Composed, name: str, recipe: Recipe) -> None:
         if base in lines.pretrained:
             _fits_pretrained(recipe, base, conf_file(file))
         else:
-            _fits_base(recipe, compose_recipe(base), conf_file(file))
+            _fits_base(recipe, composed.compose("recipe", base), conf_file(file))
 
 
 def _fits_base(recipe: Recipe, base: Recipe, where: str) -> None:

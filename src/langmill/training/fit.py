@@ -11,7 +11,7 @@ from pathlib import Path
 from langmill.config.compose import plain
 from langmill.config.sections import Recipe
 from langmill.files import digest_of
-from langmill.imports import without_collecting
+from langmill.imports import without_collecting, without_metrics_extras
 from langmill.tracking.run_log import RunLog
 from langmill.tracking.sender import shipping
 from langmill.training.build import Data, initial_network
@@ -72,7 +72,7 @@ def fit(
                     shutil.rmtree(run / CHECKPOINTS, ignore_errors=True)
                     put_finished(run, out)
             return
-        with without_collecting():
+        with without_collecting(), without_metrics_extras():
             from langmill.training.fitting import Fitting, quiet_lightning  # Lightning takes seconds to import
 
         with quiet_lightning():

@@ -23,6 +23,7 @@ from langmill.files import digest_of
 from langmill.models.folder import load_weights, save_model
 from langmill.tasks.loading import interface_of
 from langmill.tracking.run_log import RunLog
+from langmill.training import processes
 from langmill.training.build import Data, backbone_of, new_network
 from langmill.training.checkpoint_callback import CheckpointCallback, LastStepCheckpoint
 from langmill.training.checkpoints import CHECKPOINTS
@@ -102,6 +103,7 @@ class Fitting:
         With early stopping the weights with the best validation loss are saved, else the last ones.
         """
         state = full_state(self.module.network)  # with sharding every process must call it
+        processes.wait_for_all()
         if not self.trainer.is_global_zero:
             return
         recipe, data, settings = self.recipe, self.data, plain(self.recipe)
@@ -157,13 +159,11 @@ def build_trainer(training: Training, accelerator: str, callbacks: list[pl.Callb
 
 
 def _strategy(training: Training, accelerator: str) -> LightningStrategy | str:
-    processes = training.devices * training.nodes
+    size = training.devices * training.nodes
     backend = "nccl" if accelerator == "cuda" else "gloo"
     if is_sharding(training):
-        return ModelParallelStrategy(
-            data_parallel_size=processes, tensor_parallel_size=1, process_group_backend=backend
-        )
-    if processes == 1:
+        return ModelParallelStrategy(data_parallel_size=size, tensor_parallel_size=1, process_group_backend=backend)
+    if size == 1:
         return "auto"
     return DDPStrategy(process_group_backend=backend, gradient_as_bucket_view=True)
 

@@ -65,3 +65,13 @@ def set_random_state(state: Tensor) -> None:
     torch.set_rng_state(state[:size].clone())
     if torch.cuda.is_available() and state.numel() > size:
         torch.cuda.set_rng_state(state[size:].clone())
+
+
+def wait_for_all() -> None:
+    """Wait until every process has come here: one that ended earlier would take along what others still read of it.
+
+    A barrier of gloo's own is left by a process as soon as it has what it needs; the monitored one is left when the
+    first process has heard of all others.
+    """
+    if is_distributed():
+        dist.monitored_barrier() if dist.get_backend() == dist.Backend.GLOO else dist.barrier()

@@ -82,7 +82,7 @@ def test_what_the_cache_lacks_comes_from_the_remote_or_is_named(workspace, tmp_p
     remote = tmp_path.parent / f"{tmp_path.name}-remote"
     # Local settings: what stands in .dvc/config counts for revisions in which it stands.
     dvc(workspace, "remote", "add", "--local", "-d", "shared", str(remote))
-    assert dvc(workspace, "push", "-A").returncode == 0
+    assert dvc(workspace, "push", "-A") == 0
     shutil.rmtree(workspace / ".dvc/cache")
     assert said(capsys, "v1", "v2")["counts"]["added"] == 2
     shutil.rmtree(workspace / ".dvc/cache")

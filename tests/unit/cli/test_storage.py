@@ -73,7 +73,7 @@ def test_one_command_sets_a_remote_that_is_checked_and_keeps_credentials(workspa
 def test_what_is_pushed_and_pulled_leaves_nothing_to_redo(workspace, tmp_path, monkeypatch, capsys):
     remote = tmp_path / "remote"
     assert call(["remote", str(remote)]) == 0
-    assert dvc(workspace, "push").returncode == 0
+    assert dvc(workspace, "push") == 0
     there = clone(workspace, tmp_path / "clone")
     monkeypatch.chdir(there)
     assert call(["pull"]) == 0
@@ -85,7 +85,7 @@ def test_what_is_pushed_and_pulled_leaves_nothing_to_redo(workspace, tmp_path, m
 def test_a_flipped_byte_of_the_remote_is_found_by_pull_fsck_and_diff(workspace, tmp_path, monkeypatch, capsys):
     remote = tmp_path / "remote"
     assert call(["remote", str(remote)]) == 0
-    assert dvc(workspace, "push").returncode == 0
+    assert dvc(workspace, "push") == 0
     there = clone(workspace, tmp_path / "clone")
     damaged = flip(objects(remote)[0])
     capsys.readouterr()
@@ -103,7 +103,7 @@ def test_a_flipped_byte_of_the_remote_is_found_by_pull_fsck_and_diff(workspace, 
         outputs.files(outputs.noted()["build/documents/tiny"])
     damaged.unlink()
     listed.unlink()  # or else DVC believes that the remote has all of the folder
-    assert dvc(workspace, "push").returncode == 0
+    assert dvc(workspace, "push") == 0
     assert call(["pull"]) == 0
 
 

@@ -3,6 +3,7 @@
 import threading
 from pathlib import Path
 
+from langmill.graph.__main__ import main
 from langmill.graph.process import Outcome, reproduce
 
 DVC_YAML = """
@@ -39,8 +40,14 @@ stages:
 """
 
 
+def prepare(*addresses: str) -> None:
+    """Run stages of the current folder in this process, for what a test begins with: a process takes a second."""
+    for address in addresses:
+        assert main([address]) == 0
+
+
 def make(workspace: Path, *addresses: str) -> list[Outcome]:
-    """Run stages one after the other."""
+    """Run stages one after the other, each in its process."""
     return [
         reproduce(
             address,

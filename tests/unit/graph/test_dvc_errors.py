@@ -6,14 +6,14 @@ import pytest
 from langmill.graph.__main__ import main
 from langmill.graph.dag import read_graph
 from langmill.graph.freshness import freshness_of
-from tests.unit.graph.running import make
+from tests.unit.graph.running import prepare
 
 pytestmark = pytest.mark.unit
 
 
 def test_what_dvc_could_not_keep_is_no_success(workspace, monkeypatch, capfd):
     """DVC itself logs what it could not move into its cache, and ends with 0."""
-    make(workspace, "settings")
+    prepare("settings")
 
     from dvc_objects.fs import generic
 

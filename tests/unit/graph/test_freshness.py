@@ -4,9 +4,9 @@ import pytest
 
 from langmill.errors import ConfigError
 from langmill.graph.dag import read_graph
-from langmill.graph.freshness import Freshness, freshness_of
+from langmill.graph.freshness import Freshness, freshness_of, is_untouched
 from langmill.graph.process import Outcome
-from tests.unit.graph.running import make
+from tests.unit.graph.running import make, prepare
 
 pytestmark = pytest.mark.unit
 
@@ -32,6 +32,12 @@ def test_why_follows_the_graph_from_never_run_to_fresh_and_names_each_change(wor
         "settings": False, "copy@one": True, "judge@one": True,
     }  # fmt: skip
     assert stale["settings"].reasons == ("settings.yaml changed",)
+    settings_stage, copy, judge = (read_graph().for_recipes(["one"]).stages[address] for address in chain)
+    assert not is_untouched(settings_stage, stale, {})
+    assert is_untouched(copy, stale, {"settings": Outcome.made})  # what that would write was known
+    assert is_untouched(judge, stale, {"copy@one": Outcome.unchanged})
+    assert not is_untouched(judge, stale, {"copy@one": Outcome.made})
+    assert not is_untouched(judge, {}, {"copy@one": Outcome.unchanged})  # it could not be found out
 
     # A value: told with both values even before the settings' stage has run.
     predict = {"build/settings.yaml": {"training": {"steps": 100, "optimizer": {"rate": 0.1}}, "other": 2}}.get
@@ -39,12 +45,12 @@ def test_why_follows_the_graph_from_never_run_to_fresh_and_names_each_change(wor
     assert stale["copy@one"] == Freshness(("training.steps: 500 → 100",))
     assert stale["judge@one"] == Freshness((), ("copy@one",))
     settings.write_text("training: {steps: 500, optimizer: {rate: 0.2, name: adamw}}\nother: 2\n")
-    make(workspace, "settings")
+    prepare("settings")
     assert freshness_of(read_graph())["copy@one"].reasons == (
         'training.optimizer.name: null → "adamw"',
         "training.optimizer.rate: 0.1 → 0.2",
     )
-    make(workspace, "copy@one", "judge@one")
+    prepare("copy@one", "judge@one")
 
     (workspace / "build/copies/one/out.txt").unlink()
     (workspace / "text.txt").unlink()
@@ -59,7 +65,7 @@ def test_why_follows_the_graph_from_never_run_to_fresh_and_names_each_change(wor
 
 
 def test_a_lock_file_from_another_machine_only_means_that_everything_is_missing(workspace):
-    make(workspace, "settings", "copy@one")
+    prepare("settings", "copy@one")
     for path in ("build", ".dvc/cache", ".dvc/tmp"):
         subprocess.run(["rm", "-rf", path], cwd=workspace, check=True)
     stale = freshness_of(read_graph())
@@ -69,7 +75,7 @@ def test_a_lock_file_from_another_machine_only_means_that_everything_is_missing(
 
 
 def test_settings_that_are_refused_leave_the_other_stages_judged(workspace):
-    make(workspace, "settings", "copy@one")
+    prepare("settings", "copy@one")
     settings = workspace / "settings.yaml"
     settings.write_text("# A comment.\n" + settings.read_text())
 
@@ -84,7 +90,7 @@ def test_settings_that_are_refused_leave_the_other_stages_judged(workspace):
 def test_a_dotted_parameter_is_foreseen_as_dvc_reads_it(workspace):
     graph_file = workspace / "dvc.yaml"
     graph_file.write_text(graph_file.read_text().replace("- training\n", "- training.optimizer.rate\n"))
-    make(workspace, "settings", "copy@one")
+    prepare("settings", "copy@one")
     settings = workspace / "settings.yaml"
     settings.write_text("# A comment.\n" + settings.read_text())
     values = {"training": {"steps": 9, "optimizer": {"rate": 0.1}}, "other": 1}

@@ -13,13 +13,13 @@ import pytest
 from langmill.errors import GraphError, SpaceError, TransientError
 from langmill.graph.process import Cancelled, Outcome, failure_sentence, reproduce
 from tests.refused import refused
-from tests.unit.graph.running import edit_copy_command, make
+from tests.unit.graph.running import edit_copy_command, make, prepare
 
 pytestmark = pytest.mark.unit
 
 
 def test_a_failed_stage_is_told_with_its_own_sentence(workspace):
-    make(workspace, "settings")
+    prepare("settings")
     edit_copy_command(workspace, "\"echo noise >&2; echo 'copy@${key}: the corpus is empty.' >&2; exit 2\"")
     with refused(GraphError, "failed") as caught:
         make(workspace, "copy@one")
@@ -71,7 +71,7 @@ def wait_until(condition, seconds: float) -> bool:
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at processes through /proc")
 def test_a_cancelled_stage_leaves_no_process(workspace):
-    make(workspace, "settings")
+    prepare("settings")
     edit_copy_command(workspace, "sleep 54321")
     cancel = threading.Event()
     errors = []
@@ -95,7 +95,7 @@ def test_a_cancelled_stage_leaves_no_process(workspace):
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at processes through /proc")
 def test_a_stage_dies_with_the_process_that_started_it(workspace):
-    make(workspace, "settings")
+    prepare("settings")
     edit_copy_command(workspace, "sleep 65432")
     code = (
         "import threading; from pathlib import Path; from langmill.graph.process import reproduce\n"
@@ -112,7 +112,7 @@ def test_a_stage_dies_with_the_process_that_started_it(workspace):
     ("code", "kind"), [(1, GraphError), (2, GraphError), (70, GraphError), (74, SpaceError), (75, TransientError)]
 )
 def test_a_stage_tells_by_its_exit_code_whether_it_may_pass(workspace, code, kind):
-    make(workspace, "settings")
+    prepare("settings")
     edit_copy_command(workspace, f"\"echo 'copy@${{key}}: it went wrong.' >&2; exit {code}\"")
     with refused(kind, "full" if code == 74 else "failed") as caught:
         make(workspace, "copy@one")
@@ -123,7 +123,7 @@ def test_a_stage_tells_by_its_exit_code_whether_it_may_pass(workspace, code, kin
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can mount a small disk")
 @pytest.mark.parametrize("folder", [".dvc/cache", ".langmill"])
 def test_a_real_full_disk_is_told_in_a_sentence(workspace, folder):
-    make(workspace, "settings")
+    prepare("settings")
     (workspace / "text.txt").write_bytes(os.urandom(2_000_000))
     place = workspace / folder
     shutil.rmtree(place, ignore_errors=True)

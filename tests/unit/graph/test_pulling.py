@@ -1,9 +1,9 @@
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from dvc.cli import main as dvc
 
 from langmill.errors import GraphError
 from langmill.graph.dag import read_graph
@@ -11,7 +11,7 @@ from langmill.graph.freshness import freshness_of
 from langmill.graph.process import Outcome
 from langmill.graph.pulling import Pulled, pull
 from tests.refused import refused
-from tests.unit.graph.running import make
+from tests.unit.graph.running import make, prepare
 
 pytestmark = pytest.mark.unit
 
@@ -28,13 +28,13 @@ def clone(workspace: Path, into: Path) -> Path:
 
 
 def test_pull_brings_what_was_made_and_nothing_is_made_again(workspace, tmp_path, monkeypatch):
-    make(workspace, "settings", "copy@one", "judge@one")
+    prepare("settings", "copy@one", "judge@one")
     config = workspace / ".dvc" / "config"
     with refused(GraphError, "missing", "`langmill remote ADDRESS`"):
         pull(read_graph())
     remote = tmp_path / "remote"
     config.write_text(f"{config.read_text()}    remote = shared\n['remote \"shared\"']\n    url = {remote}\n")
-    subprocess.run([sys.executable, "-m", "dvc", "push", "-q"], cwd=workspace, check=True)
+    assert dvc(["push", "-q"]) == 0
     there = clone(workspace, tmp_path / "clone")
     monkeypatch.chdir(there)
     assert pull(read_graph().for_recipes(["two"])) == Pulled(("settings",), ())
@@ -47,11 +47,11 @@ def test_pull_brings_what_was_made_and_nothing_is_made_again(workspace, tmp_path
 
 
 def test_pull_names_what_the_remote_lacks(workspace, tmp_path, monkeypatch, capfd):
-    make(workspace, "settings", "copy@one", "judge@one")
+    prepare("settings", "copy@one", "judge@one")
     remote = tmp_path / "remote"
     config = workspace / ".dvc" / "config"
     config.write_text(f"{config.read_text()}    remote = shared\n['remote \"shared\"']\n    url = {remote}\n")
-    subprocess.run([sys.executable, "-m", "dvc", "push", "-q", "settings", "copy@one"], cwd=workspace, check=True)
+    assert dvc(["push", "-q", "settings", "copy@one"]) == 0
     monkeypatch.chdir(clone(workspace, tmp_path / "clone"))
     assert pull(read_graph()) == Pulled(("settings", "copy@one"), ("judge@one",))
     assert "Traceback" not in capfd.readouterr().err

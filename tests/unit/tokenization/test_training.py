@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -66,18 +64,6 @@ def test_the_end_of_text_is_no_further_token(tmp_path: Path) -> None:
 def test_equal_text_gives_equal_bytes(tmp_path: Path) -> None:
     train(tmp_path / "a.json", sentences(200))
     train(tmp_path / "b.json", sentences(200))
-    assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
-
-
-def test_threads_have_no_influence(tmp_path: Path) -> None:
-    train(tmp_path / "a.json", sentences(200))
-    code = (
-        "import sys; from pathlib import Path; from tests.unit.tokenization.test_training import train, sentences; "
-        "train(Path(sys.argv[1]), sentences(200))"
-    )
-    root = Path(__file__).parents[3]
-    alone = {"RAYON_NUM_THREADS": "1", "PYTHONPATH": f"{root}:{root / 'src'}"}
-    subprocess.run([sys.executable, "-c", code, str(tmp_path / "b.json")], env=alone, check=True)
     assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
 
 

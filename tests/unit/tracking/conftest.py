@@ -1,22 +1,18 @@
-"""A local database of MLflow; making one takes seconds."""
+"""A local database of MLflow."""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from langmill.tracking.connection import ensure_database
-from tests.unit.tracking.logs import URI
-
 
 @pytest.fixture(scope="session")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def database(copy_database: Callable[[Path], None], tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tracking")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        ensure_database(URI)
+    copy_database(folder)
     shutil.copy(folder / ".langmill" / "mlflow.db", folder / "empty.db")
     return folder
 

@@ -1,4 +1,4 @@
-"""A small workspace, made once."""
+"""A small workspace to train in."""
 
 from __future__ import annotations
 
@@ -7,13 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.training.material import make_workspace
-
 
 @pytest.fixture(scope="session")
-def prepared_workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def prepared_workspace(trainable_workspace: Path) -> Path:
     """Both shipped recipes, made small, up to their tokens; read only."""
-    return make_workspace(tmp_path_factory.mktemp("training") / "workspace")
+    return trainable_workspace
 
 
 @pytest.fixture

@@ -109,6 +109,11 @@ def inside(folder: Path) -> Iterator[None]:
 def train(workspace: Path, name: str, overrides: Sequence[str] = (), out: str | None = None, **others: Any) -> Path:
     """Train a recipe in this process, without a tracking server; gives the model folder."""
     write_recipe(workspace, name, overrides)
+    return train_written(workspace, name, out, **others)
+
+
+def train_written(workspace: Path, name: str, out: str | None = None, **others: Any) -> Path:
+    """Train the recipe that was written, as each process of a training does."""
     with inside(workspace):
         recipe = load_section(Recipe, Path(f"build/config/recipe/{name}.yaml"))
         fit(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -90,13 +92,19 @@ def test_a_network_without_blocks_has_nothing_to_recompute() -> None:
         prepare_blocks(nn.LSTM(2, 2), compiled=False, recomputed=True)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("recomputed", [False, True])
-def test_blocks_are_compiled_once_for_all(recomputed: bool) -> None:
-    """Slow, because a compiler runs."""
+@pytest.fixture
+def only_graphs(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Compiling as far as torch's graphs and their gradients, without minutes of a C++ compiler (test_variants.py)."""
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
     torch._dynamo.reset()
     functions._compiled_gradients.cache_clear()
     torch._dynamo.utils.counters.clear()
+    yield
+    functions._compiled_gradients.cache_clear()
+
+
+@pytest.mark.parametrize("recomputed", [False, True])
+def test_blocks_are_compiled_once_for_all(recomputed: bool, only_graphs: None) -> None:
     loss, expected = gradients(language_model(num_layers=4, dropout=0.0))
     network = language_model(num_layers=4, dropout=0.0)
     prepare_blocks(network, compiled=True, recomputed=recomputed)

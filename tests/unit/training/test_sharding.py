@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -247,3 +248,16 @@ def test_a_full_disk_of_one_process_is_told_to_all(tmp_path: Path) -> None:
     assert run(2, tmp_path, full_disk) == [0, 0]
     assert [(tmp_path / f"{rank}.error").read_text() for rank in range(2)] == ["SpaceError"] * 2
     assert list((tmp_path / "checkpoints").iterdir()) == []
+
+
+def last_collective(rank: int, size: int, folder: Path) -> None:
+    """Come later with the first process than with the second."""
+    if rank == 0:
+        time.sleep(0.3)
+        (folder / "came").touch()
+    processes.wait_for_all()
+    assert (folder / "came").exists()
+
+
+def test_no_process_ends_before_all_have_what_they_need_of_it(tmp_path: Path) -> None:
+    assert run(2, tmp_path, last_collective) == [0, 0]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+from dvc.cli import main
 
 from langmill.data.document import Document
 from langmill.graph.dag import read_graph
@@ -54,10 +56,10 @@ def git(folder: Path, *arguments: str) -> None:
     subprocess.run(["git", *person, *arguments], cwd=folder, check=True, capture_output=True)
 
 
-def dvc(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run DVC in a workspace."""
-    command = [sys.executable, "-m", "dvc", *arguments]
-    return subprocess.run(command, cwd=folder, check=False, capture_output=True, text=True)
+def dvc(folder: Path, *arguments: str) -> int:
+    """Run DVC in a workspace, and in this process, since its import takes a second; returns the exit code."""
+    with contextlib.chdir(folder):
+        return main([*arguments, "--quiet"])
 
 
 def keep_version(folder: Path, documents: Sequence[Document], tag: str = "") -> None:

@@ -17,6 +17,8 @@ from tests.unit.serving.small_server import KEY, MAX_LENGTH, SmallServer, servin
 
 DESK = {"width": 1200, "height": 860}
 MAX_INPUTS = 8
+PATIENCE_SECONDS = 60
+"""How long something may take to appear, on a machine that is busy with other tests."""
 
 
 @pytest.fixture(scope="package")
@@ -25,6 +27,7 @@ def chromium() -> Iterator[Any]:
     path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if path is None:
         pytest.skip("there is no Chromium on this machine")
+    sync_api.expect.set_options(timeout=1000 * PATIENCE_SECONDS)
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
         yield browser
@@ -50,7 +53,7 @@ class Tab:
 
     def until(self, true: Callable[[], bool]) -> None:
         """Wait; the browser's events come in meanwhile."""
-        end = time.monotonic() + 10
+        end = time.monotonic() + PATIENCE_SECONDS
         while not true():
             assert time.monotonic() < end
             self.page.wait_for_timeout(20)
@@ -69,7 +72,7 @@ def tab(request: pytest.FixtureRequest, chromium: Any, site: SmallServer) -> Ite
     options = {"viewport": DESK, **getattr(request, "param", {})}
     context = chromium.new_context(**options)
     page, sent, wrong = context.new_page(), [], []
-    page.set_default_timeout(15_000)
+    page.set_default_timeout(1000 * PATIENCE_SECONDS)
 
     def note(asked: Any) -> None:
         path = asked.url.removeprefix(site.url)

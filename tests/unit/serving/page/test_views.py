@@ -20,6 +20,7 @@ pytestmark = [pytest.mark.unit, pytest.mark.browser]
 
 def test_labels_have_names_and_words_their_weight(tab: Tab) -> None:
     tab.open("judge")
+    expect(tab.page.locator(".bar .label")).to_have_count(len(LABELS))  # when the example is answered
     assert set(tab.page.locator(".bar .label").all_text_contents()) == set(LABELS)
     widths = [box["width"] for box in (each.bounding_box() for each in tab.page.locator(".bar .track").all()) if box]
     assert min(widths) > 100
