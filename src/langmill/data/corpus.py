@@ -182,7 +182,7 @@ def _find_leaks(spool: Spool, verdicts: Verdicts, settings: CorpusSettings) -> d
     """The test documents that have leaked, by their numbers; None where it is not looked for."""
     if settings.cleaning.leakage is None:
         return None
-    total = num_passes(spool, verdicts) * len(spool)
+    total = num_passes(spool, verdicts, settings.cleaning.leakage) * len(spool)
     with track(f"Looking for test documents of {settings.name} in training", total, "documents") as progress:
         return find_leakage(spool, verdicts, settings.cleaning.leakage, progress.advance)
 

@@ -2,12 +2,19 @@
 
 As for GPT-3 (Brown et al., 2020, appendix C): an n-gram that stands in more than ten training documents is a turn of
 phrase or a form, and leaks nothing.
+
+The training documents are read once, however many test documents there are: n-grams of these that may be the same go to
+files, parted by their hashes, and what is in one part is compared at a time. In memory are at most 64 MB of a filter, a
+part of some 100 MB, 12 bytes a document, and the pairs of documents that share an n-gram.
 """
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -15,14 +22,16 @@ import numpy.typing as npt
 from langmill.config import sections
 from langmill.data.document import Split
 from langmill.data.duplicates import Fate, Numbers, Verdicts
-from langmill.data.near_duplicates.words import Hashes, distinct, ngrams_of_each
+from langmill.data.near_duplicates.words import Hashes, distinct, distinct_counts, ngrams_of_each
 from langmill.data.spool import PRECEDENCE, Spool
 
 _MOST_DOCUMENTS = 10
-_TEST_NGRAMS = 2**23
-"""N-grams of test documents that are looked for in one go through the training documents: 64 MB and some as much."""
+_TEST_NGRAMS = 2**20
+"""N-grams of test documents that are compared at a time, at most twice as many."""
+_MOST_PARTS_BITS = 8  # two files a part are open
+_FILTER_BITS = 2**29
 _CHUNK_WORDS = 2**18
-_FILTER_CELLS = 2**26
+_HALF, _LOW = np.uint64(32), np.uint64(2**32 - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,98 +60,140 @@ def find_leakage(
     Returns:
         The leak of each document that has leaked, by its number in the spool.
     """
-    kept = verdicts.fates == Fate.kept
-    test = kept & (verdicts.ranks == PRECEDENCE.index(Split.test))
-    train = kept & (verdicts.ranks == PRECEDENCE.index(Split.train))
-    text, target = np.diff(spool.offsets[0]), np.diff(spool.offsets[1])
-    lengths, longest = text + target, np.maximum(text, target)  # no n-gram begins in the one and ends in the other
     leaks: dict[int, Leak] = {}
-    long = longest >= leakage.ngrams
-    for size, chosen in ((leakage.ngrams, test & long), (leakage.short_ngrams, test & ~long)):
-        for part in _parts(chosen & (longest >= size), lengths):
-            leaks |= _leaks(spool, part, train, size=size, share=leakage.share, on_documents=on_documents)
+    for size, chosen in _looked_for(spool, verdicts, leakage):
+        leaks |= _leaks(spool, verdicts, chosen, size=size, share=leakage.share, on_documents=on_documents)
     return leaks
 
 
-def num_passes(spool: Spool, verdicts: Verdicts) -> int:
-    """About how often the training documents are read."""
+def num_passes(spool: Spool, verdicts: Verdicts, leakage: sections.Leakage) -> int:
+    """How often `find_leakage` reads the training documents."""
+    return len(_looked_for(spool, verdicts, leakage))
+
+
+def _looked_for(spool: Spool, verdicts: Verdicts, leakage: sections.Leakage) -> list[tuple[int, npt.NDArray[np.bool_]]]:
+    """The lengths of n-grams, and the test documents that are looked for by each; none without a document."""
     test = (verdicts.fates == Fate.kept) & (verdicts.ranks == PRECEDENCE.index(Split.test))
-    return 1 + int((np.diff(spool.offsets[0]) + np.diff(spool.offsets[1]))[test].sum()) // _TEST_NGRAMS
+    # No n-gram begins in the text and ends in the target.
+    longest = np.maximum(np.diff(spool.offsets[0]), np.diff(spool.offsets[1]))
+    long = longest >= leakage.ngrams
+    short = ~long & (longest >= leakage.short_ngrams)
+    sizes = ((leakage.ngrams, test & long), (leakage.short_ngrams, test & short))
+    return [(size, chosen) for size, chosen in sizes if chosen.any()]
 
 
-def _parts(chosen: npt.NDArray[np.bool_], lengths: Numbers) -> Iterator[npt.NDArray[np.bool_]]:
-    """Test documents by parts, the n-grams of which fit into memory."""
-    numbers = np.flatnonzero(chosen)
-    parts = np.cumsum(lengths[numbers]) // _TEST_NGRAMS
-    for part in np.unique(parts):
-        mask = np.zeros(len(chosen), bool)
-        mask[numbers[parts == part]] = True
-        yield mask
+class _Parts:
+    """N-grams and the document that each is of, in files by the upper bits of their hashes."""
+
+    def __init__(self, stack: ExitStack, folder: Path, bits: int) -> None:
+        self._shift = np.uint64(64 - bits)
+        self._files = [stack.enter_context(tempfile.TemporaryFile(dir=folder)) for _ in range(1 << bits)]  # noqa: SIM115
+
+    def add(self, grams: Hashes, documents: Numbers) -> None:
+        parts = (grams >> self._shift).astype(np.uint8)
+        order = np.argsort(parts, kind="stable")
+        rows = np.stack([grams, documents.astype(np.uint64)], 1)[order]
+        bounds = np.searchsorted(parts[order], np.arange(len(self._files) + 1)).tolist()
+        for file, first, last in zip(self._files, bounds, bounds[1:], strict=False):
+            file.write(rows[first:last])
+
+    def __iter__(self) -> Iterator[tuple[Hashes, Hashes]]:
+        for file in self._files:
+            file.seek(0)
+            rows = np.fromfile(file, np.uint64).reshape(-1, 2)
+            yield rows[:, 0].copy(), rows[:, 1].copy()
+
+
+class _Filter:
+    """A set of n-grams, with some more that were never put in: one in sixteen or fewer up to 30 million."""
+
+    def __init__(self, count: int) -> None:
+        bits = min(max(8, 1 << (16 * count).bit_length()), _FILTER_BITS)
+        self._bytes = np.zeros(bits // 8, np.uint8)
+        self._mask = np.uint64(bits - 1)
+
+    def _places(self, grams: Hashes) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
+        places = grams & self._mask
+        return (places >> np.uint64(3)).astype(np.int64), np.uint8(1) << (places & np.uint64(7)).astype(np.uint8)
+
+    def add(self, grams: Hashes) -> None:
+        places, bits = self._places(grams)
+        np.bitwise_or.at(self._bytes, places, bits)
+
+    def may_have(self, grams: Hashes) -> npt.NDArray[np.bool_]:
+        places, bits = self._places(grams)
+        return np.asarray(self._bytes[places] & bits, np.bool_)
 
 
 def _leaks(
     spool: Spool,
+    verdicts: Verdicts,
     test: npt.NDArray[np.bool_],
-    train: npt.NDArray[np.bool_],
     *,
     size: int,
     share: float,
     on_documents: Callable[[int], object],
 ) -> dict[int, Leak]:
-    grams, owners = _concatenated(_ngrams(spool, test, size))
+    train = (verdicts.fates == Fate.kept) & (verdicts.ranks == PRECEDENCE.index(Split.train))
+    texts, targets = (np.maximum(0, np.diff(offsets) - size + 1) for offsets in spool.offsets)
+    totals = (texts + targets) * test
+    count = int(totals.sum())
+    leaked = np.zeros(len(spool), np.int32)
+    names, counts = np.empty(0, np.uint64), np.empty(0, np.int64)
+    with ExitStack() as stack:
+        bits = min(max(1, (count // _TEST_NGRAMS).bit_length()), _MOST_PARTS_BITS)
+        wanted, found = (_Parts(stack, spool.folder, bits) for _ in range(2))
+        likely = _Filter(count)
+        for grams, owners in _ngrams(spool, test, size):
+            wanted.add(grams, owners)
+            likely.add(grams)
+        for grams, owners in _ngrams(spool, train, size, on_documents):
+            maybe = likely.may_have(grams)
+            found.add(grams[maybe], owners[maybe])
+        for of_test, of_train in zip(wanted, found, strict=True):
+            owners, more = _sources(*of_test, *of_train)
+            np.add.at(leaked, owners, 1)
+            names, counts = _added(names, counts, *distinct_counts(more))
+    documents, sources = (names >> _HALF).astype(np.int64), (names & _LOW).astype(np.int64)
+    overlaps = leaked[documents] / totals[documents]
+    order = np.lexsort((sources, -counts, documents))
+    order = order[overlaps[order] > share]
+    firsts = order[np.flatnonzero(np.diff(documents[order], prepend=-1))]
+    return {int(documents[at]): Leak(float(overlaps[at]), int(sources[at])) for at in firsts}
+
+
+def _sources(grams: Hashes, owners: Hashes, found: Hashes, documents: Hashes) -> tuple[Numbers, Hashes]:
+    """Compare n-grams of test documents with those of training documents.
+
+    Returns:
+        The test document of each n-gram that has leaked, and with each training document that has it, as one number:
+        the test document in the upper half.
+    """
     wanted = distinct(grams)
-    if not len(wanted):
-        return {}
-    cells = min(1 << (16 * len(wanted)).bit_length(), _FILTER_CELLS)
-    mask = np.uint64(cells - 1)
-    likely = np.zeros(cells, bool)  # most n-grams of the training documents are through here
-    likely[wanted & mask] = True
-    found: list[npt.NDArray[np.int64]] = []  # rows of an n-gram's place in `wanted` and a training document
-    remembered, limit = 0, 2 * _TEST_NGRAMS
-    for every, owner in _ngrams(spool, train, size, on_documents):
-        maybe = likely[every & mask]
-        hashes, documents = every[maybe], owner[maybe]
-        places = np.searchsorted(wanted, hashes)
-        places[places == len(wanted)] = 0
-        hit = wanted[places] == hashes
-        found.append(np.unique(np.stack([places[hit], documents[hit]], 1), axis=0))
-        remembered += len(found[-1])
-        if remembered > limit:
-            found = [_capped(np.concatenate(found))]
-            remembered = len(found[0])
-            limit = remembered + 2 * _TEST_NGRAMS
-    pairs = np.concatenate([*found, np.empty((0, 2), np.int64)])
-    counts = np.bincount(pairs[:, 0], minlength=len(wanted))
-    pairs = pairs[counts[pairs[:, 0]] <= _MOST_DOCUMENTS]
-    return _by_document(grams, owners, wanted, pairs, share)
+    if not len(wanted) or not len(found):
+        return np.empty(0, np.int64), np.empty(0, np.uint64)
+    places = np.minimum(wanted.searchsorted(found), len(wanted) - 1)
+    hit = wanted[places] == found
+    pairs = distinct((places[hit].astype(np.uint64) << _HALF) | documents[hit])
+    of_gram = (pairs >> _HALF).astype(np.int64)
+    few = np.bincount(of_gram, minlength=len(wanted)) <= _MOST_DOCUMENTS
+    pairs, of_gram = pairs[few[of_gram]], of_gram[few[of_gram]]
+    own = wanted.searchsorted(grams)
+    begins, ends = of_gram.searchsorted(own, "left"), of_gram.searchsorted(own, "right")
+    leaked = ends > begins
+    lengths = (ends - begins)[leaked]
+    rows = np.repeat(begins[leaked] - np.cumsum(lengths) + lengths, lengths) + np.arange(lengths.sum())
+    both = (np.repeat(owners[leaked], lengths) << _HALF) | (pairs[rows] & _LOW)
+    return owners[leaked].astype(np.int64), both
 
 
-def _capped(pairs: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """The same without what is over one more than `_MOST_DOCUMENTS` of an n-gram."""
-    order = np.argsort(pairs[:, 0], kind="stable")
-    ordered = pairs[order]
-    _, firsts, numbers = np.unique(ordered[:, 0], return_index=True, return_inverse=True)
-    return ordered[np.arange(len(ordered)) - firsts[numbers] <= _MOST_DOCUMENTS]
-
-
-def _by_document(
-    grams: Hashes, owners: Numbers, wanted: Hashes, pairs: npt.NDArray[np.int64], share: float
-) -> dict[int, Leak]:
-    """The leaks of the test documents that have the n-grams `wanted`, from those n-grams' training documents."""
-    order = np.argsort(pairs[:, 0], kind="stable")
-    places, documents = pairs[order, 0], pairs[order, 1]
-    own = np.searchsorted(wanted, grams)
-    begins, ends = np.searchsorted(places, own, "left"), np.searchsorted(places, own, "right")
-    leaks: dict[int, Leak] = {}
-    bounds = np.flatnonzero(np.diff(owners, prepend=-1, append=-1))
-    for first, last in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
-        leaked = np.flatnonzero(ends[first:last] > begins[first:last]) + first
-        overlap = len(leaked) / (last - first)
-        if overlap > share:
-            sources = np.concatenate([documents[begins[at] : ends[at]] for at in leaked.tolist()])
-            names, counts = np.unique(sources, return_counts=True)
-            leaks[int(owners[first])] = Leak(overlap, int(names[np.argmax(counts)]))
-    return leaks
+def _added(names: Hashes, counts: Numbers, others: Hashes, more: Numbers) -> tuple[Hashes, Numbers]:
+    """The sum of two countings."""
+    every, number = np.concatenate([names, others]), np.concatenate([counts, more])
+    order = np.argsort(every, kind="stable")
+    every, number = every[order], number[order]
+    starts = np.flatnonzero(np.diff(every, prepend=every[:1] + np.uint64(1)))
+    return every[starts], np.add.reduceat(number, starts) if len(starts) else number
 
 
 def _ngrams(
@@ -161,12 +212,3 @@ def _ngrams(
                 hashes, documents = ngrams_of_each(mine, np.cumsum(lengths[numbers]), size)
                 yield hashes, first + numbers[documents]
         on_documents(last - first)
-
-
-def _concatenated(parts: Iterator[tuple[Hashes, Numbers]]) -> tuple[Hashes, Numbers]:
-    """The n-grams of all parts, by document."""
-    found = list(parts)
-    hashes = np.concatenate([*(one for one, _ in found), np.empty(0, np.uint64)])
-    numbers = np.concatenate([*(other for _, other in found), np.empty(0, np.int64)])
-    order = np.argsort(numbers, kind="stable")
-    return hashes[order], numbers[order]

@@ -85,7 +85,7 @@ class Spool:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
         self._writer = pq.ParquetWriter(folder / "documents.parquet", _SCHEMA, compression="lz4")
         self._rows: list[tuple[Any, ...]] = []
         self._bytes = self._count = 0
@@ -146,7 +146,7 @@ class Spool:
             self._written_words[part] += len(words)
         if prints.bands is not None:
             if not self._band_files:
-                self._band_files = [(self._folder / f"{band}.bands").open("w+b") for band in range(BANDS)]
+                self._band_files = [(self.folder / f"{band}.bands").open("w+b") for band in range(BANDS)]
             for band, file in enumerate(self._band_files):
                 file.write(np.ascontiguousarray(prints.bands[chosen, band]).tobytes())
 
@@ -195,7 +195,7 @@ class Spool:
     def documents(self) -> Iterator[tuple[int, Spooled]]:
         """Every document with its number, in the order in which they were read."""
         number = 0
-        with pq.ParquetFile(self._folder / "documents.parquet") as file:
+        with pq.ParquetFile(self.folder / "documents.parquet") as file:
             for batch in file.iter_batches(batch_size=_GROUP_ROWS):
                 rows = zip(*(column.to_pylist() for column in batch.columns), strict=True)
                 for where, num_bytes, text, label, target, metadata in rows:
@@ -210,7 +210,7 @@ class Spool:
         """One band of every document's signature; None where none was made."""
         if not self._band_files:
             return None
-        return np.fromfile(self._folder / f"{band}.bands", np.uint64)
+        return np.fromfile(self.folder / f"{band}.bands", np.uint64)
 
     def text_words(self, first: int, last: int | None = None) -> Words:
         """The words of the texts of documents `first` to `last`, which is not included; of one document by default."""

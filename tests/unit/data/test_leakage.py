@@ -17,6 +17,7 @@ from langmill.data.document import Document, Split, documents_path, read_documen
 from langmill.data.folding import key_of
 from langmill.data.report import Report
 from langmill.data.splits import split_of_key
+from langmill.data.spool import Spool
 from tests.unit.data.settings import fields, settings
 
 pytestmark = pytest.mark.unit
@@ -103,12 +104,28 @@ def test_parts_give_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     passages = [prose(20) for _ in range(9)]
     test = [{"text": " ".join([*prose(20), *passage])} for passage in passages]
     train = [{"text": " ".join([*passage, *prose(70)])} for passage in passages[:5] for _ in range(3)]
+    read, ngrams = list[int](), leakage._ngrams
+
+    def counted(spool: Spool, chosen: Any, size: int, *more: Any) -> Iterator[Any]:
+        read.append(size)
+        return ngrams(spool, chosen, size, *more)
+
+    monkeypatch.setattr(leakage, "_ngrams", counted)
     whole = made(tmp_path, test, train).as_json()["leakage"]
     monkeypatch.setattr(leakage, "_TEST_NGRAMS", 40)
+    monkeypatch.setattr(leakage, "_FILTER_BITS", 8)  # nearly every n-gram is through
     RANDOM.seed(3)
     parts = made(tmp_path, test, train).as_json()["leakage"]
     assert (whole["leaked"], parts["leaked"]) == (5, 5)
     assert [each["test"] for each in whole["examples"]] == [each["test"] for each in parts["examples"]]
+    assert read == [13, 13] * 2  # test and training documents once each, in however many parts
+
+
+def test_a_run_that_stands_twice_in_a_training_document_is_of_one(tmp_path: Path) -> None:
+    form = " ".join(prose(30))
+    train = [{"text": f"{form} {' '.join(prose(90))}", "to": form} for _ in range(6)]
+    made(tmp_path, [{"text": " ".join([*prose(40), form])}], train)
+    assert len(leaked(tmp_path)) == 1
 
 
 def test_short_texts_with_short_targets_leak_too(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ not be repaired after that.
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,9 @@ _QUOTED = re.compile(
     "[\u0412\u0413\u0420\u0421\u0392\u0393\u039e\u039f]"
 )
 _AROUND = 6  # characters on each side that ftfy's patterns look at
+_LONG_RUN = re.compile(f"[ -~]{{{5 * _AROUND},}}")
+_HELD = "\x01"  # stands for what is held back of such a run; every encoding has it
+_LONGEST_LINE = 1_000_000  # what ftfy looks at in one go
 _ELSE = re.compile("\x1b\\[|[\ud800-\udbff][\udc00-\udfff]")  # terminal escapes, surrogates that are a pair
 _PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 
@@ -80,7 +84,7 @@ class Repair(CleaningStep):
             fix_surrogates=False,
             remove_control_chars=False,
             normalization=None,
-            max_decode_length=1_000_000,
+            max_decode_length=_LONGEST_LINE,
             explain=False,
         )
         self._more = options.straight_quotes or options.latin_ligatures or options.character_width
@@ -131,9 +135,24 @@ def _needs_a_look(text: str, place: int) -> bool:
 
 
 def _fixed(text: str, config: ftfy.TextFixerConfig) -> str:
+    """What ftfy makes of a text; it is not shown the middle of long runs of ASCII, which it reads slowly and keeps.
+
+    What it does hangs on single characters, on what stands beside those that are not ASCII, and on which encodings
+    have all of a line, which all have ASCII. Only a terminal's escape can be long, and ASCII throughout.
+    """
     import ftfy
 
-    return ftfy.fix_text(text, config)
+    if _HELD in text or "\x1b" in text or len(text) > _LONGEST_LINE:
+        return ftfy.fix_text(text, config)
+    held: list[str] = []
+
+    def shortened(run: re.Match[str]) -> str:
+        signs = run[0]
+        held.append(signs[2 * _AROUND : -2 * _AROUND])
+        return f"{signs[: 2 * _AROUND]}{_HELD}{signs[-2 * _AROUND :]}"
+
+    parts = ftfy.fix_text(_LONG_RUN.sub(shortened, text), config).split(_HELD)
+    return "".join(itertools.chain.from_iterable(zip(parts, [*held, ""], strict=True)))
 
 
 @functools.cache

@@ -22,7 +22,8 @@ _HALF, _LOW = np.uint64(32), np.uint64(2**32 - 1)
 class Candidates:
     """For each document those before it that share a bucket with it.
 
-    In memory are 12 bytes for each document and bucket that it shares with another.
+    In memory are 4 bytes for each document and bucket that it shares with another, and `4 * BANDS` for each document
+    that shares any; some 2 more of the former while it is made.
 
     Args:
         ordered: Documents in the order of preference.
@@ -30,8 +31,8 @@ class Candidates:
     """
 
     def __init__(self, ordered: npt.NDArray[np.int64], bands: Callable[[int], Hashes]) -> None:
-        members: list[npt.NDArray[np.int32]] = []
-        begins: list[npt.NDArray[np.int32 | np.int64]] = []
+        members = np.empty(BANDS * len(ordered), np.int32)  # room for all; what is not written to takes no memory
+        buckets: list[tuple[int, int, npt.NDArray[np.int32]]] = []  # where a band's members are, and its buckets there
         size = 0
         shares = np.zeros(len(ordered), bool)
         for band in range(BANDS):
@@ -42,21 +43,18 @@ class Candidates:
             alike[1:-1] = (values[1:] == values[:-1]) & (values[1:] != NONE)
             shared = alike[1:] | alike[:-1]  # like the one before or the one behind
             found = order[shared]
-            starts = np.flatnonzero(~alike[:-1][shared])
-            members.append(found.astype(np.int32))
-            places = size + np.repeat(starts, np.diff(starts, append=len(found)))
+            buckets.append((size, size + len(found), np.flatnonzero(~alike[:-1][shared]).astype(np.int32)))
+            members[size : size + len(found)] = found
             size += len(found)
-            begins.append(places.astype(np.int32 if size < 2**31 else np.int64))
             shares[found] = True
+        self._members = members[:size]
         self.documents = np.flatnonzero(shares)
         """Those that share a bucket, by their place in `ordered`."""
-        rows = np.cumsum(shares) - 1
-        wide = np.int32 if size < 2**31 else np.int64
-        self._begins = np.full((len(self.documents), BANDS), -1, wide)
-        for band in range(BANDS):
-            self._begins[rows[members[band]], band] = begins[band]
-            begins[band] = begins[band][:0]
-        self._members = np.concatenate([*members, np.empty(0, np.int32)])
+        rows = np.cumsum(shares, dtype=np.int32) - 1
+        self._begins = np.full((len(self.documents), BANDS), -1, np.int32 if size < 2**31 else np.int64)
+        for band, (first, last, starts) in enumerate(buckets):
+            begins = first + np.repeat(starts.astype(np.int64), np.diff(starts, append=last - first))
+            self._begins[rows[members[first:last]], band] = begins
 
     def before(self, first: int, last: int) -> list[npt.NDArray[np.int64]]:
         """The documents before each of some that are to be compared with it, in the order of preference.

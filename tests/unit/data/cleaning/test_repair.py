@@ -20,6 +20,8 @@ STEP = Repair(RepairOptions())
 PIECES = [
     "schÃ¶n", "caf\x92s", "â€™", "naïve", "Größe", "Привет", "Р“Р", "“ja”", "½", "£5", "日本", "—", "œuvre", "Œ ", "Ã ",
     "a Â b", "à²", "\xa0", "ÃÂ¢", "вЂ", "Ð¿Ñ€", "√±", "ØÙ", "β€™", "ā€", "°", "x", " ", "\n", "\x1b[1m", "\ufffd", "é",
+    "s quela is a run of ASCII that is longer than what ftfy is shown",
+    "s quela e'te' ?quilo \x01 of a run that goes on and on",
 ]  # fmt: skip
 
 
