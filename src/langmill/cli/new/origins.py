@@ -59,7 +59,7 @@ def origin_of(text: str) -> Origin:
     Raises:
         LangmillError: It names none.
     """
-    if (path := Path(text)).exists():
+    if text and (path := Path(text)).exists():
         return LocalOrigin(path)
     if found := _HUB.fullmatch(text):
         return HubOrigin(found["repository"], found["revision"] or "", found["file"])
