@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +10,11 @@ from safetensors import SafetensorError, safe_open
 
 from langmill.checkpoints.gguf_file import ENDING
 from langmill.checkpoints.gguf_model import TOKENIZER_CONFIG_NAME, convert
-from langmill.errors import LangmillError, SourceError, TokenizerError
+from langmill.errors import LangmillError, ModelError, SourceError, TokenizerError
 from langmill.files import read_json, sha256_file
+from langmill.models.base import Kind
 from langmill.models.folder import CONFIG_NAME, TOKENIZER_NAME
+from langmill.models.huggingface.loading import kind_of_type, read_description
 from langmill.tokenization.checkpoint import checkpoint_tokenizer
 from langmill.tokenization.tokenizer import Tokenizer
 
@@ -33,23 +34,32 @@ def complete(folder: Path) -> dict[str, Any]:
 
     Raises:
         SourceError: They are no model, a damaged one, or one that can't be read.
+        ConfigError: `transformers` knows no such network.
         TokenizerError: There is no tokenizer, or not this model's.
     """
-    stored = sorted(folder.glob(f"*{ENDING}"))
-    facts: dict[str, Any] = {}
-    if stored and not any(folder.glob(f"*{_SAFETENSORS}")):
-        if len(stored) > 1:
-            raise SourceError(
-                f"The pretrained model came in {len(stored)} GGUF files ({', '.join(path.name for path in stored)}); "
-                "name one of them.",
-                "duplicate",
-            )
-        facts = {"gguf": _convert(stored[0], folder)}
-    for path in stored:
+    stored = stored_file(folder)
+    facts = {} if stored is None else {"gguf": _convert(stored, folder)}
+    for path in folder.glob(f"*{ENDING}"):
         path.unlink()
-    _require_model(folder)
-    _require_fitting(checkpoint_tokenizer(folder), read_json(folder / CONFIG_NAME))
+    require_weights(folder)
+    require_description(folder)
     return facts
+
+
+def stored_file(folder: Path) -> Path | None:
+    """The GGUF file that holds a folder's model; None where its weights are in safetensors, or missing.
+
+    Raises:
+        SourceError: There are several.
+    """
+    stored = [] if any(folder.glob(f"*{_SAFETENSORS}")) else sorted(folder.glob(f"*{ENDING}"))
+    if len(stored) > 1:
+        raise SourceError(
+            f"The pretrained model came in {len(stored)} GGUF files ({', '.join(path.name for path in stored)}); "
+            "name one of them.",
+            "duplicate",
+        )
+    return stored[0] if stored else None
 
 
 def _convert(path: Path, folder: Path) -> dict[str, Any]:
@@ -64,43 +74,58 @@ def _convert(path: Path, folder: Path) -> dict[str, Any]:
     }
 
 
-def _require_model(folder: Path) -> None:
-    names = sorted(path.name for path in folder.iterdir())
-    if CONFIG_NAME not in names:
-        raise SourceError(
-            "The pretrained model has no config.json, so it is not one of transformers; check its source.", "missing"
-        )
-    weights = [name for name in names if name.endswith(_SAFETENSORS)]
+def require_weights(folder: Path) -> None:
+    """Refuse a folder without whole weights in safetensors. Raises SourceError."""
+    weights = sorted(folder.glob(f"*{_SAFETENSORS}"))
     if not weights:
         raise SourceError(
             "The pretrained model has no weights in safetensors. Pickled ones (.bin, .pt) can run code and are not "
             "opened; load it once with transformers and save it with save_pretrained().",
             "missing",
         )
-    for name in weights:
+    for path in weights:
         try:
-            with safe_open(folder / name, framework="np") as file:
+            with safe_open(path, framework="np") as file:
                 file.keys()
         except (SafetensorError, OSError) as error:
             raise SourceError(
-                f"{name} of the pretrained model is damaged, or was not fetched to its end ({error}); fetch it again.",
+                f"{path.name} of the pretrained model is damaged, or was not fetched to its end ({error}); fetch it "
+                "again.",
                 "damaged",
             ) from error
+
+
+def require_description(folder: Path) -> tuple[Kind, Tokenizer]:
+    """The kind of network that a folder's `config.json` describes, and its tokenizer.
+
+    Raises:
+        SourceError: There is no such file, or it can't be read.
+        ConfigError: `transformers` knows no such network.
+        TokenizerError: There is no tokenizer, it can't be read, or it is not this model's.
+    """
+    title = f"{CONFIG_NAME} of the pretrained model"
+    if not (folder / CONFIG_NAME).is_file():
+        raise SourceError(
+            f"The pretrained model has no {CONFIG_NAME}, so it is not one of transformers; check its source.", "missing"
+        )
     try:
         config = read_json(folder / CONFIG_NAME)
     except LangmillError as error:
-        raise SourceError(f"{CONFIG_NAME} of the pretrained model can't be read: {error}", "unreadable") from error
+        cause = error.__cause__ or error
+        raise SourceError(f"{title} can't be read ({cause}); fetch it again.", "unreadable") from error
     if not isinstance(config, dict):
-        raise SourceError(
-            f"{CONFIG_NAME} of the pretrained model holds {json.dumps(config)[:40]}, no settings.", "unreadable"
-        )
-
-
-def _require_fitting(tokenizer: Tokenizer, config: Mapping[str, Any]) -> None:
-    size = config.get("vocab_size")
+        raise SourceError(f"{title} holds {json.dumps(config)[:40]}, no settings.", "unreadable")
+    kind = kind_of_type(str(config.get("model_type")), title)
+    try:
+        read_description(folder)
+    except ModelError as error:
+        cause = " ".join(str(error.__cause__ or error).split())
+        raise SourceError(f"{title} can't be read by transformers: {cause}", "unreadable") from error
+    tokenizer, size = checkpoint_tokenizer(folder), config.get("vocab_size")
     if isinstance(size, int) and tokenizer.vocab_size > size:
         raise TokenizerError(
             f"The pretrained model's {TOKENIZER_NAME} has {tokenizer.vocab_size} entries, its embedding only {size}: "
             "it is another model's. Check where both come from.",
             "mismatch",
         )
+    return kind, tokenizer

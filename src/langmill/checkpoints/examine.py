@@ -8,18 +8,17 @@ from dataclasses import dataclass
 from email import message_from_bytes
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 
-from langmill.checkpoints.gguf_file import ENDING, GgufFile
-from langmill.checkpoints.gguf_model import kind_of_file
+from langmill.checkpoints.complete import require_description, require_weights, stored_file
+from langmill.checkpoints.gguf_file import ENDING
+from langmill.checkpoints.gguf_model import describe
 from langmill.config.core_yaml import parse_yaml
 from langmill.data.sources.archives import members, read_member
-from langmill.errors import ConfigError, SourceError
-from langmill.files import read_json
+from langmill.errors import ConfigError, SourceError, TokenizerError
 from langmill.models.base import Kind
 from langmill.models.folder import CONFIG_NAME
-from langmill.models.huggingface.loading import kind_of_model
-from langmill.tokenization.checkpoint import checkpoint_tokenizer
+from langmill.tokenization.tokenizer import Tokenizer
 
 SAFETENSORS = ".safetensors"
 CARD = "README.md"
@@ -44,36 +43,49 @@ class Findings:
     """What the weights are stored as."""
     has_template: bool
     """Whether a chat template comes with it."""
+    template_fault: str
+    """Why the task chat can't use that template; empty where it can, or where there is none."""
 
 
 def examine(folder: Path) -> Findings:
-    """Look at a model's files, as a source has brought them.
+    """Look at a model's files, as a source has brought them; of a GGUF file, what it says is written beside it.
 
     Raises:
         SourceError: They are no model, a damaged one, or one that can't be read.
         ConfigError: `transformers` knows no such network.
-        TokenizerError: There is no tokenizer.
+        TokenizerError: There is no tokenizer, it can't be read, or it is not this model's.
     """
-    weights, stored = sorted(folder.glob(f"*{SAFETENSORS}")), sorted(folder.glob(f"*{ENDING}"))
-    if not weights and len(stored) == 1:
-        file = GgufFile(stored[0])
-        parameters = sum(math.prod(tensor.shape) for tensor in file.tensors)
-        names = ", ".join(file.quantizations())
-        return Findings(
-            kind_of_file(file), parameters, file.text("general.license"), file.text("general.name"), names,
-            has_template=file.text("tokenizer.chat_template") is not None,
-        )  # fmt: skip
-    if not weights or not (folder / CONFIG_NAME).is_file():
+    weights, stored = sorted(folder.glob(f"*{SAFETENSORS}")), stored_file(folder)
+    if not weights and stored is None:
         raise SourceError(
             f"There is no model here: one is a {ENDING} file, or {CONFIG_NAME} with weights in {SAFETENSORS} and a "
             "tokenizer (pickled weights, .bin or .pt, can run code and are not opened).",
             "missing",
         )
-    checkpoint_tokenizer(folder)
-    card = folder / CARD
-    licence = licence_of_card(card.read_text(encoding="utf-8", errors="replace")) if card.is_file() else None
-    parameters, template = sum(map(_numbers, weights)), _has_template(folder)
-    return Findings(kind_of_model(folder), parameters, licence, None, "safetensors", has_template=template)
+    if stored is not None:
+        file = describe(stored, folder)
+        licence, title, kept = file.text("general.license"), file.text("general.name"), ", ".join(file.quantizations())
+        parameters = sum(math.prod(tensor.shape) for tensor in file.tensors)
+    else:
+        require_weights(folder)
+        card = folder / CARD
+        licence = licence_of_card(card.read_text(encoding="utf-8", errors="replace")) if card.is_file() else None
+        title, kept, parameters = None, "safetensors", sum(map(_numbers, weights))
+    kind, tokenizer = require_description(folder)
+    return Findings(
+        kind, parameters, licence, title, kept,
+        has_template=tokenizer.chat_template is not None, template_fault=_template_fault(tokenizer),
+    )  # fmt: skip
+
+
+def _template_fault(tokenizer: Tokenizer) -> str:
+    if tokenizer.chat_template is None:
+        return ""
+    try:
+        tokenizer.template(tokenizer.chat_template, "Its chat template").end_of_turn()
+    except TokenizerError as error:
+        return str(error)
+    return ""
 
 
 def candidates(names: Iterable[str]) -> list[list[str]]:
@@ -118,16 +130,6 @@ def licence_of_card(text: str) -> str | None:
     return said if isinstance(said, str) and said and said != "other" else None
 
 
-def _has_template(folder: Path) -> bool:
-    if (folder / "chat_template.jinja").is_file():
-        return True
-    config = folder / "tokenizer_config.json"
-    return config.is_file() and bool(read_json(config).get("chat_template"))
-
-
 def _numbers(path: Path) -> int:
-    try:
-        with safe_open(path, framework="np") as file:
-            return sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise SourceError(f"{path.name} is damaged, or was not fetched to its end ({error}).", "damaged") from error
+    with safe_open(path, framework="np") as file:
+        return sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118

@@ -51,20 +51,29 @@ def convert(path: Path, folder: Path) -> GgufFile:
     """
     file = GgufFile(path)
     with quiet():
-        config = _config(file)
-        network = _network(file, config)
+        network, config = _write_description(file, folder)
         _write_weights(file, network, config, folder / WEIGHTS_NAME)
-        described = _described(config, type(network).__name__)
-        write_json(folder / CONFIG_NAME, described)
-        write_json(folder / GENERATION_NAME, _generation(file, described))
-        _write_tokenizer(file, folder, described)
     return file
 
 
-def kind_of_file(file: GgufFile) -> Kind:
-    """The kind of network that a GGUF file holds. Raises SourceError where `transformers` can't read it."""
+def describe(path: Path, folder: Path) -> GgufFile:
+    """Do what `convert` does but for the weights, which are not read; arguments and errors are the same."""
+    file = GgufFile(path)
     with quiet():
-        return _kind(file, _config(file))
+        network, config = _write_description(file, folder)
+        _names_of_weights(file, network, config)
+    return file
+
+
+def _write_description(file: GgufFile, folder: Path) -> tuple[Any, Any]:
+    """Write all but the weights; return the network without weights, and its config."""
+    config = _config(file)
+    network = _network(file, config)
+    described = _described(config, type(network).__name__)
+    write_json(folder / CONFIG_NAME, described)
+    write_json(folder / GENERATION_NAME, _generation(file, described))
+    _write_tokenizer(file, folder, described)
+    return network, config
 
 
 def _config(file: GgufFile) -> Any:
@@ -89,7 +98,7 @@ def _config(file: GgufFile) -> Any:
         write_without_vocabulary(file, folder / "header.gguf", _VOCABULARY)
         try:
             config = AutoConfig.from_pretrained(folder, gguf_file="header.gguf", local_files_only=True)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except Exception as error:  # each family's config class raises its own kinds
             raise SourceError(
                 f"{name} holds a {architecture}, which transformers can't read of a GGUF file "
                 f"({' '.join(str(error).split())}); take the model in safetensors, or another one.",
@@ -100,7 +109,10 @@ def _config(file: GgufFile) -> Any:
     return config
 
 
-def _kind(file: GgufFile, config: Any) -> Kind:
+def _network(file: GgufFile, config: Any) -> Any:
+    """The network without weights."""
+    import transformers
+
     where = f"{file.path.name} ({file.architecture})"
     try:
         kind = kind_of_type(config.model_type, where)
@@ -110,14 +122,7 @@ def _kind(file: GgufFile, config: Any) -> Kind:
         raise SourceError(
             f"{where} is an encoder, which is not read of a GGUF file; take it in safetensors.", "unsupported"
         )
-    return kind
-
-
-def _network(file: GgufFile, config: Any) -> Any:
-    """The network without weights."""
-    import transformers
-
-    auto = getattr(transformers, _AUTO_CLASSES[_kind(file, config)])
+    auto = getattr(transformers, _AUTO_CLASSES[kind])
     with torch.device("meta"):
         return auto.from_config(config, dtype=torch.float32)
 
@@ -158,8 +163,8 @@ def _write_weights(file: GgufFile, network: Any, config: Any, path: Path) -> Non
         raise SourceError(f"{file.path.name} lacks weights of its network: {some}.", "missing")
 
 
-def _weights(file: GgufFile, network: Any, config: Any) -> Iterator[tuple[str, str, np.ndarray]]:
-    """Each weight, by its name in the file and in the network, laid out as the network has it."""
+def _names_of_weights(file: GgufFile, network: Any, config: Any) -> tuple[Any, Mapping[str, str]]:
+    """What lays the weights out as the network has them, and their names there by those in the file."""
     from transformers import modeling_gguf_pytorch_utils as theirs
 
     processor = theirs.TENSOR_PROCESSORS.get(file.architecture, theirs.TensorProcessor)(config=config.to_dict())
@@ -174,6 +179,12 @@ def _weights(file: GgufFile, network: Any, config: Any) -> Iterator[tuple[str, s
             "place for, so it would compute something else; take the model in safetensors.",
             "unsupported",
         )
+    return processor, names
+
+
+def _weights(file: GgufFile, network: Any, config: Any) -> Iterator[tuple[str, str, np.ndarray]]:
+    """Each weight, by its name in the file and in the network, laid out as the network has it."""
+    processor, names = _names_of_weights(file, network, config)
     joined: dict[str, torch.Tensor] = {}  # weights that the network has in one, as those of experts
     for tensor in file.tensors:
         made = processor.process(

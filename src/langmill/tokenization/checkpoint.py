@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
-from langmill.errors import TokenizerError
+from langmill.errors import Code, TokenizerError
 from langmill.tokenization.tokenizer import FILE_NAME, Tokenizer
 
 _VOCABULARIES = {"vocab.txt", "vocab.json"}
@@ -33,4 +34,11 @@ def checkpoint_tokenizer(folder: Path) -> Tokenizer:
             raise TokenizerError(
                 f"The pretrained model has no {FILE_NAME}, and none can be made of its files: {error}", "failed"
             ) from error
-    return Tokenizer.load(file)
+    try:
+        return Tokenizer.load(file)
+    except TokenizerError as error:
+        # Where the files lie while they are brought says nothing to anybody, nor what one does about a file of ours.
+        said = str(error).replace(f"{folder}/", "").partition("; ")[0].rstrip(".")
+        raise TokenizerError(
+            f"The pretrained model's tokenizer can't be used ({said}); check its source.", cast("Code", error.code)
+        ) from error

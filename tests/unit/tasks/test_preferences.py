@@ -115,7 +115,7 @@ def test_a_batch_has_both_answers_after_the_same_prompt(chatml: Tokenizer, tmp_p
     learned = ["".join(names.get(token) or chatml.decode([token]) for token in row[row >= 0].tolist())
                for row in batch["targets"]]  # fmt: skip
     first = 0 if learned[0].startswith("Yes") else 1
-    assert learned[first], learned[first + 2] == (f"Yes, it was good.{IM_END}", f"No.{IM_END}")
+    assert (learned[first], learned[first + 2]) == (f"Yes, it was good.{IM_END}", f"No.{IM_END}")
     assert learned[1 - first] == f"The actor.{IM_END}"
     assert learned[3 - first] == f"I was not in it at all.{IM_END}"
     prompts = [row[: int((targets >= 0).nonzero()[0]) + 1].tolist()

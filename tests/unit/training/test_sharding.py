@@ -1,4 +1,8 @@
-"""Sharded trainings of two processes: the losses of one process, and checkpoints in parts that survive a kill."""
+"""Sharded trainings of two processes: the losses of one process, and checkpoints in parts that survive a kill.
+
+Of many processes one runs by itself, with a group whose messages go nowhere: what it computes means nothing, but every
+operation runs on the shapes that it would have there.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ import functools
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,10 +21,14 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing
 from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import DTensor
+from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from langmill.config.sections import Training
 from langmill.files import sweep
 from langmill.models.base import build_backbone
+from langmill.models.huggingface.adapters import prepare
+from langmill.models.huggingface.settings import BaseKind, LoraSettings, PretrainedSettings, Tuning
 from langmill.training import checkpoints, processes
 from langmill.training.checkpoint_callback import CheckpointCallback
 from langmill.training.checkpoints import newest_valid
@@ -39,6 +47,11 @@ CASES: dict[str, dict[str, Any]] = {
     "products in bf16": {"name": "adamw", "precision": "bf16"},
     "weights in bf16": {"name": "muon", "precision": "bf16", "weights": "bf16"},
 }
+OF_MANY = CASES | {
+    "an adapter in fp32 beside weights in bf16": {"name": "adamw", "precision": "bf16", "weights": "bf16"}
+}
+LORA = LoraSettings(rank=2, alpha=4.0, dropout=0.0, targets=["all-linear"])
+MANY = 16  # more than the rows of an adapter's matrices, and no divisor of 33
 
 
 class NoValidation:
@@ -52,15 +65,15 @@ class NoValidation:
 
 
 def settings_of(case: str, size: int) -> Training:
-    changes = dict(CASES[case])
+    changes = dict(OF_MANY[case])
     optimizer = training().optimizer
     values = {name: getattr(optimizer, name) for name in optimizer.__dataclass_fields__}
     values |= {"name": changes.pop("name"), "warmup_steps": 2}
     return training(
         optimizer=values,
         steps=STEPS,
-        batch_size=8,
-        micro_batch_size=4 // size,
+        batch_size=max(8, 2 * size),
+        micro_batch_size=max(1, 4 // size),
         block_length=LENGTH,
         threads=1,
         **changes,
@@ -79,6 +92,9 @@ def begin(case: str, rank: int, size: int, *, sharded: bool) -> tuple[TrainingMo
     random = np.random.default_rng(1)
     data = shard([random.integers(2, VOCAB_SIZE, 30).tolist() for _ in range(20)])
     batches = task.micro_batches(data, settings, rank=rank, world_size=size, eot_id=0)
+    if "adapter" in case:
+        base = list(network.parameters())
+        prepare(network, network.model, base, PretrainedSettings(BaseKind.auto, Tuning.lora, LORA, {}))
     bf16 = settings.precision.value == "bf16"
     module = TrainingModule(network, task, settings, lambda *_: batches, bf16=bf16, sharded=sharded)
     strategy = SimpleNamespace(model=None, pre_backward=lambda _: None, post_backward=lambda _: None)
@@ -183,6 +199,33 @@ def test_a_resumed_training_ends_with_the_same_bytes(sharded: dict[str, dict[str
     whole, resumed = sharded[case]["weights"], sharded[f"{case}, resumed"]["weights"]
     assert whole.keys() == resumed.keys()
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+@pytest.fixture(params=[0, MANY - 1])
+def one_of_many(request: pytest.FixtureRequest) -> Iterator[int]:
+    """The number of this process in a group of many, of which no other is there."""
+    rank: int = request.param
+    dist.init_process_group("fake", rank=rank, world_size=MANY, store=FakeStore())
+    yield rank
+    dist.destroy_process_group()
+
+
+@pytest.mark.parametrize("case", OF_MANY)
+def test_a_process_of_many_makes_its_steps(one_of_many: int, case: str) -> None:
+    """Also where there are more processes than a matrix has rows, so that the last has none of it."""
+    module, batches = begin(case, one_of_many, MANY, sharded=True)
+    weights = {name: weight for name, weight in module.network.named_parameters() if isinstance(weight, DTensor)}
+    assert len(weights) == len(list(module.network.parameters()))
+    frozen = {name: weight.to_local().clone() for name, weight in weights.items() if not weight.requires_grad}
+    assert bool(frozen) == ("adapter" in case)
+    learn(module, batches)
+    assert len(module.losses) == STEPS
+    for name, weight in weights.items():
+        rows = torch.arange(weight.shape[0]).chunk(MANY)
+        own = len(rows[one_of_many]) if one_of_many < len(rows) else 0
+        assert weight.to_local().shape == (own, *weight.shape[1:]), name
+        assert weight.dtype == (torch.bfloat16 if "weights" in case and "lora_" not in name else torch.float32)
+    assert all(weights[name].to_local().equal(value) for name, value in frozen.items())
 
 
 def killed_while_saving(rank: int, size: int, folder: Path) -> None:

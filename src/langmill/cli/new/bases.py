@@ -126,9 +126,14 @@ def _require_kind(base: str, task_file: str, task: Task) -> None:
     folder = Workspace().model(base)
     if kind is None and (folder / "config.json").is_file():
         kind = kind_of_model(folder)
-    if kind is None or kind in task.kinds:
+    own_tokenizer = _began_as(base) is not None  # which no special token can be added to
+
+    def learns(other: Task) -> bool:
+        return kind in other.kinds and not (own_tokenizer and other.needs_special_tokens)
+
+    if kind is None or learns(task):
         return
-    others = [file for file in available("task") if kind in choices.task_of(file)[1].kinds]
+    others = [file for file in available("task") if learns(choices.task_of(file)[1])]
     raise LangmillError(
         f"{base} {_DOES[kind]}, which the task {task_file} can't be learned by; it can learn: {', '.join(others)}.",
         "mismatch",

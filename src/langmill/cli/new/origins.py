@@ -54,7 +54,7 @@ class Origin(ABC):
 
 def origin_of(text: str) -> Origin:
     """The place that `--from` names. Raises LangmillError where it names none."""
-    if (path := Path(text)).exists():
+    if text and (path := Path(text)).exists():
         return LocalOrigin(path)
     if found := _HUB.fullmatch(text):
         return HubOrigin(found["repository"], found["revision"] or "", found["file"])

@@ -75,6 +75,8 @@ def pretrained(name: str, place: str, licence: str | None) -> None:
         click.echo(
             "It brings no chat template: in the task chat it is asked by one of Langmill's, which it must learn."
         )
+    if findings.kind == "causal" and findings.template_fault:
+        click.echo(f"Warning: {findings.template_fault}", err=True)
     click.echo(f"Next: langmill new recipe NAME --corpus CORPUS --base {name}")
 
 

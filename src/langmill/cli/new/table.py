@@ -93,7 +93,9 @@ def _rows(found: Survey, decision: Decision, width: int) -> Iterator[str]:
     if first:
         yield "First rows:" if len(first) > 1 else "The first row:"
     roles = decision.roles
-    fields = [name for role in ROLES for name in (roles.near.get(role, ()) or [roles.fields.get(role, "")]) if name]
+    by_role = [roles.near.get(role, ()) or [roles.fields.get(role, "")] for role in ROLES]
+    # A format makes its own text of the row, so all of it is shown.
+    fields = [] if decision.shape is not None else [name for names in by_role for name in names if name]
     for row in first:
         names = [name for name in fields if name in row] or list(row)
         room = max(8, (width - 4) // len(names) - 2) if names else width

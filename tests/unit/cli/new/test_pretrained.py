@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 import zipfile
 from pathlib import Path
@@ -16,7 +17,7 @@ from langmill.cli.new import origins
 from langmill.config.compose import compose_pretrained, compose_recipe, compose_tokenizer
 from langmill.config.sections import PRETRAINED
 from langmill.stages.compose import require_composed
-from tests.unit.checkpoints.files import write_model
+from tests.unit.checkpoints.files import LLAMA, TEMPLATE, TOKENIZER, network, tensors_of, write_gguf, write_model
 from tests.unit.cli.new.test_commands import ROOT, variables
 from tests.unit.models.checkpoints import write_checkpoint
 
@@ -89,13 +90,23 @@ def test_a_gguf_file_is_begun_with_and_a_recipe_starts_from_it(
     require_composed(["mine"])
 
 
-@pytest.mark.parametrize(("template", "told"), [("{{ messages }}", False), (None, True)])
-def test_a_template_that_is_missing_is_said(
-    template: str | None, told: bool, workspace: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("template", "said", "warned"),
+    [
+        (TEMPLATE, False, ""),
+        (None, True, ""),
+        ("{% for message in %}", False, "is no Jinja template"),
+        ("{{ messages[0].content }}", False, "writes no special token after an answer"),
+    ],
+)
+def test_a_template_that_is_missing_or_can_not_be_used_is_said(
+    template: str | None, said: bool, warned: str, workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_model(Path("models/tiny.gguf"), "Llama", tokenizer__chat_template=template)
     assert call(["new", "pretrained", "tiny", "--from", "models/tiny.gguf"]) == 0
-    assert ("no chat template" in capsys.readouterr().out) == told
+    told = capsys.readouterr()
+    assert ("no chat template" in told.out) == said
+    assert (f"Warning: Its chat template {warned}" in told.err) == bool(warned)
 
 
 def test_the_weights_are_counted_once(workspace: Path) -> None:
@@ -203,6 +214,7 @@ def test_a_commit_of_the_hub(workspace: Path, tmp_path: Path, monkeypatch: pytes
         (["tiny", "--from", "conf"], ("There is no model here",)),
         (["tiny", "--from", "dvc.yaml"], ("dvc.yaml", "no model")),
         (["tiny", "--from", "bad.gguf"], ("bad.gguf", "ends too early")),
+        (["tiny", "--from", ""], ("no such file or folder",)),
     ],
 )
 def test_what_can_not_be_leaves_nothing_behind(
@@ -215,4 +227,78 @@ def test_what_can_not_be_leaves_nothing_behind(
     assert call(["new", "pretrained", *arguments]) in (1, 2)
     error = capsys.readouterr().err
     assert all(words in error for words in told), error
+    assert contents(workspace) == before
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "told"),
+    [
+        ("config.json", b"{", ("config.json of the pretrained model can't be read",)),
+        ("config.json", {"num_attention_heads": "two"}, ("config.json of the pretrained model", "num_attention_heads")),
+        ("config.json", {"model_type": "frobnicator"}, ("config.json of the pretrained model", "frobnicator")),
+        ("config.json", {"vocab_size": 10}, ("tokenizer.json has 24 entries, its embedding only 10",)),
+        ("config.json", None, ("no config.json",)),
+        ("tokenizer.json", b"{}", ("tokenizer.json is not a tokenizer", "check its source")),
+        ("tokenizer.json", None, ("no tokenizer.json",)),
+        ("tokenizer_config.json", b"{", ("tokenizer_config.json is not valid JSON", "check its source")),
+        ("model.safetensors", b"\0" * 100, ("model.safetensors of the pretrained model is damaged",)),
+        ("model.safetensors", None, ("There is no model here",)),
+    ],
+)
+def test_a_folder_that_no_recipe_could_use(
+    file: str, content: bytes | dict[str, Any] | None, told: tuple[str, ...], workspace: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """What came is looked at, and not only named: a sentence without the folder in which it lies meanwhile."""
+    write_checkpoint(Path("models"), "Llama", "ForCausalLM")
+    path = Path("models", file)
+    if content is None:
+        path.unlink()
+    elif isinstance(content, dict):
+        path.write_text(json.dumps(json.loads(path.read_text()) | content))
+    else:
+        path.write_bytes(content)
+    refused_and_nothing_written(workspace, "models", told, capsys)
+
+
+MORE = {
+    "tokenizer.ggml.tokens": [*TOKENIZER["tokenizer.ggml.tokens"], *(f"z{number}" for number in range(9))],
+    "tokenizer.ggml.token_type": [*TOKENIZER["tokenizer.ggml.token_type"], *[1] * 9],
+}
+
+
+@pytest.mark.parametrize(
+    ("metadata", "added", "told"),
+    [
+        (LLAMA, [], ("a.gguf", "tokenizer")),
+        (LLAMA | TOKENIZER | MORE, [], ("tokenizer.json has 273 entries, its embedding only 264",)),
+        (LLAMA | TOKENIZER, ["rope_freqs.weight"], ("a.gguf has rope_freqs.weight",)),
+    ],
+    ids=["no tokenizer", "another model's tokenizer", "a weight too many"],
+)
+def test_a_gguf_file_that_no_recipe_could_use(
+    metadata: dict[str, Any], added: list[str], told: tuple[str, ...], workspace: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    tensors = tensors_of(network("Llama"))
+    write_gguf(
+        Path("models/a.gguf"), "llama", metadata, tensors | {name: tensors["output_norm.weight"][:8] for name in added}
+    )
+    refused_and_nothing_written(workspace, "models/a.gguf", told, capsys)
+
+
+def test_two_files_in_a_folder_are_listed(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("a", "b"):
+        write_model(Path(f"models/{name}.gguf"), "Llama")
+    refused_and_nothing_written(workspace, "models", ("a.gguf", "b.gguf", "name one of them"), capsys)
+
+
+def refused_and_nothing_written(
+    workspace: Path, place: str, told: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = contents(workspace)
+    assert call(["new", "pretrained", "tiny", "--from", place, "--licence", "MIT"]) in (1, 2)
+    error = capsys.readouterr().err
+    assert all(words in error for words in told), error
+    assert ".tmp" not in error and "bug" not in error, error
     assert contents(workspace) == before

@@ -12,6 +12,7 @@ import pytest
 
 from langmill.cli.new.decision import Decision, decide
 from langmill.cli.new.survey import survey
+from langmill.cli.new.table import lines_of_survey
 from langmill.data.detection import detect
 from langmill.errors import LangmillError
 from tests.refused import refused
@@ -216,6 +217,14 @@ def test_shapes_that_do_not_agree_are_not_decided(tmp_path):
     (tmp_path / "b.jsonl").write_text('{"instruction": "Say hello", "output": "Hello"}\n')
     assert set(decided(tmp_path).formats) == {"messages", "alpaca"}
     assert decided(tmp_path, "alpaca").shape is not None
+
+
+def test_a_row_of_a_format_is_shown_whole(tmp_path):
+    """What the format makes of it is no field of the row; shown was the answer alone."""
+    (tmp_path / "a.jsonl").write_text('{"question": "Who ran?", "context": "Bob ran.", "answer": "Bob"}\n' * 2)
+    found = survey(tmp_path)
+    row = list(lines_of_survey(found, decide(found, {}, None), "a"))[-1]
+    assert all(words in row for words in ("question: Who", "context: Bob", "answer: Bob"))
 
 
 def test_many_files_are_looked_at_by_sample(tmp_path, monkeypatch):
