@@ -12,12 +12,14 @@ from langmill.config.sections.corpus import (
     Corpus,
     Engine,
     Fields,
+    FileFields,
     Folding,
     FormatSection,
     Labels,
     Leakage,
     NearDuplicates,
     Split,
+    fits,
 )
 from langmill.config.sections.device import Accelerator
 from langmill.config.sections.evaluation import Evaluation
@@ -49,6 +51,7 @@ __all__ = [
     "Engine",
     "Evaluation",
     "Fields",
+    "FileFields",
     "Folding",
     "FormatSection",
     "Gate",
@@ -79,4 +82,5 @@ __all__ = [
     "TrialMode",
     "Vllm",
     "WeightFormat",
+    "fits",
 ]
