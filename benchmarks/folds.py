@@ -27,7 +27,7 @@ import yaml
 
 from langmill.config.compose import available, compose_recipe, plain
 from langmill.config.sections import Recipe
-from langmill.data.document import Document, Split, documents_path, read_documents, write_documents
+from langmill.data.document import Document, DocumentWriter, Split, documents_path, read_documents
 from langmill.evaluation.evaluate import Evaluated, evaluate
 from langmill.evaluation.scoring import reproducible
 from langmill.evaluation.significance import compare, estimate
@@ -98,7 +98,9 @@ def judge(recipe: Recipe, documents: Sequence[Document], fold: int, folds: int) 
             path.write_text(yaml.safe_dump(plain(section)), encoding="utf-8")
         with atomic_folder(workspace.documents(recipe.corpus.name)) as folder:
             for split, part in parts.items():
-                write_documents(documents_path(folder, split), iter(part))
+                with DocumentWriter(documents_path(folder, split)) as writer:
+                    for document in part:
+                        writer.write(document)
             write_manifest(folder, {"corpus": recipe.corpus.name})
         vocabulary = workspace.tokenizer(recipe.tokenizer.name)
         if recipe.tokenizer.corpus is None:

@@ -9,6 +9,7 @@ from typing import Any
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
 from langmill.config.sections import Operation, Recipe
+from langmill.data.document import REPORT_NAME
 from langmill.data.report.markdown import summary
 from langmill.data.report.page import PAGE_NAME
 from langmill.errors import without_passwords
@@ -65,9 +66,9 @@ def publish(recipes: Sequence[Recipe], results: Mapping[str, Any], operation: Op
 def _data_report(corpus: str) -> None:
     """What came into a corpus and what was kept, and where the page with all of it is."""
     folder, page = Workspace().documents(corpus), Workspace().data_report(corpus)
-    if (folder / "report.json").is_file():
+    if (folder / REPORT_NAME).is_file():
         create_markdown_artifact(
-            summary(read_json(folder / "report.json"), page if page.is_file() else folder / PAGE_NAME),
+            summary(read_json(folder / REPORT_NAME), page if page.is_file() else folder / PAGE_NAME),
             key=_key(f"data-{corpus}"),
             description=f"What became of the corpus {corpus}",
         )

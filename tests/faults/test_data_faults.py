@@ -132,7 +132,7 @@ def test_an_empty_corpus_and_one_of_one_document(
 
 def test_the_report_of_a_corpus_that_fails_is_kept(workspace: Workspace) -> None:
     workspace.write([{"text": ""}, {"text": "x", "label": 1}], b"{'text': 'y'}\n")
-    (workspace.mine / "notes.md").write_text("not read")
+    (workspace.mine / "notes.odt").write_text("not read")
     (workspace.mine / ".a.jsonl.swp").write_text("hidden")
     fetch.main("tiny")
     with refused(DataError, "too_few", "none fell to", ".langmill/failed/clean@tiny/report.md"):
@@ -140,7 +140,7 @@ def test_the_report_of_a_corpus_that_fails_is_kept(workspace: Workspace) -> None
     failed = workspace.root / ".langmill/failed/clean@tiny"
     report = read_json(failed / "report.json")
     assert (report["rows"], report["dropped"], report["quarantined"]) == (3, {"empty": 1}, {"corrupt": 1})
-    assert report["skipped_files"] == {".md": 1, "hidden": 1}
+    assert report["skipped_files"] == {".odt": 1, "hidden": 1}
     assert "a.jsonl: Line 3 is in Python's notation" in (failed / "report.md").read_text()
     assert "Line 3 is in Python&#39;s notation" in (failed / "report.html").read_text()
     assert pq.read_table(failed / "quarantine.parquet").num_rows == 1
@@ -150,7 +150,7 @@ def test_the_report_of_a_corpus_that_fails_is_kept(workspace: Workspace) -> None
     for stage in (fetch, clean):
         stage.main("tiny")
     assert not failed.exists() and Path("build/documents/tiny/report.html").is_file()
-    assert read_json(Path("build/documents/tiny/report.json"))["skipped_files"] == {".md": 1, "hidden": 1}
+    assert read_json(Path("build/documents/tiny/report.json"))["skipped_files"] == {".odt": 1, "hidden": 1}
 
 
 def test_the_page_has_the_verdict_of_the_contract_kept_or_not(workspace: Workspace) -> None:

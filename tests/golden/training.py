@@ -24,11 +24,12 @@ import yaml
 
 from langmill.config.compose import compose_pretrained, compose_recipe, compose_tokenizer, plain
 from langmill.config.sections import PRETRAINED, Recipe
-from langmill.data.document import Document, Split, documents_path, write_documents
+from langmill.data.document import Document, Split, documents_path
 from langmill.files import read_json, write_manifest, write_text
 from langmill.models.base import ARCHITECTURES
 from langmill.stages import encode, pretrained, tokenizer
 from langmill.training.fit import fit
+from tests.documents import write_documents
 from tests.unit.models.checkpoints import WORDS, write_checkpoint
 
 CONF = Path(__file__).parents[2] / "conf"

@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from langmill.config.compose import compose_recipe, compose_tokenizer, plain
-from langmill.data.document import Document, Split, documents_path, write_documents
+from langmill.data.document import Document, Split, documents_path
 from langmill.errors import ConfigError
 from langmill.files import read_json, write_manifest, write_text
 from langmill.models.base import ARCHITECTURES
@@ -25,6 +25,7 @@ from langmill.stages import encode, evaluate, tokenizer, train
 from langmill.stages.recipe_checks import check_recipe
 from langmill.tasks.base import TASKS
 from langmill.tasks.loading import load_model
+from tests.documents import write_documents
 from tests.pipeline.test_recipes import SHRUNK
 from tests.refused import refused
 

@@ -16,7 +16,7 @@ import yaml
 
 from langmill.config.compose import available, compose_pretrained, compose_recipe, compose_tokenizer, plain
 from langmill.config.sections import PRETRAINED, Recipe
-from langmill.data.document import Document, Split, documents_path, write_documents
+from langmill.data.document import Document, Split, documents_path
 from langmill.evaluation.folder import EvaluationFolder
 from langmill.files import read_json, read_manifest, write_manifest, write_text
 from langmill.registry.package import package
@@ -25,6 +25,7 @@ from langmill.stages.recipe_checks import check_recipe
 from langmill.tasks.loading import load_model
 from langmill.tracking.connection import connect
 from langmill.tracking.shipping import ship
+from tests.documents import write_documents
 from tests.pipeline.workspace import edit
 from tests.unit.models.checkpoints import write_checkpoint
 

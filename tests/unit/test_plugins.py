@@ -19,6 +19,7 @@ from langmill.data.cleaning.base import CLEANING_STEPS
 from langmill.data.document import Document
 from langmill.data.formats.base import FORMATS, build_format
 from langmill.data.sources.base import SOURCES, build_source
+from langmill.data.sources.folder import raw_files
 from langmill.errors import Code, ConfigError
 from langmill.export.base import EXPORTERS
 from langmill.files import write_text
@@ -319,7 +320,7 @@ def test_one_of_each_kind_from_outside_is_used(toys: None, tmp_path: Path) -> No
     assert source.fetch(file_format, tmp_path / "raw", tmp_path) == {}
     assert source.facts() == {"kind": "toy_numbers", "count": 3}
     assert source.local is None
-    (file,) = file_format.files(tmp_path / "raw")
+    (file,) = raw_files(tmp_path / "raw", file_format)
     rows = list(file_format.read(BytesIO(file.read_bytes()), PurePosixPath(file.name)))
     assert rows == [(2, {"text": "000"}), (3, {"text": "100"}), (4, {"text": "200"})]
     task = build_task("toy_task", {}, (), "x.yaml")

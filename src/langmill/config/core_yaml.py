@@ -33,8 +33,8 @@ _WORDS = frozenset({"null", "true", "false", "yes", "no", "on", "off", "y", "n",
 _LONGEST = 200  # characters of a value in a sentence
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 ALLOWED_NAMES = (
-    "lower-case letters, digits, - and _, at most 63, and nothing that YAML takes for a number, a date, true, false "
-    "or null (as 1e5, 123, no, on)"
+    "lower-case letters, digits, - and _ (these two not first), at most 63, and nothing that YAML takes for a number, "
+    "a date, true, false or null (as 1e5, 123, no, on)"
 )
 
 

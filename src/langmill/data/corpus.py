@@ -18,7 +18,10 @@ from langmill.data.cleaning.pool import clean_batches
 from langmill.data.contradictions import Contradictions
 from langmill.data.document import (
     COPIES_KEY,
+    DROPPED_NAME,
     LEAKED_KEY,
+    PLACES_NAME,
+    QUARANTINE_NAME,
     Document,
     DocumentWriter,
     Split,
@@ -26,7 +29,7 @@ from langmill.data.document import (
     document_id,
     documents_path,
 )
-from langmill.data.dropped import DROPPED_NAME, Dropped, DroppedSample
+from langmill.data.dropped import Dropped, DroppedSample
 from langmill.data.duplicates import Fate, Ids, Numbers, Verdicts, exact_duplicates
 from langmill.data.formats.base import Format
 from langmill.data.labels import LabelTable
@@ -36,6 +39,7 @@ from langmill.data.near_duplicates.find import find_near_duplicates
 from langmill.data.readers import causes, read_rows
 from langmill.data.report import FEW_DOCUMENTS, Report, StepCount
 from langmill.data.rows import BadRow, Row, portable
+from langmill.data.sources.folder import raw_files
 from langmill.data.splits import deciding_key, split_of_key
 from langmill.data.spool import PRECEDENCE, Spool
 from langmill.errors import DataError
@@ -43,10 +47,6 @@ from langmill.files import temporary_folder
 from langmill.progress import track
 
 logger = logging.getLogger(__name__)
-QUARANTINE_NAME = "quarantine.parquet"
-"""The rows that could not be read: place, reason and beginning of each."""
-PLACES_NAME = "places.parquet"
-"""Where each document's row stands, by split and id; apart from the documents, which stay when their rows move."""
 _ROWS = 10_000  # in a row group of these tables
 _EXAMPLES = 20  # leaked documents that the report names
 
@@ -104,7 +104,7 @@ def make_corpus(
     report.steps = {name: StepCount() for name in settings.cleaning.steps}
     labels = LabelTable()
     with contextlib.ExitStack() as stack:
-        stack.callback(lambda: report.set_labels(labels.as_json()) if settings.fields.label else None)
+        stack.callback(lambda: report.set_labels(labels.as_json()) if settings.fields.any_has("label") else None)
         stack.enter_context(_causes_found(raw, settings.file_format, report))
         dropped = stack.enter_context(DroppedSample(out / DROPPED_NAME))
         spool = stack.enter_context(Spool(stack.enter_context(temporary_folder(out))))
@@ -122,7 +122,7 @@ def make_corpus(
             contradictions=contradictions,
         )  # fmt: skip
         labels.set_contradictions(contradictions.groups, contradictions.examples())
-        for sentence in labels.warnings() if settings.fields.label else ():
+        for sentence in labels.warnings() if settings.fields.any_has("label") else ():
             logger.warning("%s: %s", settings.name, sentence)
     _show_places(out, report)
     report.require_balance()
@@ -154,7 +154,8 @@ def _clean(
                 labels=settings.labels.map,
                 table=labels,
                 max_characters=length.get("max_characters"),
-                told=report.causes,
+                told=report.readings,
+                wrong=report.causes,
             ):
                 report.count_row(row)
                 if isinstance(row, BadRow):
@@ -312,7 +313,7 @@ def _causes_found(raw: Path, file_format: Format, report: Report) -> Iterator[No
     except DataError as error:
         failure = error
     if report.quarantined:
-        files = file_format.files(raw)
+        files = raw_files(raw, file_format)
         damaged = (path for path in files if portable(path.relative_to(raw).as_posix()) in report.damaged_files)
         report.causes.update(causes(raw, file_format, damaged))
     if failure is not None:

@@ -16,8 +16,8 @@ from typing import Any
 import duckdb
 
 from langmill.data.contract.effect_size import ks_distance, total_variation
-from langmill.data.contract.evidence import PLACES_NAME, Statistics, shortened, statistics_of
-from langmill.data.document import Split, documents_path
+from langmill.data.contract.evidence import Statistics, shortened, statistics_of
+from langmill.data.document import PLACES_NAME, Split, documents_path
 from langmill.errors import DataError
 
 EXAMPLES = 10

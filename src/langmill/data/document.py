@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -15,8 +15,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from langmill.errors import DataError
-from langmill.files import atomic_file
 
+QUARANTINE_NAME = "quarantine.parquet"
+"""In a folder of documents, the rows that could not be read: place, reason and beginning of each."""
+DROPPED_NAME = "dropped.parquet"
+"""Some of the documents that were left out, by reason."""
+PLACES_NAME = "places.parquet"
+"""Where each document's row stands, by split and id; apart from the documents, which stay when their rows move."""
+REPORT_NAME = "report.json"
+"""The data report, with every number."""
 COPIES_KEY, LEAKED_KEY, LANGUAGE_KEY, QUALITY_KEY = OWN_KEYS = "copies", "leaked", "language", "quality"
 """Metadata that Langmill sets itself: how many documents read alike (classes: `sections.COPIES`), whether a test
 document stands in training documents (`yes`, `no`), and the language (`en`; of the cleaning step `language`)."""
@@ -122,13 +129,6 @@ class DocumentWriter(TableWriter):
     def write(self, document: Document) -> None:
         """Put a document at the end."""
         self.add(document.id, document.text, document.label, document.target, _metadata_json(document.metadata))
-
-
-def write_documents(path: Path, documents: Iterable[Document]) -> None:
-    """Write documents as Parquet, atomically."""
-    with atomic_file(path) as file, DocumentWriter(file) as writer:
-        for document in documents:
-            writer.write(document)
 
 
 @contextlib.contextmanager

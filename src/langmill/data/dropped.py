@@ -13,8 +13,6 @@ import pyarrow.parquet as pq
 from langmill.data.document import Split
 from langmill.errors import DataError
 
-DROPPED_NAME = "dropped.parquet"
-"""Some of the documents that were left out, by reason."""
 _MOST = 500
 """Documents kept of each reason; the report has the counts of all."""
 _CHARACTERS = 2000

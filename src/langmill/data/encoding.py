@@ -145,15 +145,6 @@ class Utf8Stream(io.RawIOBase):
             self._decoder = codecs.getincrementaldecoder(encoding)("langmill.undecodable")
 
 
-def encoding_of(file: IO[bytes]) -> str:
-    """What a file's text is encoded in, by all of it; it is read to its end."""
-    stream = Utf8Stream(file)
-    buffer = bytearray(_CHUNK)
-    while stream.readinto(buffer):
-        pass
-    return stream.encoding
-
-
 def is_binary(head: bytes) -> bool:
     """Whether the beginning of a file is no text of any encoding without NUL bytes."""
     controls = sum(head.count(byte) for byte in range(32) if byte not in b"\t\n\r\x0b\x0c\x1b")

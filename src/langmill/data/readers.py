@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -37,12 +38,14 @@ from langmill.data.rows import (
     portable,
     shown,
 )
+from langmill.data.sources.folder import look_through, raw_files
 from langmill.errors import Code, DataError
 
 logger = logging.getLogger(__name__)
 _DIAGNOSED = 20  # files of one corpus that are looked into when something is wrong
 _TOLD = 100  # files of one corpus of which it is said how they are read
 _LOGGED = 3  # of these that are named at once
+_NAMED = 12  # fields of a row
 _TEXT_BYTES = 2**24  # of one text that is read whole, whatever cleaning keeps of it
 _GROWTH = 16  # times the characters that cleaning keeps: what a text may have more in bytes, with mark-up
 _CHUNK = 2**18
@@ -62,15 +65,25 @@ class _Reading:
     table: LabelTable | None = None
     max_characters: int | None = None
     told: MutableMapping[str, str] = field(default_factory=dict)
+    wrong: MutableMapping[str, str] = field(default_factory=dict)
     on_bytes: Callable[[int], object] = lambda _: None
-    known: set[str] = field(default_factory=set)
-    """The names of the fields that rows have had."""
+    known: dict[str | None, set[str]] = field(default_factory=dict)
+    """The names of the fields that rows have had, by the pattern of `fields.files` that their files fit."""
     tabular: bool = False
-    """Whether any row was one of a table, with fields that the corpus names."""
+    """Whether any row was one of a table, with fields that the corpus names for all files."""
+    _last: tuple[str, str | None, Fields] | None = None
 
-    def tell(self, name: str, sentence: str) -> None:
-        if len(self.told) < _TOLD:
-            self.told[name] = sentence
+    def fields_of(self, path: str) -> tuple[str | None, Fields]:
+        """The pattern that a file or a member of an archive fits, and what its fields are."""
+        if self._last is None or self._last[0] != path:
+            pattern = self.fields.pattern_of(path)
+            self._last = path, pattern, self.fields.of(pattern)
+        return self._last[1:]
+
+    def tell(self, name: str, sentence: str, *, wrong: bool = False) -> None:
+        told = self.wrong if wrong else self.told
+        if len(told) < _TOLD:
+            told[name] = sentence
 
 
 def read_rows(
@@ -83,6 +96,7 @@ def read_rows(
     table: LabelTable | None = None,
     max_characters: int | None = None,
     told: MutableMapping[str, str] | None = None,
+    wrong: MutableMapping[str, str] | None = None,
 ) -> Iterator[Row | BadRow]:
     """Read every row below a folder, in a stable order.
 
@@ -95,7 +109,9 @@ def read_rows(
         table: Counts the labels as they are written.
         max_characters: What cleaning keeps of a text at most: a .txt file that is far larger is not read into memory.
         told: Gets a sentence for each file, by its name, that is read otherwise than its name says (its encoding, what
-            separates its cells), or for its size not at all; the first 100.
+            separates its cells); the first 100.
+        wrong: Gets a sentence for each file that can't be used, or not wholly: for its size, its header, or since its
+            rows have no field that the corpus names for the text; the first 100.
 
     Yields:
         Rows with their text as it stands in the file (not yet cleaned), and those that can't be read.
@@ -104,21 +120,26 @@ def read_rows(
         DataError: No file can be read, a table's header is unfit for any row, or no row has a field that `fields`
             names; the message lists the known fields.
     """
-    files = file_format.files(folder)
+    files = raw_files(folder, file_format)
     if not files:
         raise DataError(f"{folder} holds no file that can be read; readable are {file_format.endings()}.", "missing")
     reading = _Reading(file_format, fields, label_map(labels or {}), table, max_characters)
     reading.told = reading.told if told is None else told
+    reading.wrong = reading.wrong if wrong is None else wrong
     reading.on_bytes = on_bytes or reading.on_bytes
     for path in files:
         yield from _rows_of(path, PurePosixPath(path.relative_to(folder)), reading)
-    for name, sentence in islice(reading.told.items(), _LOGGED):
-        logger.warning("%s: %s", name, sentence)
-    if len(reading.told) > _LOGGED:
-        logger.warning("%d more files are read otherwise than their names say", len(reading.told) - _LOGGED)
+    for sentences, rest in (
+        (reading.wrong, "%d more files can't be used as they are"),
+        (reading.told, "%d more files are read otherwise than their names say"),
+    ):
+        for name, sentence in islice(sentences.items(), _LOGGED):
+            logger.warning("%s: %s", name, sentence)
+        if len(sentences) > _LOGGED:
+            logger.warning(rest, len(sentences) - _LOGGED)
     if reading.known:
         try:
-            _require_known(fields, reading.known, folder, text_is_a_field=reading.tabular)
+            _require_known(reading, folder)
         except DataError as error:
             found = [f" {name}: {cause}" for name, cause in islice(causes(folder, file_format, files), 1)]
             error.args = ("".join([str(error), *found]),)
@@ -129,37 +150,80 @@ def _rows_of(path: Path, relative: PurePosixPath, reading: _Reading) -> Iterator
     """The rows of one file. Raises DataError where the file refuses the whole corpus."""
     name = portable(relative.as_posix())
     plain, document = reading.file_format.is_plain_text(relative), reading.file_format.is_document(relative)
+    texts = {
+        only: Fields("text", None, None, [] if only else reading.fields.metadata) for only in (True, False)
+    }  # of files that are documents, by whether there is nothing else to them
+    having, absent, lacking = set[str](), Counter[str](), dict[str, tuple[str, list[str]]]()
     for place, values in _read_file(path, relative, reading):
         where = f"{name}:{place}"
         try:
             if isinstance(values, Unreadable):
                 raise values
-            reading.known.update(values)
-            fields = reading.fields
+            member = place.rpartition(":")[0] if isinstance(place, str) else ""
+            pattern, fields = reading.fields_of(f"{name}/{member}" if member else name)
             if plain or document or isinstance(values, Whole):
                 only = values.plain if isinstance(values, Whole) else plain and not document
-                fields = Fields("text", None, None, [] if only else fields.metadata)
+                fields = texts[only] if only or pattern is None else fields
             else:
-                reading.tabular = True
+                reading.tabular |= pattern is None
+            reading.known.setdefault(pattern, set()).update(values)
+            if fields.text in values:
+                having.add(member)
+            else:
+                lacking.setdefault(member, (fields.text, list(values)))
+                absent[member] += 1
             yield row_of(where, values, fields, reading.names, reading.table)
         except Unreadable as problem:
             yield BadRow(where, problem.reason, shown(problem.row[:EXCERPT]), problem.num_bytes)
             if problem.refusal is not None:
-                reading.told[name] = problem.refusal
+                reading.wrong[name] = problem.refusal
                 raise DataError(f"{path}: {problem.refusal}", _CODES.get(problem.reason, "unreadable")) from None
+    for member, (text, known) in lacking.items():
+        which = f"{absent[member]:,} of its rows have" if member in having else "Its rows have"
+        listed = shown(", ".join(known[:_NAMED]))
+        reading.tell(
+            f"{name}:{member}" if member else name,
+            f"{which} no field {as_written(text)}, which the corpus names for the text, but {listed}; fields.files can "
+            "name another one for this file.",
+            wrong=True,
+        )
 
 
-def first_read(path: Path, file_format: Format, fields: Fields, limit: int) -> list[Row | BadRow]:
-    """The first rows of one file as `read_rows` gives them, at most so many."""
-    return list(islice(_rows_of(path, PurePosixPath(path.name), _Reading(file_format, fields)), limit))
+def first_read(path: Path, file_format: Format, fields: Fields, limit: int) -> Iterator[Row | BadRow]:
+    """The first rows of each file of a corpus as `read_rows` gives them, at most so many of one.
+
+    Args:
+        path: A file, or a folder.
+        file_format: What reads the files.
+        fields: Which field of a row is what.
+        limit: Rows of a file.
+    """
+    files = [PurePosixPath(path.name)] if path.is_file() else look_through(path, file_format).files
+    root, reading = path.parent if path.is_file() else path, _Reading(file_format, fields)
+    for relative in files:
+        yield from islice(_rows_of(root / relative, relative, reading), limit)
 
 
-def _require_known(fields: Fields, known: set[str], folder: Path, *, text_is_a_field: bool) -> None:
-    """Refuse names that no row has; a .txt file has no fields, so there `fields.text` can be anything."""
-    named = [("label", fields.label), ("target", fields.target), *(("metadata", name) for name in fields.metadata)]
-    if text_is_a_field:
-        named.insert(0, ("text", fields.text))
-    for key, name in named:
+def _require_known(reading: _Reading, folder: Path) -> None:
+    """Refuse names that no row has, and patterns that no file fits.
+
+    A .txt file has no fields, so there `fields.text` can be anything.
+    """
+    fields, every = reading.fields, set().union(*reading.known.values())
+    named = [("metadata", name, every) for name in fields.metadata]
+    if reading.tabular or not fields.files:
+        known = reading.known.get(None, set())
+        named += [(role, getattr(fields, role), known) for role in ("text", "label", "target")[not reading.tabular :]]
+    for pattern, said in fields.files.items():
+        if pattern not in reading.known:
+            raise DataError(
+                f"No row in {folder} is of a file that fits {as_written(pattern)}, which fields.files of the corpus "
+                "names; take it out, or write the file's path below the source (* stands for anything).",
+                "unknown",
+            )
+        roles = ("text", "label", "target")
+        named += [(f"files.{pattern}.{role}", getattr(said, role), reading.known[pattern]) for role in roles]
+    for key, name, known in named:
         if name is not None and name not in known:
             raise DataError(
                 f"No row in {folder} has a field {as_written(name)}, which fields.{key} of the corpus names; "
@@ -258,5 +322,6 @@ def _text(raw: RawFile, relative: PurePosixPath, limit: int, reading: _Reading) 
         portable(relative.as_posix()),
         f"The text has {size / 1e6:,.0f} MB, and cleaning.options.length.max_characters keeps {limit:,} characters of "
         "one: raise that, or cut it into passages with `format: passages`.",
+        wrong=True,
     )
     yield 1, Unreadable(BadRowReason.too_large, escaped(held.getvalue()[:EXCERPT]), num_bytes=size)

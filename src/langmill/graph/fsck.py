@@ -75,7 +75,9 @@ def output_pieces(outputs: Outputs) -> Iterator[Piece]:
         if output.is_folder:
             surplus = {path.relative_to(place).as_posix() for path in place.rglob("*") if path.is_file()} - files.keys()
             for name in sorted(surplus):
-                yield _found(Damage(f"{output.path}/{name}", f"{output.stage} did not make it", "Delete it."))
+                yield _found(
+                    Damage(f"{output.path}/{name}", f"dvc.lock has no such file of {output.stage}", "Delete it.")
+                )
         for name, (md5, _) in sorted(files.items()):
             path = place / name if name else place
             yield Piece(path.stat().st_size if path.is_file() else 0, _checking(output, path, md5))

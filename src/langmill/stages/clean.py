@@ -10,11 +10,12 @@ from pathlib import Path
 from langmill.config.compose import load_section
 from langmill.config.sections import Cleaning, Fields, FormatSection, Labels, Split
 from langmill.data.cleaning.base import build_steps
-from langmill.data.corpus import QUARANTINE_NAME, CorpusSettings, make_corpus
-from langmill.data.dropped import DROPPED_NAME
+from langmill.data.corpus import CorpusSettings, make_corpus
+from langmill.data.document import DROPPED_NAME, QUARANTINE_NAME, REPORT_NAME
 from langmill.data.formats.base import build_format
 from langmill.data.report import Report
 from langmill.data.report.page import PAGE_NAME
+from langmill.data.sources.folder import raw_files
 from langmill.errors import DataError
 from langmill.files import atomic_folder, digest_of, read_manifest, write_json, write_manifest, write_text
 from langmill.progress import track
@@ -41,7 +42,7 @@ def main(name: str) -> None:
     )
     raw = workspace.raw(name)
     facts = read_manifest(raw, verify=True)
-    size = sum(file.stat().st_size for file in settings.file_format.files(raw))
+    size = sum(file.stat().st_size for file in raw_files(raw, settings.file_format))
     out, failed = workspace.documents(name), workspace.failed(f"clean@{name}")
     report = Report(name)
     report.skipped = facts.get("skipped", {})
@@ -71,6 +72,6 @@ def main(name: str) -> None:
 
 
 def _write_report(folder: Path, report: Report) -> None:
-    write_json(folder / "report.json", report.as_json())
+    write_json(folder / REPORT_NAME, report.as_json())
     write_text(folder / "report.md", report.as_markdown())
     write_text(folder / PAGE_NAME, report.as_html())

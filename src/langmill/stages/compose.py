@@ -140,7 +140,7 @@ def check_corpus(corpus: Corpus) -> CorpusSource:
     origin = _origin("corpus", corpus.name)
     FORMATS.options(corpus.format.name, corpus.format.options, where, origin=origin)
     build_format(corpus.format, where)
-    check_steps(corpus.cleaning, where, has_target=corpus.fields.target is not None)
+    check_steps(corpus.cleaning, where, has_target=corpus.fields.any_has("target"))
     build_expectations(corpus.contract, where)
     return build_source(corpus.source, where)
 

@@ -67,7 +67,7 @@ def check_recipe(recipe: Recipe, where: str, origin: Origin | None = None) -> Sc
                 f"fields of the corpus {recipe.corpus.name}: {', '.join(fields.metadata) or 'none'}.",
                 "unknown",
             )
-    label, target = "label" if fields.label else None, "A target." if fields.target else None
+    label, target = "label" if fields.any_has("label") else None, "A target." if fields.any_has("target") else None
     # A document that lacks nothing: a list of no earlier turns, and one of the values that are selected.
     metadata = {name: next(iter(selected.get(name, ())), "[]") for name in fields.metadata}
     reason = task.check(Document("probe", "A text.", label, target, metadata))

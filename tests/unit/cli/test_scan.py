@@ -29,6 +29,8 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "data/inner/a.jsonl.gz").write_bytes(gzip.compress(lines.encode()))
     (tmp_path / "data/b.csv").write_text(f"text,label\nIBAN {SECRETS[4]} ok,1\n", encoding="utf-8")
     (tmp_path / "data/c.log").write_text("a log", encoding="utf-8")
+    (tmp_path / "outside.csv").write_text("text\nbob@example.org\n", encoding="utf-8")
+    (tmp_path / "data/d.csv").symlink_to(tmp_path / "outside.csv")
     return tmp_path / "data"
 
 
@@ -51,7 +53,7 @@ def test_every_field_of_every_format_is_searched(files: Path, capsys: pytest.Cap
     assert told["kinds"]["iban"]["files"] == {"b.csv": 1}
     assert told["kinds"]["key"]["examples"][0]["where"] == "inner/a.jsonl.gz:2"
     assert (told["files"], told["rows"], told["unreadable"]) == (2, 5, {"corrupt": 1})
-    assert told["skipped_files"] == {".log": 1}
+    assert told["skipped_files"] == {".log": 1, "link to a file outside": 1}
     assert {path: path.read_bytes() for path in files.rglob("*") if path.is_file()} == before
 
 

@@ -12,7 +12,7 @@ import pytest
 from langmill import cli
 from langmill.config.compose import compose_evaluation
 from langmill.config.sections import TokenizerNormalizer
-from langmill.data.document import Document, Split, documents_path, write_documents
+from langmill.data.document import Document, Split, documents_path
 from langmill.errors import ConfigError
 from langmill.evaluation.tokenizers import Texts, draw_texts
 from langmill.files import read_json, write_manifest
@@ -20,6 +20,7 @@ from langmill.stages.bake_off import BakeOff
 from langmill.tokenization.measures import measure
 from langmill.tokenization.tokenizer import Tokenizer
 from langmill.tokenization.training import train_tokenizer
+from tests.documents import write_documents
 from tests.refused import refused
 from tests.unit.tokenization.conftest import sentences
 

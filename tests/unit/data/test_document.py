@@ -7,8 +7,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from langmill.data.document import Document, DocumentWriter, count_documents, read_documents, write_documents
+from langmill.data.document import Document, DocumentWriter, count_documents, read_documents
 from langmill.errors import DataError
+from tests.documents import write_documents
 from tests.refused import refused
 
 pytestmark = pytest.mark.unit

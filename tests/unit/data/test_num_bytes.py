@@ -92,7 +92,7 @@ def test_a_text_that_is_far_too_long_is_counted_and_not_held(tmp_path: Path, mon
     (tmp_path / "b.txt").write_text("short")
     told: dict[str, str] = {}
     tracemalloc.start()
-    rows = list(read_rows(tmp_path, file_format(), fields(), max_characters=1000, told=told))
+    rows = list(read_rows(tmp_path, file_format(), fields(), max_characters=1000, wrong=told))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert size > 30e6

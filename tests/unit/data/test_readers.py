@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from langmill.data.readers import first_rows, read_rows
-from langmill.data.rows import Row
+from langmill.data.rows import BadRow, Row
 from langmill.errors import DataError
 from tests.refused import refused
 from tests.unit.data.folder_rows import COMPRESS, CONTENT, bad, read, texts
@@ -47,12 +47,7 @@ def test_folders_are_read_in_a_stable_order_and_hidden_files_are_not(tmp_path: P
     for name in ("b.TXT", "a/z.txt", "a.txt", ".hidden.txt", ".git/x.txt", "notes.md", "manifest.json"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(name)
-    assert [path.relative_to(tmp_path).as_posix() for path in file_format().files(tmp_path)] == [
-        "a.txt",
-        "a/z.txt",
-        "b.TXT",
-    ]
-    assert list(texts(tmp_path)) == ["a.txt:1", "a/z.txt:1", "b.TXT:1"]
+    assert list(texts(tmp_path)) == ["a.txt:1", "a/z.txt:1", "b.TXT:1", "notes.md:1"]
 
 
 QUOTED = '"He said it was late\t1\nand he went home."\t0\n'
@@ -96,8 +91,20 @@ def test_a_files_name_stays_in_its_line(tmp_path: Path) -> None:
     assert list(texts(tmp_path)) == ["a%0Ab%E2%80%A8c ü.txt:1"]
 
 
+def test_a_file_without_the_field_of_the_text_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("text\none\n")
+    (tmp_path / "b.csv").write_text("body,n\none,1\ntwo,2\n")
+    (tmp_path / "c.jsonl").write_text('{"text": "one"}\n{"note": "two"}\n{"text": null}\n')
+    wrong: dict[str, str] = {}
+    rows = list(read_rows(tmp_path, file_format(), fields(), wrong=wrong))
+    assert sum(isinstance(row, BadRow) for row in rows) == 4
+    assert list(wrong) == ["b.csv", "c.jsonl"]
+    assert wrong["b.csv"].startswith("Its rows have no field text,") and "but body, n; fields.files" in wrong["b.csv"]
+    assert wrong["c.jsonl"].startswith("1 of its rows have no field text,")
+
+
 def test_nothing_to_read(tmp_path: Path) -> None:
-    (tmp_path / "notes.md").write_text("x")
+    (tmp_path / "notes.odt").write_text("x")
     with refused(DataError, "missing", ".csv", ".zst"):
         read(tmp_path)
 

@@ -33,6 +33,13 @@ def report() -> Report:
     report.places = {f"id {number}": f"a.csv:{number}" for number in (99, 100, 101)}
     report.skipped = {".md": 2, "hidden": 1}
     report.causes = {"b.csv": "It is | broken."}
+    report.readings = {"a.csv": "Its text is read as cp1252."}
+    report.set_labels({
+        "look_alike": [{"Good": 1, "good": 3}], "one_class": [False], "null_like": {"NA": 2}, "taken_for_none": [],
+        "rare": {}, "contradictory": {"groups": 1, "examples": [
+            {"text": "So so.", "labels": {"bad": 1, "good": 1}, "where": ["a.csv:3", "a.csv:7"]},
+        ]},
+    })  # fmt: skip
     report.duplicates = report.other_label = 1
     return report
 
@@ -74,7 +81,11 @@ def test_markdown(report: Report) -> None:
         "| b.csv | 2 |",
         "**a.csv:101** (train",
         "Files of the source that were not read: .md: 2, hidden: 1.",
-        r"What is wrong with b.csv: It is \| broken.",
+        "### What is wrong with files\n\n- b.csv: It is \\| broken.",
+        "### How files were read\n\n- a.csv: Its text is read as cp1252.",
+        "Look alike and are different labels; labels.map makes them one: good: 3, Good: 1.",
+        "Look like no label and are labels; labels.map can say so: NA: 2.",
+        "Contradictory: 1 text with different labels.\n\n> So so. (bad: 1, good: 1; a.csv:3, a.csv:7)",
     ):
         assert line in text
 

@@ -8,11 +8,12 @@ import pytest
 import yaml
 
 from langmill.config.compose import compose_recipe, plain
-from langmill.data.document import Split, documents_path, write_documents
+from langmill.data.document import Split, documents_path
 from langmill.errors import EvaluationError, IntegrityError
 from langmill.files import digest_files, read_manifest, write_manifest
 from langmill.stages.evaluate import main
 from langmill.tokenization.shards import EncodedDocument, write_shard
+from tests.documents import write_documents
 from tests.refused import refused
 
 from ..tasks.settings import CONF

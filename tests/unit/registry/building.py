@@ -15,7 +15,7 @@ import yaml
 
 from langmill.config.compose import compose_recipe, plain
 from langmill.config.sections import Recipe
-from langmill.data.document import Document, Split, documents_path, write_documents
+from langmill.data.document import Document, Split, documents_path
 from langmill.evaluation.evaluate import evaluate
 from langmill.evaluation.folder import write_evaluation
 from langmill.files import atomic_folder, digest_of, read_manifest, write_manifest
@@ -32,6 +32,7 @@ from langmill.tokenization.shards import Shard, write_shard
 from langmill.tokenization.tokenizer import Tokenizer
 from langmill.tokenization.training import train_tokenizer
 from langmill.training import provenance
+from tests.documents import write_documents
 
 ROOT = Path(__file__).parents[3]
 URI = "sqlite:///.langmill/mlflow.db"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from langmill.data.document import Document, Split, documents_path, write_documents
+from langmill.data.document import Document, Split, documents_path
 from langmill.errors import RegistryError, TrackingUnreachableError
 from langmill.files import read_manifest, write_manifest
 from langmill.registry import steps
@@ -13,6 +13,7 @@ from langmill.registry.rules import improvement
 from langmill.registry.store import ModelRegistry
 from langmill.registry.verdict import Verdict
 from langmill.registry.versions import State, Tag
+from tests.documents import write_documents
 from tests.unit.registry.building import (
     URI,
     build_evaluation,

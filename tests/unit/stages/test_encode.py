@@ -10,11 +10,12 @@ import pytest
 
 from langmill.config.compose import compose_recipe, plain
 from langmill.config.core_yaml import dump_yaml
-from langmill.data.document import Document, Split, documents_path, write_documents
+from langmill.data.document import Document, Split, documents_path
 from langmill.files import read_manifest, write_manifest, write_text
 from langmill.stages import encode
 from langmill.tokenization.chat_template import CHATML, IM_END, IM_START
 from langmill.tokenization.training import train_tokenizer
+from tests.documents import write_documents
 from tests.unit.tasks.conftest import sentences
 
 pytestmark = pytest.mark.unit

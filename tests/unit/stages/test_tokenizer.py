@@ -8,10 +8,11 @@ import pytest
 import yaml
 
 from langmill.config.compose import compose_tokenizer, plain
-from langmill.data.document import Document, Split, documents_path, write_documents
+from langmill.data.document import Document, Split, documents_path
 from langmill.files import read_manifest, write_manifest
 from langmill.stages import tokenizer
 from langmill.tokenization.tokenizer import Tokenizer
+from tests.documents import write_documents
 
 pytestmark = pytest.mark.unit
 CONF = Path(__file__).parents[3] / "conf"

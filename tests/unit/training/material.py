@@ -14,10 +14,11 @@ import yaml
 
 from langmill.config.compose import compose_recipe, load_section, plain
 from langmill.config.sections import Recipe
-from langmill.data.document import Document, Split, documents_path, write_documents
+from langmill.data.document import Document, Split, documents_path
 from langmill.files import atomic_folder, write_manifest
 from langmill.stages import encode, tokenizer
 from langmill.training.fit import fit
+from tests.documents import write_documents
 
 REPOSITORY = Path(__file__).parents[3]
 _SMALL = [  # whatever the shipped values are tuned to

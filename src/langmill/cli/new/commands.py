@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import click
 
 from langmill.cli.command import Command
 from langmill.cli.new.corpus import corpus
 from langmill.cli.new.pretrained import pretrained
 from langmill.errors import LangmillError
+
+if TYPE_CHECKING:
+    from langmill.config.sections import Corpus
 
 _SAMPLED = 2000  # rows that are looked at for labels and prompts
 
@@ -55,7 +61,6 @@ def recipe(
     from langmill.cli.new.sizes import size_of, warn_of_few
     from langmill.cli.new.templates import recipe_text, tokenizer_text
     from langmill.config.compose import available, compose_corpus, compose_recipe, compose_tokenizer
-    from langmill.config.core_yaml import as_written
     from langmill.config.names import did_you_mean
 
     require_new("recipe", name, "from_scratch")
@@ -113,13 +118,25 @@ def recipe(
     parts.append(Part("recipe", name, text, "fine_tuned" if base else "from_scratch", line))
     for path in write(parts):
         click.echo(f"Wrote {path} and its line in {GRAPH_FILE}.")
-    field = corpus_section.fields.label
-    if task_name == "classification" and documents and not any(label for _, label in documents):
-        click.echo(
-            f"Warning: none of the first {len(documents)} rows of {corpus_name} has a label in {as_written(field)}, "
-            f"and a classifier learns from labelled rows only; see fields.label in conf/corpus/{corpus_name}.yaml.",
-            err=True,
-        )
+    if task_name == "classification":
+        _warn_of_unlabelled(corpus_section, [label for _, label in documents])
     rule = compose_recipe(name).gate.rules.get("enough_documents") or {}
     warn_of_few(size, corpus_name, rule.get("min_documents", 0))
     click.echo(f"Next: langmill config {name} --explain, then langmill run {name}")
+
+
+def _warn_of_unlabelled(corpus: Corpus, labels: Sequence[str | None]) -> None:
+    """Warn where a classifier will leave rows out, for it learns from those that have a label."""
+    from langmill.config.core_yaml import as_written
+    from langmill.data.report.words import counted
+
+    labelled = sum(label is not None for label in labels)
+    if labelled < len(labels):
+        few = f"only {labelled:,}" if labelled else "none"
+        has = "has" if labelled < 2 else "have"
+        click.echo(
+            f"Warning: {few} of the first {counted(len(labels), 'row')} of {corpus.name} {has} a "
+            f"label in {as_written(corpus.fields.label)}, and a classifier learns from labelled rows only; see "
+            f"fields.label in conf/corpus/{corpus.name}.yaml.",
+            err=True,
+        )

@@ -5,13 +5,51 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 
 from langmill.cli.new.field_roles import ROLES, Role, Roles, roles_of
+from langmill.cli.new.file_patterns import OfFiles, patterns_of
 from langmill.cli.new.survey import WHERE, Kind, Survey
 from langmill.config.sections import FormatSection
 from langmill.data.diagnosis.diagnose import why_no_text
 from langmill.data.formats.base import FORMATS, Shape, build_format
 from langmill.errors import LangmillError
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a person has said of fields: a name by its role, None for a role that no field has."""
+
+    everywhere: Mapping[Role, str | None] = field(default_factory=dict)
+    """Of every file whose rows have such a field."""
+    by_pattern: Mapping[str, Mapping[Role, str | None]] = field(default_factory=dict)
+    """Of the files that a pattern fits; the survey was told the patterns."""
+    by_kind: Mapping[PurePosixPath, Mapping[Role, str | None]] = field(default_factory=dict)
+    """Of a kind of files, by its first one."""
+
+    def of(self, kind: Kind, *, known: bool) -> dict[Role, str | None]:
+        """What was said of a kind of files.
+
+        Args:
+            kind: The files.
+            known: Whether the rows of any kind have the fields that were named for all.
+        """
+        names = {name for row in kind.rows for name in row}
+        said = {role: name for role, name in self.everywhere.items() if name is None or name in names or not known}
+        for pattern in kind.patterns:
+            said.update(self.by_pattern.get(pattern, {}))
+        said.update(self.by_kind.get(kind.first, {}))
+        return said
+
+
+@dataclass(frozen=True)
+class Question:
+    """A role that nothing decides, in files that are alike in it."""
+
+    role: Role
+    names: tuple[str, ...]
+    """The fields that are nearly as good as each other, the best first."""
+    kinds: tuple[Kind, ...]
 
 
 @dataclass(frozen=True)
@@ -21,80 +59,92 @@ class Decision:
     format_name: str
     options: Mapping[str, object]
     roles: Roles
+    """The fields of most rows."""
     shape: Shape | None = None
-    tables: bool = False
-    """Whether there are files whose rows have fields."""
+    tables: Sequence[tuple[Kind, Roles]] = ()
+    """The kinds of files whose rows have fields, and which of them is what."""
+    files: Mapping[str, Roles] = field(default_factory=dict)
+    """The fields of files that call them otherwise, by a pattern of their paths."""
     formats: Mapping[str, Kind] = field(default_factory=dict)
     """The formats among which nothing decides, each with a kind of files that it reads; empty where it is decided."""
-    rows_differ: tuple[Kind, ...] = ()
-    """Kinds of files whose texts stand in fields of other names."""
+    questions: tuple[Question, ...] = ()
     without_text: tuple[Kind, ...] = ()
     """Kinds of files without any text: their rows will be quarantined."""
 
+    @property
+    def ids(self) -> list[str]:
+        """The fields that are ids, of any files."""
+        return list(dict.fromkeys(roles.fields["id"] for _, roles in self.tables if "id" in roles.fields))
 
-def decide(found: Survey, given: Mapping[Role, str | None], format_name: str | None = None) -> Decision:
+
+def decide(found: Survey, given: Given | Mapping[Role, str | None], format_name: str | None = None) -> Decision:
     """Decide on the format and the fields of a corpus.
 
     Args:
         found: What its files are.
-        given: Fields that a person has named, by role; None for a role that no field has.
+        given: Fields that a person has named; a plain mapping is of every file.
         format_name: The format, where a person has named it.
 
     Raises:
         LangmillError: No field holds text.
     """
+    given = given if isinstance(given, Given) else Given(given)
     named = {kind.format_name if kind.shape is not None else "auto": kind for kind in reversed(found.kinds)}
     if format_name is None and len(named) > 1:
         return Decision("auto", {}, Roles({}, {}), formats=dict(reversed(list(named.items()))))
     chosen = format_name or _one_format(found)
     options = _options(found, chosen)
     shape = FORMATS.find(chosen).shape
-    if shape is not None and not given:
+    if shape is not None and given == Given():
         fields: dict[Role, str] = {"text": shape.text, "target": shape.target}
         return Decision(chosen, options, Roles(fields, dict.fromkeys(fields, chosen), task=shape.task), shape)
-    tables = [kind for kind in found.kinds if not kind.plain and not (kind.document and chosen == "auto")]
+    tables = [kind for kind in found.kinds if not kind.plain and not (kind.document and not kind.patterns)]
     if not tables:
-        roles = Roles({**_said(given), "text": "text"}, {"text": "the whole file"})
-        return Decision(chosen, options, roles)
+        said = {role: name for role, name in given.everywhere.items() if name is not None}
+        return Decision(chosen, options, Roles({**said, "text": "text"}, {"text": "the whole file"}))
     return _of_tables(found, tables, given, chosen, options)
 
 
-def _said(given: Mapping[Role, str | None]) -> dict[Role, str]:
-    return {role: name for role, name in given.items() if name is not None}
-
-
 def _of_tables(
-    found: Survey,
-    tables: Sequence[Kind],
-    given: Mapping[Role, str | None],
-    format_name: str,
-    options: Mapping[str, object],
+    found: Survey, tables: Sequence[Kind], given: Given, format_name: str, options: Mapping[str, object]
 ) -> Decision:
-    judged = [(kind, roles_of(kind.rows, given)) for kind in tables]
+    every = {name for kind in tables for row in kind.rows for name in row}
+    known = every >= {name for name in given.everywhere.values() if name is not None}
+    judged = _agreed([(kind, roles_of(kind.rows, given.of(kind, known=known))) for kind in tables])
     without = tuple(kind for kind, roles in judged if not {"text"} & (set(roles.fields) | set(roles.near)))
     if len(without) == len(tables):
         kind = tables[0]
         raise LangmillError(f"{found.named(kind.first)}: {why_no_text(kind.rows)}", "missing")
     judged = [(kind, roles) for kind, roles in judged if kind not in without]
-    fields: dict[Role, str] = {}
-    why: dict[Role, str] = {}
-    near: dict[Role, tuple[str, ...]] = {}
-    for role in ROLES:
-        names = dict.fromkeys(roles.fields[role] for _, roles in judged if role in roles.fields)
-        unsure = [roles.near[role] for _, roles in judged if role in roles.near]
-        if unsure:
-            near[role] = tuple(dict.fromkeys([*names, *(name for each in unsure for name in each)]))
-        elif len(names) > 1 and role != "id":
-            near[role] = tuple(names)
-        elif names:
-            fields[role] = next(iter(names))
-            why[role] = next(roles.why[role] for _, roles in judged if role in roles.why)
-    tasks = {roles.task for _, roles in judged}
-    roles = Roles(fields, why, near, tasks.pop() if len(tasks) == 1 else None)
-    differ = tuple({roles.fields["text"]: kind for kind, roles in judged if "text" in roles.fields}.values())
+    questions: dict[tuple[Role, tuple[str, ...]], list[Kind]] = {}
+    for kind, roles in judged:
+        for role, names in roles.near.items():
+            questions.setdefault((role, names), []).append(kind)
+    roles, files = patterns_of([OfFiles(kind, roles) for kind, roles in judged])
+    tasks = {each.task for _, each in judged}
     return Decision(
-        format_name, options, roles, tables=True, rows_differ=differ if len(differ) > 1 else (), without_text=without
+        format_name,
+        options,
+        dataclasses.replace(roles, task=tasks.pop() if len(tasks) == 1 else None),
+        tables=judged,
+        files=files,
+        questions=tuple(Question(role, names, tuple(kinds)) for (role, names), kinds in questions.items()),
+        without_text=without,
     )
+
+
+def _agreed(judged: Sequence[tuple[Kind, Roles]]) -> list[tuple[Kind, Roles]]:
+    """The roles of each kind; where one can't tell between fields, and others have one of them, that is it."""
+    settled = []
+    for kind, roles in judged:
+        fields, why, near = dict(roles.fields), dict(roles.why), dict(roles.near)
+        for role, names in roles.near.items():
+            others = {each.fields[role] for _, each in judged if role in each.fields} & set(names)
+            if len(others) == 1:
+                fields[role], why[role] = others.pop(), "as in other files"
+                del near[role]
+        settled.append((kind, Roles({role: fields[role] for role in ROLES if role in fields}, why, near, roles.task)))
+    return settled
 
 
 def _one_format(found: Survey) -> str:

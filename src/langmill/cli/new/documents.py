@@ -10,7 +10,6 @@ from langmill.data.formats.base import build_format
 from langmill.data.readers import first_read
 from langmill.data.rows import Row
 from langmill.data.sources.base import build_source
-from langmill.data.sources.folder import look_through
 from langmill.errors import LangmillError
 from langmill.workspace import Workspace
 
@@ -21,8 +20,7 @@ def documents_available(corpus: Corpus, most: int) -> list[tuple[str, str | None
     folder = Path(build_source(corpus.source, where).local or Workspace().raw(corpus.name))
     file_format = build_format(corpus.format, where)
     try:
-        files = [folder] if folder.is_file() else [folder / each for each in look_through(folder, file_format).files]
-        rows = (row for file in files for row in first_read(file, file_format, corpus.fields, most))
+        rows = first_read(folder, file_format, corpus.fields, most)
         found = ((row.text, row.label) for row in rows if isinstance(row, Row) and row.text.strip())
         return list(islice(found, most))
     except (LangmillError, OSError):

@@ -26,7 +26,17 @@ LABEL = {
     "spam": 0.85, "toxic": 0.85, "toxicity": 0.85, "verdict": 0.75, "kategorie": 0.9, "klasse": 0.9, "y": 0.7,
     "target": 0.7, "score": 0.6, "type": 0.6,
 }  # fmt: skip
-ID = {"id": 1.0, "uuid": 1.0, "guid": 1.0, "key": 0.8, "identifier": 0.9, "doi": 0.8, "isbn": 0.8, "url": 0.6}
+ID = {
+    "id": 1.0,
+    "uid": 1.0,
+    "uuid": 1.0,
+    "guid": 1.0,
+    "key": 0.8,
+    "identifier": 0.9,
+    "doi": 0.8,
+    "isbn": 0.8,
+    "url": 0.6,
+}
 PAIRS = {
     ("prompt", "completion"): "completion", ("prompt", "response"): "completion", ("prompt", "output"): "completion",
     ("prompt", "answer"): "completion", ("question", "answer"): "completion", ("question", "response"): "completion",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -13,12 +12,11 @@ from langmill.config.sections import Corpus
 from langmill.data.formats.base import build_format
 from langmill.data.readers import first_read
 from langmill.data.rows import BadRow, Row
-from langmill.data.sources.folder import look_through
 from langmill.errors import LangmillError
 from langmill.workspace import Workspace
 
 _SAMPLED = 2000
-_FILES = 200
+_OF_A_FILE = 200  # of a folder of many
 
 
 def warn_of_rows(corpus: Corpus, folder: Path) -> None:
@@ -29,7 +27,9 @@ def warn_of_rows(corpus: Corpus, folder: Path) -> None:
         folder: Its raw files, or some of them; or the one file.
     """
     try:
-        rows = list(islice(_rows(corpus, folder), _SAMPLED))
+        file_format = build_format(corpus.format, str(Workspace().settings("corpus", corpus.name)))
+        limit = _SAMPLED if folder.is_file() else _OF_A_FILE
+        rows = list(islice(first_read(folder, file_format, corpus.fields, limit), _SAMPLED))
     except LangmillError as error:  # what the stage will stop with
         click.echo(f"Warning: {' '.join(str(error).split())}", err=True)
         return
@@ -39,22 +39,16 @@ def warn_of_rows(corpus: Corpus, folder: Path) -> None:
     bad = Counter(row.reason.value.replace("_", " ") for row in rows if isinstance(row, BadRow))
     reasons = ", ".join(f"{reason}: {count:,}" for reason, count in bad.most_common())
     first = f"the first {len(rows):,} rows of {corpus.name}" if len(rows) > 1 else f"the first row of {corpus.name}"
+    place = next((row.where for row in rows if isinstance(row, BadRow)), "")
     if bad.total() == len(rows):
         click.echo(f"Warning: none of {first} can be used ({reasons}); see format and fields in {file}.", err=True)
     elif bad:
-        click.echo(f"Warning: {bad.total():,} of {first} can't be used ({reasons}).", err=True)
+        click.echo(f"Warning: {bad.total():,} of {first} can't be used ({reasons}; the first is {place}).", err=True)
     target = corpus.fields.target
     empty = sum(isinstance(row, Row) and not (row.target or "").strip() for row in rows)
-    if target is not None and empty:
+    if target is not None and not corpus.fields.files and empty:
         click.echo(
             f"Warning: {empty:,} of {first} {'has' if empty == 1 else 'have'} no {target}, which is what is learned: a "
             "recipe leaves them out.",
             err=True,
         )
-
-
-def _rows(corpus: Corpus, folder: Path) -> Iterator[Row | BadRow]:
-    file_format = build_format(corpus.format, str(Workspace().settings("corpus", corpus.name)))
-    files = [folder] if folder.is_file() else [folder / each for each in look_through(folder, file_format).files]
-    for file in files[:_FILES]:
-        yield from first_read(file, file_format, corpus.fields, _SAMPLED)

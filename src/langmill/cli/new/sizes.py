@@ -9,7 +9,7 @@ import click
 
 from langmill.cli.new.documents import documents_available
 from langmill.config.sections import Corpus, Training
-from langmill.data.document import Split
+from langmill.data.document import REPORT_NAME, Split
 from langmill.data.report import FEW_DOCUMENTS, too_few_to_test
 from langmill.files import read_json
 from langmill.workspace import Workspace
@@ -54,7 +54,7 @@ class Size:
 
 def size_of(corpus: Corpus) -> Size | None:
     """The size of a corpus; None if it is not on this machine, or large."""
-    report = Workspace().documents(corpus.name) / "report.json"
+    report = Workspace().documents(corpus.name) / REPORT_NAME
     if report.is_file():
         splits = read_json(report)["splits"]
         documents, characters = (sum(split[key] for split in splits.values()) for key in ("documents", "characters"))

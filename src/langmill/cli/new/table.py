@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import shutil
+import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice, zip_longest
 from pathlib import PurePosixPath
 
 from langmill.cli.new.decision import Decision
-from langmill.cli.new.field_roles import ROLES
+from langmill.cli.new.field_roles import ROLES, Roles
 from langmill.cli.new.survey import Kind, Survey
+from langmill.data.formats.base import ABOUT
 from langmill.data.rows import Values, portable, shown
 from langmill.data.sources.folder import EMPTY, HIDDEN
 
+_NAME_LINES = 3  # of fields
 _SHOWN = 5
 _PROBLEMS = 3
 _LEFT_OUT = 6
@@ -34,18 +37,31 @@ def lines_of_survey(found: Survey, decision: Decision, title: str) -> Iterator[s
     yield f"{portable(title)}: {_counted(found.files, 'file')}, {_size(found.size)}{sampled}."
     table = [_cells(kind) for kind in found.kinds[:_KINDS]]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    for cells in table:
-        padded = (
+    below = sum(widths) + 8 > width  # where names do not fit beside the rest, they stand under it
+    for *cells, names in table:
+        padded = [
             cell.rjust(size) if index == 2 else cell.ljust(size)
-            for index, (cell, size) in enumerate(zip(cells, widths, strict=True))
-        )
-        yield _shortened(f"  {'  '.join(padded)}".rstrip(), width)
+            for index, (cell, size) in enumerate(zip(cells, widths, strict=False))
+        ]
+        yield _shortened(f"  {'  '.join([*padded, '' if below else names])}".rstrip(), width)
+        if below and names:
+            yield textwrap.fill(
+                names,
+                width,
+                initial_indent="      ",
+                subsequent_indent="      ",
+                max_lines=_NAME_LINES,
+                placeholder=" …",
+            )
     if len(found.kinds) > _KINDS:
         yield f"  and {len(found.kinds) - _KINDS} more kinds"
     yield from _fields(decision)
     yield from _rows(found, decision, width)
     if found.left_out:
         yield f"Left out: {_reasons(found.left_out)}."
+    if found.pair is not None:
+        ends = " and ".join(f".{found.pair.options[side]}" for side in ("source", "target"))
+        yield f"Files ending in {ends} look like translations, line by line: --format moses begins a corpus of them."
     yield from _problems(found.problems)
 
 
@@ -60,7 +76,7 @@ def _cells(kind: Kind) -> tuple[str, str, str, str]:
         how.append(f"the format {kind.format_name}")
     if kind.plain:
         how.append("one document a file")
-    rows = "" if kind.num_rows is None else f"{'about ' if kind.estimated else ''}{kind.num_rows:,} rows"
+    rows = "" if kind.num_rows is None else f"{'about ' if kind.estimated else ''}{_counted(kind.num_rows, 'row')}"
     names = "" if kind.plain else ", ".join(shown(name) for name in dict.fromkeys(chain(*kind.rows)))
     return f"{kind.files:,} {kind.ending}", ", ".join(how), rows, " ".join(names.split())
 
@@ -77,26 +93,44 @@ def _fields(decision: Decision) -> Iterator[str]:
             f"{decision.shape.target}."
         )
         return
-    fields, why = decision.roles.fields, decision.roles.why
-    if decision.tables:
-        said = [f"the {role} is {shown(fields[role])} ({why[role]})" for role in ROLES if role in fields]
-        none = [role for role in ("label", "target") if role not in fields and role not in decision.roles.near]
-        sentence = "; ".join(said) + (f"; no {' and no '.join(none)}" if none and said else "")
-        if sentence:
+    by_roles: dict[tuple[object, ...], list[tuple[Kind, Roles]]] = {}
+    for kind, roles in decision.tables:
+        key = tuple((roles.fields.get(role), roles.near.get(role)) for role in ROLES if role != "id")
+        by_roles.setdefault(key, []).append((kind, roles))
+    for those in by_roles.values():
+        sentence = _sentence(those[0][1])
+        if sentence and len(by_roles) > 1:
+            yield f"In {_named(those, decision)}: {sentence}."
+        elif sentence:
             yield f"{sentence[0].upper()}{sentence[1:]}."
+
+
+def _named(those: Sequence[tuple[Kind, Roles]], decision: Decision) -> str:
+    """What kinds of files are called: by their endings, or by a file where others have the same ending."""
+    endings = {kind.ending for kind, _ in those}
+    if any(kind.ending in endings for kind, roles in decision.tables if (kind, roles) not in those):
+        return ", ".join(portable(kind.first.as_posix()) for kind, _ in those[:_PROBLEMS])
+    return ", ".join(sorted(endings))
+
+
+def _sentence(roles: Roles) -> str:
+    said = [f"the {role} is {shown(roles.fields[role])} ({roles.why[role]})" for role in ROLES if role in roles.fields]
+    none = [role for role in ("label", "target") if role not in roles.fields and role not in roles.near]
+    return "; ".join(said) + (f"; no {' and no '.join(none)}" if none and said else "")
 
 
 def _rows(found: Survey, decision: Decision, width: int) -> Iterator[str]:
     """Five rows, of each kind one after the other, shortened to the width of the terminal."""
-    by_turns: Iterable[Values | None] = chain.from_iterable(zip_longest(*(kind.rows for kind in found.kinds)))
-    first = list(islice((row for row in by_turns if row is not None), _SHOWN))
+    own = {kind.first: roles for kind, roles in decision.tables}
+    each = ([(own.get(kind.first, decision.roles), row) for row in kind.rows] for kind in found.kinds)
+    by_turns: Iterable[tuple[Roles, Values] | None] = chain.from_iterable(zip_longest(*each))
+    first = list(islice((one for one in by_turns if one is not None), _SHOWN))
     if first:
         yield "First rows:" if len(first) > 1 else "The first row:"
-    roles = decision.roles
-    by_role = [roles.near.get(role, ()) or [roles.fields.get(role, "")] for role in ROLES]
-    # A format makes its own text of the row, so all of it is shown.
-    fields = [] if decision.shape is not None else [name for names in by_role for name in names if name]
-    for row in first:
+    for roles, row in first:
+        by_role = [roles.near.get(role, ()) or [roles.fields.get(role, "")] for role in ROLES]
+        # A format makes its own text of the row, so all of it is shown.
+        fields = [] if decision.shape is not None else [name for names in by_role for name in names if name]
         names = [name for name in fields if name in row] or list(row)
         room = max(8, (width - 4) // len(names) - 2) if names else width
         if len(names) > 1:
@@ -129,7 +163,7 @@ def _reason(reason: str, count: int) -> str:
         return f"{reason} (not read)"
     if reason == "no ending":
         return "without an ending"
-    if reason in (HIDDEN, EMPTY) or count == 1:
+    if reason in (HIDDEN, EMPTY, ABOUT) or count == 1:
         return reason
     first, _, rest = reason.partition(" ")
     plural = {"link": "links", "folder": "folders", "broken": "broken links"}.get(first)

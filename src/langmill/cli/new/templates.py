@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from langmill.config.compose import plain
@@ -22,15 +22,17 @@ class NewFields:
     text: str
     label: str | None = None
     target: str | None = None
-    id: str | None = None
+    ids: Sequence[str] = ()
     metadata: tuple[str, ...] = ()
     """Those that its format makes."""
     split_by: str | None = None
+    files: Mapping[str, Mapping[Any, str]] = field(default_factory=dict)
+    """The fields of files that call them otherwise, by a pattern of their paths."""
 
     @property
     def kept(self) -> list[str]:
         """The names under `metadata`."""
-        return list(dict.fromkeys([*self.metadata, *([self.id] if self.id else [])]))
+        return list(dict.fromkeys([*self.metadata, *self.ids]))
 
 
 def corpus_text(
@@ -56,7 +58,8 @@ def corpus_text(
         others: The names of all fields in the first rows.
         task: The task that its rows are mostly for.
     """
-    used = {fields.text, fields.label, fields.target, fields.id}
+    named = [name for said in fields.files.values() for name in said.values()]
+    used = {fields.text, fields.label, fields.target, *fields.ids, *named}
     listed = ", ".join(_quoted(each) for each in [each for each in others if each not in used][:20])
     lines = [
         "# What is not said here is as in base.yaml beside this file: how documents are cleaned, which are dropped,",
@@ -82,11 +85,17 @@ def corpus_text(
     lines += [f"  label: {_quoted(fields.label)}"] if fields.label else []
     lines += [f"  target: {_quoted(fields.target)}"] if fields.target else []
     lines += [f"  metadata: [{', '.join(map(_quoted, fields.kept))}]"] if fields.kept else []
-    if fields.target:
+    if fields.files:
+        lines += [
+            "  # The same in files that call them otherwise, by a pattern of their paths.",
+            "  files:",
+        ]
+        lines += [f"    {_quoted(pattern)}: {{{_said(said)}}}" for pattern, said in sorted(fields.files.items())]
+    if fields.target or any("target" in said for said in fields.files.values()):
         lines += ["cleaning:", "  options:", "    # A short answer is one too.", "    length: {min_characters: 1}"]
-        if task != "text_to_text":
+        if task is not None and task != "text_to_text":
             lines.insert(-2, "    # Lists and code keep their lines.\n    characters: {preserve_whitespace: true}")
-        else:
+        elif task is not None:
             lines.append("    # Drops pairs whose target is the text itself.\n    copies: {}")
     if fields.split_by:
         lines += [f"# What belongs together is in one split as a whole.\nsplit:\n  by: {_quoted(fields.split_by)}"]
@@ -105,6 +114,10 @@ def source_text(source: Source, comment: str) -> str:
     if "path" in values:
         lines.append(f"path: {_quoted(values.pop('path'))}")
     return "\n".join([*lines, _yaml(values) if values else ""])
+
+
+def _said(fields: Mapping[str, str]) -> str:
+    return ", ".join(f"{role}: {_quoted(fields[role])}" for role in ("text", "label", "target") if role in fields)
 
 
 def _yaml(values: Mapping[str, Any]) -> str:

@@ -53,12 +53,17 @@ def scan(
     """
     from langmill.cli.scan.findings import search
     from langmill.data.cleaning.detectors.base import DETECTORS, build_finder, default_kinds
+    from langmill.data.diagnosis.diagnose import nothing_readable
+    from langmill.data.sources.folder import look_through
     from langmill.progress import track
 
-    folder, file_format, options = _source(what, format_name)
-    paths = [folder] if folder.is_file() else file_format.files(folder)
+    folder, file_format, options, fetched = _source(what, format_name)
+    paths, skipped = [folder], dict[str, int]()
+    if folder.is_dir():
+        contents = look_through(folder, file_format, fetched=fetched)
+        paths, skipped = [folder / relative for relative in contents.files], contents.left_out
     if not paths:
-        raise DataError(f"{folder} holds no file that can be read; readable are {file_format.endings()}.", "missing")
+        raise DataError(f"{folder} {nothing_readable(folder, file_format.endings())}", "missing")
     if regions:
         options["phone"] = {**options.get("phone", {}), "regions": list(regions)}
     wanted = list(dict.fromkeys(kinds or [*default_kinds(), *(kind for kind in fail_on if kind in DETECTORS.names())]))
@@ -80,7 +85,6 @@ def scan(
             examples=count,
             on_bytes=lambda done: progress.advance(done / 1e6),
         )
-    skipped = {} if folder.is_file() else file_format.skipped(folder)
     if as_json:
         click.echo(json.dumps({**findings.as_json(), "skipped_files": skipped}, ensure_ascii=False, indent=2))
     else:
@@ -91,8 +95,8 @@ def scan(
     return FOUND if refused else 0
 
 
-def _source(what: str, format_name: str | None) -> tuple[Path, Format, dict[str, Any]]:
-    """The file or folder, what reads it, and the options of the kinds."""
+def _source(what: str, format_name: str | None) -> tuple[Path, Format, dict[str, Any], bool]:
+    """The file or folder, what reads it, the options of the kinds, and whether it is a corpus's raw folder."""
     from langmill.cli.workspace import in_workspace
     from langmill.config.compose import available, compose_corpus
     from langmill.config.sections import FormatSection
@@ -105,19 +109,19 @@ def _source(what: str, format_name: str | None) -> tuple[Path, Format, dict[str,
             raise DataError(f"{folder} does not exist; `dvc repro fetch@{what}` brings it.", "missing")
         said = (corpus.cleaning.options.get("privacy") or {}).get("options") or {}
         section = FormatSection(format_name, {}) if format_name else corpus.format
-        return folder, build_format(section, f"conf/corpus/{what}.yaml"), dict(said)
+        return folder, build_format(section, f"conf/corpus/{what}.yaml"), dict(said), True
     path = Path(what)
     if not path.exists():
         known = f" (corpora are {', '.join(available('corpus'))})" if in_workspace() else ""
         raise DataError(f"{what} is neither a file or folder nor a corpus{known}.", "missing")
     file_format = build_format(FormatSection(format_name or "auto", {}), "--format")
-    if path.is_file() and not file_format.reads(Path(path.name)):
+    if path.is_file() and file_format.ending(path) is None:
         raise DataError(
             f"{what} has an ending that the format {format_name or 'auto'} does not read ({file_format.endings()}); "
             "name another --format, or give a copy the ending .txt.",
             "unsupported",
         )
-    return path, file_format, {}
+    return path, file_format, {}, False
 
 
 def _draw(what: str, findings: Findings, skipped: dict[str, int]) -> None:

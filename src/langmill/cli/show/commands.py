@@ -14,7 +14,7 @@ from langmill.cli.command import command
     "langmill show reviews --why data.csv:12\nlangmill show reviews --step markup --count 3"
 )
 @click.argument("corpus")
-@click.option("--dropped", metavar="REASON", help="Documents that were dropped for this, beside what was kept.")
+@click.option("--dropped", metavar="REASON", help="What was dropped for this, beside what was kept; or quarantined.")
 @click.option("--why", metavar="ID", help="What became of one document, by its id or its row's place.")
 @click.option("--step", metavar="NAME", help="Documents before and after a step of cleaning.")
 @click.option("--count", type=click.IntRange(1), default=10, show_default=True, help="How many documents.")

@@ -11,6 +11,7 @@ from rich.rule import Rule
 from rich.text import Text
 
 from langmill.cli.show.words import compared, excerpt, printable, visible
+from langmill.data.report.words import counted
 
 _CHARACTERS = 600  # of a text that are shown
 _SCORES = "similarity", "containment", "score"  # columns of dropped.parquet; one of an earlier version lacks the last
@@ -26,9 +27,8 @@ class Drawing:
     def documents(self, view: Mapping[str, Any]) -> None:
         """Documents, and a line of counts."""
         splits = ", ".join(f"{number:,} {name}" for name, number in view["documents"].items())
-        self._say(
-            f"{view['corpus']}: {sum(view['documents'].values()):,} documents ({splits}) of {view['rows']:,} rows"
-        )
+        documents, rows = counted(sum(view["documents"].values()), "document"), counted(view["rows"], "row")
+        self._say(f"{view['corpus']}: {documents} ({splits}) of {rows}")
         for word in ("quarantined", "dropped"):
             if view[word]:
                 self._say(f"{word}: {_counts(view[word])}")
@@ -37,8 +37,14 @@ class Drawing:
             self._text(document["text"], document["target"])
 
     def dropped(self, view: Mapping[str, Any]) -> None:
-        """Dropped documents, each beside its twin."""
-        self._say(f"{view['corpus']}: {view['documents']:,} documents were dropped: {_words(view['reason'])}")
+        """Dropped documents, each beside its twin; or quarantined rows."""
+        if "quarantined" in view:
+            self._say(f"{view['corpus']}: {counted(view['quarantined'], 'row')} quarantined: {_words(view['reason'])}")
+            for row in view["shown"]:
+                self._head(row["where"])
+                self._text(row["row"], None)
+            return
+        self._say(f"{view['corpus']}: {counted(view['documents'], 'document')} dropped: {_words(view['reason'])}")
         if not view["shown"]:
             self._say("None of them is kept in dropped.parquet.")
         for row in view["shown"]:
@@ -95,9 +101,9 @@ class Drawing:
 
     def steps(self, view: Mapping[str, Any]) -> None:
         """Documents before and after a step."""
-        which = f"all {view['rows']:,} rows" if view["complete"] else f"the first {view['rows']:,} rows"
+        which = counted(view["rows"], "row") if view["complete"] else f"the first {view['rows']:,} rows"
         self._say(
-            f"{view['corpus']}, step {view['step']}, {which}: {view['seen']:,} documents came to it; "
+            f"{view['corpus']}, step {view['step']}, {which}: {counted(view['seen'], 'document')} came to it; "
             f"{view['changed']:,} changed, {view['dropped']:,} dropped"
         )
         for one in view["shown"]:
@@ -124,6 +130,10 @@ class Drawing:
         if before["target"] != after["target"]:
             self._say("target:")
             self._difference(before["target"] or "", after["target"] or "")
+        if step["noted"]:
+            self._say(", ".join(f"{key}: {value}" for key, value in sorted(step["noted"].items())))
+            if before["text"] == after["text"]:
+                self._text(after["text"], after["target"])
 
     # Pieces -----------------------------------------------------------------------------------------------------------
 

@@ -11,19 +11,34 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from langmill.data.corpus import PLACES_NAME, QUARANTINE_NAME
-from langmill.data.document import Document, Split, count_documents, documents_path, read_documents
-from langmill.data.dropped import DROPPED_NAME
+from langmill.data.document import (
+    DROPPED_NAME,
+    PLACES_NAME,
+    QUARANTINE_NAME,
+    REPORT_NAME,
+    Document,
+    Split,
+    count_documents,
+    documents_path,
+    read_documents,
+)
 from langmill.errors import DataError
 from langmill.files import read_json
+from langmill.workspace import Workspace
 
-REPORT_NAME = "report.json"
 _TWINS = 5  # dropped documents that are shown of those that lost to one
 
 
 def read_report(folder: Path, corpus: str) -> dict[str, Any]:
     """The data report of a corpus. Raises DataError where the corpus has not been cleaned."""
     if not (folder / REPORT_NAME).is_file():
+        failed = Workspace().failed(f"clean@{corpus}")
+        if (failed / REPORT_NAME).is_file():
+            raise DataError(
+                f"{folder} does not exist, since cleaning stopped: {failed} has what was read and left out (report.md, "
+                f"{QUARANTINE_NAME}, {DROPPED_NAME}). `dvc repro clean@{corpus}` tries again.",
+                "missing",
+            )
         raise DataError(f"{folder} does not exist; `dvc repro clean@{corpus}` makes it.", "missing")
     report: dict[str, Any] = read_json(folder / REPORT_NAME)
     return report
@@ -107,6 +122,12 @@ def dropped_for(folder: Path, reason: str, count: int, seed: int) -> list[dict[s
     rows = list(_rows(_dropped(folder), "reason", reason))
     chosen = _chosen(len(rows), count, seed)
     return [rows[number] for number in chosen]
+
+
+def quarantined_for(folder: Path, reason: str, count: int, seed: int) -> list[dict[str, Any]]:
+    """Some of the rows that were quarantined for a reason."""
+    rows = list(_rows(folder / QUARANTINE_NAME, "reason", reason))
+    return [rows[number] for number in _chosen(len(rows), count, seed)]
 
 
 def _dropped(folder: Path) -> Path:

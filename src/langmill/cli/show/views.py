@@ -13,6 +13,7 @@ from langmill.cli.show.kept import (
     lost_to,
     place_of,
     quarantined_at,
+    quarantined_for,
     read_report,
     sampled,
     with_ids,
@@ -50,18 +51,23 @@ def _told(document: Document) -> dict[str, Any]:
 
 
 def dropped_view(corpus: str, reason: str, count: int, seed: int) -> dict[str, Any]:
-    """Some documents that were dropped for a reason, each beside the one it lost to.
+    """Some documents that were dropped for a reason, each beside the one it lost to; or rows that were quarantined.
 
     Raises DataError where none was; the message has the reasons that there are.
     """
     folder = Workspace().documents(corpus)
-    reasons: dict[str, int] = read_report(folder, corpus)["dropped"]
+    report = read_report(folder, corpus)
+    reasons: dict[str, int] = report["dropped"]
     name = reason.replace(" ", "_").replace("-", "_")
+    if name in report["quarantined"]:
+        count_of, rows = report["quarantined"][name], quarantined_for(folder, name, count, seed)
+        return {"corpus": corpus, "reason": name, "quarantined": count_of, "shown": rows}
     if name not in reasons:
-        known = ", ".join(f"{one} ({number:,})" for one, number in sorted(reasons.items()))
+        every = {**report["quarantined"], **reasons}
+        known = ", ".join(f"{one} ({number:,})" for one, number in sorted(every.items()))
         raise DataError(
-            f"No document of {corpus} was dropped for {reason}; "
-            + (f"the reasons are {known}." if known else "none was dropped at all."),
+            f"Nothing of {corpus} was dropped or quarantined for {reason}; "
+            + (f"the reasons are {known}." if known else "nothing was left out at all."),
             "unknown",
         )
     rows = dropped_for(folder, name, count, seed)
@@ -136,7 +142,10 @@ def _step(passed: Passed) -> dict[str, Any]:
 
 
 def _texts(passed: Passed, after: Any) -> dict[str, Any]:
+    before = passed.before.metadata
+    noted = {} if after is None else {key: value for key, value in after.metadata.items() if before.get(key) != value}
     return {
+        "noted": noted,
         "before": {"text": passed.before.text, "target": passed.before.target},
         "after": None if after is None else {"text": after.text, "target": after.target},
     }

@@ -12,12 +12,14 @@ from langmill.config.sections.corpus import (
     Corpus,
     Engine,
     Fields,
+    FileFields,
     Folding,
     FormatSection,
     Labels,
     Leakage,
     NearDuplicates,
     Split,
+    fits,
 )
 from langmill.config.sections.evaluation import Evaluation
 from langmill.config.sections.gate import Gate
@@ -39,8 +41,8 @@ from langmill.config.sections.training import (
 
 __all__ = [
     "COPIES", "PRETRAINED", "Accelerator", "Backend", "CheckpointSource", "Cleaning", "Contract", "Corpus",
-    "Engine", "Evaluation", "Fields", "Folding", "FormatSection", "Gate", "Labels", "Leakage", "ModelSection",
-    "NearDuplicates", "Operation", "Optimizer", "OptimizerName", "Package", "Precision", "Pretrained", "Recipe",
+    "Engine", "Evaluation", "Fields", "FileFields", "Folding", "FormatSection", "Gate", "Labels", "Leakage",
+    "ModelSection", "NearDuplicates", "Operation", "Optimizer", "OptimizerName", "Package", "Precision", "Pretrained", "Recipe",
     "Reference", "Schedule", "ScoringSection", "Serving", "Source", "Split", "Strategy", "TaskSection", "Tokenizer",
-    "TokenizerNormalizer", "TokenizerPattern", "Training", "Trial", "TrialMode", "Vllm", "WeightFormat",
+    "TokenizerNormalizer", "TokenizerPattern", "Training", "Trial", "TrialMode", "Vllm", "WeightFormat", "fits",
 ]  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import fnmatch
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Any
@@ -30,17 +31,54 @@ class FormatSection:
 
 
 @settings
-class Fields:
-    """Which field of a raw row is what; null where the corpus has none. A .txt file is one document."""
+class FileFields:
+    """Which field is what in the rows of some of a corpus's files; null where they have none."""
 
     text: str
-    """The field with the text (.txt files: always the whole file)."""
+    """The field with the text."""
+    label: str | None = None
+    """The field with the label."""
+    target: str | None = None
+    """The field with the text to produce."""
+
+
+@settings
+class Fields:
+    """Which field of a raw row is what; null where the corpus has none. A .txt or .md file is one document."""
+
+    text: str
+    """The field with the text (.txt and .md files: always the whole file)."""
     label: str | None
     """The field with the label of a classification."""
     target: str | None
     """The field with the text to produce (translation, completion); a list of texts is joined by new lines."""
     metadata: list[str]
-    """Further fields to keep with each document, as text: slices can be cut along them."""
+    """Further fields to keep with each document, as text: slices can be cut along them. Rows may lack them."""
+    files: dict[str, FileFields] = dataclasses.field(default_factory=dict)
+    """What `text`, `label` and `target` are in files that call them otherwise, by a pattern of their paths below the
+    source (`"*.tmx"`, `"letters/*"`; `*` stands for anything, case makes no difference). A member of an archive has the
+    archive's path before its own. Of several patterns that fit, the longest (asterisks aside) says it, all three."""
+
+    def pattern_of(self, path: str) -> str | None:
+        """The pattern in `files` that says what the fields of a file are; None for one that none fits."""
+        fitting = [pattern for pattern in self.files if fits(pattern, path)]
+        return max(fitting, key=lambda pattern: (len(pattern.replace("*", "")), pattern), default=None)
+
+    def of(self, pattern: str | None) -> Fields:
+        """The fields of the files that a pattern of `files` is for; None gives those of all others."""
+        if pattern is None:
+            return self
+        said = self.files[pattern]
+        return Fields(said.text, said.label, said.target, self.metadata)
+
+    def any_has(self, role: str) -> bool:
+        """Whether rows of any file have a `label`, or a `target`."""
+        return any(getattr(each, role) is not None for each in (self, *self.files.values()))
+
+
+def fits(pattern: str, path: str) -> bool:
+    """Whether a pattern of `fields.files` is for a file of this path."""
+    return fnmatch.fnmatchcase(path.lower(), pattern.lower())
 
 
 class Folding(StrEnum):

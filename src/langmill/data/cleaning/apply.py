@@ -50,11 +50,6 @@ class Cleaned(NamedTuple):  # sent from process to process twice as fast as a da
     """What the step that dropped it measured, if it says."""
 
 
-def clean_document(document: Draft, steps: Steps, folding: Folding = Folding.text) -> Cleaned:
-    """What `clean_documents` makes of a single one."""
-    return clean_documents([document], steps, folding)[0]
-
-
 def clean_documents(documents: Sequence[Draft], steps: Steps, folding: Folding = Folding.text) -> list[Cleaned]:
     """Take each document through the steps, until one drops it or nothing is left of its text.
 

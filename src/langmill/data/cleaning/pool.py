@@ -20,7 +20,6 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import resource_tracker
 
 from langmill.config.sections import Cleaning, Engine
-from langmill.data.cleaning.apply import Cleaned
 from langmill.data.cleaning.base import check_steps
 from langmill.data.cleaning.batches import BatchCleaner, CleanedBatch, Sent, batches, sent
 from langmill.data.cleaning.on_ray import clean_on_ray
@@ -29,12 +28,6 @@ from langmill.errors import DataError
 
 _own_cleaner: list[BatchCleaner] = []
 """What cleans in this process, if it is a worker."""
-
-
-def clean_rows(rows: Iterable[Row], cleaning: Cleaning, where: str) -> Iterator[tuple[Row, Cleaned]]:
-    """Clean rows as `clean_batches` does, one by one."""
-    for batch, (cleaned, _) in clean_batches(rows, cleaning, where):
-        yield from zip(batch, cleaned, strict=True)
 
 
 def clean_batches(rows: Iterable[Row], cleaning: Cleaning, where: str) -> Iterator[tuple[list[Row], CleanedBatch]]:

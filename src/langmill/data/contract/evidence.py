@@ -24,12 +24,18 @@ import pyarrow.parquet as pq
 from langmill.config import sections
 from langmill.data.contract.effect_size import IntArray
 from langmill.data.contract.findings import ROWS, Place
-from langmill.data.document import LANGUAGE_KEY, Document, Split, documents_path, read_documents
+from langmill.data.document import (
+    LANGUAGE_KEY,
+    PLACES_NAME,
+    REPORT_NAME,
+    Document,
+    Split,
+    documents_path,
+    read_documents,
+)
 from langmill.errors import DataError
 from langmill.files import read_json
 
-REPORT_NAME = "report.json"
-QUARANTINE_NAME, PLACES_NAME = "quarantine.parquet", "places.parquet"
 _ROWS = 2000  # documents that are in memory at a time
 _NOTE = 80  # characters of a text that a place shows
 
@@ -104,6 +110,7 @@ def statistics_of(folder: Path) -> Statistics:
     """Look at all documents once, a few at a time. Raises DataError where a table is missing or damaged."""
     found = Statistics()
     lengths: dict[str, list[IntArray]] = {"text": [], "target": []}
+    keys: set[str] = set()
     for batch in _batches(folder):
         found.documents += batch.num_rows
         for name in ("text", "target"):
@@ -118,12 +125,13 @@ def statistics_of(folder: Path) -> Statistics:
                 found.labels[label] += count
         for text, count in _counts(batch["metadata"]):
             for key, value in json.loads(text or "{}").items():
+                keys.add(key)
                 if key == LANGUAGE_KEY and value:
                     found.languages[value] += count
                 if value:
                     found.kinds[f"metadata.{key}"][kind_of(value)] += count
-                else:
-                    found.nulls[f"metadata.{key}"] += count
+    for key in keys:  # one that a document does not have at all is missing there, as one without a value is
+        found.nulls[f"metadata.{key}"] = found.documents - found.kinds[f"metadata.{key}"].total()
     for label, count in found.labels.items():
         found.kinds["label"][kind_of(label)] += count
     found.lengths, found.target_lengths = (

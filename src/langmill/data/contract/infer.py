@@ -10,7 +10,7 @@ import numpy as np
 
 from langmill.data.contract.effect_size import IntArray, distance_by_chance, distribution
 from langmill.data.contract.evidence import Evidence, Kind, Statistics
-from langmill.data.contract.expectations.survival import SurvivalOptions
+from langmill.data.contract.expectations.survival import SurvivalOptions, judged_sources
 from langmill.data.contract.expectations.unread import unread_bytes, unusable_rows
 from langmill.data.document import LANGUAGE_KEY, QUALITY_KEY
 
@@ -124,7 +124,7 @@ def _flow(report: Mapping[str, Any]) -> dict[str, Any]:
     if count <= _UNUSABLE * of:
         result["quarantined"] = _at_most(count / max(1, of), 0.01, 0.001)
     least = SurvivalOptions().min_rows
-    kept = [each["kept"] / each["rows"] for each in (report.get("sources") or {}).values() if each["rows"] >= least]
+    kept = [each.share for each in judged_sources(report, least)]
     if kept:
         result["survival"] = {"stop": _down(min(kept) / 2), "warn": _down(0.8 * min(kept)), "min_rows": least}
     if alike := report.get("near_duplicates"):

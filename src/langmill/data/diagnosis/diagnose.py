@@ -14,7 +14,7 @@ from langmill.data.diagnosis.json_text import wrong_json, wrong_json_lines
 from langmill.data.diagnosis.kinds import HEAD, compressed_as, misnamed_parquet, unreadable_kind
 from langmill.data.diagnosis.tables import damaged, wrong_parquet, wrong_table
 from langmill.data.encoding import Utf8Stream
-from langmill.data.formats.auto import claimed_by
+from langmill.data.formats.auto import TEXTS, claimed_by
 from langmill.data.formats.tables import TABLES
 from langmill.data.rows import portable, shown
 
@@ -125,7 +125,7 @@ def _content(path: Path, data: bytes, compression: str, ending: str, *, whole: b
         return None
     data = io.BufferedReader(Utf8Stream(io.BytesIO(data))).read()
     text = data.decode("utf-8-sig", "ignore")
-    said = no_text(data) or (None if ending == ".txt" else _page(text)) or _form(text, ending)
+    said = no_text(data) or (None if ending in TEXTS else _page(text)) or _form(text, ending)
     return said or (bad_byte(data, whole=whole) or _rows(data, text, ending, whole=whole) if rows else None)
 
 

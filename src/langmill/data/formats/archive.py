@@ -20,7 +20,7 @@ from pydantic import PositiveInt
 from langmill.config.sections import FormatSection
 from langmill.config.typed import settings
 from langmill.data.compression import COMPRESSIONS, DAMAGED
-from langmill.data.formats.base import FORMATS, Format, build_format
+from langmill.data.formats.base import ABOUT, FORMATS, Format, build_format, is_about
 from langmill.data.raw_files import RawFile
 from langmill.data.rows import EXCERPT, BadRowReason, Raw, Unreadable, Whole, escaped, portable
 
@@ -93,6 +93,8 @@ class Archive(Format):
         path = PurePosixPath(name)
         if any(part.startswith(".") and part != ".." for part in path.parts):
             return "hidden"
+        if is_about(path):
+            return ABOUT
         endings = [each.lower() for each in path.suffixes[-2:]]
         ending = "".join(endings if endings[-1:] and endings[-1] in COMPRESSIONS else endings[-1:])
         unread = not self._format.reads(path) or self.ending(path) is not None or bool(self._format.companions(path))

@@ -16,13 +16,16 @@ from langmill.data.formats.json_rows import read_json_array, read_json_lines
 from langmill.data.formats.tables import DELIMITERS, TABLES, TableOptions, dialect_of, read_table, repeated
 from langmill.data.rows import BadRowReason, Raw, Unreadable, escaped
 
+TEXTS = (".markdown", ".md", ".txt")
+"""Files that are one text each, and nothing else; the marks of Markdown stay."""
+
 
 @FORMATS.register("auto")
 class Auto(Format):
-    """Tables (.csv, .tsv, .parquet), lines of JSON (.jsonl, .ndjson), JSON arrays (.json) and texts (.txt).
+    """Tables (.csv, .tsv, .parquet), lines of JSON (.jsonl, .ndjson), JSON arrays (.json) and texts (.txt, .md).
 
-    A .txt file is one row with the field `text`. In a .tsv file a quotation mark is a sign like any other, as the media
-    type text/tab-separated-values has it: one at the beginning of a cell would join all rows up to the next one.
+    A .txt or .md file is one row with the field `text`. In a .tsv file a quotation mark is a sign like any other, as
+    the media type text/tab-separated-values has it: one at the beginning of a cell would join all rows up to the next.
     `quoted_tsv` is for files written otherwise. Files of the endings that another format claims for itself
     (`auto_endings`) are read by that format, so that a folder may hold files of many kinds.
     """
@@ -44,8 +47,8 @@ class Auto(Format):
         )
 
     def is_plain_text(self, path: PurePosixPath) -> bool:
-        """Whether it is a .txt file."""
-        return self.ending(path) == ".txt"
+        """Whether it is a .txt or .md file."""
+        return self.ending(path) in TEXTS
 
     def is_document(self, path: PurePosixPath) -> bool:
         """Whether a format reads it that makes documents."""
@@ -132,6 +135,6 @@ _READERS: dict[str, Callable[[IO[bytes]], Iterator[Raw]]] = {
     ".jsonl": read_json_lines,
     ".ndjson": read_json_lines,
     ".parquet": _read_parquet,
-    ".txt": _read_txt,
+    **dict.fromkeys(TEXTS, _read_txt),
 }
 Auto.file_endings = frozenset({*TABLES, *_READERS})

@@ -5,9 +5,8 @@ A format is one file: an optional options dataclass, a `Format`, and `FORMATS.re
 
 from __future__ import annotations
 
-import os
+import re
 from abc import ABC, abstractmethod
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -15,7 +14,7 @@ from typing import IO, Any, ClassVar
 
 from langmill.config.sections import FormatSection
 from langmill.data.compression import COMPRESSIONS
-from langmill.data.rows import BadRowReason, Raw, Unreadable, Values, escaped, portable
+from langmill.data.rows import BadRowReason, Raw, Unreadable, Values, escaped
 from langmill.files import MANIFEST_NAME
 from langmill.plugins import NoOptions, Registry
 
@@ -126,42 +125,24 @@ class Format(ABC):
         return found[-1] if found and found[-1] in self.readable() else None
 
     def reads(self, path: PurePosixPath | Path) -> bool:
-        """Whether it reads a file of this relative path: not a hidden one, and not a folder's own manifest."""
+        """Whether it reads a file of this relative path: no hidden one, no folder's own manifest, no `README.md`."""
         hidden = any(part.startswith(".") for part in path.parts)
-        return not hidden and path.name != MANIFEST_NAME and self.ending(path) is not None
-
-    def files(self, folder: Path) -> list[Path]:
-        """The files below a folder that it reads, sorted by path."""
-        found = (path for path in folder.rglob("*") if path.is_file() and self.reads(path.relative_to(folder)))
-        return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
-
-    def skipped(self, folder: Path) -> dict[str, int]:
-        """How many files below a folder it does not read, by the reason: their ending, or what else keeps them out."""
-        counts: Counter[str] = Counter()
-        for path in folder.rglob("*"):
-            relative = path.relative_to(folder)
-            if path.is_dir():  # neither a linked folder nor a closed one is entered
-                if path.is_symlink():
-                    counts["link to a folder"] += 1
-                elif not os.access(path, os.R_OK | os.X_OK):
-                    counts["folder that may not be read"] += 1
-            elif any(part.startswith(".") for part in relative.parts):
-                counts["hidden"] += 1
-            elif not path.is_file():
-                counts["broken link" if path.is_symlink() else "no regular file"] += 1
-            elif path.name == MANIFEST_NAME:
-                counts[MANIFEST_NAME] += 1
-            elif not self.reads(relative):
-                endings = path.suffixes[-2:] if path.suffix.lower() in COMPRESSIONS else [path.suffix]
-                counts[portable("".join(endings).lower()) or "no ending"] += 1
-        return dict(sorted(counts.items()))
+        return not hidden and not is_about(path) and path.name != MANIFEST_NAME and self.ending(path) is not None
 
     def endings(self) -> str:
         """The file endings that can be read, for messages."""
         return f"{', '.join(sorted(self.readable()))}, each plain or with {', '.join(sorted(COMPRESSIONS))}"
 
 
+def is_about(path: PurePosixPath | Path) -> bool:
+    """Whether a file is about the data beside it, by its name (`README.md`, `LICENSE`), and none of them."""
+    return _ABOUT.fullmatch(path.name) is not None
+
+
 FORMATS: Registry[Format] = Registry("formats", Format, "langmill.data.formats", "format.name")
+ABOUT = "README or LICENSE"
+"""Why files that `is_about` are not read."""
+_ABOUT = re.compile(r"(readme|licen[cs]e)(\.(md|markdown|rst|txt))?", re.IGNORECASE)
 _FIRST_LINE = 2**16  # bytes in which the end of a line shows what ends lines here
 
 

@@ -9,14 +9,13 @@ from typing import Any, Protocol
 
 from langmill.data.cleaning.apply import Cleaned
 from langmill.data.cleaning.base import Steps
-from langmill.data.document import Document, Split
-from langmill.data.dropped import DROPPED_NAME
+from langmill.data.document import DROPPED_NAME, QUARANTINE_NAME, Document, Split
 from langmill.data.report import examples
 from langmill.data.report.advice import too_few_to_test
 from langmill.data.report.counts import SourceCount, SplitCount, StepCount, histogram, quantiles_of
 from langmill.data.report.lines import FrequentLines
 from langmill.data.report.step_samples import PRIVACY, StepSamples, redaction
-from langmill.data.report.words import told
+from langmill.data.report.words import counted, told
 from langmill.data.rows import BadRow, Row
 
 _SOURCES = 10_000  # sources told apart by a field, which may hold an address for each document
@@ -47,7 +46,8 @@ class Report:
         quarantined: Rows that could not be read, by reason.
         quarantined_bytes: Their bytes, by reason.
         damaged_files: Those rows of each raw file.
-        causes: What is wrong with some files, or how they are read otherwise than they are called, a sentence each.
+        causes: What is wrong with some files, a sentence each.
+        readings: How some files are read otherwise than their names say, a sentence each.
         dropped: Documents left out, by reason.
         dropped_bytes: Their bytes as read, by reason.
         kept_bytes: UTF-8 bytes of the texts and targets of the documents kept.
@@ -74,6 +74,7 @@ class Report:
         self.quarantined_bytes: Counter[str] = Counter()
         self.damaged_files: Counter[str] = Counter()
         self.causes: dict[str, str] = {}
+        self.readings: dict[str, str] = {}
         self.dropped: Counter[str] = Counter()
         self.dropped_bytes: Counter[str] = Counter()
         self.kept_bytes = self.removed_by_cleaning = 0
@@ -221,7 +222,7 @@ class Report:
                 step: {kind: [one.to_json() for one in those] for kind, those in kinds.items()}
                 for step, kinds in samples.items()
             },
-            "quarantine": examples.quarantined(folder / "quarantine.parquet", shown),
+            "quarantine": examples.quarantined(folder / QUARANTINE_NAME, shown),
             "near_duplicates": examples.near_duplicates(folder / DROPPED_NAME, folder, shown),
             "leakage": examples.leaked(self._leakage["examples"] if self._leakage else (), folder, shown),
             "removed_lines": [[shown(line), count] for line, count in self._removed_lines.most_frequent()],
@@ -259,7 +260,7 @@ class Report:
 
     def account(self) -> str:
         """What became of the rows, in one phrase: `10 rows read; 2 quarantined (corrupt: 2, ...); 8 dropped (...)`."""
-        parts = [f"{self.rows:,} rows read"]
+        parts = [f"{counted(self.rows, 'row')} read"]
         if self.quarantined:
             example = f"; the first is {self._first_bad.where}" if self._first_bad else ""
             parts.append(f"{self.quarantined.total():,} quarantined ({told(self.quarantined)}{example})")
@@ -296,6 +297,7 @@ class Report:
             "sources": self._sources_as_json(),
             "quarantined": dict(self.quarantined),
             "causes": self.causes,
+            "readings": self.readings,
             "dropped": dict(self.dropped),
             "steps": list(self.steps),
             "cleaning": {

@@ -9,11 +9,13 @@ from typing import Any
 
 from langmill.data.document import Split
 from langmill.data.report.advice import too_few_to_test
+from langmill.data.report.label_groups import label_groups
 from langmill.data.report.words import cell, counted, listed, told, words
 
 Facts = Mapping[str, Any]
 """What report.json says."""
 _TABLE_ROWS = 20  # report.json has all
+_EXAMPLES = 3  # of contradictory texts; the page has more
 _SPLITS = [split.value for split in Split]
 
 
@@ -119,7 +121,18 @@ def _labels(facts: Facts) -> str:
         rows.append([f"{len(rest):,} others", *others])
     if any(split["unlabelled"] for split in splits.values()):
         rows.append(["none", *(splits[name]["unlabelled"] for name in _SPLITS)])
-    return "## Labels\n\n" + _table(["label", *_SPLITS], rows)
+    parts = ["## Labels", _table(["label", *_SPLITS], rows)]
+    for title, groups in label_groups(facts):
+        named = "; ".join(", ".join(f"{cell(name)}: {count:,}" for name, count in group) for group in groups)
+        parts.append(f"{title}: {named}.")
+    found = (facts["labels"] or {}).get("contradictory") or {"groups": 0}
+    if found["groups"]:
+        parts.append(f"Contradictory: {counted(found['groups'], 'text')} with different labels.")
+        parts += [
+            f"> {cell(str(one['text']))} ({listed(one['labels'])}; {', '.join(map(cell, one['where']))})"
+            for one in found["examples"][:_EXAMPLES]
+        ]
+    return "\n\n".join(parts)
 
 
 def _languages(facts: Facts) -> str:
@@ -169,7 +182,12 @@ def _files(facts: Facts) -> str:
     parts = ["## Files", _table(["file", "rows"], rows)]
     if facts["skipped_files"]:
         parts.append(f"Files of the source that were not read: {listed(facts['skipped_files'])}.")
-    parts += [f"What is wrong with {cell(name)}: {cell(cause)}" for name, cause in sorted(facts["causes"].items())]
+    for title, told_of in (("What is wrong with files", facts["causes"]), ("How files were read", facts["readings"])):
+        if told_of:
+            parts += [
+                f"### {title}",
+                "\n".join(f"- {cell(name)}: {cell(said)}" for name, said in sorted(told_of.items())),
+            ]
     return "\n\n".join(parts)
 
 

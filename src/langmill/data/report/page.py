@@ -15,12 +15,12 @@ from markupsafe import Markup
 
 from langmill.config import sections
 from langmill.data.report import charts, marks, views
+from langmill.data.report.label_groups import label_groups, ranked, split_labels
 from langmill.data.report.markdown import Facts, warning
 from langmill.data.report.words import counted, percent, size, words
 
 PAGE_NAME = "report.html"
 """The page's file."""
-_LISTED = 20  # labels of a kind
 
 
 def page(facts: Facts, results: Mapping[str, Any] | None = None, reference: sections.Reference | None = None) -> str:
@@ -47,9 +47,10 @@ def page(facts: Facts, results: Mapping[str, Any] | None = None, reference: sect
         ],
         "languages": views.shares(facts, "languages"),
         "labels": views.shares(facts, "labels", "none"),
-        "label_groups": _label_groups(facts),
+        "label_groups": label_groups(facts),
         "sources": sources,
         "hidden_sources": hidden_sources,
+        "readings": sorted(facts.get("readings", {}).items()),
         "steps": views.steps(facts),
         "copies": views.counted(facts["copies"], "kept"),
         "privacy": views.counted(facts["privacy"] or {}, "dropped"),
@@ -155,8 +156,8 @@ def _notices(facts: Facts, results: Mapping[str, Any] | None) -> list[tuple[str,
         said.append(
             ("", Markup("Sources that lost far more of their rows than the rest: {}.").format(Markup(", ").join(parts)))
         )
-    if groups := _split_labels(facts):
-        names = Markup(", ").join([marks.name(name) for name, _ in views.ranked(groups[0])])
+    if groups := split_labels(facts):
+        names = Markup(", ").join([marks.name(name) for name, _ in ranked(groups[0])])
         said.append(("", Markup("Labels that look alike are different ones: {}.").format(names)))
     if facts["duplicates"]["other_label"]:
         said.append(
@@ -170,30 +171,6 @@ def _findings(results: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
     order = ("breached", "warned", "passed")
     findings = [] if results is None else results["findings"]
     return sorted(findings, key=lambda one: order.index(one["outcome"]) if one["outcome"] in order else len(order))
-
-
-def _label_groups(facts: Facts) -> list[tuple[str, list[list[tuple[str, int]]]]]:
-    """What is to be looked at among the labels: a title, and groups of ways to write a label, with their rows."""
-    table = facts["labels"] or {}
-    alike, one_class = table.get("look_alike", []), table.get("one_class", [])
-    none, taken = table.get("null_like", {}), set(table.get("taken_for_none", []))
-    groups = [
-        ("Look alike and are different labels; labels.map makes them one", _split_labels(facts)),
-        ("Look alike and are read as one label", [each for each, one in zip(alike, one_class, strict=False) if one]),
-        (
-            "Look like no label and are labels; labels.map can say so",
-            [{n: c} for n, c in none.items() if n not in taken],
-        ),
-        ("Read as no label", [{name: count} for name, count in none.items() if name in taken]),
-        ("Rare", [{name: count} for name, count in views.ranked(table.get("rare", {}))]),
-    ]
-    return [(title, [views.ranked(group) for group in those[:_LISTED]]) for title, those in groups if those]
-
-
-def _split_labels(facts: Facts) -> list[Mapping[str, int]]:
-    """Groups of labels that look like one and are several."""
-    table = facts["labels"] or {}
-    return [each for each, one in zip(table.get("look_alike", []), table.get("one_class", []), strict=False) if not one]
 
 
 def _histogram(lengths: Mapping[str, list[int]]) -> charts.Histogram | None:

@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from langmill.data.document import Split
 from langmill.data.report.charts import bar
+from langmill.data.report.label_groups import ranked
 from langmill.data.report.markdown import Facts
 from langmill.data.report.words import words
 
@@ -216,8 +217,3 @@ def counted(counts: Mapping[str, int], kind: str) -> list[tuple[str, int, Markup
     largest = ranked(counts)[:_ROWS]
     widest = max((count for _, count in largest), default=1)
     return [(value, count, bar(count / widest, kind)) for value, count in largest]
-
-
-def ranked(counts: Mapping[str, int]) -> list[tuple[str, int]]:
-    """Counts, the largest first."""
-    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))

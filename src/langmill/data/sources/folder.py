@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from langmill.data.compression import COMPRESSIONS
+from langmill.data.formats.base import ABOUT, is_about
 from langmill.data.rows import portable
 from langmill.files import MANIFEST_NAME
 
@@ -35,7 +36,7 @@ class Contents:
     """How many files are not read, by the reason: `hidden`, `empty`, an ending (`.docx`), …; sorted."""
 
 
-def look_through(folder: Path, file_format: Reads) -> Contents:
+def look_through(folder: Path, file_format: Reads, *, fetched: bool = False) -> Contents:
     """Find the files below a folder, in one walk of it.
 
     A link to a folder is not entered, and one to a file is read as long as that lies in the folder too: what is said to
@@ -44,12 +45,14 @@ def look_through(folder: Path, file_format: Reads) -> Contents:
     Args:
         folder: An existing folder.
         file_format: What says which files are read.
+        fetched: Whether it is one of build/raw: there DVC's links lead into its cache, and whatever a source has
+            brought is counted, a file of no bytes too.
     """
     home = os.path.realpath(folder)
     left_out: Counter[str] = Counter()
     sizes: dict[PurePosixPath, int] = {}
     for relative, entry in _entries(folder, PurePosixPath(), left_out):
-        reason = _reason(relative, entry, home, file_format)
+        reason = _reason(relative, entry, home, file_format, fetched=fetched)
         if reason is not None:
             left_out[reason] += 1
         else:
@@ -75,19 +78,25 @@ def _entries(
         left_out["folder that may not be read"] += 1
 
 
-def _reason(relative: PurePosixPath, entry: os.DirEntry[str], home: str, file_format: Reads) -> str | None:
+def raw_files(folder: Path, file_format: Reads) -> list[Path]:
+    """The files of a folder of build/raw that a format reads, sorted by path."""
+    return [folder / relative for relative in look_through(folder, file_format, fetched=True).files]
+
+
+def _reason(
+    relative: PurePosixPath, entry: os.DirEntry[str], home: str, file_format: Reads, *, fetched: bool
+) -> str | None:
     """Why a file is not read; None where it is."""
     if any(part.startswith(".") for part in relative.parts):
         return HIDDEN
     if not entry.is_file():
         return "broken link" if entry.is_symlink() else "no regular file"
-    if relative.name == MANIFEST_NAME:
-        return MANIFEST_NAME
     if not file_format.reads(relative):
-        return kind_of(relative) or "no ending"
+        named = MANIFEST_NAME if relative.name == MANIFEST_NAME else ABOUT if is_about(relative) else ""
+        return named or kind_of(relative) or "no ending"
     if entry.is_symlink() and not os.path.realpath(entry.path).startswith(os.path.join(home, "")):
-        return OUTSIDE
-    return None if entry.stat().st_size else EMPTY
+        return None if fetched else OUTSIDE
+    return None if fetched or entry.stat().st_size else EMPTY
 
 
 def kind_of(path: PurePosixPath) -> str:

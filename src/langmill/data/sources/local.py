@@ -26,9 +26,6 @@ class Wanted(Protocol):
     def reads(self, path: PurePosixPath | Path) -> bool:
         """Whether a file of this relative path is."""
 
-    def files(self, folder: Path) -> list[Path]:
-        """Those below a folder, sorted by path."""
-
     def endings(self) -> str:
         """What they are called, for messages."""
 
@@ -54,7 +51,7 @@ class LocalFiles(CorpusSource):
             contents = look_through(path, file_format)
             files, left_out = {Path(file): path / file for file in contents.files}, contents.left_out
         else:
-            files = {Path(path.name): path} if path.is_file() and file_format.reads(Path(path.name)) else {}
+            files = {Path(path.name): path} if path.is_file() and file_format.ending(path) is not None else {}
         if not files:
             said = nothing_readable(path, file_format.endings())
             if OUTSIDE in left_out:

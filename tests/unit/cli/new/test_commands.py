@@ -334,6 +334,9 @@ def test_a_classifier_of_rows_without_labels_is_warned_of(workspace, capsys):
     assert call(["new", "corpus", "mine", "--from", "a.jsonl", "--label", "label"]) == 0
     assert call(["new", "recipe", "mine", "--corpus", "mine", "--task", "classification"]) == 0
     assert "Warning: none of the first 3 rows of mine has a label in label" in capsys.readouterr().err
+    write_rows(workspace / "a.jsonl", [{"text": f"some longer text {n}", "label": "x" * n or None} for n in range(3)])
+    assert call(["new", "recipe", "other", "--corpus", "mine", "--task", "classification"]) == 0
+    assert "Warning: only 2 of the first 3 rows of mine have a label in label" in capsys.readouterr().err
 
 
 def test_an_interruption_takes_back_what_was_written(workspace, monkeypatch):

@@ -71,9 +71,32 @@ def test_rows_and_shapes_that_do_not_agree(workspace: Path, capsys: pytest.Captu
     (workspace / "two").mkdir()
     write_rows(workspace / "two" / "a.jsonl", [{"body": PROSE}] * 3)
     write_rows(workspace / "two" / "b.jsonl", [{"message": PROSE}] * 3)
-    assert call(["new", "corpus", "two", "--from", "two"]) == 1
+    assert call(["new", "corpus", "two", "--from", "two"]) == 0
+    said = compose_corpus("two").fields
+    assert (said.text, {pattern: each.text for pattern, each in said.files.items()}) == ("message", {"a.jsonl": "body"})
+
+
+def test_fields_are_asked_for_and_said_by_kind_of_file(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (workspace / "mine").mkdir()
+    write_rows(workspace / "mine" / "a.jsonl", TWO)
+    (workspace / "mine" / "b.csv").write_text("note,topic\n" + f"{PROSE},x\n{PROSE},y\n" * 30)
+    assert call(["new", "corpus", "mine", "--from", "mine"]) == 1
     told = capsys.readouterr().err
-    assert "rows of several kinds (a.jsonl, b.jsonl)" in told and "--text body or --text message" in told
+    assert "Several fields of the .jsonl files (a.jsonl) may be the text" in told
+    assert "--text '*.jsonl=content' or --text '*.jsonl=body'" in told
+    for wrong in (["*.tsv=body"], ["*.jsonl=note"], ["note", "body"]):
+        assert call(["new", "corpus", "mine", "--from", "mine", *(f"--text={each}" for each in wrong)]) == 1
+    assert "--text 'PATTERN=FIELD'" in capsys.readouterr().err
+    assert call(["new", "corpus", "mine", "--from", "mine", "--text", "*.jsonl=body", "--label", "*.csv=none"]) == 0
+    said = compose_corpus("mine").fields
+    assert (said.text, said.label) == ("note", None)
+    assert {pattern: each.text for pattern, each in said.files.items()} == {"*.jsonl": "body"}
+    asked(monkeypatch, "content")
+    assert call(["new", "corpus", "other", "--from", "mine"]) == 0
+    said = compose_corpus("other").fields
+    assert (said.text, said.label, said.files["*.jsonl"].text) == ("note", "topic", "content")
 
 
 def test_a_field_that_no_row_has(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,8 +2,10 @@
 
 import gzip
 import io
+import json
 import pickle
 import sys
+import zipfile
 from pathlib import Path, PurePosixPath
 
 import pyarrow as pa
@@ -199,17 +201,64 @@ def test_a_mixed_folder_is_one_corpus(tmp_path):
         (".csv", 1, False), (".jsonl", 1, False), (".txt", 1, True),
     ]  # fmt: skip
     decision = decide(found, {})
-    assert decision.roles.fields == {"text": "body", "label": "topic"} and not decision.rows_differ
+    assert decision.roles.fields == {"text": "body", "label": "topic"} and not decision.files
     assert decision.format_name == "auto"
 
 
-def test_rows_that_do_not_agree_are_not_decided(tmp_path):
+def fields_by_pattern(decision: Decision) -> dict[str | None, dict[str, str]]:
+    return {None: dict(decision.roles.fields), **{name: dict(roles.fields) for name, roles in decision.files.items()}}
+
+
+def test_each_kind_of_file_has_its_own_fields(tmp_path):
     (tmp_path / "a.csv").write_text("body\n" + "A text of some length\n" * 9)
     (tmp_path / "b.jsonl").write_text('{"message": "Another text of some length"}\n' * 4)
+    expected = {None: {"text": "body"}, "*.jsonl": {"text": "message"}}
+    assert fields_by_pattern(decided(tmp_path)) == fields_by_pattern(decided(tmp_path, text="body")) == expected
+
+
+def test_files_of_one_ending_are_told_apart_by_folder_or_by_name(tmp_path):
+    files = {"a.csv": "body", "x/1.csv": "note", "x/2.csv": "note", "y/[1].csv": "message"}
+    for name, field in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(f"{field}\n" + "A text of some length\n" * (99 if field == "body" else 9))
+    assert fields_by_pattern(decided(tmp_path)) == {
+        None: {"text": "body"}, "x/*.csv": {"text": "note"}, "y/[[]1].csv": {"text": "message"},
+    }  # fmt: skip
+
+
+def test_members_of_an_archive_are_kinds_of_their_own(tmp_path):
+    """A pattern for files outside would fit those inside, which call their text otherwise."""
+    (tmp_path / "a.csv").write_text("note\n" + "A text of some length\n" * 9)
+    with zipfile.ZipFile(tmp_path / "b.zip", "w") as archive:
+        archive.writestr("in/c.csv", "body\n" + "A text of some length\n" * 99)
+        archive.writestr("d.jsonl", '{"message": "Another text of some length"}\n' * 4)
+        archive.writestr("e.md", "# A text")
+    found = survey(tmp_path)
+    assert [(kind.ending, kind.num_rows, kind.plain) for kind in found.kinds] == [
+        (".csv", 9, False), (".csv in .zip", 99, False), (".jsonl in .zip", 4, False), (".md in .zip", 1, True),
+    ]  # fmt: skip
+    assert fields_by_pattern(decide(found, {})) == {
+        None: {"text": "body"}, "*.csv": {"text": "note"}, "*.zip/*.csv": {"text": "body"},
+        "*.zip/*.jsonl": {"text": "message"},
+    }  # fmt: skip
+
+
+def test_what_one_kind_can_not_tell_is_as_in_the_others(tmp_path):
+    prose = "A letter of some length and with words in it"
+    (tmp_path / "a.csv").write_text("body\n" + f"{prose}\n" * 9)
+    rows = [{"body": f"{prose} {number}", "content": f"{prose}, again {number}"} for number in range(9)]
+    (tmp_path / "b.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     decision = decided(tmp_path)
-    assert decision.roles.near == {"text": ("body", "message")}
-    assert [kind.ending for kind in decision.rows_differ] == [".csv", ".jsonl"]
-    assert decided(tmp_path, text="body").roles.fields == {"text": "body"}
+    assert (fields_by_pattern(decision), decision.questions) == ({None: {"text": "body"}}, ())
+
+
+def test_pairs_beside_files_that_are_read_are_hinted_at(tmp_path):
+    for name in ("a.en", "a.de", "b.csv", "b.txt", "c.png", "c.jpg", "d.png", "d.jpg"):
+        (tmp_path / name).write_text("text\nA text of some length\n")
+    found = survey(tmp_path)
+    assert found.pair is not None and found.pair.options == {"source": "en", "target": "de"}
+    (tmp_path / "a.de").unlink()
+    assert survey(tmp_path).pair is None  # nor are c.png and c.jpg, or b.csv and b.txt
 
 
 def test_shapes_that_do_not_agree_are_not_decided(tmp_path):

@@ -10,8 +10,12 @@ from typing import Any
 import pytest
 
 from langmill import cli
+from langmill.cli.show.drawing import Drawing
+from langmill.cli.show.replay import Passed
+from langmill.cli.show.views import _step
 from langmill.config.compose import compose_corpus, plain
 from langmill.config.core_yaml import dump_yaml
+from langmill.data.cleaning.base import Draft
 from langmill.files import write_manifest, write_text
 from langmill.stages import clean
 
@@ -127,6 +131,33 @@ def test_a_step_is_shown_by_what_it_changes(capsys: pytest.CaptureFixture[str]) 
     assert "[-teller@example.org-]{+<EMAIL>+}" in told(capsys, "--step", "privacy")
     assert cli.call(["show", "tiny", "--step", "swim"]) == 2
     assert "markup, characters, privacy, length" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("workspace")
+def test_quarantined_rows_are_shown_by_their_reason(capsys: pytest.CaptureFixture[str]) -> None:
+    view = shown(capsys, "--dropped", "corrupt")
+    assert (view["quarantined"], [row["where"] for row in view["shown"]]) == (1, ["a.jsonl:61"])
+    assert "1 row quarantined: corrupt" in (out := told(capsys, "--dropped", "corrupt")) and "{broken" in out
+    assert cli.call(["show", "tiny", "--dropped", "nosuch"]) == 1
+    assert "corrupt (1), near_duplicate (1), too_short (1)" in capsys.readouterr().err
+
+
+def test_what_a_step_notes_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    before = Draft("A letter", None, {})
+    passed = Passed("language", before, Draft("A letter", None, {"language": "en"}))
+    Drawing()._pair(_step(passed))
+    assert capsys.readouterr().out.split() == ["language:", "en", "A", "letter"]
+
+
+def test_after_a_refusal_the_folder_that_was_kept_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_text(tmp_path / "dvc.yaml", "stages: {}\n")
+    (tmp_path / "conf").mkdir()
+    write_text(tmp_path / ".langmill/failed/clean@tiny/report.json", "{}")
+    assert cli.call(["show", "tiny"]) != 0
+    assert ".langmill/failed/clean@tiny has what was read and left out (report.md" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("workspace")

@@ -12,7 +12,7 @@ import pytest
 
 from langmill.data.cleaning.apply import Cleaned
 from langmill.data.cleaning.base import CLEANING_STEPS
-from langmill.data.cleaning.pool import clean_rows
+from langmill.data.cleaning.pool import clean_batches
 from langmill.data.corpus import make_corpus
 from langmill.data.document import Split, documents_path, read_documents
 from langmill.data.rows import Row
@@ -31,7 +31,8 @@ def test_rows_come_in_order_and_alike_for_any_number_of_workers() -> None:
     rows = [row(number, f"<b>Row</b> {number} " + "x  y" * (number % 7)) for number in range(4500)]
 
     def run(workers: int) -> list[tuple[Row, Cleaned]]:
-        return list(clean_rows(rows, cleaning(workers=workers), "tiny.yaml"))
+        batches = clean_batches(rows, cleaning(workers=workers), "tiny.yaml")
+        return [pair for batch, (cleaned, _) in batches for pair in zip(batch, cleaned, strict=True)]
 
     alone = run(1)
     assert [one for one, _ in alone] == rows
@@ -48,7 +49,7 @@ def test_reading_stays_only_a_few_batches_ahead() -> None:
             taken += 1
             yield row(number, str(number))
 
-    next(clean_rows(rows(), cleaning(), "tiny.yaml"))
+    next(clean_batches(rows(), cleaning(), "tiny.yaml"))
     assert taken <= 4000
 
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from langmill.config.sections import Folding
-from langmill.data.cleaning.apply import Cleaned, clean_document, clean_documents
+from langmill.data.cleaning.apply import Cleaned, clean_documents
 from langmill.data.cleaning.base import CLEANING_STEPS, CleaningStep, Draft, Dropped, build_steps, check_steps
 from langmill.errors import Code, ConfigError, DataError
 from langmill.plugins import NoOptions
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.unit
 
 
 def clean(text: str, target: str | None = None, **options: dict[str, object]) -> Cleaned:
-    return clean_document(Draft(text, target), build_steps(cleaning(**options), "tiny.yaml"))
+    return clean_documents([Draft(text, target)], build_steps(cleaning(**options), "tiny.yaml"))[0]
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_the_order_is_the_settings() -> None:
     entity = "a&nbsp;&nbsp;b"
     results = []
     for steps in (("markup", "characters"), ("characters", "markup")):
-        cleaned = clean_document(Draft(entity), build_steps(cleaning(steps), "tiny.yaml"))
+        cleaned = clean_documents([Draft(entity)], build_steps(cleaning(steps), "tiny.yaml"))[0]
         results.append((cleaned.text, [step for step, _ in cleaned.changes]))
     assert results == [("a b", ["markup", "characters"]), ("a\xa0\xa0b", ["markup"])]
 
@@ -135,7 +135,7 @@ def test_a_batch_goes_through_the_steps_as_each_document_alone_does() -> None:
     steps = {"one": Batched(NoOptions()), "two": Batched(NoOptions())}
     together = clean_documents([Draft(text) for text in texts], steps)
     assert Batched.batches == [["1", "2", "3", "4", "5", "6"], ["1", "20", "40", "5"]]
-    assert together == [clean_document(Draft(text), steps) for text in texts]
+    assert together == [clean_documents([Draft(text)], steps)[0] for text in texts]
     assert [one.dropped for one in together] == [None, "empty", None, "three", None, None, "three", "empty"]
     assert together[2].changes == (("one", ("even",)), ("two", ("even",)))
     assert (together[2].text, together[2].removed_lines) == ("200", ("x", "x"))
@@ -148,7 +148,7 @@ def test_code_keeps_case_and_layout_in_its_keys() -> None:
     assert keys("return a", "return A", folding=Folding.text) == 1
     assert keys("return a", "return A", "  return a", "return  a", "return\na", folding=Folding.code) == 5
     assert keys("if é:\n\treturn", "if e\u0301: \r\n\treturn\n\n", folding=Folding.code) == 1
-    pairs = [clean_document(Draft("x", target), {}, Folding.code).pair_key for target in ("a", "A", "a ")]
+    pairs = [clean_documents([Draft("x", target)], {}, Folding.code)[0].pair_key for target in ("a", "A", "a ")]
     assert (pairs[0] == pairs[1], pairs[0] == pairs[2]) == (False, True)
 
 

@@ -10,10 +10,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from langmill.config import sections
-from langmill.data.contract.evidence import PLACES_NAME, QUARANTINE_NAME, Evidence
-from langmill.data.document import Document, Split, documents_path, write_documents
-from langmill.data.dropped import DROPPED_NAME
+from langmill.data.contract.evidence import Evidence
+from langmill.data.document import (
+    DROPPED_NAME,
+    PLACES_NAME,
+    QUARANTINE_NAME,
+    Document,
+    Split,
+    documents_path,
+)
 from langmill.files import write_json, write_manifest
+from tests.documents import write_documents
 
 
 def write_corpus(

@@ -78,6 +78,7 @@ def test_what_is_read_from_the_report(tmp_path, name, limits, outcome, value, li
         ("nulls", {"stop": {"label": 0.0}, "warn": {}}, {"d3": {"label": None}}, "breached", 0.1, ["d3"]),
         ("nulls", {"stop": {"metadata.source": 0.5}, "warn": {"metadata.source": 0}},
          {"d9": {"metadata": {"source": ""}}}, "warned", 0.1, ["d9"]),
+        ("nulls", {"stop": {"metadata.source": 0}, "warn": {}}, {"d9": {"metadata": {}}}, "breached", 0.1, ["d9"]),
         ("nulls", {"stop": {"metadata.absent": 0.5}, "warn": {}}, {}, "breached", 1.0, [f"d{i}" for i in range(10)]),
         ("nulls", {"stop": {"target": 1.0}, "warn": {}}, {}, "passed", 1.0, []),
         ("types", {"fields": {"metadata.stars": "whole_number"}, "stop": 0.1}, {"d1": {"metadata": {"stars": "5"}},
@@ -124,6 +125,19 @@ def test_what_the_corpus_does_not_have_is_not_asked(tmp_path, name, limits):
     (finding,) = ask(tmp_path, name, limits)
     assert finding.outcome is Outcome.not_asked
     assert finding.sentence
+
+
+def test_small_files_survive_or_not_with_those_beside_them(tmp_path):
+    """Of an archive or a folder that is lost as a whole, no file has rows enough to be judged by itself."""
+    lost = [f"a.zip:in/{number}.txt" for number in range(60)] + [f"a.zip:out/{number}.txt" for number in range(60)]
+    kept = [f"letters/{number}.txt" for number in range(150)]
+    sources = {name: {"rows": 1, "kept": int(name in kept)} for name in [*lost, *kept, "b.csv"]}
+    sources["c.csv"] = {"rows": 500, "kept": 400}
+    findings = ask(tmp_path, "survival", {"stop": 0.5}, sources=sources, files=dict.fromkeys(sources, 1))
+    assert [(each.sentence.split(" lost ")[0], each.outcome.value, each.value) for each in findings] == [
+        ("Source a.zip (120 files)", "breached", 0.0), ("Source c.csv", "passed", 0.8),
+        ("Source letters (150 files)", "passed", 1.0),
+    ]  # fmt: skip
 
 
 def test_without_a_reference_there_is_no_shift(tmp_path):

@@ -12,9 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from langmill.config.sections import FileFields
 from langmill.data.formats import archive
+from langmill.data.formats.base import ABOUT
 from langmill.data.readers import read_rows
 from langmill.data.rows import BadRow, Row, Unreadable
+from langmill.errors import DataError
+from tests.refused import refused
 from tests.unit.data.formats.reading import bad, good, read
 from tests.unit.data.settings import fields, file_format
 
@@ -26,7 +30,7 @@ MEMBERS = {
     "README.md": b"# Hello",
     ".DS_Store": b"x",
     "inner.zip": b"PK",
-    "notes.md": b"x",
+    "notes.odt": b"x",
 }
 
 
@@ -69,7 +73,7 @@ def test_members_are_read_as_files_are(tmp_path: Path, name: str) -> None:
     ]
     left = {row.where: row.num_bytes for row in rows if isinstance(row, BadRow)}
     links = {} if name == "x.zip" else {"* link or device": 0}
-    expected = {"* .md": 8, "* .txt": 5, "* .zip": 2, "* hidden": 1, **links}
+    expected = {"* .odt": 1, "* README or LICENSE": 7, "* .txt": 5, "* .zip": 2, "* hidden": 1, **links}
     assert left == {f"{name}:{place}": size for place, size in expected.items()}
     assert not list(tmp_path.parent.glob("escape.txt"))
 
@@ -96,7 +100,37 @@ def test_texts_and_documents_beside_a_table_are_read_as_in_a_folder(tmp_path: Pa
 
 def test_an_archive_of_texts_has_no_fields(tmp_path: Path) -> None:
     (tmp_path / "x.zip").write_bytes(zipped({"a.txt": b"one", "README.md": b"x"}))
-    assert [row.where for row in read_rows(tmp_path, file_format(), fields("body"))] == ["x.zip:a.txt:1", "x.zip:* .md"]
+    rows = read_rows(tmp_path, file_format(), fields("body"))
+    assert [row.where for row in rows] == ["x.zip:a.txt:1", f"x.zip:* {ABOUT}"]
+
+
+def test_fields_of_members_are_those_that_the_longest_pattern_says(tmp_path: Path) -> None:
+    table = b"body,note,topic\none,two,x\n"
+    (tmp_path / "x.zip").write_bytes(zipped({"a.csv": table, "In/b.csv": table, "c.txt": b"text"}))
+    (tmp_path / "d.csv").write_bytes(table)
+    files = {"*.CSV": FileFields("note", "topic"), "x.zip/in/*": FileFields("topic")}
+    wanted = replace(fields("body"), files=files)
+    rows = [row for row in read_rows(tmp_path, file_format(), wanted) if isinstance(row, Row)]
+    assert {row.where.removesuffix(":2"): (row.text, row.label) for row in rows} == {
+        "d.csv": ("two", "x"), "x.zip:a.csv": ("two", "x"), "x.zip:In/b.csv": ("x", None),
+        "x.zip:c.txt:1": ("text", None),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("files", "told"),
+    [
+        ({"*.tsv": FileFields("body")}, ["'*.tsv'", "fields.files"]),
+        ({"*.csv": FileFields("text")}, ["text", "fields.files.*.csv.text", "body, topic"]),
+    ],
+)
+def test_a_pattern_that_fits_nothing_and_a_field_that_no_row_has(
+    tmp_path: Path, files: dict[str, FileFields], told: list[str]
+) -> None:
+    (tmp_path / "a.csv").write_text("body,topic\none,x\n")
+    (tmp_path / "b.jsonl").write_text('{"text": "one"}\n')
+    with refused(DataError, "unknown", *told):
+        list(read_rows(tmp_path, file_format(), replace(fields(), files=files)))
 
 
 @pytest.mark.parametrize("ending", ["txt", "txt.gz"])

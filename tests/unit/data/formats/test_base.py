@@ -15,6 +15,7 @@ from langmill.config.sections import FormatSection
 from langmill.data.formats.base import FORMATS, build_format
 from langmill.data.readers import read_rows
 from langmill.data.rows import BadRow
+from langmill.data.sources.folder import look_through, raw_files
 from langmill.errors import Code, ConfigError, DataError
 from tests.refused import refused
 from tests.unit.data.settings import fields, file_format
@@ -154,22 +155,45 @@ def test_any_bytes_are_survived(tmp_path_factory: pytest.TempPathFactory, name: 
 
 
 def test_files_that_are_not_read_are_counted(tmp_path: Path) -> None:
-    names = ("a.csv", "b.CSV.gz", "c.md", "d.MD", "e.rar.gz", "README", ".hidden.csv", ".git/x/y.csv", "manifest.json")
+    names = (
+        "a.csv",
+        "b.CSV.gz",
+        "c.odt",
+        "d.ODT",
+        "e.rar.gz",
+        "README.md",
+        "LICENSE",
+        "none",
+        ".hidden.csv",
+        ".git/x/y.csv",
+        "manifest.json",
+    )
     for name in names:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("x")
     (tmp_path / "gone.csv").symlink_to(tmp_path / "nowhere.csv")
     (tmp_path / "linked").symlink_to(tmp_path / ".git")
     reader = file_format()
-    assert [path.name for path in reader.files(tmp_path)] == ["a.csv", "b.CSV.gz"]
-    assert reader.skipped(tmp_path) == {
-        ".md": 2, ".rar.gz": 1, "broken link": 1, "hidden": 2, "link to a folder": 1, "manifest.json": 1,
-        "no ending": 1,
+    found = look_through(tmp_path, reader)
+    assert [path.name for path in found.files] == ["a.csv", "b.CSV.gz"]
+    assert found.left_out == {
+        ".odt": 2, ".rar.gz": 1, "README or LICENSE": 2, "broken link": 1, "hidden": 2, "link to a folder": 1,
+        "manifest.json": 1, "no ending": 1,
     }  # fmt: skip
+
+
+def test_of_what_was_fetched_links_into_the_cache_are_read_and_empty_files_are_counted(tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("text\n")
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    (raw / "a.csv").symlink_to(tmp_path / "cache")
+    (raw / "b.csv").touch()
+    assert [path.name for path in raw_files(raw, file_format())] == ["a.csv", "b.csv"]
+    assert look_through(raw, file_format()).left_out == {"empty": 1, "link to a file outside": 1}
 
 
 def test_a_manifest_is_no_data(tmp_path: Path) -> None:
     for name in ("manifest.json", "a/manifest.json", "b.json", ".c.json"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("[]")
-    assert file_format("poems").files(tmp_path) == [tmp_path / "b.json"]
+    assert raw_files(tmp_path, file_format("poems")) == [tmp_path / "b.json"]

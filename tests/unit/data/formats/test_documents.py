@@ -13,6 +13,7 @@ import pytest
 from langmill.data.formats import docx as docx_format
 from langmill.data.readers import read_rows
 from langmill.data.rows import BadRow, Row
+from langmill.data.sources.folder import look_through
 from langmill.errors import DataError
 from tests.refused import refused
 from tests.unit.data.formats.reading import bad, good, read
@@ -180,7 +181,7 @@ def test_a_folder_of_many_kinds_goes_through_auto(tmp_path: Path) -> None:
     assert [row.text.split("\n")[0] for row in rows if isinstance(row, Row)] == [
         "csv", "ndjson", "pdf", "docx", "txt", "eml", "zipped",
     ]  # fmt: skip
-    assert file_format().skipped(tmp_path) == {".xlsx": 1}
+    assert look_through(tmp_path, file_format()).left_out == {".xlsx": 1}
 
 
 def zip_of(name: str, data: bytes) -> bytes:

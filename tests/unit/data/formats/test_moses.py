@@ -11,6 +11,7 @@ from langmill.config.sections import FormatSection
 from langmill.data.formats.base import build_format
 from langmill.data.readers import read_rows
 from langmill.data.rows import BadRow, Row
+from langmill.data.sources.folder import look_through
 from langmill.errors import ConfigError, DataError
 from tests.refused import refused
 from tests.unit.data.settings import fields, file_format
@@ -57,10 +58,11 @@ def test_a_file_without_its_partner_is_counted(tmp_path: Path) -> None:
 
 def test_both_files_are_fetched_and_the_options_are_checked(tmp_path: Path) -> None:
     for name in ("a.en", "a.de", "a.fr", "b.en.xz"):
-        (tmp_path / name).write_text("")
+        (tmp_path / name).write_text("x")
     reader = build_format(FormatSection("moses", {"source": ".EN", "target": "de"}), "x.yaml")
-    assert [path.name for path in reader.files(tmp_path)] == ["a.de", "a.en", "b.en.xz"]
-    assert reader.skipped(tmp_path) == {".fr": 1}
+    found = look_through(tmp_path, reader)
+    assert [path.name for path in found.files] == ["a.de", "a.en", "b.en.xz"]
+    assert found.left_out == {".fr": 1}
     for wrong in ({"source": "en", "target": "en"}, {"source": "*", "target": "de"}):
         with refused(ConfigError, "impossible", "x.yaml"):
             build_format(FormatSection("moses", wrong), "x.yaml")

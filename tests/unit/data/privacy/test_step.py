@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from langmill.data.cleaning.apply import clean_document
+from langmill.data.cleaning.apply import clean_documents
 from langmill.data.cleaning.base import Draft, build_steps
 from langmill.data.cleaning.detectors.base import DETECTORS
 from langmill.data.cleaning.privacy import Privacy, PrivacyOptions
@@ -78,7 +78,7 @@ def test_wrong_settings_are_refused(options: dict[str, Any], code: Any, facts: l
 
 def test_one_line_switches_it_on() -> None:
     steps = build_steps(cleaning(privacy={"kinds": ["email"]}), "tiny.yaml")
-    done = clean_document(Draft("Write to a@example.org today."), steps)
+    done = clean_documents([Draft("Write to a@example.org today.")], steps)[0]
     assert done.text == "Write to <EMAIL> today."
     assert ("privacy", ("email",)) in done.changes
 

@@ -8,11 +8,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from langmill.data.cleaning.apply import clean_document
+from langmill.data.cleaning.apply import clean_documents
 from langmill.data.cleaning.base import CleaningStep, Draft, Dropped
-from langmill.data.document import Document, Split, documents_path, write_documents
+from langmill.data.document import Document, Split, documents_path
 from langmill.data.report import Report, StepCount
 from langmill.data.rows import BadRow, BadRowReason, Row
+from tests.documents import write_documents
 
 SECRET = "ann@example.org"
 HOSTILE = "</pre><script>alert(1)</script><img src=x onerror=alert(2)> \u202egnp.exe\u202c " + "w" * 100_000
@@ -47,7 +48,7 @@ def report(tmp_path: Path) -> Report:
     for number, text in enumerate((f"Help! Write to {SECRET}", f"{HOSTILE}!", "Help! Write to us", "quiet"), start=1):
         row = Row(f"a.csv:{number}", text, "<b>loud</b>", None, {})
         report.count_row(row)
-        cleaned = clean_document(Draft(row.text, row.target, row.metadata), STEPS)
+        cleaned = clean_documents([Draft(row.text, row.target, row.metadata)], STEPS)[0]
         report.count_changes(cleaned.changes)
         report.observe(row, cleaned)
         if cleaned.dropped is not None:

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from langmill.data.cleaning.apply import clean_document
+from langmill.data.cleaning.apply import clean_documents
 from langmill.data.cleaning.base import Draft, Dropped
 from langmill.data.report import Report
 from langmill.data.report.examples import around, longest_shared
@@ -43,7 +43,7 @@ def test_the_same_samples_in_any_order() -> None:
         order = random.Random(seed).sample(rows, len(rows))
         samples = StepSamples()
         for row in order:
-            samples.offer(row, clean_document(Draft(row.text), STEPS))
+            samples.offer(row, clean_documents([Draft(row.text)], STEPS)[0])
         found.append(samples.taken(STEPS))
     assert len(found[0]["shout"]["changed"]) == 5
     assert all(one == found[0] for one in found)
@@ -71,5 +71,5 @@ def test_a_step_that_is_not_pure_costs_a_sample_and_no_corpus() -> None:
             return Dropped("mood")
 
     samples = StepSamples()
-    samples.offer(Row("a:1", "call!", None, None, {}), clean_document(Draft("call!"), STEPS))
+    samples.offer(Row("a:1", "call!", None, None, {}), clean_documents([Draft("call!")], STEPS)[0])
     assert samples.taken({"moody": Moody(None), **STEPS}) == {"shout": {"changed": []}}

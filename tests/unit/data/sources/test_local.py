@@ -16,7 +16,7 @@ pytestmark = pytest.mark.unit
 
 def test_a_folder_is_copied_with_what_can_be_read(into: Path, tmp_path: Path) -> None:
     mine = tmp_path / "mine"
-    for name in ("a.txt", "deep/er/b.jsonl", "c.csv.gz", "notes.md", ".hidden.txt", ".git/d.txt"):
+    for name in ("a.txt", "deep/er/b.jsonl", "c.csv.gz", "notes.odt", ".hidden.txt", ".git/d.txt"):
         (mine / name).parent.mkdir(parents=True, exist_ok=True)
         (mine / name).write_text(name)
     fetch(local(mine), into, tmp_path / "downloads")

@@ -6,7 +6,7 @@ from langmill.data.contract.base import EXPECTATIONS, Expectation
 from langmill.data.contract.evidence import Evidence
 from langmill.data.contract.findings import Finding, Place, not_asked
 from langmill.data.contract.limits import AtMost, at_most, percent, share_of
-from langmill.data.dropped import DROPPED_NAME
+from langmill.data.document import DROPPED_NAME
 
 
 @EXPECTATIONS.register("near_duplicates")

@@ -9,9 +9,10 @@ from pydantic import NonNegativeInt
 
 from langmill.config.typed import settings
 from langmill.data.contract.base import EXPECTATIONS, Expectation
-from langmill.data.contract.evidence import QUARANTINE_NAME, Evidence
+from langmill.data.contract.evidence import Evidence
 from langmill.data.contract.findings import Finding, Place, not_asked
 from langmill.data.contract.limits import AtMost, Limits, at_most, judge, share_of
+from langmill.data.document import QUARANTINE_NAME
 from langmill.data.rows import LEFT_OUT, BadRowReason
 
 _DAMAGED = BadRowReason.unreadable_file.value
