@@ -119,8 +119,8 @@ def require_description(folder: Path) -> tuple[Kind, Tokenizer]:
     try:
         read_description(folder)
     except ModelError as error:
-        cause = " ".join(str(error.__cause__ or error).split())
-        raise SourceError(f"{title} can't be read by transformers: {cause}", "unreadable") from error
+        reason = " ".join(str(error.__cause__ or error).split())
+        raise SourceError(f"{title} can't be read by transformers: {reason}", "unreadable") from error
     tokenizer, size = checkpoint_tokenizer(folder), config.get("vocab_size")
     if isinstance(size, int) and tokenizer.vocab_size > size:
         raise TokenizerError(

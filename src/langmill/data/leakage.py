@@ -95,7 +95,7 @@ class _Parts:
         rows = np.stack([grams, documents.astype(np.uint64)], 1)[order]
         bounds = np.searchsorted(parts[order], np.arange(len(self._files) + 1)).tolist()
         for file, first, last in zip(self._files, bounds, bounds[1:], strict=False):
-            file.write(rows[first:last])
+            file.write(rows[first:last].data)
 
     def __iter__(self) -> Iterator[tuple[Hashes, Hashes]]:
         for file in self._files:

@@ -48,7 +48,7 @@ class NaiveBayesNgrams(BagOfNgrams):
         total = self._counted(texts)
         strongest = np.zeros(len(total))
         for label in np.unique(labels_N):
-            own = self._counted(texts[number] for number in np.flatnonzero(labels_N == label))
+            own = self._counted(texts[number] for number in np.flatnonzero(labels_N == label).tolist())
             with_label, without = own + 1.0, total - own + 1.0
             ratio = np.log(with_label / with_label.sum()) - np.log(without / without.sum())
             np.maximum(strongest, np.abs(ratio), out=strongest)

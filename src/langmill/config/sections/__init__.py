@@ -40,9 +40,9 @@ from langmill.config.sections.training import (
 )
 
 __all__ = [
-    "COPIES", "PRETRAINED", "Accelerator", "Backend", "CheckpointSource", "Cleaning", "Contract", "Corpus",
-    "Engine", "Evaluation", "Fields", "FileFields", "Folding", "FormatSection", "Gate", "Labels", "Leakage",
-    "ModelSection", "NearDuplicates", "Operation", "Optimizer", "OptimizerName", "Package", "Precision", "Pretrained", "Recipe",
+    "COPIES", "PRETRAINED", "Accelerator", "Backend", "CheckpointSource", "Cleaning", "Contract", "Corpus", "Engine",
+    "Evaluation", "Fields", "FileFields", "Folding", "FormatSection", "Gate", "Labels", "Leakage", "ModelSection",
+    "NearDuplicates", "Operation", "Optimizer", "OptimizerName", "Package", "Precision", "Pretrained", "Recipe",
     "Reference", "Schedule", "ScoringSection", "Serving", "Source", "Split", "Strategy", "TaskSection", "Tokenizer",
     "TokenizerNormalizer", "TokenizerPattern", "Training", "Trial", "TrialMode", "Vllm", "WeightFormat", "fits",
 ]  # fmt: skip

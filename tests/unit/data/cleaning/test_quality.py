@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from langmill.data.cleaning.apply import clean_document
+from langmill.data.cleaning.apply import clean_documents
 from langmill.data.cleaning.base import Draft, Dropped
 from langmill.data.cleaning.quality import Examples, Quality, QualityOptions
 from langmill.data.corpus import make_corpus
@@ -128,4 +128,4 @@ def test_the_corpus_keeps_scores_of_what_stays_and_of_what_goes(tmp_path: Path) 
     assert sum(facts["changes"].values()) == len(texts) - len(dropped)
     worst_kept = max(int(name.split()[0]) for name in facts["changes"])
     assert min(row["score"] for row in dropped) >= worst_kept
-    assert clean_document(Draft(texts[0]), {}).score is None
+    assert clean_documents([Draft(texts[0])], {})[0].score is None
