@@ -51,7 +51,7 @@ def test_all_files_are_found() -> None:
     ]  # fmt: skip
     assert available("tokenizer", CONF) == [
         "catalogs-en-de", "dialogues", "gpt2-small", "minilm", "poems", "python-functions", "questions", "reviews",
-        "reviews-10000", "shakespeare", "shakespeare-10000", "smollm2", "spam",
+        "reviews-10000", "reviews-lowercase", "shakespeare", "shakespeare-10000", "smollm2", "spam",
     ]  # fmt: skip
     assert PRETRAINED == ["gpt2-small", "minilm", "smollm2"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -291,3 +291,12 @@ class Shelf:
             self.damaged_once.discard(version)
             raise IntegrityError(f"{into} is damaged: weights differ from manifest.json.")
         return into
+
+
+@contextmanager
+def started(**limits: Any) -> Iterator[Engine]:
+    """A running engine."""
+    made = Engine(**{"max_running": 8, "max_waiting": 8, "metrics": Metrics(), "stalled_seconds": 4.0, **limits})
+    made.start()
+    yield made
+    made.stop()

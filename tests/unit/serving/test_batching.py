@@ -7,12 +7,10 @@ import gc
 import itertools
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -25,12 +23,10 @@ from langmill.models.generation.network import Ending
 from langmill.serving.engine import Engine
 from langmill.serving.generation import Chunk, Completion
 from langmill.serving.jobs import LoadedVersion, ResponseStream
-from langmill.serving.metrics import Metrics
-from langmill.serving.routes.classify import Classification
 from langmill.serving.searching import Searching
 from langmill.tasks.base import Generates
 from tests.unit.models.conftest import MakeModel, make_model
-from tests.unit.serving.conftest import Judge, loaded_version
+from tests.unit.serving.conftest import loaded_version, started
 
 pytestmark = pytest.mark.unit
 __all__ = ["make_model"]  # a fixture
@@ -80,14 +76,6 @@ def network(make_model: MakeModel) -> Network:
 @pytest.fixture
 def version(network: Network) -> LoadedVersion:
     return loaded_version("plain", 1, Plain(network))
-
-
-@contextmanager
-def started(**limits: Any) -> Iterator[Engine]:
-    made = Engine(**{"max_running": 8, "max_waiting": 8, "metrics": Metrics(), "stalled_seconds": 4.0, **limits})
-    made.start()
-    yield made
-    made.stop()
 
 
 def completion(version: LoadedVersion, prompt: bytes, decoding: Sampling | Beams = GREEDY, **asked: Any) -> Completion:
@@ -273,61 +261,6 @@ def test_prompts_that_wait_are_limited_by_their_tokens(network: Network, version
                 assert [chunk async for chunk in stream][-1].ending is Ending.length
 
         asyncio.run(main())
-
-
-def test_texts_of_several_requests_are_classified_in_one_pass() -> None:
-    judge, gate = Judge(), threading.Event()
-    version = loaded_version("judge", 1, judge)
-    plain = judge.probabilities
-
-    def slowly(network: Any, tokenizer: Any, texts: Any) -> np.ndarray:
-        assert gate.wait(10)
-        return plain(network, tokenizer, texts)
-
-    judge.probabilities = slowly  # type: ignore[method-assign]
-    with started(max_running=20, max_waiting=20) as engine:
-
-        async def ask(texts: list[str]) -> Any:
-            return [event async for event in engine.submit(Classification(version, judge, texts, len(texts)))][-1]
-
-        async def main() -> list[Any]:
-            asked = [asyncio.create_task(ask(["x" * (number + 1)])) for number in range(8)]
-            asked.append(asyncio.create_task(ask(["y" * 30, "y" * 3, "y" * 40])))
-            await asyncio.sleep(0.05)
-            gate.set()
-            return list(await asyncio.gather(*asked))
-
-        found = asyncio.run(main())
-    assert [float(rows[0][1]) for rows in found[:8]] == pytest.approx([(number + 1) / 100 for number in range(8)])
-    assert [float(row[1]) for row in found[8]] == pytest.approx([0.3, 0.03, 0.4])
-    assert sum(map(len, judge.batches)) == 11
-    assert len(judge.batches) <= 3
-
-
-def test_a_text_that_fails_is_found_among_those_of_others() -> None:
-    class Broken(Judge):
-        def probabilities(self, network: Any, tokenizer: Any, texts: Any) -> np.ndarray:
-            assert gate.wait(10)
-            found = super().probabilities(network, tokenizer, texts)
-            found[[text == "bad" for text in texts]] = np.nan
-            return found
-
-    gate, judge = threading.Event(), Broken()
-    version = loaded_version("judge", 1, judge)
-    with started() as engine:
-
-        async def ask(text: str) -> Any:
-            return [event async for event in engine.submit(Classification(version, judge, [text], 1))][-1]
-
-        async def main() -> list[Any]:
-            asked = [asyncio.create_task(ask(text)) for text in ("first", "good", "bad", "fine")]
-            await asyncio.sleep(0.05)
-            gate.set()
-            return list(await asyncio.gather(*asked, return_exceptions=True))
-
-        first, good, bad, fine = asyncio.run(main())
-    assert isinstance(bad, RequestError)
-    assert [float(rows[0][1]) for rows in (first, good, fine)] == pytest.approx([0.05, 0.04, 0.04])
 
 
 def test_memory_for_texts_goes_with_the_version(network: Network) -> None:
