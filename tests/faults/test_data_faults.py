@@ -112,7 +112,7 @@ def test_bad_rows_stop_nothing_and_are_kept(workspace: Workspace) -> None:
 @pytest.mark.parametrize(
     ("rows", "told"),
     [
-        ([{"text": "  ", "label": 1}], "has no usable document: 1 rows read"),
+        ([{"text": "  ", "label": 1}], "has no usable document: 1 row read"),
         ([{"text": "only one", "label": 1}], "has 1 usable document; none"),
     ],
 )

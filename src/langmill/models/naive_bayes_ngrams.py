@@ -2,7 +2,7 @@
 
     h = sum over the distinct n-grams g of a text of r(g) e(g),   r(g) = max over labels k of |log-count ratio of g, k|
 
-An n-gram that the labels share alike has a ratio near 0 and can hardly be learned by heart; one that parts them begins
+An n-gram that the labels share alike has a ratio near 0 and is hardly memorised; one that parts them begins
 with a large step. With two labels and a width of one this is Wang and Manning's model with a logistic loss in place of
 the support vector machine's (their NBSVM; Mesnil et al., 2015, have n-grams to triples); e is a table as in
 `langmill.models.bag_of_ngrams`, so that any number of labels is learned.

@@ -112,14 +112,14 @@ def _options(question: Question) -> list[str]:
 
 
 def _sentence(question: Question, decision: Decision) -> str:
-    of = "" if _is_of_all(question, decision) else f" of {_files(question.kinds)}"
+    of = "" if _asks_about_every_kind(question, decision) else f" of {_files(question.kinds)}"
     return f"Several fields{of} may be the {question.role}: {', '.join(question.names)}."
 
 
 def _refusal(question: Question, decision: Decision) -> str:
     """The question and the options that answer it."""
     patterns: list[str] = []
-    if not _is_of_all(question, decision):
+    if not _asks_about_every_kind(question, decision):
         patterns = names_of(question.kinds, [kind for kind, _ in decision.tables])
     each = [
         " ".join(_option(question.role, option, pattern) for pattern in patterns or [""])
@@ -134,7 +134,7 @@ def _option(role: Role, field: str, pattern: str) -> str:
     return f"--{role} {field}"
 
 
-def _is_of_all(question: Question, decision: Decision) -> bool:
+def _asks_about_every_kind(question: Question, decision: Decision) -> bool:
     return len(question.kinds) == len(decision.tables)
 
 
