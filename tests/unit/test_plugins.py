@@ -161,7 +161,7 @@ def test_names_are_known_without_importing() -> None:
 
 
 def test_a_name_that_nobody_knows(site: Path) -> None:
-    names = "decoder, encoder, encoder_decoder, gru, lstm, pretrained, rnn, toy_network."
+    names = "gru, lstm, naive_bayes_ngrams, pretrained, rnn, toy_network."
     with refused(
         PlugInError, "unknown", "x.yaml: model.architecture", "toy_netwrk", names, "mean toy_network?"
     ) as caught:

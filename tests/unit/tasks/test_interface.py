@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from langmill.errors import ConfigError, ModelError
+from langmill.errors import Code, ConfigError, ModelError
 from langmill.models.folder import load_state, write_generation_config
 from langmill.models.generation.config import Beams, GenerationConfig, Sampling
 from langmill.registry.pyfunc_model import LangmillModel
@@ -203,10 +203,20 @@ def test_the_folders_own_defaults_serve_everyone(tmp_path: Path, tokenizer: Toke
         load_model(model.folder, verify=False)
 
 
-@pytest.mark.parametrize("row", [["a", "b"], None, 3, float("nan"), b"text", ""])
-def test_the_package_judges_texts_only(tmp_path: Path, tokenizer: Tokenizer, row: Any) -> None:
+@pytest.mark.parametrize(
+    ("row", "code"),
+    [
+        (["a", "b"], "wrong_type"),
+        (None, "wrong_type"),
+        (3, "wrong_type"),
+        (float("nan"), "wrong_type"),
+        (b"text", "wrong_type"),
+        ("", "missing"),
+    ],
+)
+def test_the_package_judges_texts_only(tmp_path: Path, tokenizer: Tokenizer, row: Any, code: Code) -> None:
     model = saved(tmp_path / "m", tokenizer, "classification", "decoder")
-    with refused(ModelError, "wrong_type", "Row 1"):
+    with refused(ModelError, code, "Row 1"):
         packaged(model, ["the film", row])
 
 

@@ -57,13 +57,13 @@ def clean_characters(text: str, *, preserve_whitespace: bool = False, removed: l
         text = _without_hidden(text, removed)
     if preserve_whitespace:
         text = _NOT_TEXT.sub("", _LINE_END.sub("\n", text))
-        text = _BETWEEN.sub(_if_meant, text)
+        text = _settled(text)
         text = _OUTER_LINES.sub("", text.rstrip())
     else:
         if not text.replace("\n", "").isprintable():  # printable text has no control characters and no space but " "
             text = _LINE_END.sub("\n", text)
             text = _NOT_TEXT.sub("", text)
-            text = _BETWEEN.sub(_if_meant, text)
+            text = _settled(text)
             text = _ODD_SPACE.sub(" ", text)
         if "  " in text:
             text = _SPACES.sub(" ", text)
@@ -76,6 +76,13 @@ def clean_characters(text: str, *, preserve_whitespace: bool = False, removed: l
         removed.append("invisible_text")
         return ""
     return nfc(text)
+
+
+def _settled(text: str) -> str:
+    """The text with the joiners that are meant, in NFC, which may move a mark between a joiner and its letter."""
+    while (settled := nfc(_BETWEEN.sub(_if_meant, text))) != text:
+        text = settled
+    return text
 
 
 def _if_meant(found: re.Match[str]) -> str:

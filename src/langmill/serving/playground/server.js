@@ -84,7 +84,7 @@ export async function* write(path, body, signal, streamed) {
   let text = "", why = "", first = 0, tokens, who = "";
   for await (const chunk of streamed ? events(response) : [await response.json()]) {
     if (chunk.error) throw new Refused(chunk.error.message, chunk.error);
-    who = chunk.version ? `${chunk.model} version ${chunk.version}` : chunk.model ?? who;
+    who = chunk.version != null ? `${chunk.model} version ${chunk.version}` : chunk.model ?? who;
     for (const choice of chunk.choices ?? []) {
       text += choice.text ?? choice.delta?.content ?? choice.message?.content ?? "";
       if (choice.finish_reason) why = ENDINGS[choice.finish_reason] ?? choice.finish_reason;
