@@ -10,6 +10,7 @@ Shape suffixes: see `langmill.models.base`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, TypeVar
 
 import numpy as np
@@ -26,6 +27,12 @@ _MULTIPLIER = 1_000_003
 _MODULUS = 2**31 - 1  # a prime; a hash times the multiplier plus a token stays far below 2^63
 
 Tokens = TypeVar("Tokens", Tensor, np.ndarray)
+
+
+def refuse_cache(cache: Cache | None) -> None:
+    """Refuse to go on with a text, with a ModelError."""
+    if cache is not None:
+        raise ModelError("A bag of n-grams reads a whole text at once, so it takes no cache.", code="unsupported")
 
 
 @settings
@@ -68,10 +75,9 @@ class BagOfNgrams(Backbone):
         ModelError where a cache is given.
         """
         del lengths_B
+        refuse_cache(cache)
         if torch.compiler.is_exporting():
             return self._of_any_length(tokens_BT)
-        if cache is not None:
-            raise ModelError("A bag of n-grams reads a whole text at once, so it takes no cache.", code="unsupported")
         hidden_BTD: Tensor = self.embed_tokens(tokens_BT)
         if self.embed_ngrams is not None:
             for buckets_BN in self.buckets(tokens_BT):
@@ -83,12 +89,20 @@ class BagOfNgrams(Backbone):
         """Compute the same in steps that a traced graph can take for texts of any length, also below `max_ngram`."""
         hidden_BTD: Tensor = self.embed_tokens(tokens_BT)
         if self.embed_ngrams is not None:
-            longest = self.settings.max_ngram
-            ends_T1 = torch.arange(tokens_BT.shape[1], device=tokens_BT.device)[:, None]
-            for n, buckets_BN in enumerate(self.buckets(F.pad(tokens_BT, (longest - 1, 0))), start=2):
-                ngrams_BTD = self.embed_ngrams(buckets_BN[:, longest - n :])
-                hidden_BTD = hidden_BTD + ngrams_BTD.masked_fill(ends_T1 < n - 1, 0.0)
+            for rows_BT, whole_T in self.rows_at_ends(tokens_BT):
+                hidden_BTD = hidden_BTD + self.embed_ngrams(rows_BT).masked_fill(~whole_T[:, None], 0.0)
         return hidden_BTD
+
+    def rows_at_ends(self, tokens_BT: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """For n = 2, 3, ...: the row of the n-gram that ends with each token `(batch, length)`, and where it is whole.
+
+        Padded at the beginning, so that a traced graph takes texts of any length; `(length,)` says which rows are those
+        of n tokens.
+        """
+        longest = self.settings.max_ngram
+        ends_T = torch.arange(tokens_BT.shape[1], device=tokens_BT.device)
+        for n, buckets_BN in enumerate(self.buckets(F.pad(tokens_BT, (longest - 1, 0))), start=2):
+            yield buckets_BN[:, longest - n :], ends_T >= n - 1
 
     def buckets(self, tokens_BT: Tokens) -> list[Tokens]:
         """Rows in the table of the n-grams of n = 2, 3, ... tokens: for each n, `(batch, length - n + 1)` int64.

@@ -17,10 +17,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from langmill.errors import ModelError
-from langmill.models.bag_of_ngrams import BagOfNgrams
+from langmill.models.bag_of_ngrams import BagOfNgrams, refuse_cache
 from langmill.models.base import ARCHITECTURES, Cache
 
 
@@ -69,33 +67,25 @@ class NaiveBayesNgrams(BagOfNgrams):
         """Compute the hidden states `(batch, length, dim)`; see `Backbone.forward`.
 
         A state has the n-grams that the text has not had before, times the text's length, since a classifier takes the
-        mean.
-
-        Raises:
-            ModelError: A cache is given.
+        mean. Raises ModelError where a cache is given.
         """
-        if cache is not None:
-            raise ModelError("A bag of n-grams reads a whole text at once, so it takes no cache.", code="unsupported")
-        longest = self.settings.max_ngram
-        ends_T = torch.arange(tokens_BT.shape[1], device=tokens_BT.device)
-        hidden_BTD = self._weighed(self.embed_tokens, self.token_ratios, tokens_BT, torch.ones_like(tokens_BT) > 0)
+        refuse_cache(cache)
+        every_T = torch.ones(tokens_BT.shape[1], dtype=torch.bool, device=tokens_BT.device)
+        hidden_BTD = self._weighed(self.embed_tokens, self.token_ratios, tokens_BT, every_T)
         if self.embed_ngrams is not None:
-            # Padded at the beginning: each token ends an n-gram, and a traced graph takes texts of any length.
-            for n, buckets_BN in enumerate(self.buckets(F.pad(tokens_BT, (longest - 1, 0))), start=2):
-                whole_BT = (ends_T >= n - 1).expand(tokens_BT.shape)
-                rows_BT = buckets_BN[:, longest - n :]
-                hidden_BTD = hidden_BTD + self._weighed(self.embed_ngrams, self.ngram_ratios, rows_BT, whole_BT)
+            for rows_BT, whole_T in self.rows_at_ends(tokens_BT):
+                hidden_BTD = hidden_BTD + self._weighed(self.embed_ngrams, self.ngram_ratios, rows_BT, whole_T)
         if lengths_B is None:
             return hidden_BTD * tokens_BT.shape[1]
         return hidden_BTD * lengths_B[:, None, None]
 
     @staticmethod
-    def _weighed(table: torch.nn.Embedding, ratios: Tensor, rows_BT: Tensor, whole_BT: Tensor) -> Tensor:
+    def _weighed(table: torch.nn.Embedding, ratios: Tensor, rows_BT: Tensor, whole_T: Tensor) -> Tensor:
         """The weighed embeddings of the rows that are whole n-grams and come for the first time in their text."""
         # Sorted by row and then by place, in one number: a traced graph takes no stable sort, nor two slices of a text
         # for equally long. Row 0 is none.
         ends_T = torch.arange(rows_BT.shape[1], device=rows_BT.device)
-        counted_BT = torch.where(whole_BT, rows_BT.long() + 1, 0)
+        counted_BT = torch.where(whole_T, rows_BT.long() + 1, 0)
         places_BT = (counted_BT * rows_BT.shape[1] + ends_T).argsort(dim=1)
         ordered_BT = counted_BT.gather(1, places_BT)
         new_BT = ((ordered_BT != ordered_BT.roll(1, dims=1)) | (ends_T == 0)) & (ordered_BT > 0)
