@@ -11,7 +11,7 @@ from langmill.errors import LangmillError
 
 
 @command(
-    example="langmill export sentiment --to sentiment-hf\n"
+    example="langmill export assistant --to assistant-hf\n"
     "langmill export reviews-lm --version 3 --format onnx --to ../reviews-lm-3"
 )  # fmt: skip
 @click.argument("model")

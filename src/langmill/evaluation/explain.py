@@ -117,11 +117,11 @@ class AttentionMaps:
 def attribute(model: LoadedModel, name: str, text: str) -> Attribution:
     """Attribute the logit of the predicted label to the text's tokens.
 
-    Integrated gradients on the token embedding (Sundararajan et al., 2017, equation 1, with captum): the gradient of
-    the logit, integrated on the straight path from a baseline to the text, times the difference of the two. The
-    baseline is the most neutral text that repeats one token (`_neutral`). The integral is a Gauss-Legendre quadrature;
-    steps are added until the shares add up. `name` is the model's in messages. Raises EvaluationError where the model
-    does not predict labels, or its logit is not a number.
+    Integrated gradients on the token embedding, of a bag of n-grams on its hidden states (Sundararajan et al., 2017,
+    equation 1, with captum): the gradient of the logit, integrated on the straight path from a baseline to the text,
+    times the difference of the two. The baseline is the most neutral text that repeats one token (`_neutral`). The
+    integral is a Gauss-Legendre quadrature; steps are added until the shares add up. `name` is the model's in messages.
+    Raises EvaluationError where the model does not predict labels, or its logit is not a number.
     """
     from captum.attr import LayerIntegratedGradients
 
@@ -138,7 +138,7 @@ def attribute(model: LoadedModel, name: str, text: str) -> Attribution:
     logit, baseline_logit = float(logits_K[best]), float(baseline_K[best])
     if not np.isfinite(logit - baseline_logit):
         raise EvaluationError(f"{name} gives logits that are not numbers, so there is nothing to explain.", "diverged")
-    gradients = LayerIntegratedGradients(network, network.model.embedding)
+    gradients = LayerIntegratedGradients(network, network.model.token_states)
     affordable = [count for count in STEPS if count * len(encoded.tokens) <= _MOST_TOKENS]
     for steps in affordable or STEPS[:1]:
         with torch.backends.cudnn.flags(enabled=False):  # its recurrent networks have gradients in training mode only

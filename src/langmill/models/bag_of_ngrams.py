@@ -125,6 +125,11 @@ class BagOfNgrams(Backbone):
         """The token embedding."""
         return self.embed_tokens
 
+    @property
+    def token_states(self) -> nn.Module:
+        """The network itself: an n-gram's embedding is part of the state of its last token and not of `embedding`."""
+        return self
+
     def flops_per_token(self, length: int) -> float:
         """Additions of a forward pass for one token: its embedding's and its n-grams', to one sum."""
         del length

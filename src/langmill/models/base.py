@@ -263,6 +263,11 @@ class Backbone(nn.Module, ABC):
     def embedding(self) -> nn.Embedding:
         """The token embedding, to which a language model's head may be tied."""
 
+    @property
+    def token_states(self) -> nn.Module:
+        """The layer that all a token says goes through, `(batch, length, ...)`: what a prediction is attributed to."""
+        return self.embedding
+
     @abstractmethod
     def flops_per_token(self, length: int) -> float:
         """Floating-point operations of a forward pass for one token in a sequence of `length`, the head left out."""

@@ -24,6 +24,8 @@ SHRUNK: dict[str, dict[str, Any]] = {
     "gru-small": {"dim": 16, "embedding_dim": 16, "num_layers": 1},
     "lstm-small": {"dim": 16, "embedding_dim": 16, "num_layers": 1},
     "rnn-small": {"dim": 16, "embedding_dim": 16, "num_layers": 1},
+    "bag-of-ngrams": {"num_buckets": 97},
+    "naive-bayes-ngrams": {"num_buckets": 97},
     "encoder-decoder-small": {"dim": 16, "num_layers": 2, "num_decoder_layers": 3, "num_heads": 2, "hidden_dim": 32},
 }
 
@@ -33,7 +35,8 @@ def model(folder: Path, task_name: str, model_name: str, tokenizer: Tokenizer, m
     labels = LABELS if task_name == "classification" else ()
     task = shipped_task(task_name, labels)
     values = yaml.safe_load((CONF / "model" / f"{model_name}.yaml").read_text())
-    options = {**values["options"], **SHRUNK[model_name], "dropout": 0.0}
+    dropout = {"dropout": 0.0} if "dropout" in values["options"] else {}
+    options = {**values["options"], **SHRUNK[model_name], **dropout}
     torch.manual_seed(3)
     backbone = build_backbone(values["architecture"], options, tokenizer.vocab_size, max_length, "test")
     network = task.network(backbone)

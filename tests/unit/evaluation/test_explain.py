@@ -20,6 +20,7 @@ from tests.unit.evaluation.explained import model, plant
 pytestmark = pytest.mark.unit
 TEXT = "the film was very good and I liked the plot"
 CLASSIFIERS = ["decoder-small", "encoder-small", "gru-small", "lstm-small", "rnn-small"]
+CLASSIFIERS += ["bag-of-ngrams", "naive-bayes-ngrams"]
 
 
 @pytest.mark.parametrize("network", CLASSIFIERS)
@@ -41,7 +42,7 @@ def test_the_shares_add_up_to_the_difference_of_the_logits(network: str, tmp_pat
     assert all(weight.grad is None for weight in loaded.network.parameters())
 
 
-@pytest.mark.parametrize("network", ["decoder-small", "encoder-small", "gru-small"])
+@pytest.mark.parametrize("network", ["decoder-small", "encoder-small", "gru-small", "naive-bayes-ngrams"])
 def test_a_planted_word_gets_the_largest_share(network: str, tmp_path: Path, tokenizer: Tokenizer) -> None:
     loaded = model(tmp_path / "model", "classification", network, tokenizer)
     (token,) = tokenizer.encode(" good")
