@@ -93,6 +93,18 @@ def test_batches_leave_out_unknown_labels_and_number_the_known_ones(task):
     assert task.validation_batches(shard([]), settings, eot_id=0) == []
 
 
+def test_a_network_is_shown_what_it_will_read_of_the_texts_with_a_known_label(task):
+    class Shown:
+        max_length = 3
+
+        def observe_labels(self, texts, labels_N):
+            self.seen = [text.tolist() for text in texts], labels_N.tolist()
+
+    shown = Shown()
+    task.observe(shown, shard([[1, 2], [3], [4, 5, 6, 7, 8], [9]], ["pos", None, "neg", "strange"]))
+    assert shown.seen == ([[1, 2], [4, 7, 8]], [1, 0])  # of a long one the head and the tail
+
+
 def test_loss_is_the_mean_over_documents(task, tokenizer):
     torch.manual_seed(0)
     network = task.network(tiny_backbone(tokenizer.vocab_size, REACH)).eval()
