@@ -198,7 +198,9 @@ def _find_leaks(spool: Spool, verdicts: Verdicts, settings: CorpusSettings) -> d
         return None
     total = num_passes(spool, verdicts, settings.cleaning.leakage) * len(spool)
     with track(f"Looking for test documents of {settings.name} in training", total, "documents") as progress:
-        return find_leakage(spool, verdicts, settings.cleaning.leakage, progress.advance)
+        return find_leakage(
+            spool, verdicts, settings.cleaning.leakage, progress.advance, threads=settings.cleaning.workers
+        )
 
 
 def _write(

@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from langmill.config import sections
+from langmill.data.ahead import computed_ahead
 from langmill.data.document import Split
 from langmill.data.duplicates import Fate, Numbers, Verdicts
 from langmill.data.near_duplicates.words import Hashes, distinct, distinct_counts, ngrams_of_each
@@ -45,7 +46,11 @@ class Leak:
 
 
 def find_leakage(
-    spool: Spool, verdicts: Verdicts, leakage: sections.Leakage, on_documents: Callable[[int], object] = lambda _: None
+    spool: Spool,
+    verdicts: Verdicts,
+    leakage: sections.Leakage,
+    on_documents: Callable[[int], object] = lambda _: None,
+    threads: int = 1,
 ) -> dict[int, Leak]:
     """The test documents that have leaked.
 
@@ -56,13 +61,16 @@ def find_leakage(
         verdicts: Which are kept, and in which split.
         leakage: The length of n-grams and the share.
         on_documents: Called with the number of training documents read since the last call.
+        threads: How many read side by side.
 
     Returns:
         The leak of each document that has leaked, by its number in the spool.
     """
     leaks: dict[int, Leak] = {}
     for size, chosen in _looked_for(spool, verdicts, leakage):
-        leaks |= _leaks(spool, verdicts, chosen, size=size, share=leakage.share, on_documents=on_documents)
+        leaks |= _leaks(
+            spool, verdicts, chosen, size=size, share=leakage.share, on_documents=on_documents, threads=threads
+        )
     return leaks
 
 
@@ -133,6 +141,7 @@ def _leaks(
     size: int,
     share: float,
     on_documents: Callable[[int], object],
+    threads: int,
 ) -> dict[int, Leak]:
     train = (verdicts.fates == Fate.kept) & (verdicts.ranks == PRECEDENCE.index(Split.train))
     texts, targets = (np.maximum(0, np.diff(offsets) - size + 1) for offsets in spool.offsets)
@@ -144,12 +153,19 @@ def _leaks(
         bits = min(max(1, (count // _TEST_NGRAMS).bit_length()), _MOST_PARTS_BITS)
         wanted, found = (_Parts(stack, spool.folder, bits) for _ in range(2))
         likely = _Filter(count)
-        for grams, owners in _ngrams(spool, test, size):
+        for chunk in spool.chunks(_CHUNK_WORDS):
+            grams, owners = _ngrams(spool, test, size, chunk)
             wanted.add(grams, owners)
             likely.add(grams)
-        for grams, owners in _ngrams(spool, train, size, on_documents):
+
+        def likely_ones(chunk: tuple[int, int]) -> tuple[Hashes, Numbers, int]:
+            grams, owners = _ngrams(spool, train, size, chunk)
             maybe = likely.may_have(grams)
-            found.add(grams[maybe], owners[maybe])
+            return grams[maybe], owners[maybe], chunk[1] - chunk[0]
+
+        for grams, owners, num_read in computed_ahead(likely_ones, spool.chunks(_CHUNK_WORDS), threads):
+            found.add(grams, owners)
+            on_documents(num_read)
         for of_test, of_train in zip(wanted, found, strict=True):
             owners, more = _sources(*of_test, *of_train)
             np.add.at(leaked, owners, 1)
@@ -196,19 +212,19 @@ def _added(names: Hashes, counts: Numbers, others: Hashes, more: Numbers) -> tup
     return every[starts], np.add.reduceat(number, starts) if len(starts) else number
 
 
-def _ngrams(
-    spool: Spool,
-    chosen: npt.NDArray[np.bool_],
-    size: int,
-    on_documents: Callable[[int], object] = lambda _: None,
-) -> Iterator[tuple[Hashes, Numbers]]:
-    """The n-grams of some documents' texts and targets, and the number of the document each is of."""
-    for first, last in spool.chunks(_CHUNK_WORDS):
-        numbers = np.flatnonzero(chosen[first:last])
-        if len(numbers):
-            for part, words in enumerate((spool.text_words(first, last), spool.target_words(first, last))):
-                lengths = np.diff(spool.offsets[part][first : last + 1])
-                mine = words[np.repeat(chosen[first:last], lengths)]
-                hashes, documents = ngrams_of_each(mine, np.cumsum(lengths[numbers]), size)
-                yield hashes, first + numbers[documents]
-        on_documents(last - first)
+def _ngrams(spool: Spool, chosen: npt.NDArray[np.bool_], size: int, chunk: tuple[int, int]) -> tuple[Hashes, Numbers]:
+    """The n-grams of the chosen documents' texts and targets, and the number of the document each is of.
+
+    `chunk` is the first document that is looked at and, not included, the last.
+    """
+    first, last = chunk
+    mine = chosen[first:last]
+    numbers = np.flatnonzero(mine)
+    if not len(numbers):
+        return np.empty(0, np.uint64), np.empty(0, np.int64)
+    found = []
+    for part, words in enumerate((spool.text_words(first, last), spool.target_words(first, last))):
+        lengths = np.diff(spool.offsets[part][first : last + 1])
+        found.append(ngrams_of_each(words[np.repeat(mine, lengths)], np.cumsum(lengths[mine]), size))
+    hashes, documents = (np.concatenate(both) for both in zip(*found, strict=True))
+    return hashes, first + numbers[documents]

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
+from langmill.data.ahead import computed_ahead
 from langmill.data.near_duplicates.words import Hashes, Offsets, Words, distinct, distinct_counts, ngrams_of_each
 
 _LEAST_CELLS, _MOST_CELLS = 2**16, 2**27
@@ -30,14 +31,17 @@ class DocumentFrequencies:
         self._counts = np.zeros(cells, np.uint8)
         self._size = size
 
-    def count(self, batches: Iterable[tuple[Words, Offsets]]) -> None:
+    def count(self, batches: Iterable[tuple[Words, Offsets]], threads: int = 1) -> None:
         """Count batches of at most 1,000 documents: their words, and where those of each document end."""
-        for words, ends in batches:
-            grams, texts = ngrams_of_each(words, ends, self._size)
-            # Each n-gram once a document: the document's number in the upper bits, sorted together.
-            once = distinct((grams & np.uint64(2**54 - 1)) | (texts.astype(np.uint64) << np.uint64(54)))
-            cells, counts = distinct_counts(once & self._mask)
+        for cells, counts in computed_ahead(self._in_batch, batches, threads):
             self._counts[cells] = np.minimum(self._counts[cells] + counts, _FULL)
+
+    def _in_batch(self, batch: tuple[Words, Offsets]) -> tuple[Hashes, npt.NDArray[np.int64]]:
+        """The cells of a batch's n-grams, and in how many of its documents."""
+        grams, texts = ngrams_of_each(*batch, self._size)
+        # Each n-gram once a document: the document's number in the upper bits, sorted together.
+        once = distinct((grams & np.uint64(2**54 - 1)) | (texts.astype(np.uint64) << np.uint64(54)))
+        return distinct_counts(once & self._mask)
 
     def are_common(self, grams: Hashes, most: int) -> npt.NDArray[np.bool_]:
         """Whether each n-gram stands in more than `most` documents."""

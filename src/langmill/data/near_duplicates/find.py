@@ -33,6 +33,7 @@ class _Search:
         self._verdicts = verdicts
         self._near = near
         self._drop = settings.drop_duplicates
+        self._threads = settings.workers
         self._by = by
         self.texts = Clusters(int(verdicts.texts.max(initial=-1)) + 1)
         """Texts that are alike, by their numbers."""
@@ -48,7 +49,7 @@ class _Search:
         if not len(candidates.documents):
             return
         frequencies = DocumentFrequencies(int(self._spool.offsets[0][-1]), self._near.ngrams)
-        frequencies.count(self._batches(ordered))
+        frequencies.count(self._batches(ordered), self._threads)
         judge = Judge(self._near, frequencies, self._spool.text_words)
         for first in range(0, len(candidates.documents), _STEP):
             last = min(first + _STEP, len(candidates.documents))
