@@ -145,7 +145,6 @@ def _clean(
     with TableWriter(out / QUARANTINE_NAME, _texts("where", "reason", "row"), _ROWS) as quarantine:
 
         def rows() -> Iterator[Row]:
-            length = settings.cleaning.options.get("length") or {}
             for row in read_rows(
                 raw,
                 settings.file_format,
@@ -153,7 +152,7 @@ def _clean(
                 on_bytes,
                 labels=settings.labels.map,
                 table=labels,
-                max_characters=length.get("max_characters"),
+                max_characters=settings.cleaning.longest,
                 told=report.readings,
                 wrong=report.causes,
             ):

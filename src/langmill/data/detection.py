@@ -124,6 +124,12 @@ def _rows(
     return rows, count if whole else None, None
 
 
+def _languages_in(name: PurePosixPath, codes: set[str]) -> set[str]:
+    """The languages among the endings of files of one name, which OPUS says in it: `a.de-en.de`, not `a.de-en.ids`."""
+    said = set(name.suffix.lower().removeprefix(".").split("-"))
+    return said if said <= codes else codes
+
+
 def pairs_of_files(paths: Iterable[PurePosixPath]) -> tuple[str, str] | None:
     """The endings of files that are pairs for the format `moses`, as ("de", "en"); None where there are none.
 
@@ -139,6 +145,7 @@ def pairs_of_files(paths: Iterable[PurePosixPath]) -> tuple[str, str] | None:
         code = bare.suffix.lower().removeprefix(".")
         if len(code.partition("_")[0].partition("-")[0]) in _LANGUAGE_LETTERS and code[:2].isalpha():
             by_name.setdefault(bare.with_suffix(""), set()).add(code)
-    pairs = Counter(tuple(sorted(codes)) for codes in by_name.values() if len(codes) == 2)
+    named = (_languages_in(name, codes) for name, codes in by_name.items())
+    pairs = Counter(tuple(sorted(codes)) for codes in named if len(codes) == 2)
     found = sorted(pairs, key=lambda pair: (-pairs[pair], pair))
     return (found[0][0], found[0][1]) if found else None

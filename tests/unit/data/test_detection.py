@@ -102,3 +102,5 @@ def test_pairs_of_files() -> None:
     names = ["a.en", "a.de.gz", "b.en", "b.de", "c.en", "c.fr", "d.md", "e.txt"]
     assert pairs_of_files(map(PurePosixPath, names)) == ("de", "en")
     assert pairs_of_files(map(PurePosixPath, ["a.csv", "b.en", "c.de"])) is None
+    assert pairs_of_files(map(PurePosixPath, ["a.de-en.de", "a.de-en.en", "a.de-en.ids"])) == ("de", "en")  # OPUS
+    assert pairs_of_files(map(PurePosixPath, ["a.de", "a.en", "a.fr"])) is None
