@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -284,6 +285,8 @@ def _require_usable(report: Report, settings: CorpusSettings) -> None:
             "Check the corpus's source, fields and cleaning in conf/corpus/.",
             "too_few",
         )
+    enough = math.ceil(FEW_DOCUMENTS / settings.split.test) if settings.split.test else FEW_DOCUMENTS
+    few = f"Add data: {enough:,} documents or so give the {FEW_DOCUMENTS} test documents that the gate asks for"
     for split, advice in _ADVICE.items():
         if not report.splits[split].documents:
             noun = "document" if count == 1 else "documents"
@@ -291,7 +294,7 @@ def _require_usable(report: Report, settings: CorpusSettings) -> None:
             left_out = f", where {dropped}" if dropped else ""
             raise DataError(
                 f"The corpus {settings.name} has {count:,} usable {noun}; none fell to the {split} split{left_out} "
-                f"({report.account()}). {advice if count >= FEW_DOCUMENTS else 'Add data'}.",
+                f"({report.account()}). {advice if count >= FEW_DOCUMENTS else few}.",
                 "too_few",
             )
 
