@@ -100,6 +100,12 @@ class SourceUnreachableError(TransientError, SourceError):
     code = "unreachable"
 
 
+class SourceChangedError(TransientError, SourceError):
+    """A corpus's source was written to while it was read."""
+
+    code = "changed"
+
+
 class TokenizerError(LangmillError):
     """A tokenizer can't be trained or loaded, or does not fit the model."""
 

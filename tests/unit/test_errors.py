@@ -12,8 +12,8 @@ def test_only_what_may_pass_by_itself_is_transient():
     tree = [each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, errors.LangmillError)]
     transient = {each.__name__ for each in tree if issubclass(each, errors.TransientError)}
     assert transient == {
-        "TransientError", "SourceUnreachableError", "TrackingUnreachableError", "ConflictError", "BusyError",
-        "UndecidedError",
+        "TransientError", "SourceUnreachableError", "SourceChangedError", "TrackingUnreachableError", "ConflictError",
+        "BusyError", "UndecidedError",
     }  # fmt: skip
     assert {each.exit_code for each in tree if each.__name__ in transient} == {75}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import logging
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -158,7 +159,6 @@ def _clean(
     with TableWriter(out / QUARANTINE_NAME, _texts("where", "reason", "row"), _ROWS) as quarantine:
 
         def rows() -> Iterator[Row]:
-            length = settings.cleaning.options.get("length") or {}
             for row in read_rows(
                 raw,
                 settings.file_format,
@@ -166,7 +166,7 @@ def _clean(
                 on_bytes,
                 labels=settings.labels.map,
                 table=labels,
-                max_characters=length.get("max_characters"),
+                max_characters=settings.cleaning.longest,
                 told=report.readings,
                 wrong=report.causes,
             ):
@@ -300,6 +300,8 @@ def _require_usable(report: Report, settings: CorpusSettings) -> None:
             "Check the corpus's source, fields and cleaning in conf/corpus/.",
             "too_few",
         )
+    enough = math.ceil(FEW_DOCUMENTS / settings.split.test) if settings.split.test else FEW_DOCUMENTS
+    few = f"Add data: {enough:,} documents or so give the {FEW_DOCUMENTS} test documents that the gate asks for"
     for split, advice in _ADVICE.items():
         if not report.splits[split].documents:
             noun = "document" if count == 1 else "documents"
@@ -307,7 +309,7 @@ def _require_usable(report: Report, settings: CorpusSettings) -> None:
             left_out = f", where {dropped}" if dropped else ""
             raise DataError(
                 f"The corpus {settings.name} has {count:,} usable {noun}; none fell to the {split} split{left_out} "
-                f"({report.account()}). {advice if count >= FEW_DOCUMENTS else 'Add data'}.",
+                f"({report.account()}). {advice if count >= FEW_DOCUMENTS else few}.",
                 "too_few",
             )
 

@@ -19,7 +19,7 @@ from langmill.data.formats.auto import claimed_by
 from langmill.data.formats.base import Format, build_format, recognized
 from langmill.data.formats.tables import TABLES, dialect_of, has_header
 from langmill.data.raw_files import RawFile, open_raw
-from langmill.data.rows import Unreadable, Values
+from langmill.data.rows import BadRowReason, Unreadable, Values
 from langmill.errors import LangmillError
 
 _WHERE = "detection"
@@ -107,11 +107,11 @@ def _detected(path: Path, relative: PurePosixPath, auto: Format, name: str) -> D
 def _rows(
     raw: RawFile, reads: Format, relative: PurePosixPath, *, whole: bool
 ) -> tuple[list[Values], int | None, str | None]:
-    """The first rows, how many there are where the `whole` file is read, and what refuses the file."""
+    """The first rows, how many there are where the `whole` file is read, and what refuses the file, or damages it."""
     if reads.is_plain_text(relative) and not whole:
         return [{"text": raw.file.read(HEAD).decode("utf-8-sig", "replace")}], 1, None
     rows: list[Values] = []
-    count = 0
+    count, damage = 0, None
     for _, values in reads.read(raw.file, raw.path):
         count += 1
         if not isinstance(values, Unreadable):
@@ -121,7 +121,15 @@ def _rows(
                 break
         elif values.refusal is not None:
             return rows, count, values.refusal
-    return rows, count if whole else None, None
+        elif values.reason is BadRowReason.unreadable_file:
+            damage = damaged(values.row)
+    return rows, count if whole else None, None if rows else damage
+
+
+def _languages_in(name: PurePosixPath, codes: set[str]) -> set[str]:
+    """The languages among the endings of files of one name, which OPUS says in it: `a.de-en.de`, not `a.de-en.ids`."""
+    said = set(name.suffix.lower().removeprefix(".").split("-"))
+    return said if said <= codes else codes
 
 
 def pairs_of_files(paths: Iterable[PurePosixPath]) -> tuple[str, str] | None:
@@ -139,6 +147,7 @@ def pairs_of_files(paths: Iterable[PurePosixPath]) -> tuple[str, str] | None:
         code = bare.suffix.lower().removeprefix(".")
         if len(code.partition("_")[0].partition("-")[0]) in _LANGUAGE_LETTERS and code[:2].isalpha():
             by_name.setdefault(bare.with_suffix(""), set()).add(code)
-    pairs = Counter(tuple(sorted(codes)) for codes in by_name.values() if len(codes) == 2)
+    named = (_languages_in(name, codes) for name, codes in by_name.items())
+    pairs = Counter(tuple(sorted(codes)) for codes in named if len(codes) == 2)
     found = sorted(pairs, key=lambda pair: (-pairs[pair], pair))
     return (found[0][0], found[0][1]) if found else None

@@ -51,7 +51,7 @@ class _Measured(io.RawIOBase):
 
     Attributes:
         size: Bytes that have been read.
-        tail: Those of them that follow the last end of a line.
+        tail: Those of them that follow the last end of a line, or of an item of JSON.
     """
 
     def __init__(self, content: IO[bytes]) -> None:
@@ -78,7 +78,7 @@ class _Measured(io.RawIOBase):
         buffer[: len(data)] = data
         self._place += len(data)
         self.size = max(self.size, self._place)
-        end = max(data.rfind(b"\n"), data.rfind(b"\r"))
+        end = max(data.rfind(b"\n"), data.rfind(b"\r"), data.rfind(b"}"))
         self.tail = self.tail + len(data) if end < 0 else len(data) - end - 1
         return len(data)
 

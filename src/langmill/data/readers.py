@@ -21,6 +21,7 @@ from langmill.config.core_yaml import as_written
 from langmill.config.sections import Fields
 from langmill.data.compression import DAMAGED
 from langmill.data.diagnosis.diagnose import diagnose
+from langmill.data.encoding import HEAD
 from langmill.data.formats.base import Format
 from langmill.data.labels import LabelTable, label_map
 from langmill.data.raw_files import RawFile, open_raw
@@ -179,8 +180,9 @@ def _rows_of(path: Path, relative: PurePosixPath, reading: _Reading) -> Iterator
                 reading.wrong[name] = problem.refusal
                 raise DataError(f"{path}: {problem.refusal}", _CODES.get(problem.reason, "unreadable")) from None
     for member, (text, known) in lacking.items():
-        which = f"{absent[member]:,} of its rows have" if member in having else "Its rows have"
-        listed = shown(", ".join(known[:_NAMED]))
+        verb = "has" if absent[member] == 1 else "have"
+        which = f"{absent[member]:,} of its rows {verb}" if member in having else "Its rows have"
+        listed = shown(", ".join(known[:_NAMED])) or "no other one either"
         reading.tell(
             f"{name}:{member}" if member else name,
             f"{which} no field {as_written(text)}, which the corpus names for the text, but {listed}; fields.files can "
@@ -189,7 +191,15 @@ def _rows_of(path: Path, relative: PurePosixPath, reading: _Reading) -> Iterator
         )
 
 
-def first_read(path: Path, file_format: Format, fields: Fields, limit: int) -> Iterator[Row | BadRow]:
+def first_read(
+    path: Path,
+    file_format: Format,
+    fields: Fields,
+    limit: int,
+    *,
+    max_characters: int | None = None,
+    wrong: MutableMapping[str, str] | None = None,
+) -> Iterator[Row | BadRow]:
     """The first rows of each file of a corpus as `read_rows` gives them, at most so many of one.
 
     Args:
@@ -197,9 +207,12 @@ def first_read(path: Path, file_format: Format, fields: Fields, limit: int) -> I
         file_format: What reads the files.
         fields: Which field of a row is what.
         limit: Rows of a file.
+        max_characters: As of `read_rows`.
+        wrong: As of `read_rows`.
     """
     files = [PurePosixPath(path.name)] if path.is_file() else look_through(path, file_format).files
-    root, reading = path.parent if path.is_file() else path, _Reading(file_format, fields)
+    root = path.parent if path.is_file() else path
+    reading = _Reading(file_format, fields, max_characters=max_characters, wrong={} if wrong is None else wrong)
     for relative in files:
         yield from islice(_rows_of(root / relative, relative, reading), limit)
 
@@ -240,7 +253,10 @@ def causes(folder: Path, file_format: Format, files: Iterable[Path]) -> Iterator
 
 
 def first_rows(path: Path, file_format: Format, limit: int) -> list[Values]:
-    """The first readable rows of a file with all their fields, for a guess at what they mean."""
+    """The first readable rows of a file with all their fields (of a text its beginning), to guess what they mean."""
+    if file_format.is_plain_text(PurePosixPath(path.name)):
+        with open_raw(path, PurePosixPath(path.name), file_format) as raw:
+            return [{"text": raw.file.read(HEAD).decode("utf-8-sig", "replace")}]
     rows = _read_file(path, PurePosixPath(path.name), _Reading(file_format, Fields("text", None, None, [])))
     return list(islice((values for _, values in rows if not isinstance(values, Unreadable)), limit))
 

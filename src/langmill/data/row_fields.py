@@ -32,6 +32,8 @@ def row_of(
     target = _present(values.get(fields.target)) if fields.target else None
     if isinstance(target, list) and all(isinstance(line, str) for line in target):
         target = _present("\n".join(target)) if target else None
+    if isinstance(target, int | float):
+        target = as_text(target)
     if not isinstance(text, str) or not isinstance(target, str | None):
         raise Unreadable(BadRowReason.wrong_type, _compact(values))
     label = _named_label(values, fields.label, names, table) if fields.label else None

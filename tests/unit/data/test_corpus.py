@@ -313,7 +313,7 @@ def test_workers_and_repetition_change_no_byte(folders: tuple[Path, Path]) -> No
             [{"text": ""}, {"text": 3}],
             ["2 rows read", "1 quarantined (wrong type: 1; the first is a.jsonl:2)", "1 dropped (empty: 1)"],
         ),
-        ([{"text": "one"}], ["The corpus tiny", "1 usable document;", " split"]),
+        ([{"text": "one"}], ["The corpus tiny", "1 usable document;", " split", "Add data: 120 documents or so"]),
     ],
 )
 def test_too_little(folders: tuple[Path, Path], rows: list[dict[str, object]], told: list[str]) -> None:

@@ -80,7 +80,8 @@ def test_files_that_a_format_is_for(tmp_path: Path) -> None:
         ("a.csv", b"<!doctype html>", "web page"),
         ("a.jsonl", b"{'text': 1}\n", "Python's notation"),
         ("a.jsonl.gz", gzip.compress(b'{"text": "a"}\n' * 99, mtime=0)[:30], "cut short"),
-        ("a.tmx", b"<tmx", "None of its rows"),
+        ("a.tmx", b"<tmx", "damaged or cut short (XML:"),
+        ("a.zip", b"PK\x03\x04 and no more", "damaged or cut short (BadZipFile"),
         ("a.xyz", b"text", "No format"),
         ("a.xlsx", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "Microsoft Office"),
     ],
@@ -102,3 +103,5 @@ def test_pairs_of_files() -> None:
     names = ["a.en", "a.de.gz", "b.en", "b.de", "c.en", "c.fr", "d.md", "e.txt"]
     assert pairs_of_files(map(PurePosixPath, names)) == ("de", "en")
     assert pairs_of_files(map(PurePosixPath, ["a.csv", "b.en", "c.de"])) is None
+    assert pairs_of_files(map(PurePosixPath, ["a.de-en.de", "a.de-en.en", "a.de-en.ids"])) == ("de", "en")  # OPUS
+    assert pairs_of_files(map(PurePosixPath, ["a.de", "a.en", "a.fr"])) is None

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from langmill.data import readers
-from langmill.data.readers import read_rows
+from langmill.data.readers import first_read, read_rows
 from langmill.data.rows import BadRow, BadRowReason, Row, Unreadable
 from tests.unit.data.folder_rows import COMPRESS, read, texts
 from tests.unit.data.settings import fields, file_format
@@ -102,6 +102,10 @@ def test_a_text_that_is_far_too_long_is_counted_and_not_held(tmp_path: Path, mon
     assert rows[0].reason == "too_large"
     assert "max_characters" in told["a.txt"]
     assert "format: passages" in told["a.txt"]
+    told.clear()
+    rows = list(first_read(tmp_path, file_format(), fields(), 9, max_characters=1000, wrong=told))
+    assert isinstance(rows[0], BadRow)
+    assert "max_characters" in told["a.txt"]
 
 
 def test_a_text_is_read_whole_where_cleaning_may_keep_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

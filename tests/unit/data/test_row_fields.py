@@ -83,9 +83,20 @@ def test_one_class_has_one_name_in_every_format(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("value", "target"),
-    [(["one", "two"], "one\ntwo"), (["one"], "one"), ([], None), ("one", "one"), (None, None)],
+    [
+        (["one", "two"], "one\ntwo"),
+        (["one"], "one"),
+        ([], None),
+        ("one", "one"),
+        (None, None),
+        (42, "42"),
+        (2.5, "2.5"),
+        (True, "true"),
+    ],
 )
-def test_a_list_of_texts_is_a_target_of_lines(tmp_path: Path, value: object, target: str | None) -> None:
+def test_a_list_of_texts_is_a_target_of_lines_and_a_number_is_written(
+    tmp_path: Path, value: object, target: str | None
+) -> None:
     (tmp_path / "a.jsonl").write_text(json.dumps({"text": "x", "to": value}))
     assert read(tmp_path, fields("text", None, "to")) == [Row("a.jsonl:1", "x", None, target, {})]
 

@@ -108,7 +108,7 @@ def chosen_format(why: str, options: Sequence[str]) -> str:
 
 
 def _options(question: Question) -> list[str]:
-    return [*question.names, *([NONE] if question.role == "label" and NONE not in question.names else [])]
+    return [*question.names, *([NONE] if question.role in ("label", "target") and NONE not in question.names else [])]
 
 
 def _sentence(question: Question, decision: Decision) -> str:

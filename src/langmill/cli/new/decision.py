@@ -27,6 +27,12 @@ class Given:
     by_kind: Mapping[PurePosixPath, Mapping[Role, str | None]] = field(default_factory=dict)
     """Of a kind of files, by its first one."""
 
+    @property
+    def names(self) -> set[str]:
+        """The fields that are named."""
+        said = (self.everywhere, *self.by_pattern.values(), *self.by_kind.values())
+        return {name for each in said for name in each.values() if name is not None}
+
     def of(self, kind: Kind, *, known: bool) -> dict[Role, str | None]:
         """What was said of a kind of files.
 
@@ -93,9 +99,11 @@ def decide(found: Survey, given: Given | Mapping[Role, str | None], format_name:
     if format_name is None and len(named) > 1:
         return Decision("auto", {}, Roles({}, {}), formats=dict(reversed(list(named.items()))))
     chosen = format_name or _one_format(found)
+    if format_name is None and FORMATS.find(chosen).shape is not None and given.names:
+        chosen = "auto"  # the fields that a person sees are those of the rows as they stand
     options = _options(found, chosen)
     shape = FORMATS.find(chosen).shape
-    if shape is not None and given == Given():
+    if shape is not None and not given.names:
         fields: dict[Role, str] = {"text": shape.text, "target": shape.target}
         return Decision(chosen, options, Roles(fields, dict.fromkeys(fields, chosen), task=shape.task), shape)
     tables = [kind for kind in found.kinds if not kind.plain and not (kind.document and not kind.patterns)]

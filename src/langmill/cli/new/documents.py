@@ -20,7 +20,7 @@ def documents_available(corpus: Corpus, most: int) -> list[tuple[str, str | None
     folder = Path(build_source(corpus.source, where).local or Workspace().raw(corpus.name))
     file_format = build_format(corpus.format, where)
     try:
-        rows = first_read(folder, file_format, corpus.fields, most)
+        rows = first_read(folder, file_format, corpus.fields, most, max_characters=corpus.cleaning.longest)
         found = ((row.text, row.label) for row in rows if isinstance(row, Row) and row.text.strip())
         return list(islice(found, most))
     except (LangmillError, OSError):

@@ -13,6 +13,7 @@ Role = Literal["text", "label", "target", "id"]
 ROLES: tuple[Role, ...] = ("text", "label", "target", "id")
 _NEAR = 0.12  # scores this near to the best one decide nothing; a name and values give 1 each at most
 _NEAR_SHARE = 0.85
+_NESTED = 0.85  # the fit of a name from which on it is said of a field that it can't be the label
 _NAMED = 0.5  # the fit of a name from which on a field is named like a label
 _OFF = 0.6  # what a name like `url` or `author` takes from a field of texts
 _LEAST_TEXT = 0.02
@@ -26,7 +27,7 @@ class Roles:
 
     fields: Mapping[Role, str]
     why: Mapping[Role, str]
-    """In a word or two, for the table."""
+    """In a word or two, for the table; of a role that no field has, why one that is called like it is not taken."""
     near: Mapping[Role, tuple[str, ...]] = field(default_factory=dict)
     """For a role that is not decided: the fields that are nearly as good as each other, the best first."""
     task: str | None = None
@@ -81,8 +82,13 @@ class _Decider:
             self._take("text", found.text, found.why)
             self._take("target", found.target, found.why)
             self._task = found.task
-        elif found is not None and not {"text", "target"} & set(self._given):
-            self._near["text"] = found
+        elif found is not None:
+            said = {role: self._given[role] for role in ("text", "target") if role in self._given}
+            open_role: Role = "target" if "text" in said else "text"
+            if set(said.values()) <= set(found) and open_role not in said:
+                self._near[open_role] = tuple(name for name in found if name not in said.values())
+        if "target" not in {*self._fields, *self._near, *self._given} and (nested := _nested_target(self._columns)):
+            self._why["target"] = f"{nested} holds lists or objects; of texts, --target {nested} joins them"
 
     def _text(self) -> None:
         if {"text"} & {*self._fields, *self._near, *self._given}:
@@ -104,6 +110,8 @@ class _Decider:
                 column = next(column for column in free if column.name == best[0])
                 values = f"{column.num_distinct} value{'' if column.num_distinct == 1 else 's'}"
                 self._take("label", column.name, f"its name, {values}")
+            elif nested := [column.name for column in free if column.nested and fit(column.name, LABEL) >= _NESTED]:
+                self._why["label"] = f"{nested[0]} holds lists or objects"
         if "label" in self._fields and self._task is None:
             self._task = "classification"
 
@@ -134,17 +142,34 @@ def _pair(columns: Sequence[Column], given: Mapping[Role, str | None]) -> _Pair 
     """The two fields of a text and its target; several names of languages among which nothing decides; or None."""
     if "target" in given and given["target"] is None:
         return None
-    texts = [column for column in columns if column.texts >= 0.5 and column.present > 0 and not column.nested]
-    by_name = {"".join(words_of(column.name)): column for column in reversed(texts)}
+    single = [column for column in columns if column.present > 0 and not column.nested]
+    texts = [column for column in single if column.texts >= 0.5]
+    by_name, targets = _by_name(texts), _by_name([each for each in single if each in texts or _is_answer(each)])
     for (text, target), task in PAIRS.items():
-        if text not in by_name or target not in by_name:
+        if text not in by_name or target not in targets:
             continue
-        pair = _Pair(by_name[text].name, by_name[target].name, task, f"a pair: {text}, {target}")
+        pair = _Pair(by_name[text].name, targets[target].name, task, f"a pair: {text}, {target}")
         said = given.get("text", pair.text), given.get("target", pair.target)
         labelled = _has_plain_label(columns)
-        if said == (pair.text, pair.target) and _is_pair(by_name[text], by_name[target], labelled=labelled):
+        if said == (pair.text, pair.target) and _is_pair(by_name[text], targets[target], labelled=labelled):
             return pair
     return _languages(texts, given)
+
+
+def _by_name(columns: Sequence[Column]) -> dict[str, Column]:
+    return {"".join(words_of(column.name)): column for column in reversed(columns)}
+
+
+def _is_answer(column: Column) -> bool:
+    """Whether a field is called like what is written for a text, so that numbers in it are meant to be written."""
+    return words_of(column.name)[-1:] in (("answer",), ("completion",), ("response",), ("output",))
+
+
+def _nested_target(columns: Sequence[Column]) -> str | None:
+    """A field of lists or objects that by its name is what is to be written for another field's text."""
+    names = _by_name(columns)
+    pairs = ((names[text], names[target]) for text, target in PAIRS if text in names and target in names)
+    return next((target.name for text, target in pairs if target.nested and not text.nested), None)
 
 
 def _is_pair(text: Column, target: Column, *, labelled: bool) -> bool:
@@ -204,8 +229,8 @@ def _best_text(columns: Sequence[Column]) -> list[str]:
     """The best field, and those that are nearly as good."""
     scored = {column.name: score for column in columns if (score := text_score(column)) > 0}
     best = _nearest(scored)
-    if len(best) > 1 and words_of(best[0]) == ("text",):
-        return best[:1]  # what it is called everywhere
+    if words_of(best[0] if best else "") == ("text",):  # what it is called everywhere
+        return [name for name in best if words_of(name) == ("text",)]
     return best
 
 
@@ -220,8 +245,8 @@ def label_score(column: Column) -> float:
 def _best_label(columns: Sequence[Column]) -> list[str]:
     scored = {column.name: score for column in columns if (score := label_score(column)) > 0}
     best = _nearest(scored)
-    if len(best) > 1 and words_of(best[0]) in (("label",), ("labels",)):
-        return best[:1]
+    if words_of(best[0] if best else "") in (("label",), ("labels",)):
+        return [name for name in best if words_of(name) == words_of(best[0])]
     return best
 
 

@@ -16,6 +16,7 @@ from langmill.errors import LangmillError
 from langmill.workspace import Workspace
 
 _SAMPLED = 2000
+_NAMED = 3  # files
 _OF_A_FILE = 200  # of a folder of many
 
 
@@ -26,13 +27,19 @@ def warn_of_rows(corpus: Corpus, folder: Path) -> None:
         corpus: Its settings.
         folder: Its raw files, or some of them; or the one file.
     """
+    wrong: dict[str, str] = {}
     try:
         file_format = build_format(corpus.format, str(Workspace().settings("corpus", corpus.name)))
         limit = _SAMPLED if folder.is_file() else _OF_A_FILE
-        rows = list(islice(first_read(folder, file_format, corpus.fields, limit), _SAMPLED))
+        found = first_read(
+            folder, file_format, corpus.fields, limit, max_characters=corpus.cleaning.longest, wrong=wrong
+        )
+        rows = list(islice(found, _SAMPLED))
     except LangmillError as error:  # what the stage will stop with
         click.echo(f"Warning: {' '.join(str(error).split())}", err=True)
         return
+    for name, sentence in islice(wrong.items(), _NAMED):
+        click.echo(f"Warning: {name}: {sentence}", err=True)
     if not rows:
         return
     file = Workspace().settings("corpus", corpus.name)

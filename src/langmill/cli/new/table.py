@@ -35,7 +35,7 @@ def lines_of_survey(found: Survey, decision: Decision, title: str) -> Iterator[s
     width = max(40, shutil.get_terminal_size().columns)
     sampled = f"; {sum(kind.looked_at for kind in found.kinds):,} of them were looked at" if found.sampled else ""
     yield f"{portable(title)}: {_counted(found.files, 'file')}, {_size(found.size)}{sampled}."
-    table = [_cells(kind) for kind in found.kinds[:_KINDS]]
+    table = [_cells(kind, decision) for kind in found.kinds[:_KINDS]]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     below = sum(widths) + 8 > width  # where names do not fit beside the rest, they stand under it
     for *cells, names in table:
@@ -65,14 +65,15 @@ def lines_of_survey(found: Survey, decision: Decision, title: str) -> Iterator[s
     yield from _problems(found.problems)
 
 
-def _cells(kind: Kind) -> tuple[str, str, str, str]:
+def _cells(kind: Kind, decision: Decision) -> tuple[str, str, str, str]:
     detected = kind.detected
     how = [_encoding(detected.encoding)] if detected.encoding else []
     if detected.delimiter:
         how.append(f"cells between {_NAMES.get(detected.delimiter, repr(detected.delimiter))}")
     if detected.has_header is not None:
         how.append("a header" if detected.has_header else "no header")
-    if kind.format_name != "auto":
+    as_it_stands = kind.shape is not None and decision.format_name == "auto" and not decision.formats
+    if kind.format_name != "auto" and not as_it_stands:
         how.append(f"the format {kind.format_name}")
     if kind.plain:
         how.append("one document a file")
@@ -115,7 +116,11 @@ def _named(those: Sequence[tuple[Kind, Roles]], decision: Decision) -> str:
 
 def _sentence(roles: Roles) -> str:
     said = [f"the {role} is {shown(roles.fields[role])} ({roles.why[role]})" for role in ROLES if role in roles.fields]
-    none = [role for role in ("label", "target") if role not in roles.fields and role not in roles.near]
+    none = [
+        f"{role} ({shown(roles.why[role])})" if role in roles.why else role
+        for role in ("label", "target")
+        if role not in roles.fields and role not in roles.near
+    ]
     return "; ".join(said) + (f"; no {' and no '.join(none)}" if none and said else "")
 
 

@@ -66,7 +66,7 @@ class Replay:
         self.fields = load_section(Fields, path, "fields")
         self.labels = load_section(Labels, path, "labels").map
         cleaning = load_section(Cleaning, path, "cleaning")
-        self.max_characters = (cleaning.options.get("length") or {}).get("max_characters")
+        self.max_characters = cleaning.longest
         self.steps: Steps = build_steps(cleaning, str(path))
         self.raw: Path = workspace.raw(corpus)
         if not self.raw.is_dir():

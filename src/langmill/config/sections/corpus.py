@@ -193,6 +193,11 @@ class Cleaning:
         object.__setattr__(self, "options", {name: self.options.get(name) or {} for name in steps})
         object.__setattr__(self, "steps", steps)
 
+    @property
+    def longest(self) -> int | None:
+        """The characters that the step `length` keeps of a text at most; None where it does not say."""
+        return (self.options.get("length") or {}).get("max_characters")
+
     @classmethod
     def migrated(cls, values: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, str]]:
         """Read the keys from before there were steps; they win over what a default file has.

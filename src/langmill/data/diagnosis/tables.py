@@ -28,8 +28,8 @@ def wrong_parquet(path: Path, compression: str) -> str | None:
     return None if table.metadata.num_rows else "The file has columns and no rows; get it again, or leave it out."
 
 
-def damaged(error: Exception) -> str:
-    """What to say of a file that its reader gives up on."""
+def damaged(error: Exception | str) -> str:
+    """What to say of a file that its reader gives up on with an error, or with such words."""
     told = str(error).strip().partition("\n")[0].rstrip(".")
     return shown(f"The file is damaged or cut short ({told or type(error).__name__}); get it again.")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import stat
@@ -12,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import field
 from pathlib import PurePosixPath
-from typing import IO, Any, cast
+from typing import IO, Any, Self, cast
 
 import pyarrow as pa
 from pydantic import PositiveInt
@@ -83,7 +84,9 @@ class Archive(Format):
                 else:
                     yield from self._member(opened, size, name)
         except _BROKEN as error:
-            yield f"{portable(name)}+", _lost(error, sum(map(len, iter(lambda: file.read(_CHUNK), b""))))
+            if not name and file.seekable():  # a zip archive's list of members stands at its end
+                file.seek(0)
+            yield f"{portable(name)}+", _lost(error, _size_of_rest(file))
         for kind, count in sorted(left.items()):
             said = f"{kind}: {count:,} members, the first {portable(first[kind])}"
             yield f"* {portable(kind)}", Unreadable(BadRowReason.unsupported, said, num_bytes=sizes[kind])
@@ -135,6 +138,15 @@ class Archive(Format):
         yield from self._format.read(held, path)
 
 
+def _size_of_rest(file: IO[bytes]) -> int:
+    """How many bytes can still be read."""
+    size = 0
+    with contextlib.suppress(*_BROKEN):
+        while data := file.read(_CHUNK):
+            size += len(data)
+    return size
+
+
 def _lost(error: Exception, num_bytes: int) -> Unreadable:
     """What is left of a damaged archive, or of a member.
 
@@ -160,10 +172,26 @@ def _zipped(file: IO[bytes]) -> Iterator[Member]:
 
 def _tarred(file: IO[bytes]) -> Iterator[Member]:
     """The members of a tar archive, compressed or not, which is read from its beginning to its end."""
-    with tarfile.open(fileobj=file, mode="r|*") as archive:
+    with tarfile.open(fileobj=file, mode="r|*", tarinfo=_Header) as archive:
         for info in archive:
             if not info.isdir():
                 yield info.name, info.size, functools.partial(_extracted, archive, info) if info.isreg() else None
+    while file.read(_CHUNK):  # whose end has the checksum, where the archive is compressed
+        pass
+
+
+class _Header(tarfile.TarInfo):
+    """A member's header; `tarfile` takes one that it can't read, or that is not there, for the end of the archive."""
+
+    @classmethod
+    def fromtarfile(cls, archive: tarfile.TarFile) -> Self:
+        """The next header. Raises ReadError where it is no header, and not the mark of an archive's end either."""
+        try:
+            return super().fromtarfile(archive)
+        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
+            raise
+        except tarfile.HeaderError as error:
+            raise tarfile.ReadError(f"{error}, where a member or the end of the archive should be") from error
 
 
 def _extracted(archive: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:

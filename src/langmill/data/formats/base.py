@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, ClassVar
 
 from langmill.config.sections import FormatSection
-from langmill.data.compression import COMPRESSIONS
+from langmill.data.compression import COMPRESSIONS, DAMAGED
 from langmill.data.rows import BadRowReason, Raw, Unreadable, Values, escaped
 from langmill.files import MANIFEST_NAME
 from langmill.plugins import NoOptions, Registry
@@ -158,6 +158,35 @@ def build_format(section: FormatSection, where: str) -> Format:
     """
     options = FORMATS.options(section.name, section.options, where)
     return FORMATS.find(section.name)(options)
+
+
+class Chunks:
+    """A file that is read in large pieces, up to a damage: what stands before it comes first.
+
+    A buffered file's own `read` forgets what it has when the next piece can't be read.
+
+    Attributes:
+        damage: What reading beyond the last piece raises; None as long as it raises nothing.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._read1: Callable[[int], bytes] = file.read1  # type: ignore[attr-defined]
+        self.damage: Exception | None = None
+
+    def read(self, size: int) -> bytes:
+        """The next bytes: so many, or all that are left. Raises what is in `DAMAGED` where there are none."""
+        if self.damage is not None:
+            raise self.damage
+        pieces, wanted = list[bytes](), size
+        try:
+            while wanted and (piece := self._read1(wanted)):
+                pieces.append(piece)
+                wanted -= len(piece)
+        except DAMAGED as error:
+            self.damage = error
+            if not pieces:
+                raise
+        return b"".join(pieces)
 
 
 def lines_of(file: IO[bytes]) -> Iterator[bytes]:

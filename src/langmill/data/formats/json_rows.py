@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from typing import IO, Any
 
-from langmill.data.formats.base import lines_of
+from langmill.data.formats.base import Chunks, lines_of
 from langmill.data.formats.tables import repeated
 from langmill.data.rows import EXCERPT, BadRowReason, Raw, Unreadable, Values, escaped, is_text
 
@@ -112,7 +112,7 @@ class _Text:
     """
 
     def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
+        self._file = Chunks(file)
         self._decode = codecs.getincrementaldecoder("utf-8-sig")("surrogateescape").decode
         self._ended = False
         self._twice: list[str] = []

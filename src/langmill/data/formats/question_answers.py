@@ -27,8 +27,8 @@ class QuestionAnswers(Auto):
 
     @classmethod
     def recognizes(cls, values: Values) -> bool:
-        """Whether a row has a question, a context, and an answer or several."""
-        return {"question", "context"} <= set(values) and bool({"answer", "answers"} & set(values))
+        """Whether a row has a question, and answers; or a context and an answer."""
+        return "question" in values and ("answers" in values or {"context", "answer"} <= set(values))
 
     def read(self, file: IO[bytes], path: PurePosixPath) -> Iterator[Raw]:
         """The questions of one file."""

@@ -8,10 +8,11 @@ from pathlib import PurePosixPath
 from typing import IO, Any
 
 from langmill.config.typed import settings
-from langmill.data.formats.base import FORMATS, Format
+from langmill.data.formats.base import FORMATS, Chunks, Format
 from langmill.data.rows import BadRowReason, Raw, Unreadable, Values
 
 _CHUNK = 2**16
+_UNIT_END = b"</tu>"
 _LANGUAGE = "{http://www.w3.org/XML/1998/namespace}lang"
 _ALL = "*all*"  # a header's source language where each unit has its own
 _MARKED = "hi"  # the one inline element whose content is the text's own; the others hold a program's codes
@@ -46,9 +47,11 @@ class Tmx(Format):
         del path
         parser: Any = ET.XMLPullParser(("start", "end"))
         number, source, above = 0, self.options.source, list[ET.Element]()
-        data = b""
+        chunks, units = Chunks(file), 0
+        held = b""  # what stands behind the last whole unit
         try:
-            while data := file.read(_CHUNK):
+            while data := chunks.read(_CHUNK):
+                held += data
                 parser.feed(data)
                 events: Iterator[tuple[str, ET.Element]] = parser.read_events()
                 for event, element in events:
@@ -59,13 +62,13 @@ class Tmx(Format):
                         continue
                     above.pop()
                     if element.tag == "tu":
-                        number += 1
+                        number, units = number + 1, units + 1
                         yield from self._unit(number, element, source)
                         above[-1].clear()  # what has been read is not held
-            data = b""
+                held, units = _behind(held, units), 0
             parser.close()
         except ET.ParseError as error:
-            lost = len(data) + sum(map(len, iter(lambda: file.read(_CHUNK), b"")))
+            lost = len(_behind(held, units)) + sum(map(len, iter(lambda: chunks.read(_CHUNK), b"")))
             yield number + 1, Unreadable(BadRowReason.unreadable_file, f"XML: {error}", num_bytes=max(1, lost))
 
     def _unit(self, number: int, unit: ET.Element, source: str | None) -> Iterator[Raw]:
@@ -90,6 +93,12 @@ class Tmx(Format):
         for language, text in others:
             place = number if len(others) == 1 else f"{number}.{language}"
             yield place, _values(first, (language, text), unit.get("tuid") or "")
+
+
+def _behind(data: bytes, units: int) -> bytes:
+    """What stands behind so many units' ends; nothing where they are written otherwise, as in UTF-16."""
+    *before, rest = data.split(_UNIT_END, units)
+    return rest if len(before) == units else b""
 
 
 def _values(source: tuple[str, str], target: tuple[str, str], name: str) -> Values:

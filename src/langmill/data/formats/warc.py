@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import IO, Any
 
-from langmill.data.formats.base import FORMATS, Format
+from langmill.data.formats.base import FORMATS, Chunks, Format
 from langmill.data.formats.extras import library
 from langmill.data.formats.html import HtmlOptions, page
 from langmill.data.rows import BadRowReason, Raw, Unreadable, Values, escaped
 from langmill.errors import LangmillError
 
+_CHUNK = 2**20
 _MOST_BYTES = 2**25  # of one record, which is held in memory
 _PAGE, _TEXT = "page", "text"  # what records can be that are read
 _TOO_LARGE = f"more than {_MOST_BYTES / 1e6:,.0f} MB"
@@ -39,31 +40,41 @@ class Warc(Format):
         """The pages of one crawl, placed by record."""
         del path
         reader = library("warcio.archiveiterator", "Crawls")
+        chunks = Chunks(file)
+        records = reader.ArchiveIterator(chunks)
         left: Counter[str] = Counter()
         sizes: Counter[str] = Counter()
         number = 0
         try:
-            for number, record in enumerate(reader.ArchiveIterator(file), start=1):
-                if record.rec_type not in ("response", "conversion"):
+            for number, record in enumerate(records, start=1):
+                wanted = record.rec_type in ("response", "conversion")
+                data = record.content_stream().read(_MOST_BYTES + 1) if wanted else b""
+                while record.raw_stream.read(_CHUNK):
+                    pass
+                if record.raw_stream.limit or record.rec_headers.get_header("Content-Length") is None:
+                    raise EOFError(f"record {number:,} is cut short")  # which warcio takes for a whole one
+                if not wanted:
                     continue
-                data = record.content_stream().read(_MOST_BYTES + 1)
                 kind = _kind(record) if len(data) <= _MOST_BYTES else _TOO_LARGE
                 if kind in (_PAGE, _TEXT):
                     yield number, self._values(record, data, kind)
                 else:
                     left[kind] += 1
                     sizes[kind] += len(data)
+            if records.fh.tell() > records.offset:
+                raise EOFError("a record's headers are cut short")
         except LangmillError:
             raise
         except Exception as error:  # warcio raises whatever a damaged file makes it stumble over
-            if isinstance(error, OSError) and error.errno is not None:
-                raise
-            lost = sum(map(len, iter(lambda: file.read(2**20), b"")))
-            words = f"{type(error).__name__}: {error}"
-            yield number + 1, Unreadable(BadRowReason.unreadable_file, words, num_bytes=max(1, lost))
+            if chunks.damage is None:
+                lost = records.fh.tell() - records.offset + sum(map(len, iter(lambda: chunks.read(_CHUNK), b"")))
+                words = f"{type(error).__name__}: {error}"
+                yield f"{number}+", Unreadable(BadRowReason.unreadable_file, words, num_bytes=max(1, lost))
         for kind, count in sorted(left.items()):
             said = f"{kind}: {count:,} responses"
             yield f"{number}+ {kind}", Unreadable(BadRowReason.unsupported, said, num_bytes=sizes[kind])
+        if chunks.damage is not None:  # warcio takes some for the end
+            raise chunks.damage
 
     def _values(self, record: Any, data: bytes, kind: str) -> Values | Unreadable:
         url, crawled = (record.rec_headers.get_header(name) or "" for name in ("WARC-Target-URI", "WARC-Date"))

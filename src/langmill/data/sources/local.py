@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, Protocol
@@ -13,7 +14,7 @@ from langmill.data.formats.base import Format
 from langmill.data.rows import portable
 from langmill.data.sources.base import SOURCES, CorpusSource
 from langmill.data.sources.folder import OUTSIDE, look_through
-from langmill.errors import SourceError
+from langmill.errors import SourceChangedError, SourceError
 from langmill.files import explained_os_errors
 from langmill.progress import track
 
@@ -69,7 +70,7 @@ def copy_files(files: Mapping[Path, Path], title: str, into: Path) -> None:
     """Copy files to their names below `into`, which become portable ones.
 
     Raises:
-        SourceError: A file can't be read, or two names become the same one.
+        SourceError: A file can't be read, is written to meanwhile, or two names become the same one.
         SpaceError: The disk is full.
     """
     total = sum(file.stat().st_size for file in files.values())
@@ -83,7 +84,16 @@ def copy_files(files: Mapping[Path, Path], title: str, into: Path) -> None:
             except OSError as error:
                 raise SourceError(f"{_named(file)} can't be read: {error.strerror}.", "unreadable") from error
             with original:
+                before = _state(original)
                 write(original, to, lambda count: progress.advance(count / 1e6))
+                if _state(original) != before:
+                    said = f"{_named(file)} was written to while it was read"
+                    raise SourceChangedError(f"{said}, so that the copy may be of two states of it; run this again.")
+
+
+def _state(file: IO[bytes]) -> tuple[int, int]:
+    found = os.fstat(file.fileno())
+    return found.st_size, found.st_mtime_ns
 
 
 def _named(file: Path) -> str:

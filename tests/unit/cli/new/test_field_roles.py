@@ -89,6 +89,8 @@ TABLE: list[tuple[dict[str, Make], dict[str, str]]] = [
         {"text": "question", "target": "answer", "id": "id"},
     ),
     ({"answer": prose, "question": short}, {"text": "question", "target": "answer"}),
+    ({"question": prose, "answer": digits}, {"text": "question", "target": "answer"}),
+    ({"text": prose, "target": digits}, {"text": "text"}),
     ({"article": prose, "highlights": short}, {"text": "article", "target": "highlights"}),
     ({"en": prose, "de": german}, {"text": "en", "target": "de"}),
     ({"id": digits, "text_en": prose, "text_de": german}, {"text": "text_en", "target": "text_de", "id": "id"}),
@@ -115,6 +117,8 @@ def test_fields_are_known_by_name_and_by_value(fields: dict[str, Make], expected
         ({"a": prose, "b": prose}, "text", {"a", "b"}),
         ({"en": prose, "de": german, "fr": german}, "text", {"en", "de", "fr"}),
         ({"text": prose, "category": classes, "sentiment": classes}, "label", {"category", "sentiment"}),
+        ({"text": prose, "Text": prose, "title": short}, "text", {"text", "Text"}),
+        ({"text": prose, "label": classes, "Label": classes}, "label", {"label", "Label"}),
     ],
 )
 def test_fields_as_good_as_each_other_are_said(fields: dict[str, Make], role: str, options: set[str]) -> None:
@@ -132,6 +136,21 @@ def test_what_a_person_says_decides() -> None:
     assert roles({"text": "de", "target": "en"}, **three).fields == {"text": "de", "target": "en"}
     assert roles({"text": "fr", "target": "en"}, **three).task == "text_to_text"
     assert roles({"target": "en"}, en=prose, de=german).fields == {"text": "de", "target": "en"}
+
+
+def test_what_a_person_says_of_one_of_three_languages_leaves_the_other_open() -> None:
+    three = {"en": prose, "de": german, "fr": german}
+    assert roles({"text": "en"}, **three).near == {"target": ("de", "fr")}
+    assert roles({"target": "en"}, **three).near == {"text": ("de", "fr")}
+    assert not roles({"text": "en", "target": None}, **three).near
+    assert not roles({"text": "body"}, body=prose, **three).near
+
+
+def test_why_a_field_that_is_called_like_it_is_not_taken() -> None:
+    found = roles(text=prose, label=lambda n: ["x", "y"])
+    assert "label" not in found.fields and found.why["label"] == "label holds lists or objects"
+    found = roles(prompt=prose, completion=lambda n: ["x", "y"])
+    assert "target" not in found.fields and "--target completion joins them" in found.why["target"]
 
 
 @pytest.mark.parametrize(

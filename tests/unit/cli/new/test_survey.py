@@ -15,6 +15,7 @@ import pytest
 from langmill.cli.new.decision import Decision, decide
 from langmill.cli.new.survey import survey
 from langmill.cli.new.table import lines_of_survey
+from langmill.config.sections import FormatSection
 from langmill.data.detection import detect
 from langmill.errors import LangmillError
 from tests.refused import refused
@@ -266,6 +267,30 @@ def test_shapes_that_do_not_agree_are_not_decided(tmp_path):
     (tmp_path / "b.jsonl").write_text('{"instruction": "Say hello", "output": "Hello"}\n')
     assert set(decided(tmp_path).formats) == {"messages", "alpaca"}
     assert decided(tmp_path, "alpaca").shape is not None
+
+
+@pytest.mark.parametrize("answers", ["yes", 42, ["yes", "no"], {"text": ["yes"]}])
+def test_questions_with_answers_of_any_kind_are_questions_with_answers(tmp_path, answers):
+    (tmp_path / "a.jsonl").write_text(json.dumps({"question": "Is it so, and why?", "answers": answers}) + "\n")
+    assert decided(tmp_path).format_name == "question_answers"
+
+
+def test_fields_that_a_person_names_are_those_of_the_rows_as_they_stand(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"instruction": "Say hello to us all", "output": "Hello"}\n' * 3)
+    found = survey(tmp_path)
+    said = {"text": "instruction", "target": "output"}
+    decision = decide(found, said)
+    assert (decision.format_name, decision.roles.fields) == ("auto", said)
+    assert "alpaca" not in "".join(lines_of_survey(found, decision, "a"))
+    assert decide(found, {"label": None}).format_name == "alpaca"
+
+
+def test_of_a_large_text_only_the_beginning_is_held(tmp_path):
+    (tmp_path / "a.txt").write_text("word " * 100_000)
+    [kind] = survey(tmp_path).kinds
+    assert [len(str(row["text"])) for row in kind.rows] == [2**16]
+    told = FormatSection("auto", {})
+    assert [len(str(row["text"])) for row in survey(tmp_path, told).kinds[0].rows] == [2**16]
 
 
 def test_a_row_of_a_format_is_shown_whole(tmp_path):

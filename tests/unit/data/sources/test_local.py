@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 import pytest
 
-from langmill.errors import Code, SourceError
+from langmill.data.sources import local as files
+from langmill.errors import Code, SourceChangedError, SourceError
 from tests.refused import refused
 from tests.unit.data.settings import local
 from tests.unit.data.sources.fetching import contents, fetch
@@ -23,6 +26,22 @@ def test_a_folder_is_copied_with_what_can_be_read(into: Path, tmp_path: Path) ->
     assert list(contents(into)) == ["a.txt", "c.csv.gz", "deep/er/b.jsonl"]
     (mine / "a.txt").write_text("changed later")
     assert (into / "a.txt").read_text() == "a.txt"
+
+
+def test_a_file_that_is_written_to_meanwhile_is_no_corpus(
+    into: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine.txt").write_text("x")
+    copy = files.write
+
+    def slowly(content: IO[bytes], path: Path, on_bytes: Callable[[int], object]) -> None:
+        copy(content, path, on_bytes)
+        with (tmp_path / "mine.txt").open("a") as other:
+            other.write("y")
+
+    monkeypatch.setattr(files, "write", slowly)
+    with refused(SourceChangedError, "changed", "mine.txt", "run this again"):
+        fetch(local(tmp_path / "mine.txt"), into, tmp_path / "downloads")
 
 
 def test_a_file_is_copied(into: Path, tmp_path: Path) -> None:
