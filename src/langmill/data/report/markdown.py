@@ -147,7 +147,10 @@ def _cleaning(facts: Facts) -> str:
         step = facts["cleaning"][name]
         dropped = sum(step["dropped"].values())
         rows.append([cell(name), step["changed"], told(step["changes"]), dropped, told(step["dropped"])])
-    return "## Cleaning\n\n" + _table(["step", "documents changed", "changes", "documents dropped", "why"], rows)
+    parts = ["## Cleaning", _table(["step", "documents changed", "changes", "documents dropped", "why"], rows)]
+    if found := {name: count for name, count in facts.get("loosest", {}).items() if count}:
+        parts.append(f"Kept, of a language without thresholds, and judged by the loosest of all: {listed(found)}.")
+    return "\n\n".join(parts)
 
 
 def _duplicates(facts: Facts) -> str:

@@ -190,6 +190,8 @@ class Step:
     dropped: int
     changes: list[tuple[str, int]]
     reasons: list[tuple[str, int]]
+    loosest: int
+    """Documents kept that it judged by the loosest thresholds of all languages."""
     samples: Mapping[str, Sequence[Mapping[str, Any]]]
 
 
@@ -205,6 +207,7 @@ def steps(facts: Facts) -> list[Step]:
             sum(step["dropped"].values()),
             ranked(step["changes"]),
             ranked(step["dropped"]),
+            facts.get("loosest", {}).get(name, 0),
             samples.get(name, {}),
         )
         for name in facts["steps"]

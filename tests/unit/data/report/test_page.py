@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -10,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from langmill.data.cleaning.gopher_quality import GopherQuality, GopherQualityOptions
 from langmill.data.document import Document, Split
-from langmill.data.report import Report
+from langmill.data.report import Report, StepCount
 from langmill.data.report.charts import bar, histogram
 from langmill.data.report.marks import beside, changed, name, shown
 from langmill.data.report.page import page
@@ -106,6 +108,22 @@ def test_sources_that_lost_far_more_are_told() -> None:
     text = report.as_html()
     assert "Sources that lost far more of their rows than the rest: &lt;bad&gt;.txt (36 of 40)." in text
     assert text.index("&lt;bad&gt;.txt", text.index('id="sources"')) < text.rindex("good.txt")
+
+
+def test_what_the_loosest_thresholds_judged_is_told_and_too_long_samples_too(tmp_path: Path) -> None:
+    report = Report("mixed")
+    report.steps = {"gopher_quality": StepCount(), "length": StepCount(dropped=Counter(too_long=1))}
+    for number, language in enumerate(("en", "de", "und", "ceb", "ceb")):
+        row = Row(f"a.txt:{number}", "text", None, None, {})
+        report.count_row(row)
+        report.count_kept(row, Document(f"a{number}", "text", metadata={"language": language}), Split.train)
+    report.illustrate(tmp_path, {"gopher_quality": GopherQuality(GopherQualityOptions())})
+    assert report.as_json()["loosest"] == {"gopher_quality": 3}
+    assert "judged by the loosest of all: gopher_quality: 3." in report.as_markdown()
+    text = report.as_html()
+    assert "3 documents of those kept are of a language without thresholds" in text
+    assert text.count("It changed and dropped nothing.") == 1  # and not of the step that dropped one
+    assert "None of these documents is short enough to be shown." in text
 
 
 def test_code_is_set_in_equal_widths() -> None:
