@@ -123,7 +123,9 @@ def _labels(facts: Facts) -> str:
         rows.append(["none", *(splits[name]["unlabelled"] for name in _SPLITS)])
     parts = ["## Labels", _table(["label", *_SPLITS], rows)]
     for title, groups in label_groups(facts):
-        named = "; ".join(", ".join(f"{cell(name)}: {count:,}" for name, count in group) for group in groups)
+        named = "; ".join(
+            ", ".join(f"{cell(name) or '(empty)'}: {count:,}" for name, count in group) for group in groups
+        )
         parts.append(f"{title}: {named}.")
     found = (facts["labels"] or {}).get("contradictory") or {"groups": 0}
     if found["groups"]:

@@ -186,7 +186,8 @@ class Step:
 
     name: str
     changed: int
-    changed_bar: Markup
+    bar: Markup
+    """What it changed and, behind that, what it dropped."""
     dropped: int
     changes: list[tuple[str, int]]
     reasons: list[tuple[str, int]]
@@ -203,7 +204,7 @@ def steps(facts: Facts) -> list[Step]:
         Step(
             name,
             step["changed"],
-            bar(step["changed"] / read, "removed"),
+            bar(step["changed"] / read, "removed", then=(sum(step["dropped"].values()) / read, "dropped")),
             sum(step["dropped"].values()),
             ranked(step["changes"]),
             ranked(step["dropped"]),
