@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import logging
 import random
 import re
 import string
@@ -56,6 +57,7 @@ def presidio() -> Peer:
     from presidio_analyzer import predefined_recognizers as known
     from presidio_analyzer.nlp_engine import SpacyNlpEngine
 
+    logging.getLogger("tldextract").setLevel(logging.CRITICAL)  # it looks for a newer list of domains on the network
     engine = SpacyNlpEngine(models=[{"lang_code": "en", "model_name": "blank"}])
     engine.nlp = {"en": spacy.blank("en")}  # type: ignore[assignment]
     registry = RecognizerRegistry(supported_languages=["en"])

@@ -27,7 +27,7 @@ from langmill.tokenization.algorithms.base import build_algorithm
 from langmill.tokenization.measures import measure
 from langmill.tokenization.tokenizer import FILE_NAME, Tokenizer
 from langmill.tokenization.training import train_tokenizer
-from langmill.training.timed import train_for
+from langmill.training.timed import Training, train_for
 
 _NETWORK = {
     "dim": 128, "num_layers": 2, "num_heads": 4, "num_kv_heads": 4, "hidden_dim": 352, "rope_theta": 10000.0,
@@ -49,7 +49,7 @@ class BakeOff:
     normalizer: TokenizerNormalizer
     """What is done to each text before."""
     seconds: float
-    """Of training with each, on an otherwise idle machine; 0 for none."""
+    """Of training with each, on one thread; 0 for none."""
     seed: int
     """Draws the order of the data and the first weights."""
     evaluation: Evaluation
@@ -74,8 +74,10 @@ class BakeOff:
             entries = [self._learned(*each, lambda _: progress.advance()) for each in named]
         if not self.seconds:
             return entries
+        trainings = [self._training(entry) for entry in entries]
         with track("Training with each", len(entries) * self.seconds, "seconds") as progress:
-            return [self._trained(entry, progress.advance) for entry in entries]
+            train_for(trainings, self.seconds, progress.advance)
+        return [self._trained(*each) for each in zip(entries, trainings, strict=True)]
 
     def _learned(self, name: str, algorithm: str, size: int | None, on_text: Callable[[str], object]) -> Entry:
         file = self.folder / name / FILE_NAME
@@ -86,22 +88,24 @@ class BakeOff:
         found = measure(tokenizer, self.texts.validation)
         return Entry(name, algorithm, tokenizer.vocab_size, tokenizer.losses, taken, found)
 
-    def _trained(self, entry: Entry, on_seconds: Callable[[float], object]) -> Entry:
-        """The entry with the bits per byte of a small network, by the scorer that judges every language model."""
+    def _training(self, entry: Entry) -> Training:
+        """A small network and the texts in its vocabulary."""
         tokenizer = Tokenizer.load(self.folder / entry.name)
         torch.manual_seed(self.seed)
         network = LanguageModel(build_backbone("decoder", _NETWORK, tokenizer.vocab_size, _LENGTH, _WHERE))
         end = np.array([tokenizer.eot_id], dtype=tokenizer.dtype)
         encoded = tokenizer.encode_batch(self.texts.train, self.evaluation.threads)
         stream = np.concatenate([part for ids in encoded for part in (ids, end)])
-        batches = PackedBatches(stream, _LENGTH, Share(self.seed, _SEQUENCES, _SEQUENCES, 0, 1))
-        trained = train_for(network, batches, self.seconds, on_seconds)
-        megabytes = sum(len(text.encode()) for text in self.texts.train) / 1e6
+        return Training(network, PackedBatches(stream, _LENGTH, Share(self.seed, _SEQUENCES, _SEQUENCES, 0, 1)))
+
+    def _trained(self, entry: Entry, training: Training) -> Entry:
+        """The entry with the bits per byte of the network, by the scorer that judges every language model."""
+        tokenizer = Tokenizer.load(self.folder / entry.name)
         return replace(
             entry,
-            bits_per_byte=_bits_per_byte(network, tokenizer, self.texts.validation, self.evaluation),
-            trained_steps=trained.steps,
-            trained_megabytes=megabytes * trained.tokens / len(stream),
+            bits_per_byte=_bits_per_byte(training.network, tokenizer, self.texts.validation, self.evaluation),
+            trained_steps=training.steps,
+            trained_megabytes=training.tokens * entry.measures.bytes_per_token / 1e6,
         )
 
 

@@ -47,23 +47,28 @@ class Drawing:
         self._say(f"{view['corpus']}: {counted(view['documents'], 'document')} dropped: {_words(view['reason'])}")
         if not view["shown"]:
             self._say("None of them is kept in dropped.parquet.")
+        elif any(row["kept"] for row in view["shown"]):
+            only = ("[-so-]", "{+so+}") if self._marks else ("red, struck out", "green")
+            self._say(f"{only[0]}: only in the dropped document; {only[1]}: only in the one that is kept")
         for row in view["shown"]:
-            scores = [f"{name} {row[name]:.2f}" for name in _SCORES if row.get(name) is not None]
-            self._head(row["where"], row["split"], f"step {row['step']}" if row["step"] else None, *scores)
+            self._head(row["where"], row["split"], f"step {row['step']}" if row["step"] else None, *_scores(row))
             if row["kept"] is None:
                 self._text(row["text"], row["target"])
                 if row["twin"]:
                     self._say(f"Its twin is {row['twin']}.")
                 continue
             kept = row["kept"]
-            self._say(f"kept in its place: {kept['id']} ({kept['split']})")
+            self._say(f"kept in its place: {kept['where'] or ''} {kept['id']} ({kept['split']})")
             cut = len(row["text"])  # dropped texts are kept shortened
-            self._difference(
-                kept["text"][: cut + _CHARACTERS] if len(kept["text"]) > cut else kept["text"], row["text"]
-            )
+            if row["text"] == kept["text"]:
+                self._text(kept["text"], kept["target"] if row["target"] == kept["target"] else None)
+            else:
+                self._difference(
+                    row["text"], kept["text"][: cut + _CHARACTERS] if len(kept["text"]) > cut else kept["text"]
+                )
             if row["target"] is not None and row["target"] != kept["target"]:
                 self._say("target:")
-                self._difference(kept["target"] or "", row["target"])
+                self._difference(row["target"], kept["target"] or "")
 
     def why(self, view: Mapping[str, Any]) -> None:
         """The way of one document."""
@@ -84,7 +89,8 @@ class Drawing:
             self._say("Training documents hold much of it: it counts as leaked.")
         for row in view["replaced"]:
             self._say(f"  {row['where']} was dropped for it ({_words(row['reason'])}).")
-        if view["steps"] and view["raw"] is not None:
+        changed = view["raw"] is not None and any(document[key] != view["raw"][key] for key in ("text", "target"))
+        if view["steps"] and changed:
             self._say("Its text now:")
             self._text(document["text"], document["target"])
 
@@ -97,7 +103,8 @@ class Drawing:
         else:
             by = f" by the step {dropped['step']}" if dropped["step"] else ""
             for_the_sake_of = f"; {dropped['twin']} is kept" if dropped["twin"] else ""
-            self._say(f"It was dropped{by}: {_words(dropped['reason'])}{for_the_sake_of}.")
+            scores = ", ".join(_scores(dropped))
+            self._say(f"It was dropped{by}: {_words(dropped['reason'])}{scores and f' ({scores})'}{for_the_sake_of}.")
 
     def steps(self, view: Mapping[str, Any]) -> None:
         """Documents before and after a step."""
@@ -117,6 +124,10 @@ class Drawing:
             self._say(f"{step['step']}: unchanged")
         else:
             kinds = _counts({kind: step["changes"].count(kind) for kind in step["changes"]})
+            if step["before"] == step["after"]:  # it only noted something
+                noted = ", ".join(f"{key}: {value}" for key, value in sorted(step["noted"].items()))
+                self._say(f"{step['step']}: noted {noted}")
+                return
             self._say(f"{step['step']}: changed{f' ({kinds})' if kinds else ''}")
             self._pair(step)
 
@@ -167,6 +178,10 @@ class Drawing:
 
     def _indented(self, text: Text) -> None:
         self.console.print(Padding(text, (0, 0, 0, 2), expand=False))
+
+
+def _scores(row: Mapping[str, Any]) -> list[str]:
+    return [f"{name} {row[name]:.2f}" for name in _SCORES if row.get(name) is not None]
 
 
 def _labels(document: Mapping[str, Any]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +95,14 @@ def ids_beginning(folder: Path, prefix: str) -> list[str]:
 def place_of(folder: Path, name: str) -> str | None:
     """Where the row of a document stands, by its id."""
     return next((row["where"] for row in _rows(folder / PLACES_NAME, "id", name)), None)
+
+
+def places_of(folder: Path, names: Collection[str]) -> dict[str, str]:
+    """Where the rows of documents stand, by their ids."""
+    wanted, found = pa.array(sorted(names), pa.string()), dict[str, str]()
+    for batch in pq.ParquetFile(folder / PLACES_NAME).iter_batches():
+        found |= {row["id"]: row["where"] for row in batch.filter(pc.is_in(batch["id"], wanted)).to_pylist()}
+    return found
 
 
 def id_at(folder: Path, where: str) -> str | None:

@@ -75,7 +75,11 @@ class Replay:
     def step(self, name: str) -> CleaningStep:
         """One of the steps. Raises ConfigError where the corpus has none of that name."""
         if name not in self.steps:
-            raise ConfigError(f"The corpus has no step {name}; its steps are {', '.join(self.steps)}.", "unknown")
+            raise ConfigError(
+                f"The corpus has no step {name}; its steps are {', '.join(self.steps)}. Duplicates, near ones "
+                "too, are looked for after all steps: --dropped duplicate, --dropped near_duplicate.",
+                "unknown",
+            )
         return self.steps[name]
 
     def through(self, row: Row) -> list[Passed]:
@@ -96,14 +100,14 @@ class Replay:
         """The row in a place; None if no file has it any more."""
         return next((row for row in self._rows() if row.where == where), None)
 
-    def sample(self, name: str, count: int, seed: int) -> Sample:
+    def sample(self, name: str, count: int, seed: int, rows_there_are: int = LOOKED_AT) -> Sample:
         """Some of the documents that a step changes or drops, each as likely as any other of the rows that are read."""
         self.step(name)
         chosen: list[tuple[int, str, Passed]] = []
         rng = np.random.default_rng(seed)
         seen = changed = dropped = rows = 0
         complete = True
-        with track(f"Looking at {name}", LOOKED_AT, "rows") as progress:
+        with track(f"Looking at {name}", min(rows_there_are, LOOKED_AT), "rows") as progress:
             for row in self._rows():
                 if rows == LOOKED_AT:
                     complete = False

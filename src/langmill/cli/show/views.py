@@ -12,6 +12,7 @@ from langmill.cli.show.kept import (
     ids_beginning,
     lost_to,
     place_of,
+    places_of,
     quarantined_at,
     quarantined_for,
     read_report,
@@ -72,9 +73,10 @@ def dropped_view(corpus: str, reason: str, count: int, seed: int) -> dict[str, A
         )
     rows = dropped_for(folder, name, count, seed)
     twins = with_ids(folder, {row["twin"] for row in rows if row["twin"]})
+    places = places_of(folder, set(twins))
     for row in rows:
         split, twin = twins.get(row["twin"], (None, None))
-        row["kept"] = None if twin is None else {"split": split, **_told(twin)}
+        row["kept"] = None if twin is None else {"split": split, "where": places.get(twin.id), **_told(twin)}
     return {"corpus": corpus, "reason": name, "documents": reasons[name], "shown": rows}
 
 
@@ -153,7 +155,8 @@ def _texts(passed: Passed, after: Any) -> dict[str, Any]:
 
 def step_view(corpus: str, name: str, count: int, seed: int) -> dict[str, Any]:
     """Some documents before and after a step."""
-    sample = Replay(corpus).sample(name, count, seed)
+    report = read_report(Workspace().documents(corpus), corpus)
+    sample = Replay(corpus).sample(name, count, seed, report["rows"])
     return {
         "corpus": corpus,
         "step": name,

@@ -5,7 +5,6 @@ A step is one file: an optional options dataclass, a `CleaningStep`, and `CLEANI
 
 from __future__ import annotations
 
-import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
 
 from langmill.config import sections
-from langmill.errors import ConfigError
+from langmill.errors import ConfigError, DataError, LangmillError
 from langmill.plugins import NoOptions, Registry
 
 LINE_CHARACTERS = 200
@@ -54,7 +53,8 @@ class Dropped:
 class CleaningStep(ABC):
     """One step of cleaning: what it makes of a document depends on that document and the options alone.
 
-    It is built once in each process that cleans, so that what is costly to load is best loaded in `__init__`.
+    It is built once in each process that cleans, so that what is costly to load is best loaded in `__init__`; what is
+    costly to learn is learned in `learn`, once for all processes.
     """
 
     options_class: ClassVar[type[Any]] = NoOptions
@@ -70,6 +70,16 @@ class CleaningStep(ABC):
         """Entry points, as `(group, name)`, of the plug-ins that its options name: their code is watched too."""
         del options
         return []
+
+    @classmethod
+    def learn(cls, options: Any) -> Any:
+        """What the step learns from other data than the documents; None for a step that learns nothing.
+
+        It is learned once, where cleaning begins, and sent to each process, where a step that learns gets it as the
+        second argument of `__init__`; so it must be what `pickle` can send.
+        """
+        del options
+        return None
 
     @abstractmethod
     def clean(self, document: Draft) -> Draft | Dropped:
@@ -93,11 +103,13 @@ CLEANING_STEPS: Registry[CleaningStep] = Registry(
 )
 Steps = Mapping[str, CleaningStep]
 """Steps by their names, in their order."""
+Learned = Mapping[str, Any]
+"""What steps have learned, by their names."""
 
 
 def check_steps(
     cleaning: sections.Cleaning, where: str, *, has_target: bool = True
-) -> dict[str, Callable[[], CleaningStep]]:
+) -> dict[str, tuple[type[CleaningStep], Any]]:
     """Check the steps that a corpus names and their options, without building them.
 
     Args:
@@ -106,12 +118,12 @@ def check_steps(
         has_target: Whether the corpus's documents have targets.
 
     Returns:
-        What builds each step, by its name, in their order.
+        Each step's class and its options, by its name, in their order.
 
     Raises:
         ConfigError: There is no such step, its options are refused, or it needs a target.
     """
-    builders: dict[str, Callable[[], CleaningStep]] = {}
+    found: dict[str, tuple[type[CleaningStep], Any]] = {}
     for name in cleaning.steps:
         step_class = CLEANING_STEPS.find(name, where)
         if step_class.needs_target and not has_target:
@@ -121,10 +133,45 @@ def check_steps(
                 "mismatch",
             )
         options = CLEANING_STEPS.options(name, cleaning.options[name] or {}, where, f"cleaning.options.{name}")
-        builders[name] = functools.partial(step_class, options)
-    return builders
+        found[name] = step_class, options
+    return found
 
 
-def build_steps(cleaning: sections.Cleaning, where: str) -> Steps:
-    """The steps that a corpus names, with their options. Raises ConfigError as `check_steps` does."""
-    return {name: build() for name, build in check_steps(cleaning, where).items()}
+def learn_steps(cleaning: sections.Cleaning, where: str) -> Learned:
+    """Have the steps that learn do so.
+
+    Raises:
+        ConfigError: As `check_steps`.
+        DataError: A step can't learn.
+    """
+    learned = {name: step_class.learn(options) for name, (step_class, options) in check_steps(cleaning, where).items()}
+    return {name: found for name, found in learned.items() if found is not None}
+
+
+def build_steps(cleaning: sections.Cleaning, where: str, learned: Learned | None = None) -> Steps:
+    """The steps that a corpus names, with their options.
+
+    Args:
+        cleaning: The names and the options, not yet typed.
+        where: What they come from, for messages.
+        learned: What `learn_steps` has found; None has them learn now.
+
+    Raises:
+        ConfigError: As `check_steps`, or a step misses a package.
+        DataError: A step can't learn or be built.
+    """
+    learned = learn_steps(cleaning, where) if learned is None else learned
+    steps: dict[str, CleaningStep] = {}
+    for name, (step_class, options) in check_steps(cleaning, where).items():
+        given = (learned[name],) if name in learned else ()
+        try:
+            steps[name] = step_class(options, *given)
+        except LangmillError:
+            raise
+        except Exception as error:
+            raise DataError(
+                f"{where}: the cleaning step {name} can't be built ({type(error).__name__}: {error}); mend it, or "
+                "take it out of cleaning.steps.",
+                "failed",
+            ) from error
+    return steps

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from langmill.config.sections import Cleaning
 from langmill.data.cleaning.apply import Cleaned, clean_documents
-from langmill.data.cleaning.base import Draft, build_steps
+from langmill.data.cleaning.base import Draft, Learned, Steps, build_steps
 from langmill.data.near_duplicates.fingerprints import Fingerprints, fingerprints
 from langmill.data.rows import Row
 
@@ -24,17 +25,24 @@ class BatchCleaner:
     Args:
         cleaning: The settings.
         where: What they come from, for messages.
-
-    Raises:
-        ConfigError: A step is unknown, or its options are refused.
+        learned: What the steps have learned; None has them learn.
     """
 
-    def __init__(self, cleaning: Cleaning, where: str) -> None:
-        self._cleaning = cleaning
-        self._steps = build_steps(cleaning, where)
+    def __init__(self, cleaning: Cleaning, where: str, learned: Learned | None = None) -> None:
+        self._cleaning, self._where, self._learned = cleaning, where, learned
+
+    @functools.cached_property
+    def _steps(self) -> Steps:
+        """Built for the first batch: what is wrong with a step comes out there, and no process dies at its start."""
+        return build_steps(self._cleaning, self._where, self._learned)
 
     def __call__(self, batch: Sent) -> CleanedBatch:
-        """Clean a batch. Raises DataError where a step fails."""
+        """Clean a batch.
+
+        Raises:
+            ConfigError: A step is unknown, its options are refused, or it misses a package.
+            DataError: A step can't be built, or fails.
+        """
         drafts = [Draft(text, target, metadata) for text, target, metadata in batch]
         cleaned = clean_documents(drafts, self._steps, self._cleaning.fold)
         kept = [one.dropped is None for one in cleaned]

@@ -12,7 +12,7 @@ from pydantic import NonNegativeInt, PositiveInt
 
 from langmill.config.typed import settings
 from langmill.data.cleaning.base import CLEANING_STEPS, LINE_CHARACTERS, CleaningStep, Draft, Dropped
-from langmill.data.cleaning.languages import LETTERS_PER_WORD, language_of
+from langmill.data.cleaning.languages import LETTERS_PER_WORD, check_language, language_of
 from langmill.data.cleaning.words import split_words
 
 _ENDS = (".", "?", "!", '"', "\u201d", "\u3002", "\uff01", "\uff1f", "\u061f", "\u06d4", "\u0964", "\u17d4", "\u104b")
@@ -50,6 +50,9 @@ class C4Options:
     language: str | None = None
     """The language of all documents; null goes by each document's metadata, and takes English where it says none. It
     decides only how words are counted."""
+
+    def __post_init__(self) -> None:
+        check_language(self.language)
 
 
 @CLEANING_STEPS.register("c4")

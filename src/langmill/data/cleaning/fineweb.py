@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import field
 from typing import Annotated
 
 from pydantic import Field
 
 from langmill.config.typed import settings
-from langmill.data.cleaning.base import CLEANING_STEPS, CleaningStep, Draft, Dropped
+from langmill.data.cleaning.base import CLEANING_STEPS
 from langmill.data.cleaning.gopher_repetition import duplicates
-from langmill.data.cleaning.languages import LETTERS_PER_WORD, check_languages, for_language, language_of
+from langmill.data.cleaning.languages import LETTERS_PER_WORD, ByLanguage, check_languages
 from langmill.data.cleaning.words import split_words
 
 Limit = Annotated[float, Field(ge=0, le=1)] | None
@@ -38,7 +39,8 @@ class FinewebOptions:
     language: str | None = None
     """The language of all documents; null goes by each document's metadata, and takes English where it says none."""
     per_language: bool = True
-    """Take FineWeb-2's thresholds for other languages than English, where it has them."""
+    """Take FineWeb-2's thresholds for other languages than English: of each language that the step `language` can tell
+    its own, of any other and of `und` the loosest of all."""
     languages: dict[str, dict[str, float | None]] = field(default_factory=dict)
     """Other thresholds for single languages: `de: {max_short_lines: 0.8}`."""
 
@@ -47,24 +49,16 @@ class FinewebOptions:
 
 
 @CLEANING_STEPS.register("fineweb")
-class Fineweb(CleaningStep):
+class Fineweb(ByLanguage):
     """Drop documents that are made of short, unfinished or repeated lines."""
 
     options_class = FinewebOptions
     options: FinewebOptions
 
-    def __init__(self, options: FinewebOptions) -> None:
-        super().__init__(options)
-        self._by_language: dict[str, FinewebOptions] = {}
-
-    def clean(self, document: Draft) -> Draft | Dropped:
-        """The document as it is, unless its text breaks a rule."""
-        language = language_of(document, self.options.language)
-        bounds = self._by_language.get(language)
-        if bounds is None:
-            bounds = self._by_language[language] = for_language(self.options, language)
-        reason = broken_rule(document.text, bounds, LETTERS_PER_WORD.get(language, 1))
-        return document if reason is None else Dropped(reason)
+    def rules(self, options: FinewebOptions, language: str) -> Callable[[str], str | None]:
+        """What gives the first rule that a text breaks."""
+        letters = LETTERS_PER_WORD.get(language, 1)
+        return lambda text: broken_rule(text, options, letters)
 
 
 def broken_rule(text: str, bounds: FinewebOptions, letters_per_word: int = 1) -> str | None:

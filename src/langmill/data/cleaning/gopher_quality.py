@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import field
 from typing import Annotated
 
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from langmill.config.typed import settings
-from langmill.data.cleaning.base import CLEANING_STEPS, CleaningStep, Draft, Dropped
-from langmill.data.cleaning.languages import LETTERS_PER_WORD, STOP_WORDS, check_languages, for_language, language_of
+from langmill.data.cleaning.base import CLEANING_STEPS
+from langmill.data.cleaning.languages import LETTERS_PER_WORD, STOP_WORDS, ByLanguage, check_languages
 from langmill.data.cleaning.words import bare, split_words
 
 Limit = Annotated[float, Field(ge=0, le=1)] | None
@@ -48,7 +48,8 @@ class GopherQualityOptions:
     language: str | None = None
     """The language of all documents; null goes by each document's metadata, and takes English where it says none."""
     per_language: bool = True
-    """Take FineWeb-2's thresholds for other languages than English, where it has them."""
+    """Take FineWeb-2's thresholds for other languages than English: of each language that the step `language` can tell
+    its own, of any other and of `und` the loosest of all."""
     languages: dict[str, dict[str, float | None]] = field(default_factory=dict)
     """Other thresholds for single languages: `de: {max_mean_word_length: 14}`."""
 
@@ -57,24 +58,15 @@ class GopherQualityOptions:
 
 
 @CLEANING_STEPS.register("gopher_quality")
-class GopherQuality(CleaningStep):
+class GopherQuality(ByLanguage):
     """Drop documents whose words, symbols or lines are not those of prose."""
 
     options_class = GopherQualityOptions
     options: GopherQualityOptions
 
-    def __init__(self, options: GopherQualityOptions) -> None:
-        super().__init__(options)
-        self._by_language: dict[str, GopherQualityOptions] = {}
-
-    def clean(self, document: Draft) -> Draft | Dropped:
-        """The document as it is, unless its text breaks a rule."""
-        language = language_of(document, self.options.language)
-        bounds = self._by_language.get(language)
-        if bounds is None:
-            bounds = self._by_language[language] = for_language(self.options, language)
-        reason = next(broken_rules(document.text, bounds, language), None)
-        return document if reason is None else Dropped(reason)
+    def rules(self, options: GopherQualityOptions, language: str) -> Callable[[str], str | None]:
+        """What gives the first rule that a text breaks."""
+        return lambda text: next(broken_rules(text, options, language), None)
 
 
 def broken_rules(text: str, bounds: GopherQualityOptions, language: str) -> Iterator[str]:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import field
 from typing import Annotated, Any
 
 from pydantic import Field
 
 from langmill.config.typed import settings
-from langmill.data.cleaning.base import CLEANING_STEPS, CleaningStep, Draft, Dropped
-from langmill.data.cleaning.languages import LETTERS_PER_WORD, check_languages, for_language, language_of
+from langmill.data.cleaning.base import CLEANING_STEPS
+from langmill.data.cleaning.languages import LETTERS_PER_WORD, ByLanguage, check_languages
 from langmill.data.cleaning.words import split_words
 
 Limit = Annotated[float, Field(ge=0, le=1)] | None
@@ -54,7 +54,8 @@ class GopherRepetitionOptions:
     language: str | None = None
     """The language of all documents; null goes by each document's metadata, and takes English where it says none."""
     per_language: bool = True
-    """Take FineWeb-2's thresholds for other languages than English, where it has them."""
+    """Take FineWeb-2's thresholds for other languages than English: of each language that the step `language` can tell
+    its own, of any other and of `und` the loosest of all."""
     languages: dict[str, dict[str, float | None]] = field(default_factory=dict)
     """Other thresholds for single languages: `de: {max_duplicate_lines: 0.4}`."""
 
@@ -63,7 +64,7 @@ class GopherRepetitionOptions:
 
 
 @CLEANING_STEPS.register("gopher_repetition")
-class GopherRepetition(CleaningStep):
+class GopherRepetition(ByLanguage):
     """Drop documents in which lines, paragraphs or sequences of words come again and again.
 
     Where the paper leaves room it is read as datatrove reads it: an n-gram's first occurrence is no duplicate, and
@@ -73,18 +74,9 @@ class GopherRepetition(CleaningStep):
     options_class = GopherRepetitionOptions
     options: GopherRepetitionOptions
 
-    def __init__(self, options: GopherRepetitionOptions) -> None:
-        super().__init__(options)
-        self._limits: dict[str, _Limits] = {}
-
-    def clean(self, document: Draft) -> Draft | Dropped:
-        """The document as it is, unless its text repeats itself."""
-        language = language_of(document, self.options.language)
-        limits = self._limits.get(language)
-        if limits is None:
-            limits = self._limits[language] = _Limits(for_language(self.options, language), language)
-        reason = limits.exceeded_by(document.text)
-        return document if reason is None else Dropped(reason)
+    def rules(self, options: GopherRepetitionOptions, language: str) -> Callable[[str], str | None]:
+        """What gives the first rule that a text breaks."""
+        return _Limits(options, language).exceeded_by
 
 
 class _Limits:

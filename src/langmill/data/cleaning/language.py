@@ -13,7 +13,8 @@ from langmill.config.constraints import require
 from langmill.config.typed import settings
 from langmill.data.cleaning.base import CLEANING_STEPS, CleaningStep, Draft, Dropped
 from langmill.data.cleaning.identification import KNOWN, Identifier
-from langmill.data.cleaning.languages import LANGUAGE, LANGUAGE_SCORES, UNDETERMINED
+from langmill.data.cleaning.language_thresholds import LANGUAGE_SCORES
+from langmill.data.cleaning.languages import LANGUAGE, UNDETERMINED
 
 Share = Annotated[float, Field(ge=0, le=1)]
 _NO_LETTERS = re.compile(r"[\W\d_]+")

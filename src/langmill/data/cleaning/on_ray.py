@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from langmill.config.sections import Cleaning
+from langmill.data.cleaning.base import Learned
 from langmill.data.cleaning.batches import BatchCleaner, CleanedBatch, sent
 from langmill.data.rows import Row
 from langmill.errors import ConfigError, DataError, LangmillError
@@ -27,8 +28,8 @@ _COLUMN = "batch"
 class _Cleaner:
     """A `BatchCleaner` over Ray's blocks, each of which holds one pickled batch."""
 
-    def __init__(self, cleaning: Cleaning, where: str) -> None:
-        self._clean = BatchCleaner(cleaning, where)
+    def __init__(self, cleaning: Cleaning, where: str, learned: Learned) -> None:
+        self._clean = BatchCleaner(cleaning, where, learned)
 
     def __call__(self, block: dict[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
         done: list[bytes] = []
@@ -42,7 +43,7 @@ class _Cleaner:
 
 
 def clean_on_ray(
-    batches: Iterable[list[Row]], cleaning: Cleaning, where: str
+    batches: Iterable[list[Row]], cleaning: Cleaning, where: str, learned: Learned
 ) -> Iterator[tuple[list[Row], CleanedBatch]]:
     """Clean batches in their order on the cluster that `RAY_ADDRESS` names, else on a cluster of this machine.
 
@@ -52,6 +53,7 @@ def clean_on_ray(
         batches: The rows.
         cleaning: The settings; `workers` is the number of actors.
         where: What they come from, for messages.
+        learned: What the steps have learned.
 
     Raises:
         ConfigError: Ray is not installed.
@@ -81,7 +83,7 @@ def clean_on_ray(
             packed = [{_COLUMN: pickle.dumps(sent(batch), pickle.HIGHEST_PROTOCOL)} for batch in window]
             cleaned = ray.data.from_items(packed, override_num_blocks=len(packed)).map_batches(
                 _Cleaner,
-                fn_constructor_args=(cleaning, where),
+                fn_constructor_args=(cleaning, where, learned),
                 batch_size=1,
                 compute=ray.data.ActorPoolStrategy(size=cleaning.workers),
             )

@@ -21,7 +21,7 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import resource_tracker
 
 from langmill.config.sections import Cleaning, Engine
-from langmill.data.cleaning.base import check_steps
+from langmill.data.cleaning.base import Learned, learn_steps
 from langmill.data.cleaning.batches import BatchCleaner, CleanedBatch, Sent, batches, sent
 from langmill.data.cleaning.on_ray import clean_on_ray
 from langmill.data.rows import Row
@@ -42,24 +42,25 @@ def clean_batches(rows: Iterable[Row], cleaning: Cleaning, where: str) -> Iterat
         where: What they come from, for messages.
 
     Raises:
-        ConfigError: A step is unknown, or its options are refused.
-        DataError: A step fails, or a process was killed.
+        ConfigError: A step is unknown, its options are refused, or it misses a package.
+        DataError: A step can't learn, can't be built or fails, or a process was killed.
     """
-    check_steps(cleaning, where)
+    learned = learn_steps(cleaning, where)
     waiting = batches(rows)
     first = list(itertools.islice(waiting, 2))
     together = itertools.chain(first, waiting)
     if cleaning.engine is Engine.ray and first:
-        yield from clean_on_ray(together, cleaning, where)
+        yield from clean_on_ray(together, cleaning, where, learned)
         return
     if cleaning.workers == 1 or len(first) < 2:
-        clean = BatchCleaner(cleaning, where)
+        clean = BatchCleaner(cleaning, where, learned)
         for batch in together:
             yield batch, clean(sent(batch))
         return
     # Started afresh, not forked: a fork copies the locks of threads that it does not copy.
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(cleaning.workers, context, initializer=_begin_worker, initargs=(cleaning, where))
+    arguments = (cleaning, where, learned)
+    pool = ProcessPoolExecutor(cleaning.workers, context, initializer=_begin_worker, initargs=arguments)
     under_way: deque[tuple[list[Row], Future[CleanedBatch]]] = deque()
     try:
         with _interrupts_held_back():
@@ -100,8 +101,8 @@ def _interrupts_held_back() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
-def _begin_worker(cleaning: Cleaning, where: str) -> None:
-    """Build the steps, and end when the parent ends, however it ends."""
+def _begin_worker(cleaning: Cleaning, where: str, learned: Learned) -> None:
+    """Make ready to clean, and end when the parent ends, however it ends."""
     parent = multiprocessing.parent_process()
     assert parent is not None
 
@@ -111,4 +112,4 @@ def _begin_worker(cleaning: Cleaning, where: str) -> None:
 
     threading.Thread(target=watch, name="end-with-parent", daemon=True).start()
     gc.set_threshold(COLLECT_EVERY)
-    _own_cleaner.append(BatchCleaner(cleaning, where))
+    _own_cleaner.append(BatchCleaner(cleaning, where, learned))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import Field, PositiveInt
 
 from langmill.config.sections import Fields, FormatSection
@@ -59,11 +61,21 @@ class QualityOptions:
     """Documents of fewer words are not judged, and stay: their scores are chance."""
 
 
+class LearnedQuality(NamedTuple):
+    """What a person's examples say of texts."""
+
+    model: QualityModel
+    edges: npt.NDArray[np.float64]
+    """Words at which one class of lengths ends and the next begins."""
+    limits: list[float]
+    """The worst score of a good text, of each class."""
+
+
 @CLEANING_STEPS.register("quality")
 class Quality(CleaningStep):
     """Drop documents whose score is worse than that of good ones; note the score in the metadata (`quality`).
 
-    The text decides, not the target. The examples are read and learned from in each process that cleans.
+    The text decides, not the target. The examples are read and learned from once, before the first document.
 
     Raises:
         DataError: A file of examples can't be read, is another one than `sha256` says, or has too few of them.
@@ -72,18 +84,14 @@ class Quality(CleaningStep):
     options_class = QualityOptions
     options: QualityOptions
 
-    def __init__(self, options: QualityOptions) -> None:
+    def __init__(self, options: QualityOptions, learned: LearnedQuality | None = None) -> None:
         super().__init__(options)
-        good = self._read("good", options.good)
-        bad = None if options.bad is None else self._read("bad", options.bad)
-        held_out = good[::_HELD_OUT]
-        del good[::_HELD_OUT]
-        self.model: QualityModel = Perplexity(good) if bad is None else Classifier(good, bad)
-        lengths = np.array(list(map(_num_words, held_out)))
-        classes = max(1, min(_CLASSES, len(held_out) // _LEAST_OF_A_CLASS))
-        self._edges = np.quantile(lengths, np.arange(1, classes) / classes)
-        scores, places = self.model(held_out), np.searchsorted(self._edges, lengths)
-        self._limits = [self.model.limit(scores[places == place], options.keep) for place in range(classes)]
+        self.model, self._edges, self._limits = learned or self.learn(options)
+
+    @classmethod
+    def learn(cls, options: QualityOptions) -> LearnedQuality:
+        """Learn from the examples. Raises DataError as the step does."""
+        return _learned(options)
 
     def clean(self, document: Draft) -> Draft | Dropped:
         """The document with its score noted, or why it is dropped."""
@@ -106,27 +114,43 @@ class Quality(CleaningStep):
                 made[place] = Dropped("low_quality", score)
         return made
 
-    def _read(self, name: str, examples: Examples) -> list[str]:
-        path, key = Path(examples.path), f"cleaning.options.quality.{name}"
-        if not path.is_file():
-            raise DataError(f"{path}, which {key}.path names, is not there; paths begin at the workspace.", "missing")
-        if (found := sha256_file(path)) != examples.sha256:
-            raise DataError(
-                f"{path} is not what {key}.sha256 says; its own is {found}. Put that there to take the file as it is.",
-                "mismatch",
-            )
-        is_text = ".txt" in path.suffixes[-2:]
-        section = FormatSection(*(("passages", {"max_characters": _PASSAGE}) if is_text else ("auto", {})))
-        fields = Fields("text" if is_text else examples.text, None, None, [])
-        rows = first_read(path, build_format(section, key), fields, _MOST)
-        texts = [row.text for row in rows if isinstance(row, Row) and _num_words(row.text) >= self.options.min_words]
-        if len(texts) < _LEAST:
-            raise DataError(
-                f"{path} has {len(texts)} texts of {self.options.min_words} words or more under {fields.text!r}; "
-                f"{key} needs {_LEAST} or more, since fewer don't say what is usual.",
-                "too_few",
-            )
-        return texts
+
+@functools.lru_cache(maxsize=1)  # the clean stage asks again for the report's samples; the files are pinned
+def _learned(options: QualityOptions) -> LearnedQuality:
+    good = _read("good", options.good, options.min_words)
+    bad = None if options.bad is None else _read("bad", options.bad, options.min_words)
+    held_out = good[::_HELD_OUT]
+    del good[::_HELD_OUT]
+    model: QualityModel = Perplexity(good) if bad is None else Classifier(good, bad)
+    lengths = np.array(list(map(_num_words, held_out)))
+    classes = max(1, min(_CLASSES, len(held_out) // _LEAST_OF_A_CLASS))
+    edges = np.quantile(lengths, np.arange(1, classes) / classes)
+    scores, places = model(held_out), np.searchsorted(edges, lengths)
+    limits = [model.limit(scores[places == place], options.keep) for place in range(classes)]
+    return LearnedQuality(model, edges, limits)
+
+
+def _read(name: str, examples: Examples, min_words: int) -> list[str]:
+    path, key = Path(examples.path), f"cleaning.options.quality.{name}"
+    if not path.is_file():
+        raise DataError(f"{path}, which {key}.path names, is not there; paths begin at the workspace.", "missing")
+    if (found := sha256_file(path)) != examples.sha256:
+        raise DataError(
+            f"{path} is not what {key}.sha256 says; its own is {found}. Put that there to take the file as it is.",
+            "mismatch",
+        )
+    is_text = ".txt" in path.suffixes[-2:]
+    section = FormatSection(*(("passages", {"max_characters": _PASSAGE}) if is_text else ("auto", {})))
+    fields = Fields("text" if is_text else examples.text, None, None, [])
+    rows = first_read(path, build_format(section, key), fields, _MOST)
+    texts = [row.text for row in rows if isinstance(row, Row) and _num_words(row.text) >= min_words]
+    if len(texts) < _LEAST:
+        raise DataError(
+            f"{path} has {len(texts)} texts of {min_words} words or more under {fields.text!r}; "
+            f"{key} needs {_LEAST} or more, since fewer don't say what is usual.",
+            "too_few",
+        )
+    return texts
 
 
 def _num_words(text: str) -> int:

@@ -50,6 +50,10 @@ class QualityModel(ABC):
     def __init__(self) -> None:
         self._words = _Words()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the words that were met, which another process meets itself."""
+        return {**vars(self), "_words": _Words()}
+
     def __call__(self, texts: Sequence[str]) -> Scores:
         """A score for each text, `(texts,)`, rounded, so that the last bits of a sum decide nothing."""
         return np.round(self._scores([self._ids(text) for text in texts]), 3)

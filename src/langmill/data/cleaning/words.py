@@ -28,10 +28,13 @@ def split_words(text: str) -> list[str]:
     """The words of a text, with the punctuation that touches them.
 
     They are what white space parts, but of scripts that put none between words (Chinese, Japanese, Thai, Lao, Burmese,
-    Khmer) each letter with its marks is a word.
+    Khmer) each letter with its marks is a word. Tibetan, which has none either, marks the ends of syllables, and these
+    are taken for words.
     """
-    words = text.split()
-    if text.isascii() or not _LETTER.search(text):
+    if text.isascii():
+        return text.split()
+    words = (text.replace("\u0f0b", "\u0f0b ") if "\u0f0b" in text else text).split()
+    if not _LETTER.search(text):
         return words
     return [part for word in words for part in _PARTS.findall(word)]
 

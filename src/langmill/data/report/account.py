@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from langmill.data.cleaning.apply import Cleaned
 from langmill.data.cleaning.base import Steps
+from langmill.data.cleaning.languages import ByLanguage
 from langmill.data.document import DROPPED_NAME, QUARANTINE_NAME, Document, Split
 from langmill.data.report import examples
 from langmill.data.report.advice import too_few_to_test
@@ -90,6 +91,7 @@ class Report:
         self._near_duplicates: dict[str, Any] | None = None
         self._leakage: dict[str, Any] | None = None
         self._labels: Mapping[str, Any] | None = None
+        self._loosest: dict[str, int] = {}
         self._examples: dict[str, Any] = {}
         self._step_samples = StepSamples()
         self._removed_lines = FrequentLines()
@@ -216,6 +218,11 @@ class Report:
         """
         shown = redaction(steps)
         self.causes = {name: shown(cause) for name, cause in self.causes.items()}  # they quote the files
+        self._loosest = {
+            name: sum(count for language, count in self.languages.items() if step.takes_loosest(language))
+            for name, step in steps.items()
+            if isinstance(step, ByLanguage)
+        }
         samples = self._step_samples.taken(steps)
         self._examples = {
             "steps": {
@@ -234,6 +241,11 @@ class Report:
     def num_documents(self) -> int:
         """Documents kept."""
         return sum(count.documents for count in self.splits.values())
+
+    @property
+    def languages(self) -> Counter[str]:
+        """Documents kept by their language, where a step found it."""
+        return sum((count.languages for count in self.splits.values()), Counter())
 
     @property
     def undecided(self) -> tuple[int, int]:
@@ -318,7 +330,8 @@ class Report:
             "repeated": {"documents": self.repeated, "bytes": self.repeated_bytes},
             "removed_lines": {"total": self._removed_lines.total, "missed": self._removed_lines.missed},
             "examples": self._examples,
-            "languages": dict(sum((count.languages for count in self.splits.values()), Counter())),
+            "languages": dict(self.languages),
+            "loosest": self._loosest,
             "lengths": histogram({split.value: count.lengths for split, count in self.splits.items()}),
             "length_quantiles": quantiles_of(*(count.lengths for count in self.splits.values())),
             "target_lengths": histogram({split.value: count.target_lengths for split, count in self.splits.items()}),

@@ -15,21 +15,26 @@ _LEAST = 0.5  # percent of the width that a bar has which stands for anything
 _DECADES = 3  # on a longer axis only powers of ten are labelled
 
 
-def bar(share: float, kind: str, start: float = 0.0) -> Markup:
+def bar(share: float, kind: str, start: float = 0.0, *, then: tuple[float, str] = (0.0, "")) -> Markup:
     """Draw a bar on a track.
 
     Args:
         share: Its length, as a share of the track; what is more than nothing can be seen.
         kind: The class that colours it.
         start: Where it begins, as a share of the track.
+        then: The share and the class of a second bar behind it.
     """
     width = max(_LEAST, 100 * share) if share > 0 else 0.0
     left = min(100 * start, 100 - width)
+    second = max(_LEAST, 100 * then[0]) if then[0] > 0 else 0.0
+    behind = Markup('<rect class="{}" x="{}" width="{}" height="8"/>').format(
+        then[1], f"{min(left + width, 100 - second):.2f}", f"{second:.2f}"
+    )
     return Markup(
         '<svg class="bar" viewBox="0 0 100 8" preserveAspectRatio="none" aria-hidden="true">'
         '<rect class="track" width="100" height="8"/>'
-        '<rect class="{}" x="{}" width="{}" height="8"/></svg>'
-    ).format(kind, f"{left:.2f}", f"{width:.2f}")
+        '<rect class="{}" x="{}" width="{}" height="8"/>{}</svg>'
+    ).format(kind, f"{left:.2f}", f"{width:.2f}", behind if second else "")
 
 
 @dataclass(frozen=True, slots=True)

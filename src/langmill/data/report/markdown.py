@@ -123,7 +123,9 @@ def _labels(facts: Facts) -> str:
         rows.append(["none", *(splits[name]["unlabelled"] for name in _SPLITS)])
     parts = ["## Labels", _table(["label", *_SPLITS], rows)]
     for title, groups in label_groups(facts):
-        named = "; ".join(", ".join(f"{cell(name)}: {count:,}" for name, count in group) for group in groups)
+        named = "; ".join(
+            ", ".join(f"{cell(name) or '(empty)'}: {count:,}" for name, count in group) for group in groups
+        )
         parts.append(f"{title}: {named}.")
     found = (facts["labels"] or {}).get("contradictory") or {"groups": 0}
     if found["groups"]:
@@ -147,7 +149,10 @@ def _cleaning(facts: Facts) -> str:
         step = facts["cleaning"][name]
         dropped = sum(step["dropped"].values())
         rows.append([cell(name), step["changed"], told(step["changes"]), dropped, told(step["dropped"])])
-    return "## Cleaning\n\n" + _table(["step", "documents changed", "changes", "documents dropped", "why"], rows)
+    parts = ["## Cleaning", _table(["step", "documents changed", "changes", "documents dropped", "why"], rows)]
+    if found := {name: count for name, count in facts.get("loosest", {}).items() if count}:
+        parts.append(f"Kept, of a language without thresholds, and judged by the loosest of all: {listed(found)}.")
+    return "\n\n".join(parts)
 
 
 def _duplicates(facts: Facts) -> str:

@@ -125,7 +125,9 @@ def _tiles(facts: Facts, results: Mapping[str, Any] | None) -> list[tuple[str, s
         tiles.append(("leaked into training", percent(leak["share"]), counted(leak["leaked"], "test document")))
     if results is not None:
         outcomes = [finding["outcome"] for finding in results["findings"]]
-        passed = f"{outcomes.count('passed')} of {len(outcomes) - outcomes.count('not asked')} kept"
+        passed = ", ".join(
+            f"{outcomes.count(one)} {one}" for one in ("passed", "warned", "breached") if one in outcomes
+        )
         tiles.append(
             ("contract", "kept" if results["passed"] else "broken", passed if outcomes else "asks for nothing")
         )

@@ -186,10 +186,13 @@ class Step:
 
     name: str
     changed: int
-    changed_bar: Markup
+    bar: Markup
+    """What it changed and, behind that, what it dropped."""
     dropped: int
     changes: list[tuple[str, int]]
     reasons: list[tuple[str, int]]
+    loosest: int
+    """Documents kept that it judged by the loosest thresholds of all languages."""
     samples: Mapping[str, Sequence[Mapping[str, Any]]]
 
 
@@ -201,10 +204,11 @@ def steps(facts: Facts) -> list[Step]:
         Step(
             name,
             step["changed"],
-            bar(step["changed"] / read, "removed"),
+            bar(step["changed"] / read, "removed", then=(sum(step["dropped"].values()) / read, "dropped")),
             sum(step["dropped"].values()),
             ranked(step["changes"]),
             ranked(step["dropped"]),
+            facts.get("loosest", {}).get(name, 0),
             samples.get(name, {}),
         )
         for name in facts["steps"]

@@ -91,7 +91,9 @@ def test_what_was_dropped_stands_beside_its_twin(capsys: pytest.CaptureFixture[s
     assert 0.5 < row["similarity"] <= row["containment"] < 1
     out = told(capsys, "--dropped", "near duplicate")
     assert f"similarity {row['similarity']:.2f}  containment {row['containment']:.2f}" in out
-    assert "[-very well -]told" in out
+    assert "{+very well +}told" in out and "{+so+}: only in the one that is kept" in out
+    assert f"kept in its place: a.jsonl:13 {row['twin']}" in out
+    assert (row["where"], row["kept"]["where"]) == ("a.jsonl:11", "a.jsonl:13")
     assert "step length" in told(capsys, "--dropped", "too_short")
     assert cli.call(["show", "tiny", "--dropped", "nothing"]) == 1
     assert "near_duplicate (1), too_short (1)" in capsys.readouterr().err
@@ -104,7 +106,7 @@ def test_the_way_of_one_document(workspace: Path, capsys: pytest.CaptureFixture[
     assert view["steps"][2]["changes"] == ["email"]
     assert view["document"]["text"] == "A story by mail to <EMAIL>, told once"
     assert shown(capsys, "--why", view["id"][:9]) == view
-    assert "It is in the" in told(capsys, "--why", view["id"])
+    assert "Its text now:" in (out := told(capsys, "--why", view["id"])) and "It is in the" in out
     kept = shown(capsys, "--dropped", "near_duplicate")["shown"][0]["twin"]
     assert [row["where"] for row in shown(capsys, "--why", kept)["replaced"]] == ["a.jsonl:11"]
 
@@ -113,6 +115,7 @@ def test_the_way_of_one_document(workspace: Path, capsys: pytest.CaptureFixture[
     ("asked", "sentence"),
     [
         ("a.jsonl:8", "It was dropped by the step length: too short."),
+        ("a.jsonl:11", "It was dropped: near duplicate (similarity 0."),
         ("a.jsonl:61", "It is quarantined: corrupt."),
     ],
 )
@@ -130,7 +133,8 @@ def test_a_step_is_shown_by_what_it_changes(capsys: pytest.CaptureFixture[str]) 
     assert shown(capsys, "--step", "length")["shown"][0]["dropped"] == "too_short"
     assert "[-teller@example.org-]{+<EMAIL>+}" in told(capsys, "--step", "privacy")
     assert cli.call(["show", "tiny", "--step", "swim"]) == 2
-    assert "markup, characters, privacy, length" in capsys.readouterr().err
+    assert "markup, characters, privacy, length" in (err := capsys.readouterr().err)
+    assert "--dropped near_duplicate" in err  # which is no step
 
 
 @pytest.mark.usefixtures("workspace")
@@ -147,6 +151,15 @@ def test_what_a_step_notes_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     passed = Passed("language", before, Draft("A letter", None, {"language": "en"}))
     Drawing()._pair(_step(passed))
     assert capsys.readouterr().out.split() == ["language:", "en", "A", "letter"]
+    Drawing()._step(_step(passed))  # on the way of one document the text has been shown
+    assert capsys.readouterr().out == "language: noted language: en\n"
+
+
+def test_of_exact_duplicates_the_text_is_shown_once(capsys: pytest.CaptureFixture[str]) -> None:
+    row = {"where": "a:2", "split": "train", "step": None, "text": "A letter", "target": None, "twin": "f0-1"}
+    kept = {"id": "f0-1", "where": "a:1", "split": "train", "text": "A letter", "target": None}
+    Drawing().dropped({"corpus": "x", "reason": "duplicate", "documents": 1, "shown": [row | {"kept": kept}]})
+    assert capsys.readouterr().out.splitlines()[-2:] == ["kept in its place: a:1 f0-1 (train)", "  A letter"]
 
 
 def test_after_a_refusal_the_folder_that_was_kept_is_named(

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from langmill.data.cleaning.base import Draft, Dropped
+from langmill.data.cleaning.c4 import C4Options
+from langmill.data.cleaning.fineweb import Fineweb, FinewebOptions
 from langmill.data.cleaning.gopher_quality import GopherQuality, GopherQualityOptions
 from langmill.data.cleaning.gopher_repetition import (
     GopherRepetition,
@@ -17,7 +19,9 @@ from langmill.data.cleaning.gopher_repetition import (
     duplicates,
     top_characters,
 )
-from langmill.data.cleaning.languages import STOP_WORDS, THRESHOLDS
+from langmill.data.cleaning.identification import KNOWN
+from langmill.data.cleaning.language_thresholds import LOOSEST, THRESHOLDS
+from langmill.data.cleaning.languages import STOP_WORDS, for_language
 from langmill.errors import FieldError
 from tests.refused import refused
 
@@ -133,8 +137,43 @@ def test_rules_go_by_the_language() -> None:
 def test_thresholds_of_a_language_are_those_of_fineweb_2() -> None:
     assert THRESHOLDS["de"]["max_duplicate_lines"] == 0.263
     assert THRESHOLDS["zh"]["max_top_2_gram"] == 0.256
-    assert len(THRESHOLDS) >= 30
-    assert set(THRESHOLDS) <= set(STOP_WORDS)
+    assert THRESHOLDS["sw"]["max_mean_word_length"] == 9
+    assert THRESHOLDS["ha"]["max_top_2_gram"] is None  # 2.82 there, which no share reaches
+    assert set(THRESHOLDS) == KNOWN - {"en"}
+    assert set(STOP_WORDS) <= KNOWN
+    for told in (GopherRepetitionOptions(), GopherQualityOptions(), FinewebOptions()):
+        for language in (*THRESHOLDS, "en", "und"):
+            for_language(told, language)  # refuses what is no threshold
+
+
+def test_what_nobody_knows_the_language_of_is_judged_by_the_loosest_thresholds() -> None:
+    quality, repetition = GopherQuality(GopherQualityOptions()), GopherRepetition(GopherRepetitionOptions())
+    long_words = "internationalisation and of the antidisestablishmentarianism the incomprehensibilities " * 12
+    assert [reason(quality, long_words, language=one) for one in ("en", "fr", "und", "ceb")] == [
+        "long_words", "long_words", None, None,
+    ]  # fmt: skip
+    assert reason(GopherQuality(GopherQualityOptions(per_language=False)), long_words, language="und") == "long_words"
+    own = GopherQualityOptions(language="ceb", languages={"ceb": {"max_mean_word_length": 5}})
+    assert reason(GopherQuality(own), long_words) == "long_words"
+    assert reason(repetition, "klm opq rst uvw xyz " * 30, language="und") == "duplicate_5_grams"
+    assert reason(Fineweb(FinewebOptions()), "no end\nnone here\n" * 3, language="und") == "duplicate_characters"
+    assert LOOSEST["min_alphabetic_words"] == 0.62
+    assert LOOSEST["max_short_lines"] is None
+    assert [quality.takes_loosest(one) for one in ("en", "de", "und", "ceb")] == [False, False, True, True]
+    assert not GopherQuality(GopherQualityOptions(language="de")).takes_loosest("und")
+
+
+def test_syllables_are_the_words_of_tibetan() -> None:
+    assert reason(GopherQuality(GopherQualityOptions()), "བོད་ཀྱི་སྐད་ཡིག་ནི་རྒྱ་གར་ " * 12, language="dz") is None
+
+
+@pytest.mark.parametrize("options", [C4Options, FinewebOptions, GopherQualityOptions, GopherRepetitionOptions])
+def test_a_language_that_is_no_code_is_refused(options: Any) -> None:
+    with refused(FieldError, "impossible", "german", "de", "und"):
+        options(language="german")
+
+
+def test_stop_words_are_case_folded() -> None:
     assert all(word == word.casefold() for words in STOP_WORDS.values() for word in words)
 
 

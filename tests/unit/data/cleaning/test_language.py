@@ -12,7 +12,7 @@ import pytest
 from langmill.data.cleaning.base import Draft, Dropped
 from langmill.data.cleaning.identification import _AS, _NONE, KNOWN, Identifier
 from langmill.data.cleaning.language import Language, LanguageOptions, has_letters, sample
-from langmill.data.cleaning.languages import LANGUAGE_SCORES
+from langmill.data.cleaning.language_thresholds import LANGUAGE_SCORES
 from langmill.data.cleaning.parallel import Parallel, ParallelOptions, number_match, placeholders
 from langmill.errors import ConfigError, FieldError
 from tests.refused import refused

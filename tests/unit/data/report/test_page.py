@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -10,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from langmill.data.cleaning.gopher_quality import GopherQuality, GopherQualityOptions
 from langmill.data.document import Document, Split
-from langmill.data.report import Report
+from langmill.data.report import Report, StepCount
 from langmill.data.report.charts import bar, histogram
 from langmill.data.report.marks import beside, changed, name, shown
 from langmill.data.report.page import page
@@ -69,6 +71,7 @@ def test_every_part_that_has_something_to_say(report: Report) -> None:
         "quarantine", "samples",
     ):  # fmt: skip
         assert f'<section id="{anchor}"' in text and f'href="#{anchor}"' in text
+    assert '<dd class="hint">1 passed, 1 breached</dd>' in text
     assert "The contract is broken: A label &lt;i&gt;too&lt;/i&gt; many." in text
     assert "similarity 0.810" in text and "containment 0.930" in text
     assert 'id="contract"' not in report.as_html()
@@ -80,10 +83,11 @@ def test_labels_to_look_at(report: Report) -> None:
     report.set_labels(
         {
             "look_alike": [{"1": 20, "1.0": 3}, {"True": 4, "true": 5}], "one_class": [True, False],
-            "null_like": {"nan": 3, "None": 1}, "taken_for_none": ["nan"], "rare": {"meh": 2},
+            "null_like": {"nan": 3, "None": 1, "": 2}, "taken_for_none": ["nan", ""], "rare": {"meh": 2},
             "contradictory": {"groups": 1, "examples": [{"text": "good", "labels": {"a": 1}, "where": ["x:1"]}]},
         }
     )  # fmt: skip
+    assert "Read as no label: nan: 3; (empty): 2." in report.as_markdown()
     text = report.as_html()
     assert "Labels that look alike are different ones: true, True." in text
     for title in (
@@ -106,6 +110,23 @@ def test_sources_that_lost_far_more_are_told() -> None:
     text = report.as_html()
     assert "Sources that lost far more of their rows than the rest: &lt;bad&gt;.txt (36 of 40)." in text
     assert text.index("&lt;bad&gt;.txt", text.index('id="sources"')) < text.rindex("good.txt")
+
+
+def test_what_the_loosest_thresholds_judged_is_told_and_too_long_samples_too(tmp_path: Path) -> None:
+    report = Report("mixed")
+    report.steps = {"gopher_quality": StepCount(), "length": StepCount(dropped=Counter(too_long=1))}
+    for number, language in enumerate(("en", "de", "und", "ceb", "ceb")):
+        row = Row(f"a.txt:{number}", "text", None, None, {})
+        report.count_row(row)
+        report.count_kept(row, Document(f"a{number}", "text", metadata={"language": language}), Split.train)
+    report.illustrate(tmp_path, {"gopher_quality": GopherQuality(GopherQualityOptions())})
+    assert report.as_json()["loosest"] == {"gopher_quality": 3}
+    assert "judged by the loosest of all: gopher_quality: 3." in report.as_markdown()
+    text = report.as_html()
+    assert "3 documents of those kept are of a language without thresholds" in text
+    assert '<rect class="dropped" x="0.00" width="20.00" height="8"/>' in text  # one of five rows
+    assert text.count("It changed and dropped nothing.") == 1  # and not of the step that dropped one
+    assert "None of these documents is short enough to be shown." in text
 
 
 def test_code_is_set_in_equal_widths() -> None:
