@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 import os
 import shutil
 import signal
@@ -48,6 +49,11 @@ DATABASE = "sqlite:///.langmill/mlflow.db"
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the longest file: it makes the workspace for which others would wait in the middle."""
     items.sort(key=lambda item: item.path.name != "test_run_faults.py")
+
+
+def pytest_collection_finish() -> None:
+    """Take the libraries, which the tests' modules have imported by now, out of the garbage collector's rounds."""
+    gc.freeze()
 
 
 def _shared(factory: pytest.TempPathFactory) -> Path:

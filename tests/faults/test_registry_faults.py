@@ -155,7 +155,7 @@ def rejected(workspace: Path, version: ModelVersion) -> str:
 
 
 def test_a_model_whose_bytes_changed_is_refused_until_it_is_whole_again(workspace: Path) -> None:
-    version = registered(workspace, NAME, seed=1, factor=0.5)
+    version = registered(workspace, NAME, seed=1, factor=0.5, with_code=True)
     path = registered_weights(workspace)
     whole = path.read_bytes()
     path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
@@ -175,7 +175,7 @@ def test_a_model_whose_bytes_changed_is_refused_until_it_is_whole_again(workspac
 
 
 def test_a_model_with_other_weights_is_refused_although_it_is_consistent(workspace: Path) -> None:
-    version = registered(workspace, NAME, seed=1, factor=0.5)
+    version = registered(workspace, NAME, seed=1, factor=0.5, with_code=True)
     path = registered_weights(workspace)
     state = load_file(path)
     name = next(iter(sorted(state)))
@@ -188,14 +188,14 @@ def test_a_model_with_other_weights_is_refused_although_it_is_consistent(workspa
 
 
 def test_an_empty_package_is_refused(workspace: Path) -> None:
-    version = registered(workspace, NAME, seed=1, factor=0.5)
+    version = registered(workspace, NAME, seed=1, factor=0.5, with_code=True)
     shutil.rmtree(registered_weights(workspace).parents[2])
     assert "does not load or answer: The files of reviews-lm version 1 are gone from" in rejected(workspace, version)
 
 
 def test_a_pickled_model_is_refused(workspace: Path) -> None:
     """A package in MLflow's older form would run whatever its pickle says."""
-    version = registered(workspace, NAME, seed=1, factor=0.5)
+    version = registered(workspace, NAME, seed=1, factor=0.5, with_code=True)
     description = registered_weights(workspace).parents[2] / "MLmodel"
     text = description.read_text()
     lines = [line for line in text.splitlines() if "model_code_path" not in line]

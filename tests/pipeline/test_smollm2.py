@@ -22,6 +22,11 @@ from langmill.config.compose import compose_pretrained, plain
 from langmill.evaluation.benchmark import ask
 from langmill.evaluation.benchmark_task import read_task
 from langmill.files import read_json, read_manifest, sha256_file, write_text
+from langmill.models.base import build_backbone
+from langmill.models.generation.config import Sampling
+from langmill.models.generation.generate import generate_batch
+from langmill.models.heads import LanguageModel
+from langmill.models.huggingface.native import NativeDecoder
 from langmill.tokenization.tokenizer import Tokenizer
 from langmill.workspace import Workspace
 from tests.unit.evaluation.benchmarks import RECORDED, ROOT, answering
@@ -31,6 +36,8 @@ from tests.unit.tasks.settings import evaluation
 pytestmark = [pytest.mark.pipeline, pytest.mark.slow]
 CONF = Path(__file__).parents[2] / "conf"
 FLOAT32_BYTES = 4 * 134_515_008
+LORA = {"rank": 8, "alpha": 16.0, "dropout": 0.0, "targets": ["all-linear"]}
+TEXT = "The capital of France is Paris, and the largest lake of the country lies where it meets Switzerland."
 # The peak is the kernel's VmHWM: `ru_maxrss` of a child starts at what its parent held when it was forked.
 STAGE = """
 import json, time
@@ -113,3 +120,24 @@ def test_it_answers_questions_as_lm_eval_says(brought: tuple[Path, dict[str, Any
     assert {name: each.value for name, each in found.estimates.items()} == pytest.approx(
         {name: recorded[name] for name in ("acc", "acc_norm")}, abs=1e-4
     )
+
+
+def test_our_own_decoders_logits_and_texts_are_those_of_transformers(brought: tuple[Path, dict[str, Any]]) -> None:
+    base = brought[0] / "build" / "models" / "smollm2"
+    options = {"kind": "auto", "tuning": "full", "lora": LORA, "config": {}}
+    tokenizer = Tokenizer.load(base)
+    backbone = build_backbone("pretrained", options, tokenizer.vocab_size, 512, "test", source=base)
+    assert isinstance(backbone, NativeDecoder)
+    network = LanguageModel(backbone).eval()
+    backbone.start_from(base)
+    theirs = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).eval()
+    tokens_BT = torch.tensor([tokenizer.encode(TEXT)])
+    with torch.no_grad():
+        own_BTV, their_BTV = network(tokens_BT), theirs(input_ids=tokens_BT).logits
+    assert (own_BTV - their_BTV).abs().max() <= 1e-5 * their_BTV.abs().max()
+    prompt = tokens_BT[:, :6]
+    own = generate_batch(network, prompt.tolist(), [Sampling(24)])
+    expected = theirs.generate(
+        input_ids=prompt, attention_mask=torch.ones_like(prompt), do_sample=False, max_new_tokens=24, eos_token_id=None
+    )
+    assert own[0] == expected[0, 6:].tolist()

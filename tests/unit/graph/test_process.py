@@ -46,6 +46,11 @@ def test_failure_sentences(output, sentence):
     assert failure_sentence("x@y", output, 9, Path("/w")) == sentence
 
 
+def own_sleep() -> str:
+    """Seconds to sleep that no other process of this machine sleeps, be it of an earlier test."""
+    return f"54321.{os.getpid()}{time.monotonic_ns()}"
+
+
 def alive_with(marker: str) -> list[int]:
     """Processes whose command line holds `marker`."""
     found = []
@@ -72,7 +77,8 @@ def wait_until(condition, seconds: float) -> bool:
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at processes through /proc")
 def test_a_cancelled_stage_leaves_no_process(workspace):
     prepare("settings")
-    edit_copy_command(workspace, "sleep 54321")
+    own = own_sleep()
+    edit_copy_command(workspace, f"sleep {own}")
     cancel = threading.Event()
     errors = []
 
@@ -84,11 +90,11 @@ def test_a_cancelled_stage_leaves_no_process(workspace):
 
     thread = threading.Thread(target=work)
     thread.start()
-    assert wait_until(lambda: alive_with("sleep\x0054321"), 20)
+    assert wait_until(lambda: alive_with(f"sleep\0{own}"), 20)
     cancel.set()
     thread.join(10)
     assert errors == ["copy@one was stopped; the next run resumes from there."]
-    assert alive_with("sleep\x0054321") == []
+    assert alive_with(f"sleep\0{own}") == []
     edit_copy_command(workspace, '"mkdir -p build/copies/${key} && echo x > build/copies/${key}/out.txt"')
     assert make(workspace, "copy@one") == [Outcome.made]
 
@@ -96,16 +102,17 @@ def test_a_cancelled_stage_leaves_no_process(workspace):
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at processes through /proc")
 def test_a_stage_dies_with_the_process_that_started_it(workspace):
     prepare("settings")
-    edit_copy_command(workspace, "sleep 65432")
+    own = own_sleep()
+    edit_copy_command(workspace, f"sleep {own}")
     code = (
         "import threading; from pathlib import Path; from langmill.graph.process import reproduce\n"
         "reproduce('copy@one', root=Path('.'), log=Path('l'), progress=Path('p'), cancel=threading.Event())"
     )
     starter = subprocess.Popen([sys.executable, "-c", code], cwd=workspace)
-    assert wait_until(lambda: alive_with("sleep\x0065432"), 20)
+    assert wait_until(lambda: alive_with(f"sleep\0{own}"), 20)
     starter.send_signal(signal.SIGKILL)
     starter.wait()
-    assert wait_until(lambda: not alive_with("sleep\x0065432"), 10)
+    assert wait_until(lambda: not alive_with(f"sleep\0{own}"), 10)
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import functools
+import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
+from unittest import mock
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,7 +23,7 @@ from langmill.evaluation.folder import write_evaluation
 from langmill.files import atomic_folder, digest_of, read_manifest, write_manifest
 from langmill.models.base import build_backbone
 from langmill.models.folder import save_model
-from langmill.registry import steps
+from langmill.registry import package, steps
 from langmill.registry.store import ModelRegistry
 from langmill.registry.versions import ModelVersion, State, Tag
 from langmill.scoring.base import TrainingData, build_scorer
@@ -193,9 +195,20 @@ def registered_classifier(
         facts = read_manifest(folder, verify=False)
         del facts["files"]
         write_manifest(folder, facts)
-    version = steps.package_and_register(recipe, URI).version
+    version = register(recipe)
     ModelRegistry(URI).note(version, {Tag.state: State.validated})
     return ModelRegistry(URI).version(CLASSIFIER, version.version)
+
+
+def register(recipe: Recipe) -> ModelVersion:
+    """Package and register a recipe's model without Langmill's code: some 600 files, which are copied three times."""
+    with mock.patch.object(package, "_copy_code", _copy_first_file):
+        return steps.package_and_register(recipe, URI).version
+
+
+def _copy_first_file(path: Path, into: Path) -> None:
+    (into / path.name).mkdir(parents=True)
+    shutil.copy(path / "__init__.py", into / path.name)
 
 
 def restamp_evaluation(workspace: Path, name: str, factor: float) -> None:
@@ -214,14 +227,14 @@ def restamp_evaluation(workspace: Path, name: str, factor: float) -> None:
     write_manifest(folder, {**facts, "provenance": model["provenance"]})
 
 
-def registered(workspace: Path, name: str, *, seed: int, factor: float) -> ModelVersion:
+def registered(workspace: Path, name: str, *, seed: int, factor: float, with_code: bool = False) -> ModelVersion:
     """A registered version, taken as validated, of a language model that needs `factor` times the nats of the last one.
 
-    The current folder must be `workspace`.
+    The current folder must be `workspace`. Only `with_code` its package can be loaded in another process.
     """
     build_model(workspace, name, seed)
     restamp_evaluation(workspace, name, factor)
-    version = steps.package_and_register(recipe_of(name), URI).version
+    version = steps.package_and_register(recipe_of(name), URI).version if with_code else register(recipe_of(name))
     registry = ModelRegistry(URI)
     registry.note(version, {Tag.state: State.validated})
     return registry.version(name, version.version)

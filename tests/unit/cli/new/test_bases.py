@@ -13,8 +13,9 @@ from langmill.config.compose import compose_recipe
 from langmill.errors import ConfigError
 from langmill.models.huggingface.settings import Tuning
 from langmill.stages.compose import checked_recipe, require_composed
+from tests.pipeline.workspace import keep
 from tests.refused import refused
-from tests.unit.cli.new.test_commands import ROOT, variables, write_rows
+from tests.unit.cli.new.test_commands import NEIGHBOURS, ROOT, variables, write_rows
 
 pytestmark = pytest.mark.unit
 ROWS = [
@@ -25,9 +26,10 @@ ROWS = [
 
 @pytest.fixture
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The shipped settings and graph, and a corpus `mine` with a text, a label and a target in each row."""
+    """The shipped settings, a few lines of the graph, and a corpus `mine`: rows of a text, a label and a target."""
     shutil.copytree(ROOT / "conf", tmp_path / "conf")
     shutil.copy(ROOT / "dvc.yaml", tmp_path / "dvc.yaml")
+    keep(tmp_path / "dvc.yaml", NEIGHBOURS)
     monkeypatch.chdir(tmp_path)
     write_rows(tmp_path / "a.jsonl", ROWS)
     assert call(["new", "corpus", "mine", "--from", "a.jsonl"]) == 0

@@ -15,16 +15,19 @@ from langmill.cli.new.graph_file import add_line
 from langmill.config.compose import available, compose_corpus, compose_recipe
 from langmill.stages.compose import require_composed
 from langmill.stages.recipe_checks import check_recipe
+from tests.pipeline.workspace import KEPT, keep
 
 pytestmark = pytest.mark.unit
 ROOT = Path(__file__).parents[4]
+NEIGHBOURS = (*KEPT, "shakespeare", "smollm2")
 
 
 @pytest.fixture
 def workspace(tmp_path, monkeypatch) -> Path:
-    """The shipped settings and graph."""
+    """The shipped settings, and the graph with a few of its lines: each command reads all of it several times."""
     shutil.copytree(ROOT / "conf", tmp_path / "conf")
     shutil.copy(ROOT / "dvc.yaml", tmp_path / "dvc.yaml")
+    keep(tmp_path / "dvc.yaml", NEIGHBOURS)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -17,8 +17,9 @@ from langmill.cli.new import origins
 from langmill.config.compose import compose_pretrained, compose_recipe, compose_tokenizer
 from langmill.config.sections import PRETRAINED
 from langmill.stages.compose import require_composed
+from tests.pipeline.workspace import keep
 from tests.unit.checkpoints.files import LLAMA, TEMPLATE, TOKENIZER, network, tensors_of, write_gguf, write_model
-from tests.unit.cli.new.test_commands import ROOT, variables
+from tests.unit.cli.new.test_commands import NEIGHBOURS, ROOT, variables
 from tests.unit.models.checkpoints import write_checkpoint
 
 pytestmark = pytest.mark.unit
@@ -28,10 +29,11 @@ CARD = "---\nlanguage: en\nlicense: mit\n---\n# A model\n"
 
 @pytest.fixture
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The shipped settings and graph."""
+    """The shipped settings, and the graph with a few of its lines."""
     folder = tmp_path / "workspace"
     shutil.copytree(ROOT / "conf", folder / "conf")
     shutil.copy(ROOT / "dvc.yaml", folder / "dvc.yaml")
+    keep(folder / "dvc.yaml", NEIGHBOURS)
     monkeypatch.chdir(folder)
     return folder
 
