@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -225,6 +226,12 @@ def test_a_bucket(into: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
             url("s3://letters/gone.csv", storage=storage).fingerprint(None, downloads)
     finally:
         server.stop()
+
+
+def test_a_library_that_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "gcsfs", None)
+    with refused(SourceError, "missing", 'pip install "langmill[gcs]"'):
+        url("gs://letters/a.csv").fingerprint(None, tmp_path)
 
 
 class Hub(BaseHTTPRequestHandler):
