@@ -63,30 +63,35 @@ class Repeated:
         if not self.rows:
             sys.exit(f"{raw} holds no .csv file with rows; `dvc repro fetch@reviews` brings it.")
         self.changed, self.near, self.seed = changed, near, seed
-        words = (word for row in self.rows[::10] for word in row["text"].split(" "))
-        self.pool = np.array([word for word in words if word and not _has_markup(word)], dtype=object)
+        self.words = [np.array([sys.intern(word) for word in row["text"].split(" ")], object) for row in self.rows]
+        self.plain = [np.array([not _has_markup(word) for word in words]) for words in self.words]
+        pairs = zip(self.words[::10], self.plain[::10], strict=True)
+        self.pool = np.array([word for words, plain in pairs for word in words[plain] if word], object)
 
     def documents(self) -> Iterator[tuple[dict[str, str], bool]]:
         """Rows without end, and whether each is a near duplicate of one before it."""
         draw = np.random.default_rng(self.seed)
         order = itertools.chain.from_iterable(draw.permutation(len(self.rows)).tolist() for _ in itertools.count())
         while True:
-            twins: list[dict[str, str]] = []
-            for place in itertools.islice(order, APART):
-                row = self.rows[place]
-                words = row["text"].split(" ")
-                self._replace(words, np.flatnonzero(draw.random(len(words)) < self.changed).tolist(), draw)
-                yield {**row, "text": " ".join(words)}, False
-                if draw.random() < self.near and len(words) >= MIN_WORDS:
-                    self._replace(words, [len(words) // 2], draw)
-                    twins.append({**row, "text": " ".join(words)})
-            yield from ((row, True) for row in twins)
+            places = list(itertools.islice(order, APART))
+            words = np.concatenate([self.words[place] for place in places])
+            plain = np.concatenate([self.plain[place] for place in places])
+            replaced = plain & (draw.random(len(words)) < self.changed)
+            words[replaced] = self._drawn(draw, int(replaced.sum()))
+            texts = np.split(words, np.cumsum([len(self.words[place]) for place in places])[:-1])
+            yield from (
+                ({**self.rows[place], "text": _joined(text)}, False) for place, text in zip(places, texts, strict=True)
+            )
+            again = draw.random(len(places)) < self.near
+            for place, text, twice in zip(places, texts, again.tolist(), strict=True):
+                if twice and len(text) >= MIN_WORDS:
+                    middle = len(text) // 2
+                    if self.plain[place][middle]:
+                        text[middle] = self._drawn(draw, 1)[0]
+                    yield {**self.rows[place], "text": _joined(text)}, True
 
-    def _replace(self, words: list[str], places: list[int], draw: np.random.Generator) -> None:
-        drawn = self.pool[draw.integers(len(self.pool), size=len(places))].tolist()
-        for place, word in zip(places, drawn, strict=True):
-            if not _has_markup(words[place]):
-                words[place] = word
+    def _drawn(self, draw: np.random.Generator, count: int) -> Any:
+        return self.pool[draw.integers(len(self.pool), size=count)]
 
     def write(self, folder: Path, megabytes: float) -> Found:
         """Write so many megabytes of them; how many rows they are, how many near duplicates among them, and MB."""
@@ -97,12 +102,17 @@ class Repeated:
             with (folder / f"{number}.csv").open("w", encoding="utf-8", newline="") as file:
                 writer = csv.DictWriter(file, self.rows[0])
                 writer.writeheader()
-                while file.tell() < megabytes * 1e6 / FILES:
+                written = 0  # characters, nearly as many as bytes; `tell` would flush the file for each row
+                while written < megabytes * 1e6 / FILES:
                     row, near = next(documents)
                     count[near] += 1
-                    writer.writerow(row)
+                    written += writer.writerow(row)
         size = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
         return {"rows": count.total(), "made_near": count[True], "megabytes": size}
+
+
+def _joined(words: Any) -> str:
+    return " ".join(words.tolist())
 
 
 def _has_markup(word: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from langmill.config import sections
-from langmill.data.cleaning.pool import clean_batches
+from langmill.data.cleaning.pool import COLLECT_EVERY, clean_batches
 from langmill.data.contradictions import Contradictions
 from langmill.data.document import (
     COPIES_KEY,
@@ -104,6 +105,7 @@ def make_corpus(
     report.steps = {name: StepCount() for name in settings.cleaning.steps}
     labels = LabelTable()
     with contextlib.ExitStack() as stack:
+        stack.enter_context(_rare_collections())
         stack.callback(lambda: report.set_labels(labels.as_json()) if settings.fields.any_has("label") else None)
         stack.enter_context(_causes_found(raw, settings.file_format, report))
         dropped = stack.enter_context(DroppedSample(out / DROPPED_NAME))
@@ -128,6 +130,17 @@ def make_corpus(
     report.require_balance()
     _require_usable(report, settings)
     return report
+
+
+@contextlib.contextmanager
+def _rare_collections() -> Iterator[None]:
+    """Have the garbage collector look for circles rarely: rows have none, and are many: a tenth would go into it."""
+    before = gc.get_threshold()
+    gc.set_threshold(COLLECT_EVERY)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 def _clean(

@@ -41,6 +41,7 @@ _SCHEMA = pa.schema(
         pa.field("metadata", pa.string(), nullable=False),
     ]
 )
+_as_json = json.JSONEncoder(ensure_ascii=False).encode
 _GROUP_BYTES = 4_000_000
 _GROUP_ROWS = 4000
 
@@ -124,7 +125,7 @@ class Spool:
         label = self._labels.setdefault(row.label, len(self._labels))
         target = -1 if cleaned.target is None else len(cleaned.target)
         self._pending.append((label, _RANKS[split], len(cleaned.text), target))
-        metadata = json.dumps(dict(cleaned.metadata), ensure_ascii=False)
+        metadata = _as_json(dict(cleaned.metadata))
         self._rows.append((row.where, row.num_bytes, cleaned.text, row.label, cleaned.target, metadata))
         self._bytes += len(cleaned.text) + max(0, target)
         self._count += 1

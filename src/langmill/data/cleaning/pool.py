@@ -7,6 +7,7 @@ number of workers has no influence on the result.
 from __future__ import annotations
 
 import contextlib
+import gc
 import itertools
 import multiprocessing
 import multiprocessing.connection
@@ -26,6 +27,8 @@ from langmill.data.cleaning.on_ray import clean_on_ray
 from langmill.data.rows import Row
 from langmill.errors import DataError
 
+COLLECT_EVERY = 50_000
+"""Objects between two looks of the garbage collector where rows go through; Python's default is 700."""
 _own_cleaner: list[BatchCleaner] = []
 """What cleans in this process, if it is a worker."""
 
@@ -107,4 +110,5 @@ def _begin_worker(cleaning: Cleaning, where: str) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, name="end-with-parent", daemon=True).start()
+    gc.set_threshold(COLLECT_EVERY)
     _own_cleaner.append(BatchCleaner(cleaning, where))
