@@ -63,6 +63,7 @@ def test_corpus_composes_and_its_plugins_are_there(name: str) -> None:
     build_source(corpus.source, name)
     assert len(corpus.description) > 20
     assert corpus.licence
+    assert corpus.contract.reference is not None  # a contract of its own, not that of all alone
 
 
 @pytest.mark.parametrize("name", available("tokenizer", CONF))

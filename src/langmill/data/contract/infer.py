@@ -59,8 +59,9 @@ def _fields(found: Statistics) -> dict[str, Any]:
     result: dict[str, Any] = {}
     if missing:
         result["nulls"] = {
-            "stop": {name: _up(min(1.0, 2 * share + 0.01)) for name, share in missing.items()},
-            "warn": {name: _up(min(1.0, 1.25 * share)) for name, share in missing.items()},
+            # Of a field that few documents have: where half of those few lack it, or a quarter. 1 is no limit.
+            "stop": {name: _up(min(2 * share + 0.01, (1 + share) / 2)) for name, share in missing.items()},
+            "warn": {name: _up(min(1.25 * share, (1 + 3 * share) / 4)) for name, share in missing.items()},
         }
     if typed:
         result["types"] = {"fields": typed, "stop": 0.01, "warn": 0}

@@ -22,7 +22,8 @@ _PLAIN = re.compile(r"\A(?!(?:null|true|false|yes|no|on|off|y|n)\Z)[a-z][a-z_.]*
 _BREAK = re.compile(r"(?<=\S), (?=\S)")
 COMMENTS = {
     "documents": "Fewer than half of those of now stop; a fifth fewer, or a quarter more, is told. So are bytes.",
-    "nulls": "Shares of documents without a value: twice those of now and one in a hundred stop.",
+    "nulls": "Shares of documents without a value: twice those of now and one in a hundred stop; of a field that few "
+    "have, where half of those lack it.",
     "types": "What values can be read as: boolean, whole_number, number, date, json.",
     "label_set": "Any other label stops, and so does one that is missing.",
     "label_balance": "Shares of the labels: half as much again as now stops, a fifth is told.",

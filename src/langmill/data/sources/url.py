@@ -263,8 +263,9 @@ class Url(CorpusSource):
         except LangmillError:
             raise
         except FileNotFoundError as error:
-            if isinstance(error.__cause__, OSError):  # fsspec says so of a server that does not answer, too
-                raise self._unreachable(error.__cause__) from error
+            cause = error.__cause__
+            if isinstance(cause, OSError) and _status(cause) not in (401, 404):
+                raise self._unreachable(cause) from error  # fsspec says so of a server that does not answer, too
             raise SourceError(f"There is nothing at {title}; check source.options.urls.", "missing") from error
         except PermissionError as error:
             raise SourceError(f"{title} may not be read with the credentials of this machine.", "refused") from error
@@ -296,6 +297,11 @@ def _listed(url: str, storage: Mapping[str, Any]) -> Iterator[tuple[str, _Remote
         raise FileNotFoundError(url)
     for name, info in sorted(files.items()):
         yield name.removeprefix(base).lstrip("/"), _Remote(system, name, info, scheme)
+
+
+def _status(error: OSError) -> int | None:
+    """The HTTP status that an error of the hub's client is about; 401 is what it says of a repository it hides."""
+    return getattr(getattr(error, "response", None), "status_code", None)
 
 
 def _opened(url: str, scheme: str, storage: Mapping[str, Any]) -> tuple[Any, str]:

@@ -85,6 +85,17 @@ def test_the_documents_of_now_keep_what_is_drawn_up_and_it_is_read_as_it_was_mea
     assert max(map(len, text.splitlines())) <= 120
 
 
+@pytest.mark.parametrize(
+    ("have", "stop", "warn"), [(200, 0.01, 0), (150, 0.51, 0.32), (100, 0.75, 0.63), (6, 0.99, 0.98)]
+)
+def test_a_field_that_few_documents_have_may_not_be_lost(workspace, have, stop, warn):
+    documents = labelled(200)
+    changed = {each.id: {"metadata": {"hint": "x"} if number < have else {}} for number, each in enumerate(documents)}
+    folder = write_corpus(workspace / "documents", labelled(200, **changed), REPORT)
+    nulls = infer(evidence(folder))["expectations"]["nulls"]
+    assert (nulls["stop"]["metadata.hint"], nulls["warn"]["metadata.hint"]) == (stop, warn)
+
+
 def test_the_same_documents_give_the_same_file_and_comments_stay(workspace):
     made(workspace)
     path = workspace / "conf/corpus/tiny.yaml"

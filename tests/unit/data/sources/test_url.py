@@ -1,12 +1,14 @@
-"""Files at addresses: a server of this machine, S3 (moto), memory, a path; what is recorded, and what is refused."""
+"""Files at addresses: a server of this machine, S3 (moto), the hub, memory, a path; what is recorded and refused."""
 
 from __future__ import annotations
 
+import json
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import fsspec
 import pytest
@@ -224,6 +226,71 @@ def test_a_bucket(into: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
             url("s3://letters/gone.csv", storage=storage).fingerprint(None, downloads)
     finally:
         server.stop()
+
+
+def test_a_library_that_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "gcsfs", None)
+    with refused(SourceError, "missing", 'pip install "langmill[gcs]"'):
+        url("gs://letters/a.csv").fingerprint(None, tmp_path)
+
+
+class Hub(BaseHTTPRequestHandler):
+    """What the hub answers to `HfFileSystem` of the data set me/films."""
+
+    files: ClassVar[dict[str, bytes]] = {}
+
+    def do_GET(self) -> None:
+        path, listed = self.path.partition("?")[0], "/api/datasets/me/films/tree/main"
+        name = path.removeprefix("/datasets/me/films/resolve/main/")
+        if path == "/api/datasets/me/films":
+            self.answer(json.dumps({"id": "me/films", "sha": "6" * 40, "siblings": []}).encode())
+        elif path.startswith(listed):
+            tree = [
+                {"type": "file", "path": name, "size": len(data), "oid": sha256_bytes(data)[:40]}
+                for name, data in self.files.items()
+            ]
+            folder = [] if path != listed else [{"type": "directory", "path": "data", "oid": "1" * 40}]
+            self.answer(json.dumps([*folder, *tree]).encode())
+        else:
+            self.answer(self.files.get(name))
+
+    do_HEAD = do_GET
+
+    def answer(self, data: bytes | None) -> None:
+        self.send_response(404 if data is None else 200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data or b"")))
+        self.send_header("X-Error-Code", "RepoNotFound" if "none" in self.path else "EntryNotFound")
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(data or b"")
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        """Quiet."""
+
+
+def test_the_hub(into: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """hf:// by the hub's own file system, against a stub of its API."""
+    monkeypatch.setattr(Hub, "files", {"data/a.csv": A, "data/b.csv": B})
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    storage, downloads = {"endpoint": f"http://127.0.0.1:{server.server_port}"}, tmp_path / "downloads"
+    try:
+        source = url("hf://datasets/me/films/data/*.csv", storage=storage)
+        assert fetched(source, into, downloads) == {"a.csv": A.decode(), "b.csv": B.decode()}
+        before = source.recorded
+        assert differences(before, source.fingerprint(before, downloads)) == []
+        monkeypatch.setitem(Hub.files, "data/b.csv", A)
+        assert differences(before, source.fingerprint(before, downloads)) == ["b.csv has changed"]
+        with refused(SourceError, "changed", "b.csv"):
+            source.fetch(file_format(), into, downloads)
+        for gone in ("hf://datasets/me/films/gone.csv", "hf://datasets/me/none/a.csv"):
+            with refused(SourceError, "missing", gone):
+                url(gone, storage=storage).fingerprint(None, downloads)
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 @pytest.mark.parametrize(
