@@ -100,7 +100,7 @@ def test_a_file_without_the_field_of_the_text_is_named(tmp_path: Path) -> None:
     assert sum(isinstance(row, BadRow) for row in rows) == 4
     assert list(wrong) == ["b.csv", "c.jsonl"]
     assert wrong["b.csv"].startswith("Its rows have no field text,") and "but body, n; fields.files" in wrong["b.csv"]
-    assert wrong["c.jsonl"].startswith("1 of its rows have no field text,")
+    assert wrong["c.jsonl"].startswith("1 of its rows has no field text,")
 
 
 def test_nothing_to_read(tmp_path: Path) -> None:
