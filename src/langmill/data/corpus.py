@@ -331,7 +331,7 @@ def _causes_found(raw: Path, file_format: Format, report: Report) -> Iterator[No
         failure = error
     if report.quarantined:
         files = raw_files(raw, file_format)
-        damaged = (path for path in files if portable(path.relative_to(raw).as_posix()) in report.damaged_files)
+        damaged = (path for path in files if portable(path.relative_to(raw).as_posix()) in report.bad_rows)
         report.causes.update(causes(raw, file_format, damaged))
     if failure is not None:
         raise failure

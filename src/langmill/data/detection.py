@@ -52,6 +52,8 @@ class Detected:
     once."""
     problem: str | None = None
     """Why it can't be read, or not as it was meant to be, and what to do: a sentence."""
+    damage: str | None = None
+    """Why its rows end before the file does, a sentence; None where they do not, or nobody looked that far."""
 
 
 def detect(path: Path, relative: PurePosixPath) -> Detected:
@@ -91,39 +93,45 @@ def _detected(path: Path, relative: PurePosixPath, auto: Format, name: str) -> D
     reads = build_format(FormatSection(name, options), _WHERE)
     with open_raw(path, relative, reads) as raw:
         small = 8 if relative.suffix.lower() in COMPRESSIONS else 1
-        rows, num_rows, refused = _rows(raw, reads, relative, whole=path.stat().st_size * small <= _COUNTED)
+        whole = path.stat().st_size * small <= _COUNTED
+        rows, num_rows, refused, damage = _rows(raw, reads, relative, whole=whole)
         encoding = raw.encoding
     if encoding not in (None, "utf-8"):
         options["encoding"] = encoding
     problem = None
     if refused is not None or not rows:
-        problem = diagnose(path) or refused or "None of its rows can be read; look at its first lines."
+        problem = diagnose(path) or refused or damage or "None of its rows can be read; look at its first lines."
     return Detected(
         (recognized(rows) if name == "auto" and rows else None) or name,
-        options, encoding, delimiter, header, rows[:_SHOWN_ROWS], num_rows, problem,
+        options, encoding, delimiter, header, rows[:_SHOWN_ROWS], num_rows, problem, damage,
     )  # fmt: skip
 
 
 def _rows(
     raw: RawFile, reads: Format, relative: PurePosixPath, *, whole: bool
-) -> tuple[list[Values], int | None, str | None]:
-    """The first rows, how many there are where the `whole` file is read, and what refuses the file, or damages it."""
+) -> tuple[list[Values], int | None, str | None, str | None]:
+    """The first rows, how many there are where the `whole` file is read, what refuses the file, and what damages it."""
     if reads.is_plain_text(relative) and not whole:
-        return [{"text": raw.file.read(HEAD).decode("utf-8-sig", "replace")}], 1, None
+        return [{"text": raw.file.read(HEAD).decode("utf-8-sig", "replace")}], 1, None, None
     rows: list[Values] = []
     count, damage = 0, None
-    for _, values in reads.read(raw.file, raw.path):
-        count += 1
-        if not isinstance(values, Unreadable):
-            if len(rows) < _SAMPLED_ROWS:
-                rows.append(values)
-            elif not whole:
-                break
-        elif values.refusal is not None:
-            return rows, count, values.refusal
-        elif values.reason is BadRowReason.unreadable_file:
-            damage = damaged(values.row)
-    return rows, count if whole else None, None if rows else damage
+    try:
+        for _, values in reads.read(raw.file, raw.path):
+            count += 1
+            if not isinstance(values, Unreadable):
+                if len(rows) < _SAMPLED_ROWS:
+                    rows.append(values)
+                elif not whole:
+                    break
+            elif values.refusal is not None:
+                return rows, count, values.refusal, damage
+            elif values.reason is BadRowReason.unreadable_file:
+                damage = damaged(values.row)
+    except (*DAMAGED, pa.ArrowException) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the machine's fault, not the file's
+        damage = damaged(error)
+    return rows, count if whole else None, None, damage
 
 
 def _languages_in(name: PurePosixPath, codes: set[str]) -> set[str]:

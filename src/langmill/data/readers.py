@@ -175,7 +175,7 @@ def _rows_of(path: Path, relative: PurePosixPath, reading: _Reading) -> Iterator
                 absent[member] += 1
             yield row_of(where, values, fields, reading.names, reading.table)
         except Unreadable as problem:
-            yield BadRow(where, problem.reason, shown(problem.row[:EXCERPT]), problem.num_bytes)
+            yield BadRow(where, problem.reason, shown(problem.row[:EXCERPT]), problem.num_bytes, name)
             if problem.refusal is not None:
                 reading.wrong[name] = problem.refusal
                 raise DataError(f"{path}: {problem.refusal}", _CODES.get(problem.reason, "unreadable")) from None

@@ -84,6 +84,8 @@ class BadRow:
     """The beginning of the raw row, as far as it can be shown."""
     num_bytes: int = field(default=0, compare=False)
     """Bytes of the raw row; of the rest of a damaged file, its bytes that were not read."""
+    file: str = field(default="", compare=False)
+    """The raw file, where a row of an archive's member has the archive."""
 
 
 class Unreadable(Exception):

@@ -67,6 +67,17 @@ def memory(texts: Iterable[str] = TEXTS) -> bytes:
     return f'<tmx version="1.4"><header srclang="en"/><body>{units}</body></tmx>'.encode()
 
 
+def test_an_archive_that_is_cut_is_one_damaged_file(tmp_path: Path) -> None:
+    """It has two such rows: of the member that is cut, and of the archive."""
+    (tmp_path / "a.tar").write_bytes(tarred({f"{each}.jsonl": lines() for each in "xy"})[:3000])
+    (tmp_path / "b.jsonl").write_bytes(lines())
+    report = Report("x")
+    for row in read_rows(tmp_path, file_format("auto"), fields()):
+        report.count_row(row)
+    assert report.quarantined["unreadable_file"] == 2
+    assert report.as_json()["damaged_files"] == ["a.tar"]
+
+
 BAD_LINES = (
     rb"""{'text': 1}
 

@@ -86,6 +86,8 @@ class Survey:
     """How many files are not read, by the reason."""
     problems: Mapping[PurePosixPath, str]
     """What is wrong with files that can't be read, in sentences; of those that were looked at."""
+    damages: Mapping[PurePosixPath, str] = field(default_factory=dict)
+    """The same of files that can be read, but not to their end."""
     sampled: bool = field(default=False)
     """Whether some files were not looked at."""
     pair: FormatSection | None = None
@@ -150,16 +152,16 @@ def survey(
     for relative in filter(reads.leads, sorted(sizes, key=PurePosixPath.as_posix)):
         by_ending.setdefault(kind_of(relative), []).append(relative)
     kinds: list[Kind] = []
-    problems: dict[PurePosixPath, str] = {}
+    problems, damages = dict[PurePosixPath, str](), dict[PurePosixPath, str]()
     for _, files in sorted(by_ending.items()):
         step = max(1, len(files) / _LOOKED_AT)
         chosen = files if step == 1 else [files[int(number * step)] for number in range(_LOOKED_AT)]
-        pieces = [piece for relative in chosen for piece in _look_at(root, relative, told, problems)]
+        pieces = [piece for relative in chosen for piece in _look_at(root, relative, told, problems, damages)]
         all_bytes = sum(map(sizes.__getitem__, files))
         kinds += _kinds(pieces, len(files) / len(chosen), all_bytes, told, patterns)
     sampled = any(len(files) > _LOOKED_AT for files in by_ending.values())
     read = [size for relative, size in sizes.items() if relative not in problems]
-    found = Survey(None if is_sample else root, kinds, len(read), sum(read), left_out, problems, sampled, pair)
+    found = Survey(None if is_sample else root, kinds, len(read), sum(read), left_out, problems, damages, sampled, pair)
     if not kinds:
         first = next(iter(problems))
         raise LangmillError(f"{found.named(first)}: {problems[first]}", "unreadable")
@@ -208,9 +210,13 @@ def _kinds(
 
 
 def _look_at(
-    root: Path, relative: PurePosixPath, told: FormatSection | None, problems: dict[PurePosixPath, str]
+    root: Path,
+    relative: PurePosixPath,
+    told: FormatSection | None,
+    problems: dict[PurePosixPath, str],
+    damages: dict[PurePosixPath, str],
 ) -> list[_Piece]:
-    """What a file is, and its first rows as their format reads them; what is wrong with it goes into `problems`."""
+    """What a file is, and its first rows as their format reads them; what is wrong with it goes into the last two."""
     path = root / relative
     if told is None:
         found = detect(path, relative)
@@ -232,6 +238,8 @@ def _look_at(
     if not any(piece.rows for piece in pieces):
         problems[relative] = diagnose(path) or _WITHOUT_ROWS
         return []
+    if found.damage is not None:
+        damages[relative] = found.damage
     return pieces
 
 

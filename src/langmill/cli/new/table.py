@@ -62,7 +62,10 @@ def lines_of_survey(found: Survey, decision: Decision, title: str) -> Iterator[s
     if found.pair is not None:
         ends = " and ".join(f".{found.pair.options[side]}" for side in ("source", "target"))
         yield f"Files ending in {ends} look like translations, line by line: --format moses begins a corpus of them."
-    yield from _problems(found.problems)
+    yield from _problems(found.problems, "Can't be read")
+    yield from _problems(found.damages, "Can't be read to the end")
+    if found.damages:
+        yield "What stands before the damage is read; the rest is counted, and the corpus's contract stops at it."
 
 
 def _cells(kind: Kind, decision: Decision) -> tuple[str, str, str, str]:
@@ -175,11 +178,11 @@ def _reason(reason: str, count: int) -> str:
     return reason if plural is None else f"{plural} {rest}".strip() if first != "broken" else plural
 
 
-def _problems(problems: Mapping[PurePosixPath, str]) -> Iterator[str]:
+def _problems(problems: Mapping[PurePosixPath, str], what: str) -> Iterator[str]:
     for relative, sentence in islice(problems.items(), _PROBLEMS):
-        yield f"Can't be read: {portable(relative.as_posix())}. {' '.join(sentence.split())}"
+        yield f"{what}: {portable(relative.as_posix())}. {' '.join(sentence.split())}"
     if len(problems) > _PROBLEMS:
-        yield f"Can't be read: {_counted(len(problems) - _PROBLEMS, 'more file')}."
+        yield f"{what}: {_counted(len(problems) - _PROBLEMS, 'more file')}."
 
 
 def _counted(count: int, thing: str) -> str:

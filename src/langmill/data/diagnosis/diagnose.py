@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 from langmill.data.compression import COMPRESSIONS, DAMAGED, open_decompressed
 from langmill.data.diagnosis.encoding import bad_byte, no_text
@@ -47,8 +48,8 @@ def diagnose(path: Path, *, rows: bool = True) -> str | None:
             if said is None:
                 file.seek(0)
                 content = open_decompressed(file, compression)
-                data = content.read((-1 if ending == ".json" else _SCANNED) if rows else HEAD)
-                said = _content(path, data, compression, ending, whole=not content.read(1), rows=rows)
+                data = content.read(-1 if ending == ".json" else _SCANNED) if rows else _head(content)
+                said = _content(path, data, compression, ending, whole=rows and not content.read(1), rows=rows)
     except DAMAGED as error:
         if isinstance(error, OSError) and error.errno is not None:
             return f"The file can't be opened ({error.strerror or error}); check its path, owner and mode."
@@ -107,6 +108,23 @@ def _compression(path: Path, head: bytes, compression: str) -> str | None:
         return unreadable_kind(path, head) or said
     name = path.name.removesuffix(path.suffix) if compression else path.name
     return f"The file is compressed, which its name does not say; rename it to {name}{found}."
+
+
+def _head(content: IO[bytes]) -> bytes:
+    """The first bytes, or those before a damage; what raises for the damage does so where there are none."""
+    read: Callable[[int], bytes] = getattr(content, "read1", content.read)
+    data = b""
+    while len(data) < HEAD:
+        try:
+            more = read(HEAD - len(data))
+        except DAMAGED as error:
+            if data and not (isinstance(error, OSError) and error.errno is not None):
+                return data
+            raise
+        if not more:
+            break
+        data += more
+    return data
 
 
 def _content(path: Path, data: bytes, compression: str, ending: str, *, whole: bool, rows: bool) -> str | None:

@@ -17,7 +17,7 @@ from langmill.data.report.counts import SourceCount, SplitCount, StepCount, hist
 from langmill.data.report.lines import FrequentLines
 from langmill.data.report.step_samples import PRIVACY, StepSamples, redaction
 from langmill.data.report.words import counted, told
-from langmill.data.rows import BadRow, Row
+from langmill.data.rows import BadRow, BadRowReason, Row
 
 _SOURCES = 10_000  # sources told apart by a field, which may hold an address for each document
 _OTHER_SOURCES = "other sources"
@@ -46,7 +46,8 @@ class Report:
         skipped: Files of the source that were not read, by the reason.
         quarantined: Rows that could not be read, by reason.
         quarantined_bytes: Their bytes, by reason.
-        damaged_files: Those rows of each raw file.
+        bad_rows: Those rows of each raw file.
+        damaged_files: Raw files whose end, or all of which, could not be read.
         causes: What is wrong with some files, a sentence each.
         readings: How some files are read otherwise than their names say, a sentence each.
         dropped: Documents left out, by reason.
@@ -73,7 +74,8 @@ class Report:
         self.skipped: dict[str, int] = {}
         self.quarantined: Counter[str] = Counter()
         self.quarantined_bytes: Counter[str] = Counter()
-        self.damaged_files: Counter[str] = Counter()
+        self.bad_rows: Counter[str] = Counter()
+        self.damaged_files: set[str] = set()
         self.causes: dict[str, str] = {}
         self.readings: dict[str, str] = {}
         self.dropped: Counter[str] = Counter()
@@ -107,7 +109,9 @@ class Report:
         name = row.where.rpartition(":")[0]
         self.files[name] += 1
         if isinstance(row, BadRow):
-            self.damaged_files[name] += 1
+            self.bad_rows[name] += 1
+            if row.reason is BadRowReason.unreadable_file:
+                self.damaged_files.add(row.file or name)
             self.quarantined[row.reason.value] += 1
             self.quarantined_bytes[row.reason.value] += num_bytes
             self._first_bad = self._first_bad or row
@@ -305,6 +309,7 @@ class Report:
             },
             "undecided": {"rows": rows, "bytes": num_bytes},
             "files": dict(self.files),
+            "damaged_files": sorted(self.damaged_files),
             "skipped_files": self.skipped,
             "sources": self._sources_as_json(),
             "quarantined": dict(self.quarantined),

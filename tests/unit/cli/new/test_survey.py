@@ -100,7 +100,7 @@ NASTY = {
     "no gzip in .gz": ("a.csv.gz", b"text\na\n", "is not compressed as its name says; get it again, or take .gz off"),
     "half of a .gz": (
         "a.csv.gz",
-        gzip.compress(b"text\na\n" * 99, mtime=0)[:-12],
+        gzip.compress(b"text\na\n" * 99, mtime=0)[:12],
         "is damaged or cut short (Compressed file ended before",
     ),
     "Parquet under another name": ("a.csv", parquet({"text": ["a"]}), "is a Parquet file; rename it to a.parquet"),
@@ -138,6 +138,19 @@ def test_a_file_without_rows_is_refused_with_its_cause_and_a_remedy(tmp_path, ca
         assert message.startswith(str(tmp_path))
         assert "known are none" not in message
         assert "\n" not in message
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_file_that_is_cut_is_read_as_far_as_it_goes_and_that_is_told(tmp_path, alone):
+    rows = "".join(f"A text of some length {number * number},x\n" for number in range(300))
+    path = tmp_path / "a.csv.gz"
+    path.write_bytes(gzip.compress(f"text,topic\n{rows}".encode(), mtime=0)[:-20])
+    (tmp_path / "b.jsonl").write_text('{"text": "A text of some length"}\n' * 9)
+    found = survey(path if alone else tmp_path)
+    assert (found.files, found.problems, list(found.damages)) == (2 - alone, {}, [PurePosixPath(path.name)])
+    assert 200 < found.kinds[0].num_rows <= 301
+    told = "\n".join(lines_of_survey(found, decide(found, {}), "a"))
+    assert "Can't be read to the end: a.csv.gz. The file is damaged or cut short" in told and "contract stops" in told
 
 
 def test_a_folder_says_what_it_has(tmp_path):

@@ -158,6 +158,13 @@ def test_a_damaged_file_stops_however_few_its_bytes(tmp_path):
     assert [row.where for row in damaged.rows] == ["b.csv.gz"]
 
 
+def test_of_a_damaged_file_many_rows_may_tell(tmp_path):
+    rows = {**BYTES, "quarantined": {"unreadable_file": 2}}
+    assert ask(tmp_path, "unread", {"stop": 1, "damaged_files": 1}, **rows)[1].value == 2  # of an earlier version
+    _, damaged = ask(tmp_path, "unread", {"stop": 1, "damaged_files": 1}, **rows, damaged_files=["b.csv.gz"])
+    assert (damaged.value, damaged.outcome) == (1, Outcome.passed)
+
+
 def test_at_most_ten_rows_are_shown(tmp_path):
     finding = ask(tmp_path, "label_set", {"labels": ["x"], "stop": 0}, labelled(30))[0]
     assert [row.id for row in finding.rows] == [f"d{number}" for number in range(10)]

@@ -44,7 +44,9 @@ class Unread(Expectation):
             value = lost / total if total else 0.0
             found.append(at_most("bytes that were not read", words, value, self.options, lambda: _bad(evidence)))
         if self.options.damaged_files is not None:
-            count = int(evidence.report.get("quarantined", {}).get(_DAMAGED, 0))
+            # A report of an earlier version names no files; each of them has at least one row.
+            rows = int(evidence.report.get("quarantined", {}).get(_DAMAGED, 0))
+            count = len(evidence.report.get("damaged_files", range(rows)))
             noun = "file ends" if count == 1 else "files end"
             words = (
                 f"{count:,} {noun} before all of it could be read" if count else "every file could be read to its end"
