@@ -28,7 +28,8 @@ _SIGNS = re.compile(f"[^{_HAN}]")
 # Anything else is an editor's mark: gaps (□ ○ ●), variants in brackets, the number of a note, a character that the
 # collection could only describe ({上休下鳥}) or that lies in a private area.
 _POEM = re.compile(f"[{_HAN}。，！？；、：「」『』]+")
-_TITLE = re.compile(f"[{_HAN}。，、：·\\s○]+")
+# A title may name a book or a piece of music (《文選》), and ○ stands in it for a zero.
+_TITLE = re.compile(f"[{_HAN}。，、：·？《》\\s○]+")
 _NOTE_IN_TITLE = re.compile("（[^（）]*）")
 _CATALOGUE_ENTRY = re.compile("詩題：|首句：|^(?:無正文|空|缺)。$")  # of a poem that is lost: no verse
 _FRAGMENT = re.compile("[殘斷佚]?句(?=$|[\\s（])|存目")  # titles of what is left of a poem

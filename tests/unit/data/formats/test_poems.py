@@ -79,6 +79,8 @@ def test_what_is_not_a_whole_poem_is_quarantined(paragraphs: list[str], title: s
 def test_titles() -> None:
     assert good(poem(NIGHT, "句溪夏日"))[0][1]["title"] == "句溪夏日"
     assert good(poem(NIGHT, "晚次（一作「歇」）  湘源縣"))[0][1]["title"] == "晚次 湘源縣"
+    for title in ("讀《文選》", "決疑頌 何言無福耶？", "山居詩 其一○"):  # a work, a question, a zero: nothing is lost
+        assert good(poem(NIGHT, title))[0][1]["title"] == title
 
 
 def test_other_shapes() -> None:
