@@ -187,7 +187,12 @@ def _clean(
                 place = split if one.text else None
                 report.count_drop(one.dropped, place, one.dropped_by, num_bytes=row.num_bytes)
                 text = one.text or row.text
-                dropped.add(Dropped(row.where, one.dropped, one.dropped_by, place, text, one.target, score=one.score))
+                dropped.add(
+                    Dropped(
+                        row.where, one.dropped, one.dropped_by, place, text, one.target,
+                        score=one.score, detail=one.detail,
+                    )
+                )  # fmt: skip
             spool.add_fingerprints(prints, [one.dropped is None for one in cleaned])
     spool.finish()
 

@@ -30,6 +30,7 @@ SCHEMA = pa.schema(
         pa.field("similarity", pa.float64()),
         pa.field("containment", pa.float64()),
         pa.field("score", pa.float64()),
+        pa.field("detail", pa.string()),
     ]
 )
 
@@ -54,6 +55,8 @@ class Dropped(NamedTuple):
     """Of the n-grams of the one that has fewer, the share that the other has too."""
     score: float | None = None
     """What the step that dropped it measured, if it says."""
+    detail: str | None = None
+    """What that step took it for, if it says: a language."""
 
 
 class DroppedSample:

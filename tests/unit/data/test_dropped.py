@@ -33,7 +33,7 @@ def test_a_sample_of_each_reason_whatever_the_order(tmp_path: Path) -> None:
     first, *others = table.to_pylist()
     assert first == {
         "where": "a.csv:7", "reason": "duplicate", "step": None, "split": "test", "text": "text", "target": None,
-        "twin": "id-1", "similarity": 1.0, "containment": 1.0, "score": None,
+        "twin": "id-1", "similarity": 1.0, "containment": 1.0, "score": None, "detail": None,
     }  # fmt: skip
     assert len(others) == 500
     assert {(len(row["text"]), len(row["target"]), row["step"]) for row in others} == {(2000, 2000, "length")}

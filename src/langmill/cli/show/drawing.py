@@ -14,7 +14,7 @@ from langmill.cli.show.words import compared, excerpt, printable, visible
 from langmill.data.report.words import counted
 
 _CHARACTERS = 600  # of a text that are shown
-_SCORES = "similarity", "containment", "score"  # columns of dropped.parquet; one of an earlier version lacks the last
+_SCORES = "similarity", "containment", "score"  # of dropped.parquet, which in earlier versions lacks some
 
 
 class Drawing:
@@ -102,7 +102,8 @@ class Drawing:
             self._say("It is no document: a duplicate, or another loss that dropped.parquet holds no row of.")
         else:
             by = f" by the step {dropped['step']}" if dropped["step"] else ""
-            for_the_sake_of = f"; {dropped['twin']} is kept" if dropped["twin"] else ""
+            twin = " ".join(filter(None, (dropped.get("kept"), dropped["twin"])))
+            for_the_sake_of = f"; {twin} is kept" if twin else ""
             scores = ", ".join(_scores(dropped))
             self._say(f"It was dropped{by}: {_words(dropped['reason'])}{scores and f' ({scores})'}{for_the_sake_of}.")
 
@@ -114,12 +115,14 @@ class Drawing:
             f"{view['changed']:,} changed, {view['dropped']:,} dropped"
         )
         for one in view["shown"]:
-            self._head(one["where"], f"dropped: {_words(one['dropped'])}" if "dropped" in one else None)
+            self._head(
+                one["where"], *([f"dropped: {_words(one['dropped'])}", *_scores(one)] if "dropped" in one else [])
+            )
             self._pair(one)
 
     def _step(self, step: Mapping[str, Any]) -> None:
         if "dropped" in step:
-            self._say(f"{step['step']}: dropped ({_words(step['dropped'])})")
+            self._say(f"{step['step']}: dropped ({', '.join([_words(step['dropped']), *_scores(step)])})")
         elif not step["changed"]:
             self._say(f"{step['step']}: unchanged")
         else:
@@ -181,7 +184,12 @@ class Drawing:
 
 
 def _scores(row: Mapping[str, Any]) -> list[str]:
-    return [f"{name} {row[name]:.2f}" for name in _SCORES if row.get(name) is not None]
+    told = [f"taken for {row['detail']}"] if row.get("detail") else []
+    return told + [f"{name} {_number(row[name])}" for name in _SCORES if row.get(name) is not None]
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value == int(value) and value > 1 else f"{value:.2f}"
 
 
 def _labels(document: Mapping[str, Any]) -> list[str]:

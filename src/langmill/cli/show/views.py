@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -129,17 +130,20 @@ def _only(folder: Path, corpus: str, asked: str) -> str:
 def _dropped(folder: Path, where: str, steps: list[Passed]) -> dict[str, Any] | None:
     """Why a row is no document: as it was noted, or as the steps say now."""
     if (noted := dropped_at(folder, where)) is not None:
-        return noted
-    if steps and isinstance(steps[-1].after, Dropped):
-        return {"reason": steps[-1].after.reason, "step": steps[-1].step, "twin": None}
+        twin = noted["twin"]
+        return noted | {"kept": place_of(folder, twin) if twin else None}
+    if steps and isinstance(after := steps[-1].after, Dropped):
+        return {**dataclasses.asdict(after), "step": steps[-1].step, "twin": None}
     return None
 
 
 def _step(passed: Passed) -> dict[str, Any]:
     after = passed.after
+    told: dict[str, Any]
     if isinstance(after, Dropped):
-        return {"step": passed.step, "dropped": after.reason, **_texts(passed, None)}
-    told: dict[str, Any] = {"step": passed.step, "changed": passed.changed, "changes": list(after.changes)}
+        told = {"score": after.score, "detail": after.detail}
+        return {"step": passed.step, "dropped": after.reason, **told, **_texts(passed, None)}
+    told = {"step": passed.step, "changed": passed.changed, "changes": list(after.changes)}
     return told | _texts(passed, after) if passed.changed else told
 
 

@@ -48,6 +48,8 @@ class Cleaned(NamedTuple):  # sent from process to process twice as fast as a da
     """Lines that steps took out as boilerplate, once for each time."""
     score: float | None = None
     """What the step that dropped it measured, if it says."""
+    detail: str | None = None
+    """What that step took it for, if it says."""
 
 
 def clean_documents(documents: Sequence[Draft], steps: Steps, folding: Folding = Folding.text) -> list[Cleaned]:
@@ -64,7 +66,7 @@ def clean_documents(documents: Sequence[Draft], steps: Steps, folding: Folding =
     drafts = list(documents)
     changes: list[tuple[tuple[str, tuple[str, ...]], ...]] = [()] * len(drafts)
     removed: dict[int, tuple[str, ...]] = {}
-    dropped: dict[int, tuple[str, str, float | None]] = {}
+    dropped: dict[int, tuple[str, Dropped]] = {}
     going = list(range(len(drafts)))  # those that are neither dropped nor empty
     for name, step in steps.items():
         going = [place for place in going if (text := drafts[place].text) and not text.isspace()]
@@ -76,7 +78,7 @@ def clean_documents(documents: Sequence[Draft], steps: Steps, folding: Folding =
             if after is document:
                 continue
             if isinstance(after, Dropped):
-                dropped[place] = (after.reason, name, after.score)
+                dropped[place] = (name, after)
                 lost = True
             elif after != document:
                 changes[place] += ((name, after.changes),)
@@ -87,7 +89,7 @@ def clean_documents(documents: Sequence[Draft], steps: Steps, folding: Folding =
         if lost:
             going = [place for place in going if place not in dropped]
     return [
-        _cleaned(document, folding, dropped.get(place, (None, None, None)), changes[place], removed.get(place, ()))
+        _cleaned(document, folding, dropped.get(place), changes[place], removed.get(place, ()))
         for place, document in enumerate(drafts)
     ]
 
@@ -95,19 +97,22 @@ def clean_documents(documents: Sequence[Draft], steps: Steps, folding: Folding =
 def _cleaned(
     document: Draft,
     folding: Folding,
-    dropped: tuple[str, str, float | None] | tuple[None, None, None],
+    dropped: tuple[str, Dropped] | None,
     changes: tuple[tuple[str, tuple[str, ...]], ...],
     removed_lines: tuple[str, ...],
 ) -> Cleaned:
     text, target, metadata = document[:3]
-    reason, dropped_by, score = dropped
+    dropped_by, loss = dropped or (None, Dropped(""))
+    reason = loss.reason or None
     if not text or text.isspace():
         text, reason = "", reason or DropReason.empty
     if target is not None and (not target or target.isspace()):
         target = None
     key = key_of(text, folding)
     pair_key = key if target is None else pair_key_of(key, key_of(target, folding))
-    return Cleaned(text, target, metadata, reason, dropped_by, changes, key, pair_key, removed_lines, score)
+    return Cleaned(
+        text, target, metadata, reason, dropped_by, changes, key, pair_key, removed_lines, loss.score, loss.detail
+    )
 
 
 def _stepped(step: CleaningStep, name: str, documents: Sequence[Draft]) -> Sequence[Draft | Dropped]:

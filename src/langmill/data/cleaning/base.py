@@ -48,6 +48,8 @@ class Dropped:
     """Why, in a word or several joined by `_`; the report counts them by step and reason."""
     score: float | None = None
     """What the step measured, where that decided; it is kept with the document."""
+    detail: str | None = None
+    """What it took the document for, in a word: a language. Kept, too."""
 
 
 class CleaningStep(ABC):

@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import Field
 
 from langmill.config.typed import settings
-from langmill.data.cleaning.base import CLEANING_STEPS
+from langmill.data.cleaning.base import CLEANING_STEPS, Dropped
 from langmill.data.cleaning.gopher_repetition import duplicates
 from langmill.data.cleaning.languages import LETTERS_PER_WORD, ByLanguage, check_languages
 from langmill.data.cleaning.words import split_words
@@ -55,32 +55,32 @@ class Fineweb(ByLanguage):
     options_class = FinewebOptions
     options: FinewebOptions
 
-    def rules(self, options: FinewebOptions, language: str) -> Callable[[str], str | None]:
+    def rules(self, options: FinewebOptions, language: str) -> Callable[[str], Dropped | None]:
         """What gives the first rule that a text breaks."""
         letters = LETTERS_PER_WORD.get(language, 1)
         return lambda text: broken_rule(text, options, letters)
 
 
-def broken_rule(text: str, bounds: FinewebOptions, letters_per_word: int = 1) -> str | None:
-    """The first rule that a text breaks, as a reason; None if it breaks none."""
+def broken_rule(text: str, bounds: FinewebOptions, letters_per_word: int = 1) -> Dropped | None:
+    """The first rule that a text breaks, as a reason with what was measured; None if it breaks none."""
     lines = [line for line in text.split("\n") if line and not line.isspace()]
     if not lines:
         return None
     if bounds.min_ended_lines is not None:
-        ended = sum(line.endswith(TERMINAL_PUNCTUATION) for line in lines)
-        if ended / len(lines) < bounds.min_ended_lines:
-            return "unended_lines"
+        ended = sum(line.endswith(TERMINAL_PUNCTUATION) for line in lines) / len(lines)
+        if ended < bounds.min_ended_lines:
+            return Dropped("unended_lines", ended)
     if bounds.max_short_lines is not None:
-        short = sum(len(line) <= bounds.short_line for line in lines)
-        if short / len(lines) > bounds.max_short_lines:
-            return "short_lines"
+        short = sum(len(line) <= bounds.short_line for line in lines) / len(lines)
+        if short > bounds.max_short_lines:
+            return Dropped("short_lines", short)
     if bounds.max_duplicate_characters is not None and len(lines) > 1:
-        characters = len(text) - text.count("\n")
-        if duplicates(lines)[1] / characters > bounds.max_duplicate_characters:
-            return "duplicate_characters"
+        repeated = duplicates(lines)[1] / (len(text) - text.count("\n"))
+        if repeated > bounds.max_duplicate_characters:
+            return Dropped("duplicate_characters", repeated)
     new_lines = text.count("\n")
     if bounds.max_new_lines_per_word is not None and new_lines:
         words = max(1.0, len(split_words(text)) / letters_per_word)
         if new_lines / words > bounds.max_new_lines_per_word:
-            return "list"
+            return Dropped("list", new_lines / words)
     return None

@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from langmill.config.typed import settings
-from langmill.data.cleaning.base import CLEANING_STEPS
+from langmill.data.cleaning.base import CLEANING_STEPS, Dropped
 from langmill.data.cleaning.languages import LETTERS_PER_WORD, STOP_WORDS, ByLanguage, check_languages
 from langmill.data.cleaning.words import bare, split_words
 
@@ -64,64 +64,66 @@ class GopherQuality(ByLanguage):
     options_class = GopherQualityOptions
     options: GopherQualityOptions
 
-    def rules(self, options: GopherQualityOptions, language: str) -> Callable[[str], str | None]:
+    def rules(self, options: GopherQualityOptions, language: str) -> Callable[[str], Dropped | None]:
         """What gives the first rule that a text breaks."""
         return lambda text: next(broken_rules(text, options, language), None)
 
 
-def broken_rules(text: str, bounds: GopherQualityOptions, language: str) -> Iterator[str]:
-    """The rules that a text breaks, each as a reason; a rule is tried when its turn comes."""
+def broken_rules(text: str, bounds: GopherQualityOptions, language: str) -> Iterator[Dropped]:
+    """The rules that a text breaks, each as a reason with what was measured; a rule is tried when its turn comes."""
     size = LETTERS_PER_WORD.get(language, 1)
     words = split_words(text)
     bare_words = bare(words)
     count = len(bare_words) / size
     if bounds.min_words is not None and count < bounds.min_words:
-        yield "too_few_words"
+        yield Dropped("too_few_words", count)
     if bounds.max_words is not None and count > bounds.max_words:
-        yield "too_many_words"
+        yield Dropped("too_many_words", count)
     if bare_words and size == 1:
         mean = sum(map(len, bare_words)) / count
         if bounds.min_mean_word_length is not None and mean < bounds.min_mean_word_length:
-            yield "short_words"
+            yield Dropped("short_words", mean)
         if bounds.max_mean_word_length is not None and mean > bounds.max_mean_word_length:
-            yield "long_words"
+            yield Dropped("long_words", mean)
     yield from _of_symbols(text, bounds, max(1.0, len(words) / size))
     yield from _of_lines(text.splitlines(), bounds)
     if bounds.min_alphabetic_words is not None and words:
         # Words of letters alone are the most by far, and seen at once.
-        alphabetic = sum(word.isalpha() or any(map(str.isalpha, word)) for word in words)
-        if alphabetic / len(words) < bounds.min_alphabetic_words:
-            yield "symbols"
-    if not _enough_stop_words(bare_words, text, bounds, language):
-        yield "stop_words"
+        alphabetic = sum(word.isalpha() or any(map(str.isalpha, word)) for word in words) / len(words)
+        if alphabetic < bounds.min_alphabetic_words:
+            yield Dropped("symbols", alphabetic)
+    found = _stop_words(bare_words, text, bounds, language)
+    if found is not None and bounds.min_stop_words is not None and found < bounds.min_stop_words:
+        yield Dropped("stop_words", found)
 
 
-def _of_symbols(text: str, bounds: GopherQualityOptions, num_words: float) -> Iterator[str]:
-    if bounds.max_hashes_per_word is not None and text.count("#") / num_words > bounds.max_hashes_per_word:
-        yield "hashes"
-    ellipses = sum(map(text.count, _ELLIPSES))
-    if bounds.max_ellipses_per_word is not None and ellipses / num_words > bounds.max_ellipses_per_word:
-        yield "ellipses"
+def _of_symbols(text: str, bounds: GopherQualityOptions, num_words: float) -> Iterator[Dropped]:
+    hashes = text.count("#") / num_words
+    if bounds.max_hashes_per_word is not None and hashes > bounds.max_hashes_per_word:
+        yield Dropped("hashes", hashes)
+    ellipses = sum(map(text.count, _ELLIPSES)) / num_words
+    if bounds.max_ellipses_per_word is not None and ellipses > bounds.max_ellipses_per_word:
+        yield Dropped("ellipses", ellipses)
 
 
-def _of_lines(lines: list[str], bounds: GopherQualityOptions) -> Iterator[str]:
+def _of_lines(lines: list[str], bounds: GopherQualityOptions) -> Iterator[Dropped]:
     num_lines = max(1, len(lines))
     if bounds.max_bullet_lines is not None:
-        bullets = sum(line.lstrip().startswith(_BULLETS) for line in lines)
-        if bullets / num_lines > bounds.max_bullet_lines:
-            yield "bullet_lines"
+        bullets = sum(line.lstrip().startswith(_BULLETS) for line in lines) / num_lines
+        if bullets > bounds.max_bullet_lines:
+            yield Dropped("bullet_lines", bullets)
     if bounds.max_ellipsis_lines is not None:
-        ended = sum(line.rstrip().endswith(_ELLIPSES) for line in lines)
-        if ended / num_lines > bounds.max_ellipsis_lines:
-            yield "ellipsis_lines"
+        ended = sum(line.rstrip().endswith(_ELLIPSES) for line in lines) / num_lines
+        if ended > bounds.max_ellipsis_lines:
+            yield Dropped("ellipsis_lines", ended)
 
 
-def _enough_stop_words(words: list[str], text: str, bounds: GopherQualityOptions, language: str) -> bool:
-    """Whether enough of the language's stop words stand in a text, or nobody knows which they are."""
+def _stop_words(words: list[str], text: str, bounds: GopherQualityOptions, language: str) -> int | None:
+    """How many of the language's stop words stand in a text; None where it is not asked, or nobody knows them."""
     known = STOP_WORDS.get(language)
     stop_words = known if bounds.stop_words is None else frozenset(map(str.casefold, bounds.stop_words))
     if not bounds.min_stop_words or stop_words is None:
-        return True
+        return None
     if language in LETTERS_PER_WORD:  # no space parts words there
-        return sum(word in text for word in stop_words) >= bounds.min_stop_words
-    return len(stop_words.intersection(map(str.casefold, words))) >= bounds.min_stop_words
+        return sum(word in text for word in stop_words)
+    return len(stop_words.intersection(map(str.casefold, words)))

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from langmill.config.typed import settings
-from langmill.data.cleaning.base import CLEANING_STEPS
+from langmill.data.cleaning.base import CLEANING_STEPS, Dropped
 from langmill.data.cleaning.languages import LETTERS_PER_WORD, ByLanguage, check_languages
 from langmill.data.cleaning.words import split_words
 
@@ -74,7 +74,7 @@ class GopherRepetition(ByLanguage):
     options_class = GopherRepetitionOptions
     options: GopherRepetitionOptions
 
-    def rules(self, options: GopherRepetitionOptions, language: str) -> Callable[[str], str | None]:
+    def rules(self, options: GopherRepetitionOptions, language: str) -> Callable[[str], Dropped | None]:
         """What gives the first rule that a text breaks."""
         return _Limits(options, language).exceeded_by
 
@@ -92,8 +92,8 @@ class _Limits:
         self._top = _limits((n, n * size, getattr(told, f"max_top_{n}_gram")) for n in _TOP)
         self._duplicate = _limits((n, n * size, getattr(told, f"max_duplicate_{n}_grams")) for n in _DUPLICATE)
 
-    def exceeded_by(self, text: str) -> str | None:
-        """The first rule that a text breaks, as a reason."""
+    def exceeded_by(self, text: str) -> Dropped | None:
+        """The first rule that a text breaks, as a reason with the share that was measured."""
         lined = text.strip("\n")
         for name, end, most, most_characters in self._pieces if "\n" in lined else ():
             pieces = end.split(lined)
@@ -101,19 +101,20 @@ class _Limits:
                 continue
             count, characters = duplicates(pieces)
             if most is not None and count / len(pieces) > most:
-                return f"duplicate_{name}s"
+                return Dropped(f"duplicate_{name}s", count / len(pieces))
             if most_characters is not None and characters / len(text) > most_characters:
-                return f"duplicate_{name}_characters"
+                return Dropped(f"duplicate_{name}_characters", characters / len(text))
         words = split_words(text)
         repeated = True  # whether any n-gram is there twice; where none of three words is, none of four is
         for n, length, limit in self._top:
             characters, repeated = top_characters(words, length, repeated=repeated)
             if characters / len(text) > limit:
-                return f"top_{n}_gram"
+                return Dropped(f"top_{n}_gram", characters / len(text))
         for n, length, limit in self._duplicate:
             repeated = repeated and has_duplicates(words, length)
-            if repeated and duplicate_characters(words, length) / len(text) > limit:
-                return f"duplicate_{n}_grams"
+            share = duplicate_characters(words, length) / len(text) if repeated else 0.0
+            if share > limit:
+                return Dropped(f"duplicate_{n}_grams", share)
         return None
 
 

@@ -74,19 +74,18 @@ class Language(CleaningStep):
         options = self.options
         samples = [sample(document.text, options.sample_characters) for document in documents]
         long = [place for place, text in enumerate(samples) if has_letters(text, options.min_bytes)]
-        languages = [UNDETERMINED] * len(documents)
-        for place, (language, score) in zip(long, self._identifier([samples[place] for place in long]), strict=True):
-            if score >= self._min_scores.get(language, options.min_score):
-                languages[place] = language
-        return [self._judged(document, language) for document, language in zip(documents, languages, strict=True)]
+        told = dict(zip(long, self._identifier([samples[place] for place in long]), strict=True))
+        return [self._judged(document, *told.get(place, (None, None))) for place, document in enumerate(documents)]
 
-    def _judged(self, document: Draft, language: str) -> Draft | Dropped:
-        options = self.options
+    def _judged(self, document: Draft, likeliest: str | None, score: float | None) -> Draft | Dropped:
+        options, language = self.options, UNDETERMINED
+        if likeliest is not None and score is not None:
+            language = likeliest if score >= self._min_scores.get(likeliest, options.min_score) else UNDETERMINED
         if language == UNDETERMINED:
             if not options.keep_undetermined:
-                return Dropped("undetermined_language")
+                return Dropped("undetermined_language", score, likeliest)
         elif options.keep is not None and language not in options.keep:
-            return Dropped("other_language")
+            return Dropped("other_language", score, language)
         metadata: Mapping[str, str] = {**document.metadata, LANGUAGE: language}
         return document._replace(metadata=metadata, changes=(language,))
 

@@ -142,11 +142,11 @@ class ByLanguage(CleaningStep):
 
     def __init__(self, options: Any) -> None:
         super().__init__(options)
-        self._rules: dict[str, Callable[[str], str | None]] = {}
+        self._rules: dict[str, Callable[[str], Dropped | None]] = {}
 
     @abstractmethod
-    def rules(self, options: Any, language: str) -> Callable[[str], str | None]:
-        """What gives the first rule that a text breaks, as a reason.
+    def rules(self, options: Any, language: str) -> Callable[[str], Dropped | None]:
+        """What gives the first rule that a text breaks, as a reason with what was measured.
 
         Args:
             options: The thresholds for documents of the language.
@@ -159,8 +159,7 @@ class ByLanguage(CleaningStep):
         broken = self._rules.get(language)
         if broken is None:
             broken = self._rules[language] = self.rules(for_language(self.options, language), language)
-        reason = broken(document.text)
-        return document if reason is None else Dropped(reason)
+        return broken(document.text) or document
 
     def takes_loosest(self, language: str) -> bool:
         """Whether documents of a language are judged by the loosest thresholds of all."""

@@ -36,6 +36,7 @@ class Length(CleaningStep):
 
     def clean(self, document: Draft) -> Draft | Dropped:
         """The document as it is, if its text's length is within the limits."""
-        if len(document.text) < self.options.min_characters:
-            return Dropped("too_short")
-        return Dropped("too_long") if len(document.text) > self.options.max_characters else document
+        characters = len(document.text)
+        if characters < self.options.min_characters:
+            return Dropped("too_short", characters)
+        return Dropped("too_long", characters) if characters > self.options.max_characters else document

@@ -76,7 +76,7 @@ class Parallel(CleaningStep):
     def clean_batch(self, documents: Sequence[Draft]) -> list[Draft | Dropped]:
         """What `clean` makes of each; languages are told for all at once."""
         options = self.options
-        reasons: dict[int, str] = {}
+        losses: dict[int, Dropped] = {}
         pairs: list[int] = []
         for place, (text, target, *_) in enumerate(documents):
             if target is None or not target.strip():
@@ -85,16 +85,16 @@ class Parallel(CleaningStep):
             if reason is None:
                 pairs.append(place)
             else:
-                reasons[place] = reason
+                losses[place] = Dropped(reason)
         sides = (
             ("other_source_language", options.source_language, [documents[place].text for place in pairs]),
             ("other_target_language", options.target_language, [documents[place].target or "" for place in pairs]),
         )
         for name, language, texts in sides:
             if language is not None:
-                others = [place for place, other in zip(pairs, self._others(texts, language), strict=True) if other]
-                reasons |= {place: name for place in others if place not in reasons}
-        return [Dropped(reasons[place]) if place in reasons else document for place, document in enumerate(documents)]
+                for at, (found, score) in self._others(texts, language).items():
+                    losses.setdefault(pairs[at], Dropped(name, score, found))
+        return [losses.get(place, document) for place, document in enumerate(documents)]
 
     def reason(self, text: str, target: str) -> str | None:
         """Why a pair is no translation, its languages aside; None if nothing speaks against it."""
@@ -113,18 +113,17 @@ class Parallel(CleaningStep):
         shorter, longer = sorted((len(text), len(target)))
         return (longer + self.options.length_allowance) / (shorter + self.options.length_allowance)
 
-    def _others(self, texts: Sequence[str], language: str) -> list[bool]:
-        """Which texts are surely in another language."""
+    def _others(self, texts: Sequence[str], language: str) -> dict[int, tuple[str, float]]:
+        """The texts that are surely in another language, by their places, each with that language's probability."""
         assert self._identifier is not None
         options = self.options
         long = [place for place, text in enumerate(texts) if has_letters(text, options.min_language_bytes)]
         told = self._identifier([sample(texts[place], _SAMPLE) for place in long])
-        others = {
-            place
+        return {
+            place: (found, score)
             for place, (found, score) in zip(long, told, strict=True)
             if found not in (language, UNDETERMINED) and score >= options.min_language_score
         }
-        return [place in others for place in range(len(texts))]
 
 
 def placeholders(text: str) -> Counter[str]:

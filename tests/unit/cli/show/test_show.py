@@ -109,12 +109,13 @@ def test_the_way_of_one_document(workspace: Path, capsys: pytest.CaptureFixture[
     assert "Its text now:" in (out := told(capsys, "--why", view["id"])) and "It is in the" in out
     kept = shown(capsys, "--dropped", "near_duplicate")["shown"][0]["twin"]
     assert [row["where"] for row in shown(capsys, "--why", kept)["replaced"]] == ["a.jsonl:11"]
+    assert f"; a.jsonl:13 {kept} is kept." in " ".join(told(capsys, "--why", "a.jsonl:11").split())
 
 
 @pytest.mark.parametrize(
     ("asked", "sentence"),
     [
-        ("a.jsonl:8", "It was dropped by the step length: too short."),
+        ("a.jsonl:8", "It was dropped by the step length: too short (score 2)."),
         ("a.jsonl:11", "It was dropped: near duplicate (similarity 0."),
         ("a.jsonl:61", "It is quarantined: corrupt."),
     ],
@@ -130,7 +131,8 @@ def test_a_step_is_shown_by_what_it_changes(capsys: pytest.CaptureFixture[str]) 
     assert (view["rows"], view["seen"], view["changed"], view["dropped"]) == (61, 60, 57, 0)
     assert len(view["shown"]) == 4
     assert all("<" in one["before"]["text"] and "<" not in one["after"]["text"] for one in view["shown"])
-    assert shown(capsys, "--step", "length")["shown"][0]["dropped"] == "too_short"
+    one = shown(capsys, "--step", "length")["shown"][0]
+    assert (one["dropped"], one["score"], one["detail"]) == ("too_short", 2, None)
     assert "[-teller@example.org-]{+<EMAIL>+}" in told(capsys, "--step", "privacy")
     assert cli.call(["show", "tiny", "--step", "swim"]) == 2
     assert "markup, characters, privacy, length" in (err := capsys.readouterr().err)

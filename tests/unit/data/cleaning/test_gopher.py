@@ -64,6 +64,16 @@ def test_repetition(text: str, expected: str | None) -> None:
     assert reason(GopherRepetition(GopherRepetitionOptions(**told)), text) == expected
 
 
+def test_what_was_measured_is_kept() -> None:
+    quality, repetition = GopherQuality(GopherQualityOptions()), GopherRepetition(GopherRepetitionOptions())
+    for step, text, expected in (
+        (quality, "Only four words here", Dropped("too_few_words", 4)),
+        (quality, "a b c d " * 20, Dropped("short_words", 1)),
+        (repetition, "same same\nsame same\nother thing here", Dropped("duplicate_lines", 1 / 3)),
+    ):
+        assert step.clean(Draft(text)) == expected
+
+
 OURS = {
     "dup_para_frac": "duplicate_paragraphs",
     "dup_para_char_frac": "duplicate_paragraph_characters",

@@ -72,14 +72,18 @@ def test_short_texts_and_those_of_no_language_are_undetermined(step: Language, t
     made = step.clean(Draft(text))
     assert isinstance(made, Draft)
     assert made.metadata["language"] == "und"
-    assert Language(LanguageOptions(keep_undetermined=False)).clean(Draft(text)) == Dropped("undetermined_language")
+    dropped = Language(LanguageOptions(keep_undetermined=False)).clean(Draft(text))
+    assert isinstance(dropped, Dropped) and dropped.reason == "undetermined_language"
 
 
 def test_some_languages_are_kept() -> None:
     keeping = Language(LanguageOptions(keep=["en", "de"]))
     made = keeping.clean_batch([Draft(TEXTS["de"]), Draft(TEXTS["fr"]), Draft("x")])
     assert [isinstance(one, Draft) for one in made] == [True, False, True]
-    assert made[1] == Dropped("other_language")
+    assert isinstance(made[1], Dropped) and (made[1].reason, made[1].detail) == ("other_language", "fr")
+    assert made[1].score == keeping._identifier([TEXTS["fr"]])[0][1] > 0.9
+    doubtful = Language(LanguageOptions(min_score=1.0, keep_undetermined=False)).clean(Draft(TEXTS["fr"][:40]))
+    assert isinstance(doubtful, Dropped) and doubtful.detail == "fr" and 0 < (doubtful.score or 0) < 1
     for options in ({"keep": ["english"]}, {"min_scores": {"xx": 0.5}}):
         with refused(FieldError, "impossible", "allowed is the codes"):
             LanguageOptions(**options)  # type: ignore[arg-type]
@@ -149,9 +153,10 @@ def test_languages_of_pairs() -> None:
     step = Parallel(ParallelOptions(source_language="en", target_language="de"))
     pairs = [(TEXTS["en"], TEXTS["de"]), (TEXTS["fr"], TEXTS["de"]), (TEXTS["en"], TEXTS["es"]), ("Yes", "Oui")]
     reasons = [
-        one.reason if isinstance(one, Dropped) else None for one in step.clean_batch([Draft(*pair) for pair in pairs])
+        (one.reason, one.detail) if isinstance(one, Dropped) else None
+        for one in step.clean_batch([Draft(*pair) for pair in pairs])
     ]
-    assert reasons == [None, "other_source_language", "other_target_language", None]
+    assert reasons == [None, ("other_source_language", "fr"), ("other_target_language", "es"), None]
     with refused(FieldError, "impossible", "source_language"):
         ParallelOptions(source_language="English")
 

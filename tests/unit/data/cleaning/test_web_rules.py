@@ -21,6 +21,7 @@ from tests.refused import refused
 
 pytestmark = pytest.mark.unit
 SENTENCES = "The first sentence has six words.\nThe second one has them, too!\nIs the third one a question?"
+TWICE = "It stands here twice, as it is the template's."
 
 
 def test_c4_keeps_sentences() -> None:
@@ -71,21 +72,21 @@ def test_every_rule_of_c4_can_be_off() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "reason"),
+    ("text", "reason", "score"),
     [
-        (SENTENCES, None),
-        ("\n".join(f"A line without any end that is long enough, number {n}" for n in range(9)), "unended_lines"),
-        ("\n".join(f"Short line {n}." for n in range(9)), "short_lines"),
-        ("\n".join(["It stands here twice, as it is the template's."] * 2 + [SENTENCES]), "duplicate_characters"),
-        ("\n".join(f"{'x' * 40}{n}." for n in range(9)), "list"),
-        ("x", "unended_lines"),
-        ("x.", "short_lines"),
-        ("a" * 200_000 + ".", None),
+        (SENTENCES, None, None),
+        ("\n".join(f"A line without any end that is long enough, number {n}" for n in range(9)), "unended_lines", 0),
+        ("\n".join(f"Short line {n}." for n in range(9)), "short_lines", 1),
+        ("\n".join([TWICE] * 2 + [SENTENCES]), "duplicate_characters", len(TWICE) / len(TWICE * 2 + SENTENCES[2:])),
+        ("\n".join(f"{'x' * 40}{n}." for n in range(9)), "list", 8 / 9),
+        ("x", "unended_lines", 0),
+        ("x.", "short_lines", 1),
+        ("a" * 200_000 + ".", None, None),
     ],
 )  # fmt: skip
-def test_fineweb(text: str, reason: str | None) -> None:
+def test_fineweb(text: str, reason: str | None, score: float | None) -> None:
     made = Fineweb(FinewebOptions()).clean(Draft(text))
-    assert made == (Draft(text) if reason is None else Dropped(reason))
+    assert made == (Draft(text) if reason is None else Dropped(reason, score))
 
 
 def test_fineweb_judges_as_datatrove_does(monkeypatch: pytest.MonkeyPatch) -> None:
