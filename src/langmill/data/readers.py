@@ -65,6 +65,7 @@ class _Reading:
     names: Mapping[str, str | None] = field(default_factory=dict)
     table: LabelTable | None = None
     max_characters: int | None = None
+    piece_bytes: int | None = None
     told: MutableMapping[str, str] = field(default_factory=dict)
     wrong: MutableMapping[str, str] = field(default_factory=dict)
     on_bytes: Callable[[int], object] = lambda _: None
@@ -262,10 +263,18 @@ def first_rows(path: Path, file_format: Format, limit: int) -> list[Values]:
 
 
 def read_values(
-    folder: Path, path: Path, file_format: Format, on_bytes: Callable[[int], object] | None = None
+    folder: Path,
+    path: Path,
+    file_format: Format,
+    on_bytes: Callable[[int], object] | None = None,
+    *,
+    piece_bytes: int | None = None,
 ) -> Iterator[Raw]:
-    """Every row of one file below a folder with all its fields, and what can't be read, each with its place."""
-    reading = _Reading(file_format, Fields("text", None, None, []))
+    """Every row of one file below a folder with all its fields, and what can't be read, each with its place.
+
+    With `piece_bytes` a .txt file comes in pieces of so many bytes of UTF-8 at most, each as a row, and is not held.
+    """
+    reading = _Reading(file_format, Fields("text", None, None, []), piece_bytes=piece_bytes)
     reading.on_bytes = on_bytes or reading.on_bytes
     return _read_file(path, PurePosixPath(path.relative_to(folder).as_posix()), reading)
 
@@ -306,6 +315,8 @@ def _content(opened: list[RawFile], relative: PurePosixPath, reading: _Reading) 
     said = None
     if file_format.is_plain_text(relative) and limit is not None:
         yield from _text(raw, relative, limit, reading)
+    elif file_format.is_plain_text(relative) and reading.piece_bytes is not None:
+        yield from _pieces(raw, file_format, reading.piece_bytes)
     elif beside:
         yield from file_format.read_pair(raw.file, beside[0].file, raw.path)
     else:
@@ -341,3 +352,22 @@ def _text(raw: RawFile, relative: PurePosixPath, limit: int, reading: _Reading) 
         wrong=True,
     )
     yield 1, Unreadable(BadRowReason.too_large, escaped(held.getvalue()[:EXCERPT]), num_bytes=size)
+
+
+def _pieces(raw: RawFile, file_format: Format, size: int) -> Iterator[Raw]:
+    """A file that is one text, cut between paragraphs, lines or words where there are any."""
+    data, number = raw.file.read(size), 0
+    while data:
+        end = len(data)
+        if end == size:
+            ends = (data.rfind(mark, size // 2) + 1 for mark in (b"\n\n", b"\n", b" "))
+            end = next(filter(None, ends), _start_of_character(data))
+        for _, values in file_format.read(io.BytesIO(data[:end]), raw.path):
+            number += 1
+            yield number, values
+        data = data[end:] + raw.file.read(size - len(data) + end)
+
+
+def _start_of_character(data: bytes) -> int:
+    """Where the last character of UTF-8 begins, if it is not the first."""
+    return next((at for at in range(len(data) - 1, max(0, len(data) - 4), -1) if data[at] & 0xC0 != 0x80), len(data))

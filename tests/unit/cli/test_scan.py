@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from langmill import cli
+from langmill.cli.scan import findings
 from langmill.cli.scan.findings import masked
 
 pytestmark = pytest.mark.unit
@@ -115,3 +116,16 @@ def test_regions_of_telephones(tmp_path: Path, capsys: pytest.CaptureFixture[str
     path.write_text("Tel. 030 901820", encoding="utf-8")
     assert report(capsys, str(path))["kinds"] == {}
     assert list(report(capsys, str(path), "--region", "DE")["kinds"]) == ["phone"]
+
+
+@pytest.mark.parametrize("between", ["\n", "\n\n", " ", "ü"])
+def test_a_long_text_is_searched_in_pieces(
+    tmp_path: Path, between: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No value is cut, where anything parts them, and none is found twice."""
+    monkeypatch.setattr(findings, "_PIECE_BYTES", 150)
+    text = between.join(f"{between * 20} write to someone{number}@example.org " for number in range(50))
+    (tmp_path / "a.txt").write_text(text, encoding="utf-8")
+    told = report(capsys, str(tmp_path / "a.txt"))
+    assert told["rows"] > 10
+    assert told["kinds"]["email"]["values"] == 50

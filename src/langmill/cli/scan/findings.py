@@ -17,6 +17,7 @@ NAMED = "(name of a field)"
 """The field of what is found in the name of one."""
 _BESIDE = 24  # characters around a value that an example shows
 _SHOWN = 2  # of a value's characters at its beginning and end
+_PIECE_BYTES = 2**24  # of a .txt file that are searched at once
 _SHORT = 12  # characters of a value of which only the first is shown
 
 
@@ -134,7 +135,7 @@ def search(
     """Search every text of every row of some files, and the names of their fields.
 
     A name is searched once a file, with the row that has it first: where a table has no header, its first row is taken
-    for one, and an object's keys can be anything.
+    for one, and an object's keys can be anything. A long .txt file is searched in pieces, which count as rows.
 
     Args:
         folder: What the files' names begin after.
@@ -150,7 +151,7 @@ def search(
         name = portable(path.relative_to(folder).as_posix())
         findings.files += 1
         known: dict[str, str] = {}
-        for place, values in read_values(folder, path, file_format, on_bytes):
+        for place, values in read_values(folder, path, file_format, on_bytes, piece_bytes=_PIECE_BYTES):
             if isinstance(values, Unreadable):
                 findings.unreadable[values.reason.value] += 1
                 findings.add(name, f"{name}:{place}", [("", values.row)], finder)
