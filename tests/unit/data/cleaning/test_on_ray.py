@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ from langmill.data.corpus import make_corpus
 from langmill.data.rows import Row
 from langmill.errors import ConfigError
 from tests.refused import refused
+from tests.unit.data.cleaning.test_quality import examples, shuffled, stories
 from tests.unit.data.settings import cleaning, settings
 
 
@@ -47,5 +48,15 @@ def test_two_workers_of_a_cluster_change_no_byte(tmp_path: Path) -> None:
         copies = replace(wanted.cleaning, steps=[*wanted.cleaning.steps, "copies"])
         [(_, ([cleaned], _))] = clean_batches([Row("a:1", "text", None, "text", {})], copies, "x")
         assert cleaned.dropped == "copy"
+        # A step that learns does so once, and what it has learned reaches the actors.
+        good = {"good": asdict(examples(tmp_path / "good.jsonl", stories(150)))}
+        drafts = [*stories(20, 5), *shuffled(stories(20))]
+        told = [Row(f"a:{n}", text, None, None, {}) for n, text in enumerate(drafts)]
+        judged = [
+            [one for _, (those, _) in clean_batches(told, cleaning(engine=engine, quality=good), "x") for one in those]
+            for engine in Engine
+        ]
+        assert judged[0] == judged[1]
+        assert {one.dropped for one in judged[0]} == {None, "low_quality"}
     finally:
         ray.shutdown()
