@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from langmill.config import sections
 from langmill.data.cleaning.pool import COLLECT_EVERY, clean_batches
@@ -38,6 +37,7 @@ from langmill.data.labels import LabelTable
 from langmill.data.leakage import Leak, find_leakage, num_passes
 from langmill.data.near_duplicates.clusters import copies_of
 from langmill.data.near_duplicates.find import find_near_duplicates
+from langmill.data.parquet import parquet_file
 from langmill.data.readers import causes, read_rows
 from langmill.data.report import FEW_DOCUMENTS, Report, StepCount
 from langmill.data.rows import BadRow, Row, portable
@@ -286,7 +286,7 @@ def _repeat(
 def _show_places(out: Path, report: Report) -> None:
     """Tell the report where its samples stand."""
     samples = pa.array(report.sample_ids(), pa.string())
-    for batch in pq.ParquetFile(out / PLACES_NAME).iter_batches(columns=["id", "where"]):
+    for batch in parquet_file(out / PLACES_NAME).iter_batches(columns=["id", "where"]):
         shown = batch.filter(pc.is_in(batch["id"], samples))
         report.places.update(zip(shown["id"].to_pylist(), shown["where"].to_pylist(), strict=True))
 

@@ -14,6 +14,7 @@ from typing import IO, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from langmill.data.parquet import parquet_file
 from langmill.errors import DataError
 
 QUARANTINE_NAME = "quarantine.parquet"
@@ -136,7 +137,7 @@ def _opened(path: Path) -> Iterator[pq.ParquetFile]:
     if not path.is_file():
         raise DataError(f"{path} does not exist; `dvc repro` makes it from the corpus.", "missing")
     try:
-        yield pq.ParquetFile(path)
+        yield parquet_file(path)
     except (pa.ArrowException, json.JSONDecodeError) as error:
         raise DataError(f"{path} is not a table of documents ({error}); remove it.", "unreadable") from error
 

@@ -24,6 +24,7 @@ from langmill.data.document import Split, content_digest
 from langmill.data.near_duplicates.fingerprints import Fingerprints
 from langmill.data.near_duplicates.minhash import BANDS
 from langmill.data.near_duplicates.words import Hashes, Offsets, Words
+from langmill.data.parquet import parquet_file
 from langmill.data.rows import Row
 
 PRECEDENCE = (Split.test, Split.validation, Split.train)
@@ -196,7 +197,7 @@ class Spool:
     def documents(self) -> Iterator[tuple[int, Spooled]]:
         """Every document with its number, in the order in which they were read."""
         number = 0
-        with pq.ParquetFile(self.folder / "documents.parquet") as file:
+        with parquet_file(self.folder / "documents.parquet") as file:
             for batch in file.iter_batches(batch_size=_GROUP_ROWS):
                 rows = zip(*(column.to_pylist() for column in batch.columns), strict=True)
                 for where, num_bytes, text, label, target, metadata in rows:

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from langmill.errors import ModelError
 from langmill.models.base import Backbone, Cache, EncoderDecoder, head_std, refuse_length
 from langmill.models.functions import head_cross_entropy, product_of_few
+from langmill.models.layers.columns import Columns
 
 
 class TokenHead(nn.Module):
@@ -31,6 +32,7 @@ class TokenHead(nn.Module):
         if self.lm_head is None and not backbone.tie_embeddings:
             self.lm_head = nn.Linear(backbone.dim, backbone.vocab_size, bias=False)
             nn.init.normal_(self.lm_head.weight, std=head_std(backbone.dim))
+        self._columns = Columns()
 
     @property
     def tied(self) -> bool:
@@ -86,7 +88,14 @@ class TokenHead(nn.Module):
         return self._next_logits(hidden_BTD[torch.arange(len(lengths), device=device), lengths_B - 1])
 
     def _next_logits(self, hidden_BD: Tensor) -> Tensor:
-        return product_of_few(hidden_BD, self.head_weight_VD) if self.tied else self.head(hidden_BD)
+        if not self.tied:
+            return self.head(hidden_BD)
+        head_DV = self._columns.weight_IO if len(hidden_BD) == 1 else None
+        return product_of_few(hidden_BD, self.head_weight_VD) if head_DV is None else hidden_BD @ head_DV
+
+    def _prepare_head(self) -> None:
+        """Prepare the head for the tokens of a prompt, and of the text after it."""
+        self._columns.follow(self.head_weight_VD if self.tied else None)
 
     def stored_names(self) -> dict[str, str]:
         """Names in the weights file, by name in the network."""
@@ -125,6 +134,7 @@ class LanguageModel(TokenHead):
     def begin(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> tuple[Cache, list[list[int]]]:
         """Make an empty cache with room for prompts and new tokens; return it with the tokens to read first."""
         self._refuse_prompts(prompts)
+        self._prepare_head()
         capacity = min(self.max_length, max(map(len, prompts)) + max_new_tokens)
         return self.model.new_cache(len(prompts), capacity), [list(ids) for ids in prompts]
 
@@ -178,6 +188,7 @@ class TextToText(TokenHead):
     def begin(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> tuple[Cache, list[list[int]]]:
         """Encode source texts, each with its end-of-text token; return their cache and the decoder's first tokens."""
         self._refuse_prompts(prompts)
+        self._prepare_head()
         lengths = [len(ids) for ids in prompts]
         device = self.head_weight_VD.device
         source_BS = torch.tensor([[*ids, *[0] * (max(lengths) - len(ids))] for ids in prompts], device=device)

@@ -103,7 +103,7 @@ def test_queued_tries_run_in_copies_of_the_workspace(workspace: Path) -> None:
     dvc(workspace, "exp", "run", "--run-all", "-j", "1")
     assert "steps: 500" in (workspace / "settings.yaml").read_text()
     # DVC names the outputs of what was never made, and ends with 255, after it has put all others in place.
-    with pytest.raises(AssertionError, match="(?s)Checkout failed for following targets.*build/another"):
+    with pytest.raises(AssertionError, match=r"(?s)Checkout failed for following targets.*build/another"):
         dvc(workspace, "exp", "apply", "q9")
     assert json.loads((workspace / "build/evaluation/metrics.json").read_text()) == {"steps": 9}
     run(workspace, "git", "checkout", "-q", ".")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch.nn import functional as F
 
 from langmill.models.decoder import Decoder
 from langmill.models.heads import Classifier, LanguageModel
+from langmill.models.layers import columns
 from langmill.models.layers.llama import TransformerSettings
 from tests.unit.models.conftest import MAX_LENGTH, OPTIONS, VOCAB_SIZE, MakeModel, randomise
 
@@ -41,6 +44,32 @@ def test_names_are_those_of_hugging_face(make_model: MakeModel) -> None:
     block += " self_attn.o_proj self_attn.q_proj self_attn.v_proj"
     blocks = {f"model.layers.{number}.{name}.weight" for number in range(2) for name in block.split()}
     assert set(tied.state_dict()) == blocks | {"model.embed_tokens.weight", "model.norm.weight"}
+
+
+def test_the_head_of_single_tokens_follows_its_weights(make_model: MakeModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = make_model(tie=True).eval()
+    names = set(network.state_dict())
+
+    def next_logits(network: LanguageModel = network) -> torch.Tensor:
+        cache, (ids,) = network.begin([[3, 1, 4]], 1)
+        return network.read([ids], cache)[0]
+
+    def expected() -> torch.Tensor:
+        with torch.no_grad():
+            return network(torch.tensor([[3, 1, 4]]))[0, -1]
+
+    torch.testing.assert_close(next_logits(), expected())
+    with torch.no_grad():
+        network.head_weight_VD.mul_(3)
+    torch.testing.assert_close(next_logits(), expected())
+    other = make_model(tie=True).eval()
+    torch.nn.init.normal_(other.head_weight_VD)
+    network.load_state_dict(other.state_dict())
+    torch.testing.assert_close(next_logits(), expected())
+    torch.testing.assert_close(next_logits(copy.deepcopy(network).double()).float(), expected())
+    monkeypatch.setattr(columns, "_SMALL_MATRIX", 0)
+    torch.testing.assert_close(next_logits(), expected())
+    assert set(network.state_dict()) == names
 
 
 def test_classifier_ignores_padding(tokens_BT: torch.Tensor) -> None:

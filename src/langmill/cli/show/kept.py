@@ -22,6 +22,7 @@ from langmill.data.document import (
     documents_path,
     read_documents,
 )
+from langmill.data.parquet import parquet_file
 from langmill.errors import DataError
 from langmill.files import read_json
 from langmill.workspace import Workspace
@@ -100,7 +101,7 @@ def place_of(folder: Path, name: str) -> str | None:
 def places_of(folder: Path, names: Collection[str]) -> dict[str, str]:
     """Where the rows of documents stand, by their ids."""
     wanted, found = pa.array(sorted(names), pa.string()), dict[str, str]()
-    for batch in pq.ParquetFile(folder / PLACES_NAME).iter_batches():
+    for batch in parquet_file(folder / PLACES_NAME).iter_batches():
         found |= {row["id"]: row["where"] for row in batch.filter(pc.is_in(batch["id"], wanted)).to_pylist()}
     return found
 
@@ -151,5 +152,5 @@ def _dropped(folder: Path) -> Path:
 
 def _rows(path: Path, column: str, value: str) -> Iterator[dict[str, Any]]:
     """The rows of a table whose column has a value."""
-    for batch in pq.ParquetFile(path).iter_batches():
+    for batch in parquet_file(path).iter_batches():
         yield from batch.filter(pc.fill_null(pc.equal(batch.column(column), value), False)).to_pylist()

@@ -33,6 +33,7 @@ from langmill.data.document import (
     documents_path,
     read_documents,
 )
+from langmill.data.parquet import parquet_file
 from langmill.errors import DataError
 from langmill.files import read_json
 
@@ -146,7 +147,7 @@ def opened_table(path: Path) -> Iterator[pq.ParquetFile]:
     if not path.is_file():
         raise DataError(f"{path} does not exist; `dvc repro` makes it from the corpus.", "missing")
     try:
-        yield pq.ParquetFile(path)
+        yield parquet_file(path)
     except (pa.ArrowException, json.JSONDecodeError) as error:
         raise DataError(
             f"{path} can't be read ({error}); remove it, and `dvc repro` makes it anew.", "unreadable"

@@ -7,12 +7,12 @@ import io
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from langmill.config.core_yaml import as_written
 from langmill.data.compression import open_decompressed
 from langmill.data.encoding import HEAD
 from langmill.data.formats.tables import TABLES, Dialect, dialect_of, repeated
+from langmill.data.parquet import parquet_file
 from langmill.data.rows import shown
 
 
@@ -20,7 +20,7 @@ def wrong_parquet(path: Path, compression: str) -> str | None:
     """What is wrong with a Parquet file."""
     try:
         with path.open("rb") as file, open_decompressed(file, compression) as content:
-            table = pq.ParquetFile(io.BytesIO(content.read()) if compression else file)
+            table = parquet_file(io.BytesIO(content.read()) if compression else file)
     except pa.ArrowException as error:
         return damaged(error)
     if name := repeated(table.schema_arrow.names):

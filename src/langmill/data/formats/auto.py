@@ -9,11 +9,11 @@ from pathlib import PurePosixPath
 from typing import IO
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from langmill.data.formats.base import FORMATS, Format
 from langmill.data.formats.json_rows import read_json_array, read_json_lines
 from langmill.data.formats.tables import DELIMITERS, TABLES, TableOptions, dialect_of, read_table, repeated
+from langmill.data.parquet import parquet_file
 from langmill.data.rows import BadRowReason, Raw, Unreadable, escaped
 
 TEXTS = (".markdown", ".md", ".txt")
@@ -104,7 +104,7 @@ def _read_parquet(file: IO[bytes]) -> Iterator[Raw]:
             seekable.write(chunk)
         size = seekable.tell()
         try:
-            table = pq.ParquetFile(seekable)
+            table = parquet_file(seekable)
         except (pa.ArrowException, OSError) as error:
             yield 1, _damaged(error, size)
             return

@@ -12,10 +12,10 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from langmill.data.cleaning.apply import DropReason
 from langmill.data.document import Split, documents_path
+from langmill.data.parquet import parquet_file
 
 _TWINS = 10
 _A_REASON = 3  # quarantined rows
@@ -117,7 +117,7 @@ def texts_of(ids: Collection[str], documents: Path, *, targets: bool = False) ->
         path = documents_path(documents, split)
         if not path.is_file():  # the stage stopped before it was written
             continue
-        with pq.ParquetFile(path) as file:
+        with parquet_file(path) as file:
             for batch in file.iter_batches(batch_size=2000, columns=["id", "text", "target"]):
                 for row in batch.filter(pc.is_in(batch["id"], wanted)).to_pylist():
                     both = targets and row["target"] is not None
@@ -133,6 +133,6 @@ def cut(text: str) -> str:
 def _rows(path: Path) -> Iterable[dict[str, Any]]:
     if not path.is_file():
         return
-    with pq.ParquetFile(path) as file:
+    with parquet_file(path) as file:
         for batch in file.iter_batches(batch_size=2000):
             yield from batch.to_pylist()
