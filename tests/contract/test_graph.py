@@ -17,6 +17,7 @@ from langmill.config.sections import Corpus, Pretrained, Recipe, Tokenizer
 from langmill.data.cleaning.base import CLEANING_STEPS
 from langmill.data.cleaning.detectors.base import DETECTORS
 from langmill.errors import ConfigError
+from langmill.evaluation.estimates import METRICS_NAME
 from langmill.files import write_text
 from langmill.graph.dag import Graph, read_graph
 from langmill.models.base import ARCHITECTURES
@@ -125,6 +126,13 @@ def test_every_name_in_the_settings_is_in_the_graph(shipped):
         assert recipe in recipes or f"# {recipe}: {{" in text or f"#{recipe}: {{" in text, recipe
     for name in available("pretrained", ROOT / "conf"):
         assert name in pretrained or f"# {name}: {{" in text, name
+
+
+def test_dvc_compares_the_metrics_of_every_recipe(shipped):
+    """Else `dvc metrics diff` shows nothing of a recipe, with exit code 0."""
+    content = yaml.safe_load((ROOT / "dvc.yaml").read_text())
+    listed = [Workspace().evaluation(name) / METRICS_NAME for name in shipped.names(Workspace().evaluation)]
+    assert sorted(content["metrics"]) == sorted(path.as_posix() for path in listed)
 
 
 def test_compose_writes_each_name_once_and_the_same_bytes_every_time(workspace):

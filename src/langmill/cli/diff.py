@@ -29,9 +29,9 @@ def diff(corpus: str, revisions: tuple[str, ...], key: str | None, as_json: bool
     """Say what changed between two versions of a corpus.
 
     A version is the documents as of a Git revision's dvc.lock, out of DVC's cache or its remote. Without revisions HEAD
-    is compared with the workspace, with one that one. A document is changed if it stands in the same place of the raw
-    files, or has the same metadata field --key, and says something else. Shift is told as an effect size: the largest
-    share of documents that is otherwise.
+    is compared with the workspace, with one that one. A document is changed if it has the same metadata field --key and
+    says something else, or stands in the same place of the raw files and still has words in common. Shift is told as an
+    effect size: the largest share of documents that is otherwise.
     """
     from langmill.cli.workspace import require_workspace
     from langmill.config.compose import compose_corpus

@@ -1,8 +1,9 @@
 """What differs between two versions of a corpus: documents added, removed, changed, and how far they shifted.
 
 A document's id is that of its content, so that the same id is the same text, label and target. A document is *changed*
-where one went and one came in the same place of the raw files, or with the same value of a metadata field that names
-it. Ids are compared in DuckDB, which keeps on the disk what does not fit into memory.
+where one went and one came with the same value of a metadata field that names it, or in the same place of the raw files
+and with enough of the same words: where rows were taken out and others added, another document stands there. Ids are
+compared in DuckDB, which keeps on the disk what does not fit into memory.
 """
 
 # ruff: noqa: S608 - the queries are put together from names of ours, and from texts that `_text` quotes
@@ -22,6 +23,10 @@ from langmill.errors import DataError
 
 EXAMPLES = 10
 """Documents that are shown of each kind of change."""
+_ALIKE = 0.3
+"""Least Jaccard index of the words of two texts in one place for one to be the other, changed (decision 0328)."""
+_WORD = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]|[\p{L}\p{M}\p{N}]+"
+"""A word for that; a character in scripts that put no spaces between words."""
 
 
 @dataclass(frozen=True)
@@ -95,10 +100,16 @@ def _pair(database: duckdb.DuckDBPyConnection, key: str | None) -> None:
         )
     # One of them may be named or placed alike with several others: only what is told apart is paired.
     database.execute("CREATE TEMP TABLE pairs (before_id VARCHAR, after_id VARCHAR)")
-    for column in ("name", "place"):
+    database.execute(f"CREATE MACRO words(t) AS list_distinct(regexp_extract_all(lower(t), {_text(_WORD)}))")
+    database.execute(
+        "CREATE MACRO alike(one, other) AS "
+        f"len(list_intersect(one, other)) >= {_ALIKE} * len(list_distinct(list_concat(one, other)))"
+    )
+    texts = "JOIN before b ON b.id = g.id JOIN after a ON a.id = c.id"
+    for column, where in (("name", ""), ("place", f"{texts} WHERE alike(words(b.text), words(a.text))")):
         database.execute(
             f"INSERT INTO pairs SELECT g.id, c.id FROM {_unique('gone', 'before_id', column)} g "
-            f"JOIN {_unique('come', 'after_id', column)} c USING ({column})"
+            f"JOIN {_unique('come', 'after_id', column)} c USING ({column}) {where}"
         )
 
 

@@ -69,6 +69,23 @@ def test_a_place_pairs_what_no_field_names(workspace, capsys):
     assert found["examples"]["changed"][0]["where"] == "train.csv:5"
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "changed"),
+    [
+        ("The plot was thin, and so was the wine.", "The plot was thin, and so was the beer.", True),
+        ("The plot was thin, and so was the wine.", "Nine ships sailed from the harbour at dawn.", False),
+        ("这部电影很好看。", "这部电影不好看。", True),
+        ("这部电影很好看。", "明天我们去北京吃饭", False),
+        ("!!", "??", True),  # no words to tell them apart by
+    ],
+)
+def test_another_document_in_the_same_place_is_none_that_changed(workspace, capsys, before, after, changed):
+    keep_version(workspace, [*BEFORE[:9], document("old", before, number=98)], "v3")
+    keep_version(workspace, [*BEFORE[:9], document("new", after, number=99)], "v4")
+    counts = said(capsys, "v3", "v4")["counts"]
+    assert (counts["added"], counts["removed"], counts["changed"]) == ((0, 0, 1) if changed else (1, 1, 0))
+
+
 def test_without_a_revision_head_is_compared_with_the_workspace(workspace, capsys):
     assert said(capsys)["counts"]["added"] == 0
     keep_version(workspace, BEFORE)

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from langmill.cli.new.graph_file import GRAPH_FILE, add_line, flat_vars
+from langmill.cli.new.graph_file import GRAPH_FILE, add_compared, add_line, flat_vars
 from langmill.cli.workspace import require_workspace
 from langmill.config.core_yaml import ALLOWED_NAMES, as_written, is_name, read_yaml
 from langmill.data.rows import is_text, shown
@@ -58,6 +58,8 @@ def write(parts: Sequence[Part], others: Mapping[Path, str] | None = None) -> li
     for part in parts:
         if part.block is not None:
             after = add_line(after, part.block, part.name, part.line)
+        if part.group == "recipe":
+            after = add_compared(after, part.name)
     paths = [Workspace().settings(part.group, part.name) for part in parts]
     texts = {path: part.text for path, part in zip(paths, parts, strict=True)} | dict(others or {})
     groups = ("recipe", "corpus", "pretrained")

@@ -1,4 +1,4 @@
-"""dvc.yaml with one more line."""
+"""dvc.yaml with one more line, and what DVC compares of it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
-from ruamel.yaml.nodes import CollectionNode, MappingNode, Node
+from ruamel.yaml.nodes import CollectionNode, MappingNode, Node, SequenceNode
 
 from langmill.config.core_yaml import parse_yaml, quoted
 from langmill.errors import ConfigError
@@ -39,6 +39,29 @@ def add_line(text: str, group: str, name: str, values: Mapping[str, str]) -> str
     if after.get(group) != {**(before.get(group) or {}), name: dict(values)}:
         raise by_hand
     return result
+
+
+def add_compared(text: str, name: str) -> str:
+    """Add a recipe to what `dvc metrics diff` and `dvc plots diff` compare: `metrics` and `plots` in dvc.yaml.
+
+    A list that somebody has taken away, or wrote in another form than one line an entry, stays as it is: it decides
+    what is shown and nothing that is made.
+    """
+    from langmill.evaluation.estimates import METRICS_NAME
+    from langmill.evaluation.folder import PLOTS_NAME  # brings PyTorch
+
+    folder = Workspace().evaluation(name).as_posix()
+    for key, path in (("metrics", f"{folder}/{METRICS_NAME}"), ("plots", f"{folder}/{PLOTS_NAME}")):
+        block = {node.value: value for node, value in YAML().compose(text).value}.get(key)
+        if not isinstance(block, SequenceNode) or block.flow_style or not block.value:
+            continue
+        if any(node.value == path for node in block.value):
+            continue
+        # A dash stands before its entry, in the column where the block begins.
+        indent, end = block.start_mark.column, _end(block)
+        rest_of_line, _, following = text[end:].partition("\n")
+        text = f"{text[:end]}{rest_of_line}\n{' ' * indent}- {path}\n{following}"
+    return text
 
 
 def flat_vars(content: Any) -> dict[str, Any]:

@@ -67,7 +67,10 @@ def test_corpus_and_recipes_begin_with_files_that_compose(workspace, capsys):
     assert after["tokenizers"] == {**before["tokenizers"], "mine": {"corpus": "mine"}}
     assert after["from_scratch"] == {**before["from_scratch"], "mine-lm": {"corpus": "mine", "tokenizer": "mine"}}
     assert after["recipes"]["mine-topic"] == {"corpus": "mine", "tokenizer": "mine", "base": "mine-lm"}
-    assert "# The graph: which step follows which" in (workspace / "dvc.yaml").read_text()
+    text = (workspace / "dvc.yaml").read_text()
+    assert "# The graph: which step follows which" in text
+    compared = [f"build/evaluation/{name}/metrics.json" for name in ("mine-lm", "mine-topic")]
+    assert yaml.safe_load(text)["metrics"][-2:] == compared
 
 
 @pytest.mark.parametrize("base", ["minilm", "gpt2-small"])

@@ -6,7 +6,7 @@ import pytest
 import yaml
 from dvc.utils.serialize import parse_yaml as read_as_dvc
 
-from langmill.cli.new.graph_file import add_line
+from langmill.cli.new.graph_file import add_compared, add_line
 from langmill.errors import ConfigError
 from tests.refused import refused
 
@@ -89,3 +89,28 @@ def test_a_graph_in_a_form_of_its_own_keeps_that_form(text, added):
 def test_a_graph_in_another_form_is_left_alone_with_the_line_to_write(text):
     with refused(ConfigError, "unreadable", 'two: {source: "b.csv"}'):
         add_line(text, "corpora", "two", {"source": "b.csv"})
+
+
+def test_a_recipe_is_added_to_what_dvc_compares_and_everything_else_stays():
+    text = (ROOT / "dvc.yaml").read_text(encoding="utf-8")
+    added = add_compared(text, "mine")
+    lines = ["  - build/evaluation/mine/metrics.json\n", "  - build/evaluation/mine/plots\n"]
+    content = read_as_dvc(added, "dvc.yaml")
+    assert [content["metrics"][-1], content["plots"][-1]] == [line[4:-1] for line in lines]
+    for line in lines:
+        added = added.replace(line, "")
+    assert added == text
+    assert add_compared(add_compared(text, "mine"), "mine") == add_compared(text, "mine")
+
+
+@pytest.mark.parametrize("text", [GRAPH, "metrics: [a.json]\nplots: {a.csv: {x: step}}\n", "metrics:\nplots: []\n"])
+def test_a_list_of_another_form_or_none_is_left_alone(text):
+    assert add_compared(text, "mine") == text
+
+
+def test_a_list_of_another_indent_with_a_comment_keeps_both():
+    text = "metrics:\n- a.json  # mine\n\n# below\nplots:\n    - a.csv: {x: step}"
+    assert add_compared(text, "b") == (
+        "metrics:\n- a.json  # mine\n- build/evaluation/b/metrics.json\n\n# below\nplots:\n    - a.csv: {x: step}\n"
+        "    - build/evaluation/b/plots\n"
+    )
