@@ -52,7 +52,7 @@ def test_what_only_judges_makes_evaluate_alone_stale(
 @pytest.mark.parametrize(
     ("file", "old", "new", "reading"),
     [
-        ("conf/corpus/base.yaml", "quarantined: {stop: 0.2", "quarantined: {stop: 0.3", {"compose", "contract"}),
+        ("conf/corpus/catalogs-en-de.yaml", "unread: {stop: 0.001", "unread: {stop: 0.002", {"compose", "contract"}),
         ("src/langmill/data/contract/limits.py", '"""', '"""Now: ', {"compose", "clean", "contract"}),
         ("build/documents/catalogs-en-de/made", "build", "a report with other numbers", {"clean", "contract"}),
         ("build/contracts/catalogs-en-de/made", "build", "results with other numbers", {"contract"}),
