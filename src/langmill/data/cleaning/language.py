@@ -77,13 +77,13 @@ class Language(CleaningStep):
         told = dict(zip(long, self._identifier([samples[place] for place in long]), strict=True))
         return [self._judged(document, *told.get(place, (None, None))) for place, document in enumerate(documents)]
 
-    def _judged(self, document: Draft, likeliest: str | None, score: float | None) -> Draft | Dropped:
+    def _judged(self, document: Draft, found: str | None, score: float | None) -> Draft | Dropped:
         options, language = self.options, UNDETERMINED
-        if likeliest is not None and score is not None:
-            language = likeliest if score >= self._min_scores.get(likeliest, options.min_score) else UNDETERMINED
+        if found is not None and score is not None:
+            language = found if score >= self._min_scores.get(found, options.min_score) else UNDETERMINED
         if language == UNDETERMINED:
             if not options.keep_undetermined:
-                return Dropped("undetermined_language", score, likeliest)
+                return Dropped("undetermined_language", score, found)
         elif options.keep is not None and language not in options.keep:
             return Dropped("other_language", score, language)
         metadata: Mapping[str, str] = {**document.metadata, LANGUAGE: language}
