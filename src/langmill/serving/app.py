@@ -147,7 +147,9 @@ def _described(route: Route[Any], *, wants_key: bool) -> dict[int | str, dict[st
     if route.is_probe and 503 in described:
         described[503] = {"model": route.response, "description": "Not now: the body says why."}
     if route.streams:
-        events = {"text/event-stream": {"schema": {"type": "string"}}}
+        # Of each event, as OpenAPI 3.2 has it in `itemSchema`; `data` is JSON, and "[DONE]" at the end.
+        event = {"type": "object", "properties": {"data": {"type": "string"}}, "required": ["data"]}
+        events = {"text/event-stream": {"schema": event}}
         described[200] = {"content": events, "description": "At once as JSON, or with `stream` as server-sent events."}
     # Without it FastAPI would describe a 422 of its own, where ours have 400.
     described["default"] = {"model": Refusal, "description": "A refusal."}

@@ -10,7 +10,7 @@ const WORD = /[\p{L}\p{N}]/u;
 
 export function labelsView(context) {
   const { model, field, path } = context;
-  const why = button("Which words mattered?", () => runs.run(explain), { className: "second" });
+  const why = button("Which words mattered?", () => ready() && runs.run(explain), { className: "second" });
   const answer = answerPanel("Answer");
   let pause, last = null;
   const box = promptBox({
@@ -35,24 +35,31 @@ export function labelsView(context) {
     answer.clear("How probable each label is appears here.");
   };
 
-  function run() {
+  /** Whether there is a text to ask about; asking now takes the place of asking when nobody has typed for a moment. */
+  function ready() {
     clearTimeout(pause);
-    if (!box.value.trim()) return answer.fail(new Error("There is no text to classify yet."));
-    if (box.over) return answer.fail(new Error(`The text has ${box.over}.`));
-    return runs.run(async (signal) => {
-      const text = box.value, found = await askJson(path, body(text), signal), [first] = found.data;
-      last = { text, first, version: found.version };
-      words.hidden = true;
-      why.hidden = false;  // until it has been answered for this text
-      answer.show(bars(first));
-      answer.state(`${found.model} version ${found.version}`, plural(found.usage.prompt_tokens, "token"),
-        first.truncated && "longer than the model reads: truncated");
-    });
+    if (!box.value.trim()) answer.fail(new Error("There is no text to classify yet."));
+    else if (box.over) answer.fail(new Error(`The text has ${box.over}.`));
+    else return true;
+  }
+
+  function run() {
+    return ready() && runs.run(classify);
+  }
+
+  async function classify(signal) {
+    const text = box.value, found = await askJson(path, body(text), signal), [first] = found.data;
+    last = { text, first, version: found.version };
+    words.hidden = true;
+    why.hidden = false;  // until it has been answered for this text
+    answer.show(bars(first));
+    answer.state(`${found.model} version ${found.version}`, plural(found.usage.prompt_tokens, "token"),
+      first.truncated && "longer than the model reads: truncated");
   }
 
   /** Leave each word out once, and see how the probability of the predicted label changes. */
   async function explain(signal) {
-    if (!last) return;
+    if (last?.text !== box.value) await classify(signal);  // which this has stopped, or which was about to begin
     const { text, first } = last, parts = split(text);
     const places = parts.flatMap((part, index) => (WORD.test(part) ? [index] : []));
     if (places.length < 2) return note("One word alone can't be left out.");
