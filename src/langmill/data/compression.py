@@ -17,6 +17,11 @@ DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, zstandard.Zst
 """What reading a damaged file raises (bz2 has no class of its own)."""
 
 
+def is_of_machine(error: BaseException) -> bool:
+    """Whether reading failed for the machine's sake (no space, no permission, a disk that fails), not the file's."""
+    return isinstance(error, OSError) and error.errno is not None
+
+
 class _ZstdFile(io.RawIOBase):
     """A .zst file of one or more frames; the library's own reader takes a file cut short for a whole one."""
 

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 import pyarrow as pa
 
 from langmill.config.sections import FormatSection
-from langmill.data.compression import COMPRESSIONS, DAMAGED
+from langmill.data.compression import COMPRESSIONS, DAMAGED, is_of_machine
 from langmill.data.diagnosis.diagnose import diagnose
 from langmill.data.diagnosis.tables import damaged
 from langmill.data.encoding import HEAD
@@ -112,7 +112,7 @@ def _rows(
 ) -> tuple[list[Values], int | None, str | None, str | None]:
     """The first rows, how many there are where the `whole` file is read, what refuses the file, and what damages it."""
     if reads.is_plain_text(relative) and not whole:
-        return [{"text": raw.file.read(HEAD).decode("utf-8-sig", "replace")}], 1, None, None
+        return [raw.beginning()], 1, None, None
     rows: list[Values] = []
     count, damage = 0, None
     try:
@@ -128,8 +128,8 @@ def _rows(
             elif values.reason is BadRowReason.unreadable_file:
                 damage = damaged(values.row)
     except (*DAMAGED, pa.ArrowException) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise  # the machine's fault, not the file's
+        if is_of_machine(error):
+            raise
         damage = damaged(error)
     return rows, count if whole else None, None, damage
 

@@ -14,7 +14,7 @@ import unicodedata
 from collections.abc import Iterator
 from typing import IO, Any
 
-from langmill.data.compression import DAMAGED
+from langmill.data.compression import DAMAGED, is_of_machine
 from langmill.errors import FieldError
 
 HEAD = 2**16
@@ -234,8 +234,8 @@ def _chunks(file: IO[bytes]) -> Iterator[bytes]:
         while data := file.read(_CHUNK):
             yield data
     except DAMAGED as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise  # the machine's fault, not the file's
+        if is_of_machine(error):
+            raise
 
 
 def _ranked(lines: bytes) -> list[str]:

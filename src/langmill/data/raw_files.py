@@ -11,6 +11,7 @@ from typing import IO, Any, cast
 from langmill.data.compression import COMPRESSIONS, open_decompressed
 from langmill.data.encoding import HEAD, Utf8Stream
 from langmill.data.formats.base import Format
+from langmill.data.rows import Values
 
 _BUFFER = 2**18
 
@@ -107,6 +108,10 @@ class RawFile:
     def encoding(self) -> str | None:
         """What its text is read as; None where it is no text."""
         return self._text.encoding if self._text else None
+
+    def beginning(self) -> Values:
+        """Read the beginning of a file that is one text, as a row, to guess what it is."""
+        return {"text": self.file.read(HEAD).decode("utf-8-sig", "replace")}
 
     def unread(self, *, rows: bool) -> int:
         """About how many bytes of the content of a damaged file no row was made of, at least 1.

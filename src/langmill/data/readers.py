@@ -21,8 +21,7 @@ from langmill.config.core_yaml import as_written
 from langmill.config.sections import Fields
 from langmill.data.compression import DAMAGED
 from langmill.data.diagnosis.diagnose import diagnose
-from langmill.data.encoding import HEAD
-from langmill.data.formats.base import Format
+from langmill.data.formats.base import Format, rest_of_damaged
 from langmill.data.labels import LabelTable, label_map
 from langmill.data.raw_files import RawFile, open_raw
 from langmill.data.row_fields import row_of
@@ -257,7 +256,7 @@ def first_rows(path: Path, file_format: Format, limit: int) -> list[Values]:
     """The first readable rows of a file with all their fields (of a text its beginning), to guess what they mean."""
     if file_format.is_plain_text(PurePosixPath(path.name)):
         with open_raw(path, PurePosixPath(path.name), file_format) as raw:
-            return [{"text": raw.file.read(HEAD).decode("utf-8-sig", "replace")}]
+            return [raw.beginning()]
     rows = _read_file(path, PurePosixPath(path.name), _Reading(file_format, Fields("text", None, None, [])))
     return list(islice((values for _, values in rows if not isinstance(values, Unreadable)), limit))
 
@@ -301,11 +300,9 @@ def _read_file(path: Path, relative: PurePosixPath, reading: _Reading) -> Iterat
             for place, values in _content(opened, relative, reading):
                 yield place, values
         except (*DAMAGED, pa.ArrowException) as error:
-            if isinstance(error, OSError) and error.errno is not None:
-                raise  # the machine's fault (no space, no permission), not the file's
             after = place + 1 if isinstance(place, int) else f"{place}+"
             lost = sum(raw.unread(rows=bool(place)) for raw in opened)
-            yield after, Unreadable(BadRowReason.unreadable_file, f"{type(error).__name__}: {error}", num_bytes=lost)
+            yield after, rest_of_damaged(error, lost)
 
 
 def _content(opened: list[RawFile], relative: PurePosixPath, reading: _Reading) -> Iterator[Raw]:

@@ -95,15 +95,12 @@ def ids_beginning(folder: Path, prefix: str) -> list[str]:
 
 def place_of(folder: Path, name: str) -> str | None:
     """Where the row of a document stands, by its id."""
-    return next((row["where"] for row in _rows(folder / PLACES_NAME, "id", name)), None)
+    return places_of(folder, [name]).get(name)
 
 
 def places_of(folder: Path, names: Collection[str]) -> dict[str, str]:
     """Where the rows of documents stand, by their ids."""
-    wanted, found = pa.array(sorted(names), pa.string()), dict[str, str]()
-    for batch in parquet_file(folder / PLACES_NAME).iter_batches():
-        found |= {row["id"]: row["where"] for row in batch.filter(pc.is_in(batch["id"], wanted)).to_pylist()}
-    return found
+    return {row["id"]: row["where"] for row in _rows(folder / PLACES_NAME, "id", *names)}
 
 
 def id_at(folder: Path, where: str) -> str | None:
@@ -150,7 +147,8 @@ def _dropped(folder: Path) -> Path:
     return path
 
 
-def _rows(path: Path, column: str, value: str) -> Iterator[dict[str, Any]]:
-    """The rows of a table whose column has a value."""
+def _rows(path: Path, column: str, *values: str) -> Iterator[dict[str, Any]]:
+    """The rows of a table whose column has one of some values."""
+    wanted = pa.array(values, pa.string())
     for batch in parquet_file(path).iter_batches():
-        yield from batch.filter(pc.fill_null(pc.equal(batch.column(column), value), False)).to_pylist()
+        yield from batch.filter(pc.is_in(batch.column(column), wanted)).to_pylist()

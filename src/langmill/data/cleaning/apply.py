@@ -102,17 +102,17 @@ def _cleaned(
     removed_lines: tuple[str, ...],
 ) -> Cleaned:
     text, target, metadata = document[:3]
-    dropped_by, loss = dropped or (None, Dropped(""))
-    reason = loss.reason or None
+    reason, dropped_by, score, detail = None, None, None, None
+    if dropped is not None:
+        dropped_by, loss = dropped
+        reason, score, detail = loss.reason, loss.score, loss.detail
     if not text or text.isspace():
         text, reason = "", reason or DropReason.empty
     if target is not None and (not target or target.isspace()):
         target = None
     key = key_of(text, folding)
     pair_key = key if target is None else pair_key_of(key, key_of(target, folding))
-    return Cleaned(
-        text, target, metadata, reason, dropped_by, changes, key, pair_key, removed_lines, loss.score, loss.detail
-    )
+    return Cleaned(text, target, metadata, reason, dropped_by, changes, key, pair_key, removed_lines, score, detail)
 
 
 def _stepped(step: CleaningStep, name: str, documents: Sequence[Draft]) -> Sequence[Draft | Dropped]:

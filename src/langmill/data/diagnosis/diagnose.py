@@ -5,17 +5,18 @@ from __future__ import annotations
 import io
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from langmill.data.compression import COMPRESSIONS, DAMAGED, open_decompressed
+from langmill.data.compression import COMPRESSIONS, DAMAGED, is_of_machine, open_decompressed
 from langmill.data.diagnosis.encoding import bad_byte, no_text
 from langmill.data.diagnosis.json_text import wrong_json, wrong_json_lines
 from langmill.data.diagnosis.kinds import HEAD, compressed_as, misnamed_parquet, unreadable_kind
 from langmill.data.diagnosis.tables import damaged, wrong_parquet, wrong_table
 from langmill.data.encoding import Utf8Stream
 from langmill.data.formats.auto import TEXTS, claimed_by
+from langmill.data.formats.base import Chunks
 from langmill.data.formats.tables import TABLES
 from langmill.data.rows import portable, shown
 
@@ -51,7 +52,7 @@ def diagnose(path: Path, *, rows: bool = True) -> str | None:
                 data = content.read(-1 if ending == ".json" else _SCANNED) if rows else _head(content)
                 said = _content(path, data, compression, ending, whole=rows and not content.read(1), rows=rows)
     except DAMAGED as error:
-        if isinstance(error, OSError) and error.errno is not None:
+        if isinstance(error, OSError) and is_of_machine(error):
             return f"The file can't be opened ({error.strerror or error}); check its path, owner and mode."
         return damaged(error)
     return said and shown(said)
@@ -111,20 +112,12 @@ def _compression(path: Path, head: bytes, compression: str) -> str | None:
 
 
 def _head(content: IO[bytes]) -> bytes:
-    """The first bytes, or those before a damage; what raises for the damage does so where there are none."""
-    read: Callable[[int], bytes] = getattr(content, "read1", content.read)
-    data = b""
-    while len(data) < HEAD:
-        try:
-            more = read(HEAD - len(data))
-        except DAMAGED as error:
-            if data and not (isinstance(error, OSError) and error.errno is not None):
-                return data
-            raise
-        if not more:
-            break
-        data += more
-    return data
+    """The first bytes, or those before a damage; raises what is in `DAMAGED` where there are none."""
+    chunks = Chunks(content)
+    head = chunks.read(HEAD)
+    if chunks.damage is not None and is_of_machine(chunks.damage):
+        raise chunks.damage
+    return head
 
 
 def _content(path: Path, data: bytes, compression: str, ending: str, *, whole: bool, rows: bool) -> str | None:

@@ -21,7 +21,7 @@ from pydantic import PositiveInt
 from langmill.config.sections import FormatSection
 from langmill.config.typed import settings
 from langmill.data.compression import COMPRESSIONS, DAMAGED
-from langmill.data.formats.base import ABOUT, FORMATS, Format, build_format, is_about
+from langmill.data.formats.base import ABOUT, FORMATS, Format, build_format, is_about, rest_of_damaged
 from langmill.data.raw_files import RawFile
 from langmill.data.rows import EXCERPT, BadRowReason, Raw, Unreadable, Whole, escaped, portable
 
@@ -86,7 +86,7 @@ class Archive(Format):
         except _BROKEN as error:
             if not name and file.seekable():  # a zip archive's list of members stands at its end
                 file.seek(0)
-            yield f"{portable(name)}+", _lost(error, _size_of_rest(file))
+            yield f"{portable(name)}+", rest_of_damaged(error, _size_of_rest(file))
         for kind, count in sorted(left.items()):
             said = f"{kind}: {count:,} members, the first {portable(first[kind])}"
             yield f"* {portable(kind)}", Unreadable(BadRowReason.unsupported, said, num_bytes=sizes[kind])
@@ -112,7 +112,7 @@ class Archive(Format):
                     while data := content.read(_CHUNK):
                         held.write(data)
             except _BROKEN as error:
-                yield f"{shown}:1", _lost(error, size)
+                yield f"{shown}:1", rest_of_damaged(error, size)
                 return
             held.seek(0)
             raw = RawFile(cast("IO[bytes]", held), size, PurePosixPath(name), self._format, lambda _: None)
@@ -126,7 +126,7 @@ class Archive(Format):
                     else:
                         yield f"{shown}:{place}", values
             except (*DAMAGED, pa.ArrowException) as error:
-                yield f"{shown}:{place}+", _lost(error, raw.unread(rows=place != "0"))
+                yield f"{shown}:{place}+", rest_of_damaged(error, raw.unread(rows=place != "0"))
 
     def _one_text(self, file: IO[bytes], path: PurePosixPath) -> Iterator[Raw]:
         """The row of a member that is one text, unless it is too large to be held: few bytes can stand for it."""
@@ -145,16 +145,6 @@ def _size_of_rest(file: IO[bytes]) -> int:
         while data := file.read(_CHUNK):
             size += len(data)
     return size
-
-
-def _lost(error: Exception, num_bytes: int) -> Unreadable:
-    """What is left of a damaged archive, or of a member.
-
-    Raises OSError where it is the machine's fault (no space, no permission), not the file's.
-    """
-    if isinstance(error, OSError) and error.errno is not None:
-        raise error
-    return Unreadable(BadRowReason.unreadable_file, f"{type(error).__name__}: {error}", num_bytes=max(1, num_bytes))
 
 
 Member = tuple[str, int, Callable[[], IO[bytes]] | None]

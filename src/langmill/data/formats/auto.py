@@ -10,7 +10,7 @@ from typing import IO
 
 import pyarrow as pa
 
-from langmill.data.formats.base import FORMATS, Format
+from langmill.data.formats.base import FORMATS, Format, rest_of_damaged
 from langmill.data.formats.json_rows import read_json_array, read_json_lines
 from langmill.data.formats.tables import DELIMITERS, TABLES, TableOptions, dialect_of, read_table, repeated
 from langmill.data.parquet import parquet_file
@@ -106,7 +106,7 @@ def _read_parquet(file: IO[bytes]) -> Iterator[Raw]:
         try:
             table = parquet_file(seekable)
         except (pa.ArrowException, OSError) as error:
-            yield 1, _damaged(error, size)
+            yield 1, rest_of_damaged(error, size)
             return
         names = table.schema_arrow.names
         if name := repeated(names):
@@ -120,14 +120,7 @@ def _read_parquet(file: IO[bytes]) -> Iterator[Raw]:
                     number += 1
                     yield number, values
         except (pa.ArrowException, OSError) as error:
-            yield number + 1, _damaged(error, size - size * number // max(1, table.metadata.num_rows))
-
-
-def _damaged(error: Exception, num_bytes: int) -> Unreadable:
-    """What is left of a damaged file. Raises OSError where it is the machine's fault, not the file's."""
-    if isinstance(error, OSError) and error.errno is not None:
-        raise error
-    return Unreadable(BadRowReason.unreadable_file, f"{type(error).__name__}: {error}", num_bytes=max(1, num_bytes))
+            yield number + 1, rest_of_damaged(error, size - size * number // max(1, table.metadata.num_rows))
 
 
 _READERS: dict[str, Callable[[IO[bytes]], Iterator[Raw]]] = {

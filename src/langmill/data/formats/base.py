@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, ClassVar
 
 from langmill.config.sections import FormatSection
-from langmill.data.compression import COMPRESSIONS, DAMAGED
+from langmill.data.compression import COMPRESSIONS, DAMAGED, is_of_machine
 from langmill.data.rows import BadRowReason, Raw, Unreadable, Values, escaped
 from langmill.files import MANIFEST_NAME
 from langmill.plugins import NoOptions, Registry
@@ -158,6 +158,16 @@ def build_format(section: FormatSection, where: str) -> Format:
     """
     options = FORMATS.options(section.name, section.options, where)
     return FORMATS.find(section.name)(options)
+
+
+def rest_of_damaged(error: Exception, num_bytes: int) -> Unreadable:
+    """What is left of a file, or of a member of an archive, whose reader gave up with an error.
+
+    Raises the error where it is the machine's fault and not the file's.
+    """
+    if is_of_machine(error):
+        raise error
+    return Unreadable(BadRowReason.unreadable_file, f"{type(error).__name__}: {error}", num_bytes=max(1, num_bytes))
 
 
 class Chunks:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import IO, Any
 
-from langmill.data.formats.base import FORMATS, Chunks, Format
+from langmill.data.formats.base import FORMATS, Chunks, Format, rest_of_damaged
 from langmill.data.formats.extras import library
 from langmill.data.formats.html import HtmlOptions, page
 from langmill.data.rows import BadRowReason, Raw, Unreadable, Values, escaped
@@ -68,8 +68,7 @@ class Warc(Format):
         except Exception as error:  # warcio raises whatever a damaged file makes it stumble over
             if chunks.damage is None:
                 lost = records.fh.tell() - records.offset + sum(map(len, iter(lambda: chunks.read(_CHUNK), b"")))
-                words = f"{type(error).__name__}: {error}"
-                yield f"{number}+", Unreadable(BadRowReason.unreadable_file, words, num_bytes=max(1, lost))
+                yield f"{number}+", rest_of_damaged(error, lost)
         for kind, count in sorted(left.items()):
             said = f"{kind}: {count:,} responses"
             yield f"{number}+ {kind}", Unreadable(BadRowReason.unsupported, said, num_bytes=sizes[kind])
