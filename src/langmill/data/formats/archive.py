@@ -88,13 +88,15 @@ class Archive(Format):
                 file.seek(0)
             yield f"{portable(name)}+", rest_of_damaged(error, _size_of_rest(file))
         for kind, count in sorted(left.items()):
-            said = f"{kind}: {count:,} members, the first {portable(first[kind])}"
+            said = f"{kind}: {count:,} member{'s' * (count > 1)}, the first {portable(first[kind])}"
             yield f"* {portable(kind)}", Unreadable(BadRowReason.unsupported, said, num_bytes=sizes[kind])
 
     def _left_out(self, name: str) -> str:
         """Why a member is not read; empty for one that is."""
         path = PurePosixPath(name)
-        if any(part.startswith(".") and part != ".." for part in path.parts):
+        if ".." in path.parts:
+            return "outside of the archive"
+        if any(part.startswith(".") for part in path.parts):
             return "hidden"
         if is_about(path):
             return ABOUT
