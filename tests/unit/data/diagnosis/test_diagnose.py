@@ -138,7 +138,7 @@ def test_a_file_that_is_right(tmp_path: Path, name: str, content: bytes) -> None
         ("a.csv", b"text,text,label\na,b,1\n", "names the column text more than once", "rename"),
         ("a.csv", b"text,label\n", "a header and no rows", "must name the columns"),
         ("a.csv", b'text,label\na,1\n"b,2\nc,3\n', "Line 3 has a quotation mark that is never closed", "close it"),
-        ("a.csv", b"text\na, b\n", "1 names in its header and 2 cells", "into quotation marks"),
+        ("a.csv", b"text\na, b\n", "1 name in its header and 2 cells", "into quotation marks"),
         ("a.csv", b"text\na\n", "one column only, text", "first line names the columns"),
     ],
 )  # fmt: skip
