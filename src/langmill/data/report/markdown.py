@@ -120,7 +120,7 @@ def _labels(facts: Facts) -> str:
         others = [sum(splits[name]["labels"].get(label, 0) for label in rest) for name in _SPLITS]
         rows.append([f"{len(rest):,} others", *others])
     if any(split["unlabelled"] for split in splits.values()):
-        rows.append(["none", *(splits[name]["unlabelled"] for name in _SPLITS)])
+        rows.append(["(no label)", *(splits[name]["unlabelled"] for name in _SPLITS)])
     parts = ["## Labels", _table(["label", *_SPLITS], rows)]
     for title, groups in label_groups(facts):
         named = "; ".join(

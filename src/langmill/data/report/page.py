@@ -46,7 +46,7 @@ def page(facts: Facts, results: Mapping[str, Any] | None = None, reference: sect
             ("target", "target_length_quantiles", _histogram(facts["target_lengths"])),
         ],
         "languages": views.shares(facts, "languages"),
-        "labels": views.shares(facts, "labels", "none"),
+        "labels": views.shares(facts, "labels", "(no label)"),
         "label_groups": label_groups(facts),
         "sources": sources,
         "hidden_sources": hidden_sources,
