@@ -285,7 +285,7 @@ def load_weights(network: nn.Module, state: Mapping[str, Tensor], where: str, pr
     own = network.state_dict()
     missing, surplus = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
     if missing or surplus:
-        lacking, extra = (_some([f"{prefix}{name}" for name in names]) for names in (missing, surplus))
+        lacking, extra = (some([f"{prefix}{name}" for name in names]) for names in (missing, surplus))
         complaint = [f"lacks {lacking}"] * bool(missing) + [f"has {extra} too much"] * bool(surplus)
         message = f"{where} does not fit the network: it {' and '.join(complaint)}. Is it of another model?"
         raise ModelError(message, code="mismatch")
@@ -329,6 +329,7 @@ def _write_weights(state: dict[str, Tensor], path: Path) -> None:
     path.chmod(0o644)
 
 
-def _some(names: list[str]) -> str:
+def some(names: list[str]) -> str:
+    """The first three names, and how many there are more."""
     shown = ", ".join(names[:3])
     return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"

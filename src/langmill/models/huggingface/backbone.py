@@ -30,7 +30,7 @@ from langmill.models.huggingface.loading import (
     refuse_vocabulary,
     required,
 )
-from langmill.models.huggingface.settings import PretrainedSettings
+from langmill.models.huggingface.settings import PretrainedSettings, Tuning
 from langmill.models.huggingface.special_tokens import SpecialTokenTemplate
 
 
@@ -131,7 +131,13 @@ class Pretrained(Backbone):
             IntegrityError: The folder is damaged.
         """
         read_manifest(base, verify=True)
-        loaded, complaint = load_network(self.auto_class, base, self.config_hf, new_head=self.learns_head)
+        loaded, complaint = load_network(
+            self.auto_class,
+            base,
+            self.config_hf,
+            new_head=self.learns_head,
+            new_pooler=self.learns_head and self.settings.tuning is Tuning.full,  # else it would stay as it was drawn
+        )
         if complaint:
             raise ModelError(
                 f"The weights in {base} do not fit the model that its {CONFIG_NAME} describes: {complaint}.",
