@@ -91,7 +91,9 @@ class Pretrained(Backbone):
             known = (name for name in settings.config if hasattr(config, name))
             refuse_unknown(settings.config, known, config.model_type)
             config.update(settings.config)
-            template = SpecialTokenTemplate.read(source / TOKENIZER_NAME)
+            # An encoder-decoder's task ends every source itself.
+            end = config.eos_token_id if cls.kind is Kind.encoder_decoder else None
+            template = SpecialTokenTemplate.read(source / TOKENIZER_NAME, end)
             if cls.kind is Kind.causal:  # a text may be continued
                 template = SpecialTokenTemplate((), ())
             return cls(settings, vocab_size, max_length, config, template)
