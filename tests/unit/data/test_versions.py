@@ -20,14 +20,10 @@ from tests.unit.data.contract.versions import keep_version, make_workspace
 pytestmark = pytest.mark.unit
 
 BEFORE = [Document(f"d{number}", f"The number is {number}.", "ab"[number % 2]) for number in range(10)]
-MAIL = Document("d4", "The number is 4, says ann@example.org to all.", "a")
-AFTER = [
-    *BEFORE[1:4],
-    Document("d4b", "The number is 4, says Ann to all.", "a"),
-    *BEFORE[5:],
-    Document("e", "<b>New.</b>", "b"),
-]
-NOTES = Path(".langmill/versions/tiny")
+MAIL = Document("d4", "The number is 4, says ann.miller@posteo.net to all.", "a")
+MENDED = Document("d4b", "The number is 4, says Ann to all.", "a")
+AFTER = [*BEFORE[:4], MENDED, *BEFORE[5:8], BEFORE[9], Document("e", "<b>New.</b>", "b")]
+"""One changed in its place, one removed, one added."""
 
 
 def make(documents: Sequence[Document], tag: str = "", *, passed: bool = True) -> None:
@@ -68,7 +64,7 @@ def test_the_version_that_the_last_run_made_is_the_one_before() -> None:
     told = changes_in_words("tiny")
     assert told.startswith("Since the documents of 20") and told.endswith(": 1 added, 1 removed, 1 changed.")
     assert 'id="changes"' in text and "&lt;b&gt;New.&lt;/b&gt;" in text and "<ins>Ann</ins>" in text
-    assert "ann@example.org" not in text  # the step privacy was not there when that document was made
+    assert "ann.miller@posteo.net" not in text  # the step privacy was not there when that document was made
     assert written() == text
     make(
         BEFORE, passed=False
@@ -104,5 +100,5 @@ def test_the_command_writes_the_page_of_any_version(capsys: pytest.CaptureFixtur
         assert call(["diff", "tiny", *revisions, "--html", "page.html"]) == 0
         text = Path("page.html").read_text(encoding="utf-8")
         assert 'id="changes"' in text and f"Beside {revisions[0]}." in text
-    assert "3 of" not in text and "<h3>Removed <small>1 of 1</small></h3>" in text
+    assert "<h3>Removed <small>1 of 1</small></h3>" in text
     capsys.readouterr()
