@@ -36,16 +36,18 @@ def markdown(facts: Facts) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def summary(facts: Facts, page: Path) -> str:
+def summary(facts: Facts, page: Path, changes: str = "") -> str:
     """The least to say of a corpus: its account, what to look at, and where its page is.
 
     Args:
         facts: What report.json says.
         page: The page's file, which is on the machine that cleaned.
+        changes: What the last version changed, in a sentence.
     """
     parts = [f"# The corpus {facts['corpus']}", account_table(facts)]
     if said := warning(facts):
         parts.append(said)
+    parts += [cell(changes)] if changes else []
     address = page.resolve().as_uri()
     parts.append(
         f"All of it, with samples from both sides of each step: [{page}]({address}), on the machine that cleaned; also "

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from dvc.cli import main
 
@@ -62,12 +63,14 @@ def dvc(folder: Path, *arguments: str) -> int:
         return main([*arguments, "--quiet"])
 
 
-def keep_version(folder: Path, documents: Sequence[Document], tag: str = "") -> None:
+def keep_version(
+    folder: Path, documents: Sequence[Document], tag: str = "", report: dict[str, Any] | None = None
+) -> None:
     """Make documents the corpus's, as if the clean stage had, and with a tag a revision of Git."""
     out = folder / "build/documents/tiny"
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
-    write_corpus(out, documents)
+    write_corpus(out, documents, report)
     read_graph(folder).repo.commit(force=True)
     if tag:
         git(folder, "add", ".")
