@@ -16,8 +16,6 @@ class Alpaca(ConversationFormat):
     `system` and `history` (pairs of what was said before) may stand beside them, as in LLaMA-Factory's files.
     """
 
-    file_endings = frozenset({".csv", ".json", ".jsonl", ".parquet", ".tsv"})
-
     @classmethod
     def recognizes(cls, values: Values) -> bool:
         """Whether a row has an instruction and an output."""

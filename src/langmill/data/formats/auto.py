@@ -131,3 +131,5 @@ _READERS: dict[str, Callable[[IO[bytes]], Iterator[Raw]]] = {
     **dict.fromkeys(TEXTS, _read_txt),
 }
 Auto.file_endings = frozenset({*TABLES, *_READERS})
+ROW_FILES = Auto.file_endings.difference(TEXTS)
+"""Endings of files of rows with named values."""

@@ -10,7 +10,7 @@ from operator import itemgetter
 from pathlib import PurePosixPath
 from typing import IO
 
-from langmill.data.formats.auto import Auto
+from langmill.data.formats.auto import ROW_FILES, Auto
 from langmill.data.formats.base import Shape
 from langmill.data.rows import BadRowReason, Raw, Unreadable, Values
 
@@ -24,7 +24,7 @@ class ConversationFormat(Auto):
     The fields are those of `answers`, and `system`: what the conversation opens with for the assistant's eyes.
     """
 
-    file_endings = frozenset({".json", ".jsonl", ".parquet"})
+    file_endings = ROW_FILES
     shape = Shape("question", "answer", ("history", "system", "opening"), "opening")
 
     @abstractmethod

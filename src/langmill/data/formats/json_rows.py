@@ -57,6 +57,13 @@ def json_value(data: bytes) -> object:
         return Unreadable(BadRowReason.corrupt, data.decode("utf-8-sig"), num_bytes=len(data))
 
 
+def json_list(value: object) -> list[Any] | None:
+    """A list, also one that a table's cell holds as JSON; None for everything else."""
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        value = json_value(value.encode("utf-8", "replace"))
+    return value if isinstance(value, list) else None
+
+
 def json_object(data: bytes) -> Values | Unreadable:
     """The fields of a line of JSON lines."""
     value = json_value(data)

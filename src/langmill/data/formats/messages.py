@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from langmill.data.formats.base import FORMATS
 from langmill.data.formats.conversations import ConversationFormat, paired
+from langmill.data.formats.json_rows import json_list
 from langmill.data.rows import BadRowReason, Unreadable, Values
 
 _ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
@@ -20,13 +21,13 @@ class Messages(ConversationFormat):
     @classmethod
     def recognizes(cls, values: Values) -> bool:
         """Whether a row has `messages`, a list of which the first has a role, and no second answer to compare with."""
-        messages = None if "rejected" in values else values.get("messages")
-        return isinstance(messages, list) and bool(messages) and isinstance(messages[0], dict) and "role" in messages[0]
+        first = next(iter(json_list(values.get("messages")) or []), None)
+        return isinstance(first, dict) and "role" in first and "rejected" not in values
 
     def conversation(self, values: Values) -> tuple[str, list[tuple[str, str]]]:
         """The system's words and the pairs of question and answer."""
-        messages = values.get("messages")
-        if not isinstance(messages, list):
+        messages = json_list(values.get("messages"))
+        if messages is None:
             raise Unreadable(BadRowReason.unexpected_shape, values)
         said: list[tuple[str, str]] = []
         for message in messages:

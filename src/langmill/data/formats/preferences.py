@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import IO
 
-from langmill.data.formats.auto import Auto
+from langmill.data.formats.auto import ROW_FILES, Auto
 from langmill.data.formats.base import FORMATS, Shape
+from langmill.data.formats.json_rows import json_list
 from langmill.data.rows import BadRowReason, Raw, Unreadable, Values
 
 _ROLES = {"system": "system", "developer": "system", "user": "user", "human": "user", "assistant": "assistant"}
@@ -29,7 +30,7 @@ class Preferences(Auto):
     alike can be kept on one side of a split. Rows of another shape are quarantined.
     """
 
-    file_endings = frozenset({".csv", ".json", ".jsonl", ".parquet", ".tsv"})
+    file_endings = ROW_FILES
     shape = Shape("question", "answer", ("rejected", "history", "system", "opening"), "opening", "preferences")
 
     @classmethod
@@ -76,16 +77,20 @@ def _prompt(values: Values) -> Said:
     prompt = values.get("prompt")
     if prompt is None:
         return []
-    if isinstance(prompt, str):
-        return _spoken(prompt) or [("user", prompt)]
-    return _messages(prompt)
+    return _spoken_by("user", prompt)
 
 
 def _said(answer: object) -> Said:
     """An answer with what it repeats of the conversation; of an answer alone, that."""
-    if isinstance(answer, str):
-        return _spoken(answer) or [("assistant", answer)]
-    return _messages(answer)
+    return _spoken_by("assistant", answer)
+
+
+def _spoken_by(role: str, given: object) -> Said:
+    """A conversation, as messages or as a text; of any other text, that `role` says it."""
+    messages = json_list(given)
+    if messages is None and isinstance(given, str):
+        return _spoken(given) or [(role, given)]
+    return _messages(messages)
 
 
 def _spoken(text: str) -> Said:

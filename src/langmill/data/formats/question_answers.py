@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import IO
 
-from langmill.data.formats.auto import Auto
+from langmill.data.formats.auto import ROW_FILES, Auto
 from langmill.data.formats.base import FORMATS, Shape
 from langmill.data.formats.json_rows import json_value
 from langmill.data.rows import BadRowReason, Raw, Unreadable, Values
@@ -22,7 +22,7 @@ class QuestionAnswers(Auto):
     ones count as right. `prompt` is the context, an empty line and the question, or the question alone.
     """
 
-    file_endings = frozenset({".csv", ".json", ".jsonl", ".parquet", ".tsv"})
+    file_endings = ROW_FILES
     shape = Shape("prompt", "answer", ("question", "context", "answers"), "context")
 
     @classmethod

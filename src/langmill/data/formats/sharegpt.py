@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from langmill.data.formats.base import FORMATS
 from langmill.data.formats.conversations import ConversationFormat, paired
+from langmill.data.formats.json_rows import json_list
 from langmill.data.rows import BadRowReason, Unreadable, Values
 
 _SPEAKERS = {
@@ -23,13 +24,12 @@ class ShareGPT(ConversationFormat):
     @classmethod
     def recognizes(cls, values: Values) -> bool:
         """Whether a row has `conversations`, a list of which the first says whom it is from."""
-        turns = values.get("conversations")
-        return isinstance(turns, list) and bool(turns) and _is_turn(turns[0])
+        return _is_turn(next(iter(json_list(values.get("conversations")) or []), None))
 
     def conversation(self, values: Values) -> tuple[str, list[tuple[str, str]]]:
         """The system's words and the pairs of question and answer."""
-        turns, beside = values.get("conversations"), values.get("system") or ""
-        if not isinstance(turns, list) or not isinstance(beside, str):
+        turns, beside = json_list(values.get("conversations")), values.get("system") or ""
+        if turns is None or not isinstance(beside, str):
             raise Unreadable(BadRowReason.unexpected_shape, values)
         said = [("system", beside)] if beside else []
         for turn in turns:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 
 import pytest
@@ -257,3 +259,32 @@ def test_lines_that_are_no_objects() -> None:
     assert bad(read("messages", b'[]\nnot json\n{"a": "\xff"}\n', "a.jsonl")) == [
         ("1.1", "not_an_object"), ("2.1", "corrupt"), ("3.1", "undecodable"),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("ending", [".csv", ".tsv", ".ndjson"])
+@pytest.mark.parametrize(
+    "name, row",
+    [
+        ("messages", said("u: Who?", 'a: "Bob"')),
+        ("sharegpt", {"conversations": [{"from": "human", "value": "Who?"}, {"from": "gpt", "value": '"Bob"'}]}),
+        (
+            "preferences",
+            {
+                "chosen": said("u: Who?", 'a: "Bob"')["messages"],
+                "rejected": said("u: Who?", "a: No idea")["messages"],
+            },
+        ),
+    ],
+)  # fmt: skip
+def test_a_tables_cell_holds_a_conversation_as_json(name: str, row: dict[str, object], ending: str) -> None:
+    cells = row
+    if ending == ".ndjson":
+        text = json.dumps(row)
+    else:
+        file, cells = io.StringIO(), {column: json.dumps(value) for column, value in row.items()}
+        quoting = {".csv": {}, ".tsv": {"delimiter": "\t", "quoting": csv.QUOTE_NONE, "quotechar": None}}[ending]
+        csv.writer(file, **quoting).writerows([cells.keys(), cells.values()])
+        text = file.getvalue()
+    [(_, found)] = good(read(name, text, f"a{ending}"))
+    assert (found["question"], found["answer"]) == ("Who?", '"Bob"')
+    assert recognized([cells]) == name
