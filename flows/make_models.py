@@ -235,6 +235,8 @@ def _run_stage(stage: Stage, cancel: threading.Event) -> Outcome:
         return reproduce(stage.address, root=workspace.root, log=output, progress=progress, cancel=cancel)
     finally:
         _keep_logs(stage.address, output)
+        if stage.kind == "contract" and not cancel.is_set():
+            artifacts.write_version_report(stage.address.partition("@")[2])
 
 
 def _keep_logs(address: str, output: Path) -> None:

@@ -135,6 +135,10 @@ class Workspace:
         """The lock of a stage, by its address."""
         return self.state / "locks" / f"{name}.lock"
 
+    def versions(self, corpus: str) -> Path:
+        """The last versions of a corpus that runs have made, how these differ, and the page that tells it."""
+        return self.state / "versions" / corpus
+
     @property
     def run_lock(self) -> Path:
         """The lock of whatever changes what the stages make: one run at a time."""

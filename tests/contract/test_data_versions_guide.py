@@ -46,7 +46,7 @@ def test_the_commands_do_what_the_guide_says(
             ran.append(words[1])
         elif words[:2] == ["dvc", "push"]:
             assert dvc(workspace, "push") == 0
-    assert ran == ["profile", "diff", "diff", "diff", "remote", "pull", "fsck", "fsck"]
+    assert ran == ["profile", "diff", "diff", "diff", "diff", "remote", "pull", "fsck", "fsck"]
 
 
 def test_the_expectation_of_the_guide_can_be_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,7 +38,11 @@ def test_a_run_ends_with_the_table_and_where_to_look(made_workspace, first_run):
     assert "champion" in classifier
     assert [line.split("  ")[0] for line in lines[-5:-1]][:2] == ["make ui", "make serve"]
     assert "trace tiny-lm" in lines[-3]
-    assert lines[-2].startswith("build/contracts/tiny/report.html ")
+    assert lines[-2].startswith(".langmill/versions/tiny/report.html ")
+    pages = [*made_workspace.glob(".langmill/runs/*/files/data/report.html")]  # what each model's run in MLflow has
+    assert len(pages) == 2
+    for page in [made_workspace / ".langmill/versions/tiny/report.html", *pages]:
+        assert "No earlier version of these documents is known" in page.read_text()
     log = lines[-1].removeprefix("The full log of the last run: ")
     text = (made_workspace / log).read_text()
     assert "===== train@tiny-lm =====" in text

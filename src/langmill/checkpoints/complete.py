@@ -13,8 +13,16 @@ from langmill.checkpoints.gguf_model import TOKENIZER_CONFIG_NAME, convert
 from langmill.errors import LangmillError, ModelError, SourceError, TokenizerError
 from langmill.files import read_json, sha256_file
 from langmill.models.base import Kind
-from langmill.models.folder import CONFIG_NAME, TOKENIZER_NAME
-from langmill.models.huggingface.loading import kind_of_type, read_description
+from langmill.models.folder import CONFIG_NAME, TOKENIZER_NAME, WEIGHTS_NAME, some
+from langmill.models.huggingface.llama_shape import FAMILIES as LLAMA_FAMILIES
+from langmill.models.huggingface.loading import (
+    INDEX_NAME,
+    kind_of_type,
+    lacking_weights,
+    model_type,
+    quiet,
+    read_description,
+)
 from langmill.tokenization.checkpoint import checkpoint_tokenizer
 from langmill.tokenization.tokenizer import Tokenizer
 
@@ -39,10 +47,13 @@ def complete(folder: Path) -> dict[str, Any]:
     """
     stored = stored_file(folder)
     facts = {} if stored is None else {"gguf": _convert(stored, folder)}
-    for path in folder.glob(f"*{ENDING}"):
-        path.unlink()
-    require_weights(folder)
-    require_description(folder)
+    used = set(require_weights(folder))
+    for path in (*folder.glob(f"*{ENDING}"), *folder.glob(f"*{_SAFETENSORS}")):
+        if path not in used:
+            path.unlink()
+    kind, _ = require_description(folder)
+    if stored is None:
+        require_network(folder, kind)
     return facts
 
 
@@ -74,15 +85,18 @@ def _convert(path: Path, folder: Path) -> dict[str, Any]:
     }
 
 
-def require_weights(folder: Path) -> None:
-    """Refuse a folder without whole weights in safetensors. Raises SourceError."""
-    weights = sorted(folder.glob(f"*{_SAFETENSORS}"))
-    if not weights:
+def require_weights(folder: Path) -> list[Path]:
+    """The files of a folder's weights, as `transformers` finds them.
+
+    Raises SourceError where there are none in safetensors, one of several is missing, or one is damaged.
+    """
+    if (folder / "adapter_config.json").is_file():
         raise SourceError(
-            "The pretrained model has no weights in safetensors. Pickled ones (.bin, .pt) can run code and are not "
-            "opened; load it once with transformers and save it with save_pretrained().",
-            "missing",
+            "The pretrained model is an adapter, or has one beside its weights; merge the two with peft's "
+            "merge_and_unload() and save the model with save_pretrained().",
+            "unsupported",
         )
+    weights = _weight_files(folder)
     for path in weights:
         try:
             with safe_open(path, framework="np") as file:
@@ -93,6 +107,49 @@ def require_weights(folder: Path) -> None:
                 "again.",
                 "damaged",
             ) from error
+    return weights
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    if (folder / WEIGHTS_NAME).is_file():
+        return [folder / WEIGHTS_NAME]
+    if not (folder / INDEX_NAME).is_file():
+        there = some(sorted(path.name for path in folder.glob(f"*{_SAFETENSORS}")))
+        others = f" (there is {there}, which transformers does not look for)" if there else ""
+        raise SourceError(
+            f"The pretrained model has no weights in safetensors: no {WEIGHTS_NAME} and no {INDEX_NAME}{others}. "
+            "Pickled ones (.bin, .pt) can run code and are not opened; load it once with transformers and save it with "
+            "save_pretrained().",
+            "missing",
+        )
+    listed = _read(folder / INDEX_NAME).get("weight_map")
+    if not isinstance(listed, dict) or not listed or not all(isinstance(name, str) for name in listed.values()):
+        raise SourceError(
+            f"{INDEX_NAME} of the pretrained model does not say which files its weights are in; fetch it again.",
+            "unreadable",
+        )
+    names = sorted(set(listed.values()))
+    if missing := [name for name in names if not (folder / name).is_file() or Path(name).name != name]:
+        raise SourceError(
+            f"The pretrained model lacks {some(missing)} of the {len(names)} files that its {INDEX_NAME} names; fetch "
+            "it again.",
+            "missing",
+        )
+    return [folder / name for name in names]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A file of settings. Raises SourceError where it can't be read."""
+    title = f"{path.name} of the pretrained model"
+    try:
+        found = read_json(path)
+    except LangmillError as error:
+        raise SourceError(
+            f"{title} can't be read ({error.__cause__ or error}); fetch it again.", "unreadable"
+        ) from error
+    if not isinstance(found, dict):
+        raise SourceError(f"{title} holds {json.dumps(found)[:40]}, no settings.", "unreadable")
+    return found
 
 
 def require_description(folder: Path) -> tuple[Kind, Tokenizer]:
@@ -108,24 +165,59 @@ def require_description(folder: Path) -> tuple[Kind, Tokenizer]:
         raise SourceError(
             f"The pretrained model has no {CONFIG_NAME}, so it is not one of transformers; check its source.", "missing"
         )
+    config = _read(folder / CONFIG_NAME)
+    if isinstance(config.get("quantization_config"), dict):
+        raise SourceError(
+            f"The weights of the pretrained model are quantized ({config['quantization_config'].get('quant_method')}), "
+            "which can't be fine-tuned here; take the model that they were made of, or its GGUF file.",
+            "unsupported",
+        )
+    if "model_type" not in config:
+        raise SourceError(
+            f"{title} does not say its model_type, so it is not one of transformers; check its source.", "missing"
+        )
+    kind = kind_of_type(str(config["model_type"]), title)
     try:
-        config = read_json(folder / CONFIG_NAME)
-    except LangmillError as error:
-        cause = error.__cause__ or error
-        raise SourceError(f"{title} can't be read ({cause}); fetch it again.", "unreadable") from error
-    if not isinstance(config, dict):
-        raise SourceError(f"{title} holds {json.dumps(config)[:40]}, no settings.", "unreadable")
-    kind = kind_of_type(str(config.get("model_type")), title)
-    try:
-        read_description(folder)
+        with quiet():
+            read_description(folder)
     except ModelError as error:
         reason = " ".join(str(error.__cause__ or error).split())
         raise SourceError(f"{title} can't be read by transformers: {reason}", "unreadable") from error
     tokenizer, size = checkpoint_tokenizer(folder), config.get("vocab_size")
     if isinstance(size, int) and tokenizer.vocab_size > size:
+        without = some([str(tokenizer.piece(number)) for number in range(size, tokenizer.vocab_size)])
         raise TokenizerError(
             f"The pretrained model's {TOKENIZER_NAME} has {tokenizer.vocab_size} entries, its embedding only {size}: "
-            "it is another model's. Check where both come from.",
+            f"there is no row for {without}. It is another model's, or was given tokens that the model was not; "
+            "check where both come from.",
             "mismatch",
         )
     return kind, tokenizer
+
+
+def require_network(folder: Path, kind: Kind) -> bool:
+    """Refuse weights that are not those of the network that `config.json` describes.
+
+    Returns:
+        Whether the network's head is there. An encoder may lack it, and a model in Llama's shape: both can classify.
+
+    Raises:
+        SourceError: They are not, or `transformers` can't make the network.
+    """
+    try:
+        body, head = lacking_weights(kind, folder)
+    except Exception as error:  # each family's network raises its own kinds
+        raise SourceError(
+            f"transformers can't make the network that {CONFIG_NAME} of the pretrained model describes "
+            f"({type(error).__name__}: {' '.join(str(error).split())}); take another model.",
+            "unsupported",
+        ) from error
+    headless = kind is Kind.bidirectional or model_type(folder) in LLAMA_FAMILIES
+    wrong = body if headless else [*body, *head]
+    if wrong:
+        raise SourceError(
+            f"The weights of the pretrained model are not those that its {CONFIG_NAME} describes; missing, or of "
+            f"another shape, is {some(wrong)}. Fetch it again, or see that both are of one model.",
+            "mismatch",
+        )
+    return not head

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from safetensors import safe_open
 
-from langmill.checkpoints.complete import require_description, require_weights, stored_file
+from langmill.checkpoints.complete import require_description, require_network, require_weights, stored_file
 from langmill.checkpoints.gguf_file import ENDING
 from langmill.checkpoints.gguf_model import describe
 from langmill.config.core_yaml import parse_yaml
@@ -41,6 +41,8 @@ class Findings:
     """Its name, as it states it."""
     stored: str
     """What the weights are stored as."""
+    has_head: bool
+    """Whether its own head, which a language model writes with, is there."""
     has_template: bool
     """Whether a chat template comes with it."""
     template_fault: str
@@ -67,13 +69,14 @@ def examine(folder: Path) -> Findings:
         licence, title, kept = file.text("general.license"), file.text("general.name"), ", ".join(file.quantizations())
         parameters = sum(math.prod(tensor.shape) for tensor in file.tensors)
     else:
-        require_weights(folder)
+        weights = require_weights(folder)
         card = folder / CARD
         licence = licence_of_card(card.read_text(encoding="utf-8", errors="replace")) if card.is_file() else None
         title, kept, parameters = None, "safetensors", sum(map(_numbers, weights))
     kind, tokenizer = require_description(folder)
+    has_head = stored is not None or require_network(folder, kind)
     return Findings(
-        kind, parameters, licence, title, kept,
+        kind, parameters, licence, title, kept, has_head,
         has_template=tokenizer.chat_template is not None, template_fault=_template_fault(tokenizer),
     )  # fmt: skip
 

@@ -20,14 +20,13 @@ from langmill.checkpoints.gguf_file import GgufFile, write_without_vocabulary
 from langmill.errors import ConfigError, SourceError, TokenizerError
 from langmill.files import temporary_folder, write_json
 from langmill.models.base import Kind
-from langmill.models.folder import CONFIG_NAME, GENERATION_NAME, TOKENIZER_NAME, WEIGHTS_NAME
-from langmill.models.huggingface.loading import kind_of_type, quiet
+from langmill.models.folder import CONFIG_NAME, GENERATION_NAME, TOKENIZER_NAME, WEIGHTS_NAME, some
+from langmill.models.huggingface.loading import AUTO_CLASSES, kind_of_type, quiet
 from langmill.progress import track
 
 logger = logging.getLogger(__name__)
 
 TOKENIZER_CONFIG_NAME = "tokenizer_config.json"
-_AUTO_CLASSES = {Kind.causal: "AutoModelForCausalLM", Kind.encoder_decoder: "AutoModelForSeq2SeqLM"}
 _VOCABULARY = tuple(f"tokenizer.ggml.{key}" for key in ("tokens", "merges", "scores", "token_type"))
 _AS_GPT2 = {"default", "exaone4", "gpt-2", "jais", "mpt", "olmo", "phi-2", "roberta-bpe"}
 """Names that llama.cpp has for GPT-2's pattern, which `transformers` takes for every name that it does not know."""
@@ -61,7 +60,10 @@ def describe(path: Path, folder: Path) -> GgufFile:
     file = GgufFile(path)
     with quiet():
         network, config = _write_description(file, folder)
-        _names_of_weights(file, network, config)
+        _, names = _names_of_weights(file, network, config)
+    own = _first_names(network)
+    present = {own.get(names[tensor.name]) for tensor in file.tensors}
+    _refuse_missing(file, set(own.values()) - present)
     return file
 
 
@@ -118,23 +120,19 @@ def _network(file: GgufFile, config: Any) -> Any:
         kind = kind_of_type(config.model_type, where)
     except ConfigError as error:
         raise SourceError(str(error), "unsupported") from error
-    if kind not in _AUTO_CLASSES:
+    if kind is Kind.bidirectional:
         raise SourceError(
             f"{where} is an encoder, which is not read of a GGUF file; take it in safetensors.", "unsupported"
         )
-    auto = getattr(transformers, _AUTO_CLASSES[kind])
+    auto = getattr(transformers, AUTO_CLASSES[kind])
     with torch.device("meta"):
         return auto.from_config(config, dtype=torch.float32)
 
 
 def _write_weights(file: GgufFile, network: Any, config: Any, path: Path) -> None:
     """Write the weights in float32 as the library safetensors would, one after the other."""
-    state = network.state_dict(keep_vars=True)
-    names: dict[int, str] = {}  # a weight that the network shares between modules is once in the file
-    for name, tensor in state.items():
-        names.setdefault(id(tensor), name)
-    kept = {name: names[id(tensor)] for name, tensor in state.items()}
-    shapes = {name: tuple(state[name].shape) for name in sorted(names.values())}
+    state, kept = network.state_dict(), _first_names(network)
+    shapes = {name: tuple(state[name].shape) for name in sorted(set(kept.values()))}
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     end = 0
     for name, shape in shapes.items():
@@ -158,9 +156,21 @@ def _write_weights(file: GgufFile, network: Any, config: Any, path: Path) -> Non
             out.seek(8 + len(text) + header[own]["data_offsets"][0])
             out.write(np.ascontiguousarray(values, dtype="<f4").data)
             missing.discard(own)
+    _refuse_missing(file, missing)
+
+
+def _first_names(network: Any) -> dict[str, str]:
+    """For each name of a weight, the one in the file: a weight that modules share is once there, by its first name."""
+    state = network.state_dict(keep_vars=True)
+    first: dict[int, str] = {}
+    for name, tensor in state.items():
+        first.setdefault(id(tensor), name)
+    return {name: first[id(tensor)] for name, tensor in state.items()}
+
+
+def _refuse_missing(file: GgufFile, missing: set[str]) -> None:
     if missing:
-        some = ", ".join(sorted(missing)[:3])
-        raise SourceError(f"{file.path.name} lacks weights of its network: {some}.", "missing")
+        raise SourceError(f"{file.path.name} lacks weights of its network: {some(sorted(missing))}.", "missing")
 
 
 def _names_of_weights(file: GgufFile, network: Any, config: Any) -> tuple[Any, Mapping[str, str]]:

@@ -300,7 +300,7 @@ def _conclude(recipes: Sequence[str]) -> None:
     click.echo(f"make serve   the champions over HTTP: a page to try them at {address}, or curl {address}/v1/models")
     click.echo(f"{own_command()} trace {recipes[0]}   the lineage of a model, from its data to its place in service")
     for page in _data_reports(recipes):
-        click.echo(f"{page}   what became of its rows: kept, dropped and why, on one page")
+        click.echo(f"{page}   what became of its rows: kept, dropped and why, and what has changed, on one page")
     for last in sorted(Workspace().logs.glob("run-*.log"))[-1:]:
         click.echo(f"The full log of the last run: {last}")
 
@@ -308,10 +308,11 @@ def _conclude(recipes: Sequence[str]) -> None:
 def _data_reports(recipes: Sequence[str]) -> list[Path]:
     """The pages of the recipes' corpora."""
     from langmill.config.core_yaml import read_yaml
+    from langmill.data.versions import current_report
 
     files = [Workspace().composed_file("recipe", recipe) for recipe in recipes]
     corpora = dict.fromkeys(read_yaml(path)["corpus"]["name"] for path in files if path.is_file())
-    return [page for corpus in corpora if (page := Workspace().data_report(corpus)).is_file()]
+    return [page for corpus in corpora if (page := current_report(corpus)).is_file()]
 
 
 def _new_log(folder: Path) -> Path:

@@ -17,6 +17,10 @@ DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, zstandard.Zst
 """What reading a damaged file raises (bz2 has no class of its own)."""
 
 
+LOCKED = "it is encrypted and asks for a password"
+"""Why a member of an archive can't be read, to be told from damage."""
+
+
 def is_of_machine(error: BaseException) -> bool:
     """Whether reading failed for the machine's sake (no space, no permission, a disk that fails), not the file's."""
     return isinstance(error, OSError) and error.errno is not None

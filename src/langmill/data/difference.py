@@ -9,20 +9,23 @@ compared in DuckDB, which keeps on the disk what does not fit into memory.
 # ruff: noqa: S608 - the queries are put together from names of ours, and from texts that `_text` quotes
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
 from langmill.data.contract.effect_size import ks_distance, total_variation
-from langmill.data.contract.evidence import Statistics, shortened, statistics_of
+from langmill.data.contract.evidence import Statistics, statistics_of
+from langmill.data.contract.infer import reference_of
 from langmill.data.document import PLACES_NAME, Split, documents_path
+from langmill.data.report.step_samples import windows
 from langmill.errors import DataError
 
 EXAMPLES = 10
 """Documents that are shown of each kind of change."""
+_LONGEST = 100_000  # characters of a text that are looked at for an example
 _ALIKE = 0.3
 """Least Jaccard index of the words of two texts in one place for one to be the other, changed (decision 0328)."""
 _WORD = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]|[\p{L}\p{M}\p{N}]+"
@@ -40,14 +43,18 @@ class Difference:
     """Effect sizes from 0 to 1, of what both have: `labels` and `languages` (total variation), `lengths` and
     `target_lengths` (Kolmogorov-Smirnov distance)."""
     examples: dict[str, list[dict[str, str | None]]]
-    """Some of those `added`, `removed` and `changed`, these with `before` and `after`."""
+    """Some of those `added`, `removed` and `changed`, these with `before` and `after`, cut to where they differ."""
+    reference: dict[str, Any]
+    """What the older documents look like, as `contract.reference` says it of those that were reviewed."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
-        return {"counts": self.counts, "shift": self.shift, "examples": self.examples}
+        return asdict(self)
 
 
-def compare_versions(before: Path, after: Path, key: str | None, temporary: Path) -> Difference:
+def compare_versions(
+    before: Path, after: Path, key: str | None, temporary: Path, shown: Callable[[str], str] = str
+) -> Difference:
     """Compare two folders of documents.
 
     Args:
@@ -55,6 +62,7 @@ def compare_versions(before: Path, after: Path, key: str | None, temporary: Path
         after: The newer one.
         key: The metadata field that names a document, as an id of the source; None for places alone.
         temporary: A folder for what does not fit into memory.
+        shown: What makes a text fit to be shown; older versions may have personal data that is taken out now.
 
     Raises:
         DataError: A table is missing or damaged.
@@ -68,12 +76,13 @@ def compare_versions(before: Path, after: Path, key: str | None, temporary: Path
             database.execute(f"CREATE VIEW {name}_places AS {_places(folder)}")
         _pair(database, key)
         counts = _counts(database)
-        examples = {kind: list(_examples(database, kind)) for kind in ("added", "removed", "changed")}
+        examples = {kind: list(_examples(database, kind, shown)) for kind in ("added", "removed", "changed")}
     except duckdb.Error as error:
         raise DataError(f"The documents can't be compared ({' '.join(str(error).split())}).", "unreadable") from error
     finally:
         database.close()
-    return Difference(counts, shift_of(statistics_of(before), statistics_of(after)), examples)
+    then = statistics_of(before)
+    return Difference(counts, shift_of(then, statistics_of(after)), examples, reference_of(then))
 
 
 def shift_of(before: Statistics, after: Statistics) -> dict[str, float]:
@@ -139,7 +148,9 @@ def _counts(database: duckdb.DuckDBPyConnection) -> dict[str, int]:
     }
 
 
-def _examples(database: duckdb.DuckDBPyConnection, kind: str) -> Iterator[dict[str, str | None]]:
+def _examples(
+    database: duckdb.DuckDBPyConnection, kind: str, shown: Callable[[str], str]
+) -> Iterator[dict[str, str | None]]:
     """Some documents of a kind, in the order of their ids: those are digests, so that it is a random choice."""
     if kind == "changed":
         query = (
@@ -150,8 +161,10 @@ def _examples(database: duckdb.DuckDBPyConnection, kind: str) -> Iterator[dict[s
         for place, *values in database.execute(query).fetchall():
             row = {"where": place}
             for number, name in enumerate(("id", "label", "text", "target")):
-                for part, offset in (("before", 0), ("after", 1)):
-                    row[f"{name}_{part}"] = _shown(values[2 * number + offset])
+                then, now = values[2 * number : 2 * number + 2]
+                if name in ("text", "target") and then is not None and now is not None:
+                    then, now = windows(shown(then[:_LONGEST]), shown(now[:_LONGEST]))
+                row |= {f"{name}_before": then, f"{name}_after": now}
             yield row
         return
     table, documents, paired = {
@@ -162,12 +175,9 @@ def _examples(database: duckdb.DuckDBPyConnection, kind: str) -> Iterator[dict[s
         f"SELECT t.place, d.id, d.label, d.text, d.target FROM {table} t JOIN {documents} d USING (id) "
         f"WHERE d.id NOT IN (SELECT {paired} FROM pairs) ORDER BY d.id LIMIT {EXAMPLES}"
     )
-    for found in database.execute(query).fetchall():
-        yield dict(zip(("where", "id", "label", "text", "target"), map(_shown, found), strict=True))
-
-
-def _shown(text: str | None) -> str | None:
-    return None if text is None else shortened(text)
+    for place, number, label, *texts in database.execute(query).fetchall():
+        text, target = (None if each is None else windows(shown(each[:_LONGEST]), "")[0] for each in texts)
+        yield {"where": place, "id": number, "label": label, "text": text, "target": target}
 
 
 def _documents(folder: Path) -> str:

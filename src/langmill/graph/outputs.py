@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -134,6 +135,38 @@ class Outputs:
                 "missing",
             )
         return found
+
+    def link(self, output: Output, into: Path, *, fetch: bool = True) -> Path:
+        """Make a folder of links to an output's files in the cache; returns it.
+
+        Args:
+            output: A folder that dvc.lock notes or noted.
+            into: The new folder.
+            fetch: Whether what the cache lacks is brought from the default remote.
+
+        Raises:
+            GraphError, IntegrityError, TransientError: As of `files`.
+        """
+        files = self.files(output, fetch=fetch)
+        if any(not file.is_file() for _, file in files.values()):
+            raise GraphError(f"DVC's cache lacks files of {output.path} as {output.oid}.", "missing")
+        into.mkdir()
+        for name, (_, file) in files.items():
+            place = into / name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.symlink_to(file.absolute())
+        return into
+
+    def history(self, most: int = 20) -> list[tuple[str, str]]:
+        """The last commits that changed dvc.lock, the newest first, with their days; none outside a Git clone."""
+        try:
+            found = subprocess.run(
+                ["git", "log", f"-{most}", "--format=%H %cs", "--", "dvc.lock"],
+                cwd=self.root, capture_output=True, text=True, timeout=30, check=True,
+            )  # fmt: skip
+        except (OSError, subprocess.SubprocessError):  # no Git, or no commit yet
+            return []
+        return [(commit, day) for commit, _, day in (line.partition(" ") for line in found.stdout.splitlines())]
 
     def object_path(self, oid: str) -> Path:
         """Where the cache has an object."""

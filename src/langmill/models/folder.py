@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from langmill.errors import LangmillError, ModelError
 from langmill.files import atomic_folder, read_json, read_manifest, sha256_file, write_json, write_manifest
-from langmill.models.huggingface.special_tokens import INSERTED, SpecialTokenTemplate
+from langmill.models.huggingface.special_tokens import INSERTED
 from langmill.models.low_rank import Recipe
 
 WEIGHTS_NAME = "model.safetensors"
@@ -54,8 +54,8 @@ class Interface:
     """The special tokens that the template calls `bos_token`, `eos_token` and so on."""
     stop_ids: tuple[int, ...] = ()
     """The tokens that end a text; empty for the end-of-text token alone."""
-    wraps: bool = False
-    """Whether the network itself puts the special tokens of its tokenizer's template around the input."""
+    around: tuple[tuple[int, ...], tuple[int, ...]] | None = None
+    """The special tokens that the network itself puts before and after the input; None where it puts none."""
 
 
 @dataclass(frozen=True)
@@ -186,13 +186,13 @@ def _write_tokenizer(file: Path, folder: Path, described: Mapping[str, Any], int
     shutil.copyfile(file, folder / TOKENIZER_NAME)
     if end is not None and (interface.eot_before or interface.eot_after):
         # transformers follows the file alone; Langmill adds special tokens itself.
-        around = SpecialTokenTemplate.read(file) if interface.wraps else SpecialTokenTemplate((), ())
-        named = {number: special[number] for number in (*around.prefix, *around.suffix) if number in special}
-        if len(named) < len({*around.prefix, *around.suffix}):
+        prefix, suffix = interface.around or ((), ())
+        named = {number: special[number] for number in (*prefix, *suffix) if number in special}
+        if len(named) < len({*prefix, *suffix}):
             return
-        eot = INSERTED if interface.wraps else end
-        parts = [*map(named.get, around.prefix), *[eot] * interface.eot_before, None]
-        parts += [*[eot] * interface.eot_after, *map(named.get, around.suffix)]
+        eot = end if interface.around is None else INSERTED
+        parts = [*map(named.get, prefix), *[eot] * interface.eot_before, None]
+        parts += [*[eot] * interface.eot_after, *map(named.get, suffix)]
         single = [
             {"Sequence": {"id": "A", "type_id": 0}} if part is None else {"SpecialToken": {"id": part, "type_id": 0}}
             for part in parts
@@ -285,7 +285,7 @@ def load_weights(network: nn.Module, state: Mapping[str, Tensor], where: str, pr
     own = network.state_dict()
     missing, surplus = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
     if missing or surplus:
-        lacking, extra = (_some([f"{prefix}{name}" for name in names]) for names in (missing, surplus))
+        lacking, extra = (some([f"{prefix}{name}" for name in names]) for names in (missing, surplus))
         complaint = [f"lacks {lacking}"] * bool(missing) + [f"has {extra} too much"] * bool(surplus)
         message = f"{where} does not fit the network: it {' and '.join(complaint)}. Is it of another model?"
         raise ModelError(message, code="mismatch")
@@ -329,6 +329,7 @@ def _write_weights(state: dict[str, Tensor], path: Path) -> None:
     path.chmod(0o644)
 
 
-def _some(names: list[str]) -> str:
+def some(names: list[str]) -> str:
+    """The first three names, and how many there are more."""
     shown = ", ".join(names[:3])
     return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -13,6 +14,8 @@ from torch.overrides import TorchFunctionMode
 
 _DRAWS = frozenset({Tensor.normal_, Tensor.uniform_, init.normal_, init.uniform_, init.kaiming_uniform_})
 """What draws in place: the functions of `torch.nn.init` that a mode sees as a whole, and those that all others call."""
+
+_undefined: ContextVar[bool] = ContextVar("undefined", default=False)
 
 
 class _Undrawn(TorchFunctionMode):
@@ -36,5 +39,14 @@ def undrawn() -> Iterator[None]:
 
     Drawing a hundred million numbers takes seconds, and those of a network that is loaded are thrown away.
     """
-    with torch.random.fork_rng(devices=[]), _Undrawn():
-        yield
+    before = _undefined.set(True)
+    try:
+        with torch.random.fork_rng(devices=[]), _Undrawn():
+            yield
+    finally:
+        _undefined.reset(before)
+
+
+def weights_are_undefined() -> bool:
+    """Whether this runs in a block of `undrawn`, where it would be in vain to copy a weight."""
+    return _undefined.get()

@@ -5,18 +5,15 @@ from __future__ import annotations
 import logging
 import shutil
 import sys
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from langmill.config.compose import load_section
 from langmill.config.sections import Cleaning, Contract
-from langmill.data.cleaning.base import build_steps
 from langmill.data.contract.base import build_expectations
 from langmill.data.contract.passed import RESULTS_NAME, write_passed
 from langmill.data.report.page import PAGE_NAME, page
-from langmill.data.report.step_samples import PRIVACY, redaction
+from langmill.data.report.step_samples import redaction_of
 from langmill.errors import DataError
 from langmill.files import atomic_folder, read_manifest, write_json, write_text
 from langmill.workspace import Workspace
@@ -37,7 +34,7 @@ def main(name: str) -> None:
     contract = load_section(Contract, path, "contract")
     documents, failed = workspace.documents(name), workspace.failed(f"contract@{name}")
     expectations = build_expectations(contract, str(path))
-    shown = _redaction(load_section(Cleaning, path, "cleaning"), str(path))
+    shown = redaction_of(load_section(Cleaning, path, "cleaning"), str(path))
     manifest = read_manifest(documents, verify=False)  # what trains on them checks every byte
     with atomic_folder(workspace.contract(name)) as folder:
         # Only now, since a corpus of which nothing is expected should take no second more.
@@ -60,12 +57,6 @@ def main(name: str) -> None:
     if note := results.note():
         logger.warning("%s: %s", name, note)
         sys.stdout.write(f"{name} is beyond a soft limit of its contract: {note}.\n")  # for who types `dvc repro`
-
-
-def _redaction(cleaning: Cleaning, where: str) -> Callable[[str], str]:
-    """What takes personal data out of rows that were left out before the corpus's own step saw them."""
-    options = {name: cleaning.options[name] for name in cleaning.steps if name == PRIVACY}
-    return redaction(build_steps(replace(cleaning, steps=list(options), options=options), where))
 
 
 def _write_results(folder: Path, results: Results, report: str) -> None:

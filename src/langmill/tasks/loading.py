@@ -150,7 +150,7 @@ def load_model(
     with undrawn():
         backbone = build_backbone(architecture, options, vocab_size, max_length, where, source=folder)
         network = task.network(backbone).to(device)
-    backbone.prepare_for_inference()
+        backbone.prepare_for_inference()
     load_weights(network, own_names(network, load_state(folder, verify=False)), str(folder / WEIGHTS_NAME))
     return LoadedModel(folder, task, network.eval(), tokenizer, manifest, config, generation)
 
@@ -228,5 +228,5 @@ def interface_of(task: Task, backbone: Backbone, max_length: int, tokenizer: Tok
         tokenizer.token_names if chat_template is not None else {},
         task.stop_ids(tokenizer),
         # A pretrained network that reads both ways puts around a text what its own tokenizer does.
-        wraps=backbone.needs_base and backbone.kind is not Kind.causal,
+        backbone.special_token_template if backbone.needs_base and backbone.kind is not Kind.causal else None,
     )

@@ -47,7 +47,7 @@ def test_bad_json_lines(tmp_path: Path) -> None:
         ("a.jsonl:6", "missing_text"),
         ("a.jsonl:7", "wrong_type"),
         ("a.jsonl:8", "wrong_type"),
-        ("a.jsonl:10", "corrupt"),
+        ("a.jsonl:10", "wrong_type"),
     ]
     assert list(texts(tmp_path, wanted)) == ["a.jsonl:1", "a.jsonl:9"]
     shown = [row.row for row in read(tmp_path, wanted) if isinstance(row, BadRow)]

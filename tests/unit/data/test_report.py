@@ -76,7 +76,7 @@ def test_markdown(report: Report) -> None:
         "| train | 101 | 100.00% | 10,302 |",
         "| train | 1 | 6 | 26 | 51 | 76 | 96 | 101 |",
         r"| good\|bad | 60 | 0 | 0 |",
-        "| none | 41 | 0 | 0 |",
+        "| (no label) | 41 | 0 | 0 |",
         "Documents that read like an earlier one: 1; of these with another label: 1.",
         "| b.csv | 2 |",
         "**a.csv:101** (train",

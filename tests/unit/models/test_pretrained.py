@@ -13,7 +13,7 @@ import torch
 import transformers
 from torch import nn
 
-from langmill.files import read_manifest
+from langmill.files import read_json, read_manifest, write_json
 from langmill.models.base import Attends, Kind, build_backbone
 from langmill.models.folder import load_state, load_weights, own_names, save_model
 from langmill.models.generation.beam_search import beam_search
@@ -21,7 +21,7 @@ from langmill.models.generation.config import Beams, Sampling
 from langmill.models.generation.generate import generate_batch
 from langmill.models.heads import Classifier, LanguageModel, TextToText
 from langmill.models.huggingface.backbone import Pretrained
-from langmill.models.huggingface.special_tokens import SpecialTokenTemplate
+from langmill.models.huggingface.special_tokens import INSERTED, SpecialTokenTemplate
 from tests.unit.models.checkpoints import SIZES, write_checkpoint, write_tokenizer
 from tests.unit.models.pretrained import (
     CAUSAL,
@@ -32,6 +32,7 @@ from tests.unit.models.pretrained import (
     LABELS,
     LORA,
     MAX_LENGTH,
+    backbone_for,
     build,
     load,
 )
@@ -260,6 +261,24 @@ def test_the_special_token_template_of_a_tokenizer(tmp_path: Path) -> None:
     assert mask_BT is not None
     assert mask_BT.tolist() == [[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]]
     assert template.wrap(torch.tensor([[7, 8]]), None)[0].tolist() == [[3, 7, 8, 2]]
+
+
+def test_the_end_of_a_text_that_the_task_writes_is_read_once_but_by_models_that_learned_it_twice(
+    tmp_path: Path,
+) -> None:
+    write_tokenizer(tmp_path, special_tokens=True)
+    file = tmp_path / "tokenizer.json"
+    assert SpecialTokenTemplate.read(file, 2) == SpecialTokenTemplate((3,), ())
+    assert SpecialTokenTemplate.read(file, 3) == SpecialTokenTemplate((3,), (2,))
+    write_checkpoint(tmp_path, "T5", HEADS["T5"])
+    write_tokenizer(tmp_path, special_tokens=True)
+    assert backbone_for(tmp_path, kind="encoder_decoder").special_token_template == ((3,), ())
+    state = read_json(file)
+    single = state["post_processor"]["single"]
+    single.insert(2, {"SpecialToken": {"id": INSERTED, "type_id": 0}})  # as older folders of such models have it
+    state["post_processor"]["special_tokens"][INSERTED] = {"id": INSERTED, "ids": [2], "tokens": ["[SEP]"]}
+    write_json(file, state)
+    assert backbone_for(tmp_path, kind="encoder_decoder").special_token_template == ((3,), (2,))
 
 
 def test_flops_per_token(tmp_path: Path) -> None:

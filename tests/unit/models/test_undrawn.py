@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from langmill.models.layers.joined import Joined
 from langmill.models.undrawn import undrawn
 
 pytestmark = pytest.mark.unit
@@ -45,3 +46,16 @@ def test_what_is_not_random_is_computed() -> None:
         assert nn.LayerNorm(3).weight.tolist() == [1.0, 1.0, 1.0]
         assert nn.init.constant_(torch.empty(2), 7.0).tolist() == [7.0, 7.0]
         assert torch.empty(2).fill_(3.0).tolist() == [3.0, 3.0]
+
+
+def test_what_is_undefined_is_not_copied_into_joined_memory() -> None:
+    layers = [nn.Linear(4, 3, bias=False), nn.Linear(4, 2, bias=False)]
+    weights = [layer.weight.detach().clone() for layer in layers]
+    x = torch.randn(1, 4)
+    torch.testing.assert_close(Joined(layers)(x), torch.cat([x @ weight.T for weight in weights], dim=1))
+    with undrawn():
+        joined = Joined(layers)
+    for layer, weight in zip(layers, weights, strict=True):
+        layer.load_state_dict({"weight": weight})
+    assert joined.is_of(layers)
+    torch.testing.assert_close(joined(x), torch.cat([x @ weight.T for weight in weights], dim=1))

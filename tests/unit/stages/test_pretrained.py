@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from safetensors.torch import load_file, save_file
 
 from langmill.errors import ConfigError, SourceError, TokenizerError
 from langmill.files import read_manifest, sha256_file
@@ -111,7 +112,7 @@ def test_a_tokenizer_of_another_model() -> None:
     write_checkpoint(Path("models"), "Llama", "ForCausalLM")
     config = json.loads(Path("models/config.json").read_text())
     Path("models/config.json").write_text(json.dumps(config | {"vocab_size": 10}))
-    with refused(TokenizerError, "mismatch", "tokenizer.json", "10"):
+    with refused(TokenizerError, "mismatch", "tokenizer.json", "10", "and, not, very and 11 more"):
         bring(Path("models"))
 
 
@@ -128,6 +129,103 @@ def test_half_a_model(lacking: str, told: str) -> None:
     write_checkpoint(Path("models"), "Llama", "ForCausalLM")
     Path("models", lacking).unlink()
     with refused(SourceError, "missing", told):
+        bring(Path("models"))
+
+
+def _change(name: str, **changed: Any) -> None:
+    path = Path("models", name)
+    path.write_text(json.dumps(json.loads(path.read_text()) | changed))
+
+
+def _drop(part: str) -> None:
+    path = Path("models/model.safetensors")
+    kept = {name: tensor for name, tensor in load_file(path).items() if part not in name}
+    save_file(kept, path, metadata={"format": "pt"})
+
+
+def _shard() -> None:
+    save_file(load_file("models/model.safetensors"), "models/whole.safetensors")
+    weights = load_file("models/whole.safetensors")
+    for number, name in enumerate(weights):
+        save_file({name: weights[name]}, f"models/model-{number}.safetensors", metadata={"format": "pt"})
+    listed = {name: f"model-{number}.safetensors" for number, name in enumerate(weights)}
+    Path("models/model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": listed}))
+    for name in ("model", "whole"):
+        Path(f"models/{name}.safetensors").unlink()
+
+
+@pytest.mark.parametrize(
+    ("family", "head", "part", "told"),
+    [
+        ("Llama", "ForCausalLM", "layers.1.", "model.layers.1.input_layernorm.weight"),
+        ("GPT2", "LMHeadModel", "h.1.", "transformer.h.1.attn.c_attn.bias"),
+        ("GPT2", "LMHeadModel", "wpe", "transformer.wpe.weight"),
+        ("T5", "ForConditionalGeneration", "decoder.block.1", "decoder.block.1.layer.0.SelfAttention.k.weight"),
+        ("Bert", "Model", "layer.1.", "bert.encoder.layer.1.attention.output.LayerNorm.bias"),
+    ],
+)
+def test_weights_without_one_of_the_layers(family: str, head: str, part: str, told: str) -> None:
+    write_checkpoint(Path("models"), family, head)
+    _drop(part)
+    with refused(SourceError, "mismatch", "config.json", told):
+        bring(Path("models"))
+
+
+def test_weights_of_another_shape() -> None:
+    write_checkpoint(Path("models"), "Llama", "ForCausalLM")
+    _change("config.json", intermediate_size=48)
+    with refused(SourceError, "mismatch", "model.layers.0.mlp.down_proj.weight"):
+        bring(Path("models"))
+
+
+def test_a_head_that_a_task_can_do_without_may_be_missing() -> None:
+    write_checkpoint(Path("models/llama"), "Llama", "Model")
+    write_checkpoint(Path("models/bert"), "Bert", "ForMaskedLM")  # has no pooler, which a classifier learns
+    write_checkpoint(Path("models/bart"), "Bart", "Model")  # whose head is its embedding
+    for name in ("llama", "bert", "bart"):
+        bring(Path("models", name))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"rope_parameters": {"rope_type": "frobnicate", "rope_theta": 10000.0, "factor": 2.0}},
+        {"hidden_act": "frobnicate"},
+    ],
+)
+def test_a_network_that_can_not_be_made(changed: dict[str, Any]) -> None:
+    write_checkpoint(Path("models"), "Llama", "ForCausalLM")
+    _change("config.json", **changed)
+    with refused(SourceError, "unsupported", "config.json", "frobnicate"):
+        bring(Path("models"))
+
+
+def test_quantized_weights_and_adapters_are_refused() -> None:
+    write_checkpoint(Path("models"), "Llama", "ForCausalLM")
+    _change("config.json", quantization_config={"quant_method": "gptq", "bits": 4})
+    with refused(SourceError, "unsupported", "quantized", "gptq"):
+        bring(Path("models"))
+    Path("models/adapter_config.json").write_text('{"peft_type": "LORA"}')
+    with refused(SourceError, "unsupported", "adapter", "merge_and_unload"):
+        bring(Path("models"))
+
+
+def test_weights_in_several_files() -> None:
+    write_checkpoint(Path("models"), "Llama", "ForCausalLM")
+    _shard()
+    shutil.copy("models/model-0.safetensors", "models/consolidated.safetensors")  # what transformers does not read
+    model = bring(Path("models"))
+    assert (model / "model-0.safetensors").is_file()
+    assert not (model / "consolidated.safetensors").exists()
+    Path("models/model-1.safetensors").unlink()
+    with refused(SourceError, "missing", "model-1.safetensors", "model.safetensors.index.json"):
+        bring(Path("models"))
+    for content in ('{"weight_map": 3}', "{}", '{"weight_map": {"a": 1}}'):
+        Path("models/model.safetensors.index.json").write_text(content)
+        with refused(SourceError, "unreadable", "model.safetensors.index.json"):
+            bring(Path("models"))
+    Path("models/model.safetensors.index.json").unlink()
+    with refused(SourceError, "missing", "model.safetensors.index.json", "model-0.safetensors"):
         bring(Path("models"))
 
 

@@ -71,7 +71,9 @@ def pretrained(name: str, place: str, licence: str | None) -> None:
             err=True,
         )
     click.echo(f"{name} is {_WORDS[findings.kind]} of {millions}, stored as {findings.stored}; its licence: {stated}.")
-    if findings.kind == "causal" and not findings.has_template:
+    if findings.kind == "causal" and not findings.has_head:
+        click.echo("It brings no head to write with: it can learn the task classification alone.")
+    elif findings.kind == "causal" and not findings.has_template:
         click.echo(
             "It brings no chat template: in the task chat it is asked by one of Langmill's, which it must learn."
         )

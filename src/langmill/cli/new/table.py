@@ -163,7 +163,7 @@ def _reasons(left_out: Mapping[str, int]) -> str:
     ranked = sorted(left_out.items(), key=lambda item: (-item[1], item[0]))
     said = [f"{count:,} {_reason(reason, count)}" for reason, count in ranked[:_LEFT_OUT]]
     rest = sum(count for _, count in ranked[_LEFT_OUT:])
-    return ", ".join([*said, *([f"{rest:,} others"] if rest else [])])
+    return ", ".join([*said, *([f"{rest:,} other{'s' * (rest > 1)}"] if rest else [])])
 
 
 def _reason(reason: str, count: int) -> str:

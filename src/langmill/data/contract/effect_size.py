@@ -34,6 +34,22 @@ def total_variation(one: Mapping[str, float], other: Mapping[str, float]) -> flo
     return sum(abs(one.get(key, 0) / sum_one - other.get(key, 0) / sum_other) for key in sorted({*one, *other})) / 2
 
 
+def variation_from(listed: Mapping[str, float], counts: Mapping[str, int]) -> float:
+    """Total variation between counts and shares of which the common ones are listed; what is not counts as one value.
+
+    Args:
+        listed: The shares of some values; what is missing from 1 is that of all others together.
+        counts: The counts of now.
+    """
+    pooled = {key: float(count) for key, count in counts.items() if key in listed}
+    pooled[_REST] = float(sum(counts.values())) - sum(pooled.values())
+    return total_variation(pooled, {**listed, _REST: max(0.0, 1 - sum(listed.values()))})
+
+
+_REST = "\0"
+"""The key of all that is not listed; no label has it."""
+
+
 def ks_distance(one: IntArray, other: IntArray) -> float:
     """The largest difference between two empirical distribution functions (Smirnov, 1939).
 

@@ -40,7 +40,7 @@ def infer(evidence: Evidence) -> dict[str, Any]:
         **_flow(evidence.report),
         **_shift(found),
     }
-    return {"expectations": expectations, "reference": _reference(found)}
+    return {"expectations": expectations, "reference": reference_of(found)}
 
 
 def _size(found: Statistics) -> dict[str, Any]:
@@ -154,7 +154,8 @@ def _at_most(share: float, stop: float, warn: float) -> dict[str, float]:
     return {"stop": min(1, _up(max(stop, 2 * share))), "warn": min(1, _up(max(warn, 1.25 * share)))}
 
 
-def _reference(found: Statistics) -> dict[str, Any]:
+def reference_of(found: Statistics) -> dict[str, Any]:
+    """The statistics that later documents can be compared with, as the plain values of `sections.Reference`."""
     return {
         "documents": found.documents,
         "bytes": found.num_bytes,

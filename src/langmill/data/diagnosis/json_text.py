@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+from decimal import Decimal
 
 from langmill.config.core_yaml import as_written
 from langmill.data.formats.base import lines_of
-from langmill.data.formats.json_rows import RepeatedNameError, unique
+from langmill.data.formats.json_rows import RepeatedNameError, unique, whole_number
 
 _NO_OBJECT = 'and not an object, so no field has a name; write {"text": ...}'
 _JSON_NAMES = {
@@ -17,6 +18,7 @@ _JSON_NAMES = {
     bool: "a truth value",
     int: "a number",
     float: "a number",
+    Decimal: "a number",
     type(None): "null",
 }
 
@@ -92,7 +94,7 @@ def _loaded(text: str, *, cut_short: bool) -> object:
         _FaultError: It stands for nothing.
     """
     try:
-        return json.loads(text, object_pairs_hook=unique)
+        return json.loads(text, object_pairs_hook=unique, parse_int=whole_number)
     except RepeatedNameError as error:
         raise _FaultError(f"has the key {as_written(str(error))} twice in one object; rename or remove one") from error
     except json.JSONDecodeError as error:
@@ -101,8 +103,6 @@ def _loaded(text: str, *, cut_short: bool) -> object:
         raise _FaultError(_json_fault(error, cut_short=cut_short), error.lineno) from error
     except RecursionError as error:
         raise _FaultError("is nested too deeply to be rows; lay it out flat") from error
-    except ValueError as error:  # of a number
-        raise _FaultError(f"can't be read ({error}); write such a number as a text") from error
 
 
 def _json_fault(error: json.JSONDecodeError, *, cut_short: bool) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from langmill.config.core_yaml import as_written
-from langmill.data.compression import open_decompressed
+from langmill.data.compression import LOCKED, open_decompressed
 from langmill.data.encoding import HEAD
 from langmill.data.formats.tables import TABLES, Dialect, dialect_of, repeated
 from langmill.data.parquet import parquet_file
@@ -31,6 +31,8 @@ def wrong_parquet(path: Path, compression: str) -> str | None:
 def damaged(error: Exception | str) -> str:
     """What to say of a file that its reader gives up on with an error, or with such words."""
     told = str(error).strip().partition("\n")[0].rstrip(".")
+    if LOCKED in told:
+        return "The archive is encrypted and asks for a password; unpack it, and give what was in it."
     return shown(f"The file is damaged or cut short ({told or type(error).__name__}); get it again.")
 
 
@@ -48,7 +50,8 @@ def wrong_table(text: str, ending: str, *, whole: bool) -> str | None:
         return "The file has a header and no rows, or a single row and no header; its first line must name the columns."
     if len(first) != len(names) and not any(len(cells) == len(names) for cells in records):
         return (
-            f"The file has {len(names)} names in its header and {len(first)} cells in its first row, and no row fits; "
+            f"The file has {len(names)} name{'s' * (len(names) > 1)} in its header and {len(first)} "
+            f"cell{'s' * (len(first) > 1)} in its first row, and no row fits; "
             "give every row as many cells as the header has"
             + (", and put those with a comma in them into quotation marks." if dialect.delimiter == "," else ".")
         )

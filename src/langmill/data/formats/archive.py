@@ -20,7 +20,7 @@ from pydantic import PositiveInt
 
 from langmill.config.sections import FormatSection
 from langmill.config.typed import settings
-from langmill.data.compression import COMPRESSIONS, DAMAGED
+from langmill.data.compression import COMPRESSIONS, DAMAGED, LOCKED
 from langmill.data.formats.base import ABOUT, FORMATS, Format, build_format, is_about, rest_of_damaged
 from langmill.data.raw_files import RawFile
 from langmill.data.rows import EXCERPT, BadRowReason, Raw, Unreadable, Whole, escaped, portable
@@ -29,9 +29,10 @@ _CHUNK = 2**20
 _HELD = 2**24  # bytes of a member that are held in memory; more go to a temporary file
 _TEXT_BYTES = 2**28  # of a member that is one text, which is held whole
 _GIGABYTE = 10**9
+_ENCRYPTED = 1  # a member's flag, by the format's description (PKWARE's APPNOTE, 4.4.4)
 _BROKEN = (*DAMAGED, zipfile.BadZipFile, tarfile.TarError, NotImplementedError, RuntimeError, ValueError)
-"""What reading a damaged archive raises; RuntimeError and NotImplementedError where members ask for a password or are
-compressed in a way that Python does not know, ValueError where the archive itself is compressed and a zip."""
+"""What reading a damaged archive raises; RuntimeError and NotImplementedError where members are compressed or
+encrypted in a way that Python does not know, ValueError where the archive itself is compressed and a zip."""
 
 
 @settings
@@ -88,13 +89,15 @@ class Archive(Format):
                 file.seek(0)
             yield f"{portable(name)}+", rest_of_damaged(error, _size_of_rest(file))
         for kind, count in sorted(left.items()):
-            said = f"{kind}: {count:,} members, the first {portable(first[kind])}"
+            said = f"{kind}: {count:,} member{'s' * (count > 1)}, the first {portable(first[kind])}"
             yield f"* {portable(kind)}", Unreadable(BadRowReason.unsupported, said, num_bytes=sizes[kind])
 
     def _left_out(self, name: str) -> str:
         """Why a member is not read; empty for one that is."""
         path = PurePosixPath(name)
-        if any(part.startswith(".") and part != ".." for part in path.parts):
+        if ".." in path.parts:
+            return "outside of the archive"
+        if any(part.startswith(".") for part in path.parts):
             return "hidden"
         if is_about(path):
             return ABOUT
@@ -157,7 +160,13 @@ def _zipped(file: IO[bytes]) -> Iterator[Member]:
         for info in archive.infolist():
             if not info.is_dir():
                 regular = not stat.S_ISLNK(info.external_attr >> 16)
-                yield info.filename, info.file_size, functools.partial(archive.open, info) if regular else None
+                yield info.filename, info.file_size, functools.partial(_unzipped, archive, info) if regular else None
+
+
+def _unzipped(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> IO[bytes]:
+    if info.flag_bits & _ENCRYPTED:
+        raise zipfile.BadZipFile(LOCKED)
+    return archive.open(info)
 
 
 def _tarred(file: IO[bytes]) -> Iterator[Member]:

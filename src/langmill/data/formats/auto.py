@@ -13,7 +13,7 @@ import pyarrow as pa
 from langmill.data.formats.base import FORMATS, Format, rest_of_damaged
 from langmill.data.formats.json_rows import read_json_array, read_json_lines
 from langmill.data.formats.tables import DELIMITERS, TABLES, TableOptions, dialect_of, read_table, repeated
-from langmill.data.parquet import parquet_file
+from langmill.data.parquet import parquet_file, values_of
 from langmill.data.rows import BadRowReason, Raw, Unreadable, escaped
 
 TEXTS = (".markdown", ".md", ".txt")
@@ -116,7 +116,7 @@ def _read_parquet(file: IO[bytes]) -> Iterator[Raw]:
             return
         try:
             for batch in table.iter_batches(batch_size=1000):
-                for values in batch.to_pylist():
+                for values in values_of(batch):
                     number += 1
                     yield number, values
         except (pa.ArrowException, OSError) as error:

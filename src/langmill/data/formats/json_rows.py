@@ -6,6 +6,7 @@ import codecs
 import json
 import re
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import IO, Any
 
 from langmill.data.formats.base import Chunks, lines_of
@@ -33,7 +34,15 @@ def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return found
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=unique)
+def whole_number(digits: str) -> int | Decimal:
+    """A JSON number without a fraction (`parse_int`), of however many digits; an int has 4,300 at most."""
+    try:
+        return int(digits)
+    except ValueError:
+        return Decimal(digits)
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=unique, parse_int=whole_number)
 
 
 def json_value(data: bytes) -> object:
@@ -44,7 +53,7 @@ def json_value(data: bytes) -> object:
         return Unreadable(BadRowReason.undecodable, escaped(data), num_bytes=len(data))
     except RepeatedNameError as error:
         return Unreadable(BadRowReason.repeated_name, f"{error} twice in {escaped(data)}", num_bytes=len(data))
-    except (ValueError, RecursionError):  # not JSON, a number of too many digits, or nested too deeply
+    except (ValueError, RecursionError):  # not JSON, or nested too deeply
         return Unreadable(BadRowReason.corrupt, data.decode("utf-8-sig"), num_bytes=len(data))
 
 
@@ -116,7 +125,7 @@ class _Text:
         self._decode = codecs.getincrementaldecoder("utf-8-sig")("surrogateescape").decode
         self._ended = False
         self._twice: list[str] = []
-        self._decoder = json.JSONDecoder(object_pairs_hook=self._object)
+        self._decoder = json.JSONDecoder(object_pairs_hook=self._object, parse_int=whole_number)
         self.held = ""
         self.place = 0
 

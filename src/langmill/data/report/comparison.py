@@ -1,4 +1,4 @@
-"""How the documents differ from those that someone last looked at: `contract.reference` in conf/corpus/."""
+"""How the documents differ from earlier ones, by their statistics: those that were reviewed, or the last version's."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from langmill.config import sections
-from langmill.data.contract.effect_size import total_variation
+from langmill.data.contract.effect_size import variation_from
 from langmill.data.report.markdown import Facts
 from langmill.data.report.words import size
 
 _ROWS = 10
+_ALL = 0.99  # shares are rounded down, to four digits each
 _QUANTILES = {"0.05": "5%", "0.25": "25%", "0.5": "median", "0.75": "75%", "0.95": "95%"}
 
 
@@ -56,9 +57,12 @@ def difference(facts: Facts, reference: sections.Reference) -> Difference:
         counts = sum((Counter(split[key]) for split in facts["splits"].values()), Counter[str]())
         if before and counts:
             now_shares = {value: count / counts.total() for value, count in counts.items()}
-            lines = [(value, before.get(value, 0.0), now_shares.get(value, 0.0)) for value in {*before, *now_shares}]
+            # What the statistics do not list had some share that they do not say.
+            full = sum(before.values()) >= _ALL
+            values = {*before, *now_shares} if full else before
+            lines = [(value, before.get(value, 0.0), now_shares.get(value, 0.0)) for value in values]
             lines.sort(key=lambda line: (-abs(line[2] - line[1]), line[0]))
-            shares.append((title, total_variation(before, now_shares), lines[:_ROWS]))
+            shares.append((title, variation_from(before, counts), lines[:_ROWS]))
     return Difference(sizes, shares)
 
 

@@ -36,16 +36,18 @@ def markdown(facts: Facts) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def summary(facts: Facts, page: Path) -> str:
+def summary(facts: Facts, page: Path, changes: str = "") -> str:
     """The least to say of a corpus: its account, what to look at, and where its page is.
 
     Args:
         facts: What report.json says.
         page: The page's file, which is on the machine that cleaned.
+        changes: What the last version changed, in a sentence.
     """
     parts = [f"# The corpus {facts['corpus']}", account_table(facts)]
     if said := warning(facts):
         parts.append(said)
+    parts += [cell(changes)] if changes else []
     address = page.resolve().as_uri()
     parts.append(
         f"All of it, with samples from both sides of each step: [{page}]({address}), on the machine that cleaned; also "
@@ -120,7 +122,7 @@ def _labels(facts: Facts) -> str:
         others = [sum(splits[name]["labels"].get(label, 0) for label in rest) for name in _SPLITS]
         rows.append([f"{len(rest):,} others", *others])
     if any(split["unlabelled"] for split in splits.values()):
-        rows.append(["none", *(splits[name]["unlabelled"] for name in _SPLITS)])
+        rows.append(["(no label)", *(splits[name]["unlabelled"] for name in _SPLITS)])
     parts = ["## Labels", _table(["label", *_SPLITS], rows)]
     for title, groups in label_groups(facts):
         named = "; ".join(

@@ -23,13 +23,21 @@ PAGE_NAME = "report.html"
 """The page's file."""
 
 
-def page(facts: Facts, results: Mapping[str, Any] | None = None, reference: sections.Reference | None = None) -> str:
+def page(
+    facts: Facts,
+    results: Mapping[str, Any] | None = None,
+    reference: sections.Reference | None = None,
+    changes: Mapping[str, Any] | None = None,
+) -> str:
     """Render the page of a corpus's version.
 
     Args:
         facts: What report.json says.
         results: What the contract found, as its results.json says; None where it was not asked.
         reference: What the documents looked like when someone last looked at them.
+        changes: The difference to an earlier version, as `data.difference` says it, and under `before` that version's
+            name; or why there is none, under `problem`. None in what a stage writes, whose bytes depend on its inputs
+            alone (decision 0331).
     """
     facts = json.loads(json.dumps(facts, sort_keys=True))  # as from the file, so that it makes no difference
     sources, hidden_sources = views.sources(facts)
@@ -46,7 +54,7 @@ def page(facts: Facts, results: Mapping[str, Any] | None = None, reference: sect
             ("target", "target_length_quantiles", _histogram(facts["target_lengths"])),
         ],
         "languages": views.shares(facts, "languages"),
-        "labels": views.shares(facts, "labels", "none"),
+        "labels": views.shares(facts, "labels", "(no label)"),
         "label_groups": label_groups(facts),
         "sources": sources,
         "hidden_sources": hidden_sources,
@@ -55,10 +63,13 @@ def page(facts: Facts, results: Mapping[str, Any] | None = None, reference: sect
         "copies": views.counted(facts["copies"], "kept"),
         "privacy": views.counted(facts["privacy"] or {}, "dropped"),
         "quarantined": views.counted(facts["quarantined"], "quarantined"),
-        "difference": None if reference is None else _difference(facts, reference),
+        "reviewed": None if reference is None else _difference(facts, reference),
+        "changes": changes,
+        "change_counts": [] if changes is None or changes.get("problem") else views.changes(changes["counts"]),
+        "since": None if changes is None or changes.get("problem") else _since(facts, changes["reference"]),
         "notices": _notices(facts, results),
         "tiles": _tiles(facts, results),
-        "parts": _parts(facts, results, reference),
+        "parts": _parts(facts, results, reference, changes),
         "style": _source("style.css"),
         "is_code": _is_code(facts),
     }
@@ -72,14 +83,15 @@ def _is_code(facts: Facts) -> bool:
     return 2 * sum("\n    " in text or "\n\t" in text for text in texts) > len(texts)
 
 
-def _parts(facts: Facts, results: object, reference: object) -> list[tuple[str, str, str, str]]:
+def _parts(facts: Facts, results: object, reference: object, changes: object) -> list[tuple[str, str, str, str]]:
     """The parts that there is something to say in: anchor, name in the list of parts, title, and template."""
     examples = facts["examples"]
     duplicates = facts["duplicates"]["count"] or facts["duplicates"]["other_target"] or facts["near_duplicates"]
     parts = [
         ("kept", "Account", "What came in and what was kept", "waterfall", True),
         ("contract", "Contract", "Contract", "contract", results is not None),
-        ("difference", "Changes", "Since the last version", "difference", reference is not None),
+        ("changes", "Changes", "Since the last version", "changes", changes is not None),
+        ("reviewed", "Reviewed", "Beside the documents last reviewed", "reviewed", reference is not None),
         ("lengths", "Lengths", "Lengths", "lengths", facts["documents"]),
         ("languages", "Languages", "Languages", "languages", facts["languages"]),
         ("labels", "Labels", "Labels", "labels", any(split["labels"] for split in facts["splits"].values())),
@@ -185,6 +197,12 @@ def _difference(facts: Facts, reference: sections.Reference) -> Any:
     return difference(facts, reference)
 
 
+def _since(facts: Facts, before: Mapping[str, Any]) -> Any:
+    """The same against the statistics of an earlier version, as JSON has them."""
+    points = {name: [tuple(pair) for pair in before[name]] for name in ("lengths", "target_lengths")}
+    return _difference(facts, sections.Reference(**{**before, **points}))
+
+
 @functools.cache
 def _environment() -> Any:
     import jinja2
@@ -206,6 +224,7 @@ def _environment() -> Any:
         "shown": marks.shown,
         "within": marks.within,
         "changed": lambda sample: marks.changed(sample["before"], sample["after"]),
+        "edited": lambda sample, part: marks.changed(sample[f"{part}_before"], sample[f"{part}_after"]),
         "beside": lambda pair: marks.beside(pair["text"], pair["twin_text"]),
         "sort_shares": lambda quantiles: sorted(quantiles, key=float),
     }

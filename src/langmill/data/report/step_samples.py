@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 from zlib import crc32
 
+from langmill.config.sections import Cleaning
 from langmill.data.cleaning.apply import Cleaned
-from langmill.data.cleaning.base import Draft, Dropped, Steps
+from langmill.data.cleaning.base import Draft, Dropped, Steps, build_steps
 from langmill.data.rows import Row
 
 PRIVACY = "privacy"
@@ -109,6 +110,17 @@ class StepSamples:
         return found
 
 
+def redaction_of(cleaning: Cleaning, where: str) -> Callable[[str], str]:
+    """The same for texts that the corpus's own step has not seen, by its settings.
+
+    Args:
+        cleaning: How the corpus is cleaned.
+        where: The file of its settings, for errors.
+    """
+    options = {name: cleaning.options[name] for name in cleaning.steps if name == PRIVACY}
+    return redaction(build_steps(replace(cleaning, steps=list(options), options=options), where))
+
+
 def redaction(steps: Steps) -> Callable[[str], str]:
     """What makes a text of a corpus fit to be shown: the step that takes out personal data, where the corpus has it."""
     privacy = steps.get(PRIVACY)
@@ -147,18 +159,27 @@ def _changed(where: str, step: str, before: Draft, after: Draft, shown: Callable
         pair = (before.target or "", after.target or "")
     if step == PRIVACY:  # what it found is not shown, nor where in the text before
         return StepSample(where, None, windows(*pair)[1], None, added)
-    return StepSample(where, *windows(*map(shown, pair)), None, added)
+    return StepSample(where, *windows(shown(pair[0]), shown(pair[1])), None, added)
 
 
-def windows(before: str, after: str) -> tuple[str, str]:
-    """The parts of two texts around what differs between them, with an ellipsis where something is cut off."""
+def windows(before: str, after: str, context: int = _BEFORE, longest: int = _SHOWN) -> tuple[str, str]:
+    """The parts of two texts around what differs between them, with an ellipsis where something is cut off.
+
+    Args:
+        before: The one text.
+        after: The other; where it is empty or the same, the texts' beginnings are taken.
+        context: Characters before the first difference and after the last.
+        longest: Characters of each part.
+    """
     most = min(len(before), len(after))
     same = _alike(before, after, most)
     tail = _alike(before[::-1], after[::-1], most - same)
-    start = max(0, same - _BEFORE)
+    start = max(0, same - context)
     if before == after or not after:
         start = 0
-    return _cut(before, start, tail), _cut(after, start, tail)
+    ends = (min(len(text), start + longest, len(text) - tail + context) for text in (before, after))
+    one, other = (_cut(text, start, end) for text, end in zip((before, after), ends, strict=True))
+    return one, other
 
 
 def _alike(one: str, other: str, most: int) -> int:
@@ -166,6 +187,5 @@ def _alike(one: str, other: str, most: int) -> int:
     return next((place for place in range(most) if one[place] != other[place]), most)
 
 
-def _cut(text: str, start: int, tail: int) -> str:
-    end = min(len(text), start + _SHOWN, len(text) - tail + _BEFORE)
+def _cut(text: str, start: int, end: int) -> str:
     return f"{'…' * (start > 0)}{text[start:end]}{'…' * (end < len(text))}"

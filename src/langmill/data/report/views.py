@@ -221,3 +221,18 @@ def counted(counts: Mapping[str, int], kind: str) -> list[tuple[str, int, Markup
     largest = ranked(counts)[:_ROWS]
     widest = max((count for _, count in largest), default=1)
     return [(value, count, bar(count / widest, kind)) for value, count in largest]
+
+
+def changes(counts: Mapping[str, int]) -> list[tuple[str, int, Markup]]:
+    """What became of the documents of two versions: a name, how many, and a bar of their share of both."""
+    kept = counts["before"] - counts["removed"] - counts["changed"]
+    whole = max(1, kept + counts["added"] + counts["removed"] + counts["changed"])
+    lines = [
+        ("in both", kept, "kept"),
+        ("added", counts["added"], "kept"),
+        ("removed", counts["removed"], "dropped"),
+        ("changed", counts["changed"], "removed"),
+        ("in both, now in another split", counts["other_split"], "in"),
+        ("in both, with other metadata", counts["other_metadata"], "in"),
+    ]
+    return [(name, count, bar(count / whole, kind)) for name, count, kind in lines]

@@ -70,7 +70,7 @@ def _entries(
                 path = relative / entry.name
                 if entry.is_dir(follow_symlinks=False):
                     yield from _entries(Path(entry.path), path, left_out)
-                elif entry.is_symlink() and entry.is_dir():
+                elif entry.is_symlink() and os.path.isdir(entry.path):  # `entry.is_dir` fails for a circle of links
                     left_out["link to a folder"] += 1
                 else:
                     yield path, entry
@@ -89,7 +89,7 @@ def _reason(
     """Why a file is not read; None where it is."""
     if any(part.startswith(".") for part in relative.parts):
         return HIDDEN
-    if not entry.is_file():
+    if not (os.path.isfile(entry.path) if entry.is_symlink() else entry.is_file()):
         return "broken link" if entry.is_symlink() else "no regular file"
     if not file_format.reads(relative):
         named = MANIFEST_NAME if relative.name == MANIFEST_NAME else ABOUT if is_about(relative) else ""

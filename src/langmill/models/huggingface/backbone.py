@@ -30,7 +30,7 @@ from langmill.models.huggingface.loading import (
     refuse_vocabulary,
     required,
 )
-from langmill.models.huggingface.settings import PretrainedSettings
+from langmill.models.huggingface.settings import PretrainedSettings, Tuning
 from langmill.models.huggingface.special_tokens import SpecialTokenTemplate
 
 
@@ -91,7 +91,9 @@ class Pretrained(Backbone):
             known = (name for name in settings.config if hasattr(config, name))
             refuse_unknown(settings.config, known, config.model_type)
             config.update(settings.config)
-            template = SpecialTokenTemplate.read(source / TOKENIZER_NAME)
+            # An encoder-decoder's task ends every source itself.
+            end = config.eos_token_id if cls.kind is Kind.encoder_decoder else None
+            template = SpecialTokenTemplate.read(source / TOKENIZER_NAME, end)
             if cls.kind is Kind.causal:  # a text may be continued
                 template = SpecialTokenTemplate((), ())
             return cls(settings, vocab_size, max_length, config, template)
@@ -131,7 +133,13 @@ class Pretrained(Backbone):
             IntegrityError: The folder is damaged.
         """
         read_manifest(base, verify=True)
-        loaded, complaint = load_network(self.auto_class, base, self.config_hf, new_head=self.learns_head)
+        loaded, complaint = load_network(
+            self.auto_class,
+            base,
+            self.config_hf,
+            new_head=self.learns_head,
+            new_pooler=self.learns_head and self.settings.tuning is Tuning.full,  # else it would stay as it was drawn
+        )
         if complaint:
             raise ModelError(
                 f"The weights in {base} do not fit the model that its {CONFIG_NAME} describes: {complaint}.",

@@ -11,6 +11,7 @@ from langmill.models.base import Cache, Kind
 from langmill.models.huggingface.backbone import hidden_states
 from langmill.models.huggingface.cache import PastKeyValues
 from langmill.models.huggingface.generation import PretrainedGenerator, probe_tokens
+from langmill.models.huggingface.loading import AUTO_CLASSES
 
 
 class PretrainedCausal(PretrainedGenerator):
@@ -18,7 +19,7 @@ class PretrainedCausal(PretrainedGenerator):
 
     kind = Kind.causal
     joins = True
-    auto_class = "AutoModelForCausalLM"
+    auto_class = AUTO_CLASSES[Kind.causal]
 
     def new_cache(self, batch_size: int, capacity: int | None = None) -> Cache:
         """Make an empty cache for `batch_size` sequences; it grows with them."""

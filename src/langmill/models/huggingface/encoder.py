@@ -10,14 +10,14 @@ from langmill.errors import ModelError
 from langmill.models.base import Kind
 from langmill.models.huggingface.backbone import Pretrained
 from langmill.models.huggingface.heads import ClassificationHead
-from langmill.models.huggingface.loading import quiet
+from langmill.models.huggingface.loading import AUTO_CLASSES, quiet
 
 
 class PretrainedEncoder(Pretrained):
     """An encoder with its authors' classification head: from one token, or from the mean."""
 
     kind = Kind.bidirectional
-    auto_class = "AutoModelForSequenceClassification"
+    auto_class = AUTO_CLASSES[Kind.bidirectional]
     learns_head = True
 
     def language_model_head(self) -> nn.Module | None:

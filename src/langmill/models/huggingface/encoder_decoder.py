@@ -14,13 +14,14 @@ from langmill.models.base import Cache, EncoderDecoder, Kind
 from langmill.models.huggingface.backbone import hidden_states
 from langmill.models.huggingface.cache import PastKeyValues
 from langmill.models.huggingface.generation import PretrainedGenerator, probe_tokens
+from langmill.models.huggingface.loading import AUTO_CLASSES
 
 
 class PretrainedEncoderDecoder(PretrainedGenerator, EncoderDecoder):
     """An encoder-decoder with its own language model head."""
 
     kind = Kind.encoder_decoder
-    auto_class = "AutoModelForSeq2SeqLM"
+    auto_class = AUTO_CLASSES[Kind.encoder_decoder]
     num_stacks = 2
 
     def _find_body(self) -> nn.Module:

@@ -13,10 +13,17 @@ from safetensors import SafetensorError
 from langmill.errors import ConfigError, ModelError
 from langmill.files import read_json, read_manifest
 from langmill.models.base import Kind
-from langmill.models.folder import CONFIG_NAME, WEIGHTS_NAME, load_state, load_tensors, read_config
+from langmill.models.folder import CONFIG_NAME, WEIGHTS_NAME, load_state, load_tensors, read_config, some
 from langmill.models.heads import BACKBONE_TYPE, plain_type
 
-_INDEX_NAME = f"{WEIGHTS_NAME}.index.json"  # of weights in several files
+INDEX_NAME = f"{WEIGHTS_NAME}.index.json"
+"""What says which of several files each weight is in."""
+AUTO_CLASSES = {
+    Kind.causal: "AutoModelForCausalLM",
+    Kind.encoder_decoder: "AutoModelForSeq2SeqLM",
+    Kind.bidirectional: "AutoModelForSequenceClassification",
+}
+"""The class of `transformers` that makes a network of each kind with its head."""
 _OURS = (
     "_name_or_path",
     "auto_map",
@@ -134,10 +141,10 @@ def checkpoint_state(base: Path) -> dict[str, torch.Tensor]:
         IntegrityError: A file differs from the manifest.
         ModelError: There are no weights, or they can't be read.
     """
-    if not (base / _INDEX_NAME).is_file() or (base / WEIGHTS_NAME).is_file():
+    if not (base / INDEX_NAME).is_file() or (base / WEIGHTS_NAME).is_file():
         return load_state(base)
     read_manifest(base, verify=True)
-    files = sorted(set(read_json(base / _INDEX_NAME).get("weight_map", {}).values()))
+    files = sorted(set(read_json(base / INDEX_NAME).get("weight_map", {}).values()))
     return {name: tensor for file in files for name, tensor in load_tensors(base / Path(file).name).items()}
 
 
@@ -166,33 +173,55 @@ def make_network(auto_class: str, kind: Kind, config: Any) -> Any:
         ) from error
 
 
-def load_network(auto_class: str, folder: Path, config: Any, *, new_head: bool) -> tuple[Any, str]:
+def load_network(auto_class: str, folder: Path, config: Any, *, new_head: bool, new_pooler: bool) -> tuple[Any, str]:
     """Load a network from a folder; return it with a complaint about its weights ("" if there is none).
 
-    With `new_head`, a head that is missing there, or of another shape, gets random weights.
+    With `new_head`, a head that is missing there, or of another shape, gets random weights; with `new_pooler`, so does
+    the layer between the body's first token and the head, which checkpoints of masked language models lack.
     """
-    import transformers
-
-    auto = getattr(transformers, auto_class)
     try:
-        with quiet():
-            network, found = auto.from_pretrained(
-                folder,
-                config=config,
-                dtype=torch.float32,
-                use_safetensors=True,
-                local_files_only=True,
-                trust_remote_code=False,
-                ignore_mismatched_sizes=True,
-                output_loading_info=True,
-            )
+        network, *lacking = _load(auto_class, folder, config=config, dtype=torch.float32)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         return None, " ".join(str(error).split())
+    may_lack = (False, new_pooler, new_head)  # body, pooler, head
+    wrong = sorted(name for names, may in zip(lacking, may_lack, strict=True) if not may for name in names)
+    return network, f"missing, or of another shape, is {some(wrong)}" if wrong else ""
+
+
+def lacking_weights(kind: Kind, folder: Path) -> tuple[list[str], list[str]]:
+    """The weights that a folder's network has and its files lack, or have in another shape; none of them is read.
+
+    Returns:
+        Those of the body, and those of the head. A pooler is neither: a classifier can learn it.
+
+    Raises:
+        Exception: Of any kind: `transformers` can't make the network.
+    """
+    _, body, _, head = _load(AUTO_CLASSES[kind], folder, device_map="meta")
+    return body, head
+
+
+def _load(auto_class: str, folder: Path, **how: Any) -> tuple[Any, list[str], list[str], list[str]]:
+    """A network, and the weights of its body, its pooler and its head that are missing or of another shape."""
+    import transformers
+
+    with quiet():
+        network, found = getattr(transformers, auto_class).from_pretrained(
+            folder,
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+            **how,
+        )
     body = {id(tensor) for tensor in network.base_model.state_dict(keep_vars=True).values()}
     inside = {name for name, tensor in network.state_dict(keep_vars=True).items() if id(tensor) in body}
     mismatched = {name if isinstance(name, str) else name[0] for name in found["mismatched_keys"]}
-    wrong = sorted(name for name in {*found["missing_keys"], *mismatched} if not new_head or name in inside)
-    return network, f"{', '.join(wrong[:3])} are missing or of another shape" if wrong else ""
+    wrong = sorted({*found["missing_keys"], *mismatched})
+    pooler = [name for name in wrong if name in inside and "pooler" in name.split(".")]
+    body_wrong = [name for name in wrong if name in inside and name not in pooler]
+    return network, body_wrong, pooler, [name for name in wrong if name not in inside]
 
 
 @contextlib.contextmanager

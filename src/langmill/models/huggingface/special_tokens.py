@@ -29,8 +29,17 @@ class SpecialTokenTemplate:
     suffix: tuple[int, ...]
 
     @classmethod
-    def read(cls, file: Path) -> Self:
-        """Read the template of a `tokenizer.json`. Raises ModelError where the file can't be read."""
+    def read(cls, file: Path, end: int | None = None) -> Self:
+        """Read the template of a `tokenizer.json`.
+
+        Args:
+            file: The file.
+            end: The end-of-text token that the task puts after every text: a template that has it there too, as T5's,
+                is read without it. Models that were made with both, whose file says so by `INSERTED`, keep both.
+
+        Raises:
+            ModelError: The file can't be read.
+        """
         import tokenizers
 
         try:
@@ -44,7 +53,10 @@ class SpecialTokenTemplate:
         single = (json.loads(tokenizer.to_str())["post_processor"] or {}).get("single", [])
         inserted = [part.get("SpecialToken", {}).get("id") == INSERTED for part in single]
         before = sum(inserted[: next((at for at, part in enumerate(single) if "Sequence" in part), 0)])
-        return cls(tuple(whole[: start - before]), tuple(whole[start + len(bare) + sum(inserted) - before :]))
+        prefix, suffix = whole[: start - before], whole[start + len(bare) + sum(inserted) - before :]
+        if end is not None and suffix[:1] == [end] and not any(inserted):
+            suffix = suffix[1:]
+        return cls(tuple(prefix), tuple(suffix))
 
     def __len__(self) -> int:
         return len(self.prefix) + len(self.suffix)

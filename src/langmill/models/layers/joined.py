@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from langmill.models.functions import is_large_for, product_of_few
+from langmill.models.undrawn import weights_are_undefined
 
 
 class Joined:
@@ -22,13 +23,17 @@ class Joined:
         if len(layers) == 1:
             self._weight = layers[0].weight.detach()
         else:
-            self._weight = torch.cat([layer.weight.detach() for layer in layers])
+            weights = [layer.weight.detach() for layer in layers]
+            rows = sum(map(len, weights))
+            self._weight = weights[0].new_empty(rows, weights[0].shape[1])
+            if not weights_are_undefined():
+                torch.cat(weights, out=self._weight)
         start = 0
         for layer in layers:
-            rows = slice(start, start := start + layer.out_features)
-            layer.weight.data = self._weight[rows]
+            own = slice(start, start := start + layer.out_features)
+            layer.weight.data = self._weight[own]
             if self._bias is not None:
-                layer.bias.data = self._bias[rows]
+                layer.bias.data = self._bias[own]
         self._transposed = self._weight.t()
 
     def is_of(self, layers: Sequence[nn.Module]) -> bool:

@@ -111,6 +111,22 @@ def test_a_template_that_is_missing_or_can_not_be_used_is_said(
     assert (f"Warning: Its chat template {warned}" in told.err) == bool(warned)
 
 
+def test_a_gguf_file_without_a_layer_writes_nothing(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = contents(workspace)
+    weights = tensors_of(network("Llama"))
+    write_gguf(Path("tiny.gguf"), "llama", {**LLAMA, **TOKENIZER}, {k: v for k, v in weights.items() if "1." not in k})
+    assert call(["new", "pretrained", "tiny", "--from", "tiny.gguf"]) == 1
+    assert "model.layers.1.input_layernorm.weight" in capsys.readouterr().err
+    Path("tiny.gguf").unlink()
+    assert contents(workspace) == before
+
+
+def test_a_model_without_a_head_is_said_to_classify_alone(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_checkpoint(Path("models"), "Llama", "Model")
+    assert call(["new", "pretrained", "tiny", "--from", "models", "--licence", "MIT"]) == 0
+    assert "no head" in capsys.readouterr().out
+
+
 def test_the_weights_are_counted_once(workspace: Path) -> None:
     model = write_model(Path("models/tiny.gguf"), "Llama")
     assert call(["new", "pretrained", "tiny", "--from", "models/tiny.gguf"]) == 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -44,19 +44,16 @@ def test_two_workers_of_a_cluster_change_no_byte(tmp_path: Path) -> None:
             found.append(({path.name: path.read_bytes() for path in out.iterdir()}, report.as_json()))
         assert found[0] == found[1]
         assert found[0][1]["dropped"]["near_duplicate"] > 100
-        wanted = settings(workers=2, engine=Engine.ray)
-        copies = replace(wanted.cleaning, steps=[*wanted.cleaning.steps, "copies"])
-        [(_, ([cleaned], _))] = clean_batches([Row("a:1", "text", None, "text", {})], copies, "x")
-        assert cleaned.dropped == "copy"
-        # A step that learns does so once, and what it has learned reaches the actors.
+        # A step that learns does so once, and what it has learned reaches the actors; so do other steps.
         good = {"good": asdict(examples(tmp_path / "good.jsonl", stories(150)))}
+        told = [Row("a:copy", "text", None, "text", {})]
         drafts = [*stories(20, 5), *shuffled(stories(20))]
-        told = [Row(f"a:{n}", text, None, None, {}) for n, text in enumerate(drafts)]
-        judged = [
-            [one for _, (those, _) in clean_batches(told, cleaning(engine=engine, quality=good), "x") for one in those]
-            for engine in Engine
-        ]
+        told += [Row(f"a:{n}", text, None, None, {}) for n, text in enumerate(drafts)]
+        steps = ("markup", "characters", "length", "copies")
+        wanted = [cleaning(steps, engine=engine, quality=good) for engine in Engine]
+        judged = [[one for _, (those, _) in clean_batches(told, each, "x") for one in those] for each in wanted]
         assert judged[0] == judged[1]
-        assert {one.dropped for one in judged[0]} == {None, "low_quality"}
+        assert judged[0][0].dropped == "copy"
+        assert {one.dropped for one in judged[0][1:]} == {None, "low_quality"}
     finally:
         ray.shutdown()

@@ -7,10 +7,13 @@ import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from dvc.cli import main
 
-from langmill.data.document import Document
+from langmill.data.document import Document, Split
+from langmill.data.report import Report
+from langmill.data.rows import Row
 from langmill.graph.dag import read_graph
 from tests.unit.data.contract.corpora import write_corpus
 
@@ -62,12 +65,24 @@ def dvc(folder: Path, *arguments: str) -> int:
         return main([*arguments, "--quiet"])
 
 
-def keep_version(folder: Path, documents: Sequence[Document], tag: str = "") -> None:
+def counted(documents: Sequence[Document]) -> dict[str, Any]:
+    """The report of documents that came in as they are."""
+    report = Report("tiny")
+    for number, document in enumerate(documents):
+        row = Row(f"a.csv:{number}", document.text, document.label, document.target, {})
+        report.count_row(row)
+        report.count_kept(row, document, Split.train)
+    return report.as_json()
+
+
+def keep_version(
+    folder: Path, documents: Sequence[Document], tag: str = "", report: dict[str, Any] | None = None
+) -> None:
     """Make documents the corpus's, as if the clean stage had, and with a tag a revision of Git."""
     out = folder / "build/documents/tiny"
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
-    write_corpus(out, documents)
+    write_corpus(out, documents, report or counted(documents))
     read_graph(folder).repo.commit(force=True)
     if tag:
         git(folder, "add", ".")

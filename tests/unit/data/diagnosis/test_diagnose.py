@@ -129,7 +129,7 @@ def test_a_file_that_is_right(tmp_path: Path, name: str, content: bytes) -> None
         ("a.jsonl", b'{"text": "a"}\n[1]\n', "Line 2 is an array and not an object", "write {"),
         ("a.jsonl", b'{"text": "a"}\r{"text"}\r', "Line 2 is not JSON", "mend or remove"),
         ("a.json", b'[{"text": "a", "text": "b"}]', "The file has the key text twice", "rename or remove one"),
-        ("a.json", b"[" + b"1" * 5000 + b"]", "The file can't be read", "write such a number as a text"),
+        ("a.json", b"[" + b"1" * 5000 + b"]", "Row 1 is a number and not an object", "write {"),
         ("a.json", b'{"text": "a"}\n{"text": "b"}\n', "JSON lines", "rename it to .jsonl"),
         ("a.json", b'[{"text": "a"},]', "Line 1 has a comma after", "take it out"),
         ("a.json", b'[{"text": "a"},\n{"text": "b"', "Line 2 is cut short", "get the file again"),
@@ -138,7 +138,7 @@ def test_a_file_that_is_right(tmp_path: Path, name: str, content: bytes) -> None
         ("a.csv", b"text,text,label\na,b,1\n", "names the column text more than once", "rename"),
         ("a.csv", b"text,label\n", "a header and no rows", "must name the columns"),
         ("a.csv", b'text,label\na,1\n"b,2\nc,3\n', "Line 3 has a quotation mark that is never closed", "close it"),
-        ("a.csv", b"text\na, b\n", "1 names in its header and 2 cells", "into quotation marks"),
+        ("a.csv", b"text\na, b\n", "1 name in its header and 2 cells", "into quotation marks"),
         ("a.csv", b"text\na\n", "one column only, text", "first line names the columns"),
     ],
 )  # fmt: skip

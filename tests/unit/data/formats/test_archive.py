@@ -8,11 +8,12 @@ import tarfile
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 
 from langmill.config.sections import FileFields
+from langmill.data.detection import detect
 from langmill.data.formats import archive
 from langmill.data.formats.base import ABOUT
 from langmill.data.readers import read_rows
@@ -73,7 +74,14 @@ def test_members_are_read_as_files_are(tmp_path: Path, name: str) -> None:
     ]
     left = {row.where: row.num_bytes for row in rows if isinstance(row, BadRow)}
     links = {} if name == "x.zip" else {"* link or device": 0}
-    expected = {"* .odt": 1, "* README or LICENSE": 7, "* .txt": 5, "* .zip": 2, "* hidden": 1, **links}
+    expected = {
+        "* .odt": 1,
+        "* README or LICENSE": 7,
+        "* outside of the archive": 5,
+        "* .zip": 2,
+        "* hidden": 1,
+        **links,
+    }
     assert left == {f"{name}:{place}": size for place, size in expected.items()}
     assert not list(tmp_path.parent.glob("escape.txt"))
 
@@ -159,6 +167,16 @@ def test_what_unpacks_to_very_much_is_not_read(monkeypatch: pytest.MonkeyPatch) 
     )
     assert [place for place, _ in good(rows)] == ["a.txt:1"]
     assert bad(rows) == [("* beyond max_gigabytes", "unsupported")]
+
+
+def test_an_encrypted_member_is_not_called_damaged(tmp_path: Path) -> None:
+    data = bytearray(zipped({"a.txt": b"x"}))
+    for mark, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        data[data.index(mark) + flags] |= 1
+    assert bad(read("archive", bytes(data), "x.zip")) == [("a.txt:1", "unreadable_file")]
+    (tmp_path / "x.zip").write_bytes(data)
+    found = detect(tmp_path / "x.zip", PurePosixPath("x.zip"))
+    assert "asks for a password; unpack it" in str(found.problem)
 
 
 def test_a_damaged_member_costs_itself_and_a_damaged_archive_its_rest() -> None:

@@ -172,12 +172,14 @@ def test_files_that_are_not_read_are_counted(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("x")
     (tmp_path / "gone.csv").symlink_to(tmp_path / "nowhere.csv")
+    (tmp_path / "round.csv").symlink_to(tmp_path / "and.csv")
+    (tmp_path / "and.csv").symlink_to(tmp_path / "round.csv")
     (tmp_path / "linked").symlink_to(tmp_path / ".git")
     reader = file_format()
     found = look_through(tmp_path, reader)
     assert [path.name for path in found.files] == ["a.csv", "b.CSV.gz"]
     assert found.left_out == {
-        ".odt": 2, ".rar.gz": 1, "README or LICENSE": 2, "broken link": 1, "hidden": 2, "link to a folder": 1,
+        ".odt": 2, ".rar.gz": 1, "README or LICENSE": 2, "broken link": 3, "hidden": 2, "link to a folder": 1,
         "manifest.json": 1, "no ending": 1,
     }  # fmt: skip
 

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from langmill.data.formats import json_rows
-from langmill.data.formats.json_rows import read_json_array
+from langmill.data.formats.json_rows import json_object, read_json_array
+from langmill.data.labels import as_text
 from langmill.data.rows import Unreadable
 from tests.unit.data.formats.reading import bad, good
 from tests.unit.timing import require_linear
@@ -61,6 +62,14 @@ def test_an_item_that_is_no_row_costs_itself() -> None:
     assert good(found) == [(4, {"text": "c"})]
     assert bad(found) == [(1, "not_an_object"), (2, "repeated_name"), (3, "undecodable"), (5, "not_an_object")]
     assert [values.num_bytes for _, values in found if isinstance(values, Unreadable)] == [1, 26, 13, 2]
+
+
+def test_a_number_of_very_many_digits_costs_nothing() -> None:
+    row = b'{"text": "a", "n": ' + b"9" * 5000 + b"}"
+    found = good(array(b"[" + row + b', {"text": "b"}]'))
+    assert [(place, values["text"]) for place, values in found] == [(1, "a"), (2, "b")]
+    assert as_text(found[0][1]["n"]) == "9" * 5000
+    assert json_object(row) == found[0][1]
 
 
 def test_an_item_that_does_not_end_is_not_held(monkeypatch: pytest.MonkeyPatch) -> None:

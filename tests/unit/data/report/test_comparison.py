@@ -36,4 +36,4 @@ def test_sizes_lengths_and_shares_then_and_now() -> None:
     ((title, distance, lines),) = found.shares
     assert (title, distance) == ("Labels", pytest.approx(0.5))
     assert lines == [("c", 0.5, 0.0), ("a", 0.5, 0.75), ("b", 0.0, 0.25)]
-    assert 'id="difference"' in page(facts, None, reference)
+    assert 'id="reviewed"' in page(facts, None, reference)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from langmill.data.contract.base import EXPECTATIONS, Expectation
-from langmill.data.contract.effect_size import ks_distance_at, total_variation
+from langmill.data.contract.effect_size import ks_distance_at, variation_from
 from langmill.data.contract.evidence import Evidence
 from langmill.data.contract.findings import Finding, not_asked
 from langmill.data.contract.limits import AtMost, at_most, percent
@@ -64,12 +64,5 @@ def _shares(what: str, now: dict[str, int], reference: dict[str, float] | None, 
         return not_asked(subject, _NONE)
     if not now:
         return not_asked(subject, f"the documents have no {what}")
-    rest = max(0.0, 1 - sum(reference.values()))
-    pooled = {key: float(count) for key, count in now.items() if key in reference}
-    pooled[_REST] = float(sum(now.values())) - sum(pooled.values())
-    value = total_variation(pooled, {**reference, _REST: rest})
+    value = variation_from(reference, now)
     return at_most(subject, f"{percent(value)} of the documents have other {what} than in the reference", value, limits)
-
-
-_REST = "\0"
-"""The key of all that the reference does not list; no label has it."""
