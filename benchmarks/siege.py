@@ -6,10 +6,12 @@
 Two tiny models with random weights are served by the real server in a workspace of its own. Streams and
 classifications come all the time; every so often `langmill promote` or `langmill rollback` is typed. Strangers hold
 connections open and send a byte a second, flood it with headers, send many requests at once, and requests whose length
-is said in two ways. Meanwhile `/live` is asked five times a second over a new connection each.
+is said in two ways. Meanwhile `/live` is asked five times a second over a new connection each, and the server's memory
+is looked at ten times.
 
 It prints one line of JSON: answers and errors, streams with events of two versions, seconds from a command's start to
-the first answer by the new version, and how long `/live` took. It ends with 1 where anything was wrong.
+the first answer by the new version, how long `/live` took, and the server's memory as pairs of answers so far and MiB.
+It ends with 1 where anything was wrong.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import numpy as np
+import psutil
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -67,6 +70,8 @@ class Siege:
 
     def __init__(self, server: Process, root: Path, asked: argparse.Namespace) -> None:
         self.url, self.root, self.asked = server.url, root, asked
+        self.pid = server.pid
+        self.memory: list[tuple[int, int]] = []
         self.host, self.port = "127.0.0.1", urlsplit(server.url).port
         self.counts: Counter[str] = Counter()
         self.live: list[float] = []
@@ -88,7 +93,7 @@ class Siege:
             strangers = [asyncio.create_task(kind()) for kind in kinds if self.asked.strangers]
             streams = [self.stream(client) for _ in range(self.asked.streams)]
             labels = [self.classify(client) for _ in range(self.asked.classifiers)]
-            await asyncio.gather(self.probe(), self.move(client), *streams, *labels)
+            await asyncio.gather(self.probe(), self.watch(), self.move(client), *streams, *labels)
             for task in strangers:
                 task.cancel()
             await asyncio.gather(*strangers, return_exceptions=True)
@@ -134,6 +139,14 @@ class Siege:
         self.live, dead = json.loads(said)
         for answer in dead:
             self.count("dead", answer)
+
+    async def watch(self) -> None:
+        """Note the server's resident memory beside the answers it has given."""
+        server = psutil.Process(self.pid)
+        while not self.over():
+            await asyncio.sleep(self.asked.seconds / 10)
+            answers = self.counts["streams"] + self.counts["classified"]
+            self.memory.append((answers, server.memory_info().rss // 2**20))
 
     async def move(self, client: httpx.AsyncClient) -> None:
         """Type `promote` and `rollback` in turn, and wait for the first answer by the version."""
@@ -256,6 +269,7 @@ def main() -> None:
     live = np.array(siege.live)
     found: dict[str, Any] = {
         **siege.counts,
+        "memory": siege.memory,
         "live_p99_seconds": round(float(np.quantile(live, 0.99)), 3),
         "live_max_seconds": round(float(live.max()), 3),
         "moves": len(siege.moves),

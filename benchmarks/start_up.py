@@ -1,18 +1,26 @@
-"""How long a model takes to be ready: `langmill generate`, validation in fresh processes, and the merge of an adapter.
+"""How long a model takes to be ready: `langmill serve` and `generate`, validation, and the merge of an adapter.
 
     cd A_WORKSPACE && python benchmarks/start_up.py assistant
+    cd A_WORKSPACE && python benchmarks/start_up.py reviews-lm sentiment --serve-only --rounds 5
 
 In seconds of processor time, which another program on the machine changes less than those of the clock; the latter
-stand beside them. The recipe's newest version is validated once more, and what that says is noted on it as always.
+stand beside them, each the median of the rounds. `langmill serve` is timed from its process's start to a /ready that
+says 200, with the version in the server's cache, where the first round leaves it. Otherwise the recipe's newest version
+is validated once more, and what that says is noted on it as always.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import re
 import resource
+import statistics
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,10 +38,23 @@ IMPORTS = "import torch, langmill.tasks.loading, langmill.registry.store, langmi
 def main() -> None:
     """Parse, measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("recipe")
+    parser.add_argument("recipes", nargs="+")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--serve-only", action="store_true", help="time `langmill serve` alone")
     arguments = parser.parse_args()
-    name, registry = arguments.recipe, ModelRegistry(operation().tracking_uri)
+    print(f"{'':56}{'processor':>12}{'clock':>12}")
+    for name in arguments.recipes:
+        _serve(name)  # fetches the version
+        work = {f"`langmill serve {name}` until it is ready": lambda name=name: _serve(name)}
+        for title, each in (work if arguments.serve_only else work | _others(name)).items():
+            rounds = [_timed(each) for _ in range(arguments.rounds)]
+            processor, clock = (statistics.median(column) for column in zip(*rounds, strict=True))
+            print(f"{title:56}{processor:10.2f} s{clock:10.2f} s", flush=True)
+
+
+def _others(name: str) -> dict[str, Callable[[], object]]:
+    """What else readies a model, by what it is called."""
+    registry = ModelRegistry(operation().tracking_uri)
     newest = registry.versions(name)[-1]
     asked = [sys.executable, "-m", "langmill.cli", "generate", name, "--prompt", "Hello", "--max-new-tokens", "8"]
     work: dict[str, Callable[[], object]] = {
@@ -44,10 +65,30 @@ def main() -> None:
     folder = Workspace().model(name)
     if (folder / ADAPTER_WEIGHTS).is_file():
         work["the merge of the adapter"] = lambda: _merge(folder)
-    print(f"{'':48}{'processor':>12}{'clock':>12}")
-    for title, each in work.items():
-        best = min(_timed(each) for _ in range(arguments.rounds))
-        print(f"{title:48}{best[0]:10.2f} s{best[1]:10.2f} s")
+    return work
+
+
+def _serve(name: str) -> None:
+    """Start a server and kill it as soon as it is ready."""
+    command = [sys.executable, "-m", "langmill.cli", "serve", "--port", "0", name]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        try:
+            assert process.stdout is not None
+            said = ""
+            for line in process.stdout:
+                said += line
+                if found := re.search(r"listens on (\S+)", line):
+                    break
+            else:
+                sys.exit(f"`langmill serve {name}` ended: {said}")
+            while process.poll() is None:
+                with contextlib.suppress(urllib.error.HTTPError):
+                    urllib.request.urlopen(f"{found[1]}/ready").close()
+                    return
+                time.sleep(0.02)
+            sys.exit(f"`langmill serve {name}` ended: {process.stdout.read()}")
+        finally:
+            process.kill()  # its end is not timed
 
 
 def _timed(work: Callable[[], object]) -> tuple[float, float]:

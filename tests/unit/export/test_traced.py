@@ -159,3 +159,33 @@ def test_what_has_no_graph_is_refused_in_words(
     monkeypatch.setattr("langmill.export.onnx._NEEDED", ("onnx", "not_installed_here"))
     with refused(LangmillError, "missing", "not_installed_here", "langmill[export]"):
         Onnx().write(registered(model), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("family", "task_name", "head", "opened_by"),
+    [
+        ("GPT2", "language_modelling", "LMHeadModel", "AutoModelForCausalLM"),
+        ("Bert", "classification", "Model", "AutoModelForSequenceClassification"),
+    ],
+)
+def test_a_graph_has_the_logits_that_transformers_has_of_the_folder(
+    tmp_path: Path, tokenizer: Tokenizer, family: str, task_name: str, head: str, opened_by: str
+) -> None:
+    import onnxruntime
+    import transformers
+
+    model = fine_tuned(tmp_path, tokenizer, family, task_name, head)
+    graph = tracing.graph_of(model)
+    program = tracing.traced(graph, model.recipe)
+    write_onnx(program, graph.inputs, model.recipe, tmp_path / "model.onnx")
+    write_pt2(program, tmp_path / "model.pt2")
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    again = torch.export.load(tmp_path / "model.pt2").module()
+    theirs = getattr(transformers, opened_by).from_pretrained(model.folder).eval()
+    for batch, length in ((3, 7), (1, 1), (1, MAX_LENGTH)):
+        inputs = asked(model, graph, batch, length)
+        tensors = {name: torch.from_numpy(values) for name, values in inputs.items()}
+        with torch.no_grad():
+            expected = theirs(**tensors).logits
+        assert_equal(again(**tensors).detach(), expected, f"pt2 {batch} x {length}")
+        assert_equal(session.run(None, inputs)[0], expected, f"onnx {batch} x {length}")
