@@ -2,7 +2,8 @@
 
 A document's parts in the shard alternate: what is read only, what is learned, and so on; the last part is the token
 that ends the last learned one, or empty where that was truncated. The token after a learned part ends it and is learned
-too. Shape suffixes: B sequences of a micro-batch, T tokens.
+too; not so behind an empty one, from which a model would learn to say nothing. Shape suffixes: B sequences of a
+micro-batch, T tokens.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ class Sequences:
         """A sequence and whether each of its tokens is learned, both `(tokens,)`."""
         parts = self._shard.parts(number)
         learned = [np.full(len(part), bool(place % 2)) for place, part in enumerate(parts)]
-        for part in learned[2::2]:
-            part[:1] = True
+        for answer, behind in zip(learned[1::2], learned[2::2], strict=True):
+            behind[:1] = len(answer) > 0
         return np.concatenate(parts).astype(np.int64), np.concatenate(learned)
 
     def targets(self) -> Iterator[np.ndarray]:

@@ -203,10 +203,11 @@ def test_a_template_that_does_not_open_the_assistants_turn_is_refused(chatml: To
         list(chat(template=mute).encode([document], chatml, threads=1))
 
 
-def test_an_empty_answer_among_the_earlier_ones_has_no_tokens(chatml: Tokenizer) -> None:
+def test_an_empty_answer_among_the_earlier_ones_teaches_nothing(chatml: Tokenizer, tmp_path: Path) -> None:
     document = Document("a", "And now?", target="Yes.", metadata={"history": json.dumps([["Hi", ""]])})
     (encoded,) = chat(learn="every_turn").encode([document], chatml, threads=1)
     assert [len(part) > 0 for part in encoded.parts[1::2]] == [False, True]
+    assert learned(chat(learn="every_turn"), chatml, tmp_path, document) == ["Yes.<|im_end|>"]
 
 
 def test_impossible_options_are_refused() -> None:
