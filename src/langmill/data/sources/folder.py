@@ -46,12 +46,14 @@ def look_through(folder: Path, file_format: Reads, *, fetched: bool = False) -> 
         folder: An existing folder.
         file_format: What says which files are read.
         fetched: Whether it is one of build/raw: there DVC's links lead into its cache, and whatever a source has
-            brought is counted, a file of no bytes too.
+            brought is counted, a file of no bytes too, but for the stage's own manifest.
     """
     home = os.path.realpath(folder)
     left_out: Counter[str] = Counter()
     sizes: dict[PurePosixPath, int] = {}
     for relative, entry in _entries(folder, PurePosixPath(), left_out):
+        if fetched and relative == PurePosixPath(MANIFEST_NAME):
+            continue
         reason = _reason(relative, entry, home, file_format, fetched=fetched)
         if reason is not None:
             left_out[reason] += 1

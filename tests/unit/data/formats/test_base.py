@@ -192,6 +192,10 @@ def test_of_what_was_fetched_links_into_the_cache_are_read_and_empty_files_are_c
     (raw / "b.csv").touch()
     assert [path.name for path in raw_files(raw, file_format())] == ["a.csv", "b.csv"]
     assert look_through(raw, file_format()).left_out == {"empty": 1, "link to a file outside": 1}
+    for name in ("manifest.json", "a/manifest.json"):
+        (raw / name).parent.mkdir(exist_ok=True)
+        (raw / name).touch()
+    assert look_through(raw, file_format(), fetched=True).left_out == {"manifest.json": 1}  # the source's, not ours
 
 
 def test_a_manifest_is_no_data(tmp_path: Path) -> None:
