@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from langmill.config.compose import compose_corpus
 from langmill.config.sections import Corpus
-from langmill.data.contract.passed import PASSED_NAME, RESULTS_NAME, documents_digest
+from langmill.data.contract.passed import RESULTS_NAME, documents_digest, passed_documents
 from langmill.data.difference import compare_versions
 from langmill.data.document import REPORT_NAME
 from langmill.data.report.page import PAGE_NAME, page
@@ -92,7 +92,8 @@ def write_version_report(name: str) -> Path | None:
     notes = _notes(folder)
     if notes.get("of") != digest:
         notes |= {"of": digest, "changes": _changes(corpus, digest, notes["versions"])}
-    if _passed(name) == digest and [each["documents"] for each in notes["versions"][-1:]] != [digest]:
+    passed = passed_documents(workspace.contract(name)) == digest
+    if passed and [each["documents"] for each in notes["versions"][-1:]] != [digest]:
         notes["versions"] = [*notes["versions"], *_noted_now(name, digest)][-2:]
     write_text(folder / PAGE_NAME, report_of(documents, results_of(name), corpus, notes["changes"]))
     write_json(folder / _NOTES_NAME, {**notes, "page_of": _page_of(name)})
@@ -167,17 +168,11 @@ def _digest(documents: Path) -> str:
     return documents_digest(read_manifest(documents, verify=False))
 
 
-def _passed(name: str) -> str | None:
-    """The digest of the documents whose contract was kept last."""
-    path = Workspace().contract(name) / PASSED_NAME
-    return str(read_json(path)["documents"]) if path.is_file() else None
-
-
 def results_of(name: str) -> Path | None:
     """What the contract of the documents in the workspace found; None where it was not asked yet."""
     workspace = Workspace()
     documents = workspace.documents(name)
-    if _passed(name) == _digest(documents):
+    if passed_documents(workspace.contract(name)) == _digest(documents):
         return workspace.contract(name) / RESULTS_NAME
     broken = workspace.failed(f"contract@{name}") / RESULTS_NAME
     made = documents / MANIFEST_NAME

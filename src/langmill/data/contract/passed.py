@@ -37,6 +37,16 @@ def write_passed(folder: Path, corpus: str, manifest: dict[str, Any]) -> None:
     write_json(folder / PASSED_NAME, {"corpus": corpus, "documents": documents_digest(manifest), "passed": True})
 
 
+def passed_documents(folder: Path) -> str | None:
+    """The digest of the documents whose contract was kept last; None where that was never checked.
+
+    Args:
+        folder: What the contract stage wrote of the corpus.
+    """
+    path = folder / PASSED_NAME
+    return str(read_json(path).get("documents")) if path.is_file() else None
+
+
 def require_passed(folder: Path, manifest: dict[str, Any]) -> None:
     """Refuse documents that are not those whose contract was checked last.
 
@@ -50,10 +60,9 @@ def require_passed(folder: Path, manifest: dict[str, Any]) -> None:
     Raises:
         DataError: The documents were made again since.
     """
-    path = folder / PASSED_NAME
-    if path.is_file() and read_json(path).get("documents") != documents_digest(manifest):
+    if passed_documents(folder) not in (None, documents_digest(manifest)):
         raise DataError(
-            f"{path} is not of these documents, so their contract was not checked; `dvc repro contract@{folder.name}` "
-            "does that.",
+            f"{folder / PASSED_NAME} is not of these documents, so their contract was not checked; "
+            f"`dvc repro contract@{folder.name}` does that.",
             "mismatch",
         )

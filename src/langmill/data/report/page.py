@@ -41,6 +41,7 @@ def page(
     """
     facts = json.loads(json.dumps(facts, sort_keys=True))  # as from the file, so that it makes no difference
     sources, hidden_sources = views.sources(facts)
+    compared = None if changes is None or "problem" in changes else changes
     context = {
         "facts": facts,
         "results": results,
@@ -65,8 +66,8 @@ def page(
         "quarantined": views.counted(facts["quarantined"], "quarantined"),
         "reviewed": None if reference is None else _difference(facts, reference),
         "changes": changes,
-        "change_counts": [] if changes is None or changes.get("problem") else views.changes(changes["counts"]),
-        "since": None if changes is None or changes.get("problem") else _since(facts, changes["reference"]),
+        "change_counts": [] if compared is None else views.changes(compared["counts"]),
+        "since": None if compared is None else _since(facts, compared["reference"]),
         "notices": _notices(facts, results),
         "tiles": _tiles(facts, results),
         "parts": _parts(facts, results, reference, changes),

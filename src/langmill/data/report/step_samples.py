@@ -111,7 +111,7 @@ class StepSamples:
 
 
 def redaction_of(cleaning: Cleaning, where: str) -> Callable[[str], str]:
-    """The same for texts that the corpus's own step has not seen, by its settings.
+    """The same as `redaction`, for texts that the corpus's own step has not seen, by its settings.
 
     Args:
         cleaning: How the corpus is cleaned.
