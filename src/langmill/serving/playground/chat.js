@@ -40,9 +40,10 @@ export function chatView(context) {
       draw();
     },
     failed(problem) {
+      if (problem.status === 400) takeBack();
       if (settings.blame(problem.param, problem.message)) return;
-      const hint = problem.code === "context_length_exceeded" ? " Begin a new conversation, or edit an earlier message." : "";
-      complain(error, Object.assign(new Error(problem.message + hint), { seconds: problem.seconds }), () => answer());
+      const hint = problem.code === "context_length_exceeded" ? " Shorten the message, or begin a new conversation." : "";
+      complain(error, Object.assign(new Error(problem.message + hint), { seconds: problem.seconds, status: problem.status }), () => answer());
     },
   });
 
@@ -60,10 +61,19 @@ export function chatView(context) {
     const text = area.value.trim();
     if (!text || !settings.check()) return area.focus();
     if (over) return complain(error, new Error(over));
+    runs.stop();
     area.value = "";
     grow();
     current.turns.push({ role: "user", content: text });
     answer();
+  }
+
+  /** Put a message that the server refuses to read back into its box, to be changed. */
+  function takeBack() {
+    if (current.turns.at(-1)?.role === "assistant") current.turns.pop();  // nothing was written
+    if (area.value || current.turns.at(-1)?.role !== "user") return;
+    area.value = current.turns.pop().content;
+    grow();
   }
 
   /** Write the answer to the last message of the user. */
@@ -206,8 +216,9 @@ export function chatView(context) {
   const systemBox = make("details", { className: "settings", open: Boolean(current.system) }, make("summary", {}, "System prompt"),
     make("small", {}, "Said to the model before the conversation: who it is and how to answer."), system);
   const root = make("div", { className: "chat" }, make("section", { aria: { label: "Chat" } },
-    make("div", { className: "row" }, earlier, make("span", { className: "right" }), room, fresh), log, error,
-    make("div", { className: "composer" }, area, go), make("div", { className: "options" }, systemBox, settings.root)));
+    make("div", { className: "talk" }, make("div", { className: "row" }, earlier, make("span", { className: "right" }), room, fresh), log, error,
+      make("div", { className: "composer" }, area, go)),
+    make("div", { className: "options" }, systemBox, settings.root)));
   draw();
   return { root, request, stop: runs.stop, run: send, focus: () => area.focus(), refresh: settings.refresh };
 }

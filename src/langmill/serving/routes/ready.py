@@ -40,7 +40,7 @@ class Ready(Route[None]):
         for name in service.settings.recipes:
             state = service.follower.alias_states[name]
             if state.loaded is None:
-                why = state.refused_reason or state.trouble or "The registry is still to be asked."
+                why = state.refused_reason or state.trouble or "It is being looked for and loaded."
                 reasons.append(f"{name} has no version in service: {why}")
             models[name] = state.describe() if request.state.known else {"ready": state.loaded is not None}
         shown = {"reasons": reasons} if request.state.known else {}
