@@ -40,10 +40,12 @@ export function chatView(context) {
       draw();
     },
     failed(problem) {
+      const last = current.turns.at(-1);
       if (problem.status === 400) takeBack();
+      else if (last?.role === "assistant" && last.content) last.facts = [...(last.facts ?? []), "broken off"];
       if (settings.blame(problem.param, problem.message)) return;
       const hint = problem.code === "context_length_exceeded" ? " Shorten the message, or begin a new conversation." : "";
-      complain(error, Object.assign(new Error(problem.message + hint), { seconds: problem.seconds, status: problem.status }), () => answer());
+      complain(error, Object.assign(new Error(problem.message + hint), { seconds: problem.seconds, status: problem.status }), again);
     },
   });
 
@@ -66,6 +68,12 @@ export function chatView(context) {
     grow();
     current.turns.push({ role: "user", content: text });
     answer();
+  }
+
+  /** Ask once more for the last answer; one that stopped or broke off gives way. */
+  function again() {
+    if (current.turns.at(-1)?.role === "assistant") current.turns.pop();
+    return answer();
   }
 
   /** Put a message that the server refuses to read back into its box, to be changed. */
@@ -129,11 +137,11 @@ export function chatView(context) {
     const tools = make("div", { className: "tools" });
     if (turn.role === "user") {
       tools.append(button("Edit", () => edit(index), { className: "quiet" }));
-      if (last && !runs.busy) tools.append(button("Answer", () => answer(), { className: "quiet" }));
+      if (last && !runs.busy) tools.append(button("Answer", again, { className: "quiet" }));
     }
     if (turn.role === "assistant" && !turn.writing) {
       tools.append(button("Copy", ({ target }) => copy(turn.content, target), { className: "quiet" }));
-      if (last) tools.append(button("Regenerate", () => { current.turns.length = index; answer(); }, { className: "quiet" }));
+      if (last) tools.append(button("Regenerate", again, { className: "quiet" }));
     }
     const facts = turn.role === "assistant" && make("div", { className: "facts" }, ...factsOf(turn));
     return make("article", { className: `turn ${turn.role}${turn.writing ? " writing" : ""}`, aria: { label: turn.role === "user" ? "You" : "The model" } },
@@ -143,7 +151,7 @@ export function chatView(context) {
   function edit(index) {
     runs.stop();
     const box = make("textarea", { value: current.turns[index].content, rows: 3, dir: "auto", aria: { label: "Edit the message" } });
-    const again = () => {
+    const sendAgain = () => {
       if (!box.value.trim()) return box.focus();
       current.turns.length = index;
       current.turns.push({ role: "user", content: box.value.trim() });
@@ -151,10 +159,10 @@ export function chatView(context) {
     };
     box.onkeydown = (event) => {
       if (event.key === "Escape") { event.stopPropagation(); draw(); area.focus(); }
-      if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) { event.stopPropagation(); event.preventDefault(); again(); }
+      if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) { event.stopPropagation(); event.preventDefault(); sendAgain(); }
     };
     log.children[index].replaceChildren(box, make("div", { className: "row" },
-      button("Send again", again), button("Cancel", () => draw(), { className: "quiet" }),
+      button("Send again", sendAgain), button("Cancel", () => draw(), { className: "quiet" }),
       make("small", {}, "What came after it is left out.")));
     box.focus();
   }

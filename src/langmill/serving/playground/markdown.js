@@ -10,7 +10,7 @@ const INLINE = new RegExp([
   "(?<!\\w)_(?!\\s)(?<slanted>[^_\\n]+?)(?<!\\s)_(?!\\w)",
   "\\[(?<words>[^\\]\\n]+)\\]\\((?<href>https?://[^\\s)]+)\\)",
 ].join("|"), "g");
-const ITEM = /^(\s*)(?:[-*+•]|(\d+)[.)]) +(.*)$/;
+const ITEM = /^(\s*)(?:[-*+•]|(\d+)[.)])(?: +(.*))?$/;
 const HEADING = /^#{1,6} +(.*)$/;
 const RULE = /^ {0,3}([-*_])(?: *\1){2,} *$/;
 const QUOTE = /^> ?/;
@@ -75,8 +75,8 @@ function blocks(text) {
       const items = [];
       // What is indented goes on with the item before it; an empty line may stand between two items.
       for (const each of take((one, index) => (ITEM.test(one) && !RULE.test(one)) || /^\s+\S/.test(one) || (!one.trim() && ITEM.test(lines[index + 1] ?? "")))) {
-        const [, indent, number, words] = ITEM.exec(each) ?? [];
-        if (words !== undefined) items.push({ indent: indent.length, number, text: words });
+        const item = ITEM.exec(each);
+        if (item) items.push({ indent: item[1].length, number: item[2], text: item[3] ?? "" });
         else if (each.trim()) items.at(-1).text += " " + each.trim();
       }
       found.push(...lists(items));

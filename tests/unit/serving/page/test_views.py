@@ -7,6 +7,7 @@ import io
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -199,15 +200,31 @@ def test_a_message_that_is_refused_goes_back_into_its_box(tab: Tab) -> None:
     assert tab.page.evaluate(at, [box["x"] + 2, box["y"] + 5]) == complaint.text_content(), "it is not cut off"
 
 
-def test_an_answer_that_fails_leaves_the_conversation(tab: Tab) -> None:
+@pytest.mark.parametrize(
+    ("how", "words", "turns"),
+    [
+        (lambda route: route.abort(), "The server does not answer", 1),
+        (
+            lambda route: route.fulfill(body='data: {"choices": [{"delta": {"content": "Half"}}]}\n\n'),
+            "The server broke the answer off",
+            2,
+        ),
+    ],
+    ids=["none", "half"],
+)
+def test_an_answer_that_fails_leaves_the_conversation(tab: Tab, how: Any, words: str, turns: int) -> None:
     tab.open("chat")
-    tab.page.route("**/v1/chat/completions", lambda route: route.abort(), times=1)
+    tab.page.route("**/v1/chat/completions", how, times=1)
     tab.page.get_by_label("Message", exact=True).fill("One")
     tab.button("Send").click()
-    expect(tab.page.get_by_role("alert")).to_contain_text("The server does not answer")
-    expect(tab.page.locator(".turn")).to_have_count(1)
+    expect(tab.page.get_by_role("alert")).to_contain_text(words)
+    expect(tab.page.locator(".turn")).to_have_count(turns)
     tab.button("Try again").click()
+    tab.until(lambda: len(tab.asked("/v1/chat/completions")) == 2)
     expect(tab.button("Regenerate")).to_be_visible()
+    asked = [body["messages"] for body in tab.asked("/v1/chat/completions")]
+    assert asked[0] == asked[1], "half an answer is not part of the question"
+    expect(tab.page.locator(".turn")).to_have_count(2)
     assert tab.page.get_by_role("alert").is_hidden()
 
 
