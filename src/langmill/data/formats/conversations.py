@@ -89,7 +89,7 @@ def is_turn(turn: object) -> bool:
 
 def role_of(turn: Values) -> str | None:
     """Who speaks: `system`, `user` or `assistant`; None for another."""
-    return ROLES.get(str(turn.get("role", turn.get("from"))).lower())
+    return ROLES.get(str(turn.get("role") or turn.get("from")).lower())
 
 
 def said_in(turns: Sequence[object]) -> list[tuple[str, str]]:
@@ -101,7 +101,7 @@ def said_in(turns: Sequence[object]) -> list[tuple[str, str]]:
     for turn in turns:
         given = turn if isinstance(turn, dict) else {}
         role = role_of(given)
-        content = _text(given.get("content", given.get("value")))
+        content = _text(given.get("value") if given.get("content") is None else given["content"])
         if role is None or content is None:
             raise Unreadable(BadRowReason.unexpected_shape, turn)
         said.append((role, content))

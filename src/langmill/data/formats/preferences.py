@@ -74,10 +74,8 @@ def _comparison(values: Values) -> Values:
 
 
 def _prompt(values: Values) -> Said:
-    prompt = values.get("prompt", values.get("conversations"))
-    if prompt is None:
-        return []
-    return _spoken_by("user", prompt)
+    given = [values[name] for name in ("prompt", "conversations") if values.get(name) is not None]
+    return _spoken_by("user", given[0]) if given else []
 
 
 def _said(answer: object) -> Said:

@@ -143,6 +143,9 @@ def test_turns_are_read_by_whichever_names_they_have(name: str, lists: list[str]
         for row in ({field: turns}, {field: turns[1:], "system": "Be kind."}):
             assert recognized([row]) == name
             assert good(read(name, lines(row), "a.jsonl")) == [("1.1", expected)]
+            blank = {"role": None, "from": None, "content": None, "value": None, "weight": None}  # as Parquet fills up
+            row[field] = [{**blank, **turn} for turn in row[field]]
+            assert good(read(name, lines(row), "a.jsonl")) == [("1.1", expected)]
 
 
 def test_an_answer_of_no_weight_is_only_read() -> None:
