@@ -1,8 +1,8 @@
 """Question answering: answer from a text, as a chat whose training reads a text once for all questions on it.
 
 A text is hundreds of tokens and an answer a few, so with a text before every question hardly anything of what a step
-reads is learned. Here the questions on one text are turns of one conversation, as in CoQA (Reddy et al., 2019): the text
-is read with the first, and every answer is learned. Each question is judged by itself, after its own text.
+reads is learned. Here the questions on one text are turns of one conversation, as in CoQA (Reddy et al., 2019): the
+text is read with the first, and every answer is learned. Each question is judged by itself, after its own text.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class QuestionAnsweringOptions(ChatOptions):
 
     renamed_fields: ClassVar[Mapping[str, str]] = {}
     shared: str
-    """The metadata field with the text that is asked about. Neighbours in the corpus that are equal in it are learned as
-    one conversation, as far as `length` goes; what does not fit begins another one, with the text again."""
+    """The metadata field with the text that is asked about. Neighbours in the corpus that are equal in it are learned
+    as one conversation, as far as `length` goes; what does not fit begins another one, with the text again."""
     further: str
     """What the user says from the second question of a conversation on, with {text} for the document's text and {name}
     for a metadata field."""
@@ -72,7 +72,7 @@ class QuestionAnswering(Chat):
                 yield from self._sequences(name, speaker, said)
 
     def _text(self, document: Document) -> tuple[str, str]:
-        """What is equal for documents that are learned together: their text, unless they have a conversation already."""
+        """What is equal for documents that are learned together: their text, unless one has a conversation already."""
         text = document.metadata.get(self.options.shared, "")
         return (text, "") if text and not document.metadata.get(HISTORY) else (text, document.id)
 
