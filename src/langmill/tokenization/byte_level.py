@@ -103,17 +103,14 @@ def fast_encoding(state: Mapping[str, Any]) -> tiktoken.Encoding | None:
     if any(model.get(key) for key in _OTHER_KINDS) or not all(added["special"] for added in state["added_tokens"]):
         return None
     special = {added["content"] for added in state["added_tokens"]}
-    ranks: dict[bytes, int] = {}
-    for token, rank in model["vocab"].items():
-        if token not in special:
-            data = token_bytes(token)
-            if data is None:
-                return None
-            ranks[data] = rank
+    data = {token: token_bytes(token) for token in model["vocab"] if token not in special}
+    ranks = {each: model["vocab"][token] for token, each in data.items() if each is not None}
+    if len(ranks) != len(data):
+        return None
     merges = []
     for merge in model["merges"]:
         left, right = merge.split(" ") if isinstance(merge, str) else merge
-        merges.append((token_bytes(left) or b"", token_bytes(right) or b""))
+        merges.append((data.get(left) or b"", data.get(right) or b""))
     if not engines_agree(ranks, merges):
         return None
     # None of the vocabulary's special tokens: <|endoftext|> in a user's text is ordinary text. The one here is never
