@@ -15,13 +15,12 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import compile_path
 
 from langmill import __version__
-from langmill.config.sections import Serving
+from langmill.config.sections import Backend, Serving
 from langmill.config.sections.serving import UnknownFields
 from langmill.errors import RequestError, ServingError
 from langmill.serving.asked_by_alias import AskedByAlias
 from langmill.serving.keys import KeyRing, Scope
 from langmill.serving.middleware import Accounting, Framing, Heads, Hosts, Keys, Limits, Paths, Shares, refusal
-from langmill.serving.relay import Relay
 from langmill.serving.routes.base import Route, all_routes
 from langmill.serving.schema import Refusal, reason
 from langmill.serving.service import Service
@@ -62,7 +61,10 @@ def build_app(service: Service, keys: KeyRing) -> FastAPI:
     if service.beside is not None:
         app.add_middleware(AskedByAlias, beside=service.beside, names=settings.recipes)
     asking = Paths(route.path for route in routes.values() if route.ability is not None)
-    app.add_middleware(Relay, engine=service.engine, settings=settings, paths=asking)
+    if Backend.vllm in settings.backends.values():
+        from langmill.serving.relay import Relay  # and httpx with it, for which no other server waits
+
+        app.add_middleware(Relay, engine=service.engine, settings=settings, paths=asking)
     if service.trials is not None:
         app.add_middleware(
             Mirror, trials=service.trials, has_room=lambda: service.engine.load < settings.max_running
