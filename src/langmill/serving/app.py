@@ -55,7 +55,10 @@ def build_app(service: Service, keys: KeyRing) -> FastAPI:
     settings = service.settings
     routes = {name: route(service) for name, route in all_routes().items()}
     _refuse_twins(routes)
-    app = FastAPI(title="Langmill", version=__version__, docs_url=None, redoc_url=None, openapi_url=_SCHEMA_PATH)
+    app = FastAPI(
+        title="Langmill", version=__version__, docs_url=None, redoc_url=None, openapi_url=_SCHEMA_PATH,
+        redirect_slashes=False,  # behind a proxy with TLS it would send the client, and what it asks, to plain HTTP
+    )  # fmt: skip
     if settings.unknown_fields is UnknownFields.warn:
         app.router.route_class = LenientRoute
     # The last one added is the outermost.

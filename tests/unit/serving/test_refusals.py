@@ -133,6 +133,8 @@ def test_refuses_what_is_not_there(server: Server) -> None:
     assert response.json()["error"]["message"] == f"{COMPLETIONS} does not take GET requests; send POST."
     assert server.ask("POST", "/v1/models").json()["error"]["message"].endswith("send GET.")
     assert server.sample("langmill_requests_total", route="other", status="404") == 1
+    response = server.ask("POST", f"{COMPLETIONS}/", json=W)
+    assert (response.status_code, "location" in response.headers) == (404, False)
 
 
 def test_a_body_in_chunks_is_counted_too(server: Server) -> None:
