@@ -170,7 +170,7 @@ def _add_refusals(app: FastAPI, routes: dict[str, Route[Any]]) -> None:
         if kind != "application/json":
             given = f"The body is sent as {kind[:60] or 'nothing in particular'}"
             return refusal(RequestError(f"{given}; send JSON, with the header Content-Type: application/json.", 415))
-        message, param = reason(error.errors(), routes[request.scope["route"].name].body)
+        message, param = reason(error.errors(), error.body, routes[request.scope["route"].name].body)
         return refusal(RequestError(message, 400, param))
 
     @app.exception_handler(HTTPException)
