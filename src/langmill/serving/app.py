@@ -54,7 +54,10 @@ def build_app(service: Service, keys: KeyRing) -> FastAPI:
     settings = service.settings
     routes = {name: route(service) for name, route in all_routes().items()}
     _refuse_twins(routes)
-    app = FastAPI(title="Langmill", version=__version__, docs_url=None, redoc_url=None, openapi_url=_SCHEMA_PATH)
+    app = FastAPI(
+        title="Langmill", version=__version__, docs_url=None, redoc_url=None, openapi_url=_SCHEMA_PATH,
+        redirect_slashes=False,  # behind a proxy with TLS it would send the client, and what it asks, to plain HTTP
+    )  # fmt: skip
     if settings.unknown_fields is UnknownFields.warn:
         app.router.route_class = LenientRoute
     # The last one added is the outermost.
@@ -169,7 +172,7 @@ def _add_refusals(app: FastAPI, routes: dict[str, Route[Any]]) -> None:
         if kind != "application/json":
             given = f"The body is sent as {kind[:60] or 'nothing in particular'}"
             return refusal(RequestError(f"{given}; send JSON, with the header Content-Type: application/json.", 415))
-        message, param = reason(error.errors(), routes[request.scope["route"].name].body)
+        message, param = reason(error.errors(), error.body, routes[request.scope["route"].name].body)
         return refusal(RequestError(message, 400, param))
 
     @app.exception_handler(HTTPException)
