@@ -66,6 +66,7 @@ def main() -> None:
     parser.add_argument("judge", type=Path, nargs="?", help="the folder of a classifier")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--new-tokens", type=int, default=64)
     parser.add_argument("--long-prompt", type=int, default=0, help="tokens of a prompt that comes in between")
     parser.add_argument("--requests", type=int, default=0, help="only count memory over so many requests")
@@ -74,15 +75,16 @@ def main() -> None:
     torch.set_flush_denormal(True)
     from langmill.tasks.loading import load_model
 
-    writer = load_model(arguments.writer, verify=False)
-    print(f"torch {torch.__version__}, {arguments.threads} threads, fp32, {arguments.writer.name}")
+    writer = load_model(arguments.writer, verify=False, device=arguments.device)
+    where = torch.cuda.get_device_name() if arguments.device == "cuda" else f"{arguments.threads} threads"
+    print(f"torch {torch.__version__}, {where}, fp32, {arguments.writer.name}")
     if arguments.requests:
         memory_over(writer, arguments.requests)
         return
     print(f"medians of {arguments.rounds} rounds, interleaved\n")
     writing(writer, arguments)
     if arguments.judge is not None:
-        labelling(load_model(arguments.judge, verify=False), arguments.rounds)
+        labelling(load_model(arguments.judge, verify=False, device=arguments.device), arguments.rounds)
 
 
 # Writing -------------------------------------------------------------------------------------------------------------
@@ -92,7 +94,8 @@ def writing(writer: Any, arguments: argparse.Namespace) -> None:
     """Measure one stream, eight, and eight beside a long prompt, each beside `transformers`."""
     import transformers
 
-    theirs = transformers.AutoModelForCausalLM.from_pretrained(arguments.writer, dtype=torch.float32).eval()
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(arguments.writer, dtype=torch.float32)
+    theirs = theirs.eval().to(arguments.device)
     generator = torch.Generator().manual_seed(1)
     prompts = torch.randint(5, theirs.config.vocab_size, (STREAMS, PROMPT), generator=generator)
     count = arguments.new_tokens
@@ -229,6 +232,7 @@ def note(job: Any, ids: list[int]) -> None:
 
 def generated(network: Any, prompts: torch.Tensor, count: int) -> Heard:
     """Let `transformers` continue prompts."""
+    prompts = prompts.to(network.device)
     began = time.perf_counter()
     with torch.inference_mode():
         ids_BT = network.generate(
@@ -269,11 +273,11 @@ def roof(model: Any, found: dict[str, list[Heard]], count: int) -> None:
     """Print the bytes that decoding reads in a second, and what a sum over much memory reads."""
     network = model.network
     weights = sum(weight.numel() * weight.element_size() for weight in network.parameters())
-    numbers = torch.ones(2**27)  # 512 MB
+    numbers = torch.ones(2**27, device=next(network.parameters()).device)  # 512 MB
     times = []
     for _ in range(5):
         began = time.perf_counter()
-        numbers.sum()
+        numbers.sum().item()  # a card's sum is waited for
         times.append(time.perf_counter() - began)
     bandwidth = numbers.numel() * 4 / statistics.median(times)
     print(f"a sum reads {bandwidth / 1e9:.1f} GB/s; the weights are {weights / 1e6:.1f} MB")

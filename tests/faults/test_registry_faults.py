@@ -1,28 +1,31 @@
 from __future__ import annotations
 
 import errno
+import functools
+import multiprocessing
 import os
 import shutil
+import signal
 import sqlite3
-import subprocess
-import sys
-import textwrap
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import pytest
 import torch
 from mlflow.tracking import MlflowClient
 from safetensors.torch import load_file, save_file
 
-from langmill.errors import RegistryError, SpaceError, TrackingError, UndecidedError
+from langmill.errors import ConflictError, RegistryError, SpaceError, TrackingError, UndecidedError
 from langmill.files import read_manifest, write_manifest
 from langmill.registry import steps
 from langmill.registry.promote import promote, repair, rollback
 from langmill.registry.store import ModelRegistry
 from langmill.registry.validate import Outcome, validate
 from langmill.registry.versions import CHAMPION, PREVIOUS, ModelVersion, State, Tag
+from tests.forked import Waiting
 from tests.refused import refused
 from tests.unit.registry.building import (
     LANGUAGE_MODEL,
@@ -42,85 +45,62 @@ def workspace(registry_workspace: Path) -> Path:
     return registry_workspace
 
 
-def in_a_process(code: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(code)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-
-
 # Two at once, and power cuts
 
 
 def test_of_two_processes_that_move_an_alias_one_wins(workspace: Path) -> None:
+    at_once = multiprocessing.get_context("fork").Barrier(2)
+
+    def race(version: int) -> str:
+        registry = ModelRegistry(URI)
+        registry.names()  # connected
+        at_once.wait(60)
+        try:
+            registry.move_alias(NAME, "champion", version, None)
+        except ConflictError:
+            return "lost"
+        return "won"
+
+    racers = [Waiting(functools.partial(race, version)) for version in (1, 2)]
     for seed in (1, 2):
         registered(workspace, NAME, seed=seed, factor=1.0)
-    racers = [
-        in_a_process(
-            f"""
-            from langmill.errors import ConflictError
-            from langmill.registry.store import ModelRegistry
-            registry = ModelRegistry({URI!r})
-            registry.names()  # connected
-            try:
-                registry.move_alias({NAME!r}, "champion", {version}, None)
-                print("won")
-            except ConflictError as error:
-                print("lost", error)
-            """
-        )
-        for version in (1, 2)
-    ]
-    told = []
     for racer in racers:
-        output, errors = racer.communicate(timeout=120)
-        assert racer.returncode == 0, errors
-        told.append(output.split()[0])
-    assert sorted(told) == ["lost", "won"]
+        racer.begin()
+    ended = [racer.end() for racer in racers]
+    told = [said for _, said in ended]
+    assert sorted(ended) == [(0, "lost"), (0, "won")]
     champion = ModelRegistry(URI).champion(NAME)
     assert champion is not None
     assert champion.version == told.index("won") + 1
 
 
 def test_of_two_processes_that_register_one_model_one_makes_the_version(workspace: Path) -> None:
-    code = f"""
-        from langmill.registry import steps
-        from tests.unit.registry.building import recipe_of
-        print(steps.package_and_register(recipe_of({NAME!r}), {URI!r}).fresh)
-        """
-    root = Path(__file__).parents[2]
-    racers = [
-        in_a_process(f"import sys; sys.path.insert(0, {str(root)!r})\n" + textwrap.dedent(code)) for _ in range(2)
-    ]
-    told = []
+    racers = [Waiting(lambda: steps.package_and_register(recipe_of(NAME), URI).fresh) for _ in range(2)]
     for racer in racers:
-        output, errors = racer.communicate(timeout=180)
-        assert racer.returncode == 0, errors
-        told.append(output.strip())
-    assert sorted(told) == ["False", "True"]
+        racer.begin()
+    assert sorted(racer.end() for racer in racers) == [(0, False), (0, True)]
     assert [version.version for version in ModelRegistry(URI).versions(NAME)] == [1]
 
 
 def test_a_process_that_dies_between_the_moves_is_repaired(workspace: Path) -> None:
+    def promote_and_die() -> None:
+        move = ModelRegistry.move_alias_locked
+
+        def dying(self: ModelRegistry, name: str, alias: str, *rest: Any) -> None:
+            if alias == "champion":
+                os.kill(os.getpid(), signal.SIGKILL)
+            move(self, name, alias, *rest)
+
+        with mock.patch.object(ModelRegistry, "move_alias_locked", dying):
+            promote(ModelRegistry(URI), NAME, 2, force="second", command="test")
+
+    dead = Waiting(promote_and_die)
     for seed in (1, 2):
         registered(workspace, NAME, seed=seed, factor=1.0)
     registry = ModelRegistry(URI)
     promote(registry, NAME, 1, force="first", command="test")
-    dead = in_a_process(
-        f"""
-        import os, signal
-        from langmill.registry.promote import promote
-        from langmill.registry.store import ModelRegistry
-        move = ModelRegistry.move_alias_locked
-        def dying(self, name, alias, to, expected):
-            if alias == "champion":
-                os.kill(os.getpid(), signal.SIGKILL)
-            move(self, name, alias, to, expected)
-        ModelRegistry.move_alias_locked = dying
-        promote(ModelRegistry({URI!r}), {NAME!r}, 2, force="second", command="test")
-        """
-    )
-    dead.communicate(timeout=120)
-    assert dead.returncode < 0
+    dead.begin()
+    assert dead.end()[0] == -signal.SIGKILL
     assert registry.aliased(NAME, PREVIOUS) is not None
     assert "version 1 is still the champion" in str(repair(registry, NAME))
     champion = registry.champion(NAME)

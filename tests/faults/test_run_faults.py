@@ -293,29 +293,30 @@ def test_a_port_in_use_is_named(tiny_workspace, monkeypatch, capsys):
             assert said.startswith(f"Port {port} is in use; stop what uses it, or set another operation.{name}")
 
 
-def test_a_corpus_that_is_too_small_stops_the_line_with_a_sentence(tiny_workspace, monkeypatch, capsys):
-    monkeypatch.chdir(tiny_workspace)
-    write_csv(tiny_workspace / "data" / "tiny.csv", sentences(1))
+def test_a_corpus_that_is_too_small_stops_the_line_with_a_sentence(remade_workspace, monkeypatch, capsys):
+    monkeypatch.chdir(remade_workspace)
+    before = read_manifest(remade_workspace / f"build/models/{LM}", verify=True)
+    write_csv(remade_workspace / "data" / "tiny.csv", sentences(1))
     code, said = refused_here(capsys, "train", LM)
     assert code == 1
     assert said.count("\n") == 1
     assert "tiny" in said
     assert "document" in said
     assert "bug" not in said
-    assert not (tiny_workspace / f"build/models/{LM}").exists()
-    write_csv(tiny_workspace / "data" / "tiny.csv", sentences(600))
+    assert read_manifest(remade_workspace / f"build/models/{LM}", verify=True) == before
+    write_csv(remade_workspace / "data" / "tiny.csv", sentences(600))
     assert call(["why", f"train@{LM}"]) == 0
 
 
-def test_a_missing_corpus_is_named_with_where_to_look(tiny_workspace, monkeypatch, capsys):
-    monkeypatch.chdir(tiny_workspace)
-    (tiny_workspace / "data" / "tiny.csv").unlink()
+def test_a_missing_corpus_is_named_with_where_to_look(remade_workspace, monkeypatch, capsys):
+    monkeypatch.chdir(remade_workspace)
+    (remade_workspace / "data" / "tiny.csv").unlink()
     assert refused_here(capsys, "train", LM) == (
         1,
         "fetch@tiny: data/tiny.csv does not exist, but the stage reads it; check the path in conf/ and in dvc.yaml.\n",
     )
     assert call(["status"]) == 0
-    assert "fetch@tiny: it has not run yet" in capsys.readouterr().out
+    assert "fetch@tiny: data/tiny.csv is missing" in capsys.readouterr().out
 
 
 def test_a_checksum_that_differs_stops_the_line_and_tells_both(tiny_workspace, tmp_path, monkeypatch, capsys):

@@ -11,16 +11,20 @@ import textwrap
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import pytest
 
 from langmill.errors import TrackingError
 from langmill.files import read_json
-from langmill.tracking.connection import connect
+from langmill.tracking import shipping as tracking_shipping
+from langmill.tracking.connection import connect, ensure_database
 from langmill.tracking.run_log import RunLog
 from langmill.tracking.runs import find_run
 from langmill.tracking.sender import shipping
 from langmill.tracking.shipping import ship
+from tests.forked import Waiting, fork
 from tests.refused import refused
 
 pytestmark = pytest.mark.faults
@@ -107,12 +111,11 @@ def test_a_foreign_database_is_left_alone(workspace: Path) -> None:
 
 
 def test_processes_that_need_the_database_at_once_make_it_once(tmp_path: Path) -> None:
-    code = "import sys; from langmill.tracking.connection import ensure_database; ensure_database(sys.argv[1])"
     uri = f"sqlite:///{tmp_path}/new/mlflow.db"
-    racers = [subprocess.Popen([sys.executable, "-c", code, uri], stderr=subprocess.PIPE) for _ in range(3)]
+    racers = [Waiting(lambda: ensure_database(uri)) for _ in range(3)]
     for racer in racers:
-        _, errors = racer.communicate(timeout=120)
-        assert racer.returncode == 0, errors
+        racer.begin()
+    assert [racer.end()[0] for racer in racers] == [0, 0, 0]
     assert connect(uri).search_experiments() != []
     assert [path.name for path in (tmp_path / "new").glob("mlflow.db*")] == ["mlflow.db"]
 
@@ -124,23 +127,19 @@ def test_kill_while_shipping_loses_and_doubles_nothing(workspace: Path) -> None:
     start(log, "killed")
     for step in range(1300):
         log.metrics({"loss": float(step)}, step)
-    code = textwrap.dedent(
-        f"""
-        import os, signal
-        from pathlib import Path
-        from langmill.tracking import shipping
-        write = shipping.write_json
-        def dying(path, state):
-            if state["offset"]:
-                os.kill(os.getpid(), signal.SIGKILL)
-            write(path, state)
-        shipping.write_json = dying
-        shipping.ship(Path("run"), {URI!r})
-        """
-    )
+    write = tracking_shipping.write_json
+
+    def dying(path: Path, state: dict[str, Any]) -> None:
+        if state["offset"]:
+            os.kill(os.getpid(), signal.SIGKILL)
+        write(path, state)
+
+    def ship_and_die() -> None:
+        with mock.patch.object(tracking_shipping, "write_json", dying):
+            ship(folder, URI)
+
     for _ in range(2):
-        dead = subprocess.run([sys.executable, "-c", code], check=False, timeout=120)
-        assert dead.returncode == -signal.SIGKILL
+        assert fork(ship_and_die) == -signal.SIGKILL
     run_id = find_run(connect(URI), "killed")
     assert run_id is not None
     assert losses(run_id) != []  # a batch had arrived each time

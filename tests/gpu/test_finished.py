@@ -170,7 +170,8 @@ def test_the_server_classifies_the_same(network: str, tmp_path: Path, tokenizer:
         loaded = LoadedVersion("judge", 1, load_model(tmp_path, verify=True, device=device), longest_token=16)
         warm_up(loaded)
         task: Any = loaded.model.task
-        found.append(answered(engine, [Classification(loaded, task, sentences(20, 40, 3))])[0][-1])
+        job = Classification(loaded, task, sentences(20, 40, 3), prompt_tokens=120)
+        found.append(answered(engine, [job])[0][-1])
     np.testing.assert_allclose(found[0], found[1], rtol=1e-4)
 
 

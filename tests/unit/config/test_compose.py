@@ -191,6 +191,7 @@ def test_a_file_is_parsed_once_however_many_use_it(conf, monkeypatch):
     loader = core_yaml._CoreLoader
     monkeypatch.setattr(core_yaml, "_CoreLoader", lambda text: parsed.append(text) or loader(text))
     core_yaml._parsed.cache_clear()
+    compose._read.cache_clear()
     for number in range(8):
         compose_corpus(f"c{number}", conf)
     assert len(parsed) == 9  # with the one that they inherit

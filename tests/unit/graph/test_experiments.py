@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.forked import fork_dvc
+
 pytestmark = [pytest.mark.unit, pytest.mark.slow]
 GRAPH = """\
 stages:
@@ -67,7 +69,9 @@ def run(folder: Path, *command: str) -> str:
 
 
 def dvc(folder: Path, *arguments: str) -> str:
-    return run(folder, sys.executable, "-m", "dvc", *arguments)
+    code, said = fork_dvc(folder, *arguments)
+    assert code == 0, said
+    return said
 
 
 def test_a_try_edits_the_settings_runs_what_reads_them_and_is_compared(workspace: Path) -> None:
@@ -77,7 +81,7 @@ def test_a_try_edits_the_settings_runs_what_reads_them_and_is_compared(workspace
     text = (workspace / "settings.yaml").read_text()
     assert text.startswith("# Mine.\n")
     assert yaml.safe_load(text) == {"training": {"steps": 7, "rate": 0.1}, "other": 1}
-    differs = json.loads(dvc(workspace, "metrics", "diff", "HEAD", "short", "--json"))
+    differs = json.loads(dvc(workspace, "metrics", "diff", "HEAD", "short", "--json").splitlines()[-1])
     assert differs == {"build/evaluation/metrics.json": {"steps": {"diff": -493, "new": 7, "old": 500}}}
     assert "index.html" in dvc(workspace, "plots", "diff", "HEAD", "short", "--out", "page")
     run(workspace, "git", "checkout", "-q", ".")

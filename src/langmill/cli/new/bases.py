@@ -38,8 +38,6 @@ class BaseChoice:
     """Steps at most."""
     changes: dict[str, Any] = field(default_factory=dict)
     """Values of `training` other than that file's."""
-    optimizer: dict[str, float] = field(default_factory=dict)
-    """The same of `training.optimizer`."""
     options: dict[str, Any] = field(default_factory=dict)
     """Options of the network other than that file's."""
     is_pretrained: bool = False
@@ -97,7 +95,7 @@ def choose(base: str, task_file: str, task_name: str, task: Task, tuning: str | 
         tuned = Tuning(compose_recipe(base).model.options["tuning"])
     own = root if root in available("model") else "pretrained"
     models = {Tuning.lora: f"{own}-lora" if f"{own}-lora" in available("model") else "pretrained-lora"}
-    training, optimizer = choices.fitting_tuning(task_name, adapter=tuned is Tuning.lora)
+    training = choices.fitting_tuning(task_name, adapter=tuned is Tuning.lora)
     if not large and tuned is Tuning.lora:
         training = "pretrained-lora"  # whose steps are those of its base
     given = compose_training(training)
@@ -108,7 +106,7 @@ def choose(base: str, task_file: str, task_name: str, task: Task, tuning: str | 
         steps = int(_WORK / (6 * size) / (fitted.batch_size * fitted.block_length))
         most = min(_MOST_STEPS, max(_LEAST_STEPS, steps // 10 * 10))
     options = {"tuning": tuned.value} if tuned is Tuning.head else {}
-    return BaseChoice(root, models.get(tuned, own), training, most, changes, optimizer, options, is_pretrained=True)
+    return BaseChoice(root, models.get(tuned, own), training, most, changes, options, is_pretrained=True)
 
 
 def _began_as(base: str) -> str | None:

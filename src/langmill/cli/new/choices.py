@@ -20,8 +20,6 @@ _TRAINING = {"chat": "pairs", "classification": "classifier", "completion": "pai
 """What to begin training from scratch with, by task; `from-scratch` for any other."""
 _TUNING = {"preferences": "preferences"}
 """What to begin tuning every weight of a pretrained model with, by task; `pretrained` for any other."""
-_ADAPTER_RATES = {"preferences": 5e-5}
-"""The learning rate of an adapter, by task, where it is not the one for any other."""
 
 _LENGTH = 256
 
@@ -59,13 +57,11 @@ def fitting_training(task_name: str) -> str:
     return _TRAINING.get(task_name, "from-scratch")
 
 
-def fitting_tuning(task_name: str, *, adapter: bool) -> tuple[str, dict[str, float]]:
-    """The settings of tuning a pretrained model that fit the task, and values of the optimizer other than theirs."""
+def fitting_tuning(task_name: str, *, adapter: bool) -> str:
+    """The settings of tuning a pretrained model that fit the task."""
     if not adapter:
-        return _TUNING.get(task_name, "pretrained"), {}
-    rate = _ADAPTER_RATES.get(task_name)
-    file = "chat-lora" if Workspace().settings("training", "chat-lora").is_file() else "pretrained-lora"
-    return file, {} if rate is None else {"learning_rate": rate, "matrix_learning_rate": rate}
+        return _TUNING.get(task_name, "pretrained")
+    return "chat-lora" if Workspace().settings("training", "chat-lora").is_file() else "pretrained-lora"
 
 
 def chosen_in(recipe: str, group: str) -> str | None:

@@ -110,7 +110,7 @@ def recipe(
     steps = size.steps(fitted, chosen.most, packed=packed, few=chosen.is_pretrained) if size else chosen.most
     text = recipe_text(
         name, corpus_name, tokenizer, task=task, model=chosen.model, training=chosen.training, base=base,
-        options=chosen.options, changes=chosen.changes, optimizer=chosen.optimizer,
+        options=chosen.options, changes=chosen.changes,
         gate=task if task in available("gate") else task_name,
         samples=choices.sample_prompts(documents, task_name, learned), steps=steps, fitted=fitted,
     )  # fmt: skip

@@ -156,19 +156,15 @@ def pretrained_text(name: str, description: str, licence: str, findings: Finding
 def recipe_text(
     name: str, corpus_name: str, tokenizer: str, *, task: str, model: str, training: str, base: str | None, gate: str,
     samples: Sequence[str], steps: int, fitted: Training, options: Mapping[str, str], changes: Mapping[str, int],
-    optimizer: Mapping[str, float],
 ) -> str:  # fmt: skip
     """The file of a recipe.
 
     `task`, `model`, `training` and `gate` are files of conf/, a `base` is fine-tuned; `training` holds `fitted` but for
-    the `changes` and those of its `optimizer`, `model` an architecture's options but for `options`.
+    the `changes`, `model` an architecture's options but for `options`.
     """
     purpose = f"Fine-tuned from {base} on {corpus_name}." if base else f"Trained from scratch on {corpus_name}."
-    rates = {
-        **{key: f"{value:.1e}" for key, value in optimizer.items()},
-        **({"warmup_steps": steps // 5} if fitted.optimizer.warmup_steps > steps // 5 else {}),
-    }
-    warmup = f"\n  optimizer: {{{', '.join(f'{key}: {value}' for key, value in rates.items())}}}" if rates else ""
+    short = fitted.optimizer.warmup_steps > steps // 5
+    warmup = f"\n  optimizer: {{warmup_steps: {steps // 5}}}" if short else ""
     fewer = warmup + (f"\n  validate_every: {steps // 5}" if fitted.validate_every > steps // 5 else "")
     based = f"\n  base: {base}" if base else ""
     sized = "".join(f"\n  {key}: {value}" for key, value in changes.items())
@@ -176,7 +172,7 @@ def recipe_text(
     # A prompt and its continuation are one sequence, so it is longer than the prompt_length of conf/task/.
     length = (
         "\n  # Tokens of a sequence: prompt and response.\n  block_length: 256"
-        if gate in ("chat", "completion")
+        if gate in ("chat", "completion", "question_answering")
         else ""
     )
     length = sized or length

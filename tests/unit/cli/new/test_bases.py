@@ -38,7 +38,9 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("task", ["chat", "completion", "language_modelling", "classification", "preferences"])
+@pytest.mark.parametrize(
+    "task", ["chat", "completion", "language_modelling", "classification", "preferences", "question_answering"]
+)
 def test_an_assistant_learns_any_task_of_a_causal_network(task: str, workspace: Path) -> None:
     assert call(["new", "recipe", "mine", "--corpus", "mine", "--task", task, "--base", "smollm2"]) == 0
     recipe = compose_recipe("mine")
@@ -52,7 +54,7 @@ def test_an_assistant_learns_any_task_of_a_causal_network(task: str, workspace: 
     assert (training.block_length, training.batch_size, training.micro_batch_size) == (256, 8, 8)
     assert 50 <= training.steps <= 1e14 / (6 * 134_515_008 * 256 * 8)  # operations, for a corpus that is not small
     assert training.optimizer.warmup_steps <= training.steps // 5
-    assert training.optimizer.matrix_learning_rate == (5e-5 if task == "preferences" else 5e-4)
+    assert training.optimizer.matrix_learning_rate == 5e-4
     assert variables(workspace)["fine_tuned"]["mine"] == {"corpus": "mine", "tokenizer": "smollm2", "base": "smollm2"}
     assert read_as_dvc((workspace / "dvc.yaml").read_text(), "dvc.yaml")
 

@@ -266,7 +266,7 @@ def test_every_task_gets_a_network_that_can_learn_it_and_prompts_of_the_corpus(p
     }.get(task, "decoder")  # fmt: skip
     masked = task == "masked_language_modelling"
     turns = ["<|im_start|>", "<|im_end|>"]
-    special = {"masked_language_modelling": ["<|mask|>"], "chat": turns}
+    special = {"masked_language_modelling": ["<|mask|>"], "chat": turns, "question_answering": turns}
     assert recipe.tokenizer.special_tokens == special.get(task, [])
     assert all(("<|mask|>" in prompt) == masked for prompt in recipe.training.samples)
     assert read_as_dvc((pairs / "dvc.yaml").read_text(), "dvc.yaml")
