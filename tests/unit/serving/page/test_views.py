@@ -194,7 +194,7 @@ def test_a_message_that_is_refused_goes_back_into_its_box(tab: Tab) -> None:
     seed.fill("-1")
     seed.press("Enter")
     complaint = tab.page.get_by_text("Seed must be between 0 and")
-    expect(complaint).to_be_in_viewport(ratio=1)
+    expect(complaint).to_be_in_viewport(ratio=0.9)
     box = complaint.bounding_box()
     at = "([x, y]) => document.elementFromPoint(x, y).textContent"
     assert tab.page.evaluate(at, [box["x"] + 2, box["y"] + 5]) == complaint.text_content(), "it is not cut off"
