@@ -310,19 +310,19 @@ def _opening(name: str, config: Mapping[str, Any]) -> Opening:
     length = config["langmill"]["max_length"]
     return Opening(
         "gguf",
-        f"""With llama.cpp (`llama-server -m FOLDER/{name} -c {length}`), or in Python with `xllamacpp`:
+        f"""With llama.cpp (`llama-server -m {name} -c {length}`), or in Python with `xllamacpp`:
 
 ```python
 import xllamacpp
 
 params = xllamacpp.CommonParams()
-params.model.path, params.n_ctx = "FOLDER/{name}", {length}
+params.model.path, params.n_ctx = "{name}", {length}
 server = xllamacpp.Server(params)
 answer = server.handle_completions({{"prompt": "The film was", "max_tokens": 32, "temperature": 0}})
 print(answer["choices"][0]["text"])
 ```
 
-Weights are in float32; `llama-quantize FOLDER/{name} small.gguf q8_0` makes a smaller file, with a loss that nobody has
+Weights are in float32; `llama-quantize {name} small.gguf q8_0` makes a smaller file, with a loss that nobody has
 measured. llama.cpp takes the text of a special token in a prompt for the token itself; Langmill and `transformers` read
 it as text.""",
     )

@@ -60,8 +60,8 @@ def opening(config: Mapping[str, Any]) -> Opening:
     ) * bool(trusted)
     code = f"""from transformers import AutoTokenizer, {opener}
 
-tokenizer = AutoTokenizer.from_pretrained("FOLDER")
-model = {opener}.from_pretrained("FOLDER"{trusted})
+tokenizer = AutoTokenizer.from_pretrained(".")
+model = {opener}.from_pretrained("."{trusted})
 {_answer(opener, config)}"""
     return Opening("transformers", f"{note}\n```python\n{code.strip()}\n```", kind)
 

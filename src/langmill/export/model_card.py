@@ -72,6 +72,8 @@ def model_card(model: VerifiedVersion, config: Mapping[str, Any], manifest: Mapp
 
 ## Loading
 
+In this folder (elsewhere, put its path before the names):
+
 {opening.text.strip()}
 
 `manifest.json` has the SHA-256 of every file. `langmill trace {version.name} {version.version}`, in the workspace that

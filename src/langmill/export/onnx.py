@@ -41,7 +41,7 @@ class Onnx(Exporter):
         graph = graph_of(loaded)
         write_onnx(traced(graph, loaded.recipe), graph.inputs, loaded.recipe, into / FILE_NAME)
         copy_companions(model.folder, into)
-        opened = f'session = onnxruntime.InferenceSession("FOLDER/{FILE_NAME}")'
+        opened = f'session = onnxruntime.InferenceSession("{FILE_NAME}")'
         lines = usage(loaded.config, graph, "onnxruntime", opened, "session.run(None, inputs)[0]")
         write_card(into, model, loaded.config, Opening("onnx", lines))
 

@@ -25,7 +25,7 @@ class Pt2(Exporter):
         graph = graph_of(loaded)
         write_pt2(traced(graph, loaded.recipe), into / FILE_NAME)
         copy_companions(model.folder, into)
-        opened = f'network = torch.export.load("FOLDER/{FILE_NAME}").module()'
+        opened = f'network = torch.export.load("{FILE_NAME}").module()'
         run = "network(**{name: torch.from_numpy(ids) for name, ids in inputs.items()}).detach().numpy()"
         write_card(into, model, loaded.config, Opening("pytorch", usage(loaded.config, graph, "torch", opened, run)))
 

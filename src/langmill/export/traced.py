@@ -167,7 +167,7 @@ def usage(config: Mapping[str, Any], graph: Graph, library: str, opened: str, ru
     """
     labels = config["langmill"]["task"]["labels"]
     answer = "labels[str(logits.argmax())]" if labels else "tokenizer.decode(logits[0, -1].argmax())"
-    named = 'labels = json.load(open("FOLDER/config.json"))["id2label"]\n' if labels else ""
+    named = 'labels = json.load(open("config.json"))["id2label"]\n' if labels else ""
     target = ""
     if "decoder_input_ids" in graph.inputs:
         target = f'inputs["decoder_input_ids"] = np.array([[{_start(config)}]])  # grows by a token a step\n'
@@ -179,7 +179,7 @@ import {library}
 from transformers import AutoTokenizer
 
 {opened}
-tokenizer = AutoTokenizer.from_pretrained("FOLDER", padding_side="right")
+tokenizer = AutoTokenizer.from_pretrained(".", padding_side="right")
 {named}inputs = dict(tokenizer(["The film was"], return_tensors="np", return_token_type_ids=False))
 {target}logits = {run}
 print({answer})

@@ -24,9 +24,9 @@ _MODEL_TRAINING = "custom_model_development"
 _VIEW = "langmill"
 _VIEW_TAG = f"mlflow.sharedViewState.{_VIEW}"
 _MODE = "workflowType=machine_learning"
-_WIDTH = 190
-"""Of a metric's column, in pixels: a baseline's name is long."""
 _ALWAYS = ("attributes.`Created`", "attributes.`Duration`")
+_FIRST = ("attributes.`Run Name`", "runDateAndNestInfo", "duration")
+"""What the table calls the columns before the metrics, where it orders columns."""
 
 
 def experiment_tags(description: str) -> dict[str, str]:
@@ -43,12 +43,12 @@ def show_metrics(client: MlflowClient, experiment_id: str, metrics: Sequence[str
         metrics: Names of metrics, the most important one first.
         description: What is made in it.
     """
-    columns = [*_ALWAYS, *(f"metrics.`{name}`" for name in metrics)]
-    widths = dict.fromkeys(columns[len(_ALWAYS) :], _WIDTH)
+    columns = {f"metrics.`{name}`": _width(name) for name in metrics}
     view = canonical_json(
         {
-            "selectedColumns": columns,
-            "columnWidths": widths,
+            "selectedColumns": [*_ALWAYS, *columns],
+            "columnOrder": [*_FIRST, *columns],  # else the alphabet's, and MLflow would leave the widths alone
+            "columnWidths": columns,
             "orderByKey": "attributes.start_time",
             "orderByAsc": False,
         }
@@ -58,6 +58,11 @@ def show_metrics(client: MlflowClient, experiment_id: str, metrics: Sequence[str
     for key, value in wanted.items():
         if known.get(key) != value:
             client.set_experiment_tag(experiment_id, key, value)
+
+
+def _width(name: str) -> int:
+    """The width of a metric's column in pixels, for a baseline's name is long."""
+    return 20 + 7 * max(len(name), 11)
 
 
 def has_view(tags: Mapping[str, str]) -> bool:

@@ -120,8 +120,8 @@ def said(folder: Path) -> str:
     """What the code on a card prints."""
     card = (folder / "README.md").read_text(encoding="utf-8")
     (code,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
-    with contextlib.redirect_stdout(io.StringIO()) as out:
-        exec(code.replace("FOLDER", str(folder)), {})  # the promise is that it runs
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.chdir(folder):
+        exec(code, {})  # the promise is that it runs as it stands
     return out.getvalue()
 
 

@@ -81,7 +81,9 @@ def test_mlflows_pages_show_what_was_said_last(workspace: Path, tmp_path: Path) 
     tags = client.get_experiment(run.info.experiment_id).tags
     assert tags["mlflow.experimentKind"] == "custom_model_development"
     assert tags["mlflow.note.content"] == "Writes films."
-    assert "metrics.`test/accuracy`" in json.loads(tags["mlflow.sharedViewState.langmill"])["selectedColumns"]
+    view = json.loads(tags["mlflow.sharedViewState.langmill"])
+    assert view["selectedColumns"][-1] == view["columnOrder"][-1] == "metrics.`test/accuracy`"
+    assert set(view["columnWidths"]) <= set(view["columnOrder"]), "MLflow widens the columns that it orders"
     client.set_experiment_tag(run.info.experiment_id, "mlflow.note.content", "Ours")
     log.show("# Best", ["test/loss"])
     ship(tmp_path, URI)

@@ -9,15 +9,7 @@ const CANNOT = {
   labels: "It gives no labels.",
   text: "It writes no text.",
 };
-const number = (value) => (typeof value === "number" ? Number(value.toPrecision(4)).toLocaleString("en", { maximumFractionDigits: 6 }) : String(value));
 const words = (name) => name.replaceAll("_", " ");
-
-/** An estimate, `{value, low, high}` or a bare number, with its interval. */
-function estimate(found) {
-  if (found === null || typeof found !== "object") return number(found);
-  const range = found.low !== undefined && found.high !== undefined ? ` (${number(found.low)} to ${number(found.high)})` : "";
-  return number(found.value) + range;
-}
 
 export function cardView(context) {
   const { model } = context;
@@ -72,12 +64,17 @@ function quality({ metrics }) {
     const [, which, reached] = /^(.*) (\S+)$/.exec(rest[name]) ?? [null, rest[name], null];
     return { name: which, strength: name.split("_")[0], value: Number.isFinite(Number(reached)) ? Number(reached) : reached };
   });
-  const line = (name, found, className) => make("tr", { className }, make("td", {}, name), make("td", { className: "number" }, estimate(found)));
+  // Four digits of the own value, and as many decimals of what stands under it.
+  const decimals = Math.min(6, Math.max(0, 3 - Math.floor(Math.log10(Math.abs(value) || 1))));
+  const number = (given) => (typeof given === "number" ? given.toLocaleString("en", { minimumFractionDigits: decimals, maximumFractionDigits: decimals }) : given ?? "");
+  const line = (name, reached, className, range = "") => make("tr", { className }, make("td", {}, name),
+    make("td", { className: "number" }, number(reached)), make("td", { className: "number" }, range));
+  const interval = low === undefined || high === undefined ? "" : `${number(low)} to ${number(high)}`;
   return [
     make("h3", {}, "How good it is"),
-    make("table", {}, make("tbody", {}, value === undefined ? "" : line(words(metric), { value, low, high }, "own"),
-      ...others.map(({ name, strength, ...found }) => line(`${words(String(name))}${strength ? ` (${strength === "base" ? "before tuning" : `${strength} baseline`})` : ""}`, found, "baseline")))),
-    make("p", { className: "hint" }, `On ${judged ? `${judged} ` : "the "}test documents, which it has not seen; in brackets the 95% interval.`),
+    make("table", {}, make("tbody", {}, value === undefined ? "" : line(words(metric), value, "own", interval),
+      ...others.map(({ name, strength, value: reached }) => line(`${words(String(name))} (${strength === "base" ? "before tuning" : `${strength} baseline`})`, reached, "baseline")))),
+    make("p", { className: "hint" }, `On ${judged ? `${judged} ` : "the "}test documents, which it has not seen${interval && "; the range is the 95% interval"}.`),
   ];
 }
 

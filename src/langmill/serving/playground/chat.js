@@ -40,9 +40,12 @@ export function chatView(context) {
       draw();
     },
     failed(problem) {
+      const last = current.turns.at(-1);
+      if (problem.status === 400) takeBack();
+      else if (last?.role === "assistant" && last.content) last.facts = [...(last.facts ?? []), "broken off"];
       if (settings.blame(problem.param, problem.message)) return;
-      const hint = problem.code === "context_length_exceeded" ? " Begin a new conversation, or edit an earlier message." : "";
-      complain(error, Object.assign(new Error(problem.message + hint), { seconds: problem.seconds }), () => answer());
+      const hint = problem.code === "context_length_exceeded" ? " Shorten the message, or begin a new conversation." : "";
+      complain(error, Object.assign(new Error(problem.message + hint), { seconds: problem.seconds, status: problem.status }), again);
     },
   });
 
@@ -60,10 +63,25 @@ export function chatView(context) {
     const text = area.value.trim();
     if (!text || !settings.check()) return area.focus();
     if (over) return complain(error, new Error(over));
+    runs.stop();
     area.value = "";
     grow();
     current.turns.push({ role: "user", content: text });
     answer();
+  }
+
+  /** Ask once more for the last answer; one that stopped or broke off gives way. */
+  function again() {
+    if (current.turns.at(-1)?.role === "assistant") current.turns.pop();
+    return answer();
+  }
+
+  /** Put a message that the server refuses to read back into its box, to be changed. */
+  function takeBack() {
+    if (current.turns.at(-1)?.role === "assistant") current.turns.pop();  // nothing was written
+    if (area.value || current.turns.at(-1)?.role !== "user") return;
+    area.value = current.turns.pop().content;
+    grow();
   }
 
   /** Write the answer to the last message of the user. */
@@ -119,11 +137,11 @@ export function chatView(context) {
     const tools = make("div", { className: "tools" });
     if (turn.role === "user") {
       tools.append(button("Edit", () => edit(index), { className: "quiet" }));
-      if (last && !runs.busy) tools.append(button("Answer", () => answer(), { className: "quiet" }));
+      if (last && !runs.busy) tools.append(button("Answer", again, { className: "quiet" }));
     }
     if (turn.role === "assistant" && !turn.writing) {
       tools.append(button("Copy", ({ target }) => copy(turn.content, target), { className: "quiet" }));
-      if (last) tools.append(button("Regenerate", () => { current.turns.length = index; answer(); }, { className: "quiet" }));
+      if (last) tools.append(button("Regenerate", again, { className: "quiet" }));
     }
     const facts = turn.role === "assistant" && make("div", { className: "facts" }, ...factsOf(turn));
     return make("article", { className: `turn ${turn.role}${turn.writing ? " writing" : ""}`, aria: { label: turn.role === "user" ? "You" : "The model" } },
@@ -133,7 +151,7 @@ export function chatView(context) {
   function edit(index) {
     runs.stop();
     const box = make("textarea", { value: current.turns[index].content, rows: 3, dir: "auto", aria: { label: "Edit the message" } });
-    const again = () => {
+    const sendAgain = () => {
       if (!box.value.trim()) return box.focus();
       current.turns.length = index;
       current.turns.push({ role: "user", content: box.value.trim() });
@@ -141,10 +159,10 @@ export function chatView(context) {
     };
     box.onkeydown = (event) => {
       if (event.key === "Escape") { event.stopPropagation(); draw(); area.focus(); }
-      if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) { event.stopPropagation(); event.preventDefault(); again(); }
+      if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) { event.stopPropagation(); event.preventDefault(); sendAgain(); }
     };
     log.children[index].replaceChildren(box, make("div", { className: "row" },
-      button("Send again", again), button("Cancel", () => draw(), { className: "quiet" }),
+      button("Send again", sendAgain), button("Cancel", () => draw(), { className: "quiet" }),
       make("small", {}, "What came after it is left out.")));
     box.focus();
   }
@@ -206,8 +224,9 @@ export function chatView(context) {
   const systemBox = make("details", { className: "settings", open: Boolean(current.system) }, make("summary", {}, "System prompt"),
     make("small", {}, "Said to the model before the conversation: who it is and how to answer."), system);
   const root = make("div", { className: "chat" }, make("section", { aria: { label: "Chat" } },
-    make("div", { className: "row" }, earlier, make("span", { className: "right" }), room, fresh), log, error,
-    make("div", { className: "composer" }, area, go), make("div", { className: "options" }, systemBox, settings.root)));
+    make("div", { className: "talk" }, make("div", { className: "row" }, earlier, make("span", { className: "right" }), room, fresh), log, error,
+      make("div", { className: "composer" }, area, go)),
+    make("div", { className: "options" }, systemBox, settings.root)));
   draw();
   return { root, request, stop: runs.stop, run: send, focus: () => area.focus(), refresh: settings.refresh };
 }

@@ -11,7 +11,7 @@ const VERDICTS = { a: "A is better", b: "B is better", tie: "Both are good", nei
 /** What a model can be compared with at a path: its own versions beside the one in service, then other models. */
 export function rivals(model, models, path) {
   const own = Object.entries(model.beside ?? {}).map(([id, version]) => ({ id, name: `version ${version} (${id.split("@").at(-1)})` }));
-  const rest = models.filter(({ id, endpoints }) => id !== model.id && endpoints.includes(path));
+  const rest = models.filter(({ id, endpoints, gone }) => !gone && id !== model.id && endpoints.includes(path));
   return [...own, ...rest.map(({ id, version }) => ({ id, name: `${id}, version ${version}` }))];
 }
 
@@ -21,7 +21,7 @@ export function compareView(context) {
   const other = make("select", { id: "compare-other" });
   const settings = settingsForm(route.view === "labels" ? [] : route.fields, model, context.changed);
   const box = promptBox({
-    label: "The same for both", model, tooLong: (tokens, limit) => `${tokens} tokens, the model reads ${limit}`,
+    label: "The same for both", model, also: () => models().filter(({ id }) => id === other.value), tooLong: (tokens, limit) => `${tokens} tokens, the model reads ${limit}`,
     value: example(), oninput: context.changed,
   });
   const go = button("Ask both", () => (runs.busy ? runs.stop() : run()), { className: "go" });
@@ -64,6 +64,7 @@ export function compareView(context) {
 
   function run() {
     if (!box.value.trim()) return complain(error, new Error("There is nothing to ask yet."));
+    if (box.over) return complain(error, new Error(`The text has ${box.over}.`));
     if (!settings.check()) return;
     const ids = [context.modelId, other.value];
     if (Math.random() < 0.5) ids.reverse();
@@ -101,6 +102,7 @@ export function compareView(context) {
       const won = Object.entries(tally.wins).map(([name, count]) => `${count} for ${name}`).join(", ");
       told.textContent = `Your vote is stored. ${plural(tally.votes, "vote")} on these two so far: ${won}, ${tally.ties} for neither.`;
       pair = null;
+      go.focus({ preventScroll: true });
     } catch (problem) {
       complain(error, problem, () => { error.hidden = true; vote(verdict); });
     } finally {
@@ -115,6 +117,7 @@ export function compareView(context) {
     settings.refresh();
   }
 
+  other.onchange = box.recount;
   refresh();
   for (const { body } of sides) body.textContent = "An answer appears here; who wrote it is shown after your vote.";
   const root = make("div", { className: "compare" },

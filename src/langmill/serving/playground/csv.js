@@ -1,8 +1,22 @@
-// Tables of comma-separated values as RFC 4180 has them, and as spreadsheets write them: also with semicolons or tabs.
+// Tables of comma-separated values as RFC 4180 has them, and as spreadsheets write them: also with semicolons, tabs or bars.
 
-/** The delimiter that stands most often outside quotes in the first line. */
+/**
+ * A file's bytes as text: UTF-8, or the UTF-16 that a byte order mark announces. Any other encoding would have to be
+ * guessed, and a wrong guess changes letters unseen. Throws where it is neither.
+ */
+export function textOf(bytes) {
+  const [first, second] = new Uint8Array(bytes), mark = `${first} ${second}`;
+  const text = new TextDecoder({ "255 254": "utf-16le", "254 255": "utf-16be" }[mark] ?? "utf-8", { fatal: true }).decode(bytes);
+  if (text.includes("\0")) throw new TypeError("not a text");
+  return text;
+}
+
+const NAMED = /^\uFEFF?sep=(.)\r?\n/i;
+
+/** The delimiter that the first line names, as Excel has it do (`sep=;`), or that stands in it most often outside quotes. */
 export function delimiterOf(text) {
-  const counts = { ",": 0, ";": 0, "\t": 0 };
+  if (NAMED.test(text)) return NAMED.exec(text)[1];
+  const counts = { ",": 0, ";": 0, "\t": 0, "|": 0 };
   let quoted = false;
   for (const sign of text) {
     if (sign === '"') quoted = !quoted;
@@ -14,7 +28,7 @@ export function delimiterOf(text) {
 
 /** Rows of cells. Throws where a quote is never closed, with the line at which it opens. */
 export function parse(text, delimiter = delimiterOf(text)) {
-  const source = text.replace(/^\uFEFF/, ""), rows = [];
+  const source = text.replace(NAMED, "").replace(/^\uFEFF/, ""), rows = [];
   let row = [], cell = "", quoted = false, line = 1, opened = 0;
   for (let at = 0; at < source.length; at += 1) {
     const sign = source[at];

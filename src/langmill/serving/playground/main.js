@@ -70,7 +70,8 @@ function say(notices) {
   $("notice").hidden = !text;
 }
 
-function show(models) {
+function show(served) {
+  const models = withGone(served);
   const before = Object.fromEntries((state.models ?? []).map((model) => [model.id, model.version]));
   if (state.models && JSON.stringify(models) === JSON.stringify(state.models)) return;
   state.models = models;
@@ -81,7 +82,7 @@ function show(models) {
       data: { model: model.id }, aria: { pressed: model.id === state.chosen },
       className: fresh ? "swapped" : "", title: fresh ? `was version ${before[model.id]}` : "",
     });
-    pill.append(make("small", {}, `version ${model.version}`));
+    pill.append(make("small", {}, model.gone ? "not in service" : `version ${model.version}`));
     if (model.id === focused) queueMicrotask(() => pill.focus());
     return pill;
   }));
@@ -89,6 +90,13 @@ function show(models) {
   if (entry()) return renew();
   const [wanted, tab] = location.hash.slice(1).split("/").map(decodeURIComponent);
   choose(entry(wanted)?.id ?? models[0].id, tab);
+}
+
+/** A model that was here and is not in service now keeps its place, and with it what was typed: it may be on its way back. */
+function withGone(served) {
+  const known = state.models ?? [], find = (list, wanted) => list.find(({ id }) => id === wanted);
+  if (known.every(({ id }) => find(served, id))) return served;
+  return [...known.map((each) => find(served, each.id) ?? { ...each, gone: true }), ...served.filter(({ id }) => !find(known, id))];
 }
 
 /** Another version may have come into service: what was typed, written and chosen stays. */
@@ -123,6 +131,7 @@ function open(id) {
   history.replaceState(null, "", `#${encodeURIComponent(state.chosen)}/${encodeURIComponent(id)}`);
   document.title = `${state.chosen} · Langmill`;
   drawTabs();
+  $(`tab-${id}`).scrollIntoView({ inline: "nearest", block: "nearest" });
   $("view").replaceChildren(view().root);
   view().refresh?.();
   view().opened?.();

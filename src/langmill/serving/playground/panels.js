@@ -5,8 +5,11 @@ import { countTokens, Refused } from "./server.js";
 
 const COUNT_AFTER = 350;  // ms without a key pressed
 
-/** A labelled box for a text. `oninput` hears of every change; `tooLong` says what happens beyond the limit. */
-export function promptBox({ label, value, model, oninput, tooLong }) {
+/**
+ * A labelled box for a text. `oninput` hears of every change; `tooLong` says what happens beyond the limit; `also` gives
+ * further models that are to read the text.
+ */
+export function promptBox({ label, value, model, also = () => [], oninput, tooLong }) {
   const id = "prompt-" + Math.random().toString(36).slice(2);
   const area = make("textarea", { id, value, spellcheck: false, dir: "auto", className: "prompt" });
   const counter = make("small", { className: "counter" });
@@ -17,9 +20,10 @@ export function promptBox({ label, value, model, oninput, tooLong }) {
     control?.abort();
     control = new AbortController();
     const text = area.value;
-    const tokens = text ? await countTokens(model().id, { prompt: text }, control.signal).catch(() => null) : 0;
+    const counts = await Promise.all([model(), ...also()].map(async ({ id: name, max_prompt_tokens: most }) =>
+      [text ? await countTokens(name, { prompt: text }, control.signal).catch(() => null) : 0, most]));
     if (text !== area.value) return;
-    const limit = model().max_prompt_tokens;
+    const [tokens, limit] = counts.sort(([some, most], [others, mostOthers]) => others / mostOthers - some / most)[0];
     over = tokens > limit ? tooLong(tokens, limit) : "";
     counter.textContent = tokens === null ? "" : over || `${tokens.toLocaleString("en")} of ${plural(limit, "token")}`;
     counter.classList.toggle("over", Boolean(over));
@@ -78,10 +82,10 @@ export function answerPanel(title, ...tools) {
   };
 }
 
-/** Fill a place for errors: the sentence, how long to wait where the server says so, and the way to try again. */
+/** Fill a place for errors: the sentence, how long to wait where the server says so, and the way to try again if that may help. */
 export function complain(place, problem, again) {
   const wait = problem.seconds ? `Try again in ${plural(problem.seconds, "second")}.` : "";
-  place.replaceChildren(make("p", {}, `${problem.message} ${wait}`.trim()), again ? button("Try again", again, { className: "quiet" }) : "");
+  place.replaceChildren(make("p", {}, `${problem.message} ${wait}`.trim()), again && problem.status !== 400 ? button("Try again", again, { className: "quiet" }) : "");
   place.hidden = false;
 }
 

@@ -21,7 +21,7 @@ const SETTINGS = [
     about: "Above 0, a token becomes less likely once it was written." },
   { names: ["num_beams"], label: "Beams", min: 1, step: 1,
     about: "Above 1, the most likely whole text is searched, which takes longer; 1 writes token by token." },
-  { names: ["seed"], label: "Seed", min: 0, step: 1, placeholder: "a new one each time",
+  { names: ["seed"], label: "Seed", min: 0, max: Number.MAX_SAFE_INTEGER, step: 1, placeholder: "a new one each time",
     about: "The same seed gives the same text again." },
 ];
 
@@ -41,7 +41,7 @@ export function settingsForm(fields, model, changed) {
     refresh();
     changed();
   }, { className: "quiet" });
-  const root = make("details", { className: "settings" }, summary);
+  const root = make("details", { className: "settings", hidden: !offered.length }, summary);
   const grid = make("div", { className: "grid" });
   for (const { name, label, about, of, ...bounds } of offered) {
     const id = `setting-${name}-${Math.random().toString(36).slice(2)}`;
@@ -68,7 +68,10 @@ export function settingsForm(fields, model, changed) {
     complaint.textContent = text;
     complaint.hidden = !text;
     input.setAttribute("aria-invalid", String(Boolean(text)));
-    if (text) { root.open = true; input.focus(); }
+    if (!text) return;
+    root.open = true;
+    input.focus();
+    complaint.scrollIntoView({ block: "nearest" });
   }
 
   function describe() {

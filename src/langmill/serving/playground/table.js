@@ -1,6 +1,6 @@
 // Beside the view "labels": a file of texts is classified row by row, and comes back with labels and probabilities.
 
-import { delimiterOf, format, parse } from "./csv.js";
+import { delimiterOf, format, parse, textOf } from "./csv.js";
 import { button, download, make, percent, plural, reveal } from "./dom.js";
 import { complain, runner } from "./panels.js";
 import { askJson, LIMITS, Refused } from "./server.js";
@@ -38,7 +38,7 @@ export function tableView(context) {
     failed(problem) { complain(error, problem, run); reveal(error); },
   });
 
-  const rows = () => (headed.checked ? table.rows.slice(1) : table.rows);
+  const rows = () => table.body;
   const names = () => table.rows[0].map((name, index) => (headed.checked && name.trim()) || `column ${index + 1}`);
 
   async function read(given) {
@@ -46,21 +46,26 @@ export function tableView(context) {
     error.hidden = true;
     try {
       if (given.size > MOST_BYTES) throw new Error(`${given.name} has ${Math.round(given.size / 2 ** 20)} MiB; up to 50 are read here. Larger files: ask the server from a program.`);
-      const text = new TextDecoder("utf-8", { fatal: true }).decode(await given.arrayBuffer());
-      const delimiter = delimiterOf(text), found = parse(text, delimiter);
+      const text = textOf(await given.arrayBuffer()), plain = /\.txt$/i.test(given.name);
+      const delimiter = plain ? "\t" : delimiterOf(text), found = parse(text, delimiter);
       if (!found.length) throw new Error(`${given.name} holds no rows.`);
-      table = { name: given.name.replace(/\.[^.]*$/, ""), rows: found, delimiter, answers: [] };
+      table = { name: given.name.replace(/\.[^.]*$/, ""), rows: found, delimiter };
+      headed.checked = !plain;  // a text in each line
       arrange();
     } catch (problem) {
       table = null;
       choices.hidden = go.disabled = save.disabled = true;
-      const message = problem instanceof TypeError ? `${given.name} is not text in UTF-8; save it as CSV in UTF-8.` : problem.message;
+      about.textContent = "";
+      summary.replaceChildren();
+      preview.replaceChildren();
+      const message = problem instanceof TypeError ? `${given.name} is not text in UTF-8; save it as such (in Excel: “CSV UTF-8”).` : problem.message;
       complain(error, new Error(message));
     }
   }
 
   /** Offer the columns, the best guess chosen: by its name, else the one with the longest cells. */
   function arrange() {
+    table.body = headed.checked ? table.rows.slice(1) : table.rows;
     const titles = names(), some = rows().slice(0, 50);
     const length = (index) => some.reduce((sum, row) => sum + (row[index] ?? "").length, 0);
     const named = titles.findIndex((title) => LIKELY.test(title.trim()));
@@ -72,7 +77,7 @@ export function tableView(context) {
     column.value = named >= 0 ? named : longest;
     truth.replaceChildren(make("option", { value: -1 }, "none"), ...options());
     truth.value = known;
-    table.answers = [];
+    forget();
     choices.hidden = false;
     go.disabled = !some.length;
     about.textContent = `${plural(rows().length, "row")}, ${plural(titles.length, "column")}. The file is read in this page; only the texts of the column go to the server.`;
@@ -81,8 +86,7 @@ export function tableView(context) {
 
   async function run() {
     if (!table) return;
-    table.answers = [];
-    table.version = null;
+    forget();
     draw();
     reveal(bar);
     return runs.run(async (signal) => {
@@ -93,7 +97,10 @@ export function tableView(context) {
         for (const place of places) if (!texts[place].trim()) table.answers[place] = { problem: "empty text" };
         await classify(full, texts, signal);
         bar.value = Math.min(1, (start + size) / texts.length);
-        draw();
+        table.done = Math.min(start + size, texts.length);
+        tally(start, table.done);
+        if (start < PREVIEW) draw();
+        else summarise();
       }
     });
   }
@@ -104,8 +111,7 @@ export function tableView(context) {
     try {
       const found = await patiently({ model: model().id, [field]: places.map((place) => texts[place]) }, signal);
       for (const each of found.data) table.answers[places[each.index]] = each;
-      const versions = (table.versions ??= new Set());
-      versions.add(`${found.model} version ${found.version}`);
+      table.versions.add(`${found.model} version ${found.version}`);
     } catch (problem) {
       if (!(problem instanceof Refused) || ![400, 413].includes(problem.status)) throw problem;
       if (places.length === 1) table.answers[places[0]] = { problem: problem.message };
@@ -125,22 +131,49 @@ export function tableView(context) {
       }
   }
 
-  function draw() {
-    const done = table.answers.filter(Boolean), labels = done.filter(({ label }) => label !== undefined);
-    const tally = new Map();
-    for (const { label } of labels) tally.set(label, (tally.get(label) ?? 0) + 1);
-    const counts = [...tally].map(([label, count]) => `${label}: ${count.toLocaleString("en")}`);
-    const known = Number(truth.value), pairs = known < 0 ? [] : rows().flatMap((row, place) => (table.answers[place]?.label !== undefined ? [[row[known], table.answers[place].label]] : []));
-    const right = pairs.filter(([one, other]) => one === other).length;
-    save.disabled = !done.length;
+  function forget() {
+    Object.assign(table, { answers: [], versions: new Set(), done: 0 });
+    count();
+  }
+
+  /** Count all answers afresh, as when another column has the true labels. */
+  function count() {
+    table.counts = { done: 0, labels: new Map(), truncated: 0, compared: 0, right: 0 };
+    tally(0, table.done);
+  }
+
+  /** Count the answers of some rows; a file may have a million, so each is looked at once. */
+  function tally(start, end) {
+    const { counts } = table, known = Number(truth.value);
+    for (let place = start; place < end; place += 1) {
+      const answer = table.answers[place];
+      if (!answer) continue;
+      counts.done += 1;
+      if (answer.label === undefined) continue;
+      counts.labels.set(answer.label, (counts.labels.get(answer.label) ?? 0) + 1);
+      if (answer.truncated) counts.truncated += 1;
+      if (known < 0) continue;
+      counts.compared += 1;
+      if (rows()[place][known] === answer.label) counts.right += 1;
+    }
+  }
+
+  function summarise() {
+    const { done, labels, truncated, compared, right } = table.counts;
+    const failed = done - [...labels.values()].reduce((sum, each) => sum + each, 0);
+    save.disabled = !done;
     summary.replaceChildren(...[
-      done.length && `${done.length.toLocaleString("en")} of ${plural(rows().length, "row")} done`,
-      ...counts,
-      done.length > labels.length && `${plural(done.length - labels.length, "row")} without an answer`,
-      labels.some(({ truncated }) => truncated) && `${labels.filter(({ truncated }) => truncated).length} truncated`,
-      pairs.length && `right: ${percent(right / pairs.length)} (${right} of ${pairs.length})`,
-      table.versions && [...table.versions].join(", "),
+      done && `${done.toLocaleString("en")} of ${plural(rows().length, "row")} done`,
+      ...[...labels].map(([label, times]) => `${label}: ${times.toLocaleString("en")}`),
+      failed && `${plural(failed, "row")} without an answer`,
+      truncated && `${truncated.toLocaleString("en")} truncated`,
+      compared && `right: ${percent(right / compared)} (${right.toLocaleString("en")} of ${compared.toLocaleString("en")})`,
+      table.versions.size && [...table.versions].join(", "),
     ].filter(Boolean).map((text) => make("span", {}, text)));
+  }
+
+  function draw() {
+    summarise();
     const shown = rows().slice(0, PREVIEW).map((row, place) => {
       const answer = table.answers[place], said = answer?.label ?? answer?.problem ?? "";
       return make("tr", {}, make("td", {}, make("div", { className: "cell" }, row[Number(column.value)] ?? "")),
@@ -159,8 +192,9 @@ export function tableView(context) {
   ], table.delimiter);
 
   file.onchange = () => file.files[0] && read(file.files[0]);
-  headed.onchange = arrange;
-  column.onchange = truth.onchange = () => { if (column.value !== table.column) draw(); };
+  headed.onchange = () => { runs.stop(); arrange(); };
+  column.onchange = () => { runs.stop(); forget(); draw(); };  // they were answers to other texts
+  truth.onchange = () => { count(); draw(); };
   const drop = make("div", { className: "drop" }, make("p", {}, "A CSV file with a text in each row: choose it, or drop it here."), file);
   drop.ondragover = (event) => { event.preventDefault(); drop.classList.add("over"); };
   drop.ondragleave = () => drop.classList.remove("over");

@@ -15,6 +15,31 @@ sync_api = pytest.importorskip("playwright.sync_api", reason="the package playwr
 expect = sync_api.expect
 pytestmark = [pytest.mark.unit, pytest.mark.browser]
 PHONE = {"width": 390, "height": 780}
+PALE = """() => {
+  const light = (color) => color.slice(0, 3).map((value) => value / 255)
+    .map((value) => (value <= 0.03928 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4))
+    .reduce((sum, value, index) => sum + value * [0.2126, 0.7152, 0.0722][index], 0);
+  const parsed = (color) => { const found = color.match(/[\\d.]+/g).map(Number); return [...found, 1].slice(0, 4); };
+  const over = (front, back, share) => back.map((value, index) => front[index] * share + value * (1 - share));
+  const found = new Set(), walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const text = walker.currentNode.textContent.trim(), node = walker.currentNode.parentElement;
+    if (!text || !node.checkVisibility() || node.closest("button:disabled")) continue;
+    let back = [255, 255, 255], share = 1;
+    const around = [];
+    for (let each = node; each; each = each.parentElement) around.unshift(getComputedStyle(each));
+    for (const { backgroundColor, opacity } of around) {
+      const color = parsed(backgroundColor);
+      back = over(color, back, color[3]);
+      share *= Number(opacity);
+    }
+    const front = over(parsed(getComputedStyle(node).color), back, share);
+    const [dark, bright] = [light(front), light(back)].sort((a, b) => a - b);
+    if ((bright + 0.05) / (dark + 0.05) < 4.5) found.add(text);
+  }
+  return [...found];
+}"""
+"""Texts that stand out too little from what is behind them."""
 
 
 def test_it_asks_for_the_key_and_says_when_it_is_wrong(chromium: Any, site: SmallServer) -> None:
@@ -84,6 +109,29 @@ def test_another_version_comes_while_one_types(tab: Tab, site: SmallServer) -> N
     tab.page.keyboard.press("Control+Enter")
     expect(tab.page.locator(".facts")).to_contain_text("writer version 2")
     publish(site, "writer", 1)
+
+
+def test_a_model_that_goes_keeps_its_place_and_what_was_typed(tab: Tab, site: SmallServer) -> None:
+    """As while the server starts again, when one model is loaded after the other."""
+    tab.open("writer")
+    box = tab.page.get_by_label("The beginning of a text")
+    box.fill("Half a sen")
+
+    def without(route: Any) -> None:
+        found = route.fetch()
+        models = found.json()
+        route.fulfill(json={**models, "data": [each for each in models["data"] if each["id"] != "writer"]})
+
+    tab.page.route("**/v1/models", without)
+    tab.page.dispatch_event("html", "visibilitychange")
+    pill = tab.page.locator("[data-model=writer]")
+    expect(pill).to_contain_text("not in service")
+    expect(pill).to_have_attribute("aria-pressed", "true")
+    expect(box).to_have_value("Half a sen")
+    tab.page.unroute("**/v1/models")
+    tab.page.dispatch_event("html", "visibilitychange")
+    expect(pill).to_contain_text("version 1")
+    expect(box).to_have_value("Half a sen")
 
 
 def test_settings_are_explained_checked_and_sent(tab: Tab) -> None:
@@ -176,17 +224,17 @@ def test_on_a_telephone_the_answer_comes_into_sight(tab: Tab, slow: Writer) -> N
     "tab", [{"color_scheme": "dark"}, {"color_scheme": "light"}], indirect=True, ids=["dark", "light"]
 )
 def test_it_is_as_dark_as_the_system_and_readable(tab: Tab) -> None:
-    """Contrast as WCAG has it, 4.5 for text."""
-    ratio = tab.page.evaluate(
-        """() => {
-          const light = (color) => color.match(/[\\d.]+/g).slice(0, 3).map((value) => value / 255)
-            .map((value) => (value <= 0.03928 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4))
-            .reduce((sum, value, index) => sum + value * [0.2126, 0.7152, 0.0722][index], 0);
-          const back = light(getComputedStyle(document.body).backgroundColor);
-          return [...document.querySelectorAll("body, small, .hint, .name, #tabs button, .facts")].map((node) => {
-            const front = light(getComputedStyle(node).color);
-            return (Math.max(front, back) + 0.05) / (Math.min(front, back) + 0.05);
-          });
-        }"""
-    )
-    assert min(ratio) >= 4.5
+    """Contrast of every text that is shown as WCAG has it, 4.5; and nothing to press is smaller than 24 pixels."""
+    tab.open("chat")
+    tab.page.get_by_label("Message", exact=True).fill("One")
+    tab.button("Send").click()
+    expect(tab.button("Regenerate")).to_be_visible()
+    tab.page.get_by_text("Settings: the model's own").click()
+    tab.page.get_by_text("Ask the same from a program").click()
+    assert tab.page.evaluate(PALE) == []
+    heights = [each.bounding_box()["height"] for each in tab.page.get_by_role("button").all()]
+    assert min(heights) >= 24
+    tab.open("judge")
+    tab.button("Which words mattered?").click()
+    expect(tab.page.locator(".marked")).to_be_visible()
+    assert tab.page.evaluate(PALE) == []

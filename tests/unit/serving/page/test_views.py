@@ -7,6 +7,7 @@ import io
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -70,6 +71,26 @@ def test_a_table_is_classified_row_by_row(tab: Tab) -> None:
     assert {row[3] for row in got[3:-1]} <= set(LABELS)
     tab.page.get_by_label("File").set_input_files({**file, "buffer": b'a,b\n"open,1\n'})
     expect(tab.page.get_by_role("alert")).to_contain_text("opens in line 2 is never closed")
+    expect(tab.page.locator("#view table")).to_have_count(0)  # nothing is left of the file before
+    assert "21 rows" not in tab.page.locator("#view").text_content()
+
+
+def test_tables_as_programs_write_them(tab: Tab) -> None:
+    tab.open("judge", "Table")
+    cells = tab.page.locator("#view td:first-child")
+    for name, content in {
+        "bars.csv": b"id|text|mood\n1|fine film|positive\n",
+        "named.csv": b"sep=;\r\nid;text\r\n1;fine film\r\n",
+        "excel.csv": "id\ttext\n1\tfine film\n".encode("utf-16"),
+        "lines.txt": b"fine film\nA plain text, with commas, in each line\n",
+    }.items():
+        tab.page.get_by_label("File").set_input_files({"name": name, "mimeType": "text/csv", "buffer": content})
+        rows = ["fine film", "A plain text, with commas, in each line"][: 1 + name.endswith(".txt")]
+        expect(tab.page.locator("#view .hint").first).to_contain_text(f"{len(rows)} row")
+        expect(cells).to_have_text(rows)
+    for content in ("text\nschön\n".encode("latin-1"), b"PK\x03\x04\0\0text\n"):
+        tab.page.get_by_label("File").set_input_files({"name": "x.csv", "mimeType": "text/csv", "buffer": content})
+        expect(tab.page.get_by_role("alert")).to_contain_text("x.csv is not text in UTF-8")
 
 
 def test_a_conversation_is_kept_and_can_be_gone_back_on(tab: Tab) -> None:
@@ -132,15 +153,78 @@ def test_an_answers_markdown_is_shown_and_nothing_in_it_runs(tab: Tab) -> None:
     assert words.locator("img").count() == 0
 
 
-def test_an_answer_that_fails_leaves_the_conversation(tab: Tab) -> None:
+def test_markdown_of_every_kind(tab: Tab) -> None:
+    text = (
+        "| a | b |\n|---|:-:|\n| 1 | *two* |\n\n1. one\n   - in one\n   more\n\n2. two\n> said\n\n---\nEnglish\n\n"
+        "שלום 2*3*4 snake_case_name [here](https://a.example/x) [no](javascript:alert(1))"
+    )
+    chunk = {"model": "chat", "version": 1, "choices": [{"delta": {"content": text}, "finish_reason": "stop"}]}
     tab.open("chat")
-    tab.page.route("**/v1/chat/completions", lambda route: route.abort(), times=1)
+    tab.page.route(
+        "**/v1/chat/completions", lambda route: route.fulfill(body=f"data: {json.dumps(chunk)}\n\n"), times=1
+    )
+    tab.page.locator("button.example").click()
+    words = tab.page.locator(".turn.assistant .words")
+    expect(words.locator("td")).to_have_text(["1", "two"])
+    expect(words.locator("i")).to_have_text(["two"])
+    expect(words.locator("ol > li")).to_have_count(2)
+    expect(words.locator("ol > li > ul > li")).to_have_text("in one more")
+    expect(words.locator("blockquote")).to_have_text("said")
+    expect(words.locator("hr")).to_have_count(1)
+    expect(words.locator("a")).to_have_attribute("href", "https://a.example/x")
+    hebrew = words.locator("> p").last
+    expect(hebrew).to_contain_text("2*3*4 snake_case_name here [no](javascript:alert(1))")
+    ways = [each.evaluate("node => getComputedStyle(node).direction") for each in words.locator("> p").all()]
+    assert ways == ["ltr", "rtl"], "each paragraph has its own direction"
+
+
+def test_a_message_that_is_refused_goes_back_into_its_box(tab: Tab) -> None:
+    tab.open("chat")
+    error = {"message": "messages has 9 tokens; up to 8 are allowed.", "code": "context_length_exceeded"}
+    tab.page.route("**/v1/chat/completions", lambda route: route.fulfill(status=400, json={"error": error}), times=1)
+    message = tab.page.get_by_label("Message", exact=True)
+    message.fill("One")
+    message.press("Enter")
+    expect(tab.page.get_by_role("alert")).to_contain_text("up to 8 are allowed. Shorten the message")
+    expect(tab.button("Try again")).to_have_count(0)
+    expect(message).to_have_value("One")
+    expect(tab.page.locator(".turn")).to_have_count(0)
+    tab.page.get_by_text("Settings: the model's own").click()
+    seed = tab.page.get_by_label("Seed")
+    seed.fill("-1")
+    seed.press("Enter")
+    complaint = tab.page.get_by_text("Seed must be between 0 and")
+    expect(complaint).to_be_in_viewport(ratio=0.9)
+    box = complaint.bounding_box()
+    at = "([x, y]) => document.elementFromPoint(x, y).textContent"
+    assert tab.page.evaluate(at, [box["x"] + 2, box["y"] + 5]) == complaint.text_content(), "it is not cut off"
+
+
+@pytest.mark.parametrize(
+    ("how", "words", "turns"),
+    [
+        (lambda route: route.abort(), "The server does not answer", 1),
+        (
+            lambda route: route.fulfill(body='data: {"choices": [{"delta": {"content": "Half"}}]}\n\n'),
+            "The server broke the answer off",
+            2,
+        ),
+    ],
+    ids=["none", "half"],
+)
+def test_an_answer_that_fails_leaves_the_conversation(tab: Tab, how: Any, words: str, turns: int) -> None:
+    tab.open("chat")
+    tab.page.route("**/v1/chat/completions", how, times=1)
     tab.page.get_by_label("Message", exact=True).fill("One")
     tab.button("Send").click()
-    expect(tab.page.get_by_role("alert")).to_contain_text("The server does not answer")
-    expect(tab.page.locator(".turn")).to_have_count(1)
+    expect(tab.page.get_by_role("alert")).to_contain_text(words)
+    expect(tab.page.locator(".turn")).to_have_count(turns)
     tab.button("Try again").click()
+    tab.until(lambda: len(tab.asked("/v1/chat/completions")) == 2)
     expect(tab.button("Regenerate")).to_be_visible()
+    asked = [body["messages"] for body in tab.asked("/v1/chat/completions")]
+    assert asked[0] == asked[1], "half an answer is not part of the question"
+    expect(tab.page.locator(".turn")).to_have_count(2)
     assert tab.page.get_by_role("alert").is_hidden()
 
 
@@ -166,6 +250,15 @@ def test_two_models_or_versions_are_compared_blind_and_the_vote_is_stored(
     assert (stored["prompt"], stored["verdict"], stored["chosen"]) == ("a film", "a", vote["a"]["text"])
 
 
+def test_what_is_too_long_for_one_of_two_is_sent_to_neither(tab: Tab) -> None:
+    tab.open("writer", "Compare blind")
+    tab.page.get_by_label("The same for both").fill("film " * (MAX_LENGTH + 5))
+    expect(tab.page.locator(".compare .counter.over")).to_be_visible()
+    tab.button("Ask both").click()
+    expect(tab.page.get_by_role("alert")).to_contain_text(f"the model reads {MAX_LENGTH}")
+    assert tab.asked("/v1/completions") == []
+
+
 def test_a_translation_stands_beside_its_source(tab: Tab) -> None:
     tab.open("translator")
     tab.page.get_by_label("Text to translate").fill("a film")
@@ -177,6 +270,7 @@ def test_a_translation_stands_beside_its_source(tab: Tab) -> None:
 
 def test_what_the_page_has_no_view_for_is_shown_as_json(tab: Tab) -> None:
     tab.open("writer", "Embeddings")
+    expect(tab.page.get_by_text("Settings: the model's own")).to_be_hidden()  # it has none
     tab.button("Ask").click()
     expect(tab.page.locator(".answer pre")).to_contain_text("numbers")
 
@@ -192,5 +286,6 @@ def test_a_model_has_a_card(tab: Tab) -> None:
         "unigram (trivial baseline)",
     ):
         expect(card).to_contain_text(words)
-    expect(card).to_contain_text("2.5 (2.4 to 2.6)")
+    numbers = [row.locator("td").all_text_contents()[1:] for row in card.locator("tr").all()]
+    assert numbers == [["2.500", "2.400 to 2.600"], ["4.100", ""]], "decimals stand under one another"
     expect(card.get_by_role("listitem").filter(has_text="It does not chat")).to_be_visible()
