@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from langmill.files import exclusive_lock
 from tests.pipeline.workspace import create, langmill
@@ -42,6 +43,9 @@ os.environ.update(
     }
 )
 
+# How long an example takes says how busy the machine is.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 DATABASE = "sqlite:///.langmill/mlflow.db"
 

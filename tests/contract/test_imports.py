@@ -37,6 +37,9 @@ WATCHING_PACKAGES = ("langmill.tracking",)
 SHAPES_ONLY = ("langmill.config", "langmill.data")
 GROUPS = "langmill.data.folding"
 
+NOT_SERVED = {"httpx", "matplotlib", "mlflow", "pandas", "pytorch_lightning", "scipy", "sqlalchemy", "transformers"}
+"""Packages that a server has not imported when it is ready: each costs a tenth of a second to some seconds."""
+
 
 def module_path(name: str) -> Path | None:
     base = SOURCE.joinpath(*name.split("."))
@@ -114,13 +117,16 @@ def test_provenance_names_the_code_that_dvc_watches(stage: str) -> None:
 
 
 def test_importing_anything_has_no_side_effect(tmp_path: Path) -> None:
-    """No module makes a file, starts a thread or prints; and a training imports no more than it uses."""
+    """No module makes a file, starts a thread or prints; a server and a training import no more than they use."""
     modules = sorted(
         path.relative_to(SOURCE).with_suffix("").as_posix().replace("/", ".").removesuffix(".__init__")
         for path in (SOURCE / "langmill").rglob("*.py")
     )
     program = (
         "import importlib, sys, threading\n"
+        "import langmill.serving.lifecycle, langmill.serving.routes.base\n"
+        "langmill.serving.routes.base.all_routes()\n"
+        f"assert not {NOT_SERVED!r} & sys.modules.keys(), {NOT_SERVED!r} & sys.modules.keys()\n"
         "from langmill.imports import without_metrics_extras\n"
         "with without_metrics_extras(): import langmill.training.fitting\n"
         "assert not {'matplotlib', 'scipy', 'transformers'} & sys.modules.keys()\n"

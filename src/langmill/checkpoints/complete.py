@@ -3,32 +3,39 @@
 from __future__ import annotations
 
 import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 
+from langmill.checkpoints.finite import require_finite
 from langmill.checkpoints.gguf_file import ENDING
 from langmill.checkpoints.gguf_model import TOKENIZER_CONFIG_NAME, convert
 from langmill.errors import LangmillError, ModelError, SourceError, TokenizerError
 from langmill.files import read_json, sha256_file
 from langmill.models.base import Kind
-from langmill.models.folder import CONFIG_NAME, TOKENIZER_NAME, WEIGHTS_NAME, some
+from langmill.models.folder import CONFIG_NAME, TOKENIZER_NAME, WEIGHTS_NAME, load_tensors, some
 from langmill.models.huggingface.llama_shape import FAMILIES as LLAMA_FAMILIES
 from langmill.models.huggingface.loading import (
     INDEX_NAME,
+    compare_weights,
     kind_of_type,
-    lacking_weights,
     model_type,
     quiet,
     read_description,
 )
 from langmill.tokenization.checkpoint import checkpoint_tokenizer
+from langmill.tokenization.template_trial import require_bounded
 from langmill.tokenization.tokenizer import Tokenizer
 
 TOKENIZER_FILES = (TOKENIZER_NAME, TOKENIZER_CONFIG_NAME, "chat_template.jinja")
 """What a tokenizer's folder has of a model's."""
 _SAFETENSORS = ".safetensors"
+logger = logging.getLogger(__name__)
 
 
 def complete(folder: Path) -> dict[str, Any]:
@@ -47,13 +54,13 @@ def complete(folder: Path) -> dict[str, Any]:
     """
     stored = stored_file(folder)
     facts = {} if stored is None else {"gguf": _convert(stored, folder)}
-    used = set(require_weights(folder))
+    weights = require_weights(folder)
     for path in (*folder.glob(f"*{ENDING}"), *folder.glob(f"*{_SAFETENSORS}")):
-        if path not in used:
+        if path not in weights:
             path.unlink()
     kind, _ = require_description(folder)
-    if stored is None:
-        require_network(folder, kind)
+    if stored is None and (told := require_network(folder, kind, weights).surplus_told()):
+        logger.warning("%s", told)
     return facts
 
 
@@ -158,7 +165,8 @@ def require_description(folder: Path) -> tuple[Kind, Tokenizer]:
     Raises:
         SourceError: There is no such file, or it can't be read.
         ConfigError: `transformers` knows no such network.
-        TokenizerError: There is no tokenizer, it can't be read, or it is not this model's.
+        TokenizerError: There is no tokenizer, it can't be read, or it is not this model's; or the chat template takes
+            too long, or writes too much.
     """
     title = f"{CONFIG_NAME} of the pretrained model"
     if not (folder / CONFIG_NAME).is_file():
@@ -192,20 +200,40 @@ def require_description(folder: Path) -> tuple[Kind, Tokenizer]:
             "check where both come from.",
             "mismatch",
         )
+    if tokenizer.chat_template is not None:
+        require_bounded(tokenizer.template(tokenizer.chat_template, "The pretrained model's chat template"))
     return kind, tokenizer
 
 
-def require_network(folder: Path, kind: Kind) -> bool:
-    """Refuse weights that are not those of the network that `config.json` describes.
+@dataclass(frozen=True)
+class Fit:
+    """How the weights of a folder fit the network that its `config.json` describes."""
 
-    Returns:
-        Whether the network's head is there. An encoder may lack it, and a model in Llama's shape: both can classify.
+    has_head: bool
+    """Whether the network's head is there. An encoder may lack it, and a model in Llama's shape: both can classify."""
+    surplus: list[str]
+    """Names of weights that the network has no place for, so that they do nothing."""
+
+    def surplus_told(self) -> str:
+        """What is said of these; empty where there are none."""
+        if not self.surplus:
+            return ""
+        return f"{CONFIG_NAME} describes a network without {some(self.surplus)}: these weights do nothing."
+
+
+def require_network(folder: Path, kind: Kind, weights: Sequence[Path]) -> Fit:
+    """Refuse weights that are not those of the network that `config.json` describes, or no numbers.
+
+    Args:
+        folder: What was brought.
+        kind: What kind of network it is.
+        weights: The files of its weights.
 
     Raises:
         SourceError: They are not, or `transformers` can't make the network.
     """
     try:
-        body, head = lacking_weights(kind, folder)
+        found = compare_weights(kind, folder)
     except Exception as error:  # each family's network raises its own kinds
         raise SourceError(
             f"transformers can't make the network that {CONFIG_NAME} of the pretrained model describes "
@@ -213,11 +241,21 @@ def require_network(folder: Path, kind: Kind) -> bool:
             "unsupported",
         ) from error
     headless = kind is Kind.bidirectional or model_type(folder) in LLAMA_FAMILIES
-    wrong = body if headless else [*body, *head]
+    wrong = found.body if headless else [*found.body, *found.head]
     if wrong:
         raise SourceError(
             f"The weights of the pretrained model are not those that its {CONFIG_NAME} describes; missing, or of "
             f"another shape, is {some(wrong)}. Fetch it again, or see that both are of one model.",
             "mismatch",
         )
-    return not head
+    state = {name: tensor for path in weights for name, tensor in load_tensors(path).items()}
+    for name, other in found.tied.items():
+        if name in state and other in state and not torch.equal(state[name], state[other]):
+            raise SourceError(
+                f"{CONFIG_NAME} of the pretrained model says that {name} is {other} (tie_word_embeddings), but the "
+                "weights hold two that differ; write false there if they are two, or take the model from elsewhere.",
+                "mismatch",
+            )
+    for name, tensor in state.items():
+        require_finite(name, tensor)
+    return Fit(not found.head, found.surplus)

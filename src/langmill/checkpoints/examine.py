@@ -10,7 +10,7 @@ from pathlib import Path
 
 from safetensors import safe_open
 
-from langmill.checkpoints.complete import require_description, require_network, require_weights, stored_file
+from langmill.checkpoints.complete import Fit, require_description, require_network, require_weights, stored_file
 from langmill.checkpoints.gguf_file import ENDING
 from langmill.checkpoints.gguf_model import describe
 from langmill.config.core_yaml import parse_yaml
@@ -45,6 +45,8 @@ class Findings:
     """Whether its own head, which a language model writes with, is there."""
     has_template: bool
     """Whether a chat template comes with it."""
+    surplus: str
+    """What is said of weights that the network has no place for; empty where there are none."""
     template_fault: str
     """Why the task chat can't use that template; empty where it can, or where there is none."""
 
@@ -74,9 +76,9 @@ def examine(folder: Path) -> Findings:
         licence = licence_of_card(card.read_text(encoding="utf-8", errors="replace")) if card.is_file() else None
         title, kept, parameters = None, "safetensors", sum(map(_numbers, weights))
     kind, tokenizer = require_description(folder)
-    has_head = stored is not None or require_network(folder, kind)
+    fit = Fit(has_head=True, surplus=[]) if stored is not None else require_network(folder, kind, weights)
     return Findings(
-        kind, parameters, licence, title, kept, has_head,
+        kind, parameters, licence, title, kept, fit.has_head, surplus=fit.surplus_told(),
         has_template=tokenizer.chat_template is not None, template_fault=_template_fault(tokenizer),
     )  # fmt: skip
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from langmill.checkpoints.finite import require_finite
 from langmill.checkpoints.gguf_file import GgufFile, write_without_vocabulary
 from langmill.errors import ConfigError, SourceError, TokenizerError
 from langmill.files import temporary_folder, write_json
@@ -153,8 +154,10 @@ def _write_weights(file: GgufFile, network: Any, config: Any, path: Path) -> Non
                     f"of the file's metadata has {shapes[own]}; take the model in safetensors, or another one.",
                     "mismatch",
                 )
+            plain = np.ascontiguousarray(values, dtype="<f4")
+            require_finite(stored, torch.from_numpy(plain))
             out.seek(8 + len(text) + header[own]["data_offsets"][0])
-            out.write(np.ascontiguousarray(values, dtype="<f4").data)
+            out.write(plain.data)
             missing.discard(own)
     _refuse_missing(file, missing)
 

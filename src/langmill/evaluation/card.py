@@ -20,6 +20,8 @@ def card(description: str, metrics: Metrics, facts: Mapping[str, str]) -> str:
             rows[f"{_words(found.name)}, {strength} baseline"] = f"{found.values[metrics.primary]:.4g}"
     if (zero_shot := metrics.zero_shot) is not None:
         rows[f"{metrics.base} before tuning"] = f"{zero_shot.values[metrics.primary]:.4g}"
+    for name in sorted(metrics.examples_of.keys() - {metrics.primary}):
+        rows[_words(name)] = f"on {metrics.share_of(name)} test documents"
     table = "\n".join(f"| {name} | {fact} |" for name, fact in {**rows, **facts}.items() if fact)
     return f"{description}\n\n| | |\n|---|---|\n{table}\n".lstrip()
 

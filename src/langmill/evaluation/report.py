@@ -49,7 +49,7 @@ def write_report(path: Path, model: LoadedModel, evaluated: Evaluated, evaluatio
         "",
     ]
     for field, values in evaluated.slices.items():
-        lines += [f"## By {field}", "", *_slice_table(scorer.metrics, field, values), ""]
+        lines += [f"## By {field}", "", *_slice_table(evaluated, field, values), ""]
     lines += [*_signatures(evaluated.metrics), *_before_after(evaluated), *_samples(evaluated), "## Plots", ""]
     lines += [f"![{plot.title}](plots/{plot.name}.png)" for plot in evaluated.plots]
     lines += ["", f"Test set {evaluated.test_set.digest}, model {model.provenance}."]
@@ -128,13 +128,18 @@ def _metrics_table(metrics: tuple[Metric, ...], evaluated: Evaluated, share: str
     lines = [f"| metric | value | {share} interval | {' | '.join(names)} |", f"|---|---|---|{'---|' * len(names)}"]
     for metric in metrics:
         estimate = evaluated.estimates[metric.name]
-        title = _cell(f"**{metric.title}**" if metric.name == decides else metric.title)
-        if fewer := evaluated.examples_of.get(metric.name):
-            title += f" (of {fewer:,} documents, drawn by seed)"
+        title = _title(metric, evaluated, decides)
         reached = (evaluated.baseline_estimates[name].get(metric.name) for name in names)
         others = " | ".join("-" if each is None else number(each.value) for each in reached)
         lines.append(f"| {title} | {number(estimate.value)} | {estimate.interval} | {others} |")
     return lines
+
+
+def _title(metric: Metric, evaluated: Evaluated, decides: str = "") -> str:
+    """A metric in a table, and of how many documents it is where it is of fewer than the others."""
+    title = _cell(f"**{metric.title}**" if metric.name == decides else metric.title)
+    fewer = evaluated.examples_of.get(metric.name)
+    return title if fewer is None else f"{title} (of {fewer:,} documents, drawn by seed)"
 
 
 def _cell(text: str) -> str:
@@ -162,12 +167,10 @@ def _new_head(evaluated: Evaluated) -> list[str]:
     ]
 
 
-def _slice_table(
-    metrics: tuple[Metric, ...], field: str, values: dict[str, tuple[int, dict[str, Estimate]]]
-) -> list[str]:
-    shown = metrics[:3]
+def _slice_table(evaluated: Evaluated, field: str, values: dict[str, tuple[int, dict[str, Estimate]]]) -> list[str]:
+    shown = evaluated.scorer.metrics[:3]
     lines = [
-        f"| {field} | documents | {' | '.join(_cell(metric.title) for metric in shown)} |",
+        f"| {field} | documents | {' | '.join(_title(metric, evaluated) for metric in shown)} |",
         f"|---|---|{'---|' * len(shown)}",
     ]
     for value, (examples, estimates) in values.items():

@@ -157,13 +157,18 @@ def _sentence(result: Result) -> str:
     if (zero_shot := metrics.zero_shot) is not None:
         against += f" Against {metrics.base} as it came: {zero_shot.sentence}."
     others = ", ".join(
-        " ".join([name, number(estimate.value), *_beside(metrics, name)])
+        " ".join([name, number(estimate.value), *_on(metrics, name), *_beside(metrics, name)])
         for name, estimate in metrics.estimates.items()
         if name != metrics.primary
     )
     more = f" Also: {others}." if others and len(metrics.estimates) <= 12 else ""
     version = f"version {result.version} of {result.registered}, {metrics.counted}"
     return f"- `{result.name}` ({version}): {_one_line(result.description)}{against}{more}"
+
+
+def _on(metrics: Metrics, name: str) -> list[str]:
+    """Of how many documents a metric is, where it is of fewer than the others."""
+    return [f"on {metrics.share_of(name)}"] if name in metrics.examples_of else []
 
 
 def _beside(metrics: Metrics, name: str) -> list[str]:

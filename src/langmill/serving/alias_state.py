@@ -42,10 +42,22 @@ class AliasState:
     refused_reason: str | None = None
     trouble: str | None = None
     """What the last look at the registry complained of."""
+    coming: int | None = None
+    """The version that is being fetched, loaded and made to answer."""
+
+    @property
+    def why_not(self) -> str:
+        """Why no version is in service, in a sentence."""
+        if self.coming is not None:
+            return f"Version {self.coming} is being loaded."
+        return self.refused_reason or self.trouble or "The registry is still to be asked."
 
     def describe(self) -> dict[str, Any]:
         """The state as `/ready` shows it; fields without a value are left out."""
         version = self.loaded and self.loaded.version
         refused = self.refused and {"version": self.refused.version, "reason": self.refused_reason}
-        found = {"version": version, "source": self.source, "refused": refused, "registry": self.trouble}
+        found = {
+            "version": version, "source": self.source, "coming": self.coming, "refused": refused,
+            "registry": self.trouble,
+        }  # fmt: skip
         return {key: value for key, value in found.items() if value is not None}

@@ -15,13 +15,12 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import compile_path
 
 from langmill import __version__
-from langmill.config.sections import Serving
+from langmill.config.sections import Backend, Serving
 from langmill.config.sections.serving import UnknownFields
 from langmill.errors import RequestError, ServingError
 from langmill.serving.asked_by_alias import AskedByAlias
 from langmill.serving.keys import KeyRing, Scope
 from langmill.serving.middleware import Accounting, Framing, Heads, Hosts, Keys, Limits, Paths, Shares, refusal
-from langmill.serving.relay import Relay
 from langmill.serving.routes.base import Route, all_routes
 from langmill.serving.schema import Refusal, reason
 from langmill.serving.service import Service
@@ -55,14 +54,20 @@ def build_app(service: Service, keys: KeyRing) -> FastAPI:
     settings = service.settings
     routes = {name: route(service) for name, route in all_routes().items()}
     _refuse_twins(routes)
-    app = FastAPI(title="Langmill", version=__version__, docs_url=None, redoc_url=None, openapi_url=_SCHEMA_PATH)
+    app = FastAPI(
+        title="Langmill", version=__version__, docs_url=None, redoc_url=None, openapi_url=_SCHEMA_PATH,
+        redirect_slashes=False,  # behind a proxy with TLS it would send the client, and what it asks, to plain HTTP
+    )  # fmt: skip
     if settings.unknown_fields is UnknownFields.warn:
         app.router.route_class = LenientRoute
     # The last one added is the outermost.
     if service.beside is not None:
         app.add_middleware(AskedByAlias, beside=service.beside, names=settings.recipes)
     asking = Paths(route.path for route in routes.values() if route.ability is not None)
-    app.add_middleware(Relay, engine=service.engine, settings=settings, paths=asking)
+    if Backend.vllm in settings.backends.values():
+        from langmill.serving.relay import Relay  # and httpx with it, for which no other server waits
+
+        app.add_middleware(Relay, engine=service.engine, settings=settings, paths=asking)
     if service.trials is not None:
         app.add_middleware(
             Mirror, trials=service.trials, has_room=lambda: service.engine.load < settings.max_running
@@ -167,7 +172,7 @@ def _add_refusals(app: FastAPI, routes: dict[str, Route[Any]]) -> None:
         if kind != "application/json":
             given = f"The body is sent as {kind[:60] or 'nothing in particular'}"
             return refusal(RequestError(f"{given}; send JSON, with the header Content-Type: application/json.", 415))
-        message, param = reason(error.errors(), routes[request.scope["route"].name].body)
+        message, param = reason(error.errors(), error.body, routes[request.scope["route"].name].body)
         return refusal(RequestError(message, 400, param))
 
     @app.exception_handler(HTTPException)

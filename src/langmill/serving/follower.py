@@ -270,6 +270,7 @@ class Follower:
     def _take(self, name: str, wanted: RegisteredVersion) -> None:
         """Fetch, load, warm up and publish a version, or say why not."""
         state = self.alias_states[name]
+        state.coming = wanted.version
         try:
             loaded = self._trials.loaded(name, wanted) if self._trials is not None else None
             if loaded is None:
@@ -286,6 +287,8 @@ class Follower:
         except Exception as error:  # the disk or the registry; the next look tries again
             self._note_trouble(name, f"Version {wanted.version} of {name} can't be fetched: {error}")
             return
+        finally:
+            state.coming = None
         before = state.loaded
         self._publish(loaded, wanted, "registry")
         self._cache.note(name, wanted, before.version if before is not None else None)

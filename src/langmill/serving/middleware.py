@@ -189,14 +189,64 @@ class Keys(_Check):
         return receive
 
 
+class Places:
+    """The places in the engine that one request takes of its key's share.
+
+    Args:
+        taken: By key, the places of all requests under way.
+        key: The request's.
+        limit: Places of one key, at most.
+    """
+
+    def __init__(self, taken: Counter[str], key: str, limit: int) -> None:
+        self._taken = taken
+        self._key = key
+        self._limit = limit
+        self._own = 0
+
+    def take(self, places: int) -> None:
+        """Take further places, which `free` gives back.
+
+        Raises:
+            RequestError: The key has too many under way (429), or the request alone asks for more than its share (400).
+        """
+        own = self._own + places
+        if own > self._limit:
+            raise RequestError(
+                f"The request asks for {own} answers; {self._limit} at once are the share of one key "
+                "(serving.key_share).",
+                400,
+            )
+        if self._taken[self._key] + places > self._limit:
+            raise RequestError(
+                f"{self._taken[self._key]} answers are under way with this key, and {self._limit} are its share "
+                "(serving.key_share); wait for one of them.",
+                429,
+                code="rate_limited",
+                retry_after=_RETRY_SECONDS,
+            )
+        self._own = own
+        self._taken[self._key] += places
+
+    def free(self) -> None:
+        """Give all places back."""
+        self._taken[self._key] -= self._own
+        self._own = 0
+        if not self._taken[self._key]:  # keys without requests are forgotten
+            del self._taken[self._key]
+
+
 class Shares:
-    """Lets no key have more than a number of requests under way, so that one client leaves room for the others: 429."""
+    """Lets no key have more than a number of places in the engine, so that one client leaves room for the others: 429.
+
+    A request takes one; the route takes more where it is answered by several texts.
+    """
 
     def __init__(self, app: ASGIApp, limit: int, paths: Paths) -> None:
         self._app = app
         self._limit = limit
         self._paths = paths
-        self._running: Counter[str] = Counter()
+        self._taken: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it while its key has too many."""
@@ -204,20 +254,17 @@ class Shares:
         if key is None or scope["method"] != "POST" or self._paths.find(scope["path"]) is None:
             await self._app(scope, receive, send)
             return
-        if self._running[key] >= self._limit:
-            sentence = (
-                f"{self._limit} requests with this key are under way, which is its share (serving.key_share); wait for "
-                "one of them."
-            )
-            error = RequestError(sentence, 429, code="rate_limited", retry_after=_RETRY_SECONDS)
+        places = Places(self._taken, key, self._limit)
+        try:
+            places.take(1)
+        except RequestError as error:
             await refusal(error)(scope, receive, send)
             return
-        self._running[key] += 1
+        scope["state"]["places"] = places
         try:
             await self._app(scope, receive, send)
         finally:
-            self._running[key] -= 1
-            self._running += Counter()  # keys without requests are forgotten
+            places.free()
 
 
 class Framing(_Check):

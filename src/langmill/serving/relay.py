@@ -53,7 +53,7 @@ class Relay:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, to the routes or to the process that runs the model."""
-        if not self._elsewhere or scope["method"] != "POST" or self._paths.find(scope["path"]) is None:
+        if scope["method"] != "POST" or self._paths.find(scope["path"]) is None:
             await self._app(scope, receive, send)
             return
         message = await receive()

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any
+from collections.abc import Collection, Mapping, Sequence
+from typing import Annotated, Any, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -24,6 +24,10 @@ from pydantic import (
 from pydantic_core import CoreSchema
 
 from langmill.config.names import nearest
+
+ItemT = TypeVar("ItemT")
+_MOST_UNKNOWN = 100
+"""Fields that are not known, of which each is complained of: no client sends more."""
 
 
 def _encodable(text: str) -> str:
@@ -46,6 +50,10 @@ NotOffered = Annotated[Any, AfterValidator(_not_offered), WithJsonSchema({"enum"
 """A field of OpenAI's API of which only the values that ask for nothing are accepted."""
 Ignored = Annotated[str | None, Field(max_length=1000, description="Accepted and ignored.")]
 """A field of OpenAI's API that says something to OpenAI alone."""
+IgnoredObject = Annotated[dict[str, Any] | None, Field(max_length=100, description="Accepted and ignored.")]
+"""The same, where it is an object."""
+Items = Annotated[list[ItemT], Field(fail_fast=True)]
+"""A list that a client sends; the first item that is wrong is told, for it may have a hundred thousand."""
 _NO_TEXT = "is an empty list; send at least one text"
 _TOKEN_IDS = {"type": "array", "minItems": 1, "items": {"type": "integer", "minimum": 0, "maximum": 2**31 - 1}}
 _INPUTS_SCHEMA = {
@@ -107,7 +115,10 @@ class Given(BaseModel):
     def _without_nulls(cls, value: Any) -> Any:
         if not isinstance(value, dict):
             return value
-        optional = {field.alias or name for name, field in cls.model_fields.items() if not field.is_required()}
+        known = {field.alias or name: field for name, field in cls.model_fields.items()}
+        if (unknown := len(value.keys() - known)) > _MOST_UNKNOWN:
+            raise ValueError(f"has {unknown} fields that are not known")
+        optional = {name for name, field in known.items() if not field.is_required()}
         return {key: each for key, each in value.items() if each is not None or key not in optional}
 
     @classmethod
@@ -176,52 +187,78 @@ _KINDS = {
     "string_type": "a text",
     "string_unicode": "a text of valid Unicode characters",
     "bool_type": "true or false",
-    "list_type": "a list of texts",
+    "list_type": "a list",
     "dict_type": "an object",
     "model_type": "an object",
 }
+Place = tuple[int | str, ...]
+"""Keys and numbers in lists, from a body's outermost object inwards."""
 
 
-def reason(errors: Sequence[Mapping[str, Any]], body: type[BaseModel] | None) -> tuple[str, str | None]:
+def place_of(place: Sequence[int | str], body: Any) -> Place:
+    """The part of pydantic's place that leads through a body: that also names the members of unions."""
+    found = []
+    for part in place:
+        known = part in body if isinstance(body, dict) else isinstance(body, list) and isinstance(part, int)
+        if known:
+            body = body[part]
+            found.append(part)
+    return tuple(found)
+
+
+def reason(errors: Sequence[Mapping[str, Any]], sent: Any, body: type[BaseModel] | None) -> tuple[str, str | None]:
     """What is wrong with a body, in one sentence, and the field at fault.
 
     Args:
         errors: Pydantic's, as FastAPI hands them over.
+        sent: The body.
         body: What the route takes.
     """
-    # A wrong type in a union gives an error for each member; anything else says more.
-    error = next((error for error in errors if error["type"] not in _KINDS), errors[0])
-    if error["type"] == "json_invalid":
+    # A wrong type in a union gives an error for each member; anything else says more, and what lies deepest most.
+    telling = [error for error in errors if error["type"] not in _KINDS] or errors
+    places = [place_of(error["loc"][1:], sent) for error in telling]  # the first part is "body"
+    number = max(range(len(places)), key=lambda each: (places[each][:1] == places[0][:1], len(places[each])))
+    error, place = telling[number], places[number]
+    kind, given = error["type"], error["loc"][1:]
+    if kind == "json_invalid":
         return "The body is not valid JSON.", None
-    # ("body", field, then which member of a union or which place in a list)
-    place = [str(part) for part in error["loc"] if part != "body"]
+    if kind == "missing" and given:
+        field = str(place[0] if place else given[0])
+        return (f"{_shown_place(place)} lacks {given[-1]}." if place else f"{field} is missing."), field
     if not place:
-        return "The body is not a JSON object.", None
-    field = ascii(place[-1])[1:-1][:100] if error["type"] == "extra_forbidden" else place[0]
-    return _complaint(errors, error, field, body.model_fields if body else ()), field
+        said = error.get("ctx", {}).get("error") if kind == "value_error" else "is not a JSON object"
+        return f"The body {said}.", None
+    field = _shown_place(place[:1])
+    alike = {each["type"] for each in errors if each["type"] in _KINDS and place_of(each["loc"][1:], sent) == place}
+    known = body.model_fields if body is not None and len(place) == 1 else ()
+    return _complaint(error, _shown_place(place), sorted(_KINDS[each] for each in alike), known), field
 
 
-def _complaint(errors: Sequence[Mapping[str, Any]], error: Mapping[str, Any], field: str, fields: Iterable[str]) -> str:
+def _shown_place(place: Place) -> str:
+    """A place as one writes it, as in `messages[0].role`."""
+    shown = "".join(f"[{part}]" if isinstance(part, int) else f".{ascii(part)[1:-1]}" for part in place)
+    return shown.removeprefix(".")[:100]
+
+
+def _complaint(error: Mapping[str, Any], place: str, kinds: Sequence[str], known: Collection[str]) -> str:
     kind, context = error["type"], error.get("ctx", {})
-    given = f"{field} is {shown(error.get('input'))}"
-    place = [part for part in error["loc"] if part != "body"]
+    given = f"{place} is {shown(error.get('input'))}"
     plain = {
-        "missing": f"{field} is missing." if len(place) == 1 else f"{field} lacks {place[-1]}.",
-        "value_error": f"{field} {context.get('error')}.",
+        "value_error": f"{place} {context.get('error')}.",
         "literal_error": f"{given}; this server offers {context.get('expected')} only.",
+        "string_too_long": f"{place} has more than {context.get('max_length')} characters.",
+        "too_long": f"{place} holds more than {context.get('max_length')} entries.",
+        "too_short": f"{place} holds {context.get('actual_length')} entries; send {context.get('min_length')} or more.",
     }
     if kind in plain:
         return plain[kind]
     if kind == "extra_forbidden":
-        return f"{field} is not a field of this request; {nearest(field, fields, 'leave it out.')}"
-    if kind == "string_too_long":
-        return f"{field} has more than {context['max_length']} characters."
+        return f"{place} is not a field of this request; {nearest(place, known, 'leave it out.')}"
     if kind in _BOUNDS:
         key, words = _BOUNDS[kind]
         bound = int(context[key]) if context[key] == int(context[key]) else context[key]
         return f"{given}; it must be {words.format(bound)}."
-    allowed = sorted({_KINDS[each["type"]] for each in errors if each["type"] in _KINDS and field in each["loc"]})
-    return f"{given}; it must be {' or '.join(allowed) or 'something else'}."
+    return f"{given}; it must be {' or '.join(kinds)}." if kinds else f"{given}: {error['msg']}."
 
 
 def shown(value: Any) -> str:

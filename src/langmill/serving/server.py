@@ -15,6 +15,7 @@ from pathlib import Path
 
 from langmill.config.sections import Accelerator, Serving
 from langmill.errors import ServingError
+from langmill.imports import without_collecting
 from langmill.serving.alias_state import RETRY_NAME
 from langmill.serving.keys import KeyRing
 from langmill.workspace import Workspace
@@ -48,19 +49,20 @@ def serve(settings: Serving, tracking_uri: str, workspace: Workspace, device: Ac
             _say(f"  {keys.warning}")
         address = _address(settings.host, listener.getsockname()[1])
         _say(f"Langmill listens on {address} and loads {', '.join(settings.recipes)} ...")
-        # Heavy imports come only now: a port in use is known at once.
-        from langmill.models.device import use_device
-        from langmill.serving.lifecycle import Lifecycle
+        with without_collecting():
+            # Heavy imports come only now: a port in use is known at once.
+            from langmill.models.device import use_device
+            from langmill.serving.lifecycle import Lifecycle
 
-        lifecycle = Lifecycle(
-            settings,
-            tracking_uri=tracking_uri,
-            workspace=workspace,
-            keys=keys,
-            address=address,
-            device=use_device(device),
-            say=_say,
-        )
+            lifecycle = Lifecycle(
+                settings,
+                tracking_uri=tracking_uri,
+                workspace=workspace,
+                keys=keys,
+                address=address,
+                device=use_device(device),
+                say=_say,
+            )
         cut_off = lifecycle.run(listener)
         _say(f"Stopped; {cut_off} requests were broken off." if cut_off else "Stopped; every request was answered.")
 

@@ -12,6 +12,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.types import Message
 
+from langmill.serving.schema import Place, place_of
+
 log = logging.getLogger(__name__)
 HEADER = "x-langmill-ignored"
 """The header of a response to a request whose unknown fields were left out, by their names."""
@@ -42,13 +44,12 @@ class LenientRoute(APIRoute):
         return lenient
 
 
-def _without(body: Any, places: Sequence[tuple[int | str, ...]]) -> Any:
-    """A body without the fields at some places, which are pydantic's: they may name the members of a union, too."""
+def _without(body: Any, places: Sequence[Place]) -> Any:
+    """A body without the fields at some places, which are pydantic's."""
     for place in places:
         holder = body
-        for part in place[1:-1]:  # the first one is "body"
-            known = part in holder if isinstance(holder, dict) else isinstance(part, int) and isinstance(holder, list)
-            holder = holder[part] if known else holder
+        for part in place_of(place[1:-1], body):  # the first one is "body"
+            holder = holder[part]
         if isinstance(holder, dict):
             holder.pop(place[-1], None)
     return body
@@ -64,5 +65,5 @@ def _with_body(request: Request, body: bytes) -> Request:
     return Request(request.scope, receive)
 
 
-def _shown(place: tuple[int | str, ...]) -> str:
+def _shown(place: Place) -> str:
     return ascii(place[-1])[1:-1][:60]

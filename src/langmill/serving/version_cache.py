@@ -49,8 +49,7 @@ def own_loader(load: Callable[[Path], LoadedModel]) -> Loader:
 
     def loaded(name: str, version: int, folder: Path) -> LoadedVersion:
         model = load(folder)
-        tokens = range(model.tokenizer.vocab_size)
-        made = LoadedVersion(name, version, model, max(len(model.tokenizer.decode([token])) for token in tokens))
+        made = LoadedVersion(name, version, model, model.tokenizer.longest_token)
         warm_up(made)
         return made
 

@@ -21,8 +21,7 @@ import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import httpx
+from typing import TYPE_CHECKING
 
 from langmill import lifetime
 from langmill.config.sections import Vllm
@@ -30,6 +29,9 @@ from langmill.errors import ConfigError, ModelError
 from langmill.serving.jobs import LoadedVersion
 from langmill.tasks.base import Generates
 from langmill.tasks.loading import load_model
+
+if TYPE_CHECKING:
+    import httpx
 
 log = logging.getLogger(__name__)
 _POLL_SECONDS = 0.1
@@ -78,6 +80,8 @@ class VllmProcess:
 
         Raises ModelError where it ends, or does not answer in time or not as it should.
         """
+        import httpx  # which a server without vLLM never waits for
+
         transport = httpx.HTTPTransport(uds=str(self.socket))
         with httpx.Client(transport=transport, base_url="http://vllm", timeout=self._seconds) as client:
             deadline = time.monotonic() + self._seconds
@@ -103,6 +107,8 @@ class VllmProcess:
 
     @staticmethod
     def _healthy(client: httpx.Client) -> bool:
+        import httpx
+
         with contextlib.suppress(httpx.HTTPError):
             return client.get("/health", timeout=5).status_code == httpx.codes.OK
         return False
@@ -155,8 +161,7 @@ class VllmLoader:
             process.stop()
             raise
         self._processes.add(process)
-        longest = max(len(model.tokenizer.decode([token])) for token in range(model.tokenizer.vocab_size))
-        remote = RemoteVersion(name, version, model, longest, process=process)
+        remote = RemoteVersion(name, version, model, model.tokenizer.longest_token, process=process)
         # Ending takes seconds, and whoever lets go of it last may be the event loop.
         weakref.finalize(remote, lambda: threading.Thread(target=process.stop, daemon=True).start())
         return remote

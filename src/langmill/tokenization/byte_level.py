@@ -8,7 +8,6 @@ each token's own merge is the one that the tokens before it lead to: `engines_ag
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -28,6 +27,9 @@ def _byte_characters() -> dict[int, str]:
 
 BYTE_CHARACTERS = _byte_characters()
 CHARACTER_BYTES = {character: byte for byte, character in BYTE_CHARACTERS.items()}
+_Merge = tuple[int, bytes, bytes]
+"""A token's id, and the two that it is merged of."""
+_SINGLE: _Merge = (-1, b"", b"")  # a byte is merged of nothing
 
 
 def token_bytes(token: str) -> bytes | None:
@@ -53,45 +55,36 @@ def engines_agree(ranks: Mapping[bytes, int], merges: Sequence[tuple[bytes, byte
     if len(singles) != 256 or len(merges) != len(ranks) - len(singles):
         return False
     last = -1
+    ids: dict[tuple[bytes, bytes], int] = {}
+    made = dict.fromkeys(singles, _SINGLE)
     for left, right in merges:
-        rank = ranks.get(left + right, -1)
-        if rank <= last or _split(left + right, rank, ranks) != (left, right):
+        token = left + right
+        rank = ranks.get(token, -1)
+        if rank <= last or left not in made or right not in made or not _stay_apart(left, right, rank, ids, made):
             return False
-        last = rank
+        last = ids[left, right] = rank
+        made[token] = (rank, left, right)
     return True
 
 
-def _split(token: bytes, limit: int, ranks: Mapping[bytes, int]) -> tuple[bytes, ...]:
-    """Merge a token's bytes with the tokens whose id is below `limit`, the lowest id first, as far as two parts.
+def _stay_apart(
+    left: bytes, right: bytes, limit: int, ids: Mapping[tuple[bytes, bytes], int], made: Mapping[bytes, _Merge]
+) -> bool:
+    """Whether the bytes of two tokens, merged by the merges so far, end in these two: none crosses their boundary.
 
-    The time grows with the token's length and not with its square: a vocabulary may have learned whole lines of emoji.
+    Goes back in time: of the two parts at the boundary the one that was merged last is taken apart again, and no pair
+    that stood there may come before that merge (of equal pairs the leftmost is merged first). The engines agree on the
+    merges so far, so a pair is looked for where tiktoken would look for a token.
     """
-    ends = list(range(1, len(token) + 1))  # of the part that begins at each byte; 0 once it is part of another
-    before = list(range(-1, len(token)))  # where the part before begins; of the end, too
-    waiting: list[tuple[int, int, int]] = []  # id, where the pair begins, and where it ends
-
-    def propose(start: int) -> None:
-        if start >= 0 and ends[start] < len(token):
-            end = ends[ends[start]]
-            rank = ranks.get(token[start:end], limit)
-            if rank < limit:
-                heapq.heappush(waiting, (rank, start, end))
-
-    for start in range(len(token)):
-        propose(start)
-    count = len(token)
-    while count > 2 and waiting:
-        _, start, end = heapq.heappop(waiting)
-        middle = ends[start]
-        if middle in (0, len(token)) or ends[middle] != end:
-            continue  # one of the two has been merged meanwhile
-        ends[start], ends[middle] = end, 0
-        before[end] = start
-        count -= 1
-        propose(before[start])
-        propose(start)
-    starts = [start for start, end in enumerate(ends) if end]
-    return tuple(token[start : ends[start]] for start in starts)
+    while ids.get((left, right), limit) >= limit:
+        before, after = made[left], made[right]
+        if before[0] > after[0]:
+            limit, _, left = before
+        elif after is not _SINGLE:
+            limit, right = after[0] + 1, after[1]
+        else:
+            return True
+    return False
 
 
 def fast_encoding(state: Mapping[str, Any]) -> tiktoken.Encoding | None:
@@ -110,17 +103,14 @@ def fast_encoding(state: Mapping[str, Any]) -> tiktoken.Encoding | None:
     if any(model.get(key) for key in _OTHER_KINDS) or not all(added["special"] for added in state["added_tokens"]):
         return None
     special = {added["content"] for added in state["added_tokens"]}
-    ranks: dict[bytes, int] = {}
-    for token, rank in model["vocab"].items():
-        if token not in special:
-            data = token_bytes(token)
-            if data is None:
-                return None
-            ranks[data] = rank
+    data = {token: token_bytes(token) for token in model["vocab"] if token not in special}
+    ranks = {each: model["vocab"][token] for token, each in data.items() if each is not None}
+    if len(ranks) != len(data):
+        return None
     merges = []
     for merge in model["merges"]:
         left, right = merge.split(" ") if isinstance(merge, str) else merge
-        merges.append((token_bytes(left) or b"", token_bytes(right) or b""))
+        merges.append((data.get(left) or b"", data.get(right) or b""))
     if not engines_agree(ranks, merges):
         return None
     # None of the vocabulary's special tokens: <|endoftext|> in a user's text is ordinary text. The one here is never

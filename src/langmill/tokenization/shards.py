@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from langmill.errors import IntegrityError
@@ -190,7 +189,7 @@ class Shard:
     @property
     def num_bytes(self) -> int:
         """UTF-8 bytes of the split's text."""
-        return int(pc.sum(self.index.column("num_bytes")).as_py() or 0)
+        return int(self.index.column("num_bytes").to_numpy().sum())
 
     def parts(self, number: int) -> list[np.ndarray]:
         """The tokens of each part of a document, without end-of-text.

@@ -264,6 +264,13 @@ class Tokenizer:
         """Whether each token stands for bytes of its own."""
         return self._bytes is not None
 
+    @property
+    def longest_token(self) -> int:
+        """Characters of the longest token's text."""
+        if self._bytes is None:
+            return max(len(self.decode([number])) for number in range(self.vocab_size))
+        return max(len(data.decode("utf-8", errors="replace")) for data in self._bytes)
+
     def piece(self, number: int) -> bytes | str:
         """What one token stands for: its bytes, or its text where the vocabulary is not byte-level.
 

@@ -16,6 +16,7 @@ from langmill.errors import EvaluationError, IntegrityError
 from langmill.evaluation.estimates import Metrics
 from langmill.evaluation.evaluate import evaluate
 from langmill.evaluation.folder import EvaluationFolder, write_evaluation
+from langmill.evaluation.report import write_report
 from langmill.evaluation.runlog import log_evaluation, run_metrics, tracked_name
 from langmill.evaluation.scoring import EvaluationSet, usable, with_groups
 from langmill.evaluation.significance import compare
@@ -118,6 +119,10 @@ def test_a_cap_is_said_wherever_the_figures_are(tmp_path, classifier, documents)
     assert (metrics.examples, metrics.usable) == (20, 32) and metrics.share_of("accuracy") == "20 of 32"
     assert metrics.counted == "20 of 32 test documents, drawn by seed"
     assert "20 of 32 test documents, drawn by seed; **Accuracy** decides" in (tmp_path / "report.md").read_text()
+    fewer = replace(evaluated, examples_of={"accuracy": 7})  # as of answers that were not all written
+    write_report(tmp_path / "fewer.md", classifier, fewer, settings, "accuracy")
+    tables = [line for line in (tmp_path / "fewer.md").read_text().splitlines() if "Accuracy" in line and "|" in line]
+    assert len(tables) == 2 and all("(of 7 documents, drawn by seed) |" in line for line in tables)
     assert pq.read_table(tmp_path / "scores.parquet").num_rows == 20
     assert metrics_tags(metrics)["langmill.judged_documents"] == "20 of 32"
     whole = evaluate(classifier, documents, train, SETTINGS, "accuracy", scorer=CLASSIFICATION)

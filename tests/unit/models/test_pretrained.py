@@ -236,6 +236,37 @@ def test_the_names_of_the_checkpoints_before_training_and_after_it_are_the_same(
     assert network(TOKENS_BT, LENGTHS_B).shape == (3, LABELS)
 
 
+@pytest.mark.parametrize(("tuning", "targets"), [("lora", ["all-linear"]), ("lora", ["dense"]), ("head", [])])
+def test_a_pooler_that_the_base_lacks_is_learned_like_the_head(tmp_path: Path, tuning: str, targets: list[str]) -> None:
+    """A checkpoint of a masked language model has none, and a classifier reads through it."""
+    write_checkpoint(tmp_path / "bert", "Bert", "ForMaskedLM")
+    network = load(tmp_path / "bert", Kind.bidirectional, tuning=tuning, lora={**LORA, "targets": targets or ["query"]})
+    backbone = network.model
+    assert isinstance(backbone, Pretrained)
+    backbone.prepare_for_training(network)
+    trained = {name for name, weight in network.named_parameters() if weight.requires_grad and "lora_" not in name}
+    layers = ("head.classifier", "model.body.pooler.dense")
+    assert trained == {f"{layer}.{part}" for layer in layers for part in ("weight", "bias")}
+    if tuning == "head":
+        return
+    with torch.no_grad():
+        for weight in network.parameters():
+            weight.add_(torch.randn_like(weight) * weight.requires_grad, alpha=0.1)
+    learned = logits_of(network)
+    adapter = backbone.merge_adapter(network)
+    out = tmp_path / "out"
+    save_model(
+        out, network, {"langmill": {"eot_id": EOT_ID}}, tmp_path / "bert" / "tokenizer.json", {}, adapter=adapter
+    )
+    published = transformers.BertForSequenceClassification.from_pretrained(tmp_path / "bert", num_labels=LABELS)
+    with_adapter = peft.PeftModel.from_pretrained(published, out / "adapter").eval()
+    torch.testing.assert_close(reference_logits(with_adapter, "Bert"), learned, rtol=1e-3, atol=1e-4)
+    again = load(out, Kind.bidirectional, tuning="lora")  # it is a base like any other, whose pooler stays
+    assert_close(logits_of(again), logits_of(network))
+    assert isinstance(again.model, Pretrained)
+    assert not again.model.new_weights
+
+
 def test_a_causal_model_can_be_a_classifier(tmp_path: Path) -> None:
     write_checkpoint(tmp_path / "gpt2", "GPT2", "LMHeadModel")
     given = {"kind": "causal", "tuning": "full", "lora": LORA, "config": {}}

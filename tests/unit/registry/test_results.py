@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from langmill import cli
 from langmill.errors import RegistryError
+from langmill.evaluation.card import card
 from langmill.evaluation.estimates import BaselineMetrics, Estimate, Metrics
 from langmill.registry import steps
 from langmill.registry.promote import promote
@@ -53,6 +55,15 @@ def test_the_page_says_plainly_what_was_not_beaten() -> None:
     assert f"{told}**does not beat it**: worse by" in page
     assert "Also: macro_f1 0.8900 (tfidf 0.9050)." in page
     assert "| `other` | 22,468 | 29.3 | 1,412,352 | - | accuracy | 0.9000 (0.8800 to 0.9200) | - | - | - |" in page
+
+
+def test_a_metric_of_fewer_documents_says_so_wherever_it_stands() -> None:
+    judged = replace(result().metrics, examples=200, usable=1178, examples_of={"macro_f1": 40})
+    page = results_page([result(metrics=judged)])
+    assert "accuracy | 0.9000 (0.8800 to 0.9200) on 200 of 1,178 |" in page
+    assert "Also: macro_f1 0.8900 on 40 of 1,178 (tfidf 0.9050)." in page
+    shown = card("", judged, {})
+    assert "on 200 of 1,178 test documents |" in shown and "| macro f1 | on 40 of 1,178 test documents |" in shown
 
 
 def test_the_page_says_what_the_gate_kept_out() -> None:

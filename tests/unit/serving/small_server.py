@@ -138,8 +138,7 @@ def serving(folder: Path, **changes: Any) -> Iterator[SmallServer]:
     metrics = Metrics()
     engine = Engine.of(settings, metrics)
     for name, model in models.items():
-        longest = max(len(model.tokenizer.decode([token])) for token in range(model.tokenizer.vocab_size))
-        loaded = LoadedVersion(name, 1, model, longest)
+        loaded = LoadedVersion(name, 1, model, model.tokenizer.longest_token)
         warm_up(loaded)
         engine.publish(loaded)
     service = Service(settings, engine, _Following(), metrics, int(time.time()), beside=_Previous(models))

@@ -156,6 +156,35 @@ def test_one_key_leaves_room_for_the_others(server: Server) -> None:
     assert modest.status_code == 200
 
 
+def test_a_request_for_several_texts_has_as_many_places(server: Server) -> None:
+    server.keys = [Grant(hashlib.sha256(b"greedy").digest())]
+
+    async def talk() -> list[int]:
+        async with server.client() as client:
+            client.headers["authorization"] = "Bearer greedy"
+
+            def post(n: int) -> Any:
+                return client.post(COMPLETIONS, json={**W, "n": n, "max_tokens": 50})
+
+            server.writer.seconds = 0.05
+            first = asyncio.create_task(post(2))
+            while server.engine.load < 2:
+                await asyncio.sleep(0.005)
+            second, third = await post(2), asyncio.create_task(post(1))
+            while server.engine.load < 3:
+                await asyncio.sleep(0.005)
+            server.writer.seconds = 0
+            answers = [await first, second, await third, await post(3)]  # what was taken was given back
+            return [each.status_code for each in answers]
+
+    server.settings = replace(server.settings, key_share=1.0)  # of two that run and one that waits
+    assert asyncio.run(talk()) == [200, 429, 200, 200]
+    server.settings = replace(server.settings, key_share=0.7)
+    headers = {"authorization": "Bearer greedy"}
+    several = [server.ask("POST", COMPLETIONS, json={**W, "n": n}, headers=headers).status_code for n in (3, 2)]
+    assert several == [400, 200]
+
+
 def test_scripts_of_other_pages_may_not_ask_unless_they_are_let_in(server: Server) -> None:
     server.keys = (hashlib.sha256(b"key").digest(),)
     asks = {"origin": "https://app.example.org", "access-control-request-method": "POST"}

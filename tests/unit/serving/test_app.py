@@ -8,7 +8,6 @@ import dataclasses
 import json
 import math
 import re
-import threading
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -234,9 +233,13 @@ def not_ready(server: Server) -> str:
 
 
 def test_is_not_ready_without_a_loaded_version(server: Server) -> None:
-    server.follower.alias_states["judge"].loaded = None
-    server.follower.alias_states["judge"].trouble = "The registry names no champion of judge."
+    state = server.follower.alias_states["judge"]
+    state.loaded = None
+    assert "judge has no version in service: The registry is still to be asked." in not_ready(server)
+    state.trouble = "The registry names no champion of judge."
     assert "judge has no version in service: The registry names no champion" in not_ready(server)
+    state.coming = 3
+    assert "judge has no version in service: Version 3 is being loaded." in not_ready(server)
 
 
 def test_is_not_ready_while_stopping(server: Server) -> None:
@@ -245,11 +248,18 @@ def test_is_not_ready_while_stopping(server: Server) -> None:
     assert server.ask("GET", "/live").status_code == 200
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_is_not_ready_when_a_thread_has_died(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     server.follower.dead = "The thread that follows the registry has ended."
     assert "follows the registry" in not_ready(server)
     assert server.ask("GET", "/live").json() == {"live": True}  # what is in service goes on
-    monkeypatch.setattr(server.engine, "_thread", threading.Thread())
+
+    def die() -> None:
+        raise SystemExit
+
+    monkeypatch.setattr(server.engine, "_retire", die)
+    assert completion(server).status_code == 500
+    server.engine._thread.join(5)
     assert "runs the models has ended" in not_ready(server)
     response = server.ask("GET", "/live")
     assert (response.status_code, response.json()) == (503, {"live": False})

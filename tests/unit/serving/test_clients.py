@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import threading
 import time
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import openai
 import pytest
 import torch
+from openai.types import completion_create_params as completion_params
+from openai.types import embedding_create_params as embedding_params
+from openai.types.chat import completion_create_params as chat_params
 from torch.nn import functional as F
 
 from langmill.errors import RequestError
@@ -190,6 +194,30 @@ def test_neutral_values_and_nulls_are_taken(small: SmallServer) -> None:
     assert ask(small, "/v1/chat/completions", **body, **neutral).status_code == 200
     assert ask(small, "/v1/chat/completions", **body, **dict.fromkeys(neutral)).status_code == 200
     assert ask(small, "/v1/chat/completions", **{**body, "model": None}).status_code == 400
+    assert ask(small, "/v1/chat/completions", **body, logprobs=False, top_logprobs=0).status_code == 200
+    silent = {"role": "assistant", "content": None, "refusal": None, "tool_calls": None}
+    several = {**body, "messages": [*ASKED, silent, *ASKED]}
+    assert ask(small, "/v1/chat/completions", **several).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "asked", "params"),
+    [
+        ("/v1/chat/completions", {"model": "chat", "messages": ASKED, "max_tokens": 1}, chat_params),
+        ("/v1/completions", {"model": "writer", "prompt": "x", "max_tokens": 1}, completion_params),
+        ("/v1/embeddings", {"model": "writer", "input": "x"}, embedding_params),
+    ],
+)
+def test_every_parameter_of_the_client_may_be_null(
+    small: SmallServer, path: str, asked: dict[str, Any], params: ModuleType
+) -> None:
+    bodies = [
+        each for name, each in vars(params).items() if "CreateParams" in name and hasattr(each, "__annotations__")
+    ]
+    known = {name for body in bodies for name in body.__annotations__}
+    assert len(known) >= 5
+    found = ask(small, path, **{**dict.fromkeys(known), **asked})
+    assert found.status_code == 200, found.text
 
 
 def test_refusals_are_the_clients_own_errors(small: SmallServer, client: openai.OpenAI) -> None:

@@ -40,6 +40,7 @@ class World:
         self.said: list[str] = []
         self.unloadable: set[str] = set()
         self.nonsense = False
+        self.while_loading: list[dict[str, Any]] = []
         self.restart()
 
     def restart(self) -> None:
@@ -57,6 +58,7 @@ class World:
 
     def load(self, folder: Path) -> LoadedModel:
         content = (folder / "weights").read_text(encoding="utf-8")
+        self.while_loading.append(self.described)
         if content in self.unloadable:
             raise ModelError(f"{folder} does not fit the network.")
         model = loaded(Writer(content))
@@ -95,6 +97,7 @@ def test_follows_the_alias_forth_and_back(world: World) -> None:
     assert "names no champion" in world.described["registry"]
     assert [world.look(1), world.look(1), world.look(2), world.look(1)] == [1, 1, 2, 1]
     assert world.described == {"version": 1, "source": "registry"}
+    assert [(each.get("version"), each["coming"]) for each in world.while_loading] == [(None, 1), (1, 2), (2, 1)]
     assert world.said == [
         "m: version 1 is in service.",
         "m: version 2 is in service, in place of 1.",

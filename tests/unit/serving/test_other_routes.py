@@ -12,6 +12,7 @@ import openai
 import pytest
 import torch
 
+from langmill.tokenization.tokenizer import Tokenizer
 from tests.unit.serving.asking import ASKED, ask, chat_ids, greedy
 from tests.unit.serving.small_server import KEY, LABELS, MAX_LENGTH, METRICS, MODELS, SmallServer
 
@@ -158,3 +159,17 @@ def test_a_vocabulary_can_be_asked(small: SmallServer) -> None:
     assert (info["eos_token"], "<|im_start|>" in info["chat_template"]) == ("<|endoftext|>", True)
     assert ask(small, "/tokenize", prompt="x").status_code == 400
     assert ask(small, "/tokenize", model="writer", prompt="<|endoftext|>").json()["tokens"] == [tokenizer.eot_id]
+
+
+def test_a_text_of_any_length_is_tokenized_while_others_are_answered(
+    small: SmallServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = small.models["writer"].tokenizer.encode("the café")
+    # One text alone is read under Python's lock by the library behind most pretrained vocabularies; a batch is not.
+    monkeypatch.delattr(Tokenizer, "encode")
+    asked = {"model": "writer", "add_special_tokens": False}
+    assert ask(small, "/tokenize", prompt="the café" * 5000, **asked).json()["tokens"] == wanted * 5000
+    monkeypatch.undo()
+    said = [{"role": "user", "content": "the film " * 10_000}]
+    found = ask(small, "/tokenize", model="chat", messages=said)
+    assert (found.status_code, found.json()["error"]["code"]) == (400, "context_length_exceeded")

@@ -16,6 +16,20 @@ pytestmark = pytest.mark.unit
 
 
 B = {"model": "writer", "prompt": "x", "num_beams": 2, "temperature": 0}
+CHAT = "/v1/chat/completions"
+C = {"model": "writer", "messages": [{"role": "user", "content": "x"}]}
+
+
+def said(**message: Any) -> dict[str, Any]:
+    """A conversation whose second message is odd."""
+    return {**C, "messages": [C["messages"][0], message]}  # type: ignore[index]
+
+
+def form(schema: Any) -> dict[str, Any]:
+    """OpenAI's way to ask for JSON."""
+    return {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+
+
 BAD: list[tuple[str, str, Any, int, str, str | None]] = [
     ("not json", COMPLETIONS, b'{"model": "wri', 400, "not valid JSON", None),
     ("deeply nested", COMPLETIONS, b"[" * 2000, 400, "not valid JSON", None),
@@ -61,6 +75,24 @@ BAD: list[tuple[str, str, Any, int, str, str | None]] = [
     ("beams and choices", COMPLETIONS, {**B, "n": 2}, 400, "num_beams is 2 and n is 2", "num_beams"),
     ("beams and biases", COMPLETIONS, {**B, "logit_bias": {"3": 1}}, 400, "a search knows no bias", "num_beams"),
     ("false logprobs", COMPLETIONS, {**W, "logprobs": False}, 400, "logprobs is false; it must be", "logprobs"),
+    ("two lengths", CHAT, {**C, "max_tokens": 1, "max_completion_tokens": 2}, 400, "The body has max_tokens and", None),
+    ("top of nothing", CHAT, {**C, "top_logprobs": 2}, 400, "The body has top_logprobs without logprobs", None),
+    ("nothing to tokenize", "/tokenize", {"model": "writer"}, 400, "The body has both a prompt and messages", None),
+    ("no messages", CHAT, {**C, "messages": []}, 400, "messages holds 0 entries; send 1 or more", "messages"),
+    ("messages as text", CHAT, {**C, "messages": "x"}, 400, "messages is 'x'; it must be a list.", "messages"),
+    ("a tool speaks", CHAT, said(role="tool", content="x"), 400, "messages[1].role is 'tool'; this", "messages"),
+    ("nobody speaks", CHAT, said(content="x"), 400, "messages[1] lacks role.", "messages"),
+    ("nothing said", CHAT, said(role="user", content=None), 400, "messages[1] lacks content; only", "messages"),
+    ("a number said", CHAT, said(role="user", content=5), 400, "content is 5; it must be a list or a text", "messages"),
+    ("a picture", CHAT, said(role="user", content=[{"type": "image"}]), 400, "[1].content[0].type is", "messages"),
+    ("a name", CHAT, said(role="user", content="x", name="Ann"), 400, "messages[1].name asks for some", "messages"),
+    ("a misspelt role", CHAT, said(rol="user", content="x"), 400, "messages[1].rol is not a field", "messages"),
+    ("one stop is none", COMPLETIONS, {**W, "stop": ["a", 5]}, 400, "stop[1] is 5; it must be a text.", "stop"),
+    (
+        "no schema", COMPLETIONS, {**W, "response_format": form(False)}, 400,
+        "response_format.json_schema.schema is false; it must be an object.", "response_format",
+    ),
+    ("many unknown", COMPLETIONS, {**W, **{f"k{n}": 1 for n in range(200)}}, 400, "The body has 200 fields that", None),
     ("echo of 0", COMPLETIONS, {**W, "echo": 0}, 400, "echo is 0; it must be true or false", "echo"),
     ("small penalty", COMPLETIONS, {**W, "repetition_penalty": 1e-46}, 400, "0.01 or more", "repetition_penalty"),
     ("weighed without beams", COMPLETIONS, {**W, "length_penalty": 2.0}, 400, "nothing is searched", "length_penalty"),
@@ -133,6 +165,8 @@ def test_refuses_what_is_not_there(server: Server) -> None:
     assert response.json()["error"]["message"] == f"{COMPLETIONS} does not take GET requests; send POST."
     assert server.ask("POST", "/v1/models").json()["error"]["message"].endswith("send GET.")
     assert server.sample("langmill_requests_total", route="other", status="404") == 1
+    response = server.ask("POST", f"{COMPLETIONS}/", json=W)
+    assert (response.status_code, "location" in response.headers) == (404, False)
 
 
 def test_a_body_in_chunks_is_counted_too(server: Server) -> None:

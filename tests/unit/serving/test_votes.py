@@ -59,7 +59,7 @@ def test_a_file_of_votes_is_a_corpus_of_preferences(server: Server, workspace: P
         ({"verdict": "c"}, 400, "verdict"),
         ({"a": {**A, "model": "?"}}, 404, "model"),
         ({"b": A}, 400, "b"),
-        ({"a": {**A, "note": "x"}}, 400, "note"),
+        ({"a": {**A, "note": "x"}}, 400, "a"),
     ],
 )
 def test_other_bodies_are_refused(

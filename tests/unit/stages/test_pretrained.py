@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
@@ -16,7 +18,7 @@ from langmill.files import read_manifest, sha256_file
 from langmill.stages import pretrained
 from langmill.tokenization.tokenizer import Tokenizer
 from tests.refused import refused
-from tests.unit.checkpoints.files import TOKENS, write_model
+from tests.unit.checkpoints.files import LLAMA, TOKENIZER, TOKENS, network, tensors_of, write_gguf, write_model
 from tests.unit.models.checkpoints import write_checkpoint
 
 pytestmark = pytest.mark.unit
@@ -175,6 +177,62 @@ def test_weights_of_another_shape() -> None:
     write_checkpoint(Path("models"), "Llama", "ForCausalLM")
     _change("config.json", intermediate_size=48)
     with refused(SourceError, "mismatch", "model.layers.0.mlp.down_proj.weight"):
+        bring(Path("models"))
+
+
+def _replace(name: str, tensor: Any) -> None:
+    path = Path("models/model.safetensors")
+    save_file(load_file(path) | {name: tensor}, path, metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.float8_e5m2])
+def test_a_weight_that_is_no_number(wrong: float, dtype: torch.dtype) -> None:
+    write_checkpoint(Path("models"), "Llama", "ForCausalLM")
+    name = "model.layers.1.mlp.up_proj.weight"
+    weight = load_file("models/model.safetensors")[name]
+    _replace(name, torch.full_like(weight, 40_000).to(dtype))  # whose sum in 16 bits is infinite
+    bring(Path("models"))
+    weight[1, 2] = wrong
+    _replace(name, weight.to(dtype))
+    with refused(SourceError, "diverged", name, "1 of its 512"):
+        bring(Path("models"))
+
+
+def test_a_number_that_a_gguf_file_has_not() -> None:
+    tensors = tensors_of(network("Llama"))
+    tensors["output_norm.weight"][3] = math.nan
+    write_gguf(Path("tiny.gguf"), "llama", {**LLAMA, **TOKENIZER}, tensors)
+    with refused(SourceError, "diverged", "output_norm.weight"):
+        bring(Path("tiny.gguf"))
+
+
+def test_weights_that_the_network_has_no_place_for_are_said(caplog: pytest.LogCaptureFixture) -> None:
+    write_checkpoint(Path("models"), "Llama", "ForCausalLM")
+    _replace("model.layers.0.self_attn.rotary_emb.inv_freq", torch.ones(4))  # what earlier releases stored
+    bring(Path("models"))
+    assert not caplog.text
+    _replace("model.layers.0.self_attn.q_proj.bias", torch.ones(16))
+    _change("config.json", num_hidden_layers=1)
+    bring(Path("models"))
+    for told in ("model.layers.0.self_attn.q_proj.bias", "model.layers.1.", "more", "do nothing"):
+        assert told in caplog.text
+
+
+def test_two_weights_that_the_settings_say_are_one() -> None:
+    write_checkpoint(Path("models"), "Llama", "ForCausalLM", tie_word_embeddings=True)
+    embedding = load_file("models/model.safetensors")["model.embed_tokens.weight"]
+    _replace("lm_head.weight", embedding.clone())
+    bring(Path("models"))
+    _replace("lm_head.weight", embedding + 1)
+    with refused(SourceError, "mismatch", "lm_head.weight", "model.embed_tokens.weight", "tie_word_embeddings"):
+        bring(Path("models"))
+
+
+def test_a_chat_template_that_writes_without_end() -> None:
+    write_checkpoint(Path("models"), "Llama", "ForCausalLM")
+    Path("models/chat_template.jinja").write_text("{% for i in range(99999) %}and on{% endfor %}")
+    with refused(TokenizerError, "refused", "chat template", "599,994 characters"):
         bring(Path("models"))
 
 

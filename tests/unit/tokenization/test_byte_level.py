@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 from pathlib import Path
@@ -61,6 +62,31 @@ def test_byte_characters_are_those_of_the_library() -> None:
 )
 def test_proper_merges(tokens: list[str], merges: list[str], answer: bool) -> None:
     assert engines_agree(ranks(*tokens), pairs(*merges)) is answer
+
+
+def merged(token: bytes, limit: int, known: dict[bytes, int]) -> list[bytes]:
+    """The parts of a token's bytes once every pair with an id below the limit is merged, down to two."""
+    parts = [bytes([byte]) for byte in token]
+    while len(parts) > 2:
+        joined = [left + right for left, right in itertools.pairwise(parts)]
+        place = min(range(len(joined)), key=lambda index: known.get(joined[index], limit))
+        if known.get(joined[place], limit) >= limit:
+            break
+        parts[place : place + 2] = [joined[place]]
+    return parts
+
+
+@given(choices=st.lists(st.tuples(st.integers(0, 10), st.integers(0, 10)), max_size=10))
+def test_vocabularies_are_judged_as_merging_shows(choices: list[tuple[int, int]]) -> None:
+    tokens, merges = [b"a", b"b"], []
+    for left, right in choices:
+        pair = tokens[left % len(tokens)], tokens[right % len(tokens)]
+        if pair[0] + pair[1] not in tokens:
+            merges.append(pair)
+            tokens.append(pair[0] + pair[1])
+    known = SINGLES | {token: 256 + number for number, token in enumerate(tokens[2:])}
+    proper = all(merged(left + right, known[left + right], known) == [left, right] for left, right in merges)
+    assert engines_agree(known, merges) is proper
 
 
 def test_bytes_must_all_be_tokens() -> None:

@@ -86,6 +86,11 @@ def test_bytes_that_are_no_whole_character(tokenizer: Tokenizer) -> None:
     assert tokenizer.decode_bytes(euro[:2]) == "€".encode()[:2]
 
 
+def test_the_longest_token(tokenizer: Tokenizer, word_pieces: Tokenizer) -> None:
+    assert tokenizer.longest_token == max(len(tokenizer.decode([number])) for number in range(tokenizer.vocab_size))
+    assert word_pieces.longest_token == len("good")
+
+
 def test_decoding_takes_any_integers(tokenizer: Tokenizer) -> None:
     ids = tokenizer.encode("the film")
     assert tokenizer.decode(np.array(ids, dtype=np.uint16)) == "the film"  # type: ignore[arg-type]

@@ -71,6 +71,8 @@ def pretrained(name: str, place: str, licence: str | None) -> None:
             err=True,
         )
     click.echo(f"{name} is {_WORDS[findings.kind]} of {millions}, stored as {findings.stored}; its licence: {stated}.")
+    if findings.surplus:
+        click.echo(findings.surplus)
     if findings.kind == "causal" and not findings.has_head:
         click.echo("It brings no head to write with: it can learn the task classification alone.")
     elif findings.kind == "causal" and not findings.has_template:

@@ -149,8 +149,8 @@ class Serving:
     cors_origins: list[Annotated[str, Allowed("origins as in https://example.org, or *", _is_origin)]]
     """Origins of web pages whose scripts may ask this server from a browser; none by default."""
     key_share: Part
-    """The part of `max_running` and `max_waiting` together that requests with one key may take; with more under way
-    they are refused with 429. Without keys it means nothing."""
+    """The part of `max_running` and `max_waiting` together that requests with one key may take, one for each text that
+    they ask for; with more under way they are refused with 429. Without keys it means nothing."""
     max_connections: PositiveInt
     """Connections at once, at most; fewer where the limit of open files leaves no room. At the cap the one that has
     been silent longest is closed; if none has, new ones wait."""

@@ -88,7 +88,8 @@ def why_no_text(rows: Sequence[Mapping[str, object]]) -> str:
     if nested:
         return (
             f"The file has no field with text in its first rows; {shown(nested[0])} holds lists or objects: "
-            "conversations are read by the formats `messages` and `sharegpt`, other nested data must be laid out flat."
+            "conversations are read by the formats `messages` and `sharegpt`, as lists of that name or `conversations` "
+            "with `role` and `content`; other nested data must be laid out flat."
         )
     if not any(kinds.values()):
         return f"The file has only empty fields in its first rows; known are {known}."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from langmill.data.formats.base import FORMATS
 from langmill.data.formats.conversations import ConversationFormat
@@ -31,9 +31,10 @@ class Alpaca(ConversationFormat):
         question = f"{instruction}\n\n{given}" if str(given).strip() else str(instruction)
         return str(system), [*_history(values), (question, str(output))]
 
-    def first_answer(self, pairs: Sequence[tuple[str, str]]) -> int:
+    def own_rows(self, values: Values, pairs: Sequence[tuple[str, str]]) -> Collection[int]:
         """The last one: what was said before is there to be read."""
-        return len(pairs) - 1
+        del values
+        return {len(pairs) - 1}
 
 
 def _history(values: Values) -> list[tuple[str, str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import groupby
 from operator import itemgetter
 from pathlib import PurePosixPath
@@ -14,6 +14,12 @@ from langmill.data.formats.auto import ROW_FILES, Auto
 from langmill.data.formats.base import Shape
 from langmill.data.rows import BadRowReason, Raw, Unreadable, Values
 
+ROLES = {
+    "system": "system", "developer": "system",
+    "user": "user", "human": "user", "prompter": "user",
+    "assistant": "assistant", "gpt": "assistant", "chatgpt": "assistant", "model": "assistant", "bot": "assistant",
+}  # fmt: skip
+"""Who speaks, by what files call them in small letters."""
 _HISTORY_CHARACTERS = 2**27
 """Of all histories of one conversation: each answer's has what was said before it, so they grow with the square."""
 
@@ -44,15 +50,15 @@ class ConversationFormat(Auto):
             except Unreadable as error:
                 yield f"{place}.1", error
                 continue
-            first = self.first_answer(pairs)
+            own = self.own_rows(values, pairs)
             for answer, row in enumerate(answers(pairs, {"system": system})):
-                if answer >= first or isinstance(row, Unreadable):
+                if answer in own or isinstance(row, Unreadable):
                     yield f"{place}.{answer + 1}", row
 
-    def first_answer(self, pairs: Sequence[tuple[str, str]]) -> int:
-        """The number of the first pair whose answer is a row of its own."""
-        del pairs
-        return 0
+    def own_rows(self, values: Values, pairs: Sequence[tuple[str, str]]) -> Collection[int]:
+        """The numbers of the pairs whose answers are rows of their own; the others are only read."""
+        del values
+        return range(len(pairs))
 
 
 def answers(turns: Sequence[tuple[str, str]], extra: Values) -> Iterator[Values | Unreadable]:
@@ -74,6 +80,42 @@ def answers(turns: Sequence[tuple[str, str]], extra: Values) -> Iterator[Values 
     for number, (question, answer) in enumerate(turns):
         history = json.dumps([list(pair) for pair in turns[:number]], ensure_ascii=False)
         yield {"question": question, "answer": answer, "history": history, "opening": turns[0][0], **extra}
+
+
+def is_turn(turn: object) -> bool:
+    """Whether something says who speaks, as a message of OpenAI's does or a turn of ShareGPT's."""
+    return isinstance(turn, dict) and ("role" in turn or "from" in turn)
+
+
+def role_of(turn: Values) -> str | None:
+    """Who speaks: `system`, `user` or `assistant`; None for another."""
+    return ROLES.get(str(turn.get("role") or turn.get("from")).lower())
+
+
+def said_in(turns: Sequence[object]) -> list[tuple[str, str]]:
+    """Who said what, by `system`, `user` and `assistant`.
+
+    Raises Unreadable where a turn is another's, or no text.
+    """
+    said = []
+    for turn in turns:
+        given = turn if isinstance(turn, dict) else {}
+        role = role_of(given)
+        content = _text(given.get("value") if given.get("content") is None else given["content"])
+        if role is None or content is None:
+            raise Unreadable(BadRowReason.unexpected_shape, turn)
+        said.append((role, content))
+    return said
+
+
+def _text(content: object) -> str | None:
+    """A message's text, also where it comes in parts; None for pictures, calls and nothing."""
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, list) or not content:
+        return None
+    parts = [part.get("text") if isinstance(part, dict) and part.get("type") == "text" else None for part in content]
+    return "".join(str(part) for part in parts) if all(isinstance(part, str) for part in parts) else None
 
 
 def paired(said: Sequence[tuple[str, str]], values: Values) -> tuple[str, list[tuple[str, str]]]:

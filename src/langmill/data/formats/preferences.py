@@ -10,10 +10,10 @@ from typing import IO
 
 from langmill.data.formats.auto import ROW_FILES, Auto
 from langmill.data.formats.base import FORMATS, Shape
+from langmill.data.formats.conversations import is_turn, said_in
 from langmill.data.formats.json_rows import json_list
 from langmill.data.rows import BadRowReason, Raw, Unreadable, Values
 
-_ROLES = {"system": "system", "developer": "system", "user": "user", "human": "user", "assistant": "assistant"}
 _SPEAKERS = re.compile(r"(?:\A|\n\n)(Human|Assistant):[ \n]?")
 Said = list[tuple[str, str]]
 """Who said what, by role, in order."""
@@ -23,11 +23,11 @@ Said = list[tuple[str, str]]
 class Preferences(Auto):
     """Files of which each row compares two answers.
 
-    `chosen` and `rejected` are the answers alone, with `prompt` before them (a text, or a list of messages with `role`
-    and `content`); or both are whole conversations, as lists of messages or as texts with `Human:` and `Assistant:`,
-    that differ in the last answer only. Fields: `question`, `answer` (the chosen one), `rejected`, `history` (earlier
-    pairs of user and assistant as JSON), `system`, and `opening`, the first question, by which conversations that begin
-    alike can be kept on one side of a split. Rows of another shape are quarantined.
+    `chosen` and `rejected` are the answers alone, with `prompt` or `conversations` before them (a text, or a list of
+    messages as the format `messages` has them); or both are whole conversations, as lists of messages or as texts with
+    `Human:` and `Assistant:`, that differ in the last answer only. Fields: `question`, `answer` (the chosen one),
+    `rejected`, `history` (earlier pairs of user and assistant as JSON), `system`, and `opening`, the first question, by
+    which conversations that begin alike can be kept on one side of a split. Rows of another shape are quarantined.
     """
 
     file_endings = ROW_FILES
@@ -35,9 +35,9 @@ class Preferences(Auto):
 
     @classmethod
     def recognizes(cls, values: Values) -> bool:
-        """Whether a row has `chosen` and `rejected`, both texts or both conversations."""
+        """Whether a row has `chosen` and `rejected`, both texts, messages or conversations."""
         both = [values.get("chosen"), values.get("rejected")]
-        return any(all(isinstance(answer, kind) and answer for answer in both) for kind in (str, list))
+        return any(all(isinstance(answer, kind) and answer for answer in both) for kind in (str, list, dict))
 
     def read(self, file: IO[bytes], path: PurePosixPath) -> Iterator[Raw]:
         """The comparisons of one file; see `Format.read`."""
@@ -74,10 +74,8 @@ def _comparison(values: Values) -> Values:
 
 
 def _prompt(values: Values) -> Said:
-    prompt = values.get("prompt")
-    if prompt is None:
-        return []
-    return _spoken_by("user", prompt)
+    given = [values[name] for name in ("prompt", "conversations") if values.get(name) is not None]
+    return _spoken_by("user", given[0]) if given else []
 
 
 def _said(answer: object) -> Said:
@@ -87,10 +85,12 @@ def _said(answer: object) -> Said:
 
 def _spoken_by(role: str, given: object) -> Said:
     """A conversation, as messages or as a text; of any other text, that `role` says it."""
-    messages = json_list(given)
-    if messages is None and isinstance(given, str):
-        return _spoken(given) or [(role, given)]
-    return _messages(messages)
+    messages = [given] if is_turn(given) else json_list(given)
+    if messages is not None:
+        return said_in(messages)
+    if not isinstance(given, str):
+        raise Unreadable(BadRowReason.unexpected_shape, given)
+    return _spoken(given) or [(role, given)]
 
 
 def _spoken(text: str) -> Said:
@@ -100,16 +100,3 @@ def _spoken(text: str) -> Said:
     parts: Sequence[str] = _SPEAKERS.split(text)[1:]
     roles = ["user" if speaker == "Human" else "assistant" for speaker in parts[::2]]
     return [(role, content.strip()) for role, content in zip(roles, parts[1::2], strict=True) if content.strip()]
-
-
-def _messages(given: object) -> Said:
-    if not isinstance(given, list):
-        raise Unreadable(BadRowReason.unexpected_shape, given)
-    found = []
-    for message in given:
-        role = _ROLES.get(str(message.get("role"))) if isinstance(message, dict) else None
-        content = message.get("content") if isinstance(message, dict) else None
-        if role is None or not isinstance(content, str):
-            raise Unreadable(BadRowReason.unexpected_shape, message)
-        found.append((role, content))
-    return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from typing import Any
 
 from torch import nn
@@ -22,7 +22,7 @@ def prepare(
     Args:
         network: The whole network, its head included.
         body: The part that an adapter is added to.
-        base_weights: All weights that come with the base; the others are the task's.
+        base_weights: All weights that come with the base; the others are the task's, and trained whole.
         settings: What is tuned, and the adapter's settings.
 
     Raises:
@@ -31,13 +31,14 @@ def prepare(
     """
     if settings.tuning is Tuning.full:
         return
+    base: set[int] = set()
     for parameter in base_weights:
         parameter.requires_grad_(False)
+        base.add(id(parameter))
     if settings.tuning is Tuning.lora:
-        _add_adapter(body, settings.lora)
-        for name, parameter in body.named_parameters():
-            if "lora_" in name:
-                parameter.requires_grad_(True)
+        _add_adapter(body, settings.lora, base)
+        for name, parameter in body.named_parameters():  # peft has frozen all but its own
+            parameter.requires_grad_("lora_" in name or id(parameter) not in base)
     if not any(parameter.requires_grad for parameter in network.parameters()):
         raise ConfigError(
             f"model.options.tuning is {settings.tuning.value!r}, but all of this network's weights are the base's, its "
@@ -46,10 +47,13 @@ def prepare(
         )
 
 
-def _add_adapter(body: nn.Module, lora: LoraSettings) -> None:
+def _add_adapter(body: nn.Module, lora: LoraSettings, base: Set[int]) -> None:
+    """Add an adapter to the layers that `targets` selects, of those whose weight is the base's, by its id."""
     from peft import LoraConfig, inject_adapter_in_model
 
-    targets = _linear_names(body) if lora.targets == ["all-linear"] else list(lora.targets)
+    layers = _linear_names(body)
+    whole = [name for name in layers if id(body.get_submodule(name).weight) not in base]
+    targets = [name for name in layers if name not in whole] if lora.targets == ["all-linear"] else list(lora.targets)
     if lora.last_layers is not None:
         targets = _in_last_blocks(body, targets, lora.last_layers)
     try:
@@ -61,6 +65,7 @@ def _add_adapter(body: nn.Module, lora: LoraSettings) -> None:
                     lora_alpha=lora.alpha,
                     lora_dropout=lora.dropout,
                     target_modules=targets,
+                    exclude_modules=whole or None,
                     fan_in_fan_out=_transposed(body),
                 ),
                 body,
@@ -112,7 +117,11 @@ def merge_adapter(
     if heads:
         # As peft stores modules that are trained beside the adapter: a classifier's last layers.
         weights |= {f"{PREFIX}{name}": value.detach().clone().contiguous() for name, value in heads.items()}
-        config |= {"task_type": "SEQ_CLS", "modules_to_save": sorted({name.partition(".")[0] for name in heads})}
+        inside = set(map(id, body.parameters()))  # a pooler that the base lacked; of a head, the whole is saved
+        modules = {
+            name.rpartition(".")[0] if id(value) in inside else name.partition(".")[0] for name, value in heads.items()
+        }
+        config |= {"task_type": "SEQ_CLS", "modules_to_save": sorted(modules)}
     return Adapter(config, weights)
 
 

@@ -30,7 +30,7 @@ from langmill.models.huggingface.loading import (
     refuse_vocabulary,
     required,
 )
-from langmill.models.huggingface.settings import PretrainedSettings, Tuning
+from langmill.models.huggingface.settings import PretrainedSettings
 from langmill.models.huggingface.special_tokens import SpecialTokenTemplate
 
 
@@ -51,6 +51,8 @@ class Pretrained(Backbone):
     """The class of `transformers` that makes a network of this family with its head."""
     learns_head: ClassVar[bool] = False
     """Whether the head is task-specific: a checkpoint may lack it, and it is trained beside an adapter."""
+    new_weights: frozenset[str] = frozenset()
+    """Weights of the body that the base lacks, by Hugging Face's names: a task learns them as it does a new head."""
     num_stacks: ClassVar[int] = 1
     """Stacks of layers in `body`; a token passes through one of them."""
 
@@ -134,11 +136,7 @@ class Pretrained(Backbone):
         """
         read_manifest(base, verify=True)
         loaded, complaint = load_network(
-            self.auto_class,
-            base,
-            self.config_hf,
-            new_head=self.learns_head,
-            new_pooler=self.learns_head and self.settings.tuning is Tuning.full,  # else it would stay as it was drawn
+            self.auto_class, base, self.config_hf, new_head=self.learns_head, new_weights=self.new_weights
         )
         if complaint:
             raise ModelError(
@@ -159,7 +157,8 @@ class Pretrained(Backbone):
     def _base_weights(self) -> list[nn.Parameter]:
         """The weights that come with the base: all, or those below a head that a task learns."""
         part = self.body if self.learns_head else self.whole
-        return [parameter for name, parameter in part.named_parameters() if "lora_" not in name]
+        new = {id(parameter) for name, parameter in self.whole.named_parameters() if name in self.new_weights}
+        return [each for name, each in part.named_parameters() if "lora_" not in name and id(each) not in new]
 
     def stored_names(self, network: nn.Module) -> dict[str, str]:
         """Hugging Face's name of each weight; of a tied one, its first."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import cast
+from pathlib import Path
+from typing import Self, cast
 
 from torch import Tensor, nn
 
@@ -10,7 +11,8 @@ from langmill.errors import ModelError
 from langmill.models.base import Kind
 from langmill.models.huggingface.backbone import Pretrained
 from langmill.models.huggingface.heads import ClassificationHead
-from langmill.models.huggingface.loading import AUTO_CLASSES, quiet
+from langmill.models.huggingface.loading import AUTO_CLASSES, lacking_pooler, quiet, required
+from langmill.models.huggingface.settings import PretrainedSettings
 
 
 class PretrainedEncoder(Pretrained):
@@ -19,6 +21,16 @@ class PretrainedEncoder(Pretrained):
     kind = Kind.bidirectional
     auto_class = AUTO_CLASSES[Kind.bidirectional]
     learns_head = True
+
+    @classmethod
+    def build(cls, settings: PretrainedSettings, vocab_size: int, max_length: int, source: Path | None) -> Self:
+        """Make the network that a source describes, with random weights; see `Backbone.build`.
+
+        Raises ModelError where the source's weights can't be read.
+        """
+        made = super().build(settings, vocab_size, max_length, source)
+        made.new_weights = lacking_pooler(made.whole, required(source))
+        return made
 
     def language_model_head(self) -> nn.Module | None:
         """Refuse: it predicts no tokens here. Always raises ModelError."""

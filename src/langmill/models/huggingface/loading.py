@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -173,36 +174,70 @@ def make_network(auto_class: str, kind: Kind, config: Any) -> Any:
         ) from error
 
 
-def load_network(auto_class: str, folder: Path, config: Any, *, new_head: bool, new_pooler: bool) -> tuple[Any, str]:
+def load_network(
+    auto_class: str, folder: Path, config: Any, *, new_head: bool, new_weights: Collection[str]
+) -> tuple[Any, str]:
     """Load a network from a folder; return it with a complaint about its weights ("" if there is none).
 
-    With `new_head`, a head that is missing there, or of another shape, gets random weights; with `new_pooler`, so does
-    the layer between the body's first token and the head, which checkpoints of masked language models lack.
+    With `new_head`, a head that is missing there, or of another shape, gets random weights; so do `new_weights`.
     """
     try:
-        network, *lacking = _load(auto_class, folder, config=config, dtype=torch.float32)
+        network, found = _load(auto_class, folder, config=config, dtype=torch.float32)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         return None, " ".join(str(error).split())
-    may_lack = (False, new_pooler, new_head)  # body, pooler, head
-    wrong = sorted(name for names, may in zip(lacking, may_lack, strict=True) if not may for name in names)
+    wrong = sorted({*found.body, *found.pooler, *([] if new_head else found.head)} - set(new_weights))
     return network, f"missing, or of another shape, is {some(wrong)}" if wrong else ""
 
 
-def lacking_weights(kind: Kind, folder: Path) -> tuple[list[str], list[str]]:
-    """The weights that a folder's network has and its files lack, or have in another shape; none of them is read.
+def lacking_pooler(network: Any, folder: Path) -> frozenset[str]:
+    """The weights of a network's pooler, by name, where no weight in a folder is one.
 
-    Returns:
-        Those of the body, and those of the head. A pooler is neither: a classifier can learn it.
+    It stands between the body's first token and the head; checkpoints of masked language models lack it.
+    """
+    pooler = {name for name in network.state_dict() if _is_pooler(name)}
+    if not pooler or any(map(_is_pooler, _stored_names(folder))):
+        return frozenset()
+    return frozenset(pooler)
+
+
+def _is_pooler(name: str) -> bool:
+    return "pooler" in name.split(".")
+
+
+def _stored_names(folder: Path) -> list[str]:
+    """The names of the weights in a folder. Raises ModelError where they can't be read."""
+    if (folder / INDEX_NAME).is_file() and not (folder / WEIGHTS_NAME).is_file():
+        return sorted(read_json(folder / INDEX_NAME).get("weight_map", {}))
+    return sorted(load_tensors(folder / WEIGHTS_NAME))
+
+
+@dataclass(frozen=True)
+class Differences:
+    """What the weights in a folder and those of its network do not have in common, by name."""
+
+    body: list[str]
+    """Weights of the body that are missing, or of another shape."""
+    pooler: list[str]
+    """The same of a pooler, which a classifier can learn."""
+    head: list[str]
+    surplus: list[str]
+    """Weights that the network has no place for, but for those that its class says are of no use (masks, positions)."""
+    tied: dict[str, str]
+    """Weights that the network reads from another one, by name."""
+
+
+def compare_weights(kind: Kind, folder: Path) -> Differences:
+    """Compare the weights in a folder with those of the network that it describes; none of them is read.
 
     Raises:
         Exception: Of any kind: `transformers` can't make the network.
     """
-    _, body, _, head = _load(AUTO_CLASSES[kind], folder, device_map="meta")
-    return body, head
+    _, found = _load(AUTO_CLASSES[kind], folder, device_map="meta")
+    return found
 
 
-def _load(auto_class: str, folder: Path, **how: Any) -> tuple[Any, list[str], list[str], list[str]]:
-    """A network, and the weights of its body, its pooler and its head that are missing or of another shape."""
+def _load(auto_class: str, folder: Path, **how: Any) -> tuple[Any, Differences]:
+    """A network, and what its weights differ in from those in the folder."""
     import transformers
 
     with quiet():
@@ -219,9 +254,14 @@ def _load(auto_class: str, folder: Path, **how: Any) -> tuple[Any, list[str], li
     inside = {name for name, tensor in network.state_dict(keep_vars=True).items() if id(tensor) in body}
     mismatched = {name if isinstance(name, str) else name[0] for name in found["mismatched_keys"]}
     wrong = sorted({*found["missing_keys"], *mismatched})
-    pooler = [name for name in wrong if name in inside and "pooler" in name.split(".")]
-    body_wrong = [name for name in wrong if name in inside and name not in pooler]
-    return network, body_wrong, pooler, [name for name in wrong if name not in inside]
+    pooler = [name for name in wrong if name in inside and _is_pooler(name)]
+    return network, Differences(
+        body=[name for name in wrong if name in inside and name not in pooler],
+        pooler=pooler,
+        head=[name for name in wrong if name not in inside],
+        surplus=sorted(found["unexpected_keys"]),
+        tied=dict(network.all_tied_weights_keys),
+    )
 
 
 @contextlib.contextmanager

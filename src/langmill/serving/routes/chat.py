@@ -16,7 +16,7 @@ from langmill.serving.logprobs import chat_logprobs
 from langmill.serving.routes.base import ROUTES
 from langmill.serving.routes.decoding import MAX_LOGPROBS, GenerationBody
 from langmill.serving.routes.generating import Choices, GeneratingRoute, Part, Prompt
-from langmill.serving.schema import Given, Identified, NotOffered, Text, Usage
+from langmill.serving.schema import Given, Identified, IgnoredObject, Items, NotOffered, Text, Usage
 from langmill.tasks.base import Chats, Generates
 from langmill.tokenization.chat_template import Message
 
@@ -31,13 +31,16 @@ class TextPart(Given):
 
     type: Literal["text"]
     text: Text
+    prompt_cache_breakpoint: IgnoredObject = None
 
 
 class ChatMessage(Given):
     """What somebody says."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: Text | list[TextPart] = Field(description="A text, or a list of parts that are texts.")
+    content: Text | Items[TextPart] | None = Field(
+        default=None, description="A text, or a list of parts that are texts; of the assistant null is an empty one."
+    )
     name: NotOffered = None
     refusal: NotOffered = None
     audio: NotOffered = None
@@ -45,16 +48,22 @@ class ChatMessage(Given):
     tool_calls: NotOffered = None
     function_call: NotOffered = None
 
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if self.content is None and self.role != "assistant":
+            raise ValueError("lacks content; only the assistant may have said nothing")
+        return self
+
     def message(self) -> Message:
         """As chat templates have it."""
-        said = self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
+        said = self.content if isinstance(self.content, str) else "".join(part.text for part in self.content or ())
         return Message(_ROLES.get(self.role, self.role), said)
 
 
 class ChatBody(GenerationBody):
     """A conversation that the model is to answer."""
 
-    messages: list[ChatMessage] = Field(
+    messages: Items[ChatMessage] = Field(
         min_length=1,
         description="A system message or none, then user and assistant alternately, the user last. Messages of one "
         "speaker in a row are one, with an empty line between them.",
@@ -71,10 +80,11 @@ class ChatBody(GenerationBody):
     parallel_tool_calls: bool = Field(default=True, description="Accepted: there are no tools.")
     functions: NotOffered = None
     function_call: Literal["none", "auto"] = "auto"
-    modalities: list[Literal["text"]] = Field(default=["text"])
+    modalities: Items[Literal["text"]] = Field(default=["text"])
     audio: NotOffered = None
     prediction: NotOffered = None
     web_search_options: NotOffered = None
+    moderation: NotOffered = None
     reasoning_effort: Literal["none"] = "none"
     verbosity: Literal["medium"] = "medium"
 
@@ -82,13 +92,13 @@ class ChatBody(GenerationBody):
     def _one_length(self) -> Self:
         if self.max_completion_tokens is not None:
             if self.max_tokens not in (None, self.max_completion_tokens):
-                raise ValueError("max_tokens and max_completion_tokens differ; send one of them")
+                raise ValueError("has max_tokens and another max_completion_tokens; send one of them")
             self.max_tokens = self.max_completion_tokens
         return self
 
     @model_validator(mode="after")
     def _top_of_logprobs(self) -> Self:
-        if self.top_logprobs is not None and not self.logprobs:
+        if self.top_logprobs and not self.logprobs:
             raise ValueError("has top_logprobs without logprobs: true; send both or none")
         return self
 

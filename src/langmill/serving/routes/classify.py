@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field, field_validator
 from langmill.errors import ModelError, ServingError
 from langmill.serving.jobs import BatchJob, LoadedVersion
 from langmill.serving.routes.base import ROUTES, Route
-from langmill.serving.schema import Body, Identified, Text, Usage, some_texts
+from langmill.serving.schema import Body, Identified, Items, Text, Usage, some_texts
 from langmill.serving.streaming import result_of
 from langmill.tasks.base import Classifies
 
@@ -21,7 +21,7 @@ from langmill.tasks.base import Classifies
 class ClassifyBody(Body):
     """A request for the label of one text or several."""
 
-    input: Text | list[Text] = Field(description="The text, or a list of texts.")
+    input: Text | Items[Text] = Field(description="The text, or a list of texts.")
 
     @field_validator("input")
     @classmethod

@@ -14,7 +14,7 @@ from langmill.errors import ConfigError, RequestError
 from langmill.models.generation.config import LEAST_PENALTY, Beams, Sampling
 from langmill.serving.jobs import LoadedVersion
 from langmill.serving.routes.structure import ResponseFormat, StructuredOutputs, grammar_of
-from langmill.serving.schema import Body, Given, Ignored
+from langmill.serving.schema import Body, Given, Ignored, IgnoredObject, Items
 from langmill.tasks.base import Generates
 
 MAX_LOGPROBS = 20
@@ -66,7 +66,7 @@ class GenerationBody(Body):
     seed: int | None = Field(
         default=None, ge=0, lt=2**63, description="Equal seeds give equal texts; of `n` choices each has the next one."
     )
-    stop: str | list[str] = Field(default=[], description="Up to four texts to stop before.", validate_default=True)
+    stop: str | Items[str] = Field(default=[], description="Up to four texts to stop before.", validate_default=True)
     ignore_eos: bool = Field(default=False, description="Go on behind the end of text, as load generators want it.")
     n: int = Field(default=1, ge=1, lt=2**63, description="Choices for each prompt.")
     stream: bool = Field(default=False, description="Send the text as server-sent events while it is written.")
@@ -82,6 +82,8 @@ class GenerationBody(Body):
     service_tier: Literal["auto", "default"] = "auto"
     safety_identifier: Ignored = None
     prompt_cache_key: Ignored = None
+    prompt_cache_retention: Ignored = None
+    prompt_cache_options: IgnoredObject = None
     skip_special_tokens: Literal[True] = True
 
     @field_validator("stop")

@@ -18,6 +18,7 @@ from langmill.models.generation.network import Ending
 from langmill.serving.generation import Chunk, Completion, Scoring
 from langmill.serving.jobs import Job, LoadedVersion
 from langmill.serving.logprobs import Scored
+from langmill.serving.middleware import Places
 from langmill.serving.routes.base import Route
 from langmill.serving.routes.decoding import GenerationBody, decoding_of, for_choice
 from langmill.serving.streaming import EventStream, Streams, unless_gone
@@ -80,6 +81,9 @@ class GeneratingRoute(Route[GenerationBodyT]):
         loaded = self.loaded_version(request, body.model)
         prompts = await asyncio.to_thread(self._prompts, loaded, body)
         jobs = await asyncio.to_thread(self._jobs, loaded, body, prompts)
+        places: Places | None = getattr(request.state, "places", None)
+        if places is not None:
+            places.take(len(jobs) - 1)
         streams: Streams[Chunk | list[Chunk]] = Streams(self.service.engine, jobs)
         try:
             response = _Response(self, loaded, body, prompts, streams)

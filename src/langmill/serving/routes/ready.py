@@ -40,8 +40,7 @@ class Ready(Route[None]):
         for name in service.settings.recipes:
             state = service.follower.alias_states[name]
             if state.loaded is None:
-                why = state.refused_reason or state.trouble or "The registry is still to be asked."
-                reasons.append(f"{name} has no version in service: {why}")
+                reasons.append(f"{name} has no version in service: {state.why_not}")
             models[name] = state.describe() if request.state.known else {"ready": state.loaded is not None}
         shown = {"reasons": reasons} if request.state.known else {}
         return JSONResponse({"ready": not reasons, **shown, "models": models}, 503 if reasons else 200)

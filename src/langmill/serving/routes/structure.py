@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from langmill.errors import RequestError
-from langmill.serving.schema import Given, Text
+from langmill.serving.schema import Given, Items, Text
 from langmill.serving.structured import choice_grammar, json_grammar, lark_grammar, regex_grammar
 
 _ANY_OBJECT = {"type": "object"}
@@ -36,7 +36,7 @@ class StructuredOutputs(Given):
     json_: dict[str, Any] | str | None = Field(default=None, alias="json", description="A JSON schema.")
     json_object: bool = Field(default=False, description="Any JSON object.")
     regex: Text | None = Field(default=None, description="A regular expression that the whole text matches.")
-    choice: list[Text] = Field(default=[], description="The texts to choose from.")
+    choice: Items[Text] = Field(default=[], description="The texts to choose from.")
     grammar: Text | None = Field(default=None, description="A grammar in Lark's notation, from `start` on.")
 
 

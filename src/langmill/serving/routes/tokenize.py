@@ -15,7 +15,7 @@ from langmill.serving.logprobs import token_text
 from langmill.serving.routes.base import ROUTES, BodyT, Route
 from langmill.serving.routes.chat import ChatMessage, joined
 from langmill.serving.routes.decoding import loaded_ids
-from langmill.serving.schema import Given, Text
+from langmill.serving.schema import Given, Items, Text
 from langmill.tasks.base import Chats, Generates
 
 
@@ -40,7 +40,7 @@ class TokenizeBody(Given):
 
     model: Text | None = Field(default=None, max_length=200, description="May be left out where one model is served.")
     prompt: Text | None = Field(default=None, description="The text.")
-    messages: list[ChatMessage] = Field(default=[], description="A conversation, in place of a text.")
+    messages: Items[ChatMessage] = Field(default=[], description="A conversation, in place of a text.")
     add_special_tokens: bool = Field(
         default=True, description="Put the end-of-text token where the model has it. A conversation has its template's."
     )
@@ -74,8 +74,10 @@ class Tokenize(_Tokens[TokenizeBody]):
 
     async def handle(self, request: Request, body: TokenizeBody) -> TokenizeResponse:
         """Encode in a thread. A prompt that is the name of a special token is that token, and no other text is."""
-        loaded = self.asked(request, body.model)
-        ids = await asyncio.to_thread(self._encode, loaded, body)
+        return await asyncio.to_thread(self._tokenize, self.asked(request, body.model), body)
+
+    def _tokenize(self, loaded: LoadedVersion, body: TokenizeBody) -> TokenizeResponse:
+        ids = self._encode(loaded, body)
         strings = [token_text(loaded.model.tokenizer, each) for each in ids] if body.return_token_strs else None
         return TokenizeResponse(count=len(ids), max_model_len=loaded.model.max_length, tokens=ids, token_strs=strings)
 
@@ -84,13 +86,17 @@ class Tokenize(_Tokens[TokenizeBody]):
         if body.prompt is None:
             if not isinstance(task, Chats):
                 raise RequestError(f"{loaded.name} has no conversations; send a prompt.", 400, "messages")
+            messages = [each.message() for each in body.messages]
+            said = "".join(message.content for message in messages)
+            loaded.refuse_long_text(said, self.service.prompt_limit(loaded), "messages")
             try:
-                return task.conversation_ids(tokenizer, joined([each.message() for each in body.messages]))
+                return task.conversation_ids(tokenizer, joined(messages))
             except (ModelError, TokenizerError) as error:
                 raise RequestError(str(error), 400, "messages") from error
         if body.prompt in tokenizer.special_ids:
             return [tokenizer.special_ids[body.prompt]]
-        ids = tokenizer.encode(body.prompt)
+        # Of any length: alone it would be read under Python's lock, and stop the server meanwhile.
+        ids: list[int] = tokenizer.encode_batch([body.prompt], 1)[0].tolist()
         if not (body.add_special_tokens and isinstance(task, Generates)):
             return ids
         end = [tokenizer.eot_id]
@@ -101,7 +107,7 @@ class DetokenizeBody(Given):
     """Tokens whose text is wanted."""
 
     model: Text | None = Field(default=None, max_length=200, description="May be left out where one model is served.")
-    tokens: list[Annotated[int, Field(ge=0, lt=2**31)]] = Field(description="Token ids.")
+    tokens: Items[Annotated[int, Field(ge=0, lt=2**31)]] = Field(description="Token ids.")
 
 
 class DetokenizeResponse(BaseModel):

@@ -14,14 +14,14 @@ from langmill.serving.jobs import LoadedVersion
 from langmill.serving.routes.base import ROUTES
 from langmill.serving.routes.decoding import GenerationBody
 from langmill.serving.routes.generating import Choices, GeneratingRoute, Part, Prompt
-from langmill.serving.schema import Identified, Text, Usage, some_texts
+from langmill.serving.schema import Identified, Items, Text, Usage, some_texts
 from langmill.tasks.base import Generates, Translates
 
 
 class TranslateBody(GenerationBody):
     """Texts to be translated."""
 
-    input: Text | list[Text] = Field(description="The text, or a list of texts.")
+    input: Text | Items[Text] = Field(description="The text, or a list of texts.")
     source: Text | None = Field(default=None, description="The language of the texts: the model's, or left out.")
     target: Text | None = Field(default=None, description="The language to translate into: the model's, or left out.")
     n: Literal[1] = 1

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from fastapi import Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from langmill.errors import LangmillError, RequestError
 from langmill.files import canonical_json, exclusive_lock, explained_os_errors
 from langmill.serving.routes.base import ROUTES, Route
-from langmill.serving.schema import Text
+from langmill.serving.schema import Given, Text
 from langmill.workspace import Workspace
 
 _MAX_CHARACTERS = 100_000
@@ -23,10 +23,8 @@ _MAX_FILE_BYTES = 16 * 2**20
 Words = Annotated[Text, Field(max_length=_MAX_CHARACTERS)]
 
 
-class Contender(BaseModel):
+class Contender(Given):
     """One of the two answers, and who gave it."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", protected_namespaces=())
 
     model: Text = Field(max_length=200)
     version: int = Field(ge=0, lt=2**63)
@@ -38,10 +36,8 @@ class Contender(BaseModel):
         return f"{self.model} version {self.version}"
 
 
-class VoteBody(BaseModel):
+class VoteBody(Given):
     """A vote between two answers to one prompt."""
-
-    model_config = ConfigDict(strict=True, extra="forbid")
 
     path: Text = Field(max_length=200, description="Where the two were asked.")
     prompt: Words = Field(description="What both were asked.")

@@ -77,7 +77,8 @@ class Mirror:
             await self._app(scope, replayed(message, receive), send)
             return
         first, second = self._trials.answers(trial)
-        copied = {**scope, "state": dict(scope.get("state", {}))}  # before the routes add to it
+        # Before the routes add to it, and without the client's share: a copy is none of its requests.
+        copied = {**scope, "state": {name: each for name, each in scope.get("state", {}).items() if name != "places"}}
         answer: Answer | None = Answer(True, 0.0)  # unless it comes back
         try:
             answer = await self._answer(first, scope, replayed(message, receive), _Recorded(send), asked)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 
 import pytest
@@ -128,6 +129,32 @@ def test_conversations_of_another_shape(conversation: object) -> None:
     rows = read("messages", text, "a.jsonl")
     assert bad(rows) == [("1.1", "unexpected_shape")]
     assert len(good(rows)) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "lists"), [("messages", ["messages"]), ("sharegpt", ["conversations", "conversation"])]
+)
+def test_turns_are_read_by_whichever_names_they_have(name: str, lists: list[str]) -> None:
+    expected = {"question": "x", "answer": "y", "history": "[]", "opening": "x", "system": "Be kind."}
+    for field, (who, what), (user, assistant) in itertools.product(
+        lists, [("role", "content"), ("from", "value")], [("user", "assistant"), ("human", "gpt"), ("User", "Bot")]
+    ):
+        turns = [{who: "developer", what: "Be kind."}, {who: user, what: "x"}, {who: assistant, what: "y"}]
+        for row in ({field: turns}, {field: turns[1:], "system": "Be kind."}):
+            assert recognized([row]) == name
+            assert good(read(name, lines(row), "a.jsonl")) == [("1.1", expected)]
+            blank = {"role": None, "from": None, "content": None, "value": None, "weight": None}  # as Parquet fills up
+            row[field] = [{**blank, **turn} for turn in row[field]]
+            assert good(read(name, lines(row), "a.jsonl")) == [("1.1", expected)]
+
+
+def test_an_answer_of_no_weight_is_only_read() -> None:
+    conversation = said("u: x", "a: wrong", "u: again", "a: y", "a: z", "u: on", "a: w")
+    for number, weight in ((1, 0), (3, 1), (4, 1)):
+        conversation["messages"][number]["weight"] = weight
+    found = good(read("messages", lines(conversation), "a.jsonl"))
+    assert [(place, row["answer"]) for place, row in found] == [("1.2", "y\nz"), ("1.3", "w")]
+    assert found[0][1]["history"] == '[["x", "wrong"]]'
 
 
 SHAREGPT = {

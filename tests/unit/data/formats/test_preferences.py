@@ -39,8 +39,12 @@ def rows(*values: object) -> list[Any]:
         ({"chosen": "\n\nHuman: Hi\n\nAssistant: Hello\n\nHuman: Who?\n\nAssistant: Me.",
           "rejected": "\n\nHuman: Hi\n\nAssistant: Hello\n\nHuman: Who?\n\nAssistant: You."}, LONG),
         ({"prompt": "\n\nHuman: Who?\n\nAssistant:", "chosen": "Me.", "rejected": "You."}, ONE),
+        ({"conversations": [{"from": "human", "value": "Who?"}], "chosen": {"from": "gpt", "value": "Me."},
+          "rejected": {"from": "gpt", "value": "You."}}, ONE),
+        ({"prompt": [{"role": "user", "content": [{"type": "text", "text": "Who?"}]}], "chosen": ME, "rejected": [YOU]},
+         ONE),
     ],
-    ids=["texts", "UltraFeedback", "messages", "conversations", "HH", "HH with a prompt"],
+    ids=["texts", "UltraFeedback", "messages", "conversations", "HH", "HH with a prompt", "LLaMA-Factory", "parts"],
 )  # fmt: skip
 def test_published_forms_are_read(values: object, expected: object) -> None:
     assert rows(values) == [expected]
@@ -69,4 +73,5 @@ def test_it_is_recognized_beside_other_fields() -> None:
     published = {"prompt": "Who?", "messages": [WHO, ME], "chosen": [WHO, ME], "rejected": [WHO, YOU]}
     assert recognized([published, published]) == "preferences"
     assert recognized([{"messages": [WHO, ME]}]) == "messages"
+    assert recognized([{"conversations": [WHO], "chosen": ME, "rejected": YOU}]) == "preferences"
     assert recognized([{"chosen": "a", "rejected": None}]) is None
