@@ -40,6 +40,7 @@ from langmill.graph.freshness import freshness_of, is_untouched
 from langmill.graph.process import Outcome, reproduce
 from langmill.lifetime import INTERRUPTED, end_with_parent
 from langmill.registry.outcomes import settle
+from langmill.stages.foresight import composed_params
 from langmill.stages.notes import note_of
 from langmill.stages.process import sweep_workspace
 from langmill.tracking.explained import first_line
@@ -214,7 +215,7 @@ def make_models(recipes: list[str] | None = None) -> State[Any]:
 
 def _stage_steps(graph: Graph, operation: Operation, cancel: threading.Event) -> Iterator[Step]:
     """A step for each stage; one that is up to date with all before it costs nothing."""
-    states = freshness_of(graph)
+    states = freshness_of(graph, composed_params())
     for stage in graph.stages.values():
 
         def work(done: Mapping[str, Any], stage: Stage = stage) -> Outcome:

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from langmill.cli.workspace import composed_params
 from langmill.files import write_text
 from langmill.graph.dag import read_graph
 from langmill.graph.freshness import freshness_of
 from langmill.stages import compose
+from langmill.stages.foresight import composed_params
 from langmill.workspace import Workspace
 from tests.pipeline.workspace import keep
 

@@ -86,6 +86,8 @@ def test_ctrl_c_in_a_run_and_kill_9_of_dvc_leave_nothing_behind_and_the_next_one
 ):
     edit(remade_workspace / "conf" / "recipe" / f"{LM}.yaml", steps=3000)
     edit(remade_workspace / "conf" / "training" / "from-scratch.yaml", checkpoint_every=5)
+    # The runs' senders, which import MLflow each time, have nobody to send to.
+    edit(remade_workspace / "conf" / "operation" / "default.yaml", tracking_uri="http://127.0.0.1:9")
     run = subprocess.Popen(
         command("run", LM), cwd=remade_workspace, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -105,9 +107,7 @@ def test_ctrl_c_in_a_run_and_kill_9_of_dvc_leave_nothing_behind_and_the_next_one
     wait_until(lambda: not processes(remade_workspace), 10)
     assert not (remade_workspace / f"build/models/{LM}").exists()
 
-    # The training goes on from its checkpoint, and now DVC is killed. The runs' senders, which import MLflow each time,
-    # have nobody to send to.
-    edit(remade_workspace / "conf" / "operation" / "default.yaml", tracking_uri="http://127.0.0.1:9")
+    # The training goes on from its checkpoint, and now DVC is killed.
     train = subprocess.Popen(
         command("train", LM), cwd=remade_workspace, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -199,6 +199,9 @@ def test_kill_9_of_a_run_takes_all_along_and_the_next_one_runs_exactly_the_steps
     assert [line.split(":")[0][2:] for line in ran[:3]] == [
         "Resolve and check the settings", f"Fine-tune {LM} into {CLASSIFIER}", f"Judge {CLASSIFIER} on the test split",
     ]  # fmt: skip
+    log = max((remade_workspace / ".langmill" / "logs").glob("run-*.log")).read_text()
+    asked = {address for address in re.findall("===== (.*) =====", log) if address in before}
+    assert asked == {"compose", f"finetune@{CLASSIFIER}", f"evaluate@{CLASSIFIER}"}, "others need no process of DVC"
     after = outs(remade_workspace)
     changed = {address for address in after if after[address] != before[address]}
     assert changed == {"compose", f"finetune@{CLASSIFIER}", f"evaluate@{CLASSIFIER}"}

@@ -23,12 +23,13 @@ def status(recipes: tuple[str, ...]) -> None:
     service. The other recipes of dvc.yaml are counted in one line.
     """
     from langmill.cli.results import in_columns
-    from langmill.cli.workspace import composed_params, operation
+    from langmill.cli.workspace import operation
     from langmill.graph.dag import read_graph
     from langmill.graph.freshness import freshness_of
     from langmill.registry.status import baseline, worth
     from langmill.registry.status import status as models
     from langmill.registry.versions import Tag
+    from langmill.stages.foresight import composed_params
 
     settings = operation()
     graph = read_graph()
@@ -87,9 +88,10 @@ def why(stage: str) -> None:
     STAGE is a stage of dvc.yaml, as in `train@reviews-lm`, or a recipe's name for all that leads to its evaluation.
     Each changed setting is shown with both its values. An edit of conf/ shows at once, before anything has run.
     """
-    from langmill.cli.workspace import composed_params, require_workspace
+    from langmill.cli.workspace import require_workspace
     from langmill.graph.dag import read_graph
     from langmill.graph.freshness import freshness_of
+    from langmill.stages.foresight import composed_params
 
     require_workspace()
     graph = read_graph()

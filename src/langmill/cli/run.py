@@ -37,10 +37,11 @@ def run(recipes: tuple[str, ...], wait: bool) -> None:
     next run resumes from the last checkpoint.
     """
     click.echo("Looking at what there is to do ...")
-    from langmill.cli.workspace import composed_params, operation
+    from langmill.cli.workspace import operation
     from langmill.graph.dag import read_graph
     from langmill.graph.freshness import freshness_of
     from langmill.registry.outcomes import all_settled
+    from langmill.stages.foresight import composed_params
     from langmill.stages.process import sweep_workspace
 
     settings = operation()
@@ -225,18 +226,18 @@ def _stopped_at_the_end(flow: subprocess.Popen[bytes]) -> Iterator[None]:
 def _make(place: Callable[[str], Path], recipe: str) -> None:
     """Make one folder of a recipe and everything upstream, one stage after the other."""
     from langmill.cli.display import Display
-    from langmill.cli.workspace import composed_params, require_workspace
+    from langmill.cli.workspace import require_workspace
     from langmill.files import exclusive_lock
     from langmill.graph.dag import read_graph
     from langmill.graph.freshness import Freshness, freshness_of, is_untouched
     from langmill.graph.process import Outcome, reproduce
     from langmill.stages.compose import require_composed
+    from langmill.stages.foresight import composed_params
     from langmill.stages.notes import note_of
 
     require_workspace()
-    news: list[Event] = []
+    news, errors = list[Event](), list[BaseException]()
     cancel = threading.Event()
-    errors: list[BaseException] = []
     with exclusive_lock(Workspace().run_lock, "Another `langmill` command"):
         graph = read_graph()
         graph = graph.restricted_to([graph.maker(place, recipe).address])

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import shutil
 import sys
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from langmill.config.compose import COMPOSERS, available, compose_operation, compose_recipe, plain
+from langmill.config.compose import available, compose_operation, compose_recipe
 from langmill.config.sections import Operation
 from langmill.errors import LangmillError
 from langmill.workspace import Workspace
-
-if TYPE_CHECKING:
-    from langmill.stages.compose import Composed
 
 
 def in_workspace() -> bool:
@@ -44,27 +38,6 @@ def operation() -> Operation:
     """Compose the settings of the workspace in the current folder; raises ConfigError, and as `require_workspace`."""
     require_workspace()
     return compose_operation()
-
-
-def composed_params() -> Callable[[str], Mapping[str, Any] | None]:
-    """What predicts the content of a file in build/config/ after `compose`, and None for other files.
-
-    It refuses what `compose` would refuse, with a ConfigError; each name is composed and checked once.
-    """
-
-    @functools.cache
-    def composed() -> Composed:
-        from langmill.stages.compose import Composed  # and torch with it: only where conf/ has changed
-        from langmill.stages.lines import read_lines
-
-        return Composed(read_lines())
-
-    def predicted(path: str) -> Mapping[str, Any] | None:
-        group, name = Path(path).parent.name, Path(path).stem
-        known = group in COMPOSERS and Path(path) == Workspace().composed_file(group, name)
-        return plain(composed().get(group, name)) if known else None
-
-    return predicted
 
 
 def own_command() -> str:
