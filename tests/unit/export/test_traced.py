@@ -104,7 +104,8 @@ def test_a_graph_gives_the_logits_for_every_batch_and_length(
 
 def test_a_graph_of_a_pretrained_encoder_decoder(tmp_path: Path, tokenizer: Tokenizer) -> None:
     """As a program of torch, from which the graph of ONNX is made; llama.cpp's format has no place for it."""
-    model = fine_tuned(tmp_path, tokenizer, "T5", "text_to_text", "ForConditionalGeneration")
+    size = {"num_layers": 1, "num_decoder_layers": 1}  # each block is traced anew, for a second
+    model = fine_tuned(tmp_path, tokenizer, "T5", "text_to_text", "ForConditionalGeneration", **size)
     with refused(ModelError, "unsupported", "pretrained", "text_to_text", "--format"):
         write_gguf(model.folder, tmp_path / "m.gguf", "tiny 1", "")
     graph = tracing.graph_of(model)
@@ -162,19 +163,19 @@ def test_what_has_no_graph_is_refused_in_words(
 
 
 @pytest.mark.parametrize(
-    ("family", "task_name", "head", "opened_by"),
+    ("family", "task_name", "head", "size", "opened_by"),
     [
-        ("GPT2", "language_modelling", "LMHeadModel", "AutoModelForCausalLM"),
-        ("Bert", "classification", "Model", "AutoModelForSequenceClassification"),
+        ("GPT2", "language_modelling", "LMHeadModel", {"n_layer": 1}, "AutoModelForCausalLM"),
+        ("Bert", "classification", "Model", {"num_hidden_layers": 1}, "AutoModelForSequenceClassification"),
     ],
 )
 def test_a_graph_has_the_logits_that_transformers_has_of_the_folder(
-    tmp_path: Path, tokenizer: Tokenizer, family: str, task_name: str, head: str, opened_by: str
+    tmp_path: Path, tokenizer: Tokenizer, family: str, task_name: str, head: str, size: dict[str, int], opened_by: str
 ) -> None:
     import onnxruntime
     import transformers
 
-    model = fine_tuned(tmp_path, tokenizer, family, task_name, head)
+    model = fine_tuned(tmp_path, tokenizer, family, task_name, head, **size)
     graph = tracing.graph_of(model)
     program = tracing.traced(graph, model.recipe)
     write_onnx(program, graph.inputs, model.recipe, tmp_path / "model.onnx")
