@@ -27,7 +27,7 @@ parser.add_argument("--max-model-len", type=int)
 arguments = parser.parse_args()
 if (arguments.folder / "broken").exists():
     raise SystemExit("CUDA out of memory")
-gone = 0
+begun = gone = 0
 
 
 async def health(_: Request) -> Response:
@@ -44,7 +44,8 @@ async def complete(request: Request) -> Response:
     if asked.get("stream"):
 
         async def events() -> Any:
-            global gone  # noqa: PLW0603
+            global begun, gone  # noqa: PLW0603
+            begun += 1
             try:
                 for number in range(asked["max_tokens"]):
                     yield f"data: {json.dumps({'id': 'c', 'choices': [{'index': 0, 'text': str(number)}]})}\n\n"
@@ -58,7 +59,7 @@ async def complete(request: Request) -> Response:
 
         return StreamingResponse(events(), media_type="text/event-stream")
     await asyncio.sleep(0.3 if asked.get("prompt") == "slow" else 0)
-    text = json.dumps({"folder": str(arguments.folder), "pid": os.getpid(), "gone": gone})
+    text = json.dumps({"folder": str(arguments.folder), "pid": os.getpid(), "begun": begun, "gone": gone})
     usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
     return JSONResponse({"id": "c", "model": asked["model"], "choices": [{"index": 0, "text": text}], "usage": usage})
 
