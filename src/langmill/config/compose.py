@@ -21,21 +21,18 @@ from typing import Any, TypeVar
 
 from hydra import version
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.config_repository import CachingConfigRepository, ConfigRepository
-from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
-from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra._internal.config_repository import CachingConfigRepository
 from hydra._internal.defaults_list import create_defaults_list
-from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import ConfigCompositionException, HydraException
-from hydra.plugins.config_source import ConfigResult, ConfigSource
 from hydra.types import RunMode
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.basecontainer import BaseContainer
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException, UnsupportedInterpolationType
 
-from langmill.config.core_yaml import ALLOWED_NAMES, as_written, is_name, parse_yaml, read_yaml, settings_text
+from langmill.config.core_yaml import ALLOWED_NAMES, as_written, is_name, read_yaml
+from langmill.config.files import SettingsFile, SettingsRepository, first_line
 from langmill.config.names import did_you_mean, only_a_base
 from langmill.config.sections import Corpus, Evaluation, Operation, Pretrained, Recipe, Serving, Tokenizer, Training
 from langmill.config.typed import Origin, typed
@@ -43,9 +40,6 @@ from langmill.errors import ConfigError, FieldError
 from langmill.workspace import Workspace
 
 CONF = Workspace().conf
-_RECIPE_HEADER = (
-    "# @package _global_"  # Hydra reads it in the first lines only, and files a recipe elsewhere without it
-)
 REFUSED = "refused"
 """The one key of a file that the compose stage writes for a name whose settings are refused; it holds the sentence."""
 SectionT = TypeVar("SectionT")
@@ -190,64 +184,6 @@ def _section(
     return result
 
 
-class _ConfSource(FileConfigSource):  # type: ignore[misc]
-    """A folder of settings, each file read as the core schema of YAML has it."""
-
-    @staticmethod
-    def scheme() -> str:
-        return "conf"
-
-    def load_config(self, config_path: str) -> _File:
-        path = Path(self.path) / self._normalize_file_name(config_path)
-        return _read(self.provider, config_path, str(path), settings_text(path))
-
-
-@dataclasses.dataclass
-class _File(ConfigResult):  # type: ignore[misc]
-    """A file of settings, as Hydra has it for its defaults list, and its plain values."""
-
-    values: dict[str, Any] = dataclasses.field(default_factory=dict)
-    refers: bool = False
-    """Whether some text of it may name other settings."""
-
-
-@functools.lru_cache(maxsize=1024)  # recipes share most files, and making a container of OmegaConf's takes milliseconds
-def _read(provider: str, config_path: str, path: str, text: str) -> _File:
-    """A file with this text; do not change what it holds. Raises ConfigError."""
-    values = parse_yaml(text, path)
-    if not isinstance(values, dict | None):
-        raise ConfigError(f"{path} holds no settings; write `key: value` lines.", "wrong_type")
-    if config_path.startswith("recipe/") and not text.startswith(_RECIPE_HEADER):
-        raise ConfigError(f"{path}: the first line must be `{_RECIPE_HEADER}`.", "missing")
-    values = values or {}
-    refers = "${" in str(values)
-    # Hydra looks at the defaults list, and whether there is a setting besides.
-    kept = ("defaults", *(values if refers else ()))
-    seen = {key: value if key in kept or isinstance(value, str) else None for key, value in values.items()}
-    try:
-        config = OmegaConf.create(seen)
-    except OmegaConfBaseException as error:  # the grammar of ${...}
-        raise ConfigError(f"{path}: {_first_line(error)}; `${{` in a text is written `\\${{`.", "unreadable") from error
-    header = ConfigSource._get_header_dict(text)
-    file = _File(provider=provider, path=path, config=config, header=header, values=values, refers=refers)
-    repository = ConfigRepository(ConfigSearchPathImpl())
-    defaults = repository._extract_defaults_list(config_path, config)
-    file.defaults_list = repository._create_defaults_list(config_path, defaults)
-    file.values.pop("defaults", None)
-    return file
-
-
-class _Repository(ConfigRepository):  # type: ignore[misc]
-    """The files of settings, each with its defaults list."""
-
-    def __init__(self, conf: Path) -> None:
-        self.sources = [_ConfSource("main", f"conf://{conf}")]
-
-    def load_config(self, config_path: str) -> _File | None:
-        source = self._find_object_source(config_path, ObjectType.CONFIG)
-        return source.load_config(config_path) if isinstance(source, _ConfSource) else None
-
-
 def _compose(config_name: str, overrides: Sequence[str], conf: Path) -> dict[str, Any]:
     """The merged and resolved values of a file, of those that its defaults list names, and of the overrides."""
     path = conf / f"{config_name}.yaml"
@@ -257,19 +193,19 @@ def _compose(config_name: str, overrides: Sequence[str], conf: Path) -> dict[str
             values = OmegaConf.to_container(merged, resolve=True) if isinstance(merged, DictConfig) else merged
     except UnsupportedInterpolationType as error:
         raise ConfigError(
-            f"{path}: {error.full_key} asks for a resolver ({_first_line(error)}), and what one looks up would be "
+            f"{path}: {error.full_key} asks for a resolver ({first_line(error)}), and what one looks up would be "
             "logged; `${...}` may name another setting, as in ${training.steps}, and nothing else.",
             "impossible",
         ) from error
     except InterpolationResolutionError as error:
         raise ConfigError(
-            f"{path}: {error.full_key}: {_first_line(error)}; `${{...}}` may name another setting, as in "
+            f"{path}: {error.full_key}: {first_line(error)}; `${{...}}` may name another setting, as in "
             "${training.steps}, and is written `\\${` in a text.",
             "impossible",
         ) from error
     except (HydraException, OmegaConfBaseException, ValueError) as error:  # ValueError: a malformed defaults list
         message = " ".join(str(error).split()).partition(" Config search path:")[0]
-        cause = f" ({_first_line(error.__cause__)})" if isinstance(error.__cause__, OmegaConfBaseException) else ""
+        cause = f" ({first_line(error.__cause__)})" if isinstance(error.__cause__, OmegaConfBaseException) else ""
         raise ConfigError(f"{path} can't be composed: {message}{cause}", "impossible") from error
     assert isinstance(values, dict)
     return {str(key): value for key, value in values.items()}
@@ -309,7 +245,7 @@ def _merge(config_name: str, overrides: Sequence[str], conf: Path) -> DictConfig
     return merged
 
 
-def _merge_into(values: dict[str, Any], others: Mapping[str, Any], parent: str, file: _File) -> None:
+def _merge_into(values: dict[str, Any], others: Mapping[str, Any], parent: str, file: SettingsFile) -> None:
     """Put other values over these: tables are merged key by key, anything else is replaced."""
     for key, other in others.items():
         own = values.get(key)
@@ -325,12 +261,12 @@ def _merge_into(values: dict[str, Any], others: Mapping[str, Any], parent: str, 
 
 def _plan(
     config_name: str, overrides: Sequence[str], conf: Path
-) -> tuple[list[tuple[_File, dict[str, Any]]], list[Override]]:
+) -> tuple[list[tuple[SettingsFile, dict[str, Any]]], list[Override]]:
     """Which files are merged, in which order, each with its values where they belong; and the overrides of values."""
     version.setbase("1.3")
     parsed = [_parsed(override) for override in overrides]
     ConfigLoaderImpl.validate_sweep_overrides_legal(parsed, RunMode.RUN, from_shell=False)
-    repository = CachingConfigRepository(_Repository(conf))
+    repository = CachingConfigRepository(SettingsRepository(conf))
     defaults = create_defaults_list(repository, config_name, parsed, prepend_hydra=False, skip_missing=False)
     files = []
     for default in defaults.defaults:
@@ -347,7 +283,7 @@ def _parsed(override: str) -> Override:
     try:
         (found,) = OverridesParser.create().parse_overrides([override])
     except HydraException as error:
-        reason = f" ({_first_line(error)})" if "=" in override else " without a value"
+        reason = f" ({first_line(error)})" if "=" in override else " without a value"
         raise ConfigError(
             f"The override {as_written(override)} can't be read{reason}; write KEY=VALUE, as in training.steps=1000, "
             "or ~KEY to take one out.",
@@ -404,7 +340,3 @@ def _no_resolvers() -> Iterator[None]:
         finally:
             for name, resolver in held.items():
                 BaseContainer._resolvers.setdefault(name, resolver)
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().split("\n", maxsplit=1)[0].rstrip(".")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from langmill.config import compose, core_yaml
+from langmill.config import compose, core_yaml, files
 from langmill.config.compose import compose_corpus, compose_recipe, compose_serving, load_section, plain
 from langmill.config.core_yaml import dump_yaml, literal, quoted
 from langmill.config.sections import Corpus
@@ -191,7 +191,7 @@ def test_a_file_is_parsed_once_however_many_use_it(conf, monkeypatch):
     loader = core_yaml._CoreLoader
     monkeypatch.setattr(core_yaml, "_CoreLoader", lambda text: parsed.append(text) or loader(text))
     core_yaml._parsed.cache_clear()
-    compose._read.cache_clear()
+    files._read.cache_clear()
     for number in range(8):
         compose_corpus(f"c{number}", conf)
     assert len(parsed) == 9  # with the one that they inherit
