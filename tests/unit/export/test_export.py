@@ -76,7 +76,7 @@ def test_a_classifier_says_whose_code_it_needs(registry: ModelRegistry, tmp_path
     to = tmp_path / "exported"
     export(registry, CLASSIFIER, 1, "huggingface", to)
     card = (to / "README.md").read_text(encoding="utf-8")
-    assert 'AutoModelForSequenceClassification.from_pretrained("FOLDER", trust_remote_code=True)' in card
+    assert 'AutoModelForSequenceClassification.from_pretrained(".", trust_remote_code=True)' in card
     assert "| fine-tuned from | reviews-lm |" in card
     assert "What was fine-tuned (reviews-lm): MIT (the package)" in card
     assert (to / "modeling_langmill.py").is_file()
