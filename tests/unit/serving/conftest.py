@@ -48,6 +48,7 @@ class Bytes:
     vocab_size = 257
     eot_id = EOT
     stop_ids = (EOT,)
+    longest_token = 1
 
     def encode(self, text: str) -> list[int]:
         return list(text.encode())
