@@ -8,4 +8,4 @@ import os
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 from tests.unit.models.conftest import make_model, tokenizer_file  # noqa: F401  # the same fixtures
-from tests.unit.tasks.conftest import documents, tokenizer  # noqa: F401
+from tests.unit.tasks.conftest import chatml, documents, tokenizer  # noqa: F401

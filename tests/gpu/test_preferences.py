@@ -10,9 +10,8 @@ import pytest
 from langmill.tokenization.tokenizer import Tokenizer
 from tests.gpu.material import NEEDS_CARD
 from tests.unit.tasks.settings import tiny_backbone
-from tests.unit.tasks.test_preferences import OTHER, PAIR, batch_of, chatml, preferences
+from tests.unit.tasks.test_preferences import OTHER, PAIR, batch_of, preferences
 
-__all__ = ["chatml"]
 pytestmark = NEEDS_CARD
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from langmill.data.document import Document
+from langmill.tokenization.chat_template import IM_END, IM_START
 from langmill.tokenization.tokenizer import Tokenizer
 from langmill.tokenization.training import train_tokenizer
 
@@ -33,6 +34,14 @@ WORDS = [
 def sentences(count: int, longest: int, seed: int) -> list[str]:
     random = np.random.default_rng(seed)
     return [" ".join(random.choice(WORDS, random.integers(1, longest))) for _ in range(count)]
+
+
+@pytest.fixture(scope="session")
+def chatml(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
+    """Of BPE, with the special tokens of our own chat template."""
+    file: Path = tmp_path_factory.mktemp("chatml") / "tokenizer.json"
+    train_tokenizer("bpe", 320, sentences(50, 20, 0), file, lambda _: None, special_tokens=[IM_START, IM_END])
+    return Tokenizer.load(file)
 
 
 @pytest.fixture(scope="session")

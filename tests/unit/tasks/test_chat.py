@@ -22,22 +22,13 @@ from langmill.tasks.loading import interface_of, load_model
 from langmill.tokenization.chat_template import IM_END, IM_START, Message
 from langmill.tokenization.shards import Shard, write_shard
 from langmill.tokenization.tokenizer import EOT, Tokenizer
-from langmill.tokenization.training import train_tokenizer
 from tests.refused import refused
 
-from .conftest import sentences
 from .settings import shipped_sections, shipped_task, tiny_backbone, tiny_options, training
 
 pytestmark = pytest.mark.unit
 HISTORY = [["Hi", "Hello"], ["Who?", "A film."]]
 TALK = Document("c", "Really?", target="Yes.", metadata={"history": json.dumps(HISTORY), "system": "Be good."})
-
-
-@pytest.fixture(scope="module")
-def chatml(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
-    file: Path = tmp_path_factory.mktemp("chatml") / "tokenizer.json"
-    train_tokenizer("bpe", 320, sentences(50, 20, 0), file, lambda _: None, special_tokens=[IM_START, IM_END])
-    return Tokenizer.load(file)
 
 
 def chat(**options: Any) -> Chat:

@@ -17,12 +17,10 @@ from langmill.errors import ConfigError, ModelError
 from langmill.models.heads import LanguageModel
 from langmill.tasks.batching import Batch
 from langmill.tasks.preferences import Preferences, dpo_loss, log_likelihoods
-from langmill.tokenization.chat_template import IM_END, IM_START
+from langmill.tokenization.chat_template import IM_END
 from langmill.tokenization.tokenizer import Tokenizer
-from langmill.tokenization.training import train_tokenizer
 from tests.refused import refused
 
-from .conftest import sentences
 from .settings import shipped_task, tiny_backbone, training
 from .test_chat import shard_of
 
@@ -36,13 +34,6 @@ PAIR = Document(
 OTHER = Document("q", "Who liked the film?", target="The actor.", metadata={"rejected": "I was not in it at all."})
 TRL = {0.1: 0.6581863760948181, 0.5: 0.8219324946403503}
 """By beta, the loss of TRL 1.16.0 (`DPOTrainer._compute_loss`, "sigmoid") of the logits and tokens below."""
-
-
-@pytest.fixture(scope="module")
-def chatml(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
-    file: Path = tmp_path_factory.mktemp("chatml") / "tokenizer.json"
-    train_tokenizer("bpe", 320, sentences(50, 20, 0), file, lambda _: None, special_tokens=[IM_START, IM_END])
-    return Tokenizer.load(file)
 
 
 def preferences(**options: Any) -> Preferences:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,22 +11,12 @@ import pytest
 from langmill.data.document import Document
 from langmill.errors import ConfigError
 from langmill.tasks.question_answering import QuestionAnswering
-from langmill.tokenization.chat_template import IM_END, IM_START
 from langmill.tokenization.tokenizer import Tokenizer
-from langmill.tokenization.training import train_tokenizer
 from tests.refused import refused
 
-from .conftest import sentences
 from .settings import shipped_task
 
 pytestmark = pytest.mark.unit
-
-
-@pytest.fixture(scope="module")
-def chatml(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
-    file: Path = tmp_path_factory.mktemp("chatml") / "tokenizer.json"
-    train_tokenizer("bpe", 320, sentences(50, 20, 0), file, lambda _: None, special_tokens=[IM_START, IM_END])
-    return Tokenizer.load(file)
 
 
 def task_of(**options: Any) -> QuestionAnswering:
