@@ -8,7 +8,6 @@ import multiprocessing
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.distributed import TCPStore
 
 from langmill.files import read_manifest
 from langmill.models import functions
@@ -152,14 +152,16 @@ def test_killed_at_any_moment(workspace, tmp_path, name, overrides):
 
 
 class Two:
-    """Two processes of one training, as torchrun starts them: forked from this one, which has imported everything."""
+    """Two processes of one training, as torchrun starts them: forked from this one, which has imported everything.
+
+    Like torchrun this process holds the port at which they meet.
+    """
 
     def __init__(self, workspace: Path, overrides: Sequence[str]) -> None:
         write_recipe(workspace, "reviews-lm", overrides)
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        self.store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
         context = multiprocessing.get_context("fork")
+        port = self.store.port
         self.processes = [context.Process(target=self._work, args=(workspace, rank, port)) for rank in range(2)]
         for process in self.processes:
             process.start()
@@ -167,6 +169,7 @@ class Two:
     @staticmethod
     def _work(workspace: Path, rank: int, port: int) -> None:
         own = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        own["TORCHELASTIC_USE_AGENT_STORE"] = True
         os.environ.update({name: str(value) for name, value in own.items()})
         train_written(workspace, "reviews-lm")
 

@@ -268,24 +268,29 @@ def prefect_server(port: int) -> Iterator[Service]:
             pid_file.unlink(missing_ok=True)
 
 
-def temporary_prefect() -> contextlib.AbstractContextManager[Service]:
+@contextlib.contextmanager
+def temporary_prefect() -> Iterator[Service]:
     """Run a Prefect server without pages and schedules during the block.
 
     A flow without PREFECT_API_URL starts the same for itself (Prefect's `SubprocessASGIServer`), but imports all of the
-    server for it (3 s) and waits meanwhile.
+    server for it (3 s) and waits meanwhile. The port is taken here: another program may have one that is only found.
     """
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.bind((HOST, 0))
-        port = probe.getsockname()[1]
-    environment = {
-        "PREFECT_API_URL": _prefect_api(port),
-        "PREFECT_UI_ENABLED": "0",
-        "PREFECT__SERVER_EPHEMERAL": "1",
-        "PREFECT__SERVER_FINAL": "1",
-    }
-    arguments = ["uvicorn", "--factory", "prefect.server.api.server:create_app", "--host", HOST, "--port", str(port)]
-    arguments += ["--log-level", "error", "--lifespan", "on"]
-    return started("Prefect", port, arguments, environment, Workspace().log("prefect-server"))
+    with socket.create_server((HOST, 0), backlog=2048) as listener:
+        # uvicorn takes an inherited socket for a Unix one, and leaves this out on its connections.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        port, descriptor = listener.getsockname()[1], listener.fileno()
+        environment = {
+            "PREFECT_API_URL": _prefect_api(port),
+            "PREFECT_UI_ENABLED": "0",
+            "PREFECT__SERVER_EPHEMERAL": "1",
+            "PREFECT__SERVER_FINAL": "1",
+        }
+        arguments = ["uvicorn", "--factory", "prefect.server.api.server:create_app", "--fd", str(descriptor)]
+        arguments += ["--log-level", "error", "--lifespan", "on"]
+        log = Workspace().log("prefect-server")
+        with started("Prefect", port, arguments, environment, log, descriptors=[descriptor]) as service:
+            listener.close()  # it is the server's now: connections are refused once it is gone
+            yield service
 
 
 def mlflow_server(tracking_uri: str, port: int) -> contextlib.AbstractContextManager[Service]:
@@ -306,8 +311,12 @@ def started(
     log: Path,
     *,
     stop_seconds: float = _SERVER_STOP_SECONDS,
+    descriptors: Sequence[int] = (),
 ) -> Iterator[Service]:
-    """Run a Python module in a process group of its own during the block: a server on a port of this machine."""
+    """Run a Python module in a process group of its own during the block: a server on a port of this machine.
+
+    It inherits the file descriptors.
+    """
     from langmill.cli.workspace import prefect_environment
 
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -316,6 +325,7 @@ def started(
             [sys.executable, "-m", "langmill.lifetime", *module],
             env={**prefect_environment(), **environment, PARENT_VARIABLE: str(os.getpid())},
             stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
+            pass_fds=descriptors,
         )  # fmt: skip
     try:
         yield Service(name, f"http://{HOST}:{port}", process, log)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import shutil
 import warnings
 from collections.abc import Iterator
@@ -12,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
-from pytorch_lightning.strategies import DDPStrategy, ModelParallelStrategy
+from pytorch_lightning.strategies import DDPStrategy, ModelParallelStrategy, ParallelStrategy
 from pytorch_lightning.strategies.strategy import Strategy as LightningStrategy
 from torch import nn
+from torch.distributed import TCPStore  # type: ignore[attr-defined]  # torch documents it and does not list it
 
 from langmill.config.compose import plain
 from langmill.config.sections import Recipe, Training
@@ -94,7 +97,7 @@ class Fitting:
 
     def run(self) -> None:
         """Train to the end. Raises TrainingError where the loss or the gradient norm stopped being a number."""
-        with interruptible(self.trainer):
+        with interruptible(self.trainer), meeting_point(self.trainer):
             self.trainer.fit(self.module)
 
     def save(self, provenance: Provenance, base: Path | None) -> None:
@@ -166,6 +169,20 @@ def _strategy(training: Training, accelerator: str) -> LightningStrategy | str:
     if size == 1:
         return "auto"
     return DDPStrategy(process_group_backend=backend, gradient_as_bucket_view=True)
+
+
+@contextlib.contextmanager
+def meeting_point(trainer: pl.Trainer) -> Iterator[None]:
+    """Hold the port at which processes meet that Lightning is about to start on this machine.
+
+    Lightning looks for a free port and has the first process listen on it once all are started, by when any other
+    program may have it. The store is ours, and all processes are its clients, as under torchrun.
+    """
+    environment = trainer.strategy.cluster_environment if isinstance(trainer.strategy, ParallelStrategy) else None
+    if isinstance(environment, LightningEnvironment) and not {"LOCAL_RANK", "MASTER_PORT"}.intersection(os.environ):
+        store = TCPStore(environment.main_address, 0, is_master=True, wait_for_workers=False)
+        os.environ |= {"MASTER_PORT": str(store.port), "TORCHELASTIC_USE_AGENT_STORE": "True"}
+    yield
 
 
 @contextlib.contextmanager

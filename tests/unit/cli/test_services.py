@@ -1,6 +1,7 @@
 """What keeps running: nothing is announced that can't be, and no password stands in a command line."""
 
 import os
+import socket
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -174,3 +175,13 @@ def test_status_shows_what_was_asked_for_and_counts_the_rest(monkeypatch, capsys
     assert "sentiment" not in said
     assert cli.call(["status", "nothing"]) == 1
     assert "dvc.yaml makes no build/evaluation/nothing" in capsys.readouterr().err
+
+
+def test_the_port_of_a_temporary_server_is_taken_before_the_server_starts(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with services.temporary_prefect() as service:
+        port = int(service.address.rpartition(":")[2])
+        socket.create_connection((services.HOST, port), timeout=5).close()
+        assert service.process.poll() is None
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection((services.HOST, port), timeout=5)

@@ -1,0 +1,53 @@
+"""Lightning's trainer: the processes that it starts meet at a port that is held for them."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import socket
+
+import pytest
+
+from langmill.config.compose import compose_recipe
+from langmill.config.sections import Strategy, Training
+from langmill.training.fitting import build_trainer, meeting_point
+from tests.unit.training.material import RECIPES, REPOSITORY
+
+pytestmark = pytest.mark.unit
+OF_TORCHRUN = ("LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_USE_AGENT_STORE")
+
+
+@pytest.fixture(scope="module")
+def training() -> Training:
+    composed = compose_recipe("reviews-lm", RECIPES["reviews-lm"], REPOSITORY / "conf").training
+    return dataclasses.replace(composed, devices=2, micro_batch_size=4)
+
+
+@pytest.fixture(autouse=True)
+def nobody_has_started_it(monkeypatch):
+    for name in OF_TORCHRUN:
+        monkeypatch.setenv(name, "")  # so that what is set in the test is taken back
+        monkeypatch.delenv(name)
+
+
+@pytest.mark.parametrize("strategy", [Strategy.ddp, Strategy.fsdp])
+def test_the_port_at_which_processes_meet_is_taken_before_they_start(training, strategy):
+    trainer = build_trainer(dataclasses.replace(training, strategy=strategy), "cpu", [])
+    with meeting_point(trainer):
+        assert os.environ["TORCHELASTIC_USE_AGENT_STORE"] == "True"
+        port = int(os.environ["MASTER_PORT"])
+        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+        assert trainer.strategy.cluster_environment.main_port == port
+
+
+@pytest.mark.parametrize("given", [{"LOCAL_RANK": "1", "MASTER_PORT": "29500"}, {"MASTER_PORT": "29500"}])
+def test_a_port_of_whoever_starts_the_processes_stays(training, monkeypatch, given):
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    with meeting_point(build_trainer(training, "cpu", [])):
+        assert {name: os.environ[name] for name in OF_TORCHRUN if name in os.environ} == given
+
+
+def test_a_lone_process_takes_no_port(training):
+    with meeting_point(build_trainer(dataclasses.replace(training, devices=1), "cpu", [])):
+        assert "MASTER_PORT" not in os.environ
