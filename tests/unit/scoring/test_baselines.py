@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from sklearn.feature_extraction.text import CountVectorizer
 
-from langmill.scoring.baselines import tfidf_logistic_regression, translation_memory
+from langmill.scoring.baselines import _words_and_pairs, tfidf_logistic_regression, translation_memory
+from langmill.scoring.words import words
 
 pytestmark = pytest.mark.unit
 
@@ -20,6 +22,14 @@ def test_logistic_regression_learns_words() -> None:
     assert (found_NK[:, 2] == 0).all()  # a label that no text has
     again_NK = tfidf_logistic_regression(texts, labels, 4, ["a good one", "dull", "odd thing", "nothing known"])
     assert np.array_equal(found_NK, again_NK)
+
+
+@pytest.mark.parametrize("text", ["", "One", "It's a film, a film!", "静夜思 film", "foo_bar Größe 3.14"])
+def test_features_are_scikit_learns_words_and_pairs(text: str) -> None:
+    theirs = CountVectorizer(
+        ngram_range=(1, 2), lowercase=False, token_pattern=None, tokenizer=lambda text: words(text, joined="_")
+    )
+    assert _words_and_pairs(text) == theirs.build_analyzer()(text)
 
 
 @pytest.mark.parametrize(("texts", "labels"), [(["!", "?"], [0, 1]), (["good", "fine"], [0, 0])])

@@ -41,6 +41,12 @@ def test_english_words_are_those_of_rouge(text: str) -> None:
     assert pieces(text) == text.split()
 
 
+@given(st.text())
+def test_words_are_the_same_beside_other_scripts(text: str) -> None:
+    """A text without letters of unspaced scripts is read by a simpler pattern."""
+    assert words(f"静 {text}", joined="_") == ["静", *words(text, joined="_")]
+
+
 def test_pieces_stand_as_they_are() -> None:
     assert pieces("Hello, 世界! Größe") == ["Hello,", "世", "界", "!", "Größe"]
 
