@@ -45,6 +45,7 @@ def corpus_text(
     options: Mapping[str, object] | None = None,
     others: Sequence[str] = (),
     task: str | None = None,
+    num_rows: int | None = None,
 ) -> str:
     """The file of a corpus.
 
@@ -57,6 +58,7 @@ def corpus_text(
         options: What the format is told.
         others: The names of all fields in the first rows.
         task: The task that its rows are mostly for.
+        num_rows: How many rows it has, if that is known.
     """
     named = [name for said in fields.files.values() for name in said.values()]
     used = {fields.text, fields.label, fields.target, *fields.ids, *named}
@@ -97,9 +99,23 @@ def corpus_text(
             lines.insert(-2, "    # Lists and code keep their lines.\n    characters: {preserve_whitespace: true}")
         elif task is not None:
             lines.append("    # Drops pairs whose target is the text itself.\n    copies: {}")
+    share = None if num_rows is None else _share_held_out(num_rows)
+    if share is not None or fields.split_by:
+        lines.append("split:")
+    if share is not None:
+        lines.append(f"  # Of {num_rows:,} rows the twentieths of base.yaml are too few to go by.")
+        lines += [f"  validation: {share}", f"  test: {share}"]
     if fields.split_by:
-        lines += [f"# What belongs together is in one split as a whole.\nsplit:\n  by: {_quoted(fields.split_by)}"]
+        lines += ["  # What belongs together is in one split as a whole.", f"  by: {_quoted(fields.split_by)}"]
     return "\n".join(lines) + "\n"
+
+
+def _share_held_out(num_rows: int) -> float | None:
+    """The share of a small corpus that is held out to watch training, and to judge; None where base.yaml's will do.
+
+    A twentieth of 600 documents is what the gate asks for.
+    """
+    return 0.2 if 0 < num_rows < 300 else 0.1 if 0 < num_rows < 600 else None
 
 
 def source_text(source: Source, comment: str) -> str:

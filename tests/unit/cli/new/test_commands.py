@@ -51,7 +51,7 @@ def test_corpus_and_recipes_begin_with_files_that_compose(workspace, capsys):
     assert (corpus.source.path, corpus.fields.text, corpus.fields.label) == ("mine", "Body", "topic")
     assert corpus.fields.metadata == ["id"]
     base = yaml.safe_load((workspace / "conf" / "corpus" / "base.yaml").read_text())
-    assert corpus.split.test == base["split"]["test"]
+    assert (corpus.split.validation, corpus.split.test) == (0.2, 0.2)  # of three rows; the base's twentieth is of many
     assert corpus.cleaning.options["length"] == base["cleaning"]["options"]["length"]
 
     assert call(["new", "recipe", "mine-lm", "--corpus", "mine"]) == 0
@@ -177,6 +177,14 @@ def test_a_new_corpus_says_what_is_wrong_with_its_rows_and_what_fits_them(worksp
         assert "rows of mine" not in err and "shapes" not in err
 
 
+@pytest.mark.parametrize(("rows", "share"), [(299, 0.2), (599, 0.1), (600, 0.05)])
+def test_of_a_small_corpus_more_is_held_out(workspace, rows, share):
+    write_rows(workspace / "chats.jsonl", [CHAT] * rows)
+    assert call(["new", "corpus", "mine", "--from", "chats.jsonl"]) == 0
+    split = compose_corpus("mine").split
+    assert (split.validation, split.test, split.by) == (share, share, "opening")
+
+
 @pytest.mark.parametrize("header", AWKWARD)
 def test_awkward_headers_are_quoted(workspace, header):
     rows = [{"x": 1, header: "some longer text here", f"{header}2": "y"}] * 2
@@ -273,14 +281,14 @@ def test_every_task_gets_a_network_that_can_learn_it_and_prompts_of_the_corpus(p
 
 
 def test_a_small_corpus_gets_a_small_recipe_and_a_warning(workspace, capsys):
-    rows = [{"text": f"A short letter, the {number}th of all that came in."} for number in range(200)]
+    rows = [{"text": f"A short letter, the {number}th of all that came in."} for number in range(140)]
     write_rows(workspace / "a.jsonl", rows)
     assert call(["new", "corpus", "mine", "--from", "a.jsonl"]) == 0
     warning = capsys.readouterr().err
-    for fact in ("about 10 test documents", "min_documents asks for 30", "about 20 are missing", "at least 0.2 "):
+    for fact in ("about 28 test documents", "min_documents asks for 30", "about 2 are missing", "at least 0.28 "):
         assert fact in warning
     assert call(["new", "recipe", "mine", "--corpus", "mine"]) == 0
-    assert "about 20 are missing" in capsys.readouterr().err
+    assert "about 2 are missing" in capsys.readouterr().err
     recipe = compose_recipe("mine")
     assert (recipe.tokenizer.vocab_size, recipe.training.steps) == (512, 50)
     assert recipe.training.optimizer.warmup_steps == recipe.training.validate_every == 10
