@@ -18,10 +18,11 @@ from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from pytorch_lightning.strategies import DDPStrategy, ModelParallelStrategy, ParallelStrategy
 from pytorch_lightning.strategies.strategy import Strategy as LightningStrategy
 from torch import nn
-from torch.distributed import TCPStore  # type: ignore[attr-defined]  # torch documents it and does not list it
+from torch.distributed import DistNetworkError, TCPStore  # type: ignore[attr-defined]  # in its documentation alone
 
 from langmill.config.compose import plain
 from langmill.config.sections import Recipe, Training
+from langmill.errors import TransientError
 from langmill.files import digest_of
 from langmill.models.folder import load_weights, save_model
 from langmill.tasks.loading import interface_of
@@ -177,12 +178,23 @@ def meeting_point(trainer: pl.Trainer) -> Iterator[None]:
 
     Lightning looks for a free port and has the first process listen on it once all are started, by when any other
     program may have it. The store is ours, and all processes are its clients, as under torchrun.
+
+    Raises TransientError where the processes can't reach each other: the port of another launcher may be taken, a
+    machine away.
     """
     environment = trainer.strategy.cluster_environment if isinstance(trainer.strategy, ParallelStrategy) else None
     if isinstance(environment, LightningEnvironment) and not {"LOCAL_RANK", "MASTER_PORT"}.intersection(os.environ):
         store = TCPStore(environment.main_address, 0, is_master=True, wait_for_workers=False)
         os.environ |= {"MASTER_PORT": str(store.port), "TORCHELASTIC_USE_AGENT_STORE": "True"}
-    yield
+    try:
+        yield
+    except DistNetworkError as error:
+        place = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
+        raise TransientError(
+            f"The processes of this training can't reach each other at {place} (MASTER_ADDR and MASTER_PORT): {error}. "
+            "Look whether another program has that port, and whether the other machines can reach it.",
+            "unreachable",
+        ) from error
 
 
 @contextlib.contextmanager

@@ -10,7 +10,9 @@ import pytest
 
 from langmill.config.compose import compose_recipe
 from langmill.config.sections import Strategy, Training
+from langmill.errors import TransientError
 from langmill.training.fitting import build_trainer, meeting_point
+from tests.refused import refused
 from tests.unit.training.material import RECIPES, REPOSITORY
 
 pytestmark = pytest.mark.unit
@@ -51,3 +53,14 @@ def test_a_port_of_whoever_starts_the_processes_stays(training, monkeypatch, giv
 def test_a_lone_process_takes_no_port(training):
     with meeting_point(build_trainer(dataclasses.replace(training, devices=1), "cpu", [])):
         assert "MASTER_PORT" not in os.environ
+
+
+def test_a_port_that_another_program_has_is_named(training, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        for name, value in {"LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}.items():
+            monkeypatch.setenv(name, value)
+        trainer = build_trainer(training, "cpu", [])
+        said = f"can't reach each other at 127.0.0.1:{port}", "address already in use", "another program has that port"
+        with refused(TransientError, "unreachable", *said), meeting_point(trainer):
+            trainer.strategy.setup_environment()
