@@ -182,11 +182,12 @@ class Chat(AfterPrompt, Chats):
             window = [*messages[:first], *messages[start:]]
             return speaker.parts(window, range(first + 1, len(window), 2))
 
-        def fits(start: int) -> bool:
-            return sum(map(len, parts(start))) <= self.options.length + 1
-
-        place = bisect.bisect_left(starts, True, key=fits)
+        place = bisect.bisect_left(starts, True, key=lambda start: self._fits(parts(start)))
         return (first, []) if place == len(starts) else (starts[place], parts(starts[place]))
+
+    def _fits(self, parts: Iterable[Sequence[int]]) -> bool:
+        """Whether a conversation's tokens are a sequence: the last one is only learned, not read."""
+        return sum(map(len, parts)) <= self.options.length + 1
 
     def _example(self, speaker: Speaker, messages: Sequence[Message], length: int) -> _Example:
         """A conversation before its last answer, shortened to what the answer leaves of `length`, and the answer."""

@@ -81,7 +81,7 @@ class QuestionAnswering(Chat):
         name, said = "", list[Message]()
         for document in group:
             asked, answer = Message("user", self._asked(document)), Message("assistant", document.target or "")
-            if said and self._fits(speaker, longer := [*said, asked, answer]):
+            if said and self._fits(self._parts(speaker, longer := [*said, asked, answer])):
                 said = longer
                 continue
             if said:
@@ -90,6 +90,6 @@ class QuestionAnswering(Chat):
         if said:
             yield name, said
 
-    def _fits(self, speaker: Speaker, messages: list[Message]) -> bool:
-        parts = speaker.parts(messages, [n for n, message in enumerate(messages) if message.role == "assistant"])
-        return sum(map(len, parts)) <= self.options.length + 1
+    @staticmethod
+    def _parts(speaker: Speaker, messages: list[Message]) -> list[list[int]]:
+        return speaker.parts(messages, [n for n, message in enumerate(messages) if message.role == "assistant"])
