@@ -48,7 +48,7 @@ def tfidf_logistic_regression(
 
 
 def _words_and_pairs(text: str) -> list[str]:
-    """The words of a text, and each with the next one: what scikit-learn makes of `ngram_range=(1, 2)`, more slowly."""
+    """The words of a text, and each with the next; scikit-learn's `ngram_range=(1, 2)` takes longer for the same."""
     single = words(text, joined="_")
     return single + [f"{first} {second}" for first, second in pairwise(single)]
 

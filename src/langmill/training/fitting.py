@@ -18,7 +18,11 @@ from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from pytorch_lightning.strategies import DDPStrategy, ModelParallelStrategy, ParallelStrategy
 from pytorch_lightning.strategies.strategy import Strategy as LightningStrategy
 from torch import nn
-from torch.distributed import DistNetworkError, TCPStore  # type: ignore[attr-defined]  # in its documentation alone
+from torch.distributed import (  # type: ignore[attr-defined]  # in its documentation alone
+    DistNetworkError,
+    DistStoreError,
+    TCPStore,
+)
 
 from langmill.config.compose import plain
 from langmill.config.sections import Recipe, Training
@@ -47,6 +51,9 @@ from langmill.training.reporting import Reporter
 from langmill.training.sharding import full_state
 from langmill.training.signals import OwnSignals, interruptible
 from langmill.training.validation import Validation
+
+_CLIENTS_ALONE = "TORCHELASTIC_USE_AGENT_STORE"
+"""The environment variable by which torch's processes look for a store and host none."""
 
 
 class Fitting:
@@ -86,6 +93,7 @@ class Fitting:
         last_step = LastStepCheckpoint(checkpoint_callback)
         callbacks = [self.step_metrics, self.reporter, last_step, self.validation, checkpoint_callback, OwnSignals()]
         self.trainer = build_trainer(training, accelerator, callbacks)
+        self._store: TCPStore | None = None
 
     @contextlib.contextmanager
     def reported(self, tracked_run: AbstractContextManager[RunLog]) -> Iterator[None]:
@@ -98,7 +106,7 @@ class Fitting:
 
     def run(self) -> None:
         """Train to the end. Raises TrainingError where the loss or the gradient norm stopped being a number."""
-        with interruptible(self.trainer), meeting_point(self.trainer):
+        with interruptible(self.trainer), meeting_point(self.trainer) as self._store:
             self.trainer.fit(self.module)
 
     def save(self, provenance: Provenance, base: Path | None) -> None:
@@ -173,28 +181,35 @@ def _strategy(training: Training, accelerator: str) -> LightningStrategy | str:
 
 
 @contextlib.contextmanager
-def meeting_point(trainer: pl.Trainer) -> Iterator[None]:
+def meeting_point(trainer: pl.Trainer) -> Iterator[TCPStore | None]:
     """Hold the port at which processes meet that Lightning is about to start on this machine.
 
     Lightning looks for a free port and has the first process listen on it once all are started, by when any other
-    program may have it. The store is ours, and all processes are its clients, as under torchrun.
+    program may have it. The store is ours, and all processes are its clients, as under torchrun. It must live as long
+    as their process group, beyond this block; None where others start the processes, or there is one.
 
     Raises TransientError where the processes can't reach each other: the port of another launcher may be taken, a
     machine away.
     """
     environment = trainer.strategy.cluster_environment if isinstance(trainer.strategy, ParallelStrategy) else None
-    if isinstance(environment, LightningEnvironment) and not {"LOCAL_RANK", "MASTER_PORT"}.intersection(os.environ):
-        store = TCPStore(environment.main_address, 0, is_master=True, wait_for_workers=False)
-        os.environ |= {"MASTER_PORT": str(store.port), "TORCHELASTIC_USE_AGENT_STORE": "True"}
+    own = isinstance(environment, LightningEnvironment) and trainer.num_nodes == 1
+    store: TCPStore | None = None
     try:
-        yield
-    except DistNetworkError as error:
+        if own and not {"LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"}.intersection(os.environ):
+            store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+            os.environ |= {"MASTER_PORT": str(store.port), _CLIENTS_ALONE: "True"}
+        yield store
+    except (DistNetworkError, DistStoreError) as error:
         place = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
         raise TransientError(
             f"The processes of this training can't reach each other at {place} (MASTER_ADDR and MASTER_PORT): {error}. "
             "Look whether another program has that port, and whether the other machines can reach it.",
             "unreachable",
         ) from error
+    finally:
+        if store is not None:  # another training of this process meets elsewhere
+            for name in ("MASTER_PORT", _CLIENTS_ALONE):
+                os.environ.pop(name, None)
 
 
 @contextlib.contextmanager

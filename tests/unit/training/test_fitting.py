@@ -5,8 +5,11 @@ from __future__ import annotations
 import dataclasses
 import os
 import socket
+from datetime import timedelta
 
 import pytest
+import pytorch_lightning as pl
+import torch.distributed as dist
 
 from langmill.config.compose import compose_recipe
 from langmill.config.sections import Strategy, Training
@@ -42,7 +45,32 @@ def test_the_port_at_which_processes_meet_is_taken_before_they_start(training, s
         assert trainer.strategy.cluster_environment.main_port == port
 
 
-@pytest.mark.parametrize("given", [{"LOCAL_RANK": "1", "MASTER_PORT": "29500"}, {"MASTER_PORT": "29500"}])
+def test_a_process_trains_a_second_time(training):
+    """Its store outlives the training, as its process group does, and the next training looks for none of it."""
+    alone = dataclasses.replace(training, devices=1, strategy=Strategy.fsdp)
+    for _ in range(2):
+        trainer = build_trainer(alone, "cpu", [])
+        trainer.strategy.connect(pl.LightningModule())
+        trainer.strategy._configure_launcher()
+        with meeting_point(trainer) as store:
+            if trainer.strategy.launcher is not None:  # the first time: its LOCAL_RANK stays
+                trainer.strategy.launcher._call_children_scripts()
+            trainer.strategy.setup_environment()
+        assert "TORCHELASTIC_USE_AGENT_STORE" not in os.environ
+        dist.barrier()
+        dist.destroy_process_group()
+        del store
+
+
+def test_processes_that_do_not_come_are_told(training, monkeypatch):
+    with (
+        refused(TransientError, "unreachable", "can't reach each other", "1/2 clients joined"),
+        meeting_point(build_trainer(training, "cpu", [])),
+    ):
+        dist.TCPStore("127.0.0.1", 0, 2, is_master=True, timeout=timedelta(seconds=1))
+
+
+@pytest.mark.parametrize("given", [{"LOCAL_RANK": "1"}, {"MASTER_PORT": "29500"}, {"MASTER_ADDR": "127.0.0.1"}])
 def test_a_port_of_whoever_starts_the_processes_stays(training, monkeypatch, given):
     for name, value in given.items():
         monkeypatch.setenv(name, value)

@@ -136,7 +136,8 @@ def _begin(name: str, origin: Place, folder: Path, said: Mapping[Role, Sequence[
         () if shape is None else shape.metadata, None if shape is None else shape.split_by,
         {pattern: each.fields for pattern, each in decision.files.items()},
     )  # fmt: skip
-    counts = [kind.num_rows for kind in found.kinds] if origin.local is not None else [None]
+    read = [kind for kind in found.kinds if kind not in decision.without_text]
+    counts = [kind.num_rows for kind in read] if origin.local is not None else [None]
     num_rows = None if None in counts else sum(filter(None, counts))
     others = [name for kind, _ in decision.tables for row in kind.rows for name in row]
     text = corpus_text(

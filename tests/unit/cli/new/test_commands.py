@@ -177,7 +177,7 @@ def test_a_new_corpus_says_what_is_wrong_with_its_rows_and_what_fits_them(worksp
         assert "rows of mine" not in err and "shapes" not in err
 
 
-@pytest.mark.parametrize(("rows", "share"), [(299, 0.2), (599, 0.1), (600, 0.05)])
+@pytest.mark.parametrize(("rows", "share"), [(399, 0.2), (799, 0.1), (800, 0.05)])
 def test_of_a_small_corpus_more_is_held_out(workspace, rows, share):
     write_rows(workspace / "chats.jsonl", [CHAT] * rows)
     assert call(["new", "corpus", "mine", "--from", "chats.jsonl"]) == 0
