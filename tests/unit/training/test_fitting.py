@@ -1,4 +1,8 @@
-"""Lightning's trainer: the processes that it starts meet at a port that is held for them."""
+"""Lightning's trainer: the processes that it starts meet at a port that is held for them.
+
+Groups are begun in processes of their own: torch counts those of a process, one that failed to begin among them, and
+other tests go by the number.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +19,7 @@ from langmill.config.compose import compose_recipe
 from langmill.config.sections import Strategy, Training
 from langmill.errors import TransientError
 from langmill.training.fitting import build_trainer, meeting_point
+from tests.forked import fork
 from tests.refused import refused
 from tests.unit.training.material import RECIPES, REPOSITORY
 
@@ -48,18 +53,22 @@ def test_the_port_at_which_processes_meet_is_taken_before_they_start(training, s
 def test_a_process_trains_a_second_time(training):
     """Its store outlives the training, as its process group does, and the next training looks for none of it."""
     alone = dataclasses.replace(training, devices=1, strategy=Strategy.fsdp)
-    for _ in range(2):
-        trainer = build_trainer(alone, "cpu", [])
-        trainer.strategy.connect(pl.LightningModule())
-        trainer.strategy._configure_launcher()
-        with meeting_point(trainer) as store:
-            if trainer.strategy.launcher is not None:  # the first time: its LOCAL_RANK stays
-                trainer.strategy.launcher._call_children_scripts()
-            trainer.strategy.setup_environment()
-        assert "TORCHELASTIC_USE_AGENT_STORE" not in os.environ
-        dist.barrier()
-        dist.destroy_process_group()
-        del store
+
+    def train_twice() -> None:
+        for _ in range(2):
+            trainer = build_trainer(alone, "cpu", [])
+            trainer.strategy.connect(pl.LightningModule())
+            trainer.strategy._configure_launcher()
+            with meeting_point(trainer) as store:
+                if trainer.strategy.launcher is not None:  # the first time: its LOCAL_RANK stays
+                    trainer.strategy.launcher._call_children_scripts()
+                trainer.strategy.setup_environment()
+            assert "TORCHELASTIC_USE_AGENT_STORE" not in os.environ
+            dist.barrier()
+            dist.destroy_process_group()
+            del store
+
+    assert fork(train_twice) == 0
 
 
 def test_processes_that_do_not_come_are_told(training, monkeypatch):
@@ -84,11 +93,14 @@ def test_a_lone_process_takes_no_port(training):
 
 
 def test_a_port_that_another_program_has_is_named(training, monkeypatch):
+    def begin() -> None:
+        with refused(TransientError, "unreachable", *said), meeting_point(trainer):
+            trainer.strategy.setup_environment()
+
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         for name, value in {"LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}.items():
             monkeypatch.setenv(name, value)
         trainer = build_trainer(training, "cpu", [])
         said = f"can't reach each other at 127.0.0.1:{port}", "address already in use", "another program has that port"
-        with refused(TransientError, "unreachable", *said), meeting_point(trainer):
-            trainer.strategy.setup_environment()
+        assert fork(begin) == 0
