@@ -71,7 +71,7 @@ def test_a_process_trains_a_second_time(training):
     assert fork(train_twice) == 0
 
 
-def test_processes_that_do_not_come_are_told(training, monkeypatch):
+def test_processes_that_do_not_come_are_told(training):
     with (
         refused(TransientError, "unreachable", "can't reach each other", "1/2 clients joined"),
         meeting_point(build_trainer(training, "cpu", [])),
