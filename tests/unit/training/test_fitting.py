@@ -24,7 +24,7 @@ from tests.refused import refused
 from tests.unit.training.material import RECIPES, REPOSITORY
 
 pytestmark = pytest.mark.unit
-OF_TORCHRUN = ("LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_USE_AGENT_STORE")
+OF_TORCHRUN = ("LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "TORCHELASTIC_USE_AGENT_STORE", "WORLD_SIZE")
 
 
 @pytest.fixture(scope="module")
@@ -51,19 +51,21 @@ def test_the_port_at_which_processes_meet_is_taken_before_they_start(training, s
 
 
 def test_a_process_trains_a_second_time(training):
-    """Its store outlives the training, as its process group does, and the next training looks for none of it."""
+    """Its store outlives the training, as its process group does, and the next one finds the environment as it was."""
     alone = dataclasses.replace(training, devices=1, strategy=Strategy.fsdp)
 
     def train_twice() -> None:
+        before = dict(os.environ)
         for _ in range(2):
             trainer = build_trainer(alone, "cpu", [])
             trainer.strategy.connect(pl.LightningModule())
             trainer.strategy._configure_launcher()
             with meeting_point(trainer) as store:
-                if trainer.strategy.launcher is not None:  # the first time: its LOCAL_RANK stays
-                    trainer.strategy.launcher._call_children_scripts()
+                assert store is not None
+                trainer.strategy.launcher._call_children_scripts()
                 trainer.strategy.setup_environment()
-            assert "TORCHELASTIC_USE_AGENT_STORE" not in os.environ
+                assert os.environ["LOCAL_RANK"] == "0"
+            assert os.environ == before
             dist.barrier()
             dist.destroy_process_group()
             del store
