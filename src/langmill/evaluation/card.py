@@ -10,8 +10,9 @@ from langmill.evaluation.estimates import Metrics
 def card(description: str, metrics: Metrics, facts: Mapping[str, str]) -> str:
     """What a model is, what it reaches beside its baselines, and what it was made from."""
     decides, judged = metrics.decides, metrics.share_of(metrics.primary)
+    which = f" ({metrics.better} is better)" if metrics.better else ""
     rows = {
-        f"**{_words(metrics.primary)}**": f"**{decides.value:.4g}** ({decides.low:.4g} to {decides.high:.4g}) "
+        f"**{_words(metrics.primary)}**{which}": f"**{decides.value:.4g}** ({decides.low:.4g} to {decides.high:.4g}) "
         f"on {judged or f'{metrics.examples:,}'} test documents"
     }
     for strength in ("strong", "trivial"):

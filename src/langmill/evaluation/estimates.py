@@ -159,6 +159,8 @@ class Metrics:
     """What the model was fine-tuned from: a recipe or a pretrained model; None for one from scratch."""
     examples_of: Mapping[str, int] = field(default_factory=dict)
     """The documents of each metric that is of fewer than `examples`: answers that were not all written."""
+    higher_is_better: bool | None = None
+    """Which way the metric that decides points; None in an older folder, which does not say."""
 
     @classmethod
     def read(cls, folder: Path) -> Metrics:
@@ -179,7 +181,10 @@ class Metrics:
         usable = int(facts.get("usable", examples))  # older ones judged all of them
         fewer = {name: int(values["examples"]) for name, values in _numbers(facts) if "examples" in values}
         base = (facts.get("base") or {}).get("recipe")
-        return cls(facts["primary"], estimates, baselines, examples, groups, facts["test_set"], usable, base, fewer)
+        return cls(
+            facts["primary"], estimates, baselines, examples, groups, facts["test_set"], usable, base, fewer,
+            facts.get("higher_is_better"),
+        )  # fmt: skip
 
     @property
     def counted(self) -> str:
@@ -190,6 +195,11 @@ class Metrics:
         """What part of the test documents a metric is of, as `200 of 1,178`; "" where it is of all of them."""
         examples = self.examples_of.get(metric, self.examples)
         return "" if examples >= self.usable else f"{examples:,} of {self.usable:,}"
+
+    @property
+    def better(self) -> str:
+        """Which values of the metric that decides are the better ones: `higher` or `lower`, "" where nobody said."""
+        return "" if self.higher_is_better is None else "higher" if self.higher_is_better else "lower"
 
     @property
     def decides(self) -> Estimate:

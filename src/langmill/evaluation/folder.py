@@ -102,6 +102,7 @@ def metrics_json(evaluated: Evaluated, decides: str) -> dict[str, Any]:
     return {
         **{name: {**values, **fewer.get(name, {})} for name, values in estimates.items()},
         **_test_facts(evaluated, decides),
+        "higher_is_better": next(metric.higher_is_better for metric in evaluated.metrics if metric.name == decides),
         "signatures": {metric.name: metric.signature for metric in evaluated.metrics if metric.signature},
         "baselines": {
             baseline.name: {

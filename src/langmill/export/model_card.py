@@ -121,7 +121,8 @@ def _facts(
     if Tag.value in tags:
         value, low, high = (f"{float(tags[tag]):.4g}" for tag in (Tag.value, Tag.low, Tag.high))
         judged = f"{tags[Tag.judged]} test documents" if Tag.judged in tags else "the test documents"
-        yield tags[Tag.metric], f"{value} [{low}, {high}] on {judged}"
+        better = f"; {tags[Tag.better]} is better" if Tag.better in tags else ""
+        yield tags[Tag.metric], f"{value} [{low}, {high}] on {judged}{better}"
     for label, tag in (
         ("trivial baseline", Tag.trivial),
         ("strong baseline", Tag.strong),

@@ -36,6 +36,8 @@ class Tag:
     high = "langmill.value_high"
     judged = "langmill.judged_documents"
     """What part of the test documents the metric is of; without it, all of them."""
+    better = "langmill.better"
+    """Which values of the metric are the better ones: `higher` or `lower`; older versions do not say."""
     parameters = "langmill.parameters"
     documents = "langmill.training_documents"
     data_bytes = "langmill.training_bytes"
@@ -112,6 +114,8 @@ def metrics_tags(metrics: Metrics) -> dict[str, str]:
     }
     if judged := metrics.share_of(metrics.primary):
         tags[Tag.judged] = judged
+    if metrics.better:
+        tags[Tag.better] = metrics.better
     for tag, strength in ((Tag.trivial, "trivial"), (Tag.strong, "strong")):
         found = metrics.hardest(strength)
         if found is not None:

@@ -16,7 +16,10 @@ from langmill.registry.versions import CHALLENGER, CHAMPION, PREVIOUS, ModelVers
 from langmill.serving.alias_state import RegisteredVersion
 from langmill.tracking.addresses import database_path
 
-_BASELINES = {"trivial_baseline": Tag.trivial, "strong_baseline": Tag.strong, "base": Tag.base, "judged": Tag.judged}
+_TOLD = {
+    "better": Tag.better, "trivial_baseline": Tag.trivial, "strong_baseline": Tag.strong, "base": Tag.base,
+    "judged": Tag.judged,
+}  # fmt: skip
 _DIGESTS = {WEIGHTS_NAME: Tag.weights, GENERATION_NAME: Tag.generation}
 
 
@@ -118,4 +121,4 @@ def _metrics(found: ModelVersion) -> dict[str, Any]:
     if found.decides is not None:
         metric, estimate = found.decides
         metrics = {"metric": metric, "value": estimate.value, "low": estimate.low, "high": estimate.high}
-    return metrics | {name: found.tags[tag] for name, tag in _BASELINES.items() if found.tags.get(tag)}
+    return metrics | {name: found.tags[tag] for name, tag in _TOLD.items() if found.tags.get(tag)}

@@ -39,12 +39,12 @@ def main(name: str) -> None:
     without_labels = build_task(recipe.task.name, recipe.task.options, (), str(where))
     labels = without_labels.find_labels(read_documents(documents_path(documents, Split.train)))
     task = build_task(recipe.task.name, recipe.task.options, labels, str(where))
-    total = sum(count_documents(documents_path(documents, split)) for split in Split)
+    totals = {split: count_documents(documents_path(documents, split)) for split in Split}
     threads = os.cpu_count() or 1
     splits: dict[str, dict[str, Any]] = {}
     with (
         atomic_folder(workspace.shards(name)) as folder,
-        track(f"Encoding the documents of {name}", total, "documents") as progress,
+        track(f"Encoding the documents of {name}", sum(totals.values()), "documents") as progress,
     ):
         for split in Split:
             left_out: Counter[str] = Counter()
@@ -59,13 +59,17 @@ def main(name: str) -> None:
                     f"{recipe.corpus.name} ({reasons or 'it is empty'}). Check the corpus's fields, or add data.",
                     "too_few",
                 )
+            num_used = totals[split] - left_out.total()
             splits[split.value] = {
-                "documents": size.documents,
+                "documents": num_used,
                 "tokens": size.tokens,
                 "bytes": size.bytes,
                 "left_out": dict(left_out),
-            } | ({"truncated": dict(sorted(truncated.items()))} if truncated else {})
+            }
+            if size.documents != num_used:
+                splits[split.value]["sequences"] = size.documents
             if truncated:
+                splits[split.value]["truncated"] = dict(sorted(truncated.items()))
                 counts = ", ".join(f"the {kind} of {count:,}" for kind, count in sorted(truncated.items()))
                 logger.warning("%s: truncated, since it did not fit, in the %s split: %s", name, split.value, counts)
         facts = {

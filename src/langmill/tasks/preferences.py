@@ -138,12 +138,12 @@ class Preferences(Chat):
         """Pairs drawn from the whole split, each at most once."""
         length = training.block_length
         return first_batches(
-            shard.num_documents, training, lambda share: CandidateBatches(shard, length, eot_id, share)
+            shard.num_sequences, training, lambda share: CandidateBatches(shard, length, eot_id, share)
         )
 
     def targets(self, shard: Shard) -> Iterator[np.ndarray]:
         """The chosen answers, without the token that ends each."""
-        for number in range(shard.num_documents):
+        for number in range(shard.num_sequences):
             yield shard.parts(number)[1][:-1]
 
     # Learning --------------------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ class Sequences:
         self.lengths = shard.lengths
 
     def __len__(self) -> int:
-        return self._shard.num_documents
+        return self._shard.num_sequences
 
     def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         """A sequence and whether each of its tokens is learned, both `(tokens,)`."""

@@ -128,16 +128,18 @@ class Shard:
 
     Attributes:
         tokens: Every document's tokens, each followed by end-of-text, `(num_tokens,)`.
-        index: One row per document, in order.
-        starts: Index of each document's first token, `(num_documents,)` int64.
-        lengths: Tokens of each document without its end-of-text, `(num_documents,)` int64.
-        labels: Each document's label.
+        num_documents: Documents that the sequences are of; a task may join several, or divide a long one.
+        index: One row per sequence, in order.
+        starts: Index of each sequence's first token, `(num_sequences,)` int64.
+        lengths: Tokens of each sequence without its end-of-text, `(num_sequences,)` int64.
+        labels: Each sequence's label.
         vocab_size: Entries of the vocabulary.
         special_ids: The id of every special token, by its name.
     """
 
-    def __init__(self, tokens: np.ndarray, index: pa.Table, facts: Mapping[str, Any]) -> None:
+    def __init__(self, tokens: np.ndarray, index: pa.Table, facts: Mapping[str, Any], num_documents: int) -> None:
         self.tokens = tokens
+        self.num_documents = num_documents
         self.vocab_size = int(facts.get("vocab_size", 0))
         self.special_ids: dict[str, int] = dict(facts.get("special_ids", {}))
         self.index = index
@@ -163,10 +165,11 @@ class Shard:
             index = pq.read_table(index_path(folder, split), schema=INDEX_SCHEMA)
         except (OSError, ValueError, pa.ArrowException) as error:
             raise IntegrityError(f"The {split} tokens in {folder} can't be read ({error}); make them again.") from error
-        if len(tokens) != promised["tokens"] or index.num_rows != promised["documents"]:
+        num_sequences = promised.get("sequences", promised["documents"])
+        if len(tokens) != promised["tokens"] or index.num_rows != num_sequences:
             raise IntegrityError(
-                f"{path} holds {len(tokens)} tokens of {index.num_rows} documents, but its manifest promises "
-                f"{promised['tokens']} of {promised['documents']}; make the folder again."
+                f"{path} holds {len(tokens)} tokens of {index.num_rows} sequences, but its manifest promises "
+                f"{promised['tokens']} of {num_sequences}; make the folder again."
             )
         for file in (path, index_path(folder, split)):
             if _digest_once(file) != facts["files"].get(file.name):
@@ -174,11 +177,11 @@ class Shard:
                     f"{file} is damaged: its bytes are not those that {MANIFEST_NAME} beside it promises. Remove "
                     f"{folder} and its copy in DVC's cache, and make it again with `dvc repro`."
                 )
-        return cls(tokens, index, facts)
+        return cls(tokens, index, facts, promised["documents"])
 
     @property
-    def num_documents(self) -> int:
-        """Documents in the split."""
+    def num_sequences(self) -> int:
+        """Sequences in the split: of most tasks, one a document."""
         return int(self.index.num_rows)
 
     @property
@@ -202,7 +205,7 @@ class Shard:
         return [self.tokens[start:end] for start, end in itertools.pairwise(bounds)]
 
     def part_lengths(self, parts: int) -> np.ndarray:
-        """Tokens of each part of every document, `(num_documents, parts)` int64.
+        """Tokens of each part of every document, `(num_sequences, parts)` int64.
 
         Args:
             parts: Parts that every document has.

@@ -124,7 +124,8 @@ def test_a_cap_is_said_wherever_the_figures_are(tmp_path, classifier, documents)
     tables = [line for line in (tmp_path / "fewer.md").read_text().splitlines() if "Accuracy" in line and "|" in line]
     assert len(tables) == 2 and all("(of 7 documents, drawn by seed) |" in line for line in tables)
     assert pq.read_table(tmp_path / "scores.parquet").num_rows == 20
-    assert metrics_tags(metrics)["langmill.judged_documents"] == "20 of 32"
+    tags = metrics_tags(metrics)
+    assert (tags["langmill.judged_documents"], tags["langmill.better"]) == ("20 of 32", "higher")
     whole = evaluate(classifier, documents, train, SETTINGS, "accuracy", scorer=CLASSIFICATION)
     assert whole.protocol != evaluated.protocol
     again = evaluate(classifier, documents[::-1], train, settings, "accuracy", scorer=CLASSIFICATION)

@@ -14,6 +14,7 @@ from langmill.data.document import Document, Split, documents_path
 from langmill.files import read_manifest, write_manifest, write_text
 from langmill.stages import encode
 from langmill.tokenization.chat_template import CHATML, IM_END, IM_START
+from langmill.tokenization.shards import Shard
 from langmill.tokenization.training import train_tokenizer
 from tests.documents import write_documents
 from tests.unit.tasks.conftest import sentences
@@ -46,8 +47,9 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def encoded(workspace: Path, **options: Any) -> dict[str, Any]:
+def encoded(workspace: Path, task: str = "chat", **options: Any) -> dict[str, Any]:
     recipe = plain(compose_recipe("dialogues", conf=CONF))
+    recipe["task"]["name"] = task
     recipe["task"]["options"] |= {"length": 80, "prompt_length": 40, **options}
     path = workspace / "build/config/recipe/dialogues.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -70,6 +72,22 @@ def test_what_was_left_out_and_truncated_is_counted(workspace: Path, caplog: pyt
 def test_a_conversation_of_which_another_has_more_teaches_nothing_new(workspace: Path) -> None:
     train = encoded(workspace, learn="every_turn", length=2000)["splits"]["train"]
     assert (train["documents"], train["left_out"]) == (3, {"in_another": 1, "missing_target": 1})
+
+
+def test_documents_that_share_a_sequence_are_counted_each(workspace: Path) -> None:
+    questions = [
+        Document(f"{context}:{number}", context, target="good", metadata={"question": "How?", "context": context})
+        for context in ("A film", "Another film")
+        for number in range(3)
+    ]
+    folder = workspace / "build/documents/dialogues"
+    write_documents(documents_path(folder, Split.train), questions)
+    write_manifest(folder, {})
+    options = {"shared": "context", "further": "{question}", "learn": "every_turn", "length": 2000}
+    train = encoded(workspace, "question_answering", **options)["splits"]["train"]
+    assert (train["documents"], train["sequences"]) == (6, 2)
+    shard = Shard.open(workspace / "build/shards/dialogues", Split.train)
+    assert (shard.num_documents, shard.num_sequences) == (6, 2)
 
 
 def test_another_chat_template_makes_other_shards(workspace: Path) -> None:

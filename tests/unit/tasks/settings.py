@@ -106,7 +106,7 @@ class TinyShard:
         return np.cumsum(self.lengths + 1) - self.lengths - 1
 
     @property
-    def num_documents(self) -> int:
+    def num_sequences(self) -> int:
         return len(self.documents)
 
     @property

@@ -41,7 +41,7 @@ def test_layout(tmp_path: Path) -> None:
     assert (tmp_path / "train.tokens").read_bytes() == np.array([1, 2, 3, 7, 4, 5, 6, 7, 7], dtype=U2).tobytes()
     assert shard.tokens.tolist() == [1, 2, 3, 7, 4, 5, 6, 7, 7]
     assert isinstance(shard.tokens, np.memmap)
-    assert (shard.num_documents, shard.num_tokens) == (3, 9)
+    assert (shard.num_documents, shard.num_sequences, shard.num_tokens) == (3, 3, 9)
     assert shard.starts.tolist() == [0, 4, 8]
     assert shard.lengths.tolist() == [3, 3, 0]
     assert shard.starts.dtype == shard.lengths.dtype == np.int64
@@ -63,7 +63,7 @@ def test_number_types(tmp_path: Path, dtype: np.dtype[np.unsignedinteger], large
 
 def test_no_documents(tmp_path: Path) -> None:
     shard = write(tmp_path, [])
-    assert (shard.num_documents, shard.num_tokens, shard.labels) == (0, 0, [])
+    assert (shard.num_documents, shard.num_sequences, shard.num_tokens, shard.labels) == (0, 0, 0, [])
     assert shard.lengths.tolist() == []
 
 
@@ -107,7 +107,7 @@ def test_what_does_not_belong_together_is_refused(tmp_path: Path) -> None:
     tokens = tmp_path / "train.tokens"
     whole = tokens.read_bytes()
     tokens.write_bytes(whole + b"\0\0")
-    with refused(IntegrityError, "damaged", "4 tokens of 1 documents", "3 of 1"):
+    with refused(IntegrityError, "damaged", "4 tokens of 1 sequences", "3 of 1"):
         Shard.open(tmp_path, "train")
     tokens.write_bytes(whole[:-1])
     with refused(IntegrityError, "damaged", "train tokens", "make them again"):

@@ -58,7 +58,7 @@ function* facts({ origin = {}, ...entry }) {
 /** The metric that decides beside its baselines, where the server says them. */
 function quality({ metrics }) {
   if (!metrics || !Object.keys(metrics).length) return [make("p", { className: "hint" }, "This server does not say how good it is; langmill report does.")];
-  const { metric, value, low, high, judged, ...rest } = metrics;
+  const { metric, better, value, low, high, judged, ...rest } = metrics;
   // As the registry has them: "unigram 2.7".
   const others = ["trivial_baseline", "strong_baseline", "base"].filter((name) => rest[name]).map((name) => {
     const [, which, reached] = /^(.*) (\S+)$/.exec(rest[name]) ?? [null, rest[name], null];
@@ -74,7 +74,7 @@ function quality({ metrics }) {
     make("h3", {}, "How good it is"),
     make("table", {}, make("tbody", {}, value === undefined ? "" : line(words(metric), value, "own", interval),
       ...others.map(({ name, strength, value: reached }) => line(`${words(String(name))} (${strength === "base" ? "before tuning" : `${strength} baseline`})`, reached, "baseline")))),
-    make("p", { className: "hint" }, `On ${judged ? `${judged} ` : "the "}test documents, which it has not seen${interval && "; the range is the 95% interval"}.`),
+    make("p", { className: "hint" }, `On ${judged ? `${judged} ` : "the "}test documents, which it has not seen${interval && "; the range is the 95% interval"}.${better ? ` The ${better}, the better.` : ""}`),
   ];
 }
 

@@ -65,7 +65,7 @@ def pipeline(kinds: list[str] | None) -> str:
     decoder = Tokenizer.load(Path("build/tokenizers") / NAME)
     shards = [Shard.open(Path("build/shards") / NAME, split) for split in Split]
     assert sum(shard.num_documents for shard in shards) > EACH * len(MAKERS) // 2
-    return "\n".join(decoder.decode(part.tolist()) for shard in shards for n in range(shard.num_documents)
+    return "\n".join(decoder.decode(part.tolist()) for shard in shards for n in range(shard.num_sequences)
                      for part in shard.parts(n))  # fmt: skip
 
 

@@ -284,6 +284,7 @@ def test_a_model_has_a_card(tab: Tab) -> None:
         "negative, positive",
         f"{MAX_LENGTH} tokens",
         "unigram (trivial baseline)",
+        "The lower, the better.",
     ):
         expect(card).to_contain_text(words)
     numbers = [row.locator("td").all_text_contents()[1:] for row in card.locator("tr").all()]
