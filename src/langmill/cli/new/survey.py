@@ -26,6 +26,7 @@ IN_ARCHIVE = " in "
 """Parts the ending of an archive's members from its own: `.csv in .zip`."""
 _LOOKED_AT = 20  # files of a kind
 _SAMPLED_ROWS = 100  # of a file, by which its fields are judged
+_COUNTED_ROWS = 1_000  # of a file in a format that was told; one of more is large enough not to be counted
 _MEMBER_ROWS = 20_000  # of an archive, whose members are read one after the other
 _WITHOUT_ROWS = "None of its rows can be read; look at its first lines."
 
@@ -231,10 +232,13 @@ def _look_at(
     if isinstance(reader, Archive):
         pieces = _members(root, relative, reader, found)
     else:
-        rows = first_rows(path, reader, _SAMPLED_ROWS)
+        rows = first_rows(path, reader, _SAMPLED_ROWS if told is None else _COUNTED_ROWS)
+        if told is not None and len(rows) < _COUNTED_ROWS:
+            found = dataclasses.replace(found, num_rows=len(rows))
         plain = reader.is_plain_text(relative)
         size = path.stat().st_size
-        pieces = [_Piece(kind_of(relative), relative, found, rows, plain, type(reader).makes_documents, size)]
+        sample = rows[:_SAMPLED_ROWS]
+        pieces = [_Piece(kind_of(relative), relative, found, sample, plain, type(reader).makes_documents, size)]
     if not any(piece.rows for piece in pieces):
         problems[relative] = diagnose(path) or _WITHOUT_ROWS
         return []

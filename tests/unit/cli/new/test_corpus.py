@@ -67,7 +67,7 @@ def test_rows_and_shapes_that_do_not_agree(workspace: Path, capsys: pytest.Captu
     told = capsys.readouterr().err
     assert "messages (a.jsonl), alpaca (b.jsonl)" in told and "--format messages or --format alpaca" in told
     assert call(["new", "corpus", "mine", "--from", "mine", "--format", "messages"]) == 0
-    assert compose_corpus("mine").format.name == "messages"
+    assert (compose_corpus("mine").format.name, compose_corpus("mine").split.test) == ("messages", 0.2)
     (workspace / "two").mkdir()
     write_rows(workspace / "two" / "a.jsonl", [{"body": PROSE}] * 3)
     write_rows(workspace / "two" / "b.jsonl", [{"message": PROSE}] * 3)

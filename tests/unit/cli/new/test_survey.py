@@ -204,6 +204,14 @@ def test_pairs_of_files_are_pairs_of_texts(tmp_path):
     assert (decision.format_name, decision.options) == ("moses", {"source": "en", "target": "de"})
     assert decision.roles.fields == {"text": "source", "target": "target"}
     assert decision.roles.task == "text_to_text"
+    assert [kind.num_rows for kind in survey(tmp_path).kinds] == [2]
+
+
+@pytest.mark.parametrize(("rows", "counted"), [(999, 999), (1000, None)])
+def test_rows_of_a_format_that_was_told_are_counted_as_far_as_it_matters(tmp_path, rows, counted):
+    (tmp_path / "a.jsonl").write_text('{"text": "A text of some length"}\n' * rows)
+    (kind,) = survey(tmp_path, FormatSection("auto", {})).kinds
+    assert (kind.num_rows, len(kind.rows)) == (counted, 100)
 
 
 def test_a_mixed_folder_is_one_corpus(tmp_path):
