@@ -9,7 +9,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -65,6 +65,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_collection_finish() -> None:
     """Take the libraries, which the tests' modules have imported by now, out of the garbage collector's rounds."""
     gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def no_launcher_stays() -> Iterator[None]:
+    """See that no test leaves what trainings that later ones start would take for a launcher's."""
+    yield
+    assert not {"MASTER_ADDR", "MASTER_PORT", "RANK", "LOCAL_RANK", "NODE_RANK", "WORLD_SIZE"} & os.environ.keys()
 
 
 def _shared(factory: pytest.TempPathFactory) -> Path:
