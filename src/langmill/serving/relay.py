@@ -22,7 +22,7 @@ from langmill.errors import RequestError
 from langmill.serving.bodies import parsed, replayed
 from langmill.serving.chosen import chosen
 from langmill.serving.engine import Engine
-from langmill.serving.middleware import Paths, refusal
+from langmill.serving.middleware import Paths, Places, refusal
 from langmill.serving.vllm import RemoteVersion
 
 log = logging.getLogger(__name__)
@@ -68,21 +68,31 @@ class Relay:
             return
         try:
             self._check(loaded, scope["path"], asked)
+            places: Places | None = scope.get("state", {}).get("places")
+            if places is not None:
+                places.take(_texts(asked) - 1)
             await self._relay(loaded, asked, scope, replay, send)
         except RequestError as error:
             await refusal(error)(scope, replay, send)
 
     def _check(self, loaded: RemoteVersion, path: str, asked: Mapping[str, Any]) -> None:
-        settings, running = self._settings, loaded.process.running
+        settings, running, texts = self._settings, loaded.process.running, _texts(asked)
+        room = settings.max_running + settings.max_waiting
         if self._engine.draining:
             raise RequestError("The server is stopping; ask another one.", 503, code="stopping")
         if path not in PATHS:
             raise RequestError(
                 f"{asked['model']} can't be asked at {path}; ask it at {' or '.join(PATHS)}.", 400, "model"
             )
-        if running >= settings.max_running + settings.max_waiting:
+        if texts > room:
             raise RequestError(
-                f"{running} requests are under way; try again in a moment.", 503, code="overloaded", retry_after=1
+                f"The request asks for {texts} answers; {room} at once are what the server has places for "
+                "(serving.max_running and serving.max_waiting).",
+                400,
+            )
+        if running + texts > room:
+            raise RequestError(
+                f"{running} answers are under way; try again in a moment.", 503, code="overloaded", retry_after=1
             )
         for field in _LENGTHS:
             length = asked.get(field)
@@ -98,7 +108,7 @@ class Relay:
     ) -> None:
         scope.setdefault("state", {})["answered_by"] = loaded.fingerprint
         transport = httpx.AsyncHTTPTransport(uds=str(loaded.process.socket))
-        loaded.process.running += 1
+        loaded.process.running += _texts(asked)
         try:
             async with httpx.AsyncClient(transport=transport, base_url="http://vllm", timeout=_TIMEOUT) as client:
                 await self._until_gone(self._answer(client, loaded, asked, scope, send), receive)
@@ -111,7 +121,7 @@ class Relay:
                 retry_after=5,
             ) from error
         finally:
-            loaded.process.running -= 1
+            loaded.process.running -= _texts(asked)
 
     async def _answer(
         self, client: httpx.AsyncClient, loaded: RemoteVersion, asked: Mapping[str, Any], scope: Scope, send: Send
@@ -149,6 +159,13 @@ class Relay:
                 each.cancel()
             with contextlib.suppress(asyncio.CancelledError, httpx.HTTPError, RequestError):
                 await working  # what it asked is closed before the next request
+
+
+def _texts(asked: Mapping[str, Any]) -> int:
+    """The answers that are asked for: `n` of each prompt. What is not of the right type counts once: vLLM refuses it."""
+    prompts, each = asked.get("prompt"), asked.get("n")
+    count = len(prompts) if isinstance(prompts, list) and prompts and not isinstance(prompts[0], int) else 1
+    return count * (each if isinstance(each, int) and each > 0 else 1)
 
 
 async def _identified(lines: AsyncIterator[str], loaded: RemoteVersion) -> AsyncIterator[str]:

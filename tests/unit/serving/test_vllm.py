@@ -46,7 +46,7 @@ def loader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VllmLoader]:
 
 
 def test_a_model_on_vllm_is_asked_through_our_front_door(server: Server, loader: VllmLoader, folder: Path) -> None:
-    server.settings = replace(server.settings, backends={"writer": Backend.vllm})
+    server.settings = replace(server.settings, backends={"writer": Backend.vllm}, max_waiting=8)
     server.keys = ()
     first = loader("writer", 4, folder)
     assert isinstance(first, RemoteVersion)
@@ -71,6 +71,14 @@ def test_a_model_on_vllm_is_asked_through_our_front_door(server: Server, loader:
 
     assert refusal(COMPLETIONS, max_tokens=13) == (400, "invalid_request_error", "max_tokens"), "its refusal, our shape"
     assert refusal(COMPLETIONS, max_tokens=51) == (400, "invalid_request_error", "max_tokens"), "our limit"
+    room = server.settings.max_running + server.settings.max_waiting
+    with pytest.MonkeyPatch.context() as context:
+        context.setattr(first.process, "running", room - 4)
+        assert refusal(COMPLETIONS, n=room + 1)[0] == 400, "never enough places"
+        for more, status in (({"n": 4}, 200), ({"n": 5}, 503), ({"prompt": ["a", "b"], "n": 3}, 503)):
+            assert server.ask("POST", COMPLETIONS, json={**ASK, **more}).status_code == status, more
+        assert server.ask("POST", COMPLETIONS, json={**ASK, "prompt": [1, 2, 3, 4, 5]}).status_code == 200, "one of ids"
+        assert first.process.running == room - 4
     assert refusal(CLASSIFY) == (400, "invalid_request_error", "model")
     assert server.ask("POST", CLASSIFY, json={"model": "judge", "input": "x"}).status_code == 200, "ours as ever"
 
