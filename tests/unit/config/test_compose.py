@@ -247,6 +247,23 @@ def test_a_wrong_setting_names_the_file_that_it_stands_in(conf, file, old, new, 
     assert str(caught.value).endswith(sentence)
 
 
+@pytest.mark.parametrize(
+    ("recipe", "written", "key", "now", "before"),
+    [
+        ("sentiment", "training: {samples: {a: b}}", "training.samples", "a table", "an empty list"),
+        ("sentiment", "training: {optimizer: [adamw]}", "training.optimizer", "a list", "a table"),
+        ("dialogues", "task: {options: {length: {most: 9}}}", "task.options.length", "a table",
+         "${training.block_length}"),
+    ],
+)  # fmt: skip
+def test_a_table_is_no_list_and_no_reference(conf, recipe, written, key, now, before):
+    path = conf / "recipe" / f"{recipe}.yaml"
+    head = path.read_text().partition(f"\nname: {recipe}\n")[0]
+    path.write_text(f"{head}\nname: {recipe}\n{written}\n")
+    with refused(ConfigError, "impossible", f"{path} can't be composed: {key} is {now} in {path}, and {before} before"):
+        compose_recipe(recipe, conf=conf)
+
+
 def test_a_wrong_override_is_named_too():
     with refused(ConfigError, "wrong_type", "training.steps is many", "It stands in the override training.steps=many."):
         compose_recipe("sentiment-decoder", ["training.steps=many"], ROOT / "conf")
