@@ -145,7 +145,7 @@ def measure_opening(megabytes: int) -> list[dict[str, Any]]:
         folder, dtype = Path(name), np.dtype("<u2")
         documents = (EncodedDocument(str(number), [part], len(part), None) for number in range(megabytes))
         size = write_shard(folder, "train", documents, 0, dtype)
-        split = {"documents": size.documents, "tokens": size.tokens}
+        split = {"documents": size.sequences, "tokens": size.tokens}
         write_manifest(folder, {"dtype": dtype.str, "splits": {"train": split}})
         opened = [timed(lambda: Shard.open(folder, "train"))[1] for _ in range(2)]
     return [

@@ -52,7 +52,7 @@ def main(name: str) -> None:
             used = _used(task, documents_path(documents, split), left_out, progress.advance)
             encoded = _counted(task.encode(used, tokenizer, threads), truncated)
             size = write_shard(folder, split, encoded, tokenizer.eot_id, tokenizer.dtype)
-            if not size.documents:
+            if not size.sequences:
                 reasons = ", ".join(f"{reason}: {count}" for reason, count in sorted(left_out.items()))
                 raise DataError(
                     f"The task {recipe.task.name} can use no document of the {split} split of the corpus "
@@ -66,8 +66,8 @@ def main(name: str) -> None:
                 "bytes": size.bytes,
                 "left_out": dict(left_out),
             }
-            if size.documents != num_used:
-                splits[split.value]["sequences"] = size.documents
+            if size.sequences != num_used:
+                splits[split.value]["sequences"] = size.sequences
             if truncated:
                 splits[split.value]["truncated"] = dict(sorted(truncated.items()))
                 counts = ", ".join(f"the {kind} of {count:,}" for kind, count in sorted(truncated.items()))

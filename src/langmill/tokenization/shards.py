@@ -1,8 +1,9 @@
 """Token shards: a recipe's tokens as flat files that training maps into memory.
 
-A folder holds for each split `{split}.tokens`, every document's parts followed by one end-of-text token, as
-little-endian unsigned integers, and `{split}.index.parquet`, one row per document. Both are streamed to the disk, and
-the tokens are memory-mapped, so neither the corpus nor its tokens have to fit into memory.
+A folder holds for each split `{split}.tokens`, every sequence's parts followed by one end-of-text token, as
+little-endian unsigned integers, and `{split}.index.parquet`, one row per sequence. Of most tasks a sequence is a
+document; a task may join several, or divide a long one. Both are streamed to the disk, and the tokens are
+memory-mapped, so neither the corpus nor its tokens have to fit into memory.
 """
 
 from __future__ import annotations
@@ -24,18 +25,18 @@ from langmill.files import MANIFEST_NAME, explained_os_errors, read_manifest, sh
 INDEX_SCHEMA = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),
-        pa.field("start", pa.int64(), nullable=False),  # index of the document's first token
+        pa.field("start", pa.int64(), nullable=False),  # index of the sequence's first token
         pa.field("part_lengths", pa.list_(pa.field("item", pa.int32(), nullable=False)), nullable=False),
         pa.field("num_bytes", pa.int64(), nullable=False),  # UTF-8, of all parts
         pa.field("label", pa.string()),
     ]
 )
-_ROWS = 10_000  # documents in a row group of the index
+_ROWS = 10_000  # sequences in a row group of the index
 
 
 @dataclass(frozen=True, slots=True)
 class EncodedDocument:
-    """An encoded document, to be written to a shard."""
+    """What a task makes of a document, or of several: a sequence, to be written to a shard."""
 
     id: str
     parts: list[np.ndarray]
@@ -51,7 +52,7 @@ class EncodedDocument:
 class ShardSize:
     """The size of a shard."""
 
-    documents: int
+    sequences: int
     tokens: int
     """End-of-text tokens included."""
     bytes: int
@@ -71,13 +72,13 @@ def index_path(folder: Path, split: str) -> Path:
 def write_shard(
     folder: Path, split: str, documents: Iterable[EncodedDocument], eot_id: int, dtype: np.dtype[Any]
 ) -> ShardSize:
-    """Write one split, a document at a time; equal documents give equal bytes.
+    """Write one split, a sequence at a time; equal ones give equal bytes.
 
     Args:
         folder: An existing folder.
         split: The split.
-        documents: The documents, in order.
-        eot_id: The token that ends every document.
+        documents: The encoded documents, in order.
+        eot_id: The token that ends every sequence.
         dtype: `<u2` or `<u4`.
 
     Raises:
@@ -128,7 +129,7 @@ class Shard:
 
     Attributes:
         tokens: Every document's tokens, each followed by end-of-text, `(num_tokens,)`.
-        num_documents: Documents that the sequences are of; a task may join several, or divide a long one.
+        num_documents: Documents that the sequences are of.
         index: One row per sequence, in order.
         starts: Index of each sequence's first token, `(num_sequences,)` int64.
         lengths: Tokens of each sequence without its end-of-text, `(num_sequences,)` int64.
@@ -195,30 +196,30 @@ class Shard:
         return int(self.index.column("num_bytes").to_numpy().sum())
 
     def parts(self, number: int) -> list[np.ndarray]:
-        """The tokens of each part of a document, without end-of-text.
+        """The tokens of each part of a sequence, without end-of-text.
 
         Args:
-            number: The document's row in the index.
+            number: The sequence's row in the index.
         """
         lengths = self.index.column("part_lengths")[number].as_py()
         bounds = np.cumsum([self.starts[number], *lengths])
         return [self.tokens[start:end] for start, end in itertools.pairwise(bounds)]
 
     def part_lengths(self, parts: int) -> np.ndarray:
-        """Tokens of each part of every document, `(num_sequences, parts)` int64.
+        """Tokens of each part of every sequence, `(num_sequences, parts)` int64.
 
         Args:
-            parts: Parts that every document has.
+            parts: Parts that every sequence has.
 
         Raises:
-            IntegrityError: A document has another number of parts: the tokens were made for another task.
+            IntegrityError: A sequence has another number of parts: the tokens were made for another task.
         """
         column = self.index.column("part_lengths").combine_chunks()
         flat: np.ndarray = column.flatten().to_numpy().astype(np.int64)
         counts = np.diff(column.offsets.to_numpy())
         if not (counts == parts).all():
             raise IntegrityError(
-                f"The tokens hold documents of {sorted(set(counts.tolist()))} parts where {parts} are needed; "
+                f"The tokens hold sequences of {sorted(set(counts.tolist()))} parts where {parts} are needed; "
                 "make them again with `dvc repro`."
             )
         return flat.reshape(-1, parts)

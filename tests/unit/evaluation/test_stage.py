@@ -41,7 +41,7 @@ def workspace(tmp_path, monkeypatch, language_model, documents):
     shards = Path("build/shards/reviews-lm")
     shards.mkdir(parents=True)
     size = write_shard(shards, "train", encoded, tokenizer.eot_id, tokenizer.dtype)
-    splits = {"train": {"documents": size.documents, "tokens": size.tokens}}
+    splits = {"train": {"documents": size.sequences, "tokens": size.tokens}}
     write_manifest(shards, {"dtype": tokenizer.dtype.str, "splits": splits})
     return tmp_path
 

@@ -102,7 +102,8 @@ def build_shards(workspace: Path, name: str, parts: dict[Split, list[Document]])
         for split, part in parts.items():
             examples = (Example(document.id, task.parts(document), document.label) for document in part)
             encoded = encode_examples(examples, tokenizer, 1)
-            sizes[split.value] = asdict(write_shard(folder, split, encoded, tokenizer.eot_id, tokenizer.dtype))
+            size = write_shard(folder, split, encoded, tokenizer.eot_id, tokenizer.dtype)
+            sizes[split.value] = {"documents": len(part), **asdict(size)}
         write_manifest(
             folder,
             {

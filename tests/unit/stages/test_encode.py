@@ -90,6 +90,11 @@ def test_documents_that_share_a_sequence_are_counted_each(workspace: Path) -> No
     assert (shard.num_documents, shard.num_sequences) == (6, 2)
 
 
+def test_a_document_that_is_divided_is_counted_once(workspace: Path) -> None:
+    train = encoded(workspace, learn="every_turn")["splits"]["train"]
+    assert train["documents"] == 3 and train["sequences"] > 3
+
+
 def test_another_chat_template_makes_other_shards(workspace: Path) -> None:
     before = encoded(workspace)
     folder = workspace / "build/tokenizers/dialogues"

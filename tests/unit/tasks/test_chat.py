@@ -41,7 +41,7 @@ def shard_of(task: Chat, tokenizer: Tokenizer, folder: Path, *documents: Documen
     folder.mkdir(exist_ok=True)
     encoded = list(task.encode(documents, tokenizer, 1))
     size = write_shard(folder, "train", encoded, tokenizer.eot_id, tokenizer.dtype)
-    facts = {"documents": size.documents, "tokens": size.tokens, "bytes": size.bytes}
+    facts = {"documents": len(documents), "sequences": size.sequences, "tokens": size.tokens, "bytes": size.bytes}
     write_manifest(folder, {"dtype": tokenizer.dtype.str, "splits": {"train": facts}})
     return Shard.open(folder, "train")
 

@@ -31,7 +31,7 @@ def document(name: str, parts: list[list[int]], label: str | None = None) -> Enc
 
 def write(folder: Path, documents: list[EncodedDocument], dtype: np.dtype[np.unsignedinteger] = U2) -> Shard:
     size = write_shard(folder, "train", documents, EOT_ID, dtype)
-    split = {"documents": size.documents, "tokens": size.tokens, "bytes": size.bytes, "left_out": {}}
+    split = {"documents": size.sequences, "tokens": size.tokens, "bytes": size.bytes, "left_out": {}}
     write_manifest(folder, {"dtype": dtype.str, "eot_id": EOT_ID, "splits": {"train": split}})
     return Shard.open(folder, "train")
 
