@@ -257,8 +257,20 @@ def first_rows(path: Path, file_format: Format, limit: int) -> list[Values]:
     if file_format.is_plain_text(PurePosixPath(path.name)):
         with open_raw(path, PurePosixPath(path.name), file_format) as raw:
             return [raw.beginning()]
+    return list(islice(_readable_rows(path, file_format), limit))
+
+
+def num_rows_in(path: Path, file_format: Format, limit: int) -> int | None:
+    """How many readable rows a file has; None where they are `limit` or more."""
+    if file_format.is_plain_text(PurePosixPath(path.name)):
+        return 1
+    count = sum(1 for _ in islice(_readable_rows(path, file_format), limit))
+    return count if count < limit else None
+
+
+def _readable_rows(path: Path, file_format: Format) -> Iterator[Values]:
     rows = _read_file(path, PurePosixPath(path.name), _Reading(file_format, Fields("text", None, None, [])))
-    return list(islice((values for _, values in rows if not isinstance(values, Unreadable)), limit))
+    return (values for _, values in rows if not isinstance(values, Unreadable))
 
 
 def read_values(

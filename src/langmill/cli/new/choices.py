@@ -12,6 +12,7 @@ from langmill.config.moved import split_options
 from langmill.errors import LangmillError
 from langmill.models.base import ARCHITECTURES
 from langmill.tasks.base import Task, build_task
+from langmill.tasks.conditional_generation import AfterPrompt
 from langmill.workspace import Workspace
 
 _MODELS = ("decoder-small", "encoder-small", "encoder-decoder-small")
@@ -21,14 +22,17 @@ _TRAINING = {"chat": "pairs", "classification": "classifier", "completion": "pai
 _TUNING = {"preferences": "preferences"}
 """What to begin tuning every weight of a pretrained model with, by task; `pretrained` for any other."""
 
-_LENGTH = 256
+LENGTH = 256
+"""Tokens of a sequence, unless its task wants more."""
+_ANSWER_LENGTH = 128
+"""Tokens that an answer has room for after the longest prompt."""
 
 
 def task_of(file: str) -> tuple[str, Task]:
     """The task of a file in conf/task/, and its name: several files can be of one task."""
     path = Workspace().settings("task", file)
     # A task may take its length from the training, whose own is not known yet.
-    given = OmegaConf.create({"training": {"block_length": _LENGTH}, **read_yaml(path)})
+    given = OmegaConf.create({"training": {"block_length": LENGTH}, **read_yaml(path)})
     values: Any = OmegaConf.to_container(given, resolve=True)
     values = values.get("task", values)  # in files of before they stand alone
     options, _ = split_options(values.get("options") or {})
@@ -70,6 +74,13 @@ def chosen_in(recipe: str, group: str) -> str | None:
         if isinstance(entry, dict) and f"/{group}" in entry:
             return str(entry[f"/{group}"])
     return None
+
+
+def fitting_length(task: Task) -> int | None:
+    """Tokens of a sequence, where a prompt and what follows it are one; None for tasks that learn something else."""
+    if not isinstance(task, AfterPrompt):
+        return None
+    return max(LENGTH, int(getattr(task.options, "prompt_length", 0)) + _ANSWER_LENGTH)
 
 
 def special_tokens(task: Task) -> list[str]:

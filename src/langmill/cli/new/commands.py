@@ -76,7 +76,6 @@ def recipe(
         raise LangmillError(f"--tuning {tuning} is about a base's weights; name one with --base.", "missing")
     from langmill.cli.new import choices  # brings PyTorch: what is refused above is refused at once
     from langmill.cli.new.bases import BaseChoice, choose
-    from langmill.tasks.conditional_generation import AfterPrompt
 
     task_name, learned = choices.task_of(task)
     if learned.needs_base and base is None:
@@ -114,7 +113,7 @@ def recipe(
         options=chosen.options, changes=chosen.changes,
         gate=task if task in available("gate") else task_name,
         samples=choices.sample_prompts(documents, task_name, learned), steps=steps, fitted=fitted,
-        after_prompt=isinstance(learned, AfterPrompt),
+        length=choices.fitting_length(learned),
     )  # fmt: skip
     line = {"corpus": corpus_name, "tokenizer": tokenizer} | ({"base": base} if base else {})
     parts.append(Part("recipe", name, text, "fine_tuned" if base else "from_scratch", line))

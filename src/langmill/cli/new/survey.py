@@ -16,7 +16,7 @@ from langmill.data.detection import Detected, detect, pairs_of_files
 from langmill.data.diagnosis.diagnose import diagnose, nothing_readable
 from langmill.data.formats.archive import Archive
 from langmill.data.formats.base import FORMATS, Shape, build_format
-from langmill.data.readers import first_rows, read_values
+from langmill.data.readers import first_rows, num_rows_in, read_values
 from langmill.data.rows import Unreadable, Values, Whole, portable
 from langmill.data.sources.folder import OUTSIDE, kind_of, look_through
 from langmill.errors import LangmillError
@@ -232,13 +232,12 @@ def _look_at(
     if isinstance(reader, Archive):
         pieces = _members(root, relative, reader, found)
     else:
-        rows = first_rows(path, reader, _SAMPLED_ROWS if told is None else _COUNTED_ROWS)
-        if told is not None and len(rows) < _COUNTED_ROWS:
-            found = dataclasses.replace(found, num_rows=len(rows))
+        rows = first_rows(path, reader, _SAMPLED_ROWS)
+        if told is not None:
+            found = dataclasses.replace(found, num_rows=num_rows_in(path, reader, _COUNTED_ROWS))
         plain = reader.is_plain_text(relative)
         size = path.stat().st_size
-        sample = rows[:_SAMPLED_ROWS]
-        pieces = [_Piece(kind_of(relative), relative, found, sample, plain, type(reader).makes_documents, size)]
+        pieces = [_Piece(kind_of(relative), relative, found, rows, plain, type(reader).makes_documents, size)]
     if not any(piece.rows for piece in pieces):
         problems[relative] = diagnose(path) or _WITHOUT_ROWS
         return []
@@ -251,15 +250,16 @@ def _members(root: Path, relative: PurePosixPath, reader: Archive, found: Detect
     """The members of an archive, those of one ending and the same fields together."""
     rows: dict[str, list[Values]] = {}
     counts: Counter[str] = Counter()
+    whole = True
     for count, (place, values) in enumerate(read_values(root, root / relative, reader)):
         if count == _MEMBER_ROWS:
+            whole = False
             break
         if not isinstance(values, Unreadable):
             name = str(place).rpartition(":")[0]
             counts[name] += 1
             if len(rows.setdefault(name, [])) < _SAMPLED_ROWS:
                 rows[name].append(values)
-    whole = found.num_rows is not None and found.num_rows <= _MEMBER_ROWS
     size = (root / relative).stat().st_size
     return [
         _Piece(

@@ -172,13 +172,13 @@ def pretrained_text(name: str, description: str, licence: str, findings: Finding
 def recipe_text(
     name: str, corpus_name: str, tokenizer: str, *, task: str, model: str, training: str, base: str | None, gate: str,
     samples: Sequence[str], steps: int, fitted: Training, options: Mapping[str, str], changes: Mapping[str, int],
-    after_prompt: bool,
+    length: int | None,
 ) -> str:  # fmt: skip
     """The file of a recipe.
 
     `task`, `model`, `training` and `gate` are files of conf/, a `base` is fine-tuned; `training` holds `fitted` but for
-    the `changes`, `model` an architecture's options but for `options`. `after_prompt` says that a prompt and its
-    continuation are one sequence.
+    the `changes`, `model` an architecture's options but for `options`. `length` is that of a sequence in
+    tokens; None for that of `training`.
     """
     purpose = f"Fine-tuned from {base} on {corpus_name}." if base else f"Trained from scratch on {corpus_name}."
     short = fitted.optimizer.warmup_steps > steps // 5
@@ -187,9 +187,7 @@ def recipe_text(
     based = f"\n  base: {base}" if base else ""
     sized = "".join(f"\n  {key}: {value}" for key, value in changes.items())
     network = "model:\n  options:\n" + "".join(f"    {key}: {value}\n" for key, value in options.items())
-    # So it is longer than the prompt_length of conf/task/.
-    length = "\n  # Tokens of a sequence: prompt and response.\n  block_length: 256" if after_prompt else ""
-    length = sized or length
+    both = "" if length is None else f"\n  # Tokens of a sequence: prompt and response.\n  block_length: {length}"
     return f"""\
 # @package _global_
 # {purpose}
@@ -207,7 +205,7 @@ description: {purpose}
 # What stands here wins over the files named above; `langmill config {name} --explain` tells what each value means.
 {network if options else ""}training:{based}
   # More steps, better model, longer training; a small corpus is memorised after a few epochs.
-  steps: {steps}{fewer}{length}
+  steps: {steps}{fewer}{sized or both}
   # Prompts of the corpus, answered at each validation.
   samples: [{", ".join(map(_quoted, samples))}]
 """

@@ -11,6 +11,7 @@ import yaml
 from dvc.utils.serialize import parse_yaml as read_as_dvc
 
 from langmill.cli import call
+from langmill.cli.new.choices import fitting_length, task_of
 from langmill.cli.new.graph_file import add_line
 from langmill.config.compose import available, compose_corpus, compose_recipe
 from langmill.stages.compose import require_composed
@@ -147,6 +148,20 @@ def test_a_corpus_of_conversations_and_a_recipe_that_chats(workspace, capsys):
     recipe = compose_recipe("mine-chat")
     assert recipe.task.name == "chat" and recipe.task.options["length"] == recipe.training.block_length == 256
     assert recipe.tokenizer.special_tokens == ["<|im_start|>", "<|im_end|>"]
+
+
+@pytest.mark.parametrize(
+    ("task", "length"),
+    [
+        ("chat", 256),
+        ("preferences", 256),
+        ("question_answering", 512),
+        ("classification", None),
+        ("text_to_text", None),
+    ],
+)
+def test_a_sequence_has_room_for_the_longest_prompt_and_an_answer(workspace, task, length):
+    assert fitting_length(task_of(task)[1]) == length
 
 
 CHOSEN = {"prompt": "q", "chosen": "a", "rejected": "b"}

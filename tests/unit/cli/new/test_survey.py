@@ -259,6 +259,8 @@ def test_members_of_an_archive_are_kinds_of_their_own(tmp_path):
     assert [(kind.ending, kind.num_rows, kind.plain) for kind in found.kinds] == [
         (".csv", 9, False), (".csv in .zip", 99, False), (".jsonl in .zip", 4, False), (".md in .zip", 1, True),
     ]  # fmt: skip
+    told = survey(tmp_path / "b.zip", FormatSection("archive", {})).kinds
+    assert [(kind.ending, kind.num_rows) for kind in told] == [(each.ending, each.num_rows) for each in found.kinds[1:]]
     assert fields_by_pattern(decide(found, {})) == {
         None: {"text": "body"}, "*.csv": {"text": "note"}, "*.zip/*.csv": {"text": "body"},
         "*.zip/*.jsonl": {"text": "message"},
