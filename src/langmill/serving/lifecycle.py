@@ -150,7 +150,7 @@ class Lifecycle:
         stop.set()
         if self._signals == 1:
             left = self._load
-            waiting = f"; {left} requests get up to {self._settings.drain_seconds:g} s to finish" if left else ""
+            waiting = f"; {left} answers get up to {self._settings.drain_seconds:g} s to finish" if left else ""
             self._say(f"Stopping{waiting}.")
 
     @property

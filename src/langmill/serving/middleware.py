@@ -239,7 +239,7 @@ class Places:
 class Shares:
     """Lets no key have more than a number of places in the engine, so that one client leaves room for the others: 429.
 
-    A request takes one; the route takes more where it is answered by several texts.
+    A request takes one; who answers it takes more where it asks for several texts.
     """
 
     def __init__(self, app: ASGIApp, limit: int, paths: Paths) -> None:

@@ -76,6 +76,10 @@ class Relay:
             await refusal(error)(scope, replay, send)
 
     def _check(self, loaded: RemoteVersion, path: str, asked: Mapping[str, Any]) -> None:
+        for field in (*_LENGTHS, "n"):  # a text or a fraction would be read as a number there, and not be counted here
+            given = asked.get(field)
+            if given is not None and type(given) is not int:
+                raise RequestError(f"{field} is {given!r}; allowed is a whole number.", 400, field)
         settings, running, texts = self._settings, loaded.process.running, _texts(asked)
         room = settings.max_running + settings.max_waiting
         if self._engine.draining:
@@ -95,8 +99,8 @@ class Relay:
                 f"{running} answers are under way; try again in a moment.", 503, code="overloaded", retry_after=1
             )
         for field in _LENGTHS:
-            length = asked.get(field)
-            if isinstance(length, int) and length > settings.max_new_tokens:
+            length = asked.get(field) or 0
+            if length > settings.max_new_tokens:
                 raise RequestError(
                     f"{field} is {length}; up to {settings.max_new_tokens} are allowed (serving.max_new_tokens).",
                     400,
@@ -162,10 +166,10 @@ class Relay:
 
 
 def _texts(asked: Mapping[str, Any]) -> int:
-    """The answers that are asked for: `n` of each prompt. What is not of the right type counts once: vLLM refuses it."""
-    prompts, each = asked.get("prompt"), asked.get("n")
+    """The answers that are asked for: `n` of each prompt. A prompt that is none, which vLLM refuses, counts once."""
+    prompts = asked.get("prompt")
     count = len(prompts) if isinstance(prompts, list) and prompts and not isinstance(prompts[0], int) else 1
-    return count * (each if isinstance(each, int) and each > 0 else 1)
+    return count * max(1, asked.get("n") or 1)
 
 
 async def _identified(lines: AsyncIterator[str], loaded: RemoteVersion) -> AsyncIterator[str]:

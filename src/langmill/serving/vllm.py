@@ -56,7 +56,7 @@ class VllmProcess:
         self._place = Path(tempfile.mkdtemp(prefix="langmill-vllm-"))
         self.socket = self._place / "socket"
         self.running = 0
-        """Requests that it works on for clients of this server; counted in the event loop."""
+        """Answers that it works on for clients of this server; counted in the event loop."""
         self._name = name
         self._seconds = settings.start_seconds
         self.log_file = log_file
@@ -168,7 +168,7 @@ class VllmLoader:
 
     @property
     def load(self) -> int:
-        """Requests that the processes work on."""
+        """Answers that the processes work on."""
         return sum(process.running for process in list(self._processes))
 
     def stop(self) -> None:

@@ -65,7 +65,8 @@ def test_transformers_opens_what_was_registered(
     assert (load_model(to, verify=True).network(ids) == ours.network(ids)).all()
     card = (to / "README.md").read_text(encoding="utf-8")
     for words in (
-        "pipeline_tag: text-generation", "# reviews-lm, version 1", f"`{ours.provenance}`", "| bits_per_byte |", "; lower is better |",
+        "pipeline_tag: text-generation", "# reviews-lm, version 1", f"`{ours.provenance}`", "| bits_per_byte |",
+        "; lower is better |",
         "[", "| trivial baseline | ", "The data (reviews): MIT (the package)", "AutoModelForCausalLM.from_pretrained(",
     ):  # fmt: skip
         assert words in card, words

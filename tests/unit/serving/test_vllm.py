@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import hashlib
 import json
 import os
 import sys
@@ -19,6 +20,7 @@ import pytest
 from langmill.config.sections import Backend, Vllm
 from langmill.errors import ConfigError, ModelError
 from langmill.serving.engine import Engine
+from langmill.serving.keys import Grant
 from langmill.serving.vllm import RemoteVersion, VllmLoader
 from tests.pipeline.served import make_model
 from tests.refused import refused
@@ -79,6 +81,8 @@ def test_a_model_on_vllm_is_asked_through_our_front_door(server: Server, loader:
             assert server.ask("POST", COMPLETIONS, json={**ASK, **more}).status_code == status, more
         assert server.ask("POST", COMPLETIONS, json={**ASK, "prompt": [1, 2, 3, 4, 5]}).status_code == 200, "one of ids"
         assert first.process.running == room - 4
+    for field, given in (("n", "5"), ("n", 5.0), ("n", True), ("max_tokens", "5000")):
+        assert refusal(COMPLETIONS, **{field: given}) == (400, "invalid_request_error", field), given
     assert refusal(CLASSIFY) == (400, "invalid_request_error", "model")
     assert server.ask("POST", CLASSIFY, json={"model": "judge", "input": "x"}).status_code == 200, "ours as ever"
 
@@ -117,6 +121,26 @@ def swap_under_load(server: Server, loader: VllmLoader, folder: Path, first: Rem
     del first
     gc.collect()
     assert process.alive, "this test still holds it"
+
+
+def test_a_key_takes_as_many_places_as_it_asks_for_answers(server: Server, loader: VllmLoader, folder: Path) -> None:
+    server.settings = replace(server.settings, backends={"writer": Backend.vllm}, max_waiting=8, key_share=0.5)
+    server.keys = [Grant(hashlib.sha256(b"greedy").digest())]
+    server.engine.publish(loader("writer", 7, folder))
+
+    async def talk() -> list[int]:
+        async with server.client() as client:
+
+            def ask(n: int, **more: Any) -> asyncio.Task[httpx.Response]:
+                headers = {"authorization": "Bearer greedy"}
+                return asyncio.create_task(client.post(COMPLETIONS, json={**ASK, "n": n, **more}, headers=headers))
+
+            slow = ask(3, stream=True, max_tokens=50)  # a second
+            await asyncio.sleep(0.1)
+            others = [await ask(2), await ask(3), await ask(6)]
+            return [each.status_code for each in (await slow, *others, await ask(5))]
+
+    assert asyncio.run(talk()) == [200, 200, 429, 400, 200]
 
 
 def test_a_version_that_nobody_holds_ends_its_process(loader: VllmLoader, folder: Path, engine: Engine) -> None:

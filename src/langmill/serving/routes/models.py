@@ -67,9 +67,10 @@ class ModelCard(BaseModel):
     languages: list[str | None] | None
     """Of source and target; null for a model that does not translate."""
     metrics: dict[str, Any]
-    """How its version was judged when it was registered: `metric`, `value`, `low` and `high` (an interval of 95%), which
-    values are `better` (`higher` or `lower`), and what baselines reach, as `unigram 2.7`, in `trivial_baseline` and
-    `strong_baseline`: what the registry knows."""
+    """How its version was judged when it was registered: `metric`, `value`, `low` and `high` (an interval of 95%);
+    which values are `better`, `higher` or `lower`; what part of the test documents was `judged`, if not all; and what
+    others reach, as `unigram 2.7`: `trivial_baseline`, `strong_baseline` and the `base` before tuning. What is not
+    known is left out."""
 
 
 class ModelList(BaseModel):
