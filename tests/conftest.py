@@ -67,11 +67,17 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+LAUNCHERS = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "RANK", "LOCAL_RANK", "WORLD_SIZE")
+
+
 @pytest.fixture(autouse=True)
 def no_launcher_stays() -> Iterator[None]:
     """See that no test leaves what trainings that later ones start would take for a launcher's."""
+    before = {name: os.environ.pop(name, None) for name in LAUNCHERS}
     yield
-    assert not {"MASTER_ADDR", "MASTER_PORT", "RANK", "LOCAL_RANK", "NODE_RANK", "WORLD_SIZE"} & os.environ.keys()
+    left = {name: value for name in LAUNCHERS if (value := os.environ.pop(name, None)) is not None}
+    os.environ.update({name: value for name, value in before.items() if value is not None})
+    assert not left, "a test left them behind"
 
 
 def _shared(factory: pytest.TempPathFactory) -> Path:

@@ -55,7 +55,7 @@ from langmill.training.validation import Validation
 _CLIENTS_ALONE = "TORCHELASTIC_USE_AGENT_STORE"
 """The environment variable by which torch's processes look for a store and host none."""
 
-_OF_A_LAUNCHER = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "RANK", "LOCAL_RANK", "WORLD_SIZE", _CLIENTS_ALONE)
+OF_A_LAUNCHER = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "RANK", "LOCAL_RANK", "WORLD_SIZE", _CLIENTS_ALONE)
 """What launchers write into the environment, Lightning's own among them."""
 
 
@@ -189,8 +189,8 @@ def meeting_point(trainer: pl.Trainer) -> Iterator[TCPStore | None]:
 
     Lightning looks for a free port and has the first process listen on it once all are started, by when any other
     program may have it. The store is ours, and all processes are its clients, as under torchrun. It must live as long
-    as their process group, beyond this block; None where others start the processes, or there is one. The environment
-    is left as it was.
+    as their process group, beyond this block; None where others start the processes, or there is one. Of the
+    environment, a launcher's variables are left as they were.
 
     Raises TransientError where the processes can't reach each other: the port of another launcher may be taken, a
     machine away.
@@ -198,7 +198,7 @@ def meeting_point(trainer: pl.Trainer) -> Iterator[TCPStore | None]:
     environment = trainer.strategy.cluster_environment if isinstance(trainer.strategy, ParallelStrategy) else None
     own = isinstance(environment, LightningEnvironment) and trainer.num_nodes == 1
     store: TCPStore | None = None
-    before = {name: os.environ.get(name) for name in _OF_A_LAUNCHER}
+    before = {name: os.environ.get(name) for name in OF_A_LAUNCHER}
     try:
         if own and not {"LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"}.intersection(os.environ):
             store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)

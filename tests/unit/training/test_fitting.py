@@ -18,13 +18,12 @@ import torch.distributed as dist
 from langmill.config.compose import compose_recipe
 from langmill.config.sections import Strategy, Training
 from langmill.errors import TransientError
-from langmill.training.fitting import build_trainer, meeting_point
+from langmill.training.fitting import OF_A_LAUNCHER, build_trainer, meeting_point
 from tests.forked import fork
 from tests.refused import refused
 from tests.unit.training.material import RECIPES, REPOSITORY
 
 pytestmark = pytest.mark.unit
-OF_TORCHRUN = ("LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "TORCHELASTIC_USE_AGENT_STORE", "WORLD_SIZE")
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +34,7 @@ def training() -> Training:
 
 @pytest.fixture(autouse=True)
 def nobody_has_started_it(monkeypatch):
-    for name in OF_TORCHRUN:
+    for name in OF_A_LAUNCHER:
         monkeypatch.setenv(name, "")  # so that what is set in the test is taken back
         monkeypatch.delenv(name)
 
@@ -78,7 +77,9 @@ def test_processes_that_do_not_come_are_told(training):
         refused(TransientError, "unreachable", "can't reach each other", "1/2 clients joined"),
         meeting_point(build_trainer(training, "cpu", [])),
     ):
+        os.environ |= {"MASTER_ADDR": "127.0.0.1", "LOCAL_RANK": "0"}  # as Lightning does
         dist.TCPStore("127.0.0.1", 0, 2, is_master=True, timeout=timedelta(seconds=1))
+    assert not os.environ.keys() & OF_A_LAUNCHER
 
 
 @pytest.mark.parametrize("given", [{"LOCAL_RANK": "1"}, {"MASTER_PORT": "29500"}, {"MASTER_ADDR": "127.0.0.1"}])
@@ -86,7 +87,7 @@ def test_a_port_of_whoever_starts_the_processes_stays(training, monkeypatch, giv
     for name, value in given.items():
         monkeypatch.setenv(name, value)
     with meeting_point(build_trainer(training, "cpu", [])):
-        assert {name: os.environ[name] for name in OF_TORCHRUN if name in os.environ} == given
+        assert {name: os.environ[name] for name in OF_A_LAUNCHER if name in os.environ} == given
 
 
 def test_a_lone_process_takes_no_port(training):
