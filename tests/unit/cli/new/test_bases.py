@@ -53,7 +53,8 @@ def test_an_assistant_learns_any_task_of_a_causal_network(task: str, workspace: 
     training = recipe.training
     length = 512 if task == "question_answering" else 256
     assert (training.block_length, training.batch_size, training.micro_batch_size) == (length, 8, 8)
-    assert 50 <= training.steps <= max(50, 1e14 / (6 * 134_515_008 * length * 8))  # operations, for a corpus that is not small
+    operations = 6 * 134_515_008 * length * 8  # of a step
+    assert 50 <= training.steps <= max(50, 1e14 / operations)  # for a corpus that is not small
     assert training.optimizer.warmup_steps <= training.steps // 5
     assert training.optimizer.matrix_learning_rate == 5e-4
     assert variables(workspace)["fine_tuned"]["mine"] == {"corpus": "mine", "tokenizer": "smollm2", "base": "smollm2"}
