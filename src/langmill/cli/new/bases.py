@@ -20,7 +20,7 @@ from langmill.workspace import Workspace
 
 LARGE = 50_000_000
 """Weights from which on an adapter is the first choice, and a step is made of fewer tokens."""
-_LARGE_STEP = {"block_length": choices.LENGTH, "batch_size": 8, "micro_batch_size": 8}
+_LARGE_STEP = {"batch_size": 8, "micro_batch_size": 8}
 _WORK = 1e14  # operations of a first training from a large base, with two cores in mind: 6 a weight and token
 _MOST_STEPS, _LEAST_STEPS = 300, 50
 
@@ -99,7 +99,7 @@ def choose(base: str, task_file: str, task_name: str, task: Task, tuning: str | 
     if not large and tuned is Tuning.lora:
         training = "pretrained-lora"  # whose steps are those of its base
     given = compose_training(training)
-    step = {**_LARGE_STEP, "block_length": choices.fitting_length(task) or choices.LENGTH} if large else {}
+    step = {"block_length": choices.fitting_length(task) or choices.LENGTH, **_LARGE_STEP} if large else {}
     changes: dict[str, Any] = {key: value for key, value in step.items() if getattr(given, key) != value}
     fitted = dataclasses.replace(given, **changes)
     most = _MOST_STEPS

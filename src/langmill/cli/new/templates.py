@@ -177,8 +177,8 @@ def recipe_text(
     """The file of a recipe.
 
     `task`, `model`, `training` and `gate` are files of conf/, a `base` is fine-tuned; `training` holds `fitted` but for
-    the `changes`, `model` an architecture's options but for `options`. `length` is that of a sequence in
-    tokens; None for that of `training`.
+    the `changes`, `model` an architecture's options but for `options`. `length` is that of a sequence in tokens;
+    None for that of `training`.
     """
     purpose = f"Fine-tuned from {base} on {corpus_name}." if base else f"Trained from scratch on {corpus_name}."
     short = fitted.optimizer.warmup_steps > steps // 5
