@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
@@ -66,12 +66,10 @@ def serve(recipes: tuple[str, ...], host: str | None, port: int | None, retry: b
         return
     own = operation()
     uri = own.tracking_uri
-    given = {
-        "serving.host": None if host is None else f"'{host}'",  # 0 is an address here and no number
-        "serving.port": port,
-        "serving.recipes": f"[{','.join(recipes)}]" if recipes else None,
-    }
-    settings = compose_serving(overrides=[f"{key}={value}" for key, value in given.items() if value is not None])
+    settings = compose_serving([] if port is None else [f"serving.port={port}"])
+    # Texts, of which an override would make something else.
+    named = list(recipes) or settings.recipes
+    settings = replace(settings, host=settings.host if host is None else host, recipes=named)
     for line in unserved(settings.recipes, uri):
         click.echo(line)
     sweep_workspace()

@@ -107,6 +107,18 @@ def test_a_server_sweeps_what_killed_ones_left_before_it_starts(monkeypatch):
     assert done == ["swept", "served"]
 
 
+@pytest.mark.parametrize("name", ["serving.port=8011", "a,b", "x]", "it's", "1e5", "${training.steps}"])
+def test_whatever_stands_for_a_recipe_or_an_address_is_taken_as_it_is(monkeypatch, name):
+    monkeypatch.chdir(ROOT)
+    told: list = []
+    monkeypatch.setattr(services, "unserved", lambda names, uri: told.append(names) or [])
+    monkeypatch.setattr("langmill.stages.process.sweep_workspace", lambda: None)
+    monkeypatch.setattr("langmill.serving.server.serve", lambda settings, *others: told.append(settings))
+    assert cli.call(["serve", name, "--host", "0", "--port", "0"]) == 0
+    names, settings = told
+    assert (names, settings.recipes, settings.host, settings.port) == ([name], [name], "0", 0)
+
+
 def test_the_address_of_mlflows_database_stands_in_no_command_line(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     started: list[tuple[list[str], dict[str, str]]] = []
