@@ -67,6 +67,7 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+# Those of `langmill.training.fitting`, which imports torch: most tests can do without.
 LAUNCHERS = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "RANK", "LOCAL_RANK", "WORLD_SIZE")
 
 

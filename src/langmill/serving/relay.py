@@ -67,15 +67,20 @@ class Relay:
             await self._app(scope, replay, send)
             return
         try:
-            self._check(loaded, scope["path"], asked)
+            texts = self._checked(loaded, scope["path"], asked)
             places: Places | None = scope.get("state", {}).get("places")
             if places is not None:
-                places.take(_texts(asked) - 1)
-            await self._relay(loaded, asked, scope, replay, send)
+                places.take(texts - 1)
+            loaded.process.running += texts
+            try:
+                await self._relay(loaded, asked, scope, replay, send)
+            finally:
+                loaded.process.running -= texts
         except RequestError as error:
             await refusal(error)(scope, replay, send)
 
-    def _check(self, loaded: RemoteVersion, path: str, asked: Mapping[str, Any]) -> None:
+    def _checked(self, loaded: RemoteVersion, path: str, asked: Mapping[str, Any]) -> int:
+        """Refuse what this server does not allow; return how many answers are asked for."""
         for field in (*_LENGTHS, "n"):  # a text or a fraction would be read as a number there, and not be counted here
             given = asked.get(field)
             if given is not None and type(given) is not int:
@@ -106,13 +111,13 @@ class Relay:
                     400,
                     field,
                 )
+        return texts
 
     async def _relay(
         self, loaded: RemoteVersion, asked: Mapping[str, Any], scope: Scope, receive: Receive, send: Send
     ) -> None:
         scope.setdefault("state", {})["answered_by"] = loaded.fingerprint
         transport = httpx.AsyncHTTPTransport(uds=str(loaded.process.socket))
-        loaded.process.running += _texts(asked)
         try:
             async with httpx.AsyncClient(transport=transport, base_url="http://vllm", timeout=_TIMEOUT) as client:
                 await self._until_gone(self._answer(client, loaded, asked, scope, send), receive)
@@ -124,8 +129,6 @@ class Relay:
                 code="backend_unreachable",
                 retry_after=5,
             ) from error
-        finally:
-            loaded.process.running -= _texts(asked)
 
     async def _answer(
         self, client: httpx.AsyncClient, loaded: RemoteVersion, asked: Mapping[str, Any], scope: Scope, send: Send
